@@ -1,0 +1,297 @@
+//! `demo`: the whole pipeline in one process, every catalogued event and some bad ones through it, and the accounting.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use customerio::sample::{self, Person, Sample, combinations};
+use customerio::{SigningKey, sign};
+use kafka::embedded::{EmbeddedBroker, PARTITION_LIMIT_BYTES};
+use kafka::reader::{Isolation, TopicReader};
+use kafka::topic::Topics;
+use kafka::{Connection, TopicName};
+use platform_sim::{SimSettings, Simulator};
+use serde_json::json;
+use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounting::Accounting;
+use crate::simulator::sink_variables;
+use crate::{CommandError, Verdict, output, setup};
+
+/// Run the whole pipeline in this process and account for every event
+///
+/// Without --kafka on a broker embedded in this process (librdkafka's mock cluster): a trial only. It has no real
+/// transactions and says nothing about exactly-once; it keeps nothing.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Use this Kafka, `host:port`, with topics of its own
+    #[arg(long, value_name = "HOST:PORT,...")]
+    kafka: Option<String>,
+
+    /// Take webhooks in at this address and keep serving after the accounting, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+const SIGNING_KEY: &str = "demo-signing-key";
+const PARTITIONS: i32 = 3;
+const MAX_BODY: usize = 1024 * 1024;
+
+/// How long the demo waits for its events to come through.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Demo {
+    connection: Connection,
+    bootstrap: String,
+    /// raw, typed, dead letters, receipts
+    topics: [TopicName; 4],
+    simulator: Simulator,
+    gateway: SocketAddr,
+    stop: CancellationToken,
+    /// Ends with the demo.
+    _broker: Option<EmbeddedBroker>,
+}
+
+pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandError> {
+    let begun = Instant::now();
+    let listener = TcpListener::bind(args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+    let demo = Demo::new(&args, listener.local_addr()?).await?;
+    if !json {
+        output::line(&demo.headline());
+    }
+    shutdown_on_signal(demo.stop.clone())?;
+    let mut tasks = Tasks::new(demo.stop.clone());
+    let ready = demo.start_services(&mut tasks, listener)?;
+    let joined = tokio::spawn(tasks.join(Duration::from_secs(20)));
+    let outcome = tokio::select! {
+        outcome = demo.show(&ready, &args, json, begun) => outcome,
+        () = demo.stop.cancelled() => Err("interrupted".into()),
+    };
+    demo.stop.cancel();
+    let ended = joined.await?;
+    demo.simulator.stop();
+    // A service's own failure says more than that events did not come through.
+    ended?;
+    outcome
+}
+
+impl Demo {
+    async fn new(args: &DemoArgs, gateway: SocketAddr) -> Result<Self, CommandError> {
+        let (broker, bootstrap, prefix) = match &args.kafka {
+            Some(bootstrap) => (None, bootstrap.clone(), format!("customerio-demo-{:08x}.", fastrand::u32(..))),
+            None => {
+                let broker = EmbeddedBroker::start()?;
+                let bootstrap = broker.bootstrap();
+                (Some(broker), bootstrap, "customerio.".to_owned())
+            }
+        };
+        let connection = Connection::plaintext(&bootstrap, "customerio-aep");
+        let name = |name: &str| format!("{prefix}{name}").parse::<TopicName>();
+        let topics = [name("webhooks")?, name("experience-events")?, name("dead-letters")?, name("receipts")?];
+        match &broker {
+            Some(broker) => topics.iter().try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
+            None => {
+                let client = Topics::new(&connection)?;
+                let [raw, typed, dead_letters, receipts] = &topics;
+                for spec in setup::topic_specs([raw, typed, dead_letters, receipts], PARTITIONS, 1, MAX_BODY) {
+                    client.ensure(&spec).await?;
+                }
+            }
+        }
+        let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0)), SimSettings::default()).await?;
+        let stop = CancellationToken::new();
+        Ok(Self { connection, bootstrap, topics, simulator, gateway, stop, _broker: broker })
+    }
+
+    fn headline(&self) -> String {
+        match &self._broker {
+            Some(_) => "Trial on an embedded broker (librdkafka's mock cluster): nothing is kept, and it says nothing about exactly-once. --kafka uses a real one.".to_owned(),
+            None => format!("On Kafka at {}, topics {} and its sisters.", self.bootstrap, self.topics[0]),
+        }
+    }
+
+    /// Starts the three services; returns what tells that each is ready.
+    fn start_services(&self, tasks: &mut Tasks, listener: TcpListener) -> Result<[service::Readiness; 3], CommandError> {
+        let [raw, typed, dead_letters, receipts] = &self.topics;
+        let mut common = vec![
+            format!("--kafka-bootstrap-servers={}", self.bootstrap),
+            "--kafka-security-protocol=plaintext".to_owned(),
+        ];
+        // An admin server has no place in the demo; the address is asked for but never bound.
+        common.push("--admin-listen=127.0.0.1:0".to_owned());
+        let arguments = |name: &str, own: &[String]| -> Vec<String> {
+            [name.to_owned()].into_iter().chain(common.iter().cloned()).chain(own.iter().cloned()).collect()
+        };
+        let context = |service: &str| Context::new(service, self.stop.clone(), Duration::from_secs(15));
+
+        let gateway = ingest_gateway::Config::parse_arguments(arguments(
+            "ingest-gateway",
+            &[
+                format!("--raw-topic={raw}"),
+                format!("--signing-keys={SIGNING_KEY}"),
+                format!("--max-body={MAX_BODY}"),
+                "--drain-delay=0s".to_owned(),
+            ],
+        ))?;
+        let transformer = transformer::Config::parse_arguments(arguments(
+            "transformer",
+            &[
+                format!("--raw-topic={raw}"),
+                format!("--typed-topic={typed}"),
+                format!("--dead-letter-topic={dead_letters}"),
+                format!("--kafka-group-id={raw}-transformer"),
+                "--workers=1".to_owned(),
+            ],
+        ))?;
+        let mut own = vec![
+            format!("--typed-topic={typed}"),
+            format!("--dead-letter-topic={dead_letters}"),
+            format!("--receipts-topic={receipts}"),
+            format!("--kafka-group-id={raw}-sink"),
+        ];
+        for (name, value) in sink_variables(&SimSettings::default(), &self.simulator.address().to_string()) {
+            own.push(format!("--{}={value}", name.to_lowercase().replace('_', "-")));
+        }
+        let sink = sink::Config::parse_arguments(arguments("sink", &own))?;
+
+        let wrong = |problems: service::Problems| format!("the demo's own configuration is wrong:\n{problems}");
+        let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
+        let ready = contexts.clone().map(|context| context.readiness);
+        let [gateway_context, transformer_context, sink_context] = contexts;
+        let gateway = gateway.validate().map_err(wrong)?;
+        tasks.spawn("ingest-gateway", ingest_gateway::run_on(listener, gateway, gateway_context));
+        tasks.spawn("transformer", transformer::run(transformer.validate().map_err(wrong)?, transformer_context));
+        tasks.spawn("sink", sink::run(sink.validate().map_err(wrong)?, sink_context));
+        Ok(ready)
+    }
+
+    /// Waits for the services, sends, waits for the events, accounts.
+    async fn show(
+        &self,
+        ready: &[service::Readiness; 3],
+        args: &DemoArgs,
+        json: bool,
+        begun: Instant,
+    ) -> Result<Verdict, CommandError> {
+        while ready.iter().any(|readiness| readiness.unready_reason().is_some()) {
+            output::progress(&format!("{:4.1} s  waiting for the consumer groups", begun.elapsed().as_secs_f32()));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (sent, refused) = self.send(begun).await?;
+        let accounting = self.wait_for_balance(sent, refused, begun).await?;
+        output::progress("");
+        let sample = self.simulator.last_event().unwrap_or_default();
+        if json {
+            output::json(&json!({"accounting": accounting, "balanced": accounting.balances(), "sample": sample}));
+        } else {
+            output::line(&format!("\nOne of the events, as Experience Platform got it:\n{sample:#}\n"));
+            output::line(&format!("The accounting, after {:.1} s:", begun.elapsed().as_secs_f32()));
+            accounting.lines().iter().for_each(|line| output::line(line));
+        }
+        let balanced = accounting.balances();
+        if balanced && args.listen.is_some() {
+            self.keep_serving().await?;
+        }
+        Ok(if balanced { Verdict::Good } else { Verdict::Problem })
+    }
+
+    /// Sends every catalogued event in every kind of attribution, and bad ones. Returns how many, and how many of them
+    /// were refused.
+    async fn send(&self, begun: Instant) -> Result<(u64, u64), CommandError> {
+        let key = SigningKey::new(SIGNING_KEY);
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let (mut sent, mut refused) = (0, 0);
+        let now = service::unix_millis() / 1000;
+        let mut bodies = Vec::new();
+        for (number, (event, variant)) in combinations().enumerate() {
+            let number = number as u64;
+            let id = format!("01DEMO{:020}", number + 1);
+            let person = format!("u-{}", number % 25);
+            let (email, cio_id) = (format!("{person}@example.com"), format!("d9c1{:06}", number % 25));
+            let person = Person { id: &person, email: &email, cio_id: &cio_id };
+            bodies.push((Sample { event, variant, event_id: &id, timestamp: now, person, number }.body(), true));
+        }
+        bodies.push((bodies[0].0.replace("01DEMO", "01FAKE"), false));
+        bodies.push((sample::broken_json("01DEMOBROKEN"), true));
+        bodies.push((sample::without_event_id(now), true));
+        for (body, authentic) in bodies {
+            let timestamp = now.to_string();
+            let signature = if authentic { sign(&key, &timestamp, body.as_bytes()) } else { "0".repeat(64) };
+            let answer = http
+                .post(format!("http://{}/webhooks/customerio", self.gateway))
+                .header("x-cio-timestamp", &timestamp)
+                .header("x-cio-signature", signature)
+                .body(body)
+                .send()
+                .await?;
+            sent += 1;
+            match answer.status().as_u16() {
+                202 => {}
+                401 if !authentic => refused += 1,
+                other => return Err(format!("the gateway answered {other} to webhook {sent}").into()),
+            }
+            output::progress(&format!(
+                "{:4.1} s  sent {sent}  accepted {}",
+                begun.elapsed().as_secs_f32(),
+                self.simulator.stats().distinct
+            ));
+        }
+        Ok((sent, refused))
+    }
+
+    async fn wait_for_balance(&self, sent: u64, refused: u64, begun: Instant) -> Result<Accounting, CommandError> {
+        let deadline = Instant::now() + PATIENCE;
+        // Two of the bad ones become dead letters; all else is accepted in the end.
+        let expected = sent - refused - 2;
+        while self.simulator.stats().distinct < expected && Instant::now() < deadline {
+            output::progress(&format!(
+                "{:4.1} s  sent {sent}  accepted {}",
+                begun.elapsed().as_secs_f32(),
+                self.simulator.stats().distinct
+            ));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let [raw, typed, dead_letters, _] = &self.topics;
+        let accepted = self.simulator.accepted();
+        let read = || Accounting::read(&self.connection, [raw, typed, dead_letters], &accepted, sent, refused);
+        Ok(tokio::task::block_in_place(read)?)
+    }
+
+    /// Serves until Ctrl-C, or until the embedded broker would begin to drop records.
+    async fn keep_serving(&self) -> Result<(), CommandError> {
+        output::line(&format!(
+            "\nServing at http://{}/webhooks/customerio, signing key `{SIGNING_KEY}`; Ctrl-C ends it.",
+            self.gateway
+        ));
+        if self._broker.is_none() {
+            self.stop.cancelled().await;
+            return Ok(());
+        }
+        let reader = TopicReader::new(&self.connection, &self.topics[0], Isolation::ReadUncommitted)?;
+        let stop = self.stop.clone();
+        let full = tokio::task::spawn_blocking(move || {
+            let mut bytes = std::collections::HashMap::<i32, usize>::new();
+            let mut seen = HashSet::new();
+            while !stop.is_cancelled() {
+                let over = reader.read_until(Duration::from_millis(500), |record| {
+                    let size = bytes.entry(record.partition()).or_default();
+                    if seen.insert((record.partition(), record.offset())) {
+                        *size += record.value().len() + 512;
+                    }
+                    *size < PARTITION_LIMIT_BYTES
+                })?;
+                if over {
+                    return Ok::<bool, kafka::KafkaError>(true);
+                }
+            }
+            Ok(false)
+        });
+        if full.await?? {
+            output::line("The embedded broker is nearly full and would drop records: the trial ends here. Use --kafka for more.");
+        }
+        Ok(())
+    }
+}

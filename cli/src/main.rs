@@ -1,0 +1,104 @@
+//! `customerio-aep`: what an operator does beside running the three services.
+
+mod accounting;
+mod completions;
+mod demo;
+mod env_file;
+mod output;
+mod send;
+mod setup;
+mod simulator;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use service::{LogFormat, LogLevel, init_logs};
+
+/// The operator's tool of the Customer.io source for Adobe Experience Platform.
+///
+/// Exit codes: 0 good, 1 found a problem, 2 wrong use.
+#[derive(Debug, Parser)]
+#[command(name = "customerio-aep", version = service::VERSION)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// File with `NAME=value` lines for variables that are not set [default: ./.env if there is one]
+    #[arg(long, global = true, value_name = "PATH")]
+    env_file: Option<std::path::PathBuf>,
+
+    /// What is logged to standard error
+    #[arg(long, global = true, env = "LOG_LEVEL", default_value = "warn", value_name = "LEVEL")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Send(send::SendArgs),
+    Setup(setup::SetupArgs),
+    PlatformSim(simulator::SimulatorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a command ended.
+enum Verdict {
+    Good,
+    Problem,
+}
+
+/// Anything that ends a command early; shown to the user as it is.
+type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    init_logs(LogFormat::Text, &cli.log_level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let json = cli.json;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(args) => demo::run(args, json).await,
+            Command::Send(args) => send::run(args, json).await,
+            Command::Setup(args) => setup::run(args, json).await,
+            Command::PlatformSim(args) => simulator::run(args, json).await,
+            Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Problem) => ExitCode::from(1),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &CommandError) -> ExitCode {
+    output::problem(&format!("customerio-aep: {error}"));
+    ExitCode::from(1)
+}
+
+/// The command line, with the environment file behind the environment.
+fn parse() -> Result<Cli, ExitCode> {
+    let wrong = |text: &str| {
+        output::problem(&format!("customerio-aep: {text}"));
+        ExitCode::from(2)
+    };
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let variables = env_file::read(&arguments).map_err(|error| wrong(&error))?;
+    let command = env_file::with_defaults(Cli::command(), &variables);
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let code = if error.use_stderr() { 2 } else { 0 };
+        if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }
+    })
+}

@@ -1,0 +1,14 @@
+//! Customer.io's reporting webhooks: the envelope, the signature, the catalogue of events, the person key.
+//!
+//! Pure: no I/O, no clock, no environment. It knows nothing of XDM and nothing of Kafka.
+
+pub mod catalogue;
+mod hash;
+mod person_key;
+pub mod sample;
+mod signature;
+pub mod webhook;
+
+pub use hash::sha256_hex;
+pub use person_key::{PersonKey, person_key};
+pub use signature::{SignatureMismatch, SigningKey, Verifier, sign, verify};

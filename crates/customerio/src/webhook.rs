@@ -1,0 +1,510 @@
+//! A lenient view of one webhook body.
+//!
+//! The view borrows from the body and reads a value only when it is asked for: a field of an unexpected type, a missing
+//! or doubled key, a null or an unknown field never make the body unreadable. The only thing that does is not being
+//! a JSON object. What the fields *mean* is the mapping's business.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The body is not a JSON object. Says where reading stopped, never what stood there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// Not JSON, or cut off.
+    #[error("the body is not JSON: reading stopped at line {line}, column {column}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1; 0 if the line is empty.
+        column: usize,
+    },
+    /// JSON, but an array, a string or the like.
+    #[error("the body is JSON but not an object")]
+    NotObject,
+}
+
+/// One value of the body, not yet interpreted. `Field::default()` is an absent one.
+#[derive(Clone, Copy, Default)]
+pub struct Field<'a>(Option<&'a RawValue>);
+
+/// Shows the type of the value only: a value may be personal.
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.first() {
+            None => "absent",
+            Some(b'"') => "string",
+            Some(b'{') => "object",
+            Some(b'[') => "array",
+            Some(b't' | b'f') => "boolean",
+            Some(b'n') => "null",
+            Some(_) => "number",
+        })
+    }
+}
+
+impl<'a> Field<'a> {
+    fn first(self) -> Option<u8> {
+        self.0.and_then(|raw| raw.get().as_bytes().first().copied())
+    }
+
+    /// A value of its own, for JSON that stands inside a string; `None` if the text is not JSON.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(|raw| Self(Some(raw)))
+    }
+
+    /// The key was not there.
+    #[must_use]
+    pub fn is_absent(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The key was there with the value null.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.first() == Some(b'n')
+    }
+
+    /// The text of a string, or the digits of an integer exactly as they were written (leading zeros in a string and
+    /// numbers beyond 64 bits survive). `None` for everything else. Lone surrogates become U+FFFD.
+    #[must_use]
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let raw = self.0?.get();
+        match raw.as_bytes().first()? {
+            b'"' => Some(string(raw)),
+            b'-' | b'0'..=b'9' => is_integer(raw).then_some(Cow::Borrowed(raw)),
+            _ => None,
+        }
+    }
+
+    /// [`Field::text`], trimmed, unless nothing is left of it.
+    #[must_use]
+    pub fn non_blank(self) -> Option<Cow<'a, str>> {
+        match self.text()? {
+            Cow::Borrowed(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(Cow::Borrowed),
+            Cow::Owned(text) => {
+                let trimmed = text.trim();
+                if trimmed.is_empty() {
+                    None
+                } else if trimmed.len() == text.len() {
+                    Some(Cow::Owned(text))
+                } else {
+                    Some(Cow::Owned(trimmed.to_owned()))
+                }
+            }
+        }
+    }
+
+    /// A boolean; `None` for everything else.
+    #[must_use]
+    pub fn boolean(self) -> Option<bool> {
+        match self.0?.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// An integer that fits 64 bits; `None` for everything else, strings and fractions included.
+    #[must_use]
+    pub fn integer(self) -> Option<i64> {
+        self.0?.get().parse().ok()
+    }
+
+    /// The entries of an object, in order, doubled keys included; none for everything else.
+    #[must_use]
+    pub fn entries(self) -> Vec<(Cow<'a, str>, Field<'a>)> {
+        let Some(raw) = self.0.filter(|_| self.first() == Some(b'{')) else { return Vec::new() };
+        serde_json::Deserializer::from_str(raw.get()).deserialize_map(EntriesVisitor).unwrap_or_default()
+    }
+}
+
+fn is_integer(raw: &str) -> bool {
+    raw.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+}
+
+/// A JSON string's text. The raw value is known to be a well-formed string literal.
+fn string(raw: &str) -> Cow<'_, str> {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    match serde_json::from_str::<String>(raw) {
+        Ok(text) => Cow::Owned(text),
+        // Only a lone surrogate escape is left as a reason. serde_json keeps it when it is asked for bytes.
+        Err(_) => Cow::Owned(lossy(raw)),
+    }
+}
+
+fn lossy(raw: &str) -> String {
+    struct Bytes;
+    impl Visitor<'_> for Bytes {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        }
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+    }
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).unwrap_or_default()
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Vec<(Cow<'de, str>, Field<'de>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+            entries.push((key, Field(Some(map.next_value()?))));
+        }
+        Ok(entries)
+    }
+}
+
+/// A key that borrows where it can and accepts what is no valid Unicode.
+struct Key<'a>(Cow<'a, str>);
+
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'de>, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Key<'de>, E> {
+        Ok(Key(String::from_utf8_lossy(key)))
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(String::from_utf8_lossy(key).into_owned())))
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(key)))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(key.to_owned())))
+    }
+}
+
+/// Declares a view of an object: one [`Field`] per known key, the rest counted. A doubled key keeps its last value.
+macro_rules! object_view {
+    ($(#[$doc:meta])* $name:ident, $seed:ident { $($(#[$field_doc:meta])* $field:ident = $key:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name<'a> {
+            $($(#[$field_doc])* pub $field: Field<'a>,)*
+            /// Keys this view does not know.
+            pub ignored: u32,
+        }
+
+        struct $seed;
+
+        impl<'de> Visitor<'de> for $seed {
+            type Value = $name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut view = $name::default();
+                while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+                    match key.as_ref() {
+                        $($key => view.$field = Field(Some(map.next_value()?)),)*
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            view.ignored += 1;
+                        }
+                    }
+                }
+                Ok(view)
+            }
+        }
+
+        impl<'a> $name<'a> {
+            /// The view of a field that holds an object; `None` if it holds anything else.
+            #[must_use]
+            pub fn of(field: Field<'a>) -> Option<Self> {
+                let raw = field.0.filter(|_| field.first() == Some(b'{'))?;
+                serde_json::Deserializer::from_str(raw.get()).deserialize_map($seed).ok()
+            }
+        }
+    };
+}
+
+object_view! {
+    /// The envelope (reporting-webhooks specification, section "Webhook format").
+    Webhook, WebhookVisitor {
+        /// Unique id of this event; opaque text.
+        event_id = "event_id",
+        /// Channel, for example `email`.
+        object_type = "object_type",
+        /// What the specification calls `object_type` in one place, presumably by a slip.
+        object_type_type = "object_type_type",
+        /// What happened, for example `opened`.
+        metric = "metric",
+        /// When it happened, Unix seconds.
+        timestamp = "timestamp",
+        /// The details; see [`Data`].
+        data = "data",
+    }
+}
+
+object_view! {
+    /// Everything `data` is known to hold, over all events (reporting-webhooks specification).
+    Data, DataVisitor {
+        /// The person's identifiers; see [`Identifiers`].
+        identifiers = "identifiers",
+        /// The person's id at the time; deprecated, blank once the person was deleted.
+        customer_id = "customer_id",
+        /// Address of a person event.
+        email_address = "email_address",
+        /// One message to one person.
+        delivery_id = "delivery_id",
+        /// Campaign.
+        campaign_id = "campaign_id",
+        /// API-triggered broadcast.
+        broadcast_id = "broadcast_id",
+        /// Newsletter.
+        newsletter_id = "newsletter_id",
+        /// Transactional template.
+        transactional_message_id = "transactional_message_id",
+        /// Workflow action.
+        action_id = "action_id",
+        /// Enclosing action.
+        parent_action_id = "parent_action_id",
+        /// Newsletter variant.
+        content_id = "content_id",
+        /// The person's run through the workflow.
+        journey_id = "journey_id",
+        /// Trigger of a broadcast.
+        trigger_id = "trigger_id",
+        /// Event that started the campaign.
+        trigger_event_id = "trigger_event_id",
+        /// Event that counted as conversion.
+        conversion_event_id = "conversion_event_id",
+        /// Delivery address.
+        recipient = "recipient",
+        /// Devices of a push; see [`Device`].
+        recipients = "recipients",
+        /// Subject line.
+        subject = "subject",
+        /// Why it failed, free text.
+        failure_message = "failure_message",
+        /// Target of a link.
+        href = "href",
+        /// Id of a tracked link.
+        link_id = "link_id",
+        /// A click made by a machine.
+        machine = "machine",
+        /// An open fetched through a privacy proxy.
+        proxied = "proxied",
+        /// An open made by a machine.
+        prefetched = "prefetched",
+        /// An open inferred from a click.
+        synthetic = "synthetic",
+        /// Action name of an in-app component.
+        tracked_response = "tracked_response",
+        /// Id of a reply.
+        inbound_event_id = "inbound_event_id",
+        /// Number that was replied to.
+        to = "to",
+        /// Message body, or for preference changes JSON in a string.
+        content = "content",
+        /// Custom email headers.
+        headers = "headers",
+    }
+}
+
+object_view! {
+    /// `data.identifiers`.
+    Identifiers, IdentifiersVisitor {
+        /// The person's own id.
+        id = "id",
+        /// The person's address.
+        email = "email",
+        /// Customer.io's immutable id.
+        cio_id = "cio_id",
+    }
+}
+
+object_view! {
+    /// One entry of `data.recipients`.
+    Device, DeviceVisitor {
+        /// Push token.
+        device_id = "device_id",
+        /// `ios`, `android`, or something new.
+        device_platform = "device_platform",
+        /// Why it failed on this device.
+        failure_message = "failure_message",
+    }
+}
+
+impl<'a> Webhook<'a> {
+    /// Reads a body. White space around the object is allowed, anything else is not.
+    ///
+    /// # Errors
+    /// [`NotJson`].
+    pub fn parse(body: &'a [u8]) -> Result<Self, NotJson> {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        if !object {
+            let any = IgnoredAny::deserialize(&mut deserializer).and_then(|_| deserializer.end());
+            return Err(any.map_or_else(|error| syntax(&error), |()| NotJson::NotObject));
+        }
+        let view = deserializer.deserialize_map(WebhookVisitor).map_err(|error| syntax(&error))?;
+        deserializer.end().map_err(|error| syntax(&error))?;
+        Ok(view)
+    }
+}
+
+fn syntax(error: &serde_json::Error) -> NotJson {
+    NotJson::Syntax { line: error.line(), column: error.column() }
+}
+
+impl<'a> Data<'a> {
+    /// The first `most` devices; entries that are no objects are passed over.
+    #[must_use]
+    pub fn devices(&self, most: usize) -> Vec<Device<'a>> {
+        struct Devices(usize);
+        impl<'de> Visitor<'de> for Devices {
+            type Value = Vec<Device<'de>>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+                let mut devices = Vec::new();
+                while let Some(raw) = sequence.next_element::<&RawValue>()? {
+                    if devices.len() < self.0
+                        && let Some(device) = Device::of(Field(Some(raw)))
+                    {
+                        devices.push(device);
+                    }
+                }
+                Ok(devices)
+            }
+        }
+        let Some(raw) = self.recipients.0.filter(|_| self.recipients.first() == Some(b'[')) else { return Vec::new() };
+        serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Devices(most)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(json: &str) -> Data<'_> {
+        Data::of(Webhook::parse(json.as_bytes()).unwrap().data).unwrap()
+    }
+
+    #[test]
+    fn a_typical_body_is_read() {
+        let body = br#"{"metric":"sent","event_id":"01E4","object_type":"email","timestamp":1613063089,"new":[1],
+            "data":{"identifiers":{"id":"42","cio_id":"d9"},"campaign_id":5,"recipients":[{"device_id":"t"},7]}}"#;
+        let webhook = Webhook::parse(body).unwrap();
+        assert_eq!(webhook.event_id.text().unwrap(), "01E4");
+        assert_eq!(webhook.timestamp.integer(), Some(1_613_063_089));
+        assert_eq!(webhook.ignored, 1);
+        let data = Data::of(webhook.data).unwrap();
+        assert_eq!(Identifiers::of(data.identifiers).unwrap().id.text().unwrap(), "42");
+        assert_eq!(data.campaign_id.text().unwrap(), "5");
+        assert_eq!(data.devices(10).len(), 1);
+    }
+
+    #[test]
+    fn ids_keep_every_digit_and_other_types_are_no_text() {
+        let data = data(
+            r#"{"data":{"campaign_id":9223372036854775809,"action_id":1.5,"link_id":true,"content_id":null,"journey_id":"007"}}"#,
+        );
+        assert_eq!(data.campaign_id.text().unwrap(), "9223372036854775809");
+        assert_eq!(data.campaign_id.integer(), None);
+        assert_eq!(data.journey_id.text().unwrap(), "007");
+        assert_eq!((data.action_id.text(), data.link_id.text(), data.content_id.text()), (None, None, None));
+        assert_eq!(data.link_id.boolean(), Some(true));
+        assert!(data.content_id.is_null() && !data.content_id.is_absent() && data.subject.is_absent());
+    }
+
+    #[test]
+    fn a_doubled_key_keeps_its_last_value() {
+        let webhook = Webhook::parse(br#"{"event_id":"a","event_id":"b"}"#).unwrap();
+        assert_eq!(webhook.event_id.text().unwrap(), "b");
+    }
+
+    #[test]
+    fn escapes_and_lone_surrogates_are_read() {
+        let data = data(r#"{"data":{"subject":"a\n\u00fc\ud83c\udf89","failure_message":"x\ud800y","href":"plain"}}"#);
+        assert_eq!(data.subject.text().unwrap(), "a\nü🎉");
+        assert!(data.failure_message.text().unwrap().contains('\u{fffd}'));
+        assert!(matches!(data.href.text(), Some(Cow::Borrowed("plain"))));
+        let webhook = Webhook::parse(br#"{"\ud800":1,"event\u005fid":"escaped key"}"#).unwrap();
+        assert_eq!(webhook.event_id.text().unwrap(), "escaped key");
+    }
+
+    #[test]
+    fn wrong_types_are_tolerated() {
+        let data = data(r#"{"data":{"identifiers":[1],"recipients":{"a":1},"customer_id":{"x":1}}}"#);
+        assert!(Identifiers::of(data.identifiers).is_none());
+        assert!(data.devices(10).is_empty());
+        assert_eq!(data.customer_id.text(), None);
+        assert!(Data::of(Webhook::parse(br#"{"data":"text"}"#).unwrap().data).is_none());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_its_place() {
+        assert_eq!(Webhook::parse(b"[1]").unwrap_err(), NotJson::NotObject);
+        assert_eq!(Webhook::parse(b" null ").unwrap_err(), NotJson::NotObject);
+        for body in [&b""[..], b"{", b"{\"a\":", b"\xff\xfe\x00{}", b"{}x", b"{\"a\":\"\xff\"}x", b"\xef\xbb\xbf{}"] {
+            assert!(matches!(Webhook::parse(body), Err(NotJson::Syntax { .. })), "{body:?}");
+        }
+        assert_eq!(Webhook::parse(b"{}\n").unwrap().ignored, 0);
+        assert_eq!(Webhook::parse(b"{\n1}").unwrap_err(), NotJson::Syntax { line: 2, column: 1 });
+    }
+
+    #[test]
+    fn deep_nesting_does_not_overflow_the_stack() {
+        let deep = format!("{{\"x\":{}{},\"data\":{{\"content\":{}{}}}}}", "[".repeat(200_000), "]".repeat(200_000), "{\"a\":".repeat(9), "1".to_owned() + &"}".repeat(9));
+        assert_eq!(Webhook::parse(deep.as_bytes()).unwrap().ignored, 1);
+        let known = format!("{{\"event_id\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        assert_eq!(Webhook::parse(known.as_bytes()).unwrap().event_id.text(), None);
+    }
+
+    #[test]
+    fn entries_of_an_object_come_in_order() {
+        let data = data(r#"{"data":{"content":{"b":true,"a":"x"}}}"#);
+        let entries = data.content.entries();
+        assert_eq!(entries.iter().map(|(key, _)| key.as_ref()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(entries[0].1.boolean(), Some(true));
+    }
+
+    #[test]
+    fn debug_output_shows_types_only() {
+        let webhook = Webhook::parse(br#"{"event_id":"secret"}"#).unwrap();
+        assert!(!format!("{webhook:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,402 @@
+//! How to reach the brokers: flags, checks, and librdkafka's configuration made of them.
+//!
+//! `KAFKA_OPTIONS` passes any librdkafka property through, except those the product's promises rest on.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use secrecy::{ExposeSecret, SecretString};
+use service::{Problems, SecretSource, secret_source};
+
+
+/// Flags that say how to reach Kafka; the same for every service.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kafka")]
+pub struct KafkaArgs {
+    /// Addresses of one or more brokers, `host:port` separated by commas
+    #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...")]
+    pub bootstrap_servers: String,
+
+    /// Transport security
+    #[arg(
+        long = "kafka-security-protocol",
+        env = "KAFKA_SECURITY_PROTOCOL",
+        value_enum,
+        default_value_t = SecurityProtocol::Plaintext,
+        ignore_case = true,
+        value_name = "PROTOCOL"
+    )]
+    pub security_protocol: SecurityProtocol,
+
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM", value_enum, ignore_case = true, value_name = "MECHANISM")]
+    pub sasl_mechanism: Option<SaslMechanism>,
+
+    /// SASL user name
+    #[arg(long = "kafka-sasl-username", env = "KAFKA_SASL_USERNAME", value_name = "NAME")]
+    pub sasl_username: Option<String>,
+
+    /// SASL password
+    #[arg(long = "kafka-sasl-password", env = "KAFKA_SASL_PASSWORD", hide_env_values = true, value_name = "SECRET")]
+    pub sasl_password: Option<SecretString>,
+
+    /// File that holds the SASL password
+    #[arg(long = "kafka-sasl-password-file", env = "KAFKA_SASL_PASSWORD_FILE", value_name = "PATH")]
+    pub sasl_password_file: Option<PathBuf>,
+
+    /// PEM file with the certificate authorities that signed the brokers' certificates
+    #[arg(long = "kafka-ssl-ca", env = "KAFKA_SSL_CA", value_name = "PATH")]
+    pub ssl_ca: Option<PathBuf>,
+
+    /// PEM file with the client's certificate
+    #[arg(long = "kafka-ssl-cert", env = "KAFKA_SSL_CERT", value_name = "PATH")]
+    pub ssl_cert: Option<PathBuf>,
+
+    /// PEM file with the client's private key
+    #[arg(long = "kafka-ssl-key", env = "KAFKA_SSL_KEY", value_name = "PATH")]
+    pub ssl_key: Option<PathBuf>,
+
+    /// Further librdkafka properties, `key=value` separated by commas
+    #[arg(long = "kafka-options", env = "KAFKA_OPTIONS", default_value = "", hide_env_values = true, value_name = "KEY=VALUE,...")]
+    pub options: KafkaOptions,
+
+    /// Name of this client in the brokers' logs and quotas [default: the service's name]
+    #[arg(long = "kafka-client-id", env = "KAFKA_CLIENT_ID", value_name = "NAME")]
+    pub client_id: Option<String>,
+}
+
+/// Values of `KAFKA_SECURITY_PROTOCOL`, as librdkafka names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// No encryption, no authentication
+    Plaintext,
+    /// TLS
+    Ssl,
+    /// SASL without encryption
+    SaslPlaintext,
+    /// SASL over TLS
+    SaslSsl,
+}
+
+/// Values of `KAFKA_SASL_MECHANISM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SaslMechanism {
+    /// User name and password in clear text; use it over TLS only
+    Plain,
+    /// Salted challenge-response with SHA-256
+    #[value(name = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// Salted challenge-response with SHA-512
+    #[value(name = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl SecurityProtocol {
+    fn librdkafka(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
+
+    fn uses_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl SaslMechanism {
+    fn librdkafka(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// librdkafka properties that `KAFKA_OPTIONS` may not set: the promises of this product rest on their values, or a
+/// variable of its own sets them.
+const RESERVED: &[&str] = &[
+    "acks",
+    "auto.commit.enable",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "client.id",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "partitioner",
+    "request.required.acks",
+    "retries",
+    "message.send.max.retries",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "statistics.interval.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Parsed `KAFKA_OPTIONS`. Its `Debug` form shows the keys only, since a value may be a secret.
+#[derive(Clone, Default)]
+pub struct KafkaOptions(Vec<(String, String)>);
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+impl FromStr for KafkaOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut options = Vec::new();
+        for entry in text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
+            let Some((key, value)) = entry.split_once('=') else {
+                return Err(format!("`{entry}` is not of the form key=value"));
+            };
+            let key = key.trim();
+            if RESERVED.contains(&key) {
+                return Err(format!("`{key}` may not be set here: a promise of this product rests on it, or a variable of its own sets it"));
+            }
+            options.push((key.to_owned(), value.trim().to_owned()));
+        }
+        Ok(Self(options))
+    }
+}
+
+impl KafkaArgs {
+    /// Checks the flags; `service` is the default client id.
+    ///
+    /// # Errors
+    /// All problems found.
+    pub fn connection(&self, service: &str) -> Result<Connection, Problems> {
+        let mut problems = Problems::default();
+        if self.bootstrap_servers.split(',').any(|server| !is_host_and_port(server.trim())) {
+            problems.add(format!(
+                "KAFKA_BOOTSTRAP_SERVERS: `{}` is not a list of host:port separated by commas",
+                self.bootstrap_servers
+            ));
+        }
+        for (name, path) in
+            [("KAFKA_SSL_CA", &self.ssl_ca), ("KAFKA_SSL_CERT", &self.ssl_cert), ("KAFKA_SSL_KEY", &self.ssl_key)]
+        {
+            if let Some(path) = path
+                && let Err(error) = std::fs::File::open(path)
+            {
+                problems.add(format!("{name}: cannot read {}: {error}", path.display()));
+            }
+        }
+        if self.ssl_cert.is_some() != self.ssl_key.is_some() {
+            problems.add("KAFKA_SSL_CERT and KAFKA_SSL_KEY go together; set both or neither");
+        }
+        let password = problems
+            .check(secret_source("KAFKA_SASL_PASSWORD", self.sasl_password.as_ref(), self.sasl_password_file.as_deref()))
+            .flatten();
+        if self.security_protocol.uses_sasl()
+            && (self.sasl_mechanism.is_none() || self.sasl_username.is_none() || password.is_none())
+        {
+            problems.add(
+                "KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+            );
+        }
+        if !self.security_protocol.uses_sasl() && (self.sasl_mechanism.is_some() || self.sasl_username.is_some()) {
+            problems.add("KAFKA_SASL_* is set but KAFKA_SECURITY_PROTOCOL is not sasl_plaintext or sasl_ssl");
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let connection = self.build(service, password.as_ref());
+        if let Some(connection) = problems.check(connection) { Ok(connection) } else { Err(problems) }
+    }
+
+    fn build(&self, service: &str, password: Option<&SecretSource>) -> Result<Connection, String> {
+        let mut config = ClientConfig::new();
+        let mut set = |key: &str, value: &str| {
+            config.set(key, value);
+        };
+        set("bootstrap.servers", &self.bootstrap_servers);
+        set("client.id", self.client_id.as_deref().unwrap_or(service));
+        set("security.protocol", self.security_protocol.librdkafka());
+        if let Some(mechanism) = self.sasl_mechanism {
+            set("sasl.mechanisms", mechanism.librdkafka());
+        }
+        if let Some(username) = &self.sasl_username {
+            set("sasl.username", username);
+        }
+        if let Some(password) = password {
+            set("sasl.password", password.read().map_err(|error| error.to_string())?.expose_secret());
+        }
+        let paths = [
+            ("ssl.ca.location", &self.ssl_ca),
+            ("ssl.certificate.location", &self.ssl_cert),
+            ("ssl.key.location", &self.ssl_key),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path {
+                set(key, &path.to_string_lossy());
+            }
+        }
+        for (key, value) in &self.options.0 {
+            set(key, value);
+        }
+        let connection = Connection::from_config(self.bootstrap_servers.clone(), config);
+        // librdkafka checks names and values as it takes them over; better here than at the first connection.
+        connection.config().create_native_config().map_err(|error| format!("KAFKA_OPTIONS: {error}"))?;
+        Ok(connection)
+    }
+}
+
+fn is_host_and_port(server: &str) -> bool {
+    let server = server.rsplit_once("://").map_or(server, |(_, rest)| rest);
+    server.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// A checked way to reach Kafka, from which clients are made. Its `Debug` form shows the servers only.
+#[derive(Clone)]
+pub struct Connection {
+    bootstrap: String,
+    config: ClientConfig,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// An unencrypted connection, for tests and the embedded broker.
+    #[must_use]
+    pub fn plaintext(bootstrap: &str, client_id: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap).set("client.id", client_id);
+        Self::from_config(bootstrap.to_owned(), config)
+    }
+
+    fn from_config(bootstrap: String, mut config: ClientConfig) -> Self {
+        config.set_log_level(RDKafkaLogLevel::Info);
+        Self { bootstrap, config }
+    }
+
+    /// The bootstrap servers as configured.
+    #[must_use]
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// librdkafka's configuration, to which each client adds its own.
+    pub(crate) fn config(&self) -> ClientConfig {
+        self.config.clone()
+    }
+}
+
+/// librdkafka's own lines in our log, with its chatter about passing connection trouble kept at `debug`: what matters
+/// of an outage is told by the service and its metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogContext;
+
+impl ClientContext for LogContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+    }
+}
+
+/// One line of librdkafka's log. Lines name brokers, topics and ids of clients, never the content of a record.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if facility == "FATAL" => {
+            tracing::error!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning
+        | RDKafkaLogLevel::Notice
+        | RDKafkaLogLevel::Info
+        | RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<KafkaArgs, clap::Error> {
+        let base = ["test", "--kafka-bootstrap-servers", "127.0.0.1:9092"];
+        Cli::try_parse_from(base.iter().chain(arguments)).map(|cli| cli.kafka)
+    }
+
+    #[test]
+    fn options_the_promises_rest_on_are_refused() {
+        for option in ["acks=1", "enable.idempotence=false", "isolation.level=read_uncommitted", "partitioner=random"] {
+            let error = parse(&["--kafka-options", option]).unwrap_err().to_string();
+            assert!(error.contains("promise"), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_are_passed_on_and_unknown_ones_named() {
+        let connection =
+            parse(&["--kafka-options", "linger.ms=7, socket.keepalive.enable=true"]).unwrap().connection("t").unwrap();
+        assert_eq!(connection.config().get("linger.ms"), Some("7"));
+        let problems = parse(&["--kafka-options", "no.such.thing=1"]).unwrap().connection("t").unwrap_err();
+        assert!(problems.to_string().contains("no.such.thing"), "{problems}");
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let args = parse(&["--kafka-security-protocol", "sasl_ssl", "--kafka-ssl-ca", "/nowhere/ca.pem"]).unwrap();
+        let problems = args.connection("t").unwrap_err().to_string();
+        assert!(problems.contains("KAFKA_SSL_CA: cannot read /nowhere/ca.pem"), "{problems}");
+        assert!(problems.contains("KAFKA_SASL_MECHANISM"), "{problems}");
+    }
+
+    #[test]
+    fn secrets_never_show_in_debug_output() {
+        let args = parse(&["--kafka-sasl-password", "hunter2", "--kafka-options", "ssl.key.password=hunter2"]).unwrap();
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_server_without_a_port_is_refused() {
+        assert!(is_host_and_port("[::1]:9092") && is_host_and_port("SSL://kafka:9093"));
+        assert!(!is_host_and_port("kafka") && !is_host_and_port(":9092") && !is_host_and_port(""));
+    }
+}

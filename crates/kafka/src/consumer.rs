@@ -1,0 +1,140 @@
+//! A consumer for work that is settled later and in any order: records go out by a channel, settlements come back by
+//! another, and offsets are committed only behind the contiguous frontier of settled records ([`crate::ledger`]).
+//!
+//! One thread polls and never waits for the work. What is outstanding is bounded in bytes by pausing the partitions.
+//! When partitions leave, the work on them is drained first, up to a deadline; what is not settled by then will be read
+//! again by the next owner.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use service::Readiness;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::ledger::Claim;
+use crate::metrics::ConsumerMetrics;
+use crate::record::OwnedRecord;
+use crate::topic::TopicName;
+
+mod session;
+
+/// How a consumer works.
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// How to reach Kafka.
+    pub connection: Connection,
+    /// The consumer group.
+    pub group: String,
+    /// The topic read.
+    pub input: TopicName,
+    /// A topic that holds records once work has been done; `None` if there is none to tell by.
+    pub output: Option<TopicName>,
+    /// Accept that a partition without committed offset is read from its beginning although there is output.
+    pub from_beginning: bool,
+    /// The most bytes of records that may be outstanding; polling pauses there and resumes at three quarters.
+    pub budget_bytes: usize,
+    /// The most bytes librdkafka may fetch ahead, beside the budget.
+    pub fetch_bytes: usize,
+    /// How often offsets are committed.
+    pub commit_interval: Duration,
+    /// How long leaving partitions wait for the work on them.
+    pub drain_timeout: Duration,
+    /// Consumer metrics.
+    pub metrics: ConsumerMetrics,
+    /// Set once the group has assigned partitions (perhaps none).
+    pub readiness: Readiness,
+}
+
+/// What the consumer hands out.
+#[derive(Debug)]
+pub enum Feed {
+    /// A record. Its claim must be settled or released, exactly once.
+    Record(Claim, OwnedRecord),
+    /// These partitions are about to leave: release what has not been sent, settle what is being sent.
+    Revoking(Vec<i32>),
+    /// The consumer stops: the same for everything.
+    Stopping,
+}
+
+/// What becomes of claims.
+#[derive(Debug)]
+enum Closing {
+    Settled(Vec<Claim>),
+    Released(Vec<Claim>),
+}
+
+/// Where claims are settled. Cheap to clone.
+#[derive(Clone)]
+pub struct Settler(mpsc::UnboundedSender<Closing>);
+
+impl fmt::Debug for Settler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settler")
+    }
+}
+
+impl Settler {
+    /// The effect of these records is durable: their offsets may be committed.
+    pub fn settle(&self, claims: Vec<Claim>) {
+        self.send(Closing::Settled(claims));
+    }
+
+    /// These records were not worked on; whoever owns their partitions next reads them again.
+    pub fn release(&self, claims: Vec<Claim>) {
+        self.send(Closing::Released(claims));
+    }
+
+    fn send(&self, closing: Closing) {
+        // Without a consumer there is nothing left to commit; the records will be read again.
+        drop(self.0.send(closing));
+    }
+}
+
+/// A consumer whose thread is still to be started, with [`Consumer::run`].
+pub struct Consumer {
+    settings: ConsumerSettings,
+    feed: mpsc::UnboundedSender<Feed>,
+    closings: mpsc::UnboundedReceiver<Closing>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// The consumer, the records it will hand out, and where they are settled. The channel of records is bounded by the
+    /// budget, not by a count.
+    #[must_use]
+    pub fn new(settings: ConsumerSettings) -> (Self, mpsc::UnboundedReceiver<Feed>, Settler) {
+        let (feed, records) = mpsc::unbounded_channel();
+        let (settler, closings) = mpsc::unbounded_channel();
+        (Self { settings, feed, closings }, records, Settler(settler))
+    }
+
+    /// Consumes on this thread until `stop`, then drains and commits. When the consumer fails for good or the position
+    /// falls out of the retained range, it is built anew; what was outstanding is read again.
+    ///
+    /// # Errors
+    /// [`KafkaError`] when new clients would not help.
+    pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
+        loop {
+            let session = session::Session::start(&self.settings, &self.feed, &mut self.closings, stop)?;
+            match session.run() {
+                session::End::Stopped => return Ok(()),
+                session::End::Fatal(error) => return Err(error),
+                session::End::Rebuild(reason) => {
+                    tracing::warn!(reason, "building the consumer anew");
+                    let wake = Instant::now() + Duration::from_secs(1);
+                    while Instant::now() < wake && !stop.is_cancelled() {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One life of the ledger consumer's client.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Closing, ConsumerSettings, Feed};
+use crate::error::KafkaError;
+use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
+use crate::metrics::RebalanceKind;
+use crate::record::{OwnedRecord, Record};
+use crate::start::{StartRule, starts};
+use crate::topic::Topics;
+
+/// The longest a single poll blocks; settlements wait no longer than this.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long the brokers have to answer a question or a last commit.
+const CALL: Duration = Duration::from_secs(10);
+
+/// Why a session ended.
+pub(super) enum End {
+    Stopped,
+    Rebuild(String),
+    Fatal(KafkaError),
+}
+
+impl From<KafkaError> for End {
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::Operation { .. } => Self::Rebuild(error.to_string()),
+            other => Self::Fatal(other),
+        }
+    }
+}
+
+pub(super) struct Session<'s> {
+    settings: &'s ConsumerSettings,
+    feed: &'s mpsc::UnboundedSender<Feed>,
+    closings: &'s mut mpsc::UnboundedReceiver<Closing>,
+    stop: &'s CancellationToken,
+    consumer: BaseConsumer<GroupContext>,
+    ledgers: Ledgers,
+    paused: bool,
+    committed_at: Instant,
+    last_failure: Option<String>,
+}
+
+impl<'s> Session<'s> {
+    pub(super) fn start(
+        settings: &'s ConsumerSettings,
+        feed: &'s mpsc::UnboundedSender<Feed>,
+        closings: &'s mut mpsc::UnboundedReceiver<Closing>,
+        stop: &'s CancellationToken,
+    ) -> Result<Self, KafkaError> {
+        let group = GroupSettings { group: &settings.group, instance: None, fetch_bytes: settings.fetch_bytes };
+        let consumer = group::consumer(&settings.connection, &group)?;
+        consumer.subscribe(&[settings.input.as_str()]).map_err(KafkaError::during("subscribing"))?;
+        Ok(Self {
+            settings,
+            feed,
+            closings,
+            stop,
+            consumer,
+            ledgers: Ledgers::default(),
+            paused: false,
+            committed_at: Instant::now(),
+            last_failure: None,
+        })
+    }
+
+    pub(super) fn run(mut self) -> End {
+        let end = loop {
+            if self.stop.is_cancelled() {
+                break self.finish().map_or_else(|end| end, |()| End::Stopped);
+            }
+            if let Err(end) = self.turn() {
+                break end;
+            }
+        };
+        for partition in self.ledgers.partitions() {
+            self.settings.metrics.forget_lag(partition);
+        }
+        self.consumer.context().close();
+        end
+    }
+
+    /// One round: poll, rebalance, settle, pause or resume, commit when due.
+    fn turn(&mut self) -> Result<(), End> {
+        self.poll(POLL)?;
+        while let Some(rebalance) = self.consumer.context().next_rebalance() {
+            match rebalance {
+                Rebalance::Assign(partitions) => self.assign(&partitions)?,
+                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
+            }
+        }
+        self.take_closings()?;
+        self.keep_budget()?;
+        self.take_commits();
+        if self.committed_at.elapsed() >= self.settings.commit_interval {
+            self.committed_at = Instant::now();
+            self.follow_positions();
+            self.commit(CommitMode::Async)?;
+            let progress =
+                self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
+            self.consumer.context().show_lag(&self.settings.metrics, progress);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<(), End> {
+        match self.consumer.poll(timeout) {
+            None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
+            Some(Ok(message)) => {
+                let record = OwnedRecord::from(&Record::new(&message));
+                let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
+                if let Some(claim) = claim
+                    && self.feed.send(Feed::Record(claim, record)).is_err()
+                {
+                    return Err(End::Stopped);
+                }
+                Ok(())
+            }
+            Some(Err(error)) => match error {
+                RdError::MessageConsumptionFatal(_) => Err(End::Rebuild(format!("the consumer failed: {error}"))),
+                RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    Err(End::Rebuild(format!("the position is out of range: {error}")))
+                }
+                RdError::MessageConsumption(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => Err(End::Rebuild(format!("the topic `{}` is gone: {error}", self.settings.input))),
+                _ => {
+                    tracing::debug!(%error, "polling");
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// librdkafka's position counts transaction markers, which are no records: where nothing is outstanding, the
+    /// frontier moves behind them, so that the lag of an idle group is 0.
+    fn follow_positions(&mut self) {
+        let Ok(positions) = self.consumer.position() else { return };
+        for element in positions.elements_for_topic(self.settings.input.as_str()) {
+            if let Offset::Offset(position) = element.offset() {
+                self.ledgers.polled_to(element.partition(), position);
+            }
+        }
+    }
+
+    fn take_closings(&mut self) -> Result<(), End> {
+        while let Ok(closing) = self.closings.try_recv() {
+            self.close(closing)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, closing: Closing) -> Result<(), End> {
+        type Close = fn(&mut Ledgers, Claim) -> Result<Completion, LedgerError>;
+        let (claims, close): (_, Close) = match closing {
+            Closing::Settled(claims) => (claims, Ledgers::settle),
+            Closing::Released(claims) => (claims, Ledgers::release),
+        };
+        let mut stale = 0;
+        for claim in claims {
+            if close(&mut self.ledgers, claim).map_err(defect)? == Completion::Stale {
+                stale += 1;
+            }
+        }
+        if stale > 0 {
+            self.settings.metrics.stale_completions(stale);
+        }
+        Ok(())
+    }
+
+    /// Pauses at the budget, resumes at three quarters of it. Polling itself never stops.
+    fn keep_budget(&mut self) -> Result<(), End> {
+        let outstanding = self.ledgers.outstanding_bytes();
+        let budget = self.settings.budget_bytes;
+        let partitions = || {
+            let all: Vec<i32> = self.ledgers.partitions().collect();
+            group::partitions(&self.settings.input, &all)
+        };
+        if !self.paused && outstanding >= budget {
+            self.consumer.pause(&partitions()).map_err(KafkaError::during("pausing partitions"))?;
+            self.paused = true;
+        } else if self.paused && outstanding <= budget / 4 * 3 {
+            self.consumer.resume(&partitions()).map_err(KafkaError::during("resuming partitions"))?;
+            self.paused = false;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, mode: CommitMode) -> Result<(), End> {
+        let due: Vec<_> = self.ledgers.to_commit().collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let list = group::offsets(&self.settings.input, &due)?;
+        match self.consumer.commit(&list, mode) {
+            Ok(()) if matches!(mode, CommitMode::Sync) => {
+                for (partition, offset) in due {
+                    self.ledgers.committed(partition, offset);
+                }
+            }
+            Ok(()) => {}
+            Err(error) => self.commit_failed(&error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn take_commits(&mut self) {
+        for (result, offsets) in self.consumer.context().take_commits() {
+            match result {
+                Ok(()) => {
+                    self.last_failure = None;
+                    for (partition, offset) in offsets {
+                        self.ledgers.committed(partition, offset);
+                    }
+                }
+                Err(error) => self.commit_failed(&error),
+            }
+        }
+    }
+
+    /// The offsets stay due and are committed with the next interval.
+    fn commit_failed(&mut self, error: &str) {
+        self.settings.metrics.commit_failed();
+        if self.last_failure.as_deref() != Some(error) {
+            tracing::warn!(error, "a commit of offsets failed; it is tried again");
+            self.last_failure = Some(error.to_owned());
+        }
+    }
+
+    fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
+        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
+        let found = self.starts(partitions);
+        let starts = found.inspect_err(|_| {
+            // librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
+            let list = group::partitions(&self.settings.input, partitions);
+            if let Err(error) = self.consumer.incremental_assign(&list) {
+                tracing::debug!(%error, "answering a rebalance before giving up");
+            }
+        })?;
+        let list = group::offsets(&self.settings.input, &starts)?;
+        self.consumer.incremental_assign(&list).map_err(KafkaError::during("taking partitions over"))?;
+        for &(partition, start) in &starts {
+            self.ledgers.assign(partition, start);
+        }
+        // An assignment comes without the pause flag of the others.
+        self.paused = false;
+        self.settings.readiness.set_ready();
+        tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
+        Ok(())
+    }
+
+    fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, KafkaError> {
+        let topics = Topics::new(&self.settings.connection)?;
+        // A group that has committed anywhere is not lost; a partition it has no offset for is new.
+        let group_is_new = || -> Result<bool, KafkaError> {
+            let count = i32::try_from(topics.partitions(&self.settings.input, CALL)?).unwrap_or(i32::MAX);
+            let all: Vec<i32> = (0..count).collect();
+            let committed = self
+                .consumer
+                .committed_offsets(group::partitions(&self.settings.input, &all), CALL)
+                .map_err(KafkaError::during("reading the group's committed offsets"))?;
+            Ok(!committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
+        };
+        let output = |_| -> Result<Option<String>, KafkaError> {
+            let Some(topic) = &self.settings.output else { return Ok(None) };
+            if !group_is_new()? {
+                return Ok(None);
+            }
+            for partition in 0..i32::try_from(topics.partitions(topic, CALL)?).unwrap_or(i32::MAX) {
+                if topics.watermarks(topic, partition, CALL)?.1 > 0 {
+                    return Ok(Some(topic.to_string()));
+                }
+            }
+            Ok(None)
+        };
+        let rule = StartRule {
+            group: &self.settings.group,
+            topic: &self.settings.input,
+            from_beginning: self.settings.from_beginning,
+            output: &output,
+        };
+        starts(&self.consumer, &rule, partitions, &self.settings.metrics, CALL)
+    }
+
+    /// Drains the work on leaving partitions, commits what is settled, then lets them go.
+    fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<(), End> {
+        self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
+        if !lost {
+            drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
+            self.drain(partitions)?;
+            self.commit(CommitMode::Sync)?;
+        }
+        for &partition in partitions {
+            self.ledgers.revoke(partition);
+            self.settings.metrics.forget_lag(partition);
+        }
+        self.consumer
+            .incremental_unassign(&group::partitions(&self.settings.input, partitions))
+            .map_err(KafkaError::during("giving partitions back"))?;
+        tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
+        Ok(())
+    }
+
+    /// Waits until nobody works on these partitions, at most for the drain timeout.
+    fn drain(&mut self, partitions: &[i32]) -> Result<(), End> {
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        while partitions.iter().any(|&partition| self.ledgers.outstanding(partition) > 0) {
+            if Instant::now() >= deadline {
+                tracing::warn!("work was still under way when its time ran out; those records are read again");
+                break;
+            }
+            match self.closings.try_recv() {
+                Ok(closing) => self.close(closing)?,
+                Err(mpsc::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(2)),
+                Err(mpsc::error::TryRecvError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), End> {
+        let partitions: Vec<i32> = self.ledgers.partitions().collect();
+        drop(self.feed.send(Feed::Stopping));
+        self.take_closings()?;
+        self.drain(&partitions)?;
+        self.follow_positions();
+        self.commit(CommitMode::Sync)
+    }
+}
+
+/// A breach of the accounting is a defect; going on could commit past an unsettled record.
+fn defect(error: LedgerError) -> End {
+    End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
+}

@@ -1,0 +1,153 @@
+//! Dead letters: the original record, untouched, with headers that say where it came from and why it lies here.
+//!
+//! This module knows the form of a dead letter; which record deserves one, and the codes, are the services' business.
+
+use std::fmt;
+
+use crate::record::{Header, Headers};
+use crate::topic::TopicName;
+
+/// Names of the headers a dead letter has beside the original ones.
+pub mod header {
+    /// Which stage wrote it: `gateway`, `transformer`, `sink` or `platform`.
+    pub const STAGE: &str = "dead-letter-stage";
+    /// Stable code of the reason.
+    pub const CODE: &str = "dead-letter-code";
+    /// The reason in words, at most 1 KiB.
+    pub const MESSAGE: &str = "dead-letter-message";
+    /// Topic of the original record.
+    pub const TOPIC: &str = "dead-letter-topic";
+    /// Partition of the original record, decimal.
+    pub const PARTITION: &str = "dead-letter-partition";
+    /// Offset of the original record, decimal.
+    pub const OFFSET: &str = "dead-letter-offset";
+    /// When it was written: milliseconds since 1970, decimal.
+    pub const AT: &str = "dead-letter-at";
+    /// Version of the software that wrote it.
+    pub const VERSION: &str = "dead-letter-version";
+}
+
+/// The longest text in `dead-letter-message`, in bytes.
+pub const MESSAGE_LIMIT: usize = 1024;
+
+/// The stage that wrote a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The gateway could not store the body as a raw record.
+    Gateway,
+    /// The transformer could not map the raw record.
+    Transformer,
+    /// Platform refused the typed record, or it could not be sent.
+    Sink,
+    /// Platform rejected the record after having accepted it.
+    Platform,
+}
+
+impl Stage {
+    /// The value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Transformer => "transformer",
+            Self::Sink => "sink",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where the original record lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Its topic.
+    pub topic: &'a TopicName,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// Why a record becomes a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub struct Reason<'a> {
+    /// The stage that says so.
+    pub stage: Stage,
+    /// Stable code, from the stage's closed list.
+    pub code: &'a str,
+    /// What is wrong, in words; cut to [`MESSAGE_LIMIT`] bytes.
+    pub message: &'a str,
+    /// Milliseconds since 1970.
+    pub at: i64,
+}
+
+/// The headers of a dead letter: the original ones in their order, then the reason and the origin.
+pub fn headers<'a>(original: impl Iterator<Item = Header<'a>>, reason: Reason<'_>, origin: Option<Origin<'_>>) -> Headers {
+    let mut headers = Headers::with_capacity(16);
+    for header in original {
+        headers = headers.with_header(header);
+    }
+    headers = headers
+        .with(header::STAGE, reason.stage.as_str().as_bytes())
+        .with(header::CODE, reason.code.as_bytes())
+        .with(header::MESSAGE, cut(reason.message).as_bytes());
+    if let Some(origin) = origin {
+        headers = headers
+            .with(header::TOPIC, origin.topic.as_str().as_bytes())
+            .with(header::PARTITION, origin.partition.to_string().as_bytes())
+            .with(header::OFFSET, origin.offset.to_string().as_bytes());
+    }
+    headers
+        .with(header::AT, reason.at.to_string().as_bytes())
+        .with(header::VERSION, service::VERSION.as_bytes())
+}
+
+/// The text up to [`MESSAGE_LIMIT`] bytes, cut between code points.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_LIMIT)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_holds_its_own_value() {
+        let original = [Header { name: "received-at", value: Some(b"5") }, Header { name: "null", value: None }];
+        let reason = Reason { stage: Stage::Transformer, code: "not_json", message: "line 1", at: 99 };
+        let topic = "raw".parse().unwrap();
+        let origin = Origin { topic: &topic, partition: 7, offset: 42 };
+        let headers = headers(original.into_iter(), reason, Some(origin));
+        let found: Vec<_> = headers
+            .iter()
+            .map(|header| (header.name, header.value.map(|value| String::from_utf8_lossy(value).into_owned())))
+            .collect();
+        let expected = [
+            ("received-at", Some("5")),
+            ("null", None),
+            ("dead-letter-stage", Some("transformer")),
+            ("dead-letter-code", Some("not_json")),
+            ("dead-letter-message", Some("line 1")),
+            ("dead-letter-topic", Some("raw")),
+            ("dead-letter-partition", Some("7")),
+            ("dead-letter-offset", Some("42")),
+            ("dead-letter-at", Some("99")),
+            ("dead-letter-version", Some(service::VERSION)),
+        ];
+        let expected: Vec<_> = expected.into_iter().map(|(name, value)| (name, value.map(str::to_owned))).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_code_points() {
+        let long = "ä".repeat(MESSAGE_LIMIT);
+        assert_eq!(cut(&long).len(), MESSAGE_LIMIT);
+        assert_eq!(cut(&format!("x{long}")).len(), MESSAGE_LIMIT - 1);
+        assert_eq!(cut("short"), "short");
+    }
+}

@@ -1,0 +1,62 @@
+//! A broker inside this process, for a trial without Kafka: librdkafka's own mock cluster.
+//!
+//! It answers requests, but it is no transactional broker: data of aborted transactions stays visible, offsets sent with
+//! a transaction are forgotten, zombies are not fenced, and a partition keeps at most 5 MiB. It says nothing about
+//! exactly-once, and nothing that must not be lost belongs into it.
+
+use std::fmt;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::topic::TopicName;
+
+/// What one partition of the embedded broker holds before it silently drops its oldest records, with room to spare.
+pub const PARTITION_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// See the module. The broker ends when this is dropped.
+pub struct EmbeddedBroker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedBroker").field("bootstrap", &self.bootstrap()).finish()
+    }
+}
+
+impl EmbeddedBroker {
+    /// Starts a broker on free ports of the loopback interface.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`].
+    pub fn start() -> Result<Self, KafkaError> {
+        MockCluster::new(1)
+            .map(|cluster| Self { cluster })
+            .map_err(KafkaError::during("starting the embedded broker"))
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`].
+    pub fn create_topic(&self, topic: &TopicName, partitions: i32) -> Result<(), KafkaError> {
+        self.cluster
+            .create_topic(topic.as_str(), partitions, 1)
+            .map_err(KafkaError::during("creating a topic on the embedded broker"))
+    }
+
+    /// Its address, as `KAFKA_BOOTSTRAP_SERVERS` takes it.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    /// A connection to it.
+    #[must_use]
+    pub fn connection(&self, client_id: &str) -> Connection {
+        Connection::plaintext(&self.bootstrap(), client_id)
+    }
+}

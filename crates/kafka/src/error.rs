@@ -1,0 +1,71 @@
+//! What can go wrong with Kafka, in the terms of whoever has to act on it.
+
+/// A failure of a Kafka operation. The texts name the operation and the topic, never a record's content.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// librdkafka refused its configuration.
+    #[error("librdkafka refuses the configuration: {0}; check KAFKA_OPTIONS and the KAFKA_S* variables")]
+    Configuration(String),
+    /// No broker answered.
+    #[error("no Kafka broker answered at {bootstrap} within {seconds} s: {reason}; check KAFKA_BOOTSTRAP_SERVERS, the network and the KAFKA_S* variables")]
+    Unreachable {
+        /// The configured bootstrap servers.
+        bootstrap: String,
+        /// How long was waited.
+        seconds: u64,
+        /// librdkafka's last words.
+        reason: String,
+    },
+    /// A topic does not exist.
+    #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
+    NoTopic(String),
+    /// The output topic has fewer partitions than the input topic.
+    #[error("`{output}` has {output_partitions} partitions but `{input}` has {input_partitions}: each record keeps its partition number, so grow `{output}` to at least {input_partitions} first")]
+    TooFewPartitions {
+        /// The topic read.
+        input: String,
+        /// Its partitions.
+        input_partitions: usize,
+        /// The topic written.
+        output: String,
+        /// Its partitions.
+        output_partitions: usize,
+    },
+    /// The consumer group has no offsets although its work has been done before.
+    #[error("the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats")]
+    LostGroup {
+        /// The consumer group.
+        group: String,
+        /// The topic read.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where output was found.
+        output: String,
+    },
+    /// The same worker had to be rebuilt too often.
+    #[error("the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two")]
+    TooManyRebuilds {
+        /// How often.
+        times: usize,
+        /// Within how many minutes.
+        minutes: u64,
+        /// The last reason.
+        reason: String,
+    },
+    /// An operation failed.
+    #[error("{operation} failed: {source}")]
+    Operation {
+        /// What was tried.
+        operation: &'static str,
+        /// What librdkafka said.
+        source: rdkafka::error::KafkaError,
+    },
+}
+
+impl KafkaError {
+    /// Wraps librdkafka's error with what was tried: `.map_err(KafkaError::during("commit"))`.
+    pub(crate) fn during(operation: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> Self {
+        move |source| Self::Operation { operation, source }
+    }
+}

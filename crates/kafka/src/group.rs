@@ -1,0 +1,180 @@
+//! The consumer side of a group: how our consumers are configured, and the callbacks librdkafka makes while we poll.
+//!
+//! A rebalance is only *noted* in the callback; the thread that polls carries it out as soon as `poll` returns, before
+//! anything else, and only then answers it. librdkafka waits for the answer, so that a partition never leaves while
+//! work on it is unfinished. While the consumer closes, the callback answers at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError as RdError;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::metrics::ConsumerMetrics;
+use crate::producer::set_default;
+use crate::topic::TopicName;
+
+/// How often librdkafka tells its figures; the lag is as old as this.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A change of the assignment, to be carried out and answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rebalance {
+    Assign(Vec<i32>),
+    Revoke { partitions: Vec<i32>, lost: bool },
+}
+
+/// What the callbacks of one consumer leave for its thread.
+#[derive(Debug, Default)]
+pub(crate) struct GroupContext {
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+    ends: Mutex<HashMap<i32, i64>>,
+    commits: Mutex<Vec<(Result<(), String>, Vec<(i32, i64)>)>>,
+}
+
+impl GroupContext {
+    /// The next rebalance to carry out.
+    pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Results of commits since the last call.
+    pub(crate) fn take_commits(&self) -> Vec<(Result<(), String>, Vec<(i32, i64)>)> {
+        std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on rebalances are answered in the callback: the consumer is about to close.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Shows how far each partition's progress is behind its end.
+    pub(crate) fn show_lag(&self, metrics: &ConsumerMetrics, progress: impl Iterator<Item = (i32, i64)>) {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, offset) in progress {
+            if let Some(end) = ends.get(&partition) {
+                metrics.set_lag(partition, end - offset);
+            }
+        }
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::connection::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for topic in statistics.topics.values() {
+            for (&partition, figures) in &topic.partitions {
+                if partition >= 0 && figures.ls_offset >= 0 {
+                    ends.insert(partition, figures.ls_offset);
+                }
+            }
+        }
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+        let rebalance = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Rebalance::Assign(partitions)
+        } else {
+            Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+        };
+        if self.closing.load(Ordering::SeqCst) {
+            let answered = match rebalance {
+                Rebalance::Assign(_) => consumer.incremental_assign(list),
+                Rebalance::Revoke { .. } => consumer.incremental_unassign(list),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance while closing");
+            }
+            return;
+        }
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+    }
+
+    fn commit_callback(&self, result: Result<(), RdError>, offsets: &TopicPartitionList) {
+        let offsets = offsets
+            .elements()
+            .iter()
+            .filter_map(|element| match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => Some((element.partition(), offset)),
+                _ => None,
+            })
+            .collect();
+        let result = result.map_err(|error| error.to_string());
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push((result, offsets));
+    }
+}
+
+/// What distinguishes one group consumer from another.
+pub(crate) struct GroupSettings<'a> {
+    pub(crate) group: &'a str,
+    /// `group.instance.id`: with it a restarted member gets its partitions back without a rebalance.
+    pub(crate) instance: Option<&'a str>,
+    /// The most bytes librdkafka may fetch ahead.
+    pub(crate) fetch_bytes: usize,
+}
+
+/// A consumer that reads committed records only, decides its starting offsets itself and commits nothing by itself.
+pub(crate) fn consumer(
+    connection: &Connection,
+    settings: &GroupSettings<'_>,
+) -> Result<BaseConsumer<GroupContext>, KafkaError> {
+    let mut config: ClientConfig = connection.config();
+    config
+        .set("group.id", settings.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.partition.eof", "true")
+        .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
+    set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
+    set_default(&mut config, "session.timeout.ms", "10000");
+    set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+    set_default(&mut config, "fetch.wait.max.ms", "100");
+    if let Some(instance) = settings.instance {
+        config.set("group.instance.id", instance);
+    }
+    config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// A list of partitions of one topic with offsets.
+pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for &(partition, offset) in offsets {
+        list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
+            .map_err(KafkaError::during("building a list of offsets"))?;
+    }
+    Ok(list)
+}
+
+/// A list of partitions of one topic.
+pub(crate) fn partitions(topic: &TopicName, partitions: &[i32]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for &partition in partitions {
+        list.add_partition(topic.as_str(), partition);
+    }
+    list
+}

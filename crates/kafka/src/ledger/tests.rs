@@ -1,0 +1,176 @@
+//! The ledger against a naive model, and the cases worth a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn the_frontier_waits_for_the_oldest_unsettled_record() {
+    let mut ledger = Ledger::new(10);
+    for offset in [10, 11, 12] {
+        ledger.charge(offset, 1).unwrap();
+    }
+    ledger.settle(12).unwrap();
+    ledger.settle(11).unwrap();
+    assert_eq!(ledger.frontier(), 10);
+    ledger.settle(10).unwrap();
+    assert_eq!(ledger.frontier(), 13);
+}
+
+#[test]
+fn gaps_never_hold_the_frontier_back() {
+    let mut ledger = Ledger::new(0);
+    ledger.charge(5, 1).unwrap();
+    assert_eq!(ledger.frontier(), 5);
+    ledger.settle(5).unwrap();
+    assert_eq!(ledger.frontier(), 6);
+    ledger.polled_to(9);
+    assert_eq!(ledger.frontier(), 9);
+    ledger.charge(20, 1).unwrap();
+    ledger.polled_to(30);
+    assert_eq!(ledger.frontier(), 20);
+}
+
+#[test]
+fn a_record_settles_once() {
+    let mut ledger = Ledger::new(0);
+    ledger.charge(0, 7).unwrap();
+    assert_eq!(ledger.charge(0, 7), Err(LedgerError::OutOfOrder { offset: 0, next: 1 }));
+    assert_eq!(ledger.settle(0), Ok(7));
+    assert_eq!(ledger.settle(0), Err(LedgerError::NotOutstanding(0)));
+    assert_eq!(ledger.settle(99), Err(LedgerError::NotOutstanding(99)));
+}
+
+#[test]
+fn a_released_record_is_nobodys_work_but_stops_the_frontier() {
+    let mut ledger = Ledger::new(0);
+    for offset in 0..3 {
+        ledger.charge(offset, 10).unwrap();
+    }
+    ledger.settle(0).unwrap();
+    ledger.release(1).unwrap();
+    ledger.settle(2).unwrap();
+    assert_eq!((ledger.frontier(), ledger.outstanding(), ledger.outstanding_bytes()), (1, 0, 0));
+}
+
+#[test]
+fn a_completion_of_an_old_assignment_changes_nothing() {
+    let mut ledgers = Ledgers::default();
+    ledgers.assign(0, 0);
+    let old = ledgers.charge(0, 0, 1).unwrap().unwrap();
+    ledgers.revoke(0);
+    ledgers.assign(0, 0);
+    ledgers.charge(0, 0, 1).unwrap().unwrap();
+    assert_eq!(ledgers.settle(old), Ok(Completion::Stale));
+    assert_eq!(ledgers.frontier(0), Some(0));
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Poll { partition: i32, gap: i64 },
+    Settle(prop::sample::Index),
+    Release(prop::sample::Index),
+    End { partition: i32, markers: i64 },
+    Revoke(i32),
+    Assign(i32),
+    Commit,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..3i32, 0..3i64).prop_map(|(partition, gap)| Op::Poll { partition, gap }),
+        6 => any::<prop::sample::Index>().prop_map(Op::Settle),
+        1 => any::<prop::sample::Index>().prop_map(Op::Release),
+        1 => (0..3i32, 0..3i64).prop_map(|(partition, markers)| Op::End { partition, markers }),
+        1 => (0..3i32).prop_map(Op::Revoke),
+        1 => (0..3i32).prop_map(Op::Assign),
+        1 => Just(Op::Commit),
+    ]
+}
+
+/// What the ledger must agree with, written as plainly as possible.
+#[derive(Default)]
+struct Model {
+    position: BTreeMap<i32, i64>,
+    unsettled: BTreeMap<i32, BTreeSet<i64>>,
+    broker: BTreeMap<i32, i64>,
+}
+
+impl Model {
+    fn frontier(&self, partition: i32) -> i64 {
+        let lowest = self.unsettled[&partition].first().copied();
+        lowest.unwrap_or(self.position[&partition])
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn offsets_never_pass_an_unsettled_record(ops in prop::collection::vec(op(), 1..200)) {
+        let mut ledgers = Ledgers::default();
+        let mut model = Model::default();
+        let mut claims: Vec<Claim> = Vec::new();
+        let mut live: BTreeMap<i32, Epoch> = BTreeMap::new();
+        for op in ops {
+            match op {
+                Op::Assign(partition) if !live.contains_key(&partition) => {
+                    let start = model.broker.get(&partition).copied().unwrap_or(0);
+                    live.insert(partition, ledgers.assign(partition, start));
+                    model.position.insert(partition, start);
+                    model.unsettled.insert(partition, BTreeSet::new());
+                }
+                Op::Revoke(partition) => {
+                    ledgers.revoke(partition);
+                    live.remove(&partition);
+                }
+                Op::Poll { partition, gap } => {
+                    let offset = model.position.get(&partition).map_or(0, |position| position + gap);
+                    let claim = ledgers.charge(partition, offset, 3).unwrap();
+                    prop_assert_eq!(claim.is_some(), live.contains_key(&partition));
+                    if let Some(claim) = claim {
+                        claims.push(claim);
+                        model.unsettled.get_mut(&partition).unwrap().insert(offset);
+                        model.position.insert(partition, offset + 1);
+                    }
+                }
+                Op::Settle(index) if !claims.is_empty() => {
+                    let claim = claims.swap_remove(index.index(claims.len()));
+                    let current = live.get(&claim.partition) == Some(&claim.epoch);
+                    prop_assert_eq!(ledgers.settle(claim).unwrap() == Completion::Counted, current);
+                    if current {
+                        model.unsettled.get_mut(&claim.partition).unwrap().remove(&claim.offset);
+                    }
+                }
+                Op::Release(index) if !claims.is_empty() => {
+                    // A released record stays unsettled for the model: only its memory is given back.
+                    let claim = claims.swap_remove(index.index(claims.len()));
+                    ledgers.release(claim).unwrap();
+                }
+                Op::End { partition, markers } if live.contains_key(&partition) => {
+                    let position = model.position[&partition] + markers;
+                    ledgers.polled_to(partition, position);
+                    model.position.insert(partition, position);
+                }
+                Op::Commit => {
+                    let due: Vec<_> = ledgers.to_commit().collect();
+                    for (partition, offset) in due {
+                        prop_assert_eq!(offset, model.frontier(partition));
+                        ledgers.committed(partition, offset);
+                        model.broker.insert(partition, offset);
+                    }
+                    prop_assert_eq!(ledgers.to_commit().count(), 0);
+                }
+                Op::Assign(_) | Op::Settle(_) | Op::Release(_) | Op::End { .. } => {}
+            }
+            for &partition in live.keys() {
+                prop_assert_eq!(ledgers.frontier(partition), Some(model.frontier(partition)));
+            }
+            let outstanding =
+                claims.iter().filter(|claim| live.get(&claim.partition) == Some(&claim.epoch)).count();
+            prop_assert_eq!(ledgers.outstanding_bytes(), outstanding * 3);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Everything the pipeline does with Kafka, and the only crate that names `rdkafka`.
+//!
+//! It moves bytes: keys, values, headers, offsets, transactions. It knows no webhook, no event, no Avro and no XDM.
+//! Decisions ([`ledger`], [`transaction`]'s machine, [`start`]) are plain values without I/O; the drivers around them
+//! are thin and run on threads of their own, because librdkafka's calls block.
+
+pub mod connection;
+pub mod consumer;
+pub mod dead_letter;
+pub mod embedded;
+mod error;
+mod group;
+pub mod ledger;
+mod metrics;
+pub mod producer;
+pub mod reader;
+pub mod record;
+pub mod start;
+pub mod topic;
+pub mod transaction;
+
+pub use connection::{Connection, KafkaArgs};
+pub use error::KafkaError;
+pub use metrics::ConsumerMetrics;
+pub use record::{Header, Headers, Record};
+pub use topic::TopicName;

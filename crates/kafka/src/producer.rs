@@ -1,0 +1,331 @@
+//! A producer that tells of each record when all in-sync replicas have it.
+//!
+//! Idempotent, `acks=all`. What the caller attaches to a record (for example its share of a memory budget) is held
+//! until librdkafka reports on that record, whether or not anyone still waits for the answer. A producer that meets a
+//! fatal error is replaced in place.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::oneshot;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::record::Headers;
+use crate::topic::TopicName;
+
+/// The partitioner of Java clients, so that other producers to the same topic agree with ours.
+pub(crate) const PARTITIONER: &str = "murmur2_random";
+
+/// How a producer behaves.
+#[derive(Debug, Clone)]
+pub struct ProducerSettings {
+    /// How long a record may wait for its acknowledgement before it is given up.
+    pub delivery_timeout: Duration,
+    /// How long a record may wait for company in its batch.
+    pub linger: Duration,
+    /// The largest record, headers and key included, in bytes.
+    pub max_record_bytes: usize,
+    /// The most bytes librdkafka's own queue may hold.
+    pub queue_bytes: usize,
+}
+
+/// A record to be written.
+#[derive(Debug)]
+pub struct NewRecord<'a> {
+    /// The topic.
+    pub topic: &'a TopicName,
+    /// The partition; `None` lets the key decide.
+    pub partition: Option<i32>,
+    /// The key; `None` means any partition.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is Kafka's null.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: Headers,
+}
+
+/// Where a record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// Why a record is not known to be stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    /// librdkafka's queue is full: the brokers do not keep up.
+    #[error("the producer's queue is full")]
+    QueueFull,
+    /// The record is larger than the topic or the producer allows.
+    #[error("the record is larger than the topic allows; raise max.message.bytes of the topic")]
+    TooLarge,
+    /// The topic does not exist, or not any more.
+    #[error("the topic does not exist")]
+    NoTopic,
+    /// No acknowledgement in time. The record may be stored all the same.
+    #[error("no acknowledgement in time")]
+    Unacknowledged,
+    /// Anything else librdkafka reports.
+    #[error("librdkafka: {0}")]
+    Other(String),
+}
+
+impl ProduceError {
+    fn from_code(code: Option<RDKafkaErrorCode>, error: &RdError) -> Self {
+        match code {
+            Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull,
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => Self::TooLarge,
+            Some(
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => Self::NoTopic,
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue) => {
+                Self::Unacknowledged
+            }
+            _ => Self::Other(error.to_string()),
+        }
+    }
+
+    /// A stable short name, for metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TooLarge => "too_large",
+            Self::NoTopic => "no_topic",
+            Self::Unacknowledged => "unacknowledged",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
+/// What travels with a record until its delivery report.
+struct Pending<H> {
+    answer: oneshot::Sender<Result<Written, ProduceError>>,
+    _held: H,
+}
+
+/// Routes delivery reports to whoever waits for them.
+struct ReportContext<H>(std::marker::PhantomData<fn(H)>);
+
+impl<H: Send + Sync + 'static> ClientContext for ReportContext<H> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::connection::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+    }
+}
+
+impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
+    type DeliveryOpaque = Box<Pending<H>>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, pending: Self::DeliveryOpaque) {
+        let answer = match report {
+            Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
+            Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
+        };
+        // Nobody waits any more after a time-out of the caller's own; what was held is released all the same.
+        drop(pending.answer.send(answer));
+    }
+}
+
+type Inner<H> = ThreadedProducer<ReportContext<H>>;
+
+/// See the module. `H` is what is held for each record until the report on it.
+pub struct DurableProducer<H: Send + Sync + 'static> {
+    config: ClientConfig,
+    current: RwLock<Arc<Inner<H>>>,
+}
+
+impl<H: Send + Sync + 'static> fmt::Debug for DurableProducer<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableProducer").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl<H: Send + Sync + 'static> DurableProducer<H> {
+    /// Makes the producer; it connects in the background.
+    ///
+    /// # Errors
+    /// [`KafkaError::Configuration`].
+    pub fn new(connection: &Connection, settings: &ProducerSettings) -> Result<Self, KafkaError> {
+        let mut config = connection.config();
+        let kilobytes = (settings.queue_bytes / 1024).clamp(1024, 2_097_151);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", PARTITIONER)
+            .set("message.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+            .set("linger.ms", settings.linger.as_millis().to_string())
+            .set("message.max.bytes", settings.max_record_bytes.max(1000).to_string())
+            .set("queue.buffering.max.kbytes", kilobytes.to_string())
+            .set("queue.buffering.max.messages", "0");
+        set_default(&mut config, "compression.type", "lz4");
+        set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+        let current = RwLock::new(Arc::new(build(&config)?));
+        Ok(Self { config, current })
+    }
+
+    /// Hands a record over. The returned future resolves with the delivery report; `held` is dropped at that moment,
+    /// also when the future was dropped before.
+    ///
+    /// # Errors
+    /// [`ProduceError`] when the record was not even queued.
+    pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
+        let producer = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let (answer, delivery) = oneshot::channel();
+        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, _held: held }))
+            .headers(record.headers.into_owned());
+        base.partition = record.partition;
+        base.key = record.key;
+        base.payload = record.value;
+        let Err((error, base)) = producer.send(base) else { return Ok(Delivery(delivery)) };
+        if producer.client().fatal_error().is_none() {
+            return Err(ProduceError::from_code(error.rdkafka_error_code(), &error));
+        }
+        let replacement = self.replace(&producer)?;
+        match replacement.send(base) {
+            Ok(()) => Ok(Delivery(delivery)),
+            Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), &error)),
+        }
+    }
+
+    /// Builds a producer anew after a fatal error; whoever comes second finds it already done.
+    fn replace(&self, broken: &Arc<Inner<H>>) -> Result<Arc<Inner<H>>, ProduceError> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&current, broken) {
+            let reason = broken.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
+            tracing::error!(reason, "the Kafka producer met a fatal error; building a new one");
+            let fresh = build(&self.config).map_err(|error| ProduceError::Other(error.to_string()))?;
+            *current = Arc::new(fresh);
+        }
+        Ok(Arc::clone(&current))
+    }
+
+    /// Records queued or sent whose report has not come yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        usize::try_from(current.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Waits until every record has its report. Blocks.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] when time ran out first.
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        current.flush(timeout).map_err(KafkaError::during("flushing the producer"))
+    }
+}
+
+fn build<H: Send + Sync + 'static>(config: &ClientConfig) -> Result<Inner<H>, KafkaError> {
+    ThreadedProducer::from_config_and_context(config, ReportContext(std::marker::PhantomData))
+        .map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// Sets a property unless `KAFKA_OPTIONS` has set it.
+pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
+    if config.get(key).is_none() {
+        config.set(key, value);
+    }
+}
+
+/// The report on one record, to come.
+#[derive(Debug)]
+#[must_use = "a record is stored only once its delivery report says so"]
+pub struct Delivery(oneshot::Receiver<Result<Written, ProduceError>>);
+
+impl Future for Delivery {
+    type Output = Result<Written, ProduceError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // A dropped sender means the producer went away without a report: the fate of the record is unknown.
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(ProduceError::Unacknowledged)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    fn settings() -> ProducerSettings {
+        ProducerSettings {
+            delivery_timeout: Duration::from_millis(1500),
+            linger: Duration::ZERO,
+            max_record_bytes: 10_000,
+            queue_bytes: 1 << 20,
+        }
+    }
+
+    fn record<'a>(topic: &'a TopicName, value: &'a [u8]) -> NewRecord<'a> {
+        let headers = Headers::with_capacity(1).with("a", b"b");
+        NewRecord { topic, partition: None, key: Some(b"k"), value: Some(value), headers }
+    }
+
+    struct Flag(Arc<AtomicBool>);
+
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_report_names_the_offset_and_what_was_held_is_released_with_it() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let producer =
+            DurableProducer::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test"), &settings()).unwrap();
+        let topic = "t".parse().unwrap();
+        for offset in 0..3 {
+            let released = Arc::new(AtomicBool::new(false));
+            let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
+            assert_eq!(delivery.await, Ok(Written { partition: 0, offset }));
+            assert!(released.load(Ordering::SeqCst));
+        }
+        assert_eq!(producer.send(record(&topic, &[0; 20_000]), Flag(Arc::default())).unwrap_err(), ProduceError::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_silent_broker_ends_in_unacknowledged_and_the_budget_is_held_until_then() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let producer =
+            DurableProducer::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test"), &settings()).unwrap();
+        let topic = "t".parse().unwrap();
+        producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
+        cluster.broker_down(1).unwrap();
+        let released = Arc::new(AtomicBool::new(false));
+        let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
+        assert!(!released.load(Ordering::SeqCst));
+        assert_eq!(delivery.await, Err(ProduceError::Unacknowledged));
+        assert!(released.load(Ordering::SeqCst));
+        cluster.broker_up(1).unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "the producer did not recover");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Readers that look at a topic without belonging to a group: for the accounting, for tests, for a person who looks.
+//!
+//! They `assign` explicit offsets. A reader that subscribed could be set back by a rebalance and report duplicates that
+//! are not there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::record::Record;
+use crate::topic::{LogContextConsumer, TopicName, Topics};
+
+/// What a reader sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Records of committed transactions and of no transaction.
+    ReadCommitted,
+    /// Everything, records of open and aborted transactions included.
+    ReadUncommitted,
+}
+
+/// Reads one topic, all partitions, in the order of each. Its calls block.
+pub struct TopicReader {
+    topic: TopicName,
+    consumer: BaseConsumer<LogContextConsumer>,
+    partitions: Vec<i32>,
+}
+
+impl fmt::Debug for TopicReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicReader").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl TopicReader {
+    /// A reader that starts at the oldest record of every partition.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if the topic does not exist or no broker answers within 10 s.
+    pub fn new(connection: &Connection, topic: &TopicName, isolation: Isolation) -> Result<Self, KafkaError> {
+        let count = Topics::new(connection)?.partitions(topic, Duration::from_secs(10))?;
+        let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+        let mut config = connection.config();
+        config
+            // librdkafka wants a group id even of a reader that joins none.
+            .set("group.id", "customerio-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "50")
+            .set(
+                "isolation.level",
+                match isolation {
+                    Isolation::ReadCommitted => "read_committed",
+                    Isolation::ReadUncommitted => "read_uncommitted",
+                },
+            );
+        let consumer: BaseConsumer<LogContextConsumer> = config
+            .create_with_context(LogContextConsumer)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in &partitions {
+            list.add_partition_offset(topic.as_str(), partition, Offset::Beginning)
+                .map_err(KafkaError::during("building a list of offsets"))?;
+        }
+        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        Ok(Self { topic: topic.clone(), consumer, partitions })
+    }
+
+    /// Passes on what comes until `visit` answers `false` or `timeout` is over; returns whether `visit` ended it.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] when reading fails for good.
+    pub fn read_until(
+        &self,
+        timeout: Duration,
+        mut visit: impl FnMut(&Record<'_>) -> bool,
+    ) -> Result<bool, KafkaError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(left.min(Duration::from_millis(100))) {
+                Some(Ok(message)) => {
+                    if !visit(&Record::new(&message)) {
+                        return Ok(true);
+                    }
+                }
+                Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
+                    return Err(KafkaError::during("reading a topic")(error));
+                }
+                None | Some(Err(_)) if left.is_zero() => return Ok(false),
+                None | Some(Err(_)) => {}
+            }
+        }
+    }
+
+    /// Passes on every record up to the end each partition has now; markers and open transactions behind the last
+    /// stable offset are no records.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`], also when the end was not reached within `timeout`.
+    pub fn read_to_end(&self, timeout: Duration, mut visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + timeout;
+        let mut ends = BTreeMap::new();
+        for &partition in &self.partitions {
+            let (_, end) = self
+                .consumer
+                .fetch_watermarks(self.topic.as_str(), partition, Duration::from_secs(10))
+                .map_err(KafkaError::during("asking for a partition's offsets"))?;
+            ends.insert(partition, end);
+        }
+        let mut end_seen: std::collections::BTreeSet<i32> = std::collections::BTreeSet::new();
+        loop {
+            let positions = self.consumer.position().map_err(KafkaError::during("asking for the position"))?;
+            let done = ends.iter().all(|(&partition, &end)| {
+                let position = positions.find_partition(self.topic.as_str(), partition).map(|found| found.offset());
+                end == 0
+                    || end_seen.contains(&partition)
+                    || matches!(position, Some(Offset::Offset(position)) if position >= end)
+            });
+            if done {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let error = RdError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut);
+                return Err(KafkaError::during("reading a topic to its end")(error));
+            }
+            for _ in 0..1000 {
+                match self.consumer.poll(Duration::from_millis(20)) {
+                    Some(Ok(message)) => visit(&Record::new(&message)),
+                    // The end of what is left after retention or of markers only.
+                    Some(Err(RdError::PartitionEOF(partition))) => {
+                        end_seen.insert(partition);
+                        break;
+                    }
+                    None | Some(Err(_)) => break,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Records: one Kafka entry with key, value, headers and offset, and the names of the headers the services share.
+
+use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
+
+/// Names of the record headers that are part of the contract between the services.
+pub mod header {
+    /// When the gateway had received the request's head: milliseconds since 1970, decimal.
+    pub const RECEIVED_AT: &str = "received-at";
+    /// Name of the configured source.
+    pub const SOURCE: &str = "source";
+    /// The request's `X-CIO-Timestamp`, as received.
+    pub const CIO_TIMESTAMP: &str = "cio-timestamp";
+    /// The request's `X-CIO-Signature`, as received.
+    pub const CIO_SIGNATURE: &str = "cio-signature";
+    /// The request's `Content-Type`, as received.
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// The request's `Content-Encoding`, as received.
+    pub const CONTENT_ENCODING: &str = "content-encoding";
+    /// W3C trace context, as received.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// On a typed record: the XDM `_id`.
+    pub const EVENT_ID: &str = "event-id";
+    /// On a typed record: the offset of the raw record it was made of, decimal; the partition is the same.
+    pub const RAW_OFFSET: &str = "raw-offset";
+    /// On a receipt: the version of its JSON form.
+    pub const VERSION: &str = "version";
+}
+
+/// One header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value; Kafka allows null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Headers of a record to be written.
+#[derive(Debug)]
+pub struct Headers(OwnedHeaders);
+
+impl Headers {
+    /// No headers yet, with room for `capacity`.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(OwnedHeaders::new_with_capacity(capacity))
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(self, name: &str, value: &[u8]) -> Self {
+        Self(self.0.insert(RdHeader { key: name, value: Some(value) }))
+    }
+
+    /// Adds a header if there is a value.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<&[u8]>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds a header as it stands on another record.
+    #[must_use]
+    pub fn with_header(self, header: Header<'_>) -> Self {
+        Self(self.0.insert(RdHeader { key: header.name, value: header.value }))
+    }
+
+    pub(crate) fn into_owned(self) -> OwnedHeaders {
+        self.0
+    }
+
+    /// The headers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
+        self.0.iter().map(|header| Header { name: header.key, value: header.value })
+    }
+}
+
+/// A record as it was read; it borrows librdkafka's memory.
+#[derive(Debug)]
+pub struct Record<'a> {
+    message: &'a BorrowedMessage<'a>,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn new(message: &'a BorrowedMessage<'a>) -> Self {
+        Self { message }
+    }
+
+    /// The partition it was read from.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.message.partition()
+    }
+
+    /// Its offset.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.message.offset()
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.message.key()
+    }
+
+    /// Its value; empty if it has none.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        self.message.payload().unwrap_or_default()
+    }
+
+    /// The record's time: when it was produced, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<i64> {
+        self.message.timestamp().to_millis()
+    }
+
+    /// Its headers, in order.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let message: &'a BorrowedMessage<'a> = self.message;
+        message.headers().into_iter().flat_map(|headers| {
+            headers.iter().map(|header| Header { name: header.key, value: header.value })
+        })
+    }
+
+    /// The value of the last header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers().filter(|header| header.name == name).last().and_then(|header| header.value)
+    }
+}
+
+/// A record of one's own: what a [`Record`] borrows, kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// The partition it was read from.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; empty if it has none.
+    pub value: Vec<u8>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl OwnedRecord {
+    /// The value of the last header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().rev().find(|(found, _)| found == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The value of that header as text; `None` if it is missing or not UTF-8.
+    #[must_use]
+    pub fn text_header(&self, name: &str) -> Option<&str> {
+        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The headers, as [`Record::headers`] gives them.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        self.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() })
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        const PER_RECORD: usize = 128;
+        const PER_HEADER: usize = 64;
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| PER_HEADER + name.len() + value.as_ref().map_or(0, Vec::len))
+            .sum();
+        PER_RECORD + self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers
+    }
+}
+
+impl From<&Record<'_>> for OwnedRecord {
+    fn from(record: &Record<'_>) -> Self {
+        Self {
+            partition: record.partition(),
+            offset: record.offset(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().to_vec(),
+            headers: record
+                .headers()
+                .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect(),
+        }
+    }
+}

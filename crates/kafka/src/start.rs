@@ -1,0 +1,158 @@
+//! Where a consumer starts in a partition. We decide it ourselves (`auto.offset.reset=error`): a wrong guess either
+//! loses records or repeats a whole topic.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::error::KafkaError;
+use crate::metrics::ConsumerMetrics;
+use crate::topic::TopicName;
+
+/// Where to start, and what there is to say about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Start here; nothing is amiss.
+    At(i64),
+    /// The committed offset has expired: start at the oldest record; `lost` offsets are gone unread.
+    Expired {
+        /// The oldest retained offset.
+        at: i64,
+        /// How many offsets lie between the committed one and it.
+        lost: u64,
+    },
+    /// The committed offset lies beyond the end, as after a topic was deleted and made anew: start at the oldest record.
+    Recreated {
+        /// The oldest retained offset.
+        at: i64,
+    },
+    /// No committed offset, but output exists: starting over would repeat it, so a person must decide.
+    Refuse,
+}
+
+/// What is known about a partition when the decision is due.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// The group's committed offset.
+    pub committed: Option<i64>,
+    /// The oldest retained offset.
+    pub low: i64,
+    /// The offset the next record will get.
+    pub high: i64,
+    /// Whether this partition's work has left output behind.
+    pub output_exists: bool,
+    /// Whether the operator accepts repeats (`--from-beginning`).
+    pub from_beginning: bool,
+}
+
+/// Decides where to start.
+#[must_use]
+pub fn resolve(known: Known) -> Start {
+    match known.committed {
+        Some(committed) if committed < known.low => {
+            Start::Expired { at: known.low, lost: known.low.abs_diff(committed) }
+        }
+        Some(committed) if committed > known.high => Start::Recreated { at: known.low },
+        Some(committed) => Start::At(committed),
+        None if known.output_exists && !known.from_beginning => Start::Refuse,
+        None => Start::At(known.low),
+    }
+}
+
+/// Who asks for the start, and how its own output is recognised.
+pub(crate) struct StartRule<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a TopicName,
+    pub(crate) from_beginning: bool,
+    /// Whether a partition's work has left output behind, and where.
+    pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
+}
+
+/// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s.
+///
+/// # Errors
+/// [`KafkaError::LostGroup`] when a person must decide, [`KafkaError::Operation`] when the brokers do not answer.
+pub(crate) fn starts<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    rule: &StartRule<'_>,
+    partitions: &[i32],
+    metrics: &ConsumerMetrics,
+    timeout: Duration,
+) -> Result<Vec<(i32, i64)>, KafkaError> {
+    let topic = rule.topic.as_str();
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for &partition in partitions {
+        list.add_partition(topic, partition);
+    }
+    let committed =
+        consumer.committed_offsets(list, timeout).map_err(KafkaError::during("reading the group's committed offsets"))?;
+    let mut starts = Vec::with_capacity(partitions.len());
+    for &partition in partitions {
+        let committed = committed.find_partition(topic, partition).and_then(|found| match found.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        });
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, timeout)
+            .map_err(KafkaError::during("asking for a partition's offsets"))?;
+        let output = if committed.is_none() { (rule.output)(partition)? } else { None };
+        let known =
+            Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning };
+        let offset = match resolve(known) {
+            Start::At(offset) => offset,
+            Start::Expired { at, lost } => {
+                metrics.expired(lost);
+                tracing::error!(topic, partition, lost, at, "records expired before they were read; the loss is final. Check the lag alert and the topic's retention");
+                at
+            }
+            Start::Recreated { at } => {
+                tracing::error!(topic, partition, ?committed, high, at, "the committed offset lies beyond the end of the partition, as after the topic was made anew; starting at its oldest record");
+                at
+            }
+            Start::Refuse => {
+                return Err(KafkaError::LostGroup {
+                    group: rule.group.to_owned(),
+                    topic: topic.to_owned(),
+                    partition,
+                    output: output.unwrap_or_default(),
+                });
+            }
+        };
+        starts.push((partition, offset));
+    }
+    Ok(starts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(committed: Option<i64>) -> Known {
+        Known { committed, low: 10, high: 20, output_exists: false, from_beginning: false }
+    }
+
+    #[test]
+    fn a_committed_offset_in_range_is_used_whatever_else_is_known() {
+        for committed in [10, 15, 20] {
+            assert_eq!(resolve(Known { output_exists: true, ..known(Some(committed)) }), Start::At(committed));
+        }
+    }
+
+    #[test]
+    fn an_expired_offset_starts_at_the_oldest_record_and_counts_the_loss() {
+        assert_eq!(resolve(known(Some(3))), Start::Expired { at: 10, lost: 7 });
+    }
+
+    #[test]
+    fn an_offset_beyond_the_end_starts_at_the_oldest_record() {
+        assert_eq!(resolve(known(Some(21))), Start::Recreated { at: 10 });
+    }
+
+    #[test]
+    fn a_first_start_reads_everything_but_a_lost_group_needs_a_persons_word() {
+        assert_eq!(resolve(known(None)), Start::At(10));
+        assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);
+        assert_eq!(resolve(Known { output_exists: true, from_beginning: true, ..known(None) }), Start::At(10));
+    }
+}

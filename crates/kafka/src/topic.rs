@@ -1,0 +1,241 @@
+//! Topics: their names, whether they exist, how many partitions they have, and making them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::connection::{Connection, LogContext};
+use crate::error::KafkaError;
+
+/// The name of a topic: 1 to 249 letters, digits, `.`, `_` and `-` (Apache Kafka's rule), not `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicName(String);
+
+impl FromStr for TopicName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".." {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!("`{name}` is not a topic name: 1 to 249 letters, digits, `.`, `_` and `-`"))
+        }
+    }
+}
+
+impl TopicName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A topic as it should be made.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: TopicName,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas of each partition; `None` takes the broker's default.
+    pub replication: Option<i32>,
+    /// Topic settings, as Kafka names them.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// What [`Topics::ensure`] found or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ensured {
+    /// The topic was made.
+    Created,
+    /// It was there, with at least as many partitions.
+    Exists {
+        /// Its partitions.
+        partitions: usize,
+    },
+}
+
+/// Questions about topics, over one connection. Its calls block.
+pub struct Topics {
+    bootstrap: String,
+    client: BaseConsumer<LogContextConsumer>,
+    connection: Connection,
+}
+
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topics").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+    }
+}
+
+/// A consumer context that only logs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogContextConsumer;
+
+impl rdkafka::client::ClientContext for LogContextConsumer {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::connection::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for LogContextConsumer {}
+
+impl Topics {
+    /// A client for questions; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
+    pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
+        let client = BaseConsumer::from_config_and_context(&connection.config(), LogContextConsumer)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
+    }
+
+    /// The number of partitions of `topic`, asking until a broker answers or `timeout` is over.
+    ///
+    /// # Errors
+    /// [`KafkaError::NoTopic`] as soon as a broker says so, [`KafkaError::Unreachable`] when none answers.
+    pub fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.client.fetch_metadata(Some(topic.as_str()), left.min(Duration::from_secs(5))) {
+                Ok(metadata) => {
+                    let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
+                    let missing = found.is_none_or(|found| {
+                        found.error().is_some_and(|error| {
+                            matches!(
+                                RDKafkaErrorCode::from(error),
+                                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
+                            )
+                        })
+                    });
+                    match found {
+                        _ if missing => return Err(KafkaError::NoTopic(topic.to_string())),
+                        Some(found) if !found.partitions().is_empty() => return Ok(found.partitions().len()),
+                        // Known, but without a leader yet: ask again.
+                        Some(_) | None => {}
+                    }
+                    if left.is_zero() {
+                        return Err(self.unreachable(timeout, "the topic has no leader"));
+                    }
+                }
+                Err(error) if left.is_zero() => return Err(self.unreachable(timeout, &error.to_string())),
+                Err(_) => {}
+            }
+            std::thread::sleep(Duration::from_millis(100).min(left));
+        }
+    }
+
+    /// The offsets `[low, high)` a partition holds: oldest retained and next to be written (uncommitted ones included).
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`].
+    pub fn watermarks(&self, topic: &TopicName, partition: i32, timeout: Duration) -> Result<(i64, i64), KafkaError> {
+        self.client
+            .fetch_watermarks(topic.as_str(), partition, timeout)
+            .map_err(KafkaError::during("asking for a partition's offsets"))
+    }
+
+    /// The number of brokers.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`].
+    pub fn brokers(&self, timeout: Duration) -> Result<usize, KafkaError> {
+        let metadata = self.client.fetch_metadata(None, timeout);
+        metadata.map(|metadata| metadata.brokers().len()).map_err(|error| self.unreachable(timeout, &error.to_string()))
+    }
+
+    /// Makes the topic if it does not exist. Partitions and settings of an existing one are left alone.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] with the broker's reason.
+    pub async fn ensure(&self, spec: &TopicSpec) -> Result<Ensured, KafkaError> {
+        let admin: AdminClient<LogContext> = AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
+        let mut topic = NewTopic::new(spec.name.as_str(), spec.partitions, replication);
+        for (key, value) in &spec.settings {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
+        let answer = admin.create_topics([&topic], &options).await.map_err(KafkaError::during("creating a topic"))?;
+        match answer.into_iter().next() {
+            Some(Ok(_)) => Ok(Ensured::Created),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {
+                Ok(Ensured::Exists { partitions: self.partitions(&spec.name, Duration::from_secs(10))? })
+            }
+            Some(Err((_, code))) => {
+                Err(KafkaError::during("creating a topic")(rdkafka::error::KafkaError::AdminOp(code)))
+            }
+        }
+    }
+
+    /// A topic's settings as the broker has them.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`].
+    pub async fn settings(&self, topic: &TopicName) -> Result<BTreeMap<String, String>, KafkaError> {
+        let admin: AdminClient<LogContext> = AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let resource = ResourceSpecifier::Topic(topic.as_str());
+        let answers = admin
+            .describe_configs([&resource], &AdminOptions::new())
+            .await
+            .map_err(KafkaError::during("reading a topic's settings"))?;
+        let mut settings = BTreeMap::new();
+        for answer in answers {
+            let answer = answer
+                .map_err(|code| KafkaError::during("reading a topic's settings")(rdkafka::error::KafkaError::AdminOp(code)))?;
+            settings.extend(answer.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        Ok(settings)
+    }
+
+    fn unreachable(&self, timeout: Duration, reason: &str) -> KafkaError {
+        KafkaError::Unreachable {
+            bootstrap: self.bootstrap.clone(),
+            seconds: timeout.as_secs(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_follow_kafkas_rule() {
+        assert!("customerio.webhooks".parse::<TopicName>().is_ok());
+        for wrong in ["", ".", "..", "a b", "a/b", "ä"] {
+            assert!(wrong.parse::<TopicName>().is_err(), "{wrong}");
+        }
+        assert!("a".repeat(250).parse::<TopicName>().is_err());
+    }
+
+    #[test]
+    fn an_unreachable_broker_is_named_with_the_variable_to_check() {
+        let topics = Topics::new(&Connection::plaintext("127.0.0.1:1", "test")).unwrap();
+        let error = topics.partitions(&"t".parse().unwrap(), Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1:1") && error.contains("KAFKA_BOOTSTRAP_SERVERS"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Consume, transform and produce in Kafka transactions: each input record's effect and its offset become visible
+//! together, or not at all.
+//!
+//! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one thread
+//! per worker. What a record turns into is the [`Processor`]'s business.
+
+pub mod machine;
+mod producer;
+mod session;
+mod worker;
+
+pub use producer::Outbox;
+pub use worker::{Processor, WorkerSettings, run};

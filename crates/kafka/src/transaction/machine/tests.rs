@@ -1,0 +1,333 @@
+//! The machine against a model of the brokers, over random schedules of outcomes and rebalances.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PARTITIONS: i32 = 3;
+
+fn limits() -> Limits {
+    Limits {
+        interval: Duration::from_millis(100),
+        records: 5,
+        timeout: Duration::from_secs(20),
+        revoke: Duration::from_secs(5),
+    }
+}
+
+/// What the brokers know: a log of raw offsets per partition (every third offset is a marker, no record), the
+/// committed offsets, and the typed output that a read-committed reader sees.
+#[derive(Debug, Default)]
+struct Brokers {
+    committed: BTreeMap<i32, i64>,
+    typed: BTreeMap<i32, Vec<i64>>,
+    pending: Vec<(i32, i64)>,
+    pending_offsets: Vec<(i32, i64)>,
+    position: BTreeMap<i32, i64>,
+    script: Vec<u8>,
+    in_transaction: bool,
+    owned: BTreeSet<i32>,
+    /// A commit that was answered with `Retry` may have happened already.
+    applied: bool,
+}
+
+impl Brokers {
+    fn dice(&mut self) -> u8 {
+        self.script.pop().unwrap_or(255)
+    }
+
+    fn apply(&mut self) {
+        if !std::mem::replace(&mut self.applied, true) {
+            for (partition, offset) in self.pending.drain(..) {
+                self.typed.entry(partition).or_default().push(offset);
+            }
+            for (partition, offset) in self.pending_offsets.drain(..) {
+                assert!(self.owned.contains(&partition), "offsets of a partition that is not owned");
+                self.committed.insert(partition, offset);
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        self.pending.clear();
+        self.pending_offsets.clear();
+        self.in_transaction = false;
+    }
+
+    /// What a new producer with the same transactional id brings about.
+    fn fence(&mut self) {
+        if self.in_transaction && !self.applied {
+            self.discard();
+        }
+        self.in_transaction = false;
+        self.applied = false;
+    }
+
+    /// Another member reads a partition that we do not own.
+    fn other_member(&mut self, partition: i32) {
+        let from = self.committed.get(&partition).copied().unwrap_or(0);
+        let record = if is_marker(from) { from + 1 } else { from };
+        self.typed.entry(partition).or_default().push(record);
+        self.committed.insert(partition, record + 1);
+    }
+}
+
+fn is_marker(offset: i64) -> bool {
+    offset % 3 == 2
+}
+
+impl Client for Brokers {
+    fn begin(&mut self) -> Outcome {
+        assert!(!self.in_transaction, "begin inside a transaction");
+        if self.dice() == 0 {
+            return Outcome::Broken("fenced".to_owned());
+        }
+        self.in_transaction = true;
+        self.applied = false;
+        Outcome::Done
+    }
+
+    fn send_offsets(&mut self, offsets: &[(i32, i64)]) -> Outcome {
+        match self.dice() {
+            0..20 => Outcome::Retry,
+            20..40 => Outcome::Abort("illegal generation".to_owned()),
+            40..45 => Outcome::Broken("fenced".to_owned()),
+            _ => {
+                self.pending_offsets = offsets.to_vec();
+                Outcome::Done
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Outcome {
+        match self.dice() {
+            0..20 => Outcome::Retry,
+            20..30 => {
+                self.apply();
+                Outcome::Retry
+            }
+            30..40 if !self.applied => Outcome::Abort("a record could not be delivered".to_owned()),
+            40..45 => Outcome::Broken("fenced before".to_owned()),
+            45..50 => {
+                self.apply();
+                Outcome::Broken("fenced after".to_owned())
+            }
+            _ => {
+                self.apply();
+                self.in_transaction = false;
+                Outcome::Done
+            }
+        }
+    }
+
+    fn abort(&mut self) -> Outcome {
+        assert!(!self.applied, "abort after a commit");
+        match self.dice() {
+            0..40 => Outcome::Retry,
+            40..45 => Outcome::Broken("fenced".to_owned()),
+            _ => {
+                self.discard();
+                Outcome::Done
+            }
+        }
+    }
+
+    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+        match self.dice() {
+            0..20 => Outcome::Retry,
+            20..25 => Outcome::Broken("seek failed".to_owned()),
+            _ => {
+                self.position.extend(positions.iter().copied());
+                Outcome::Done
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Poll(i32),
+    Time(u64),
+    Assign(i32),
+    Revoke(i32, bool),
+    OutputFails,
+    Crash,
+    OtherMember(i32),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        20 => (0..PARTITIONS).prop_map(Event::Poll),
+        5 => (1..150u64).prop_map(Event::Time),
+        2 => (0..PARTITIONS).prop_map(Event::Assign),
+        1 => (0..PARTITIONS, any::<bool>()).prop_map(|(partition, lost)| Event::Revoke(partition, lost)),
+        1 => Just(Event::OutputFails),
+        1 => Just(Event::Crash),
+        2 => (0..PARTITIONS).prop_map(Event::OtherMember),
+    ]
+}
+
+/// Drives the machine as the worker does.
+struct Driver {
+    machine: Machine,
+    brokers: Brokers,
+    now: Instant,
+}
+
+impl Driver {
+    fn rebuild(&mut self) {
+        self.brokers.fence();
+        self.brokers.owned.clear();
+        self.machine = Machine::new(limits());
+    }
+
+    fn settle(&mut self) {
+        loop {
+            match self.machine.step(self.now) {
+                Step::Poll(_) => return,
+                Step::Advance => {
+                    self.now += Duration::from_millis(300);
+                    self.machine.advance(self.now, &mut self.brokers);
+                }
+                Step::Rebuild(_) => return self.rebuild(),
+            }
+        }
+    }
+
+    fn poll(&mut self, partition: i32) {
+        if !self.brokers.owned.contains(&partition) {
+            return;
+        }
+        let mut offset = self.brokers.position[&partition];
+        if is_marker(offset) {
+            offset += 1;
+        }
+        self.brokers.position.insert(partition, offset + 1);
+        if self.machine.accept(partition, offset, self.now, &mut self.brokers) {
+            self.brokers.pending.push((partition, offset));
+        }
+    }
+
+    fn revoke(&mut self, partition: i32, lost: bool) {
+        if !self.brokers.owned.contains(&partition) {
+            return;
+        }
+        self.machine.begin_revoke(lost, self.now);
+        while self.machine.is_open() {
+            self.now += Duration::from_millis(300);
+            self.machine.advance(self.now, &mut self.brokers);
+        }
+        self.machine.remove(&BTreeSet::from([partition]));
+        self.brokers.owned.remove(&partition);
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Poll(partition) => self.poll(partition),
+            Event::Time(millis) => self.now += Duration::from_millis(millis),
+            Event::Assign(partition) if !self.brokers.owned.contains(&partition) => {
+                let start = self.brokers.committed.get(&partition).copied().unwrap_or(0);
+                self.machine.assign(partition, start);
+                self.brokers.position.insert(partition, start);
+                self.brokers.owned.insert(partition);
+            }
+            Event::Assign(_) => {}
+            Event::Revoke(partition, lost) => self.revoke(partition, lost),
+            Event::OutputFails => self.machine.output_failed("too large".to_owned()),
+            Event::Crash => self.rebuild(),
+            Event::OtherMember(partition) => {
+                if !self.brokers.owned.contains(&partition) {
+                    self.brokers.other_member(partition);
+                }
+            }
+        }
+        self.settle();
+    }
+}
+
+/// Every record before the committed offset is in the output once, in order, and nothing else is.
+fn assert_exactly_once(brokers: &Brokers) {
+    for (partition, typed) in &brokers.typed {
+        let committed = brokers.committed.get(partition).copied().unwrap_or(0);
+        let expected: Vec<i64> = (0..committed).filter(|&offset| !is_marker(offset)).collect();
+        assert_eq!(typed, &expected, "partition {partition}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn every_record_is_in_the_output_exactly_once(
+        events in prop::collection::vec(event(), 1..300),
+        script in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let brokers = Brokers { script, ..Brokers::default() };
+        let mut driver = Driver { machine: Machine::new(limits()), brokers, now: Instant::now() };
+        for event in events {
+            driver.apply(event);
+            if !driver.brokers.in_transaction || !driver.brokers.applied {
+                assert_exactly_once(&driver.brokers);
+            }
+        }
+        // Calm weather: everything that was begun comes to an end.
+        driver.brokers.script.clear();
+        driver.apply(Event::Time(1000));
+        driver.apply(Event::Time(1000));
+        prop_assert!(!driver.brokers.in_transaction);
+        assert_exactly_once(&driver.brokers);
+    }
+}
+
+#[test]
+fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
+    struct Silent(Vec<&'static str>);
+    impl Client for Silent {
+        fn begin(&mut self) -> Outcome {
+            Outcome::Done
+        }
+        fn send_offsets(&mut self, _: &[(i32, i64)]) -> Outcome {
+            Outcome::Done
+        }
+        fn commit(&mut self) -> Outcome {
+            self.0.push("commit");
+            Outcome::Retry
+        }
+        fn abort(&mut self) -> Outcome {
+            self.0.push("abort");
+            Outcome::Done
+        }
+        fn rewind(&mut self, _: &[(i32, i64)]) -> Outcome {
+            Outcome::Done
+        }
+    }
+    let mut client = Silent(Vec::new());
+    let mut machine = Machine::new(limits());
+    let mut now = Instant::now();
+    machine.assign(0, 0);
+    assert!(machine.accept(0, 0, now, &mut client));
+    loop {
+        now += Duration::from_secs(1);
+        match machine.step(now) {
+            Step::Advance => drop(machine.advance(now, &mut client)),
+            Step::Rebuild(reason) => {
+                assert!(reason.contains("commit"), "{reason}");
+                break;
+            }
+            Step::Poll(_) => panic!("nothing to poll while a commit is unresolved"),
+        }
+    }
+    assert!(!client.0.contains(&"abort") && client.0.len() >= 19, "{:?}", client.0);
+}
+
+#[test]
+fn records_of_foreign_partitions_and_repeats_are_dropped() {
+    let mut brokers = Brokers::default();
+    let mut machine = Machine::new(limits());
+    let now = Instant::now();
+    machine.assign(1, 10);
+    assert!(!machine.accept(0, 10, now, &mut brokers), "not owned");
+    assert!(!machine.accept(1, 9, now, &mut brokers), "before the start");
+    assert!(machine.accept(1, 10, now, &mut brokers));
+    assert!(!machine.accept(1, 10, now, &mut brokers), "read before");
+}

@@ -1,0 +1,221 @@
+//! The transactional producer of one worker, and the two calls of the consumer that belong to a transaction, behind
+//! [`Client`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+
+use super::machine::{Client, Outcome};
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::group::{self, GroupContext};
+use crate::producer::{NewRecord, set_default};
+use crate::topic::TopicName;
+
+/// How long one call to the brokers may block. A call that needs longer answers "retry" and is made again.
+const CALL: Duration = Duration::from_secs(1);
+
+/// How long a record waits for room in the producer's queue before the transaction is given up.
+const QUEUE_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes librdkafka may queue for one worker.
+const QUEUE_KILOBYTES: &str = "65536";
+
+/// Keeps the first delivery failure: librdkafka only says that the transaction must be aborted, not why.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DeliveryContext {
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl ClientContext for DeliveryContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::connection::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = report
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeQueue)
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeInflight)
+        {
+            use rdkafka::Message;
+            let text = format!("a record for {} was not delivered: {error}", message.topic());
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+        }
+    }
+}
+
+/// A producer with a transactional id, initialised. `ThreadedProducer`'s own thread serves its events, so that
+/// delivery reports arrive while this thread does something else, during an abort above all.
+pub(super) struct TransactionalProducer {
+    producer: ThreadedProducer<DeliveryContext>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl TransactionalProducer {
+    /// Makes the producer.
+    pub(super) fn new(connection: &Connection, id: &str, timeout: Duration) -> Result<Self, KafkaError> {
+        let mut config = connection.config();
+        let timeout = timeout.as_millis().to_string();
+        config
+            .set("transactional.id", id)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("transaction.timeout.ms", &timeout)
+            .set("message.timeout.ms", &timeout)
+            .set("partitioner", crate::producer::PARTITIONER)
+            // The broker and the topic's max.message.bytes are the limits that count.
+            .set("message.max.bytes", "134217728")
+            .set("queue.buffering.max.kbytes", QUEUE_KILOBYTES);
+        set_default(&mut config, "linger.ms", "5");
+        set_default(&mut config, "compression.type", "lz4");
+        set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+        let context = DeliveryContext::default();
+        let failure = Arc::clone(&context.failure);
+        let producer = ThreadedProducer::from_config_and_context(&config, context)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        Ok(Self { producer, failure })
+    }
+
+    /// Registers the transactional id; ends what an earlier process with the same id left open.
+    pub(super) fn init(&self, timeout: Duration) -> Outcome {
+        outcome(self.producer.init_transactions(timeout))
+    }
+
+    /// Hands a record over, waiting for room in the queue.
+    fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
+        let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());
+        base.partition = record.partition;
+        base.key = record.key;
+        base.payload = record.value;
+        let deadline = Instant::now() + QUEUE_WAIT;
+        loop {
+            let Err((error, returned)) = self.producer.send(base) else { return Ok(()) };
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() >= deadline {
+                return Err(format!("a record for {} could not be queued: {error}", record.topic));
+            }
+            base = returned;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll in steps of
+    /// 100 ms; looking often is what makes a commit take milliseconds.
+    fn drained(&self) -> bool {
+        let deadline = Instant::now() + CALL;
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        true
+    }
+
+    fn take_failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Where a record's output goes during [`Processor::process`](super::Processor::process).
+pub struct Outbox<'p> {
+    pub(super) producer: &'p TransactionalProducer,
+    pub(super) failure: Option<String>,
+}
+
+impl std::fmt::Debug for Outbox<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").field("failure", &self.failure).finish_non_exhaustive()
+    }
+}
+
+impl Outbox<'_> {
+    /// Adds a record to the transaction. A failure aborts the transaction after the current record.
+    pub fn send(&mut self, record: NewRecord<'_>) {
+        if self.failure.is_none()
+            && let Err(reason) = self.producer.send(record)
+        {
+            self.failure = Some(reason);
+        }
+    }
+}
+
+/// Producer and consumer of one session, as the machine sees them.
+pub(super) struct Clients<'s> {
+    pub(super) producer: &'s TransactionalProducer,
+    pub(super) consumer: &'s BaseConsumer<GroupContext>,
+    pub(super) topic: &'s TopicName,
+}
+
+impl Client for Clients<'_> {
+    fn begin(&mut self) -> Outcome {
+        drop(self.producer.take_failure());
+        outcome(self.producer.producer.begin_transaction())
+    }
+
+    fn send_offsets(&mut self, positions: &[(i32, i64)]) -> Outcome {
+        if !self.producer.drained() {
+            return Outcome::Retry;
+        }
+        if let Some(reason) = self.producer.take_failure() {
+            return Outcome::Abort(reason);
+        }
+        let list = match group::offsets(self.topic, positions) {
+            Ok(list) => list,
+            Err(error) => return Outcome::Broken(error.to_string()),
+        };
+        let Some(metadata) = self.consumer.group_metadata() else {
+            return Outcome::Abort("the consumer has left its group".to_owned());
+        };
+        outcome(self.producer.producer.send_offsets_to_transaction(&list, &metadata, CALL))
+    }
+
+    fn commit(&mut self) -> Outcome {
+        outcome(self.producer.producer.commit_transaction(CALL))
+    }
+
+    fn abort(&mut self) -> Outcome {
+        outcome(self.producer.producer.abort_transaction(CALL))
+    }
+
+    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+        if positions.is_empty() {
+            return Outcome::Done;
+        }
+        let list = match group::offsets(self.topic, positions) {
+            Ok(list) => list,
+            Err(error) => return Outcome::Broken(error.to_string()),
+        };
+        match self.consumer.seek_partitions(list, CALL) {
+            Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
+            Ok(_) => Outcome::Retry,
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => Outcome::Retry,
+            Err(error) => Outcome::Broken(format!("setting the consumer back failed: {error}")),
+        }
+    }
+}
+
+/// librdkafka's three-way answer (retriable, abortable, fatal), made exhaustive.
+fn outcome(result: Result<(), RdError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        // The flush before the commit ran out of time: the commit was not tried yet.
+        Err(RdError::Flush(_)) => Outcome::Retry,
+        Err(RdError::Transaction(error)) if error.is_fatal() => Outcome::Broken(error.to_string()),
+        Err(RdError::Transaction(error)) if error.txn_requires_abort() => Outcome::Abort(error.to_string()),
+        Err(RdError::Transaction(error)) if error.is_retriable() => Outcome::Retry,
+        Err(error) => Outcome::Broken(error.to_string()),
+    }
+}

@@ -1,0 +1,253 @@
+//! One life of a worker's consumer and producer: from joining the group until a stop or until they are of no more use.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use tokio_util::sync::CancellationToken;
+
+use super::machine::{Limits, Machine, Outcome, Progress, Step};
+use super::producer::{Clients, Outbox, TransactionalProducer};
+use super::worker::{Processor, WorkerSettings};
+use crate::error::KafkaError;
+use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::metrics::RebalanceKind;
+use crate::record::Record;
+use crate::start::{StartRule, starts};
+
+/// The longest a single poll blocks, so that a stop is noticed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long the brokers have to say where a partition starts.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Aborts in a row, without a commit between them, after which new clients are tried.
+const ABORTS_IN_A_ROW: usize = 10;
+
+/// Why a session ended.
+pub(super) enum End {
+    /// The stop was asked for, and nothing is left open.
+    Stopped,
+    /// The clients are of no more use; new ones may do better.
+    Rebuild(String),
+    /// Nothing that new clients would mend.
+    Fatal(KafkaError),
+}
+
+pub(super) struct Session<'s, P> {
+    settings: &'s WorkerSettings,
+    processor: &'s mut P,
+    stop: &'s CancellationToken,
+    producer: TransactionalProducer,
+    consumer: BaseConsumer<GroupContext>,
+    machine: Machine,
+    aborts: usize,
+    lag_shown: Instant,
+}
+
+impl<'s, P: Processor> Session<'s, P> {
+    /// Registers the transactional id, which ends what a dead predecessor left open, and joins the group.
+    pub(super) fn start(
+        settings: &'s WorkerSettings,
+        processor: &'s mut P,
+        stop: &'s CancellationToken,
+    ) -> Result<Self, End> {
+        let producer =
+            TransactionalProducer::new(&settings.connection, &settings.transactional_id, settings.transaction_timeout)
+                .map_err(End::Fatal)?;
+        let mut told = false;
+        loop {
+            match producer.init(Duration::from_secs(5)) {
+                Outcome::Done => break,
+                _ if stop.is_cancelled() => return Err(End::Stopped),
+                Outcome::Retry => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("the brokers do not answer yet; waiting for the transaction coordinator");
+                    }
+                }
+                Outcome::Abort(reason) | Outcome::Broken(reason) => return Err(End::Rebuild(reason)),
+            }
+        }
+        let group = GroupSettings {
+            group: &settings.group,
+            instance: settings.group_instance.as_deref(),
+            fetch_bytes: settings.fetch_bytes,
+        };
+        let consumer = group::consumer(&settings.connection, &group).map_err(End::Fatal)?;
+        consumer
+            .subscribe(&[settings.input.as_str()])
+            .map_err(|error| End::Fatal(KafkaError::during("subscribing")(error)))?;
+        let limits = Limits {
+            interval: settings.commit_interval,
+            records: settings.max_records,
+            timeout: settings.transaction_timeout,
+            revoke: Duration::from_secs(5),
+        };
+        let machine = Machine::new(limits);
+        Ok(Self { settings, processor, stop, producer, consumer, machine, aborts: 0, lag_shown: Instant::now() })
+    }
+
+    /// Works until the end.
+    pub(super) fn run(mut self) -> End {
+        let end = loop {
+            if self.stop.is_cancelled() && !self.machine.is_open() {
+                break End::Stopped;
+            }
+            if self.stop.is_cancelled() {
+                self.machine.finish(Instant::now());
+            }
+            match self.machine.step(Instant::now()) {
+                Step::Poll(due) => {
+                    if let Err(end) = self.poll(due.map_or(POLL, |due| due.min(POLL))) {
+                        break end;
+                    }
+                }
+                Step::Advance => self.advance(),
+                Step::Rebuild(reason) => break End::Rebuild(reason),
+            }
+            self.show_lag();
+        };
+        for partition in self.machine.partitions() {
+            self.settings.metrics.forget_lag(partition);
+        }
+        self.consumer.context().close();
+        if self.machine.is_open() {
+            self.processor.aborted();
+        }
+        end
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<(), End> {
+        match self.consumer.poll(timeout) {
+            None => {}
+            Some(Ok(message)) => {
+                let mut clients =
+                    Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
+                let record = Record::new(&message);
+                if self.machine.accept(record.partition(), record.offset(), Instant::now(), &mut clients) {
+                    let mut outbox = Outbox { producer: &self.producer, failure: None };
+                    self.processor.process(&record, &mut outbox);
+                    if let Some(reason) = outbox.failure {
+                        self.machine.output_failed(reason);
+                    }
+                }
+            }
+            Some(Err(RdError::PartitionEOF(_))) => {}
+            Some(Err(error)) => self.poll_failed(&error),
+        }
+        while let Some(rebalance) = self.consumer.context().next_rebalance() {
+            match rebalance {
+                Rebalance::Assign(partitions) => self.assign(&partitions)?,
+                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost),
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_failed(&mut self, error: &RdError) {
+        match error {
+            RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
+            RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.machine.break_with(format!("the position is out of range: {error}"));
+            }
+            RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                self.machine.break_with(format!("the topic `{}` is gone: {error}", self.settings.input));
+            }
+            // Passing trouble of connections: librdkafka goes on by itself, and the lag tells.
+            _ => tracing::debug!(%error, "polling"),
+        }
+    }
+
+    fn advance(&mut self) {
+        let mut clients = Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
+        match self.machine.advance(Instant::now(), &mut clients) {
+            Progress::None => {}
+            Progress::Committed { took } => {
+                self.aborts = 0;
+                self.processor.committed(took);
+            }
+            Progress::Aborted(reason) => {
+                self.aborts += 1;
+                tracing::warn!(reason, "a transaction was aborted; its records are read again");
+                self.processor.aborted();
+                if self.aborts >= ABORTS_IN_A_ROW {
+                    self.machine.break_with(format!("{ABORTS_IN_A_ROW} transactions in a row were aborted: {reason}"));
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
+        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
+        let output = |partition| {
+            let topic = &self.settings.output;
+            let (_, high) = self
+                .consumer
+                .fetch_watermarks(topic.as_str(), partition, START_TIMEOUT)
+                .map_err(KafkaError::during("asking for a partition's offsets"))?;
+            Ok((high > 0).then(|| format!("{topic}[{partition}]")))
+        };
+        let rule = StartRule {
+            group: &self.settings.group,
+            topic: &self.settings.input,
+            from_beginning: self.settings.from_beginning,
+            output: &output,
+        };
+        let found = starts(&self.consumer, &rule, partitions, &self.settings.metrics, START_TIMEOUT);
+        let starts = found.map_err(|error| {
+            self.answer_unresolved(partitions);
+            match error {
+                KafkaError::Operation { .. } => End::Rebuild(error.to_string()),
+                other => End::Fatal(other),
+            }
+        })?;
+        let list = group::offsets(&self.settings.input, &starts).map_err(End::Fatal)?;
+        if let Err(error) = self.consumer.incremental_assign(&list) {
+            return Err(End::Rebuild(format!("taking partitions over failed: {error}")));
+        }
+        for &(partition, start) in &starts {
+            self.machine.assign(partition, start);
+        }
+        tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
+        self.settings.readiness.set_ready();
+        Ok(())
+    }
+
+    /// librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
+    fn answer_unresolved(&self, partitions: &[i32]) {
+        let list = group::partitions(&self.settings.input, partitions);
+        if let Err(error) = self.consumer.incremental_assign(&list) {
+            tracing::debug!(%error, "answering a rebalance before giving up");
+        }
+    }
+
+    /// Commits if that is done in time, else aborts; only then do the partitions leave.
+    fn revoke(&mut self, partitions: &[i32], lost: bool) {
+        self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
+        self.machine.begin_revoke(lost, Instant::now());
+        while self.machine.is_open() {
+            self.advance();
+        }
+        let gone: BTreeSet<i32> = partitions.iter().copied().collect();
+        self.machine.remove(&gone);
+        for &partition in partitions {
+            self.settings.metrics.forget_lag(partition);
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&group::partitions(&self.settings.input, partitions)) {
+            self.machine.break_with(format!("giving partitions back failed: {error}"));
+        }
+        tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
+    }
+
+    fn show_lag(&mut self) {
+        if self.lag_shown.elapsed() >= Duration::from_secs(1) {
+            self.lag_shown = Instant::now();
+            let progress = self
+                .machine
+                .partitions()
+                .filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
+            self.consumer.context().show_lag(&self.settings.metrics, progress);
+        }
+    }
+}

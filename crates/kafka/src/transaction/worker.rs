@@ -1,0 +1,128 @@
+//! A worker: sessions one after the other, until a stop, or until new clients no longer help.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use service::{Backoff, Readiness};
+use tokio_util::sync::CancellationToken;
+
+use super::producer::Outbox;
+use super::session::{End, Session};
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::metrics::ConsumerMetrics;
+use crate::record::Record;
+use crate::topic::TopicName;
+
+/// What a record turns into, and what happens once that is final.
+pub trait Processor {
+    /// Turns one record into output. May be called again for the same record after an abort.
+    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>);
+    /// Everything processed since the last call of this or [`Processor::aborted`] is final.
+    fn committed(&mut self, took: Duration);
+    /// Everything processed since the last call of this or [`Processor::committed`] is void and will be read again.
+    fn aborted(&mut self);
+}
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// How to reach Kafka.
+    pub connection: Connection,
+    /// The consumer group.
+    pub group: String,
+    /// `group.instance.id`; unique in the group.
+    pub group_instance: Option<String>,
+    /// `transactional.id`; unique among all producers of the cluster. The same after a restart is best: the new process
+    /// then ends what the old one left open.
+    pub transactional_id: String,
+    /// The topic read.
+    pub input: TopicName,
+    /// The topic whose partition of the same number shows that there was work before.
+    pub output: TopicName,
+    /// Accept that a partition without committed offset is read from its beginning although there is output.
+    pub from_beginning: bool,
+    /// Commit at least this often while there are records.
+    pub commit_interval: Duration,
+    /// Commit at the latest after this many records.
+    pub max_records: usize,
+    /// After this time the brokers abort an open transaction.
+    pub transaction_timeout: Duration,
+    /// The most bytes fetched ahead.
+    pub fetch_bytes: usize,
+    /// Consumer metrics.
+    pub metrics: ConsumerMetrics,
+    /// Set once the group has assigned partitions (perhaps none).
+    pub readiness: Readiness,
+}
+
+/// Rebuilds within this time are counted together.
+const REBUILD_WINDOW: Duration = Duration::from_secs(600);
+
+/// This many rebuilds within [`REBUILD_WINDOW`] end the worker.
+const REBUILDS: usize = 5;
+
+/// When the last rebuilds were.
+#[derive(Debug, Default)]
+struct Rebuilds(VecDeque<Instant>);
+
+impl Rebuilds {
+    /// Counts one more; `false` when it was one too many.
+    fn allow(&mut self, now: Instant) -> bool {
+        self.0.retain(|&at| now.saturating_duration_since(at) < REBUILD_WINDOW);
+        self.0.push_back(now);
+        self.0.len() < REBUILDS
+    }
+}
+
+/// Runs a worker on this thread until `stop`.
+///
+/// # Errors
+/// [`KafkaError::TooManyRebuilds`] and whatever new clients would not mend.
+pub fn run<P: Processor>(
+    settings: &WorkerSettings,
+    processor: &mut P,
+    stop: &CancellationToken,
+) -> Result<(), KafkaError> {
+    let mut rebuilds = Rebuilds::default();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        let end = match Session::start(settings, processor, stop) {
+            Ok(session) => session.run(),
+            Err(end) => end,
+        };
+        let reason = match end {
+            End::Stopped => return Ok(()),
+            End::Fatal(error) => return Err(error),
+            End::Rebuild(reason) => reason,
+        };
+        if !rebuilds.allow(Instant::now()) {
+            let minutes = REBUILD_WINDOW.as_secs() / 60;
+            return Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason });
+        }
+        tracing::warn!(reason, transactional_id = settings.transactional_id, "building consumer and producer anew");
+        let wake = Instant::now() + backoff.next_wait(fastrand::f64());
+        while Instant::now() < wake && !stop.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_rebuild_within_ten_minutes_ends_the_worker() {
+        let start = Instant::now();
+        let mut rebuilds = Rebuilds::default();
+        for minute in 0..4 {
+            assert!(rebuilds.allow(start + Duration::from_secs(60 * minute)));
+        }
+        assert!(!rebuilds.allow(start + Duration::from_secs(60 * 9)));
+        let mut rebuilds = Rebuilds::default();
+        for minute in 0..20 {
+            assert!(rebuilds.allow(start + Duration::from_secs(180 * minute)), "{minute}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The tenant's field group: what Customer.io says beyond XDM's standard fields.
+
+use std::borrow::Cow;
+
+use customerio::webhook::{Data, Field};
+use xdm::event::{CustomerioDetails, Device, Link, Open, Reply};
+
+use crate::{MAPPING_VERSION, Source};
+
+/// Adobe recommends at most 10 elements in an array of an event.
+const DEVICES: usize = 10;
+
+/// Text as received; nothing if absent, null, empty or of another type. The last is counted as ignored.
+fn text<'a>(field: Field<'a>, ignored: &mut u32) -> Option<Cow<'a, str>> {
+    let text = field.text();
+    if text.is_none() && !field.is_absent() && !field.is_null() {
+        *ignored += 1;
+    }
+    text.filter(|text| !text.is_empty())
+}
+
+fn flag(field: Field<'_>, ignored: &mut u32) -> Option<bool> {
+    let flag = field.boolean();
+    if flag.is_none() && !field.is_absent() && !field.is_null() {
+        *ignored += 1;
+    }
+    flag
+}
+
+/// The group, without what follows from tables, identities and the receipt.
+pub(crate) fn details<'a>(
+    object_type: Cow<'a, str>,
+    metric: Cow<'a, str>,
+    data: &Data<'a>,
+    source: &'a Source,
+    ignored: &mut u32,
+) -> CustomerioDetails<'a> {
+    let open = Open {
+        proxied: flag(data.proxied, ignored),
+        prefetched: flag(data.prefetched, ignored),
+        synthetic: flag(data.synthetic, ignored),
+    };
+    let link = Link {
+        id: text(data.link_id, ignored),
+        href: text(data.href, ignored),
+        machine: flag(data.machine, ignored),
+    };
+    let reply = Reply { inbound_event_id: text(data.inbound_event_id, ignored), to: text(data.to, ignored) };
+    let devices = data.devices(DEVICES).into_iter().map(|device| Device {
+        device_id: text(device.device_id, ignored),
+        platform: text(device.device_platform, ignored),
+        failure_message: text(device.failure_message, ignored),
+    });
+    let devices = devices.filter(|device| *device != Device::default()).collect();
+    CustomerioDetails {
+        object_type,
+        metric,
+        workspace_id: source.workspace_id.as_deref().map(Cow::Borrowed),
+        delivery_id: text(data.delivery_id, ignored),
+        campaign_id: text(data.campaign_id, ignored),
+        broadcast_id: text(data.broadcast_id, ignored),
+        newsletter_id: text(data.newsletter_id, ignored),
+        transactional_message_id: text(data.transactional_message_id, ignored),
+        action_id: text(data.action_id, ignored),
+        parent_action_id: text(data.parent_action_id, ignored),
+        content_id: text(data.content_id, ignored),
+        journey_id: text(data.journey_id, ignored),
+        trigger_id: text(data.trigger_id, ignored),
+        trigger_event_id: text(data.trigger_event_id, ignored),
+        conversion_event_id: text(data.conversion_event_id, ignored),
+        // With HASH_EMAIL no address may stay anywhere.
+        recipient: text(data.recipient, ignored).filter(|recipient| !(source.hash_email && recipient.contains('@'))),
+        devices,
+        subject: text(data.subject, ignored),
+        failure_message: text(data.failure_message, ignored),
+        open: (open != Open::default()).then_some(open),
+        link: (link != Link::default()).then_some(link),
+        reply: (reply != Reply::default()).then_some(reply),
+        source: Some(Cow::Borrowed(source.name.as_str())),
+        mapping_version: Some(Cow::Borrowed(MAPPING_VERSION)),
+        ..CustomerioDetails::default()
+    }
+}

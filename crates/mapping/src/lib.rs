@@ -1,0 +1,233 @@
+//! One Customer.io webhook to one XDM ExperienceEvent, or the reason why not.
+//!
+//! A pure function of the body, the time it was received and the source's configuration: running it again, today or on a
+//! replay, gives the same result. The rules are tables ([`tables`]); what a body may look like is `customerio`'s
+//! knowledge, how an event is written is `xdm`'s.
+
+mod details;
+mod identity;
+mod limits;
+mod rejection;
+mod source;
+mod subscription;
+pub mod tables;
+
+use std::borrow::Cow;
+
+use customerio::catalogue::{Metric, ObjectType};
+use customerio::sha256_hex;
+use customerio::webhook::{Data, Webhook};
+use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
+use xdm::Timestamp;
+
+pub use rejection::{Rejection, RejectionCode};
+pub use source::{OnMissingIdentity, Source};
+
+/// Version of the mapping tables, written into every event.
+pub const MAPPING_VERSION: &str = "1";
+
+/// How far an event's time may lie after its receipt before it is refused: a difference of clocks, no more.
+const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
+
+/// When the gateway received the webhook: milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedAt(i64);
+
+impl ReceivedAt {
+    /// From milliseconds since 1970.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+}
+
+/// Whether an event names a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// At least one identity.
+    Present,
+    /// None: the data lake takes such events, Profile does not.
+    Missing,
+}
+
+/// A mapped event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapped<'a> {
+    /// The event.
+    pub event: ExperienceEvent<'a>,
+    /// Whether it names a person.
+    pub identity: Identity,
+    /// Fields of the body that the mapping does not know, or that it could not read as what they should be.
+    pub ignored: u32,
+    kind: Kind,
+}
+
+impl Mapped<'_> {
+    /// Channel and metric as labels of a metric: one of the catalogue's names, or `other`.
+    #[must_use]
+    pub fn labels(&self) -> (&'static str, &'static str) {
+        (
+            self.kind.object_type.map_or("other", ObjectType::as_str),
+            self.kind.metric.map_or("other", Metric::as_str),
+        )
+    }
+}
+
+/// Channel and metric, resolved once; `None` is one that is not in the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) object_type: Option<ObjectType>,
+    pub(crate) metric: Option<Metric>,
+    /// About the person, not about one message.
+    pub(crate) person: bool,
+}
+
+/// Maps one webhook.
+///
+/// # Errors
+/// [`Rejection`]: the code, and a message that names the field but never its value.
+pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> Result<Mapped<'a>, Rejection> {
+    let webhook =
+        Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
+    let id = event_id(&webhook)?;
+    let metric_name = webhook
+        .metric
+        .non_blank()
+        .ok_or_else(|| Rejection::new(RejectionCode::MissingMetric, "`metric` is missing, blank or no text"))?;
+    let metric = Metric::from_name(&metric_name);
+    let object_type_name = object_type(&webhook, metric)?;
+    let object_type = ObjectType::from_name(&object_type_name);
+    let (timestamp, adjusted) = timestamp(&webhook, received_at)?;
+    let data = Data::of(webhook.data)
+        .ok_or_else(|| Rejection::new(RejectionCode::BadData, "`data` is missing or no object"))?;
+    let kind = Kind { object_type, metric, person: is_person_event(object_type, metric, &data) };
+
+    let identities = identity::identities(&data, kind, source);
+    let identity = if identities.map.is_empty() { Identity::Missing } else { Identity::Present };
+    if identity == Identity::Missing && source.on_missing_identity == OnMissingIdentity::DeadLetter {
+        return Err(Rejection::new(
+            RejectionCode::NoIdentity,
+            "no usable identity in `data`, and ON_MISSING_IDENTITY asks for a dead letter then",
+        ));
+    }
+    let facts = tables::facts(kind, &data);
+    let mut ignored = webhook.ignored + data.ignored;
+    let mut customerio = details::details(object_type_name, metric_name, &data, source, &mut ignored);
+    customerio.person_id = identities.person_id;
+    customerio.person_cio_id = identities.person_cio_id;
+    customerio.feedback_status = facts.feedback_status.map(Cow::Borrowed);
+    customerio.interaction_type = facts.interaction_type.map(Cow::Borrowed);
+    customerio.is_machine = facts.is_machine;
+    customerio.subscription = subscription::subscription(kind, &data, &mut ignored);
+    customerio.received_at = Some(Timestamp(received_at.0));
+    customerio.timestamp_adjusted = adjusted.then_some(true);
+
+    let mut event = ExperienceEvent {
+        id,
+        timestamp,
+        event_type: tables::event_type(kind, &customerio.object_type, &customerio.metric),
+        produced_by: Cow::Borrowed(facts.produced_by),
+        identity_map: identities.map,
+        channel: channel(object_type),
+        direct_marketing: tables::direct_marketing(kind, data.delivery_id.text().filter(|id| !id.is_empty())),
+        push_notification_tracking: push_tracking(kind, &data),
+        inapp_message_tracking: inapp_tracking(kind, &data),
+        tenant: Tenant { customerio },
+    };
+    limits::enforce(&mut event, body.len())?;
+    Ok(Mapped { event, identity, ignored, kind })
+}
+
+/// `_id`: the event id where it is a plain URI segment, else its hash.
+fn event_id<'a>(webhook: &Webhook<'a>) -> Result<Cow<'a, str>, Rejection> {
+    let id = webhook
+        .event_id
+        .text()
+        .filter(|id| !id.trim().is_empty())
+        .ok_or_else(|| Rejection::new(RejectionCode::MissingEventId, "`event_id` is missing, blank or no text"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
+    if id.len() <= 64 && id.chars().all(plain) { Ok(id) } else { Ok(Cow::Owned(sha256_hex([id.as_ref()]))) }
+}
+
+fn object_type<'a>(webhook: &Webhook<'a>, metric: Option<Metric>) -> Result<Cow<'a, str>, Rejection> {
+    webhook
+        .object_type
+        .non_blank()
+        .or_else(|| webhook.object_type_type.non_blank())
+        .or_else(|| is_person_metric(metric).then_some(Cow::Borrowed(ObjectType::Customer.as_str())))
+        .ok_or_else(|| {
+            Rejection::new(
+                RejectionCode::MissingObjectType,
+                "`object_type` is missing, blank or no text, and the metric is none of a person's",
+            )
+        })
+}
+
+fn is_person_metric(metric: Option<Metric>) -> bool {
+    matches!(metric, Some(Metric::Subscribed | Metric::Unsubscribed | Metric::PreferencesChanged))
+}
+
+/// Customer.io names the channel that caused a change as `object_type`, so that (`email`, `unsubscribed`) has two
+/// shapes: the message's has a recipient, the person's an address.
+fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data: &Data<'_>) -> bool {
+    if object_type == Some(ObjectType::Customer) {
+        return true;
+    }
+    match metric {
+        Some(Metric::Subscribed | Metric::PreferencesChanged) => true,
+        Some(Metric::Unsubscribed) => {
+            !data.email_address.is_absent() && (data.recipient.is_absent() || data.recipient.is_null())
+        }
+        _ => false,
+    }
+}
+
+/// The event's time, and whether it was replaced by that of its receipt.
+fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestamp, bool), Rejection> {
+    let bad = |message: &'static str| Rejection::new(RejectionCode::BadTimestamp, message);
+    let seconds =
+        webhook.timestamp.integer().ok_or_else(|| bad("`timestamp` is missing or no integer (Unix seconds)"))?;
+    if seconds < 1 {
+        return Err(bad("`timestamp` lies before 1970-01-01T00:00:01Z"));
+    }
+    let millis = seconds.saturating_mul(1000);
+    if millis > received_at.0.saturating_add(CLOCK_DIFFERENCE_MS) {
+        return Err(bad("`timestamp` lies more than 5 minutes after the webhook was received; it must be in Unix seconds"));
+    }
+    if millis > received_at.0 { Ok((Timestamp(received_at.0), true)) } else { Ok((Timestamp(millis), false)) }
+}
+
+fn channel(object_type: Option<ObjectType>) -> Option<Channel<'static>> {
+    let object_type = object_type?;
+    let (id, channel_type) = tables::channel(object_type)?;
+    Some(Channel {
+        id: Cow::Borrowed(id),
+        channel_type: Some(Cow::Borrowed(channel_type)),
+        type_at_source: Some(Cow::Borrowed(object_type.as_str())),
+    })
+}
+
+fn push_tracking<'a>(kind: Kind, data: &Data<'a>) -> Option<PushNotificationTracking<'a>> {
+    if kind.object_type != Some(ObjectType::Push) || !matches!(kind.metric, Some(Metric::Opened | Metric::Clicked)) {
+        return None;
+    }
+    let push_provider = data
+        .devices(1)
+        .first()
+        .and_then(|device| device.device_platform.text())
+        .and_then(|platform| tables::push_provider(&platform))
+        .map(Cow::Borrowed);
+    let custom_action = (kind.metric == Some(Metric::Clicked))
+        .then(|| data.link_id.non_blank())
+        .flatten()
+        .map(|action_id| CustomAction { action_id: Some(action_id) });
+    (push_provider.is_some() || custom_action.is_some())
+        .then_some(PushNotificationTracking { push_provider, custom_action })
+}
+
+fn inapp_tracking<'a>(kind: Kind, data: &Data<'a>) -> Option<InappMessageTracking<'a>> {
+    if (kind.object_type, kind.metric) != (Some(ObjectType::InApp), Some(Metric::Clicked)) {
+        return None;
+    }
+    data.tracked_response.non_blank().map(|action| InappMessageTracking { action: Some(action) })
+}

@@ -1,0 +1,55 @@
+//! Changes of a person's subscriptions. Topic and channel preferences come as JSON inside a string, and only with the
+//! webhook's body-content option.
+
+use std::borrow::Cow;
+
+use customerio::catalogue::Metric;
+use customerio::webhook::{Data, Field};
+use xdm::event::{Preference, Subscription};
+
+use crate::Kind;
+
+/// The change, for events about the person; content that cannot be used is counted as ignored.
+pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut u32) -> Option<Subscription<'static>> {
+    if !kind.person {
+        return None;
+    }
+    let status = |status| Some(Subscription { status: Some(Cow::Borrowed(status)), ..Subscription::default() });
+    match kind.metric {
+        Some(Metric::Subscribed) => status("subscribed"),
+        Some(Metric::Unsubscribed) => status("unsubscribed"),
+        Some(Metric::PreferencesChanged) => {
+            let found = preferences(data.content);
+            if found.is_none() && !data.content.is_absent() {
+                *ignored += 1;
+            }
+            found
+        }
+        _ => None,
+    }
+}
+
+fn preferences(content: Field<'_>) -> Option<Subscription<'static>> {
+    let text = content.text()?;
+    let object = Field::parse(&text)?;
+    let mut subscription = Subscription::default();
+    for (key, value) in object.entries() {
+        match key.as_ref() {
+            "topics" => subscription.topics = booleans(value),
+            "channels" => subscription.channels = booleans(value),
+            _ => {}
+        }
+    }
+    (subscription != Subscription::default()).then_some(subscription)
+}
+
+/// The boolean members, sorted by key; a doubled key keeps its last value.
+fn booleans(object: Field<'_>) -> Vec<Preference<'static>> {
+    let mut members = std::collections::BTreeMap::new();
+    for (key, value) in object.entries() {
+        if let Some(subscribed) = value.boolean() {
+            members.insert(key.into_owned(), subscribed);
+        }
+    }
+    members.into_iter().map(|(id, subscribed)| Preference { id: Cow::Owned(id), subscribed }).collect()
+}

@@ -1,0 +1,256 @@
+//! The rules as tables. What is not in a table passes by the general rule: an unknown channel or metric keeps its own
+//! name and gets no counter, so that a novelty at Customer.io never stops the pipeline.
+
+use std::borrow::Cow;
+
+use customerio::catalogue::{Metric, ObjectType};
+use customerio::webhook::Data;
+use xdm::event::DirectMarketing;
+
+use crate::Kind;
+
+use Metric as M;
+use ObjectType as O;
+
+/// Standard event types, only where one means exactly one thing for one channel. `message.feedback` and
+/// `message.tracking` are never written: Journey Optimizer's own reports and audiences use them.
+#[rustfmt::skip]
+pub const EVENT_TYPES: &[(ObjectType, Metric, &str)] = &[
+    (O::Email, M::Sent,         "directMarketing.emailSent"),
+    (O::Email, M::Delivered,    "directMarketing.emailDelivered"),
+    (O::Email, M::Opened,       "directMarketing.emailOpened"),
+    (O::Email, M::Clicked,      "directMarketing.emailClicked"),
+    (O::Email, M::Bounced,      "directMarketing.emailBounced"),
+    (O::Email, M::Deferred,     "directMarketing.emailBouncedSoft"),
+    (O::Email, M::Unsubscribed, "directMarketing.emailUnsubscribed"),
+    (O::Push,  M::Opened,       "pushTracking.applicationOpened"),
+    (O::Push,  M::Clicked,      "pushTracking.customAction"),
+    (O::InApp, M::Opened,       "inappmessageTracking.display"),
+    (O::InApp, M::Clicked,      "inappmessageTracking.interact"),
+];
+
+/// Event types of events about the person.
+#[rustfmt::skip]
+pub const PERSON_EVENT_TYPES: &[(Metric, &str)] = &[
+    (M::Subscribed,         "customerio.customer.subscribed"),
+    (M::Unsubscribed,       "customerio.customer.unsubscribed"),
+    (M::PreferencesChanged, "customerio.customer.subscriptionPreferencesChanged"),
+];
+
+/// A counter of XDM's Direct Marketing Details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Dispatched.
+    Sends,
+    /// Delivered by email.
+    EmailDelivered,
+    /// Opened.
+    Opens,
+    /// Shown.
+    Impressions,
+    /// Clicked.
+    Clicks,
+    /// Temporarily undeliverable.
+    Bounces,
+    /// Undeliverable for good.
+    NonDeliverables,
+    /// Not dispatched.
+    NotSent,
+    /// Recipient left out by a rule.
+    Excludes,
+    /// Reported as spam.
+    UserComplaints,
+    /// Opted out.
+    Unsubscriptions,
+    /// Opted in.
+    MarketingSubscription,
+}
+
+/// What a metric means, whatever the channel; the exceptions are in [`EXCEPTIONS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// Counted, for the channels of [`COUNTED`] and for events about the person.
+    pub counter: Option<Counter>,
+    /// Vocabulary of Journey Optimizer's `messageDeliveryfeedback.feedbackStatus`.
+    pub feedback_status: Option<&'static str>,
+    /// Vocabulary of Journey Optimizer's `messageInteraction.interactionType`.
+    pub interaction_type: Option<&'static str>,
+    /// Whether it is an act of the person (`producedBy` `self`).
+    pub by_person: bool,
+}
+
+const fn meaning(
+    counter: Option<Counter>,
+    feedback_status: Option<&'static str>,
+    interaction_type: Option<&'static str>,
+    by_person: bool,
+) -> Meaning {
+    Meaning { counter, feedback_status, interaction_type, by_person }
+}
+
+const NOTHING: Meaning = meaning(None, None, None, false);
+
+/// What each metric means.
+#[rustfmt::skip]
+#[must_use]
+pub fn metric_meaning(metric: Metric) -> Meaning {
+    use Counter as C;
+    match metric {
+        //                                 counter                         feedback status    interaction            by the person
+        M::Drafted            => meaning(None,                           None,              None,                   false),
+        M::Attempted          => meaning(None,                           Some("delay"),     None,                   false),
+        M::Sent               => meaning(Some(C::Sends),                 Some("sent"),      None,                   false),
+        M::Delivered          => meaning(None,                           Some("delivered"), None,                   false),
+        M::Opened             => meaning(Some(C::Opens),                 None,              Some("open"),           true),
+        M::Clicked            => meaning(Some(C::Clicks),                None,              Some("click"),          true),
+        M::Converted          => meaning(None,                           None,              None,                   true),
+        M::Unsubscribed       => meaning(Some(C::Unsubscriptions),       None,              Some("unsubscribe"),    true),
+        M::Spammed            => meaning(Some(C::UserComplaints),        None,              Some("spam_complaint"), true),
+        M::Bounced            => meaning(Some(C::NonDeliverables),       Some("bounce"),    None,                   false),
+        M::Deferred           => meaning(Some(C::Bounces),               Some("delay"),     None,                   false),
+        M::Dropped            => meaning(Some(C::Excludes),              Some("exclude"),   None,                   false),
+        M::Failed             => meaning(Some(C::NotSent),               Some("error"),     None,                   false),
+        M::Undeliverable      => meaning(Some(C::NotSent),               Some("exclude"),   None,                   false),
+        M::Replied            => meaning(None,                           None,              Some("reply"),          true),
+        M::Subscribed         => meaning(Some(C::MarketingSubscription), None,              Some("subscription"),   true),
+        M::PreferencesChanged => meaning(None,                           None,              Some("subscription"),   true),
+    }
+}
+
+/// Pairs whose meaning differs from that of the metric.
+#[rustfmt::skip]
+pub const EXCEPTIONS: &[(ObjectType, Metric, Meaning)] = &[
+    (O::Email,    M::Delivered, meaning(Some(Counter::EmailDelivered), Some("delivered"), None,         false)),
+    (O::InApp,    M::Opened,    meaning(Some(Counter::Impressions),    None,              Some("open"), true)),
+    (O::Whatsapp, M::Opened,    meaning(Some(Counter::Opens),          Some("read"),      None,         true)),
+    (O::Push,     M::Dropped,   meaning(Some(Counter::Excludes),       Some("denylist"),  None,         false)),
+];
+
+/// Channels whose events are counted and carry the delivery as `directMarketing.messageID`.
+pub const COUNTED: &[ObjectType] = &[O::Email, O::Sms, O::Push, O::InApp, O::Whatsapp];
+
+/// Channel id and type; none for events about the person.
+#[rustfmt::skip]
+#[must_use]
+pub fn channel(object_type: ObjectType) -> Option<(&'static str, &'static str)> {
+    match object_type {
+        O::Customer => None,
+        O::Email    => Some(("https://ns.adobe.com/xdm/channels/email",       "https://ns.adobe.com/xdm/channel-types/email")),
+        O::Sms      => Some(("https://ns.adobe.com/xdm/channels/sms",         "https://ns.adobe.com/xdm/channel-types/messaging")),
+        O::Push     => Some(("https://ns.adobe.com/xdm/channels/push",        "https://ns.adobe.com/xdm/channel-types/mobile")),
+        O::InApp    => Some(("https://ns.adobe.com/xdm/channels/application", "https://ns.adobe.com/xdm/channel-types/apps")),
+        O::Whatsapp => Some(("https://ns.adobe.com/xdm/channels/whatsApp",    "https://ns.adobe.com/xdm/channel-types/messaging")),
+        O::Slack    => Some(("urn:customerio:channel:slack",                  "https://ns.adobe.com/xdm/channel-types/messaging")),
+        O::Webhook  => Some(("urn:customerio:channel:webhook",                "https://ns.adobe.com/xdm/channel-types/external")),
+    }
+}
+
+/// Push provider of a platform.
+#[must_use]
+pub fn push_provider(platform: &str) -> Option<&'static str> {
+    const PROVIDERS: &[(&str, &str)] = &[("ios", "apns"), ("android", "fcm")];
+    PROVIDERS.iter().find(|(name, _)| *name == platform).map(|(_, provider)| *provider)
+}
+
+/// What the tables say of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) feedback_status: Option<&'static str>,
+    pub(crate) interaction_type: Option<&'static str>,
+    pub(crate) is_machine: Option<bool>,
+    pub(crate) produced_by: &'static str,
+}
+
+fn kind_meaning(kind: Kind) -> Meaning {
+    let Some(metric) = kind.metric else { return NOTHING };
+    EXCEPTIONS
+        .iter()
+        .find(|(object_type, exception, _)| Some(*object_type) == kind.object_type && *exception == metric)
+        .map_or_else(|| metric_meaning(metric), |(_, _, meaning)| *meaning)
+}
+
+/// Looks an event up. Opens and clicks by machines are told from the flags that emails carry.
+pub(crate) fn facts(kind: Kind, data: &Data<'_>) -> Facts {
+    let meaning = kind_meaning(kind);
+    let (is_machine, bot) = match kind.metric {
+        Some(M::Opened) => (data.prefetched.boolean(), "bot_open"),
+        Some(M::Clicked) => (data.machine.boolean(), "bot_click"),
+        _ => (None, ""),
+    };
+    let machine = is_machine == Some(true);
+    Facts {
+        feedback_status: meaning.feedback_status,
+        interaction_type: meaning.interaction_type.map(|human| if machine { bot } else { human }),
+        is_machine,
+        produced_by: if meaning.by_person && !machine { "self" } else { "system" },
+    }
+}
+
+/// The event type: a standard one, or `customerio.{channel}.{metric}`.
+pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'static, str> {
+    let person = PERSON_EVENT_TYPES
+        .iter()
+        .find(|(known, _)| kind.person && kind.metric == Some(*known))
+        .map(|(_, event_type)| *event_type);
+    let message = EVENT_TYPES
+        .iter()
+        .find(|(channel, known, _)| {
+            !kind.person && kind.object_type == Some(*channel) && kind.metric == Some(*known)
+        })
+        .map(|(_, _, event_type)| *event_type);
+    match person.or(message) {
+        Some(standard) => Cow::Borrowed(standard),
+        None => {
+            let mut text = String::with_capacity(13 + object_type.len() + metric.len());
+            text.push_str("customerio.");
+            push_lower_camel(&mut text, object_type);
+            text.push('.');
+            push_lower_camel(&mut text, metric);
+            Cow::Owned(text)
+        }
+    }
+}
+
+/// `in_app` becomes `inApp`.
+fn push_lower_camel(text: &mut String, name: &str) {
+    let mut upper = false;
+    for c in name.trim_matches('_').chars() {
+        if c == '_' {
+            upper = true;
+        } else if std::mem::take(&mut upper) {
+            text.extend(c.to_uppercase());
+        } else {
+            text.push(c);
+        }
+    }
+}
+
+/// Counter and delivery, where the channel has them.
+pub(crate) fn direct_marketing<'a>(kind: Kind, delivery_id: Option<Cow<'a, str>>) -> Option<DirectMarketing<'a>> {
+    let counted_channel = kind.object_type.is_some_and(|object_type| COUNTED.contains(&object_type));
+    let person_metric = kind.person && PERSON_EVENT_TYPES.iter().any(|(metric, _)| kind.metric == Some(*metric));
+    let message_id = delivery_id.filter(|_| counted_channel);
+    let counter = kind_meaning(kind).counter.filter(|_| counted_channel && !kind.person || person_metric);
+    if message_id.is_none() && counter.is_none() {
+        return None;
+    }
+    let mut marketing = DirectMarketing { message_id, ..DirectMarketing::default() };
+    if let Some(counter) = counter {
+        let slot = match counter {
+            Counter::Sends => &mut marketing.sends,
+            Counter::EmailDelivered => &mut marketing.email_delivered,
+            Counter::Opens => &mut marketing.opens,
+            Counter::Impressions => &mut marketing.impressions,
+            Counter::Clicks => &mut marketing.clicks,
+            Counter::Bounces => &mut marketing.bounces,
+            Counter::NonDeliverables => &mut marketing.non_deliverables,
+            Counter::NotSent => &mut marketing.not_sent,
+            Counter::Excludes => &mut marketing.excludes,
+            Counter::UserComplaints => &mut marketing.user_complaints,
+            Counter::Unsubscriptions => &mut marketing.unsubscriptions,
+            Counter::MarketingSubscription => &mut marketing.marketing_subscription,
+        };
+        *slot = Some(1.0.into());
+    }
+    Some(marketing)
+}

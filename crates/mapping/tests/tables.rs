@@ -1,0 +1,366 @@
+//! Every pair's event type, counter, status and interaction against an independent copy of the rules, and the quirks of
+//! real bodies.
+
+use customerio::catalogue::{CATALOGUE, Metric, ObjectType, Variant};
+use customerio::sample::{Person, Sample, combinations};
+use mapping::{Identity, Mapped, OnMissingIdentity, ReceivedAt, RejectionCode, Source, map};
+use serde_json::{Value, json};
+
+const RECEIVED_AT: i64 = 1_700_000_001_480;
+
+fn to_json(mapped: &Mapped<'_>) -> Value {
+    let mut out = Vec::new();
+    xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn mapped_with(body: &str, source: &Source) -> Value {
+    to_json(&map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), source).unwrap())
+}
+
+fn mapped(body: &str) -> Value {
+    mapped_with(body, &Source::default())
+}
+
+fn rejected(body: &str) -> RejectionCode {
+    map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &Source::default()).unwrap_err().code
+}
+
+/// A body with these members of the envelope and of `data`.
+fn body(object_type: &str, metric: &str, data: &str) -> String {
+    format!(r#"{{"event_id":"01X","object_type":"{object_type}","metric":"{metric}","timestamp":1700000000,"data":{data}}}"#)
+}
+
+fn sample(object_type: ObjectType, metric: Metric, variant: Variant) -> String {
+    let event = customerio::catalogue::CatalogueEvent::find(object_type, metric).unwrap();
+    let person = Person { id: "u1", email: "a@example.com", cio_id: "d9" };
+    Sample { event, variant, event_id: "01X", timestamp: 1_700_000_000, person, number: 1 }.body()
+}
+
+/// Rows as the mapping reference prints them: channel, metric, event type, counter, feedback status, interaction type.
+const EXPECTED: &str = "
+customer subscribed customerio.customer.subscribed marketingSubscription - subscription
+customer unsubscribed customerio.customer.unsubscribed unsubscriptions - unsubscribe
+customer cio_subscription_preferences_changed customerio.customer.subscriptionPreferencesChanged - - subscription
+email drafted customerio.email.drafted - - -
+email attempted customerio.email.attempted - delay -
+email sent directMarketing.emailSent sends sent -
+email delivered directMarketing.emailDelivered emailDelivered delivered -
+email opened directMarketing.emailOpened opens - open
+email clicked directMarketing.emailClicked clicks - click
+email converted customerio.email.converted - - -
+email unsubscribed directMarketing.emailUnsubscribed unsubscriptions - unsubscribe
+email bounced directMarketing.emailBounced nonDeliverables bounce -
+email dropped customerio.email.dropped excludes exclude -
+email spammed customerio.email.spammed userComplaints - spam_complaint
+email failed customerio.email.failed notSent error -
+email undeliverable customerio.email.undeliverable notSent exclude -
+email deferred directMarketing.emailBouncedSoft bounces delay -
+sms drafted customerio.sms.drafted - - -
+sms attempted customerio.sms.attempted - delay -
+sms sent customerio.sms.sent sends sent -
+sms delivered customerio.sms.delivered - delivered -
+sms clicked customerio.sms.clicked clicks - click
+sms converted customerio.sms.converted - - -
+sms bounced customerio.sms.bounced nonDeliverables bounce -
+sms failed customerio.sms.failed notSent error -
+sms undeliverable customerio.sms.undeliverable notSent exclude -
+sms replied customerio.sms.replied - - reply
+sms dropped customerio.sms.dropped excludes exclude -
+whatsapp drafted customerio.whatsapp.drafted - - -
+whatsapp attempted customerio.whatsapp.attempted - delay -
+whatsapp sent customerio.whatsapp.sent sends sent -
+whatsapp delivered customerio.whatsapp.delivered - delivered -
+whatsapp opened customerio.whatsapp.opened opens read -
+whatsapp clicked customerio.whatsapp.clicked clicks - click
+whatsapp converted customerio.whatsapp.converted - - -
+whatsapp bounced customerio.whatsapp.bounced nonDeliverables bounce -
+whatsapp dropped customerio.whatsapp.dropped excludes exclude -
+whatsapp failed customerio.whatsapp.failed notSent error -
+whatsapp undeliverable customerio.whatsapp.undeliverable notSent exclude -
+whatsapp replied customerio.whatsapp.replied - - reply
+push drafted customerio.push.drafted - - -
+push attempted customerio.push.attempted - delay -
+push sent customerio.push.sent sends sent -
+push delivered customerio.push.delivered - delivered -
+push opened pushTracking.applicationOpened opens - open
+push clicked pushTracking.customAction clicks - click
+push converted customerio.push.converted - - -
+push bounced customerio.push.bounced nonDeliverables bounce -
+push dropped customerio.push.dropped excludes denylist -
+push failed customerio.push.failed notSent error -
+push undeliverable customerio.push.undeliverable notSent exclude -
+in_app drafted customerio.inApp.drafted - - -
+in_app attempted customerio.inApp.attempted - delay -
+in_app sent customerio.inApp.sent sends sent -
+in_app opened inappmessageTracking.display impressions - open
+in_app clicked inappmessageTracking.interact clicks - click
+in_app converted customerio.inApp.converted - - -
+in_app failed customerio.inApp.failed notSent error -
+in_app undeliverable customerio.inApp.undeliverable notSent exclude -
+slack drafted customerio.slack.drafted - - -
+slack attempted customerio.slack.attempted - delay -
+slack sent customerio.slack.sent - sent -
+slack clicked customerio.slack.clicked - - click
+slack failed customerio.slack.failed - error -
+slack undeliverable customerio.slack.undeliverable - exclude -
+slack converted customerio.slack.converted - - -
+webhook drafted customerio.webhook.drafted - - -
+webhook attempted customerio.webhook.attempted - delay -
+webhook sent customerio.webhook.sent - sent -
+webhook clicked customerio.webhook.clicked - - click
+webhook failed customerio.webhook.failed - error -
+webhook undeliverable customerio.webhook.undeliverable - exclude -
+webhook converted customerio.webhook.converted - - -
+";
+
+#[test]
+fn every_catalogued_pair_follows_the_tables() {
+    let rows: Vec<Vec<&str>> =
+        EXPECTED.lines().filter(|line| !line.is_empty()).map(|line| line.split(' ').collect()).collect();
+    assert_eq!(rows.len(), 73);
+    for row in rows {
+        let [object_type, metric, event_type, counter, feedback, interaction] = row[..] else { panic!("{row:?}") };
+        let event = CATALOGUE
+            .iter()
+            .find(|event| event.object_type.as_str() == object_type && event.metric.as_str() == metric)
+            .unwrap_or_else(|| panic!("{object_type} {metric} is not in the catalogue"));
+        for &variant in event.variants() {
+            let xdm = mapped(&sample(event.object_type, event.metric, variant));
+            assert_eq!(xdm["eventType"], event_type);
+            let marketing = xdm["directMarketing"].as_object();
+            let counters: Vec<_> =
+                marketing.into_iter().flat_map(|all| all.keys()).filter(|name| *name != "messageID").collect();
+            assert_eq!(counters, if counter == "-" { vec![] } else { vec![counter] }, "{object_type} {metric}");
+            let customerio = &xdm["_acme"]["customerio"];
+            let text = |name: &str| customerio.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            assert_eq!(text("feedbackStatus"), feedback, "{object_type} {metric}");
+            assert_eq!(text("interactionType"), interaction, "{object_type} {metric}");
+        }
+    }
+}
+
+#[test]
+fn every_own_field_of_every_sample_arrives_or_is_left_out_on_purpose() {
+    // Message bodies and headers are never forwarded; an address of a person event is an identity.
+    let left_out = ["content", "headers", "email_address"];
+    for (event, variant) in combinations() {
+        let xdm = mapped(&sample(event.object_type, event.metric, variant));
+        let customerio = &xdm["_acme"]["customerio"];
+        for field in event.fields().filter(|field| !left_out.contains(&field.as_str())) {
+            let pointer = match field.as_str() {
+                "subject" => "/subject",
+                "recipient" => "/recipient",
+                "failure_message" => "/failureMessage",
+                "href" => "/link/href",
+                "link_id" => "/link/id",
+                "machine" => "/link/machine",
+                "proxied" => "/open/proxied",
+                "prefetched" => "/open/prefetched",
+                "synthetic" => "/open/synthetic",
+                "recipients" => "/devices/0/deviceID",
+                "inbound_event_id" => "/reply/inboundEventID",
+                "to" => "/reply/to",
+                "tracked_response" => {
+                    assert_eq!(xdm["inappMessageTracking"]["action"], "very-satisfied");
+                    continue;
+                }
+                other => panic!("{other} has no place"),
+            };
+            assert!(customerio.pointer(pointer).is_some(), "{} {pointer}", event.subscription);
+        }
+        assert!(!xdm.to_string().contains("order is on its way.</p>"), "a message body was forwarded");
+    }
+}
+
+#[test]
+fn the_attribution_of_each_variant_arrives_as_text() {
+    let ids = |variant| mapped(&sample(ObjectType::Email, Metric::Sent, variant))["_acme"]["customerio"].clone();
+    let campaign = ids(Variant::Campaign);
+    for name in ["deliveryID", "campaignID", "actionID", "parentActionID", "journeyID", "triggerEventID"] {
+        assert!(campaign[name].is_string(), "{name}");
+    }
+    assert!(ids(Variant::Broadcast)["broadcastID"].is_string() && ids(Variant::Broadcast)["triggerID"].is_string());
+    assert!(ids(Variant::Newsletter)["newsletterID"].is_string() && ids(Variant::Newsletter)["contentID"].is_string());
+    assert!(ids(Variant::Transactional)["transactionalMessageID"].is_string());
+    assert!(ids(Variant::Transactional).get("campaignID").is_none());
+}
+
+#[test]
+fn email_unsubscribed_has_two_shapes() {
+    let message = mapped(&body("email", "unsubscribed", r#"{"recipient":"a@b","delivery_id":"d","email_address":"a@b"}"#));
+    assert_eq!(message["eventType"], "directMarketing.emailUnsubscribed");
+    let person = mapped(&body("email", "unsubscribed", r#"{"email_address":"a@b"}"#));
+    assert_eq!(person["eventType"], "customerio.customer.unsubscribed");
+    assert_eq!(person["_acme"]["customerio"]["subscription"]["status"], "unsubscribed");
+    assert_eq!(person["channel"]["typeAtSource"], "email");
+}
+
+#[test]
+fn preferences_are_read_from_json_inside_a_string_and_sorted() {
+    let data = r#"{"content":"{\"topics\":{\"topic_2\":false,\"topic_1\":true,\"x\":1},\"channels\":{\"email\":true}}"}"#;
+    let xdm = mapped(&body("customer", "cio_subscription_preferences_changed", data));
+    assert_eq!(
+        xdm["_acme"]["customerio"]["subscription"],
+        json!({"topics":[{"id":"topic_1","subscribed":true},{"id":"topic_2","subscribed":false}],"channels":[{"id":"email","subscribed":true}]})
+    );
+    for content in [r#""""#, r#""no json""#, r#""{\"topic_1\":true}""#, "null", "[1]"] {
+        let xdm = mapped(&body("customer", "cio_subscription_preferences_changed", &format!(r#"{{"content":{content}}}"#)));
+        assert!(xdm["_acme"]["customerio"].get("subscription").is_none(), "{content}");
+    }
+}
+
+#[test]
+fn machines_are_told_from_people() {
+    let open = |flag: &str| mapped(&body("email", "opened", flag));
+    let human = open(r#"{"prefetched":false}"#);
+    assert_eq!((&human["producedBy"], &human["_acme"]["customerio"]["isMachine"]), (&json!("self"), &json!(false)));
+    let machine = open(r#"{"prefetched":true,"proxied":true}"#);
+    assert_eq!(machine["producedBy"], "system");
+    assert_eq!(machine["_acme"]["customerio"]["interactionType"], "bot_open");
+    assert_eq!(machine["_acme"]["customerio"]["isMachine"], true);
+    assert_eq!(machine["directMarketing"]["opens"]["value"], 1.0);
+    let unknown = open(r#"{"proxied":true}"#);
+    assert!(unknown["_acme"]["customerio"].get("isMachine").is_none());
+    assert_eq!(unknown["_acme"]["customerio"]["interactionType"], "open");
+    let click = mapped(&body("email", "clicked", r#"{"machine":true,"link_id":"lnk_1"}"#));
+    assert_eq!(click["_acme"]["customerio"]["interactionType"], "bot_click");
+    assert_eq!(click["_acme"]["customerio"]["link"], json!({"id":"lnk_1","machine":true}));
+}
+
+#[test]
+fn what_is_new_passes_by_the_general_rule() {
+    let metric = mapped(&body("email", "read_aloud", r#"{"delivery_id":"d"}"#));
+    assert_eq!(metric["eventType"], "customerio.email.readAloud");
+    assert_eq!(metric["directMarketing"], json!({"messageID":"d"}));
+    let channel = mapped(&body("live_notification", "bounced", "{}"));
+    assert_eq!(channel["eventType"], "customerio.liveNotification.bounced");
+    assert_eq!(channel["_acme"]["customerio"]["feedbackStatus"], "bounce");
+    assert!(channel.get("channel").is_none() && channel.get("directMarketing").is_none());
+    let line = body("line", "new_one", "{}");
+    let source = Source::default();
+    let mapped = map(line.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &source).unwrap();
+    assert_eq!(mapped.labels(), ("other", "other"));
+}
+
+#[test]
+fn the_object_type_is_found_where_the_specification_slips() {
+    let slip = r#"{"event_id":"1","object_type_type":"push","metric":"sent","timestamp":1,"data":{}}"#;
+    assert_eq!(mapped(slip)["_acme"]["customerio"]["objectType"], "push");
+    let none = r#"{"event_id":"1","metric":"subscribed","timestamp":1,"data":{}}"#;
+    assert_eq!(mapped(none)["_acme"]["customerio"]["objectType"], "customer");
+    assert_eq!(rejected(&none.replace("subscribed", "sent")), RejectionCode::MissingObjectType);
+}
+
+#[test]
+fn identities_come_in_order_and_the_first_is_primary() {
+    let data = r#"{"customer_id":"0200000001","identifiers":{"id":" 42 ","email":" A@B.Example ","cio_id":"d9"}}"#;
+    let xdm = mapped(&body("email", "sent", data));
+    assert_eq!(
+        xdm["identityMap"],
+        json!({"CustomerioID":[{"id":"42","authenticatedState":"ambiguous","primary":true}],
+               "CustomerioCioID":[{"id":"d9","authenticatedState":"ambiguous","primary":false}],
+               "Email":[{"id":"a@b.example","authenticatedState":"ambiguous","primary":false}]})
+    );
+    assert_eq!(xdm["_acme"]["customerio"]["personID"], "42");
+    let ids = |data: &str| mapped(&body("sms", "sent", data)).get("identityMap").cloned();
+    let only = |namespace: &str, id: &str| Some(json!({namespace: [{"id":id,"authenticatedState":"ambiguous","primary":true}]}));
+    assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
+    assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
+    assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
+    assert_eq!(ids(r#"{"recipient":"+1555","identifiers":{"id":"u"}}"#), only("CustomerioID", "u"));
+    let email = mapped(&body("email", "sent", r#"{"recipient":"A@b"}"#));
+    assert_eq!(email["identityMap"]["Email"][0]["id"], "a@b");
+}
+
+#[test]
+fn the_options_of_a_source_take_effect() {
+    let source = Source { include_phone: true, hash_email: true, workspace_id: Some("w1".into()), ..Source::default() };
+    let data = r#"{"recipient":"+1555","identifiers":{"id":"A@b.example","email":"A@b.example"}}"#;
+    let xdm = mapped_with(&body("sms", "sent", data), &source);
+    // printf 'a@b.example' | sha256sum
+    let hash = customerio::sha256_hex(["a@b.example"]);
+    assert_eq!(xdm["identityMap"]["Email_LC_SHA256"][0]["id"], hash);
+    assert_eq!(xdm["identityMap"]["Phone"][0]["id"], "+1555");
+    assert_eq!(xdm["_acme"]["customerio"]["workspaceID"], "w1");
+    assert!(!xdm.to_string().to_lowercase().contains("a@b.example"));
+    let email = mapped_with(&body("email", "sent", r#"{"recipient":"A@b.example"}"#), &source);
+    assert!(!email.to_string().to_lowercase().contains("a@b.example"));
+    let strict = Source { on_missing_identity: OnMissingIdentity::DeadLetter, ..Source::default() };
+    let nobody = body("slack", "sent", "{}");
+    let result = map(nobody.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &strict);
+    assert_eq!(result.unwrap_err().code, RejectionCode::NoIdentity);
+    let lenient = Source::default();
+    let result = map(nobody.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &lenient).unwrap();
+    assert_eq!(result.identity, Identity::Missing);
+}
+
+#[test]
+fn the_time_is_judged_against_the_receipt() {
+    let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
+    assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
+    let adjusted = mapped(&at("1700000301"));
+    assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
+    assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);
+    assert!(mapped(&at("1"))["_acme"]["customerio"].get("timestampAdjusted").is_none());
+    for bad in ["1700000302", "1700000000000", "0", "-5", "\"1700000000\"", "1.7e9", "1700000000.5", "null", "9223372036854775807"] {
+        assert_eq!(rejected(&at(bad)), RejectionCode::BadTimestamp, "{bad}");
+    }
+}
+
+#[test]
+fn an_id_that_is_no_plain_uri_segment_is_hashed() {
+    let id = |id: &str| mapped(&body("email", "sent", "{}").replace("01X", id))["_id"].as_str().unwrap().to_owned();
+    assert_eq!(id("01HXYZ-a_b.c~"), "01HXYZ-a_b.c~");
+    assert_eq!(id("a:b"), customerio::sha256_hex(["a:b"]));
+    assert_eq!(id(&"x".repeat(65)).len(), 64);
+    assert_eq!(id("ü"), customerio::sha256_hex(["ü"]));
+}
+
+#[test]
+fn what_cannot_be_mapped_has_a_code() {
+    let good = body("email", "sent", "{}");
+    assert_eq!(rejected("{"), RejectionCode::NotJson);
+    assert_eq!(rejected("[]"), RejectionCode::NotJson);
+    assert_eq!(rejected(&good.replace(r#""01X""#, r#""  ""#)), RejectionCode::MissingEventId);
+    assert_eq!(rejected(&good.replace(r#""01X""#, "null")), RejectionCode::MissingEventId);
+    assert_eq!(rejected(&good.replace(r#""sent""#, r#""""#)), RejectionCode::MissingMetric);
+    assert_eq!(rejected(&good.replace(r#""email""#, "{}")), RejectionCode::MissingObjectType);
+    assert_eq!(rejected(&good.replace(":{}", ":[]")), RejectionCode::BadData);
+    assert_eq!(rejected(&good.replace(r#","data":{}"#, "")), RejectionCode::BadData);
+    assert_eq!(rejected(&body("email", &"m".repeat(20_000), "{}")), RejectionCode::TooLarge);
+    for code in RejectionCode::ALL {
+        assert!(code.as_str().chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    }
+}
+
+#[test]
+fn a_huge_subject_is_cut_between_code_points() {
+    let subject = "🎉".repeat(75_000);
+    let xdm = mapped(&body("email", "sent", &format!(r#"{{"subject":"{subject}"}}"#)));
+    let customerio = &xdm["_acme"]["customerio"];
+    assert_eq!(customerio["subject"].as_str().unwrap(), "🎉".repeat(255));
+    assert_eq!(customerio["truncated"], true);
+    let short = mapped(&body("email", "sent", r#"{"subject":"short"}"#));
+    assert!(short["_acme"]["customerio"].get("truncated").is_none());
+}
+
+#[test]
+fn ids_of_any_json_type_and_size_arrive_exactly() {
+    let data = r#"{"campaign_id":9223372036854775809,"journey_id":15,"link_id":"lnk_1","action_id":1.5,"content_id":null,"newsletter_id":""}"#;
+    let xdm = mapped(&body("email", "clicked", data));
+    let customerio = &xdm["_acme"]["customerio"];
+    assert_eq!(customerio["campaignID"], "9223372036854775809");
+    assert_eq!(customerio["journeyID"], "15");
+    for absent in ["actionID", "contentID", "newsletterID"] {
+        assert!(customerio.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn at_most_ten_devices_are_kept() {
+    let devices: Vec<_> = (0..12).map(|n| format!(r#"{{"device_id":"t{n}","device_platform":"android"}}"#)).collect();
+    let xdm = mapped(&body("push", "clicked", &format!(r#"{{"recipients":[{}],"link_id":5}}"#, devices.join(","))));
+    assert_eq!(xdm["_acme"]["customerio"]["devices"].as_array().unwrap().len(), 10);
+    assert_eq!(xdm["pushNotificationTracking"], json!({"pushProvider":"fcm","customAction":{"actionID":"5"}}));
+}

@@ -1,0 +1,63 @@
+//! The simulator's own endpoints: what it has seen, and what shall go wrong.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State as AxumState};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::state::{State, Stats};
+
+type Shared = AxumState<Arc<State>>;
+
+pub(crate) async fn stats(AxumState(state): Shared) -> Json<Stats> {
+    Json(state.stats())
+}
+
+/// Which accepted ids are asked for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    id: Option<String>,
+    #[serde(default)]
+    offset: usize,
+    #[serde(default = "page_size")]
+    limit: usize,
+}
+
+fn page_size() -> usize {
+    10_000
+}
+
+/// Accepted ids with how often each was accepted: one (`?id=`) or a page (`?offset=&limit=`).
+pub(crate) async fn events(AxumState(state): Shared, Query(page): Query<Page>) -> Json<Value> {
+    match page.id {
+        Some(id) => Json(json!({"id": id, "accepted": state.accepted_count(&id)})),
+        None => Json(json!({"events": state.ids(page.offset, page.limit)})),
+    }
+}
+
+pub(crate) async fn last_event(AxumState(state): Shared) -> Result<Json<Value>, StatusCode> {
+    state.last_event().map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+pub(crate) async fn faults(AxumState(state): Shared) -> Json<Vec<Fault>> {
+    Json(state.faults())
+}
+
+pub(crate) async fn set_fault(AxumState(state): Shared, Json(fault): Json<Fault>) -> StatusCode {
+    state.add_fault(fault);
+    StatusCode::NO_CONTENT
+}
+
+pub(crate) async fn clear_faults(AxumState(state): Shared) -> StatusCode {
+    state.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+pub(crate) async fn reset(AxumState(state): Shared) -> StatusCode {
+    state.reset();
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,116 @@
+//! A simulator of the Experience Platform endpoints this product uses: IMS tokens and streaming ingestion, with faults.
+//!
+//! It behaves as Adobe's documentation says, checks what Platform checks on the way in, and remembers the ids it accepted,
+//! so that a test can look each one up. It knows nothing of Kafka and keeps nothing on disk.
+
+mod admin;
+mod faults;
+mod ingest;
+mod messages;
+mod state;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use faults::{Fault, FaultKind, Shape};
+pub use state::{SimSettings, Stats};
+
+use state::State;
+
+/// A simulator that runs in the background until it is dropped or stopped.
+#[derive(Debug)]
+pub struct Simulator {
+    address: SocketAddr,
+    state: Arc<State>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Simulator {
+    /// Binds `address` and serves.
+    ///
+    /// # Errors
+    /// If the address is taken.
+    pub async fn start(address: SocketAddr, settings: SimSettings) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State::new(settings));
+        let router = Router::new()
+            .route("/ims/token/v3", post(tokens::issue))
+            .route("/collection/batch/{inlet}", post(ingest::batch))
+            .route("/collection/{inlet}", post(ingest::single))
+            .route("/admin/stats", get(admin::stats))
+            .route("/admin/events", get(admin::events))
+            .route("/admin/events/last", get(admin::last_event))
+            .route("/admin/faults", get(admin::faults).post(admin::set_fault).delete(admin::clear_faults))
+            .route("/admin/reset", post(admin::reset))
+            // The limit on requests is the simulator's own, with Platform's answer.
+            .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
+            .with_state(Arc::clone(&state));
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+        Ok(Self { address, state, stop, task })
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `PLATFORM_INLET_URL` for this simulator.
+    #[must_use]
+    pub fn inlet_url(&self) -> String {
+        format!("http://{}/collection/{}", self.address, self.state.settings().inlet_id)
+    }
+
+    /// `IMS_URL` for this simulator.
+    #[must_use]
+    pub fn ims_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
+    }
+
+    /// How often each id was accepted.
+    #[must_use]
+    pub fn accepted(&self) -> std::collections::HashMap<String, u32> {
+        self.state.accepted()
+    }
+
+    /// The last accepted event, whole.
+    #[must_use]
+    pub fn last_event(&self) -> Option<serde_json::Value> {
+        self.state.last_event()
+    }
+
+    /// Adds a fault.
+    pub fn add_fault(&self, fault: Fault) {
+        self.state.add_fault(fault);
+    }
+
+    /// Waits until the simulator ends by itself, which is only on an error of its listener.
+    ///
+    /// # Errors
+    /// That error.
+    pub async fn join(self) -> std::io::Result<()> {
+        self.task.await.map_err(std::io::Error::other)?
+    }
+
+    /// Stops serving.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}

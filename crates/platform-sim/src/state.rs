@@ -1,0 +1,194 @@
+//! What the simulator remembers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::faults::{Fault, FaultKind};
+
+/// Who the simulator pretends to be.
+#[derive(Debug, Clone)]
+pub struct SimSettings {
+    /// The inlet's id, as in its address.
+    pub inlet_id: String,
+    /// `$id` of the only schema it knows.
+    pub schema_id: String,
+    /// The only dataset it knows.
+    pub dataset_id: String,
+    /// The organisation.
+    pub ims_org: String,
+    /// The tenant's key, with its leading underscore; events must hold an object there.
+    pub tenant: String,
+    /// The credential that gets tokens; `None` makes the inlet an open one.
+    pub credential: Option<(String, String)>,
+    /// How long a token lasts.
+    pub token_lifetime: Duration,
+    /// How long an ingestion request takes.
+    pub latency: Duration,
+}
+
+impl Default for SimSettings {
+    fn default() -> Self {
+        Self {
+            inlet_id: "sim0000000000000000000000000000000000000000000000000000000000inlet".to_owned(),
+            schema_id: "https://ns.adobe.com/acme/schemas/customerio-message-events".to_owned(),
+            dataset_id: "5e72608b10f6e318ad2dee0f".to_owned(),
+            ims_org: "ACME@AdobeOrg".to_owned(),
+            tenant: "_acme".to_owned(),
+            credential: Some(("sim-client".to_owned(), "sim-secret".to_owned())),
+            token_lifetime: Duration::from_secs(86_399),
+            latency: Duration::ZERO,
+        }
+    }
+}
+
+/// Counts, as `/admin/stats` gives them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Ingestion requests by HTTP status.
+    pub requests: BTreeMap<u16, u64>,
+    /// Messages accepted, repeats included.
+    pub accepted: u64,
+    /// Different `_id`s accepted.
+    pub distinct: u64,
+    /// Messages refused.
+    pub refused: u64,
+    /// Tokens issued.
+    pub tokens: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    requests: BTreeMap<u16, u64>,
+    refused: u64,
+    accepted: HashMap<String, u32>,
+    accepted_total: u64,
+    last_event: Option<serde_json::Value>,
+    tokens: HashMap<String, Instant>,
+    issued: u64,
+    faults: Vec<Fault>,
+    batches: u64,
+}
+
+/// Shared state of all requests.
+#[derive(Debug)]
+pub(crate) struct State {
+    settings: SimSettings,
+    inner: Mutex<Inner>,
+}
+
+impl State {
+    pub(crate) fn new(settings: SimSettings) -> Self {
+        Self { settings, inner: Mutex::default() }
+    }
+
+    pub(crate) fn settings(&self) -> &SimSettings {
+        &self.settings
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let inner = self.lock();
+        Stats {
+            requests: inner.requests.clone(),
+            accepted: inner.accepted_total,
+            distinct: inner.accepted.len() as u64,
+            refused: inner.refused,
+            tokens: inner.issued,
+        }
+    }
+
+    pub(crate) fn accepted(&self) -> HashMap<String, u32> {
+        self.lock().accepted.clone()
+    }
+
+    pub(crate) fn accepted_count(&self, id: &str) -> u32 {
+        self.lock().accepted.get(id).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn last_event(&self) -> Option<serde_json::Value> {
+        self.lock().last_event.clone()
+    }
+
+    pub(crate) fn add_fault(&self, fault: Fault) {
+        let mut inner = self.lock();
+        if fault.kind == FaultKind::ExpireTokens {
+            inner.tokens.clear();
+        } else {
+            inner.faults.push(fault);
+        }
+    }
+
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        self.lock().faults.clone()
+    }
+
+    pub(crate) fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    pub(crate) fn reset(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    /// The fault for the next ingestion request, which uses it up by one.
+    pub(crate) fn next_fault(&self) -> Option<FaultKind> {
+        let mut inner = self.lock();
+        let fault = inner.faults.first_mut()?;
+        let kind = fault.kind.clone();
+        if let Some(left) = &mut fault.requests {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                inner.faults.remove(0);
+            }
+        }
+        Some(kind)
+    }
+
+    pub(crate) fn answered(&self, status: u16) {
+        *self.lock().requests.entry(status).or_default() += 1;
+    }
+
+    pub(crate) fn accept(&self, id: String, event: serde_json::Value) {
+        let mut inner = self.lock();
+        *inner.accepted.entry(id).or_default() += 1;
+        inner.accepted_total += 1;
+        inner.last_event = Some(event);
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.lock().refused += 1;
+    }
+
+    pub(crate) fn next_batch(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.batches += 1;
+        inner.batches
+    }
+
+    pub(crate) fn issue_token(&self) -> String {
+        let mut inner = self.lock();
+        inner.issued += 1;
+        let token = format!("sim-token-{}-{:016x}", inner.issued, fastrand::u64(..));
+        inner.tokens.insert(token.clone(), Instant::now() + self.settings.token_lifetime);
+        token
+    }
+
+    pub(crate) fn token_is_good(&self, token: &str) -> bool {
+        self.lock().tokens.get(token).is_some_and(|&until| Instant::now() < until)
+    }
+
+    /// A page of the accepted ids, sorted, with how often each was accepted.
+    pub(crate) fn ids(&self, offset: usize, limit: usize) -> Vec<(String, u32)> {
+        let inner = self.lock();
+        let mut ids: Vec<_> = inner.accepted.iter().map(|(id, count)| (id.clone(), *count)).collect();
+        ids.sort();
+        ids.into_iter().skip(offset).take(limit).collect()
+    }
+}

@@ -1,0 +1,176 @@
+//! The batch request.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::inlet::InletUrl;
+use crate::token::TokenProvider;
+use crate::verdict::{Answer, Failure, Response, retry_after};
+
+/// How Platform is reached.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// The inlet.
+    pub inlet: InletUrl,
+    /// The organisation; sent as `x-gw-ims-org-id`.
+    pub ims_org: String,
+    /// The sandbox; sent as `x-sandbox-name`.
+    pub sandbox: Option<String>,
+    /// The dataflow; sent as `x-adobe-flow-id`.
+    pub flow_id: Option<String>,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// A further certificate authority, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
+    pub https_proxy: Option<SecretString>,
+    /// Hosts that are reached without it, as in `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file with the certificate authority.
+    #[error("PLATFORM_CA_FILE: cannot use {path}: {reason}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A value that cannot stand in a header.
+    #[error("{0} holds characters that cannot be sent in a header")]
+    Header(&'static str),
+    /// The proxy's address.
+    #[error("HTTPS_PROXY: {0}")]
+    Proxy(String),
+    /// The HTTP client.
+    #[error("cannot set up the HTTP client: {0}")]
+    Http(String),
+}
+
+/// An HTTP client with the settings' certificate authority and proxy; it follows no redirects.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .timeout(settings.timeout)
+        .connect_timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION")))
+        // The proxy comes from the configuration alone.
+        .no_proxy();
+    if let Some(path) = &settings.ca_file {
+        let wrong = |reason: String| ClientError::CaFile { path: path.clone(), reason };
+        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(wrong("it holds no PEM certificate".to_owned()));
+        }
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if let Some(proxy) = &settings.https_proxy {
+        let except = settings.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let proxy = reqwest::Proxy::https(proxy.expose_secret())
+            .map_err(|_| ClientError::Proxy("it is not the address of a proxy".to_owned()))?;
+        builder = builder.proxy(proxy.no_proxy(except));
+    }
+    builder.build().map_err(|error| ClientError::Http(error.to_string()))
+}
+
+/// Sends batches to one inlet.
+#[derive(Debug)]
+pub struct PlatformClient {
+    http: reqwest::Client,
+    inlet: InletUrl,
+    headers: HeaderMap,
+    tokens: Option<TokenProvider>,
+}
+
+impl PlatformClient {
+    /// A client; without `tokens` the inlet must be an open one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn new(
+        settings: &ClientSettings,
+        http: reqwest::Client,
+        tokens: Option<TokenProvider>,
+    ) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let optional = [
+            ("x-gw-ims-org-id", Some(&settings.ims_org), "PLATFORM_IMS_ORG"),
+            ("x-sandbox-name", settings.sandbox.as_ref(), "PLATFORM_SANDBOX"),
+            ("x-adobe-flow-id", settings.flow_id.as_ref(), "PLATFORM_FLOW_ID"),
+        ];
+        for (name, value, variable) in optional {
+            if let Some(value) = value {
+                let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header(variable))?;
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens })
+    }
+
+    /// Sends one batch. A token that is refused is forgotten, so that the next request asks for a new one.
+    pub async fn send_batch(&self, body: Bytes) -> Answer {
+        let token = match &self.tokens {
+            None => None,
+            Some(tokens) => match tokens.token().await {
+                Ok(token) => Some(token),
+                Err(error) => return Answer::NoToken(error),
+            },
+        };
+        let answer = self.request(body, token.as_ref()).await;
+        if let (Answer::Response(response), Some(tokens), Some(token)) = (&answer, &self.tokens, &token)
+            && matches!(response.status, 401 | 403)
+        {
+            tokens.invalidate(token).await;
+        }
+        answer
+    }
+
+    async fn request(&self, body: Bytes, token: Option<&SecretString>) -> Answer {
+        let mut request = self.http.post(self.inlet.batch_url().clone()).headers(self.headers.clone()).body(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Answer::Failed(failure(&error)),
+        };
+        let status = response.status().as_u16();
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, jiff::Timestamp::now()));
+        match response.bytes().await {
+            Ok(body) => Answer::Response(Response { status, retry_after: wait, body }),
+            Err(error) => Answer::Failed(failure(&error)),
+        }
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    tracing::debug!(cause, "a request to Platform failed");
+    if error.is_connect() {
+        Failure::Connect
+    } else if error.is_timeout() {
+        Failure::Timeout
+    } else {
+        Failure::Interrupted
+    }
+}

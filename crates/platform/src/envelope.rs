@@ -1,0 +1,141 @@
+//! The body of a batch request: `{"messages":[{"header":…,"body":{"xdmMeta":…,"xdmEntity":…}},…]}` (Adobe, streaming
+//! ingestion API, "XDM" messages).
+
+use bytes::Bytes;
+use serde_json::json;
+
+/// The most bytes of a request; Platform answers 413 above it (streaming ingestion API: 1 MB).
+pub const REQUEST_LIMIT: usize = 1_000_000;
+
+const OPEN: &[u8] = b"{\"messages\":[";
+const CLOSE: &[u8] = b"]}";
+
+/// The content type of a schema reference; dataset and message must name the same one.
+const SCHEMA_CONTENT_TYPE: &str = "application/vnd.adobe.xed-full+json;version=1";
+
+/// What every message of one sink says of itself.
+#[derive(Debug, Clone)]
+pub struct EnvelopeSettings {
+    /// `$id` of the XDM schema; the dataset's.
+    pub schema_id: String,
+    /// The dataset.
+    pub dataset_id: String,
+    /// The organisation, `…@AdobeOrg`.
+    pub ims_org: String,
+    /// The dataflow, where one account serves several.
+    pub flow_id: Option<String>,
+}
+
+/// The constant parts of a message, ready to be copied around an event.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    before: Vec<u8>,
+    after: &'static [u8],
+}
+
+impl Envelope {
+    /// Prepares the constant parts.
+    #[must_use]
+    pub fn new(settings: &EnvelopeSettings) -> Self {
+        let schema = json!({"id": settings.schema_id, "contentType": SCHEMA_CONTENT_TYPE});
+        let mut header = json!({
+            "schemaRef": schema,
+            "imsOrgId": settings.ims_org,
+            "datasetId": settings.dataset_id,
+            "source": {"name": "customerio-aep"},
+        });
+        if let (Some(flow_id), Some(header)) = (&settings.flow_id, header.as_object_mut()) {
+            header.insert("flowId".to_owned(), json!(flow_id));
+        }
+        let meta = json!({"schemaRef": schema});
+        let before = format!(r#"{{"header":{header},"body":{{"xdmMeta":{meta},"xdmEntity":"#);
+        Self { before: before.into_bytes(), after: b"}}" }
+    }
+
+    /// Bytes a message takes in a batch beside its event, the comma included.
+    #[must_use]
+    pub fn overhead_per_message(&self) -> usize {
+        self.before.len() + self.after.len() + 1
+    }
+
+    /// Bytes a batch takes beside its messages.
+    #[must_use]
+    pub fn overhead_per_batch(&self) -> usize {
+        OPEN.len() + CLOSE.len()
+    }
+
+    /// The largest event that fits a request of its own.
+    #[must_use]
+    pub fn largest_event(&self) -> usize {
+        REQUEST_LIMIT - self.overhead_per_batch() - self.overhead_per_message()
+    }
+}
+
+/// A body under construction.
+#[derive(Debug)]
+pub struct BatchBody<'e> {
+    envelope: &'e Envelope,
+    bytes: Vec<u8>,
+    messages: usize,
+}
+
+impl<'e> BatchBody<'e> {
+    /// An empty one with room for `capacity` bytes.
+    #[must_use]
+    pub fn new(envelope: &'e Envelope, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend_from_slice(OPEN);
+        Self { envelope, bytes, messages: 0 }
+    }
+
+    /// Adds one event, given as XDM JSON.
+    pub fn add(&mut self, event: &[u8]) {
+        if self.messages > 0 {
+            self.bytes.push(b',');
+        }
+        self.bytes.extend_from_slice(&self.envelope.before);
+        self.bytes.extend_from_slice(event);
+        self.bytes.extend_from_slice(self.envelope.after);
+        self.messages += 1;
+    }
+
+    /// The finished body.
+    #[must_use]
+    pub fn finish(mut self) -> Bytes {
+        self.bytes.extend_from_slice(CLOSE);
+        self.bytes.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_the_documented_one_and_its_size_is_known_before() {
+        let settings = EnvelopeSettings {
+            schema_id: "https://ns.adobe.com/acme/schemas/1".into(),
+            dataset_id: "d1".into(),
+            ims_org: "o@AdobeOrg".into(),
+            flow_id: Some("f1".into()),
+        };
+        let envelope = Envelope::new(&settings);
+        let mut body = BatchBody::new(&envelope, 0);
+        for event in [r#"{"_id":"a"}"#, r#"{"_id":"b"}"#] {
+            body.add(event.as_bytes());
+        }
+        let body = body.finish();
+        let size = envelope.overhead_per_batch() + 2 * (envelope.overhead_per_message() + 11);
+        assert_eq!(body.len(), size - 1, "the first message has no comma");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let message = &body["messages"][1];
+        assert_eq!(message["body"]["xdmEntity"]["_id"], "b");
+        assert_eq!(message["header"]["schemaRef"], message["body"]["xdmMeta"]["schemaRef"]);
+        assert_eq!(message["header"]["schemaRef"]["contentType"], "application/vnd.adobe.xed-full+json;version=1");
+        assert_eq!(message["header"]["imsOrgId"], "o@AdobeOrg");
+        assert_eq!((&message["header"]["datasetId"], &message["header"]["flowId"]), (&json!("d1"), &json!("f1")));
+        assert_eq!(message["header"]["source"]["name"], "customerio-aep");
+        let bare = Envelope::new(&EnvelopeSettings { flow_id: None, ..settings });
+        assert!(!String::from_utf8(bare.before).unwrap().contains("flowId"));
+    }
+}

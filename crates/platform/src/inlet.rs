@@ -1,0 +1,97 @@
+//! The address of an inlet, as the HTTP API source shows it (`inletUrl`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// `https://…/collection/{inletId}`; the batch form `…/collection/batch/{inletId}` is accepted too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InletUrl {
+    batch: Url,
+    id: String,
+}
+
+impl FromStr for InletUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |why: &str| {
+            // The text is left out: it may hold a password.
+            format!(
+                "this is not an inlet address ({why}); it looks like https://dcs.adobedc.net/collection/ followed by the inlet's id"
+            )
+        };
+        let mut url: Url = text.parse().map_err(|_| wrong("not a URL"))?;
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return Err(wrong("it needs http or https and a host"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("no user name or password belongs into it"));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        let id = path
+            .strip_prefix("/collection/batch/")
+            .or_else(|| path.strip_prefix("/collection/"))
+            .filter(|id| !id.is_empty() && !id.contains('/') && *id != "batch")
+            .ok_or_else(|| wrong("its path is not /collection/{id}"))?
+            .to_owned();
+        url.set_path(&format!("/collection/batch/{id}"));
+        url.set_query(None);
+        url.set_fragment(None);
+        Ok(Self { batch: url, id })
+    }
+}
+
+impl InletUrl {
+    /// Where batches go.
+    #[must_use]
+    pub fn batch_url(&self) -> &Url {
+        &self.batch
+    }
+
+    /// The inlet's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for InletUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.batch.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_address_lead_to_the_batch_endpoint() {
+        for text in [
+            "https://dcs.adobedc.net/collection/abc",
+            "https://dcs.adobedc.net/collection/batch/abc/",
+            "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=1",
+        ] {
+            let url: InletUrl = text.parse().unwrap();
+            assert_eq!(url.batch_url().as_str(), "https://dcs.adobedc.net/collection/batch/abc");
+            assert_eq!(url.id(), "abc");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_an_example() {
+        for text in
+            ["", "abc", "ftp://x/collection/a", "https://x/collection/", "https://x/collection/batch", "https://x/a/b"]
+        {
+            assert!(text.parse::<InletUrl>().unwrap_err().contains("dcs.adobedc.net"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_not_repeated() {
+        let error = "https://me:topsecret@x/collection/a".parse::<InletUrl>().unwrap_err();
+        assert!(!error.contains("topsecret"), "{error}");
+    }
+}

@@ -1,0 +1,19 @@
+//! A client of Adobe Experience Platform's streaming ingestion: message envelope, access tokens, the batch request, and
+//! what its answers mean for each record.
+//!
+//! It knows nothing of Kafka and nothing of Customer.io: it is given finished XDM JSON. The meaning of an answer is
+//! a pure function ([`verdict::judge`]); what to do about it is the sink's business.
+
+pub mod client;
+pub mod envelope;
+pub mod inlet;
+pub mod token;
+pub mod verdict;
+
+pub use reqwest::Url;
+
+pub use client::{ClientError, ClientSettings, PlatformClient};
+pub use envelope::{BatchBody, Envelope, EnvelopeSettings, REQUEST_LIMIT};
+pub use inlet::InletUrl;
+pub use token::{RefreshOutcome, TokenError, TokenProvider, TokenSettings};
+pub use verdict::{Answer, Failure, HoldReason, RecordVerdict, Response, RetryReason, Verdict, judge};

@@ -1,0 +1,290 @@
+//! Access tokens of Adobe IMS (OAuth server-to-server, `POST /ims/token/v3`, client credentials).
+//!
+//! One request at a time, however many ask; renewed before it expires, because Adobe throttles those who ask too often.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// The longest lifetime that is believed; Adobe's tokens live for 24 hours.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a token that is still good serves on after a failed renewal before the next attempt.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+
+/// Where a secret is read from, anew for each token: a rotated one is picked up with the next.
+pub type ReadSecret = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+/// How tokens are asked for.
+#[derive(Clone)]
+pub struct TokenSettings {
+    /// Base address of IMS; `/ims/token/v3` is appended.
+    pub ims_url: Url,
+    /// The credential's id.
+    pub client_id: String,
+    /// The credential's secret.
+    pub client_secret: ReadSecret,
+    /// Scopes, separated by commas, as the Developer Console lists them for the credential.
+    pub scopes: String,
+}
+
+impl fmt::Debug for TokenSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSettings")
+            .field("ims_url", &self.ims_url.as_str())
+            .field("client_id", &self.client_id)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TokenError {
+    /// IMS refuses the credential.
+    #[error("IMS refuses the credential (HTTP {status}{}); check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES", .code.as_ref().map(|code| format!(", {code}")).unwrap_or_default())]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The OAuth error code, where the body named one.
+        code: Option<String>,
+    },
+    /// IMS did not answer usefully; it may later.
+    #[error("IMS gives no token for now: {0}")]
+    Unavailable(String),
+    /// The secret cannot be read.
+    #[error("IMS_CLIENT_SECRET: {0}")]
+    Secret(String),
+}
+
+/// What became of one request for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// There is a new token.
+    Granted,
+    /// There is none.
+    Failed,
+}
+
+/// Told of each request for a token.
+pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
+
+struct Cached {
+    token: SecretString,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    cached: Option<Cached>,
+    /// How the last request ended, if badly.
+    failure: Option<TokenError>,
+}
+
+/// Hands out tokens.
+pub struct TokenProvider {
+    settings: TokenSettings,
+    endpoint: Url,
+    http: reqwest::Client,
+    /// Held while a token is fetched: that is what makes everybody else wait for the same one.
+    state: Mutex<State>,
+    /// Requests that have ended; read before the lock, to tell those who waited for one from those who came after it.
+    ended: AtomicU64,
+    on_refresh: OnRefresh,
+}
+
+impl fmt::Debug for TokenProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenProvider").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct Denied {
+    error: Option<String>,
+}
+
+impl TokenProvider {
+    /// A provider without a token yet.
+    ///
+    /// # Errors
+    /// A sentence if the address cannot take the path.
+    pub fn new(settings: TokenSettings, http: reqwest::Client, on_refresh: OnRefresh) -> Result<Self, String> {
+        let base = settings.ims_url.as_str().trim_end_matches('/');
+        let endpoint = format!("{base}/ims/token/v3").parse().map_err(|error| format!("IMS_URL: {error}"))?;
+        Ok(Self { settings, endpoint, http, state: Mutex::default(), ended: AtomicU64::new(0), on_refresh })
+    }
+
+    /// A token that is good for a while yet.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn token(&self) -> Result<SecretString, TokenError> {
+        let ended = self.ended.load(Ordering::Acquire);
+        let mut state = self.state.lock().await;
+        let now = Instant::now();
+        if let Some(cached) = state.cached.as_ref().filter(|cached| now < cached.renew_at) {
+            return Ok(cached.token.clone());
+        }
+        // The request this caller waited for has failed. Asking again at once, one after the other, would hammer IMS.
+        if let Some(failure) = state.failure.as_ref().filter(|_| self.ended.load(Ordering::Acquire) != ended) {
+            return Err(failure.clone());
+        }
+        let fetched = self.fetch().await;
+        self.ended.fetch_add(1, Ordering::Release);
+        (self.on_refresh)(if fetched.is_ok() { RefreshOutcome::Granted } else { RefreshOutcome::Failed });
+        let error = match fetched {
+            Ok(fresh) => {
+                let token = fresh.token.clone();
+                *state = State { cached: Some(fresh), failure: None };
+                return Ok(token);
+            }
+            Err(error) => error,
+        };
+        let now = Instant::now();
+        // An outage of IMS must not stop the delivery while the old token is good.
+        if let Some(cached) = state.cached.as_mut().filter(|cached| now < cached.expires_at) {
+            cached.renew_at = (now + RENEW_AGAIN).min(cached.expires_at);
+            return Ok(cached.token.clone());
+        }
+        *state = State { cached: None, failure: Some(error.clone()) };
+        Err(error)
+    }
+
+    /// Forgets a token that was refused, unless it has been replaced meanwhile.
+    pub async fn invalidate(&self, refused: &SecretString) {
+        let mut state = self.state.lock().await;
+        if state.cached.as_ref().is_some_and(|cached| cached.token.expose_secret() == refused.expose_secret()) {
+            state.cached = None;
+        }
+    }
+
+    async fn fetch(&self) -> Result<Cached, TokenError> {
+        let secret = (self.settings.client_secret)().map_err(TokenError::Secret)?;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.settings.client_id),
+            ("client_secret", secret.expose_secret()),
+            ("scope", &self.settings.scopes),
+        ];
+        let asked = Instant::now();
+        let answer = self.http.post(self.endpoint.clone()).form(&form).send().await.map_err(unavailable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unavailable)?;
+        if status.is_success() {
+            // The body holds the token: nothing of it may get into a message.
+            let granted: Granted = serde_json::from_slice(&body)
+                .map_err(|_| TokenError::Unavailable("its answer is not the documented one".to_owned()))?;
+            let lifetime = Duration::from_secs(granted.expires_in).min(LONGEST_LIFETIME);
+            let margin = (lifetime / 10).min(Duration::from_secs(300));
+            let expires_at = asked + lifetime;
+            return Ok(Cached { token: granted.access_token.into(), renew_at: expires_at - margin, expires_at });
+        }
+        if status.is_client_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS {
+            let code = serde_json::from_slice::<Denied>(&body).ok().and_then(|denied| denied.error);
+            let plain = |code: &String| code.len() <= 64 && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            return Err(TokenError::Refused { status: status.as_u16(), code: code.filter(plain) });
+        }
+        Err(TokenError::Unavailable(format!("HTTP {}", status.as_u16())))
+    }
+}
+
+fn unavailable(error: reqwest::Error) -> TokenError {
+    TokenError::Unavailable(error.without_url().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering as Order};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An IMS that gives each request the next of `answers` (status, body), the last one for ever.
+    async fn ims(answers: Vec<(u16, String)>) -> (Arc<TokenProvider>, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.windows(6).any(|part| part == b"scope=") {
+                    stream.read_buf(&mut head).await.unwrap();
+                }
+                let n = counter.fetch_add(1, Order::SeqCst).min(answers.len() - 1);
+                let (status, body) = &answers[n];
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let settings = TokenSettings {
+            ims_url: format!("http://{address}").parse().unwrap(),
+            client_id: "id".into(),
+            client_secret: Arc::new(|| Ok("secret".into())),
+            scopes: "openid".into(),
+        };
+        (Arc::new(TokenProvider::new(settings, reqwest::Client::new(), Box::new(|_| {})).unwrap()), asked)
+    }
+
+    fn granted(lifetime: u64) -> (u16, String) {
+        (200, format!(r#"{{"access_token":"token","expires_in":{lifetime}}}"#))
+    }
+
+    #[tokio::test]
+    async fn callers_at_once_share_one_failure() {
+        let (provider, asked) = ims(vec![(503, String::new())]).await;
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let provider = Arc::clone(&provider);
+                tokio::spawn(async move { provider.token().await.is_err() })
+            })
+            .collect();
+        for caller in callers {
+            assert!(caller.await.unwrap());
+        }
+        assert_eq!(asked.load(Order::SeqCst), 1);
+        assert!(provider.token().await.is_err());
+        assert_eq!(asked.load(Order::SeqCst), 2, "a caller who comes later asks again");
+    }
+
+    #[tokio::test]
+    async fn a_token_serves_on_when_its_renewal_fails() {
+        let (provider, asked) = ims(vec![granted(3600), (503, String::new())]).await;
+        provider.token().await.unwrap();
+        make_due(&provider).await;
+        for _ in 0..3 {
+            assert_eq!(provider.token().await.unwrap().expose_secret(), "token");
+        }
+        assert_eq!(asked.load(Order::SeqCst), 2, "a failed renewal is not repeated at once");
+    }
+
+    #[tokio::test]
+    async fn an_absurd_lifetime_is_survived() {
+        let (provider, _) = ims(vec![granted(u64::MAX)]).await;
+        provider.token().await.unwrap();
+    }
+
+    async fn make_due(provider: &TokenProvider) {
+        provider.state.lock().await.cached.as_mut().unwrap().renew_at = Instant::now();
+    }
+}

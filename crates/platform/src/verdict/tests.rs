@@ -1,0 +1,258 @@
+//! The outcome table, row by row, and its promise for any answer.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn response(status: u16, body: impl Into<Bytes>) -> Answer {
+    Answer::Response(Response { status, retry_after: None, body: body.into() })
+}
+
+fn multi(responses: &Value) -> Answer {
+    response(207, json!({"inletId":"i","batchId":"b","receivedTimeMs":"1","responses":responses}).to_string())
+}
+
+fn records(verdict: Verdict) -> Vec<RecordVerdict> {
+    match verdict {
+        Verdict::Records { records, .. } => records,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One letter a record: A accepted, R refused, T to be tried again.
+fn letters(verdict: Verdict) -> String {
+    records(verdict)
+        .iter()
+        .map(|verdict| match verdict {
+            RecordVerdict::Accepted { .. } => 'A',
+            RecordVerdict::Refused { .. } => 'R',
+            RecordVerdict::Retry(_) => 'T',
+        })
+        .collect()
+}
+
+#[test]
+fn a_success_is_read_with_its_ids() {
+    let answer = multi(&json!([{"xactionId":"1:2:3:0"},{"xactionId":"1:2:3:1"}]));
+    let Verdict::Records { inlet_id, batch_id, records } = judge(&answer, 2) else { panic!() };
+    assert_eq!((inlet_id.as_deref(), batch_id.as_deref()), (Some("i"), Some("b")));
+    assert_eq!(records[1], RecordVerdict::Accepted { xaction_id: Some("1:2:3:1".into()) });
+}
+
+#[test]
+fn a_failed_entry_of_shape_a_is_found_by_its_place() {
+    let answer = multi(
+        &json!([{"xactionId":"1:2:3:0"},{"statusCode":400,"message":"unknown xdm format"},{"xactionId":"1:2:3:2"}]),
+    );
+    let records = records(judge(&answer, 3));
+    assert_eq!(records[1], RecordVerdict::Refused { status: 400, message: "unknown xdm format".into() });
+    assert_eq!(letters(judge(&answer, 3)), "ARA");
+}
+
+#[test]
+fn a_failed_entry_of_shape_b_is_found_by_its_index() {
+    let answer = multi(&json!([
+        {"xactionId":"u-u-2","status":400,"message":"m"}, {"xactionId":"u-u-0"}, {"xactionId":"u-u-1","status":"503"}
+    ]));
+    assert_eq!(letters(judge(&answer, 3)), "ATR");
+}
+
+#[test]
+fn fewer_entries_than_records_are_matched_by_index_or_not_at_all() {
+    let indexed = multi(&json!([{"xactionId":"u-0"},{"xactionId":"u-3","status":400}]));
+    assert_eq!(letters(judge(&indexed, 4)), "ATTR");
+    let mixed = multi(&json!([{"xactionId":"a:0"},{"statusCode":400},{"xactionId":"a:3"},{"xactionId":"a:4"}]));
+    assert_eq!(judge(&mixed, 5), Verdict::Halve { reason: RetryReason::Undeterminable });
+    let more = multi(&json!([{"xactionId":"a:0"},{"xactionId":"a:1"},{"xactionId":"a:2"}]));
+    assert_eq!(judge(&more, 2), Verdict::Halve { reason: RetryReason::Undeterminable });
+    assert_eq!(judge(&more, 1), Verdict::RetryAll { after: None, reason: RetryReason::Undeterminable });
+}
+
+#[test]
+fn indices_that_repeat_or_lie_outside_give_way_to_the_place() {
+    let repeated = multi(&json!([{"xactionId":"a:3"},{"xactionId":"a:3","status":400}]));
+    assert_eq!(letters(judge(&repeated, 2)), "AR");
+    let foreign = multi(&json!([{"xactionId":"1565650704337:2124:92:7","status":429},{"xactionId":"no digits"}]));
+    assert_eq!(letters(judge(&foreign, 2)), "TA");
+}
+
+#[test]
+fn an_entrys_status_decides_alone() {
+    let cases = [
+        (json!({"xactionId":"a"}), 'A'),
+        (json!({"status":200}), 'A'),
+        (json!({"status":"207"}), 'A'),
+        (json!({"status":400}), 'R'),
+        (json!({"statusCode":"404"}), 'R'),
+        (json!({"status":413}), 'R'),
+        (json!({"status":401}), 'T'),
+        (json!({"status":403}), 'T'),
+        (json!({"status":408}), 'T'),
+        (json!({"status":429}), 'T'),
+        (json!({"status":500}), 'T'),
+        (json!({"statusCode":503}), 'T'),
+        (json!({"status":302}), 'T'),
+        (json!({"status":null}), 'T'),
+        (json!({"status":"x"}), 'T'),
+        (json!({"status":{}}), 'T'),
+        (json!({"status":-1}), 'T'),
+        (json!("accepted"), 'T'),
+        (json!(null), 'T'),
+    ];
+    for (entry, expected) in cases {
+        assert_eq!(letters(judge(&multi(&json!([entry])), 1)), expected.to_string(), "{entry}");
+    }
+}
+
+#[test]
+fn a_207_that_says_nothing_is_sent_again() {
+    for body in ["", "<html>", "[]", "{}", r#"{"responses":[]}"#, r#"{"responses":{}}"#] {
+        assert_eq!(judge(&response(207, body), 3), Verdict::Halve { reason: RetryReason::Undeterminable }, "{body}");
+        assert!(matches!(judge(&response(207, body), 1), Verdict::RetryAll { .. }), "{body}");
+    }
+}
+
+#[test]
+fn every_status_has_its_row() {
+    let all = |status, body: &'static str| judge(&response(status, body), 2);
+    assert_eq!(all(400, "bad"), Verdict::Bisect { message: "bad".into() });
+    assert_eq!(letters(judge(&response(400, "bad"), 1)), "R");
+    assert_eq!(all(413, ""), Verdict::Halve { reason: RetryReason::TooLarge });
+    assert_eq!(letters(judge(&response(413, ""), 1)), "R");
+    assert_eq!(all(401, ""), Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(all(403, "{}"), Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(all(403, ""), Verdict::Hold(HoldReason::Blocked));
+    for status in [301, 302, 404, 405, 409, 410, 418, 501] {
+        assert_eq!(all(status, "x"), Verdict::Hold(HoldReason::Endpoint), "{status}");
+    }
+    for (status, reason) in [
+        (408, RetryReason::Timeout),
+        (429, RetryReason::Throttled),
+        (500, RetryReason::ServerError),
+        (502, RetryReason::Unavailable),
+        (503, RetryReason::Unavailable),
+        (504, RetryReason::Unavailable),
+        (599, RetryReason::ServerError),
+        (204, RetryReason::Undeterminable),
+    ] {
+        assert_eq!(all(status, ""), Verdict::RetryAll { after: None, reason }, "{status}");
+    }
+    let waiting =
+        Answer::Response(Response { status: 503, retry_after: Some(Duration::from_secs(7)), body: Bytes::new() });
+    assert_eq!(
+        judge(&waiting, 2),
+        Verdict::RetryAll { after: Some(Duration::from_secs(7)), reason: RetryReason::Unavailable }
+    );
+}
+
+#[test]
+fn no_answer_and_no_token_condemn_nobody() {
+    for failure in [Failure::Connect, Failure::Timeout, Failure::Interrupted] {
+        assert!(matches!(judge(&Answer::Failed(failure), 1), Verdict::RetryAll { .. }));
+    }
+    let refused = TokenError::Refused { status: 400, code: None };
+    assert_eq!(judge(&Answer::NoToken(refused), 1), Verdict::Hold(HoldReason::Unauthorized));
+    let down = TokenError::Unavailable("HTTP 503".into());
+    assert!(matches!(judge(&Answer::NoToken(down), 1), Verdict::RetryAll { .. }));
+}
+
+#[test]
+fn retry_after_is_read_as_seconds_and_as_a_date() {
+    let now: jiff::Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+    assert_eq!(retry_after(" 120 ", now), Some(Duration::from_secs(120)));
+    assert_eq!(retry_after("99999999", now), Some(Duration::from_secs(3600)));
+    assert_eq!(retry_after("Mon, 23 Nov 2026 10:00:30 GMT", now), Some(Duration::from_secs(30)));
+    assert_eq!(retry_after("Mon, 23 Nov 2026 09:00:00 GMT", now), None);
+    assert_eq!(retry_after("soon", now), None);
+}
+
+#[test]
+fn an_entry_that_names_neither_a_status_nor_an_id_is_sent_again() {
+    for entry in
+        [json!({}), json!({"message":"accepted"}), json!({"xactionId":7}), json!({"status":200,"statusCode":400})]
+    {
+        assert_eq!(letters(judge(&multi(&json!([entry])), 1)), "T", "{entry}");
+    }
+    assert_eq!(letters(judge(&multi(&json!([{"xactionId":"a"}])), 1)), "A");
+}
+
+#[test]
+fn an_index_that_contradicts_the_position_leaves_all_in_doubt() {
+    let answer = multi(
+        &json!([{"xactionId":"1565650704337:2124:92:3"}, {"statusCode":400}, {"statusCode":400}, {"statusCode":400}]),
+    );
+    assert_eq!(judge(&answer, 4), Verdict::Halve { reason: RetryReason::Undeterminable });
+}
+
+#[test]
+fn a_response_is_shown_without_its_body() {
+    let shown = format!("{:?}", response(400, "someone@example.com is no enum value"));
+    assert!(!shown.contains("115, 111") && !shown.contains("example.com"), "{shown}");
+}
+
+fn entry() -> impl Strategy<Value = Value> {
+    let status = prop_oneof![
+        Just(None),
+        (0..700u64).prop_map(|status| Some(json!(status))),
+        "[0-9a-z]{0,4}".prop_map(|text| Some(json!(text)))
+    ];
+    let id = prop_oneof![
+        Just(None),
+        (0..12usize).prop_map(|index| Some(format!("u-{index}"))),
+        "[a-z:0-9-]{0,8}".prop_map(Some)
+    ];
+    (status, id, any::<bool>()).prop_map(|(status, id, shape)| {
+        let mut entry = Map::new();
+        if let Some(status) = status {
+            entry.insert(if shape { "status" } else { "statusCode" }.into(), status);
+        }
+        if let Some(id) = id {
+            entry.insert("xactionId".into(), json!(id));
+        }
+        Value::Object(entry)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_207_never_accepts_more_records_than_it_has_good_entries(
+        entries in prop::collection::vec(entry(), 0..10),
+        count in 1..10usize,
+    ) {
+        let good = entries
+            .iter()
+            .filter(|entry| {
+                let status = entry.get("status").or_else(|| entry.get("statusCode"));
+                status.is_none_or(|status| {
+                    status.as_u64().or_else(|| status.as_str()?.parse().ok()).is_some_and(|status| (200..300).contains(&status))
+                })
+            })
+            .count();
+        if let Verdict::Records { records, .. } = judge(&multi(&json!(entries)), count) {
+            prop_assert_eq!(records.len(), count);
+            let accepted = records.iter().filter(|verdict| matches!(verdict, RecordVerdict::Accepted { .. })).count();
+            prop_assert!(accepted <= good, "{accepted} accepted, {good} good entries");
+        }
+    }
+
+    #[test]
+    fn whatever_is_answered_only_a_2xx_accepts_and_only_a_4xx_refuses(
+        status in 100..600u16,
+        body in prop::collection::vec(any::<u8>(), 0..60),
+        count in 1..4usize,
+    ) {
+        if let Verdict::Records { records, .. } = judge(&response(status, body), count) {
+            prop_assert_eq!(records.len(), count);
+            for verdict in records {
+                match verdict {
+                    RecordVerdict::Accepted { .. } => prop_assert!(matches!(status, 200 | 207)),
+                    RecordVerdict::Refused { .. } => prop_assert!(count == 1 && matches!(status, 400 | 413 | 422)),
+                    RecordVerdict::Retry(_) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Client and tokens against the simulator.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use platform::client::http_client;
+use platform::{
+    Answer, BatchBody, ClientSettings, Envelope, EnvelopeSettings, HoldReason, PlatformClient, RecordVerdict,
+    RefreshOutcome, RetryReason, TokenProvider, TokenSettings, Verdict, judge,
+};
+use platform_sim::{Fault, FaultKind, Shape, SimSettings, Simulator};
+
+struct Setup {
+    simulator: Simulator,
+    client: PlatformClient,
+    envelope: Envelope,
+    granted: Arc<AtomicU64>,
+}
+
+async fn setup(settings: SimSettings, secret: &'static str) -> Setup {
+    let envelope = Envelope::new(&EnvelopeSettings {
+        schema_id: settings.schema_id.clone(),
+        dataset_id: settings.dataset_id.clone(),
+        ims_org: settings.ims_org.clone(),
+        flow_id: Some("flow".into()),
+    });
+    let ims_org = settings.ims_org.clone();
+    let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), settings).await.unwrap();
+    let client_settings = ClientSettings {
+        inlet: simulator.inlet_url().parse().unwrap(),
+        ims_org,
+        sandbox: Some("prod".into()),
+        flow_id: None,
+        timeout: Duration::from_secs(5),
+        ca_file: None,
+        https_proxy: None,
+        no_proxy: None,
+    };
+    let http = http_client(&client_settings).unwrap();
+    let token_settings = TokenSettings {
+        ims_url: simulator.ims_url().parse().unwrap(),
+        client_id: "sim-client".into(),
+        client_secret: Arc::new(move || Ok(secret.into())),
+        scopes: "openid,AdobeID".into(),
+    };
+    let granted = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&granted);
+    let on_refresh = Box::new(move |outcome| {
+        if outcome == RefreshOutcome::Granted {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let tokens = TokenProvider::new(token_settings, http.clone(), on_refresh).unwrap();
+    let client = PlatformClient::new(&client_settings, http, Some(tokens)).unwrap();
+    Setup { simulator, client, envelope, granted }
+}
+
+fn event(id: &str) -> String {
+    format!(
+        r#"{{"_id":"{id}","timestamp":"2023-11-14T22:13:20.000Z","_acme":{{"customerio":{{"objectType":"email","metric":"sent"}}}}}}"#
+    )
+}
+
+impl Setup {
+    fn body(&self, events: &[String]) -> Bytes {
+        let mut body = BatchBody::new(&self.envelope, 0);
+        for event in events {
+            body.add(event.as_bytes());
+        }
+        body.finish()
+    }
+
+    async fn send(&self, events: &[String]) -> Verdict {
+        judge(&self.client.send_batch(self.body(events)).await, events.len())
+    }
+}
+
+/// One letter a record: A accepted, R refused, T to be tried again.
+fn letters(verdict: &Verdict) -> String {
+    let Verdict::Records { records, .. } = verdict else { panic!("{verdict:?}") };
+    let letter = |record: &RecordVerdict| match record {
+        RecordVerdict::Accepted { .. } => 'A',
+        RecordVerdict::Refused { .. } => 'R',
+        RecordVerdict::Retry(_) => 'T',
+    };
+    records.iter().map(letter).collect()
+}
+
+#[tokio::test]
+async fn good_events_are_accepted_and_bad_ones_refused_alone() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    let bad = event("b").replace("timestamp", "when");
+    assert_eq!(letters(&setup.send(&[event("a"), bad, event("c")]).await), "ARA");
+    let stats = setup.simulator.stats();
+    assert_eq!((stats.accepted, stats.distinct, stats.refused, stats.tokens), (2, 2, 1, 1));
+    assert_eq!(setup.simulator.last_event().unwrap()["_id"], "c");
+}
+
+#[tokio::test]
+async fn many_senders_share_one_token_and_an_expired_one_is_replaced() {
+    let setup = Arc::new(setup(SimSettings::default(), "sim-secret").await);
+    let mut senders = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let setup = Arc::clone(&setup);
+        senders.spawn(async move { letters(&setup.send(&[event(&number.to_string())]).await) });
+    }
+    assert!(senders.join_all().await.iter().all(|letters| letters == "A"));
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 1);
+    setup.simulator.add_fault(Fault { kind: FaultKind::ExpireTokens, requests: None });
+    assert_eq!(setup.send(&[event("x")]).await, Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(letters(&setup.send(&[event("x")]).await), "A");
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_expires() {
+    let short = SimSettings { token_lifetime: Duration::from_secs(1), ..SimSettings::default() };
+    let setup = setup(short, "sim-secret").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while setup.granted.load(Ordering::SeqCst) < 3 {
+        assert_eq!(letters(&setup.send(&[event("a")]).await), "A", "a token was used after its time");
+        assert!(tokio::time::Instant::now() < deadline, "never renewed");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_holds_and_shows_no_secret() {
+    let setup = setup(SimSettings::default(), "wrong-secret").await;
+    let answer = setup.client.send_batch(setup.body(&[event("a")])).await;
+    let Answer::NoToken(error) = &answer else { panic!("{answer:?}") };
+    assert!(error.to_string().contains("invalid_client") && !format!("{answer:?}").contains("wrong-secret"));
+    assert_eq!(judge(&answer, 1), Verdict::Hold(HoldReason::Unauthorized));
+}
+
+#[tokio::test]
+async fn faults_are_answered_as_documented() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    setup.simulator.add_fault(Fault::status(503, Some(3), 1));
+    let after = Some(Duration::from_secs(3));
+    assert_eq!(setup.send(&[event("a")]).await, Verdict::RetryAll { after, reason: RetryReason::Unavailable });
+    for shape in [Shape::A, Shape::B] {
+        setup.simulator.add_fault(Fault { kind: FaultKind::Partial { shape, every: 2, status: 400 }, requests: Some(1) });
+        let events: Vec<_> = (0..5).map(|number| event(&format!("{shape:?}{number}"))).collect();
+        assert_eq!(letters(&setup.send(&events).await), "ARARA");
+    }
+    assert_eq!(setup.simulator.accepted().len(), 6);
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_413_and_garbage_400() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    let big = event(&"x".repeat(600_000));
+    assert_eq!(setup.send(&[big.clone(), big]).await, Verdict::Halve { reason: RetryReason::TooLarge });
+    let garbage = setup.client.send_batch(Bytes::from_static(b"{")).await;
+    assert!(matches!(judge(&garbage, 2), Verdict::Bisect { .. }));
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_connection_failure() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    setup.simulator.stop();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match setup.send(&[event("a")]).await {
+            Verdict::RetryAll { reason: RetryReason::Connection, .. } => break,
+            other => assert!(tokio::time::Instant::now() < deadline, "{other:?}"),
+        }
+    }
+}

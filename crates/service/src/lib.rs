@@ -1,0 +1,28 @@
+//! What every service of the pipeline needs and nothing that is special to one of them: command line and environment,
+//! logs, metrics endpoint, readiness, start and stop.
+//!
+//! This crate and the `main.rs` files are the only places that touch argv, the environment, signals and exit codes.
+//! It knows nothing of Kafka, Customer.io or Experience Platform.
+
+mod admin;
+mod backoff;
+mod clock;
+mod config;
+mod main_loop;
+mod readiness;
+mod secret;
+mod tasks;
+mod telemetry;
+
+pub use admin::{AdminError, AdminServer};
+pub use backoff::Backoff;
+pub use clock::unix_millis;
+pub use config::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig};
+pub use main_loop::{Context, run_service, shutdown_on_signal};
+pub use readiness::Readiness;
+pub use secret::{SecretError, SecretSource, secret_source};
+pub use tasks::{TaskError, Tasks, TasksError};
+pub use telemetry::{LogFormat, LogLevel, init_logs, registry};
+
+/// The version of this build, as in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,139 @@
+//! From `main()` to the exit code: parse, check, log, serve the admin endpoints, run until a signal.
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, init_logs, registry};
+
+/// What a service is given beside its settings.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where it registers its metrics.
+    pub registry: Registry,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// Cancelled when the service is to stop.
+    pub stop: CancellationToken,
+    /// The longest a clean stop may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl Context {
+    /// A context with a registry of its own, for a service that runs inside another process.
+    #[must_use]
+    pub fn new(service: &str, stop: CancellationToken, shutdown_timeout: Duration) -> Self {
+        Self { registry: registry(service), readiness: Readiness::default(), stop, shutdown_timeout }
+    }
+}
+
+/// Runs a service from its command line to its exit code: 0 clean stop, 1 fatal at run time, 2 wrong configuration.
+pub fn run_service<C, F, R>(run: F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: FnOnce(C::Settings, Context) -> R + Send + 'static,
+    R: Future<Output = Result<(), TaskError>> + Send + 'static,
+{
+    let config = match C::parse_arguments(std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => {
+            let failed = error.use_stderr();
+            if error.print().is_err() {
+                return ExitCode::FAILURE;
+            }
+            return if failed { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let settings = match config.validate() {
+        Ok(settings) => settings,
+        Err(problems) => {
+            say(&format!("{}: the configuration is wrong:\n{problems}", C::SERVICE));
+            return ExitCode::from(2);
+        }
+    };
+    if config.service().check_config {
+        say(&format!("{}: the configuration is good\n", C::SERVICE));
+        return ExitCode::SUCCESS;
+    }
+    init_logs(config.service().log_format, &config.service().log_level);
+    tracing::info!(service = C::SERVICE, version = crate::VERSION, ?config, "starting");
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the async runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(supervise::<C, F, R>(&config, settings, run));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
+        Ok(()) => {
+            tracing::info!(service = C::SERVICE, "stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(service = C::SERVICE, %error, "stopped by an error");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn supervise<C, F, R>(config: &C, settings: C::Settings, run: F) -> Result<(), TaskError>
+where
+    C: ServiceConfig,
+    F: FnOnce(C::Settings, Context) -> R + Send + 'static,
+    R: Future<Output = Result<(), TaskError>> + Send + 'static,
+{
+    let stop = CancellationToken::new();
+    shutdown_on_signal(stop.clone())?;
+    let shutdown_timeout = config.service().shutdown_timeout.0;
+    let context = Context::new(C::SERVICE, stop.clone(), shutdown_timeout);
+    let admin =
+        AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;
+    // The admin server outlives the work, so that the drain can be watched.
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(admin_stop.clone()));
+    let mut tasks = Tasks::new(stop);
+    tasks.spawn(C::SERVICE, run(settings, context));
+    let result = tasks.join(shutdown_timeout + Duration::from_secs(1)).await;
+    admin_stop.cancel();
+    if tokio::time::timeout(Duration::from_secs(1), admin).await.is_err() {
+        tracing::debug!("a client kept its admin connection open");
+    }
+    result.map_err(Into::into)
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT; the second one ends the process at once with code 1.
+///
+/// # Errors
+/// If the signals cannot be listened to.
+pub fn shutdown_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let mut wait = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let name = wait().await;
+        tracing::info!(signal = name, "stopping; the same signal again ends the process at once");
+        stop.cancel();
+        let name = wait().await;
+        tracing::warn!(signal = name, "ending at once");
+        #[expect(clippy::exit, reason = "the second signal means: do not wait for anything")]
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+/// Words for the terminal, before logging is set up. A closed standard error leaves only the exit code to speak.
+fn say(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}

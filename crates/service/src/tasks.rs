@@ -1,0 +1,184 @@
+//! The tasks of a service, which live and die together: one that ends before the stop was asked for takes the service
+//! down, so that no half-dead process lingers.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Why a task ended, as its own error says.
+pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a set of tasks did not come to a clean end.
+#[derive(Debug, thiserror::Error)]
+pub enum TasksError {
+    /// A task returned an error.
+    #[error("{task} failed: {}", chain(.source.as_ref()))]
+    Failed {
+        /// Name of the task.
+        task: &'static str,
+        /// Its error.
+        source: TaskError,
+    },
+    /// A task returned although nobody had asked for a stop.
+    #[error("{0} ended although nobody had asked it to; this is a defect, please report it")]
+    Ended(&'static str),
+    /// A task panicked.
+    #[error("{0} panicked; this is a defect, please report it with the log before this line")]
+    Panicked(&'static str),
+    /// The stop took longer than `SHUTDOWN_TIMEOUT`.
+    #[error("{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment")]
+    Timeout {
+        /// How many had not ended.
+        running: usize,
+        /// The time they had.
+        timeout: Duration,
+    },
+}
+
+/// An error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// The tasks of one service and the token that stops them.
+#[derive(Debug)]
+pub struct Tasks {
+    set: JoinSet<Result<(), TasksError>>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// `stop` is cancelled from outside to ask for a stop, and by [`Tasks::join`] when a task fails.
+    #[must_use]
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { set: JoinSet::new(), stop }
+    }
+
+    /// Starts an async task. It must end soon after the stop token is cancelled, and not before.
+    pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<TaskError> + 'static,
+    {
+        let handle = tokio::spawn(async move { task.await.map_err(Into::into) });
+        self.watch(name, handle);
+    }
+
+    /// Starts a task on a thread of its own, for code that blocks.
+    pub fn spawn_thread<F, E>(&mut self, name: &'static str, task: F)
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'static,
+        E: Into<TaskError> + 'static,
+    {
+        let handle = tokio::task::spawn_blocking(move || task().map_err(Into::into));
+        self.watch(name, handle);
+    }
+
+    fn watch(&mut self, name: &'static str, handle: tokio::task::JoinHandle<Result<(), TaskError>>) {
+        let stop = self.stop.clone();
+        self.set.spawn(async move {
+            match handle.await {
+                Ok(Ok(())) if stop.is_cancelled() => Ok(()),
+                Ok(Ok(())) => Err(TasksError::Ended(name)),
+                Ok(Err(source)) => Err(TasksError::Failed { task: name, source }),
+                Err(_) => Err(TasksError::Panicked(name)),
+            }
+        });
+    }
+
+    /// Waits for the stop, then for all tasks, at most `timeout` from the stop on.
+    ///
+    /// # Errors
+    /// The first failure: it stops the other tasks too.
+    pub async fn join(mut self, timeout: Duration) -> Result<(), TasksError> {
+        let mut first_error = None;
+        while !self.stop.is_cancelled() && !self.set.is_empty() {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                Some(ended) = self.set.join_next() => keep_first(&mut first_error, ended),
+            }
+            if first_error.is_some() {
+                self.stop.cancel();
+            }
+        }
+        let rest = async {
+            while let Some(ended) = self.set.join_next().await {
+                keep_first(&mut first_error, ended);
+            }
+        };
+        if tokio::time::timeout(timeout, rest).await.is_err() && first_error.is_none() {
+            first_error = Some(TasksError::Timeout { running: self.set.len(), timeout });
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+fn keep_first(
+    first: &mut Option<TasksError>,
+    ended: Result<Result<(), TasksError>, tokio::task::JoinError>,
+) {
+    let error = match ended {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => TasksError::Panicked("a watcher"),
+    };
+    tracing::error!(%error, "a task failed; stopping");
+    first.get_or_insert(error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn until(stop: CancellationToken) -> Result<(), TaskError> {
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_task_that_fails_stops_the_others_and_is_named() {
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::new(stop.clone());
+        tasks.spawn("steady", until(stop.clone()));
+        tasks.spawn("weak", async { Err::<(), TaskError>("broken".into()) });
+        let error = tasks.join(Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.to_string(), "weak failed: broken");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_early_takes_the_service_down() {
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.spawn_thread("worker", || -> Result<(), TaskError> { panic!("on purpose") });
+        assert!(matches!(tasks.join(Duration::from_secs(5)).await, Err(TasksError::Panicked("worker"))));
+
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.spawn("early", async { Ok::<(), TaskError>(()) });
+        assert!(matches!(tasks.join(Duration::from_secs(5)).await, Err(TasksError::Ended("early"))));
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_all_tasks_end_and_a_slow_one_is_reported() {
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::new(stop.clone());
+        tasks.spawn("steady", until(stop.clone()));
+        stop.cancel();
+        assert!(tasks.join(Duration::from_secs(5)).await.is_ok());
+
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::new(stop.clone());
+        tasks.spawn("slow", std::future::pending::<Result<(), TaskError>>());
+        stop.cancel();
+        let error = tasks.join(Duration::from_millis(10)).await.unwrap_err();
+        assert!(matches!(error, TasksError::Timeout { running: 1, .. }), "{error}");
+    }
+}

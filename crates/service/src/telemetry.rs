@@ -1,0 +1,63 @@
+//! Logs and the metrics registry of a process.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use prometheus::{IntGaugeVec, Opts, Registry};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What is logged: a level, or `target=level` pairs.
+#[derive(Debug, Clone)]
+pub struct LogLevel(Targets);
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |_| format!("`{text}` is not a log level; write for example info or info,librdkafka=debug");
+        text.parse().map(Self).map_err(error)
+    }
+}
+
+/// Starts logging to standard error. A second call in one process changes nothing.
+pub fn init_logs(format: LogFormat, level: &LogLevel) {
+    let builder = tracing_subscriber::registry().with(level.0.clone());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let done = match format {
+        LogFormat::Text => builder.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => builder.with(layer.json().flatten_event(true)).try_init(),
+    };
+    if done.is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}
+
+/// A new registry with what every service exposes: `customerio_build_info` and the `process_*` figures.
+///
+/// # Panics
+/// Never: the registry is new, so that no name can be taken.
+#[must_use]
+pub fn registry(service: &str) -> Registry {
+    let registry = Registry::new();
+    let build = IntGaugeVec::new(
+        Opts::new("customerio_build_info", "Always 1; the labels name the service and its version"),
+        &["service", "version"],
+    )
+    .expect("a constant and valid metric name");
+    build.with_label_values(&[service, crate::VERSION]).set(1);
+    registry.register(Box::new(build)).expect("the registry is new");
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).expect("the registry is new");
+    registry
+}

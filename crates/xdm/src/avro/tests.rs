@@ -1,0 +1,142 @@
+//! Our bytes against apache-avro's own generic reader, and what must not be read.
+
+use apache_avro::types::Value;
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{CustomerioDetails, Device, IdentityMap, Open, Preference, Subscription, Tenant, Timestamp};
+
+fn encode(event: &ExperienceEvent<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Encoder::new(Framing::SingleObject).unwrap().encode(event, &mut out).unwrap();
+    out
+}
+
+fn full() -> ExperienceEvent<'static> {
+    let mut event = ExperienceEvent {
+        id: "01X".into(),
+        timestamp: Timestamp(1_700_000_000_000),
+        event_type: "directMarketing.emailOpened".into(),
+        produced_by: "self".into(),
+        channel: Some(crate::event::Channel { id: "c".into(), channel_type: Some("t".into()), ..Default::default() }),
+        direct_marketing: Some(crate::event::DirectMarketing { opens: Some(1.0.into()), ..Default::default() }),
+        push_notification_tracking: Some(crate::event::PushNotificationTracking {
+            push_provider: Some("apns".into()),
+            custom_action: Some(crate::event::CustomAction { action_id: Some("1".into()) }),
+        }),
+        inapp_message_tracking: Some(crate::event::InappMessageTracking { action: Some("a".into()) }),
+        ..ExperienceEvent::default()
+    };
+    event.identity_map.add("CustomerioID".into(), "42".into());
+    event.identity_map.add("Email".into(), "a@b".into());
+    event.tenant = Tenant {
+        customerio: CustomerioDetails {
+            object_type: "email".into(),
+            metric: "opened".into(),
+            devices: vec![Device { device_id: Some("t".into()), ..Device::default() }],
+            open: Some(Open { prefetched: Some(true), ..Open::default() }),
+            subscription: Some(Subscription {
+                topics: vec![Preference { id: "topic_1".into(), subscribed: true }],
+                channels: vec![Preference { id: "email".into(), subscribed: false }],
+                ..Subscription::default()
+            }),
+            received_at: Some(Timestamp(5)),
+            ..CustomerioDetails::default()
+        },
+    };
+    event
+}
+
+#[test]
+fn another_reader_finds_every_field_where_the_schema_puts_it() {
+    let bytes = encode(&full());
+    let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
+    let mut datum = &bytes[10..];
+    let Value::Record(fields) = reader.read_value(&mut datum).unwrap() else { panic!("a record") };
+    assert!(datum.is_empty());
+    assert_eq!(fields[0], ("_id".to_owned(), Value::String("01X".to_owned())));
+    assert_eq!(fields[1], ("timestamp".to_owned(), Value::TimestampMillis(1_700_000_000_000)));
+    let Value::Map(identities) = &fields[4].1 else { panic!("a map") };
+    let Value::Array(identities) = &identities["CustomerioID"] else { panic!("an array") };
+    let Value::Record(identity) = &identities[0] else { panic!("a record") };
+    assert_eq!(identity[1].1, Value::Enum(0, "ambiguous".to_owned()));
+    assert_eq!(identity[2].1, Value::Boolean(true));
+    let Value::Record(tenant) = &fields[9].1 else { panic!("a record") };
+    let Value::Record(details) = &tenant[0].1 else { panic!("a record") };
+    let Schema::Record(record) = &schema else { panic!("a record schema") };
+    assert_eq!(fields.len(), record.fields.len());
+    assert_eq!(details.len(), 33);
+}
+
+#[test]
+fn an_empty_event_and_a_full_one_read_back_as_they_were() {
+    let decoder = Decoder::new().unwrap();
+    for event in [full(), ExperienceEvent::default()] {
+        assert_eq!(decoder.decode(&encode(&event)).unwrap(), event);
+    }
+}
+
+#[test]
+fn an_unknown_schema_is_not_the_records_fault() {
+    let decoder = Decoder::new().unwrap();
+    let mut bytes = encode(&full());
+    bytes[5] ^= 1;
+    assert!(matches!(decoder.decode(&bytes), Err(DecodeError::UnknownSchema { .. })));
+    let mut bytes = Vec::new();
+    Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
+    assert_eq!(bytes[..5], [0, 0, 0, 0, 7]);
+    let error = decoder.decode(&bytes).unwrap_err();
+    assert!(matches!(&error, DecodeError::UnknownSchema { schema } if schema == "registry id 7"), "{error}");
+}
+
+#[test]
+fn broken_bytes_are_undecodable() {
+    let decoder = Decoder::new().unwrap();
+    let good = encode(&full());
+    let mut longer = good.clone();
+    longer.push(0);
+    for bytes in [&b""[..], b"{}", &[0xC3, 0x01], &good[..good.len() - 1], &longer] {
+        assert!(matches!(decoder.decode(bytes), Err(DecodeError::Undecodable(_))), "{bytes:?}");
+    }
+}
+
+#[test]
+fn the_framing_carries_the_published_fingerprint() {
+    // Changes with the schema: a new schema is a new release, its fingerprint goes into the list of released ones.
+    let bytes = encode(&full());
+    assert_eq!(bytes[..2], [0xC3, 0x01]);
+    assert_eq!(Fingerprint::current().to_string(), include_str!("../../../../schemas/experience-event.fingerprint").trim());
+}
+
+fn text() -> impl Strategy<Value = std::borrow::Cow<'static, str>> {
+    any::<String>().prop_map(Into::into)
+}
+
+proptest! {
+    #[test]
+    fn any_event_reads_back_as_it_was(
+        id in text(),
+        millis in any::<i64>(),
+        subject in proptest::option::of(text()),
+        identities in prop::collection::btree_map(any::<String>(), any::<String>(), 0..5),
+        machine in any::<Option<bool>>(),
+    ) {
+        let mut event = full();
+        event.id = id;
+        event.timestamp = Timestamp(millis);
+        event.tenant.customerio.subject = subject;
+        event.tenant.customerio.is_machine = machine;
+        event.identity_map = IdentityMap::default();
+        for (namespace, value) in identities {
+            event.identity_map.add(namespace.into(), value.into());
+        }
+        prop_assert_eq!(Decoder::new().unwrap().decode(&encode(&event)).unwrap(), event);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        drop(Decoder::new().unwrap().decode(&bytes));
+        drop(Decoder::new().unwrap().decode(&[&encode(&full())[..10], &bytes].concat()));
+    }
+}

@@ -1,0 +1,12 @@
+//! The XDM ExperienceEvent of this pipeline, in its two forms: an Avro record on the typed topic and JSON for Experience
+//! Platform.
+//!
+//! Pure: no I/O, no clock. It knows nothing of Customer.io's bodies and nothing of Kafka; what becomes of a field is the
+//! mapping's business, here is only how it is written.
+
+pub mod avro;
+pub mod event;
+mod json;
+
+pub use event::{ExperienceEvent, Timestamp};
+pub use json::{TenantId, write_json};

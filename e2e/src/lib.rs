@@ -1,0 +1,32 @@
+//! What the end-to-end tests stand on: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
+//!
+//! Nothing here knows how a service works inside; it starts processes, reads topics and asks the simulator.
+
+pub mod accounting;
+pub mod pipeline;
+pub mod process;
+pub mod real_kafka;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within `timeout`; `what` says what was waited for.
+pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + timeout;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {timeout:?} for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port that is free now.
+///
+/// # Panics
+/// When the machine has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}

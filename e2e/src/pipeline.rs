@@ -1,0 +1,223 @@
+//! The whole pipeline as a user runs it: topics, simulator, three services, with nothing but contract variables.
+
+use std::process::Stdio;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use kafka::TopicName;
+use kafka::topic::{TopicSpec, Topics};
+
+use crate::free_port;
+use crate::process::{Process, command};
+use crate::real_kafka::RealKafka;
+
+/// The signing key of all tests.
+pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
+
+/// One Kafka for all tests of a process. It ends with the process that started it, or with the machine.
+///
+/// # Panics
+/// When no real Kafka can be had: nothing is proven without one.
+#[must_use]
+pub fn shared_kafka() -> &'static RealKafka {
+    static KAFKA: OnceLock<RealKafka> = OnceLock::new();
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    KAFKA.get_or_init(|| match RealKafka::start() {
+        Ok(kafka) => kafka,
+        Err(reason) => panic!("\x1b[31m{reason}\x1b[0m"),
+    })
+}
+
+/// Topics, group names and ports of one test.
+#[derive(Debug)]
+pub struct Pipeline {
+    bootstrap: String,
+    /// Prefix of topics and groups.
+    pub name: String,
+    /// Partitions of the topics.
+    pub partitions: i32,
+    /// The gateway's port.
+    pub gateway_port: u16,
+    /// The simulator's port.
+    pub simulator_port: u16,
+}
+
+impl Pipeline {
+    /// Makes the topics.
+    ///
+    /// # Panics
+    /// When the topics cannot be made.
+    #[must_use]
+    pub fn new(kafka: &RealKafka, test: &str) -> Self {
+        let name = format!("{test}-{:08x}", fastrand::u32(..));
+        let pipeline = Self {
+            bootstrap: kafka.bootstrap().to_owned(),
+            name,
+            partitions: 4,
+            gateway_port: free_port(),
+            simulator_port: free_port(),
+        };
+        let topics = Topics::new(&kafka.connection()).expect("a client");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        for topic in ["raw", "typed", "dead-letters", "receipts"] {
+            let spec = TopicSpec {
+                name: pipeline.topic(topic),
+                partitions: pipeline.partitions,
+                replication: Some(1),
+                settings: vec![("max.message.bytes", "12000000".to_owned())],
+            };
+            runtime.block_on(topics.ensure(&spec)).expect("a topic");
+        }
+        pipeline
+    }
+
+    /// One of the test's topics: `raw`, `typed`, `dead-letters`, `receipts`.
+    ///
+    /// # Panics
+    /// Never for these.
+    #[must_use]
+    pub fn topic(&self, topic: &str) -> TopicName {
+        format!("{}.{topic}", self.name).parse().expect("a topic name")
+    }
+
+    fn kafka_variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("KAFKA_BOOTSTRAP_SERVERS", self.bootstrap.clone()),
+            ("RAW_TOPIC", self.topic("raw").to_string()),
+            ("TYPED_TOPIC", self.topic("typed").to_string()),
+            ("DEAD_LETTER_TOPIC", self.topic("dead-letters").to_string()),
+            ("RECEIPTS_TOPIC", self.topic("receipts").to_string()),
+        ]
+    }
+
+    /// The gateway's variables.
+    #[must_use]
+    pub fn gateway_variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.kafka_variables();
+        variables.push(("GATEWAY_LISTEN", format!("127.0.0.1:{}", self.gateway_port)));
+        variables.push(("GATEWAY_DRAIN_DELAY", "500ms".to_owned()));
+        variables.push(("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY.to_owned()));
+        variables
+    }
+
+    /// The transformer's variables.
+    #[must_use]
+    pub fn transformer_variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.kafka_variables();
+        variables.push(("KAFKA_GROUP_ID", format!("{}-transformer", self.name)));
+        variables.push(("TRANSFORMER_INSTANCE", format!("{}-1", self.name)));
+        variables.push(("TRANSFORMER_WORKERS", "2".to_owned()));
+        variables
+    }
+
+    /// The sink's variables, for the simulator.
+    #[must_use]
+    pub fn sink_variables(&self) -> Vec<(&'static str, String)> {
+        let settings = platform_sim::SimSettings::default();
+        let address = format!("http://127.0.0.1:{}", self.simulator_port);
+        let mut variables = self.kafka_variables();
+        variables.extend([
+            ("KAFKA_GROUP_ID", format!("{}-sink", self.name)),
+            ("PLATFORM_TENANT", settings.tenant),
+            ("PLATFORM_INLET_URL", format!("{address}/collection/{}", settings.inlet_id)),
+            ("PLATFORM_IMS_ORG", settings.ims_org),
+            ("PLATFORM_SCHEMA_ID", settings.schema_id),
+            ("PLATFORM_DATASET_ID", settings.dataset_id),
+            ("IMS_URL", address),
+            ("IMS_CLIENT_ID", "sim-client".to_owned()),
+            ("IMS_CLIENT_SECRET", "sim-secret".to_owned()),
+        ]);
+        variables
+    }
+
+    /// Starts the gateway.
+    #[must_use]
+    pub fn gateway(&self) -> Process {
+        Process::start("ingest-gateway", &self.gateway_variables(), Some(free_port()))
+    }
+
+    /// Starts a transformer.
+    #[must_use]
+    pub fn transformer(&self) -> Process {
+        Process::start("transformer", &self.transformer_variables(), Some(free_port()))
+    }
+
+    /// Starts a sink.
+    #[must_use]
+    pub fn sink(&self) -> Process {
+        Process::start("sink", &self.sink_variables(), Some(free_port()))
+    }
+
+    /// Starts the simulator.
+    #[must_use]
+    pub fn simulator(&self) -> Process {
+        let listen = vec![("PLATFORM_SIM_LISTEN", format!("127.0.0.1:{}", self.simulator_port))];
+        let mut process = Process::spawn_with("customerio-aep", &["platform-sim"], &listen);
+        process.set_admin(self.simulator_port);
+        crate::wait_until("the simulator", Duration::from_secs(20), || {
+            process.admin_get("/admin/stats").is_some_and(|(status, _)| status == 200)
+        });
+        process
+    }
+
+    /// Starts sending: `count` different events at `rate` a second, 3 of 100 sent twice. The ids go to a file.
+    ///
+    /// # Panics
+    /// When the sender cannot be started.
+    #[must_use]
+    pub fn load(&self, count: usize, rate: usize) -> Load {
+        let ids = std::env::temp_dir().join(format!("customerio-ids-{}", self.name));
+        let mut sender = command("customerio-aep", &[("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY.to_owned())]);
+        sender
+            .arg("send")
+            .arg(format!("http://127.0.0.1:{}/webhooks/customerio", self.gateway_port))
+            .args(["--count", &count.to_string(), "--rate", &rate.to_string(), "--duplicates", "3", "--ids-to"])
+            .arg(&ids)
+            .stdout(Stdio::null());
+        Load { child: sender.spawn().expect("the sender"), ids }
+    }
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Load {
+    child: std::process::Child,
+    ids: std::path::PathBuf,
+}
+
+impl Load {
+    /// Waits for its end; returns the ids that were acknowledged, which must be all.
+    ///
+    /// # Panics
+    /// When an event was not acknowledged, or it takes longer than `timeout`.
+    #[must_use]
+    pub fn finish(mut self, timeout: Duration) -> Vec<String> {
+        let mut status = None;
+        crate::wait_until("the load to end", timeout, || {
+            status = self.child.try_wait().expect("the sender's state");
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| status.success()), "some events were never acknowledged");
+        let ids = std::fs::read_to_string(&self.ids).expect("the ids").lines().map(str::to_owned).collect();
+        std::fs::remove_file(&self.ids).unwrap_or_default();
+        ids
+    }
+
+    /// Whether it is still under way.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the sender's state").is_none()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.child.kill().unwrap_or_default();
+            drop(self.child.wait());
+        }
+    }
+}

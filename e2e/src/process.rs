@@ -1,0 +1,209 @@
+//! The real binaries, started as a user starts them: a command, its environment, its log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use crate::real_kafka::signal;
+use crate::wait_until;
+
+/// A running service.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    admin: Option<u16>,
+    log: PathBuf,
+}
+
+/// The path of one of the workspace's binaries, built on demand.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    static BUILD: Once = Once::new();
+    // Tests lie in target/<profile>/deps, binaries beside that folder.
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.parent().and_then(Path::parent).expect("target/<profile>").to_owned();
+    BUILD.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo").success(), "the binaries do not build");
+    });
+    folder.join(name)
+}
+
+/// A command for a binary with nothing of the tests' own environment that configures it.
+#[must_use]
+pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
+    let mut command = Command::new(binary(name));
+    for prefix in ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_"] {
+        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(prefix)) {
+            command.env_remove(variable);
+        }
+    }
+    command.envs(variables.iter().map(|(name, value)| (*name, value.as_str()))).stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    /// Starts a service; with an admin port, waits until it is ready.
+    ///
+    /// # Panics
+    /// When it cannot be started or does not become ready.
+    #[must_use]
+    pub fn start(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
+        let process = Self::spawn(name, variables, admin);
+        if admin.is_some() {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !process.is_ready() {
+                assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
+            }
+        }
+        process
+    }
+
+    /// Starts a service without waiting.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
+        Self::spawn_command(name, command(name, variables), admin)
+    }
+
+    /// Starts a binary with arguments.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_with(name: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
+        let mut command = command(name, variables);
+        command.args(arguments);
+        Self::spawn_command(name, command, None)
+    }
+
+    /// Tells where its pages are asked for.
+    pub fn set_admin(&mut self, port: u16) {
+        self.admin = Some(port);
+    }
+
+    fn spawn_command(name: &str, mut command: Command, admin: Option<u16>) -> Self {
+        let log = std::env::temp_dir().join(format!("customerio-{name}-{}-{:x}.log", std::process::id(), fastrand::u32(..)));
+        let file = fs::File::create(&log).expect("a log file");
+        if let Some(port) = admin {
+            command.env("ADMIN_LISTEN", format!("127.0.0.1:{port}"));
+        }
+        let child = command.stdout(file.try_clone().expect("the log file")).stderr(file).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { name: name.to_owned(), child, admin, log }
+    }
+
+    /// Whether `/readyz` says so.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
+    }
+
+    /// One of the admin server's pages: status and body.
+    #[must_use]
+    pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
+        http_get(self.admin?, path)
+    }
+
+    /// The value of a metric, all labels summed; 0 if it is not there.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.admin_get("/metrics").unwrap_or_default();
+        text.lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGTERM, then waits for the end; returns the exit code.
+    ///
+    /// # Panics
+    /// When it does not end within 60 s.
+    pub fn terminate(&mut self) -> Option<i32> {
+        signal(self.child.id(), "TERM");
+        self.wait(Duration::from_secs(60))
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("the end");
+    }
+
+    /// Waits for the end; returns the exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn wait(&mut self, timeout: Duration) -> Option<i32> {
+        let mut status = None;
+        let what = format!("{} to end", self.name);
+        wait_until(&what, timeout, || {
+            status = self.child.try_wait().expect("the process's state");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Panics
+    /// When /proc cannot be read.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.child.kill().unwrap_or_default();
+            drop(self.child.wait());
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("--- the end of {}'s log\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+        fs::remove_file(&self.log).unwrap_or_default();
+    }
+}
+
+/// A plain GET on the loopback interface.
+#[must_use]
+pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Some((status, body))
+}

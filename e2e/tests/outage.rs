@@ -1,0 +1,69 @@
+//! A Kafka that goes away and comes back: the gateway answers 503 in time, then 202 again, without a restart.
+
+use std::time::{Duration, Instant};
+
+use e2e::accounting::{Topics, assert_accepted};
+use e2e::pipeline::{Pipeline, SIGNING_KEY};
+use e2e::real_kafka::RealKafka;
+use e2e::wait_until;
+
+/// Sends one event; returns the status and how long it took.
+fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duration) {
+    let body = format!(
+        r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"{id}"}}}}}}"#
+    );
+    let key = customerio::SigningKey::new(SIGNING_KEY);
+    let started = Instant::now();
+    let request = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{port}/webhooks/customerio"))
+        .header("x-cio-timestamp", "1700000000")
+        .header("x-cio-signature", customerio::sign(&key, "1700000000", body.as_bytes()))
+        .body(body);
+    let answer = runtime.block_on(request.send()).expect("an answer");
+    (answer.status().as_u16(), started.elapsed())
+}
+
+#[test]
+fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
+    let mut kafka = RealKafka::start().unwrap_or_else(|reason| panic!("\x1b[31m{reason}\x1b[0m"));
+    if !kafka.can_stop() {
+        println!("{}: it cannot be stopped from here, so that this test shows nothing", kafka.description());
+        return;
+    }
+    let pipeline = Pipeline::new(&kafka, "outage");
+    let _simulator = pipeline.simulator();
+    let gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let _sink = pipeline.sink();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let id = format!("outage-{number:04}");
+        let (status, took) = send(&runtime, pipeline.gateway_port, &id);
+        assert!(took < Duration::from_secs(4), "answered {status} after {took:?}; the sender gives up at 4 s");
+        if status == 202 {
+            acknowledged.push(id);
+        }
+        status
+    };
+    for _ in 0..20 {
+        assert_eq!(next(), 202);
+    }
+    kafka.stop_broker();
+    for _ in 0..3 {
+        assert_eq!(next(), 503);
+    }
+    assert!(gateway.is_ready(), "an outage is no reason to leave the load balancer");
+    kafka.start_broker();
+    wait_until("202 again", Duration::from_secs(30), || next() == 202);
+    for _ in 0..20 {
+        assert_eq!(next(), 202);
+    }
+    assert!(acknowledged.len() >= 41);
+    assert_accepted(&pipeline, &acknowledged, Duration::from_secs(60));
+    let topics = Topics::read(&kafka.connection(), &pipeline);
+    topics.assert_stored(&acknowledged);
+    topics.assert_exactly_once(&pipeline);
+}

@@ -1,0 +1,228 @@
+//! The three real binaries on a real Kafka: everything arrives, a stop loses nothing, a kill neither loses nor doubles.
+//!
+//! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where CI
+//! runs a slice of it.
+
+use std::time::Duration;
+
+use e2e::accounting::{Topics, accepted, assert_accepted};
+use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::process::Process;
+use e2e::wait_until;
+
+/// Events, events a second, and how long the load may take.
+fn load() -> (usize, usize, Duration) {
+    if std::env::var_os("E2E_FULL").is_some() {
+        (60_000, 1000, Duration::from_secs(240))
+    } else {
+        (8_000, 1000, Duration::from_secs(120))
+    }
+}
+
+/// The proof at the end of a test: every acknowledged id is stored, became exactly one typed record, and was accepted.
+fn assert_nothing_lost(pipeline: &Pipeline, ids: &[String]) {
+    assert_accepted(pipeline, ids, Duration::from_secs(60));
+    let topics = Topics::read(&shared_kafka().connection(), pipeline);
+    topics.assert_stored(ids);
+    topics.assert_exactly_once(pipeline);
+    assert!(topics.dead_letters.is_empty(), "{:?}", topics.dead_letters.first());
+}
+
+#[test]
+fn every_webhook_becomes_an_accepted_event_and_the_lag_returns_to_zero() {
+    let pipeline = Pipeline::new(shared_kafka(), "all");
+    let _simulator = pipeline.simulator();
+    let gateway = pipeline.gateway();
+    let transformer = pipeline.transformer();
+    let sink = pipeline.sink();
+    let ids = pipeline.load(3_000, 1000).finish(Duration::from_secs(60));
+    assert_eq!(ids.len(), 3_000);
+    assert_nothing_lost(&pipeline, &ids);
+    // 3 of 100 were sent twice: the raw topic has both, and both become typed until the dedup window exists.
+    assert!(gateway.metric("customerio_gateway_requests_total") >= 3_090.0);
+    assert!(transformer.metric("customerio_transformer_records_total") >= 3_090.0);
+    assert!(sink.metric("customerio_sink_records_total") >= 3_090.0);
+    for (process, topic) in [(&transformer, "raw"), (&sink, "typed")] {
+        let lag = format!("customerio_kafka_consumer_lag_records{{partition=\"0\",topic=\"{}\"}}", pipeline.topic(topic));
+        wait_until(&format!("{lag} to be 0"), Duration::from_secs(30), || {
+            let (_, text) = process.admin_get("/metrics").unwrap_or_default();
+            text.lines().any(|line| line.strip_prefix(&lag) == Some(" 0"))
+        });
+    }
+}
+
+#[test]
+fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
+    let pipeline = Pipeline::new(shared_kafka(), "bad");
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let bodies = [
+        (customerio::sample::broken_json("x"), "not_json"),
+        (customerio::sample::without_event_id(1_700_000_000), "missing_event_id"),
+    ];
+    let key = customerio::SigningKey::new(e2e::pipeline::SIGNING_KEY);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (body, _) in &bodies {
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/webhooks/customerio", pipeline.gateway_port))
+            .header("x-cio-timestamp", "1700000000")
+            .header("x-cio-signature", customerio::sign(&key, "1700000000", body.as_bytes()))
+            .body(body.clone());
+        assert_eq!(runtime.block_on(request.send()).unwrap().status(), 202);
+    }
+    let connection = shared_kafka().connection();
+    let mut letters = Vec::new();
+    wait_until("two dead letters", Duration::from_secs(30), || {
+        letters = e2e::accounting::read(&connection, &pipeline.topic("dead-letters"));
+        letters.len() == 2
+    });
+    for (body, code) in bodies {
+        let letter = letters
+            .iter()
+            .find(|letter| letter.text_header("dead-letter-code") == Some(code))
+            .unwrap_or_else(|| panic!("no {code}"));
+        assert_eq!(letter.value, body.as_bytes(), "the original value, untouched");
+        assert_eq!(letter.text_header("dead-letter-stage"), Some("transformer"));
+        assert_eq!(letter.text_header("dead-letter-topic"), Some(pipeline.topic("raw").as_str()));
+        assert_eq!(letter.text_header("source"), Some("default"), "the original headers");
+        for name in ["dead-letter-message", "dead-letter-partition", "dead-letter-offset", "dead-letter-at", "dead-letter-version", "received-at", "cio-signature"] {
+            assert!(letter.text_header(name).is_some_and(|text| !text.is_empty()), "{name}");
+        }
+    }
+    Topics::read(&connection, &pipeline).assert_exactly_once(&pipeline);
+}
+
+/// Stops one service in the middle of a load, starts it again, and looks every id up.
+fn stop_under_load(test: &str, which: usize) {
+    let pipeline = Pipeline::new(shared_kafka(), test);
+    let _simulator = pipeline.simulator();
+    let start: [&dyn Fn() -> Process; 3] = [&|| pipeline.gateway(), &|| pipeline.transformer(), &|| pipeline.sink()];
+    let mut services: Vec<Process> = start.iter().map(|start| start()).collect();
+    let (count, rate, timeout) = load();
+    let mut load = pipeline.load(count, rate);
+    let stops = 3;
+    for stop in 0..stops {
+        // Spread over the load; the moment itself is not the point of a clean stop.
+        let progressed = f64::from(u32::try_from(count / (stops + 1) * (stop + 1)).unwrap());
+        let counted = if which == 0 { "customerio_transformer_records_total" } else { "customerio_gateway_requests_total" };
+        let witness = if which == 0 { 1 } else { 0 };
+        wait_until("the load to progress", timeout, || {
+            !load.is_running() || services[witness].metric(counted) >= progressed
+        });
+        assert_eq!(services[which].terminate(), Some(0), "a clean stop; log:\n{}", services[which].log());
+        services[which] = start[which]();
+    }
+    let ids = load.finish(timeout);
+    assert_eq!(ids.len(), count);
+    assert_nothing_lost(&pipeline, &ids);
+}
+
+#[test]
+fn terminating_the_gateway_under_load_exits_0_and_loses_nothing() {
+    stop_under_load("term-gateway", 0);
+}
+
+#[test]
+fn terminating_the_transformer_under_load_exits_0_and_loses_nothing() {
+    stop_under_load("term-transformer", 1);
+}
+
+#[test]
+fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
+    stop_under_load("term-sink", 2);
+}
+
+#[test]
+fn p3_killing_the_transformer_inside_transactions_neither_loses_nor_doubles() {
+    let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("E2E_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pipeline = Pipeline::new(shared_kafka(), "kill-transformer");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _sink = pipeline.sink();
+    let mut transformer = pipeline.transformer();
+    let (count, rate) = if std::env::var_os("E2E_FULL").is_some() { (60_000, 1000) } else { (15_000, 1000) };
+    let load = pipeline.load(count, rate);
+    for _ in 0..10 {
+        // At 1,000 records a second and a commit every 100 ms a transaction is open at almost every moment.
+        let alive = Duration::from_millis(random.u64(100..900));
+        let before = transformer.metric("customerio_transformer_records_total");
+        wait_until("the transformer to work", Duration::from_secs(30), || {
+            transformer.metric("customerio_transformer_records_total") > before
+        });
+        std::thread::sleep(alive);
+        transformer.kill();
+        transformer = pipeline.transformer();
+    }
+    let ids = load.finish(Duration::from_secs(240));
+    assert_eq!(ids.len(), count);
+    assert_nothing_lost(&pipeline, &ids);
+}
+
+#[test]
+fn p5_killing_the_sink_loses_nothing() {
+    let pipeline = Pipeline::new(shared_kafka(), "kill-sink");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let mut sink = pipeline.sink();
+    let load = pipeline.load(6_000, 1000);
+    for _ in 0..3 {
+        let before = sink.metric("customerio_sink_records_total");
+        wait_until("the sink to work", Duration::from_secs(30), || {
+            sink.metric("customerio_sink_records_total") > before
+        });
+        sink.kill();
+        sink = pipeline.sink();
+    }
+    let ids = load.finish(Duration::from_secs(120));
+    assert_nothing_lost(&pipeline, &ids);
+}
+
+#[test]
+fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
+    let pipeline = Pipeline::new(shared_kafka(), "faults");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let sink = pipeline.sink();
+    let fault = |fault: &str| {
+        let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
+        let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
+        let status = tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status();
+        assert_eq!(status, 204);
+    };
+    fault(r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#);
+    fault(r#"{"fault":"status","status":429,"requests":2}"#);
+    fault(r#"{"fault":"partial","shape":"b","every":7,"status":400,"requests":1}"#);
+    fault(r#"{"fault":"partial","shape":"a","every":3,"status":503,"requests":2}"#);
+    let ids = pipeline.load(2_000, 1000).finish(Duration::from_secs(60));
+    fault(r#"{"fault":"expire_tokens"}"#);
+    let connection = shared_kafka().connection();
+    let mut dead = std::collections::BTreeSet::new();
+    wait_until("every event to be accepted or condemned", Duration::from_secs(60), || {
+        dead = e2e::accounting::read(&connection, &pipeline.topic("dead-letters"))
+            .iter()
+            .map(|letter| {
+                assert_eq!(letter.text_header("dead-letter-stage"), Some("sink"));
+                assert_eq!(letter.text_header("dead-letter-code"), Some("refused"));
+                letter.text_header("event-id").unwrap().to_owned()
+            })
+            .collect();
+        let accepted = accepted(&pipeline);
+        ids.iter().all(|id| accepted.contains_key(id) || dead.contains(id))
+    });
+    assert!(!dead.is_empty() && dead.len() < 200, "only the refused ones: {}", dead.len());
+    assert!(sink.metric("customerio_sink_token_refreshes_total") >= 1.0);
+    let receipts = e2e::accounting::read(&connection, &pipeline.topic("receipts"));
+    let mut receipted = std::collections::BTreeSet::new();
+    for receipt in &receipts {
+        assert_eq!(receipt.text_header("version"), Some("1"));
+        let receipt: serde_json::Value = serde_json::from_slice(&receipt.value).unwrap();
+        for record in receipt["records"].as_array().unwrap() {
+            receipted.insert(record[2].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(ids.iter().all(|id| receipted.contains(id)), "each settled event has a receipt");
+}

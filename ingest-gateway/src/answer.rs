@@ -1,0 +1,151 @@
+//! Every answer the gateway gives, and how it looks on the wire; in one place, because a wrong status costs the sender an
+//! hour: 400, 401, 404, 405, 429, 500, 502 and reset connections put it into its slow lane, 503 does not
+//! (reporting-webhooks specification).
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+/// What a request led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// All in-sync replicas have the body.
+    Stored,
+    /// Missing, malformed or wrong signature, or a timestamp out of tolerance. One answer for all: no hint.
+    Unauthenticated,
+    /// No such route or source.
+    NotFound,
+    /// Only POST is allowed.
+    MethodNotAllowed,
+    /// Over the limit.
+    TooLarge,
+    /// The sender stopped in the middle of the request.
+    ReadTimeout,
+    /// The sender went away in the middle of the request, or its framing was wrong.
+    Unreadable,
+    /// More bytes are under way than the budget allows.
+    Overloaded,
+    /// Kafka did not acknowledge in time, or the producer could not take the record.
+    Unavailable,
+    /// A defect; the sender should try again.
+    Defect,
+}
+
+impl Answer {
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Stored,
+        Self::Unauthenticated,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::ReadTimeout,
+        Self::Unreadable,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Defect,
+    ];
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Stored => StatusCode::ACCEPTED,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ReadTimeout | Self::Unreadable => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded | Self::Unavailable | Self::Defect => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Problem details (RFC 9457): stable code and title; never anything of the request.
+    fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Stored => None,
+            Self::Unauthenticated => Some(
+                r#"{"type":"about:blank","status":401,"code":"unauthenticated","title":"The request is not signed with a live signing key of this source"}"#,
+            ),
+            Self::NotFound => {
+                Some(r#"{"type":"about:blank","status":404,"code":"not_found","title":"No such route or source"}"#)
+            }
+            Self::MethodNotAllowed => {
+                Some(r#"{"type":"about:blank","status":405,"code":"method_not_allowed","title":"Only POST is allowed"}"#)
+            }
+            Self::TooLarge => {
+                Some(r#"{"type":"about:blank","status":413,"code":"too_large","title":"The body is over the limit"}"#)
+            }
+            Self::ReadTimeout | Self::Unreadable => {
+                Some(r#"{"type":"about:blank","status":408,"code":"read_timeout","title":"The request did not arrive whole"}"#)
+            }
+            Self::Overloaded => {
+                Some(r#"{"type":"about:blank","status":503,"code":"overloaded","title":"Too many bytes are under way"}"#)
+            }
+            Self::Unavailable => {
+                Some(r#"{"type":"about:blank","status":503,"code":"unavailable","title":"The event could not be stored in time"}"#)
+            }
+            Self::Defect => {
+                Some(r#"{"type":"about:blank","status":503,"code":"defect","title":"The request could not be handled"}"#)
+            }
+        }
+    }
+
+    /// A header beyond the content type.
+    fn header(self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::MethodNotAllowed => Some((header::ALLOW, HeaderValue::from_static("POST"))),
+            Self::Overloaded | Self::Unavailable | Self::Defect => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
+            }
+            // What is left of such a request cannot be told from the next one.
+            Self::TooLarge | Self::ReadTimeout | Self::Unreadable => {
+                Some((header::CONNECTION, HeaderValue::from_static("close")))
+            }
+            Self::Stored | Self::Unauthenticated | Self::NotFound => None,
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = match self.problem() {
+            None => Response::new(Body::empty()),
+            Some(problem) => {
+                let mut response = Response::new(Body::from(problem));
+                let json = HeaderValue::from_static("application/problem+json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                response
+            }
+        };
+        *response.status_mut() = self.status();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_but_to_what_is_not_authentic_puts_the_sender_into_its_slow_lane() {
+        let slow = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
+        for &answer in Answer::ALL {
+            let expected =
+                matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);
+            assert_eq!(slow.contains(&answer.status().as_u16()), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_json_with_its_own_status() {
+        for &answer in Answer::ALL {
+            let Some(problem) = answer.problem() else { continue };
+            let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+            assert_eq!(problem["status"], answer.status().as_u16(), "{answer:?}");
+            assert!(problem["code"].is_string() && problem["title"].is_string());
+        }
+        let response = Answer::Unavailable.into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+        assert_eq!(Answer::MethodNotAllowed.into_response().headers()[header::ALLOW], "POST");
+    }
+}

@@ -1,0 +1,74 @@
+//! The budget of bytes under way: taken before a body is read, given back by the delivery report.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What a request takes beside its body.
+const PER_REQUEST: usize = 2048;
+
+/// See the module. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct InFlight {
+    semaphore: Arc<Semaphore>,
+    total: usize,
+}
+
+/// A share of the budget; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Share(OwnedSemaphorePermit);
+
+/// The budget is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spent;
+
+impl InFlight {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let total = bytes.min(Semaphore::MAX_PERMITS);
+        Self { semaphore: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// A share for a request whose body is announced with `bytes`. Never waits: a sender with 4 s is better told at once.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Share, Spent> {
+        self.permits(bytes.saturating_add(PER_REQUEST)).map(Share)
+    }
+
+    /// Adds `bytes` to a share.
+    pub(crate) fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Spent> {
+        share.0.merge(self.permits(bytes)?);
+        Ok(())
+    }
+
+    fn permits(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Spent> {
+        let bytes = u32::try_from(bytes).map_err(|_| Spent)?;
+        Arc::clone(&self.semaphore).try_acquire_many_owned(bytes).map_err(|_| Spent)
+    }
+
+    /// Bytes under way.
+    pub(crate) fn used(&self) -> usize {
+        self.total - self.semaphore.available_permits().min(self.total)
+    }
+
+    /// The whole budget.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_never_exceed_the_budget_and_come_back() {
+        let budget = InFlight::new(10_000);
+        let mut first = budget.take(4_000).unwrap();
+        assert_eq!(budget.used(), 4_000 + PER_REQUEST);
+        assert_eq!(budget.take(4_000).unwrap_err(), Spent);
+        assert_eq!(budget.grow(&mut first, 1_000), Ok(()));
+        assert_eq!(budget.grow(&mut first, 5_000), Err(Spent));
+        drop(first);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.take(usize::MAX).unwrap_err(), Spent);
+    }
+}

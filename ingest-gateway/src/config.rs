@@ -1,0 +1,184 @@
+//! Flags and environment of the gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use kafka::{Connection, KafkaArgs, TopicName};
+use secrecy::{ExposeSecret, SecretString};
+use service::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+
+use crate::source::{Sources, parse_keys};
+
+/// Takes Customer.io's reporting webhooks in: verifies the signature, writes the body as it came to Kafka, answers 202
+/// once all in-sync replicas have it.
+#[derive(Debug, Parser)]
+#[command(name = "ingest-gateway")]
+pub struct Config {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    /// Topic for the raw webhooks
+    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC", help_heading = "Topics")]
+    raw_topic: TopicName,
+
+    /// Address for the webhooks
+    #[arg(long = "listen", env = "GATEWAY_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS", help_heading = "Gateway")]
+    listen: SocketAddr,
+
+    /// The largest body
+    #[arg(long = "max-body", env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Gateway")]
+    max_body: ByteCount,
+
+    /// How long after a request's head the answer is given at the latest; Customer.io gives up after 4 s
+    #[arg(long = "ack-deadline", env = "GATEWAY_ACK_DEADLINE", default_value = "3500ms", value_name = "DURATION", help_heading = "Gateway")]
+    ack_deadline: DurationArg,
+
+    /// How old or new X-CIO-Timestamp may be [default: any; repeats are collapsed downstream, and whether Customer.io
+    /// signs its retries anew is not documented]
+    #[arg(long = "timestamp-tolerance", env = "GATEWAY_TIMESTAMP_TOLERANCE", value_name = "DURATION", help_heading = "Gateway")]
+    timestamp_tolerance: Option<DurationArg>,
+
+    /// How long requests are still answered after a stop was asked for, so that load balancers notice
+    #[arg(long = "drain-delay", env = "GATEWAY_DRAIN_DELAY", default_value = "5s", value_name = "DURATION", help_heading = "Gateway")]
+    drain_delay: DurationArg,
+
+    /// How long a connection may send nothing in the middle of a request
+    #[arg(long = "read-timeout", env = "GATEWAY_READ_TIMEOUT", default_value = "10s", value_name = "DURATION", help_heading = "Gateway")]
+    read_timeout: DurationArg,
+
+    /// The most bytes of bodies received and not yet acknowledged by Kafka
+    #[arg(long = "in-flight-bytes", env = "GATEWAY_IN_FLIGHT_BYTES", default_value = "256MiB", value_name = "SIZE", help_heading = "Gateway")]
+    in_flight_bytes: ByteCount,
+
+    /// Signing keys of the webhook, as Customer.io shows them, one a line; all are live
+    #[arg(long = "signing-keys", env = "CUSTOMERIO_SIGNING_KEYS", hide_env_values = true, value_name = "SECRET", help_heading = "Customer.io")]
+    signing_keys: Option<SecretString>,
+
+    /// File that holds the signing keys
+    #[arg(long = "signing-keys-file", env = "CUSTOMERIO_SIGNING_KEYS_FILE", value_name = "PATH", help_heading = "Customer.io")]
+    signing_keys_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) connection: Connection,
+    pub(crate) raw_topic: TopicName,
+    pub(crate) listen: SocketAddr,
+    pub(crate) max_body: usize,
+    pub(crate) ack_deadline: Duration,
+    pub(crate) timestamp_tolerance: Option<Duration>,
+    pub(crate) drain_delay: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) in_flight_bytes: usize,
+    pub(crate) sources: Sources,
+}
+
+/// The sender gives up after this time (reporting-webhooks specification).
+const SENDER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The most bytes librdkafka takes in one record.
+const LARGEST_BODY: usize = 64 * 1024 * 1024;
+
+impl ServiceConfig for Config {
+    const SERVICE: &'static str = "ingest-gateway";
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9464";
+    type Settings = Settings;
+
+    fn service(&self) -> &ServiceArgs {
+        &self.service
+    }
+
+    fn validate(&self) -> Result<Settings, Problems> {
+        let mut problems = Problems::default();
+        let connection = self.kafka.connection(Self::SERVICE).map_err(|found| problems.extend(found)).ok();
+        if self.ack_deadline.0 >= SENDER_TIMEOUT {
+            problems.add(format!(
+                "GATEWAY_ACK_DEADLINE ({}) must be shorter than the 4 s after which Customer.io gives up",
+                self.ack_deadline
+            ));
+        }
+        if self.ack_deadline.0 < Duration::from_millis(100) {
+            problems.add(format!("GATEWAY_ACK_DEADLINE ({}) must be at least 100ms", self.ack_deadline));
+        }
+        if !(1024..=LARGEST_BODY).contains(&self.max_body.0) {
+            problems.add(format!("GATEWAY_MAX_BODY ({}) must lie between 1KiB and 64MiB", self.max_body));
+        }
+        if self.in_flight_bytes.0 < self.max_body.0.saturating_mul(2) {
+            problems.add(format!(
+                "GATEWAY_IN_FLIGHT_BYTES ({}) must be at least twice GATEWAY_MAX_BODY ({}), or large bodies could never be taken",
+                self.in_flight_bytes, self.max_body
+            ));
+        }
+        if self.read_timeout.0.is_zero() {
+            problems.add("GATEWAY_READ_TIMEOUT must be more than 0s");
+        }
+        if self.drain_delay.0 >= self.service.shutdown_timeout.0 {
+            problems.add(format!(
+                "GATEWAY_DRAIN_DELAY ({}) must be shorter than SHUTDOWN_TIMEOUT ({})",
+                self.drain_delay, self.service.shutdown_timeout
+            ));
+        }
+        let sources = problems.check(self.sources());
+        match (connection, sources) {
+            (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
+                connection,
+                raw_topic: self.raw_topic.clone(),
+                listen: self.listen,
+                max_body: self.max_body.0,
+                ack_deadline: self.ack_deadline.0,
+                timestamp_tolerance: self.timestamp_tolerance.map(|tolerance| tolerance.0),
+                drain_delay: self.drain_delay.0,
+                read_timeout: self.read_timeout.0,
+                in_flight_bytes: self.in_flight_bytes.0,
+                sources,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl Config {
+    fn sources(&self) -> Result<Sources, String> {
+        let name = "CUSTOMERIO_SIGNING_KEYS";
+        let source = secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())?
+            .ok_or_else(|| format!("{name} is not set; copy the signing key from the Reporting Webhooks page of Customer.io"))?;
+        let text = source.read().map_err(|error| error.to_string())?;
+        parse_keys(text.expose_secret()).map(Sources::single)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Config {
+        let base = ["ingest-gateway", "--kafka-bootstrap-servers", "127.0.0.1:9092"];
+        Config::parse_arguments(base.iter().chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_all_that_is_needed_beside_kafka() {
+        let settings = parse(&["--signing-keys", "abc"]).validate().unwrap();
+        assert_eq!((settings.max_body, settings.ack_deadline), (10 << 20, Duration::from_millis(3500)));
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_and_no_secret_with_them() {
+        let config = parse(&["--ack-deadline=4s", "--max-body=1", "--drain-delay=1m", "--kafka-ssl-key=/nowhere"]);
+        let problems = config.validate().unwrap_err().to_string();
+        for part in
+            ["GATEWAY_ACK_DEADLINE", "GATEWAY_MAX_BODY", "GATEWAY_DRAIN_DELAY", "KAFKA_SSL_KEY", "CUSTOMERIO_SIGNING_KEYS"]
+        {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+        let config = parse(&["--signing-keys", "topsecret", "--signing-keys-file", "/nowhere"]);
+        assert!(!config.validate().unwrap_err().to_string().contains("topsecret"));
+        assert!(!format!("{config:?}").contains("topsecret"));
+    }
+}

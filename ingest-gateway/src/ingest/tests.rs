@@ -1,0 +1,275 @@
+//! Every answer, through a real socket, with a publisher that does as it is told.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use customerio::{SigningKey, sign};
+use kafka::producer::ProduceError;
+use service::{ServiceConfig, Context as ServiceContext};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::Config;
+use crate::server;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stored,
+    Refused,
+    Unacknowledged,
+    Silent,
+    Panic,
+}
+
+type Stored = (Option<Vec<u8>>, Vec<u8>, Vec<(String, Vec<u8>)>);
+
+#[derive(Debug, Clone)]
+struct Script {
+    fate: Fate,
+    stored: Arc<Mutex<Vec<Stored>>>,
+    shares: Arc<Mutex<Vec<Share>>>,
+}
+
+impl Publish for Script {
+    fn publish(
+        &self,
+        record: RawRecord<'_>,
+        share: Share,
+    ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
+        let fate = self.fate;
+        assert_ne!(fate, Fate::Panic, "on purpose");
+        if fate == Fate::Refused {
+            return Err(ProduceError::QueueFull);
+        }
+        if fate == Fate::Silent {
+            self.shares.lock().unwrap().push(share);
+        }
+        let headers = record
+            .headers
+            .iter()
+            .map(|header| (header.name.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect();
+        self.stored.lock().unwrap().push((record.key.map(<[u8]>::to_vec), record.body.to_vec(), headers));
+        Ok(async move {
+            match fate {
+                Fate::Unacknowledged => Err(ProduceError::Unacknowledged),
+                Fate::Silent => std::future::pending().await,
+                Fate::Stored | Fate::Refused | Fate::Panic => Ok(()),
+            }
+        })
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    stored: Arc<Mutex<Vec<Stored>>>,
+    shares: Arc<Mutex<Vec<Share>>>,
+    stop: CancellationToken,
+    budget: InFlight,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+async fn start(fate: Fate, arguments: &[&str]) -> Running {
+    let base = [
+        "gateway",
+        "--kafka-bootstrap-servers=127.0.0.1:1",
+        "--signing-keys=first\nsecond",
+        "--drain-delay=50ms",
+        "--read-timeout=400ms",
+        "--ack-deadline=300ms",
+    ];
+    let settings = Config::parse_arguments(base.iter().chain(arguments)).unwrap().validate().unwrap();
+    let stop = CancellationToken::new();
+    let context = ServiceContext::new("gateway", stop.clone(), Duration::from_secs(10));
+    let budget = InFlight::new(settings.in_flight_bytes);
+    let metrics = Metrics::register(&context.registry, &settings.sources, &budget).unwrap();
+    let script = Script { fate, stored: Arc::default(), shares: Arc::default() };
+    let (stored, shares) = (Arc::clone(&script.stored), Arc::clone(&script.shares));
+    let gateway = Arc::new(Gateway::new(&settings, script, budget.clone(), metrics));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let ended = tokio::spawn(async move { server::serve(listener, gateway, &settings, &context).await });
+    Running { address, stored, shares, stop, budget, ended }
+}
+
+const BODY: &str = r#"{"event_id":"e1","data":{"identifiers":{"id":"42"}}}"#;
+
+impl Running {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn post(&self, path: &str, key: &str, body: impl Into<Vec<u8>>) -> reqwest::Response {
+        let body = body.into();
+        reqwest::Client::new()
+            .post(self.url(path))
+            .header(TIMESTAMP, "1700000000")
+            .header(SIGNATURE, sign(&SigningKey::new(key), "1700000000", &body))
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// Sends bytes as they are and returns all that comes back until the connection closes.
+    async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap_or_default();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_signed_body_is_stored_as_it_came_with_its_headers() {
+    let gateway = start(Fate::Stored, &[]).await;
+    for key in ["first", "second"] {
+        let answer = gateway.post(ROUTE, key, BODY).await;
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (202, ""));
+    }
+    let odd = b"\xff\xfe\x00 not json".to_vec();
+    assert_eq!(gateway.post("/webhooks/customerio/default", "first", odd.clone()).await.status(), 202);
+    let stored = gateway.stored.lock().unwrap();
+    assert_eq!(stored[0].0.as_deref(), Some(&b"bbb3660007f68b86e00e9ea8af5f57b7"[..]));
+    assert_eq!(stored[0].1, BODY.as_bytes());
+    let header = |name: &str| stored[0].2.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_slice());
+    assert_eq!(header("source"), Some(&b"default"[..]));
+    assert_eq!(header("cio-timestamp"), Some(&b"1700000000"[..]));
+    assert_eq!(header("content-type"), Some(&b"application/json"[..]));
+    assert_eq!(header("cio-signature").unwrap().len(), 64);
+    let received: i64 = std::str::from_utf8(header("received-at").unwrap()).unwrap().parse().unwrap();
+    assert!((service::unix_millis() - received).abs() < 60_000);
+    assert_eq!((stored[2].0.as_ref(), &stored[2].1), (None, &odd));
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_authentic_gets_one_answer_whatever_is_wrong() {
+    let gateway = start(Fate::Stored, &[]).await;
+    let client = reqwest::Client::new();
+    let good = sign(&SigningKey::new("first"), "1700000000", BODY.as_bytes());
+    let long = "1".repeat(21);
+    let cases: [(Option<&str>, Option<&str>); 6] = [
+        (None, Some(&good)),
+        (Some("1700000000"), None),
+        (Some("1700000001"), Some(&good)),
+        (Some("1700000000"), Some("00")),
+        (Some("1700000000"), Some("v0=x")),
+        (Some(&long), Some(&good)),
+    ];
+    let mut answers = std::collections::BTreeSet::new();
+    for (timestamp, signature) in cases {
+        let mut request = client.post(gateway.url(ROUTE)).body(BODY);
+        if let Some(timestamp) = timestamp {
+            request = request.header(TIMESTAMP, timestamp);
+        }
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE, signature);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        answers.insert(answer.text().await.unwrap());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert!(gateway.stored.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn routes_methods_and_sizes_are_checked_before_the_signature() {
+    let gateway = start(Fate::Stored, &["--max-body=2KiB"]).await;
+    for path in ["/", "/webhooks", "/webhooks/customerio/", "/webhooks/customerio/other", "/webhooks/customeriox"] {
+        assert_eq!(gateway.post(path, "first", BODY).await.status(), 404, "{path}");
+    }
+    let get = reqwest::get(gateway.url(ROUTE)).await.unwrap();
+    assert_eq!((get.status().as_u16(), get.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2048]).await.status(), 202);
+    assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2049]).await.status(), 413);
+    let chunked = format!(
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
+        3000,
+        "x".repeat(3000)
+    );
+    assert!(gateway.raw(chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_verified_and_stored_whole() {
+    let gateway = start(Fate::Stored, &[]).await;
+    let signature = sign(&SigningKey::new("first"), "1", BODY.as_bytes());
+    let (head, tail) = BODY.split_at(20);
+    let request = format!(
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {signature}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{head}\r\n{:x}\r\n{tail}\r\n0\r\n\r\n",
+        head.len(),
+        tail.len()
+    );
+    assert!(gateway.raw(request.as_bytes()).await.starts_with("HTTP/1.1 202"));
+    assert_eq!(gateway.stored.lock().unwrap()[0].1, BODY.as_bytes());
+}
+
+#[tokio::test]
+async fn a_timestamp_out_of_tolerance_is_refused_only_when_asked_for() {
+    let gateway = start(Fate::Stored, &["--timestamp-tolerance=5m"]).await;
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 401);
+    let now = (service::unix_millis() / 1000).to_string();
+    let answer = reqwest::Client::new()
+        .post(gateway.url(ROUTE))
+        .header(TIMESTAMP, &now)
+        .header(SIGNATURE, sign(&SigningKey::new("first"), &now, BODY.as_bytes()))
+        .body(BODY)
+        .send();
+    assert_eq!(answer.await.unwrap().status(), 202);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_answered_503_in_time() {
+    for fate in [Fate::Refused, Fate::Unacknowledged, Fate::Silent, Fate::Panic] {
+        let gateway = start(fate, &[]).await;
+        let started = Instant::now();
+        let answer = gateway.post(ROUTE, "first", BODY).await;
+        assert_eq!(answer.status(), 503, "{fate:?}");
+        assert_eq!(answer.headers()["retry-after"], "5");
+        assert!(started.elapsed() < Duration::from_secs(2), "{fate:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
+    let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
+    assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
+    assert!(gateway.budget.used() > 4000, "the report has not come");
+    let answer = gateway.post(ROUTE, "first", vec![b' '; 4000]).await;
+    assert!(answer.text().await.unwrap().contains("overloaded"));
+    gateway.shares.lock().unwrap().clear();
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn malformed_requests_never_take_the_gateway_down() {
+    let gateway = start(Fate::Stored, &[]).await;
+    let huge = format!("POST {ROUTE} HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let stalled = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
+    let cases = ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "POST / HTTP/9.9\r\n\r\n", &huge, "POST /webhooks/customerio HTTP/1.1\r\ncontent-length: -1\r\n\r\n"];
+    for case in cases {
+        gateway.raw(case.as_bytes()).await;
+    }
+    assert!(gateway.raw(stalled.as_bytes()).await.starts_with("HTTP/1.1 408"));
+    assert_eq!(gateway.raw(b"POST /webhooks/customerio HT").await, "", "a head that never ends is dropped");
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_was_begun_and_then_closes() {
+    let gateway = start(Fate::Stored, &["--drain-delay=300ms"]).await;
+    let client = reqwest::Client::new();
+    assert_eq!(client.get(gateway.url("/")).send().await.unwrap().status(), 404);
+    gateway.stop.cancel();
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "still answering while draining");
+    tokio::time::timeout(Duration::from_secs(5), gateway.ended).await.unwrap().unwrap();
+    assert!(reqwest::get(format!("http://{}/", gateway.address)).await.is_err());
+}

@@ -1,0 +1,7 @@
+//! The gateway's process: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::run_service::<ingest_gateway::Config, _, _>(ingest_gateway::run)
+}

@@ -1,0 +1,106 @@
+//! Cutting batches: by bytes, by count, by age. A plain value; sizes and times come in from outside.
+
+use std::time::{Duration, Instant};
+
+/// When a batch is full or due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    /// The most bytes of all items together.
+    pub(crate) bytes: usize,
+    /// The most items.
+    pub(crate) records: usize,
+    /// How long the first item waits.
+    pub(crate) linger: Duration,
+}
+
+/// Collects items, in order, until a batch is full or due.
+#[derive(Debug)]
+pub(crate) struct Batcher<T> {
+    limits: BatchLimits,
+    items: Vec<T>,
+    bytes: usize,
+    due: Option<Instant>,
+}
+
+impl<T> Batcher<T> {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
+        Self { limits, items: Vec::new(), bytes: 0, due: None }
+    }
+
+    /// Adds an item of `bytes`; returns the batch that this completes. An item larger than the limit makes a batch of its
+    /// own.
+    pub(crate) fn push(&mut self, item: T, bytes: usize, now: Instant) -> Option<Vec<T>> {
+        let full = if !self.items.is_empty() && self.bytes + bytes > self.limits.bytes { self.take() } else { None };
+        self.items.push(item);
+        self.bytes += bytes;
+        self.due.get_or_insert(now + self.limits.linger);
+        if full.is_some() {
+            return full;
+        }
+        if self.items.len() >= self.limits.records || self.bytes >= self.limits.bytes { self.take() } else { None }
+    }
+
+    /// The batch, if its time has come.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Vec<T>> {
+        if self.due.is_some_and(|due| now >= due) { self.take() } else { None }
+    }
+
+    /// When the batch is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Everything collected so far.
+    pub(crate) fn take(&mut self) -> Option<Vec<T>> {
+        self.bytes = 0;
+        self.due = None;
+        if self.items.is_empty() { None } else { Some(std::mem::take(&mut self.items)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: BatchLimits = BatchLimits { bytes: 100, records: 4, linger: Duration::from_millis(250) };
+
+    #[test]
+    fn a_batch_is_cut_by_count_by_bytes_and_by_age() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(LIMITS);
+        assert!((0..3).all(|item| batcher.push(item, 1, now).is_none()));
+        assert_eq!(batcher.push(3, 1, now), Some(vec![0, 1, 2, 3]));
+        assert_eq!(batcher.push(4, 60, now), None);
+        assert_eq!(batcher.push(5, 60, now), Some(vec![4]));
+        assert_eq!(batcher.take_due(now + Duration::from_millis(249)), None);
+        assert_eq!(batcher.take_due(now + Duration::from_millis(250)), Some(vec![5]));
+        assert_eq!(batcher.due(), None);
+        assert_eq!(batcher.push(6, 100, now), Some(vec![6]), "exactly full");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_doubled_or_reordered_and_no_batch_is_too_large(
+            sizes in prop::collection::vec(1..150usize, 0..200),
+            gaps in prop::collection::vec(0..300u64, 200),
+        ) {
+            let mut now = Instant::now();
+            let mut batcher = Batcher::new(LIMITS);
+            let mut batches = Vec::new();
+            for (item, &size) in sizes.iter().enumerate() {
+                now += Duration::from_millis(gaps[item]);
+                batches.extend(batcher.take_due(now));
+                batches.extend(batcher.push(item, size, now));
+            }
+            batches.extend(batcher.take());
+            for batch in &batches {
+                let bytes: usize = batch.iter().map(|&item| sizes[item]).sum();
+                prop_assert!(batch.len() <= 4 && (bytes <= 100 || batch.len() == 1));
+            }
+            let all: Vec<usize> = batches.into_iter().flatten().collect();
+            prop_assert_eq!(all, (0..sizes.len()).collect::<Vec<_>>());
+        }
+    }
+}

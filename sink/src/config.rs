@@ -1,0 +1,331 @@
+//! Flags and environment of the sink.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use kafka::{Connection, KafkaArgs, TopicName};
+use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
+use secrecy::SecretString;
+use service::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+use xdm::TenantId;
+
+/// Delivers typed records to Adobe Experience Platform's streaming ingestion, at least once and with a stable `_id`.
+#[derive(Debug, Parser)]
+#[command(name = "sink")]
+pub struct Config {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    /// Consumer group
+    #[arg(long = "kafka-group-id", env = "KAFKA_GROUP_ID", default_value = "customerio-sink", value_name = "NAME", help_heading = "Kafka")]
+    group: String,
+
+    /// Topic with the typed records
+    #[arg(long, env = "TYPED_TOPIC", default_value = "customerio.experience-events", value_name = "TOPIC", help_heading = "Topics")]
+    typed_topic: TopicName,
+
+    /// Topic for what Platform refuses; needs at least as many partitions as the typed topic
+    #[arg(long, env = "DEAD_LETTER_TOPIC", default_value = "customerio.dead-letters", value_name = "TOPIC", help_heading = "Topics")]
+    dead_letter_topic: TopicName,
+
+    /// Topic for receipts, the proof of what Platform accepted; empty for none
+    #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC", help_heading = "Topics")]
+    receipts_topic: OptionalTopic,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    ims: ImsArgs,
+
+    /// The most records of a batch
+    #[arg(long = "batch-max-records", env = "SINK_BATCH_MAX_RECORDS", default_value_t = 200, value_name = "COUNT", help_heading = "Sink")]
+    batch_max_records: usize,
+
+    /// The most bytes of a request's body; Platform's limit is 1,000,000
+    #[arg(long = "batch-max-bytes", env = "SINK_BATCH_MAX_BYTES", default_value = "900KiB", value_name = "SIZE", help_heading = "Sink")]
+    batch_max_bytes: ByteCount,
+
+    /// How long a record waits for company in its batch
+    #[arg(long = "batch-linger", env = "SINK_BATCH_LINGER", default_value = "250ms", value_name = "DURATION", help_heading = "Sink")]
+    batch_linger: DurationArg,
+
+    /// While nothing can be delivered (wrong credential, wrong address), how often it is tried
+    #[arg(long = "hold-probe", env = "SINK_HOLD_PROBE", default_value = "30s", value_name = "DURATION", help_heading = "Sink")]
+    hold_probe: DurationArg,
+
+    /// The most bytes of records read and not yet settled
+    #[arg(long = "buffer-bytes", env = "SINK_BUFFER_BYTES", default_value = "48MiB", value_name = "SIZE", help_heading = "Sink")]
+    buffer_bytes: ByteCount,
+
+    /// Read a partition without committed offset from its beginning although there are receipts already: accepts repeats
+    #[arg(long, help_heading = "Sink")]
+    from_beginning: bool,
+
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// Where in Platform the events go.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Experience Platform")]
+struct PlatformArgs {
+    /// Tenant id of the organisation, with or without its leading underscore
+    #[arg(long, env = "PLATFORM_TENANT", value_name = "ID")]
+    platform_tenant: TenantId,
+
+    /// Address of the inlet, as the HTTP API source shows it: https://…/collection/{inletId}
+    #[arg(long, env = "PLATFORM_INLET_URL", value_name = "URL")]
+    platform_inlet_url: InletUrl,
+
+    /// The organisation, …@AdobeOrg
+    #[arg(long, env = "PLATFORM_IMS_ORG", value_name = "ID")]
+    platform_ims_org: String,
+
+    /// `$id` of the XDM schema
+    #[arg(long, env = "PLATFORM_SCHEMA_ID", value_name = "URI")]
+    platform_schema_id: String,
+
+    /// The dataset
+    #[arg(long, env = "PLATFORM_DATASET_ID", value_name = "ID")]
+    platform_dataset_id: String,
+
+    /// The dataflow, where one account serves several
+    #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID")]
+    platform_flow_id: Option<String>,
+
+    /// The sandbox
+    #[arg(long, env = "PLATFORM_SANDBOX", value_name = "NAME")]
+    platform_sandbox: Option<String>,
+
+    /// PEM file with a further certificate authority for Platform and IMS
+    #[arg(long, env = "PLATFORM_CA_FILE", value_name = "PATH")]
+    platform_ca_file: Option<PathBuf>,
+
+    /// Proxy for https
+    #[arg(long, env = "HTTPS_PROXY", hide_env_values = true, value_name = "URL")]
+    https_proxy: Option<SecretString>,
+
+    /// Hosts reached without the proxy, separated by commas
+    #[arg(long, env = "NO_PROXY", value_name = "HOST,...")]
+    no_proxy: Option<String>,
+}
+
+/// How access tokens are had. Without `IMS_CLIENT_ID` the inlet must be one without authentication.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "IMS (access tokens)")]
+struct ImsArgs {
+    /// Base address of IMS, for example https://ims-na1.adobelogin.com
+    #[arg(long, env = "IMS_URL", value_name = "URL")]
+    ims_url: Option<Url>,
+
+    /// Client id of the OAuth server-to-server credential; without it no tokens are sent
+    #[arg(long, env = "IMS_CLIENT_ID", value_name = "ID")]
+    ims_client_id: Option<String>,
+
+    /// Its client secret
+    #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    ims_client_secret: Option<SecretString>,
+
+    /// File that holds the client secret; read anew for each token
+    #[arg(long, env = "IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
+    ims_client_secret_file: Option<PathBuf>,
+
+    /// Scopes, separated by commas, as the Developer Console lists them
+    #[arg(
+        long,
+        env = "IMS_SCOPES",
+        default_value = "openid,AdobeID,read_organizations,additional_info.projectedProductContext,session",
+        value_name = "SCOPE,..."
+    )]
+    ims_scopes: String,
+}
+
+/// A topic, or none where the text is empty.
+#[derive(Debug, Clone)]
+struct OptionalTopic(Option<TopicName>);
+
+impl FromStr for OptionalTopic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
+    }
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) connection: Connection,
+    pub(crate) group: String,
+    pub(crate) input: TopicName,
+    pub(crate) dead_letters: TopicName,
+    pub(crate) receipts: Option<TopicName>,
+    pub(crate) tenant: TenantId,
+    pub(crate) envelope: EnvelopeSettings,
+    pub(crate) client: ClientSettings,
+    pub(crate) tokens: Option<TokenSettings>,
+    pub(crate) batch_max_records: usize,
+    pub(crate) batch_max_bytes: usize,
+    pub(crate) batch_linger: Duration,
+    pub(crate) hold_probe: Duration,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) from_beginning: bool,
+}
+
+/// How long a request to Platform may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl ServiceConfig for Config {
+    const SERVICE: &'static str = "sink";
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9466";
+    type Settings = Settings;
+
+    fn service(&self) -> &ServiceArgs {
+        &self.service
+    }
+
+    fn validate(&self) -> Result<Settings, Problems> {
+        let mut problems = Problems::default();
+        let connection = self.kafka.connection(Self::SERVICE).map_err(|found| problems.extend(found)).ok();
+        if self.batch_max_records == 0 {
+            problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
+        }
+        let envelope = self.envelope();
+        let empty = BatchBody::new(&Envelope::new(&envelope), 0).finish().len();
+        if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
+            problems.add(format!(
+                "SINK_BATCH_MAX_BYTES ({}) must lie between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
+                self.batch_max_bytes
+            ));
+        }
+        if self.buffer_bytes.0 < 4 * self.batch_max_bytes.0 {
+            problems.add(format!(
+                "SINK_BUFFER_BYTES ({}) must be at least four times SINK_BATCH_MAX_BYTES ({})",
+                self.buffer_bytes, self.batch_max_bytes
+            ));
+        }
+        if self.hold_probe.0.is_zero() {
+            problems.add("SINK_HOLD_PROBE must be more than 0s");
+        }
+        if self.typed_topic == self.dead_letter_topic || Some(&self.typed_topic) == self.receipts_topic.0.as_ref() {
+            problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
+        }
+        let tokens = problems.check(self.tokens()).flatten();
+        match connection {
+            Some(connection) if problems.is_empty() => Ok(Settings {
+                connection,
+                group: self.group.clone(),
+                input: self.typed_topic.clone(),
+                dead_letters: self.dead_letter_topic.clone(),
+                receipts: self.receipts_topic.0.clone(),
+                tenant: self.platform.platform_tenant.clone(),
+                envelope,
+                client: self.client(),
+                tokens,
+                batch_max_records: self.batch_max_records,
+                batch_max_bytes: self.batch_max_bytes.0,
+                batch_linger: self.batch_linger.0,
+                hold_probe: self.hold_probe.0,
+                buffer_bytes: self.buffer_bytes.0,
+                from_beginning: self.from_beginning,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl Config {
+    fn envelope(&self) -> EnvelopeSettings {
+        EnvelopeSettings {
+            schema_id: self.platform.platform_schema_id.clone(),
+            dataset_id: self.platform.platform_dataset_id.clone(),
+            ims_org: self.platform.platform_ims_org.clone(),
+            flow_id: self.platform.platform_flow_id.clone(),
+        }
+    }
+
+    fn client(&self) -> ClientSettings {
+        ClientSettings {
+            inlet: self.platform.platform_inlet_url.clone(),
+            ims_org: self.platform.platform_ims_org.clone(),
+            sandbox: self.platform.platform_sandbox.clone(),
+            flow_id: self.platform.platform_flow_id.clone(),
+            timeout: REQUEST_TIMEOUT,
+            ca_file: self.platform.platform_ca_file.clone(),
+            https_proxy: self.platform.https_proxy.clone(),
+            no_proxy: self.platform.no_proxy.clone(),
+        }
+    }
+
+    fn tokens(&self) -> Result<Option<TokenSettings>, String> {
+        let ims = &self.ims;
+        let secret = secret_source("IMS_CLIENT_SECRET", ims.ims_client_secret.as_ref(), ims.ims_client_secret_file.as_deref())?;
+        match (&ims.ims_url, &ims.ims_client_id, secret) {
+            (_, None, None) => Ok(None),
+            (Some(ims_url), Some(client_id), Some(secret)) => Ok(Some(TokenSettings {
+                ims_url: ims_url.clone(),
+                client_id: client_id.clone(),
+                client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
+                scopes: ims.ims_scopes.clone(),
+            })),
+            _ => Err("IMS_URL, IMS_CLIENT_ID and IMS_CLIENT_SECRET go together; set all three, or none for an inlet without authentication".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &[&str] = &[
+        "sink",
+        "--kafka-bootstrap-servers=127.0.0.1:9092",
+        "--platform-tenant=acme",
+        "--platform-inlet-url=https://dcs.adobedc.net/collection/abc",
+        "--platform-ims-org=A@AdobeOrg",
+        "--platform-schema-id=https://ns.adobe.com/acme/schemas/1",
+        "--platform-dataset-id=d",
+    ];
+
+    fn parse(arguments: &[&str]) -> Config {
+        Config::parse_arguments(BASE.iter().chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_good_and_need_no_token() {
+        let settings = parse(&[]).validate().unwrap();
+        assert_eq!((settings.batch_max_records, settings.batch_max_bytes), (200, 900 * 1024));
+        assert!(settings.tokens.is_none());
+        assert_eq!(settings.receipts.unwrap().as_str(), "customerio.receipts");
+    }
+
+    #[test]
+    fn receipts_can_be_turned_off() {
+        assert!(parse(&["--receipts-topic="]).validate().unwrap().receipts.is_none());
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_and_no_secret_with_them() {
+        let config =
+            parse(&["--ims-client-secret=topsecret", "--batch-max-records=0", "--batch-max-bytes=1MiB", "--buffer-bytes=1KiB"]);
+        let problems = config.validate().unwrap_err().to_string();
+        for part in ["IMS_CLIENT_ID", "SINK_BATCH_MAX_RECORDS", "SINK_BATCH_MAX_BYTES", "SINK_BUFFER_BYTES"] {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+        assert!(!problems.contains("topsecret") && !format!("{config:?}").contains("topsecret"));
+        let proxy = parse(&["--https-proxy=http://user:topsecret@proxy:3128"]);
+        assert!(!format!("{proxy:?}{:?}", proxy.validate().unwrap()).contains("topsecret"));
+    }
+
+    #[test]
+    fn what_is_required_is_named_with_its_variable() {
+        let error = Config::parse_arguments(["sink"]).unwrap_err().to_string();
+        for flag in ["--kafka-bootstrap-servers", "--platform-tenant", "--platform-inlet-url", "--platform-dataset-id"] {
+            assert!(error.contains(flag), "{flag} in {error}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Delivers typed records to Experience Platform, at least once and with a stable `_id`.
+//!
+//! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger; one async task ([`delivery`]) cuts batches,
+//! sends them, and settles a record only once its fate is durable: accepted by Platform (with a receipt), or in the
+//! dead-letter topic. What an answer means is decided by `platform::judge`, what follows from it by [`plan`]; both are
+//! pure. It knows nothing of Customer.io's bodies.
+
+mod batch;
+mod config;
+mod delivery;
+mod journal;
+mod metrics;
+mod plan;
+mod work;
+
+use std::time::Duration;
+
+use kafka::KafkaError;
+use kafka::consumer::{Consumer, ConsumerSettings};
+use kafka::topic::Topics;
+use platform::client::http_client;
+use platform::{Envelope, PlatformClient, TokenProvider};
+use service::{Context, TaskError, Tasks};
+
+pub use config::{Config, Settings};
+
+use delivery::Delivery;
+use journal::Journal;
+use metrics::Metrics;
+
+/// How long the brokers have to answer at the start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often offsets are committed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`.
+const FETCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long leaving partitions wait for the request that is under way.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the sink until `context.stop`.
+///
+/// # Errors
+/// When a topic is missing, the settings do not make a client, or Kafka fails for good.
+pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
+    let metrics = Metrics::register(&context.registry, &settings.input)?;
+    check_topics(&settings, &context).await?;
+    let http = http_client(&settings.client)?;
+    let tokens = match &settings.tokens {
+        None => None,
+        Some(tokens) => {
+            let refreshes = metrics.clone();
+            let on_refresh = Box::new(move |outcome| refreshes.token_refreshed(outcome));
+            Some(TokenProvider::new(tokens.clone(), http.clone(), on_refresh)?)
+        }
+    };
+    let client = PlatformClient::new(&settings.client, http, tokens)?;
+    let journal = Journal::new(&settings)?;
+    let (consumer, records, settler) = Consumer::new(ConsumerSettings {
+        connection: settings.connection.clone(),
+        group: settings.group.clone(),
+        input: settings.input.clone(),
+        output: settings.receipts.clone(),
+        from_beginning: settings.from_beginning,
+        budget_bytes: settings.buffer_bytes,
+        fetch_bytes: FETCH_BYTES,
+        commit_interval: COMMIT_INTERVAL,
+        drain_timeout: DRAIN_TIMEOUT.min(context.shutdown_timeout / 2),
+        metrics: metrics.consumer.clone(),
+        readiness: context.readiness.clone(),
+    });
+    let envelope = Envelope::new(&settings.envelope);
+    let delivery = Delivery::new(&settings, client, envelope, journal, settler, metrics)?;
+    let mut tasks = Tasks::new(context.stop.clone());
+    let stop = context.stop.clone();
+    tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
+    tasks.spawn("sink delivery", delivery.run(records));
+    tasks.join(context.shutdown_timeout).await?;
+    Ok(())
+}
+
+async fn check_topics(settings: &Settings, context: &Context) -> Result<(), TaskError> {
+    let (connection, input) = (settings.connection.clone(), settings.input.clone());
+    let (dead_letters, receipts) = (settings.dead_letters.clone(), settings.receipts.clone());
+    let check = tokio::task::spawn_blocking(move || -> Result<(), KafkaError> {
+        let topics = Topics::new(&connection)?;
+        let input_partitions = topics.partitions(&input, START_TIMEOUT)?;
+        let output_partitions = topics.partitions(&dead_letters, START_TIMEOUT)?;
+        if output_partitions < input_partitions {
+            return Err(KafkaError::TooFewPartitions {
+                input: input.to_string(),
+                input_partitions,
+                output: dead_letters.to_string(),
+                output_partitions,
+            });
+        }
+        if let Some(receipts) = &receipts {
+            topics.partitions(receipts, START_TIMEOUT)?;
+        }
+        Ok(())
+    });
+    tokio::select! {
+        checked = check => Ok(checked??),
+        () = context.stop.cancelled() => Ok(()),
+    }
+}

@@ -1,0 +1,173 @@
+//! The sink's metrics: every name is here.
+
+use kafka::{ConsumerMetrics, TopicName};
+use platform::{Answer, Failure, HoldReason, RefreshOutcome};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::work::Code;
+
+/// Why nothing is delivered, beyond what an answer can say.
+pub(crate) const UNKNOWN_SCHEMA: &str = "unknown_schema";
+
+/// All metrics. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) consumer: ConsumerMetrics,
+    records: IntCounterVec,
+    requests: IntCounterVec,
+    request_duration: Histogram,
+    batch_records: Histogram,
+    batch_bytes: Histogram,
+    held: IntGaugeVec,
+    token_refreshes: IntCounterVec,
+    event_age: Histogram,
+    dead_letters: IntCounterVec,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let held = IntGaugeVec::new(
+            Opts::new("customerio_sink_held", "1 while nothing can be delivered for this reason; records wait, none is lost"),
+            &["reason"],
+        )?;
+        registry.register(Box::new(held.clone()))?;
+        let metrics = Self {
+            records: counter(
+                "customerio_sink_records_total",
+                "Records by what became of them: accepted, dead_letter, or retried (sent again)",
+                &["outcome"],
+            )?,
+            requests: counter(
+                "customerio_sink_requests_total",
+                "Requests to Platform by HTTP status, or by what went wrong without one",
+                &["status"],
+            )?,
+            request_duration: histogram(
+                "customerio_sink_request_duration_seconds",
+                "From sending a batch to its whole answer",
+                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            )?,
+            batch_records: histogram(
+                "customerio_sink_batch_records",
+                "Records in a request",
+                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+            )?,
+            batch_bytes: histogram(
+                "customerio_sink_batch_bytes",
+                "Bytes of a request's body",
+                vec![1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 7.5e5, 1e6],
+            )?,
+            token_refreshes: counter(
+                "customerio_sink_token_refreshes_total",
+                "Requests for an access token: granted or failed",
+                &["outcome"],
+            )?,
+            event_age: histogram(
+                "customerio_event_age_seconds",
+                "From the gateway's receipt of a webhook to Platform's acceptance of its event",
+                vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0],
+            )?,
+            dead_letters: counter(
+                "customerio_dead_letters_total",
+                "Dead letters written, by stage and code",
+                &["stage", "code"],
+            )?,
+            consumer: ConsumerMetrics::register(registry, input)?,
+            held,
+        };
+        for reason in HoldReason::ALL.iter().map(|reason| reason.as_str()).chain([UNKNOWN_SCHEMA]) {
+            metrics.held.with_label_values(&[reason]).set(0);
+        }
+        for code in Code::ALL {
+            metrics.dead_letters.with_label_values(&["sink", code.as_str()]);
+        }
+        for outcome in ["accepted", "dead_letter", "retried"] {
+            metrics.records.with_label_values(&[outcome]);
+        }
+        Ok(metrics)
+    }
+
+    pub(crate) fn requested(&self, answer: &Answer, seconds: f64, records: usize, bytes: usize) {
+        let status = match answer {
+            Answer::Response(response) => response.status.to_string(),
+            Answer::Failed(Failure::Connect) => "connect".to_owned(),
+            Answer::Failed(Failure::Timeout) => "timeout".to_owned(),
+            Answer::Failed(Failure::Interrupted) => "interrupted".to_owned(),
+            Answer::NoToken(_) => "no_token".to_owned(),
+        };
+        self.requests.with_label_values(&[&status]).inc();
+        self.request_duration.observe(seconds);
+        self.batch_records.observe(count(records));
+        self.batch_bytes.observe(count(bytes));
+    }
+
+    pub(crate) fn accepted(&self, received_at: impl Iterator<Item = Option<i64>>, now: i64) {
+        let mut records = 0;
+        for received_at in received_at {
+            records += 1;
+            if let Some(received_at) = received_at {
+                let millis = u32::try_from(now.saturating_sub(received_at).max(0)).unwrap_or(u32::MAX);
+                self.event_age.observe(f64::from(millis) / 1000.0);
+            }
+        }
+        self.records.with_label_values(&["accepted"]).inc_by(records);
+    }
+
+    pub(crate) fn retried(&self, records: usize) {
+        self.records.with_label_values(&["retried"]).inc_by(records as u64);
+    }
+
+    pub(crate) fn dead_letter(&self, code: Code) {
+        self.records.with_label_values(&["dead_letter"]).inc();
+        self.dead_letters.with_label_values(&["sink", code.as_str()]).inc();
+    }
+
+    pub(crate) fn set_held(&self, reason: &str, held: bool) {
+        self.held.with_label_values(&[reason]).set(i64::from(held));
+    }
+
+    pub(crate) fn token_refreshed(&self, outcome: RefreshOutcome) {
+        let outcome = match outcome {
+            RefreshOutcome::Granted => "granted",
+            RefreshOutcome::Failed => "failed",
+        };
+        self.token_refreshes.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// Counts of one request are far below 2^32.
+fn count(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+
+    #[test]
+    fn the_exposition_is_pinned() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, &"typed".parse().unwrap()).unwrap();
+        metrics.requested(&Answer::Failed(Failure::Timeout), 0.2, 3, 4000);
+        metrics.accepted([Some(1000), None].into_iter(), 1600);
+        metrics.retried(2);
+        metrics.dead_letter(Code::Refused);
+        metrics.set_held(HoldReason::Unauthorized.as_str(), true);
+        metrics.token_refreshed(RefreshOutcome::Granted);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        insta::assert_snapshot!(String::from_utf8(text).unwrap());
+    }
+}

@@ -1,0 +1,63 @@
+//! A record on its way to Platform.
+
+use kafka::ledger::Claim;
+use kafka::record::{OwnedRecord, header};
+
+/// A record whose event is ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Item {
+    /// What has to be settled in the end.
+    pub(crate) claim: Claim,
+    /// The record as it was read: a dead letter holds it untouched.
+    pub(crate) record: OwnedRecord,
+    /// The event as XDM JSON.
+    pub(crate) json: Vec<u8>,
+}
+
+impl Item {
+    /// The XDM `_id`, as the transformer wrote it into the header.
+    pub(crate) fn event_id(&self) -> &str {
+        self.record.text_header(header::EVENT_ID).unwrap_or_default()
+    }
+
+    /// When the gateway received the webhook, in milliseconds since 1970.
+    pub(crate) fn received_at(&self) -> Option<i64> {
+        self.record.text_header(header::RECEIVED_AT)?.parse().ok()
+    }
+}
+
+/// A record that cannot be delivered, and why.
+#[derive(Debug)]
+pub(crate) struct Condemned {
+    /// What has to be settled in the end.
+    pub(crate) claim: Claim,
+    /// The record as it was read.
+    pub(crate) record: OwnedRecord,
+    /// The reason's code.
+    pub(crate) code: Code,
+    /// The reason in words.
+    pub(crate) message: String,
+}
+
+/// The sink's codes for dead letters. A closed list: `docs/dead-letters.md` has a row for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Code {
+    /// Platform refused this record, and would again.
+    Refused,
+    /// Larger than a request may be.
+    TooLarge,
+    /// The bytes are no event.
+    Undecodable,
+}
+
+impl Code {
+    pub(crate) const ALL: &'static [Self] = &[Self::Refused, Self::TooLarge, Self::Undecodable];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Flags and environment of the transformer.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use kafka::{Connection, KafkaArgs, TopicName};
+use mapping::{OnMissingIdentity, Source};
+use service::{DurationArg, Problems, ServiceArgs, ServiceConfig};
+
+/// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction holds the typed
+/// records, the dead letters and the consumed offsets).
+#[derive(Debug, Parser)]
+#[command(name = "transformer")]
+pub struct Config {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    /// Consumer group
+    #[arg(
+        long = "kafka-group-id",
+        env = "KAFKA_GROUP_ID",
+        default_value = "customerio-transformer",
+        value_name = "NAME",
+        help_heading = "Kafka"
+    )]
+    group: String,
+
+    /// Topic with the raw webhooks
+    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC", help_heading = "Topics")]
+    raw_topic: TopicName,
+
+    /// Topic for the typed records; needs at least as many partitions as the raw topic
+    #[arg(
+        long,
+        env = "TYPED_TOPIC",
+        default_value = "customerio.experience-events",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    typed_topic: TopicName,
+
+    /// Topic for what cannot be mapped; needs at least as many partitions as the raw topic
+    #[arg(
+        long,
+        env = "DEAD_LETTER_TOPIC",
+        default_value = "customerio.dead-letters",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    dead_letter_topic: TopicName,
+
+    /// Worker threads, each with a consumer and a producer of its own [default: the number of cores]
+    #[arg(long = "workers", env = "TRANSFORMER_WORKERS", value_name = "COUNT", help_heading = "Transformer")]
+    workers: Option<usize>,
+
+    /// Commit a transaction at least this often while there are records; readers see records this late
+    #[arg(
+        long = "commit-interval",
+        env = "TRANSFORMER_COMMIT_INTERVAL",
+        default_value = "100ms",
+        value_name = "DURATION",
+        help_heading = "Transformer"
+    )]
+    commit_interval: DurationArg,
+
+    /// After this time the brokers abort a transaction whose owner has died
+    #[arg(
+        long = "transaction-timeout",
+        env = "TRANSFORMER_TRANSACTION_TIMEOUT",
+        default_value = "20s",
+        value_name = "DURATION",
+        help_heading = "Transformer"
+    )]
+    transaction_timeout: DurationArg,
+
+    /// A name for this instance, unique in the group and the same after a restart: the restarted process then ends at
+    /// once what a killed one left open. `@hostname` takes the machine's name
+    #[arg(long = "instance", env = "TRANSFORMER_INSTANCE", value_name = "NAME", help_heading = "Transformer")]
+    instance: Option<String>,
+
+    /// Identity namespace of the person's own id (`identifiers.id`)
+    #[arg(
+        long,
+        env = "IDENTITY_NAMESPACE_ID",
+        default_value = "CustomerioID",
+        value_name = "CODE",
+        help_heading = "Mapping"
+    )]
+    identity_namespace_id: String,
+
+    /// Identity namespace of Customer.io's id (`identifiers.cio_id`)
+    #[arg(
+        long,
+        env = "IDENTITY_NAMESPACE_CIO_ID",
+        default_value = "CustomerioCioID",
+        value_name = "CODE",
+        help_heading = "Mapping"
+    )]
+    identity_namespace_cio_id: String,
+
+    /// Add the phone number of SMS and WhatsApp messages as an identity
+    #[arg(long, env = "INCLUDE_PHONE", help_heading = "Mapping")]
+    include_phone: bool,
+
+    /// Write email addresses as SHA-256 only (namespace Email_LC_SHA256)
+    #[arg(long, env = "HASH_EMAIL", help_heading = "Mapping")]
+    hash_email: bool,
+
+    /// What becomes of an event that names nobody: `send` it (Profile will not take it), or `dead-letter`
+    #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION", help_heading = "Mapping")]
+    on_missing_identity: MissingIdentity,
+
+    /// Read a partition without committed offset from its beginning although there is output already: accepts repeats
+    #[arg(long, help_heading = "Transformer")]
+    from_beginning: bool,
+
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// Values of `ON_MISSING_IDENTITY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MissingIdentity {
+    /// Send the event
+    Send,
+    /// Make it a dead letter
+    DeadLetter,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) connection: Connection,
+    pub(crate) group: String,
+    pub(crate) input: TopicName,
+    pub(crate) typed: TopicName,
+    pub(crate) dead_letters: TopicName,
+    pub(crate) workers: usize,
+    pub(crate) commit_interval: Duration,
+    pub(crate) transaction_timeout: Duration,
+    pub(crate) instance: Option<String>,
+    pub(crate) from_beginning: bool,
+    pub(crate) fetch_bytes: usize,
+    /// How the source `default` is mapped.
+    pub(crate) source: Source,
+}
+
+/// Bytes fetched ahead, over all workers.
+const FETCH_BYTES: usize = 32 * 1024 * 1024;
+
+impl ServiceConfig for Config {
+    const SERVICE: &'static str = "transformer";
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9465";
+    type Settings = Settings;
+
+    fn service(&self) -> &ServiceArgs {
+        &self.service
+    }
+
+    fn validate(&self) -> Result<Settings, Problems> {
+        let mut problems = Problems::default();
+        let connection = self.kafka.connection(Self::SERVICE).map_err(|found| problems.extend(found)).ok();
+        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        if workers == 0 {
+            problems.add("TRANSFORMER_WORKERS must be at least 1");
+        }
+        if self.commit_interval.0 >= self.transaction_timeout.0 {
+            problems.add(format!(
+                "TRANSFORMER_COMMIT_INTERVAL ({}) must be shorter than TRANSFORMER_TRANSACTION_TIMEOUT ({})",
+                self.commit_interval, self.transaction_timeout
+            ));
+        }
+        if self.transaction_timeout.0 < Duration::from_secs(1) {
+            problems.add("TRANSFORMER_TRANSACTION_TIMEOUT must be at least 1s: a commit takes its time");
+        }
+        let topics = [&self.raw_topic, &self.typed_topic, &self.dead_letter_topic];
+        if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
+            problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
+        }
+        if self.identity_namespace_id == self.identity_namespace_cio_id {
+            problems.add("IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ: the two kinds of id would mix");
+        }
+        for (name, code) in [
+            ("IDENTITY_NAMESPACE_ID", &self.identity_namespace_id),
+            ("IDENTITY_NAMESPACE_CIO_ID", &self.identity_namespace_cio_id),
+        ] {
+            if code.is_empty() || !code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                problems.add(format!("{name}: `{code}` is not a namespace code: letters and digits"));
+            }
+        }
+        let instance = problems.check(self.instance_name()).flatten();
+        match connection {
+            Some(connection) if problems.is_empty() => Ok(Settings {
+                connection,
+                group: self.group.clone(),
+                input: self.raw_topic.clone(),
+                typed: self.typed_topic.clone(),
+                dead_letters: self.dead_letter_topic.clone(),
+                workers,
+                commit_interval: self.commit_interval.0,
+                transaction_timeout: self.transaction_timeout.0,
+                instance,
+                from_beginning: self.from_beginning,
+                fetch_bytes: FETCH_BYTES / workers,
+                source: self.source(),
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl Config {
+    fn source(&self) -> Source {
+        Source {
+            namespace_id: self.identity_namespace_id.clone(),
+            namespace_cio_id: self.identity_namespace_cio_id.clone(),
+            include_phone: self.include_phone,
+            hash_email: self.hash_email,
+            on_missing_identity: match self.on_missing_identity {
+                MissingIdentity::Send => OnMissingIdentity::Send,
+                MissingIdentity::DeadLetter => OnMissingIdentity::DeadLetter,
+            },
+            ..Source::default()
+        }
+    }
+
+    fn instance_name(&self) -> Result<Option<String>, String> {
+        let Some(instance) = self.instance.as_deref().filter(|instance| !instance.is_empty()) else { return Ok(None) };
+        if instance == "@hostname" {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_err(|error| format!("TRANSFORMER_INSTANCE: cannot read this machine's name: {error}"))?;
+            return Ok(Some(name.trim().to_owned()));
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if instance.len() > 100 || !instance.chars().all(legal) {
+            return Err(format!(
+                "TRANSFORMER_INSTANCE: `{instance}` is not a name of at most 100 letters, digits, `.`, `_` and `-`"
+            ));
+        }
+        Ok(Some(instance.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Config {
+        let base = ["transformer", "--kafka-bootstrap-servers", "127.0.0.1:9092"];
+        Config::parse_arguments(base.iter().chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_good() {
+        let settings = parse(&[]).validate().unwrap();
+        assert_eq!(settings.commit_interval, Duration::from_millis(100));
+        assert_eq!(settings.input.as_str(), "customerio.webhooks");
+        assert_eq!(settings.instance, None);
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let config = parse(&[
+            "--workers=0",
+            "--commit-interval=30s",
+            "--typed-topic=customerio.webhooks",
+            "--instance=two words",
+        ]);
+        let problems = config.validate().unwrap_err().to_string();
+        for part in ["TRANSFORMER_WORKERS", "TRANSFORMER_COMMIT_INTERVAL", "TYPED_TOPIC", "TRANSFORMER_INSTANCE"] {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+    }
+
+    #[test]
+    fn the_machines_name_can_be_the_instance() {
+        let settings = parse(&["--instance=@hostname"]).validate().unwrap();
+        assert!(settings.instance.is_some_and(|instance| !instance.is_empty() && instance != "@hostname"));
+    }
+}

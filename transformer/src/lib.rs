@@ -1,0 +1,96 @@
+//! Turns raw webhooks into typed XDM records, exactly once.
+//!
+//! Each worker is a thread with a consumer and a transactional producer of its own (`kafka::transaction`); what a record
+//! becomes is decided by the pure `mapping` crate. This crate joins the two: it decodes headers, encodes Avro, writes
+//! dead letters, and counts outcomes once they are final. It knows no HTTP and nothing of Experience Platform's API.
+
+mod config;
+mod metrics;
+mod processor;
+
+use std::time::Duration;
+
+use kafka::KafkaError;
+use kafka::topic::Topics;
+use kafka::transaction::{self, WorkerSettings};
+use service::{Context, TaskError, Tasks};
+
+pub use config::{Config, Settings};
+use metrics::Metrics;
+use processor::EventProcessor;
+
+/// Records of one transaction at the most: bounds what an abort reads again.
+const MAX_RECORDS: usize = 10_000;
+
+/// How long the brokers have to answer at the start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs the transformer until `context.stop`.
+///
+/// # Errors
+/// When the topics are missing or do not fit together, or a worker fails for good.
+pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
+    let metrics = Metrics::register(&context.registry, &settings.input)?;
+    let partitions = check_topics(&settings, &context).await?;
+    let workers = settings.workers.min(partitions).max(1);
+    tracing::info!(workers, partitions, group = settings.group, "transforming");
+    let mut tasks = Tasks::new(context.stop.clone());
+    for number in 0..workers {
+        let worker = worker_settings(&settings, &context, &metrics, number);
+        let mut processor = EventProcessor::new(&settings, metrics.clone())?;
+        let stop = context.stop.clone();
+        tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
+    }
+    tasks.join(context.shutdown_timeout).await?;
+    Ok(())
+}
+
+/// Every topic exists, and each input partition has its counterpart; returns the number of input partitions.
+async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
+    let connection = settings.connection.clone();
+    let (input, typed, dead_letters) =
+        (settings.input.clone(), settings.typed.clone(), settings.dead_letters.clone());
+    let check = tokio::task::spawn_blocking(move || -> Result<usize, KafkaError> {
+        let topics = Topics::new(&connection)?;
+        let input_partitions = topics.partitions(&input, START_TIMEOUT)?;
+        for output in [&typed, &dead_letters] {
+            let output_partitions = topics.partitions(output, START_TIMEOUT)?;
+            if output_partitions < input_partitions {
+                return Err(KafkaError::TooFewPartitions {
+                    input: input.to_string(),
+                    input_partitions,
+                    output: output.to_string(),
+                    output_partitions,
+                });
+            }
+        }
+        Ok(input_partitions)
+    });
+    tokio::select! {
+        checked = check => Ok(checked??),
+        () = context.stop.cancelled() => Ok(1),
+    }
+}
+
+fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, number: usize) -> WorkerSettings {
+    let group_instance = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
+    let transactional_id = group_instance.clone().unwrap_or_else(|| {
+        // Without a name nobody can take this id over: the brokers end what it leaves open at the time-out.
+        format!("{}-{:016x}-{number}", settings.group, fastrand::u64(..))
+    });
+    WorkerSettings {
+        connection: settings.connection.clone(),
+        group: settings.group.clone(),
+        group_instance,
+        transactional_id,
+        input: settings.input.clone(),
+        output: settings.typed.clone(),
+        from_beginning: settings.from_beginning,
+        commit_interval: settings.commit_interval,
+        max_records: MAX_RECORDS,
+        transaction_timeout: settings.transaction_timeout,
+        fetch_bytes: settings.fetch_bytes,
+        metrics: metrics.consumer.clone(),
+        readiness: context.readiness.clone(),
+    }
+}

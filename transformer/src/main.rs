@@ -1,0 +1,7 @@
+//! The transformer's process: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::run_service::<transformer::Config, _, _>(transformer::run)
+}

@@ -1,0 +1,129 @@
+//! The transformer's metrics: every name is here. Counted when a transaction has been committed, never before.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kafka::{ConsumerMetrics, TopicName};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// What became of a raw record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// A typed record with an identity.
+    Mapped,
+    /// A typed record without one: the data lake takes it, Profile does not.
+    MappedWithoutIdentity,
+    /// A dead letter.
+    DeadLetter(&'static str),
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::MappedWithoutIdentity => "mapped_without_identity",
+            Self::DeadLetter(_) => "dead_letter",
+        }
+    }
+}
+
+/// One counter's labels. All values come from closed lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Labels {
+    pub(crate) outcome: Outcome,
+    pub(crate) object_type: &'static str,
+    pub(crate) metric: &'static str,
+}
+
+/// The metrics of all workers of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) consumer: ConsumerMetrics,
+    records: IntCounterVec,
+    dead_letters: IntCounterVec,
+    transactions: Histogram,
+    aborts: IntCounter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
+        let records = IntCounterVec::new(
+            Opts::new(
+                "customerio_transformer_records_total",
+                "Raw records by what became of them, counted when their transaction was committed",
+            ),
+            &["outcome", "object_type", "metric"],
+        )?;
+        let dead_letters = IntCounterVec::new(
+            Opts::new("customerio_dead_letters_total", "Dead letters written, by stage and code"),
+            &["stage", "code"],
+        )?;
+        let transactions = Histogram::with_opts(
+            HistogramOpts::new(
+                "customerio_transformer_transaction_duration_seconds",
+                "From the first record of a transaction to its commit",
+            )
+            .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0]),
+        )?;
+        let aborts = IntCounter::new(
+            "customerio_transformer_transaction_aborts_total",
+            "Transactions that were aborted; their records were read again",
+        )?;
+        registry.register(Box::new(records.clone()))?;
+        registry.register(Box::new(dead_letters.clone()))?;
+        registry.register(Box::new(transactions.clone()))?;
+        registry.register(Box::new(aborts.clone()))?;
+        for code in mapping::RejectionCode::ALL {
+            dead_letters.with_label_values(&["transformer", code.as_str()]);
+        }
+        let consumer = ConsumerMetrics::register(registry, input)?;
+        Ok(Self { consumer, records, dead_letters, transactions, aborts })
+    }
+
+    pub(crate) fn aborted(&self) {
+        self.aborts.inc();
+    }
+}
+
+/// The outcomes of one worker's open transaction, and the handles of the counters they go to.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    metrics: Metrics,
+    open: HashMap<Labels, u64>,
+    counters: HashMap<Labels, IntCounter>,
+}
+
+impl Tally {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics, open: HashMap::new(), counters: HashMap::new() }
+    }
+
+    /// One more record in the open transaction.
+    pub(crate) fn count(&mut self, labels: Labels) {
+        *self.open.entry(labels).or_default() += 1;
+    }
+
+    /// The open transaction's records are final.
+    pub(crate) fn committed(&mut self, took: Duration) {
+        self.metrics.transactions.observe(took.as_secs_f64());
+        for (labels, count) in self.open.drain() {
+            self.counters
+                .entry(labels)
+                .or_insert_with(|| {
+                    let values = [labels.outcome.as_str(), labels.object_type, labels.metric];
+                    self.metrics.records.with_label_values(&values)
+                })
+                .inc_by(count);
+            if let Outcome::DeadLetter(code) = labels.outcome {
+                self.metrics.dead_letters.with_label_values(&["transformer", code]).inc_by(count);
+            }
+        }
+    }
+
+    /// They never happened.
+    pub(crate) fn aborted(&mut self) {
+        self.metrics.aborted();
+        self.open.clear();
+    }
+}

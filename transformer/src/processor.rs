@@ -1,0 +1,142 @@
+//! One raw record to one typed record or one dead letter.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use kafka::dead_letter::{self, Origin, Reason, Stage};
+use kafka::producer::NewRecord;
+use kafka::record::header;
+use kafka::transaction::{Outbox, Processor};
+use kafka::{Headers, Record, TopicName};
+use mapping::{Identity, ReceivedAt, Rejection, RejectionCode, Source};
+use xdm::avro::{EncodeError, Encoder, Framing};
+
+use crate::config::Settings;
+use crate::metrics::{Labels, Metrics, Outcome, Tally};
+
+/// Maps records and writes the results into the worker's transaction.
+pub(crate) struct EventProcessor {
+    input: TopicName,
+    typed: TopicName,
+    dead_letters: TopicName,
+    source: Source,
+    encoder: Encoder,
+    /// The Avro bytes of the record at hand; reused.
+    value: Vec<u8>,
+    tally: Tally,
+}
+
+impl EventProcessor {
+    pub(crate) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, EncodeError> {
+        Ok(Self {
+            input: settings.input.clone(),
+            typed: settings.typed.clone(),
+            dead_letters: settings.dead_letters.clone(),
+            source: settings.source.clone(),
+            encoder: Encoder::new(Framing::SingleObject)?,
+            value: Vec::with_capacity(4096),
+            tally: Tally::new(metrics),
+        })
+    }
+}
+
+impl Processor for EventProcessor {
+    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
+        let labels = match self.map(record) {
+            Ok(mapped) => {
+                let headers = typed_headers(record, &mapped.id);
+                outbox.send(NewRecord {
+                    topic: &self.typed,
+                    partition: Some(record.partition()),
+                    key: record.key(),
+                    value: Some(&self.value),
+                    headers,
+                });
+                mapped.labels
+            }
+            Err(rejection) => {
+                let reason = Reason {
+                    stage: Stage::Transformer,
+                    code: rejection.code.as_str(),
+                    message: &rejection.message,
+                    at: service::unix_millis(),
+                };
+                let origin =
+                    Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+                outbox.send(NewRecord {
+                    topic: &self.dead_letters,
+                    partition: Some(record.partition()),
+                    key: record.key(),
+                    value: Some(record.value()),
+                    headers: dead_letter::headers(record.headers(), reason, Some(origin)),
+                });
+                let outcome = Outcome::DeadLetter(rejection.code.as_str());
+                Labels { outcome, object_type: "none", metric: "none" }
+            }
+        };
+        self.tally.count(labels);
+    }
+
+    fn committed(&mut self, took: Duration) {
+        self.tally.committed(took);
+    }
+
+    fn aborted(&mut self) {
+        self.tally.aborted();
+    }
+}
+
+/// What is left to say of a mapped record once its bytes stand in the buffer.
+struct Typed {
+    id: String,
+    labels: Labels,
+}
+
+impl EventProcessor {
+    /// Maps the record and leaves its Avro form in `self.value`. A panic costs this record only.
+    fn map(&mut self, record: &Record<'_>) -> Result<Typed, Rejection> {
+        let encoding = record.header(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
+            return Err(Rejection::new(
+                RejectionCode::UnsupportedEncoding,
+                "the request had a content-encoding that is not supported; send the body as it is",
+            ));
+        }
+        let received_at = received_at(record);
+        let (source, encoder, value) = (&self.source, &mut self.encoder, &mut self.value);
+        let mapped = catch_unwind(AssertUnwindSafe(|| {
+            let mapped = mapping::map(record.value(), received_at, source)?;
+            value.clear();
+            encoder.encode(&mapped.event, value).map_err(|error| {
+                Rejection::new(RejectionCode::InvalidXdm, format!("the event does not fit the Avro schema: {error}"))
+            })?;
+            let (object_type, metric) = mapped.labels();
+            let outcome = match mapped.identity {
+                Identity::Present => Outcome::Mapped,
+                Identity::Missing => Outcome::MappedWithoutIdentity,
+            };
+            Ok(Typed { id: mapped.event.id.into_owned(), labels: Labels { outcome, object_type, metric } })
+        }));
+        mapped.unwrap_or_else(|_| {
+            Err(Rejection::new(
+                RejectionCode::MappingPanic,
+                "the mapping panicked on this record; please report it with the record",
+            ))
+        })
+    }
+}
+
+/// When the gateway received the request; the record's own time for a record that somebody else wrote.
+fn received_at(record: &Record<'_>) -> ReceivedAt {
+    let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    ReceivedAt::from_millis(written.or(record.timestamp()).unwrap_or_default())
+}
+
+fn typed_headers(record: &Record<'_>, id: &str) -> Headers {
+    Headers::with_capacity(6)
+        .with(header::EVENT_ID, id.as_bytes())
+        .with(header::RAW_OFFSET, record.offset().to_string().as_bytes())
+        .with_some(header::RECEIVED_AT, record.header(header::RECEIVED_AT))
+        .with_some(header::SOURCE, record.header(header::SOURCE))
+        .with_some(header::TRACEPARENT, record.header(header::TRACEPARENT))
+}
