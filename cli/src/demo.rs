@@ -114,7 +114,11 @@ impl Demo {
     }
 
     /// Starts the three services; returns what tells that each is ready.
-    fn start_services(&self, tasks: &mut Tasks, listener: TcpListener) -> Result<[service::Readiness; 3], CommandError> {
+    fn start_services(
+        &self,
+        tasks: &mut Tasks,
+        listener: TcpListener,
+    ) -> Result<[service::Readiness; 3], CommandError> {
         let [raw, typed, dead_letters, receipts] = &self.topics;
         let mut common = vec![
             format!("--kafka-bootstrap-servers={}", self.bootstrap),
@@ -290,7 +294,9 @@ impl Demo {
             Ok(false)
         });
         if full.await?? {
-            output::line("The embedded broker is nearly full and would drop records: the trial ends here. Use --kafka for more.");
+            output::line(
+                "The embedded broker is nearly full and would drop records: the trial ends here. Use --kafka for more.",
+            );
         }
         Ok(())
     }

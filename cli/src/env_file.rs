@@ -65,7 +65,10 @@ mod tests {
     #[test]
     fn lines_are_read_as_people_write_them() {
         let variables = parse("# comment\n\nA=1\nexport B=\"two words\"\nC = 'x=y'\n").unwrap();
-        assert_eq!((variables["A"].as_str(), variables["B"].as_str(), variables["C"].as_str()), ("1", "two words", "x=y"));
+        assert_eq!(
+            (variables["A"].as_str(), variables["B"].as_str(), variables["C"].as_str()),
+            ("1", "two words", "x=y")
+        );
         assert_eq!(parse("A=1\nnonsense").unwrap_err(), 2);
     }
 

@@ -244,7 +244,12 @@ impl Sender {
         } else {
             output::line(&format!(
                 "{} events, {} acknowledged, {} sent twice, in {:.1} s; slowest acknowledgement {} ms; answers {:?}",
-                report.events, report.acknowledged, report.duplicates, report.seconds, report.slowest_ms, report.answers
+                report.events,
+                report.acknowledged,
+                report.duplicates,
+                report.seconds,
+                report.slowest_ms,
+                report.answers
             ));
         }
         Ok(if report.acknowledged == report.events { Verdict::Good } else { Verdict::Problem })

@@ -130,7 +130,8 @@ async fn apply_kafka(args: ApplyArgs, json: bool) -> Result<Verdict, CommandErro
         found.push((spec.name, state, partitions));
     }
     let raw_partitions = found.first().map_or(0, |(_, _, partitions)| *partitions);
-    let short: Vec<_> = found.iter().skip(1).take(2).filter(|(_, _, partitions)| *partitions < raw_partitions).collect();
+    let short: Vec<_> =
+        found.iter().skip(1).take(2).filter(|(_, _, partitions)| *partitions < raw_partitions).collect();
     for (name, _, partitions) in &short {
         output::problem(&format!(
             "{name} has {partitions} partitions but {} has {raw_partitions}: each record keeps its partition number, so grow {name} to at least {raw_partitions}",

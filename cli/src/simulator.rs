@@ -58,11 +58,8 @@ pub(crate) fn sink_variables(settings: &SimSettings, host: &str) -> Vec<(&'stati
 }
 
 pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, CommandError> {
-    let settings = SimSettings {
-        latency: args.latency.0,
-        token_lifetime: args.token_lifetime.0,
-        ..SimSettings::default()
-    };
+    let settings =
+        SimSettings { latency: args.latency.0, token_lifetime: args.token_lifetime.0, ..SimSettings::default() };
     let simulator = Simulator::start(args.listen, settings.clone())
         .await
         .map_err(|error| format!("cannot serve on {}: {error}; choose another --listen", args.listen))?;

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows how a service works inside; it starts processes, reads topics and asks the simulator.
 
+#![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
+
 pub mod accounting;
 pub mod pipeline;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The whole pipeline as a user runs it: topics, simulator, three services, with nothing but contract variables.
 
 use std::process::Stdio;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kafka::TopicName;
@@ -23,15 +23,13 @@ pub fn shared_kafka() -> &'static RealKafka {
     static KAFKA: OnceLock<RealKafka> = OnceLock::new();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    KAFKA.get_or_init(|| match RealKafka::start() {
-        Ok(kafka) => kafka,
-        Err(reason) => panic!("\x1b[31m{reason}\x1b[0m"),
-    })
+    KAFKA.get_or_init(|| RealKafka::find().unwrap_or_else(|reason| panic!("{reason}")))
 }
 
-/// Topics, group names and ports of one test.
+/// Topics, group names and ports of one test. There is one at a time in a process: a test has the machine to itself.
 #[derive(Debug)]
 pub struct Pipeline {
+    _turn: MutexGuard<'static, ()>,
     bootstrap: String,
     /// Prefix of topics and groups.
     pub name: String,
@@ -50,8 +48,10 @@ impl Pipeline {
     /// When the topics cannot be made.
     #[must_use]
     pub fn new(kafka: &RealKafka, test: &str) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
         let name = format!("{test}-{:08x}", fastrand::u32(..));
         let pipeline = Self {
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
             bootstrap: kafka.bootstrap().to_owned(),
             name,
             partitions: 4,

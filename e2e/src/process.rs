@@ -66,6 +66,7 @@ impl Process {
             let deadline = Instant::now() + Duration::from_secs(60);
             while !process.is_ready() {
                 assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         process
@@ -97,7 +98,8 @@ impl Process {
     }
 
     fn spawn_command(name: &str, mut command: Command, admin: Option<u16>) -> Self {
-        let log = std::env::temp_dir().join(format!("customerio-{name}-{}-{:x}.log", std::process::id(), fastrand::u32(..)));
+        let log =
+            std::env::temp_dir().join(format!("customerio-{name}-{}-{:x}.log", std::process::id(), fastrand::u32(..)));
         let file = fs::File::create(&log).expect("a log file");
         if let Some(port) = admin {
             command.env("ADMIN_LISTEN", format!("127.0.0.1:{port}"));

@@ -2,6 +2,7 @@
 //! one in Docker. librdkafka's mock cluster is no substitute: it has no real transactions.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,11 @@ const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 /// The image where Docker is used.
 const IMAGE: &str = "apache/kafka:4.3.1";
 
+/// Starts the broker and stays beside it. `stop` on its standard input stops the broker and keeps its data; the input's
+/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder.
+const KEEPER: &str = r#"trap '' INT; "$@" & broker=$!
+if read -r order; then kill $broker; wait $broker; else kill -9 $broker; wait $broker; rm -rf "$FOLDER"; fi"#;
+
 /// A Kafka cluster of one broker.
 #[derive(Debug)]
 pub struct RealKafka {
@@ -29,25 +35,40 @@ pub struct RealKafka {
 enum Broker {
     /// Somebody else's: it is never stopped here.
     Foreign,
-    Java { libs: PathBuf, folder: PathBuf, process: Option<Child> },
-    Docker { name: String },
+    Java {
+        libs: PathBuf,
+        folder: PathBuf,
+        process: Option<Child>,
+    },
+    Docker {
+        name: String,
+    },
 }
 
 impl RealKafka {
-    /// Finds or starts one.
+    /// The one at `KAFKA_BOOTSTRAP_SERVERS`, else [`RealKafka::own`].
     ///
     /// # Errors
     /// A text for people when no real Kafka can be had.
-    pub fn start() -> Result<Self, String> {
-        if let Ok(bootstrap) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
-            let description = format!("real Kafka: {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)");
-            return Ok(Self { bootstrap, description, broker: Broker::Foreign });
+    pub fn find() -> Result<Self, String> {
+        match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+            Ok(bootstrap) if !bootstrap.trim().is_empty() => {
+                let description = format!("real Kafka: {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)");
+                Ok(Self { bootstrap, description, broker: Broker::Foreign })
+            }
+            _ => Self::own().map_err(|reason| format!("{reason}; KAFKA_BOOTSTRAP_SERVERS is not set")),
         }
+    }
+
+    /// Starts one that may be stopped and started at will.
+    ///
+    /// # Errors
+    /// A text for people when there is neither Java with Maven nor Docker.
+    pub fn own() -> Result<Self, String> {
         match kafka_jars() {
             Ok(libs) => Self::start_java(libs),
-            Err(no_java) => Self::start_docker().map_err(|no_docker| {
-                format!("no real Kafka: KAFKA_BOOTSTRAP_SERVERS is not set; Java and Maven: {no_java}; Docker: {no_docker}")
-            }),
+            Err(no_java) => Self::start_docker()
+                .map_err(|no_docker| format!("no real Kafka. Java 17 and Maven: {no_java}; Docker: {no_docker}")),
         }
     }
 
@@ -62,7 +83,9 @@ impl RealKafka {
             .stdout(Stdio::null())
             .status()
             .map_err(|error| error.to_string())
-            .and_then(|status| if status.success() { Ok(()) } else { Err("formatting the storage failed".to_owned()) })?;
+            .and_then(
+                |status| if status.success() { Ok(()) } else { Err("formatting the storage failed".to_owned()) },
+            )?;
         let bootstrap = format!("127.0.0.1:{port}");
         let description = format!("real Kafka: Apache Kafka 4.3.1 (Maven artefacts, Java) at {bootstrap}");
         let broker = Broker::Java { libs, folder, process: None };
@@ -134,12 +157,6 @@ impl RealKafka {
         Connection::plaintext(&self.bootstrap, "e2e")
     }
 
-    /// Whether [`RealKafka::stop_broker`] and [`RealKafka::start_broker`] work.
-    #[must_use]
-    pub fn can_stop(&self) -> bool {
-        !matches!(self.broker, Broker::Foreign)
-    }
-
     /// Stops the broker, its data kept.
     ///
     /// # Panics
@@ -149,7 +166,8 @@ impl RealKafka {
             Broker::Foreign => panic!("a foreign Kafka is not stopped"),
             Broker::Java { process, .. } => {
                 if let Some(mut child) = process.take() {
-                    signal(child.id(), "TERM");
+                    let mut orders = child.stdin.take().expect("its standard input is a pipe");
+                    orders.write_all(b"stop\n").expect("an order");
                     child.wait().expect("the broker's end");
                 }
             }
@@ -167,8 +185,11 @@ impl RealKafka {
             Broker::Java { libs, folder, process } => {
                 let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("broker.log"));
                 let log = log.expect("the broker's log");
-                let mut command = java(libs, "kafka.Kafka");
-                command.arg(folder.join("server.properties")).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+                let java = java(libs, "kafka.Kafka");
+                let mut command = Command::new("sh");
+                command.args(["-c", KEEPER]).env("FOLDER", &*folder).arg("keeper").arg(java.get_program());
+                command.args(java.get_args()).arg(folder.join("server.properties"));
+                command.stdin(Stdio::piped()).stdout(log).stderr(Stdio::null());
                 *process = Some(command.spawn().expect("the broker"));
             }
             Broker::Docker { name } => docker(&["start", name]),
@@ -190,9 +211,9 @@ impl Drop for RealKafka {
         match &mut self.broker {
             Broker::Foreign => {}
             Broker::Java { folder, process, .. } => {
-                if let Some(mut child) = process.take() {
-                    child.kill().unwrap_or_default();
-                    drop(child.wait());
+                if let Some(mut keeper) = process.take() {
+                    drop(keeper.stdin.take());
+                    drop(keeper.wait());
                 }
                 fs::remove_dir_all(folder).unwrap_or_default();
             }

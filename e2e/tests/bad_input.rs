@@ -1,5 +1,7 @@
 //! Wrong use: one message that says what, where and what to do; exit code 2 for configuration, 1 at run time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
 use kafka::topic::{TopicSpec, Topics};
@@ -118,7 +120,9 @@ fn no_log_line_shows_a_secret_or_a_payload() {
     for process in &running {
         let log = process.log();
         assert!(log.lines().any(|line| line.contains("\"starting\"")), "{log}");
-        for secret in [e2e::pipeline::SIGNING_KEY, "sim-secret", "sim-token", "person1@example.com", "550 5.1.1", &ids[0]] {
+        for secret in
+            [e2e::pipeline::SIGNING_KEY, "sim-secret", "sim-token", "person1@example.com", "550 5.1.1", &ids[0]]
+        {
             assert!(!log.contains(secret), "`{secret}` in a log");
         }
         for line in log.lines() {

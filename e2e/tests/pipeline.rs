@@ -3,6 +3,8 @@
 //! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where CI
 //! runs a slice of it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use e2e::accounting::{Topics, accepted, assert_accepted};
@@ -43,7 +45,8 @@ fn every_webhook_becomes_an_accepted_event_and_the_lag_returns_to_zero() {
     assert!(transformer.metric("customerio_transformer_records_total") >= 3_090.0);
     assert!(sink.metric("customerio_sink_records_total") >= 3_090.0);
     for (process, topic) in [(&transformer, "raw"), (&sink, "typed")] {
-        let lag = format!("customerio_kafka_consumer_lag_records{{partition=\"0\",topic=\"{}\"}}", pipeline.topic(topic));
+        let lag =
+            format!("customerio_kafka_consumer_lag_records{{partition=\"0\",topic=\"{}\"}}", pipeline.topic(topic));
         wait_until(&format!("{lag} to be 0"), Duration::from_secs(30), || {
             let (_, text) = process.admin_get("/metrics").unwrap_or_default();
             text.lines().any(|line| line.strip_prefix(&lag) == Some(" 0"))
@@ -85,7 +88,15 @@ fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
         assert_eq!(letter.text_header("dead-letter-stage"), Some("transformer"));
         assert_eq!(letter.text_header("dead-letter-topic"), Some(pipeline.topic("raw").as_str()));
         assert_eq!(letter.text_header("source"), Some("default"), "the original headers");
-        for name in ["dead-letter-message", "dead-letter-partition", "dead-letter-offset", "dead-letter-at", "dead-letter-version", "received-at", "cio-signature"] {
+        for name in [
+            "dead-letter-message",
+            "dead-letter-partition",
+            "dead-letter-offset",
+            "dead-letter-at",
+            "dead-letter-version",
+            "received-at",
+            "cio-signature",
+        ] {
             assert!(letter.text_header(name).is_some_and(|text| !text.is_empty()), "{name}");
         }
     }
@@ -104,7 +115,8 @@ fn stop_under_load(test: &str, which: usize) {
     for stop in 0..stops {
         // Spread over the load; the moment itself is not the point of a clean stop.
         let progressed = f64::from(u32::try_from(count / (stops + 1) * (stop + 1)).unwrap());
-        let counted = if which == 0 { "customerio_transformer_records_total" } else { "customerio_gateway_requests_total" };
+        let counted =
+            if which == 0 { "customerio_transformer_records_total" } else { "customerio_gateway_requests_total" };
         let witness = if which == 0 { 1 } else { 0 };
         wait_until("the load to progress", timeout, || {
             !load.is_running() || services[witness].metric(counted) >= progressed
@@ -189,7 +201,8 @@ fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     let sink = pipeline.sink();
     let fault = |fault: &str| {
         let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
-        let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
+        let request =
+            reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
         let status = tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status();
         assert_eq!(status, 204);
     };

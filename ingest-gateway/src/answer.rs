@@ -68,24 +68,24 @@ impl Answer {
             Self::NotFound => {
                 Some(r#"{"type":"about:blank","status":404,"code":"not_found","title":"No such route or source"}"#)
             }
-            Self::MethodNotAllowed => {
-                Some(r#"{"type":"about:blank","status":405,"code":"method_not_allowed","title":"Only POST is allowed"}"#)
-            }
+            Self::MethodNotAllowed => Some(
+                r#"{"type":"about:blank","status":405,"code":"method_not_allowed","title":"Only POST is allowed"}"#,
+            ),
             Self::TooLarge => {
                 Some(r#"{"type":"about:blank","status":413,"code":"too_large","title":"The body is over the limit"}"#)
             }
-            Self::ReadTimeout | Self::Unreadable => {
-                Some(r#"{"type":"about:blank","status":408,"code":"read_timeout","title":"The request did not arrive whole"}"#)
-            }
-            Self::Overloaded => {
-                Some(r#"{"type":"about:blank","status":503,"code":"overloaded","title":"Too many bytes are under way"}"#)
-            }
-            Self::Unavailable => {
-                Some(r#"{"type":"about:blank","status":503,"code":"unavailable","title":"The event could not be stored in time"}"#)
-            }
-            Self::Defect => {
-                Some(r#"{"type":"about:blank","status":503,"code":"defect","title":"The request could not be handled"}"#)
-            }
+            Self::ReadTimeout | Self::Unreadable => Some(
+                r#"{"type":"about:blank","status":408,"code":"read_timeout","title":"The request did not arrive whole"}"#,
+            ),
+            Self::Overloaded => Some(
+                r#"{"type":"about:blank","status":503,"code":"overloaded","title":"Too many bytes are under way"}"#,
+            ),
+            Self::Unavailable => Some(
+                r#"{"type":"about:blank","status":503,"code":"unavailable","title":"The event could not be stored in time"}"#,
+            ),
+            Self::Defect => Some(
+                r#"{"type":"about:blank","status":503,"code":"defect","title":"The request could not be handled"}"#,
+            ),
         }
     }
 
@@ -130,8 +130,7 @@ mod tests {
     fn no_answer_but_to_what_is_not_authentic_puts_the_sender_into_its_slow_lane() {
         let slow = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
         for &answer in Answer::ALL {
-            let expected =
-                matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);
+            let expected = matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);
             assert_eq!(slow.contains(&answer.status().as_u16()), expected, "{answer:?}");
         }
     }

@@ -20,44 +20,102 @@ pub struct Config {
     kafka: KafkaArgs,
 
     /// Topic for the raw webhooks
-    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC", help_heading = "Topics")]
+    #[arg(
+        long,
+        env = "RAW_TOPIC",
+        default_value = "customerio.webhooks",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
     raw_topic: TopicName,
 
     /// Address for the webhooks
-    #[arg(long = "listen", env = "GATEWAY_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS", help_heading = "Gateway")]
+    #[arg(
+        long = "listen",
+        env = "GATEWAY_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS",
+        help_heading = "Gateway"
+    )]
     listen: SocketAddr,
 
     /// The largest body
-    #[arg(long = "max-body", env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Gateway")]
+    #[arg(
+        long = "max-body",
+        env = "GATEWAY_MAX_BODY",
+        default_value = "10MiB",
+        value_name = "SIZE",
+        help_heading = "Gateway"
+    )]
     max_body: ByteCount,
 
     /// How long after a request's head the answer is given at the latest; Customer.io gives up after 4 s
-    #[arg(long = "ack-deadline", env = "GATEWAY_ACK_DEADLINE", default_value = "3500ms", value_name = "DURATION", help_heading = "Gateway")]
+    #[arg(
+        long = "ack-deadline",
+        env = "GATEWAY_ACK_DEADLINE",
+        default_value = "3500ms",
+        value_name = "DURATION",
+        help_heading = "Gateway"
+    )]
     ack_deadline: DurationArg,
 
     /// How old or new X-CIO-Timestamp may be [default: any; repeats are collapsed downstream, and whether Customer.io
     /// signs its retries anew is not documented]
-    #[arg(long = "timestamp-tolerance", env = "GATEWAY_TIMESTAMP_TOLERANCE", value_name = "DURATION", help_heading = "Gateway")]
+    #[arg(
+        long = "timestamp-tolerance",
+        env = "GATEWAY_TIMESTAMP_TOLERANCE",
+        value_name = "DURATION",
+        help_heading = "Gateway"
+    )]
     timestamp_tolerance: Option<DurationArg>,
 
     /// How long requests are still answered after a stop was asked for, so that load balancers notice
-    #[arg(long = "drain-delay", env = "GATEWAY_DRAIN_DELAY", default_value = "5s", value_name = "DURATION", help_heading = "Gateway")]
+    #[arg(
+        long = "drain-delay",
+        env = "GATEWAY_DRAIN_DELAY",
+        default_value = "5s",
+        value_name = "DURATION",
+        help_heading = "Gateway"
+    )]
     drain_delay: DurationArg,
 
     /// How long a connection may send nothing in the middle of a request
-    #[arg(long = "read-timeout", env = "GATEWAY_READ_TIMEOUT", default_value = "10s", value_name = "DURATION", help_heading = "Gateway")]
+    #[arg(
+        long = "read-timeout",
+        env = "GATEWAY_READ_TIMEOUT",
+        default_value = "10s",
+        value_name = "DURATION",
+        help_heading = "Gateway"
+    )]
     read_timeout: DurationArg,
 
     /// The most bytes of bodies received and not yet acknowledged by Kafka
-    #[arg(long = "in-flight-bytes", env = "GATEWAY_IN_FLIGHT_BYTES", default_value = "256MiB", value_name = "SIZE", help_heading = "Gateway")]
+    #[arg(
+        long = "in-flight-bytes",
+        env = "GATEWAY_IN_FLIGHT_BYTES",
+        default_value = "256MiB",
+        value_name = "SIZE",
+        help_heading = "Gateway"
+    )]
     in_flight_bytes: ByteCount,
 
     /// Signing keys of the webhook, as Customer.io shows them, one a line; all are live
-    #[arg(long = "signing-keys", env = "CUSTOMERIO_SIGNING_KEYS", hide_env_values = true, value_name = "SECRET", help_heading = "Customer.io")]
+    #[arg(
+        long = "signing-keys",
+        env = "CUSTOMERIO_SIGNING_KEYS",
+        hide_env_values = true,
+        value_name = "SECRET",
+        help_heading = "Customer.io"
+    )]
     signing_keys: Option<SecretString>,
 
     /// File that holds the signing keys
-    #[arg(long = "signing-keys-file", env = "CUSTOMERIO_SIGNING_KEYS_FILE", value_name = "PATH", help_heading = "Customer.io")]
+    #[arg(
+        long = "signing-keys-file",
+        env = "CUSTOMERIO_SIGNING_KEYS_FILE",
+        value_name = "PATH",
+        help_heading = "Customer.io"
+    )]
     signing_keys_file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -146,8 +204,10 @@ impl ServiceConfig for Config {
 impl Config {
     fn sources(&self) -> Result<Sources, String> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
-        let source = secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())?
-            .ok_or_else(|| format!("{name} is not set; copy the signing key from the Reporting Webhooks page of Customer.io"))?;
+        let source =
+            secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())?.ok_or_else(|| {
+                format!("{name} is not set; copy the signing key from the Reporting Webhooks page of Customer.io")
+            })?;
         let text = source.read().map_err(|error| error.to_string())?;
         parse_keys(text.expose_secret()).map(Sources::single)
     }
@@ -172,9 +232,13 @@ mod tests {
     fn all_problems_are_reported_at_once_and_no_secret_with_them() {
         let config = parse(&["--ack-deadline=4s", "--max-body=1", "--drain-delay=1m", "--kafka-ssl-key=/nowhere"]);
         let problems = config.validate().unwrap_err().to_string();
-        for part in
-            ["GATEWAY_ACK_DEADLINE", "GATEWAY_MAX_BODY", "GATEWAY_DRAIN_DELAY", "KAFKA_SSL_KEY", "CUSTOMERIO_SIGNING_KEYS"]
-        {
+        for part in [
+            "GATEWAY_ACK_DEADLINE",
+            "GATEWAY_MAX_BODY",
+            "GATEWAY_DRAIN_DELAY",
+            "KAFKA_SSL_KEY",
+            "CUSTOMERIO_SIGNING_KEYS",
+        ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
         let config = parse(&["--signing-keys", "topsecret", "--signing-keys-file", "/nowhere"]);

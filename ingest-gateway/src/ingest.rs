@@ -139,22 +139,19 @@ impl<P: Publish> Gateway<P> {
         Ok((if rest.is_empty() { first } else { rest.into() }, share))
     }
 
-    fn authenticate(
-        &self,
-        source: &Source,
-        headers: &HeaderMap,
-        body: &[u8],
-        received_at: i64,
-    ) -> Result<(), Answer> {
+    fn authenticate(&self, source: &Source, headers: &HeaderMap, body: &[u8], received_at: i64) -> Result<(), Answer> {
         let text = |name| headers.get(name).map(|value| value.as_bytes());
-        let timestamp =
-            text(TIMESTAMP).filter(|text| text.len() <= TIMESTAMP_LIMIT).ok_or(Answer::Unauthenticated)?;
+        let timestamp = text(TIMESTAMP).filter(|text| text.len() <= TIMESTAMP_LIMIT).ok_or(Answer::Unauthenticated)?;
         let signature = text(SIGNATURE).ok_or(Answer::Unauthenticated)?;
         verify(&source.keys, timestamp, body, signature).map_err(|_| Answer::Unauthenticated)?;
         let Some(tolerance) = self.timestamp_tolerance else { return Ok(()) };
         let seconds = std::str::from_utf8(timestamp).ok().and_then(|text| text.parse::<i64>().ok());
         let age = seconds.map(|seconds| seconds.saturating_mul(1000).abs_diff(received_at));
-        if age.is_some_and(|age| u128::from(age) <= tolerance.as_millis()) { Ok(()) } else { Err(Answer::Unauthenticated) }
+        if age.is_some_and(|age| u128::from(age) <= tolerance.as_millis()) {
+            Ok(())
+        } else {
+            Err(Answer::Unauthenticated)
+        }
     }
 
     async fn store(
@@ -200,9 +197,7 @@ impl<P: Publish> Gateway<P> {
 
 /// What is written beside the body: only what was received, and when and for whom.
 fn record_headers(source: &Source, headers: &HeaderMap, received_at: i64) -> Headers {
-    let text = |name: &str| {
-        headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT)
-    };
+    let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)
         .with(record_header::RECEIVED_AT, received_at.to_string().as_bytes())
         .with(record_header::SOURCE, source.name.to_string().as_bytes())

@@ -98,8 +98,10 @@ impl BudgetGauges {
             "customerio_gateway_in_flight_bytes",
             "Bytes of bodies received and not yet acknowledged by Kafka",
         )?;
-        let total =
-            IntGauge::new("customerio_gateway_in_flight_limit_bytes", "GATEWAY_IN_FLIGHT_BYTES: at it the answer is 503")?;
+        let total = IntGauge::new(
+            "customerio_gateway_in_flight_limit_bytes",
+            "GATEWAY_IN_FLIGHT_BYTES: at it the answer is 503",
+        )?;
         Ok(Self { budget, used, total })
     }
 }

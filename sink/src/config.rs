@@ -20,19 +20,43 @@ pub struct Config {
     kafka: KafkaArgs,
 
     /// Consumer group
-    #[arg(long = "kafka-group-id", env = "KAFKA_GROUP_ID", default_value = "customerio-sink", value_name = "NAME", help_heading = "Kafka")]
+    #[arg(
+        long = "kafka-group-id",
+        env = "KAFKA_GROUP_ID",
+        default_value = "customerio-sink",
+        value_name = "NAME",
+        help_heading = "Kafka"
+    )]
     group: String,
 
     /// Topic with the typed records
-    #[arg(long, env = "TYPED_TOPIC", default_value = "customerio.experience-events", value_name = "TOPIC", help_heading = "Topics")]
+    #[arg(
+        long,
+        env = "TYPED_TOPIC",
+        default_value = "customerio.experience-events",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
     typed_topic: TopicName,
 
     /// Topic for what Platform refuses; needs at least as many partitions as the typed topic
-    #[arg(long, env = "DEAD_LETTER_TOPIC", default_value = "customerio.dead-letters", value_name = "TOPIC", help_heading = "Topics")]
+    #[arg(
+        long,
+        env = "DEAD_LETTER_TOPIC",
+        default_value = "customerio.dead-letters",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
     dead_letter_topic: TopicName,
 
     /// Topic for receipts, the proof of what Platform accepted; empty for none
-    #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC", help_heading = "Topics")]
+    #[arg(
+        long,
+        env = "RECEIPTS_TOPIC",
+        default_value = "customerio.receipts",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
     receipts_topic: OptionalTopic,
 
     #[command(flatten)]
@@ -42,23 +66,53 @@ pub struct Config {
     ims: ImsArgs,
 
     /// The most records of a batch
-    #[arg(long = "batch-max-records", env = "SINK_BATCH_MAX_RECORDS", default_value_t = 200, value_name = "COUNT", help_heading = "Sink")]
+    #[arg(
+        long = "batch-max-records",
+        env = "SINK_BATCH_MAX_RECORDS",
+        default_value_t = 200,
+        value_name = "COUNT",
+        help_heading = "Sink"
+    )]
     batch_max_records: usize,
 
     /// The most bytes of a request's body; Platform's limit is 1,000,000
-    #[arg(long = "batch-max-bytes", env = "SINK_BATCH_MAX_BYTES", default_value = "900KiB", value_name = "SIZE", help_heading = "Sink")]
+    #[arg(
+        long = "batch-max-bytes",
+        env = "SINK_BATCH_MAX_BYTES",
+        default_value = "900KiB",
+        value_name = "SIZE",
+        help_heading = "Sink"
+    )]
     batch_max_bytes: ByteCount,
 
     /// How long a record waits for company in its batch
-    #[arg(long = "batch-linger", env = "SINK_BATCH_LINGER", default_value = "250ms", value_name = "DURATION", help_heading = "Sink")]
+    #[arg(
+        long = "batch-linger",
+        env = "SINK_BATCH_LINGER",
+        default_value = "250ms",
+        value_name = "DURATION",
+        help_heading = "Sink"
+    )]
     batch_linger: DurationArg,
 
     /// While nothing can be delivered (wrong credential, wrong address), how often it is tried
-    #[arg(long = "hold-probe", env = "SINK_HOLD_PROBE", default_value = "30s", value_name = "DURATION", help_heading = "Sink")]
+    #[arg(
+        long = "hold-probe",
+        env = "SINK_HOLD_PROBE",
+        default_value = "30s",
+        value_name = "DURATION",
+        help_heading = "Sink"
+    )]
     hold_probe: DurationArg,
 
     /// The most bytes of records read and not yet settled
-    #[arg(long = "buffer-bytes", env = "SINK_BUFFER_BYTES", default_value = "48MiB", value_name = "SIZE", help_heading = "Sink")]
+    #[arg(
+        long = "buffer-bytes",
+        env = "SINK_BUFFER_BYTES",
+        default_value = "48MiB",
+        value_name = "SIZE",
+        help_heading = "Sink"
+    )]
     buffer_bytes: ByteCount,
 
     /// Read a partition without committed offset from its beginning although there are receipts already: accepts repeats
@@ -263,7 +317,8 @@ impl Config {
 
     fn tokens(&self) -> Result<Option<TokenSettings>, String> {
         let ims = &self.ims;
-        let secret = secret_source("IMS_CLIENT_SECRET", ims.ims_client_secret.as_ref(), ims.ims_client_secret_file.as_deref())?;
+        let secret =
+            secret_source("IMS_CLIENT_SECRET", ims.ims_client_secret.as_ref(), ims.ims_client_secret_file.as_deref())?;
         match (&ims.ims_url, &ims.ims_client_id, secret) {
             (_, None, None) => Ok(None),
             (Some(ims_url), Some(client_id), Some(secret)) => Ok(Some(TokenSettings {
@@ -310,8 +365,12 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_at_once_and_no_secret_with_them() {
-        let config =
-            parse(&["--ims-client-secret=topsecret", "--batch-max-records=0", "--batch-max-bytes=1MiB", "--buffer-bytes=1KiB"]);
+        let config = parse(&[
+            "--ims-client-secret=topsecret",
+            "--batch-max-records=0",
+            "--batch-max-bytes=1MiB",
+            "--buffer-bytes=1KiB",
+        ]);
         let problems = config.validate().unwrap_err().to_string();
         for part in ["IMS_CLIENT_ID", "SINK_BATCH_MAX_RECORDS", "SINK_BATCH_MAX_BYTES", "SINK_BUFFER_BYTES"] {
             assert!(problems.contains(part), "{part} in {problems}");
@@ -324,7 +383,8 @@ mod tests {
     #[test]
     fn what_is_required_is_named_with_its_variable() {
         let error = Config::parse_arguments(["sink"]).unwrap_err().to_string();
-        for flag in ["--kafka-bootstrap-servers", "--platform-tenant", "--platform-inlet-url", "--platform-dataset-id"] {
+        for flag in ["--kafka-bootstrap-servers", "--platform-tenant", "--platform-inlet-url", "--platform-dataset-id"]
+        {
             assert!(error.contains(flag), "{flag} in {error}");
         }
     }

@@ -37,7 +37,10 @@ impl Metrics {
             Ok(histogram)
         };
         let held = IntGaugeVec::new(
-            Opts::new("customerio_sink_held", "1 while nothing can be delivered for this reason; records wait, none is lost"),
+            Opts::new(
+                "customerio_sink_held",
+                "1 while nothing can be delivered for this reason; records wait, none is lost",
+            ),
             &["reason"],
         )?;
         registry.register(Box::new(held.clone()))?;

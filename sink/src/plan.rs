@@ -98,8 +98,11 @@ mod tests {
             Just(RecordVerdict::Retry(RetryReason::Throttled)),
         ];
         prop_oneof![
-            prop::collection::vec(record, 0..12)
-                .prop_map(|records| Verdict::Records { inlet_id: None, batch_id: None, records }),
+            prop::collection::vec(record, 0..12).prop_map(|records| Verdict::Records {
+                inlet_id: None,
+                batch_id: None,
+                records
+            }),
             Just(Verdict::RetryAll { after: None, reason: RetryReason::Unavailable }),
             Just(Verdict::Bisect { message: String::new() }),
             Just(Verdict::Halve { reason: RetryReason::TooLarge }),

@@ -26,7 +26,13 @@ pub struct Config {
     group: String,
 
     /// Topic with the raw webhooks
-    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC", help_heading = "Topics")]
+    #[arg(
+        long,
+        env = "RAW_TOPIC",
+        default_value = "customerio.webhooks",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
     raw_topic: TopicName,
 
     /// Topic for the typed records; needs at least as many partitions as the raw topic
@@ -178,7 +184,8 @@ impl ServiceConfig for Config {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
         }
         if self.identity_namespace_id == self.identity_namespace_cio_id {
-            problems.add("IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ: the two kinds of id would mix");
+            problems
+                .add("IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ: the two kinds of id would mix");
         }
         for (name, code) in [
             ("IDENTITY_NAMESPACE_ID", &self.identity_namespace_id),

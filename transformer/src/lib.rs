@@ -48,8 +48,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
 /// Every topic exists, and each input partition has its counterpart; returns the number of input partitions.
 async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let connection = settings.connection.clone();
-    let (input, typed, dead_letters) =
-        (settings.input.clone(), settings.typed.clone(), settings.dead_letters.clone());
+    let (input, typed, dead_letters) = (settings.input.clone(), settings.typed.clone(), settings.dead_letters.clone());
     let check = tokio::task::spawn_blocking(move || -> Result<usize, KafkaError> {
         let topics = Topics::new(&connection)?;
         let input_partitions = topics.partitions(&input, START_TIMEOUT)?;

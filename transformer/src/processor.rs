@@ -61,8 +61,7 @@ impl Processor for EventProcessor {
                     message: &rejection.message,
                     at: service::unix_millis(),
                 };
-                let origin =
-                    Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+                let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
                 outbox.send(NewRecord {
                     topic: &self.dead_letters,
                     partition: Some(record.partition()),

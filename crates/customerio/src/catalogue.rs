@@ -184,9 +184,10 @@ impl CatalogueEvent {
             (ObjectType::Customer, Metric::PreferencesChanged) => &[None, Campaign, Broadcast, Newsletter],
             (ObjectType::Customer, _) => &[None],
             (ObjectType::Email | ObjectType::Push, _) => &[Campaign, Broadcast, Newsletter, Transactional],
-            (ObjectType::Sms | ObjectType::Whatsapp | ObjectType::InApp | ObjectType::Slack | ObjectType::Webhook, _) => {
-                &[Campaign, Broadcast, Newsletter]
-            }
+            (
+                ObjectType::Sms | ObjectType::Whatsapp | ObjectType::InApp | ObjectType::Slack | ObjectType::Webhook,
+                _,
+            ) => &[Campaign, Broadcast, Newsletter],
         }
     }
 

@@ -172,7 +172,9 @@ pub fn broken_json(event_id: &str) -> String {
 /// A body without `event_id`.
 #[must_use]
 pub fn without_event_id(timestamp: i64) -> String {
-    format!(r#"{{"object_type":"email","metric":"sent","timestamp":{timestamp},"data":{{"identifiers":{{"id":"42"}}}}}}"#)
+    format!(
+        r#"{{"object_type":"email","metric":"sent","timestamp":{timestamp},"data":{{"identifiers":{{"id":"42"}}}}}}"#
+    )
 }
 
 fn push(body: &mut String, text: std::fmt::Arguments<'_>) {

@@ -91,12 +91,7 @@ impl Verifier {
 ///
 /// # Errors
 /// [`SignatureMismatch`].
-pub fn verify(
-    keys: &[SigningKey],
-    timestamp: &[u8],
-    body: &[u8],
-    signature: &[u8],
-) -> Result<(), SignatureMismatch> {
+pub fn verify(keys: &[SigningKey], timestamp: &[u8], body: &[u8], signature: &[u8]) -> Result<(), SignatureMismatch> {
     let mut verifier = Verifier::new(keys, timestamp);
     verifier.update(body);
     verifier.finish(signature)

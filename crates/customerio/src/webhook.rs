@@ -488,7 +488,13 @@ mod tests {
 
     #[test]
     fn deep_nesting_does_not_overflow_the_stack() {
-        let deep = format!("{{\"x\":{}{},\"data\":{{\"content\":{}{}}}}}", "[".repeat(200_000), "]".repeat(200_000), "{\"a\":".repeat(9), "1".to_owned() + &"}".repeat(9));
+        let deep = format!(
+            "{{\"x\":{}{},\"data\":{{\"content\":{}{}}}}}",
+            "[".repeat(200_000),
+            "]".repeat(200_000),
+            "{\"a\":".repeat(9),
+            "1".to_owned() + &"}".repeat(9)
+        );
         assert_eq!(Webhook::parse(deep.as_bytes()).unwrap().ignored, 1);
         let known = format!("{{\"event_id\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(Webhook::parse(known.as_bytes()).unwrap().event_id.text(), None);

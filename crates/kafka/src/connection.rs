@@ -13,7 +13,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use secrecy::{ExposeSecret, SecretString};
 use service::{Problems, SecretSource, secret_source};
 
-
 /// Flags that say how to reach Kafka; the same for every service.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
@@ -34,7 +33,13 @@ pub struct KafkaArgs {
     pub security_protocol: SecurityProtocol,
 
     /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-    #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM", value_enum, ignore_case = true, value_name = "MECHANISM")]
+    #[arg(
+        long = "kafka-sasl-mechanism",
+        env = "KAFKA_SASL_MECHANISM",
+        value_enum,
+        ignore_case = true,
+        value_name = "MECHANISM"
+    )]
     pub sasl_mechanism: Option<SaslMechanism>,
 
     /// SASL user name
@@ -62,7 +67,13 @@ pub struct KafkaArgs {
     pub ssl_key: Option<PathBuf>,
 
     /// Further librdkafka properties, `key=value` separated by commas
-    #[arg(long = "kafka-options", env = "KAFKA_OPTIONS", default_value = "", hide_env_values = true, value_name = "KEY=VALUE,...")]
+    #[arg(
+        long = "kafka-options",
+        env = "KAFKA_OPTIONS",
+        default_value = "",
+        hide_env_values = true,
+        value_name = "KEY=VALUE,..."
+    )]
     pub options: KafkaOptions,
 
     /// Name of this client in the brokers' logs and quotas [default: the service's name]
@@ -180,7 +191,9 @@ impl FromStr for KafkaOptions {
             };
             let key = key.trim();
             if RESERVED.contains(&key) {
-                return Err(format!("`{key}` may not be set here: a promise of this product rests on it, or a variable of its own sets it"));
+                return Err(format!(
+                    "`{key}` may not be set here: a promise of this product rests on it, or a variable of its own sets it"
+                ));
             }
             options.push((key.to_owned(), value.trim().to_owned()));
         }
@@ -214,7 +227,11 @@ impl KafkaArgs {
             problems.add("KAFKA_SSL_CERT and KAFKA_SSL_KEY go together; set both or neither");
         }
         let password = problems
-            .check(secret_source("KAFKA_SASL_PASSWORD", self.sasl_password.as_ref(), self.sasl_password_file.as_deref()))
+            .check(secret_source(
+                "KAFKA_SASL_PASSWORD",
+                self.sasl_password.as_ref(),
+                self.sasl_password_file.as_deref(),
+            ))
             .flatten();
         if self.security_protocol.uses_sasl()
             && (self.sasl_mechanism.is_none() || self.sasl_username.is_none() || password.is_none())

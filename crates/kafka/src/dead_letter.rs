@@ -87,7 +87,11 @@ pub struct Reason<'a> {
 }
 
 /// The headers of a dead letter: the original ones in their order, then the reason and the origin.
-pub fn headers<'a>(original: impl Iterator<Item = Header<'a>>, reason: Reason<'_>, origin: Option<Origin<'_>>) -> Headers {
+pub fn headers<'a>(
+    original: impl Iterator<Item = Header<'a>>,
+    reason: Reason<'_>,
+    origin: Option<Origin<'_>>,
+) -> Headers {
     let mut headers = Headers::with_capacity(16);
     for header in original {
         headers = headers.with_header(header);
@@ -102,9 +106,7 @@ pub fn headers<'a>(original: impl Iterator<Item = Header<'a>>, reason: Reason<'_
             .with(header::PARTITION, origin.partition.to_string().as_bytes())
             .with(header::OFFSET, origin.offset.to_string().as_bytes());
     }
-    headers
-        .with(header::AT, reason.at.to_string().as_bytes())
-        .with(header::VERSION, service::VERSION.as_bytes())
+    headers.with(header::AT, reason.at.to_string().as_bytes()).with(header::VERSION, service::VERSION.as_bytes())
 }
 
 /// The text up to [`MESSAGE_LIMIT`] bytes, cut between code points.

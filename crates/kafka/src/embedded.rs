@@ -33,9 +33,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// [`KafkaError::Operation`].
     pub fn start() -> Result<Self, KafkaError> {
-        MockCluster::new(1)
-            .map(|cluster| Self { cluster })
-            .map_err(KafkaError::during("starting the embedded broker"))
+        MockCluster::new(1).map(|cluster| Self { cluster }).map_err(KafkaError::during("starting the embedded broker"))
     }
 
     /// Makes a topic.

@@ -7,7 +7,9 @@ pub enum KafkaError {
     #[error("librdkafka refuses the configuration: {0}; check KAFKA_OPTIONS and the KAFKA_S* variables")]
     Configuration(String),
     /// No broker answered.
-    #[error("no Kafka broker answered at {bootstrap} within {seconds} s: {reason}; check KAFKA_BOOTSTRAP_SERVERS, the network and the KAFKA_S* variables")]
+    #[error(
+        "no Kafka broker answered at {bootstrap} within {seconds} s: {reason}; check KAFKA_BOOTSTRAP_SERVERS, the network and the KAFKA_S* variables"
+    )]
     Unreachable {
         /// The configured bootstrap servers.
         bootstrap: String,
@@ -20,7 +22,9 @@ pub enum KafkaError {
     #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
     NoTopic(String),
     /// The output topic has fewer partitions than the input topic.
-    #[error("`{output}` has {output_partitions} partitions but `{input}` has {input_partitions}: each record keeps its partition number, so grow `{output}` to at least {input_partitions} first")]
+    #[error(
+        "`{output}` has {output_partitions} partitions but `{input}` has {input_partitions}: each record keeps its partition number, so grow `{output}` to at least {input_partitions} first"
+    )]
     TooFewPartitions {
         /// The topic read.
         input: String,
@@ -32,7 +36,9 @@ pub enum KafkaError {
         output_partitions: usize,
     },
     /// The consumer group has no offsets although its work has been done before.
-    #[error("the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats")]
+    #[error(
+        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
+    )]
     LostGroup {
         /// The consumer group.
         group: String,
@@ -44,7 +50,9 @@ pub enum KafkaError {
         output: String,
     },
     /// The same worker had to be rebuilt too often.
-    #[error("the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two")]
+    #[error(
+        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"
+    )]
     TooManyRebuilds {
         /// How often.
         times: usize,

@@ -34,13 +34,16 @@ pub(crate) enum Rebalance {
     Revoke { partitions: Vec<i32>, lost: bool },
 }
 
+/// What became of a commit: its result, and the partitions' offsets.
+pub(crate) type CommitResult = (Result<(), String>, Vec<(i32, i64)>);
+
 /// What the callbacks of one consumer leave for its thread.
 #[derive(Debug, Default)]
 pub(crate) struct GroupContext {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
     ends: Mutex<HashMap<i32, i64>>,
-    commits: Mutex<Vec<(Result<(), String>, Vec<(i32, i64)>)>>,
+    commits: Mutex<Vec<CommitResult>>,
 }
 
 impl GroupContext {
@@ -50,7 +53,7 @@ impl GroupContext {
     }
 
     /// Results of commits since the last call.
-    pub(crate) fn take_commits(&self) -> Vec<(Result<(), String>, Vec<(i32, i64)>)> {
+    pub(crate) fn take_commits(&self) -> Vec<CommitResult> {
         std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

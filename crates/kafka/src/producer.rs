@@ -94,9 +94,9 @@ impl ProduceError {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownPartition,
             ) => Self::NoTopic,
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue) => {
-                Self::Unacknowledged
-            }
+            Some(
+                RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue,
+            ) => Self::Unacknowledged,
             _ => Self::Other(error.to_string()),
         }
     }
@@ -305,7 +305,10 @@ mod tests {
             assert_eq!(delivery.await, Ok(Written { partition: 0, offset }));
             assert!(released.load(Ordering::SeqCst));
         }
-        assert_eq!(producer.send(record(&topic, &[0; 20_000]), Flag(Arc::default())).unwrap_err(), ProduceError::TooLarge);
+        assert_eq!(
+            producer.send(record(&topic, &[0; 20_000]), Flag(Arc::default())).unwrap_err(),
+            ProduceError::TooLarge
+        );
     }
 
     #[tokio::test]

@@ -121,9 +121,10 @@ impl<'a> Record<'a> {
     /// Its headers, in order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let message: &'a BorrowedMessage<'a> = self.message;
-        message.headers().into_iter().flat_map(|headers| {
-            headers.iter().map(|header| Header { name: header.key, value: header.value })
-        })
+        message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter().map(|header| Header { name: header.key, value: header.value }))
     }
 
     /// The value of the last header of that name.
@@ -171,11 +172,8 @@ impl OwnedRecord {
     pub fn size(&self) -> usize {
         const PER_RECORD: usize = 128;
         const PER_HEADER: usize = 64;
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| PER_HEADER + name.len() + value.as_ref().map_or(0, Vec::len))
-            .sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| PER_HEADER + name.len() + value.as_ref().map_or(0, Vec::len)).sum();
         PER_RECORD + self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers
     }
 }

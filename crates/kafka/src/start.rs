@@ -85,8 +85,9 @@ pub(crate) fn starts<C: ConsumerContext>(
     for &partition in partitions {
         list.add_partition(topic, partition);
     }
-    let committed =
-        consumer.committed_offsets(list, timeout).map_err(KafkaError::during("reading the group's committed offsets"))?;
+    let committed = consumer
+        .committed_offsets(list, timeout)
+        .map_err(KafkaError::during("reading the group's committed offsets"))?;
     let mut starts = Vec::with_capacity(partitions.len());
     for &partition in partitions {
         let committed = committed.find_partition(topic, partition).and_then(|found| match found.offset() {
@@ -103,11 +104,24 @@ pub(crate) fn starts<C: ConsumerContext>(
             Start::At(offset) => offset,
             Start::Expired { at, lost } => {
                 metrics.expired(lost);
-                tracing::error!(topic, partition, lost, at, "records expired before they were read; the loss is final. Check the lag alert and the topic's retention");
+                tracing::error!(
+                    topic,
+                    partition,
+                    lost,
+                    at,
+                    "records expired before they were read; the loss is final. Check the lag alert and the topic's retention"
+                );
                 at
             }
             Start::Recreated { at } => {
-                tracing::error!(topic, partition, ?committed, high, at, "the committed offset lies beyond the end of the partition, as after the topic was made anew; starting at its oldest record");
+                tracing::error!(
+                    topic,
+                    partition,
+                    ?committed,
+                    high,
+                    at,
+                    "the committed offset lies beyond the end of the partition, as after the topic was made anew; starting at its oldest record"
+                );
                 at
             }
             Start::Refuse => {

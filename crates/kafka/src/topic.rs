@@ -169,8 +169,9 @@ impl Topics {
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
     pub async fn ensure(&self, spec: &TopicSpec) -> Result<Ensured, KafkaError> {
-        let admin: AdminClient<LogContext> = AdminClient::from_config_and_context(&self.connection.config(), LogContext)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let admin: AdminClient<LogContext> =
+            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
         let mut topic = NewTopic::new(spec.name.as_str(), spec.partitions, replication);
         for (key, value) in &spec.settings {
@@ -194,8 +195,9 @@ impl Topics {
     /// # Errors
     /// [`KafkaError::Operation`].
     pub async fn settings(&self, topic: &TopicName) -> Result<BTreeMap<String, String>, KafkaError> {
-        let admin: AdminClient<LogContext> = AdminClient::from_config_and_context(&self.connection.config(), LogContext)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let admin: AdminClient<LogContext> =
+            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         let resource = ResourceSpecifier::Topic(topic.as_str());
         let answers = admin
             .describe_configs([&resource], &AdminOptions::new())
@@ -203,8 +205,9 @@ impl Topics {
             .map_err(KafkaError::during("reading a topic's settings"))?;
         let mut settings = BTreeMap::new();
         for answer in answers {
-            let answer = answer
-                .map_err(|code| KafkaError::during("reading a topic's settings")(rdkafka::error::KafkaError::AdminOp(code)))?;
+            let answer = answer.map_err(|code| {
+                KafkaError::during("reading a topic's settings")(rdkafka::error::KafkaError::AdminOp(code))
+            })?;
             settings.extend(answer.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
         }
         Ok(settings)

@@ -40,11 +40,8 @@ pub(crate) fn details<'a>(
         prefetched: flag(data.prefetched, ignored),
         synthetic: flag(data.synthetic, ignored),
     };
-    let link = Link {
-        id: text(data.link_id, ignored),
-        href: text(data.href, ignored),
-        machine: flag(data.machine, ignored),
-    };
+    let link =
+        Link { id: text(data.link_id, ignored), href: text(data.href, ignored), machine: flag(data.machine, ignored) };
     let reply = Reply { inbound_event_id: text(data.inbound_event_id, ignored), to: text(data.to, ignored) };
     let devices = data.devices(DEVICES).into_iter().map(|device| Device {
         device_id: text(device.device_id, ignored),

@@ -17,8 +17,8 @@ use std::borrow::Cow;
 use customerio::catalogue::{Metric, ObjectType};
 use customerio::sha256_hex;
 use customerio::webhook::{Data, Webhook};
-use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 use xdm::Timestamp;
+use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
 pub use rejection::{Rejection, RejectionCode};
 pub use source::{OnMissingIdentity, Source};
@@ -66,10 +66,7 @@ impl Mapped<'_> {
     /// Channel and metric as labels of a metric: one of the catalogue's names, or `other`.
     #[must_use]
     pub fn labels(&self) -> (&'static str, &'static str) {
-        (
-            self.kind.object_type.map_or("other", ObjectType::as_str),
-            self.kind.metric.map_or("other", Metric::as_str),
-        )
+        (self.kind.object_type.map_or("other", ObjectType::as_str), self.kind.metric.map_or("other", Metric::as_str))
     }
 }
 
@@ -87,8 +84,7 @@ pub(crate) struct Kind {
 /// # Errors
 /// [`Rejection`]: the code, and a message that names the field but never its value.
 pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> Result<Mapped<'a>, Rejection> {
-    let webhook =
-        Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
+    let webhook = Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
     let id = event_id(&webhook)?;
     let metric_name = webhook
         .metric
@@ -192,7 +188,9 @@ fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestam
     }
     let millis = seconds.saturating_mul(1000);
     if millis > received_at.0.saturating_add(CLOCK_DIFFERENCE_MS) {
-        return Err(bad("`timestamp` lies more than 5 minutes after the webhook was received; it must be in Unix seconds"));
+        return Err(bad(
+            "`timestamp` lies more than 5 minutes after the webhook was received; it must be in Unix seconds",
+        ));
     }
     if millis > received_at.0 { Ok((Timestamp(received_at.0), true)) } else { Ok((Timestamp(millis), false)) }
 }

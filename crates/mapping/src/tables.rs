@@ -194,9 +194,7 @@ pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'st
         .map(|(_, event_type)| *event_type);
     let message = EVENT_TYPES
         .iter()
-        .find(|(channel, known, _)| {
-            !kind.person && kind.object_type == Some(*channel) && kind.metric == Some(*known)
-        })
+        .find(|(channel, known, _)| !kind.person && kind.object_type == Some(*channel) && kind.metric == Some(*known))
         .map(|(_, _, event_type)| *event_type);
     match person.or(message) {
         Some(standard) => Cow::Borrowed(standard),

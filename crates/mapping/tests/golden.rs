@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes them anew; read the difference before committing it. The
 //! independent check of the rules is in `tables.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use customerio::sample::{Person, Sample, combinations};
@@ -15,8 +17,14 @@ fn every_sample_maps_to_its_file() {
     let mut names = Vec::new();
     for (event, variant) in combinations() {
         let person = Person { id: "u-1042", email: "Jo.Doe@example.com", cio_id: "d9c106000001" };
-        let sample =
-            Sample { event, variant, event_id: "01E4C4CT6YDC7Y5M7FE1GWWPQJ", timestamp: 1_700_000_000, person, number: 7 };
+        let sample = Sample {
+            event,
+            variant,
+            event_id: "01E4C4CT6YDC7Y5M7FE1GWWPQJ",
+            timestamp: 1_700_000_000,
+            person,
+            number: 7,
+        };
         let body = sample.body();
         let source = Source::default();
         let mapped = map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_001_480), &source).unwrap();

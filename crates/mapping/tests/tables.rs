@@ -1,6 +1,8 @@
 //! Every pair's event type, counter, status and interaction against an independent copy of the rules, and the quirks of
 //! real bodies.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use customerio::catalogue::{CATALOGUE, Metric, ObjectType, Variant};
 use customerio::sample::{Person, Sample, combinations};
 use mapping::{Identity, Mapped, OnMissingIdentity, ReceivedAt, RejectionCode, Source, map};
@@ -28,7 +30,9 @@ fn rejected(body: &str) -> RejectionCode {
 
 /// A body with these members of the envelope and of `data`.
 fn body(object_type: &str, metric: &str, data: &str) -> String {
-    format!(r#"{{"event_id":"01X","object_type":"{object_type}","metric":"{metric}","timestamp":1700000000,"data":{data}}}"#)
+    format!(
+        r#"{{"event_id":"01X","object_type":"{object_type}","metric":"{metric}","timestamp":1700000000,"data":{data}}}"#
+    )
 }
 
 fn sample(object_type: ObjectType, metric: Metric, variant: Variant) -> String {
@@ -188,7 +192,8 @@ fn the_attribution_of_each_variant_arrives_as_text() {
 
 #[test]
 fn email_unsubscribed_has_two_shapes() {
-    let message = mapped(&body("email", "unsubscribed", r#"{"recipient":"a@b","delivery_id":"d","email_address":"a@b"}"#));
+    let message =
+        mapped(&body("email", "unsubscribed", r#"{"recipient":"a@b","delivery_id":"d","email_address":"a@b"}"#));
     assert_eq!(message["eventType"], "directMarketing.emailUnsubscribed");
     let person = mapped(&body("email", "unsubscribed", r#"{"email_address":"a@b"}"#));
     assert_eq!(person["eventType"], "customerio.customer.unsubscribed");
@@ -198,14 +203,16 @@ fn email_unsubscribed_has_two_shapes() {
 
 #[test]
 fn preferences_are_read_from_json_inside_a_string_and_sorted() {
-    let data = r#"{"content":"{\"topics\":{\"topic_2\":false,\"topic_1\":true,\"x\":1},\"channels\":{\"email\":true}}"}"#;
+    let data =
+        r#"{"content":"{\"topics\":{\"topic_2\":false,\"topic_1\":true,\"x\":1},\"channels\":{\"email\":true}}"}"#;
     let xdm = mapped(&body("customer", "cio_subscription_preferences_changed", data));
     assert_eq!(
         xdm["_acme"]["customerio"]["subscription"],
         json!({"topics":[{"id":"topic_1","subscribed":true},{"id":"topic_2","subscribed":false}],"channels":[{"id":"email","subscribed":true}]})
     );
     for content in [r#""""#, r#""no json""#, r#""{\"topic_1\":true}""#, "null", "[1]"] {
-        let xdm = mapped(&body("customer", "cio_subscription_preferences_changed", &format!(r#"{{"content":{content}}}"#)));
+        let xdm =
+            mapped(&body("customer", "cio_subscription_preferences_changed", &format!(r#"{{"content":{content}}}"#)));
         assert!(xdm["_acme"]["customerio"].get("subscription").is_none(), "{content}");
     }
 }
@@ -264,7 +271,9 @@ fn identities_come_in_order_and_the_first_is_primary() {
     );
     assert_eq!(xdm["_acme"]["customerio"]["personID"], "42");
     let ids = |data: &str| mapped(&body("sms", "sent", data)).get("identityMap").cloned();
-    let only = |namespace: &str, id: &str| Some(json!({namespace: [{"id":id,"authenticatedState":"ambiguous","primary":true}]}));
+    let only = |namespace: &str, id: &str| {
+        Some(json!({namespace: [{"id":id,"authenticatedState":"ambiguous","primary":true}]}))
+    };
     assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
     assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
     assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
@@ -303,7 +312,17 @@ fn the_time_is_judged_against_the_receipt() {
     assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
     assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);
     assert!(mapped(&at("1"))["_acme"]["customerio"].get("timestampAdjusted").is_none());
-    for bad in ["1700000302", "1700000000000", "0", "-5", "\"1700000000\"", "1.7e9", "1700000000.5", "null", "9223372036854775807"] {
+    for bad in [
+        "1700000302",
+        "1700000000000",
+        "0",
+        "-5",
+        "\"1700000000\"",
+        "1.7e9",
+        "1700000000.5",
+        "null",
+        "9223372036854775807",
+    ] {
         assert_eq!(rejected(&at(bad)), RejectionCode::BadTimestamp, "{bad}");
     }
 }

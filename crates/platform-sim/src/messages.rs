@@ -46,7 +46,8 @@ pub(crate) fn check(message: &Value, settings: &SimSettings) -> Result<(String, 
     let event = body.get("xdmEntity").and_then(Value::as_object).ok_or("Message is invalid: no xdmEntity")?;
     let id = event.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
     let id = id.ok_or("Message is invalid: #/_id: required text")?;
-    let timestamp = event.get("timestamp").and_then(Value::as_str).ok_or("Message is invalid: #/timestamp: required")?;
+    let timestamp =
+        event.get("timestamp").and_then(Value::as_str).ok_or("Message is invalid: #/timestamp: required")?;
     timestamp.parse::<jiff::Timestamp>().map_err(|_| "Message is invalid: #/timestamp: no date-time")?;
     if !event.get(&settings.tenant).is_some_and(Value::is_object) {
         return Err(format!("Message is invalid: required key [{}] not found", settings.tenant));

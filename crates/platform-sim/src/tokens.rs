@@ -22,7 +22,8 @@ pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String)
     let (Some(id), Some(secret), Some(_)) = (field("client_id"), field("client_secret"), field("scope")) else {
         return denied("invalid_request");
     };
-    if state.settings().credential.as_ref().is_none_or(|(good_id, good_secret)| good_id != id || good_secret != secret) {
+    if state.settings().credential.as_ref().is_none_or(|(good_id, good_secret)| good_id != id || good_secret != secret)
+    {
         return (StatusCode::UNAUTHORIZED, Json(json!({"error": "invalid_client"}))).into_response();
     }
     let token = state.issue_token();
@@ -47,8 +48,5 @@ fn form(body: &str) -> HashMap<String, String> {
         }
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    body.split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (decode(name), decode(value)))
-        .collect()
+    body.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (decode(name), decode(value))).collect()
 }

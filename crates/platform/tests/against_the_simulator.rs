@@ -1,5 +1,7 @@
 //! Client and tokens against the simulator.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -141,7 +143,9 @@ async fn faults_are_answered_as_documented() {
     let after = Some(Duration::from_secs(3));
     assert_eq!(setup.send(&[event("a")]).await, Verdict::RetryAll { after, reason: RetryReason::Unavailable });
     for shape in [Shape::A, Shape::B] {
-        setup.simulator.add_fault(Fault { kind: FaultKind::Partial { shape, every: 2, status: 400 }, requests: Some(1) });
+        setup
+            .simulator
+            .add_fault(Fault { kind: FaultKind::Partial { shape, every: 2, status: 400 }, requests: Some(1) });
         let events: Vec<_> = (0..5).map(|number| event(&format!("{shape:?}{number}"))).collect();
         assert_eq!(letters(&setup.send(&events).await), "ARARA");
     }

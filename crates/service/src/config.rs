@@ -1,10 +1,12 @@
 //! The command line and environment of a service: one clap definition, checked as a whole, all problems reported at once.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser};
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -135,15 +137,49 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
-        T: Into<std::ffi::OsString> + Clone,
+        T: Into<OsString> + Clone,
     {
         let command = Self::command()
             .mut_arg("admin_listen", |arg| arg.default_value(Self::ADMIN_LISTEN).required(false))
             .args_override_self(true)
             .version(crate::VERSION)
             .after_help("Every option can be given by its flag or by its environment variable; the flag wins.");
-        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        match command.clone().try_get_matches_from(&arguments) {
+            Ok(matches) => Self::from_arg_matches(&matches),
+            Err(first) => Err(all_problems(&command, &arguments, first)),
+        }
     }
+}
+
+/// clap stops at the first wrong value; this asks for each option on its own, the others taken as they come.
+fn all_problems(command: &clap::Command, arguments: &[OsString], first: clap::Error) -> clap::Error {
+    if !matches!(
+        first.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::MissingRequiredArgument
+    ) {
+        return first;
+    }
+    let mut problems = Vec::new();
+    for checked in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+        let alone = command.clone().mut_args(|arg| {
+            if arg.get_id() == checked.get_id() || !arg.get_action().takes_values() {
+                return arg;
+            }
+            arg.required(false).value_parser(clap::builder::OsStringValueParser::new())
+        });
+        if let Err(error) = alone.try_get_matches_from(arguments) {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let end = text.find("\n\nUsage").or_else(|| text.find("\n\nFor more")).unwrap_or(text.len());
+            problems.push(text[..end].trim_end().to_owned());
+        }
+    }
+    if problems.len() < 2 {
+        return first;
+    }
+    let text = format!("{}\n\nFor more information, try '--help'.\n", problems.join("\nerror: "));
+    clap::Error::raw(first.kind(), text)
 }
 
 #[cfg(test)]

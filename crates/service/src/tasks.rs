@@ -28,7 +28,9 @@ pub enum TasksError {
     #[error("{0} panicked; this is a defect, please report it with the log before this line")]
     Panicked(&'static str),
     /// The stop took longer than `SHUTDOWN_TIMEOUT`.
-    #[error("{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment")]
+    #[error(
+        "{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment"
+    )]
     Timeout {
         /// How many had not ended.
         running: usize,
@@ -122,10 +124,7 @@ impl Tasks {
     }
 }
 
-fn keep_first(
-    first: &mut Option<TasksError>,
-    ended: Result<Result<(), TasksError>, tokio::task::JoinError>,
-) {
+fn keep_first(first: &mut Option<TasksError>, ended: Result<Result<(), TasksError>, tokio::task::JoinError>) {
     let error = match ended {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error,

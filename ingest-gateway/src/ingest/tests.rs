@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use customerio::{SigningKey, sign};
 use kafka::producer::ProduceError;
-use service::{ServiceConfig, Context as ServiceContext};
+use service::{Context as ServiceContext, ServiceConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -254,7 +254,13 @@ async fn malformed_requests_never_take_the_gateway_down() {
     let gateway = start(Fate::Stored, &[]).await;
     let huge = format!("POST {ROUTE} HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let stalled = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
-    let cases = ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "POST / HTTP/9.9\r\n\r\n", &huge, "POST /webhooks/customerio HTTP/1.1\r\ncontent-length: -1\r\n\r\n"];
+    let cases = [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "POST / HTTP/9.9\r\n\r\n",
+        &huge,
+        "POST /webhooks/customerio HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ];
     for case in cases {
         gateway.raw(case.as_bytes()).await;
     }

@@ -33,9 +33,24 @@ fn vectors() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
         (KEY_A, "1713484801", B2.into(), "f46c60f63d184f7ef59ee7404640ce7fd3b01a3120f369677fcaf9f2a66e5d30"),
         (KEY_A, "1713484801", b2_escaped().into(), "1882879a9cc95eb4dbb90d22bebd2b189b43af0c1bd765f494b013494e7d5d03"),
         (KEY_A, "1613063090", Vec::new(), "62a864a4982d381f581123944fb3e2f9add7992300fa5968963aa34bed4e6c70"),
-        (KEY_A, "1713484801", br#"v0:1:{"a":":"}"#.into(), "13aae98825cf698167ad0158ccaa570dd9a36df7d41d1b4a81a954ff6fc12e53"),
-        (KEY_A, "1713484801", vec![0xff, 0xfe, 0x00, 0x7b, 0x7d], "95678877f806766b5cf2da9ab631c21dd9e99718918a0e6142bf0f89c9e69aa6"),
-        (KEY_A, "1713484801", b"{\r\n  \"metric\": \"sent\"\r\n}".into(), "77f8d5d95a5e811e91ebc636948bf664c6807fc5b31b464dc22a8c199f7d572a"),
+        (
+            KEY_A,
+            "1713484801",
+            br#"v0:1:{"a":":"}"#.into(),
+            "13aae98825cf698167ad0158ccaa570dd9a36df7d41d1b4a81a954ff6fc12e53",
+        ),
+        (
+            KEY_A,
+            "1713484801",
+            vec![0xff, 0xfe, 0x00, 0x7b, 0x7d],
+            "95678877f806766b5cf2da9ab631c21dd9e99718918a0e6142bf0f89c9e69aa6",
+        ),
+        (
+            KEY_A,
+            "1713484801",
+            b"{\r\n  \"metric\": \"sent\"\r\n}".into(),
+            "77f8d5d95a5e811e91ebc636948bf664c6807fc5b31b464dc22a8c199f7d572a",
+        ),
         ("klüs-🔑", "1713484801", b"{}".into(), "13d25ebe44523097732b808342257815b291353f72a310f428e5f99c6c68168c"),
         (
             "test_webhook_secret_123",

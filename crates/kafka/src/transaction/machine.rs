@@ -116,14 +116,7 @@ impl Machine {
     /// A machine without partitions and without a transaction.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            phase: Phase::Idle,
-            cursors: BTreeMap::new(),
-            opened: None,
-            records: 0,
-            revoke_deadline: None,
-        }
+        Self { limits, phase: Phase::Idle, cursors: BTreeMap::new(), opened: None, records: 0, revoke_deadline: None }
     }
 
     /// A partition was assigned and will be read from `start`.
@@ -294,8 +287,7 @@ impl Machine {
     }
 
     fn rewind(&mut self, now: Instant, client: &mut impl Client) {
-        let positions: Vec<_> =
-            self.cursors.iter().map(|(&partition, cursor)| (partition, cursor.committed)).collect();
+        let positions: Vec<_> = self.cursors.iter().map(|(&partition, cursor)| (partition, cursor.committed)).collect();
         match client.rewind(&positions) {
             Outcome::Done => self.phase = Phase::Idle,
             Outcome::Retry => self.check_timeout(now, "setting the consumer back"),

@@ -243,10 +243,8 @@ impl<'s, P: Processor> Session<'s, P> {
     fn show_lag(&mut self) {
         if self.lag_shown.elapsed() >= Duration::from_secs(1) {
             self.lag_shown = Instant::now();
-            let progress = self
-                .machine
-                .partitions()
-                .filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
+            let progress =
+                self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
         }
     }

@@ -106,7 +106,10 @@ fn the_framing_carries_the_published_fingerprint() {
     // Changes with the schema: a new schema is a new release, its fingerprint goes into the list of released ones.
     let bytes = encode(&full());
     assert_eq!(bytes[..2], [0xC3, 0x01]);
-    assert_eq!(Fingerprint::current().to_string(), include_str!("../../../../schemas/experience-event.fingerprint").trim());
+    assert_eq!(
+        Fingerprint::current().to_string(),
+        include_str!("../../../../schemas/experience-event.fingerprint").trim()
+    );
 }
 
 fn text() -> impl Strategy<Value = std::borrow::Cow<'static, str>> {
