@@ -29,7 +29,8 @@ fn named(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-/// `NAME=value` lines; blank ones and those that begin with `#` are passed over, quotes around a value are dropped.
+/// `NAME=value` lines; blank ones, those that begin with `#` and those without a value are passed over, quotes around a
+/// value are dropped.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut variables = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
@@ -41,7 +42,9 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
         let value = value.trim();
         let unquoted = ['"', '\''].iter().find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote));
         let name = name.trim().trim_start_matches("export ").trim();
-        variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
+        if !value.is_empty() {
+            variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
+        }
     }
     Ok(variables)
 }

@@ -236,6 +236,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "sink";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9466";
+    const EMPTY_SAYS_SOMETHING: &'static [&'static str] = &["RECEIPTS_TOPIC"];
     type Settings = Settings;
 
     fn service(&self) -> &ServiceArgs {

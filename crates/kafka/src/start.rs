@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::error::KafkaError;
@@ -71,6 +71,9 @@ pub(crate) struct StartRule<'a> {
 
 /// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s.
 ///
+/// A start that is not the committed offset is committed at once: a process that is killed before its first commit has
+/// already left output behind (aborted records count as well), and must not look like a lost group when it comes back.
+///
 /// # Errors
 /// [`KafkaError::LostGroup`] when a person must decide, [`KafkaError::Operation`] when the brokers do not answer.
 pub(crate) fn starts<C: ConsumerContext>(
@@ -89,6 +92,7 @@ pub(crate) fn starts<C: ConsumerContext>(
         .committed_offsets(list, timeout)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
     let mut starts = Vec::with_capacity(partitions.len());
+    let mut new = TopicPartitionList::new();
     for &partition in partitions {
         let committed = committed.find_partition(topic, partition).and_then(|found| match found.offset() {
             Offset::Offset(offset) => Some(offset),
@@ -133,7 +137,14 @@ pub(crate) fn starts<C: ConsumerContext>(
                 });
             }
         };
+        if committed != Some(offset) {
+            new.add_partition_offset(topic, partition, Offset::Offset(offset))
+                .map_err(KafkaError::during("listing offsets"))?;
+        }
         starts.push((partition, offset));
+    }
+    if new.count() > 0 {
+        consumer.commit(&new, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))?;
     }
     Ok(starts)
 }

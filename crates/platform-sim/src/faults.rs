@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// A fault and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// What goes wrong.
     #[serde(flatten)]
@@ -16,7 +15,7 @@ pub struct Fault {
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fault", rename_all = "snake_case")]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
     /// Every request is answered with this status and accepts nothing.
     Status {
@@ -54,5 +53,23 @@ impl Fault {
     #[must_use]
     pub fn status(status: u16, retry_after: Option<u64>, requests: u64) -> Self {
         Self { kind: FaultKind::Status { status, retry_after }, requests: Some(requests) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_read_as_they_are_documented_and_unknown_members_are_refused() {
+        let read = serde_json::from_str::<Fault>;
+        let text = r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#;
+        assert_eq!(read(text).unwrap(), Fault::status(503, Some(1), 2));
+        let text = r#"{"fault":"partial","shape":"b","every":7,"status":400}"#;
+        let kind = FaultKind::Partial { shape: Shape::B, every: 7, status: 400 };
+        assert_eq!(read(text).unwrap(), Fault { kind, requests: None });
+        assert_eq!(read(r#"{"fault":"expire_tokens"}"#).unwrap().kind, FaultKind::ExpireTokens);
+        assert!(read(r#"{"fault":"status","status":503,"requets":2}"#).is_err());
+        assert!(read(r#"{"fault":"nonsense"}"#).is_err());
     }
 }

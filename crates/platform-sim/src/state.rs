@@ -1,7 +1,7 @@
 //! What the simulator remembers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,10 @@ pub struct Stats {
 struct Inner {
     requests: BTreeMap<u16, u64>,
     refused: u64,
-    accepted: HashMap<String, u32>,
+    /// Accepted ids with how often, in the order of their first acceptance, so that pages stay as they are.
+    accepted: Vec<(Arc<str>, u32)>,
+    /// Where an id stands in `accepted`.
+    places: HashMap<Arc<str>, usize>,
     accepted_total: u64,
     last_event: Option<serde_json::Value>,
     tokens: HashMap<String, Instant>,
@@ -105,11 +108,12 @@ impl State {
     }
 
     pub(crate) fn accepted(&self) -> HashMap<String, u32> {
-        self.lock().accepted.clone()
+        self.lock().accepted.iter().map(|(id, count)| (id.to_string(), *count)).collect()
     }
 
     pub(crate) fn accepted_count(&self, id: &str) -> u32 {
-        self.lock().accepted.get(id).copied().unwrap_or(0)
+        let inner = self.lock();
+        inner.places.get(id).map_or(0, |&place| inner.accepted[place].1)
     }
 
     pub(crate) fn last_event(&self) -> Option<serde_json::Value> {
@@ -157,7 +161,14 @@ impl State {
 
     pub(crate) fn accept(&self, id: String, event: serde_json::Value) {
         let mut inner = self.lock();
-        *inner.accepted.entry(id).or_default() += 1;
+        if let Some(&place) = inner.places.get(id.as_str()) {
+            inner.accepted[place].1 += 1;
+        } else {
+            let id: Arc<str> = id.into();
+            let place = inner.accepted.len();
+            inner.accepted.push((Arc::clone(&id), 1));
+            inner.places.insert(id, place);
+        }
         inner.accepted_total += 1;
         inner.last_event = Some(event);
     }
@@ -184,11 +195,9 @@ impl State {
         self.lock().tokens.get(token).is_some_and(|&until| Instant::now() < until)
     }
 
-    /// A page of the accepted ids, sorted, with how often each was accepted.
+    /// A page of the accepted ids, in the order of their first acceptance, with how often each was accepted.
     pub(crate) fn ids(&self, offset: usize, limit: usize) -> Vec<(String, u32)> {
         let inner = self.lock();
-        let mut ids: Vec<_> = inner.accepted.iter().map(|(id, count)| (id.clone(), *count)).collect();
-        ids.sort();
-        ids.into_iter().skip(offset).take(limit).collect()
+        inner.accepted.iter().skip(offset).take(limit).map(|(id, count)| (id.to_string(), *count)).collect()
     }
 }

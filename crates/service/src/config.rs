@@ -118,6 +118,9 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     const SERVICE: &'static str;
     /// Default of `ADMIN_LISTEN`.
     const ADMIN_LISTEN: &'static str;
+    /// Variables whose empty value says something; any other variable that is empty counts as not set, as deployment
+    /// tools often leave it.
+    const EMPTY_SAYS_SOMETHING: &'static [&'static str] = &[];
     /// The checked form, in which wrong states cannot be expressed.
     type Settings: Send + 'static;
 
@@ -130,6 +133,15 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     /// All problems found, not only the first.
     fn validate(&self) -> Result<Self::Settings, Problems>;
 
+    /// The command line's definition, of which `--help` and the reference of the configuration are made.
+    fn definition() -> clap::Command {
+        Self::command()
+            .mut_arg("admin_listen", |arg| arg.default_value(Self::ADMIN_LISTEN).required(false))
+            .args_override_self(true)
+            .version(crate::VERSION)
+            .after_help("Every option can be given by its flag or by its environment variable; the flag wins.")
+    }
+
     /// Parses arguments as the binary does, with this service's defaults and the environment.
     ///
     /// # Errors
@@ -139,11 +151,13 @@ pub trait ServiceConfig: Parser + fmt::Debug {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let command = Self::command()
-            .mut_arg("admin_listen", |arg| arg.default_value(Self::ADMIN_LISTEN).required(false))
-            .args_override_self(true)
-            .version(crate::VERSION)
-            .after_help("Every option can be given by its flag or by its environment variable; the flag wins.");
+        let command = Self::definition().mut_args(|arg| {
+            let is_blank = |name: &std::ffi::OsStr| {
+                !Self::EMPTY_SAYS_SOMETHING.iter().any(|exempt| *exempt == name)
+                    && std::env::var(name).is_ok_and(|value| value.trim().is_empty())
+            };
+            if arg.get_env().is_some_and(is_blank) { arg.env(None) } else { arg }
+        });
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         match command.clone().try_get_matches_from(&arguments) {
             Ok(matches) => Self::from_arg_matches(&matches),
