@@ -2,6 +2,8 @@
 
 mod accounting;
 mod completions;
+#[cfg(test)]
+mod configuration_page;
 mod demo;
 mod env_file;
 mod output;

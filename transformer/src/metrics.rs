@@ -127,3 +127,44 @@ impl Tally {
         self.open.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+
+    fn exposition(registry: &Registry) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn labels(outcome: Outcome) -> Labels {
+        Labels { outcome, object_type: "email", metric: "sent" }
+    }
+
+    #[test]
+    fn the_exposition_is_pinned() {
+        let registry = Registry::new();
+        let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
+        tally.count(labels(Outcome::Mapped));
+        tally.count(labels(Outcome::Mapped));
+        tally.count(labels(Outcome::MappedWithoutIdentity));
+        tally.count(labels(Outcome::DeadLetter("not_json")));
+        tally.committed(Duration::from_millis(120));
+        insta::assert_snapshot!(exposition(&registry));
+    }
+
+    #[test]
+    fn an_aborted_transaction_counts_nothing_but_itself() {
+        let registry = Registry::new();
+        let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
+        tally.count(labels(Outcome::Mapped));
+        tally.aborted();
+        tally.committed(Duration::from_millis(1));
+        let text = exposition(&registry);
+        assert!(text.contains("customerio_transformer_transaction_aborts_total 1\n"), "{text}");
+        assert!(!text.contains("customerio_transformer_records_total{"), "{text}");
+    }
+}

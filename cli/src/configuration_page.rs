@@ -1,0 +1,102 @@
+//! Keeps the tables of `docs/configuration.md` in step with the services' own definitions. `UPDATE_DOCS=1 cargo test
+//! configuration_page` writes them anew.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use clap::Command;
+use service::ServiceConfig;
+
+const BEGIN: &str = "<!-- The tables below are made from the services' --help by a test of the `cli` folder. -->\n";
+
+/// One option, and the services that have it.
+struct Row {
+    heading: String,
+    variable: String,
+    flag: String,
+    help: String,
+    /// Service and default, in the services' order.
+    services: Vec<(&'static str, String)>,
+}
+
+fn rows(services: &[(&'static str, Command)]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (service, command) in services {
+        for arg in command.get_arguments() {
+            let Some(flag) = arg.get_long().filter(|flag| !["help", "version"].contains(flag)) else { continue };
+            let variable = arg.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
+            let heading = arg.get_help_heading().unwrap_or_default().to_owned();
+            let default = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>();
+            let default = match default.join(",") {
+                text if !text.is_empty() && arg.get_action().takes_values() => format!("`{text}`"),
+                _ if arg.is_required_set() => "required".to_owned(),
+                _ => String::new(),
+            };
+            let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let values: Vec<String> = arg
+                .get_possible_values()
+                .iter()
+                .filter(|_| arg.get_action().takes_values())
+                .map(|value| format!("`{}`", value.get_name()))
+                .collect();
+            if !values.is_empty() {
+                write!(help, " ({})", values.join(", ")).expect("a String takes everything");
+            }
+            let flag = format!("`--{flag}`");
+            match rows.iter_mut().find(|row| row.flag == flag && row.variable == variable && row.help == help) {
+                Some(row) => row.services.push((service, default)),
+                None => rows.push(Row { heading, variable, flag, help, services: vec![(service, default)] }),
+            }
+        }
+    }
+    rows
+}
+
+fn page() -> String {
+    let mut page = String::from(BEGIN);
+    let rows = rows(&[
+        ("gateway", ingest_gateway::Config::definition()),
+        ("transformer", transformer::Config::definition()),
+        ("sink", sink::Config::definition()),
+    ]);
+    let mut headings: Vec<&str> = Vec::new();
+    for row in &rows {
+        if !headings.contains(&row.heading.as_str()) {
+            headings.push(&row.heading);
+        }
+    }
+    for heading in headings {
+        write!(page, "\n## {heading}\n\n| variable | flag | default | services | meaning |\n|---|---|---|---|---|\n")
+            .expect("a String takes everything");
+        for row in rows.iter().filter(|row| row.heading == heading) {
+            let names: Vec<&str> = row.services.iter().map(|(service, _)| *service).collect();
+            let services = if names.len() == 3 { "all".to_owned() } else { names.join(", ") };
+            let same = row.services.iter().all(|(_, default)| *default == row.services[0].1);
+            let default = if same {
+                row.services[0].1.clone()
+            } else {
+                row.services
+                    .iter()
+                    .map(|(service, default)| format!("{service} {default}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let help = row.help.replace('|', "\\|").replace('\n', " ");
+            writeln!(page, "| {} | {} | {default} | {services} | {help} |", row.variable, row.flag)
+                .expect("a String takes everything");
+        }
+    }
+    page
+}
+
+#[test]
+fn the_configuration_page_says_what_the_services_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (introduction, tables) = text.split_at(text.find(BEGIN).expect("the page's mark"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{introduction}{}", page())).unwrap();
+    } else {
+        assert_eq!(tables, page(), "docs/configuration.md is out of step: UPDATE_DOCS=1 cargo test configuration_page");
+    }
+}

@@ -1,0 +1,179 @@
+//! The rules that keep the workspace's parts apart (ARCHITECTURE.md, "Invariants"), checked over `cargo metadata` and the
+//! sources. Each rule is also shown to fail on a workspace that breaks it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What the rules look at.
+#[derive(Clone)]
+struct Workspace {
+    /// Direct dependencies of each member, tests' own ones left out.
+    direct: BTreeMap<String, BTreeSet<String>>,
+    /// The same with everything these depend on in turn.
+    all: BTreeMap<String, BTreeSet<String>>,
+    /// Source files by their path from the root.
+    sources: BTreeMap<String, String>,
+}
+
+const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
+const PURE: [&str; 3] = ["customerio", "xdm", "mapping"];
+/// Crates that bring a clock, a network, a runtime or a broker.
+const IMPURE: [&str; 9] = ["tokio", "rdkafka", "reqwest", "axum", "hyper", "mio", "socket2", "prometheus", "clap"];
+/// Ways to argv, environment, signals and exit codes.
+const PROCESS: [&str; 6] = ["std::env::", "env::var", "process::exit(", "tokio::signal", "ExitCode::", "env::args"];
+/// Ways to the outside that a pure crate has no business with.
+const OUTSIDE: [&str; 7] =
+    ["std::net", "std::fs", "std::io::std", "SystemTime", "Instant::now", "Timestamp::now", "std::process"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+impl Workspace {
+    fn read() -> Self {
+        let output = Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+            .arg(root().join("Cargo.toml"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let names: BTreeMap<String, String> = metadata["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|package| (text(&package["id"]), text(&package["name"])))
+            .collect();
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in metadata["resolve"]["nodes"].as_array().unwrap() {
+            let normal = |dep: &&Value| dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null());
+            let deps = node["deps"].as_array().unwrap().iter().filter(normal).map(|dep| text(&dep["pkg"])).collect();
+            edges.insert(text(&node["id"]), deps);
+        }
+        let named = |ids: &BTreeSet<String>| ids.iter().map(|id| names[id].clone()).collect::<BTreeSet<_>>();
+        let (mut direct, mut all) = (BTreeMap::new(), BTreeMap::new());
+        for member in metadata["workspace_members"].as_array().unwrap() {
+            let id = text(member);
+            let mut reached = BTreeSet::new();
+            let mut open: Vec<String> = edges[&id].iter().cloned().collect();
+            while let Some(next) = open.pop() {
+                if reached.insert(next.clone()) {
+                    open.extend(edges[&next].iter().cloned());
+                }
+            }
+            direct.insert(names[&id].clone(), named(&edges[&id]));
+            all.insert(names[&id].clone(), named(&reached));
+        }
+        let mut sources = BTreeMap::new();
+        for folder in ["ingest-gateway", "transformer", "sink", "cli", "crates", "e2e"] {
+            collect(&root().join(folder), &mut sources);
+        }
+        Self { direct, all, sources }
+    }
+
+    /// Every breach of a rule, in words.
+    fn breaches(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for service in SERVICES {
+            for other in SERVICES.iter().filter(|other| self.all[service].contains(**other)) {
+                found.push(format!("{service} depends on {other}: services never depend on each other"));
+            }
+        }
+        for pure in PURE {
+            for impure in IMPURE.iter().filter(|impure| self.all[pure].contains(**impure)) {
+                found.push(format!("{pure} depends on {impure}: it is a pure crate"));
+            }
+        }
+        for (member, deps) in &self.direct {
+            if member != "kafka" && deps.contains("rdkafka") {
+                found.push(format!("{member} depends on rdkafka: only `kafka` may"));
+            }
+        }
+        for event in ["customerio", "xdm", "mapping", "platform", "apache-avro"] {
+            if self.all["kafka"].contains(event) {
+                found.push(format!("kafka depends on {event}: it moves bytes and knows no event"));
+            }
+        }
+        for (path, text) in &self.sources {
+            self.source_breaches(path, text, &mut found);
+        }
+        found
+    }
+
+    fn source_breaches(&self, path: &str, text: &str, found: &mut Vec<String>) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_test = path.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("e2e/");
+        let lines = code.lines().count();
+        if lines > 450 {
+            found.push(format!("{path} has {lines} lines before its tests: split it by responsibility"));
+        }
+        if is_test {
+            return;
+        }
+        let may_use_process = path.ends_with("/main.rs") || path.starts_with("crates/service/");
+        let is_pure = PURE.iter().any(|pure| path.starts_with(&format!("crates/{pure}/")));
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in PROCESS.iter().filter(|word| !may_use_process && line.contains(**word)) {
+                found.push(format!("{path} uses `{word}`: only main.rs and `service` know the process"));
+            }
+            for word in OUTSIDE.iter().filter(|word| is_pure && line.contains(**word)) {
+                found.push(format!("{path} uses `{word}`: it belongs to a pure crate"));
+            }
+        }
+    }
+}
+
+fn collect(folder: &Path, sources: &mut BTreeMap<String, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            sources.insert(name, std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_workspace_keeps_its_rules() {
+    let workspace = Workspace::read();
+    assert!(workspace.direct.len() >= 12 && workspace.sources.len() > 80, "the workspace was not read whole");
+    let breaches = workspace.breaches();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn each_rule_sees_its_breach() {
+    let good = Workspace::read();
+    let assert_seen = |break_it: &dyn Fn(&mut Workspace), words: &str| {
+        let mut broken = good.clone();
+        break_it(&mut broken);
+        let breaches = broken.breaches();
+        assert!(breaches.iter().any(|breach| breach.contains(words)), "`{words}` was not seen: {breaches:?}");
+    };
+    let depend = |member: &'static str, on: &'static str| {
+        move |workspace: &mut Workspace| {
+            workspace.direct.get_mut(member).unwrap().insert(on.to_owned());
+            workspace.all.get_mut(member).unwrap().insert(on.to_owned());
+        }
+    };
+    let write = |path: &'static str, text: String| {
+        move |workspace: &mut Workspace| {
+            workspace.sources.insert(path.to_owned(), text.clone());
+        }
+    };
+    assert_seen(&depend("sink", "transformer"), "services never depend");
+    assert_seen(&depend("mapping", "tokio"), "mapping depends on tokio");
+    assert_seen(&depend("sink", "rdkafka"), "sink depends on rdkafka");
+    assert_seen(&depend("kafka", "xdm"), "kafka depends on xdm");
+    assert_seen(&write("sink/src/plan.rs", "let x = std::env::var(\"X\");".to_owned()), "only main.rs");
+    assert_seen(&write("crates/xdm/src/json.rs", "let now = Instant::now();".to_owned()), "pure crate");
+    assert_seen(&write("sink/src/plan.rs", "\n".repeat(451)), "split it");
+}
