@@ -1,6 +1,8 @@
 //! Keeps the tables of `docs/configuration.md` in step with the services' own definitions. `UPDATE_DOCS=1 cargo test
 //! configuration_page` writes them anew.
 
+#![cfg(test)]
+
 use std::fmt::Write;
 use std::path::Path;
 

@@ -2,7 +2,6 @@
 
 mod accounting;
 mod completions;
-#[cfg(test)]
 mod configuration_page;
 mod demo;
 mod env_file;

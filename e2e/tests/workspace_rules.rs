@@ -107,7 +107,7 @@ impl Workspace {
     }
 
     fn source_breaches(&self, path: &str, text: &str, found: &mut Vec<String>) {
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = text.split("cfg(test)]").next().unwrap_or_default();
         let is_test = path.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("e2e/");
         let lines = code.lines().count();
         if lines > 450 {

@@ -117,7 +117,7 @@ impl ProduceError {
 /// What travels with a record until its delivery report.
 struct Pending<H> {
     answer: oneshot::Sender<Result<Written, ProduceError>>,
-    _held: H,
+    held: H,
 }
 
 /// Routes delivery reports to whoever waits for them.
@@ -141,8 +141,11 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
             Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
-        // Nobody waits any more after a time-out of the caller's own; what was held is released all the same.
-        drop(pending.answer.send(answer));
+        let Pending { answer: waiting, held } = *pending;
+        // First, so that who gets the answer can count on it.
+        drop(held);
+        // Nobody waits any more after a time-out of the caller's own.
+        drop(waiting.send(answer));
     }
 }
 
@@ -191,7 +194,7 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
         let producer = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let (answer, delivery) = oneshot::channel();
-        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, _held: held }))
+        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, held }))
             .headers(record.headers.into_owned());
         base.partition = record.partition;
         base.key = record.key;

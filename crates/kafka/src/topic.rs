@@ -14,8 +14,14 @@ use crate::connection::{Connection, LogContext};
 use crate::error::KafkaError;
 
 /// The name of a topic: 1 to 249 letters, digits, `.`, `_` and `-` (Apache Kafka's rule), not `.` or `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(String);
+
+impl fmt::Debug for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl FromStr for TopicName {
     type Err = String;

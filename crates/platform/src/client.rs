@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -88,6 +88,9 @@ pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientE
     builder.build().map_err(|error| ClientError::Http(error.to_string()))
 }
 
+/// The most bytes of an answer that are read. The entries of a full batch take a tenth of it.
+const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+
 /// Sends batches to one inlet.
 #[derive(Debug)]
 pub struct PlatformClient {
@@ -156,11 +159,25 @@ impl PlatformClient {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, jiff::Timestamp::now()));
-        match response.bytes().await {
+        match body_up_to_limit(response).await {
             Ok(body) => Answer::Response(Response { status, retry_after: wait, body }),
             Err(error) => Answer::Failed(failure(&error)),
         }
     }
+}
+
+/// Reads an answer's body and stops at [`ANSWER_LIMIT`]: what is cut there is no JSON and so decides nothing.
+async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = ANSWER_LIMIT - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() >= room {
+            tracing::warn!(limit = ANSWER_LIMIT, "an answer of Platform's was longer than its limit and was cut");
+            break;
+        }
+    }
+    Ok(body.freeze())
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
@@ -172,5 +189,41 @@ fn failure(error: &reqwest::Error) -> Failure {
         Failure::Timeout
     } else {
         Failure::Interrupted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_answer_is_cut() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 207 Multi-Status\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+            // It would go on for ever: only the client's hanging up ends it.
+            while stream.write_all(&chunk).await.is_ok() {}
+        });
+        let settings = ClientSettings {
+            inlet: format!("http://{address}/collection/a").parse().unwrap(),
+            ims_org: "o@AdobeOrg".into(),
+            sandbox: None,
+            flow_id: None,
+            timeout: Duration::from_secs(30),
+            ca_file: None,
+            https_proxy: None,
+            no_proxy: None,
+        };
+        let client = PlatformClient::new(&settings, http_client(&settings).unwrap(), None).unwrap();
+        let Answer::Response(answer) = client.send_batch(Bytes::from_static(b"{}")).await else { panic!("no answer") };
+        assert_eq!((answer.status, answer.body.len()), (207, ANSWER_LIMIT));
+        server.await.unwrap();
     }
 }

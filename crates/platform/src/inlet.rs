@@ -6,7 +6,7 @@ use std::str::FromStr;
 use reqwest::Url;
 
 /// `https://…/collection/{inletId}`; the batch form `…/collection/batch/{inletId}` is accepted too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InletUrl {
     batch: Url,
     id: String,
@@ -36,9 +36,12 @@ impl FromStr for InletUrl {
             .filter(|id| !id.is_empty() && !id.contains('/') && *id != "batch")
             .ok_or_else(|| wrong("its path is not /collection/{id}"))?
             .to_owned();
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong(
+                "it ends with the id; the flow's id of `?x-adobe-flow-id=` belongs into PLATFORM_FLOW_ID",
+            ));
+        }
         url.set_path(&format!("/collection/batch/{id}"));
-        url.set_query(None);
-        url.set_fragment(None);
         Ok(Self { batch: url, id })
     }
 }
@@ -57,6 +60,12 @@ impl InletUrl {
     }
 }
 
+impl fmt::Debug for InletUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for InletUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.batch.fmt(f)
@@ -69,11 +78,7 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_address_lead_to_the_batch_endpoint() {
-        for text in [
-            "https://dcs.adobedc.net/collection/abc",
-            "https://dcs.adobedc.net/collection/batch/abc/",
-            "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=1",
-        ] {
+        for text in ["https://dcs.adobedc.net/collection/abc", "https://dcs.adobedc.net/collection/batch/abc/"] {
             let url: InletUrl = text.parse().unwrap();
             assert_eq!(url.batch_url().as_str(), "https://dcs.adobedc.net/collection/batch/abc");
             assert_eq!(url.id(), "abc");
@@ -87,6 +92,12 @@ mod tests {
         {
             assert!(text.parse::<InletUrl>().unwrap_err().contains("dcs.adobedc.net"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_flow_id_in_the_address_is_not_dropped_silently() {
+        let error = "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=1".parse::<InletUrl>().unwrap_err();
+        assert!(error.contains("PLATFORM_FLOW_ID"), "{error}");
     }
 
     #[test]

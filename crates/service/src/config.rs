@@ -12,8 +12,14 @@ use clap::{Args, Parser};
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// A duration as written in the configuration: `500ms`, `5s`, `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DurationArg(pub Duration);
+
+impl fmt::Debug for DurationArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl FromStr for DurationArg {
     type Err = String;
@@ -32,8 +38,14 @@ impl fmt::Display for DurationArg {
 }
 
 /// A number of bytes as written in the configuration: `900KiB`, `10MiB`, `1000`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ByteCount(pub usize);
+
+impl fmt::Debug for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl FromStr for ByteCount {
     type Err = String;
@@ -174,7 +186,7 @@ fn all_problems(command: &clap::Command, arguments: &[OsString], first: clap::Er
     ) {
         return first;
     }
-    let mut problems = Vec::new();
+    let (mut problems, mut missing) = (Vec::new(), Vec::new());
     for checked in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
         let alone = command.clone().mut_args(|arg| {
             if arg.get_id() == checked.get_id() || !arg.get_action().takes_values() {
@@ -186,11 +198,20 @@ fn all_problems(command: &clap::Command, arguments: &[OsString], first: clap::Er
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let end = text.find("\n\nUsage").or_else(|| text.find("\n\nFor more")).unwrap_or(text.len());
-            problems.push(text[..end].trim_end().to_owned());
+            let text = text[..end].trim_end();
+            match text.split_once('\n') {
+                Some((_, option)) if error.kind() == ErrorKind::MissingRequiredArgument => {
+                    missing.push(format!("\n{option}"));
+                }
+                _ => problems.push(text.to_owned()),
+            }
         }
     }
-    if problems.len() < 2 {
+    if problems.len() + usize::from(!missing.is_empty()) < 2 {
         return first;
+    }
+    if !missing.is_empty() {
+        problems.push(format!("the following required arguments were not provided:{}", missing.concat()));
     }
     let text = format!("{}\n\nFor more information, try '--help'.\n", problems.join("\nerror: "));
     clap::Error::raw(first.kind(), text)

@@ -1,5 +1,6 @@
 //! Logs and the metrics registry of a process.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
@@ -18,8 +19,14 @@ pub enum LogFormat {
 }
 
 /// What is logged: a level, or `target=level` pairs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LogLevel(Targets);
+
+impl fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 impl FromStr for LogLevel {
     type Err = String;
