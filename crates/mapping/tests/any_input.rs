@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod composed_schema;
+
 use customerio::sample::{Person, Sample, combinations};
 use mapping::{ReceivedAt, Source, map};
 use proptest::prelude::*;
@@ -77,7 +79,7 @@ fn check(body: &[u8]) {
     xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);
     assert!(json.len() <= 10_000, "{} bytes from a body of {}", json.len(), body.len());
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert!(!json.to_string().contains("null,"));
+    composed_schema::assert_valid(&json);
     let identities: Vec<_> = json["identityMap"]
         .as_object()
         .into_iter()
@@ -128,5 +130,38 @@ proptest! {
         let text = character.repeat(length / character.len());
         let body = format!(r#"{{"event_id":"1","object_type":"email","metric":"clicked","timestamp":5,"data":{{"{field}":"{text}","identifiers":{{"id":"{}"}}}}}}"#, "i".repeat(900));
         check(body.as_bytes());
+    }
+}
+
+/// The schema itself must see what it is there for.
+#[test]
+fn the_composed_schema_refuses_what_platform_would() {
+    let (event, variant) = combinations().next().unwrap();
+    let person = Person { id: "u1", email: "a@example.com", cio_id: "c1" };
+    let sample = Sample { event, variant, event_id: "1", timestamp: 1_700_000_000, person, number: 1 };
+    let body = sample.body();
+    let source = Source::default();
+    let mapped = map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_000_000), &source).unwrap();
+    let mut json = Vec::new();
+    xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);
+    let good: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    composed_schema::assert_valid(&good);
+    let breaks: [(&str, serde_json::Value); 10] = [
+        ("/_id", "a b".into()),
+        ("/_id", serde_json::Value::Null),
+        ("/timestamp", "2023-11-14 22:13:20".into()),
+        ("/timestamp", "1969-11-14T22:13:20.000Z".into()),
+        ("/extraneous", 1.into()),
+        ("/identityMap/CustomerioID/0/authenticatedState", "surely".into()),
+        ("/identityMap/CustomerioID/0/id", "anonymous".into()),
+        ("/identityMap/CustomerioID/0/id", " ".into()),
+        ("/_acme/customerio/metric", serde_json::json!({})),
+        ("/_acme", serde_json::json!({})),
+    ];
+    for (path, value) in breaks {
+        let mut broken = good.clone();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        broken.pointer_mut(parent).unwrap()[key] = value;
+        assert!(!composed_schema::is_valid(&broken), "{path}");
     }
 }

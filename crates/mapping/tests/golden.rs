@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod composed_schema;
+
 use std::path::Path;
 
 use customerio::sample::{Person, Sample, combinations};
@@ -33,6 +35,7 @@ fn every_sample_maps_to_its_file() {
         xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);
         let webhook: serde_json::Value = serde_json::from_str(&body).unwrap();
         let event_json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        composed_schema::assert_valid(&event_json);
         let pair = serde_json::json!({"webhook": webhook, "event": event_json});
         let text = serde_json::to_string_pretty(&pair).unwrap() + "\n";
         let name = format!("{}.{}.json", event.subscription, variant.as_str());
