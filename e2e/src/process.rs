@@ -45,7 +45,7 @@ pub fn binary(name: &str) -> PathBuf {
 #[must_use]
 pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
     let mut command = Command::new(binary(name));
-    for prefix in ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_"] {
+    for prefix in ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_", "SOURCES_"] {
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(prefix)) {
             command.env_remove(variable);
         }

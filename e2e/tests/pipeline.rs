@@ -179,6 +179,16 @@ fn p5_killing_the_sink_loses_nothing() {
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut sink = pipeline.sink();
+    // A Platform that takes nothing: whatever the sink has read, none of it may be committed when it is killed.
+    fault(&pipeline, r#"{"fault":"status","status":503}"#);
+    let before = pipeline.load(1_000, 1000).finish(Duration::from_secs(60));
+    wait_until("some requests and the commits between them", Duration::from_secs(30), || {
+        sink.metric("customerio_sink_requests_total") >= 5.0
+    });
+    sink.kill();
+    clear_faults(&pipeline);
+    sink = pipeline.sink();
+    assert_accepted(&pipeline, &before, Duration::from_secs(60));
     let load = pipeline.load(6_000, 1000);
     for _ in 0..3 {
         let before = sink.metric("customerio_sink_records_total");
@@ -192,6 +202,113 @@ fn p5_killing_the_sink_loses_nothing() {
     assert_nothing_lost(&pipeline, &ids);
 }
 
+/// Adds a fault to the simulator.
+fn fault(pipeline: &Pipeline, fault: &str) {
+    let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
+    let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
+    let status = tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status();
+    assert_eq!(status, 204);
+}
+
+fn clear_faults(pipeline: &Pipeline) {
+    let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
+    let request = reqwest::Client::new().delete(url);
+    assert!(tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status().is_success());
+}
+
+#[test]
+fn p3_what_an_aborted_transaction_had_read_is_read_again() {
+    let pipeline = Pipeline::new(shared_kafka(), "abort");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _sink = pipeline.sink();
+    let transformer = pipeline.transformer();
+    let kafka = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let limit = |bytes: &str| {
+        let settings = [("max.message.bytes", bytes)];
+        runtime.block_on(kafka.set(&pipeline.topic("typed"), &settings)).unwrap();
+    };
+    let load = pipeline.load(4_000, 1000);
+    wait_until("the transformer to work", Duration::from_secs(30), || {
+        transformer.metric("customerio_transformer_records_total") > 500.0
+    });
+    // The brokers now refuse every typed record, in the middle of transactions (but not the transactions' markers).
+    limit("200");
+    wait_until("an abort", Duration::from_secs(30), || {
+        transformer.metric("customerio_transformer_transaction_aborts_total") >= 1.0
+    });
+    limit("12000000");
+    let ids = load.finish(Duration::from_secs(60));
+    assert_nothing_lost(&pipeline, &ids);
+}
+
+#[test]
+fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() {
+    let pipeline = Pipeline::new(shared_kafka(), "sources");
+    let folder = std::env::temp_dir().join(&pipeline.name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        ("SOURCES_FILE", path.to_str().unwrap().to_owned())
+    };
+    let shop = "[sources.shop]\nsigning_keys = [\"k-shop\"]\nworkspace_id = \"7\"\nidentity_namespace_id = \"ShopID\"\nidentity_namespace_cio_id = \"ShopCioID\"\n";
+    let app = "[sources.app]\nsigning_keys = [\"k-app\"]\n";
+    let mut gateway = pipeline.gateway_variables();
+    gateway.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
+    gateway.push(file("both.toml", &format!("{shop}{app}")));
+    let _gateway = Process::start("ingest-gateway", &gateway, Some(e2e::free_port()));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let send = |source: &str, key: &str| {
+        let body = format!(
+            r#"{{"event_id":"{source}-{key}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"42"}}}}}}"#
+        );
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{}/webhooks/customerio/{source}", pipeline.gateway_port))
+            .header("x-cio-timestamp", "1700000000")
+            .header(
+                "x-cio-signature",
+                customerio::sign(&customerio::SigningKey::new(key), "1700000000", body.as_bytes()),
+            )
+            .body(body);
+        runtime.block_on(request.send()).unwrap().status().as_u16()
+    };
+    assert_eq!(send("shop", "k-app"), 401, "one source's key opens no other source");
+    assert_eq!(send("nobody", "k-app"), 404);
+    assert_eq!((send("shop", "k-shop"), send("app", "k-app")), (202, 202));
+
+    let mut variables = pipeline.transformer_variables();
+    variables.push(file("shop.toml", shop));
+    let mut transformer = Process::start("transformer", &variables, Some(e2e::free_port()));
+    assert_eq!(transformer.wait(Duration::from_secs(30)), Some(1));
+    let log = transformer.log();
+    assert!(log.contains("source `app`") && log.contains("nothing is lost"), "{log}");
+
+    variables.push(gateway.last().unwrap().clone());
+    let _transformer = Process::start("transformer", &variables, Some(e2e::free_port()));
+    let connection = shared_kafka().connection();
+    let mut typed = Vec::new();
+    wait_until("both events", Duration::from_secs(30), || {
+        typed = e2e::accounting::read(&connection, &pipeline.topic("typed"));
+        typed.len() == 2
+    });
+    let decoder = xdm::avro::Decoder::new().unwrap();
+    for record in &typed {
+        let event = decoder.decode(&record.value).unwrap();
+        let namespaces: Vec<_> = event.identity_map.0.iter().map(|(namespace, _)| namespace.as_ref()).collect();
+        match record.text_header("source").unwrap() {
+            "shop" => {
+                assert_eq!(namespaces, ["ShopID"]);
+                assert_eq!(event.tenant.customerio.workspace_id.as_deref(), Some("7"));
+            }
+            "app" => assert_eq!(namespaces, ["CustomerioID"]),
+            other => panic!("{other}"),
+        }
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     let pipeline = Pipeline::new(shared_kafka(), "faults");
@@ -199,13 +316,7 @@ fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let sink = pipeline.sink();
-    let fault = |fault: &str| {
-        let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
-        let request =
-            reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
-        let status = tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status();
-        assert_eq!(status, 204);
-    };
+    let fault = |text: &str| fault(&pipeline, text);
     fault(r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#);
     fault(r#"{"fault":"status","status":429,"requests":2}"#);
     fault(r#"{"fault":"partial","shape":"b","every":7,"status":400,"requests":5}"#);

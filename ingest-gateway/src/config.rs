@@ -118,6 +118,10 @@ pub struct Config {
     )]
     signing_keys_file: Option<PathBuf>,
 
+    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here
+    #[arg(long = "sources-file", env = "SOURCES_FILE", value_name = "PATH", help_heading = "Customer.io")]
+    sources_file: Option<PathBuf>,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -182,7 +186,7 @@ impl ServiceConfig for Config {
                 self.drain_delay, self.service.shutdown_timeout
             ));
         }
-        let sources = problems.check(self.sources());
+        let sources = self.sources().map_err(|found| problems.extend(found)).ok();
         match (connection, sources) {
             (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
                 connection,
@@ -202,14 +206,20 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    fn sources(&self) -> Result<Sources, String> {
+    fn sources(&self) -> Result<Sources, Problems> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
+        if let Some(path) = &self.sources_file {
+            if self.signing_keys.is_some() || self.signing_keys_file.is_some() {
+                return Err(format!("{name} and SOURCES_FILE are both set; keep one of them").into());
+            }
+            return Sources::from_file(path);
+        }
         let source =
             secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())?.ok_or_else(|| {
                 format!("{name} is not set; copy the signing key from the Reporting Webhooks page of Customer.io")
             })?;
         let text = source.read().map_err(|error| error.to_string())?;
-        parse_keys(text.expose_secret()).map(Sources::single)
+        Ok(Sources::single(parse_keys(text.expose_secret())?))
     }
 }
 

@@ -9,13 +9,14 @@ use customerio::{person_key, verify};
 use http_body_util::BodyExt;
 use kafka::Headers;
 use kafka::record::header as record_header;
+use sources::SourceName;
 
 use crate::answer::Answer;
 use crate::budget::{InFlight, Share};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::publish::{Publish, RawRecord};
-use crate::source::{DEFAULT_SOURCE, Source, Sources};
+use crate::source::{Source, Sources};
 
 const ROUTE: &str = "/webhooks/customerio";
 const TIMESTAMP: &str = "x-cio-timestamp";
@@ -70,13 +71,13 @@ impl<P: Publish> Gateway<P> {
     }
 
     fn source_name<'p>(&self, parts: &'p Parts) -> &'p str {
-        parts.uri.path().strip_prefix(ROUTE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(DEFAULT_SOURCE)
+        parts.uri.path().strip_prefix(ROUTE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(SourceName::DEFAULT)
     }
 
     fn route(&self, parts: &Parts) -> Option<&Source> {
         let rest = parts.uri.path().strip_prefix(ROUTE)?;
         if rest.is_empty() {
-            return self.sources.get(DEFAULT_SOURCE);
+            return self.sources.get(SourceName::DEFAULT);
         }
         self.sources.get(rest.strip_prefix('/')?)
     }

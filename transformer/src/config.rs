@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
-use mapping::{OnMissingIdentity, Source};
 use service::{DurationArg, Problems, ServiceArgs, ServiceConfig};
+
+use crate::sources::{MappingArgs, Sources};
 
 /// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction holds the typed
 /// records, the dead letters and the consumed offsets).
@@ -84,37 +85,8 @@ pub struct Config {
     #[arg(long = "instance", env = "TRANSFORMER_INSTANCE", value_name = "NAME", help_heading = "Transformer")]
     instance: Option<String>,
 
-    /// Identity namespace of the person's own id (`identifiers.id`)
-    #[arg(
-        long,
-        env = "IDENTITY_NAMESPACE_ID",
-        default_value = "CustomerioID",
-        value_name = "CODE",
-        help_heading = "Mapping"
-    )]
-    identity_namespace_id: String,
-
-    /// Identity namespace of Customer.io's id (`identifiers.cio_id`)
-    #[arg(
-        long,
-        env = "IDENTITY_NAMESPACE_CIO_ID",
-        default_value = "CustomerioCioID",
-        value_name = "CODE",
-        help_heading = "Mapping"
-    )]
-    identity_namespace_cio_id: String,
-
-    /// Add the phone number of SMS and WhatsApp messages as an identity
-    #[arg(long, env = "INCLUDE_PHONE", help_heading = "Mapping")]
-    include_phone: bool,
-
-    /// Write email addresses as SHA-256 only (namespace Email_LC_SHA256)
-    #[arg(long, env = "HASH_EMAIL", help_heading = "Mapping")]
-    hash_email: bool,
-
-    /// What becomes of an event that names nobody: `send` it (Profile will not take it), or `dead-letter`
-    #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION", help_heading = "Mapping")]
-    on_missing_identity: MissingIdentity,
+    #[command(flatten)]
+    mapping: MappingArgs,
 
     /// Read a partition without committed offset from its beginning although there is output already: accepts repeats
     #[arg(long, help_heading = "Transformer")]
@@ -122,15 +94,6 @@ pub struct Config {
 
     #[command(flatten)]
     service: ServiceArgs,
-}
-
-/// Values of `ON_MISSING_IDENTITY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MissingIdentity {
-    /// Send the event
-    Send,
-    /// Make it a dead letter
-    DeadLetter,
 }
 
 /// The checked configuration.
@@ -147,8 +110,8 @@ pub struct Settings {
     pub(crate) instance: Option<String>,
     pub(crate) from_beginning: bool,
     pub(crate) fetch_bytes: usize,
-    /// How the source `default` is mapped.
-    pub(crate) source: Source,
+    /// How each source is mapped.
+    pub(crate) sources: Sources,
 }
 
 /// Bytes fetched ahead, over all workers.
@@ -183,21 +146,10 @@ impl ServiceConfig for Config {
         if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
         }
-        if self.identity_namespace_id == self.identity_namespace_cio_id {
-            problems
-                .add("IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ: the two kinds of id would mix");
-        }
-        for (name, code) in [
-            ("IDENTITY_NAMESPACE_ID", &self.identity_namespace_id),
-            ("IDENTITY_NAMESPACE_CIO_ID", &self.identity_namespace_cio_id),
-        ] {
-            if code.is_empty() || !code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                problems.add(format!("{name}: `{code}` is not a namespace code: letters and digits"));
-            }
-        }
+        let sources = self.mapping.sources().map_err(|found| problems.extend(found)).ok();
         let instance = problems.check(self.instance_name()).flatten();
-        match connection {
-            Some(connection) if problems.is_empty() => Ok(Settings {
+        match (connection, sources) {
+            (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
                 input: self.raw_topic.clone(),
@@ -209,7 +161,7 @@ impl ServiceConfig for Config {
                 instance,
                 from_beginning: self.from_beginning,
                 fetch_bytes: FETCH_BYTES / workers,
-                source: self.source(),
+                sources,
             }),
             _ => Err(problems),
         }
@@ -217,20 +169,6 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    fn source(&self) -> Source {
-        Source {
-            namespace_id: self.identity_namespace_id.clone(),
-            namespace_cio_id: self.identity_namespace_cio_id.clone(),
-            include_phone: self.include_phone,
-            hash_email: self.hash_email,
-            on_missing_identity: match self.on_missing_identity {
-                MissingIdentity::Send => OnMissingIdentity::Send,
-                MissingIdentity::DeadLetter => OnMissingIdentity::DeadLetter,
-            },
-            ..Source::default()
-        }
-    }
-
     fn instance_name(&self) -> Result<Option<String>, String> {
         let Some(instance) = self.instance.as_deref().filter(|instance| !instance.is_empty()) else { return Ok(None) };
         if instance == "@hostname" {

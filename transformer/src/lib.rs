@@ -7,6 +7,7 @@
 mod config;
 mod metrics;
 mod processor;
+mod sources;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use service::{Context, TaskError, Tasks};
 pub use config::{Config, Settings};
 use metrics::Metrics;
 use processor::EventProcessor;
+pub use sources::{MappingArgs, Sources};
 
 /// Records of one transaction at the most: bounds what an abort reads again.
 const MAX_RECORDS: usize = 10_000;

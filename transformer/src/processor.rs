@@ -13,13 +13,14 @@ use xdm::avro::{EncodeError, Encoder, Framing};
 
 use crate::config::Settings;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
+use crate::sources::Sources;
 
 /// Maps records and writes the results into the worker's transaction.
 pub(crate) struct EventProcessor {
     input: TopicName,
     typed: TopicName,
     dead_letters: TopicName,
-    source: Source,
+    sources: Sources,
     encoder: Encoder,
     /// The Avro bytes of the record at hand; reused.
     value: Vec<u8>,
@@ -32,7 +33,7 @@ impl EventProcessor {
             input: settings.input.clone(),
             typed: settings.typed.clone(),
             dead_letters: settings.dead_letters.clone(),
-            source: settings.source.clone(),
+            sources: settings.sources.clone(),
             encoder: Encoder::new(Framing::SingleObject)?,
             value: Vec::with_capacity(4096),
             tally: Tally::new(metrics),
@@ -42,7 +43,16 @@ impl EventProcessor {
 
 impl Processor for EventProcessor {
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
-        let labels = match self.map(record) {
+        let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
+        let Some(source) = self.sources.get(source.as_deref()) else {
+            // The gateway knew the source: mapping it by guess could merge people, a dead letter would punish the event.
+            return outbox.give_up(format!(
+                "a record of source `{}` came, which SOURCES_FILE does not name (it names: {}); add it and start again, nothing is lost",
+                source.as_deref().unwrap_or("default"),
+                self.sources.names()
+            ));
+        };
+        let labels = match map(record, source, &self.encoder, &mut self.value) {
             Ok(mapped) => {
                 let headers = typed_headers(record, &mapped.id);
                 outbox.send(NewRecord {
@@ -91,38 +101,35 @@ struct Typed {
     labels: Labels,
 }
 
-impl EventProcessor {
-    /// Maps the record and leaves its Avro form in `self.value`. A panic costs this record only.
-    fn map(&mut self, record: &Record<'_>) -> Result<Typed, Rejection> {
-        let encoding = record.header(header::CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
-            return Err(Rejection::new(
-                RejectionCode::UnsupportedEncoding,
-                "the request had a content-encoding that is not supported; send the body as it is",
-            ));
-        }
-        let received_at = received_at(record);
-        let (source, encoder, value) = (&self.source, &mut self.encoder, &mut self.value);
-        let mapped = catch_unwind(AssertUnwindSafe(|| {
-            let mapped = mapping::map(record.value(), received_at, source)?;
-            value.clear();
-            encoder.encode(&mapped.event, value).map_err(|error| {
-                Rejection::new(RejectionCode::InvalidXdm, format!("the event does not fit the Avro schema: {error}"))
-            })?;
-            let (object_type, metric) = mapped.labels();
-            let outcome = match mapped.identity {
-                Identity::Present => Outcome::Mapped,
-                Identity::Missing => Outcome::MappedWithoutIdentity,
-            };
-            Ok(Typed { id: mapped.event.id.into_owned(), labels: Labels { outcome, object_type, metric } })
-        }));
-        mapped.unwrap_or_else(|_| {
-            Err(Rejection::new(
-                RejectionCode::MappingPanic,
-                "the mapping panicked on this record; please report it with the record",
-            ))
-        })
+/// Maps the record and leaves its Avro form in `value`. A panic costs this record only.
+fn map(record: &Record<'_>, source: &Source, encoder: &Encoder, value: &mut Vec<u8>) -> Result<Typed, Rejection> {
+    let encoding = record.header(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Rejection::new(
+            RejectionCode::UnsupportedEncoding,
+            "the request had a content-encoding that is not supported; send the body as it is",
+        ));
     }
+    let received_at = received_at(record);
+    let mapped = catch_unwind(AssertUnwindSafe(|| {
+        let mapped = mapping::map(record.value(), received_at, source)?;
+        value.clear();
+        encoder.encode(&mapped.event, value).map_err(|error| {
+            Rejection::new(RejectionCode::InvalidXdm, format!("the event does not fit the Avro schema: {error}"))
+        })?;
+        let (object_type, metric) = mapped.labels();
+        let outcome = match mapped.identity {
+            Identity::Present => Outcome::Mapped,
+            Identity::Missing => Outcome::MappedWithoutIdentity,
+        };
+        Ok(Typed { id: mapped.event.id.into_owned(), labels: Labels { outcome, object_type, metric } })
+    }));
+    mapped.unwrap_or_else(|_| {
+        Err(Rejection::new(
+            RejectionCode::MappingPanic,
+            "the mapping panicked on this record; please report it with the record",
+        ))
+    })
 }
 
 /// When the gateway received the request; the record's own time for a record that somebody else wrote.

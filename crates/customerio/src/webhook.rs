@@ -248,6 +248,17 @@ macro_rules! object_view {
         }
 
         impl<'a> $name<'a> {
+            /// Names of the known fields.
+            pub const NAMES: &'static [&'static str] = &[$($key),*];
+
+            /// A known field by its name.
+            pub fn field_mut(&mut self, name: &str) -> Option<&mut Field<'a>> {
+                match name {
+                    $($key => Some(&mut self.$field),)*
+                    _ => None,
+                }
+            }
+
             /// The view of a field that holds an object; `None` if it holds anything else.
             #[must_use]
             pub fn of(field: Field<'a>) -> Option<Self> {

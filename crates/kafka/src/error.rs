@@ -49,6 +49,9 @@ pub enum KafkaError {
         /// Where output was found.
         output: String,
     },
+    /// The processor cannot go on with a record.
+    #[error("{0}")]
+    GivenUp(String),
     /// The same worker had to be rebuilt too often.
     #[error(
         "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -194,6 +194,26 @@ impl Topics {
                 Err(KafkaError::during("creating a topic")(rdkafka::error::KafkaError::AdminOp(code)))
             }
         }
+    }
+
+    /// Gives a topic exactly these settings of its own; all others fall back to the brokers' defaults.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] with the broker's reason.
+    pub async fn set(&self, topic: &TopicName, settings: &[(&str, &str)]) -> Result<(), KafkaError> {
+        let admin: AdminClient<LogContext> =
+            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic.as_str()));
+        for (key, value) in settings {
+            change = change.set(key, value);
+        }
+        let during = || KafkaError::during("changing a topic's settings");
+        let answers = admin.alter_configs([&change], &AdminOptions::new()).await.map_err(during())?;
+        answers
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
+            .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
     /// A topic's settings as the broker has them.

@@ -46,7 +46,7 @@ pub(crate) fn details<'a>(
     let devices = data.devices(DEVICES).into_iter().map(|device| Device {
         device_id: text(device.device_id, ignored),
         platform: text(device.device_platform, ignored),
-        failure_message: text(device.failure_message, ignored),
+        failure_message: text(device.failure_message, ignored).filter(|_| !source.drops("failure_message")),
     });
     let devices = devices.filter(|device| *device != Device::default()).collect();
     CustomerioDetails {

@@ -16,12 +16,12 @@ use std::borrow::Cow;
 
 use customerio::catalogue::{Metric, ObjectType};
 use customerio::sha256_hex;
-use customerio::webhook::{Data, Webhook};
+use customerio::webhook::{Data, Field, Webhook};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
 pub use rejection::{Rejection, RejectionCode};
-pub use source::{OnMissingIdentity, Source};
+pub use source::{DropField, OnMissingIdentity, Source};
 
 /// Version of the mapping tables, written into every event.
 pub const MAPPING_VERSION: &str = "1";
@@ -94,10 +94,16 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
     let object_type_name = object_type(&webhook, metric)?;
     let object_type = ObjectType::from_name(&object_type_name);
     let (timestamp, adjusted) = timestamp(&webhook, received_at)?;
-    let data = Data::of(webhook.data)
+    let mut data = Data::of(webhook.data)
         .ok_or_else(|| Rejection::new(RejectionCode::BadData, "`data` is missing or no object"))?;
     let kind = Kind { object_type, metric, person: is_person_event(object_type, metric, &data) };
 
+    // Only now: what kind of event it is does not depend on what may be shown of it.
+    for field in &source.drop_fields {
+        if let Some(dropped) = data.field_mut(field.as_str()) {
+            *dropped = Field::default();
+        }
+    }
     let identities = identity::identities(&data, kind, source);
     let identity = if identities.map.is_empty() { Identity::Missing } else { Identity::Present };
     if identity == Identity::Missing && source.on_missing_identity == OnMissingIdentity::DeadLetter {

@@ -383,3 +383,35 @@ fn at_most_ten_devices_are_kept() {
     assert_eq!(xdm["_acme"]["customerio"]["devices"].as_array().unwrap().len(), 10);
     assert_eq!(xdm["pushNotificationTracking"], json!({"pushProvider":"fcm","customAction":{"actionID":"5"}}));
 }
+
+#[test]
+fn dropped_fields_leave_no_trace_and_change_nothing_else() {
+    let body = body(
+        "push",
+        "failed",
+        r#"{"identifiers":{"id":"u1"},"recipient":"jo@example.com","subject":"Hi","failure_message":"gone","delivery_id":"d1",
+           "recipients":[{"device_id":"t","device_platform":"ios","failure_message":"gone"}]}"#,
+    );
+    let whole = mapped(&body);
+    let drop_fields = ["recipient", "subject", "failure_message"].map(|name| name.parse().unwrap()).to_vec();
+    let dropped = mapped_with(&body, &Source { drop_fields, ..Source::default() });
+    let text = dropped.to_string();
+    assert!(!["jo@", "Hi", "gone"].iter().any(|part| text.contains(part)), "{text}");
+    let mut expected = whole;
+    let customerio = expected["_acme"]["customerio"].as_object_mut().unwrap();
+    for name in ["recipient", "subject", "failureMessage"] {
+        customerio.remove(name).unwrap();
+    }
+    customerio["devices"][0].as_object_mut().unwrap().remove("failureMessage").unwrap();
+    assert_eq!(dropped, expected);
+}
+
+#[test]
+fn a_dropped_recipient_is_no_identity_and_does_not_turn_a_message_into_a_person_event() {
+    let data = r#"{"recipient":"jo@example.com","email_address":"jo@example.com","delivery_id":"d1"}"#;
+    let source = Source { drop_fields: vec!["recipient".parse().unwrap()], ..Source::default() };
+    let event = mapped_with(&body("email", "unsubscribed", data), &source);
+    assert_eq!(event["eventType"], "directMarketing.emailUnsubscribed");
+    let event = mapped_with(&body("email", "sent", r#"{"recipient":"jo@example.com"}"#), &source);
+    assert_eq!(event.get("identityMap"), None);
+}

@@ -133,6 +133,7 @@ impl TransactionalProducer {
 pub struct Outbox<'p> {
     pub(super) producer: &'p TransactionalProducer,
     pub(super) failure: Option<String>,
+    pub(super) given_up: Option<String>,
 }
 
 impl std::fmt::Debug for Outbox<'_> {
@@ -149,6 +150,12 @@ impl Outbox<'_> {
         {
             self.failure = Some(reason);
         }
+    }
+
+    /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed
+    /// something, which `reason` says. Nothing of the open transaction becomes visible.
+    pub fn give_up(&mut self, reason: String) {
+        self.given_up = Some(reason);
     }
 }
 

@@ -23,7 +23,10 @@ const POLL: Duration = Duration::from_millis(100);
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Aborts in a row, without a commit between them, after which new clients are tried.
-const ABORTS_IN_A_ROW: usize = 10;
+const ABORTS_IN_A_ROW: u32 = 10;
+
+/// Waited after the second abort in a row, and as much longer after each further one.
+const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a session ended.
 pub(super) enum End {
@@ -42,7 +45,7 @@ pub(super) struct Session<'s, P> {
     producer: TransactionalProducer,
     consumer: BaseConsumer<GroupContext>,
     machine: Machine,
-    aborts: usize,
+    aborts: u32,
     lag_shown: Instant,
 }
 
@@ -126,8 +129,11 @@ impl<'s, P: Processor> Session<'s, P> {
                     Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
                 let record = Record::new(&message);
                 if self.machine.accept(record.partition(), record.offset(), Instant::now(), &mut clients) {
-                    let mut outbox = Outbox { producer: &self.producer, failure: None };
+                    let mut outbox = Outbox { producer: &self.producer, failure: None, given_up: None };
                     self.processor.process(&record, &mut outbox);
+                    if let Some(reason) = outbox.given_up {
+                        return Err(End::Fatal(KafkaError::GivenUp(reason)));
+                    }
                     if let Some(reason) = outbox.failure {
                         self.machine.output_failed(reason);
                     }
@@ -173,6 +179,9 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.processor.aborted();
                 if self.aborts >= ABORTS_IN_A_ROW {
                     self.machine.break_with(format!("{ABORTS_IN_A_ROW} transactions in a row were aborted: {reason}"));
+                } else if self.aborts > 1 {
+                    // What made the last one fail may pass; short enough for a rebalance to wait.
+                    std::thread::sleep(ABORT_PAUSE * self.aborts);
                 }
             }
         }

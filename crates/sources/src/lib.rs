@@ -1,0 +1,231 @@
+//! `SOURCES_FILE`: several Customer.io workspaces on one pipeline.
+//!
+//! One file for gateway and transformer, so that a source cannot be known to one and unknown to the other. This crate
+//! knows the file's form; what a signing key or a namespace is for is the services' business.
+//!
+//! ```toml
+//! [sources.shop]
+//! signing_keys = ["8f2a…"]            # or: signing_keys_file = "/run/secrets/shop"
+//! workspace_id = "104732"
+//! identity_namespace_id = "ShopCustomerID"
+//! identity_namespace_cio_id = "ShopCioID"
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Name of a source, as in the gateway's path and in each record's header: 1 to 64 letters, digits, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(String);
+
+impl SourceName {
+    /// The source of `POST /webhooks/customerio`.
+    pub const DEFAULT: &'static str = "default";
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if (1..=64).contains(&name.len()) && name.chars().all(legal) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!("`{name}` is not a source name: 1 to 64 letters, digits, `-` and `_`"))
+        }
+    }
+}
+
+impl Default for SourceName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One source, as the file has it. What is not there takes the value of the variable of the same name.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceEntry {
+    /// All live signing keys.
+    #[serde(default)]
+    pub signing_keys: Vec<SecretString>,
+    /// File that holds them, one a line.
+    pub signing_keys_file: Option<PathBuf>,
+    /// The Customer.io workspace; written into each event.
+    pub workspace_id: Option<String>,
+    /// `IDENTITY_NAMESPACE_ID`.
+    pub identity_namespace_id: Option<String>,
+    /// `IDENTITY_NAMESPACE_CIO_ID`.
+    pub identity_namespace_cio_id: Option<String>,
+    /// Whether it may share its namespaces with other sources: its ids mean the same people.
+    #[serde(default)]
+    pub shared_identity: bool,
+    /// `INCLUDE_PHONE`.
+    pub include_phone: Option<bool>,
+    /// `HASH_EMAIL`.
+    pub hash_email: Option<bool>,
+    /// `DROP_FIELDS`.
+    pub drop_fields: Option<Vec<String>>,
+    /// `ON_MISSING_IDENTITY`.
+    pub on_missing_identity: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    sources: BTreeMap<String, SourceEntry>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// It cannot be read.
+    #[error("SOURCES_FILE: cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML of the right form. The place is named, the text is not shown: it may hold a key.
+    #[error("SOURCES_FILE: {path}, line {line}: {message}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Its content makes no sense.
+    #[error("SOURCES_FILE: {path}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Reads the file. Paths in it are relative to its folder.
+///
+/// # Errors
+/// [`SourcesError`].
+pub fn read(path: &Path) -> Result<BTreeMap<SourceName, SourceEntry>, SourcesError> {
+    let text = std::fs::read_to_string(path).map_err(|source| SourcesError::Read { path: path.to_owned(), source })?;
+    let mut sources = parse(path, &text)?;
+    for entry in sources.values_mut() {
+        if let Some(file) = &mut entry.signing_keys_file
+            && let Some(folder) = path.parent()
+        {
+            *file = folder.join(&*file);
+        }
+    }
+    Ok(sources)
+}
+
+fn parse(path: &Path, text: &str) -> Result<BTreeMap<SourceName, SourceEntry>, SourcesError> {
+    let content = |message: String| SourcesError::Content { path: path.to_owned(), message };
+    let file: File = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+        SourcesError::Form { path: path.to_owned(), line, message: without_values(error.message()) }
+    })?;
+    if file.sources.is_empty() {
+        return Err(content("it names no source; write a table such as [sources.shop]".to_owned()));
+    }
+    let mut sources = BTreeMap::new();
+    for (name, entry) in file.sources {
+        if !entry.signing_keys.is_empty() && entry.signing_keys_file.is_some() {
+            return Err(content(format!("source `{name}` has signing_keys and signing_keys_file; keep one")));
+        }
+        sources.insert(name.parse().map_err(content)?, entry);
+    }
+    Ok(sources)
+}
+
+/// The parser quotes wrong values in double quotes, and a wrong value may be a key.
+fn without_values(message: &str) -> String {
+    let mut parts = message.split('"');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    if let Some(rest) = parts.next_back() {
+        text.push_str("\"…\"");
+        text.push_str(rest);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<BTreeMap<SourceName, SourceEntry>, String> {
+        parse(Path::new("sources.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_form_is_read() {
+        let text = r#"
+            [sources.shop]
+            signing_keys = ["a", "b"]
+            workspace_id = "104732"
+            identity_namespace_id = "ShopID"
+            drop_fields = ["subject"]
+            [sources.app]
+            signing_keys_file = "app.key"
+            hash_email = true
+            shared_identity = true
+        "#;
+        let sources = parsed(text).unwrap();
+        let shop = &sources[&"shop".parse().unwrap()];
+        assert_eq!((shop.signing_keys.len(), shop.workspace_id.as_deref()), (2, Some("104732")));
+        assert_eq!((shop.hash_email, shop.shared_identity), (None, false));
+        let app = &sources[&"app".parse().unwrap()];
+        assert_eq!((app.hash_email, app.shared_identity), (Some(true), true));
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_their_place_and_without_their_keys() {
+        let unknown = parsed("[sources.a]\nsigning_keys = [\"topsecret\"]\nsigning_key = \"topsecret\"\n").unwrap_err();
+        assert!(unknown.contains("line 3") && unknown.contains("signing_key"), "{unknown}");
+        let syntax = parsed("[sources.a]\nsigning_keys = [\"topsecret\n").unwrap_err();
+        assert!(syntax.contains("line 2"), "{syntax}");
+        let wrong_type = parsed("[sources.a]\nsigning_keys = \"topsecret\"\n").unwrap_err();
+        let both = parsed("[sources.a]\nsigning_keys = [\"topsecret\"]\nsigning_keys_file = \"k\"\n").unwrap_err();
+        assert!(both.contains("keep one"));
+        for text in [unknown, syntax, wrong_type, both] {
+            assert!(!text.contains("topsecret"), "{text}");
+        }
+        assert!(parsed("[sources]\n").unwrap_err().contains("no source"));
+        assert!(parsed("[sources.\"a b\"]\n").unwrap_err().contains("source name"));
+        assert!(parsed("").unwrap_err().contains("sources"));
+    }
+
+    #[test]
+    fn key_files_are_relative_to_the_file() {
+        let folder = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("sources.toml");
+        std::fs::write(&path, "[sources.a]\nsigning_keys_file = \"a.key\"\n").unwrap();
+        assert_eq!(read(&path).unwrap()[&"a".parse().unwrap()].signing_keys_file, Some(folder.join("a.key")));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("cannot read"));
+    }
+}
