@@ -208,7 +208,7 @@ impl Delivery {
                     self.waiting.extend(full.map(Work::Send));
                 }
                 Err(DecodeError::Undecodable(message)) => self.condemn(claim, record, Code::Undecodable, message),
-                Err(error @ DecodeError::UnknownSchema { .. }) => {
+                Err(error @ (DecodeError::UnknownSchema { .. } | DecodeError::UnresolvedId { .. })) => {
                     tracing::error!(%error, "holding: records with this schema wait, none is lost");
                     self.outside.metrics.set_held(UNKNOWN_SCHEMA, true);
                     self.unknown_schema = true;

@@ -4,53 +4,17 @@
 //! Evolution is additive: a record written with any released schema is read with that schema, and fields it lacks take
 //! their defaults. A schema that this build does not have is no fault of the record.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::LazyLock;
 
-use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 
 use crate::event::ExperienceEvent;
-
-/// The schema this build writes, as text.
-pub const SCHEMA_JSON: &str = include_str!("../../../schemas/experience-event.avsc");
-
-static SCHEMA: LazyLock<Schema> =
-    LazyLock::new(|| Schema::parse_str(SCHEMA_JSON).expect("the schema file is part of this build and tested"));
+use crate::schema::{Fingerprint, ForeignSchema, KNOWN, RELEASED, SCHEMA, SCHEMA_VERSION};
 
 const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 const CONFLUENT: u8 = 0;
-
-/// CRC-64-AVRO of a schema's parsing canonical form, as it stands in single-object framing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 8]);
-
-impl Fingerprint {
-    /// The fingerprint of the schema this build writes.
-    #[must_use]
-    pub fn current() -> Self {
-        Self::of(&SCHEMA)
-    }
-
-    fn of(schema: &Schema) -> Self {
-        let bytes = schema.fingerprint::<Rabin>().bytes;
-        Self(bytes.try_into().unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// What stands before the datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +73,22 @@ impl Encoder {
 /// Why bytes are no event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
+    /// The record names a registry's id that nobody has resolved yet: not the record's fault. Look it up, then
+    /// [`Decoder::learn`] it.
+    #[error("the record names schema id {schema_id} of a registry, which has not been looked up")]
+    UnresolvedId {
+        /// The registry's id.
+        schema_id: u32,
+    },
     /// The record was written with a schema this build does not have: not the record's fault. Hold, and upgrade.
-    #[error("the record was written with schema {schema}, which this version ({version}) does not know; upgrade the sink to the version that wrote it", version = env!("CARGO_PKG_VERSION"))]
+    #[error(
+        "the record was written with {schema}; this build (release {release}) reads versions {oldest} to {newest}; run a sink that has that version, nothing is lost meanwhile",
+        release = env!("CARGO_PKG_VERSION"),
+        oldest = RELEASED.first().map_or(SCHEMA_VERSION, |(version, _)| *version),
+        newest = SCHEMA_VERSION
+    )]
     UnknownSchema {
-        /// The fingerprint, or the registry's id.
+        /// The schema, in words: version, fingerprint, registry's id, as far as known.
         schema: String,
     },
     /// The bytes are no record of the schema they name.
@@ -120,52 +96,78 @@ pub enum DecodeError {
     Undecodable(String),
 }
 
-/// Reads events of any framing and any released schema.
+/// Reads events of any framing and any released schema: a record is read with the schema it was written with, and
+/// fields which that schema lacks take their defaults.
 pub struct Decoder {
-    released: Vec<(Fingerprint, GenericDatumReader<'static>)>,
+    known: Vec<(Fingerprint, GenericDatumReader<'static>)>,
+    /// What a registry's ids stand for.
+    ids: HashMap<u32, ForeignSchema>,
 }
 
 impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.released.iter().map(|(fingerprint, _)| fingerprint)).finish()
+        f.debug_list().entries(self.known.iter().map(|(fingerprint, _)| fingerprint)).finish()
     }
 }
 
 impl Decoder {
-    /// A decoder for every released schema; today that is one.
+    /// A decoder for every released schema and the one this build writes.
     ///
     /// # Errors
     /// [`EncodeError`] if a schema cannot be resolved, which the tests of this crate rule out.
     pub fn new() -> Result<Self, EncodeError> {
-        let reader = GenericDatumReader::builder(&SCHEMA).human_readable(false).build()?;
-        Ok(Self { released: vec![(Fingerprint::current(), reader)] })
+        let mut known = Vec::with_capacity(KNOWN.len());
+        for (fingerprint, schema) in KNOWN.iter() {
+            known.push((*fingerprint, GenericDatumReader::builder(schema).human_readable(false).build()?));
+        }
+        Ok(Self { known, ids: HashMap::new() })
+    }
+
+    /// Remembers what a registry's id stands for.
+    pub fn learn(&mut self, schema_id: u32, schema: ForeignSchema) {
+        self.ids.insert(schema_id, schema);
     }
 
     /// Reads one framed event.
     ///
     /// # Errors
-    /// [`DecodeError`]: tell the two kinds apart.
+    /// [`DecodeError`]: tell the kinds apart; only the last is about the record.
     pub fn decode(&self, bytes: &[u8]) -> Result<ExperienceEvent<'static>, DecodeError> {
-        let (reader, mut datum) = match bytes {
-            [0xC3, 0x01, rest @ ..] if rest.len() >= 8 => {
-                let (head, datum) = rest.split_at(8);
-                let fingerprint = Fingerprint(head.try_into().unwrap_or_default());
-                let known = self.released.iter().find(|(known, _)| *known == fingerprint);
-                let (_, reader) =
-                    known.ok_or_else(|| DecodeError::UnknownSchema { schema: fingerprint.to_string() })?;
-                (reader, datum)
-            }
-            [CONFLUENT, a, b, c, d, ..] => {
-                let id = u32::from_be_bytes([*a, *b, *c, *d]);
-                return Err(DecodeError::UnknownSchema { schema: format!("registry id {id}") });
-            }
-            _ => return Err(DecodeError::Undecodable("neither single-object nor Confluent framing".to_owned())),
-        };
+        let (reader, mut datum) = self.reader(bytes)?;
         let event = reader.read_deser(&mut datum).map_err(|error| DecodeError::Undecodable(error.to_string()))?;
         if datum.is_empty() {
             Ok(event)
         } else {
             Err(DecodeError::Undecodable(format!("{} bytes are left over", datum.len())))
+        }
+    }
+
+    /// The reader for a framed event, and what stands behind the frame.
+    fn reader<'b>(&self, bytes: &'b [u8]) -> Result<(&GenericDatumReader<'static>, &'b [u8]), DecodeError> {
+        let find = |wanted| self.known.iter().find(|(known, _)| *known == wanted).map(|(_, reader)| reader);
+        match bytes {
+            [0xC3, 0x01, rest @ ..] if rest.len() >= 8 => {
+                let (head, datum) = rest.split_at(8);
+                let fingerprint = Fingerprint(head.try_into().unwrap_or_default());
+                let reader = find(fingerprint).ok_or_else(|| DecodeError::UnknownSchema {
+                    schema: format!("the schema of fingerprint {fingerprint}"),
+                })?;
+                Ok((reader, datum))
+            }
+            [CONFLUENT, a, b, c, d, datum @ ..] => {
+                let schema_id = u32::from_be_bytes([*a, *b, *c, *d]);
+                let schema = self.ids.get(&schema_id).ok_or(DecodeError::UnresolvedId { schema_id })?;
+                let reader = schema.fingerprint.and_then(find).ok_or_else(|| DecodeError::UnknownSchema {
+                    schema: match schema {
+                        ForeignSchema { version: Some(version), .. } => {
+                            format!("version {version} of the schema (registry id {schema_id})")
+                        }
+                        ForeignSchema { .. } => format!("a foreign schema (registry id {schema_id})"),
+                    },
+                })?;
+                Ok((reader, datum))
+            }
+            _ => Err(DecodeError::Undecodable("neither single-object nor Confluent framing".to_owned())),
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod avro;
 pub mod event;
 mod json;
+pub mod schema;
 
 pub use event::{ExperienceEvent, Timestamp};
 pub use json::{TenantId, write_json};

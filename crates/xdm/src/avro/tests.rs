@@ -3,8 +3,11 @@
 use apache_avro::types::Value;
 use proptest::prelude::*;
 
+use apache_avro::Schema;
+
 use super::*;
 use crate::event::{CustomerioDetails, Device, IdentityMap, Open, Preference, Subscription, Tenant, Timestamp};
+use crate::schema::SCHEMA_JSON;
 
 fn encode(event: &ExperienceEvent<'_>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -86,8 +89,28 @@ fn an_unknown_schema_is_not_the_records_fault() {
     let mut bytes = Vec::new();
     Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
     assert_eq!(bytes[..5], [0, 0, 0, 0, 7]);
-    let error = decoder.decode(&bytes).unwrap_err();
-    assert!(matches!(&error, DecodeError::UnknownSchema { schema } if schema == "registry id 7"), "{error}");
+    assert!(matches!(decoder.decode(&bytes), Err(DecodeError::UnresolvedId { schema_id: 7 })));
+}
+
+#[test]
+fn a_registrys_id_is_read_once_it_is_learnt_and_a_newer_version_is_named() {
+    let mut decoder = Decoder::new().unwrap();
+    let mut bytes = Vec::new();
+    Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
+    // A registry may give the schema in another layout.
+    let compact = serde_json::from_str::<serde_json::Value>(SCHEMA_JSON).unwrap().to_string();
+    decoder.learn(7, ForeignSchema::parse(&compact));
+    assert_eq!(decoder.decode(&bytes).unwrap(), full());
+
+    let newer = compact.replace("\"schemaVersion\":1", "\"schemaVersion\":9").replace("broadcastID", "broadcastKey");
+    assert!(!ForeignSchema::parse(&newer).is_known());
+    decoder.learn(7, ForeignSchema::parse(&newer));
+    let words = decoder.decode(&bytes).unwrap_err().to_string();
+    assert!(words.contains("version 9 of the schema (registry id 7)") && words.contains("versions 1 to 1"), "{words}");
+    decoder.learn(7, ForeignSchema::parse("\"string\""));
+    assert!(decoder.decode(&bytes).unwrap_err().to_string().contains("a foreign schema (registry id 7)"));
+    decoder.learn(7, ForeignSchema::parse("not a schema"));
+    assert!(matches!(decoder.decode(&bytes), Err(DecodeError::UnknownSchema { .. })));
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! The Avro schemas of an ExperienceEvent: the one this build writes, and every one that was ever released, so that a
+//! record that still lies on a topic can be read.
+//!
+//! Evolution is additive (FULL_TRANSITIVE): `tests/schema_history.rs` refuses anything else.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use apache_avro::Schema;
+use apache_avro::rabin::Rabin;
+
+/// The schema this build writes, as text.
+pub const SCHEMA_JSON: &str = include_str!("../../../schemas/experience-event.avsc");
+
+/// The version of [`SCHEMA_JSON`]: its attribute `schemaVersion`, which a test holds against this.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Every released schema with its version, oldest first: the files of `schemas/released/`.
+pub const RELEASED: &[(u32, &str)] = &[(1, include_str!("../../../schemas/released/experience-event.v1.avsc"))];
+
+pub(crate) static SCHEMA: LazyLock<Schema> =
+    LazyLock::new(|| Schema::parse_str(SCHEMA_JSON).expect("the schema file is part of this build and tested"));
+
+/// The schemas that records are read with: all released ones, and the one this build writes.
+pub(crate) static KNOWN: LazyLock<Vec<(Fingerprint, Schema)>> = LazyLock::new(|| {
+    let mut known = vec![(Fingerprint::of(&SCHEMA), SCHEMA.clone())];
+    for (_, json) in RELEASED {
+        let schema = Schema::parse_str(json).expect("the schema file is part of this build and tested");
+        let fingerprint = Fingerprint::of(&schema);
+        if known.iter().all(|(known, _)| *known != fingerprint) {
+            known.push((fingerprint, schema));
+        }
+    }
+    known
+});
+
+/// CRC-64-AVRO of a schema's parsing canonical form (Avro specification, "Schema Fingerprints"), as it stands in
+/// single-object framing. Documentation and attributes do not change it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub(crate) [u8; 8]);
+
+impl Fingerprint {
+    /// The fingerprint of the schema this build writes.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::of(&SCHEMA)
+    }
+
+    pub(crate) fn of(schema: &Schema) -> Self {
+        let bytes = schema.fingerprint::<Rabin>().bytes;
+        Self(bytes.try_into().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A schema that a registry names, as far as this build can judge it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignSchema {
+    /// The fingerprint, if it is a schema at all.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its attribute `schemaVersion`, if it is one of this project's.
+    pub version: Option<u32>,
+}
+
+impl ForeignSchema {
+    /// Reads the text of a schema, as a registry gives it.
+    #[must_use]
+    pub fn parse(json: &str) -> Self {
+        let schema = Schema::parse_str(json).ok();
+        let version = match &schema {
+            Some(Schema::Record(record)) => record.attributes.get("schemaVersion").and_then(serde_json::Value::as_u64),
+            _ => None,
+        };
+        Self {
+            fingerprint: schema.as_ref().map(Fingerprint::of),
+            version: version.and_then(|version| version.try_into().ok()),
+        }
+    }
+
+    /// Whether records written with it can be read.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.fingerprint.is_some_and(|fingerprint| KNOWN.iter().any(|(known, _)| *known == fingerprint))
+    }
+}
