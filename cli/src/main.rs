@@ -5,6 +5,8 @@ mod completions;
 mod configuration_page;
 mod demo;
 mod env_file;
+mod map;
+mod mapping_page;
 mod output;
 mod send;
 mod setup;
@@ -41,6 +43,7 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Send(send::SendArgs),
+    Map(map::MapArgs),
     Setup(setup::SetupArgs),
     PlatformSim(simulator::SimulatorArgs),
     Completions(completions::CompletionsArgs),
@@ -50,6 +53,8 @@ enum Command {
 enum Verdict {
     Good,
     Problem,
+    /// What the user asked for cannot be done as it was asked; said already.
+    WrongUse,
 }
 
 /// Anything that ends a command early; shown to the user as it is.
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args, json).await,
             Command::Send(args) => send::run(args, json).await,
+            Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
@@ -79,6 +85,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Problem) => ExitCode::from(1),
+        Ok(Verdict::WrongUse) => ExitCode::from(2),
         Err(error) => failed(&error),
     }
 }

@@ -7,6 +7,11 @@ pub(crate) fn line(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
+/// Text that ends its own lines, on standard output.
+pub(crate) fn text(text: &str) {
+    drop(write!(std::io::stdout(), "{text}"));
+}
+
 /// A line on standard error.
 pub(crate) fn problem(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));

@@ -30,9 +30,35 @@ fn help_and_version_work_and_wrong_flags_are_code_2() {
         assert_says(run(name, &["--no-such-flag"], &[]), 2, &["--no-such-flag", "--help"]);
         assert_says(run(name, &[], &[]), 2, &["--kafka-bootstrap-servers"]);
     }
-    assert_says(run("customerio-aep", &["--help"], &[]), 0, &["demo", "send", "setup", "platform-sim"]);
+    assert_says(run("customerio-aep", &["--help"], &[]), 0, &["demo", "send", "map", "setup", "platform-sim"]);
     assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["nonsense"]);
     assert_says(run("customerio-aep", &["demo", "--env-file", "/nowhere/.env"], &[]), 2, &["/nowhere/.env"]);
+}
+
+#[test]
+fn map_says_why_a_body_would_be_refused_and_what_is_wrong_with_its_use() {
+    let file = std::env::temp_dir().join(format!("map-{}.json", std::process::id()));
+    let map = |body: &str, arguments: &[&str]| {
+        std::fs::write(&file, body).unwrap();
+        run("customerio-aep", &[&["map", file.to_str().unwrap()], arguments].concat(), &[])
+    };
+    let body = r#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{"customer_id":"u1","mood":1}}"#;
+    assert_says(map(body, &["--tenant", "acme"]), 0, &[r#""_acme": {"#, r#""eventType": "directMarketing.emailSent""#]);
+    assert_says(
+        map(body, &["--compact", "--received-at", "1700000000000"]),
+        0,
+        &[r#""receivedAt":"2023-11-14T22:13:20.000Z""#],
+    );
+    assert_says(map(body, &["--explain"]), 0, &["from data.customer_id", "data.mood: not known to the mapping"]);
+    assert_says(map("{", &[]), 1, &["not_json", "docs/dead-letters.md"]);
+    let no_person = body.replace("customer_id", "other");
+    assert_says(map(&no_person, &["--on-missing-identity", "dead-letter"]), 1, &["no_identity"]);
+    assert_says(map(&no_person, &["--on-missing-identity", "dead-letter", "--json"]), 1, &[r#""code": "no_identity""#]);
+    assert_says(map(body, &["--received-at", "yesterday"]), 2, &["yesterday", "2026-11-24T09:30:00Z"]);
+    assert_says(map(body, &["--identity-namespace-id", "a b"]), 2, &["IDENTITY_NAMESPACE_ID", "a b"]);
+    assert_says(map(body, &["--sources-file", "/nowhere/sources.toml"]), 2, &["/nowhere/sources.toml"]);
+    std::fs::remove_file(&file).unwrap();
+    assert_says(run("customerio-aep", &["map", "/nowhere/body.json"], &[]), 2, &["/nowhere/body.json"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -113,6 +114,29 @@ impl<'a> Field<'a> {
     #[must_use]
     pub fn integer(self) -> Option<i64> {
         self.0?.get().parse().ok()
+    }
+
+    /// The elements of an array, in order; none for everything else.
+    #[must_use]
+    pub fn elements(self) -> Vec<Field<'a>> {
+        let Some(raw) = self.0.filter(|_| self.first() == Some(b'[')) else { return Vec::new() };
+        let elements: Vec<&'a RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+        elements.into_iter().map(|element| Field(Some(element))).collect()
+    }
+
+    /// The value as it is written.
+    #[must_use]
+    pub fn json(self) -> Option<&'a str> {
+        self.0.map(RawValue::get)
+    }
+
+    /// Where the value stands in the body it was read from, in bytes; `None` if it was read from elsewhere.
+    #[must_use]
+    pub fn span(self, body: &[u8]) -> Option<Range<usize>> {
+        let raw = self.0?.get();
+        let start = raw.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+        let end = start.checked_add(raw.len())?;
+        (end <= body.len()).then_some(start..end)
     }
 
     /// The entries of an object, in order, doubled keys included; none for everything else.
@@ -517,6 +541,18 @@ mod tests {
         let entries = data.content.entries();
         assert_eq!(entries.iter().map(|(key, _)| key.as_ref()).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(entries[0].1.boolean(), Some(true));
+    }
+
+    #[test]
+    fn a_value_knows_its_place_in_the_body() {
+        let body = br#" {"data": {"recipients": [7, {"a":1} ] } }"#;
+        let whole = Field::parse(std::str::from_utf8(body).unwrap()).unwrap();
+        let data = Data::of(whole.entries()[0].1).unwrap();
+        let elements = data.recipients.elements();
+        assert_eq!(elements[1].json(), Some(r#"{"a":1}"#));
+        assert_eq!(&body[elements[1].span(body).unwrap()], br#"{"a":1}"#);
+        assert_eq!(elements[1].span(b"elsewhere"), None);
+        assert!(Field::default().span(body).is_none() && whole.elements().is_empty());
     }
 
     #[test]

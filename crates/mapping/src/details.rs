@@ -8,7 +8,7 @@ use xdm::event::{CustomerioDetails, Device, Link, Open, Reply};
 use crate::{MAPPING_VERSION, Source};
 
 /// Adobe recommends at most 10 elements in an array of an event.
-const DEVICES: usize = 10;
+pub(crate) const DEVICES: usize = 10;
 
 /// Text as received; nothing if absent, null, empty or of another type. The last is counted as ignored.
 fn text<'a>(field: Field<'a>, ignored: &mut u32) -> Option<Cow<'a, str>> {

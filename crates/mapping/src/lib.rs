@@ -5,9 +5,11 @@
 //! knowledge, how an event is written is `xdm`'s.
 
 mod details;
+mod explain;
 mod identity;
 mod limits;
 mod rejection;
+pub mod rules;
 mod source;
 mod subscription;
 pub mod tables;
@@ -20,6 +22,7 @@ use customerio::webhook::{Data, Field, Webhook};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
+pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
 pub use rejection::{Rejection, RejectionCode};
 pub use source::{DropField, OnMissingIdentity, Source};
 

@@ -66,6 +66,27 @@ pub enum Counter {
     MarketingSubscription,
 }
 
+impl Counter {
+    /// Its name in XDM, below `directMarketing`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sends => "sends",
+            Self::EmailDelivered => "emailDelivered",
+            Self::Opens => "opens",
+            Self::Impressions => "impressions",
+            Self::Clicks => "clicks",
+            Self::Bounces => "bounces",
+            Self::NonDeliverables => "nonDeliverables",
+            Self::NotSent => "notSent",
+            Self::Excludes => "excludes",
+            Self::UserComplaints => "userComplaints",
+            Self::Unsubscriptions => "unsubscriptions",
+            Self::MarketingSubscription => "marketingSubscription",
+        }
+    }
+}
+
 /// What a metric means, whatever the channel; the exceptions are in [`EXCEPTIONS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
@@ -152,6 +173,53 @@ pub fn push_provider(platform: &str) -> Option<&'static str> {
     PROVIDERS.iter().find(|(name, _)| *name == platform).map(|(_, provider)| *provider)
 }
 
+/// What the tables say of a pair of channel and metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// XDM event type.
+    pub event_type: Cow<'static, str>,
+    /// Counter, if the event is counted.
+    pub counter: Option<Counter>,
+    /// See [`Meaning::feedback_status`].
+    pub feedback_status: Option<&'static str>,
+    /// See [`Meaning::interaction_type`].
+    pub interaction_type: Option<&'static str>,
+    /// What [`Row::interaction_type`] becomes when a machine did it, and the field of `data` that tells.
+    pub machine: Option<(&'static str, &'static str)>,
+    /// `producedBy`: `self` or `system`.
+    pub produced_by: &'static str,
+}
+
+impl Row {
+    /// The row of a pair; `person` picks the shape that is about the person, for the pair that has two.
+    #[must_use]
+    pub fn of(object_type: ObjectType, metric: Metric, person: bool) -> Self {
+        let kind = Kind { object_type: Some(object_type), metric: Some(metric), person };
+        let meaning = kind_meaning(kind);
+        Self {
+            event_type: event_type(kind, object_type.as_str(), metric.as_str()),
+            counter: counter(kind),
+            feedback_status: meaning.feedback_status,
+            interaction_type: meaning.interaction_type,
+            machine: machine(metric).filter(|_| meaning.interaction_type.is_some()),
+            produced_by: produced_by(meaning, false),
+        }
+    }
+}
+
+/// What an act of the person is called when a machine did it, and the flag in `data` that tells.
+fn machine(metric: Metric) -> Option<(&'static str, &'static str)> {
+    match metric {
+        M::Opened => Some(("bot_open", "prefetched")),
+        M::Clicked => Some(("bot_click", "machine")),
+        _ => None,
+    }
+}
+
+fn produced_by(meaning: Meaning, machine: bool) -> &'static str {
+    if meaning.by_person && !machine { "self" } else { "system" }
+}
+
 /// What the tables say of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -172,17 +240,17 @@ fn kind_meaning(kind: Kind) -> Meaning {
 /// Looks an event up. Opens and clicks by machines are told from the flags that emails carry.
 pub(crate) fn facts(kind: Kind, data: &Data<'_>) -> Facts {
     let meaning = kind_meaning(kind);
-    let (is_machine, bot) = match kind.metric {
-        Some(M::Opened) => (data.prefetched.boolean(), "bot_open"),
-        Some(M::Clicked) => (data.machine.boolean(), "bot_click"),
-        _ => (None, ""),
+    let is_machine = match kind.metric {
+        Some(M::Opened) => data.prefetched.boolean(),
+        Some(M::Clicked) => data.machine.boolean(),
+        _ => None,
     };
-    let machine = is_machine == Some(true);
+    let bot = kind.metric.and_then(machine).filter(|_| is_machine == Some(true)).map(|(bot, _)| bot);
     Facts {
         feedback_status: meaning.feedback_status,
-        interaction_type: meaning.interaction_type.map(|human| if machine { bot } else { human }),
+        interaction_type: meaning.interaction_type.map(|human| bot.unwrap_or(human)),
         is_machine,
-        produced_by: if meaning.by_person && !machine { "self" } else { "system" },
+        produced_by: produced_by(meaning, bot.is_some()),
     }
 }
 
@@ -223,12 +291,19 @@ fn push_lower_camel(text: &mut String, name: &str) {
     }
 }
 
+fn counted_channel(kind: Kind) -> bool {
+    kind.object_type.is_some_and(|object_type| COUNTED.contains(&object_type))
+}
+
+fn counter(kind: Kind) -> Option<Counter> {
+    let person_metric = kind.person && PERSON_EVENT_TYPES.iter().any(|(metric, _)| kind.metric == Some(*metric));
+    kind_meaning(kind).counter.filter(|_| counted_channel(kind) && !kind.person || person_metric)
+}
+
 /// Counter and delivery, where the channel has them.
 pub(crate) fn direct_marketing<'a>(kind: Kind, delivery_id: Option<Cow<'a, str>>) -> Option<DirectMarketing<'a>> {
-    let counted_channel = kind.object_type.is_some_and(|object_type| COUNTED.contains(&object_type));
-    let person_metric = kind.person && PERSON_EVENT_TYPES.iter().any(|(metric, _)| kind.metric == Some(*metric));
-    let message_id = delivery_id.filter(|_| counted_channel);
-    let counter = kind_meaning(kind).counter.filter(|_| counted_channel && !kind.person || person_metric);
+    let message_id = delivery_id.filter(|_| counted_channel(kind));
+    let counter = counter(kind);
     if message_id.is_none() && counter.is_none() {
         return None;
     }

@@ -1,0 +1,162 @@
+//! `map`: one webhook to XDM, offline, by the same code as the transformer's.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use mapping::{Explanation, ReceivedAt, Rejection, Source};
+use serde_json::{Value, json};
+use transformer::MappingArgs;
+use xdm::TenantId;
+use xdm::avro::{Encoder, Framing};
+
+use crate::{CommandError, Verdict, mapping_page, output};
+
+/// Map one webhook body to the XDM event that Platform would get, or say why it would become a dead letter
+///
+/// Offline: it needs neither Kafka nor Platform. Exit code 1 and the dead-letter code on standard error when the body
+/// would be refused. The mapping options and variables are the transformer's.
+#[derive(Debug, Args)]
+pub(crate) struct MapArgs {
+    /// File with the body; standard input if left out or `-`
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Print the event on one line, byte for byte as the sink sends it
+    #[arg(long, conflicts_with_all = ["explain", "table"])]
+    compact: bool,
+
+    /// Say for each field of the event where it came from and by which rule, and list what was ignored
+    #[arg(long, conflicts_with = "table")]
+    explain: bool,
+
+    /// Print the whole mapping as Markdown (docs/mapping.md) in place of mapping a body
+    #[arg(long, conflicts_with = "file")]
+    table: bool,
+
+    /// Tenant id, the key of the organisation's own fields
+    #[arg(long, env = "PLATFORM_TENANT", default_value = "_tenant", value_name = "ID")]
+    tenant: TenantId,
+
+    /// Name of the source whose options apply
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    source: String,
+
+    /// When the gateway received the webhook, as RFC 3339 or milliseconds since 1970 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    received_at: Option<i64>,
+
+    #[command(flatten)]
+    mapping: MappingArgs,
+}
+
+fn parse_time(text: &str) -> Result<i64, String> {
+    let millis =
+        text.parse().ok().or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond));
+    millis
+        .ok_or_else(|| format!("`{text}` is no time; write it like 2026-11-24T09:30:00Z or as milliseconds since 1970"))
+}
+
+pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
+    if args.table {
+        output::text(&mapping_page::page());
+        return Ok(Verdict::Good);
+    }
+    let wrong = |text: String| {
+        output::problem(&format!("customerio-aep: {}", text.trim_end()));
+        Ok(Verdict::WrongUse)
+    };
+    let sources = match args.mapping.sources() {
+        Ok(sources) => sources,
+        Err(problems) => return wrong(format!("these options are wrong:\n{problems}")),
+    };
+    let Some(source) = sources.get(Some(&args.source)) else {
+        return wrong(format!("there is no source `{}`; SOURCES_FILE names: {}", args.source, sources.names()));
+    };
+    let body = match body(args) {
+        Ok(body) => body,
+        Err(error) => return wrong(error),
+    };
+    let received_at = ReceivedAt::from_millis(args.received_at.unwrap_or_else(service::unix_millis));
+    match map(&body, received_at, source, &args.tenant) {
+        Ok(bytes) if args.compact => output::line(&String::from_utf8_lossy(&bytes)),
+        Ok(bytes) if !args.explain => output::json(&serde_json::from_slice::<Value>(&bytes)?),
+        Ok(_) => {
+            let explanation = mapping::explain(&body, received_at, source, &args.tenant)?;
+            if json { output::json(&as_json(&explanation)) } else { output::text(&as_text(&explanation)) }
+        }
+        Err(rejection) => {
+            if json {
+                output::json(&json!({"rejected": {"code": rejection.code.as_str(), "message": rejection.message}}));
+            }
+            output::problem(&format!(
+                "{rejection}\nThis body would become a dead letter; docs/dead-letters.md says what `{}` means and what to do.",
+                rejection.code.as_str()
+            ));
+            return Ok(Verdict::Problem);
+        }
+    }
+    Ok(Verdict::Good)
+}
+
+/// The event's JSON; it has to fit the Avro schema as well, as in the transformer.
+fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
+    let mapped = mapping::map(body, received_at, source)?;
+    let encoded =
+        Encoder::new(Framing::SingleObject).and_then(|encoder| encoder.encode(&mapped.event, &mut Vec::new()));
+    encoded.map_err(|error| Rejection::new(mapping::RejectionCode::InvalidXdm, error.to_string()))?;
+    let mut json = Vec::with_capacity(body.len() * 2);
+    xdm::write_json(&mapped.event, tenant, &mut json);
+    Ok(json)
+}
+
+fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
+    let stdin = std::path::Path::new("-");
+    match args.file.as_deref().filter(|path| *path != stdin) {
+        Some(path) => std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display())),
+        None => {
+            let mut body = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut body);
+            read.map(|_| body).map_err(|error| format!("cannot read standard input: {error}"))
+        }
+    }
+}
+
+fn as_json(explanation: &Explanation) -> Value {
+    let fields = explanation.fields.iter().map(|field| {
+        json!({"path": field.path, "value": field.value, "from": field.from, "rule": field.rule.map(|rule| rule.rule)})
+    });
+    let ignored =
+        explanation.ignored.iter().map(|ignored| json!({"path": ignored.path, "reason": ignored.reason.as_str()}));
+    json!({
+        "event": explanation.event,
+        "fields": fields.collect::<Vec<_>>(),
+        "ignored": ignored.collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    for field in &explanation.fields {
+        let from = if field.from.is_empty() { "the mapping itself".to_owned() } else { field.from.join(", ") };
+        let rule = field.rule.map_or("", |rule| rule.rule);
+        text.push_str(&format!("{} = {}\n    from {from}\n    rule: {rule}\n", field.path, field.value));
+    }
+    text.push_str(if explanation.ignored.is_empty() { "\nNothing was ignored.\n" } else { "\nIgnored:\n" });
+    for ignored in &explanation.ignored {
+        text.push_str(&format!("    {}: {}\n", ignored.path, ignored.reason.as_str()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_in_either_form() {
+        assert_eq!(parse_time("2023-11-14T22:13:21.480Z"), Ok(1_700_000_001_480));
+        assert_eq!(parse_time("1700000001480"), Ok(1_700_000_001_480));
+        assert!(parse_time("yesterday").unwrap_err().contains("2026-11-24T09:30:00Z"));
+    }
+}

@@ -1,0 +1,174 @@
+//! `docs/mapping.md`: the mapping as a page, made of the tables it works by.
+
+use std::fmt::Write;
+
+use customerio::catalogue::{CATALOGUE, CatalogueEvent, Metric, ObjectType};
+use mapping::rules::{NEVER_FORWARDED, RULES};
+use mapping::tables::{self, Row};
+
+const INTRODUCTION: &str = "\
+# Mapping
+
+How each Customer.io reporting webhook becomes an XDM ExperienceEvent. This page is printed by `customerio-aep map --table`
+from the tables that the transformer works by; a test keeps the two in step.
+
+To see it on a webhook of your own: `customerio-aep map body.json`, and with `--explain` where each field came from, by which
+rule, and what was ignored. What cannot be mapped becomes a dead letter: [dead-letters.md](dead-letters.md). Options that change
+the result (namespaces, hashing, dropped fields): [sources.md](sources.md). What to do with the events in Platform:
+[use-in-platform.md](use-in-platform.md).
+
+A metric, channel or field that Customer.io introduces tomorrow does not stop anything: the event gets the type
+`customerio.{channel}.{metric}`, no counter, and the fields that are known; the rest is counted as ignored.
+";
+
+/// What a family's table cannot say.
+fn remarks(object_type: ObjectType) -> &'static str {
+    match object_type {
+        ObjectType::Customer => {
+            "Events about the person rather than one message. Customer.io names the channel that caused the change, so they may come \
+             as `email`, `unsubscribed` too: with `email_address` and without `recipient` such an event is about the person. \
+             `cio_subscription_preferences_changed` carries the new preferences as JSON inside the string `content`, only if the \
+             webhook is set to send body content; they become `subscription.topics` and `subscription.channels`."
+        }
+        ObjectType::Email => {
+            "Opens and clicks by machines (`prefetched`, `machine`) are counted like those of people, as in Customer.io, and told \
+             apart by `interactionType` (`bot_open`, `bot_click`), `isMachine` and `producedBy`. `proxied` alone is no machine. \
+             `bounced` is final (`nonDeliverables`), `deferred` temporary (`bounces`)."
+        }
+        ObjectType::Sms => {
+            "A reply carries `reply.inboundEventID` and the number that was replied to, `reply.to`. The recipient's number becomes an \
+             identity only with `INCLUDE_PHONE`, or if there is no other."
+        }
+        ObjectType::Push => {
+            "The first 10 devices are kept, each with its own failure. `pushProvider` is that of the first device. Push tokens are no \
+             identities. `dropped` means that the token bounced before, hence `denylist`."
+        }
+        ObjectType::InApp => {
+            "`opened` counts as an impression; the component used stands in `inappMessageTracking.action`."
+        }
+        ObjectType::Slack => "A custom channel without counters: nothing in XDM counts Slack messages.",
+        ObjectType::Webhook => "Outgoing webhooks of a workflow; a custom channel without counters.",
+        ObjectType::Whatsapp => {
+            "`opened` is WhatsApp's read receipt: `feedbackStatus` is `read`, and there is no interaction."
+        }
+    }
+}
+
+fn title(object_type: ObjectType) -> &'static str {
+    match object_type {
+        ObjectType::Customer => "Customer",
+        ObjectType::Email => "Email",
+        ObjectType::Sms => "SMS",
+        ObjectType::Push => "Push",
+        ObjectType::InApp => "In-app",
+        ObjectType::Slack => "Slack",
+        ObjectType::Webhook => "Webhook",
+        ObjectType::Whatsapp => "WhatsApp",
+    }
+}
+
+/// The order in which marketers think of them.
+const FAMILIES: [ObjectType; 8] = [
+    ObjectType::Customer,
+    ObjectType::Email,
+    ObjectType::Sms,
+    ObjectType::Push,
+    ObjectType::InApp,
+    ObjectType::Slack,
+    ObjectType::Webhook,
+    ObjectType::Whatsapp,
+];
+
+/// The page.
+pub(crate) fn page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    write_page(&mut page).expect("a String takes everything");
+    page
+}
+
+fn write_page(page: &mut String) -> std::fmt::Result {
+    write!(page, "\n## Every event\n\n| XDM field | from | rule |\n|---|---|---|\n")?;
+    for rule in RULES {
+        let from: Vec<String> = rule.inputs.iter().map(|input| format!("`{input}`")).collect();
+        writeln!(page, "| `{}` | {} | {} |", rule.output, from.join(", "), rule.rule)?;
+    }
+    write!(
+        page,
+        "\nFields that are absent, null or empty leave no trace. `option` is the transformer's configuration, `header` a header of \
+         the raw record.\n\nNever forwarded:\n\n"
+    )?;
+    for (path, why) in NEVER_FORWARDED {
+        writeln!(page, "- `{path}`: {why}")?;
+    }
+    for object_type in FAMILIES {
+        family(page, object_type)?;
+    }
+    Ok(())
+}
+
+fn family(page: &mut String, object_type: ObjectType) -> std::fmt::Result {
+    write!(page, "\n## {}\n\n{}\n\n", title(object_type), remarks(object_type))?;
+    match tables::channel(object_type) {
+        Some((id, kind)) => {
+            write!(page, "`channel._id` is `{id}`, `channel._type` `{kind}`.\n\n")?;
+        }
+        None => write!(page, "There is no `channel`.\n\n")?,
+    }
+    write!(
+        page,
+        "| metric | in Customer.io | `eventType` | `directMarketing` | `feedbackStatus` | `interactionType` | `producedBy` |\n|---|---|---|---|---|---|---|\n"
+    )?;
+    for event in CATALOGUE.iter().filter(|event| event.object_type == object_type) {
+        let person = object_type == ObjectType::Customer;
+        row(page, event, person)?;
+        if (object_type, event.metric) == (ObjectType::Email, Metric::Unsubscribed) {
+            row(page, event, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn row(page: &mut String, event: &CatalogueEvent, person: bool) -> std::fmt::Result {
+    let row = Row::of(event.object_type, event.metric, person);
+    let or_dash = |text: Option<&str>| text.map_or("–".to_owned(), |text| format!("`{text}`"));
+    let shape = if person && event.object_type != ObjectType::Customer { " (about the person)" } else { "" };
+    let published = if event.documented { "" } else { ", payload not published" };
+    let interaction = match row.machine.filter(|_| event.object_type == ObjectType::Email) {
+        Some((machine, flag)) => format!("{}; `{flag}`: `{machine}`", or_dash(row.interaction_type)),
+        None => or_dash(row.interaction_type),
+    };
+    writeln!(
+        page,
+        "| `{}`{shape} | `{}`{published} | `{}` | {} | {} | {interaction} | `{}` |",
+        event.metric.as_str(),
+        event.subscription,
+        row.event_type,
+        or_dash(row.counter.map(tables::Counter::as_str)),
+        or_dash(row.feedback_status),
+        row.produced_by,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_what_the_tables_say() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mapping.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, page(), "docs/mapping.md is out of step: UPDATE_DOCS=1 cargo test mapping_page");
+    }
+
+    #[test]
+    fn every_catalogued_pair_has_a_row() {
+        let page = page();
+        for event in CATALOGUE {
+            assert_eq!(page.matches(&format!("| `{}` | `{}`", event.metric.as_str(), event.subscription)).count(), 1);
+        }
+        assert_eq!(FAMILIES.len(), ObjectType::ALL.len());
+    }
+}

@@ -1,0 +1,343 @@
+//! Where each field of an event came from.
+//!
+//! The answer is found by experiment: each value of the body is changed or taken away in turn, and what changes in the
+//! event was made of it. So the explanation cannot drift away from what the mapping does; the words of [`RULES`] are
+//! held against it by tests.
+
+use customerio::webhook::{Data, Device, Field, Identifiers, Webhook};
+use serde_json::Value;
+use xdm::{TenantId, write_json};
+
+use crate::details::DEVICES;
+use crate::rules::{NEVER_FORWARDED, RULES, Rule};
+use crate::{ReceivedAt, Rejection, Source, map};
+
+/// An event with the origin of each of its fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The event, as Platform gets it.
+    pub event: Value,
+    /// Every field of the event, in its order.
+    pub fields: Vec<Origin>,
+    /// Every value of the webhook that left no trace.
+    pub ignored: Vec<Ignored>,
+}
+
+/// One field of the event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// Its path, for example `identityMap.CustomerioID[0].id`.
+    pub path: String,
+    /// Its value.
+    pub value: Value,
+    /// Where in the webhook it came from, the most important first; headers of the raw record and options included.
+    pub from: Vec<String>,
+    /// The rule that made it; `None` would be a gap in [`RULES`], which the tests rule out.
+    pub rule: Option<&'static Rule>,
+}
+
+/// A value of the webhook that left no trace in the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its path, for example `data.headers`.
+    pub path: String,
+    /// Why.
+    pub reason: IgnoredReason,
+}
+
+/// Why a value left no trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IgnoredReason {
+    /// The mapping does not know the field.
+    Unknown,
+    /// It never reaches Platform; why, is said here.
+    NeverForwarded(&'static str),
+    /// The configuration drops it.
+    Dropped,
+    /// The key came again later.
+    Doubled,
+    /// Null, or text with nothing in it.
+    Empty,
+    /// Not of the type this field has.
+    WrongType,
+    /// Behind the last device that is taken over.
+    BeyondDevices,
+    /// This event has no place for it, or a better value was there.
+    NotUsed,
+}
+
+impl IgnoredReason {
+    /// The reason in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "not known to the mapping",
+            Self::NeverForwarded(why) => why,
+            Self::Dropped => "dropped by DROP_FIELDS",
+            Self::Doubled => "the key came again later; the last one counts",
+            Self::Empty => "null or empty",
+            Self::WrongType => "not of the type this field has",
+            Self::BeyondDevices => "only the first 10 devices are taken over",
+            Self::NotUsed => "not needed for this event",
+        }
+    }
+}
+
+/// Maps one webhook and tells where each field came from.
+///
+/// # Errors
+/// [`Rejection`], as [`map`].
+pub fn explain(
+    body: &[u8],
+    received_at: ReceivedAt,
+    source: &Source,
+    tenant: &TenantId,
+) -> Result<Explanation, Rejection> {
+    let experiment = |body: &[u8], received_at, source: &Source| {
+        let mapped = map(body, received_at, source).ok()?;
+        let mut json = Vec::new();
+        write_json(&mapped.event, tenant, &mut json);
+        serde_json::from_slice::<Value>(&json).ok()
+    };
+    map(body, received_at, source)?;
+    let event = experiment(body, received_at, source).unwrap_or_default();
+    let mut fields = Vec::new();
+    leaves(String::new(), &event, &mut |path, value| {
+        let rule = rule_of(&path, source, tenant);
+        fields.push(Origin { path, value: value.clone(), from: Vec::new(), rule });
+    });
+    let mut note = |input: &str, changed: Option<Value>| {
+        let Some(changed) = changed else { return false };
+        let mut after = std::collections::HashMap::new();
+        leaves(String::new(), &changed, &mut |path, value| drop(after.insert(path, value.clone())));
+        let mut left_a_trace = false;
+        for field in fields.iter_mut().filter(|field| after.get(&field.path) != Some(&field.value)) {
+            left_a_trace = true;
+            if field.from.iter().all(|known| known != input) {
+                field.from.push(input.to_owned());
+            }
+        }
+        left_a_trace
+    };
+    note("header received-at", experiment(body, ReceivedAt(received_at.0.saturating_sub(1)), source));
+    for (option, changed) in other_options(source) {
+        note(option, experiment(body, received_at, &changed));
+    }
+    let mut ignored = Vec::new();
+    let mut there = Vec::new();
+    for place in places(body) {
+        there.push(pattern(&place.path));
+        let tries = if place.reason.is_none() { replacements(place.field) } else { Vec::new() };
+        let mut left_a_trace = false;
+        for replacement in tries {
+            let changed =
+                replaced(body, place.field, &replacement).and_then(|body| experiment(&body, received_at, source));
+            left_a_trace |= note(&place.path, changed);
+        }
+        if !left_a_trace && !is_required(&place.path) {
+            let reason = place.reason.unwrap_or_else(|| why_unused(&place, source));
+            ignored.push(Ignored { path: place.path, reason });
+        }
+    }
+    for field in &mut fields {
+        let rank = |input: &String| {
+            let inputs = field.rule.map_or(&[][..], |rule| rule.inputs);
+            inputs.iter().position(|known| *known == pattern(input)).unwrap_or(inputs.len())
+        };
+        let mut from = std::mem::take(&mut field.from);
+        if from.iter().all(|input| input.starts_with("option ")) {
+            // No other value would have made a difference here (`self` for each metric of a person): the rule's word.
+            let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
+            from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
+        }
+        from.sort_by_key(rank);
+        field.from = from;
+    }
+    Ok(Explanation { event, fields, ignored })
+}
+
+/// The source with one option after the other changed.
+fn other_options(source: &Source) -> [(&'static str, Source); 6] {
+    let other = |change: fn(&mut Source)| {
+        let mut other = source.clone();
+        change(&mut other);
+        other
+    };
+    [
+        ("option source", other(|source| source.name.push('x'))),
+        ("option workspace_id", other(|source| source.workspace_id = None)),
+        ("option IDENTITY_NAMESPACE_ID", other(|source| source.namespace_id.push('x'))),
+        ("option IDENTITY_NAMESPACE_CIO_ID", other(|source| source.namespace_cio_id.push('x'))),
+        ("option INCLUDE_PHONE", other(|source| source.include_phone = !source.include_phone)),
+        ("option HASH_EMAIL", other(|source| source.hash_email = !source.hash_email)),
+    ]
+}
+
+/// Calls `each` with every value that has no members, and its path.
+fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, &Value)) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                leaves(if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, member, each);
+            }
+        }
+        Value::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                leaves(format!("{path}[{index}]"), element, each);
+            }
+        }
+        leaf => each(path, leaf),
+    }
+}
+
+/// A path with every index taken out.
+fn pattern(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    let mut inside = false;
+    for c in path.chars() {
+        inside = inside && c != ']';
+        if !inside {
+            pattern.push(c);
+        }
+        inside |= c == '[';
+    }
+    pattern
+}
+
+/// The rule of a field: with its namespace code as the configuration calls it, else with any name in its place.
+fn rule_of(path: &str, source: &Source, tenant: &TenantId) -> Option<&'static Rule> {
+    let path = pattern(path);
+    let mut steps: Vec<&str> = path.split('.').collect();
+    let tenant = tenant.to_string();
+    if steps.first() == Some(&tenant.as_str()) {
+        steps[0] = "_{TENANT_ID}";
+    }
+    let find = |steps: &[&str]| {
+        let wanted = steps.join(".");
+        RULES.iter().find(|rule| rule.output == wanted)
+    };
+    if let ["identityMap", namespace, ..] = steps[..] {
+        steps[1] = match namespace.trim_end_matches("[]") {
+            code if code == source.namespace_id => "{IDENTITY_NAMESPACE_ID}[]",
+            code if code == source.namespace_cio_id => "{IDENTITY_NAMESPACE_CIO_ID}[]",
+            _ => namespace,
+        };
+    }
+    find(&steps).or_else(|| {
+        let brackets = steps.get(1).is_some_and(|step| step.ends_with("[]"));
+        *steps.get_mut(1)? = if brackets { "*[]" } else { "*" };
+        find(&steps)
+    })
+}
+
+/// A value of the body that could matter, or the reason why it cannot.
+struct Place<'a> {
+    path: String,
+    field: Field<'a>,
+    reason: Option<IgnoredReason>,
+}
+
+/// Every value of the body, down to where the mapping stops looking.
+fn places(body: &[u8]) -> Vec<Place<'_>> {
+    let Some(root) = std::str::from_utf8(body).ok().and_then(Field::parse) else { return Vec::new() };
+    let mut places = Vec::new();
+    let mut data = Field::default();
+    members(root, "", Webhook::NAMES, &mut places);
+    expand(&mut places, "data", |field, places| {
+        data = field;
+        members(field, "data.", Data::NAMES, places);
+    });
+    expand(&mut places, "data.identifiers", |field, places| {
+        members(field, "data.identifiers.", Identifiers::NAMES, places);
+    });
+    expand(&mut places, "data.recipients", |field, places| {
+        let objects = field.elements().into_iter().filter(|element| !element.entries().is_empty());
+        for (index, device) in objects.enumerate() {
+            let before = places.len();
+            members(device, &format!("data.recipients[{index}]."), Device::NAMES, places);
+            if index >= DEVICES {
+                places[before..].iter_mut().for_each(|place| place.reason = Some(IgnoredReason::BeyondDevices));
+            }
+        }
+    });
+    places
+}
+
+/// Puts the members of a value in its place, if it has any.
+fn expand<'a>(places: &mut Vec<Place<'a>>, path: &str, members: impl FnOnce(Field<'a>, &mut Vec<Place<'a>>)) {
+    let Some(index) = places.iter().position(|place| place.path == path && place.reason.is_none()) else { return };
+    let mut found = Vec::new();
+    members(places[index].field, &mut found);
+    if !found.is_empty() {
+        places.splice(index..=index, found);
+    }
+}
+
+fn members<'a>(object: Field<'a>, prefix: &str, known: &[&str], places: &mut Vec<Place<'a>>) {
+    let entries = object.entries();
+    let mut last = std::collections::HashMap::new();
+    for (index, (name, _)) in entries.iter().enumerate() {
+        last.insert(name.clone(), index);
+    }
+    for (index, (name, field)) in entries.into_iter().enumerate() {
+        let path = format!("{prefix}{name}");
+        let reason = if !known.contains(&name.as_ref()) {
+            Some(IgnoredReason::Unknown)
+        } else if last.get(&name) != Some(&index) {
+            Some(IgnoredReason::Doubled)
+        } else {
+            None
+        };
+        places.push(Place { path, field, reason });
+    }
+}
+
+/// What a value is replaced with to see what it does: another one of its type, and nothing.
+fn replacements(field: Field<'_>) -> Vec<String> {
+    let json = field.json().unwrap_or_default();
+    let mut tries = vec!["null".to_owned()];
+    match json.as_bytes() {
+        [b'"', ..] => tries.push(format!("\"7{}", json.get(1..).unwrap_or_default())),
+        [.., last @ b'0'..=b'9'] => {
+            let changed = if *last == b'0' { '1' } else { char::from(last - 1) };
+            tries.push(format!("{}{changed}", json.get(..json.len() - 1).unwrap_or_default()));
+            tries.push("1".to_owned());
+        }
+        b"true" => tries.push("false".to_owned()),
+        b"false" => tries.push("true".to_owned()),
+        _ => {}
+    }
+    tries
+}
+
+fn replaced(body: &[u8], field: Field<'_>, replacement: &str) -> Option<Vec<u8>> {
+    let span = field.span(body)?;
+    Some([body.get(..span.start)?, replacement.as_bytes(), body.get(span.end..)?].concat())
+}
+
+/// Without these there is no event at all, so that no experiment shows what they do.
+fn is_required(path: &str) -> bool {
+    path == "data"
+}
+
+fn why_unused(place: &Place<'_>, source: &Source) -> IgnoredReason {
+    const FLAGS: &[&str] = &["data.machine", "data.proxied", "data.prefetched", "data.synthetic"];
+    let name = pattern(&place.path);
+    let inner = name.strip_prefix("data.").unwrap_or_default();
+    let inner = inner.strip_prefix("recipients[].").filter(|name| *name == "failure_message").unwrap_or(inner);
+    if source.drops(inner.split('[').next().unwrap_or_default()) {
+        return IgnoredReason::Dropped;
+    }
+    if let Some((_, why)) = NEVER_FORWARDED.iter().find(|(path, _)| *path == name) {
+        return IgnoredReason::NeverForwarded(why);
+    }
+    let field = place.field;
+    let empty = field.is_null() || field.text().is_some_and(|text| text.is_empty());
+    let fits = if FLAGS.contains(&name.as_str()) { field.boolean().is_some() } else { field.text().is_some() };
+    let container = matches!(field.json(), Some("{}" | "[]"));
+    match (empty || container, fits) {
+        (true, _) => IgnoredReason::Empty,
+        (false, true) => IgnoredReason::NotUsed,
+        (false, false) => IgnoredReason::WrongType,
+    }
+}
