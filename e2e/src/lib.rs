@@ -5,9 +5,11 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
 
 pub mod accounting;
+mod maven;
 pub mod pipeline;
 pub mod process;
 pub mod real_kafka;
+pub mod real_registry;
 
 use std::time::{Duration, Instant};
 

@@ -41,11 +41,15 @@ pub fn binary(name: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// What the names of the services' variables begin with.
+const PREFIXES: [&str; 9] =
+    ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_", "SOURCES_", "SCHEMA_REGISTRY_"];
+
 /// A command for a binary with nothing of the tests' own environment that configures it.
 #[must_use]
 pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
     let mut command = Command::new(binary(name));
-    for prefix in ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_", "SOURCES_"] {
+    for prefix in PREFIXES {
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(prefix)) {
             command.env_remove(variable);
         }

@@ -11,6 +11,7 @@ use kafka::Connection;
 use kafka::topic::Topics;
 
 use crate::free_port;
+use crate::maven::fetched;
 
 /// Any fixed id will do: each cluster has a directory of its own.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
@@ -274,35 +275,8 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
     fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The folder of Kafka's jars, fetched by Maven the first time. Test processes that come at once do not disturb each
-/// other: each fetches into a folder of its own, and the first to finish gives it its name.
+/// The folder of Kafka's jars.
 fn kafka_jars() -> Result<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let cache = root.join(".cache/kafka");
-    let libs = cache.join("libs-4.3.1");
-    let java = Command::new("java").arg("-version").output().map_err(|error| format!("no java: {error}"))?;
-    if !java.status.success() {
-        return Err("java does not run".to_owned());
-    }
-    if libs.is_dir() {
-        return Ok(libs);
-    }
-    fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
-    let fetched = cache.join(format!("fetch-{}", std::process::id()));
-    let output = Command::new("mvn")
-        .args(["-q", "-B", "-f"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml"))
-        .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", fetched.display()))
-        .output()
-        .map_err(|error| format!("no mvn: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("mvn failed: {}", String::from_utf8_lossy(&output.stdout).trim()));
-    }
-    if let Err(error) = fs::rename(&fetched, &libs)
-        && !libs.is_dir()
-    {
-        return Err(format!("{}: {error}", libs.display()));
-    }
-    Ok(libs)
+    let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/pom.xml");
+    fetched("kafka/libs-4.3.1", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])
 }

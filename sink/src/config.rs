@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use kafka::{Connection, KafkaArgs, TopicName};
 use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
+use schema_registry::{RegistryArgs, RegistrySettings};
 use secrecy::SecretString;
 use service::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
 use xdm::TenantId;
@@ -58,6 +59,9 @@ pub struct Config {
         help_heading = "Topics"
     )]
     receipts_topic: OptionalTopic,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     #[command(flatten)]
     platform: PlatformArgs,
@@ -218,6 +222,7 @@ pub struct Settings {
     pub(crate) input: TopicName,
     pub(crate) dead_letters: TopicName,
     pub(crate) receipts: Option<TopicName>,
+    pub(crate) registry: Option<RegistrySettings>,
     pub(crate) tenant: TenantId,
     pub(crate) envelope: EnvelopeSettings,
     pub(crate) client: ClientSettings,
@@ -269,6 +274,7 @@ impl ServiceConfig for Config {
         if self.typed_topic == self.dead_letter_topic || Some(&self.typed_topic) == self.receipts_topic.0.as_ref() {
             problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
         }
+        let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let tokens = problems.check(self.tokens()).flatten();
         match connection {
             Some(connection) if problems.is_empty() => Ok(Settings {
@@ -277,6 +283,7 @@ impl ServiceConfig for Config {
                 input: self.typed_topic.clone(),
                 dead_letters: self.dead_letter_topic.clone(),
                 receipts: self.receipts_topic.0.clone(),
+                registry,
                 tenant: self.platform.platform_tenant.clone(),
                 envelope,
                 client: self.client(),

@@ -15,13 +15,13 @@ use platform::{Answer, BatchBody, Envelope, HoldReason, PlatformClient, judge};
 use service::{Backoff, TaskError};
 use tokio::sync::mpsc::UnboundedReceiver;
 use xdm::TenantId;
-use xdm::avro::{DecodeError, Decoder};
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::journal::{Journal, Receipt};
-use crate::metrics::{Metrics, UNKNOWN_SCHEMA};
+use crate::metrics::Metrics;
 use crate::plan::{Pause, Plan, plan};
+use crate::schemas::{LookUp, NoEvent, Schemas};
 use crate::work::{Code, Condemned, Item};
 
 /// Records taken from the channel in one go.
@@ -59,7 +59,7 @@ struct Outside {
 pub(crate) struct Delivery {
     outside: Arc<Outside>,
     settler: Settler,
-    decoder: Decoder,
+    schemas: Schemas,
     tenant: TenantId,
     hold_probe: Duration,
     /// Read but not decoded yet.
@@ -73,7 +73,6 @@ pub(crate) struct Delivery {
     not_before: Option<Instant>,
     held: Option<HoldReason>,
     refused_tokens: u32,
-    unknown_schema: bool,
 }
 
 impl Delivery {
@@ -91,9 +90,9 @@ impl Delivery {
             linger: settings.batch_linger,
         };
         Ok(Self {
+            schemas: Schemas::new(settings, metrics.clone())?,
             outside: Arc::new(Outside { client, envelope, journal, metrics }),
             settler,
-            decoder: Decoder::new()?,
             tenant: settings.tenant.clone(),
             hold_probe: settings.hold_probe,
             backlog: VecDeque::new(),
@@ -105,17 +104,18 @@ impl Delivery {
             not_before: None,
             held: None,
             refused_tokens: 0,
-            unknown_schema: false,
         })
     }
 
     /// Works until the consumer says that it stops.
     pub(crate) async fn run(mut self, mut records: UnboundedReceiver<Feed>) -> Result<(), TaskError> {
         let mut under_way: Option<BoxFuture<'static, Done>> = None;
+        let mut look_up: Option<LookUp> = None;
         let mut intake = Vec::with_capacity(INTAKE);
         loop {
             let now = Instant::now();
             self.fill(now);
+            look_up = look_up.or_else(|| self.schemas.look_up());
             if under_way.is_none() && self.not_before.is_none_or(|time| now >= time) {
                 under_way = self.waiting.pop_front().map(|work| attempt(Arc::clone(&self.outside), work));
             }
@@ -125,6 +125,10 @@ impl Delivery {
                 Some(done) = OptionFuture::from(under_way.as_mut()) => {
                     under_way = None;
                     self.apply(done);
+                }
+                Some(found) = OptionFuture::from(look_up.as_mut()) => {
+                    look_up = None;
+                    self.schemas.found(found);
                 }
                 received = records.recv_many(&mut intake, INTAKE) => {
                     let stopping = received == 0 || !intake.drain(..).all(|feed| self.take_in(feed));
@@ -187,14 +191,16 @@ impl Delivery {
             self.waiting.extend(keep(work, left, &mut released));
         }
         self.settler.release(released);
+        // What could not be read may just have gone to a sink that can.
+        self.schemas.try_again();
     }
 
     /// Decodes what is needed for the next batch.
     fn fill(&mut self, now: Instant) {
-        while self.waiting.is_empty() && !self.unknown_schema {
+        while self.waiting.is_empty() && self.schemas.may_decode() {
             let Some((claim, record)) = self.backlog.pop_front() else { break };
             let largest = self.outside.envelope.largest_event();
-            match self.decoder.decode(&record.value) {
+            match self.schemas.decode(&record.value) {
                 Ok(event) => {
                     let mut json = Vec::with_capacity(record.value.len() * 2);
                     xdm::write_json(&event, &self.tenant, &mut json);
@@ -207,13 +213,8 @@ impl Delivery {
                     let full = self.batcher.push(Item { claim, record, json }, bytes, now);
                     self.waiting.extend(full.map(Work::Send));
                 }
-                Err(DecodeError::Undecodable(message)) => self.condemn(claim, record, Code::Undecodable, message),
-                Err(error @ (DecodeError::UnknownSchema { .. } | DecodeError::UnresolvedId { .. })) => {
-                    tracing::error!(%error, "holding: records with this schema wait, none is lost");
-                    self.outside.metrics.set_held(UNKNOWN_SCHEMA, true);
-                    self.unknown_schema = true;
-                    self.backlog.push_front((claim, record));
-                }
+                Err(NoEvent::Broken(message)) => self.condemn(claim, record, Code::Undecodable, message),
+                Err(NoEvent::NotYet) => self.backlog.push_front((claim, record)),
             }
         }
         if self.waiting.is_empty() {

@@ -11,6 +11,7 @@ mod delivery;
 mod journal;
 mod metrics;
 mod plan;
+mod schemas;
 mod work;
 
 use std::time::Duration;

@@ -6,8 +6,25 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Reg
 
 use crate::work::Code;
 
-/// Why nothing is delivered, beyond what an answer can say.
-pub(crate) const UNKNOWN_SCHEMA: &str = "unknown_schema";
+/// Why records cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Written with a schema that this build does not have.
+    UnknownSchema,
+    /// The Schema Registry does not say what their id stands for.
+    SchemaRegistry,
+}
+
+impl Unreadable {
+    pub(crate) const ALL: [Self; 2] = [Self::UnknownSchema, Self::SchemaRegistry];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownSchema => "unknown_schema",
+            Self::SchemaRegistry => "schema_registry",
+        }
+    }
+}
 
 /// All metrics. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,7 +105,8 @@ impl Metrics {
             consumer: ConsumerMetrics::register(registry, input)?,
             held,
         };
-        for reason in HoldReason::ALL.iter().map(|reason| reason.as_str()).chain([UNKNOWN_SCHEMA]) {
+        let reasons = HoldReason::ALL.iter().map(|reason| reason.as_str());
+        for reason in reasons.chain(Unreadable::ALL.map(Unreadable::as_str)) {
             metrics.held.with_label_values(&[reason]).set(0);
         }
         for code in Code::ALL {

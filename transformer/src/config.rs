@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
+use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DurationArg, Problems, ServiceArgs, ServiceConfig};
 
 use crate::sources::{MappingArgs, Sources};
@@ -86,6 +87,9 @@ pub struct Config {
     instance: Option<String>,
 
     #[command(flatten)]
+    registry: RegistryArgs,
+
+    #[command(flatten)]
     mapping: MappingArgs,
 
     /// Read a partition without committed offset from its beginning although there is output already: accepts repeats
@@ -110,6 +114,8 @@ pub struct Settings {
     pub(crate) instance: Option<String>,
     pub(crate) from_beginning: bool,
     pub(crate) fetch_bytes: usize,
+    /// Where the schema's id comes from, if records carry one.
+    pub(crate) registry: Option<RegistrySettings>,
     /// How each source is mapped.
     pub(crate) sources: Sources,
 }
@@ -147,6 +153,7 @@ impl ServiceConfig for Config {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
         }
         let sources = self.mapping.sources().map_err(|found| problems.extend(found)).ok();
+        let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let instance = problems.check(self.instance_name()).flatten();
         match (connection, sources) {
             (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
@@ -161,6 +168,7 @@ impl ServiceConfig for Config {
                 instance,
                 from_beginning: self.from_beginning,
                 fetch_bytes: FETCH_BYTES / workers,
+                registry,
                 sources,
             }),
             _ => Err(problems),

@@ -5,6 +5,7 @@
 //! dead letters, and counts outcomes once they are final. It knows no HTTP and nothing of Experience Platform's API.
 
 mod config;
+mod framing;
 mod metrics;
 mod processor;
 mod sources;
@@ -34,12 +35,15 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
     let partitions = check_topics(&settings, &context).await?;
+    let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &context).await? else {
+        return Ok(());
+    };
     let workers = settings.workers.min(partitions).max(1);
     tracing::info!(workers, partitions, group = settings.group, "transforming");
     let mut tasks = Tasks::new(context.stop.clone());
     for number in 0..workers {
         let worker = worker_settings(&settings, &context, &metrics, number);
-        let mut processor = EventProcessor::new(&settings, metrics.clone())?;
+        let mut processor = EventProcessor::new(&settings, framing, metrics.clone())?;
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }

@@ -28,13 +28,13 @@ pub(crate) struct EventProcessor {
 }
 
 impl EventProcessor {
-    pub(crate) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, EncodeError> {
+    pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics) -> Result<Self, EncodeError> {
         Ok(Self {
             input: settings.input.clone(),
             typed: settings.typed.clone(),
             dead_letters: settings.dead_letters.clone(),
             sources: settings.sources.clone(),
-            encoder: Encoder::new(Framing::SingleObject)?,
+            encoder: Encoder::new(framing)?,
             value: Vec::with_capacity(4096),
             tally: Tally::new(metrics),
         })

@@ -1,0 +1,128 @@
+//! What a registry's answers mean.
+
+use serde_json::Value;
+
+/// Confluent's own codes inside a 404 (Schema Registry API reference, "Errors").
+const SUBJECT_NOT_FOUND: u64 = 40401;
+
+/// Why the registry did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No answer.
+    #[error("cannot reach the Schema Registry at {url}: {reason}; check SCHEMA_REGISTRY_URL and whether it runs")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// 401 or 403.
+    #[error(
+        "the Schema Registry answered {status}; check SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD and the user's rights"
+    )]
+    Unauthorized {
+        /// The status.
+        status: u16,
+    },
+    /// 409 or 422 on registration: asking again will not help.
+    #[error(
+        "the Schema Registry refuses the schema for subject `{subject}` ({status}: {message}); look at the versions it has: another application's schema there, or a newer version of this one with compatibility other than FULL_TRANSITIVE, has to go first"
+    )]
+    Refused {
+        /// The subject.
+        subject: String,
+        /// The status.
+        status: u16,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry has no schema of this id.
+    #[error(
+        "the Schema Registry at {url} has no schema of id {schema_id}; the record was written with another registry: check SCHEMA_REGISTRY_URL, or restore the registry"
+    )]
+    NoSuchId {
+        /// Its address.
+        url: String,
+        /// The id.
+        schema_id: u32,
+    },
+    /// Any other answer.
+    #[error("the Schema Registry answered {status}: {message}")]
+    Unexpected {
+        /// The status.
+        status: u16,
+        /// The registry's words, or what is odd about the answer.
+        message: String,
+    },
+    /// The file with the password.
+    #[error("SCHEMA_REGISTRY_PASSWORD_FILE: {0}")]
+    Password(#[from] service::SecretError),
+}
+
+impl RegistryError {
+    /// Whether asking again can help.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Refused { .. })
+    }
+}
+
+/// An answer, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn new(status: u16, body: &[u8]) -> Self {
+        Self { status, body: serde_json::from_slice(body).unwrap_or_default() }
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(crate) fn subject_is_missing(&self) -> bool {
+        self.status == 404 && self.body["error_code"].as_u64() == Some(SUBJECT_NOT_FOUND)
+    }
+
+    /// The member `id` of a success.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.body["id"].as_u64().filter(|_| self.is_success()).and_then(|id| id.try_into().ok())
+    }
+
+    /// The registry's words, not more than a line of them.
+    pub(crate) fn message(&self) -> String {
+        self.body["message"].as_str().unwrap_or("no message").chars().take(300).collect()
+    }
+
+    /// The error that any call's answer can stand for.
+    pub(crate) fn error(&self) -> RegistryError {
+        match self.status {
+            status @ (401 | 403) => RegistryError::Unauthorized { status },
+            status if self.is_success() => {
+                RegistryError::Unexpected { status, message: "an answer without what was asked for".to_owned() }
+            }
+            status => RegistryError::Unexpected { status, message: self.message() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let answer = |status, body: &str| Answer::new(status, body.as_bytes());
+        assert_eq!(answer(200, r#"{"id":7}"#).id(), Some(7));
+        assert_eq!(answer(200, r#"{"id":-1}"#).id(), None);
+        assert_eq!(answer(404, r#"{"id":7}"#).id(), None);
+        assert!(answer(404, r#"{"error_code":40401,"message":"Subject not found"}"#).subject_is_missing());
+        assert!(!answer(404, r#"{"error_code":40403,"message":"Schema not found"}"#).subject_is_missing());
+        assert!(matches!(answer(401, "").error(), RegistryError::Unauthorized { status: 401 }));
+        assert!(answer(500, "<html>").error().to_string().contains("answered 500: no message"));
+        assert!(answer(200, "<html>").error().to_string().contains("without what was asked for"));
+    }
+}

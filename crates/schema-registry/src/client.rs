@@ -1,0 +1,131 @@
+//! The calls.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, RegistryError};
+use crate::args::RegistrySettings;
+
+/// The media type of Confluent's API; Apicurio's compatible API takes it too.
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a schema came to have its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ensured {
+    /// The subject had it.
+    Found,
+    /// It was added to the subject.
+    Added,
+    /// The subject was not there, and now has it.
+    NewSubject,
+}
+
+/// One registry. It keeps nothing: ids never change, so the caller remembers them.
+#[derive(Debug, Clone)]
+pub struct SchemaRegistry {
+    http: reqwest::Client,
+    settings: RegistrySettings,
+}
+
+impl SchemaRegistry {
+    /// A client; it connects with the first call.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(settings: &RegistrySettings) -> Result<Self, RegistryError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
+        let client = reqwest::Client::builder()
+            .default_headers(headers)
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            // A registry stands beside the brokers, not behind a proxy.
+            .no_proxy()
+            .build();
+        let http = client
+            .map_err(|error| RegistryError::Unreachable { url: settings.url.to_string(), reason: error.to_string() })?;
+        Ok(Self { http, settings: settings.clone() })
+    }
+
+    /// The id of `schema` in `subject`, registered if the subject does not have it.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; see [`RegistryError::may_pass`].
+    pub async fn ensure(&self, subject: &str, schema: &str) -> Result<(u32, Ensured), RegistryError> {
+        let body = json!({"schema": schema});
+        let found = self.call(Method::POST, &["subjects", subject], Some(&body)).await?;
+        if let Some(id) = found.id() {
+            return Ok((id, Ensured::Found));
+        }
+        if found.status != StatusCode::NOT_FOUND.as_u16() {
+            return Err(found.error());
+        }
+        let added = self.call(Method::POST, &["subjects", subject, "versions"], Some(&body)).await?;
+        match (added.id(), added.status) {
+            (Some(id), _) if found.subject_is_missing() => Ok((id, Ensured::NewSubject)),
+            (Some(id), _) => Ok((id, Ensured::Added)),
+            (None, status @ (409 | 422)) => {
+                Err(RegistryError::Refused { subject: subject.to_owned(), status, message: added.message() })
+            }
+            (None, _) => Err(added.error()),
+        }
+    }
+
+    /// Makes the registry refuse, for this subject, what readers of older or newer versions could not read.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn require_full_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
+        let body = json!({"compatibility": "FULL_TRANSITIVE"});
+        let answer = self.call(Method::PUT, &["config", subject], Some(&body)).await?;
+        if answer.is_success() { Ok(()) } else { Err(answer.error()) }
+    }
+
+    /// The text of the schema of this id.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn schema(&self, schema_id: u32) -> Result<String, RegistryError> {
+        let answer = self.call(Method::GET, &["schemas", "ids", &schema_id.to_string()], None).await?;
+        match answer.body["schema"].as_str() {
+            Some(schema) if answer.is_success() => Ok(schema.to_owned()),
+            _ if answer.status == StatusCode::NOT_FOUND.as_u16() => {
+                Err(RegistryError::NoSuchId { url: self.settings.url.to_string(), schema_id })
+            }
+            _ => Err(answer.error()),
+        }
+    }
+
+    async fn call(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Answer, RegistryError> {
+        let request = self.http.request(method, self.settings.url.join(path));
+        let request = match body {
+            Some(body) => request.body(body.to_string()).header(CONTENT_TYPE, MEDIA_TYPE),
+            None => request,
+        };
+        let request = self.authorized(request)?;
+        let unreachable = |error: reqwest::Error| {
+            let error = error.without_url();
+            let reason = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+            RegistryError::Unreachable { url: self.settings.url.to_string(), reason }
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(unreachable)?;
+        Ok(Answer::new(status, &body))
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, RegistryError> {
+        match &self.settings.credential {
+            None => Ok(request),
+            Some((name, password)) => Ok(request.basic_auth(name, Some(password.read()?.expose_secret()))),
+        }
+    }
+}

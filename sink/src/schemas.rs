@@ -1,0 +1,150 @@
+//! Reading records: which schema each was written with, and what to do while that cannot be told.
+//!
+//! A record whose schema is not known is never condemned: everything behind it waits, and the log says once what is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use schema_registry::{RegistryError, SchemaRegistry};
+use service::{Backoff, TaskError};
+use xdm::ExperienceEvent;
+use xdm::avro::{DecodeError, Decoder};
+use xdm::schema::ForeignSchema;
+
+use crate::config::Settings;
+use crate::metrics::{Metrics, Unreadable};
+
+/// What the registry says of an id.
+pub(crate) struct Found {
+    schema_id: u32,
+    schema: Result<ForeignSchema, RegistryError>,
+}
+
+/// A question to the registry that is under way.
+pub(crate) type LookUp = BoxFuture<'static, Found>;
+
+/// Why a record is no event, for now or for good.
+pub(crate) enum NoEvent {
+    /// No record of its schema.
+    Broken(String),
+    /// It has to wait.
+    NotYet,
+}
+
+/// Why nothing is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// The schema is not of this build; only another build can read on.
+    UnknownSchema,
+    /// The registry has to be asked about this id.
+    Ask(u32),
+    /// It is being asked.
+    Asking(u32),
+}
+
+/// See the module.
+pub(crate) struct Schemas {
+    decoder: Decoder,
+    registry: Option<Arc<SchemaRegistry>>,
+    wait: Option<Wait>,
+    held: Option<Unreadable>,
+    backoff: Backoff,
+    /// Before the next question.
+    pause: Duration,
+    metrics: Metrics,
+}
+
+impl Schemas {
+    pub(crate) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, TaskError> {
+        let registry = settings.registry.as_ref().map(SchemaRegistry::new).transpose()?.map(Arc::new);
+        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        Ok(Self { decoder: Decoder::new()?, registry, wait: None, held: None, backoff, pause: Duration::ZERO, metrics })
+    }
+
+    /// Whether there is a point in decoding now.
+    pub(crate) fn may_decode(&self) -> bool {
+        self.wait.is_none()
+    }
+
+    pub(crate) fn decode(&mut self, value: &[u8]) -> Result<ExperienceEvent<'static>, NoEvent> {
+        let error = match self.decoder.decode(value) {
+            Ok(event) => return Ok(event),
+            Err(DecodeError::Undecodable(message)) => return Err(NoEvent::Broken(message)),
+            Err(error) => error,
+        };
+        match (error, &self.registry) {
+            (DecodeError::UnresolvedId { schema_id }, Some(_)) => self.wait = Some(Wait::Ask(schema_id)),
+            (DecodeError::UnresolvedId { schema_id }, None) => self.give_up(&format!(
+                "the record names schema id {schema_id} of a registry, but SCHEMA_REGISTRY_URL is not set; set it to the registry that the transformer uses"
+            )),
+            (error, _) => self.give_up(&error.to_string()),
+        }
+        Err(NoEvent::NotYet)
+    }
+
+    /// The question that has to be asked next.
+    pub(crate) fn look_up(&mut self) -> Option<LookUp> {
+        let Some(Wait::Ask(schema_id)) = self.wait else { return None };
+        let registry = Arc::clone(self.registry.as_ref()?);
+        self.wait = Some(Wait::Asking(schema_id));
+        let pause = std::mem::take(&mut self.pause);
+        let ask = async move {
+            tokio::time::sleep(pause).await;
+            let schema = registry.schema(schema_id).await.map(|json| ForeignSchema::parse(&json));
+            Found { schema_id, schema }
+        };
+        Some(ask.boxed())
+    }
+
+    /// Takes the registry's answer.
+    pub(crate) fn found(&mut self, found: Found) {
+        let schema_id = found.schema_id;
+        match found.schema {
+            Ok(schema) => {
+                self.backoff.reset();
+                self.decoder.learn(schema_id, schema);
+                tracing::info!(schema_id, version = schema.version, "the registry knows this schema id");
+                self.try_again();
+            }
+            Err(error) => {
+                if self.backoff.failures() == 0 {
+                    tracing::error!(%error, schema_id, "holding: records with this schema id wait, none is lost");
+                }
+                self.pause = self.backoff.next_wait(fastrand::f64());
+                // Unless the record has left meanwhile.
+                if self.wait == Some(Wait::Asking(schema_id)) {
+                    self.wait = Some(Wait::Ask(schema_id));
+                    self.hold(Some(Unreadable::SchemaRegistry));
+                }
+            }
+        }
+    }
+
+    /// What had to wait may be decodable, or gone.
+    pub(crate) fn try_again(&mut self) {
+        self.wait = None;
+        self.hold(None);
+    }
+
+    fn give_up(&mut self, what: &str) {
+        if self.held != Some(Unreadable::UnknownSchema) {
+            tracing::error!(what, "holding: records with this schema wait, none is lost");
+        }
+        self.hold(Some(Unreadable::UnknownSchema));
+        self.wait = Some(Wait::UnknownSchema);
+    }
+
+    fn hold(&mut self, held: Option<Unreadable>) {
+        if self.held == held {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut self.held, held) {
+            self.metrics.set_held(before.as_str(), false);
+        }
+        match held {
+            Some(reason) => self.metrics.set_held(reason.as_str(), true),
+            None => tracing::info!("records can be read again"),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What stands before each Avro record: the schema's fingerprint, or its id in a Schema Registry.
+//!
+//! The id is asked for once, at the start; after that the registry may go away.
+
+use std::time::Duration;
+
+use kafka::TopicName;
+use schema_registry::{Ensured, RegistrySettings, SchemaRegistry};
+use service::{Backoff, Context, TaskError};
+use xdm::avro::Framing;
+use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
+
+/// The framing of this run; `None` when asked to stop before the registry answered.
+///
+/// # Errors
+/// When the registry refuses the schema: asking again would not help.
+pub(crate) async fn framing(
+    registry: Option<&RegistrySettings>,
+    topic: &TopicName,
+    context: &Context,
+) -> Result<Option<Framing>, TaskError> {
+    let Some(settings) = registry else { return Ok(Some(Framing::SingleObject)) };
+    let registry = SchemaRegistry::new(settings)?;
+    // Confluent's TopicNameStrategy, which its tools expect.
+    let subject = format!("{topic}-value");
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    loop {
+        let error = match registry.ensure(&subject, SCHEMA_JSON).await {
+            Ok((schema_id, ensured)) => {
+                tracing::info!(schema_id, version = SCHEMA_VERSION, subject, ?ensured, "the registry knows the schema");
+                if ensured == Ensured::NewSubject {
+                    require_compatibility(&registry, &subject).await;
+                }
+                return Ok(Some(Framing::Confluent { schema_id }));
+            }
+            Err(error) if error.may_pass() => error,
+            Err(error) => return Err(error.into()),
+        };
+        let wait = backoff.next_wait(fastrand::f64());
+        tracing::error!(%error, again_in = ?wait, "waiting for the Schema Registry; webhooks wait on the raw topic, none is lost");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = context.stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// A subject that we have just made gets the compatibility that its readers rely on; that of an older one is its owner's.
+async fn require_compatibility(registry: &SchemaRegistry, subject: &str) {
+    if let Err(error) = registry.require_full_compatibility(subject).await {
+        tracing::warn!(%error, subject, "cannot set the subject's compatibility; set it to FULL_TRANSITIVE yourself");
+    }
+}
