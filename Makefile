@@ -2,10 +2,10 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test lint fmt up down
+.PHONY: help demo test lint fmt bench fuzz independent up down
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and show the accounting
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
@@ -15,11 +15,33 @@ test: ## Run all tests; the first line names the real Kafka they run on (KAFKA_B
 
 lint: ## Check formatting, lints and documentation, warnings being errors
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 fmt: ## Format the code
 	cargo fmt --all
+
+bench: ## Measure what one event costs in the mapping
+	cargo bench --package bench
+
+SECONDS_EACH ?= 60
+
+fuzz: ## Fuzz envelope, mapping and Avro decoding, SECONDS_EACH=60 each
+	@fuzz/run $(SECONDS_EACH)
+
+PYTHON_ENV := .cache/python
+
+independent: $(PYTHON_ENV)/installed ## Check typed records with fastavro and the documented queries with DuckDB (needs Python 3)
+	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
+	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
+		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
+		cargo test --package e2e --test schema_registry -- independent --nocapture
+
+$(PYTHON_ENV)/installed: e2e/independent/requirements.txt
+	@python3 -m venv $(PYTHON_ENV)
+	@$(PYTHON_ENV)/bin/pip install --quiet --requirement $<
+	@touch $@
 
 up: ## Build the image and start everything with Docker Compose
 	docker compose up --build --detach

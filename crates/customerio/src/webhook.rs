@@ -220,7 +220,8 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 
     fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Key<'de>, E> {
-        Ok(Key(String::from_utf8_lossy(key)))
+        // Checking alone is quicker than replacing, and keys are as good as always fine.
+        Ok(Key(std::str::from_utf8(key).map_or_else(|_| String::from_utf8_lossy(key), Cow::Borrowed)))
     }
 
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Key<'de>, E> {

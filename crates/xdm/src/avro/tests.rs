@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use apache_avro::Schema;
 
 use super::*;
-use crate::event::{CustomerioDetails, Device, IdentityMap, Open, Preference, Subscription, Tenant, Timestamp};
+use crate::event::{
+    CustomerioDetails, Device, IdentityMap, Open, Preference, RECORDS, Subscription, Tenant, Timestamp,
+};
 use crate::schema::SCHEMA_JSON;
 
 fn encode(event: &ExperienceEvent<'_>) -> Vec<u8> {
@@ -70,6 +72,31 @@ fn another_reader_finds_every_field_where_the_schema_puts_it() {
     let Schema::Record(record) = &schema else { panic!("a record schema") };
     assert_eq!(fields.len(), record.fields.len());
     assert_eq!(details.len(), 33);
+}
+
+#[test]
+fn records_are_declared_in_the_order_of_the_schema() {
+    fn collect(schema: &serde_json::Value, found: &mut Vec<(String, Vec<String>)>) {
+        if schema["type"] == "record" {
+            let fields = schema["fields"].as_array().unwrap();
+            let names = fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect();
+            found.push((schema["name"].as_str().unwrap().to_owned(), names));
+        }
+        match schema {
+            serde_json::Value::Object(members) => members.values().for_each(|member| collect(member, found)),
+            serde_json::Value::Array(elements) => elements.iter().for_each(|element| collect(element, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(&serde_json::from_str(SCHEMA_JSON).unwrap(), &mut found);
+    let mut declared: Vec<_> = RECORDS
+        .iter()
+        .map(|(name, fields)| ((*name).to_owned(), fields.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        .collect();
+    declared.sort();
+    found.sort();
+    assert_eq!(declared, found);
 }
 
 #[test]

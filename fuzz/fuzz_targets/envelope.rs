@@ -1,0 +1,49 @@
+//! Any bytes as a webhook's body: what the gateway and the transformer read before they know anything about it.
+
+#![no_main]
+
+use customerio::webhook::{Data, Field, Identifiers, Webhook};
+use customerio::{SigningKey, person_key, sign, verify};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|body: &[u8]| {
+    let key = person_key(body);
+    let read = Webhook::parse(body);
+    // A stricter reader (no lone surrogates, not as deep) agrees wherever it reads anything.
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+        assert_eq!(read.is_ok(), value.is_object());
+    }
+    match read {
+        Ok(webhook) => {
+            for field in [webhook.event_id, webhook.object_type, webhook.metric, webhook.timestamp] {
+                check(field, body);
+            }
+            if let Some(data) = Data::of(webhook.data) {
+                check(data.recipient, body);
+                assert!(data.devices(10).len() <= 10);
+                if let Some(identifiers) = Identifiers::of(data.identifiers) {
+                    for field in [identifiers.id, identifiers.email, identifiers.cio_id] {
+                        check(field, body);
+                    }
+                }
+            }
+        }
+        Err(_) => assert!(key.is_none(), "a body that cannot be read has no key"),
+    }
+    // A signature holds for these bytes and no others.
+    let keys = [SigningKey::new("fuzz")];
+    let signature = sign(&keys[0], "1700000000", body);
+    assert!(verify(&keys, b"1700000000", body, signature.as_bytes()).is_ok());
+    assert!(verify(&keys, b"1700000000", &[body, b" "].concat(), signature.as_bytes()).is_err());
+});
+
+fn check(field: Field<'_>, body: &[u8]) {
+    if let Some(json) = field.json() {
+        let span = field.span(body).expect("a value of the body");
+        assert_eq!(&body[span], json.as_bytes());
+    }
+    if let (Some(text), Some(non_blank)) = (field.text(), field.non_blank()) {
+        assert_eq!(text.trim(), non_blank);
+    }
+}
