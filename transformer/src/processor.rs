@@ -111,7 +111,7 @@ fn map(record: &Record<'_>, source: &Source, encoder: &Encoder, value: &mut Vec<
         ));
     }
     let received_at = received_at(record);
-    let mapped = catch_unwind(AssertUnwindSafe(|| {
+    guarded(|| {
         let mapped = mapping::map(record.value(), received_at, source)?;
         value.clear();
         encoder.encode(&mapped.event, value).map_err(|error| {
@@ -123,8 +123,13 @@ fn map(record: &Record<'_>, source: &Source, encoder: &Encoder, value: &mut Vec<
             Identity::Missing => Outcome::MappedWithoutIdentity,
         };
         Ok(Typed { id: mapped.event.id.into_owned(), labels: Labels { outcome, object_type, metric } })
-    }));
-    mapped.unwrap_or_else(|_| {
+    })
+}
+
+/// Runs the mapping of one record; a panic becomes that record's rejection.
+fn guarded(map: impl FnOnce() -> Result<Typed, Rejection>) -> Result<Typed, Rejection> {
+    // Nothing that outlives a panic is left half-changed: the buffer is cleared before each use.
+    catch_unwind(AssertUnwindSafe(map)).unwrap_or_else(|_| {
         Err(Rejection::new(
             RejectionCode::MappingPanic,
             "the mapping panicked on this record; please report it with the record",
@@ -145,4 +150,17 @@ fn typed_headers(record: &Record<'_>, id: &str) -> Headers {
         .with_some(header::RECEIVED_AT, record.header(header::RECEIVED_AT))
         .with_some(header::SOURCE, record.header(header::SOURCE))
         .with_some(header::TRACEPARENT, record.header(header::TRACEPARENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_record() {
+        let rejected = |result: Result<Typed, Rejection>| result.err().map(|rejection| rejection.code);
+        assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
+        let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };
+        assert_eq!(rejected(guarded(|| Ok(Typed { id: "01X".to_owned(), labels }))), None);
+    }
 }

@@ -201,6 +201,9 @@ fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestam
             "`timestamp` lies more than 5 minutes after the webhook was received; it must be in Unix seconds",
         ));
     }
+    if !Timestamp(millis).can_be_written() {
+        return Err(bad("`timestamp` lies beyond the year 9999; it must be in Unix seconds"));
+    }
     if millis > received_at.0 { Ok((Timestamp(received_at.0), true)) } else { Ok((Timestamp(millis), false)) }
 }
 

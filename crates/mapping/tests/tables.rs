@@ -308,6 +308,11 @@ fn the_options_of_a_source_take_effect() {
 fn the_time_is_judged_against_the_receipt() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
+    // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the same.
+    let beyond = at("300000000000");
+    let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &Source::default()).unwrap_err();
+    assert_eq!(refused.code, RejectionCode::BadTimestamp);
+    assert!(refused.message.contains("9999"), "{refused}");
     let adjusted = mapped(&at("1700000301"));
     assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
     assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);

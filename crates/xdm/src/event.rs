@@ -288,6 +288,14 @@ records! {
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+impl Timestamp {
+    /// Whether RFC 3339 can write it: in the years up to 9999.
+    #[must_use]
+    pub fn can_be_written(self) -> bool {
+        Instant::from_millisecond(self.0).is_ok()
+    }
+}
+
 impl Value for Timestamp {
     /// RFC 3339 in UTC with three fraction digits; a time outside the years that RFC 3339 can write is left out.
     fn write(&self, json: &mut Json<'_>) -> bool {
