@@ -10,8 +10,10 @@ use kafka::{Connection, KafkaArgs, TopicName};
 use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use secrecy::SecretString;
-use service::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
 use xdm::TenantId;
+
+use crate::dispatch::Limits;
 
 /// Delivers typed records to Adobe Experience Platform's streaming ingestion, at least once and with a stable `_id`.
 #[derive(Debug, Parser)]
@@ -98,6 +100,58 @@ pub struct Config {
         help_heading = "Sink"
     )]
     batch_linger: DurationArg,
+
+    /// The most requests in flight; how many there are follows what Platform answers
+    #[arg(
+        long = "max-in-flight",
+        env = "SINK_MAX_IN_FLIGHT",
+        default_value_t = 64,
+        value_name = "COUNT",
+        help_heading = "Sink"
+    )]
+    max_in_flight: usize,
+
+    /// Requests a second of the whole consumer group, shared out by partitions; 0 for no limit
+    #[arg(
+        long = "max-requests-per-second",
+        env = "SINK_MAX_REQUESTS_PER_SECOND",
+        default_value_t = 1000,
+        value_name = "COUNT",
+        help_heading = "Sink"
+    )]
+    max_requests_per_second: u32,
+
+    /// Records a second of the whole consumer group, shared out by partitions; 0 for no limit
+    #[arg(
+        long = "max-records-per-second",
+        env = "SINK_MAX_RECORDS_PER_SECOND",
+        default_value_t = 10_000,
+        value_name = "COUNT",
+        help_heading = "Sink"
+    )]
+    max_records_per_second: u32,
+
+    /// A record that Platform answers with 500 whenever it is sent alone, while it takes others, becomes a dead letter
+    /// after this time
+    #[arg(
+        long = "condemn-after",
+        env = "SINK_CONDEMN_AFTER",
+        default_value = "5m",
+        value_name = "DURATION",
+        help_heading = "Sink"
+    )]
+    condemn_after: DurationArg,
+
+    /// The share of the last 1,000 records that may become dead letters (if at least 200 do) before everything is held; `off`
+    /// for no limit
+    #[arg(
+        long,
+        env = "DEAD_LETTER_LIMIT",
+        default_value_t = DeadLetterLimit::HALF,
+        value_name = "PERCENT",
+        help_heading = "Sink"
+    )]
+    dead_letter_limit: DeadLetterLimit,
 
     /// While nothing can be delivered (wrong credential, wrong address), how often it is tried
     #[arg(
@@ -230,7 +284,7 @@ pub struct Settings {
     pub(crate) batch_max_records: usize,
     pub(crate) batch_max_bytes: usize,
     pub(crate) batch_linger: Duration,
-    pub(crate) hold_probe: Duration,
+    pub(crate) limits: Limits,
     pub(crate) buffer_bytes: usize,
     pub(crate) from_beginning: bool,
 }
@@ -268,6 +322,9 @@ impl ServiceConfig for Config {
                 self.buffer_bytes, self.batch_max_bytes
             ));
         }
+        if self.max_in_flight == 0 {
+            problems.add("SINK_MAX_IN_FLIGHT must be at least 1");
+        }
         if self.hold_probe.0.is_zero() {
             problems.add("SINK_HOLD_PROBE must be more than 0s");
         }
@@ -291,7 +348,14 @@ impl ServiceConfig for Config {
                 batch_max_records: self.batch_max_records,
                 batch_max_bytes: self.batch_max_bytes.0,
                 batch_linger: self.batch_linger.0,
-                hold_probe: self.hold_probe.0,
+                limits: Limits {
+                    in_flight: self.max_in_flight,
+                    requests_per_second: self.max_requests_per_second,
+                    records_per_second: self.max_records_per_second,
+                    condemn_after: self.condemn_after.0,
+                    hold_probe: self.hold_probe.0,
+                    dead_letters: self.dead_letter_limit,
+                },
                 buffer_bytes: self.buffer_bytes.0,
                 from_beginning: self.from_beginning,
             }),

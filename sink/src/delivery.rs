@@ -1,53 +1,47 @@
-//! The sink's one task: records in, batches out, verdicts applied.
+//! The sink's one task: records in, requests out, answers applied.
 //!
-//! One request is under way at a time. What waits is held undecoded, bounded by the consumer's budget; when partitions
-//! leave, everything of theirs that is not being sent is given back at once.
+//! What is sent when, and what an answer leads to, is decided by [`crate::dispatch`]; here it is carried out. What waits
+//! is held undecoded, bounded by the consumer's budget; when partitions leave, everything of theirs that is not being
+//! sent is given back at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
-use kafka::consumer::{Feed, Settler};
+use futures_util::stream::FuturesUnordered;
+use kafka::consumer::{Feed, Patience, Settler};
 use kafka::ledger::{Claim, Epoch};
 use kafka::record::OwnedRecord;
-use platform::{Answer, BatchBody, Envelope, HoldReason, PlatformClient, judge};
-use service::{Backoff, TaskError};
+use platform::{Answer, BatchBody, Envelope, PlatformClient, judge};
+use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xdm::TenantId;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
+use crate::dispatch::{Dispatch, Hold, Next, Sending, Sentence, Settled};
 use crate::journal::{Journal, Receipt};
 use crate::metrics::Metrics;
-use crate::plan::{Pause, Plan, plan};
 use crate::schemas::{LookUp, NoEvent, Schemas};
 use crate::work::{Code, Condemned, Item};
 
 /// Records taken from the channel in one go.
 const INTAKE: usize = 1000;
 
-/// How long the request under way may still take once the stop was asked for.
-const LAST_REQUEST: Duration = Duration::from_secs(10);
+/// How long what is under way may still take once the stop was asked for.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// Something to be done, in order.
-enum Work {
-    /// Send this batch.
-    Send(Vec<Item>),
-    /// Write these dead letters.
-    Condemn(Vec<Condemned>),
+/// What came to its end.
+enum Done {
+    /// A request, with its answer and when it was sent.
+    Answered(Sending<Item>, Answer, i64),
+    /// What these records came to is durable.
+    Durable(Vec<Claim>),
 }
 
-/// What came of a piece of work.
-struct Done {
-    /// Settle these.
-    settled: Vec<Claim>,
-    /// Do these next.
-    again: Vec<Work>,
-    pause: Pause,
-}
-
-/// What an attempt needs; shared with the future that makes it.
+/// What requests and writes need; shared with the futures that make them.
 struct Outside {
     client: PlatformClient,
     envelope: Envelope,
@@ -59,31 +53,39 @@ struct Outside {
 pub(crate) struct Delivery {
     outside: Arc<Outside>,
     settler: Settler,
+    patience: Patience,
     schemas: Schemas,
     tenant: TenantId,
-    hold_probe: Duration,
+    /// Partitions of the topic, over all instances.
+    partitions: usize,
     /// Read but not decoded yet.
     backlog: VecDeque<(Claim, OwnedRecord)>,
     batcher: Batcher<Item>,
-    waiting: VecDeque<Work>,
+    dispatch: Dispatch<Item>,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     /// The newest assignment seen of each partition, and the newest one that has left.
     seen: HashMap<i32, Epoch>,
     left: HashMap<i32, Epoch>,
-    backoff: Backoff,
-    not_before: Option<Instant>,
-    held: Option<HoldReason>,
-    refused_tokens: u32,
+    /// What was last shown in log and metrics.
+    shown: Option<Hold>,
+    probe: Duration,
+}
+
+/// What the delivery works with.
+pub(crate) struct Tools {
+    pub(crate) client: PlatformClient,
+    pub(crate) envelope: Envelope,
+    pub(crate) journal: Journal,
+    pub(crate) metrics: Metrics,
+    pub(crate) settler: Settler,
+    pub(crate) patience: Patience,
+    /// Partitions of the topic.
+    pub(crate) partitions: usize,
 }
 
 impl Delivery {
-    pub(crate) fn new(
-        settings: &Settings,
-        client: PlatformClient,
-        envelope: Envelope,
-        journal: Journal,
-        settler: Settler,
-        metrics: Metrics,
-    ) -> Result<Self, TaskError> {
+    pub(crate) fn new(settings: &Settings, tools: Tools) -> Result<Self, TaskError> {
+        let Tools { client, envelope, journal, metrics, settler, patience, partitions } = tools;
         let limits = BatchLimits {
             bytes: settings.batch_max_bytes - envelope.overhead_per_batch(),
             records: settings.batch_max_records,
@@ -93,39 +95,32 @@ impl Delivery {
             schemas: Schemas::new(settings, metrics.clone())?,
             outside: Arc::new(Outside { client, envelope, journal, metrics }),
             settler,
+            patience,
             tenant: settings.tenant.clone(),
-            hold_probe: settings.hold_probe,
+            partitions,
             backlog: VecDeque::new(),
             batcher: Batcher::new(limits),
-            waiting: VecDeque::new(),
+            dispatch: Dispatch::new(settings.limits, Instant::now()),
+            under_way: FuturesUnordered::new(),
             seen: HashMap::new(),
             left: HashMap::new(),
-            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
-            not_before: None,
-            held: None,
-            refused_tokens: 0,
+            shown: None,
+            probe: settings.limits.hold_probe,
         })
     }
 
     /// Works until the consumer says that it stops.
     pub(crate) async fn run(mut self, mut records: UnboundedReceiver<Feed>) -> Result<(), TaskError> {
-        let mut under_way: Option<BoxFuture<'static, Done>> = None;
         let mut look_up: Option<LookUp> = None;
         let mut intake = Vec::with_capacity(INTAKE);
         loop {
             let now = Instant::now();
-            self.fill(now);
+            let wake = self.start(now);
+            self.show();
             look_up = look_up.or_else(|| self.schemas.look_up());
-            if under_way.is_none() && self.not_before.is_none_or(|time| now >= time) {
-                under_way = self.waiting.pop_front().map(|work| attempt(Arc::clone(&self.outside), work));
-            }
-            let wake = self.wake(under_way.is_some());
             tokio::select! {
                 biased;
-                Some(done) = OptionFuture::from(under_way.as_mut()) => {
-                    under_way = None;
-                    self.apply(done);
-                }
+                Some(done) = self.under_way.next(), if !self.under_way.is_empty() => self.done(done),
                 Some(found) = OptionFuture::from(look_up.as_mut()) => {
                     look_up = None;
                     self.schemas.found(found);
@@ -133,20 +128,12 @@ impl Delivery {
                 received = records.recv_many(&mut intake, INTAKE) => {
                     let stopping = received == 0 || !intake.drain(..).all(|feed| self.take_in(feed));
                     if stopping {
-                        return self.finish(under_way).await;
+                        return self.finish().await;
                     }
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
-    }
-
-    /// When there is something to do without any news.
-    fn wake(&self, busy: bool) -> Instant {
-        let now = Instant::now();
-        let retry = self.not_before.filter(|_| !busy && !self.waiting.is_empty());
-        let linger = self.batcher.due().filter(|_| self.waiting.is_empty());
-        [retry, linger].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
     }
 
     /// `false` when the consumer stops.
@@ -164,223 +151,223 @@ impl Delivery {
                     }
                 }
                 self.release_left();
+                // What could not be read may just have gone to a sink that can.
+                self.schemas.try_again();
+                true
+            }
+            Feed::Assigned(partitions) => {
+                self.dispatch.set_share(partitions, self.partitions);
                 true
             }
             Feed::Stopping => false,
         }
     }
 
-    fn has_left(left: &HashMap<i32, Epoch>, claim: Claim) -> bool {
-        left.get(&claim.partition).is_some_and(|&epoch| claim.epoch <= epoch)
-    }
-
     /// Gives back everything of partitions that have left, wherever it waits.
     fn release_left(&mut self) {
         let left = &self.left;
+        let gone = |claim: Claim| left.get(&claim.partition).is_some_and(|&epoch| claim.epoch <= epoch);
         let mut released = Vec::new();
         self.backlog.retain(|(claim, _)| {
-            let gone = Self::has_left(left, *claim);
+            let gone = gone(*claim);
             if gone {
                 released.push(*claim);
             }
             !gone
         });
-        let collected = self.batcher.take().map(Work::Send);
-        let waiting = std::mem::take(&mut self.waiting);
-        for work in waiting.into_iter().chain(collected) {
-            self.waiting.extend(keep(work, left, &mut released));
+        let (away, stay): (Vec<Item>, Vec<Item>) =
+            self.batcher.take().unwrap_or_default().into_iter().partition(|item| gone(item.claim));
+        if !stay.is_empty() {
+            self.dispatch.offer(stay);
         }
-        self.settler.release(released);
-        // What could not be read may just have gone to a sink that can.
-        self.schemas.try_again();
+        let away = away.into_iter().chain(self.dispatch.remove(|item| !gone(item.claim)));
+        released.extend(away.map(|item| item.claim));
+        if !released.is_empty() {
+            self.settler.release(released);
+        }
+    }
+
+    /// Starts all requests that may be started; returns when to look again.
+    fn start(&mut self, now: Instant) -> Instant {
+        loop {
+            self.fill(now);
+            let convicts = self.dispatch.convicts(now);
+            if !convicts.is_empty() {
+                let settled = Settled { accepted: Vec::new(), condemned: convicts, ids: (None, None) };
+                self.make_durable(settled, None);
+                continue;
+            }
+            match self.dispatch.next(now) {
+                Next::Send(sending) => {
+                    self.under_way.push(request(Arc::clone(&self.outside), sending).boxed());
+                }
+                Next::Wait(until) => {
+                    let linger = self.batcher.due().filter(|_| self.dispatch.is_hungry());
+                    return until.into_iter().chain(linger).min().unwrap_or(now + Duration::from_secs(1));
+                }
+            }
+        }
     }
 
     /// Decodes what is needed for the next batch.
     fn fill(&mut self, now: Instant) {
-        while self.waiting.is_empty() && self.schemas.may_decode() {
+        while self.dispatch.is_hungry() && self.schemas.may_decode() {
             let Some((claim, record)) = self.backlog.pop_front() else { break };
             let largest = self.outside.envelope.largest_event();
-            match self.schemas.decode(&record.value) {
+            let (code, message) = match self.schemas.decode(&record.value) {
                 Ok(event) => {
                     let mut json = Vec::with_capacity(record.value.len() * 2);
                     xdm::write_json(&event, &self.tenant, &mut json);
-                    if json.len() > largest {
-                        let message = format!("the event is {} bytes of JSON; a request takes {largest}", json.len());
-                        self.condemn(claim, record, Code::TooLarge, message);
+                    if json.len() <= largest {
+                        let bytes = json.len() + self.outside.envelope.overhead_per_message();
+                        if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
+                            self.dispatch.offer(full);
+                        }
                         continue;
                     }
-                    let bytes = json.len() + self.outside.envelope.overhead_per_message();
-                    let full = self.batcher.push(Item { claim, record, json }, bytes, now);
-                    self.waiting.extend(full.map(Work::Send));
+                    (Code::TooLarge, format!("the event is {} bytes of JSON; a request takes {largest}", json.len()))
                 }
-                Err(NoEvent::Broken(message)) => self.condemn(claim, record, Code::Undecodable, message),
-                Err(NoEvent::NotYet) => self.backlog.push_front((claim, record)),
+                Err(NoEvent::Broken(message)) => (Code::Undecodable, message),
+                Err(NoEvent::NotYet) => {
+                    self.backlog.push_front((claim, record));
+                    break;
+                }
+            };
+            if !self.dispatch.may_condemn(1, now) {
+                self.backlog.push_front((claim, record));
+                break;
             }
+            let letter = Condemned { claim, record, code, message };
+            let outside = Arc::clone(&self.outside);
+            self.under_way.push(async move { Done::Durable(condemn(&outside, vec![letter]).await) }.boxed());
         }
-        if self.waiting.is_empty() {
-            let due = self.batcher.take_due(now);
-            self.waiting.extend(due.map(Work::Send));
+        if self.dispatch.is_hungry()
+            && let Some(due) = self.batcher.take_due(now)
+        {
+            self.dispatch.offer(due);
         }
     }
 
-    fn condemn(&mut self, claim: Claim, record: OwnedRecord, code: Code, message: String) {
-        self.waiting.push_back(Work::Condemn(vec![Condemned { claim, record, code, message }]));
-    }
-
-    fn apply(&mut self, done: Done) {
-        self.settler.settle(done.settled);
-        let mut released = Vec::new();
-        for work in done.again.into_iter().rev() {
-            if let Some(work) = keep(work, &self.left, &mut released) {
-                self.waiting.push_front(work);
-            }
-        }
-        if !released.is_empty() {
-            self.settler.release(released);
-        }
-        self.pause(done.pause);
-    }
-
-    fn pause(&mut self, pause: Pause) {
-        let now = Instant::now();
-        match pause {
-            Pause::None => {
-                self.backoff.reset();
-                self.refused_tokens = 0;
-                self.not_before = None;
-                if let Some(reason) = self.held.take() {
-                    self.outside.metrics.set_held(reason.as_str(), false);
-                    tracing::info!(reason = reason.as_str(), "delivering again");
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Durable(claims) => self.settler.settle(claims),
+            Done::Answered(sending, answer, sent_at) => {
+                let records = sending.items().len();
+                let verdict = judge(&answer, records);
+                let settled = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
+                let again = records - settled.accepted.len() - settled.condemned.len();
+                self.outside.metrics.retried(again);
+                let status = match answer {
+                    Answer::Response(response) => response.status,
+                    Answer::Failed(_) | Answer::NoToken(_) => 0,
+                };
+                if !(settled.accepted.is_empty() && settled.condemned.is_empty()) {
+                    self.make_durable(settled, Some((sent_at, status)));
                 }
-            }
-            Pause::BackOff { after, reason } => {
-                let wait = self.backoff.next_wait(fastrand::f64()).max(after.unwrap_or_default());
-                if self.backoff.failures() == 1 {
-                    tracing::warn!(reason = reason.as_str(), "Platform does not take records now; backing off");
+                if again > 0 && !self.left.is_empty() {
+                    self.release_left();
                 }
-                self.not_before = Some(now + wait);
-            }
-            Pause::Hold(reason) => {
-                // The token may only have expired: the client has dropped it, and the next request brings a new one.
-                self.refused_tokens += 1;
-                if reason == HoldReason::Unauthorized && self.refused_tokens == 1 && self.held.is_none() {
-                    self.not_before = None;
-                    return;
-                }
-                if self.held != Some(reason) {
-                    if let Some(before) = self.held.replace(reason) {
-                        self.outside.metrics.set_held(before.as_str(), false);
-                    }
-                    self.outside.metrics.set_held(reason.as_str(), true);
-                    tracing::error!(reason = reason.as_str(), advice = reason.advice(), probe = ?self.hold_probe, "holding: nothing can be delivered, no record is lost");
-                }
-                self.not_before = Some(now + self.hold_probe);
             }
         }
     }
 
-    /// Lets the request under way finish and gives everything else back.
-    async fn finish(mut self, under_way: Option<BoxFuture<'static, Done>>) -> Result<(), TaskError> {
+    /// Writes what has become of records; only then are they settled.
+    fn make_durable(&mut self, settled: Settled<Item>, answered: Option<(i64, u16)>) {
+        let outside = Arc::clone(&self.outside);
+        self.under_way.push(async move { Done::Durable(settle(&outside, settled, answered).await) }.boxed());
+    }
+
+    /// Log and metrics follow the state, once for each change.
+    fn show(&mut self) {
+        let metrics = &self.outside.metrics;
+        metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
+        self.patience.set(self.dispatch.is_waiting_for_platform() || !self.schemas.may_decode());
+        let held = self.dispatch.held();
+        if held == self.shown {
+            return;
+        }
+        if let Some(before) = self.shown {
+            metrics.set_held(before.as_str(), false);
+        }
+        match held {
+            Some(hold) => {
+                metrics.set_held(hold.as_str(), true);
+                tracing::error!(reason = hold.as_str(), advice = hold.advice(), probe = ?self.probe, "holding: nothing is delivered, no record is lost");
+            }
+            None => tracing::info!("delivering again"),
+        }
+        self.shown = held;
+    }
+
+    /// Lets what is under way finish and gives everything else back.
+    async fn finish(mut self) -> Result<(), TaskError> {
         self.left = self.seen.clone();
         self.release_left();
-        if let Some(under_way) = under_way {
-            match tokio::time::timeout(LAST_REQUEST, under_way).await {
-                Ok(done) => self.apply(done),
-                Err(_) => tracing::warn!("the last request did not end in time; its records are read again"),
+        let deadline = tokio::time::Instant::now() + LAST_REQUESTS;
+        while !self.under_way.is_empty() {
+            match tokio::time::timeout_at(deadline, self.under_way.next()).await {
+                Ok(Some(done)) => self.done(done),
+                Ok(None) => break,
+                Err(_) => {
+                    tracing::warn!("the last requests did not end in time; their records are read again");
+                    break;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// The part of a piece of work whose partitions have not left; the rest is added to `released`.
-fn keep(work: Work, left: &HashMap<i32, Epoch>, released: &mut Vec<Claim>) -> Option<Work> {
-    match work {
-        Work::Send(mut items) => {
-            items.retain(|item| stays(item.claim, left, released));
-            (!items.is_empty()).then_some(Work::Send(items))
-        }
-        Work::Condemn(mut letters) => {
-            letters.retain(|letter| stays(letter.claim, left, released));
-            (!letters.is_empty()).then_some(Work::Condemn(letters))
-        }
-    }
-}
-
-fn stays(claim: Claim, left: &HashMap<i32, Epoch>, released: &mut Vec<Claim>) -> bool {
-    let gone = Delivery::has_left(left, claim);
-    if gone {
-        released.push(claim);
-    }
-    !gone
-}
-
-/// One piece of work, from sending to what is durable of it.
-fn attempt(outside: Arc<Outside>, work: Work) -> BoxFuture<'static, Done> {
-    async move {
-        match work {
-            Work::Send(items) => send(&outside, items).await,
-            Work::Condemn(letters) => {
-                let settled = condemn(&outside, letters).await;
-                Done { settled, again: Vec::new(), pause: Pause::None }
-            }
-        }
-    }
-    .boxed()
-}
-
-async fn send(outside: &Outside, items: Vec<Item>) -> Done {
+/// Sends one batch.
+async fn request(outside: Arc<Outside>, sending: Sending<Item>) -> Done {
+    let items = sending.items();
     let bytes: usize = items.iter().map(|item| item.json.len() + outside.envelope.overhead_per_message()).sum();
     let mut body = BatchBody::new(&outside.envelope, bytes + outside.envelope.overhead_per_batch());
-    for item in &items {
+    for item in items {
         body.add(&item.json);
     }
     let body = body.finish();
-    let (sent_at, started, bytes) = (service::unix_millis(), Instant::now(), body.len());
+    let (records, sent_at, started, bytes) = (items.len(), service::unix_millis(), Instant::now(), body.len());
     let answer = outside.client.send_batch(body).await;
-    outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), items.len(), bytes);
-    let verdict = judge(&answer, items.len());
-    let plan = plan(verdict, items);
-    let again: usize = plan.again.iter().map(Vec::len).sum();
-    outside.metrics.retried(again);
-    settle(outside, &answer, sent_at, plan).await
+    outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
+    Done::Answered(sending, answer, sent_at)
 }
 
-/// Makes durable what the plan says is final: dead letters first, then the receipt.
-async fn settle(outside: &Outside, answer: &Answer, sent_at: i64, plan: Plan<Item>) -> Done {
-    let again = plan.again.into_iter().map(Work::Send).collect();
-    let pause = plan.pause;
-    if plan.accepted.is_empty() && plan.refused.is_empty() {
-        return Done { settled: Vec::new(), again, pause };
-    }
-    let status = match answer {
-        Answer::Response(response) => response.status,
-        Answer::Failed(_) | Answer::NoToken(_) => 0,
-    };
-    let (inlet_id, batch_id) = plan.ids;
-    let records = Vec::with_capacity(plan.accepted.len() + plan.refused.len());
+/// Makes durable what is final: dead letters first, then the receipt of the answer, if there was one.
+async fn settle(outside: &Outside, settled: Settled<Item>, answered: Option<(i64, u16)>) -> Vec<Claim> {
+    let (inlet_id, batch_id) = settled.ids;
+    let (sent_at, status) = answered.unwrap_or_default();
+    let records = Vec::with_capacity(settled.accepted.len() + settled.condemned.len());
     let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
-    for (item, _, _) in &plan.refused {
+    for (item, _) in &settled.condemned {
         receipt.add(item, None, "refused");
     }
-    let letters: Vec<Condemned> = plan
-        .refused
+    let letters: Vec<Condemned> = settled
+        .condemned
         .into_iter()
-        .map(|(item, status, message)| {
-            let code = if status == 413 { Code::TooLarge } else { Code::Refused };
-            let message = format!("Platform answered {status}: {message}");
+        .map(|(item, sentence)| {
+            let (code, message) = match sentence {
+                Sentence::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
+                Sentence::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+                Sentence::ServerError => (
+                    Code::ServerError,
+                    "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
+                ),
+            };
             Condemned { claim: item.claim, record: item.record, code, message }
         })
         .collect();
-    let mut settled = condemn(outside, letters).await;
+    let mut claims = condemn(outside, letters).await;
     let now = service::unix_millis();
-    outside.metrics.accepted(plan.accepted.iter().map(|(item, _)| item.received_at()), now);
-    for (item, xaction_id) in plan.accepted {
+    outside.metrics.accepted(settled.accepted.iter().map(|(item, _)| item.received_at()), now);
+    for (item, xaction_id) in settled.accepted {
         receipt.add(&item, xaction_id, "accepted");
-        settled.push(item.claim);
+        claims.push(item.claim);
     }
-    outside.journal.receipt(&receipt).await;
-    Done { settled, again, pause }
+    if answered.is_some() {
+        outside.journal.receipt(&receipt).await;
+    }
+    claims
 }
 
 async fn condemn(outside: &Outside, letters: Vec<Condemned>) -> Vec<Claim> {

@@ -8,16 +8,17 @@
 mod batch;
 mod config;
 mod delivery;
+mod dispatch;
 mod journal;
 mod metrics;
-mod plan;
+mod pace;
 mod schemas;
 mod work;
 
 use std::time::Duration;
 
 use kafka::KafkaError;
-use kafka::consumer::{Consumer, ConsumerSettings};
+use kafka::consumer::{Consumer, ConsumerSettings, Patience};
 use kafka::topic::Topics;
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};
@@ -25,7 +26,7 @@ use service::{Context, TaskError, Tasks};
 
 pub use config::{Config, Settings};
 
-use delivery::Delivery;
+use delivery::{Delivery, Tools};
 use journal::Journal;
 use metrics::Metrics;
 
@@ -41,13 +42,16 @@ const FETCH_BYTES: usize = 16 * 1024 * 1024;
 /// How long leaving partitions wait for the request that is under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Records that nothing keeps waiting are done within seconds; so long without any progress is a defect.
+const STALL_AFTER: Duration = Duration::from_secs(300);
+
 /// Runs the sink until `context.stop`.
 ///
 /// # Errors
 /// When a topic is missing, the settings do not make a client, or Kafka fails for good.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
-    check_topics(&settings, &context).await?;
+    let partitions = check_topics(&settings, &context).await?;
     let http = http_client(&settings.client)?;
     let tokens = match &settings.tokens {
         None => None,
@@ -59,6 +63,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     };
     let client = PlatformClient::new(&settings.client, http, tokens)?;
     let journal = Journal::new(&settings)?;
+    let patience = Patience::default();
     let (consumer, records, settler) = Consumer::new(ConsumerSettings {
         connection: settings.connection.clone(),
         group: settings.group.clone(),
@@ -69,11 +74,14 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         fetch_bytes: FETCH_BYTES,
         commit_interval: COMMIT_INTERVAL,
         drain_timeout: DRAIN_TIMEOUT.min(context.shutdown_timeout / 2),
+        stall_after: STALL_AFTER,
+        patience: patience.clone(),
         metrics: metrics.consumer.clone(),
         readiness: context.readiness.clone(),
     });
     let envelope = Envelope::new(&settings.envelope);
-    let delivery = Delivery::new(&settings, client, envelope, journal, settler, metrics)?;
+    let tools = Tools { client, envelope, journal, metrics, settler, patience, partitions };
+    let delivery = Delivery::new(&settings, tools)?;
     let mut tasks = Tasks::new(context.stop.clone());
     let stop = context.stop.clone();
     tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
@@ -82,10 +90,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-async fn check_topics(settings: &Settings, context: &Context) -> Result<(), TaskError> {
+/// Every topic exists and goes together with the others; returns the number of input partitions.
+async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let (connection, input) = (settings.connection.clone(), settings.input.clone());
     let (dead_letters, receipts) = (settings.dead_letters.clone(), settings.receipts.clone());
-    let check = tokio::task::spawn_blocking(move || -> Result<(), KafkaError> {
+    let check = tokio::task::spawn_blocking(move || -> Result<usize, KafkaError> {
         let topics = Topics::new(&connection)?;
         let input_partitions = topics.partitions(&input, START_TIMEOUT)?;
         let output_partitions = topics.partitions(&dead_letters, START_TIMEOUT)?;
@@ -100,10 +109,10 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<(), Task
         if let Some(receipts) = &receipts {
             topics.partitions(receipts, START_TIMEOUT)?;
         }
-        Ok(())
+        Ok(input_partitions)
     });
     tokio::select! {
         checked = check => Ok(checked??),
-        () = context.stop.cancelled() => Ok(()),
+        () = context.stop.cancelled() => Ok(1),
     }
 }

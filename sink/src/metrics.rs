@@ -1,9 +1,10 @@
 //! The sink's metrics: every name is here.
 
 use kafka::{ConsumerMetrics, TopicName};
-use platform::{Answer, Failure, HoldReason, RefreshOutcome};
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry};
+use platform::{Answer, Failure, RefreshOutcome};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::dispatch::Hold;
 use crate::work::Code;
 
 /// Why records cannot be read.
@@ -36,6 +37,8 @@ pub(crate) struct Metrics {
     batch_records: Histogram,
     batch_bytes: Histogram,
     held: IntGaugeVec,
+    concurrency: IntGauge,
+    in_flight: IntGauge,
     token_refreshes: IntCounterVec,
     event_age: Histogram,
     dead_letters: IntCounterVec,
@@ -61,6 +64,11 @@ impl Metrics {
             &["reason"],
         )?;
         registry.register(Box::new(held.clone()))?;
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
         let metrics = Self {
             records: counter(
                 "customerio_sink_records_total",
@@ -102,10 +110,15 @@ impl Metrics {
                 "Dead letters written, by stage and code",
                 &["stage", "code"],
             )?,
+            concurrency: gauge(
+                "customerio_sink_concurrency_limit",
+                "Requests that may be in flight; follows what Platform answers",
+            )?,
+            in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
             consumer: ConsumerMetrics::register(registry, input)?,
             held,
         };
-        let reasons = HoldReason::ALL.iter().map(|reason| reason.as_str());
+        let reasons = Hold::all().map(Hold::as_str);
         for reason in reasons.chain(Unreadable::ALL.map(Unreadable::as_str)) {
             metrics.held.with_label_values(&[reason]).set(0);
         }
@@ -157,6 +170,11 @@ impl Metrics {
         self.held.with_label_values(&[reason]).set(i64::from(held));
     }
 
+    pub(crate) fn show_pace(&self, allowed: usize, in_flight: usize) {
+        self.concurrency.set(i64::try_from(allowed).unwrap_or(i64::MAX));
+        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn token_refreshed(&self, outcome: RefreshOutcome) {
         let outcome = match outcome {
             RefreshOutcome::Granted => "granted",
@@ -185,7 +203,8 @@ mod tests {
         metrics.accepted([Some(1000), None].into_iter(), 1600);
         metrics.retried(2);
         metrics.dead_letter(Code::Refused);
-        metrics.set_held(HoldReason::Unauthorized.as_str(), true);
+        metrics.set_held(Hold::RefusedAlike.as_str(), true);
+        metrics.show_pace(12, 3);
         metrics.token_refreshed(RefreshOutcome::Granted);
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();

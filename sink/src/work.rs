@@ -46,17 +46,20 @@ pub(crate) enum Code {
     Refused,
     /// Larger than a request may be.
     TooLarge,
+    /// Platform fails on this record alone, time and again.
+    ServerError,
     /// The bytes are no event.
     Undecodable,
 }
 
 impl Code {
-    pub(crate) const ALL: &'static [Self] = &[Self::Refused, Self::TooLarge, Self::Undecodable];
+    pub(crate) const ALL: &'static [Self] = &[Self::Refused, Self::TooLarge, Self::ServerError, Self::Undecodable];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
+            Self::ServerError => "server_error",
             Self::Undecodable => "undecodable",
         }
     }

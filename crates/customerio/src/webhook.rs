@@ -4,13 +4,16 @@
 //! or doubled key, a null or an unknown field never make the body unreadable. The only thing that does is not being
 //! a JSON object. What the fields *mean* is the mapping's business.
 
-use std::borrow::Cow;
+mod field;
+
 use std::fmt;
-use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub use field::Field;
+use field::{Key, KeySeed};
 
 /// The body is not a JSON object. Says where reading stopped, never what stood there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,215 +29,6 @@ pub enum NotJson {
     /// JSON, but an array, a string or the like.
     #[error("the body is JSON but not an object")]
     NotObject,
-}
-
-/// One value of the body, not yet interpreted. `Field::default()` is an absent one.
-#[derive(Clone, Copy, Default)]
-pub struct Field<'a>(Option<&'a RawValue>);
-
-/// Shows the type of the value only: a value may be personal.
-impl fmt::Debug for Field<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.first() {
-            None => "absent",
-            Some(b'"') => "string",
-            Some(b'{') => "object",
-            Some(b'[') => "array",
-            Some(b't' | b'f') => "boolean",
-            Some(b'n') => "null",
-            Some(_) => "number",
-        })
-    }
-}
-
-impl<'a> Field<'a> {
-    fn first(self) -> Option<u8> {
-        self.0.and_then(|raw| raw.get().as_bytes().first().copied())
-    }
-
-    /// A value of its own, for JSON that stands inside a string; `None` if the text is not JSON.
-    #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok().map(|raw| Self(Some(raw)))
-    }
-
-    /// The key was not there.
-    #[must_use]
-    pub fn is_absent(self) -> bool {
-        self.0.is_none()
-    }
-
-    /// The key was there with the value null.
-    #[must_use]
-    pub fn is_null(self) -> bool {
-        self.first() == Some(b'n')
-    }
-
-    /// The text of a string, or the digits of an integer exactly as they were written (leading zeros in a string and
-    /// numbers beyond 64 bits survive). `None` for everything else. Lone surrogates become U+FFFD.
-    #[must_use]
-    pub fn text(self) -> Option<Cow<'a, str>> {
-        let raw = self.0?.get();
-        match raw.as_bytes().first()? {
-            b'"' => Some(string(raw)),
-            b'-' | b'0'..=b'9' => is_integer(raw).then_some(Cow::Borrowed(raw)),
-            _ => None,
-        }
-    }
-
-    /// [`Field::text`], trimmed, unless nothing is left of it.
-    #[must_use]
-    pub fn non_blank(self) -> Option<Cow<'a, str>> {
-        match self.text()? {
-            Cow::Borrowed(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(Cow::Borrowed),
-            Cow::Owned(text) => {
-                let trimmed = text.trim();
-                if trimmed.is_empty() {
-                    None
-                } else if trimmed.len() == text.len() {
-                    Some(Cow::Owned(text))
-                } else {
-                    Some(Cow::Owned(trimmed.to_owned()))
-                }
-            }
-        }
-    }
-
-    /// A boolean; `None` for everything else.
-    #[must_use]
-    pub fn boolean(self) -> Option<bool> {
-        match self.0?.get() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }
-    }
-
-    /// An integer that fits 64 bits; `None` for everything else, strings and fractions included.
-    #[must_use]
-    pub fn integer(self) -> Option<i64> {
-        self.0?.get().parse().ok()
-    }
-
-    /// The elements of an array, in order; none for everything else.
-    #[must_use]
-    pub fn elements(self) -> Vec<Field<'a>> {
-        let Some(raw) = self.0.filter(|_| self.first() == Some(b'[')) else { return Vec::new() };
-        let elements: Vec<&'a RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-        elements.into_iter().map(|element| Field(Some(element))).collect()
-    }
-
-    /// The value as it is written.
-    #[must_use]
-    pub fn json(self) -> Option<&'a str> {
-        self.0.map(RawValue::get)
-    }
-
-    /// Where the value stands in the body it was read from, in bytes; `None` if it was read from elsewhere.
-    #[must_use]
-    pub fn span(self, body: &[u8]) -> Option<Range<usize>> {
-        let raw = self.0?.get();
-        let start = raw.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
-        let end = start.checked_add(raw.len())?;
-        (end <= body.len()).then_some(start..end)
-    }
-
-    /// The entries of an object, in order, doubled keys included; none for everything else.
-    #[must_use]
-    pub fn entries(self) -> Vec<(Cow<'a, str>, Field<'a>)> {
-        let Some(raw) = self.0.filter(|_| self.first() == Some(b'{')) else { return Vec::new() };
-        serde_json::Deserializer::from_str(raw.get()).deserialize_map(EntriesVisitor).unwrap_or_default()
-    }
-}
-
-fn is_integer(raw: &str) -> bool {
-    raw.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
-}
-
-/// A JSON string's text. The raw value is known to be a well-formed string literal.
-fn string(raw: &str) -> Cow<'_, str> {
-    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-    if !inner.contains('\\') {
-        return Cow::Borrowed(inner);
-    }
-    match serde_json::from_str::<String>(raw) {
-        Ok(text) => Cow::Owned(text),
-        // Only a lone surrogate escape is left as a reason. serde_json keeps it when it is asked for bytes.
-        Err(_) => Cow::Owned(lossy(raw)),
-    }
-}
-
-fn lossy(raw: &str) -> String {
-    struct Bytes;
-    impl Visitor<'_> for Bytes {
-        type Value = String;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
-            Ok(String::from_utf8_lossy(bytes).into_owned())
-        }
-        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<String, E> {
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        }
-    }
-    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).unwrap_or_default()
-}
-
-struct EntriesVisitor;
-
-impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Vec<(Cow<'de, str>, Field<'de>)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
-            entries.push((key, Field(Some(map.next_value()?))));
-        }
-        Ok(entries)
-    }
-}
-
-/// A key that borrows where it can and accepts what is no valid Unicode.
-struct Key<'a>(Cow<'a, str>);
-
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'de>, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeySeed {
-    type Value = Key<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Key<'de>, E> {
-        // Checking alone is quicker than replacing, and keys are as good as always fine.
-        Ok(Key(std::str::from_utf8(key).map_or_else(|_| String::from_utf8_lossy(key), Cow::Borrowed)))
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(String::from_utf8_lossy(key).into_owned())))
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(key)))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
-    }
 }
 
 /// Declares a view of an object: one [`Field`] per known key, the rest counted. A doubled key keeps its last value.
@@ -453,6 +247,8 @@ impl<'a> Data<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     fn data(json: &str) -> Data<'_> {

@@ -6,6 +6,8 @@
 //! again by the next owner.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use service::Readiness;
@@ -42,6 +44,10 @@ pub struct ConsumerSettings {
     pub commit_interval: Duration,
     /// How long leaving partitions wait for the work on them.
     pub drain_timeout: Duration,
+    /// A partition with outstanding records that does not move for so long is stalled: the consumer ends with an error.
+    pub stall_after: Duration,
+    /// Whether the work waits for something outside: then a partition that does not move is not stalled.
+    pub patience: Patience,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
     /// Set once the group has assigned partitions (perhaps none).
@@ -53,10 +59,27 @@ pub struct ConsumerSettings {
 pub enum Feed {
     /// A record. Its claim must be settled or released, exactly once.
     Record(Claim, OwnedRecord),
+    /// So many partitions are assigned now.
+    Assigned(usize),
     /// These partitions are about to leave: release what has not been sent, settle what is being sent.
     Revoking(Vec<i32>),
     /// The consumer stops: the same for everything.
     Stopping,
+}
+
+/// Tells the consumer that the work on its records waits for something outside, and rightly so. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// Whether it waits.
+    pub fn set(&self, waiting: bool) {
+        self.0.store(waiting, Ordering::Relaxed);
+    }
+
+    fn is_asked_for(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What becomes of claims.

@@ -21,6 +21,20 @@ pub enum KafkaError {
     /// A topic does not exist.
     #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
     NoTopic(String),
+    /// Records are outstanding, nothing outside is waited for, and yet nothing moves.
+    #[error(
+        "partition {partition} of `{topic}` has not moved from offset {offset} for {after:?}; this is a defect, please report it with the log. Nothing is lost: a restart reads on from there"
+    )]
+    Stalled {
+        /// The topic read.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset behind the last settled record.
+        offset: i64,
+        /// For how long.
+        after: std::time::Duration,
+    },
     /// The output topic has fewer partitions than the input topic.
     #[error(
         "`{output}` has {output_partitions} partitions but `{input}` has {input_partitions}: each record keeps its partition number, so grow `{output}` to at least {input_partitions} first"

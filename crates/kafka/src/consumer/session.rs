@@ -1,5 +1,6 @@
 //! One life of the ledger consumer's client.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -49,6 +50,8 @@ pub(super) struct Session<'s> {
     paused: bool,
     committed_at: Instant,
     last_failure: Option<String>,
+    /// The frontier of each partition, and since when it has not moved although it should.
+    moving: HashMap<i32, (i64, Instant)>,
 }
 
 impl<'s> Session<'s> {
@@ -71,6 +74,7 @@ impl<'s> Session<'s> {
             paused: false,
             committed_at: Instant::now(),
             last_failure: None,
+            moving: HashMap::new(),
         })
     }
 
@@ -106,6 +110,7 @@ impl<'s> Session<'s> {
             self.committed_at = Instant::now();
             self.follow_positions();
             self.commit(CommitMode::Async)?;
+            self.look_for_stalls()?;
             let progress =
                 self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
@@ -151,6 +156,33 @@ impl<'s> Session<'s> {
                 self.ledgers.polled_to(element.partition(), position);
             }
         }
+    }
+
+    /// A partition whose frontier stays where it is although records are outstanding and nothing outside is waited for: a
+    /// defect, and going on would only hide it.
+    fn look_for_stalls(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let excused = self.settings.patience.is_asked_for();
+        let mut moving = HashMap::new();
+        for partition in self.ledgers.partitions() {
+            let Some(frontier) = self.ledgers.frontier(partition) else { continue };
+            let idle = excused || self.ledgers.outstanding(partition) == 0;
+            let since = match self.moving.get(&partition) {
+                Some(&(before, since)) if before == frontier && !idle => since,
+                _ => now,
+            };
+            if now - since >= self.settings.stall_after {
+                return Err(End::Fatal(KafkaError::Stalled {
+                    topic: self.settings.input.to_string(),
+                    partition,
+                    offset: frontier,
+                    after: now - since,
+                }));
+            }
+            moving.insert(partition, (frontier, since));
+        }
+        self.moving = moving;
+        Ok(())
     }
 
     fn take_closings(&mut self) -> Result<(), End> {
@@ -255,6 +287,7 @@ impl<'s> Session<'s> {
         // An assignment comes without the pause flag of the others.
         self.paused = false;
         self.settings.readiness.set_ready();
+        drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         Ok(())
     }
@@ -307,6 +340,7 @@ impl<'s> Session<'s> {
         self.consumer
             .incremental_unassign(&group::partitions(&self.settings.input, partitions))
             .map_err(KafkaError::during("giving partitions back"))?;
+        drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
         Ok(())
     }

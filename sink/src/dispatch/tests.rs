@@ -1,0 +1,395 @@
+//! Single rules, and what holds for every sequence of answers.
+
+use std::collections::BTreeSet;
+
+use platform::{RecordVerdict, RetryReason, Verdict};
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    in_flight: 8,
+    requests_per_second: 0,
+    records_per_second: 0,
+    condemn_after: Duration::from_secs(60),
+    hold_probe: Duration::from_secs(30),
+    dead_letters: DeadLetterLimit::HALF,
+};
+
+/// A dispatch with a clock.
+struct Desk {
+    dispatch: Dispatch<u32>,
+    now: Instant,
+    accepted: Vec<u32>,
+    condemned: Vec<u32>,
+}
+
+impl Desk {
+    fn new(limits: Limits) -> Self {
+        let now = Instant::now();
+        Self { dispatch: Dispatch::new(limits, now), now, accepted: Vec::new(), condemned: Vec::new() }
+    }
+
+    fn with(batches: &[&[u32]]) -> Self {
+        let mut desk = Self::new(LIMITS);
+        batches.iter().for_each(|batch| desk.dispatch.offer(batch.to_vec()));
+        desk
+    }
+
+    fn try_send(&mut self) -> Option<Sending<u32>> {
+        match self.dispatch.next(self.now) {
+            Next::Send(sending) => Some(sending),
+            Next::Wait(_) => None,
+        }
+    }
+
+    fn send(&mut self) -> Sending<u32> {
+        self.try_send().expect("a batch to send")
+    }
+
+    /// Waits until something can be sent; how long that took.
+    fn wait(&mut self) -> (Sending<u32>, Duration) {
+        let start = self.now;
+        for _ in 0..10_000 {
+            self.convict();
+            match self.dispatch.next(self.now) {
+                Next::Send(sending) => return (sending, self.now - start),
+                Next::Wait(Some(until)) => self.now = until.max(self.now + Duration::from_micros(1)),
+                Next::Wait(None) => panic!("nothing to send and nothing to wait for"),
+            }
+        }
+        panic!("it waits for ever");
+    }
+
+    fn convict(&mut self) {
+        self.condemned.extend(self.dispatch.convicts(self.now).into_iter().map(|(item, _)| item));
+    }
+
+    fn answer(&mut self, sending: Sending<u32>, verdict: Verdict) {
+        let settled = self.dispatch.answered(sending, verdict, self.now, 0.5);
+        self.accepted.extend(settled.accepted.into_iter().map(|(item, _)| item));
+        self.condemned.extend(settled.condemned.into_iter().map(|(item, _)| item));
+    }
+
+    /// Answers like a Platform that accepts all but these.
+    fn accept_all_but(&mut self, sending: Sending<u32>, bad: &[u32]) {
+        let verdicts = sending.items().iter().map(|item| if bad.contains(item) { refused() } else { accepted() });
+        let verdict = records(verdicts.collect());
+        self.answer(sending, verdict);
+    }
+}
+
+fn accepted() -> RecordVerdict {
+    RecordVerdict::Accepted { xaction_id: None }
+}
+
+fn refused() -> RecordVerdict {
+    RecordVerdict::Refused { status: 400, message: String::new() }
+}
+
+fn records(records: Vec<RecordVerdict>) -> Verdict {
+    Verdict::Records { inlet_id: None, batch_id: None, records }
+}
+
+fn all(reason: RetryReason) -> Verdict {
+    Verdict::RetryAll { after: None, reason }
+}
+
+#[test]
+fn a_refused_record_is_condemned_when_others_of_its_batch_are_accepted() {
+    let mut desk = Desk::with(&[&[1, 2, 3]]);
+    let sending = desk.send();
+    desk.accept_all_but(sending, &[2]);
+    assert_eq!((desk.accepted, desk.condemned), (vec![1, 3], vec![2]));
+}
+
+#[test]
+fn a_batch_that_is_refused_whole_waits_for_evidence_and_is_asked_once_more() {
+    let mut desk = Desk::with(&[&[1], &[2]]);
+    let sending = desk.send();
+    desk.accept_all_but(sending, &[1]);
+    assert!(desk.condemned.is_empty() && desk.dispatch.held().is_none());
+    let sending = desk.send();
+    assert_eq!(sending.items(), [2]);
+    desk.accept_all_but(sending, &[1]);
+    let sending = desk.send();
+    assert_eq!(sending.items(), [1], "asked once more");
+    desk.accept_all_but(sending, &[1]);
+    assert_eq!(desk.condemned, [1]);
+}
+
+#[test]
+fn a_success_of_a_later_request_is_evidence_at_once() {
+    let mut desk = Desk::with(&[&[1], &[2]]);
+    let (bad, good) = (desk.send(), desk.send());
+    desk.accept_all_but(good, &[]);
+    desk.accept_all_but(bad, &[1]);
+    assert_eq!(desk.condemned, [1]);
+}
+
+#[test]
+fn when_everything_is_refused_everything_is_held_until_something_is_accepted() {
+    let mut desk = Desk::with(&[&[1, 2], &[3, 4], &[5, 6], &[7, 8]]);
+    for _ in 0..2 {
+        let sending = desk.send();
+        desk.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+    assert_eq!(desk.dispatch.held(), Some(Hold::RefusedAlike));
+    // A wrong setting stays wrong for an hour; it is probed, nothing is condemned.
+    for _ in 0..120 {
+        let (sending, waited) = desk.wait();
+        assert_eq!(waited, LIMITS.hold_probe);
+        assert!(desk.try_send().is_none(), "one probe at a time");
+        desk.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+    assert!(desk.condemned.is_empty());
+    // It is put right, and one record was really bad.
+    while desk.accepted.len() + desk.condemned.len() < 8 {
+        let (sending, _) = desk.wait();
+        desk.accept_all_but(sending, &[3]);
+    }
+    assert_eq!(desk.condemned, [3]);
+    assert_eq!(desk.dispatch.held(), None);
+}
+
+#[test]
+fn a_lone_bad_record_does_not_delay_what_comes_after_it() {
+    let mut desk = Desk::with(&[&[1]]);
+    for _ in 0..3 {
+        let (sending, _) = desk.wait();
+        desk.accept_all_but(sending, &[1]);
+    }
+    assert_eq!(desk.dispatch.held(), Some(Hold::RefusedAlike), "it is shown");
+    desk.dispatch.offer(vec![2]);
+    let sending = desk.send();
+    desk.accept_all_but(sending, &[1]);
+    let sending = desk.send();
+    desk.accept_all_but(sending, &[1]);
+    assert_eq!((desk.accepted, desk.condemned), (vec![2], vec![1]));
+}
+
+#[test]
+fn retry_after_pauses_the_whole_instance_and_recovery_begins_with_one_request() {
+    let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
+    let mut desk = Desk::new(LIMITS);
+    batches.into_iter().for_each(|batch| desk.dispatch.offer(batch));
+    let sent: Vec<_> = (0..4).map(|_| desk.send()).collect();
+    for sending in sent {
+        let verdict = Verdict::RetryAll { after: Some(Duration::from_secs(7)), reason: RetryReason::Throttled };
+        desk.answer(sending, verdict);
+    }
+    let (sending, waited) = desk.wait();
+    assert_eq!(waited, Duration::from_secs(7));
+    assert!(desk.try_send().is_none(), "one at first");
+    desk.accept_all_but(sending, &[]);
+    let two = [desk.send(), desk.send()];
+    assert!(desk.try_send().is_none());
+    two.into_iter().for_each(|sending| desk.accept_all_but(sending, &[]));
+    assert_eq!(desk.dispatch.allowed(), 2, "then carefully");
+}
+
+#[test]
+fn a_burst_of_throttled_answers_is_one_signal() {
+    let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
+    let mut desk = Desk::new(LIMITS);
+    batches.into_iter().for_each(|batch| desk.dispatch.offer(batch));
+    let sent: Vec<_> = (0..4).map(|_| desk.send()).collect();
+    sent.into_iter().for_each(|sending| desk.answer(sending, all(RetryReason::Throttled)));
+    let (_, waited) = desk.wait();
+    assert!(waited <= Duration::from_millis(200), "{waited:?}");
+}
+
+#[test]
+fn an_expired_token_costs_one_try_and_a_refused_one_holds() {
+    let mut desk = Desk::with(&[&[1], &[2], &[3]]);
+    let sent = [desk.send(), desk.send()];
+    sent.into_iter().for_each(|sending| desk.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
+    assert_eq!(desk.dispatch.held(), None, "both had the old token");
+    let sending = desk.send();
+    desk.answer(sending, Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(desk.dispatch.held(), Some(Hold::Platform(HoldReason::Unauthorized)));
+    let (sending, waited) = desk.wait();
+    assert_eq!(waited, LIMITS.hold_probe);
+    desk.accept_all_but(sending, &[]);
+    assert_eq!(desk.dispatch.held(), None);
+}
+
+#[test]
+fn a_record_that_platform_fails_on_is_found_and_condemned_only_after_its_time() {
+    let bad = 13;
+    let mut desk = Desk::new(LIMITS);
+    desk.dispatch.offer((0..16).collect());
+    let start = desk.now;
+    let mut others = 1000;
+    while desk.condemned.is_empty() {
+        if desk.dispatch.is_hungry() {
+            desk.dispatch.offer(vec![others]);
+            others += 1;
+        }
+        let (sending, _) = desk.wait();
+        desk.now += Duration::from_millis(50);
+        if sending.items().contains(&bad) {
+            desk.answer(sending, all(RetryReason::ServerError));
+        } else {
+            desk.accept_all_but(sending, &[]);
+        }
+        assert!(desk.now - start < Duration::from_secs(600), "it is never condemned");
+        desk.convict();
+    }
+    assert_eq!(desk.condemned, [bad]);
+    assert!(desk.now - start >= LIMITS.condemn_after);
+    let healthy: BTreeSet<u32> = desk.accepted.iter().copied().filter(|item| *item < 16).collect();
+    assert_eq!(healthy.len(), 15, "the others went through meanwhile");
+}
+
+#[test]
+fn an_outage_of_500_condemns_nobody_and_splits_nothing() {
+    let mut desk = Desk::with(&[&[1, 2, 3], &[4, 5, 6]]);
+    for _ in 0..200 {
+        let (sending, _) = desk.wait();
+        assert_eq!(sending.items().len(), 3);
+        desk.answer(sending, all(RetryReason::ServerError));
+    }
+    assert!(desk.condemned.is_empty());
+}
+
+#[test]
+fn a_request_that_is_unacceptable_as_a_whole_is_bisected_to_the_guilty() {
+    let mut desk = Desk::new(LIMITS);
+    desk.dispatch.offer((0..100).collect());
+    let mut requests = 0;
+    while desk.accepted.len() + desk.condemned.len() < 100 {
+        let (sending, _) = desk.wait();
+        requests += 1;
+        match sending.items() {
+            [_] | [..] if !sending.items().contains(&42) => desk.accept_all_but(sending, &[]),
+            [_] => desk.accept_all_but(sending, &[42]),
+            _ => desk.answer(sending, Verdict::Bisect { message: String::new() }),
+        }
+    }
+    assert_eq!(desk.condemned, [42]);
+    assert!(requests <= 20, "{requests} requests");
+}
+
+#[test]
+fn too_many_dead_letters_hold_everything_and_good_records_end_it() {
+    let mut desk = Desk::new(LIMITS);
+    (0..7).for_each(|batch| desk.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
+    let bad: Vec<u32> = (0..300).filter(|item| item % 100 != 0).collect();
+    for _ in 0..3 {
+        let (sending, _) = desk.wait();
+        desk.accept_all_but(sending, &bad);
+    }
+    assert_eq!(desk.dispatch.held(), Some(Hold::DeadLetterLimit));
+    assert_eq!(desk.condemned.len(), 198);
+    while desk.accepted.len() + desk.condemned.len() < 700 {
+        let (sending, _) = desk.wait();
+        desk.accept_all_but(sending, &bad);
+    }
+    assert_eq!(desk.condemned.len(), 297, "among enough good ones they are no longer too many");
+    assert_eq!(desk.dispatch.held(), None);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Offer(usize),
+    Send,
+    Answer(usize, Reply),
+    Advance(u64),
+    Leave(u32),
+}
+
+#[derive(Debug, Clone)]
+enum Reply {
+    Each(Vec<u8>),
+    Whole(Verdict),
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    let whole = prop_oneof![
+        prop::sample::select(vec![
+            RetryReason::Throttled,
+            RetryReason::Unavailable,
+            RetryReason::ServerError,
+            RetryReason::Timeout,
+            RetryReason::Connection,
+            RetryReason::Undeterminable,
+        ])
+        .prop_map(all),
+        Just(Verdict::Bisect { message: String::new() }),
+        Just(Verdict::Halve { reason: RetryReason::TooLarge }),
+        Just(Verdict::Halve { reason: RetryReason::Undeterminable }),
+        prop::sample::select(HoldReason::ALL).prop_map(Verdict::Hold),
+    ];
+    prop_oneof![prop::collection::vec(0..8u8, 0..12).prop_map(Reply::Each), whole.prop_map(Reply::Whole)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1..12usize).prop_map(Step::Offer),
+        Just(Step::Send),
+        (0..8usize, reply()).prop_map(|(which, reply)| Step::Answer(which, reply)),
+        (1..40_000u64).prop_map(Step::Advance),
+        (0..7u32).prop_map(Step::Leave),
+    ]
+}
+
+fn verdict_of(reply: Reply) -> Verdict {
+    match reply {
+        Reply::Whole(verdict) => verdict,
+        Reply::Each(codes) => records(
+            codes
+                .into_iter()
+                .map(|code| match code {
+                    0..=2 => accepted(),
+                    3 => refused(),
+                    4 => RecordVerdict::Retry(RetryReason::ServerError),
+                    5 => RecordVerdict::Retry(RetryReason::Throttled),
+                    6 => RecordVerdict::Retry(RetryReason::Unauthorized),
+                    _ => RecordVerdict::Retry(RetryReason::Undeterminable),
+                })
+                .collect(),
+        ),
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_record_ends_once_and_in_the_end_all_do(steps in prop::collection::vec(step(), 0..120)) {
+        let mut desk = Desk::new(LIMITS);
+        let (mut offered, mut flying, mut gone) = (0, Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Offer(count) => {
+                    let first = offered;
+                    offered += u32::try_from(count).unwrap();
+                    desk.dispatch.offer((first..offered).collect());
+                }
+                Step::Send => {
+                    desk.convict();
+                    flying.extend(desk.try_send());
+                }
+                Step::Answer(which, reply) if !flying.is_empty() => {
+                    let sending = flying.swap_remove(which % flying.len());
+                    desk.answer(sending, verdict_of(reply));
+                }
+                Step::Answer(..) => {}
+                Step::Advance(millis) => desk.now += Duration::from_millis(millis),
+                Step::Leave(partition) => gone.extend(desk.dispatch.remove(|item| item % 7 != partition)),
+            }
+            prop_assert!(flying.len() <= LIMITS.in_flight);
+            prop_assert!(desk.condemned.is_empty() || desk.dispatch.successes > 0, "condemned without any evidence");
+        }
+        // From now on Platform accepts everything: nothing may be stuck, and it does not take for ever.
+        let start = desk.now;
+        flying.into_iter().for_each(|sending| desk.accept_all_but(sending, &[]));
+        while desk.accepted.len() + desk.condemned.len() + gone.len() < offered as usize {
+            let (sending, _) = desk.wait();
+            desk.accept_all_but(sending, &[]);
+        }
+        prop_assert!(desk.now - start <= Duration::from_secs(120));
+        let mut ended: Vec<u32> = desk.accepted.into_iter().chain(desk.condemned).chain(gone).collect();
+        ended.sort_unstable();
+        prop_assert_eq!(ended, (0..offered).collect::<Vec<_>>());
+    }
+}
