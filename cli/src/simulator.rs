@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use platform_sim::{Fault, SimSettings, Simulator};
+use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
 use service::{DurationArg, shutdown_on_signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +28,31 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, default_value = "0ms", value_name = "DURATION")]
     latency: DurationArg,
 
+    /// How much longer it takes at the most, at random
+    #[arg(long, default_value = "0ms", value_name = "DURATION")]
+    jitter: DurationArg,
+
+    /// Only count what is accepted, keep no ids: for loads that would fill the memory
+    #[arg(long)]
+    count_only: bool,
+
+    /// More requests in a second are answered with 429
+    #[arg(long, value_name = "COUNT")]
+    max_requests_per_second: Option<u64>,
+
+    /// More messages in a second are answered with 429
+    #[arg(long, value_name = "COUNT")]
+    max_records_per_second: Option<u64>,
+
     /// How long an access token lasts
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     token_lifetime: DurationArg,
 
-    /// A fault to begin with, as JSON, for example {"fault":"status","status":503,"retry_after":2,"requests":5},
-    /// {"fault":"partial","shape":"a","every":3,"status":400,"requests":1} or {"fault":"expire_tokens"}; repeatable
+    /// A fault, as JSON; repeatable. They come one after the other, each for so many "requests" or "seconds": for example
+    /// {"fault":"status","status":503,"retry_after":2,"requests":5}, {"fault":"none","seconds":3},
+    /// {"fault":"partial","shape":"mixed","every":3,"status":400,"requests":1}, {"fault":"answer","answer":"fewer"},
+    /// {"fault":"reset","when":"after"}, {"fault":"delay","millis":500}, {"fault":"expire_tokens"}. Beside the script hold
+    /// {"fault":"poison","prefix":"bad-","status":400,"whole":true} and {"fault":"limit","requests":10}
     #[arg(long, value_name = "JSON", value_parser = parse_fault)]
     fault: Vec<Fault>,
 }
@@ -58,11 +77,20 @@ pub(crate) fn sink_variables(settings: &SimSettings, host: &str) -> Vec<(&'stati
 }
 
 pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, CommandError> {
-    let settings =
-        SimSettings { latency: args.latency.0, token_lifetime: args.token_lifetime.0, ..SimSettings::default() };
+    let settings = SimSettings {
+        latency: args.latency.0,
+        jitter: args.jitter.0,
+        count_only: args.count_only,
+        token_lifetime: args.token_lifetime.0,
+        ..SimSettings::default()
+    };
     let simulator = Simulator::start(args.listen, settings.clone())
         .await
         .map_err(|error| format!("cannot serve on {}: {error}; choose another --listen", args.listen))?;
+    let (requests, records) = (args.max_requests_per_second, args.max_records_per_second);
+    if requests.is_some() || records.is_some() {
+        simulator.add_fault(FaultKind::Limit { requests, records }.into());
+    }
     for fault in args.fault {
         simulator.add_fault(fault);
     }

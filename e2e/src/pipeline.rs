@@ -8,7 +8,7 @@ use kafka::TopicName;
 use kafka::topic::{TopicSpec, Topics};
 
 use crate::free_port;
-use crate::process::{Process, command};
+use crate::process::{Process, command, http, request};
 use crate::real_kafka::RealKafka;
 
 /// The signing key of all tests.
@@ -147,6 +147,36 @@ impl Pipeline {
     #[must_use]
     pub fn sink(&self) -> Process {
         Process::start("sink", &self.sink_variables(), Some(free_port()))
+    }
+
+    /// Adds faults to the simulator: one as JSON, or an array of them.
+    ///
+    /// # Panics
+    /// When it does not take them.
+    pub fn fault(&self, faults: &str) {
+        let (status, body) = http(self.simulator_port, "POST", "/admin/faults", faults).expect("the simulator");
+        assert_eq!(status, 204, "{faults}: {body}");
+    }
+
+    /// Takes all faults back.
+    ///
+    /// # Panics
+    /// When the simulator does not answer.
+    pub fn clear_faults(&self) {
+        assert_eq!(http(self.simulator_port, "DELETE", "/admin/faults", "").expect("the simulator").0, 204);
+    }
+
+    /// Sends one signed webhook; returns the status.
+    ///
+    /// # Panics
+    /// When the gateway does not answer.
+    #[must_use]
+    pub fn send(&self, body: &str) -> u16 {
+        let key = customerio::SigningKey::new(SIGNING_KEY);
+        let signature = customerio::sign(&key, "1700000000", body.as_bytes());
+        let headers = format!("x-cio-timestamp: 1700000000\r\nx-cio-signature: {signature}\r\n");
+        let answer = request(self.gateway_port, "POST", "/webhooks/customerio", &headers, body);
+        answer.expect("the gateway").0
     }
 
     /// Starts the simulator.

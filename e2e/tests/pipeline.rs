@@ -180,13 +180,13 @@ fn p5_killing_the_sink_loses_nothing() {
     let _transformer = pipeline.transformer();
     let mut sink = pipeline.sink();
     // A Platform that takes nothing: whatever the sink has read, none of it may be committed when it is killed.
-    fault(&pipeline, r#"{"fault":"status","status":503}"#);
+    pipeline.fault(r#"{"fault":"status","status":503}"#);
     let before = pipeline.load(1_000, 1000).finish(Duration::from_secs(60));
     wait_until("some requests and the commits between them", Duration::from_secs(30), || {
         sink.metric("customerio_sink_requests_total") >= 5.0
     });
     sink.kill();
-    clear_faults(&pipeline);
+    pipeline.clear_faults();
     sink = pipeline.sink();
     assert_accepted(&pipeline, &before, Duration::from_secs(60));
     let load = pipeline.load(6_000, 1000);
@@ -200,20 +200,6 @@ fn p5_killing_the_sink_loses_nothing() {
     }
     let ids = load.finish(Duration::from_secs(120));
     assert_nothing_lost(&pipeline, &ids);
-}
-
-/// Adds a fault to the simulator.
-fn fault(pipeline: &Pipeline, fault: &str) {
-    let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
-    let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(fault.to_owned());
-    let status = tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status();
-    assert_eq!(status, 204);
-}
-
-fn clear_faults(pipeline: &Pipeline) {
-    let url = format!("http://127.0.0.1:{}/admin/faults", pipeline.simulator_port);
-    let request = reqwest::Client::new().delete(url);
-    assert!(tokio::runtime::Runtime::new().unwrap().block_on(request.send()).unwrap().status().is_success());
 }
 
 #[test]
@@ -316,7 +302,7 @@ fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let sink = pipeline.sink();
-    let fault = |text: &str| fault(&pipeline, text);
+    let fault = |text: &str| pipeline.fault(text);
     fault(r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#);
     fault(r#"{"fault":"status","status":429,"requests":2}"#);
     fault(r#"{"fault":"partial","shape":"b","every":7,"status":400,"requests":5}"#);

@@ -172,6 +172,9 @@ pub(crate) struct Dispatch<T> {
     /// The newest request of which something was accepted.
     last_success: Option<u64>,
     failures_in_row: u32,
+    /// The last answer was no success: what is new goes before what has failed, or a few bad records would be all that
+    /// is ever tried.
+    new_first: bool,
     recent: RecentOutcomes,
 }
 
@@ -194,6 +197,7 @@ impl<T> Dispatch<T> {
             successes: 0,
             last_success: None,
             failures_in_row: 0,
+            new_first: false,
             recent: RecentOutcomes::new(limits.dead_letters),
             limits,
         }
@@ -284,6 +288,10 @@ impl<T> Dispatch<T> {
     }
 
     fn pick(&mut self, now: Instant) -> Option<Waiting<T>> {
+        let new = if self.new_first || self.held.is_some() { self.ready.pop_front() } else { None };
+        if new.is_some() {
+            return new;
+        }
         if let Some(due) = self.put_off.iter().position(|(time, _)| *time <= now) {
             return Some(self.put_off.swap_remove(due).1);
         }

@@ -161,6 +161,32 @@ impl Topics {
             .map_err(KafkaError::during("asking for a partition's offsets"))
     }
 
+    /// What a consumer group has committed of a topic; partitions without a committed offset are left out.
+    ///
+    /// # Errors
+    /// [`KafkaError`] when the topic does not exist or the group's coordinator does not answer.
+    pub fn committed(
+        &self,
+        group: &str,
+        topic: &TopicName,
+        timeout: Duration,
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let mut config = self.connection.config();
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let count = i32::try_from(self.partitions(topic, timeout)?).unwrap_or(i32::MAX);
+        let all = crate::group::partitions(topic, &(0..count).collect::<Vec<_>>());
+        let committed = client
+            .committed_offsets(all, timeout)
+            .map_err(KafkaError::during("reading the group's committed offsets"))?;
+        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            rdkafka::Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        };
+        Ok(committed.elements().iter().filter_map(offset).collect())
+    }
+
     /// The number of brokers.
     ///
     /// # Errors

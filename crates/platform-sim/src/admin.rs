@@ -47,8 +47,19 @@ pub(crate) async fn faults(AxumState(state): Shared) -> Json<Vec<Fault>> {
     Json(state.faults())
 }
 
-pub(crate) async fn set_fault(AxumState(state): Shared, Json(fault): Json<Fault>) -> StatusCode {
-    state.add_fault(fault);
+/// One fault, or a script of several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Faults {
+    Script(Vec<Fault>),
+    One(Fault),
+}
+
+pub(crate) async fn set_fault(AxumState(state): Shared, Json(faults): Json<Faults>) -> StatusCode {
+    match faults {
+        Faults::Script(faults) => faults.into_iter().for_each(|fault| state.add_fault(fault)),
+        Faults::One(fault) => state.add_fault(fault),
+    }
     StatusCode::NO_CONTENT
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State as AxumState};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Path, State as AxumState};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::faults::{FaultKind, Shape};
+use crate::faults::{Break, FaultKind, OddAnswer, Shape};
+use crate::line::Breaker;
 use crate::messages;
-use crate::state::State;
+use crate::state::{Poison, State};
 
 /// Platform answers 413 above this.
 const REQUEST_LIMIT: usize = 1_000_000;
@@ -20,12 +21,17 @@ const REQUEST_LIMIT: usize = 1_000_000;
 pub(crate) async fn batch(
     AxumState(state): AxumState<Arc<State>>,
     Path(inlet): Path<String>,
+    ConnectInfo(breaker): ConnectInfo<Breaker>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let answer = match gate(&state, &inlet, &headers, &body).await {
+    let fault = state.next_fault();
+    let answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
         Err(refusal) => refusal,
-        Ok(fault) => take_batch(&state, &body, fault.as_ref()),
+        Ok(()) => match fault {
+            Some(FaultKind::Reset { when }) => reset(&state, &body, when, &breaker),
+            fault => take_batch(&state, &body, fault.as_ref()),
+        },
     };
     state.answered(answer.status().as_u16());
     answer
@@ -38,9 +44,10 @@ pub(crate) async fn single(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let answer = match gate(&state, &inlet, &headers, &body).await {
+    let fault = state.next_fault();
+    let answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
         Err(refusal) => refusal,
-        Ok(_) => match serde_json::from_slice::<Value>(&body) {
+        Ok(()) => match serde_json::from_slice::<Value>(&body) {
             Err(_) => problem(StatusCode::BAD_REQUEST, "Invalid JSON", "the body is not JSON"),
             Ok(message) => match messages::check(&message, state.settings()) {
                 Ok((id, event)) => {
@@ -62,16 +69,29 @@ pub(crate) async fn single(
 }
 
 /// What is checked of every request: fault, address, size, token.
-async fn gate(state: &State, inlet: &str, headers: &HeaderMap, body: &Bytes) -> Result<Option<FaultKind>, Response> {
+async fn gate(
+    state: &State,
+    inlet: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+    fault: Option<&FaultKind>,
+) -> Result<(), Response> {
     let settings = state.settings();
-    tokio::time::sleep(settings.latency).await;
-    let fault = state.next_fault();
-    if let Some(FaultKind::Status { status, retry_after }) = &fault {
-        let mut answer = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE).into_response();
-        if let Some(seconds) = retry_after {
-            answer.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
+    tokio::time::sleep(settings.latency + settings.jitter.mul_f64(fastrand::f64())).await;
+    match fault {
+        Some(FaultKind::Delay { millis }) => tokio::time::sleep(std::time::Duration::from_millis(*millis)).await,
+        Some(FaultKind::Status { status, retry_after, date, body }) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            let mut answer = (status, body.clone().unwrap_or_default()).into_response();
+            if let Some(seconds) = retry_after {
+                let value = if *date { http_date(*seconds) } else { seconds.to_string() };
+                if let Ok(value) = value.parse() {
+                    answer.headers_mut().insert(header::RETRY_AFTER, value);
+                }
+            }
+            return Err(answer);
         }
-        return Err(answer);
+        _ => {}
     }
     if inlet != settings.inlet_id {
         return Err(problem(StatusCode::NOT_FOUND, "Not Found", "unknown inlet"));
@@ -94,49 +114,103 @@ async fn gate(state: &State, inlet: &str, headers: &HeaderMap, body: &Bytes) -> 
             return Err((StatusCode::UNAUTHORIZED, Json(body)).into_response());
         }
     }
-    Ok(fault)
+    Ok(())
+}
+
+/// The date so many seconds from now, as HTTP writes it.
+fn http_date(seconds: u32) -> String {
+    let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(i64::from(seconds));
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
+}
+
+fn reset(state: &State, body: &[u8], when: Break, breaker: &Breaker) -> Response {
+    let answer = match when {
+        Break::Before => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Break::After | Break::Within => take_batch(state, body, None),
+    };
+    if when == Break::Within {
+        let broken = futures_util::stream::iter([Ok(Bytes::from_static(b"{\"inletId\":")), Err("broken off")]);
+        return (StatusCode::MULTI_STATUS, Body::from_stream(broken)).into_response();
+    }
+    breaker.break_it();
+    answer
+}
+
+/// The messages of a batch's body.
+fn messages_of(body: &[u8]) -> Option<Vec<Value>> {
+    let mut body: Value = serde_json::from_slice(body).ok()?;
+    match body.get_mut("messages")?.take() {
+        Value::Array(messages) if !messages.is_empty() => Some(messages),
+        _ => None,
+    }
+}
+
+fn poison<'p>(poisons: &'p [Poison], message: &Value) -> Option<&'p Poison> {
+    let id = message.pointer("/body/xdmEntity/_id").and_then(Value::as_str)?;
+    poisons.iter().find(|poison| id.starts_with(&poison.prefix))
 }
 
 fn take_batch(state: &State, body: &[u8], fault: Option<&FaultKind>) -> Response {
-    let body: Option<Value> = serde_json::from_slice(body).ok();
-    let messages = body.as_ref().and_then(|body| body.get("messages")).and_then(Value::as_array);
-    let Some(messages) = messages.filter(|messages| !messages.is_empty()) else {
+    let Some(messages) = messages_of(body) else {
         return problem(StatusCode::BAD_REQUEST, "Invalid JSON", "`messages` is missing or empty");
     };
+    let second = u64::try_from(now() / 1000).unwrap_or_default();
+    if !state.is_within_limits(second, messages.len()) {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
+    let poisons = state.poisons();
+    if let Some(whole) = messages.iter().filter_map(|message| poison(&poisons, message)).find(|poison| poison.whole) {
+        let status = StatusCode::from_u16(whole.status).unwrap_or(StatusCode::BAD_REQUEST);
+        return problem(status, "Invalid XDM Message Format", "a message of this request is poison");
+    }
     let settings = state.settings();
     let batch = format!("{}:{}:153", now(), state.next_batch());
     let mut responses = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
         let by_fault = match fault {
             Some(FaultKind::Partial { shape, every, status }) if (index + 1) % (*every).max(1) == 0 => {
-                Some((*shape, *status, "refused by a fault of the simulator".to_owned()))
+                let shape = match shape {
+                    Shape::Mixed if (index + 1) / (*every).max(1) % 2 == 0 => Shape::A,
+                    Shape::Mixed => Shape::B,
+                    shape => *shape,
+                };
+                Some((shape, *status, "refused by a fault of the simulator".to_owned()))
             }
-            _ => None,
+            _ => poison(&poisons, message).map(|poison| (Shape::A, poison.status, "poison".to_owned())),
         };
-        let refusal = by_fault.or_else(|| {
-            let checked = messages::check(message, settings);
-            match checked {
-                Ok((id, event)) => {
-                    state.accept(id, event);
-                    None
-                }
-                Err(text) => Some((Shape::A, 400, text)),
+        let refusal = by_fault.or_else(|| match messages::check(message, settings) {
+            Ok((id, event)) => {
+                state.accept(id, event);
+                None
             }
+            Err(text) => Some((Shape::A, 400, text)),
         });
+        let shape_b = matches!(fault, Some(FaultKind::Partial { shape: Shape::B | Shape::Mixed, .. }));
         responses.push(match refusal {
-            None if matches!(fault, Some(FaultKind::Partial { shape: Shape::B, .. })) => {
-                json!({"xactionId": format!("7a5c-{index}")})
-            }
+            None if shape_b => json!({"xactionId": format!("7a5c-{index}")}),
             None => json!({"xactionId": format!("{batch}:{index}")}),
             Some((shape, status, text)) => {
                 state.refuse();
                 let message = format!("inletId: [{}] imsOrgId: [{}] {text}", settings.inlet_id, settings.ims_org);
                 match shape {
-                    Shape::A => json!({"statusCode": status, "message": message}),
+                    Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
                     Shape::B => json!({"xactionId": format!("7a5c-{index}"), "status": status, "message": message}),
                 }
             }
         });
+    }
+    let odd = match fault {
+        Some(FaultKind::Answer { answer }) => Some(*answer),
+        _ => None,
+    };
+    match odd {
+        None => {}
+        Some(OddAnswer::Fewer) => drop(responses.pop()),
+        Some(OddAnswer::More) => responses.push(json!({"xactionId": "one-more"})),
+        Some(OddAnswer::Empty) => responses.clear(),
+        Some(OddAnswer::Reversed) => responses.reverse(),
+        Some(OddAnswer::NotJson) => return (StatusCode::MULTI_STATUS, "<html>accepted</html>").into_response(),
+        Some(OddAnswer::NoBody) => return StatusCode::NO_CONTENT.into_response(),
     }
     let answer = json!({
         "inletId": settings.inlet_id, "batchId": batch, "receivedTimeMs": now(), "responses": responses,

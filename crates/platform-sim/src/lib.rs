@@ -6,6 +6,7 @@
 mod admin;
 mod faults;
 mod ingest;
+mod line;
 mod messages;
 mod state;
 mod tokens;
@@ -19,9 +20,10 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use faults::{Fault, FaultKind, Shape};
+pub use faults::{Break, Fault, FaultKind, OddAnswer, Shape};
 pub use state::{SimSettings, Stats};
 
+use line::{Breaker, Lines};
 use state::State;
 
 /// A simulator that runs in the background until it is dropped or stopped.
@@ -56,7 +58,9 @@ impl Simulator {
             .with_state(Arc::clone(&state));
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let task = tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+        let service = router.into_make_service_with_connect_info::<Breaker>();
+        let serve = axum::serve(Lines(listener), service).with_graceful_shutdown(stopped);
+        let task = tokio::spawn(serve.into_future());
         Ok(Self { address, state, stop, task })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::faults::{Fault, FaultKind};
+use crate::faults::{Fault, FaultKind, Script};
 
 /// Who the simulator pretends to be.
 #[derive(Debug, Clone)]
@@ -28,6 +28,10 @@ pub struct SimSettings {
     pub token_lifetime: Duration,
     /// How long an ingestion request takes.
     pub latency: Duration,
+    /// How much longer it takes at the most, at random.
+    pub jitter: Duration,
+    /// Only count what is accepted; ids are not kept. For loads that would fill the memory.
+    pub count_only: bool,
 }
 
 impl Default for SimSettings {
@@ -41,6 +45,8 @@ impl Default for SimSettings {
             credential: Some(("sim-client".to_owned(), "sim-secret".to_owned())),
             token_lifetime: Duration::from_secs(86_399),
             latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            count_only: false,
         }
     }
 }
@@ -72,8 +78,44 @@ struct Inner {
     last_event: Option<serde_json::Value>,
     tokens: HashMap<String, Instant>,
     issued: u64,
-    faults: Vec<Fault>,
+    script: Script,
+    poisons: Vec<Poison>,
+    limits: Limits,
     batches: u64,
+}
+
+/// Messages that are never accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct Poison {
+    pub(crate) prefix: String,
+    pub(crate) status: u16,
+    pub(crate) whole: bool,
+}
+
+/// What a second may hold, and what the present one holds.
+#[derive(Debug, Default)]
+struct Limits {
+    requests: Option<u64>,
+    records: Option<u64>,
+    second: u64,
+    seen_requests: u64,
+    seen_records: u64,
+}
+
+impl Limits {
+    /// Whether a request of so many messages still fits into this second.
+    fn take(&mut self, second: u64, records: u64) -> bool {
+        if self.second != second {
+            (self.second, self.seen_requests, self.seen_records) = (second, 0, 0);
+        }
+        let fits = |limit: Option<u64>, seen: u64| limit.is_none_or(|limit| seen < limit);
+        let fits = fits(self.requests, self.seen_requests) && fits(self.records, self.seen_records);
+        if fits {
+            self.seen_requests += 1;
+            self.seen_records += records;
+        }
+        fits
+    }
 }
 
 /// Shared state of all requests.
@@ -122,19 +164,25 @@ impl State {
 
     pub(crate) fn add_fault(&self, fault: Fault) {
         let mut inner = self.lock();
-        if fault.kind == FaultKind::ExpireTokens {
-            inner.tokens.clear();
-        } else {
-            inner.faults.push(fault);
+        match fault.kind {
+            FaultKind::ExpireTokens => inner.tokens.clear(),
+            FaultKind::Poison { prefix, status, whole } => inner.poisons.push(Poison { prefix, status, whole }),
+            FaultKind::Limit { requests, records } => {
+                (inner.limits.requests, inner.limits.records) = (requests, records);
+            }
+            _ => inner.script.add(fault),
         }
     }
 
     pub(crate) fn faults(&self) -> Vec<Fault> {
-        self.lock().faults.clone()
+        self.lock().script.faults()
     }
 
     pub(crate) fn clear_faults(&self) {
-        self.lock().faults.clear();
+        let mut inner = self.lock();
+        inner.script.clear();
+        inner.poisons.clear();
+        inner.limits = Limits::default();
     }
 
     pub(crate) fn reset(&self) {
@@ -143,16 +191,17 @@ impl State {
 
     /// The fault for the next ingestion request, which uses it up by one.
     pub(crate) fn next_fault(&self) -> Option<FaultKind> {
-        let mut inner = self.lock();
-        let fault = inner.faults.first_mut()?;
-        let kind = fault.kind.clone();
-        if let Some(left) = &mut fault.requests {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                inner.faults.remove(0);
-            }
-        }
-        Some(kind)
+        self.lock().script.next(Instant::now())
+    }
+
+    /// What is poison now.
+    pub(crate) fn poisons(&self) -> Vec<Poison> {
+        self.lock().poisons.clone()
+    }
+
+    /// Whether a request of so many messages is within the limits.
+    pub(crate) fn is_within_limits(&self, second: u64, records: usize) -> bool {
+        self.lock().limits.take(second, records as u64)
     }
 
     pub(crate) fn answered(&self, status: u16) {
@@ -161,6 +210,10 @@ impl State {
 
     pub(crate) fn accept(&self, id: String, event: serde_json::Value) {
         let mut inner = self.lock();
+        if self.settings.count_only {
+            inner.accepted_total += 1;
+            return;
+        }
         if let Some(&place) = inner.places.get(id.as_str()) {
             inner.accepted[place].1 += 1;
         } else {

@@ -110,7 +110,7 @@ async fn many_senders_share_one_token_and_an_expired_one_is_replaced() {
     }
     assert!(senders.join_all().await.iter().all(|letters| letters == "A"));
     assert_eq!(setup.granted.load(Ordering::SeqCst), 1);
-    setup.simulator.add_fault(Fault { kind: FaultKind::ExpireTokens, requests: None });
+    setup.simulator.add_fault(FaultKind::ExpireTokens.into());
     assert_eq!(setup.send(&[event("x")]).await, Verdict::Hold(HoldReason::Unauthorized));
     assert_eq!(letters(&setup.send(&[event("x")]).await), "A");
     assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
@@ -143,9 +143,7 @@ async fn faults_are_answered_as_documented() {
     let after = Some(Duration::from_secs(3));
     assert_eq!(setup.send(&[event("a")]).await, Verdict::RetryAll { after, reason: RetryReason::Unavailable });
     for shape in [Shape::A, Shape::B] {
-        setup
-            .simulator
-            .add_fault(Fault { kind: FaultKind::Partial { shape, every: 2, status: 400 }, requests: Some(1) });
+        setup.simulator.add_fault(Fault::from(FaultKind::Partial { shape, every: 2, status: 400 }).times(1));
         let events: Vec<_> = (0..5).map(|number| event(&format!("{shape:?}{number}"))).collect();
         assert_eq!(letters(&setup.send(&events).await), "ARARA");
     }

@@ -14,6 +14,7 @@ impl<T> Dispatch<T> {
     /// Takes the answer to a batch. `dice` is uniform in `[0, 1)`.
     pub(crate) fn answered(&mut self, sending: Sending<T>, verdict: Verdict, now: Instant, dice: f64) -> Settled<T> {
         self.in_flight -= 1;
+        self.new_first = true;
         let mut settled = Settled { accepted: Vec::new(), condemned: Vec::new(), ids: (None, None) };
         let Sending { items, past, number, bound } = sending;
         let waiting = Waiting { items, past };
@@ -79,6 +80,7 @@ impl<T> Dispatch<T> {
         self.successes += 1;
         self.last_success = self.last_success.max(Some(number));
         self.failures_in_row = 0;
+        self.new_first = false;
         self.recent.note(accepted, 0);
         self.concurrency.succeeded(bound);
         self.fresh_token = None;
@@ -167,14 +169,17 @@ impl<T> Dispatch<T> {
     /// 500 may be Platform's trouble or a record's. If others succeed meanwhile it is one of these records: halves show which,
     /// and a lone one waits by itself until enough speaks against it.
     fn server_error(&mut self, mut batch: Waiting<T>, after: Option<Duration>, number: u64, now: Instant, dice: f64) {
-        self.failures_in_row += 1;
+        // A suspect's failure says nothing about Platform.
+        let suspect = batch.items.len() == 1 && batch.past.failures > 1;
+        self.failures_in_row += u32::from(!suspect);
         let first = batch.past.first_failure.is_none();
         let others_succeed = !first && self.successes > batch.past.successes;
         batch.past.first_failure.get_or_insert(now);
         batch.past.successes = self.successes;
         if self.failures_in_row >= OUTAGE || after.is_some() {
             self.pause(after, number, now, dice);
-            self.ready.push_front(batch);
+            // Out of the way: if it is this batch after all, another one has to show it.
+            self.put_off(batch, now, dice);
         } else if batch.items.len() > 1 && others_succeed {
             self.halve(Waiting { items: batch.items, past: Past::default() });
         } else {

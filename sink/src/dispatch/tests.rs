@@ -243,6 +243,36 @@ fn a_record_that_platform_fails_on_is_found_and_condemned_only_after_its_time() 
 }
 
 #[test]
+fn records_that_platform_fails_on_do_not_hold_the_others_up() {
+    let mut desk = Desk::new(LIMITS);
+    let is_bad = |item: &u32| (1..=5).contains(item);
+    (1..=5).for_each(|bad| desk.dispatch.offer(vec![bad]));
+    let mut next = 1000;
+    let mut slowest = Duration::ZERO;
+    let mut last_good = desk.now;
+    let start = desk.now;
+    while desk.condemned.len() < 5 {
+        assert!(desk.now - start < Duration::from_secs(600), "not condemned: {:?}", desk.dispatch);
+        if desk.dispatch.is_hungry() {
+            desk.dispatch.offer(vec![next]);
+            next += 1;
+        }
+        let (sending, _) = desk.wait();
+        desk.now += Duration::from_millis(20);
+        if sending.items().iter().any(is_bad) {
+            desk.answer(sending, all(RetryReason::ServerError));
+        } else {
+            desk.accept_all_but(sending, &[]);
+            slowest = slowest.max(desk.now - last_good);
+            last_good = desk.now;
+        }
+        desk.convict();
+    }
+    assert!(slowest < Duration::from_secs(2), "the others waited {slowest:?}");
+    assert_eq!(desk.condemned.len(), 5);
+}
+
+#[test]
 fn an_outage_of_500_condemns_nobody_and_splits_nothing() {
     let mut desk = Desk::with(&[&[1, 2, 3], &[4, 5, 6]]);
     for _ in 0..200 {

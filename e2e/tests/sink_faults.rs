@@ -1,0 +1,264 @@
+//! The sink against everything that Platform can answer: nothing is lost, nothing healthy is condemned, and it recovers by
+//! itself. The faults are the rows of docs/outcomes.md.
+//!
+//! `E2E_FULL=1` lets 50,000 events flow meanwhile; `E2E_SEED=…` repeats the moments of the kills.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use e2e::accounting::{accepted, read};
+use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::process::{Process, http_get};
+use e2e::{free_port, wait_until};
+use kafka::topic::Topics;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// Every kind of trouble, with three good requests between. None of it is a record's fault.
+fn script() -> Value {
+    let mut script = Vec::new();
+    let mut add = |fault: Value| script.extend([fault, json!({"fault": "none", "requests": 3})]);
+    add(json!({"fault": "status", "status": 429, "seconds": 2}));
+    add(json!({"fault": "status", "status": 429, "retry_after": 1, "requests": 2}));
+    add(json!({"fault": "status", "status": 503, "seconds": 2}));
+    add(json!({"fault": "status", "status": 503, "retry_after": 1, "date": true, "requests": 2}));
+    for status in [500, 502, 504, 408, 501, 302, 404, 204, 400, 413] {
+        add(json!({"fault": "status", "status": status, "requests": 2}));
+    }
+    add(json!({"fault": "status", "status": 403, "requests": 2}));
+    add(json!({"fault": "status", "status": 403, "body": "{\"title\":\"Authorization\"}", "requests": 2}));
+    for when in ["before", "after", "within"] {
+        add(json!({"fault": "reset", "when": when, "requests": 2}));
+    }
+    for shape in ["a", "b", "mixed"] {
+        for status in [401, 403, 408, 429, 500, 503] {
+            add(json!({"fault": "partial", "shape": shape, "every": 3, "status": status, "requests": 1}));
+        }
+    }
+    for answer in ["fewer", "more", "empty", "reversed", "not_json", "no_body"] {
+        add(json!({"fault": "answer", "answer": answer, "requests": 1}));
+    }
+    script.into()
+}
+
+fn sink_variables(pipeline: &Pipeline) -> Vec<(&'static str, String)> {
+    let mut variables = pipeline.sink_variables();
+    variables.push(("SINK_HOLD_PROBE", "1s".to_owned()));
+    variables.push(("SINK_CONDEMN_AFTER", "3s".to_owned()));
+    // Many requests, so that the script goes on quickly.
+    variables.push(("SINK_BATCH_LINGER", "50ms".to_owned()));
+    variables
+}
+
+fn sink(pipeline: &Pipeline) -> Process {
+    Process::start("sink", &sink_variables(pipeline), Some(free_port()))
+}
+
+fn load() -> (usize, usize) {
+    if std::env::var_os("E2E_FULL").is_some() { (50_000, 1000) } else { (8_000, 400) }
+}
+
+fn script_is_over(pipeline: &Pipeline) -> bool {
+    http_get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
+}
+
+/// Dead letters by event id, with their codes; each of the sink's, and none doubled.
+fn dead_letters(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    let mut letters = BTreeMap::new();
+    for letter in read(&shared_kafka().connection(), &pipeline.topic("dead-letters")) {
+        assert_eq!(letter.text_header("dead-letter-stage"), Some("sink"));
+        let code = letter.text_header("dead-letter-code").unwrap().to_owned();
+        letters.insert(letter.text_header("event-id").unwrap().to_owned(), code);
+    }
+    letters
+}
+
+/// How often each id lies on the typed topic.
+fn typed(pipeline: &Pipeline) -> BTreeMap<String, u64> {
+    let mut typed = BTreeMap::new();
+    for record in read(&shared_kafka().connection(), &pipeline.topic("typed")) {
+        *typed.entry(record.text_header("event-id").unwrap().to_owned()).or_default() += 1;
+    }
+    typed
+}
+
+/// Waits until each of these ids is accepted or condemned.
+fn wait_for_the_end(pipeline: &Pipeline, ids: &[String]) {
+    let deadline = Instant::now() + SOON * 2;
+    loop {
+        let (accepted, dead) = (accepted(pipeline), dead_letters(pipeline));
+        let open: Vec<_> = ids.iter().filter(|id| !accepted.contains_key(*id) && !dead.contains_key(*id)).collect();
+        if open.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} events came to no end, for example {:?}", open.len(), open.first());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn poison(id: &str) -> String {
+    format!(
+        r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"{id}"}}}}}}"#
+    )
+}
+
+#[test]
+fn p6_whatever_platform_answers_nothing_is_lost_and_only_the_guilty_are_condemned() {
+    let pipeline = Pipeline::new(shared_kafka(), "outcomes");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let sink = sink(&pipeline);
+    pipeline.fault(
+        &json!([
+            {"fault": "poison", "prefix": "poison-entry", "status": 400},
+            {"fault": "poison", "prefix": "poison-whole", "status": 400, "whole": true},
+            {"fault": "poison", "prefix": "poison-500", "status": 500, "whole": true},
+        ])
+        .to_string(),
+    );
+    pipeline.fault(&script().to_string());
+    let (count, rate) = load();
+    let first = pipeline.load(count, rate);
+    let mut guilty = BTreeMap::new();
+    for (name, code) in [("poison-entry", "refused"), ("poison-whole", "refused"), ("poison-500", "server_error")] {
+        for number in 0..3 {
+            let id = format!("{name}-{number}");
+            assert_eq!(pipeline.send(&poison(&id)), 202);
+            guilty.insert(id, code.to_owned());
+        }
+    }
+    let mut ids = first.finish(SOON * 2);
+    let deadline = Instant::now() + SOON * 2;
+    while !script_is_over(&pipeline) {
+        assert!(Instant::now() < deadline, "the script does not end");
+        ids.extend(pipeline.load(rate, rate).finish(SOON));
+    }
+    pipeline.fault(r#"{"fault":"expire_tokens"}"#);
+    // A record that gets 500 is condemned only while others succeed.
+    while !guilty.keys().all(|id| dead_letters(&pipeline).contains_key(id)) {
+        assert!(Instant::now() < deadline, "condemned so far: {:?}", dead_letters(&pipeline));
+        ids.extend(pipeline.load(500, 500).finish(SOON));
+    }
+    ids.extend(guilty.keys().cloned());
+    wait_for_the_end(&pipeline, &ids);
+    assert_eq!(dead_letters(&pipeline), guilty, "the poison with its codes, and nothing healthy");
+    let (accepted, typed) = (accepted(&pipeline), typed(&pipeline));
+    assert!(accepted.keys().all(|id| !guilty.contains_key(id)));
+    // Sent again is only what the answer left open: cut connections and answers that do not say what became of a record.
+    let again: u64 = accepted.iter().map(|(id, times)| times.saturating_sub(typed[id])).sum();
+    let (_, statistics) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    println!("accepted again: {again} of {}; {statistics}", accepted.len());
+    assert!(again <= 13 * 200, "{again} records were accepted more often than they lie on the typed topic");
+    for metric in ["customerio_sink_held", "customerio_sink_requests_in_flight"] {
+        wait_until(metric, SOON, || sink.metric(metric) == 0.0);
+    }
+    wait_until("the lag to be 0", SOON, || sink.metric("customerio_kafka_consumer_lag_records") == 0.0);
+}
+
+#[test]
+fn an_outage_is_over_within_seconds() {
+    let pipeline = Pipeline::new(shared_kafka(), "recovery");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let _sink = sink(&pipeline);
+    let load = pipeline.load(12_000, 500);
+    for (what, fault) in [
+        ("429", json!({"fault": "status", "status": 429})),
+        ("503", json!({"fault": "status", "status": 503})),
+        ("resets", json!({"fault": "reset", "when": "before"})),
+    ] {
+        let total = || -> u64 {
+            let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()
+        };
+        pipeline.fault(&fault.to_string());
+        std::thread::sleep(Duration::from_secs(5));
+        let stuck = total();
+        pipeline.clear_faults();
+        let over = Instant::now();
+        wait_until("the first event after it", Duration::from_secs(15), || total() > stuck);
+        let first = over.elapsed();
+        // What had piled up in five seconds is through as well.
+        wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);
+        println!("after 5 s of {what}: first event after {first:.1?}, backlog gone after {:.1?}", over.elapsed());
+        assert!(first < Duration::from_secs(8), "{what}: {first:?}");
+    }
+    let ids = load.finish(SOON);
+    wait_for_the_end(&pipeline, &ids);
+    assert!(dead_letters(&pipeline).is_empty());
+}
+
+#[test]
+fn a_wrong_dataset_holds_everything_and_condemns_nothing() {
+    let pipeline = Pipeline::new(shared_kafka(), "dataset");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let mut variables = sink_variables(&pipeline);
+    variables.retain(|(name, _)| *name != "PLATFORM_DATASET_ID");
+    variables.push(("PLATFORM_DATASET_ID", "000000000000000000000000".to_owned()));
+    let mut wrong = Process::start("sink", &variables, Some(free_port()));
+    let ids = pipeline.load(2_000, 1000).finish(SOON);
+    wait_until("the sink to hold", SOON, || {
+        let (_, text) = wrong.admin_get("/metrics").unwrap_or_default();
+        text.lines().any(|line| line == r#"customerio_sink_held{reason="refused_alike"} 1"#)
+    });
+    wait_until("some probes", SOON, || wrong.metric("customerio_sink_requests_total") >= 5.0);
+    let log = wrong.log();
+    assert_eq!(log.matches("holding: nothing is delivered").count(), 1, "{log}");
+    assert!(log.contains("PLATFORM_DATASET_ID"), "{log}");
+    assert_eq!(wrong.terminate(), Some(0));
+    assert!(dead_letters(&pipeline).is_empty());
+    let _right = sink(&pipeline);
+    wait_for_the_end(&pipeline, &ids);
+    assert!(dead_letters(&pipeline).is_empty());
+}
+
+#[test]
+fn p7_what_is_committed_has_its_receipt_whenever_the_sink_is_killed() {
+    let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("E2E_SEED={seed}");
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let pipeline = Pipeline::new(shared_kafka(), "receipts");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let connection = shared_kafka().connection();
+    let topics = Topics::new(&connection).unwrap();
+    // Kills in every phase of the script: between answer, receipt and commit as well.
+    pipeline.fault(&script().to_string());
+    let load = pipeline.load(6_000, 400);
+    let mut sink = sink(&pipeline);
+    let kills = 10;
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(dice.u64(500..1500)));
+        sink.kill();
+        let committed = topics.committed(&format!("{}-sink", pipeline.name), &pipeline.topic("typed"), SOON).unwrap();
+        let mut receipted = BTreeSet::new();
+        for receipt in read(&connection, &pipeline.topic("receipts")) {
+            let receipt: Value = serde_json::from_slice(&receipt.value).unwrap();
+            for record in receipt["records"].as_array().unwrap() {
+                receipted.insert((record[0].as_i64().unwrap(), record[1].as_i64().unwrap()));
+            }
+        }
+        for record in read(&connection, &pipeline.topic("typed")) {
+            let is_committed = committed.get(&record.partition).is_some_and(|offset| record.offset < *offset);
+            let has_receipt = receipted.contains(&(i64::from(record.partition), record.offset));
+            assert!(
+                !is_committed || has_receipt,
+                "{}:{} is committed without a receipt",
+                record.partition,
+                record.offset
+            );
+        }
+        sink = self::sink(&pipeline);
+    }
+    let ids = load.finish(SOON);
+    wait_for_the_end(&pipeline, &ids);
+    assert!(dead_letters(&pipeline).is_empty());
+}
