@@ -25,6 +25,15 @@ pub mod header {
     pub const AT: &str = "dead-letter-at";
     /// Version of the software that wrote it.
     pub const VERSION: &str = "dead-letter-version";
+    /// On a resolution (a record without value, in the partition and with the key of the dead letter): the offset of the
+    /// dead letter it closes, decimal.
+    pub const RESOLVES: &str = "dead-letter-resolves";
+    /// On a resolution: `replayed` or `discarded`.
+    pub const RESOLUTION: &str = "dead-letter-resolution";
+    /// On a resolution: who closed it.
+    pub const BY: &str = "dead-letter-by";
+    /// On a resolution: why, in the words of whoever closed it.
+    pub const NOTE: &str = "dead-letter-note";
 }
 
 /// The longest text in `dead-letter-message`, in bytes.

@@ -22,6 +22,10 @@ pub mod header {
     pub const EVENT_ID: &str = "event-id";
     /// On a typed record: the offset of the raw record it was made of, decimal; the partition is the same.
     pub const RAW_OFFSET: &str = "raw-offset";
+    /// On a raw or typed record that was written again: what it is a replay of, `topic/partition/offset`.
+    pub const REPLAY_OF: &str = "replay-of";
+    /// On a raw record: its event is mapped even if it was mapped before. The value does not matter.
+    pub const REPROCESS: &str = "reprocess";
     /// On a receipt: the version of its JSON form.
     pub const VERSION: &str = "version";
 }
