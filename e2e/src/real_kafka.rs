@@ -16,11 +16,19 @@ use node::{Node, Order};
 /// How long a broker may take until it answers.
 const START: Duration = Duration::from_secs(90);
 
+/// With a controller of its own: so long after its last heartbeat a broker is no leader any more.
+pub const FENCED_AFTER: Duration = Duration::from_secs(6);
+
 /// What cluster is wanted.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// Brokers, each of them also a controller. Everything is replicated to all of them.
+    /// Brokers. Everything is replicated to all of them.
     pub brokers: usize,
+    /// The controller is a node of its own, which nothing happens to; otherwise each broker is also a controller.
+    ///
+    /// A single broker that is killed and keeps its transactions needs this, and has to stay away for longer than
+    /// [`FENCED_AFTER`]: docs/adr/0006-one-broker-is-not-enough.md.
+    pub own_controller: bool,
     /// How often the brokers look for transactions that have timed out; `None` is their default, 10 s.
     pub transaction_cleanup: Option<Duration>,
 }
@@ -28,7 +36,7 @@ pub struct Cluster {
 impl Default for Cluster {
     /// One broker that ends dead transactions soon after their time-out.
     fn default() -> Self {
-        Self { brokers: 1, transaction_cleanup: Some(Duration::from_secs(1)) }
+        Self { brokers: 1, own_controller: false, transaction_cleanup: Some(Duration::from_secs(1)) }
     }
 }
 
@@ -57,7 +65,11 @@ pub struct RealKafka {
 enum Brokers {
     /// Somebody else's: they are never stopped here.
     Foreign,
-    Java(Vec<Node>),
+    Java {
+        brokers: Vec<Node>,
+        /// It ends with the value.
+        _controller: Option<Node>,
+    },
     Docker(Container),
 }
 
@@ -91,13 +103,18 @@ impl RealKafka {
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
         match node::jars() {
             Ok(libs) => {
-                let nodes = Node::formatted(&libs, cluster)?;
-                let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
+                let mut brokers = Node::formatted(&libs, cluster)?;
+                let mut controller = brokers.split_off(cluster.brokers).pop();
+                if let Some(controller) = &mut controller {
+                    controller.order(Order::Start);
+                }
+                let addresses: Vec<_> = brokers.iter().map(Node::address).collect();
                 let bootstrap = addresses.join(",");
-                let count = if nodes.len() == 1 { String::new() } else { format!("{} brokers, ", nodes.len()) };
+                let count = if brokers.len() == 1 { String::new() } else { format!("{} brokers, ", brokers.len()) };
                 let description =
                     format!("real Kafka: Apache Kafka 4.3.1 ({count}Maven artefacts, Java) at {bootstrap}");
-                let mut kafka = Self { bootstrap, description, brokers: Brokers::Java(nodes) };
+                let mut kafka =
+                    Self { bootstrap, description, brokers: Brokers::Java { brokers, _controller: controller } };
                 for broker in 0..kafka.brokers() {
                     kafka.order(broker, Order::Start);
                 }
@@ -132,7 +149,7 @@ impl RealKafka {
     #[must_use]
     pub fn brokers(&self) -> usize {
         match &self.brokers {
-            Brokers::Java(nodes) => nodes.len(),
+            Brokers::Java { brokers, .. } => brokers.len(),
             Brokers::Foreign | Brokers::Docker(_) => 1,
         }
     }
@@ -211,7 +228,7 @@ impl RealKafka {
     fn order(&mut self, broker: usize, order: Order) {
         match &mut self.brokers {
             Brokers::Foreign => panic!("a foreign Kafka takes no orders ({order:?})"),
-            Brokers::Java(nodes) => nodes[broker].order(order),
+            Brokers::Java { brokers, .. } => brokers[broker].order(order),
             Brokers::Docker(container) => container.order(match order {
                 Order::Start => "start",
                 Order::Stop => "stop",
@@ -228,7 +245,7 @@ impl RealKafka {
     /// When they are not within 90 s.
     pub fn wait(&self) {
         let expected = match &self.brokers {
-            Brokers::Java(nodes) => nodes.iter().filter(|node| node.is_up()).count(),
+            Brokers::Java { brokers, .. } => brokers.iter().filter(|node| node.is_up()).count(),
             Brokers::Foreign | Brokers::Docker(_) => 1,
         };
         let deadline = Instant::now() + START;

@@ -1,10 +1,11 @@
-//! One broker as a Java process of Maven's artefacts, with a keeper beside it that carries out orders and cleans up when
+//! One node, a broker or a controller or both, as a Java process of Maven's artefacts, with a keeper beside it that carries out orders and cleans up when
 //! the test process is no more.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use super::Cluster;
 use crate::free_port;
@@ -13,8 +14,10 @@ use crate::free_port;
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// Carries out the orders that come on its standard input, and repeats each on its output when it is done. The input's
-/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder.
+/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder. A signal to
+/// the whole process group must not end the keeper before that.
 const KEEPER: &str = r#"trap '' INT
+trap : TERM HUP
 while read -r order; do
   case $order in
     start) "$@" >>"$FOLDER/broker.log" 2>/dev/null & broker=$!;;
@@ -28,14 +31,32 @@ done
 if [ -n "$broker" ]; then kill -9 $broker; wait $broker; fi 2>/dev/null
 rm -rf "$FOLDER""#;
 
-/// The two addresses of a node.
+/// What a node is in its cluster, with its addresses.
 #[derive(Debug, Clone, Copy)]
-struct Ports {
-    broker: u16,
-    controller: u16,
+enum Role {
+    Broker { port: u16 },
+    Controller { port: u16 },
+    Both { port: u16, controller: u16 },
 }
 
-/// A broker that is also a controller of its cluster.
+impl Role {
+    fn controller(self) -> Option<u16> {
+        match self {
+            Self::Broker { .. } => None,
+            Self::Controller { port } => Some(port),
+            Self::Both { controller, .. } => Some(controller),
+        }
+    }
+
+    /// The port that is waited for and given out.
+    fn port(self) -> u16 {
+        match self {
+            Self::Broker { port } | Self::Controller { port } | Self::Both { port, .. } => port,
+        }
+    }
+}
+
+/// A node of a cluster.
 #[derive(Debug)]
 pub(super) struct Node {
     address: String,
@@ -48,7 +69,7 @@ pub(super) struct Node {
 /// What a node is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Start the broker.
+    /// Start its process.
     Start,
     /// SIGTERM; the data stays.
     Stop,
@@ -61,32 +82,37 @@ pub(super) enum Order {
 }
 
 impl Node {
-    /// Formats the storage of a cluster's nodes. None of them runs yet.
+    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of them
+    /// runs yet.
     pub(super) fn formatted(libs: &Path, cluster: &Cluster) -> Result<Vec<Self>, String> {
-        let ports: Vec<Ports> =
-            (0..cluster.brokers).map(|_| Ports { broker: free_port(), controller: free_port() }).collect();
-        // All folders first: a JVM takes seconds, and the nodes can be formatted side by side.
+        let mut roles: Vec<Role> = (0..cluster.brokers)
+            .map(|_| match cluster.own_controller {
+                true => Role::Broker { port: free_port() },
+                false => Role::Both { port: free_port(), controller: free_port() },
+            })
+            .collect();
+        if cluster.own_controller {
+            roles.push(Role::Controller { port: free_port() });
+        }
+        // Side by side: each is a JVM, and takes seconds.
         let mut formatting = Vec::new();
-        for (index, own) in ports.iter().enumerate() {
-            let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.broker));
+        for (index, own) in roles.iter().enumerate() {
+            let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.port()));
             fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
             let file = folder.join("server.properties");
-            fs::write(&file, properties(cluster, &ports, index, &folder.join("data")))
+            fs::write(&file, properties(cluster, &roles, index, &folder.join("data")))
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             let mut format = java(libs, "kafka.tools.StorageTool");
-            format.arg("format").args(["-t", CLUSTER_ID, "-c"]).arg(&file).stdout(Stdio::null());
-            if cluster.brokers == 1 {
-                format.arg("--standalone");
-            }
+            format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&file).stdout(Stdio::null());
             formatting.push((folder, format.spawn().map_err(|error| error.to_string())?));
         }
         let mut nodes = Vec::new();
-        for ((folder, mut format), own) in formatting.into_iter().zip(&ports) {
+        for ((folder, mut format), own) in formatting.into_iter().zip(&roles) {
             let status = format.wait().map_err(|error| error.to_string())?;
             if !status.success() {
                 return Err("formatting the storage failed".to_owned());
             }
-            nodes.push(Self::kept(libs, &folder, format!("127.0.0.1:{}", own.broker))?);
+            nodes.push(Self::kept(libs, &folder, format!("127.0.0.1:{}", own.port()))?);
         }
         Ok(nodes)
     }
@@ -154,27 +180,34 @@ fn java(libs: &Path, class: &str) -> Command {
 }
 
 /// The properties of one node.
-fn properties(cluster: &Cluster, ports: &[Ports], index: usize, data: &Path) -> String {
-    let own = ports[index];
-    let controllers = |prefix: &dyn Fn(usize) -> String| -> String {
-        let named = ports.iter().enumerate();
-        let named = named.map(|(index, ports)| format!("{}127.0.0.1:{}", prefix(index + 1), ports.controller));
-        named.collect::<Vec<_>>().join(",")
+fn properties(cluster: &Cluster, roles: &[Role], index: usize, data: &Path) -> String {
+    let voters: Vec<_> =
+        (1..).zip(roles).filter_map(|(id, role)| Some(format!("{id}@127.0.0.1:{}", role.controller()?))).collect();
+    let broker = |port: u16| format!("PLAINTEXT://127.0.0.1:{port}");
+    let controller = |port: u16| format!("CONTROLLER://127.0.0.1:{port}");
+    let (role, listeners, advertised) = match roles[index] {
+        Role::Broker { port } => ("broker", broker(port), broker(port)),
+        Role::Controller { port } => ("controller", controller(port), controller(port)),
+        Role::Both { port, controller: second } => {
+            ("broker,controller", format!("{},{}", broker(port), controller(second)), broker(port))
+        }
     };
-    let quorum = if cluster.brokers == 1 {
-        format!("controller.quorum.bootstrap.servers={}", controllers(&|_| String::new()))
-    } else {
-        format!("controller.quorum.voters={}", controllers(&|id| format!("{id}@")))
-    };
-    let cleanup = cluster.transaction_cleanup.map_or_else(String::new, |interval| {
-        format!("transaction.abort.timed.out.transaction.cleanup.interval.ms={}\n", interval.as_millis())
-    });
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    let mut optional = String::new();
+    if let Some(interval) = cluster.transaction_cleanup {
+        let name = "transaction.abort.timed.out.transaction.cleanup.interval.ms";
+        optional += &format!("{name}={}\n", millis(interval));
+    }
+    if cluster.own_controller {
+        optional += &format!("broker.session.timeout.ms={}\n", millis(super::FENCED_AFTER));
+        optional += "broker.heartbeat.interval.ms=500\n";
+    }
     format!(
-        "process.roles=broker,controller
+        "process.roles={role}
 node.id={id}
-{quorum}
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+controller.quorum.voters={voters}
+listeners={listeners}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
@@ -190,10 +223,9 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
-{cleanup}",
+{optional}",
         id = index + 1,
-        broker = own.broker,
-        controller = own.controller,
+        voters = voters.join(","),
         data = data.display(),
         in_sync = cluster.in_sync(),
         replicas = cluster.brokers,

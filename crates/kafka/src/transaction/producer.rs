@@ -94,6 +94,14 @@ impl TransactionalProducer {
         outcome(self.producer.init_transactions(timeout))
     }
 
+    /// How many partitions a topic has. The producer learns of new ones by this: otherwise it refuses records for them until it
+    /// next looks, which is minutes later.
+    pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
+        let metadata = self.producer.client().fetch_metadata(Some(topic.as_str()), timeout);
+        let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
+        Ok(metadata.topics().iter().map(|found| found.partitions().len()).sum())
+    }
+
     /// Hands a record over, waiting for room in the queue.
     fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
         let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());

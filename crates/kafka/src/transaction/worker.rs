@@ -40,6 +40,8 @@ pub struct WorkerSettings {
     pub input: TopicName,
     /// The topic whose partition of the same number shows that there was work before.
     pub output: TopicName,
+    /// The topic written for what has no output.
+    pub dead_letters: TopicName,
     /// Accept that a partition without committed offset is read from its beginning although there is output.
     pub from_beginning: bool,
     /// Commit at least this often while there are records.
