@@ -173,15 +173,23 @@ impl Topics {
         balance
     }
 
-    /// Every raw record is exactly one typed record or one dead letter of the transformer, or a duplicate of an earlier one.
+    /// Every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of an earlier
+    /// record of its partition that is typed; and no event is typed twice in a partition.
     ///
     /// # Panics
     /// When one is missing, doubled, or made of nothing.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
-        let Balance { unexplained, doubled, .. } = self.balance(&pipeline.topic("raw"));
+        let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
         let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());
         assert!(unexplained.is_empty(), "without an outcome: {}", some(&unexplained));
         assert!(doubled.is_empty(), "with more than one outcome: {}", some(&doubled));
+        assert!(repeated.is_empty(), "{} events are typed twice, for example {:?}", repeated.len(), repeated.first());
+    }
+
+    /// Raw records that became nothing, since their event had been typed before.
+    #[must_use]
+    pub fn collapsed(&self, pipeline: &Pipeline) -> usize {
+        self.balance(&pipeline.topic("raw")).collapsed
     }
 
     /// Ids of this list that the raw topic does not hold.

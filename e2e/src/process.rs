@@ -114,6 +114,12 @@ impl Process {
         Self { name: name.to_owned(), child, admin, log }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether `/readyz` says so.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -180,12 +186,6 @@ impl Process {
     /// When the process cannot be asked.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.child.try_wait().expect("the process's state").map(|status| status.code())
-    }
-
-    /// Its process id.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Resident memory in bytes.

@@ -64,6 +64,7 @@ impl Report {
             && self.unexplained.is_empty()
             && self.balance.unexplained.is_empty()
             && self.balance.doubled.is_empty()
+            && self.balance.repeated.is_empty()
             && self.clean_end
     }
 }
