@@ -8,7 +8,7 @@ use e2e::accounting::{Topics, assert_accepted};
 use e2e::free_port;
 use e2e::pipeline::Pipeline;
 use e2e::process::Process;
-use e2e::real_kafka::{Cluster, RealKafka};
+use e2e::real_kafka::{Cluster, FENCED_AFTER, RealKafka};
 use e2e::wait_until;
 use e2e::watch::Watch;
 
@@ -62,6 +62,28 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_a
     let (stall, at) = arrivals.longest_stall(Duration::ZERO, until);
     println!("longest stall of a reader: {stall:.1?}, at {at:.1?}");
     assert_nothing_lost(&kafka, &pipeline, &sent.ids);
+}
+
+#[test]
+fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and_taken_for_no_duplicate() {
+    let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
+    let pipeline = Pipeline::new(&kafka, "away");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _sink = pipeline.sink();
+    let mut variables = pipeline.transformer_variables();
+    variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "5s".to_owned()));
+    let transformer = Process::start("transformer", &variables, Some(free_port()));
+    let load = pipeline.load(6_000, 500);
+    wait_until("the transformer to work", SOON, || transformer.metric("customerio_transformer_records_total") > 1000.0);
+    kafka.kill(0);
+    wait_until("the transformer to give its clients up", SOON, || {
+        transformer.log().contains("building consumer and producer anew")
+    });
+    std::thread::sleep(FENCED_AFTER);
+    kafka.restart(0);
+    let ids = load.finish(SOON * 2);
+    assert_nothing_lost(&kafka, &pipeline, &ids);
 }
 
 /// Kills the transformer a few times under load and starts it again at once; returns the times until a reader of the typed

@@ -133,7 +133,9 @@ impl<'s, P: Processor> Session<'s, P> {
             }
             self.show_lag();
         };
-        if self.machine.is_open() {
+        // A transaction that its clients did not survive counts as open no more, and was not committed either, as far as
+        // is known here.
+        if !matches!(end, End::Stopped) {
             self.processor.aborted();
         }
         for partition in self.machine.partitions() {
