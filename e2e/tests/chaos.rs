@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use e2e::alone;
 use e2e::chaos::{Chaos, Plan, run};
 
 fn slice(brokers: usize) {
+    let _alone = alone();
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let plan = Plan { seed, duration: Duration::from_secs(30), brokers, pace: Duration::from_millis(1500) };

@@ -5,12 +5,11 @@
 use std::time::Duration;
 
 use e2e::accounting::{Topics, assert_accepted};
-use e2e::free_port;
 use e2e::pipeline::Pipeline;
 use e2e::process::Process;
 use e2e::real_kafka::{Cluster, FENCED_AFTER, RealKafka};
-use e2e::wait_until;
 use e2e::watch::Watch;
+use e2e::{alone, free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -31,6 +30,7 @@ fn assert_nothing_lost(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String]) {
 
 #[test]
 fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_answers_202_or_503() {
+    let _alone = alone();
     let mut dice = fastrand::Rng::with_seed(seed());
     let mut kafka = RealKafka::start(&Cluster::of_three()).unwrap();
     let pipeline = Pipeline::new(&kafka, "brokers");
@@ -66,6 +66,7 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_a
 
 #[test]
 fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and_taken_for_no_duplicate() {
+    let _alone = alone();
     let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "away");
     let _simulator = pipeline.simulator();
@@ -136,6 +137,7 @@ fn stalls_after_kills(
 
 #[test]
 fn p3_with_the_brokers_defaults_a_reader_waits_no_longer_than_time_out_and_clean_up_together() {
+    let _alone = alone();
     // 10 s is the brokers' own clean-up interval.
     let kafka = RealKafka::start(&Cluster { transaction_cleanup: None, ..Cluster::default() }).unwrap();
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
