@@ -26,8 +26,9 @@ pub struct Process {
 pub fn binary(name: &str) -> PathBuf {
     static BUILD: Once = Once::new();
     // Tests lie in target/<profile>/deps, binaries beside that folder.
-    let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("target/<profile>").to_owned();
+    let own = std::env::current_exe().expect("the test's own path");
+    let beside = own.parent().expect("a file lies in a folder");
+    let folder = if beside.ends_with("deps") { beside.parent().expect("target/<profile>") } else { beside }.to_owned();
     BUILD.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
@@ -187,6 +188,14 @@ impl Process {
             status.is_some()
         });
         status.and_then(|status| status.code())
+    }
+
+    /// The exit code once it has ended, `Some(None)` where a signal ended it; `None` while it runs.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().expect("the process's state").map(|status| status.code())
     }
 
     /// Resident memory in bytes.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use e2e::accounting::{accepted, read};
+use e2e::faults::every_trouble;
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, http_get};
 use e2e::{free_port, wait_until};
@@ -19,29 +20,8 @@ const SOON: Duration = Duration::from_secs(90);
 
 /// Every kind of trouble, with three good requests between. None of it is a record's fault.
 fn script() -> Value {
-    let mut script = Vec::new();
-    let mut add = |fault: Value| script.extend([fault, json!({"fault": "none", "requests": 3})]);
-    add(json!({"fault": "status", "status": 429, "seconds": 2}));
-    add(json!({"fault": "status", "status": 429, "retry_after": 1, "requests": 2}));
-    add(json!({"fault": "status", "status": 503, "seconds": 2}));
-    add(json!({"fault": "status", "status": 503, "retry_after": 1, "date": true, "requests": 2}));
-    for status in [500, 502, 504, 408, 501, 302, 404, 204, 400, 413] {
-        add(json!({"fault": "status", "status": status, "requests": 2}));
-    }
-    add(json!({"fault": "status", "status": 403, "requests": 2}));
-    add(json!({"fault": "status", "status": 403, "body": "{\"title\":\"Authorization\"}", "requests": 2}));
-    for when in ["before", "after", "within"] {
-        add(json!({"fault": "reset", "when": when, "requests": 2}));
-    }
-    for shape in ["a", "b", "mixed"] {
-        for status in [401, 403, 408, 429, 500, 503] {
-            add(json!({"fault": "partial", "shape": shape, "every": 3, "status": status, "requests": 1}));
-        }
-    }
-    for answer in ["fewer", "more", "empty", "reversed", "not_json", "no_body"] {
-        add(json!({"fault": "answer", "answer": answer, "requests": 1}));
-    }
-    script.into()
+    let pause = json!({"fault": "none", "requests": 3});
+    every_trouble().into_iter().flat_map(|fault| [fault, pause.clone()]).collect()
 }
 
 fn sink_variables(pipeline: &Pipeline) -> Vec<(&'static str, String)> {

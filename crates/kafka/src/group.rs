@@ -163,6 +163,8 @@ pub(crate) fn consumer(
     set_default(&mut config, "session.timeout.ms", "10000");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
+    // How soon partitions that a topic was given are noticed; librdkafka's own five minutes are long for the events in them.
+    set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(instance) = settings.instance {
         config.set("group.instance.id", instance);
     }
