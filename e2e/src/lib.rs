@@ -10,6 +10,7 @@ pub mod pipeline;
 pub mod process;
 pub mod real_kafka;
 pub mod real_registry;
+pub mod sender;
 
 use std::time::{Duration, Instant};
 

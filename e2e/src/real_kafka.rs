@@ -198,6 +198,36 @@ impl RealKafka {
         self.wait();
     }
 
+    /// Makes the broker stand still, with its connections open.
+    ///
+    /// # Panics
+    /// When it cannot be paused.
+    pub fn pause(&self) {
+        self.pause_or_resume("STOP", "pause");
+    }
+
+    /// Lets a paused broker go on.
+    ///
+    /// # Panics
+    /// When it cannot be resumed.
+    pub fn resume(&self) {
+        self.pause_or_resume("CONT", "unpause");
+    }
+
+    fn pause_or_resume(&self, name: &str, order: &str) {
+        match &self.broker {
+            Broker::Foreign => panic!("a foreign Kafka is not paused"),
+            Broker::Java { process, .. } => {
+                // The broker is the keeper's only child.
+                let keeper = process.as_ref().expect("the broker runs").id();
+                let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
+                let broker = children.expect("/proc").trim().parse().expect("one process");
+                signal(broker, name);
+            }
+            Broker::Docker { name } => docker(&[order, name]),
+        }
+    }
+
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let topics = Topics::new(&self.connection()).expect("a client");
