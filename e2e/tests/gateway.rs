@@ -64,9 +64,7 @@ fn p2_a_compressed_body_is_stored_as_it_came_with_its_encoding() {
     let pipeline = Pipeline::new(shared_kafka(), "encoded");
     let _gateway = gateway(&pipeline, &[]);
     // gzip of `{}`; the gateway does not look into it, so the second may be anything.
-    let gzip: &[u8] = &[
-        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0,
-    ];
+    let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     for body in [gzip, b"\x1f\x8b no gzip at all"] {
         let headers = "content-encoding: gzip\r\ncontent-type: application/json\r\n";
         let answer = send_once(pipeline.gateway_port, &request(PATH, SIGNING_KEY, headers, body)).unwrap();

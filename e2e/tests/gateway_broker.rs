@@ -60,7 +60,9 @@ fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_wi
     wait_until("a load at full speed", patience, || after.answered() > 500);
     let after = after.finish();
     after.assert_all_stored();
-    wait_until("the budget to be whole again", patience, || gateway.metric("customerio_gateway_in_flight_bytes") == 0.0);
+    wait_until("the budget to be whole again", patience, || {
+        gateway.metric("customerio_gateway_in_flight_bytes") == 0.0
+    });
     let stored: HashSet<Vec<u8>> =
         read(&kafka.connection(), &pipeline.topic("raw")).into_iter().map(|record| record.value).collect();
     for id in &after.acknowledged {

@@ -100,10 +100,8 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
     assert_eq!(gateway.metric("customerio_gateway_signing_keys"), 2.0);
     let outcome = load.finish();
     outcome.assert_all_stored();
-    let stored: std::collections::HashSet<Vec<u8>> = read(&shared_kafka().connection(), &pipeline.topic("raw"))
-        .into_iter()
-        .map(|record| record.value)
-        .collect();
+    let stored: std::collections::HashSet<Vec<u8>> =
+        read(&shared_kafka().connection(), &pipeline.topic("raw")).into_iter().map(|record| record.value).collect();
     let missing = outcome.acknowledged.iter().filter(|id| !stored.contains(event(id).as_bytes())).count();
     assert_eq!(missing, 0, "of {} acknowledged", outcome.acknowledged.len());
     assert!(!gateway.log().contains("key-4"), "no key is logged");

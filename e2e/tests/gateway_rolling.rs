@@ -50,7 +50,8 @@ impl Proxy {
                 }
             });
         }
-        let proxy = Self { port, backends: Arc::clone(&backends), failures: Arc::clone(&failures), stop: Arc::clone(&stop) };
+        let proxy =
+            Self { port, backends: Arc::clone(&backends), failures: Arc::clone(&failures), stop: Arc::clone(&stop) };
         std::thread::spawn(move || {
             for (number, client) in listener.incoming().enumerate() {
                 if stop.load(Ordering::SeqCst) {
@@ -137,10 +138,8 @@ fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
     assert_eq!(*proxy.failures.lock().unwrap(), Vec::<String>::new());
     busy.assert_all_stored();
     lazy.assert_all_stored();
-    let stored: HashSet<Vec<u8>> = read(&shared_kafka().connection(), &pipeline.topic("raw"))
-        .into_iter()
-        .map(|record| record.value)
-        .collect();
+    let stored: HashSet<Vec<u8>> =
+        read(&shared_kafka().connection(), &pipeline.topic("raw")).into_iter().map(|record| record.value).collect();
     for id in busy.acknowledged.iter().chain(&lazy.acknowledged) {
         assert!(stored.contains(event(id).as_bytes()), "{id} was acknowledged and is not there");
     }
