@@ -186,7 +186,8 @@ fn an_outage_is_over_within_seconds() {
         // What had piled up in five seconds is through as well.
         wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);
         println!("after 5 s of {what}: first event after {first:.1?}, backlog gone after {:.1?}", over.elapsed());
-        assert!(first < Duration::from_secs(8), "{what}: {first:?}");
+        // The longest pause is 2 s, and a machine under load takes its time with the probe.
+        assert!(first < Duration::from_secs(4), "{what}: {first:?}");
     }
     let ids = load.finish(SOON);
     wait_for_the_end(&pipeline, &ids);

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use platform::{HoldReason, RecordVerdict, RetryReason, Verdict};
 
-use super::{Dispatch, Doubted, Hold, Past, Sending, Sentence, Settled, Waiting};
-
-/// So many failures without a success between them are Platform's trouble, not a batch's.
-const OUTAGE: u32 = 3;
+use super::{Dispatch, Doubted, Hold, OUTAGE, Past, Sending, Sentence, Settled, Waiting};
 
 impl<T> Dispatch<T> {
     /// Takes the answer to a batch. `dice` is uniform in `[0, 1)`.
@@ -62,7 +59,7 @@ impl<T> Dispatch<T> {
             }
         }
         if !settled.accepted.is_empty() {
-            self.succeeded(number, bound, settled.accepted.len());
+            self.succeeded(number, bound, settled.accepted.len(), now);
         }
         self.judge_refused(refused, batch.past, number, now, settled);
         for (reason, items) in owed {
@@ -76,10 +73,14 @@ impl<T> Dispatch<T> {
     }
 
     /// Something was accepted: Platform works, the token and the settings are right.
-    fn succeeded(&mut self, number: u64, bound: bool, accepted: usize) {
+    fn succeeded(&mut self, number: u64, bound: bool, accepted: usize, now: Instant) {
         self.successes += 1;
         self.last_success = self.last_success.max(Some(number));
-        self.failures_in_row = 0;
+        if std::mem::take(&mut self.failures_in_row) >= OUTAGE {
+            // An outage is over: what it put off need not sit out its time.
+            let waiting = self.put_off.iter_mut().filter(|(_, batch)| !batch.is_suspect());
+            waiting.for_each(|(time, _)| *time = now.min(*time));
+        }
         self.new_first = false;
         self.recent.note(accepted, 0);
         self.concurrency.succeeded(bound);
@@ -170,7 +171,7 @@ impl<T> Dispatch<T> {
     /// and a lone one waits by itself until enough speaks against it.
     fn server_error(&mut self, mut batch: Waiting<T>, after: Option<Duration>, number: u64, now: Instant, dice: f64) {
         // A suspect's failure says nothing about Platform.
-        let suspect = batch.items.len() == 1 && batch.past.failures > 1;
+        let suspect = batch.is_suspect();
         self.failures_in_row += u32::from(!suspect);
         let first = batch.past.first_failure.is_none();
         let others_succeed = !first && self.successes > batch.past.successes;

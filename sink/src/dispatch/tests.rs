@@ -200,6 +200,30 @@ fn a_burst_of_throttled_answers_is_one_signal() {
 }
 
 #[test]
+fn however_long_an_outage_was_it_is_over_within_seconds() {
+    for reason in [RetryReason::Connection, RetryReason::Timeout, RetryReason::ServerError, RetryReason::Unavailable] {
+        let mut desk = Desk::new(LIMITS);
+        let (mut offered, start) = (0, desk.now);
+        while desk.now - start < Duration::from_secs(600) {
+            if desk.dispatch.is_hungry() && offered < 40 {
+                desk.dispatch.offer(vec![offered, offered + 1]);
+                offered += 2;
+            }
+            let (sending, waited) = desk.wait();
+            assert!(waited <= PAUSE.1, "{reason:?}: {waited:?} without a try");
+            desk.answer(sending, all(reason));
+        }
+        assert!(desk.condemned.is_empty());
+        let over = desk.now;
+        while desk.accepted.len() < offered as usize {
+            let (sending, _) = desk.wait();
+            desk.accept_all_but(sending, &[]);
+        }
+        assert!(desk.now - over <= PAUSE.1, "{reason:?}: the last one came {:?} after it", desk.now - over);
+    }
+}
+
+#[test]
 fn an_expired_token_costs_one_try_and_a_refused_one_holds() {
     let mut desk = Desk::with(&[&[1], &[2], &[3]]);
     let sent = [desk.send(), desk.send()];
