@@ -13,6 +13,7 @@ use platform::HoldReason;
 use service::{Backoff, DeadLetterLimit, RecentOutcomes};
 
 use crate::pace::{Concurrency, Rate};
+use crate::work::Code;
 
 /// How it works.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +88,20 @@ pub(crate) enum Sentence {
     Refused(u16, String),
     /// Platform fails on it, and on nothing else.
     ServerError,
+}
+
+impl Sentence {
+    /// The dead letter's code and message.
+    pub(crate) fn reason(self) -> (Code, String) {
+        match self {
+            Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
+            Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+            Self::ServerError => (
+                Code::ServerError,
+                "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
+            ),
+        }
+    }
 }
 
 /// What has become of a batch's records; the others are still owed.

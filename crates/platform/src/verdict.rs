@@ -129,6 +129,18 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Throttled,
+        Self::Unavailable,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Connection,
+        Self::TooLarge,
+        Self::Unauthorized,
+        Self::Undeterminable,
+    ];
+
     /// Name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -224,6 +224,26 @@ fn however_long_an_outage_was_it_is_over_within_seconds() {
 }
 
 #[test]
+fn this_instance_takes_its_part_of_the_groups_rates() {
+    for (requests, records) in [(400, 0), (0, 4000)] {
+        let limits = Limits { requests_per_second: requests, records_per_second: records, ..LIMITS };
+        let mut desk = Desk::new(limits);
+        desk.dispatch.set_share(3, 12);
+        let start = desk.now;
+        let mut sent = 0;
+        while desk.now - start < Duration::from_secs(10) {
+            if desk.dispatch.is_hungry() {
+                desk.dispatch.offer((0..10).collect());
+            }
+            let (sending, _) = desk.wait();
+            desk.accept_all_but(sending, &[]);
+            sent += 1;
+        }
+        assert!((1000..=1020).contains(&sent), "{sent} requests of 10 records in 10 s");
+    }
+}
+
+#[test]
 fn an_expired_token_costs_one_try_and_a_refused_one_holds() {
     let mut desk = Desk::with(&[&[1], &[2], &[3]]);
     let sent = [desk.send(), desk.send()];
