@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use kafka::consumer::{Feed, Patience, Settler};
 use kafka::ledger::{Claim, Epoch};
 use kafka::record::OwnedRecord;
-use platform::{Answer, BatchBody, Envelope, PlatformClient, judge};
+use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xdm::TenantId;
@@ -35,8 +35,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// What came to its end.
 enum Done {
-    /// A request, with its answer and when it was sent.
-    Answered(Sending<Item>, Answer, i64),
+    /// A request, with its answer, what that means, and when it was sent.
+    Answered(Sending<Item>, Answer, Verdict, i64),
     /// What these records came to is durable.
     Durable(Vec<Claim>),
 }
@@ -263,9 +263,8 @@ impl Delivery {
     fn done(&mut self, done: Done) {
         match done {
             Done::Durable(claims) => self.settler.settle(claims),
-            Done::Answered(sending, answer, sent_at) => {
+            Done::Answered(sending, answer, verdict, sent_at) => {
                 let records = sending.items().len();
-                let verdict = judge(&answer, records);
                 let settled = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
                 let again = records - settled.accepted.len() - settled.condemned.len();
                 self.outside.metrics.retried(again);
@@ -345,10 +344,15 @@ async fn request(outside: Arc<Outside>, sending: Sending<Item>) -> Done {
         body.add(item.json.as_bytes());
     }
     let body = body.finish();
-    let (records, sent_at, started, bytes) = (items.len(), service::unix_millis(), Instant::now(), body.len());
+    let (records, bytes) = (items.len(), body.len());
+    let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
     let answer = outside.client.send_batch(body).await;
     outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
-    Done::Answered(sending, answer, sent_at)
+    let verdict = judge(&answer, records);
+    if verdict.refuses_the_token() {
+        outside.client.forget_token(started).await;
+    }
+    Done::Answered(sending, answer, verdict, sent_at)
 }
 
 /// Makes durable what is final: dead letters first, then the receipt of the answer, if there was one.

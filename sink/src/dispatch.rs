@@ -334,9 +334,10 @@ impl<T> Dispatch<T> {
         if due { self.doubted.pop_front().map(|doubted| doubted.waiting) } else { None }
     }
 
-    /// In an outage the pauses set the pace, not the time of each batch: one of them shows when it is over.
+    /// In an outage the pauses set the pace, not the time of each batch: one of them shows when it is over. So do the
+    /// probes while everything is held.
     fn pick_probe(&mut self) -> Option<Waiting<T>> {
-        if self.failures_in_row < OUTAGE {
+        if self.failures_in_row < OUTAGE && self.held.is_none() {
             return None;
         }
         let put_off = self.put_off.iter().enumerate().filter(|(_, (_, batch))| !batch.is_suspect());

@@ -221,3 +221,24 @@ async fn a_connection_that_breaks_leaves_the_outcome_open() {
         assert_eq!(setup.simulator.stats().accepted, accepted, "{when:?}");
     }
 }
+
+#[tokio::test]
+async fn entries_that_refuse_the_token_have_it_replaced_once() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    let sent_at = tokio::time::Instant::now();
+    assert_eq!(letters(&setup.send(&[event("a"), event("b")]).await), "AA");
+    for (every, refuses) in [(2, false), (1, true)] {
+        setup.simulator.add_fault(Fault::from(FaultKind::Partial { shape: Shape::B, every, status: 401 }).times(1));
+        assert_eq!(setup.send(&[event("a"), event("b")]).await.refuses_the_token(), refuses);
+    }
+    setup.client.forget_token(sent_at).await;
+    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 1, "a request sent before the token was asked for says nothing");
+    // The answers to requests in flight come one after the other.
+    let sent_at = tokio::time::Instant::now();
+    for _ in 0..3 {
+        setup.client.forget_token(sent_at).await;
+        assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    }
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
+}

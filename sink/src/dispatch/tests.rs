@@ -224,6 +224,37 @@ fn however_long_an_outage_was_it_is_over_within_seconds() {
 }
 
 #[test]
+fn one_record_that_is_always_answered_strangely_holds_nobody_up() {
+    let strange: Vec<Verdict> = HoldReason::ALL
+        .iter()
+        .map(|reason| Verdict::Hold(*reason))
+        .chain(RetryReason::ALL.iter().map(|reason| all(*reason)))
+        .chain(RetryReason::ALL.iter().map(|reason| records(vec![RecordVerdict::Retry(*reason)])))
+        .collect();
+    for verdict in strange {
+        let mut desk = Desk::with(&[&[1, 2, 3, 4]]);
+        let mut next = 1000;
+        // Ten minutes of others, one batch every half a second.
+        for _ in 0..1200 {
+            desk.now += Duration::from_millis(500);
+            if desk.dispatch.is_hungry() {
+                desk.dispatch.offer(vec![next]);
+                next += 1;
+            }
+            while let Some(sending) = desk.try_send() {
+                if sending.items().contains(&3) {
+                    desk.answer(sending, verdict.clone());
+                } else {
+                    desk.accept_all_but(sending, &[]);
+                }
+            }
+        }
+        let others = desk.accepted.iter().filter(|item| **item >= 1000).count();
+        assert!(others > 900, "{verdict:?}: only {others} others in ten minutes");
+    }
+}
+
+#[test]
 fn this_instance_takes_its_part_of_the_groups_rates() {
     for (requests, records) in [(400, 0), (0, 4000)] {
         let limits = Limits { requests_per_second: requests, records_per_second: records, ..LIMITS };
