@@ -7,7 +7,9 @@
 pub mod machine;
 mod producer;
 mod session;
+mod takeover;
 mod worker;
 
 pub use producer::Outbox;
+pub use takeover::{Memory, Reach};
 pub use worker::{Processor, WorkerSettings, run};
