@@ -8,6 +8,8 @@ pub mod machine;
 mod producer;
 mod session;
 mod worker;
+mod writer;
 
 pub use producer::Outbox;
 pub use worker::{Processor, WorkerSettings, run};
+pub use writer::TransactionalWriter;
