@@ -227,3 +227,38 @@ pub fn read_stretches<E: From<KafkaError>>(
     }
     Ok(())
 }
+
+/// When the first committed record at or behind these offsets was written, in milliseconds since 1970; partitions without
+/// one are left out. The call blocks.
+///
+/// # Errors
+/// As [`read_stretches`].
+pub fn first_times(
+    connection: &Connection,
+    topic: &TopicName,
+    starts: &[(i32, i64)],
+    patience: Duration,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let mut times = BTreeMap::new();
+    for &(partition, start) in starts {
+        let consumer = observer(connection, Isolation::ReadCommitted)?;
+        let list = group::offsets(topic, &[(partition, start)])?;
+        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        let begun = Instant::now();
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    times.extend(Record::new(&message).timestamp().map(|time| (partition, time)));
+                    break;
+                }
+                Some(Err(RdError::PartitionEOF(_))) => break,
+                None | Some(Err(_)) if begun.elapsed() >= patience => {
+                    let (topic, seconds) = (topic.to_string(), patience.as_secs());
+                    return Err(KafkaError::Silence { topic, partition, offset: start, end: start + 1, seconds });
+                }
+                None | Some(Err(_)) => {}
+            }
+        }
+    }
+    Ok(times)
+}
