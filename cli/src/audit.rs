@@ -8,7 +8,7 @@ mod tell;
 use clap::Args;
 use kafka::TopicName;
 use kafka::topic::Topics;
-use service::DurationArg;
+use service::{ByteCount, DurationArg};
 use tokio::task::block_in_place;
 use transformer::MappingArgs;
 
@@ -49,6 +49,10 @@ pub(crate) struct AuditArgs {
         help_heading = "Services"
     )]
     dedup_window: DurationArg,
+
+    /// The largest body once it is unpacked
+    #[arg(long, env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Services")]
+    max_body: ByteCount,
 
     #[command(flatten)]
     groups: GroupArgs,

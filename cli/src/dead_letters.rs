@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use crate::{CommandError, Verdict};
 
-pub(crate) use register::event_id;
+pub(crate) use register::{event_id, unpacked};
 
 /// List, show, replay or discard dead letters
 ///

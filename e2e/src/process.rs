@@ -113,6 +113,12 @@ impl Process {
         Self { name: name.to_owned(), child, admin, log }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether `/readyz` says so.
     #[must_use]
     pub fn is_ready(&self) -> bool {

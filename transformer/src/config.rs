@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
-use service::{DurationArg, Problems, ServiceArgs, ServiceConfig};
+use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig};
 
+use crate::dedup::WindowLimits;
 use crate::sources::{MappingArgs, Sources};
 
 /// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction holds the typed
@@ -86,6 +87,48 @@ pub struct Config {
     #[arg(long = "instance", env = "TRANSFORMER_INSTANCE", value_name = "NAME", help_heading = "Transformer")]
     instance: Option<String>,
 
+    /// A webhook that is received again within this time becomes no second record
+    #[arg(
+        long = "dedup-window",
+        env = "TRANSFORMER_DEDUP_WINDOW",
+        default_value = "2h",
+        value_name = "DURATION",
+        help_heading = "Transformer"
+    )]
+    dedup_window: DurationArg,
+
+    /// The most ids remembered for that, in each partition; one takes about 33 bytes. If they do not reach back for the whole
+    /// window, customerio_transformer_dedup_window_seconds says how far they do
+    #[arg(
+        long = "dedup-max-ids",
+        env = "TRANSFORMER_DEDUP_MAX_IDS",
+        default_value_t = 200_000,
+        value_name = "COUNT",
+        help_heading = "Transformer"
+    )]
+    dedup_max_ids: usize,
+
+    /// The share of the last 1,000 records of a worker that may become dead letters (if at least 200 do) before the worker
+    /// holds; `off` for no limit
+    #[arg(
+        long,
+        env = "DEAD_LETTER_LIMIT",
+        default_value_t = DeadLetterLimit::HALF,
+        value_name = "PERCENT",
+        help_heading = "Transformer"
+    )]
+    dead_letter_limit: DeadLetterLimit,
+
+    /// The largest body once it is unpacked; the same as the gateway's
+    #[arg(
+        long = "max-body",
+        env = "GATEWAY_MAX_BODY",
+        default_value = "10MiB",
+        value_name = "SIZE",
+        help_heading = "Transformer"
+    )]
+    max_body: ByteCount,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -114,11 +157,18 @@ pub struct Settings {
     pub(crate) instance: Option<String>,
     pub(crate) from_beginning: bool,
     pub(crate) fetch_bytes: usize,
+    pub(crate) dedup: WindowLimits,
+    pub(crate) dead_letter_limit: DeadLetterLimit,
+    /// The most bytes a body may unpack to.
+    pub(crate) max_body: usize,
     /// Where the schema's id comes from, if records carry one.
     pub(crate) registry: Option<RegistrySettings>,
     /// How each source is mapped.
     pub(crate) sources: Sources,
 }
+
+/// The most ids of one partition's window: they are numbered with 32 bits.
+const LARGEST_WINDOW: usize = 100_000_000;
 
 /// Bytes fetched ahead, over all workers.
 const FETCH_BYTES: usize = 32 * 1024 * 1024;
@@ -148,6 +198,15 @@ impl ServiceConfig for Config {
         if self.transaction_timeout.0 < Duration::from_secs(1) {
             problems.add("TRANSFORMER_TRANSACTION_TIMEOUT must be at least 1s: a commit takes its time");
         }
+        if self.dedup_window.0 < Duration::from_secs(1) {
+            problems.add("TRANSFORMER_DEDUP_WINDOW must be at least 1s");
+        }
+        if !(1..=LARGEST_WINDOW).contains(&self.dedup_max_ids) {
+            problems.add(format!(
+                "TRANSFORMER_DEDUP_MAX_IDS ({}) must lie between 1 and {LARGEST_WINDOW}",
+                self.dedup_max_ids
+            ));
+        }
         let topics = [&self.raw_topic, &self.typed_topic, &self.dead_letter_topic];
         if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
@@ -168,6 +227,9 @@ impl ServiceConfig for Config {
                 instance,
                 from_beginning: self.from_beginning,
                 fetch_bytes: FETCH_BYTES / workers,
+                dedup: WindowLimits::new(self.dedup_window.0, self.dedup_max_ids),
+                dead_letter_limit: self.dead_letter_limit,
+                max_body: self.max_body.0,
                 registry,
                 sources,
             }),
@@ -218,9 +280,18 @@ mod tests {
             "--commit-interval=30s",
             "--typed-topic=customerio.webhooks",
             "--instance=two words",
+            "--dedup-window=0s",
+            "--dedup-max-ids=0",
         ]);
         let problems = config.validate().unwrap_err().to_string();
-        for part in ["TRANSFORMER_WORKERS", "TRANSFORMER_COMMIT_INTERVAL", "TYPED_TOPIC", "TRANSFORMER_INSTANCE"] {
+        for part in [
+            "TRANSFORMER_WORKERS",
+            "TRANSFORMER_COMMIT_INTERVAL",
+            "TYPED_TOPIC",
+            "TRANSFORMER_INSTANCE",
+            "TRANSFORMER_DEDUP_WINDOW",
+            "TRANSFORMER_DEDUP_MAX_IDS",
+        ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
     }

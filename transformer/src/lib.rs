@@ -5,6 +5,8 @@
 //! dead letters, and counts outcomes once they are final. It knows no HTTP and nothing of Experience Platform's API.
 
 mod config;
+mod dedup;
+mod encoding;
 mod framing;
 mod metrics;
 mod processor;
@@ -14,16 +16,20 @@ use std::time::Duration;
 
 use kafka::KafkaError;
 use kafka::topic::Topics;
-use kafka::transaction::{self, WorkerSettings};
+use kafka::transaction::{self, Reach, WorkerSettings};
 use service::{Context, TaskError, Tasks};
 
 pub use config::{Config, Settings};
+pub use encoding::decoded;
 use metrics::Metrics;
 use processor::EventProcessor;
 pub use sources::{MappingArgs, Sources};
 
 /// Records of one transaction at the most: bounds what an abort reads again.
 const MAX_RECORDS: usize = 10_000;
+
+/// How far the clocks of gateways and transformers may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -90,6 +96,11 @@ fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, nu
         transactional_id,
         input: settings.input.clone(),
         output: settings.typed.clone(),
+        reach: Reach {
+            // About every other offset of a quiet topic is a transaction's marker.
+            offsets: i64::try_from(settings.dedup.ids.saturating_mul(2)).unwrap_or(i64::MAX),
+            age: Duration::from_secs(settings.dedup.seconds.into()) + CLOCK_DIFFERENCE,
+        },
         from_beginning: settings.from_beginning,
         commit_interval: settings.commit_interval,
         max_records: MAX_RECORDS,

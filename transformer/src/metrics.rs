@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kafka::{ConsumerMetrics, TopicName};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// What became of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     Mapped,
     /// A typed record without one: the data lake takes it, Profile does not.
     MappedWithoutIdentity,
+    /// Nothing: the event is a typed record already.
+    Duplicate,
     /// A dead letter.
     DeadLetter(&'static str),
 }
@@ -22,6 +24,7 @@ impl Outcome {
         match self {
             Self::Mapped => "mapped",
             Self::MappedWithoutIdentity => "mapped_without_identity",
+            Self::Duplicate => "duplicate",
             Self::DeadLetter(_) => "dead_letter",
         }
     }
@@ -43,7 +46,14 @@ pub(crate) struct Metrics {
     dead_letters: IntCounterVec,
     transactions: Histogram,
     aborts: IntCounter,
+    window_ids: IntGaugeVec,
+    window_seconds: IntGaugeVec,
+    rebuilds: Histogram,
+    held: IntGaugeVec,
 }
+
+/// Why a worker holds; the metric's one label value so far.
+const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
 
 impl Metrics {
     /// Registers them.
@@ -70,6 +80,33 @@ impl Metrics {
             "customerio_transformer_transaction_aborts_total",
             "Transactions that were aborted; their records were read again",
         )?;
+        let window_ids = IntGaugeVec::new(
+            Opts::new("customerio_transformer_dedup_window_ids", "Ids in the partition's dedup window"),
+            &["partition"],
+        )?;
+        let window_seconds = IntGaugeVec::new(
+            Opts::new(
+                "customerio_transformer_dedup_window_seconds",
+                "How far back the partition's dedup window reaches; less than TRANSFORMER_DEDUP_WINDOW means that TRANSFORMER_DEDUP_MAX_IDS is too small for the traffic",
+            ),
+            &["partition"],
+        )?;
+        let rebuilds = Histogram::with_opts(
+            HistogramOpts::new(
+                "customerio_transformer_dedup_rebuild_duration_seconds",
+                "Reading a partition's dedup window from the typed topic when the partition is taken over",
+            )
+            .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
+        )?;
+        let held = IntGaugeVec::new(
+            Opts::new("customerio_transformer_held", "Workers that hold until they are restarted, by reason"),
+            &["reason"],
+        )?;
+        held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        registry.register(Box::new(window_ids.clone()))?;
+        registry.register(Box::new(window_seconds.clone()))?;
+        registry.register(Box::new(rebuilds.clone()))?;
+        registry.register(Box::new(held.clone()))?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(dead_letters.clone()))?;
         registry.register(Box::new(transactions.clone()))?;
@@ -78,7 +115,32 @@ impl Metrics {
             dead_letters.with_label_values(&["transformer", code.as_str()]);
         }
         let consumer = ConsumerMetrics::register(registry, input)?;
-        Ok(Self { consumer, records, dead_letters, transactions, aborts })
+        Ok(Self { consumer, records, dead_letters, transactions, aborts, window_ids, window_seconds, rebuilds, held })
+    }
+
+    /// A partition's window was read.
+    pub(crate) fn rebuilt(&self, took: Duration) {
+        self.rebuilds.observe(took.as_secs_f64());
+    }
+
+    /// Shows a partition's window.
+    pub(crate) fn show_window(&self, partition: i32, ids: usize, reach: u32) {
+        let partition = partition.to_string();
+        self.window_ids.with_label_values(&[&partition]).set(i64::try_from(ids).unwrap_or(i64::MAX));
+        self.window_seconds.with_label_values(&[&partition]).set(i64::from(reach));
+    }
+
+    /// A partition that has left is its new owner's to show.
+    pub(crate) fn forget_window(&self, partition: i32) {
+        let partition = partition.to_string();
+        // That it was never shown changes nothing.
+        drop(self.window_ids.remove_label_values(&[&partition]));
+        drop(self.window_seconds.remove_label_values(&[&partition]));
+    }
+
+    /// A worker holds.
+    pub(crate) fn held(&self) {
+        self.held.with_label_values(&[DEAD_LETTER_LIMIT]).inc();
     }
 
     pub(crate) fn aborted(&self) {
@@ -147,10 +209,17 @@ mod tests {
     #[test]
     fn the_exposition_is_pinned() {
         let registry = Registry::new();
-        let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
+        let metrics = Metrics::register(&registry, &"raw".parse().unwrap()).unwrap();
+        metrics.rebuilt(Duration::from_millis(200));
+        metrics.show_window(3, 1000, 7200);
+        metrics.show_window(4, 1000, 7200);
+        metrics.forget_window(4);
+        metrics.held();
+        let mut tally = Tally::new(metrics);
         tally.count(labels(Outcome::Mapped));
         tally.count(labels(Outcome::Mapped));
         tally.count(labels(Outcome::MappedWithoutIdentity));
+        tally.count(labels(Outcome::Duplicate));
         tally.count(labels(Outcome::DeadLetter("not_json")));
         tally.committed(Duration::from_millis(120));
         insta::assert_snapshot!(exposition(&registry));

@@ -1,7 +1,7 @@
 //! One raw record to one typed record or one dead letter.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka::dead_letter::{self, Origin, Reason, Stage};
 use kafka::producer::NewRecord;
@@ -9,9 +9,12 @@ use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{Identity, ReceivedAt, Rejection, RejectionCode, Source};
+use service::RecentOutcomes;
 use xdm::avro::{EncodeError, Encoder, Framing};
 
 use crate::config::Settings;
+use crate::dedup::{Dedup, IdHash, Seconds, Window, received_at};
+use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 use crate::sources::Sources;
 
@@ -22,10 +25,30 @@ pub(crate) struct EventProcessor {
     dead_letters: TopicName,
     sources: Sources,
     encoder: Encoder,
-    /// The Avro bytes of the record at hand; reused.
-    value: Vec<u8>,
+    max_body: usize,
+    /// What the record at hand is unpacked and written into.
+    buffers: Buffers,
+    dedup: Dedup,
+    /// With the open transaction's records, and without them.
+    recent: RecentOutcomes,
+    recent_committed: RecentOutcomes,
+    holds: bool,
+    metrics: Metrics,
     tally: Tally,
+    windows_shown: Instant,
 }
+
+/// Memory that is used again for each record.
+#[derive(Debug, Default)]
+struct Buffers {
+    /// The body, where it came compressed.
+    body: Vec<u8>,
+    /// The Avro bytes.
+    value: Vec<u8>,
+}
+
+/// How often the windows are shown in the metrics.
+const SHOW_WINDOWS: Duration = Duration::from_secs(1);
 
 impl EventProcessor {
     pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics) -> Result<Self, EncodeError> {
@@ -35,13 +58,88 @@ impl EventProcessor {
             dead_letters: settings.dead_letters.clone(),
             sources: settings.sources.clone(),
             encoder: Encoder::new(framing)?,
-            value: Vec::with_capacity(4096),
-            tally: Tally::new(metrics),
+            max_body: settings.max_body,
+            buffers: Buffers::default(),
+            dedup: Dedup::new(settings.dedup),
+            recent: RecentOutcomes::new(settings.dead_letter_limit),
+            recent_committed: RecentOutcomes::new(settings.dead_letter_limit),
+            holds: false,
+            tally: Tally::new(metrics.clone()),
+            metrics,
+            windows_shown: Instant::now(),
         })
+    }
+
+    /// The record's event is written, unless it is there already.
+    fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
+        let (partition, received) = (record.partition(), Seconds::from_millis(received_at(record)));
+        let id = IdHash::of(typed.id.as_bytes());
+        let again = record.headers().any(|header| header.name == header::REPROCESS);
+        if !again && self.dedup.is_duplicate(partition, id, received) {
+            return Labels { outcome: Outcome::Duplicate, ..typed.labels };
+        }
+        outbox.send(NewRecord {
+            topic: &self.typed,
+            partition: Some(partition),
+            key: record.key(),
+            value: Some(&self.buffers.value),
+            headers: typed_headers(record, &typed.id),
+        });
+        self.dedup.note(partition, id, received);
+        typed.labels
+    }
+
+    fn dead_letter(&self, record: &Record<'_>, rejection: &Rejection, outbox: &mut Outbox<'_>) -> Labels {
+        let reason = Reason {
+            stage: Stage::Transformer,
+            code: rejection.code.as_str(),
+            message: &rejection.message,
+            at: service::unix_millis(),
+        };
+        let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+        outbox.send(NewRecord {
+            topic: &self.dead_letters,
+            partition: Some(record.partition()),
+            key: record.key(),
+            value: Some(record.value()),
+            headers: dead_letter::headers(record.headers(), reason, Some(origin)),
+        });
+        Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
+    }
+
+    fn show_windows(&mut self) {
+        self.windows_shown = Instant::now();
+        for (partition, window) in self.dedup.windows() {
+            self.metrics.show_window(partition, window.ids(), window.reach());
+        }
     }
 }
 
 impl Processor for EventProcessor {
+    type Memory = Window;
+
+    fn memory(&self) -> Window {
+        self.dedup.window()
+    }
+
+    fn take_over(&mut self, partition: i32, window: Window, took: Duration) {
+        tracing::info!(
+            partition,
+            ids = window.ids(),
+            reach_seconds = window.reach(),
+            ?took,
+            "the dedup window is there"
+        );
+        self.metrics.rebuilt(took);
+        self.dedup.take_over(partition, window);
+        self.show_windows();
+    }
+
+    fn let_go(&mut self, partition: i32) {
+        self.dedup.let_go(partition);
+        self.metrics.forget_window(partition);
+    }
+
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         let Some(source) = self.sources.get(source.as_deref()) else {
@@ -52,45 +150,40 @@ impl Processor for EventProcessor {
                 self.sources.names()
             ));
         };
-        let labels = match map(record, source, &self.encoder, &mut self.value) {
-            Ok(mapped) => {
-                let headers = typed_headers(record, &mapped.id);
-                outbox.send(NewRecord {
-                    topic: &self.typed,
-                    partition: Some(record.partition()),
-                    key: record.key(),
-                    value: Some(&self.value),
-                    headers,
-                });
-                mapped.labels
+        let labels = match map(record, source, &self.encoder, self.max_body, &mut self.buffers) {
+            Ok(typed) => {
+                self.recent.note(1, 0);
+                self.typed(record, &typed, outbox)
             }
             Err(rejection) => {
-                let reason = Reason {
-                    stage: Stage::Transformer,
-                    code: rejection.code.as_str(),
-                    message: &rejection.message,
-                    at: service::unix_millis(),
-                };
-                let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
-                outbox.send(NewRecord {
-                    topic: &self.dead_letters,
-                    partition: Some(record.partition()),
-                    key: record.key(),
-                    value: Some(record.value()),
-                    headers: dead_letter::headers(record.headers(), reason, Some(origin)),
-                });
-                let outcome = Outcome::DeadLetter(rejection.code.as_str());
-                Labels { outcome, object_type: "none", metric: "none" }
+                if self.recent.would_exceed(1) {
+                    if !std::mem::replace(&mut self.holds, true) {
+                        self.metrics.held();
+                    }
+                    return outbox.hold(format!(
+                        "too many of the recent records would become dead letters (DEAD_LETTER_LIMIT), now with code {}: look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart",
+                        rejection.code.as_str()
+                    ));
+                }
+                self.recent.note(0, 1);
+                self.dead_letter(record, &rejection, outbox)
             }
         };
         self.tally.count(labels);
     }
 
     fn committed(&mut self, took: Duration) {
+        self.dedup.committed();
+        self.recent_committed.clone_from(&self.recent);
         self.tally.committed(took);
+        if self.windows_shown.elapsed() >= SHOW_WINDOWS {
+            self.show_windows();
+        }
     }
 
     fn aborted(&mut self) {
+        self.dedup.aborted();
+        self.recent.clone_from(&self.recent_committed);
         self.tally.aborted();
     }
 }
@@ -101,18 +194,19 @@ struct Typed {
     labels: Labels,
 }
 
-/// Maps the record and leaves its Avro form in `value`. A panic costs this record only.
-fn map(record: &Record<'_>, source: &Source, encoder: &Encoder, value: &mut Vec<u8>) -> Result<Typed, Rejection> {
-    let encoding = record.header(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
-        return Err(Rejection::new(
-            RejectionCode::UnsupportedEncoding,
-            "the request had a content-encoding that is not supported; send the body as it is",
-        ));
-    }
-    let received_at = received_at(record);
+/// Maps the record and leaves its Avro form in the buffers. A panic costs this record only.
+fn map(
+    record: &Record<'_>,
+    source: &Source,
+    encoder: &Encoder,
+    max_body: usize,
+    buffers: &mut Buffers,
+) -> Result<Typed, Rejection> {
+    let Buffers { body, value } = buffers;
+    let body = decoded(record.header(header::CONTENT_ENCODING), record.value(), max_body, body)?;
+    let received_at = ReceivedAt::from_millis(received_at(record));
     guarded(|| {
-        let mapped = mapping::map(record.value(), received_at, source)?;
+        let mapped = mapping::map(body, received_at, source)?;
         value.clear();
         encoder.encode(&mapped.event, value).map_err(|error| {
             Rejection::new(RejectionCode::InvalidXdm, format!("the event does not fit the Avro schema: {error}"))
@@ -135,12 +229,6 @@ fn guarded(map: impl FnOnce() -> Result<Typed, Rejection>) -> Result<Typed, Reje
             "the mapping panicked on this record; please report it with the record",
         ))
     })
-}
-
-/// When the gateway received the request; the record's own time for a record that somebody else wrote.
-fn received_at(record: &Record<'_>) -> ReceivedAt {
-    let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    ReceivedAt::from_millis(written.or(record.timestamp()).unwrap_or_default())
 }
 
 fn typed_headers(record: &Record<'_>, id: &str) -> Headers {

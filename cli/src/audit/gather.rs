@@ -411,7 +411,12 @@ impl Reading<'_> {
         };
         let written = number(record.header(header::RECEIVED_AT)).or(record.timestamp());
         let received_at = ReceivedAt::from_millis(written.unwrap_or_default());
-        let map = || Some(IdHash::of(mapping::map(record.value(), received_at, source).ok()?.event.id.as_bytes()));
+        let encoding = record.header(header::CONTENT_ENCODING);
+        let map = || {
+            let mut buffer = Vec::new();
+            let body = transformer::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
+            Some(IdHash::of(mapping::map(body, received_at, source).ok()?.event.id.as_bytes()))
+        };
         // What panics here panicked in the transformer too, and became a dead letter.
         catch_unwind(AssertUnwindSafe(map)).unwrap_or_default()
     }

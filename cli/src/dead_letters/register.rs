@@ -85,12 +85,24 @@ impl Registered {
     }
 }
 
-/// The event id of a dead letter: its header, where it was a typed record; else what the body says.
+/// The event id of a record: its header, where it is or was a typed record; else what the body says.
 pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
     match record.header(header::EVENT_ID) {
         Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
-        None => Some(Webhook::parse(record.value()).ok()?.event_id.non_blank()?.into_owned()),
+        None => {
+            let mut buffer = Vec::new();
+            Some(Webhook::parse(unpacked(record, &mut buffer)).ok()?.event_id.non_blank()?.into_owned())
+        }
     }
+}
+
+/// The most bytes a body unpacks to: as much as the gateway reads of a request.
+const UNPACKED: usize = 64 * 1024 * 1024;
+
+/// A record's body, out of `buffer` where it came compressed; as it lies there if it cannot be unpacked.
+pub(crate) fn unpacked<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    let encoding = record.header(header::CONTENT_ENCODING);
+    transformer::decoded(encoding, record.value(), UNPACKED, buffer).unwrap_or(record.value())
 }
 
 /// Which letters.

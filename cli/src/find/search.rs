@@ -227,15 +227,20 @@ fn raw(record: &Record<'_>, wanted: &Wanted) -> Option<Raw> {
 
 /// Whether a raw record, or a dead letter made of one, is what is looked for.
 fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
+    let mut buffer = Vec::new();
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
         Wanted::Event(id) => {
-            holds(record.value(), id, |webhook| webhook.event_id.text().is_some_and(|found| found == *id))
+            let is = |webhook: &Webhook<'_>| webhook.event_id.text().is_some_and(|found| found == *id);
+            holds(dead_letters::unpacked(record, &mut buffer), id, is)
         }
-        Wanted::Delivery(id) => holds(record.value(), id, |webhook| {
-            let data = Data::of(webhook.data).unwrap_or_default();
-            data.delivery_id.text().is_some_and(|found| found == *id)
-        }),
+        Wanted::Delivery(id) => {
+            let is = |webhook: &Webhook<'_>| {
+                let data = Data::of(webhook.data).unwrap_or_default();
+                data.delivery_id.text().is_some_and(|found| found == *id)
+            };
+            holds(dead_letters::unpacked(record, &mut buffer), id, is)
+        }
     }
 }
 

@@ -66,6 +66,14 @@ pub enum KafkaError {
     /// The processor cannot go on with a record.
     #[error("{0}")]
     GivenUp(String),
+    /// Another process has the same name.
+    #[error(
+        "another process has taken over as `{instance}`: each instance needs a TRANSFORMER_INSTANCE of its own. This older one ends; nothing is lost"
+    )]
+    InstanceTaken {
+        /// The name, as `group.instance.id` has it.
+        instance: String,
+    },
     /// The same worker had to be rebuilt too often.
     #[error(
         "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"

@@ -122,7 +122,10 @@ impl Topics {
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
     pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
-        let client = BaseConsumer::from_config_and_context(&connection.config(), LogContextConsumer)
+        let mut config = connection.config();
+        // A committed reader would take the beginning of an open transaction for a partition's end.
+        config.set("isolation.level", "read_uncommitted");
+        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
     }

@@ -7,9 +7,11 @@
 pub mod machine;
 mod producer;
 mod session;
+mod takeover;
 mod worker;
 mod writer;
 
 pub use producer::Outbox;
+pub use takeover::{Memory, Reach};
 pub use worker::{Processor, WorkerSettings, run};
 pub use writer::TransactionalWriter;

@@ -189,6 +189,16 @@ impl Machine {
         true
     }
 
+    /// The record accepted last had no effect and is to be read again, by whoever owns its partition then.
+    pub fn put_back(&mut self, partition: i32, offset: i64) {
+        if let Some(cursor) = self.cursors.get_mut(&partition)
+            && cursor.next == offset + 1
+        {
+            cursor.next = offset;
+            self.records -= 1;
+        }
+    }
+
     /// The accepted record's output could not be handed over: the transaction is lost.
     pub fn output_failed(&mut self, reason: String) {
         if self.phase == Phase::Open {

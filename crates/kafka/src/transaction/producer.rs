@@ -124,6 +124,16 @@ impl TransactionalProducer {
         true
     }
 
+    /// Whether another producer has registered this transactional id, or the brokers gave this one up.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.producer.client().fatal_error().is_some_and(|(code, _)| {
+            matches!(
+                code,
+                RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch
+            )
+        })
+    }
+
     pub(super) fn take_failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -150,6 +160,7 @@ pub struct Outbox<'p> {
     pub(super) producer: &'p TransactionalProducer,
     pub(super) failure: Option<String>,
     pub(super) given_up: Option<String>,
+    pub(super) held: Option<String>,
 }
 
 impl std::fmt::Debug for Outbox<'_> {
@@ -166,6 +177,12 @@ impl Outbox<'_> {
         {
             self.failure = Some(reason);
         }
+    }
+
+    /// Stops before this record, which must have had no effect: what was processed before it is committed, and the worker
+    /// then holds, alive and reading nothing, until it is restarted. `reason` says what to do.
+    pub fn hold(&mut self, reason: String) {
+        self.held = Some(reason);
     }
 
     /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::{Limits, Machine, Outcome, Progress, Step};
 use super::producer::{Clients, Outbox, TransactionalProducer};
+use super::takeover::{Candidate, Takeovers};
 use super::worker::{Processor, WorkerSettings};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
@@ -28,6 +29,10 @@ const ABORTS_IN_A_ROW: u32 = 10;
 /// Waited after the second abort in a row, and as much longer after each further one.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the group's coordinator may take to tell a member that another process has its name: a heartbeat, and the time
+/// the other one needs to join.
+const FENCING_VERDICT: Duration = Duration::from_secs(10);
+
 /// Why a session ended.
 pub(super) enum End {
     /// The stop was asked for, and nothing is left open.
@@ -38,13 +43,16 @@ pub(super) enum End {
     Fatal(KafkaError),
 }
 
-pub(super) struct Session<'s, P> {
+pub(super) struct Session<'s, P: Processor> {
     settings: &'s WorkerSettings,
     processor: &'s mut P,
     stop: &'s CancellationToken,
     producer: TransactionalProducer,
     consumer: BaseConsumer<GroupContext>,
     machine: Machine,
+    takeovers: Takeovers<P::Memory>,
+    /// The processor has asked to stop before a record: nothing is read any more.
+    held: bool,
     aborts: u32,
     lag_shown: Instant,
 }
@@ -88,7 +96,20 @@ impl<'s, P: Processor> Session<'s, P> {
             revoke: Duration::from_secs(5),
         };
         let machine = Machine::new(limits);
-        Ok(Self { settings, processor, stop, producer, consumer, machine, aborts: 0, lag_shown: Instant::now() })
+        let takeovers = Takeovers::new(&settings.connection, &settings.output, settings.reach);
+        let lag_shown = Instant::now();
+        Ok(Self {
+            settings,
+            processor,
+            stop,
+            producer,
+            consumer,
+            machine,
+            takeovers,
+            held: false,
+            aborts: 0,
+            lag_shown,
+        })
     }
 
     /// Works until the end.
@@ -107,18 +128,37 @@ impl<'s, P: Processor> Session<'s, P> {
                     }
                 }
                 Step::Advance => self.advance(),
-                Step::Rebuild(reason) => break End::Rebuild(reason),
+                Step::Rebuild(reason) => break self.broken(reason),
             }
             self.show_lag();
         };
-        for partition in self.machine.partitions() {
-            self.settings.metrics.forget_lag(partition);
-        }
-        self.consumer.context().close();
         if self.machine.is_open() {
             self.processor.aborted();
         }
+        for partition in self.machine.partitions() {
+            self.settings.metrics.forget_lag(partition);
+            self.processor.let_go(partition);
+        }
+        self.consumer.context().close();
         end
+    }
+
+    /// The clients are of no more use. A fenced producer alone does not tell why: its transaction may have been too slow,
+    /// or another process has the same name. The group's coordinator tells the two apart, a little later.
+    fn broken(&self, reason: String) -> End {
+        if let Some(instance) = &self.settings.group_instance
+            && self.producer.is_fenced()
+        {
+            let deadline = Instant::now() + FENCING_VERDICT;
+            while Instant::now() < deadline && !self.stop.is_cancelled() {
+                if let Some(Err(error)) = self.consumer.poll(POLL)
+                    && is_instance_fenced(&error)
+                {
+                    return End::Fatal(KafkaError::InstanceTaken { instance: instance.clone() });
+                }
+            }
+        }
+        End::Rebuild(reason)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), End> {
@@ -128,19 +168,27 @@ impl<'s, P: Processor> Session<'s, P> {
                 let mut clients =
                     Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
                 let record = Record::new(&message);
-                if self.machine.accept(record.partition(), record.offset(), Instant::now(), &mut clients) {
-                    let mut outbox = Outbox { producer: &self.producer, failure: None, given_up: None };
+                let (partition, offset) = (record.partition(), record.offset());
+                // Its partition is paused: librdkafka drops what it had fetched, and reads it again on resume.
+                let paused = self.held || self.takeovers.is_waiting(partition);
+                if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
+                    let mut outbox = Outbox { producer: &self.producer, failure: None, given_up: None, held: None };
                     self.processor.process(&record, &mut outbox);
-                    if let Some(reason) = outbox.given_up {
+                    let Outbox { failure, given_up, held, .. } = outbox;
+                    if let Some(reason) = given_up {
                         return Err(End::Fatal(KafkaError::GivenUp(reason)));
                     }
-                    if let Some(reason) = outbox.failure {
+                    if let Some(reason) = failure {
                         self.machine.output_failed(reason);
+                    }
+                    if let Some(reason) = held {
+                        self.machine.put_back(partition, offset);
+                        self.hold(&reason)?;
                     }
                 }
             }
             Some(Err(RdError::PartitionEOF(_))) => {}
-            Some(Err(error)) => self.poll_failed(&error),
+            Some(Err(error)) => self.poll_failed(&error)?,
         }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
@@ -148,10 +196,44 @@ impl<'s, P: Processor> Session<'s, P> {
                 Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost),
             }
         }
-        Ok(())
+        self.take_over()
     }
 
-    fn poll_failed(&mut self, error: &RdError) {
+    /// Stops reading for good: what to do about it is for a person to decide.
+    fn hold(&mut self, reason: &str) -> Result<(), End> {
+        tracing::error!(reason, "holding: nothing more is read, no record is lost");
+        self.held = true;
+        let all: Vec<i32> = self.machine.partitions().collect();
+        self.pause(&all)
+    }
+
+    fn pause(&self, partitions: &[i32]) -> Result<(), End> {
+        let paused = self.consumer.pause(&group::partitions(&self.settings.input, partitions));
+        paused.map_err(|error| End::Rebuild(format!("pausing partitions failed: {error}")))
+    }
+
+    /// Begins with the partitions whose earlier output is known now.
+    fn take_over(&mut self) -> Result<(), End> {
+        loop {
+            let finished = self.takeovers.finished().map_err(|error| End::Rebuild(error.to_string()))?;
+            let Some((partition, memory, took)) = finished else { return Ok(()) };
+            self.processor.take_over(partition, memory, took);
+            if self.held {
+                continue;
+            }
+            let list = group::partitions(&self.settings.input, &[partition]);
+            if let Err(error) = self.consumer.resume(&list) {
+                return Err(End::Rebuild(format!("resuming a partition failed: {error}")));
+            }
+        }
+    }
+
+    fn poll_failed(&mut self, error: &RdError) -> Result<(), End> {
+        if let Some(instance) = &self.settings.group_instance
+            && is_instance_fenced(error)
+        {
+            return Err(End::Fatal(KafkaError::InstanceTaken { instance: instance.clone() }));
+        }
         match error {
             RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
             RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
@@ -163,6 +245,7 @@ impl<'s, P: Processor> Session<'s, P> {
             // Passing trouble of connections: librdkafka goes on by itself, and the lag tells.
             _ => tracing::debug!(%error, "polling"),
         }
+        Ok(())
     }
 
     fn advance(&mut self) {
@@ -215,8 +298,18 @@ impl<'s, P: Processor> Session<'s, P> {
         if let Err(error) = self.consumer.incremental_assign(&list) {
             return Err(End::Rebuild(format!("taking partitions over failed: {error}")));
         }
+        self.pause(partitions)?;
+        let mut candidates = Vec::with_capacity(starts.len());
         for &(partition, start) in &starts {
             self.machine.assign(partition, start);
+            let caught_up = self
+                .consumer
+                .fetch_watermarks(self.settings.input.as_str(), partition, START_TIMEOUT)
+                .is_ok_and(|(_, high)| start >= high);
+            candidates.push(Candidate { partition, memory: self.processor.memory(), caught_up });
+        }
+        if !candidates.is_empty() {
+            self.takeovers.begin(candidates);
         }
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
@@ -242,6 +335,8 @@ impl<'s, P: Processor> Session<'s, P> {
         self.machine.remove(&gone);
         for &partition in partitions {
             self.settings.metrics.forget_lag(partition);
+            self.takeovers.forget(partition);
+            self.processor.let_go(partition);
         }
         if let Err(error) = self.consumer.incremental_unassign(&group::partitions(&self.settings.input, partitions)) {
             self.machine.break_with(format!("giving partitions back failed: {error}"));
@@ -257,4 +352,8 @@ impl<'s, P: Processor> Session<'s, P> {
             self.consumer.context().show_lag(&self.settings.metrics, progress);
         }
     }
+}
+
+fn is_instance_fenced(error: &RdError) -> bool {
+    matches!(error, RdError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))
 }

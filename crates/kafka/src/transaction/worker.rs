@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::producer::Outbox;
 use super::session::{End, Session};
+use super::takeover::{Memory, Reach};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::metrics::ConsumerMetrics;
@@ -16,6 +17,14 @@ use crate::topic::TopicName;
 
 /// What a record turns into, and what happens once that is final.
 pub trait Processor {
+    /// What it knows of a partition's earlier output.
+    type Memory: Memory;
+    /// An empty memory, to be filled on another thread.
+    fn memory(&self) -> Self::Memory;
+    /// A partition is taken over: its records come from now on. `took` is how long it took to fill the memory.
+    fn take_over(&mut self, partition: i32, memory: Self::Memory, took: Duration);
+    /// A partition has left; it may come back with a new memory.
+    fn let_go(&mut self, partition: i32);
     /// Turns one record into output. May be called again for the same record after an abort.
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>);
     /// Everything processed since the last call of this or [`Processor::aborted`] is final.
@@ -40,6 +49,8 @@ pub struct WorkerSettings {
     pub input: TopicName,
     /// The topic whose partition of the same number shows that there was work before.
     pub output: TopicName,
+    /// How far back the output is read when a partition is taken over.
+    pub reach: Reach,
     /// Accept that a partition without committed offset is read from its beginning although there is output.
     pub from_beginning: bool,
     /// Commit at least this often while there are records.

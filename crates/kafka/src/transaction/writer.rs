@@ -80,11 +80,10 @@ impl TransactionalWriter {
                     )));
                 }
                 Outcome::Abort(reason) => return Err(self.roll_back(reason)),
-                Outcome::Broken(reason) => {
-                    return Err(
-                        self.failed(format!("{reason} (another command with the same task may have taken over)"))
-                    );
+                Outcome::Broken(_) if self.producer.is_fenced() => {
+                    return Err(self.failed("another command with the same task has taken over".to_owned()));
                 }
+                Outcome::Broken(reason) => return Err(self.failed(reason)),
             }
         }
     }

@@ -147,6 +147,8 @@ impl Client for Brokers {
 #[derive(Debug, Clone)]
 enum Event {
     Poll(i32),
+    /// A record is read, found to be one that stops the worker for now, and put back.
+    PutBack(i32),
     Time(u64),
     Assign(i32),
     Revoke(i32, bool),
@@ -158,6 +160,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => (0..PARTITIONS).prop_map(Event::Poll),
+        2 => (0..PARTITIONS).prop_map(Event::PutBack),
         5 => (1..150u64).prop_map(Event::Time),
         2 => (0..PARTITIONS).prop_map(Event::Assign),
         1 => (0..PARTITIONS, any::<bool>()).prop_map(|(partition, lost)| Event::Revoke(partition, lost)),
@@ -194,6 +197,17 @@ impl Driver {
         }
     }
 
+    fn put_back(&mut self, partition: i32) {
+        let before = self.brokers.pending.len();
+        self.poll(partition);
+        if self.brokers.pending.len() > before
+            && let Some((partition, offset)) = self.brokers.pending.pop()
+        {
+            self.machine.put_back(partition, offset);
+            self.brokers.position.insert(partition, offset);
+        }
+    }
+
     fn poll(&mut self, partition: i32) {
         if !self.brokers.owned.contains(&partition) {
             return;
@@ -224,6 +238,7 @@ impl Driver {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Poll(partition) => self.poll(partition),
+            Event::PutBack(partition) => self.put_back(partition),
             Event::Time(millis) => self.now += Duration::from_millis(millis),
             Event::Assign(partition) if !self.brokers.owned.contains(&partition) => {
                 let start = self.brokers.committed.get(&partition).copied().unwrap_or(0);

@@ -1,0 +1,312 @@
+//! What a worker must know before it goes on with a partition that somebody else worked on: the newest records of the
+//! partition of the same number in the output topic, read on a thread of their own while the other partitions go on.
+//!
+//! The order is what makes it complete. The caller has the group's committed offset first, from a client that waits for
+//! pending transactions. Then the output's end is asked for, open transactions included; then a read-committed reader
+//! reads until it is there. Whatever was written for an input offset before the committed one lies before that end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdError;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::group;
+use crate::record::Record;
+use crate::topic::{LogContextConsumer, TopicName, Topics};
+
+/// How long the brokers have to answer a question.
+const CALL: Duration = Duration::from_secs(10);
+
+/// How often is said that it takes long.
+const REMINDER: Duration = Duration::from_secs(10);
+
+/// What is gathered of one partition's earlier output.
+pub trait Memory: Send + 'static {
+    /// There is older output that is not read. Called before the first record, if at all.
+    fn starts_late(&mut self);
+    /// The next record, in the order of the partition.
+    fn remember(&mut self, record: &Record<'_>);
+}
+
+/// How far back is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// The most offsets.
+    pub offsets: i64,
+    /// Not further than this, where nothing waits to be read: output older than that matters to no input to come.
+    pub age: Duration,
+}
+
+/// A partition to be taken over.
+pub(super) struct Candidate<M> {
+    pub(super) partition: i32,
+    pub(super) memory: M,
+    /// No input waits, so that all input to come is newer than now.
+    pub(super) caught_up: bool,
+}
+
+struct Told<M> {
+    partition: i32,
+    assignment: u64,
+    outcome: Result<M, KafkaError>,
+}
+
+/// The takeovers of one session.
+pub(super) struct Takeovers<M> {
+    connection: Connection,
+    output: TopicName,
+    reach: Reach,
+    /// By partition, under which assignment: a result for an older one says nothing.
+    waiting: BTreeMap<i32, (u64, Instant)>,
+    assignments: u64,
+    tell: mpsc::Sender<Told<M>>,
+    told: mpsc::Receiver<Told<M>>,
+    stop: CancellationToken,
+}
+
+impl<M: Memory> Takeovers<M> {
+    pub(super) fn new(connection: &Connection, output: &TopicName, reach: Reach) -> Self {
+        let (tell, told) = mpsc::channel();
+        let stop = CancellationToken::new();
+        let (connection, output) = (connection.clone(), output.clone());
+        Self { connection, output, reach, waiting: BTreeMap::new(), assignments: 0, tell, told, stop }
+    }
+
+    /// Begins to read. Until [`Takeovers::finished`] names a partition, nothing of its input may be processed.
+    pub(super) fn begin(&mut self, candidates: Vec<Candidate<M>>) {
+        self.assignments += 1;
+        let assignment = self.assignments;
+        let now = Instant::now();
+        self.waiting.extend(candidates.iter().map(|candidate| (candidate.partition, (assignment, now))));
+        let tail = Tail {
+            connection: self.connection.clone(),
+            output: self.output.clone(),
+            reach: self.reach,
+            stop: self.stop.clone(),
+        };
+        let tell = self.tell.clone();
+        std::thread::spawn(move || {
+            let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
+            let done = |partition, memory| {
+                // Nobody listens any more once the session is over.
+                drop(tell.send(Told { partition, assignment, outcome: Ok(memory) }));
+            };
+            if let Err(error) = tail.read(candidates, done)
+                && let Some(&partition) = partitions.first()
+            {
+                drop(tell.send(Told { partition, assignment, outcome: Err(error) }));
+            }
+        });
+    }
+
+    pub(super) fn is_waiting(&self, partition: i32) -> bool {
+        self.waiting.contains_key(&partition)
+    }
+
+    /// The partition has left before it was taken over.
+    pub(super) fn forget(&mut self, partition: i32) {
+        self.waiting.remove(&partition);
+    }
+
+    /// The next partition whose tail has been read, and how long that took.
+    ///
+    /// # Errors
+    /// [`KafkaError`] when a tail cannot be read.
+    pub(super) fn finished(&mut self) -> Result<Option<(i32, M, Duration)>, KafkaError> {
+        while let Ok(told) = self.told.try_recv() {
+            let memory = told.outcome?;
+            if let Some(&(assignment, since)) = self.waiting.get(&told.partition)
+                && assignment == told.assignment
+            {
+                self.waiting.remove(&told.partition);
+                return Ok(Some((told.partition, memory, since.elapsed())));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<M> Drop for Takeovers<M> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A partition being read.
+struct Reading<M> {
+    memory: M,
+    end: i64,
+}
+
+/// Reads tails; blocks.
+struct Tail {
+    connection: Connection,
+    output: TopicName,
+    reach: Reach,
+    stop: CancellationToken,
+}
+
+impl Tail {
+    fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(i32, M)) -> Result<(), KafkaError> {
+        let topics = Topics::new(&self.connection)?;
+        let consumer = self.consumer()?;
+        let mut list = TopicPartitionList::with_capacity(candidates.len());
+        let mut readings = BTreeMap::new();
+        for mut candidate in candidates {
+            let partition = candidate.partition;
+            let (low, end) = topics.watermarks(&self.output, partition, CALL)?;
+            let by_time = if candidate.caught_up { self.offset_by_age(&consumer, partition, end)? } else { low };
+            let first = first(low, end, by_time, self.reach.offsets);
+            if first.starts_late {
+                candidate.memory.starts_late();
+            }
+            if first.offset >= end {
+                done(partition, candidate.memory);
+                continue;
+            }
+            list.add_partition_offset(self.output.as_str(), partition, Offset::Offset(first.offset))
+                .map_err(KafkaError::during("building a list of offsets"))?;
+            readings.insert(partition, Reading { memory: candidate.memory, end });
+        }
+        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        self.follow(&topics, &consumer, readings, done)
+    }
+
+    /// Reads on until every partition's reader is at its end.
+    fn follow<M: Memory>(
+        &self,
+        topics: &Topics,
+        consumer: &BaseConsumer<LogContextConsumer>,
+        mut readings: BTreeMap<i32, Reading<M>>,
+        mut done: impl FnMut(i32, M),
+    ) -> Result<(), KafkaError> {
+        let mut reminder = Instant::now() + REMINDER;
+        while !readings.is_empty() && !self.stop.is_cancelled() {
+            let mut reached = BTreeSet::new();
+            match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => {
+                    let record = Record::new(&message);
+                    if let Some(reading) = readings.get_mut(&record.partition())
+                        && record.offset() < reading.end
+                    {
+                        reading.memory.remember(&record);
+                        if record.offset() + 1 < reading.end {
+                            continue;
+                        }
+                    }
+                    reached.insert(record.partition());
+                }
+                // Everything that was left may have expired meanwhile: then there is nothing to come.
+                Some(Err(RdError::PartitionEOF(partition))) => {
+                    if let Some(reading) = readings.get(&partition)
+                        && topics.watermarks(&self.output, partition, CALL)?.0 >= reading.end
+                    {
+                        reached.insert(partition);
+                    }
+                }
+                Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
+                    return Err(KafkaError::during("reading the output's tail")(error));
+                }
+                // Passing trouble of connections; librdkafka goes on by itself.
+                None | Some(Err(_)) => {}
+            }
+            // The position counts transaction markers and aborted records, which are never handed out.
+            let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
+            reached.extend(positions.elements().iter().filter_map(|element| match element.offset() {
+                Offset::Offset(position) => {
+                    readings.get(&element.partition()).filter(|reading| position >= reading.end)?;
+                    Some(element.partition())
+                }
+                _ => None,
+            }));
+            for partition in reached {
+                if let Some(reading) = readings.remove(&partition) {
+                    done(partition, reading.memory);
+                }
+            }
+            if Instant::now() >= reminder && !readings.is_empty() {
+                reminder = Instant::now() + REMINDER;
+                tracing::warn!(
+                    topic = %self.output,
+                    partitions = ?readings.keys().collect::<Vec<_>>(),
+                    "still reading what was written last; a transaction that a dead process left open is waited for"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
+        let mut config = self.connection.config();
+        config
+            // librdkafka wants a group id even of a reader that joins none.
+            .set("group.id", "customerio-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "50")
+            .set("isolation.level", "read_committed");
+        config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
+    }
+
+    /// The first offset that is not older than the reach; `end` if there is none.
+    fn offset_by_age(
+        &self,
+        consumer: &BaseConsumer<LogContextConsumer>,
+        partition: i32,
+        end: i64,
+    ) -> Result<i64, KafkaError> {
+        let age = i64::try_from(self.reach.age.as_millis()).unwrap_or(i64::MAX);
+        let since = service::unix_millis().saturating_sub(age).max(0);
+        let list = group::offsets(&self.output, &[(partition, since)])?;
+        let found =
+            consumer.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the offset at a time"))?;
+        let offset = found.find_partition(self.output.as_str(), partition).map(|element| element.offset());
+        Ok(match offset {
+            Some(Offset::Offset(offset)) => offset,
+            _ => end,
+        })
+    }
+}
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct First {
+    offset: i64,
+    /// Something before it might matter.
+    starts_late: bool,
+}
+
+/// Decides where reading begins in a partition that holds `[low, end)`, when only what lies at `by_time` or behind it
+/// matters and at most `offsets` are read.
+fn first(low: i64, end: i64, by_time: i64, offsets: i64) -> First {
+    let floor = end.saturating_sub(offsets);
+    let offset = low.max(floor).max(by_time);
+    // What lies before the oldest retained record is gone, and nobody knows how old it was.
+    let unknown = offset == low && low > 0 && by_time <= low;
+    First { offset, starts_late: floor > by_time.max(low) || unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_begins_at_the_latest_of_what_matters_and_what_is_there() {
+        let at = |offset, starts_late| First { offset, starts_late };
+        assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
+        assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");
+        assert_eq!(first(0, 500, 0, 100), at(400, true), "the count binds");
+        assert_eq!(first(0, 500, 450, 100), at(450, false), "the age binds");
+        assert_eq!(first(0, 500, 500, 100), at(500, false), "all is too old to matter");
+        assert_eq!(first(20, 50, 0, 100), at(20, true), "the retention has bitten");
+        assert_eq!(first(20, 50, 30, 100), at(30, false), "but not into what matters");
+    }
+}

@@ -1,0 +1,298 @@
+//! A webhook that is delivered again becomes one typed record, whoever owns its partition by then; and what the
+//! transformer does with records that others would choke on.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::Write;
+use std::time::Duration;
+
+use e2e::accounting::{Topics, read};
+use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::process::Process;
+use e2e::{free_port, wait_until};
+use kafka::Headers;
+use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
+use kafka::record::header;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn body(id: &str) -> String {
+    format!(
+        r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"{id}"}}}}}}"#
+    )
+}
+
+/// Sends these events; each is acknowledged.
+fn send(pipeline: &Pipeline, ids: &[String]) {
+    for id in ids {
+        assert_eq!(pipeline.send(&body(id)), 202);
+    }
+}
+
+fn ids(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}-{number:04}")).collect()
+}
+
+fn topics(pipeline: &Pipeline) -> Topics {
+    Topics::read(&shared_kafka().connection(), pipeline)
+}
+
+/// Waits until the transformer has done with `records` raw records since the topic was made.
+fn wait_for(pipeline: &Pipeline, records: usize) {
+    let group = format!("{}-transformer", pipeline.name);
+    let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+    wait_until(&format!("{records} records to be done"), SOON, || {
+        let committed = client.committed(&group, &pipeline.topic("raw"), SOON).unwrap();
+        committed.values().sum::<i64>() >= i64::try_from(records).unwrap()
+    });
+}
+
+fn transformer(pipeline: &Pipeline, own: &[(&'static str, &str)]) -> Process {
+    let mut variables = pipeline.transformer_variables();
+    variables.retain(|(name, _)| own.iter().all(|(other, _)| name != other));
+    variables.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    Process::start("transformer", &variables, Some(free_port()))
+}
+
+#[test]
+fn p4_a_webhook_delivered_again_becomes_one_typed_record_whoever_owns_its_partition() {
+    let pipeline = Pipeline::new(shared_kafka(), "again");
+    let _gateway = pipeline.gateway();
+    let mut first = pipeline.transformer();
+    let ids = ids("again", 300);
+    send(&pipeline, &ids);
+    send(&pipeline, &ids[..100]);
+    wait_for(&pipeline, 400);
+    let duplicates =
+        r#"customerio_transformer_records_total{metric="sent",object_type="email",outcome="duplicate"} 100"#;
+    wait_until("the duplicates to be counted", SOON, || {
+        first.admin_get("/metrics").is_some_and(|(_, text)| text.lines().any(|line| line == duplicates))
+    });
+    assert!(first.metric("customerio_transformer_dedup_window_ids") >= 300.0);
+
+    // A clean restart, a kill, a second owner and a last one alone: each begins with what the typed topic tells.
+    assert_eq!(first.terminate(), Some(0));
+    let mut second = pipeline.transformer();
+    send(&pipeline, &ids);
+    wait_for(&pipeline, 700);
+    second.kill();
+    let second = pipeline.transformer();
+    send(&pipeline, &ids);
+    wait_for(&pipeline, 1000);
+    let mut other = transformer(&pipeline, &[("TRANSFORMER_INSTANCE", &format!("{}-2", pipeline.name))]);
+    wait_until("the partitions to be shared", SOON, || {
+        second.metric("customerio_kafka_rebalances_total") >= 1.0
+            && other.metric("customerio_transformer_dedup_window_ids") > 0.0
+    });
+    send(&pipeline, &ids);
+    wait_for(&pipeline, 1300);
+    assert_eq!(other.terminate(), Some(0));
+    send(&pipeline, &ids);
+    wait_for(&pipeline, 1600);
+
+    let topics = topics(&pipeline);
+    topics.assert_stored(&ids);
+    topics.assert_exactly_once(&pipeline);
+    assert_eq!((topics.typed.len(), topics.collapsed(&pipeline)), (300, 1300));
+}
+
+#[test]
+fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
+    let pipeline = Pipeline::new(shared_kafka(), "gap");
+    let _gateway = pipeline.gateway();
+    // Without a name the next one cannot end what this one leaves open: it has to wait for the brokers to do it, and must
+    // not begin before that.
+    let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "5s")];
+    let slow = [unnamed[0], unnamed[1], ("TRANSFORMER_COMMIT_INTERVAL", "4s")];
+    let mut killed = transformer(&pipeline, &slow);
+    let ids = ids("gap", 200);
+    send(&pipeline, &ids[..100]);
+    let typed_end = || -> i64 {
+        let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+        (0..pipeline.partitions).map(|p| client.watermarks(&pipeline.topic("typed"), p, SOON).unwrap().1).sum()
+    };
+    wait_until("records of an open transaction", SOON, || typed_end() > 0);
+    killed.kill();
+    let _next = transformer(&pipeline, &unnamed);
+    send(&pipeline, &ids);
+    wait_for(&pipeline, 300);
+    let topics = topics(&pipeline);
+    topics.assert_exactly_once(&pipeline);
+    assert_eq!(topics.typed.len(), 200);
+}
+
+#[test]
+fn p4_beyond_the_window_and_with_the_reprocess_header_an_event_is_mapped_again() {
+    let pipeline = Pipeline::new(shared_kafka(), "reprocess");
+    let transformer = transformer(&pipeline, &[("TRANSFORMER_DEDUP_WINDOW", "60s")]);
+    let id = "reprocess-1";
+    let write = |received_at: i64, reprocess: bool| {
+        let mut headers = Headers::with_capacity(2).with(header::RECEIVED_AT, received_at.to_string().as_bytes());
+        if reprocess {
+            headers = headers.with(header::REPROCESS, b"1");
+        }
+        produce(&pipeline, 0, body(id).as_bytes(), headers);
+    };
+    let start = 1_700_000_100_000;
+    write(start, false);
+    write(start + 60_000, false);
+    write(start + 60_000, true);
+    write(start + 60_000, false);
+    write(start + 121_000, false);
+    wait_for(&pipeline, 5);
+    let typed: Vec<_> = topics(&pipeline).typed.iter().map(|((_, offset), _)| *offset).collect();
+    assert_eq!(typed, [0, 2, 4], "the first, the one that asks for it, and the one that comes too late");
+    assert_eq!(transformer.metric("customerio_transformer_dedup_window_seconds"), 4.0 * 60.0, "four partitions");
+}
+
+/// Writes a raw record as somebody other than the gateway might.
+fn produce(pipeline: &Pipeline, partition: i32, value: &[u8], headers: Headers) {
+    let settings = ProducerSettings {
+        delivery_timeout: SOON,
+        linger: Duration::ZERO,
+        max_record_bytes: 1_000_000,
+        queue_bytes: 1 << 20,
+    };
+    let producer = DurableProducer::new(&shared_kafka().connection(), &settings).unwrap();
+    let topic = pipeline.topic("raw");
+    let record = NewRecord { topic: &topic, partition: Some(partition), key: None, value: Some(value), headers };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(producer.send(record, ()).unwrap()).unwrap();
+}
+
+#[test]
+fn p2_what_is_authentic_is_stored_and_judged_later_whatever_it_is() {
+    let pipeline = Pipeline::new(shared_kafka(), "authentic");
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let bodies = [
+        String::new(),
+        "no json at all".to_owned(),
+        "\u{0}\u{1}\u{fffd}".to_owned(),
+        "[1,2,3]".to_owned(),
+        r#"{"event_id":"new-1","object_type":"telepathy","metric":"received","timestamp":1700000000,"data":{"identifiers":{"id":"1"}}}"#.to_owned(),
+        r#"{"event_id":"new-2","object_type":"email","metric":"framed","timestamp":1700000000,"data":{"identifiers":{"id":"1"},"frame":"oak"}}"#.to_owned(),
+        r#"{"event_id":7,"metric":[],"timestamp":"never","data":null}"#.to_owned(),
+        format!("{{\"event_id\":\"deep\",\"data\":{}{}}}", "[".repeat(5000), "]".repeat(5000)),
+    ];
+    for body in &bodies {
+        assert_eq!(pipeline.send(body), 202, "{body:.60}");
+    }
+    wait_for(&pipeline, bodies.len());
+    let topics = topics(&pipeline);
+    topics.assert_exactly_once(&pipeline);
+    let mut typed: Vec<_> = topics.typed.iter().map(|(_, id)| id.as_str()).collect();
+    typed.sort_unstable();
+    assert_eq!(typed, ["new-1", "new-2"], "unknown channels and metrics pass");
+    assert_eq!(topics.dead_letters.len(), bodies.len() - 2);
+}
+
+#[test]
+fn a_compressed_body_is_stored_as_it_came_and_unpacked_for_the_mapping() {
+    let pipeline = Pipeline::new(shared_kafka(), "gzip");
+    let _transformer = transformer(&pipeline, &[("GATEWAY_MAX_BODY", "100KiB")]);
+    let gzip = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let headers = |encoding: &str| Headers::with_capacity(1).with(header::CONTENT_ENCODING, encoding.as_bytes());
+    produce(&pipeline, 0, &gzip(body("packed").as_bytes()), headers("gzip"));
+    produce(&pipeline, 0, &gzip(&vec![b' '; 5_000_000]), headers("gzip"));
+    produce(&pipeline, 0, body("plain").as_bytes(), headers("br"));
+    wait_for(&pipeline, 3);
+    let topics = topics(&pipeline);
+    assert_eq!(topics.typed, [((0, 0), "packed".to_owned())]);
+    let codes: Vec<_> = topics.dead_letters.iter().map(|(.., offset, code)| (*offset, code.as_str())).collect();
+    assert_eq!(codes, [(1, "too_large"), (2, "unsupported_encoding")]);
+    let letters = read(&shared_kafka().connection(), &pipeline.topic("dead-letters"));
+    assert_eq!(letters[0].value, gzip(&vec![b' '; 5_000_000]), "the original value, untouched");
+}
+
+#[test]
+fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
+    let pipeline = Pipeline::new(shared_kafka(), "drain");
+    let _gateway = pipeline.gateway();
+    let one = [("TRANSFORMER_WORKERS", "1")];
+    let mut held = transformer(&pipeline, &one);
+    for number in 0..50 {
+        assert_eq!(pipeline.send(&body(&format!("good-{number}"))), 202);
+    }
+    for number in 0..400 {
+        assert_eq!(pipeline.send(&format!("broken {number}")), 202);
+    }
+    wait_until("the transformer to hold", SOON, || held.metric("customerio_transformer_held") == 1.0);
+    assert!(held.log().contains("DEAD_LETTER_LIMIT"), "{}", held.log());
+    // It is alive, reads nothing more, and what came before is committed.
+    assert_eq!(held.admin_get("/livez").unwrap().0, 200);
+    wait_until("what came before to be committed", SOON, || topics(&pipeline).dead_letters.len() == 199);
+    assert_eq!(held.terminate(), Some(0));
+    assert_eq!(topics(&pipeline).dead_letters.len(), 199);
+    let _after = transformer(&pipeline, &[one[0], ("DEAD_LETTER_LIMIT", "off")]);
+    wait_for(&pipeline, 450);
+    let topics = topics(&pipeline);
+    topics.assert_exactly_once(&pipeline);
+    assert_eq!((topics.typed.len(), topics.dead_letters.len()), (50, 400));
+}
+
+#[test]
+fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
+    let pipeline = Pipeline::new(shared_kafka(), "namesake");
+    let _gateway = pipeline.gateway();
+    let mut older = pipeline.transformer();
+    let ids = ids("namesake", 60);
+    send(&pipeline, &ids[..20]);
+    wait_for(&pipeline, 20);
+    let newer = pipeline.transformer();
+    send(&pipeline, &ids[20..40]);
+    assert_eq!(older.wait(SOON), Some(1));
+    let log = older.log();
+    assert!(log.contains("another process has taken over") && log.contains("TRANSFORMER_INSTANCE"), "{log}");
+    send(&pipeline, &ids[40..]);
+    wait_for(&pipeline, 60);
+    assert!(newer.is_ready());
+    let topics = topics(&pipeline);
+    topics.assert_stored(&ids);
+    topics.assert_exactly_once(&pipeline);
+    assert_eq!(topics.typed.len(), 60);
+}
+
+#[test]
+fn p9_the_events_of_one_person_keep_their_order_and_their_partition() {
+    let pipeline = Pipeline::new(shared_kafka(), "order");
+    let _gateway = pipeline.gateway();
+    let mut transformer = pipeline.transformer();
+    for number in 0..200 {
+        let body = body(&format!("order-{number:04}"))
+            .replace(&format!(r#""id":"order-{number:04}""#), &format!(r#""id":"person-{}""#, number % 5));
+        assert_eq!(pipeline.send(&body), 202);
+        if number == 100 {
+            transformer.kill();
+            transformer = pipeline.transformer();
+        }
+    }
+    wait_for(&pipeline, 200);
+    let connection = shared_kafka().connection();
+    let places = |topic: &str| {
+        let mut places = std::collections::BTreeMap::<Vec<u8>, Vec<(i32, String)>>::new();
+        for record in read(&connection, &pipeline.topic(topic)) {
+            let id = match record.text_header(header::EVENT_ID) {
+                Some(id) => id.to_owned(),
+                None => serde_json::from_slice::<serde_json::Value>(&record.value).unwrap()["event_id"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+            };
+            places.entry(record.key.unwrap()).or_default().push((record.partition, id));
+        }
+        places
+    };
+    let typed = places("typed");
+    assert_eq!(typed, places("raw"), "key by key: the same partition number, the same order");
+    assert_eq!(typed.len(), 5);
+    for events in typed.values() {
+        assert!(events.iter().all(|(partition, _)| *partition == events[0].0));
+        assert!(events.is_sorted_by_key(|(_, id)| id.clone()), "{events:?}");
+        assert_eq!(events.len(), 40);
+    }
+}

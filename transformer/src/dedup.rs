@@ -1,0 +1,124 @@
+//! The dedup window: which events have become typed records lately, so that a webhook delivered again becomes one record.
+//!
+//! It holds nothing that the typed topic does not hold: an id enters it when its transaction has been committed, and
+//! when a partition is taken over the window is read from that partition's tail (`kafka::transaction`'s takeover). It
+//! knows no Kafka client and no clock; time is when the gateway received a webhook, so that a backlog worked off late
+//! is judged like one worked off at once.
+
+mod window;
+
+use std::collections::{BTreeMap, HashSet};
+
+use customerio::sha256_half;
+use kafka::Record;
+use kafka::record::header;
+use kafka::transaction::Memory;
+
+pub(crate) use window::{Window, WindowLimits};
+
+/// An event's id as the window keeps it: half a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct IdHash([u8; 16]);
+
+impl IdHash {
+    /// Of the XDM `_id`, as the header `event-id` has it.
+    pub(crate) fn of(id: &[u8]) -> Self {
+        Self(sha256_half(id))
+    }
+}
+
+/// When a webhook was received, in whole seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seconds(pub(crate) u32);
+
+impl Seconds {
+    /// From milliseconds; what lies outside of 1970 to 2106 is taken for the nearer end.
+    pub(crate) fn from_millis(millis: i64) -> Self {
+        Self(u32::try_from((millis / 1000).max(0)).unwrap_or(u32::MAX))
+    }
+}
+
+/// The windows of a worker's partitions, and the ids of its open transaction.
+#[derive(Debug)]
+pub(crate) struct Dedup {
+    limits: WindowLimits,
+    windows: BTreeMap<i32, Window>,
+    /// In the order they came, so that the windows get them in it.
+    open: Vec<(i32, IdHash, Seconds)>,
+    open_ids: HashSet<(i32, IdHash)>,
+}
+
+impl Dedup {
+    pub(crate) fn new(limits: WindowLimits) -> Self {
+        Self { limits, windows: BTreeMap::new(), open: Vec::new(), open_ids: HashSet::new() }
+    }
+
+    /// An empty window.
+    pub(crate) fn window(&self) -> Window {
+        Window::new(self.limits)
+    }
+
+    /// A partition comes with what its typed records tell.
+    pub(crate) fn take_over(&mut self, partition: i32, window: Window) {
+        self.windows.insert(partition, window);
+    }
+
+    /// A partition leaves. No transaction is open then.
+    pub(crate) fn let_go(&mut self, partition: i32) {
+        self.windows.remove(&partition);
+    }
+
+    /// Whether this event is a typed record already, or will be one with the open transaction.
+    pub(crate) fn is_duplicate(&self, partition: i32, id: IdHash, received: Seconds) -> bool {
+        self.open_ids.contains(&(partition, id))
+            || self.windows.get(&partition).is_some_and(|window| window.contains(id, received))
+    }
+
+    /// The open transaction makes a typed record of this event.
+    pub(crate) fn note(&mut self, partition: i32, id: IdHash, received: Seconds) {
+        self.open.push((partition, id, received));
+        self.open_ids.insert((partition, id));
+    }
+
+    /// The open transaction's records are there for good.
+    pub(crate) fn committed(&mut self) {
+        self.open_ids.clear();
+        for (partition, id, received) in self.open.drain(..) {
+            if let Some(window) = self.windows.get_mut(&partition) {
+                window.insert(id, received);
+            }
+        }
+    }
+
+    /// They never came to be.
+    pub(crate) fn aborted(&mut self) {
+        self.open_ids.clear();
+        self.open.clear();
+    }
+
+    /// The windows by partition.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (i32, &Window)> {
+        self.windows.iter().map(|(&partition, window)| (partition, window))
+    }
+}
+
+impl Memory for Window {
+    fn starts_late(&mut self) {
+        self.begin_late();
+    }
+
+    fn remember(&mut self, record: &Record<'_>) {
+        let Some(id) = record.header(header::EVENT_ID) else { return };
+        self.insert(IdHash::of(id), Seconds::from_millis(received_at(record)));
+    }
+}
+
+/// When the gateway received what this record was made of, in milliseconds since 1970; the record's own time where
+/// somebody else wrote it.
+pub(crate) fn received_at(record: &Record<'_>) -> i64 {
+    let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    written.or(record.timestamp()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Window and dedup against naive models: over random ids and times, and over random schedules of a worker's life.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn id(number: u32) -> IdHash {
+    IdHash::of(number.to_string().as_bytes())
+}
+
+fn limits(seconds: u32, ids: usize) -> WindowLimits {
+    WindowLimits { seconds, ids }
+}
+
+/// Ids with their times, in order; looked through from the newest on.
+struct Naive(Vec<(u32, u32)>, WindowLimits);
+
+impl Naive {
+    fn contains(&self, number: u32, received: u32) -> bool {
+        let seen = self.0.iter().rev().find(|(seen, _)| *seen == number);
+        seen.is_some_and(|(_, at)| received.saturating_sub(*at) <= self.1.seconds)
+    }
+
+    fn insert(&mut self, number: u32, received: u32) {
+        self.0.push((number, received));
+        let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
+        // `newest` only rises in the window, whatever has left it; so it does here, where nothing is forgotten but the front.
+        while let Some((_, at)) = self.0.first() {
+            if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {
+                break;
+            }
+            self.0.remove(0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_window_answers_as_a_list_would(
+        steps in prop::collection::vec((0_u32..40, 0_u32..30, 0_u32..20), 1..400),
+        seconds in 1_u32..200,
+        ids in 1_usize..60,
+    ) {
+        let mut window = Window::new(limits(seconds, ids));
+        let mut naive = Naive(Vec::new(), limits(seconds, ids));
+        let mut now = 1000;
+        for (number, passed, late) in steps {
+            now += passed;
+            let received = now - late;
+            prop_assert_eq!(window.contains(id(number), Seconds(received)), naive.contains(number, received));
+            window.insert(id(number), Seconds(received));
+            naive.insert(number, received);
+            prop_assert!(window.ids() <= ids);
+            prop_assert!(window.reach() <= seconds);
+        }
+    }
+}
+
+#[test]
+fn the_reach_is_what_the_room_allows() {
+    let mut window = Window::new(limits(100, 10));
+    assert_eq!(window.reach(), 100, "nothing was ever lost");
+    (0..10).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
+    assert_eq!(window.reach(), 100);
+    (10..20).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
+    assert_eq!(window.reach(), 10, "the entry of 1009 had to go");
+    window.insert(id(20), Seconds(1200));
+    assert_eq!(window.reach(), 100, "what was lost would have expired by now");
+
+    let mut late = Window::new(limits(100, 10));
+    late.begin_late();
+    late.insert(id(1), Seconds(1000));
+    late.insert(id(2), Seconds(1030));
+    assert_eq!(late.reach(), 30, "what lay before 1000 is unknown");
+}
+
+#[test]
+fn numbers_may_wrap() {
+    let mut window = Window::new(limits(100, 5));
+    window.set_oldest(u32::MAX - 2);
+    for number in 0..20 {
+        window.insert(id(number), Seconds(1000));
+        assert!((number.saturating_sub(4)..=number).all(|number| window.contains(id(number), Seconds(1000))));
+    }
+    assert_eq!(window.ids(), 5);
+}
+
+#[test]
+fn an_id_takes_less_than_forty_bytes() {
+    let mut window = Window::new(limits(7200, 200_000));
+    let begun = Instant::now();
+    (0..200_000).for_each(|number| window.insert(id(number), Seconds(number / 100)));
+    let per_id = window.bytes() / window.ids();
+    println!("{per_id} bytes an id; 200,000 ids in {:?}", begun.elapsed());
+    assert!(per_id < 40, "{per_id}");
+}
+
+/// A worker's life: raw events of one partition with repeats, transactions that commit or abort, and owners that come and
+/// go. The typed topic is what was committed; a new owner's window is made of it.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The next raw record is processed.
+    Process,
+    Commit,
+    Abort,
+    /// The owner leaves after the transaction's end; the next one reads the typed topic.
+    Rebalance {
+        committed: bool,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => Just(Event::Process),
+        3 => Just(Event::Commit),
+        2 => Just(Event::Abort),
+        1 => any::<bool>().prop_map(|committed| Event::Rebalance { committed }),
+    ]
+}
+
+struct Life {
+    raw: Vec<(u32, u32)>,
+    limits: WindowLimits,
+    /// Next to be read, and where a new owner or an abort begins.
+    position: usize,
+    committed: usize,
+    /// The typed topic: (id, time), and what the open transaction would add.
+    typed: Vec<(u32, u32)>,
+    open: Vec<(u32, u32)>,
+    dedup: Dedup,
+}
+
+impl Life {
+    fn new(raw: Vec<(u32, u32)>, limits: WindowLimits) -> Self {
+        let mut dedup = Dedup::new(limits);
+        dedup.take_over(0, dedup.window());
+        Self { raw, limits, position: 0, committed: 0, typed: Vec::new(), open: Vec::new(), dedup }
+    }
+
+    fn process(&mut self) {
+        let Some(&(number, received)) = self.raw.get(self.position) else { return };
+        self.position += 1;
+        if !self.dedup.is_duplicate(0, id(number), Seconds(received)) {
+            self.dedup.note(0, id(number), Seconds(received));
+            self.open.push((number, received));
+        }
+    }
+
+    fn end(&mut self, committed: bool) {
+        if committed {
+            self.typed.append(&mut self.open);
+            self.committed = self.position;
+            self.dedup.committed();
+        } else {
+            self.open.clear();
+            self.position = self.committed;
+            self.dedup.aborted();
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Process => self.process(),
+            Event::Commit => self.end(true),
+            Event::Abort => self.end(false),
+            Event::Rebalance { committed } => {
+                self.end(committed);
+                self.dedup.let_go(0);
+                let mut window = Window::new(self.limits);
+                self.typed.iter().for_each(|&(number, received)| window.insert(id(number), Seconds(received)));
+                self.dedup.take_over(0, window);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn each_event_is_typed_once_whatever_becomes_of_transactions_and_owners(
+        raw in prop::collection::vec(0_u32..30, 1..120),
+        events in prop::collection::vec(event(), 1..400),
+    ) {
+        // One a second; all within the window.
+        let raw: Vec<_> = raw.into_iter().zip(1000..).collect();
+        let mut life = Life::new(raw.clone(), limits(10_000, 1000));
+        for event in events {
+            life.apply(event);
+        }
+        while life.position < raw.len() {
+            life.apply(Event::Process);
+        }
+        life.apply(Event::Commit);
+        let typed: Vec<u32> = life.typed.iter().map(|(number, _)| *number).collect();
+        let mut expected = Vec::new();
+        for (number, _) in raw {
+            if !expected.contains(&number) {
+                expected.push(number);
+            }
+        }
+        prop_assert_eq!(typed, expected, "each id once, at the place of its first copy");
+    }
+}

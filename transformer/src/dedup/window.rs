@@ -1,0 +1,152 @@
+//! One partition's window: ids with their times in the order of the typed partition, bounded in time and in number.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use super::{IdHash, Seconds};
+
+/// How much a window holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WindowLimits {
+    /// `TRANSFORMER_DEDUP_WINDOW`, in seconds.
+    pub(crate) seconds: u32,
+    /// `TRANSFORMER_DEDUP_MAX_IDS`.
+    pub(crate) ids: usize,
+}
+
+impl WindowLimits {
+    pub(crate) fn new(window: Duration, ids: usize) -> Self {
+        Self { seconds: u32::try_from(window.as_secs()).unwrap_or(u32::MAX), ids }
+    }
+}
+
+/// 20 bytes; the index adds about 6 for each.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: IdHash,
+    received: [u8; 4],
+}
+
+impl Entry {
+    fn received(&self) -> Seconds {
+        Seconds(u32::from_ne_bytes(self.received))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Window {
+    limits: WindowLimits,
+    entries: VecDeque<Entry>,
+    /// Number of the oldest entry; numbers only rise, and wrap.
+    oldest: u32,
+    /// The number of each id's newest entry.
+    index: HashTable<u32>,
+    /// The latest time seen.
+    newest: Seconds,
+    /// The latest time of an entry that had to go for lack of room, or was never read.
+    lost: Option<Seconds>,
+    begins_late: bool,
+}
+
+impl Window {
+    pub(super) fn new(limits: WindowLimits) -> Self {
+        Self {
+            limits,
+            entries: VecDeque::new(),
+            oldest: 0,
+            index: HashTable::new(),
+            newest: Seconds(0),
+            lost: None,
+            begins_late: false,
+        }
+    }
+
+    /// Whatever comes first, something before it is missing.
+    pub(super) fn begin_late(&mut self) {
+        self.begins_late = true;
+    }
+
+    /// Whether an event received at `received` has been seen within the window before.
+    pub(crate) fn contains(&self, id: IdHash, received: Seconds) -> bool {
+        self.find(id).is_some_and(|seen| received.0.saturating_sub(seen.0) <= self.limits.seconds)
+    }
+
+    fn find(&self, id: IdHash) -> Option<Seconds> {
+        let number = self.index.find(hash(id), |&number| self.entry(number).is_some_and(|entry| entry.id == id))?;
+        self.entry(*number).map(Entry::received)
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(usize::try_from(number.wrapping_sub(self.oldest)).ok()?)
+    }
+
+    /// Adds an id; the same one again counts from its new time.
+    pub(crate) fn insert(&mut self, id: IdHash, received: Seconds) {
+        if std::mem::take(&mut self.begins_late) {
+            self.lost = Some(received);
+        }
+        let next = self.oldest.wrapping_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let (entries, oldest) = (&self.entries, self.oldest);
+        let at = |number: u32| usize::try_from(number.wrapping_sub(oldest)).unwrap_or(usize::MAX);
+        let same = |&number: &u32| entries.get(at(number)).is_some_and(|entry| entry.id == id);
+        match self.index.find_mut(hash(id), same) {
+            Some(number) => *number = next,
+            None => {
+                let hash_of = |&number: &u32| entries.get(at(number)).map_or(0, |entry| hash(entry.id));
+                self.index.insert_unique(hash(id), next, hash_of);
+            }
+        }
+        self.entries.push_back(Entry { id, received: received.0.to_ne_bytes() });
+        self.newest = self.newest.max(received);
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while let Some(&entry) = self.entries.front() {
+            let expired = self.newest.0.saturating_sub(entry.received().0) > self.limits.seconds;
+            if !expired && self.entries.len() <= self.limits.ids {
+                return;
+            }
+            if !expired {
+                self.lost = self.lost.max(Some(entry.received()));
+            }
+            let number = self.oldest;
+            // An id that came again has a newer entry, which stays.
+            if let Ok(found) = self.index.find_entry(hash(entry.id), |&found| found == number) {
+                found.remove();
+            }
+            self.entries.pop_front();
+            self.oldest = self.oldest.wrapping_add(1);
+        }
+    }
+
+    /// Ids held.
+    pub(crate) fn ids(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How far back repeats are recognised, in seconds: the configured window, or less where room did not suffice.
+    pub(crate) fn reach(&self) -> u32 {
+        self.lost.map_or(self.limits.seconds, |lost| self.newest.0.saturating_sub(lost.0).min(self.limits.seconds))
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_oldest(&mut self, oldest: u32) {
+        self.oldest = oldest;
+    }
+
+    /// Bytes allocated.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+    }
+}
+
+/// The id is a hash already.
+fn hash(id: IdHash) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = id.0;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}

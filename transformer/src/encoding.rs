@@ -1,0 +1,99 @@
+//! Bodies that were compressed on their way: the gateway keeps them as they came, here they are read.
+
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+use mapping::{Rejection, RejectionCode};
+
+/// The body as it was before its `Content-Encoding` (RFC 9110): itself without one, out of `buffer` for gzip. At most `limit`
+/// bytes are unpacked.
+///
+/// # Errors
+/// `unsupported_encoding` for any other encoding and for what is no gzip, `too_large` beyond the limit.
+pub fn decoded<'a>(
+    encoding: Option<&[u8]>,
+    body: &'a [u8],
+    limit: usize,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Rejection> {
+    let encoding = encoding.map(<[u8]>::trim_ascii).filter(|encoding| !encoding.is_empty());
+    let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) else {
+        return Ok(body);
+    };
+    if !encoding.eq_ignore_ascii_case(b"gzip") && !encoding.eq_ignore_ascii_case(b"x-gzip") {
+        return Err(Rejection::new(
+            RejectionCode::UnsupportedEncoding,
+            "the request had a content-encoding other than gzip; the body is kept as it came",
+        ));
+    }
+    buffer.clear();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(body).take(most).read_to_end(buffer).map_err(|_| {
+        Rejection::new(
+            RejectionCode::UnsupportedEncoding,
+            "the content-encoding says gzip, but the body is no whole gzip stream",
+        )
+    })?;
+    if buffer.len() > limit {
+        return Err(Rejection::new(
+            RejectionCode::TooLarge,
+            format!("the body unpacks to more than {limit} bytes (GATEWAY_MAX_BODY)"),
+        ));
+    }
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn code(encoding: &str, body: &[u8], limit: usize) -> Option<RejectionCode> {
+        decoded(Some(encoding.as_bytes()), body, limit, &mut Vec::new()).err().map(|rejection| rejection.code)
+    }
+
+    #[test]
+    fn a_body_is_itself_or_unpacked() {
+        let body = b"{\"event_id\":\"1\"}";
+        let mut buffer = b"left over".to_vec();
+        for encoding in [None, Some("identity"), Some(" "), Some("Identity")] {
+            assert_eq!(decoded(encoding.map(str::as_bytes), body, 100, &mut buffer).unwrap(), body);
+        }
+        for encoding in ["gzip", "GZIP", "x-gzip", " gzip "] {
+            assert_eq!(decoded(Some(encoding.as_bytes()), &gzip(body), 100, &mut buffer).unwrap(), body);
+        }
+        let members = [gzip(b"{\"event_id\""), gzip(b":\"1\"}")].concat();
+        assert_eq!(decoded(Some(b"gzip"), &members, 100, &mut buffer).unwrap(), body);
+    }
+
+    #[test]
+    fn what_cannot_be_unpacked_is_rejected_and_a_bomb_stops_at_the_limit() {
+        let unsupported = Some(RejectionCode::UnsupportedEncoding);
+        for encoding in ["br", "deflate", "gzip, gzip", "zstd"] {
+            assert_eq!(code(encoding, b"x", 100), unsupported, "{encoding}");
+        }
+        let whole = gzip(b"{}");
+        for broken in [b"{}".as_slice(), b"", &whole[..whole.len() - 3]] {
+            assert_eq!(code("gzip", broken, 100), unsupported);
+        }
+        let bomb = gzip(&vec![b' '; 50_000_000]);
+        assert!(bomb.len() < 60_000);
+        let mut buffer = Vec::new();
+        let rejection = decoded(Some(b"gzip"), &bomb, 10_000, &mut buffer).unwrap_err();
+        assert_eq!(rejection.code, RejectionCode::TooLarge);
+        assert!(buffer.capacity() < 100_000, "{}", buffer.capacity());
+        let exact = gzip(&[b' '; 1000]);
+        assert_eq!(code("gzip", &exact, 1000), None);
+        assert_eq!(code("gzip", &exact, 999), Some(RejectionCode::TooLarge));
+    }
+}
