@@ -12,6 +12,7 @@ pub mod pipeline;
 pub mod process;
 pub mod real_kafka;
 pub mod real_registry;
+pub mod sender;
 pub mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -183,8 +183,14 @@ impl Pipeline {
     /// Starts the simulator.
     #[must_use]
     pub fn simulator(&self) -> Process {
+        self.simulator_with(&[])
+    }
+
+    /// Starts the simulator with further flags.
+    #[must_use]
+    pub fn simulator_with(&self, flags: &[&str]) -> Process {
         let listen = vec![("PLATFORM_SIM_LISTEN", format!("127.0.0.1:{}", self.simulator_port))];
-        let mut process = Process::spawn_with("customerio-aep", &["platform-sim"], &listen);
+        let mut process = Process::spawn_with("customerio-aep", &[&["platform-sim"], flags].concat(), &listen);
         process.set_admin(self.simulator_port);
         crate::wait_until("the simulator", Duration::from_secs(20), || {
             process.admin_get("/admin/stats").is_some_and(|(status, _)| status == 200)

@@ -66,13 +66,23 @@ impl Process {
     /// When it cannot be started or does not become ready.
     #[must_use]
     pub fn start(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
-        let process = Self::spawn(name, variables, admin);
-        if admin.is_some() {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while !process.is_ready() {
-                assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        match admin {
+            Some(port) => Self::start_command(name, command(name, variables), port),
+            None => Self::spawn(name, variables, None),
+        }
+    }
+
+    /// Starts a command made with [`command`] and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it cannot be started or does not become ready.
+    #[must_use]
+    pub fn start_command(name: &str, command: Command, admin: u16) -> Self {
+        let process = Self::spawn_command(name, command, Some(admin));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !process.is_ready() {
+            assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
+            std::thread::sleep(Duration::from_millis(20));
         }
         process
     }

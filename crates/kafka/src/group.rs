@@ -34,27 +34,18 @@ pub(crate) enum Rebalance {
     Revoke { partitions: Vec<i32>, lost: bool },
 }
 
-/// What became of a commit: its result, and the partitions' offsets.
-pub(crate) type CommitResult = (Result<(), String>, Vec<(i32, i64)>);
-
 /// What the callbacks of one consumer leave for its thread.
 #[derive(Debug, Default)]
 pub(crate) struct GroupContext {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
     ends: Mutex<HashMap<i32, i64>>,
-    commits: Mutex<Vec<CommitResult>>,
 }
 
 impl GroupContext {
     /// The next rebalance to carry out.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// Results of commits since the last call.
-    pub(crate) fn take_commits(&self) -> Vec<CommitResult> {
-        std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on rebalances are answered in the callback: the consumer is about to close.
@@ -119,19 +110,6 @@ impl ConsumerContext for GroupContext {
             return;
         }
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
-    }
-
-    fn commit_callback(&self, result: Result<(), RdError>, offsets: &TopicPartitionList) {
-        let offsets = offsets
-            .elements()
-            .iter()
-            .filter_map(|element| match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => Some((element.partition(), offset)),
-                _ => None,
-            })
-            .collect();
-        let result = result.map_err(|error| error.to_string());
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push((result, offsets));
     }
 }
 

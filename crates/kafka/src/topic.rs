@@ -53,6 +53,18 @@ impl fmt::Display for TopicName {
     }
 }
 
+/// A topic that may be switched off: empty for none.
+#[derive(Debug, Clone)]
+pub struct OptionalTopic(pub Option<TopicName>);
+
+impl FromStr for OptionalTopic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
+    }
+}
+
 /// A topic as it should be made.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {

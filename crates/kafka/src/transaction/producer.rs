@@ -116,7 +116,7 @@ impl TransactionalProducer {
     }
 
     /// Hands a record over, waiting for room in the queue.
-    fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
+    pub(super) fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
         let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());
         base.partition = record.partition;
         base.key = record.key;
@@ -134,7 +134,7 @@ impl TransactionalProducer {
 
     /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll in steps of
     /// 100 ms; looking often is what makes a commit take milliseconds.
-    fn drained(&self) -> bool {
+    pub(super) fn drained(&self) -> bool {
         let deadline = Instant::now() + CALL;
         while self.producer.in_flight_count() > 0 {
             if Instant::now() >= deadline {
@@ -155,8 +155,24 @@ impl TransactionalProducer {
         })
     }
 
-    fn take_failure(&self) -> Option<String> {
+    pub(super) fn take_failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Begins a transaction.
+    pub(super) fn begin(&self) -> Outcome {
+        drop(self.take_failure());
+        outcome(self.producer.begin_transaction())
+    }
+
+    /// Makes the open transaction's records visible.
+    pub(super) fn commit(&self) -> Outcome {
+        outcome(self.producer.commit_transaction(CALL))
+    }
+
+    /// Drops the open transaction.
+    pub(super) fn abort(&self) -> Outcome {
+        outcome(self.producer.abort_transaction(CALL))
     }
 }
 
@@ -206,8 +222,7 @@ pub(super) struct Clients<'s> {
 
 impl Client for Clients<'_> {
     fn begin(&mut self) -> Outcome {
-        drop(self.producer.take_failure());
-        outcome(self.producer.producer.begin_transaction())
+        self.producer.begin()
     }
 
     fn send_offsets(&mut self, positions: &[(i32, i64)]) -> Outcome {
@@ -228,11 +243,11 @@ impl Client for Clients<'_> {
     }
 
     fn commit(&mut self) -> Outcome {
-        outcome(self.producer.producer.commit_transaction(CALL))
+        self.producer.commit()
     }
 
     fn abort(&mut self) -> Outcome {
-        outcome(self.producer.producer.abort_transaction(CALL))
+        self.producer.abort()
     }
 
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
