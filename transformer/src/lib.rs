@@ -53,6 +53,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }
+    if settings.instance.is_some() {
+        let (connection, group, topic) = (settings.connection.clone(), settings.group.clone(), settings.input.clone());
+        let stop = context.stop.clone();
+        tasks.spawn_thread("group watcher", move || kafka::orphans::watch(&connection, &group, &topic, &stop));
+    }
     tasks.join(context.shutdown_timeout).await?;
     Ok(())
 }

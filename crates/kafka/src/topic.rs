@@ -324,6 +324,11 @@ impl Topics {
         Ok(settings)
     }
 
+    /// The client, for questions about other things than topics.
+    pub(crate) fn client(&self) -> &BaseConsumer<LogContextConsumer> {
+        &self.client
+    }
+
     fn admin(&self) -> Result<AdminClient<LogContext>, KafkaError> {
         AdminClient::from_config_and_context(&self.connection.config(), LogContext)
             .map_err(|error| KafkaError::Configuration(error.to_string()))
