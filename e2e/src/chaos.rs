@@ -220,72 +220,115 @@ fn platform_faults() -> Vec<Value> {
 /// paused comes back, if need be after the duration.
 #[must_use]
 pub fn schedule(plan: &Plan) -> Vec<Step> {
-    let mut dice = fastrand::Rng::with_seed(plan.seed);
-    let (mut cards, mut faults) = (Deck::new(CARDS.to_vec()), Deck::new(platform_faults()));
-    let fenced = u64::try_from(FENCED_AFTER.as_millis()).expect("seconds");
-    let (mut transformers, mut sinks) = (1, 1);
-    let mut brokers_rest_until = Duration::ZERO;
-    let mut steps = Vec::new();
+    let mut composer = Composer {
+        plan: *plan,
+        dice: fastrand::Rng::with_seed(plan.seed),
+        cards: Deck::new(CARDS.to_vec()),
+        faults: Deck::new(platform_faults()),
+        transformers: 1,
+        sinks: 1,
+        brokers_rest_until: Duration::ZERO,
+        steps: Vec::new(),
+    };
     let mut at = Duration::ZERO;
     loop {
-        at += plan.pace.mul_f64(0.25 + 1.5 * dice.f64());
+        at += plan.pace.mul_f64(0.25 + 1.5 * composer.dice.f64());
         if at >= plan.duration {
             break;
         }
-        let naming = if dice.bool() { Naming::Named } else { Naming::Unnamed };
-        let (transformer, sink) = (dice.usize(..transformers), dice.usize(..sinks));
+        composer.play(at);
+    }
+    composer.steps.sort_by_key(|step| step.at);
+    composer.steps
+}
+
+/// A schedule in the making.
+struct Composer {
+    plan: Plan,
+    dice: fastrand::Rng,
+    cards: Deck<Card>,
+    faults: Deck<Value>,
+    transformers: usize,
+    sinks: usize,
+    brokers_rest_until: Duration,
+    steps: Vec<Step>,
+}
+
+impl Composer {
+    fn add(&mut self, at: Duration, action: Action) {
+        self.steps.push(Step { at, action });
+    }
+
+    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.dice.u64(range))
+    }
+
+    /// Draws a card and does what it says.
+    fn play(&mut self, at: Duration) {
+        let naming = if self.dice.bool() { Naming::Named } else { Naming::Unnamed };
+        let transformer = Service::Transformer(self.dice.usize(..self.transformers));
+        let sink = Service::Sink(self.dice.usize(..self.sinks));
         // Half of the time it is back at once: an orchestrator is quick, and that is where two lives meet.
-        let away = if dice.bool() { Duration::ZERO } else { Duration::from_millis(dice.u64(..3000)) };
-        let mut add = |at, action| steps.push(Step { at, action });
-        match cards.draw(&mut dice) {
-            Card::KillGateway => add(at, Action::Kill(Service::Gateway, away, naming)),
-            Card::KillTransformer => add(at, Action::Kill(Service::Transformer(transformer), away, naming)),
-            Card::KillSink => add(at, Action::Kill(Service::Sink(sink), away, naming)),
-            Card::RestartGateway => add(at, Action::Restart(Service::Gateway, naming)),
-            Card::RestartTransformer => add(at, Action::Restart(Service::Transformer(transformer), naming)),
-            Card::RestartSink => add(at, Action::Restart(Service::Sink(sink), naming)),
+        let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
+        match self.cards.draw(&mut self.dice) {
+            Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),
+            Card::KillTransformer => self.add(at, Action::Kill(transformer, away, naming)),
+            Card::KillSink => self.add(at, Action::Kill(sink, away, naming)),
+            Card::RestartGateway => self.add(at, Action::Restart(Service::Gateway, naming)),
+            Card::RestartTransformer => self.add(at, Action::Restart(transformer, naming)),
+            Card::RestartSink => self.add(at, Action::Restart(sink, naming)),
             Card::ScaleTransformer => {
-                transformers = if transformers == 1 { MOST } else { 1 };
-                add(at, Action::Transformers(transformers));
+                self.transformers = if self.transformers == 1 { MOST } else { 1 };
+                self.add(at, Action::Transformers(self.transformers));
             }
             Card::ScaleSink => {
-                sinks = if sinks == 1 { MOST } else { 1 };
-                add(at, Action::Sinks(sinks));
+                self.sinks = if self.sinks == 1 { MOST } else { 1 };
+                self.add(at, Action::Sinks(self.sinks));
             }
-            card @ (Card::KillBroker | Card::PauseBroker) => {
-                let broker = dice.usize(..plan.brokers);
-                let begin = at.max(brokers_rest_until);
-                let is_kill = matches!(card, Card::KillBroker);
-                let away = Duration::from_millis(match (plan.brokers, is_kill) {
-                    // An only broker that is killed stays away until it is fenced, and a paused one comes back before:
-                    // docs/adr/0006-one-broker-is-not-enough.md.
-                    (1, true) => fenced + dice.u64(1000..3000),
-                    (1, false) => dice.u64(1000..fenced - 1000),
-                    _ => dice.u64(1000..8000),
-                });
-                if begin < plan.duration {
-                    brokers_rest_until = begin + away + BROKER_REST;
-                    let (bad, good) = if is_kill {
-                        (Action::KillBroker(broker), Action::StartBroker(broker))
-                    } else {
-                        (Action::PauseBroker(broker), Action::ResumeBroker(broker))
-                    };
-                    let end = begin + away;
-                    add(begin, bad);
-                    add(end, good);
-                }
+            Card::KillBroker => self.trouble_a_broker(at, true),
+            Card::PauseBroker => self.trouble_a_broker(at, false),
+            Card::Platform => {
+                let fault = self.faults.draw(&mut self.dice);
+                self.add(at, Action::Platform(fault));
             }
-            Card::Platform => add(at, Action::Platform(faults.draw(&mut dice))),
             Card::Limit => {
-                let limit = if dice.bool() { "requests" } else { "records" };
-                let most = if limit == "requests" { dice.u64(1..20) } else { dice.u64(200..600) };
-                add(at, Action::Platform(json!({"fault": "limit", limit: most})));
-                add(at + Duration::from_millis(dice.u64(1000..5000)), Action::PlatformIsWell);
+                let limit = if self.dice.bool() {
+                    json!({"fault": "limit", "requests": self.dice.u64(1..20)})
+                } else {
+                    json!({"fault": "limit", "records": self.dice.u64(200..600)})
+                };
+                let end = at + self.millis(1000..5000);
+                self.add(at, Action::Platform(limit));
+                self.add(end, Action::PlatformIsWell);
             }
         }
     }
-    steps.sort_by_key(|step| step.at);
-    steps
+
+    /// Kills or pauses one, as soon as the one before has had its rest.
+    fn trouble_a_broker(&mut self, at: Duration, is_kill: bool) {
+        let fenced = u64::try_from(FENCED_AFTER.as_millis()).expect("seconds");
+        let broker = self.dice.usize(..self.plan.brokers);
+        let away = self.millis(match (self.plan.brokers, is_kill) {
+            // An only broker that is killed stays away until it is fenced, and a paused one comes back before:
+            // docs/adr/0006-one-broker-is-not-enough.md.
+            (1, true) => fenced + 1000..fenced + 3000,
+            (1, false) => 1000..fenced - 1000,
+            _ => 1000..8000,
+        });
+        let begin = at.max(self.brokers_rest_until);
+        if begin >= self.plan.duration {
+            return;
+        }
+        let end = begin + away;
+        self.brokers_rest_until = end + BROKER_REST;
+        if is_kill {
+            self.add(begin, Action::KillBroker(broker));
+            self.add(end, Action::StartBroker(broker));
+        } else {
+            self.add(begin, Action::PauseBroker(broker));
+            self.add(end, Action::ResumeBroker(broker));
+        }
+    }
 }
 
 #[cfg(test)]
