@@ -150,6 +150,20 @@ impl Pipeline {
         Process::start("sink", &self.sink_variables(), Some(free_port()))
     }
 
+    /// `customerio-aep audit` over all that is retained: its exit code, and what it said.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn audit(&self) -> (Option<i32>, String) {
+        let mut variables = self.kafka_variables();
+        variables.push(("TRANSFORMER_GROUP_ID", format!("{}-transformer", self.name)));
+        variables.push(("SINK_GROUP_ID", format!("{}-sink", self.name)));
+        let output = command("customerio-aep", &variables).arg("audit").output().expect("the audit");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// Adds faults to the simulator: one as JSON, or an array of them.
     ///
     /// # Panics

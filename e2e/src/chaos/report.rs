@@ -51,6 +51,8 @@ pub struct Report {
     pub recoveries: BTreeMap<&'static str, Recovery>,
     /// Processes that ended although nobody had asked for it, or not as they should.
     pub surprises: Vec<String>,
+    /// The exit code of `customerio-aep audit`, and what it said.
+    pub audit: (Option<i32>, String),
     /// Whether everything ended with 0 when it was stopped at last.
     pub clean_end: bool,
 }
@@ -65,6 +67,7 @@ impl Report {
             && self.balance.unexplained.is_empty()
             && self.balance.doubled.is_empty()
             && self.balance.repeated.is_empty()
+            && self.audit.0 == Some(0)
             && self.clean_end
     }
 }
@@ -110,6 +113,11 @@ impl fmt::Display for Report {
         }
         for surprise in &self.surprises {
             line("surprise", surprise.clone())?;
+        }
+        let (code, said) = &self.audit;
+        match code {
+            Some(0) => line("audit", "exits 0: everything is explained".to_owned())?,
+            code => line("audit", format!("exits {code:?}\n{said}"))?,
         }
         line("clean end", self.clean_end.to_string())?;
         line("unexplained events", ids(&self.unexplained))?;

@@ -70,13 +70,6 @@ pub fn run(chaos: &Chaos) -> Report {
     } else {
         println!("the services' logs: {}", logs.display());
         show_doubled(&pipeline, &kafka, &report.balance.doubled);
-        let pid = std::process::id();
-        drop(
-            std::process::Command::new("sh")
-                .arg("-c")
-                .arg(format!("cp -r /tmp/customerio-kafka-{pid}-* {}", logs.display()))
-                .status(),
-        );
     }
     report
 }
@@ -201,6 +194,7 @@ impl<'p> Course<'p> {
         let before = self.fleet.surprises.len();
         self.fleet.end();
         let clean_end = self.fleet.surprises.len() == before;
+        let audit = self.pipeline.audit();
         let topics = Topics::read(&kafka.connection(), self.pipeline);
         let accepted = accepted(self.pipeline);
         let arrivals = self.watch.finish();
@@ -231,6 +225,7 @@ impl<'p> Course<'p> {
             longest_pause: self.deliveries.longest,
             recoveries,
             surprises: self.fleet.surprises,
+            audit,
             clean_end,
         }
     }
