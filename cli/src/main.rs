@@ -11,6 +11,7 @@ mod output;
 mod send;
 mod setup;
 mod simulator;
+mod sources_page;
 
 use std::process::ExitCode;
 
