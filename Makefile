@@ -2,7 +2,7 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test lint fmt bench fuzz independent up down
+.PHONY: help demo test lint fmt bench fuzz independent chaos up down
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,15 @@ SECONDS_EACH ?= 60
 
 fuzz: ## Fuzz envelope, mapping and Avro decoding, SECONDS_EACH=60 each
 	@fuzz/run $(SECONDS_EACH)
+
+DURATION ?= 10m
+BROKERS ?= 1
+RATE ?= 1000
+PACE ?= 4s
+
+chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BROKERS=1|3 RATE=1000 SEED=… (of a run to repeat)
+	@cargo build $(CARGO_QUIET) --workspace --bins
+	@cargo run $(CARGO_QUIET) --package e2e --bin chaos -- --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
 
 PYTHON_ENV := .cache/python
 

@@ -1,17 +1,23 @@
 //! `customerio-aep`: what an operator does beside running the three services.
 
 mod accounting;
+mod audit;
 mod completions;
 mod configuration_page;
+mod dead_letters;
 mod demo;
 mod env_file;
+mod find;
 mod map;
 mod mapping_page;
 mod output;
+mod receipt;
 mod send;
 mod setup;
 mod simulator;
 mod sources_page;
+mod topics;
+mod when;
 
 use std::process::ExitCode;
 
@@ -46,6 +52,10 @@ enum Command {
     Send(send::SendArgs),
     Map(map::MapArgs),
     Setup(setup::SetupArgs),
+    #[command(name = "dead-letters")]
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Audit(audit::AuditArgs),
+    Find(find::FindArgs),
     PlatformSim(simulator::SimulatorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -60,6 +70,18 @@ enum Verdict {
 
 /// Anything that ends a command early; shown to the user as it is.
 type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the user asked for cannot be done as it was asked; ends a command with exit code 2.
+#[derive(Debug)]
+struct WrongUse(String);
+
+impl std::fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.trim_end())
+    }
+}
+
+impl std::error::Error for WrongUse {}
 
 fn main() -> ExitCode {
     let cli = match parse() {
@@ -78,6 +100,9 @@ fn main() -> ExitCode {
             Command::Send(args) => send::run(args, json).await,
             Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
+            Command::DeadLetters(args) => dead_letters::run(args, json).await,
+            Command::Audit(args) => audit::run(args, json).await,
+            Command::Find(args) => find::run(args, json).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
@@ -93,7 +118,7 @@ fn main() -> ExitCode {
 
 fn failed(error: &CommandError) -> ExitCode {
     output::problem(&format!("customerio-aep: {error}"));
-    ExitCode::from(1)
+    ExitCode::from(if error.is::<WrongUse>() { 2 } else { 1 })
 }
 
 /// The command line, with the environment file behind the environment.

@@ -10,6 +10,7 @@ use transformer::MappingArgs;
 use xdm::TenantId;
 use xdm::avro::{Encoder, Framing};
 
+use crate::when::parse_time;
 use crate::{CommandError, Verdict, mapping_page, output};
 
 /// Map one webhook body to the XDM event that Platform would get, or say why it would become a dead letter
@@ -48,13 +49,6 @@ pub(crate) struct MapArgs {
 
     #[command(flatten)]
     mapping: MappingArgs,
-}
-
-fn parse_time(text: &str) -> Result<i64, String> {
-    let millis =
-        text.parse().ok().or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond));
-    millis
-        .ok_or_else(|| format!("`{text}` is no time; write it like 2026-11-24T09:30:00Z or as milliseconds since 1970"))
 }
 
 pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -145,16 +139,4 @@ fn as_text(explanation: &Explanation) -> String {
         text.push_str(&format!("    {}: {}\n", ignored.path, ignored.reason.as_str()));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_read_in_either_form() {
-        assert_eq!(parse_time("2023-11-14T22:13:21.480Z"), Ok(1_700_000_001_480));
-        assert_eq!(parse_time("1700000001480"), Ok(1_700_000_001_480));
-        assert!(parse_time("yesterday").unwrap_err().contains("2026-11-24T09:30:00Z"));
-    }
 }

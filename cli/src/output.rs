@@ -30,3 +30,51 @@ pub(crate) fn progress(text: &str) {
         drop(out.flush());
     }
 }
+
+/// Ends the progress line.
+pub(crate) fn progress_done() {
+    progress("");
+}
+
+/// Lines of a table: every column as wide as its longest cell, the last as it is.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let width = |column: usize| {
+        std::iter::once(&head).chain(rows).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&head).chain(rows).map(line).collect()
+}
+
+/// A count with its thousands apart.
+pub(crate) fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tables_columns_stand_below_each_other() {
+        let rows = vec![vec!["a".to_owned(), "long".to_owned(), "z".to_owned()]];
+        assert_eq!(table(&["one", "b", "c"], &rows), ["one  b     c", "a    long  z"]);
+    }
+
+    #[test]
+    fn thousands_are_kept_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -5,11 +5,15 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
 
 pub mod accounting;
+pub mod chaos;
+pub mod faults;
 mod maven;
 pub mod pipeline;
 pub mod process;
 pub mod real_kafka;
 pub mod real_registry;
+pub mod sender;
+pub mod watch;
 
 use std::time::{Duration, Instant};
 

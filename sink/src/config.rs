@@ -1,12 +1,11 @@
 //! Flags and environment of the sink.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use kafka::{Connection, KafkaArgs, TopicName};
+use kafka::{Connection, KafkaArgs, OptionalTopic, TopicName};
 use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use secrecy::SecretString;
@@ -163,7 +162,7 @@ pub struct Config {
     )]
     hold_probe: DurationArg,
 
-    /// The most bytes of records read and not yet settled
+    /// The most bytes of records read and not yet settled; at most half as much JSON is made of them at a time
     #[arg(
         long = "buffer-bytes",
         env = "SINK_BUFFER_BYTES",
@@ -254,18 +253,6 @@ struct ImsArgs {
         value_name = "SCOPE,..."
     )]
     ims_scopes: String,
-}
-
-/// A topic, or none where the text is empty.
-#[derive(Debug, Clone)]
-struct OptionalTopic(Option<TopicName>);
-
-impl FromStr for OptionalTopic {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
-    }
 }
 
 /// The checked configuration.

@@ -1,5 +1,8 @@
 //! A record on its way to Platform.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use kafka::ledger::Claim;
 use kafka::record::{OwnedRecord, header};
 
@@ -10,8 +13,8 @@ pub(crate) struct Item {
     pub(crate) claim: Claim,
     /// The record as it was read: a dead letter holds it untouched.
     pub(crate) record: OwnedRecord,
-    /// The event as XDM JSON.
-    pub(crate) json: Vec<u8>,
+    /// The event.
+    pub(crate) json: Json,
 }
 
 impl Item {
@@ -23,6 +26,41 @@ impl Item {
     /// When the gateway received the webhook, in milliseconds since 1970.
     pub(crate) fn received_at(&self) -> Option<i64> {
         self.record.text_header(header::RECEIVED_AT)?.parse().ok()
+    }
+}
+
+/// An event as XDM JSON, metered as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Json {
+    bytes: Box<[u8]>,
+    meter: Meter,
+}
+
+impl Json {
+    pub(crate) fn new(json: &[u8], meter: &Meter) -> Self {
+        meter.0.fetch_add(json.len(), Ordering::Relaxed);
+        Self { bytes: json.into(), meter: meter.clone() }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Json {
+    fn drop(&mut self) {
+        self.meter.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// How many bytes of JSON there are. Records wait undecoded, bounded by the consumer's budget; their JSON is several times
+/// as large and needs a bound of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meter(Arc<AtomicUsize>);
+
+impl Meter {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

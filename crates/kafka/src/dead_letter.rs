@@ -4,8 +4,12 @@
 
 use std::fmt;
 
+mod entry;
+
 use crate::record::{Header, Headers};
 use crate::topic::TopicName;
+
+pub use entry::{Closed, Entry, Letter, LetterOrigin, Resolution, original_headers, resolution_headers};
 
 /// Names of the headers a dead letter has beside the original ones.
 pub mod header {
@@ -40,7 +44,7 @@ pub mod header {
 pub const MESSAGE_LIMIT: usize = 1024;
 
 /// The stage that wrote a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// The gateway could not store the body as a raw record.
     Gateway,
@@ -53,6 +57,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of the pipeline.
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
+
     /// The value of the header.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -62,6 +69,12 @@ impl Stage {
             Self::Sink => "sink",
             Self::Platform => "platform",
         }
+    }
+
+    /// The stage of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 

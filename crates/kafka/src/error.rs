@@ -86,6 +86,42 @@ pub enum KafkaError {
         /// The last reason.
         reason: String,
     },
+    /// A transaction of somebody else does not end.
+    #[error(
+        "a transaction in {topic}[{partition}] has been open since offset {offset} and does not end: what lies behind it is not final yet. Try again later; the brokers end a transaction whose writer died after its time-out"
+    )]
+    OpenTransaction {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Its last stable offset.
+        offset: i64,
+    },
+    /// A partition was not read to its end: nothing came for a while.
+    #[error(
+        "{topic}[{partition}] was read up to offset {offset} of {end}, then nothing came for {seconds} s; check the brokers and try again"
+    )]
+    Silence {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset reached.
+        offset: i64,
+        /// The end that was to be reached.
+        end: i64,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A command's transaction failed.
+    #[error("writing as `{id}` failed: {reason}; run the command again: what is done already is passed over")]
+    Write {
+        /// The transactional id.
+        id: String,
+        /// What happened.
+        reason: String,
+    },
     /// An operation failed.
     #[error("{operation} failed: {source}")]
     Operation {

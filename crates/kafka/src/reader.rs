@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::group;
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
@@ -23,6 +24,30 @@ pub enum Isolation {
     ReadCommitted,
     /// Everything, records of open and aborted transactions included.
     ReadUncommitted,
+}
+
+/// A consumer that belongs to no group and commits nothing.
+pub(crate) fn observer(
+    connection: &Connection,
+    isolation: Isolation,
+) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
+    let mut config = connection.config();
+    config
+        // librdkafka wants a group id even of a reader that joins none.
+        .set("group.id", "customerio-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "50")
+        .set(
+            "isolation.level",
+            match isolation {
+                Isolation::ReadCommitted => "read_committed",
+                Isolation::ReadUncommitted => "read_uncommitted",
+            },
+        );
+    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
 /// Reads one topic, all partitions, in the order of each. Its calls block.
@@ -46,25 +71,7 @@ impl TopicReader {
     pub fn new(connection: &Connection, topic: &TopicName, isolation: Isolation) -> Result<Self, KafkaError> {
         let count = Topics::new(connection)?.partitions(topic, Duration::from_secs(10))?;
         let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
-        let mut config = connection.config();
-        config
-            // librdkafka wants a group id even of a reader that joins none.
-            .set("group.id", "customerio-reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "50")
-            .set(
-                "isolation.level",
-                match isolation {
-                    Isolation::ReadCommitted => "read_committed",
-                    Isolation::ReadUncommitted => "read_uncommitted",
-                },
-            );
-        let consumer: BaseConsumer<LogContextConsumer> = config
-            .create_with_context(LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let consumer = observer(connection, isolation)?;
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in &partitions {
             list.add_partition_offset(topic.as_str(), partition, Offset::Beginning)
@@ -145,4 +152,113 @@ impl TopicReader {
             }
         }
     }
+}
+
+/// A stretch of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// The partition.
+    pub partition: i32,
+    /// Its first offset.
+    pub start: i64,
+    /// The offset behind its last.
+    pub end: i64,
+}
+
+/// Passes on every committed record of these stretches of a topic. The calls block.
+///
+/// The stretches must be settled ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled)): the reader takes the
+/// end of what it may see for the end of a stretch. What has expired meanwhile is left out.
+///
+/// # Errors
+/// What `visit` answers; [`KafkaError::Silence`] when nothing comes for `patience`, [`KafkaError::Operation`] when reading
+/// fails for good.
+pub fn read_stretches<E: From<KafkaError>>(
+    connection: &Connection,
+    topic: &TopicName,
+    stretches: &[Stretch],
+    patience: Duration,
+    mut visit: impl FnMut(&Record<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut open: BTreeMap<i32, Stretch> = stretches
+        .iter()
+        .filter(|stretch| stretch.start < stretch.end)
+        .map(|stretch| (stretch.partition, *stretch))
+        .collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let consumer = observer(connection, Isolation::ReadCommitted)?;
+    let starts: Vec<(i32, i64)> = open.values().map(|stretch| (stretch.partition, stretch.start)).collect();
+    consumer.assign(&group::offsets(topic, &starts)?).map_err(KafkaError::during("assigning a reader"))?;
+    let mut heard = Instant::now();
+    while !open.is_empty() {
+        let done = match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                let record = Record::new(&message);
+                let Some(stretch) = open.get_mut(&record.partition()) else { continue };
+                if record.offset() < stretch.end {
+                    visit(&record)?;
+                    stretch.start = record.offset() + 1;
+                }
+                (record.offset() + 1 >= stretch.end).then_some(record.partition())
+            }
+            Some(Err(RdError::PartitionEOF(partition))) => Some(partition),
+            Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
+                return Err(KafkaError::during("reading a topic")(error).into());
+            }
+            None | Some(Err(_)) => {
+                if let Some(stretch) = open.values().next().filter(|_| heard.elapsed() >= patience) {
+                    let Stretch { partition, start, end } = *stretch;
+                    let (topic, seconds) = (topic.to_string(), patience.as_secs());
+                    return Err(KafkaError::Silence { topic, partition, offset: start, end, seconds }.into());
+                }
+                None
+            }
+        };
+        if let Some(partition) = done.filter(|partition| open.remove(partition).is_some())
+            && !open.is_empty()
+        {
+            // What comes behind the end is not wanted.
+            let list = group::partitions(topic, &[partition]);
+            consumer.incremental_unassign(&list).map_err(KafkaError::during("letting go of a partition"))?;
+        }
+    }
+    Ok(())
+}
+
+/// When the first committed record at or behind these offsets was written, in milliseconds since 1970; partitions without
+/// one are left out. The call blocks.
+///
+/// # Errors
+/// As [`read_stretches`].
+pub fn first_times(
+    connection: &Connection,
+    topic: &TopicName,
+    starts: &[(i32, i64)],
+    patience: Duration,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let mut times = BTreeMap::new();
+    for &(partition, start) in starts {
+        let consumer = observer(connection, Isolation::ReadCommitted)?;
+        let list = group::offsets(topic, &[(partition, start)])?;
+        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        let begun = Instant::now();
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    times.extend(Record::new(&message).timestamp().map(|time| (partition, time)));
+                    break;
+                }
+                Some(Err(RdError::PartitionEOF(_))) => break,
+                None | Some(Err(_)) if begun.elapsed() >= patience => {
+                    let (topic, seconds) = (topic.to_string(), patience.as_secs());
+                    return Err(KafkaError::Silence { topic, partition, offset: start, end: start + 1, seconds });
+                }
+                None | Some(Err(_)) => {}
+            }
+        }
+    }
+    Ok(times)
 }

@@ -9,7 +9,9 @@ mod producer;
 mod session;
 mod takeover;
 mod worker;
+mod writer;
 
 pub use producer::Outbox;
 pub use takeover::{Memory, Reach};
 pub use worker::{Processor, WorkerSettings, run};
+pub use writer::TransactionalWriter;

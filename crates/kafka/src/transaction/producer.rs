@@ -94,8 +94,29 @@ impl TransactionalProducer {
         outcome(self.producer.init_transactions(timeout))
     }
 
+    /// How many partitions a topic has. The producer learns of new ones by this: otherwise it refuses records for them until it
+    /// next looks, which is minutes later.
+    pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
+            let count = found.map(|found| found.topics().iter().map(|found| found.partitions().len()).sum());
+            match count {
+                Ok(count) if count > 0 => return Ok(count),
+                // A broker that has just come back may not know the topic yet.
+                Ok(_) if !left.is_zero() => std::thread::sleep(Duration::from_millis(100).min(left)),
+                Ok(_) => {
+                    let error = RdError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+                    return Err(KafkaError::during("asking for a topic's partitions")(error));
+                }
+                Err(error) => return Err(KafkaError::during("asking for a topic's partitions")(error)),
+            }
+        }
+    }
+
     /// Hands a record over, waiting for room in the queue.
-    fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
+    pub(super) fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
         let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());
         base.partition = record.partition;
         base.key = record.key;
@@ -113,7 +134,7 @@ impl TransactionalProducer {
 
     /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll in steps of
     /// 100 ms; looking often is what makes a commit take milliseconds.
-    fn drained(&self) -> bool {
+    pub(super) fn drained(&self) -> bool {
         let deadline = Instant::now() + CALL;
         while self.producer.in_flight_count() > 0 {
             if Instant::now() >= deadline {
@@ -134,8 +155,24 @@ impl TransactionalProducer {
         })
     }
 
-    fn take_failure(&self) -> Option<String> {
+    pub(super) fn take_failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Begins a transaction.
+    pub(super) fn begin(&self) -> Outcome {
+        drop(self.take_failure());
+        outcome(self.producer.begin_transaction())
+    }
+
+    /// Makes the open transaction's records visible.
+    pub(super) fn commit(&self) -> Outcome {
+        outcome(self.producer.commit_transaction(CALL))
+    }
+
+    /// Drops the open transaction.
+    pub(super) fn abort(&self) -> Outcome {
+        outcome(self.producer.abort_transaction(CALL))
     }
 }
 
@@ -185,8 +222,7 @@ pub(super) struct Clients<'s> {
 
 impl Client for Clients<'_> {
     fn begin(&mut self) -> Outcome {
-        drop(self.producer.take_failure());
-        outcome(self.producer.producer.begin_transaction())
+        self.producer.begin()
     }
 
     fn send_offsets(&mut self, positions: &[(i32, i64)]) -> Outcome {
@@ -207,11 +243,11 @@ impl Client for Clients<'_> {
     }
 
     fn commit(&mut self) -> Outcome {
-        outcome(self.producer.producer.commit_transaction(CALL))
+        self.producer.commit()
     }
 
     fn abort(&mut self) -> Outcome {
-        outcome(self.producer.producer.abort_transaction(CALL))
+        self.producer.abort()
     }
 
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {

@@ -1,0 +1,195 @@
+//! The result in words: one table, then every record that is wrong, then what has to be known to read it.
+
+use accounting::{Finding, FindingKind, LetterCounts, Topic};
+use serde_json::{Value, json};
+
+use super::AuditArgs;
+use super::gather::Found;
+use crate::when::show;
+use crate::{Verdict, output};
+
+pub(super) fn tell(args: &AuditArgs, found: &Found, json: bool) -> Verdict {
+    let good = found.report.balances();
+    if json {
+        output::json(&as_json(args, found));
+    } else {
+        lines(args, found).iter().for_each(|line| output::line(line));
+        for note in &found.notes {
+            output::line(&format!("note: {note}"));
+        }
+        if !good {
+            wrong(args, found).iter().for_each(|line| output::problem(line));
+        }
+        output::line(if good { "everything is explained" } else { "NOT everything is explained" });
+    }
+    if good { Verdict::Good } else { Verdict::Problem }
+}
+
+/// A row of the table, and a remark behind it.
+fn row(name: &str, count: u64, remark: &str) -> String {
+    format!("  {name:<46}{:>14}  {remark}", output::thousands(count)).trim_end().to_owned()
+}
+
+fn states(counts: LetterCounts) -> String {
+    let [open, replayed, discarded] = [counts.open, counts.replayed, counts.discarded].map(output::thousands);
+    format!("open {open}, replayed {replayed}, discarded {discarded}")
+}
+
+fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
+    let (raw, typed, letters) = (&found.report.raw, &found.report.typed, &found.report.letters);
+    let since = args.since.map_or_else(|| "the oldest record retained".to_owned(), show);
+    let until = args.until.map_or_else(|| "now".to_owned(), show);
+    let mut lines = vec![
+        format!("From {since} to {until}, {} partitions", found.partitions),
+        String::new(),
+        format!("raw records ({})", args.topics.raw_topic),
+        row("records", raw.records, &aside(raw.replays, "written by a replay")),
+        row("typed", raw.typed, ""),
+        row("dead-lettered by the transformer", raw.dead_lettered.total(), &states(raw.dead_lettered)),
+        row("duplicates of an earlier record", raw.duplicates, ""),
+        row("ahead of the transformer's committed offset", raw.ahead, ""),
+        row("beyond proof: what would prove it has expired", raw.expired, ""),
+        row("UNEXPLAINED", raw.unexplained, ""),
+        row("doubled", raw.doubled, "more than one outcome of one record"),
+    ];
+    if raw.expired_unread > 0 {
+        lines.push(row("EXPIRED before the transformer read them", raw.expired_unread, "offsets, at the most"));
+    }
+    lines.extend([
+        String::new(),
+        format!("typed records ({})", args.topics.typed_topic),
+        row("records", typed.records, &aside(typed.replays, "written by a replay")),
+        row("accepted by Platform, with receipt", typed.accepted, &also(typed.also_dead_lettered)),
+        row("accepted, inferred from committed offsets", typed.inferred, ""),
+        row("dead-lettered by the sink", typed.dead_lettered.total(), &states(typed.dead_lettered)),
+        row("ahead of the sink's committed offset", typed.ahead, ""),
+        row("beyond proof: what would prove it has expired", typed.expired, ""),
+        row("UNEXPLAINED", typed.unexplained, ""),
+        row("made of no raw record", typed.orphans, ""),
+        row("repeats beyond the dedup window", typed.repeats, "same _id: Platform drops the second"),
+        row("typed again on request (reprocess)", typed.reprocessed, ""),
+        row("rejected by Platform after acceptance", typed.rejected_later, ""),
+    ]);
+    if typed.expired_unread > 0 {
+        lines.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at the most"));
+    }
+    lines.extend([
+        String::new(),
+        format!("other dead letters ({})", args.topics.dead_letter_topic),
+        row("by the gateway: too large to be stored", letters.gateway.total(), &states(letters.gateway)),
+        row("written twice by the sink", letters.written_again, ""),
+        row("of other topics", letters.elsewhere, ""),
+        String::new(),
+    ]);
+    lines
+}
+
+fn aside(count: u64, what: &str) -> String {
+    if count == 0 { String::new() } else { format!("of these {what}: {}", output::thousands(count)) }
+}
+
+fn also(count: u64) -> String {
+    if count == 0 { String::new() } else { format!("{} have a dead letter too", output::thousands(count)) }
+}
+
+fn words(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Unexplained => "unexplained",
+        FindingKind::RefusedWithoutLetter => "refused by Platform, but there is no dead letter",
+        FindingKind::OtherEvent => "its typed record holds another event",
+        FindingKind::Doubled => "has more than one outcome",
+        FindingKind::Orphan => "was made of a raw record that is not there",
+    }
+}
+
+fn code(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Unexplained => "unexplained",
+        FindingKind::RefusedWithoutLetter => "refused_without_letter",
+        FindingKind::OtherEvent => "other_event",
+        FindingKind::Doubled => "doubled",
+        FindingKind::Orphan => "orphan",
+    }
+}
+
+fn topic_name(args: &AuditArgs, topic: Topic) -> &str {
+    match topic {
+        Topic::Raw => args.topics.raw_topic.as_str(),
+        Topic::Typed => args.topics.typed_topic.as_str(),
+    }
+}
+
+fn wrong(args: &AuditArgs, found: &Found) -> Vec<String> {
+    let line = |(finding, id): &(Finding, Option<String>)| {
+        let topic = topic_name(args, finding.topic);
+        let id = id.as_deref().unwrap_or("that cannot be read");
+        format!("{topic} {}:{} event {id}: {}", finding.place.partition, finding.place.offset, words(finding.kind))
+    };
+    let mut lines: Vec<String> = found.named.iter().map(line).collect();
+    let more = found.report.findings.len() - found.named.len();
+    if more > 0 {
+        lines.push(format!("and {more} more; --limit names more of them"));
+    }
+    lines
+}
+
+fn as_json(args: &AuditArgs, found: &Found) -> Value {
+    let (raw, typed, letters) = (&found.report.raw, &found.report.typed, &found.report.letters);
+    let counts = |counts: LetterCounts| json!({"total": counts.total(), "open": counts.open, "replayed": counts.replayed, "discarded": counts.discarded});
+    let findings: Vec<Value> = found
+        .named
+        .iter()
+        .map(|(finding, id)| {
+            json!({
+                "kind": code(finding.kind),
+                "topic": topic_name(args, finding.topic),
+                "partition": finding.place.partition,
+                "offset": finding.place.offset,
+                "eventId": id,
+            })
+        })
+        .collect();
+    json!({
+        "explained": found.report.balances(),
+        "since": args.since.map(show),
+        "until": args.until.map(show),
+        "partitions": found.partitions,
+        "recordsRead": found.records_read,
+        "raw": {
+            "records": raw.records,
+            "typed": raw.typed,
+            "deadLettered": counts(raw.dead_lettered),
+            "duplicates": raw.duplicates,
+            "ahead": raw.ahead,
+            "expired": raw.expired,
+            "unexplained": raw.unexplained,
+            "doubled": raw.doubled,
+            "expiredUnread": raw.expired_unread,
+            "replays": raw.replays,
+        },
+        "typed": {
+            "records": typed.records,
+            "accepted": typed.accepted,
+            "acceptedInferred": typed.inferred,
+            "deadLettered": counts(typed.dead_lettered),
+            "ahead": typed.ahead,
+            "expired": typed.expired,
+            "unexplained": typed.unexplained,
+            "orphans": typed.orphans,
+            "repeats": typed.repeats,
+            "reprocessed": typed.reprocessed,
+            "rejectedAfterAcceptance": typed.rejected_later,
+            "alsoDeadLettered": typed.also_dead_lettered,
+            "expiredUnread": typed.expired_unread,
+            "replays": typed.replays,
+        },
+        "deadLetters": {
+            "gateway": counts(letters.gateway),
+            "writtenAgain": letters.written_again,
+            "otherTopics": letters.elsewhere,
+        },
+        "findingsTotal": found.report.findings.len(),
+        "findings": findings,
+        "notes": found.notes,
+    })
+}

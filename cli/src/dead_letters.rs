@@ -1,0 +1,41 @@
+//! `dead-letters`: what lies in the dead-letter topic, and what an operator does about it.
+
+mod closing;
+mod discard;
+mod list;
+mod register;
+mod replay;
+mod show;
+
+use clap::{Args, Subcommand};
+use tokio::task::block_in_place;
+
+use crate::{CommandError, Verdict};
+
+pub(crate) use register::{event_id, unpacked};
+
+/// List, show, replay or discard dead letters
+///
+/// A dead letter is open until a resolution names it: a record in the same topic that `replay` and `discard` write.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Replay(replay::ReplayArgs),
+    Discard(discard::DiscardArgs),
+}
+
+pub(crate) async fn run(args: DeadLettersArgs, json: bool) -> Result<Verdict, CommandError> {
+    block_in_place(|| match args.action {
+        Action::List(args) => list::run(&args, json),
+        Action::Show(args) => show::run(&args, json),
+        Action::Replay(args) => replay::run(&args, json),
+        Action::Discard(args) => discard::run(&args, json),
+    })
+}

@@ -1,0 +1,292 @@
+//! The register of dead letters: every letter of the topic without its value, and how it was closed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use customerio::webhook::Webhook;
+use kafka::dead_letter::{Closed, Entry, Letter, Resolution, Stage};
+use kafka::offsets::{Extent, Offsets};
+use kafka::reader::{Stretch, read_stretches};
+use kafka::record::header;
+use kafka::{Connection, KafkaError, Record, TopicName};
+use serde_json::{Value, json};
+
+use crate::topics::{PATIENCE, PlaceArg, settled};
+use crate::when::{parse_bound, show};
+use crate::{CommandError, WrongUse, output};
+
+/// A dead letter, without its value.
+#[derive(Debug, Clone)]
+pub(super) struct Registered {
+    pub(super) place: PlaceArg,
+    pub(super) letter: Letter,
+    /// When it was written.
+    pub(super) time: i64,
+    pub(super) event_id: Option<String>,
+    pub(super) source: String,
+    pub(super) key: Option<Vec<u8>>,
+    /// Of a typed record: the raw record it was made of.
+    pub(super) raw_offset: Option<i64>,
+    /// Bytes of its value.
+    pub(super) size: usize,
+    pub(super) closed: Option<Closed>,
+}
+
+impl Registered {
+    fn read(record: &Record<'_>, letter: Letter) -> Self {
+        let text = |name: &str| record.header(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        Self {
+            place: PlaceArg { partition: record.partition(), offset: record.offset() },
+            time: letter.at.or(record.timestamp()).unwrap_or_default(),
+            event_id: event_id(record),
+            source: text(header::SOURCE).unwrap_or_else(|| "default".to_owned()),
+            key: record.key().map(<[u8]>::to_vec),
+            raw_offset: text(header::RAW_OFFSET).and_then(|offset| offset.parse().ok()),
+            size: record.value().len(),
+            letter,
+            closed: None,
+        }
+    }
+
+    /// `open`, or how it was closed.
+    pub(super) fn state(&self) -> &'static str {
+        self.closed.as_ref().map_or("open", |closed| closed.resolution.as_str())
+    }
+
+    /// The letter for programs.
+    pub(super) fn json(&self) -> Value {
+        let origin = self
+            .letter
+            .origin
+            .as_ref()
+            .map(|origin| json!({"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}));
+        let closed = self.closed.as_ref().map(|closed| {
+            json!({
+                "resolution": closed.resolution.as_str(),
+                "by": closed.by,
+                "at": closed.at.map(show),
+                "note": closed.note,
+            })
+        });
+        json!({
+            "partition": self.place.partition,
+            "offset": self.place.offset,
+            "at": show(self.time),
+            "stage": self.letter.stage.as_str(),
+            "code": self.letter.code,
+            "message": self.letter.message,
+            "source": self.source,
+            "eventId": self.event_id,
+            "origin": origin,
+            "bytes": self.size,
+            "state": self.state(),
+            "closed": closed,
+        })
+    }
+}
+
+/// The event id of a record: its header, where it is or was a typed record; else what the body says.
+pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
+    match record.header(header::EVENT_ID) {
+        Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
+        None => {
+            let mut buffer = Vec::new();
+            Some(Webhook::parse(unpacked(record, &mut buffer)).ok()?.event_id.non_blank()?.into_owned())
+        }
+    }
+}
+
+/// The most bytes a body unpacks to: as much as the gateway reads of a request.
+const UNPACKED: usize = 64 * 1024 * 1024;
+
+/// A record's body, out of `buffer` where it came compressed; as it lies there if it cannot be unpacked.
+pub(crate) fn unpacked<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    let encoding = record.header(header::CONTENT_ENCODING);
+    transformer::decoded(encoding, record.value(), UNPACKED, buffer).unwrap_or(record.value())
+}
+
+/// Which letters.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which letters")]
+pub(super) struct FilterArgs {
+    /// Only these codes, for example not_json,refused
+    #[arg(long, value_delimiter = ',', value_name = "CODE,...")]
+    code: Vec<String>,
+
+    /// Only those that this stage wrote: gateway, transformer, sink or platform
+    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    stage: Option<Stage>,
+
+    /// Only those of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+
+    /// Only those written at this time or later: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    since: Option<i64>,
+
+    /// Only those written before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    until: Option<i64>,
+
+    /// Only those of these events
+    #[arg(long, value_delimiter = ',', value_name = "ID,...")]
+    event_id: Vec<String>,
+}
+
+fn parse_stage(name: &str) -> Result<Stage, String> {
+    Stage::from_name(name)
+        .ok_or_else(|| format!("no such stage; there are {}", Stage::ALL.map(Stage::as_str).join(", ")))
+}
+
+impl FilterArgs {
+    pub(super) fn takes(&self, letter: &Registered) -> bool {
+        (self.code.is_empty() || self.code.contains(&letter.letter.code))
+            && self.stage.is_none_or(|stage| stage == letter.letter.stage)
+            && self.source.as_ref().is_none_or(|source| *source == letter.source)
+            && self.since.is_none_or(|since| letter.time >= since)
+            && self.until.is_none_or(|until| letter.time < until)
+            && (self.event_id.is_empty() || letter.event_id.as_ref().is_some_and(|id| self.event_id.contains(id)))
+    }
+}
+
+/// Every letter of the topic that is there now, closed or not, by place.
+pub(super) fn read(connection: &Connection, topic: &TopicName) -> Result<BTreeMap<PlaceArg, Registered>, KafkaError> {
+    let extents = settled(&Offsets::new(connection)?, topic)?;
+    let all: i64 = extents.values().map(|extent| extent.end - extent.start).sum();
+    let stretches: Vec<Stretch> = extents.iter().map(|(&partition, extent)| stretch(partition, extent)).collect();
+    let (mut letters, mut closings, mut seen) = (BTreeMap::new(), Vec::new(), 0_u64);
+    read_stretches(connection, topic, &stretches, PATIENCE, |record| -> Result<(), KafkaError> {
+        seen += 1;
+        if seen.is_multiple_of(1000) {
+            output::progress(&format!("{seen} of about {all} records of {topic} read"));
+        }
+        match Entry::read(record.headers()) {
+            Entry::Letter(letter) => {
+                let registered = Registered::read(record, letter);
+                letters.insert(registered.place, registered);
+            }
+            Entry::Closed(closed) => closings.push((record.partition(), closed)),
+            Entry::Foreign => {}
+        }
+        Ok(())
+    })?;
+    output::progress_done();
+    for (partition, closed) in closings {
+        if let Some(letter) = letters.get_mut(&PlaceArg { partition, offset: closed.letter }) {
+            letter.closed.get_or_insert(closed);
+        }
+    }
+    Ok(letters)
+}
+
+fn stretch(partition: i32, extent: &Extent) -> Stretch {
+    Stretch { partition, start: extent.start, end: extent.end }
+}
+
+/// The letters of one partition from this offset on that are closed by now.
+pub(super) fn closed_since(
+    connection: &Connection,
+    topic: &TopicName,
+    from: PlaceArg,
+) -> Result<BTreeMap<i64, Resolution>, KafkaError> {
+    let extents = settled(&Offsets::new(connection)?, topic)?;
+    let end = extents.get(&from.partition).map_or(0, |extent| extent.end);
+    let stretch = Stretch { partition: from.partition, start: from.offset, end };
+    let mut closed = BTreeMap::new();
+    read_stretches(connection, topic, &[stretch], PATIENCE, |record| -> Result<(), KafkaError> {
+        if let Entry::Closed(found) = Entry::read(record.headers()) {
+            closed.entry(found.letter).or_insert(found.resolution);
+        }
+        Ok(())
+    })?;
+    Ok(closed)
+}
+
+/// The letters a command is to work on: those named, or all that the filter takes; with the number of these that are
+/// closed already.
+pub(super) fn choose(
+    letters: BTreeMap<PlaceArg, Registered>,
+    named: &[PlaceArg],
+    filter: &FilterArgs,
+) -> Result<(Vec<Registered>, u64), CommandError> {
+    let named: BTreeSet<PlaceArg> = named.iter().copied().collect();
+    if let Some(missing) = named.iter().find(|place| !letters.contains_key(place)) {
+        return Err(WrongUse(format!(
+            "there is no dead letter at {missing}; `dead-letters list --all` shows which there are"
+        ))
+        .into());
+    }
+    let chosen = letters
+        .into_values()
+        .filter(|letter| (named.is_empty() || named.contains(&letter.place)) && filter.takes(letter));
+    let (closed, open): (Vec<_>, Vec<_>) = chosen.partition(|letter| letter.closed.is_some());
+    Ok((open, closed.len() as u64))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use kafka::dead_letter::LetterOrigin;
+
+    use super::*;
+
+    pub(in super::super) fn registered(place: &str, stage: Stage, code: &str) -> Registered {
+        let place: PlaceArg = place.parse().unwrap();
+        let topic = if stage == Stage::Transformer { "raw" } else { "typed" };
+        let origin = LetterOrigin { topic: topic.to_owned(), partition: place.partition, offset: 100 + place.offset };
+        Registered {
+            place,
+            letter: Letter {
+                stage,
+                code: code.to_owned(),
+                message: "why".to_owned(),
+                origin: (stage != Stage::Gateway).then_some(origin),
+                at: Some(1000),
+            },
+            time: 1000,
+            event_id: Some(format!("event-{place}")),
+            source: "default".to_owned(),
+            key: None,
+            raw_offset: (stage == Stage::Sink).then_some(7),
+            size: 3,
+            closed: None,
+        }
+    }
+
+    #[test]
+    fn each_filter_narrows_down() {
+        let letter = registered("0:5", Stage::Sink, "refused");
+        let takes = |change: &dyn Fn(&mut FilterArgs)| {
+            let mut filter = FilterArgs::default();
+            change(&mut filter);
+            filter.takes(&letter)
+        };
+        assert!(takes(&|_| {}));
+        assert!(takes(&|filter| filter.code = vec!["not_json".to_owned(), "refused".to_owned()]));
+        assert!(!takes(&|filter| filter.code = vec!["not_json".to_owned()]));
+        assert!(takes(&|filter| filter.stage = Some(Stage::Sink)));
+        assert!(!takes(&|filter| filter.stage = Some(Stage::Gateway)));
+        assert!(!takes(&|filter| filter.source = Some("shop".to_owned())));
+        assert!(takes(&|filter| (filter.since, filter.until) = (Some(1000), Some(1001))));
+        assert!(!takes(&|filter| filter.since = Some(1001)));
+        assert!(!takes(&|filter| filter.until = Some(1000)));
+        assert!(takes(&|filter| filter.event_id = vec!["event-0:5".to_owned()]));
+        assert!(!takes(&|filter| filter.event_id = vec!["event-0:6".to_owned()]));
+    }
+
+    #[test]
+    fn named_letters_must_exist_and_closed_ones_are_only_counted() {
+        let mut closed = registered("0:6", Stage::Sink, "refused");
+        closed.closed = Some(Closed { letter: 6, resolution: Resolution::Replayed, by: None, note: None, at: None });
+        let all = || {
+            let letters = [registered("0:5", Stage::Sink, "refused"), closed.clone()];
+            BTreeMap::from(letters.map(|letter| (letter.place, letter)))
+        };
+        let (open, done) = choose(all(), &[], &FilterArgs::default()).unwrap();
+        assert_eq!((open.len(), done), (1, 1));
+        let (open, done) = choose(all(), &["0:6".parse().unwrap()], &FilterArgs::default()).unwrap();
+        assert_eq!((open.len(), done), (0, 1));
+        let error = choose(all(), &["0:7".parse().unwrap()], &FilterArgs::default()).unwrap_err();
+        assert!(error.is::<WrongUse>() && error.to_string().contains("0:7"), "{error}");
+    }
+}

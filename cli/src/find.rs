@@ -1,0 +1,132 @@
+//! `find`: the life of an event, from the topics.
+//!
+//! `search` reads them, `life` puts together what was found.
+
+mod life;
+mod search;
+
+use clap::Args;
+use customerio::{PersonKey, person_key};
+use serde_json::json;
+use tokio::task::block_in_place;
+
+use crate::audit::GroupArgs;
+use crate::topics::TopicArgs;
+use crate::when::parse_bound;
+use crate::{CommandError, Verdict, output};
+
+/// Find events and tell their lives: received, mapped, accepted by Platform, dead-lettered, replayed
+///
+/// By person only one partition is read, since a record's key is a hash of the person's id; by event or delivery id all
+/// are. Exit code 1 if nothing is found: it was never stored, or has expired.
+#[derive(Debug, Args)]
+pub(crate) struct FindArgs {
+    #[command(flatten)]
+    what: WhatArgs,
+
+    /// Look into every partition, for a person's events from before partitions were added
+    #[arg(long)]
+    all_partitions: bool,
+
+    /// Only what was received at this time or later: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    since: Option<i64>,
+
+    #[command(flatten)]
+    groups: GroupArgs,
+
+    #[command(flatten)]
+    topics: TopicArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct WhatArgs {
+    /// The event's id
+    #[arg(long, value_name = "ID")]
+    event_id: Option<String>,
+
+    /// The message's delivery id
+    #[arg(long, value_name = "ID")]
+    delivery_id: Option<String>,
+
+    /// The person's own id (`identifiers.id`)
+    #[arg(long, value_name = "ID")]
+    person_id: Option<String>,
+
+    /// Customer.io's id of the person (`identifiers.cio_id`), where events have no id of the person's own
+    #[arg(long, value_name = "ID")]
+    cio_id: Option<String>,
+
+    /// The person's address, where events have neither of the two ids
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Event(String),
+    Delivery(String),
+    Person(PersonKey),
+}
+
+impl WhatArgs {
+    fn wanted(self) -> Option<Wanted> {
+        // The key is computed by the function that made the records' keys.
+        let person = |kind: &str, id: String| {
+            let body = json!({"data": {"identifiers": {kind: id}}});
+            person_key(body.to_string().as_bytes()).map(Wanted::Person)
+        };
+        match self {
+            Self { event_id: Some(id), .. } => Some(Wanted::Event(id)),
+            Self { delivery_id: Some(id), .. } => Some(Wanted::Delivery(id)),
+            Self { person_id: Some(id), .. } => person("id", id),
+            Self { cio_id: Some(id), .. } => person("cio_id", id),
+            Self { email: Some(address), .. } => person("email", address),
+            Self { .. } => None,
+        }
+    }
+}
+
+pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
+    let wanted = args.what.clone().wanted().ok_or_else(|| crate::WrongUse("what is looked for is blank".to_owned()))?;
+    let connection = args.topics.connection()?;
+    let found = block_in_place(|| search::search(&args, &connection, &wanted))?;
+    let lives = life::lives(found);
+    if json {
+        output::json(&lives.iter().map(life::Life::json).collect::<Vec<_>>());
+    } else {
+        for life in &lives {
+            life.lines().iter().for_each(|line| output::line(line));
+        }
+    }
+    if lives.is_empty() {
+        output::problem("nothing was found: it was never stored, or has expired from the topics");
+        return Ok(Verdict::Problem);
+    }
+    Ok(Verdict::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what() -> WhatArgs {
+        WhatArgs { event_id: None, delivery_id: None, person_id: None, cio_id: None, email: None }
+    }
+
+    #[test]
+    fn a_person_is_looked_for_by_the_key_their_records_have() {
+        let key = |what: WhatArgs| match what.wanted() {
+            Some(Wanted::Person(key)) => key.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        // printf 'id:42' | sha256sum
+        let id = WhatArgs { person_id: Some(" 42 ".to_owned()), ..what() };
+        assert_eq!(key(id), "bbb3660007f68b86e00e9ea8af5f57b7");
+        let address = |text: &str| WhatArgs { email: Some(text.to_owned()), ..what() };
+        assert_eq!(key(address("A@B.example")), key(address("a@b.example")));
+        assert_eq!(WhatArgs { cio_id: Some("  ".to_owned()), ..what() }.wanted(), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! The books: facts collected, compactly (about 90 bytes for an event that went all the way), in any order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::close::Closing;
+use crate::fact::{
+    Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution, ResolutionKind, Stage,
+    TypedRecord, Verdict,
+};
+use crate::report::Report;
+
+/// A raw record without its partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw {
+    pub(crate) offset: i64,
+    pub(crate) time: i64,
+    pub(crate) id: Option<IdHash>,
+    pub(crate) reprocess: bool,
+    pub(crate) replay: bool,
+}
+
+/// A typed record without its partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Typed {
+    pub(crate) offset: i64,
+    /// -1 if it does not say.
+    pub(crate) raw_offset: i64,
+    pub(crate) time: i64,
+    pub(crate) id: IdHash,
+    pub(crate) replay: bool,
+}
+
+/// The facts of one partition number.
+#[derive(Debug, Default)]
+pub(crate) struct Partition {
+    pub(crate) raw: Vec<Raw>,
+    pub(crate) typed: Vec<Typed>,
+    /// Offsets that Platform has accepted, with the event it was.
+    pub(crate) accepted: Vec<(i64, IdHash)>,
+    /// Offsets that Platform has refused.
+    pub(crate) refused: BTreeSet<i64>,
+}
+
+/// Facts, to be closed once all are in.
+#[derive(Debug)]
+pub struct Books {
+    pub(crate) frames: BTreeMap<i32, Frame>,
+    pub(crate) receipts: Receipts,
+    /// How long before a record its event may have been typed for it to be a duplicate, in milliseconds. Matters only where
+    /// older typed records have expired.
+    pub(crate) dedup_window: i64,
+    pub(crate) partitions: BTreeMap<i32, Partition>,
+    pub(crate) letters: Vec<Letter>,
+    pub(crate) resolutions: HashMap<Place, ResolutionKind>,
+}
+
+impl Books {
+    /// Empty books over these partitions. `dedup_window` is the transformer's, in milliseconds: where older typed records
+    /// have expired, a record that follows them this closely may be a duplicate of one of them.
+    #[must_use]
+    pub fn new(frames: BTreeMap<i32, Frame>, receipts: Receipts, dedup_window: i64) -> Self {
+        Self {
+            frames,
+            receipts,
+            dedup_window,
+            partitions: BTreeMap::new(),
+            letters: Vec::new(),
+            resolutions: HashMap::new(),
+        }
+    }
+
+    fn partition(&mut self, place: Place) -> &mut Partition {
+        self.partitions.entry(place.partition).or_default()
+    }
+
+    /// A record of the raw topic; one outside the range is not audited.
+    pub fn raw(&mut self, record: RawRecord) {
+        let RawRecord { place, id, time, reprocess, replay } = record;
+        self.partition(place).raw.push(Raw { offset: place.offset, time, id, reprocess, replay });
+    }
+
+    /// A record of the typed topic. One outside the range proves what became of raw records, and that later ones are
+    /// duplicates.
+    pub fn typed(&mut self, record: TypedRecord) {
+        let TypedRecord { place, raw_offset, id, time, replay } = record;
+        let raw_offset = raw_offset.unwrap_or(-1);
+        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, id, replay });
+    }
+
+    /// A dead letter.
+    pub fn letter(&mut self, letter: Letter) {
+        self.letters.push(letter);
+    }
+
+    /// A record that closes a dead letter; the first one counts.
+    pub fn resolution(&mut self, resolution: Resolution) {
+        self.resolutions.entry(resolution.letter).or_insert(resolution.kind);
+    }
+
+    /// An entry of a receipt.
+    pub fn receipt(&mut self, receipt: Receipt) {
+        let offset = receipt.typed.offset;
+        let partition = self.partition(receipt.typed);
+        match receipt.verdict {
+            Verdict::Accepted => partition.accepted.push((offset, receipt.id)),
+            Verdict::Refused => {
+                partition.refused.insert(offset);
+            }
+        }
+    }
+
+    /// Events that would be unexplained now, and might turn out to be duplicates if typed records before those entered so
+    /// far were read as well.
+    #[must_use]
+    pub fn missing(&mut self) -> HashSet<IdHash> {
+        Closing::of(self).missing()
+    }
+
+    /// Classifies every record of the range.
+    #[must_use]
+    pub fn close(mut self) -> Report {
+        Closing::of(&mut self).report()
+    }
+
+    /// The letters by the record they were made of.
+    pub(crate) fn by_origin(&self, stage: Stage) -> HashMap<Place, Vec<Place>> {
+        let mut found: HashMap<Place, Vec<Place>> = HashMap::new();
+        for letter in self.letters.iter().filter(|letter| letter.stage == stage) {
+            if let LetterOrigin::Raw(origin) | LetterOrigin::Typed(origin) = letter.origin {
+                found.entry(origin).or_default().push(letter.place);
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,200 @@
+//! What lies in the dead-letter topic, read: letters, and the resolutions that close them.
+
+use super::{Stage, header};
+use crate::record::header::REPLAY_OF;
+use crate::record::{Header, Headers};
+
+/// The headers that are read.
+const NAMES: [&str; 11] = [
+    header::STAGE,
+    header::CODE,
+    header::MESSAGE,
+    header::TOPIC,
+    header::PARTITION,
+    header::OFFSET,
+    header::AT,
+    header::RESOLVES,
+    header::RESOLUTION,
+    header::BY,
+    header::NOTE,
+];
+
+/// What the names of all headers begin with that a letter has beside the original ones.
+const PREFIX: &str = "dead-letter-";
+
+/// A record of the dead-letter topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A dead letter.
+    Letter(Letter),
+    /// What closes a letter of the same partition.
+    Closed(Closed),
+    /// Neither: somebody else's record.
+    Foreign,
+}
+
+/// What a dead letter's own headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Who wrote it.
+    pub stage: Stage,
+    /// The reason's stable code.
+    pub code: String,
+    /// The reason in words.
+    pub message: String,
+    /// The record it was made of, if it was one.
+    pub origin: Option<LetterOrigin>,
+    /// When it was written: milliseconds since 1970.
+    pub at: Option<i64>,
+}
+
+/// Where the record lies that a letter was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterOrigin {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// How a letter is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Its record was written again.
+    Replayed,
+    /// Somebody decided to do without it.
+    Discarded,
+}
+
+impl Resolution {
+    /// The value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// What a resolution's headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Offset of the letter it closes, in the same partition.
+    pub letter: i64,
+    /// How.
+    pub resolution: Resolution,
+    /// Who closed it.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub note: Option<String>,
+    /// When: milliseconds since 1970.
+    pub at: Option<i64>,
+}
+
+impl Entry {
+    /// Reads the headers of a record of the dead-letter topic.
+    pub fn read<'a>(headers: impl Iterator<Item = Header<'a>>) -> Self {
+        let mut found: [Option<&'a [u8]>; NAMES.len()] = [None; NAMES.len()];
+        for Header { name, value } in headers {
+            // The last of a name counts: those of the letter stand behind the original ones.
+            if let Some(index) = NAMES.iter().position(|known| *known == name) {
+                found[index] = value;
+            }
+        }
+        let [stage, code, message, topic, partition, offset, at, resolves, resolution, by, note] = found;
+        let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
+        let number =
+            |value: Option<&[u8]>| value.and_then(|value| std::str::from_utf8(value).ok()?.parse::<i64>().ok());
+        if let Some(letter) = number(resolves) {
+            let resolution = match resolution {
+                Some(b"replayed") => Resolution::Replayed,
+                Some(b"discarded") => Resolution::Discarded,
+                _ => return Self::Foreign,
+            };
+            return Self::Closed(Closed { letter, resolution, by: text(by), note: text(note), at: number(at) });
+        }
+        let Some(stage) = stage.and_then(|stage| Stage::from_name(std::str::from_utf8(stage).ok()?)) else {
+            return Self::Foreign;
+        };
+        let partition = number(partition).and_then(|partition| i32::try_from(partition).ok());
+        let origin = match (text(topic), partition, number(offset)) {
+            (Some(topic), Some(partition), Some(offset)) => Some(LetterOrigin { topic, partition, offset }),
+            _ => None,
+        };
+        let (code, message) = (text(code).unwrap_or_default(), text(message).unwrap_or_default());
+        Self::Letter(Letter { stage, code, message, origin, at: number(at) })
+    }
+}
+
+/// The headers of the record that closes a letter.
+#[must_use]
+pub fn resolution_headers(closed: &Closed) -> Headers {
+    Headers::with_capacity(5)
+        .with(header::RESOLVES, closed.letter.to_string().as_bytes())
+        .with(header::RESOLUTION, closed.resolution.as_str().as_bytes())
+        .with_some(header::BY, closed.by.as_ref().map(String::as_bytes))
+        .with_some(header::NOTE, closed.note.as_ref().map(String::as_bytes))
+        .with_some(header::AT, closed.at.map(|at| at.to_string()).as_ref().map(String::as_bytes))
+}
+
+/// The headers of the record that a letter was made of, for writing it again: without the letter's own, and without the
+/// mark of an earlier replay.
+pub fn original_headers<'a>(headers: impl Iterator<Item = Header<'a>>) -> Headers {
+    headers
+        .filter(|header| !header.name.starts_with(PREFIX) && header.name != REPLAY_OF)
+        .fold(Headers::with_capacity(10), Headers::with_header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Origin, Reason, headers};
+    use super::*;
+
+    fn original() -> [Header<'static>; 3] {
+        [("received-at", Some(&b"5"[..])), ("replay-of", Some(b"t/0/1")), ("null", None)]
+            .map(|(name, value)| Header { name, value })
+    }
+
+    #[test]
+    fn a_letter_is_read_as_it_was_written_and_the_original_headers_come_back() {
+        let topic = "raw".parse().unwrap();
+        let reason = Reason { stage: Stage::Sink, code: "refused", message: "no", at: 99 };
+        let origin = Origin { topic: &topic, partition: 7, offset: 42 };
+        let written = headers(original().into_iter(), reason, Some(origin));
+        let expected = Letter {
+            stage: Stage::Sink,
+            code: "refused".to_owned(),
+            message: "no".to_owned(),
+            origin: Some(LetterOrigin { topic: "raw".to_owned(), partition: 7, offset: 42 }),
+            at: Some(99),
+        };
+        assert_eq!(Entry::read(written.iter()), Entry::Letter(expected));
+        let again = original_headers(written.iter());
+        assert_eq!(again.iter().collect::<Vec<_>>(), [original()[0], original()[2]]);
+        let without = headers(std::iter::empty(), reason, None);
+        assert!(matches!(Entry::read(without.iter()), Entry::Letter(Letter { origin: None, .. })));
+    }
+
+    #[test]
+    fn a_resolution_is_read_as_it_was_written() {
+        let closed = Closed {
+            letter: 12,
+            resolution: Resolution::Discarded,
+            by: Some("kim".to_owned()),
+            note: Some("test data".to_owned()),
+            at: Some(5),
+        };
+        assert_eq!(Entry::read(resolution_headers(&closed).iter()), Entry::Closed(closed));
+    }
+
+    #[test]
+    fn what_is_neither_is_nobodys() {
+        let one = |name, value: &'static [u8]| Entry::read([Header { name, value: Some(value) }].into_iter());
+        assert_eq!(one("x", b"1"), Entry::Foreign);
+        assert_eq!(one(header::STAGE, b"nowhere"), Entry::Foreign);
+        assert_eq!(one(header::RESOLVES, b"12"), Entry::Foreign);
+    }
+}

@@ -1,0 +1,101 @@
+//! A transactional writer for commands: a few transactions, one after the other, then it is done.
+//!
+//! Whoever opens a writer with the same id later ends what this one has open and keeps it from writing any more. What was
+//! read of the topics *after* the opening is therefore the whole truth about what earlier writers have done.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::machine::Outcome;
+use super::producer::TransactionalProducer;
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::producer::NewRecord;
+
+/// The brokers abort a transaction whose writer died after this time, unless a new writer with its id comes first.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Writes records in transactions, all of a transaction's or none. Its calls block.
+pub struct TransactionalWriter {
+    id: String,
+    producer: TransactionalProducer,
+}
+
+impl fmt::Debug for TransactionalWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionalWriter").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl TransactionalWriter {
+    /// Takes the transactional id over: an open transaction of an earlier writer is aborted, and that writer can write no
+    /// more.
+    ///
+    /// # Errors
+    /// [`KafkaError::Write`] when the brokers do not answer for `patience`.
+    pub fn open(connection: &Connection, id: &str, patience: Duration) -> Result<Self, KafkaError> {
+        let producer = TransactionalProducer::new(connection, id, TRANSACTION_TIMEOUT)?;
+        let writer = Self { id: id.to_owned(), producer };
+        writer.until_done(patience, || writer.producer.init(Duration::from_secs(1)))?;
+        Ok(writer)
+    }
+
+    /// Writes these records in one transaction.
+    ///
+    /// # Errors
+    /// [`KafkaError::Write`]: none of the records will be seen; or, when it says so, it is not known yet whether all or none.
+    pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
+        self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
+        for record in records {
+            if let Err(reason) = self.producer.send(record) {
+                return Err(self.roll_back(reason));
+            }
+        }
+        let committed = self.until_done(TRANSACTION_TIMEOUT, || {
+            if !self.producer.drained() {
+                return Outcome::Retry;
+            }
+            match self.producer.take_failure() {
+                Some(reason) => Outcome::Abort(reason),
+                None => self.producer.commit(),
+            }
+        });
+        // librdkafka does not say why a transaction must be aborted; a record's report does.
+        committed.map_err(|error| match self.producer.take_failure() {
+            Some(reason) => self.failed(reason),
+            None => error,
+        })
+    }
+
+    fn until_done(&self, patience: Duration, mut call: impl FnMut() -> Outcome) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match call() {
+                Outcome::Done => return Ok(()),
+                Outcome::Retry if Instant::now() < deadline => {}
+                Outcome::Retry => {
+                    return Err(self.failed(format!(
+                        "the brokers did not answer for {} s, and it is not known whether the transaction was committed",
+                        patience.as_secs()
+                    )));
+                }
+                Outcome::Abort(reason) => return Err(self.roll_back(reason)),
+                Outcome::Broken(_) if self.producer.is_fenced() => {
+                    return Err(self.failed("another command with the same task has taken over".to_owned()));
+                }
+                Outcome::Broken(reason) => return Err(self.failed(reason)),
+            }
+        }
+    }
+
+    /// Aborts as well as it goes: what stays open, the next writer or the brokers abort.
+    fn roll_back(&self, reason: String) -> KafkaError {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while matches!(self.producer.abort(), Outcome::Retry) && Instant::now() < deadline {}
+        self.failed(reason)
+    }
+
+    fn failed(&self, reason: String) -> KafkaError {
+        KafkaError::Write { id: self.id.clone(), reason }
+    }
+}
