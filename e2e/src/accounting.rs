@@ -65,6 +65,7 @@ impl Topics {
             .collect();
         let dead_letters = read(connection, &pipeline.topic("dead-letters"))
             .into_iter()
+            .filter(|record| record.header(dead_letter::RESOLVES).is_none())
             .map(|record| {
                 let text = |name: &str| record.text_header(name).unwrap_or_default().to_owned();
                 let partition = i32::try_from(number(&record, dead_letter::PARTITION)).expect("a partition");
