@@ -41,7 +41,12 @@ chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BRO
 
 PYTHON_ENV := .cache/python
 
-independent: $(PYTHON_ENV)/installed ## Check typed records with fastavro and the documented queries with DuckDB (needs Python 3)
+# Where cargo puts binaries, for what is not started by cargo.
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro, the documented queries with DuckDB (needs Python 3)
+	@cargo build $(CARGO_QUIET) --package customerio-aep
+	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \

@@ -132,6 +132,15 @@ impl Pipeline {
         variables
     }
 
+    /// The variables of an operator's commands.
+    #[must_use]
+    pub fn operator_variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.kafka_variables();
+        variables.push(("TRANSFORMER_GROUP_ID", format!("{}-transformer", self.name)));
+        variables.push(("SINK_GROUP_ID", format!("{}-sink", self.name)));
+        variables
+    }
+
     /// Starts the gateway.
     #[must_use]
     pub fn gateway(&self) -> Process {

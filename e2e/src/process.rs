@@ -198,15 +198,29 @@ impl Process {
         self.child.try_wait().expect("the process's state").map(|status| status.code())
     }
 
+    /// Whether it is still under way.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the process's state").is_none()
+    }
+
+    /// Resident memory in bytes; `None` once it has ended.
+    #[must_use]
+    pub fn resident_bytes_if_running(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+    }
+
     /// Resident memory in bytes.
     ///
     /// # Panics
     /// When /proc cannot be read.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+        self.resident_bytes_if_running().expect("a running process")
     }
 }
 

@@ -8,12 +8,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
 use kafka::consumer::{Feed, Patience, Settler};
 use kafka::ledger::{Claim, Epoch};
-use kafka::record::OwnedRecord;
+use kafka::record::PackedRecord;
 use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -59,7 +60,7 @@ pub(crate) struct Delivery {
     /// Partitions of the topic, over all instances.
     partitions: usize,
     /// Read but not decoded yet.
-    backlog: VecDeque<(Claim, OwnedRecord)>,
+    backlog: VecDeque<(Claim, PackedRecord)>,
     /// JSON that waits or is being sent, and how much of it there may be before nothing more is decoded.
     encoded: Meter,
     most_encoded: usize,
@@ -208,8 +209,11 @@ impl Delivery {
                 continue;
             }
             match self.dispatch.next(now) {
-                Next::Send(sending) => {
-                    self.under_way.push(request(Arc::clone(&self.outside), sending).boxed());
+                Next::Send(mut sending) => {
+                    let body = self.body(&mut sending);
+                    let metered = self.encoded.hold(body.len());
+                    let request = request(Arc::clone(&self.outside), sending, body);
+                    self.under_way.push(request.inspect(|_| drop(metered)).boxed());
                 }
                 Next::Wait(until) => {
                     let linger = self.batcher.due().filter(|_| self.dispatch.is_hungry());
@@ -219,12 +223,33 @@ impl Delivery {
         }
     }
 
+    /// The body of a request. It takes the events' JSON; what was sent before has none any more and is written again.
+    fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
+        let outside = Arc::clone(&self.outside);
+        let per_message = outside.envelope.overhead_per_message();
+        let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
+        let size = json.map(|json| json + per_message).sum::<usize>() + outside.envelope.overhead_per_batch();
+        let mut body = BatchBody::new(&outside.envelope, size);
+        for item in sending.items_mut() {
+            if let Some(json) = item.json.take() {
+                body.add(json.as_bytes());
+            } else {
+                let decoded = self.schemas.decode(item.record.value());
+                let event = decoded.expect("it was decoded before, and a decoder forgets no schema");
+                self.scratch.clear();
+                xdm::write_json(&event, &self.tenant, &mut self.scratch);
+                body.add(&self.scratch);
+            }
+        }
+        body.finish()
+    }
+
     /// Decodes what is needed for the next batch.
     fn fill(&mut self, now: Instant) {
         while self.dispatch.is_hungry() && self.schemas.may_decode() && self.encoded.bytes() < self.most_encoded {
             let Some((claim, record)) = self.backlog.pop_front() else { break };
             let largest = self.outside.envelope.largest_event();
-            let (code, message) = match self.schemas.decode(&record.value) {
+            let (code, message) = match self.schemas.decode(record.value()) {
                 Ok(event) => {
                     self.scratch.clear();
                     xdm::write_json(&event, &self.tenant, &mut self.scratch);
@@ -232,7 +257,7 @@ impl Delivery {
                     if size <= largest {
                         let json = Json::new(&self.scratch, &self.encoded);
                         let bytes = size + self.outside.envelope.overhead_per_message();
-                        if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
+                        if let Some(full) = self.batcher.push(Item { claim, record, json: Some(json) }, bytes, now) {
                             self.dispatch.offer(full);
                         }
                         continue;
@@ -335,16 +360,8 @@ impl Delivery {
 }
 
 /// Sends one batch.
-async fn request(outside: Arc<Outside>, sending: Sending<Item>) -> Done {
-    let items = sending.items();
-    let bytes: usize =
-        items.iter().map(|item| item.json.as_bytes().len() + outside.envelope.overhead_per_message()).sum();
-    let mut body = BatchBody::new(&outside.envelope, bytes + outside.envelope.overhead_per_batch());
-    for item in items {
-        body.add(item.json.as_bytes());
-    }
-    let body = body.finish();
-    let (records, bytes) = (items.len(), body.len());
+async fn request(outside: Arc<Outside>, sending: Sending<Item>, body: Bytes) -> Done {
+    let (records, bytes) = (sending.items().len(), body.len());
     let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
     let answer = outside.client.send_batch(body).await;
     outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);

@@ -143,6 +143,10 @@ impl<T> Sending<T> {
     pub(crate) fn items(&self) -> &[T] {
         &self.items
     }
+
+    pub(crate) fn items_mut(&mut self) -> &mut [T] {
+        &mut self.items
+    }
 }
 
 /// What to do next.

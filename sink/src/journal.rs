@@ -100,8 +100,8 @@ impl Journal {
         NewRecord {
             topic: &self.dead_letters,
             partition: Some(letter.record.partition),
-            key: letter.record.key.as_deref(),
-            value: Some(&letter.record.value),
+            key: letter.record.key(),
+            value: Some(letter.record.value()),
             headers: dead_letter::headers(letter.record.headers(), reason, Some(origin)),
         }
     }

@@ -37,8 +37,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often offsets are committed.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`.
-const FETCH_BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`. It takes about twice as much memory for them.
+const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long leaving partitions wait for the request that is under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

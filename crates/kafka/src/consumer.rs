@@ -18,7 +18,7 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::ledger::{Claim, Ledgers};
 use crate::metrics::ConsumerMetrics;
-use crate::record::OwnedRecord;
+use crate::record::PackedRecord;
 use crate::topic::TopicName;
 
 mod committer;
@@ -59,7 +59,7 @@ pub struct ConsumerSettings {
 #[derive(Debug)]
 pub enum Feed {
     /// A record. Its claim must be settled or released, exactly once.
-    Record(Claim, OwnedRecord),
+    Record(Claim, PackedRecord),
     /// So many partitions are assigned now.
     Assigned(usize),
     /// These partitions are about to leave, or have left: release what has not been sent, settle what is being sent.

@@ -138,6 +138,9 @@ pub(crate) fn consumer(
         .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
+    // One answer to a fetch counts only once it is there: it has to be small beside the queue.
+    let per_partition = (settings.fetch_bytes / 8).clamp(64 * 1024, 1024 * 1024);
+    set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
     set_default(&mut config, "session.timeout.ms", "10000");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");

@@ -14,6 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::producer::set_default;
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
@@ -47,6 +48,8 @@ pub(crate) fn observer(
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
+    // Several readers may be at work at once, each with as much fetched ahead.
+    set_default(&mut config, "queued.max.messages.kbytes", "16384");
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 

@@ -16,7 +16,7 @@ use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::metrics::RebalanceKind;
-use crate::record::{OwnedRecord, Record};
+use crate::record::{PackedRecord, Record};
 use crate::start::{StartRule, starts};
 use crate::topic::Topics;
 
@@ -142,7 +142,7 @@ impl<'s> Session<'s> {
         match self.consumer.poll(timeout) {
             None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
             Some(Ok(message)) => {
-                let record = OwnedRecord::from(&Record::new(&message));
+                let record = PackedRecord::from(&Record::new(&message));
                 let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
                 if let Some(claim) = claim
                     && self.feed.send(Feed::Record(claim, record)).is_err()

@@ -1,0 +1,461 @@
+//! What an operator does after a bad week: prove where every event is, find one, replay dead letters.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use e2e::accounting::{Topics, accepted, assert_accepted, read};
+use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::process::{Process, command};
+use e2e::wait_until;
+use kafka::record::header;
+use serde_json::Value;
+
+/// How long anything may take.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Runs a command to its end: exit code, standard output, standard error.
+fn run(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command("customerio-aep", &pipeline.operator_variables());
+    let output = command.env("USER", "kim").args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs a command with `--json`: exit code and result.
+fn ask(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, Value) {
+    let (code, out, problems) = run(pipeline, &[arguments, &["--json"]].concat());
+    let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{arguments:?}: {code:?}\n{out}\n{problems}"));
+    (code, value)
+}
+
+/// Asks for the audit until nothing is on its way any more. It has to balance all the while.
+fn settled_audit(pipeline: &Pipeline) -> Value {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let (code, audit) = ask(pipeline, &["audit"]);
+        assert_eq!((code, &audit["explained"]), (Some(0), &Value::Bool(true)), "{audit:#}");
+        if audit["raw"]["ahead"] == 0 && audit["typed"]["ahead"] == 0 {
+            return audit;
+        }
+        assert!(Instant::now() < deadline, "still on its way: {audit:#}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn count(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap_or_else(|| panic!("{value}"))).unwrap()
+}
+
+fn event(id: &str, person: &str) -> String {
+    format!(
+        r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"delivery_id":"delivery-{id}","identifiers":{{{person}}}}}}}"#
+    )
+}
+
+fn somebody(id: &str) -> String {
+    event(id, &format!(r#""id":"person-{id}""#))
+}
+
+/// An event that names nobody: what becomes of it depends on ON_MISSING_IDENTITY.
+fn nobody(id: &str) -> String {
+    event(id, "")
+}
+
+/// A transformer that makes dead letters of events that name nobody.
+fn strict_transformer(pipeline: &Pipeline) -> Process {
+    let mut variables = pipeline.transformer_variables();
+    variables.push(("ON_MISSING_IDENTITY", "dead-letter".to_owned()));
+    Process::start("transformer", &variables, Some(e2e::free_port()))
+}
+
+fn letters(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
+    let (code, letters) = ask(pipeline, &[&["dead-letters", "list"], arguments].concat());
+    assert_eq!(code, Some(0));
+    letters.as_array().unwrap().clone()
+}
+
+/// How often each dead letter was replayed to the raw topic.
+fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
+        if let Some(of) = record.text_header(header::REPLAY_OF) {
+            *found.entry(of.to_owned()).or_default() += 1;
+        }
+    }
+    found
+}
+
+#[test]
+fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missing() {
+    let pipeline = Pipeline::new(shared_kafka(), "audit");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let mut transformer = pipeline.transformer();
+    let mut sink = pipeline.sink();
+    pipeline.fault(r#"{"fault":"poison","prefix":"poison","status":400}"#);
+    let mut load = pipeline.load(5_000, 1000);
+    for number in 0..5 {
+        assert_eq!(pipeline.send(&format!("not json {number}")), 202);
+        assert_eq!(pipeline.send(&format!(r#"{{"event_id":"no-metric-{number}","object_type":"email"}}"#)), 202);
+        assert_eq!(pipeline.send(&somebody(&format!("poison-{number}"))), 202);
+    }
+    // Beside a running load nothing is ever unexplained.
+    while load.is_running() {
+        let (code, audit) = ask(&pipeline, &["audit"]);
+        assert_eq!(code, Some(0), "{audit:#}");
+    }
+    let ids = load.finish(SOON);
+    assert_accepted(&pipeline, &ids, SOON);
+    let audit = settled_audit(&pipeline);
+
+    let topics = Topics::read(&shared_kafka().connection(), &pipeline);
+    topics.assert_stored(&ids);
+    topics.assert_exactly_once(&pipeline);
+    let accepted_ids: BTreeSet<String> = accepted(&pipeline).into_keys().collect();
+    let typed_ids: BTreeSet<String> = topics.typed.iter().map(|(_, id)| id.clone()).collect();
+    let raw_topic = pipeline.topic("raw");
+    let (rejected, refused): (Vec<_>, Vec<_>) = topics
+        .dead_letters
+        .iter()
+        .partition(|letter| letter.of.as_ref().is_some_and(|(topic, ..)| topic == raw_topic.as_str()));
+    assert_eq!(refused.len(), 5);
+    assert_eq!(count(&audit["raw"]["records"]), topics.raw.len());
+    assert_eq!(count(&audit["raw"]["typed"]), topics.typed.len());
+    assert_eq!(count(&audit["raw"]["deadLettered"]["open"]), rejected.len());
+    assert_eq!(count(&audit["raw"]["duplicates"]), topics.collapsed(&pipeline));
+    assert!(count(&audit["raw"]["duplicates"]) >= 100, "{audit:#}");
+    assert_eq!(count(&audit["typed"]["records"]), topics.typed.len());
+    assert_eq!(count(&audit["typed"]["accepted"]), typed_ids.intersection(&accepted_ids).count());
+    assert_eq!(count(&audit["typed"]["deadLettered"]["open"]), refused.len());
+    for column in ["unexplained", "acceptedInferred", "orphans", "repeats", "expired"] {
+        assert_eq!(audit["typed"][column], 0, "{column}: {audit:#}");
+    }
+    assert_eq!((&audit["raw"]["doubled"], &audit["raw"]["expired"]), (&Value::from(0), &Value::from(0)));
+    // Without the receipts acceptance is only inferred.
+    let (code, inferred) = ask(&pipeline, &["audit", "--receipts-topic", ""]);
+    assert_eq!((code, &inferred["typed"]["acceptedInferred"]), (Some(0), &audit["typed"]["accepted"]));
+
+    // Somebody commits the transformer's offsets and keeps the typed record to himself.
+    assert_eq!(transformer.terminate(), Some(0));
+    let elsewhere = |variables: Vec<(&'static str, String)>, variable: &'static str, topic: &str| {
+        let changed = variables.into_iter().map(|(name, value)| match name {
+            _ if name == variable => (name, pipeline.topic(topic).to_string()),
+            _ => (name, value),
+        });
+        changed.collect::<Vec<_>>()
+    };
+    let topics = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+    for topic in ["other-typed", "other-receipts"] {
+        let spec = kafka::topic::TopicSpec {
+            name: pipeline.topic(topic),
+            partitions: pipeline.partitions,
+            replication: Some(1),
+            settings: Vec::new(),
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(topics.ensure(&spec)).unwrap();
+    }
+    let variables = elsewhere(pipeline.transformer_variables(), "TYPED_TOPIC", "other-typed");
+    let mut thief = Process::start("transformer", &variables, Some(e2e::free_port()));
+    let other_typed = || read(&shared_kafka().connection(), &pipeline.topic("other-typed")).len();
+    assert_eq!(pipeline.send(&somebody("stolen")), 202);
+    wait_until("the stolen record", SOON, || other_typed() == 1);
+    assert_eq!(thief.terminate(), Some(0));
+    let (code, audit) = ask(&pipeline, &["audit"]);
+    assert_eq!(
+        (code, &audit["raw"]["unexplained"], &audit["findingsTotal"]),
+        (Some(1), &1.into(), &1.into()),
+        "{audit:#}"
+    );
+    let finding = &audit["findings"][0];
+    assert_eq!((&finding["kind"], &finding["eventId"]), (&"unexplained".into(), &"stolen".into()));
+    assert_eq!(finding["topic"], raw_topic.as_str());
+
+    // Somebody delivers an event and keeps the receipt to himself.
+    let _transformer = pipeline.transformer();
+    assert_eq!(sink.terminate(), Some(0));
+    let variables = elsewhere(pipeline.sink_variables(), "RECEIPTS_TOPIC", "other-receipts");
+    let mut thief = Process::start("sink", &variables, Some(e2e::free_port()));
+    let before = service_now();
+    assert_eq!(pipeline.send(&somebody("without-receipt")), 202);
+    assert_accepted(&pipeline, &["without-receipt".to_owned()], SOON);
+    assert_eq!(thief.terminate(), Some(0));
+    let (code, text, problems) = run(&pipeline, &["audit"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("NOT everything is explained"), "{text}");
+    for id in ["stolen", "without-receipt"] {
+        assert!(problems.lines().any(|line| line.contains(&format!("event {id}: unexplained"))), "{problems}");
+    }
+    // Each range is proven for itself.
+    let since = before.to_string();
+    let (code, late) = ask(&pipeline, &["audit", "--since", &since]);
+    assert_eq!(
+        (code, &late["raw"]["records"], &late["typed"]["unexplained"]),
+        (Some(1), &1.into(), &1.into()),
+        "{late:#}"
+    );
+    let (code, early) = ask(&pipeline, &["audit", "--until", &since]);
+    assert_eq!((code, &early["typed"]["unexplained"], &early["raw"]["unexplained"]), (Some(1), &0.into(), &1.into()));
+    assert_eq!(run(&pipeline, &["audit", "--since", "soon"]).0, Some(2));
+    assert_eq!(run(&pipeline, &["audit", "--since", &since, "--until", "2020-01-01"]).0, Some(2));
+}
+
+fn service_now() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[test]
+fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
+    let pipeline = Pipeline::new(shared_kafka(), "replay");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let mut transformer = strict_transformer(&pipeline);
+    let _sink = pipeline.sink();
+    let ids: Vec<String> = (0..60).map(|number| format!("nobody-{number}")).collect();
+    for id in &ids {
+        assert_eq!(pipeline.send(&nobody(id)), 202);
+        // Customer.io delivers some twice: each is a letter of its own, and one event once they are replayed.
+        if id.ends_with('7') {
+            assert_eq!(pipeline.send(&nobody(id)), 202);
+        }
+        assert_eq!(pipeline.send(&somebody(&format!("good-{id}"))), 202);
+    }
+    assert_eq!(pipeline.send("not json"), 202);
+    wait_until("the dead letters", SOON, || letters(&pipeline, &[]).len() == 67);
+    let open = letters(&pipeline, &["--code", "no_identity", "--stage", "transformer"]);
+    assert_eq!(open.len(), 66);
+    assert!(open.iter().all(|letter| letter["state"] == "open"));
+    let one = letters(&pipeline, &["--event-id", "nobody-3"]);
+    assert_eq!((one.len(), &one[0]["eventId"], &one[0]["code"]), (1, &"nobody-3".into(), &"no_identity".into()));
+    assert!(letters(&pipeline, &["--until", "2020-01-01"]).is_empty());
+    assert!(letters(&pipeline, &["--source", "shop"]).is_empty());
+
+    // First it is only said what would be done.
+    let stored = read(&shared_kafka().connection(), &pipeline.topic("raw")).len();
+    let replay = ["dead-letters", "replay", "--code", "no_identity"];
+    let (code, dry) = ask(&pipeline, &replay);
+    assert_eq!((code, &dry["dryRun"], &dry["chosen"]["toRaw"]), (Some(0), &true.into(), &66.into()));
+    assert_eq!(letters(&pipeline, &[]).len(), 67);
+
+    assert_eq!(transformer.terminate(), Some(0));
+    let _transformer = pipeline.transformer();
+    let replay = [&replay[..], &["--yes"]].concat();
+    let (code, done) = ask(&pipeline, &replay);
+    assert_eq!((code, &done["replayed"]), (Some(0), &66.into()), "{done:#}");
+    assert_accepted(&pipeline, &ids, SOON);
+    assert_eq!(letters(&pipeline, &[]).len(), 1);
+    assert!(replays(&pipeline, "raw").values().all(|&times| times == 1));
+    let (code, again) = ask(&pipeline, &replay);
+    assert_eq!((code, &again["replayed"], &again["closedBefore"]), (Some(0), &0.into(), &66.into()));
+    assert_eq!(read(&shared_kafka().connection(), &pipeline.topic("raw")).len(), stored + 66);
+
+    // What cannot be mended is discarded, with a reason.
+    assert_eq!(run(&pipeline, &["dead-letters", "discard", "--yes"]).0, Some(2));
+    let (_, _, problems) = run(&pipeline, &["dead-letters", "show", "9:9"]);
+    assert!(problems.contains("9:9"), "{problems}");
+    let bad = &letters(&pipeline, &[])[0];
+    let place = format!("{}:{}", bad["partition"], bad["offset"]);
+    let (code, shown, _) = run(&pipeline, &["dead-letters", "show", &place]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("not json") && shown.contains("dead-letter-code  not_json"), "{shown}");
+    let discard = ["dead-letters", "discard", &place, "--note", "a test of ours", "--yes"];
+    let (code, discarded) = ask(&pipeline, &discard);
+    assert_eq!((code, &discarded["discarded"]), (Some(0), &1.into()));
+    assert_eq!(ask(&pipeline, &discard).1["discarded"], 0);
+    assert!(letters(&pipeline, &[]).is_empty());
+    let all = letters(&pipeline, &["--all", "--code", "not_json"]);
+    assert_eq!(all[0]["closed"]["note"], "a test of ours");
+    assert_eq!((&all[0]["closed"]["by"], &all[0]["state"]), (&"kim".into(), &"discarded".into()));
+
+    let audit = settled_audit(&pipeline);
+    assert_eq!(audit["raw"]["replays"], 66);
+    let dead = &audit["raw"]["deadLettered"];
+    assert_eq!((&dead["open"], &dead["replayed"], &dead["discarded"]), (&0.into(), &66.into(), &1.into()));
+    assert_eq!(audit["raw"]["duplicates"], 6, "{audit:#}");
+    assert_eq!(audit["typed"]["accepted"], 120);
+    let (code, life) = ask(&pipeline, &["find", "--event-id", "nobody-3"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(what(&life), ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"]);
+    assert_eq!(life[0]["state"], "accepted");
+}
+
+/// The steps of the first event found, the replayed record put behind the letter it is of.
+fn what(found: &Value) -> Vec<&str> {
+    let order = ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"];
+    let mut steps: Vec<&str> =
+        found[0]["steps"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect();
+    // A replayed record keeps the time at which it was first received.
+    steps.sort_by_key(|step| order.iter().position(|known| known == step));
+    steps
+}
+
+#[test]
+fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
+    let pipeline = Pipeline::new(shared_kafka(), "killed");
+    let _gateway = pipeline.gateway();
+    let mut transformer = strict_transformer(&pipeline);
+    for number in 0..150 {
+        assert_eq!(pipeline.send(&nobody(&format!("nobody-{number}"))), 202);
+    }
+    wait_until("the dead letters", SOON, || letters(&pipeline, &[]).len() == 150);
+    assert_eq!(transformer.terminate(), Some(0));
+    let slow = ["dead-letters", "replay", "--yes", "--rate", "30"];
+    let start = || Process::spawn_with("customerio-aep", &slow, &pipeline.operator_variables());
+
+    let mut killed = start();
+    wait_until("the replay to be under way", SOON, || replays(&pipeline, "raw").len() >= 10);
+    killed.kill();
+    let open = letters(&pipeline, &[]).len();
+    assert!((1..=140).contains(&open), "{open} are open");
+
+    // Two operators at once: one takes the other's place.
+    let (mut one, mut two) = (start(), start());
+    for replay in [&mut one, &mut two] {
+        let code = replay.wait(SOON);
+        let log = replay.log();
+        assert!(code == Some(0) || code == Some(1) && log.contains("run the command again"), "{code:?}: {log}");
+    }
+    let (code, _) = ask(&pipeline, &["dead-letters", "replay", "--yes"]);
+    assert_eq!(code, Some(0));
+    assert!(letters(&pipeline, &[]).is_empty());
+    let replays = replays(&pipeline, "raw");
+    assert_eq!(replays.len(), 150);
+    assert!(replays.values().all(|&times| times == 1), "{replays:?}");
+}
+
+#[test]
+fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
+    let pipeline = Pipeline::new(shared_kafka(), "refused");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let _sink = pipeline.sink();
+    pipeline.fault(r#"{"fault":"poison","prefix":"poison","status":400}"#);
+    let ids: Vec<String> = (0..4).map(|number| format!("poison-{number}")).collect();
+    for id in &ids {
+        assert_eq!(pipeline.send(&somebody(id)), 202);
+        assert_eq!(pipeline.send(&somebody(&format!("good-{id}"))), 202);
+    }
+    wait_until("the dead letters", SOON, || letters(&pipeline, &["--stage", "sink"]).len() == 4);
+    let (code, life) = ask(&pipeline, &["find", "--delivery-id", "delivery-poison-0"]);
+    assert_eq!((code, &life[0]["state"]), (Some(0), &"dead letter, open".into()), "{life:#}");
+    let first = &letters(&pipeline, &["--event-id", "poison-0"])[0];
+    let place = format!("{}:{}", first["partition"], first["offset"]);
+    let (_, shown) = ask(&pipeline, &["dead-letters", "show", &place]);
+    assert_eq!(shown["body"]["event"]["_id"], "poison-0", "{shown:#}");
+
+    // How is not to be guessed.
+    let (code, _, problems) = run(&pipeline, &["dead-letters", "replay", "--yes"]);
+    assert_eq!(code, Some(2));
+    assert!(problems.contains("--as-is") && problems.contains("--remap"), "{problems}");
+    pipeline.clear_faults();
+    let (code, as_is) = ask(&pipeline, &["dead-letters", "replay", &place, "--as-is", "--yes"]);
+    assert_eq!((code, &as_is["replayed"]), (Some(0), &1.into()), "{as_is:#}");
+    let (code, remap) = ask(&pipeline, &["dead-letters", "replay", "--remap", "--yes"]);
+    assert_eq!((code, &remap["replayed"]), (Some(0), &3.into()), "{remap:#}");
+    assert_accepted(&pipeline, &ids, SOON);
+    assert!(letters(&pipeline, &[]).is_empty());
+    let audit = settled_audit(&pipeline);
+    let typed = &audit["typed"];
+    assert_eq!((&typed["replays"], &typed["reprocessed"], &typed["repeats"]), (&1.into(), &3.into(), &0.into()));
+    assert_eq!((&audit["raw"]["replays"], &typed["deadLettered"]["replayed"]), (&3.into(), &4.into()), "{audit:#}");
+
+    let (code, life) = ask(&pipeline, &["find", "--person-id", "person-poison-1"]);
+    assert_eq!((code, &life[0]["state"]), (Some(0), &"accepted".into()), "{life:#}");
+    assert_eq!(life[0]["eventId"], "poison-1");
+    let (code, none) = ask(&pipeline, &["find", "--event-id", "never-sent"]);
+    assert_eq!((code, none), (Some(1), Value::Array(Vec::new())));
+    assert_eq!(run(&pipeline, &["find"]).0, Some(2));
+}
+
+/// The bound that users are told: a million events within a minute. `E2E_FULL=1` runs the million, else a slice of it.
+#[test]
+fn a_million_events_are_audited_within_a_minute() {
+    let events: u64 = if std::env::var_os("E2E_FULL").is_some() { 1_000_000 } else { 50_000 };
+    let pipeline = Pipeline::new(shared_kafka(), "million");
+    let duplicates = write_history(&pipeline, events);
+    let begun = Instant::now();
+    let mut audit = Process::spawn_with("customerio-aep", &["audit", "--json"], &pipeline.operator_variables());
+    let mut peak = 0;
+    wait_until("the audit", Duration::from_secs(240), || {
+        peak = peak.max(audit.resident_bytes_if_running().unwrap_or(0));
+        !audit.is_running()
+    });
+    let took = begun.elapsed();
+    assert_eq!(audit.wait(SOON), Some(0));
+    let audit: Value = serde_json::from_str(&audit.log()).unwrap();
+    let read = count(&audit["recordsRead"]);
+    println!("{events} events ({read} records) audited in {took:.1?}, at the most {} MiB resident", peak >> 20);
+    assert_eq!(audit["raw"]["records"], events);
+    // No group has committed anything: what is not typed may still become so.
+    assert_eq!((&audit["raw"]["ahead"], &audit["raw"]["unexplained"]), (&duplicates.into(), &0.into()));
+    assert_eq!(audit["typed"]["accepted"], events - duplicates);
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(peak < 400 << 20, "{peak} bytes resident");
+}
+
+/// Writes what the three services would have left of so many events; returns how many of them were duplicates.
+fn write_history(pipeline: &Pipeline, events: u64) -> u64 {
+    use kafka::Headers;
+    use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
+
+    let settings = ProducerSettings {
+        delivery_timeout: Duration::from_secs(240),
+        linger: Duration::from_millis(20),
+        max_record_bytes: 2_000_000,
+        queue_bytes: 128 << 20,
+    };
+    let producer = DurableProducer::new(&shared_kafka().connection(), &settings).unwrap();
+    let send = |topic, partition, value: &[u8], headers: &[(&str, &[u8])]| loop {
+        let headers = headers.iter().fold(Headers::with_capacity(2), |all, (name, value)| all.with(name, value));
+        let key = Some(&b"bbb3660007f68b86e00e9ea8af5f57b7"[..]);
+        match producer.send(NewRecord { topic, partition, key, value: Some(value), headers }, ()) {
+            Ok(_) => return,
+            Err(ProduceError::QueueFull) => std::thread::sleep(Duration::from_millis(5)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let [raw, typed, receipts] = &["raw", "typed", "receipts"].map(|topic| pipeline.topic(topic));
+    let kinds: Vec<_> = customerio::sample::combinations().collect();
+    let partitions = u64::try_from(pipeline.partitions).unwrap();
+    let mut typed_ends = vec![0_u64; usize::try_from(partitions).unwrap()];
+    let mut raw_ends = typed_ends.clone();
+    let (mut receipt, mut duplicates) = (Vec::new(), 0);
+    for number in 0..events {
+        let partition = i32::try_from(number % partitions).unwrap();
+        let index = usize::try_from(partition).unwrap();
+        let duplicate = number % 32 == 31;
+        let of = if duplicate { number - partitions } else { number };
+        let (event, variant) = kinds[usize::try_from(of).unwrap() % kinds.len()];
+        let (id, person) = (format!("01J9ZK{of:020}"), format!("person-{}", of % 1000));
+        let person = customerio::sample::Person { id: &person, email: "someone@example.com", cio_id: "d9c106000001" };
+        let sample =
+            customerio::sample::Sample { event, variant, event_id: &id, timestamp: 1_700_000_000, person, number: of };
+        send(raw, Some(partition), sample.body().as_bytes(), &[(header::RECEIVED_AT, b"1700000001000")]);
+        let raw_offset = raw_ends[index];
+        raw_ends[index] += 1;
+        if duplicate {
+            duplicates += 1;
+        } else {
+            let raw_offset = raw_offset.to_string();
+            let headers = [(header::EVENT_ID, id.as_bytes()), (header::RAW_OFFSET, raw_offset.as_bytes())];
+            send(typed, Some(partition), &[b'x'; 900], &headers);
+            receipt.push(serde_json::json!([partition, typed_ends[index], id, "xaction", "accepted"]));
+            typed_ends[index] += 1;
+        }
+        if receipt.len() == 200 || number + 1 == events {
+            let entries = std::mem::take(&mut receipt);
+            let json = serde_json::json!({"sentAt": 1_700_000_002_000_i64, "status": 207, "inletId": null, "batchId": "b", "records": entries});
+            send(receipts, Some(0), json.to_string().as_bytes(), &[]);
+        }
+    }
+    let offsets = kafka::offsets::Offsets::new(&shared_kafka().connection()).unwrap();
+    for (topic, expected) in [(raw, events), (typed, events - duplicates)] {
+        wait_until("the history to be written", Duration::from_secs(240), || {
+            offsets.extents(topic).unwrap().values().map(|extent| extent.end).sum::<i64>()
+                == i64::try_from(expected).unwrap()
+        });
+    }
+    duplicates
+}
