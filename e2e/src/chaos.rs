@@ -16,9 +16,11 @@ use crate::real_kafka::FENCED_AFTER;
 pub use report::Report;
 pub use run::{Chaos, run};
 
-/// How long the cluster is left alone between the end of one broker's trouble and the next: it has to become whole again,
-/// since two of three brokers must be in sync.
-const BROKER_REST: Duration = Duration::from_secs(12);
+/// How long the brokers are left alone between the end of one's trouble and the next: a cluster has to become whole again,
+/// since two of three must be in sync.
+fn rest(brokers: usize) -> Duration {
+    Duration::from_secs(if brokers == 1 { 5 } else { 12 })
+}
 
 /// The most transformers and sinks at once.
 pub(crate) const MOST: usize = 3;
@@ -320,7 +322,7 @@ impl Composer {
             return;
         }
         let end = begin + away;
-        self.brokers_rest_until = end + BROKER_REST;
+        self.brokers_rest_until = end + rest(self.plan.brokers);
         if is_kill {
             self.add(begin, Action::KillBroker(broker));
             self.add(end, Action::StartBroker(broker));

@@ -74,7 +74,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, text: String| writeln!(f, "{name:<34}{text}");
+        let mut line = |name: &str, text: String| writeln!(f, "{name:<36}{text}");
         let example = |count: usize, first: Option<String>| match first {
             Some(first) => format!("{count}, for example {first}"),
             None => count.to_string(),
