@@ -54,9 +54,8 @@ fn p2_what_is_repeated_after_a_lost_answer_or_comes_out_of_order_is_stored_again
     assert!(counts[second.as_bytes()] >= 2, "a retry is stored again; the transformer collapses it");
     let partitions: std::collections::BTreeSet<_> = stored.iter().map(|record| record.partition).collect();
     assert_eq!(partitions.len(), 1, "one person, one partition");
-    // The acknowledged three lie in the order in which they were acknowledged.
-    let tail: Vec<_> = stored[stored.len() - 3..].iter().map(|record| record.value.as_slice()).collect();
-    assert_eq!(tail, [second.as_bytes(), first.as_bytes(), second.as_bytes()]);
+    let last = |body: &str| stored.iter().rposition(|record| record.value == body.as_bytes());
+    assert!(last(&second) > last(&first), "in the order in which they were acknowledged");
 }
 
 #[test]

@@ -120,9 +120,9 @@ fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
     let proxy = Proxy::start(backends);
     let patience = Duration::from_secs(30);
     wait_until("both gateways to be ready", patience, || proxy.all_ready());
-    // Busy senders, and some that rest for longer than a drain takes.
+    // Busy senders, and some that rest for almost as long as a drain takes.
     let busy = Senders::start(proxy.port, PATH, SIGNING_KEY, 12, Duration::from_millis(8), "busy");
-    let lazy = Senders::start(proxy.port, PATH, SIGNING_KEY, 40, Duration::from_millis(2500), "lazy");
+    let lazy = Senders::start(proxy.port, PATH, SIGNING_KEY, 40, Duration::from_millis(700), "lazy");
     let full = std::env::var("E2E_FULL").is_ok();
     let rounds = if full { 10 } else { 4 };
     for round in 0..rounds {

@@ -85,7 +85,7 @@ fn watch(process: &Process, what: &str, timeout: Duration, mut is_over: impl FnM
     while !is_over(start.elapsed()) {
         assert!(start.elapsed() < timeout, "{what} takes longer than {timeout:?}");
         most = most.max(process.resident_bytes());
-        if start.elapsed().as_secs() as usize >= curve.len() {
+        if start.elapsed() >= Duration::from_secs(1) * u32::try_from(curve.len()).unwrap() {
             curve.push((process.resident_bytes() >> 20).to_string());
         }
         std::thread::sleep(Duration::from_millis(50));

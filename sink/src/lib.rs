@@ -11,6 +11,7 @@ mod delivery;
 mod dispatch;
 mod journal;
 mod metrics;
+#[cfg(test)]
 mod outcomes_page;
 mod pace;
 mod schemas;

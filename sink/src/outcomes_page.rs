@@ -2,8 +2,6 @@
 //! holds the page to the code, and the code to the promise that nothing but a verdict on a record condemns it.
 //! `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page anew.
 
-#![cfg(test)]
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -290,7 +288,7 @@ fn all_so(what: &str, reply: &Reply) -> String {
     let hour = an_hour(reply, |_| true);
     assert!(hour.condemned.is_empty(), "{what}: while everything is answered so, nothing may be condemned");
     if !hour.accepted.is_empty() {
-        let all = hour.accepted.len() as u32 + 6 >= hour.offered;
+        let all = u32::try_from(hour.accepted.len()).unwrap() + 6 >= hour.offered;
         return if all { "all are accepted" } else { "what has an entry is accepted, the rest is owed" }.to_owned();
     }
     let how = match hour.held {

@@ -170,7 +170,11 @@ fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
     let details = &mut expected.tenant.customerio;
     (details.is_machine, details.open, details.devices) = (None, None, Vec::new());
     for frame in [[&SINGLE_OBJECT[..], &fingerprint.0].concat(), vec![CONFLUENT, 0, 0, 0, 3]] {
-        assert_eq!(decoder.decode(&[frame, datum.clone()].concat()).unwrap(), expected);
+        let bytes = [frame, datum.clone()].concat();
+        let mut event = decoder.decode(&bytes).unwrap();
+        // The generic writer keeps maps in no order.
+        event.identity_map.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(event, expected);
     }
 }
 
