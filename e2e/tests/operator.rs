@@ -195,6 +195,9 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     );
     let (code, early) = ask(&pipeline, &["audit", "--until", &since]);
     assert_eq!((code, &early["typed"]["unexplained"], &early["raw"]["unexplained"]), (Some(1), &0.into(), &1.into()));
+    let range = format!("{0}:{1}-{2}", finding["partition"], finding["offset"], count(&finding["offset"]) + 1);
+    let (code, one) = ask(&pipeline, &["audit", "--offsets", &range]);
+    assert_eq!((code, &one["raw"]["records"], &one["raw"]["unexplained"]), (Some(1), &1.into(), &1.into()), "{one:#}");
     assert_eq!(run(&pipeline, &["audit", "--since", "soon"]).0, Some(2));
     assert_eq!(run(&pipeline, &["audit", "--since", &since, "--until", "2020-01-01"]).0, Some(2));
 }
