@@ -2,7 +2,7 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test lint fmt bench fuzz independent up down
+.PHONY: help demo test lint fmt bench fuzz independent chaos up down
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +30,23 @@ SECONDS_EACH ?= 60
 fuzz: ## Fuzz envelope, mapping and Avro decoding, SECONDS_EACH=60 each
 	@fuzz/run $(SECONDS_EACH)
 
+DURATION ?= 10m
+BROKERS ?= 1
+RATE ?= 1000
+PACE ?= 4s
+
+chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BROKERS=1|3 RATE=1000 SEED=… (of a run to repeat)
+	@cargo build $(CARGO_QUIET) --workspace --bins
+	@cargo run $(CARGO_QUIET) --package e2e --bin chaos -- --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
+
 PYTHON_ENV := .cache/python
 
-independent: $(PYTHON_ENV)/installed ## Check typed records with fastavro and the documented queries with DuckDB (needs Python 3)
+# Where cargo puts binaries, for what is not started by cargo.
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro, the documented queries with DuckDB (needs Python 3)
+	@cargo build $(CARGO_QUIET) --package customerio-aep
+	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \

@@ -34,9 +34,7 @@ impl Worker {
     pub fn work(&mut self, body: &[u8]) -> Result<usize, Rejection> {
         let mapped = mapping::map(body, ReceivedAt::from_millis(RECEIVED_AT), &self.source)?;
         self.value.clear();
-        self.encoder
-            .encode(&mapped.event, &mut self.value)
-            .map_err(|error| Rejection::new(mapping::RejectionCode::InvalidXdm, error.to_string()))?;
+        self.encoder.encode(&mapped.event, &mut self.value)?;
         Ok(self.value.len())
     }
 }

@@ -135,6 +135,7 @@ impl Demo {
             "ingest-gateway",
             &[
                 format!("--raw-topic={raw}"),
+                format!("--dead-letter-topic={dead_letters}"),
                 format!("--signing-keys={SIGNING_KEY}"),
                 format!("--max-body={MAX_BODY}"),
                 "--drain-delay=0s".to_owned(),

@@ -15,6 +15,7 @@ mod receipt;
 mod send;
 mod setup;
 mod simulator;
+mod sources_page;
 mod topics;
 mod when;
 

@@ -96,9 +96,7 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
 /// The event's JSON; it has to fit the Avro schema as well, as in the transformer.
 fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
     let mapped = mapping::map(body, received_at, source)?;
-    let encoded =
-        Encoder::new(Framing::SingleObject).and_then(|encoder| encoder.encode(&mapped.event, &mut Vec::new()));
-    encoded.map_err(|error| Rejection::new(mapping::RejectionCode::InvalidXdm, error.to_string()))?;
+    Encoder::new(Framing::SingleObject)?.encode(&mapped.event, &mut Vec::new())?;
     let mut json = Vec::with_capacity(body.len() * 2);
     xdm::write_json(&mapped.event, tenant, &mut json);
     Ok(json)

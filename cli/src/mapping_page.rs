@@ -18,7 +18,10 @@ the result (namespaces, hashing, dropped fields): [sources.md](sources.md). What
 [use-in-platform.md](use-in-platform.md).
 
 A metric, channel or field that Customer.io introduces tomorrow does not stop anything: the event gets the type
-`customerio.{channel}.{metric}`, no counter, and the fields that are known; the rest is counted as ignored.
+`customerio.{channel}.{metric}`, no counter, and the fields that are known; the rest is counted as ignored
+(`customerio_transformer_ignored_fields_total`), so that you hear of it.
+
+In the tables of the channels each name links to an example: the webhook and the event that becomes of it, as the tests hold them.
 ";
 
 /// What a family's table cannot say.
@@ -44,12 +47,15 @@ fn remarks(object_type: ObjectType) -> &'static str {
              identities. `dropped` means that the token bounced before, hence `denylist`."
         }
         ObjectType::InApp => {
-            "`opened` counts as an impression; the component used stands in `inappMessageTracking.action`."
+            "`opened` counts as an impression and can come long after `sent`, since the message shows only while the app is open. The \
+             component that was used, or the answer to a survey, stands in `inappMessageTracking.action`; `link.href` may be a link \
+             into the app, or absent."
         }
         ObjectType::Slack => "A custom channel without counters: nothing in XDM counts Slack messages.",
         ObjectType::Webhook => "Outgoing webhooks of a workflow; a custom channel without counters.",
         ObjectType::Whatsapp => {
-            "`opened` is WhatsApp's read receipt: `feedbackStatus` is `read`, and there is no interaction."
+            "`opened` is WhatsApp's read receipt: `feedbackStatus` is `read`, and there is no interaction. Replies and numbers are \
+             as with SMS. Only native WhatsApp comes under this name; WhatsApp through Twilio reports as `sms`."
         }
     }
 }
@@ -128,6 +134,19 @@ fn family(page: &mut String, object_type: ObjectType) -> std::fmt::Result {
     Ok(())
 }
 
+/// An example, from the page's folder.
+fn example(event: &CatalogueEvent, shape: &str) -> String {
+    if !shape.is_empty() {
+        return format!(
+            "../crates/mapping/tests/quirks/{}-{}-person.json",
+            event.object_type.as_str(),
+            event.metric.as_str()
+        );
+    }
+    let variant = event.variants().first().map_or("none", |variant| variant.as_str());
+    format!("../crates/mapping/tests/golden/{}.{variant}.json", event.subscription)
+}
+
 fn row(page: &mut String, event: &CatalogueEvent, person: bool) -> std::fmt::Result {
     let row = Row::of(event.object_type, event.metric, person);
     let or_dash = |text: Option<&str>| text.map_or("–".to_owned(), |text| format!("`{text}`"));
@@ -139,9 +158,10 @@ fn row(page: &mut String, event: &CatalogueEvent, person: bool) -> std::fmt::Res
     };
     writeln!(
         page,
-        "| `{}`{shape} | `{}`{published} | `{}` | {} | {} | {interaction} | `{}` |",
+        "| `{}`{shape} | [`{}`]({}){published} | `{}` | {} | {} | {interaction} | `{}` |",
         event.metric.as_str(),
         event.subscription,
+        example(event, shape),
         row.event_type,
         or_dash(row.counter.map(tables::Counter::as_str)),
         or_dash(row.feedback_status),
@@ -167,7 +187,13 @@ mod tests {
     fn every_catalogued_pair_has_a_row() {
         let page = page();
         for event in CATALOGUE {
-            assert_eq!(page.matches(&format!("| `{}` | `{}`", event.metric.as_str(), event.subscription)).count(), 1);
+            assert_eq!(page.matches(&format!("| `{}` | [`{}`]", event.metric.as_str(), event.subscription)).count(), 1);
+        }
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let links: Vec<_> = page.split("](../").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+        assert_eq!(links.len(), 74);
+        for link in links {
+            assert!(docs.join("..").join(link).is_file(), "{link}");
         }
         assert_eq!(FAMILIES.len(), ObjectType::ALL.len());
     }

@@ -48,6 +48,14 @@ pub(crate) struct SendArgs {
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     duplicates: u32,
 
+    /// When an event that is sent twice comes again: at random within this time after its acknowledgement
+    #[arg(long, default_value = "0ms", value_name = "DURATION")]
+    repeat_within: DurationArg,
+
+    /// Send in random order within groups of this many events; 1 for in order
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    shuffle: u32,
+
     /// How many people the events are about
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     people: u64,
@@ -95,6 +103,10 @@ struct Sender {
     http: reqwest::Client,
     pool: Vec<(&'static CatalogueEvent, Variant)>,
     prefix: String,
+    /// Where an event stands in its group when they are sent.
+    order: Vec<u32>,
+    /// Repeats that are still to come.
+    repeats: tokio_util::task::TaskTracker,
     next: AtomicU64,
     started: Instant,
     report: Mutex<Report>,
@@ -118,8 +130,22 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             _ = tick.tick() => output::progress(&sender.progress()),
         }
     }
+    sender.repeats.close();
+    sender.repeats.wait().await;
     output::progress("");
     sender.finish(json)
+}
+
+/// The number of the event that is sent at `place`, of `count`: the events of each group in the group's order. The last
+/// group stays in order if it is not whole.
+fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
+    let size = order.len() as u64;
+    let (group, within) = (place / size, place % size);
+    let number = usize::try_from(within).ok().and_then(|within| order.get(within)).copied();
+    match number {
+        Some(number) if (group + 1) * size <= count => group * size + u64::from(number),
+        _ => place,
+    }
 }
 
 impl Sender {
@@ -131,7 +157,11 @@ impl Sender {
             .filter(|(event, _)| args.channels.is_empty() || args.channels.contains(&event.object_type))
             .collect();
         let prefix: String = (0..10).map(|_| fastrand::uppercase()).collect();
+        let mut order: Vec<u32> = (0..args.shuffle).collect();
+        fastrand::shuffle(&mut order);
         Ok(Self {
+            order,
+            repeats: tokio_util::task::TaskTracker::new(),
             args,
             key,
             http,
@@ -145,7 +175,7 @@ impl Sender {
     }
 
     /// Takes events until there are none left. Each has its time: a slow answer delays nobody else's.
-    async fn work(&self) {
+    async fn work(self: &Arc<Self>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.args.count {
@@ -155,11 +185,11 @@ impl Sender {
                 let due = Duration::from_secs(1) * u32::try_from(number).unwrap_or(u32::MAX) / self.args.rate;
                 tokio::time::sleep_until(self.started + due).await;
             }
-            self.event(number).await;
+            self.event(shuffled(number, self.args.count, &self.order)).await;
         }
     }
 
-    async fn event(&self, number: u64) {
+    async fn event(self: &Arc<Self>, number: u64) {
         let id = format!("{}{number:016}", self.prefix);
         let person = number % self.args.people;
         let (person_id, email, cio_id) =
@@ -172,7 +202,11 @@ impl Sender {
         let acknowledged = self.deliver(&body).await;
         let twice = acknowledged && number % 100 < u64::from(self.args.duplicates);
         if twice {
-            self.deliver(&body).await;
+            let (sender, wait) = (Arc::clone(self), self.args.repeat_within.0.mul_f64(fastrand::f64()));
+            self.repeats.spawn(async move {
+                tokio::time::sleep(wait).await;
+                sender.deliver(&body).await;
+            });
         }
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.events += 1;
@@ -253,5 +287,18 @@ impl Sender {
             ));
         }
         Ok(if report.acknowledged == report.events { Verdict::Good } else { Verdict::Problem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffled_events_are_all_sent_once_and_stay_in_their_group() {
+        let order = [2, 0, 3, 1];
+        let sent: Vec<_> = (0..10).map(|place| shuffled(place, 10, &order)).collect();
+        assert_eq!(sent, [2, 0, 3, 1, 6, 4, 7, 5, 8, 9]);
+        assert_eq!((0..5).map(|place| shuffled(place, 5, &[0])).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafka::dead_letter::header as dead_letter;
 use kafka::reader::{Isolation, TopicReader};
-use kafka::record::{OwnedRecord, header};
+use kafka::record::{OwnedRecord, Record, header};
 use kafka::{Connection, TopicName};
 
 use crate::pipeline::Pipeline;
@@ -21,94 +21,182 @@ const READ: Duration = Duration::from_secs(120);
 /// When the topic cannot be read.
 #[must_use]
 pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
-    let reader = TopicReader::new(connection, topic, Isolation::ReadCommitted).expect("a reader");
     let mut records = Vec::new();
-    reader.read_to_end(READ, |record| records.push(OwnedRecord::from(record))).expect("the topic's end");
+    each(connection, topic, |record| records.push(OwnedRecord::from(record)));
     records
 }
 
+/// Shows a topic's records that are there for good, one after the other.
+pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
+    let reader = TopicReader::new(connection, topic, Isolation::ReadCommitted).expect("a reader");
+    reader.read_to_end(READ, visit).expect("the topic's end");
+}
+
+/// The place of a raw record: partition and offset.
+pub type Place = (i32, i64);
+
+/// A dead letter that stands for a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Topic, partition and offset of the record; the gateway's letters have none.
+    pub of: Option<(String, i32, i64)>,
+    /// The code.
+    pub code: String,
+    /// The event's id, where it is known.
+    pub event_id: Option<String>,
+}
+
 /// What the topics say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Topics {
-    /// Event id of each raw record that has one, by partition and offset.
-    pub raw: BTreeMap<(i32, i64), Option<String>>,
-    /// For each typed record: the raw record it was made of.
-    pub typed: Vec<((i32, i64), String)>,
-    /// For each dead letter: topic, partition and offset of the record, and the code.
-    pub dead_letters: Vec<(String, i32, i64, String)>,
+    /// Event id of each raw record that has one.
+    pub raw: BTreeMap<Place, Option<String>>,
+    /// For each typed record: the raw record it was made of, and the event id.
+    pub typed: Vec<(Place, String)>,
+    /// The dead letters, resolved ones included.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// What became of the raw records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Raw records that became nothing although an earlier record of the partition with their id was typed: duplicates.
+    pub collapsed: usize,
+    /// Raw records that became nothing, for no reason that the topics show.
+    pub unexplained: Vec<Place>,
+    /// Raw records that became more than one thing, or things that were made of no raw record.
+    pub doubled: Vec<Place>,
+    /// Ids that were typed more than once, from different raw records of one partition.
+    pub repeated: Vec<String>,
+}
+
+fn event_id(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(body.get("event_id")?.as_str()?.to_owned())
+}
+
+/// A header's text.
+fn text<'r>(record: &Record<'r>, name: &str) -> Option<&'r str> {
+    record.header(name).and_then(|value| std::str::from_utf8(value).ok())
+}
+
+/// A header's number.
+fn number<T: std::str::FromStr>(record: &Record<'_>, name: &str) -> Option<T> {
+    text(record, name)?.parse().ok()
+}
+
+/// The raw record that a typed one was made of.
+pub(crate) fn raw_place(typed: &Record<'_>) -> Place {
+    (typed.partition(), number(typed, header::RAW_OFFSET).expect("raw-offset"))
 }
 
 impl Topics {
-    /// Reads them.
+    /// Reads them, and keeps ids only.
     ///
     /// # Panics
-    /// When a record lacks a header that the contract asks for.
+    /// When a topic cannot be read, or a record lacks a header that the contract asks for.
     #[must_use]
     pub fn read(connection: &Connection, pipeline: &Pipeline) -> Self {
-        let number = |record: &OwnedRecord, name: &str| -> i64 {
-            record.text_header(name).unwrap_or_else(|| panic!("no header {name}")).parse().expect("a number")
-        };
-        let raw = read(connection, &pipeline.topic("raw"))
-            .into_iter()
-            .map(|record| {
-                let body: Option<serde_json::Value> = serde_json::from_slice(&record.value).ok();
-                let id = body.and_then(|body| Some(body.get("event_id")?.as_str()?.to_owned()));
-                ((record.partition, record.offset), id)
-            })
-            .collect();
-        let typed = read(connection, &pipeline.topic("typed"))
-            .into_iter()
-            .map(|record| {
-                let id = record.text_header(header::EVENT_ID).expect("event-id").to_owned();
-                ((record.partition, number(&record, header::RAW_OFFSET)), id)
-            })
-            .collect();
-        let dead_letters = read(connection, &pipeline.topic("dead-letters"))
-            .into_iter()
-            .filter(|record| record.header(dead_letter::RESOLVES).is_none())
-            .map(|record| {
-                let text = |name: &str| record.text_header(name).unwrap_or_default().to_owned();
-                let partition = i32::try_from(number(&record, dead_letter::PARTITION)).expect("a partition");
-                (text(dead_letter::TOPIC), partition, number(&record, dead_letter::OFFSET), text(dead_letter::CODE))
-            })
-            .collect();
-        Self { raw, typed, dead_letters }
+        let mut topics = Self { dead_letters: Self::read_dead_letters(connection, pipeline), ..Self::default() };
+        each(connection, &pipeline.topic("raw"), |record| {
+            topics.raw.insert((record.partition(), record.offset()), event_id(record.value()));
+        });
+        each(connection, &pipeline.topic("typed"), |record| {
+            let id = text(record, header::EVENT_ID).expect("event-id").to_owned();
+            topics.typed.push((raw_place(record), id));
+        });
+        topics
+    }
+
+    /// Reads the dead letters only, without the records that say that one is resolved.
+    ///
+    /// # Panics
+    /// As [`Topics::read`].
+    #[must_use]
+    pub fn read_dead_letters(connection: &Connection, pipeline: &Pipeline) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        each(connection, &pipeline.topic("dead-letters"), |record| {
+            if record.header(dead_letter::RESOLVES).is_some() {
+                return;
+            }
+            let of = text(record, dead_letter::TOPIC).map(|topic| {
+                let partition = number(record, dead_letter::PARTITION).expect("the partition beside the topic");
+                (topic.to_owned(), partition, number(record, dead_letter::OFFSET).expect("the offset beside the topic"))
+            });
+            let code = text(record, dead_letter::CODE).expect("a code").to_owned();
+            let event_id = text(record, header::EVENT_ID).map(str::to_owned).or_else(|| event_id(record.value()));
+            letters.push(DeadLetter { of, code, event_id });
+        });
+        letters
+    }
+
+    /// What became of each raw record: exactly one typed record or one dead letter of the transformer, or nothing because
+    /// its event had been typed before.
+    #[must_use]
+    pub fn balance(&self, raw_topic: &TopicName) -> Balance {
+        let mut balance = Balance::default();
+        let mut outcomes: BTreeMap<Place, u32> = self.raw.keys().map(|&place| (place, 0)).collect();
+        let dead = self.dead_letters.iter().filter_map(|letter| match &letter.of {
+            Some((topic, partition, offset)) if topic == raw_topic.as_str() => Some((*partition, *offset)),
+            _ => None,
+        });
+        for place in self.typed.iter().map(|(place, _)| *place).chain(dead) {
+            match outcomes.get_mut(&place) {
+                Some(count) => *count += 1,
+                None => balance.doubled.push(place),
+            }
+        }
+        let mut first_typed: BTreeMap<(i32, &str), i64> = BTreeMap::new();
+        let mut repeated: BTreeSet<&str> = BTreeSet::new();
+        for ((partition, offset), id) in &self.typed {
+            first_typed
+                .entry((*partition, id))
+                .and_modify(|first| {
+                    if *first != *offset {
+                        repeated.insert(id);
+                    }
+                    *first = (*first).min(*offset);
+                })
+                .or_insert(*offset);
+        }
+        balance.repeated = repeated.into_iter().map(str::to_owned).collect();
+        for (&(partition, offset), count) in &outcomes {
+            let id = self.raw.get(&(partition, offset)).and_then(Option::as_deref);
+            let earlier = id.and_then(|id| first_typed.get(&(partition, id))).is_some_and(|first| *first < offset);
+            match count {
+                0 if earlier => balance.collapsed += 1,
+                0 => balance.unexplained.push((partition, offset)),
+                1 => {}
+                _ => balance.doubled.push((partition, offset)),
+            }
+        }
+        balance
     }
 
     /// Every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of an earlier
-    /// record of its partition that is typed; and no event is typed twice.
+    /// record of its partition that is typed; and no event is typed twice in a partition.
     ///
     /// # Panics
     /// When one is missing, doubled, or made of nothing.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
-        let raw_topic = pipeline.topic("raw");
-        let mut outcomes: BTreeMap<(i32, i64), u32> = self.raw.keys().map(|&place| (place, 0)).collect();
-        let typed = self.typed.iter().map(|(place, _)| *place);
-        let dead = self.dead_letters.iter().filter(|(topic, ..)| topic == raw_topic.as_str());
-        for place in typed.chain(dead.map(|(_, partition, offset, _)| (*partition, *offset))) {
-            *outcomes.get_mut(&place).unwrap_or_else(|| panic!("{place:?} was made of no raw record")) += 1;
-        }
-        let mut typed_at: BTreeMap<&str, (i32, i64)> = BTreeMap::new();
-        for (place, id) in &self.typed {
-            let before = typed_at.insert(id, *place);
-            assert!(before.is_none(), "{id} is typed twice: of {before:?} and of {place:?}");
-        }
-        let is_repeat = |(partition, offset): (i32, i64)| {
-            let id = self.raw.get(&(partition, offset)).and_then(Option::as_deref);
-            let first = id.and_then(|id| typed_at.get(id));
-            first.is_some_and(|first| first.0 == partition && first.1 < offset)
-        };
-        let wrong: Vec<_> =
-            outcomes.iter().filter(|(place, count)| **count != 1 && !(**count == 0 && is_repeat(**place))).collect();
-        assert!(wrong.is_empty(), "{} raw records with a wrong number of outcomes: {:?}", wrong.len(), wrong.first());
+        let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
+        let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());
+        assert!(unexplained.is_empty(), "without an outcome: {}", some(&unexplained));
+        assert!(doubled.is_empty(), "with more than one outcome: {}", some(&doubled));
+        assert!(repeated.is_empty(), "{} events are typed twice, for example {:?}", repeated.len(), repeated.first());
     }
 
-    /// Raw records beyond the typed ones and the transformer's dead letters: repeats that became no record.
+    /// Raw records that became nothing, since their event had been typed before.
     #[must_use]
     pub fn collapsed(&self, pipeline: &Pipeline) -> usize {
-        let raw_topic = pipeline.topic("raw");
-        let dead = self.dead_letters.iter().filter(|(topic, ..)| topic == raw_topic.as_str()).count();
-        self.raw.len() - self.typed.len() - dead
+        self.balance(&pipeline.topic("raw")).collapsed
+    }
+
+    /// Ids of this list that the raw topic does not hold.
+    #[must_use]
+    pub fn not_stored<'i>(&self, ids: &'i [String]) -> Vec<&'i String> {
+        let stored: BTreeSet<&str> = self.raw.values().flatten().map(String::as_str).collect();
+        ids.iter().filter(|id| !stored.contains(id.as_str())).collect()
     }
 
     /// The raw topic holds each of these ids.
@@ -116,8 +204,7 @@ impl Topics {
     /// # Panics
     /// When one is missing.
     pub fn assert_stored(&self, ids: &[String]) {
-        let stored: BTreeSet<&str> = self.raw.values().flatten().map(String::as_str).collect();
-        let missing: Vec<_> = ids.iter().filter(|id| !stored.contains(id.as_str())).take(10).collect();
+        let missing: Vec<_> = self.not_stored(ids).into_iter().take(10).collect();
         assert!(missing.is_empty(), "acknowledged but not stored: {missing:?}");
     }
 }
@@ -177,4 +264,55 @@ fn dechunk(body: &str) -> String {
         rest = tail[size..].trim_start_matches("\r\n");
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Raw records of partition 0 with these ids, and the offsets of those that were typed.
+    fn topics(raw: &[&str], typed: &[i64]) -> Topics {
+        let raw: BTreeMap<Place, Option<String>> =
+            (0..).zip(raw).map(|(offset, id)| ((0, offset), Some((*id).to_owned()))).collect();
+        let id = |offset: i64| raw[&(0, offset)].clone().expect("an id");
+        let typed = typed.iter().map(|&offset| ((0, offset), id(offset))).collect();
+        Topics { typed, raw, dead_letters: Vec::new() }
+    }
+
+    fn balance(raw: &[&str], typed: &[i64]) -> Balance {
+        topics(raw, typed).balance(&"raw".parse().expect("a name"))
+    }
+
+    #[test]
+    fn what_became_nothing_is_explained_by_an_earlier_typed_record_only() {
+        assert_eq!(balance(&["a", "b"], &[0, 1]), Balance::default());
+        assert_eq!(balance(&["a", "a", "a"], &[0]), Balance { collapsed: 2, ..Balance::default() });
+        let unexplained = |places: &[Place]| Balance { unexplained: places.to_vec(), ..Balance::default() };
+        assert_eq!(balance(&["a", "b"], &[0]), unexplained(&[(0, 1)]));
+        assert_eq!(balance(&["a", "a"], &[1]), unexplained(&[(0, 0)]), "the first one must be typed");
+    }
+
+    #[test]
+    fn doubled_and_repeated_are_told_apart() {
+        assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
+        assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
+        let mut topics = topics(&["a"], &[0]);
+        topics.typed.push(((3, 9), "z".to_owned()));
+        let of_nothing = topics.balance(&"raw".parse().expect("a name"));
+        assert_eq!(of_nothing.doubled, [(3, 9)]);
+    }
+
+    #[test]
+    fn a_dead_letter_of_the_transformer_is_an_outcome_and_one_of_the_sink_is_not() {
+        let mut topics = topics(&["a", "b"], &[0]);
+        let letter = |topic: &str| DeadLetter {
+            of: Some((topic.to_owned(), 0, 1)),
+            code: "not_json".to_owned(),
+            event_id: None,
+        };
+        topics.dead_letters.push(letter("typed"));
+        assert_eq!(topics.balance(&"raw".parse().expect("a name")).unexplained, [(0, 1)]);
+        topics.dead_letters.push(letter("raw"));
+        assert_eq!(topics.balance(&"raw".parse().expect("a name")), Balance::default());
+    }
 }

@@ -5,12 +5,17 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
 
 pub mod accounting;
+pub mod chaos;
+pub mod faults;
 mod maven;
 pub mod pipeline;
 pub mod process;
 pub mod real_kafka;
 pub mod real_registry;
+pub mod sender;
+pub mod watch;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds.
@@ -23,6 +28,13 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
         assert!(Instant::now() < deadline, "waited {timeout:?} for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits until no other test of this process has the machine to itself, for tests that start a cluster of their own.
+#[must_use]
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A port that is free now.

@@ -1,5 +1,6 @@
 //! The whole pipeline as a user runs it: topics, simulator, three services, with nothing but contract variables.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Pipeline {
             let spec = TopicSpec {
                 name: pipeline.topic(topic),
                 partitions: pipeline.partitions,
-                replication: Some(1),
+                replication: Some(i32::try_from(kafka.brokers()).expect("few brokers")),
                 settings: vec![("max.message.bytes", "12000000".to_owned())],
             };
             runtime.block_on(topics.ensure(&spec)).expect("a topic");
@@ -158,6 +159,20 @@ impl Pipeline {
         Process::start("sink", &self.sink_variables(), Some(free_port()))
     }
 
+    /// `customerio-aep audit` over all that is retained: its exit code, and what it said.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn audit(&self) -> (Option<i32>, String) {
+        let mut variables = self.kafka_variables();
+        variables.push(("TRANSFORMER_GROUP_ID", format!("{}-transformer", self.name)));
+        variables.push(("SINK_GROUP_ID", format!("{}-sink", self.name)));
+        let output = command("customerio-aep", &variables).arg("audit").output().expect("the audit");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// Adds faults to the simulator: one as JSON, or an array of them.
     ///
     /// # Panics
@@ -191,8 +206,14 @@ impl Pipeline {
     /// Starts the simulator.
     #[must_use]
     pub fn simulator(&self) -> Process {
+        self.simulator_with(&[])
+    }
+
+    /// Starts the simulator with further flags.
+    #[must_use]
+    pub fn simulator_with(&self, flags: &[&str]) -> Process {
         let listen = vec![("PLATFORM_SIM_LISTEN", format!("127.0.0.1:{}", self.simulator_port))];
-        let mut process = Process::spawn_with("customerio-aep", &["platform-sim"], &listen);
+        let mut process = Process::spawn_with("customerio-aep", &[&["platform-sim"], flags].concat(), &listen);
         process.set_admin(self.simulator_port);
         crate::wait_until("the simulator", Duration::from_secs(20), || {
             process.admin_get("/admin/stats").is_some_and(|(status, _)| status == 200)
@@ -206,14 +227,25 @@ impl Pipeline {
     /// When the sender cannot be started.
     #[must_use]
     pub fn load(&self, count: usize, rate: usize) -> Load {
+        self.load_with(count, rate, &[])
+    }
+
+    /// The same with further arguments of `customerio-aep send`.
+    ///
+    /// # Panics
+    /// When the sender cannot be started.
+    #[must_use]
+    pub fn load_with(&self, count: usize, rate: usize, arguments: &[&str]) -> Load {
         let ids = std::env::temp_dir().join(format!("customerio-ids-{}", self.name));
         let mut sender = command("customerio-aep", &[("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY.to_owned())]);
         sender
+            .arg("--json")
             .arg("send")
             .arg(format!("http://127.0.0.1:{}/webhooks/customerio", self.gateway_port))
             .args(["--count", &count.to_string(), "--rate", &rate.to_string(), "--duplicates", "3", "--ids-to"])
             .arg(&ids)
-            .stdout(Stdio::null());
+            .args(arguments)
+            .stdout(Stdio::piped());
         Load { child: sender.spawn().expect("the sender"), ids }
     }
 }
@@ -225,22 +257,42 @@ pub struct Load {
     ids: std::path::PathBuf,
 }
 
+/// What a load came to.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Ids of the acknowledged events.
+    pub ids: Vec<String>,
+    /// Different events that were to be sent.
+    pub events: u64,
+    /// Answers by status; `error` for none.
+    pub answers: BTreeMap<String, u64>,
+}
+
 impl Load {
     /// Waits for its end; returns the ids that were acknowledged, which must be all.
     ///
     /// # Panics
     /// When an event was not acknowledged, or it takes longer than `timeout`.
     #[must_use]
-    pub fn finish(mut self, timeout: Duration) -> Vec<String> {
-        let mut status = None;
-        crate::wait_until("the load to end", timeout, || {
-            status = self.child.try_wait().expect("the sender's state");
-            status.is_some()
-        });
-        assert!(status.is_some_and(|status| status.success()), "some events were never acknowledged");
+    pub fn finish(self, timeout: Duration) -> Vec<String> {
+        let sent = self.sent(timeout);
+        assert_eq!(sent.ids.len() as u64, sent.events, "some events were never acknowledged: {:?}", sent.answers);
+        sent.ids
+    }
+
+    /// Waits for its end; returns what became of it.
+    ///
+    /// # Panics
+    /// When it takes longer than `timeout`, or the sender's report cannot be read.
+    #[must_use]
+    pub fn sent(mut self, timeout: Duration) -> Sent {
+        crate::wait_until("the load to end", timeout, || !self.is_running());
+        let report = self.child.stdout.take().expect("its output is a pipe");
+        let report: serde_json::Value = serde_json::from_reader(report).expect("the sender's report");
         let ids = std::fs::read_to_string(&self.ids).expect("the ids").lines().map(str::to_owned).collect();
-        std::fs::remove_file(&self.ids).unwrap_or_default();
-        ids
+        let answers = report["answers"].as_object().expect("answers").iter();
+        let answers = answers.map(|(status, count)| (status.clone(), count.as_u64().expect("a count"))).collect();
+        Sent { ids, events: report["events"].as_u64().expect("a count"), answers }
     }
 
     /// Whether it is still under way.
@@ -258,5 +310,6 @@ impl Drop for Load {
             self.child.kill().unwrap_or_default();
             drop(self.child.wait());
         }
+        std::fs::remove_file(&self.ids).unwrap_or_default();
     }
 }

@@ -26,8 +26,9 @@ pub struct Process {
 pub fn binary(name: &str) -> PathBuf {
     static BUILD: Once = Once::new();
     // Tests lie in target/<profile>/deps, binaries beside that folder.
-    let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("target/<profile>").to_owned();
+    let own = std::env::current_exe().expect("the test's own path");
+    let beside = own.parent().expect("a file lies in a folder");
+    let folder = if beside.ends_with("deps") { beside.parent().expect("target/<profile>") } else { beside }.to_owned();
     BUILD.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
@@ -65,13 +66,23 @@ impl Process {
     /// When it cannot be started or does not become ready.
     #[must_use]
     pub fn start(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
-        let process = Self::spawn(name, variables, admin);
-        if admin.is_some() {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while !process.is_ready() {
-                assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        match admin {
+            Some(port) => Self::start_command(name, command(name, variables), port),
+            None => Self::spawn(name, variables, None),
+        }
+    }
+
+    /// Starts a command made with [`command`] and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it cannot be started or does not become ready.
+    #[must_use]
+    pub fn start_command(name: &str, command: Command, admin: u16) -> Self {
+        let process = Self::spawn_command(name, command, Some(admin));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !process.is_ready() {
+            assert!(Instant::now() < deadline, "{name} is not ready; its log:\n{}", process.log());
+            std::thread::sleep(Duration::from_millis(20));
         }
         process
     }
@@ -177,6 +188,14 @@ impl Process {
             status.is_some()
         });
         status.and_then(|status| status.code())
+    }
+
+    /// The exit code once it has ended, `Some(None)` where a signal ended it; `None` while it runs.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().expect("the process's state").map(|status| status.code())
     }
 
     /// Whether it is still under way.

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use e2e::accounting::{Topics, read};
+use e2e::accounting::{DeadLetter, Topics, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::{free_port, wait_until};
@@ -147,17 +147,20 @@ fn p4_beyond_the_window_and_with_the_reprocess_header_an_event_is_mapped_again()
 
 /// Writes a raw record as somebody other than the gateway might.
 fn produce(pipeline: &Pipeline, partition: i32, value: &[u8], headers: Headers) {
-    let settings = ProducerSettings {
-        delivery_timeout: SOON,
-        linger: Duration::ZERO,
-        max_record_bytes: 1_000_000,
-        queue_bytes: 1 << 20,
-    };
-    let producer = DurableProducer::new(&shared_kafka().connection(), &settings).unwrap();
     let topic = pipeline.topic("raw");
     let record = NewRecord { topic: &topic, partition: Some(partition), key: None, value: Some(value), headers };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(producer.send(record, ()).unwrap()).unwrap();
+    runtime.block_on(producer().send(record, ()).unwrap()).unwrap();
+}
+
+fn producer() -> DurableProducer<()> {
+    let settings = ProducerSettings {
+        delivery_timeout: SOON,
+        linger: Duration::from_millis(5),
+        max_record_bytes: 1_000_000,
+        queue_bytes: 1 << 30,
+    };
+    DurableProducer::new(&shared_kafka().connection(), &settings).unwrap()
 }
 
 #[test]
@@ -203,8 +206,9 @@ fn a_compressed_body_is_stored_as_it_came_and_unpacked_for_the_mapping() {
     wait_for(&pipeline, 3);
     let topics = topics(&pipeline);
     assert_eq!(topics.typed, [((0, 0), "packed".to_owned())]);
-    let codes: Vec<_> = topics.dead_letters.iter().map(|(.., offset, code)| (*offset, code.as_str())).collect();
-    assert_eq!(codes, [(1, "too_large"), (2, "unsupported_encoding")]);
+    let of = |letter: &DeadLetter| (letter.of.clone().unwrap().2, letter.code.clone());
+    let codes: Vec<_> = topics.dead_letters.iter().map(of).collect();
+    assert_eq!(codes, [(1, "too_large".to_owned()), (2, "unsupported_encoding".to_owned())]);
     let letters = read(&shared_kafka().connection(), &pipeline.topic("dead-letters"));
     assert_eq!(letters[0].value, gzip(&vec![b' '; 5_000_000]), "the original value, untouched");
 }
@@ -236,25 +240,41 @@ fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
 }
 
 #[test]
-fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
-    let pipeline = Pipeline::new(shared_kafka(), "namesake");
+fn a_full_window_is_read_back_within_seconds() {
+    let pipeline = Pipeline::new(shared_kafka(), "full-window");
+    let count = 100_000;
+    let producer = producer();
+    let topic = pipeline.topic("typed");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut last = None;
+        for number in 0..count {
+            let headers = Headers::with_capacity(1).with(header::EVENT_ID, format!("full-{number}").as_bytes());
+            let value = [0_u8; 700];
+            let record = NewRecord { topic: &topic, partition: Some(0), key: None, value: Some(&value), headers };
+            last = Some(producer.send(record, ()).unwrap());
+        }
+        last.unwrap().await.unwrap();
+    });
+    let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
+    command.arg("--from-beginning");
+    let transformer = Process::start_command("transformer", command, free_port());
+    wait_until("the window", SOON, || {
+        transformer.metric("customerio_transformer_dedup_window_ids") == f64::from(count)
+    });
+    let seconds = transformer.metric("customerio_transformer_dedup_rebuild_duration_seconds_sum");
+    let megabytes = transformer.resident_bytes() / 1_000_000;
+    println!("{count} ids read back in {seconds:.2} s (sum of four partitions); the process has {megabytes} MB");
+    assert!(seconds < 20.0, "{seconds}");
     let _gateway = pipeline.gateway();
-    let mut older = pipeline.transformer();
-    let ids = ids("namesake", 60);
-    send(&pipeline, &ids[..20]);
-    wait_for(&pipeline, 20);
-    let newer = pipeline.transformer();
-    send(&pipeline, &ids[20..40]);
-    assert_eq!(older.wait(SOON), Some(1));
-    let log = older.log();
-    assert!(log.contains("another process has taken over") && log.contains("TRANSFORMER_INSTANCE"), "{log}");
-    send(&pipeline, &ids[40..]);
-    wait_for(&pipeline, 60);
-    assert!(newer.is_ready());
-    let topics = topics(&pipeline);
-    topics.assert_stored(&ids);
-    topics.assert_exactly_once(&pipeline);
-    assert_eq!(topics.typed.len(), 60);
+    produce(&pipeline, 0, body("full-99999").as_bytes(), Headers::with_capacity(0));
+    produce(&pipeline, 0, body("full-100000").as_bytes(), Headers::with_capacity(0));
+    wait_for(&pipeline, 2);
+    let typed = read(&shared_kafka().connection(), &topic);
+    let made: Vec<_> =
+        typed.iter().filter_map(|record| Some((record.text_header(header::RAW_OFFSET)?, record))).collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0].1.text_header(header::EVENT_ID), Some("full-100000"));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn an_independent_reader_finds_through_kafka_and_the_registry_what_map_prints() 
     let _transformer = transformer(&pipeline, &registry);
     let _sink = sink(&pipeline, &registry);
     // Every catalogued pair in every kind of message.
-    let ids = pipeline.load(300, 300).finish(SOON);
+    let ids = pipeline.load(320, 320).finish(SOON);
     assert_accepted(&pipeline, &ids, SOON);
     Topics::read(&kafka.connection(), &pipeline).assert_exactly_once(&pipeline);
 

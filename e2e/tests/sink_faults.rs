@@ -9,39 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use e2e::accounting::{accepted, read};
+use e2e::faults::every_trouble;
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, http_get};
 use e2e::{free_port, wait_until};
-use kafka::topic::Topics;
+use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
+use kafka::record::header;
+use kafka::topic::{TopicSpec, Topics};
+use kafka::{Headers, TopicName};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
 
 /// Every kind of trouble, with three good requests between. None of it is a record's fault.
 fn script() -> Value {
-    let mut script = Vec::new();
-    let mut add = |fault: Value| script.extend([fault, json!({"fault": "none", "requests": 3})]);
-    add(json!({"fault": "status", "status": 429, "seconds": 2}));
-    add(json!({"fault": "status", "status": 429, "retry_after": 1, "requests": 2}));
-    add(json!({"fault": "status", "status": 503, "seconds": 2}));
-    add(json!({"fault": "status", "status": 503, "retry_after": 1, "date": true, "requests": 2}));
-    for status in [500, 502, 504, 408, 501, 302, 404, 204, 400, 413] {
-        add(json!({"fault": "status", "status": status, "requests": 2}));
-    }
-    add(json!({"fault": "status", "status": 403, "requests": 2}));
-    add(json!({"fault": "status", "status": 403, "body": "{\"title\":\"Authorization\"}", "requests": 2}));
-    for when in ["before", "after", "within"] {
-        add(json!({"fault": "reset", "when": when, "requests": 2}));
-    }
-    for shape in ["a", "b", "mixed"] {
-        for status in [401, 403, 408, 429, 500, 503] {
-            add(json!({"fault": "partial", "shape": shape, "every": 3, "status": status, "requests": 1}));
-        }
-    }
-    for answer in ["fewer", "more", "empty", "reversed", "not_json", "no_body"] {
-        add(json!({"fault": "answer", "answer": answer, "requests": 1}));
-    }
-    script.into()
+    let pause = json!({"fault": "none", "requests": 3});
+    every_trouble().into_iter().flat_map(|fault| [fault, pause.clone()]).collect()
 }
 
 fn sink_variables(pipeline: &Pipeline) -> Vec<(&'static str, String)> {
@@ -186,7 +169,8 @@ fn an_outage_is_over_within_seconds() {
         // What had piled up in five seconds is through as well.
         wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);
         println!("after 5 s of {what}: first event after {first:.1?}, backlog gone after {:.1?}", over.elapsed());
-        assert!(first < Duration::from_secs(8), "{what}: {first:?}");
+        // The longest pause is 2 s, and a machine under load takes its time with the probe.
+        assert!(first < Duration::from_secs(4), "{what}: {first:?}");
     }
     let ids = load.finish(SOON);
     wait_for_the_end(&pipeline, &ids);
@@ -261,4 +245,220 @@ fn p7_what_is_committed_has_its_receipt_whenever_the_sink_is_killed() {
     let ids = load.finish(SOON);
     wait_for_the_end(&pipeline, &ids);
     assert!(dead_letters(&pipeline).is_empty());
+}
+
+/// How many requests the simulator has answered.
+fn requests(pipeline: &Pipeline) -> u64 {
+    let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    let stats: Value = serde_json::from_str(&text).unwrap();
+    stats["requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
+}
+
+/// The script's faults, each to last until it is cleared; without `E2E_FULL=1` one of each kind.
+fn phases() -> Vec<Value> {
+    let mut phases: Vec<Value> =
+        script().as_array().unwrap().iter().filter(|fault| fault["fault"] != "none").cloned().collect();
+    for phase in &mut phases {
+        let fault = phase.as_object_mut().unwrap();
+        fault.remove("requests");
+        fault.remove("seconds");
+    }
+    if std::env::var_os("E2E_FULL").is_none() {
+        let wanted = [
+            r#"{"fault":"status","status":429}"#,
+            r#"{"fault":"status","status":503}"#,
+            r#"{"fault":"status","status":500}"#,
+            r#"{"fault":"status","status":400}"#,
+            r#"{"fault":"status","status":403}"#,
+            r#"{"fault":"reset","when":"after"}"#,
+            r#"{"fault":"partial","shape":"mixed","every":3,"status":503}"#,
+            r#"{"fault":"answer","answer":"fewer"}"#,
+        ];
+        let wanted: Vec<Value> = wanted.iter().map(|fault| serde_json::from_str(fault).unwrap()).collect();
+        phases.retain(|phase| wanted.contains(phase));
+        assert_eq!(phases.len(), wanted.len(), "each is in the script");
+    }
+    phases
+}
+
+#[test]
+fn p7_a_kill_in_each_phase_of_the_script_loses_nothing_and_condemns_nobody() {
+    let pipeline = Pipeline::new(shared_kafka(), "kills");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let mut variables = sink_variables(&pipeline);
+    // The shortest that a broker takes: a killed member's partitions are free after it.
+    variables.push(("KAFKA_OPTIONS", "session.timeout.ms=6000".to_owned()));
+    let start = || Process::start("sink", &variables, Some(free_port()));
+    let mut sink = start();
+    let mut ids = Vec::new();
+    let mut load = pipeline.load(2_000, 200);
+    let phases = phases();
+    for phase in &phases {
+        if !load.is_running() {
+            ids.extend(load.finish(SOON));
+            load = pipeline.load(2_000, 200);
+        }
+        pipeline.clear_faults();
+        pipeline.fault(&phase.to_string());
+        let before = requests(&pipeline);
+        wait_until("requests that meet the fault", SOON, || requests(&pipeline) >= before + 2);
+        sink.kill();
+        sink = start();
+    }
+    pipeline.clear_faults();
+    ids.extend(load.finish(SOON));
+    wait_for_the_end(&pipeline, &ids);
+    assert!(dead_letters(&pipeline).is_empty(), "{:?}", dead_letters(&pipeline));
+    let (accepted, typed) = (accepted(&pipeline), typed(&pipeline));
+    let again: u64 = accepted.iter().map(|(id, times)| times.saturating_sub(typed[id])).sum();
+    println!(
+        "{} kills, one in each phase: {} events, lost 0, dead-lettered 0, accepted again {again}",
+        phases.len(),
+        accepted.len()
+    );
+}
+
+/// Writes bytes that are no event to the typed topic.
+fn write_garbage(pipeline: &Pipeline, count: usize) {
+    let settings = ProducerSettings {
+        delivery_timeout: Duration::from_secs(30),
+        linger: Duration::from_millis(5),
+        max_record_bytes: 1_000_000,
+        queue_bytes: 1 << 24,
+    };
+    let producer = DurableProducer::new(&shared_kafka().connection(), &settings).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for number in 0..count {
+        let record = NewRecord {
+            topic: &pipeline.topic("typed"),
+            partition: Some(0),
+            key: None,
+            value: Some(b"no event"),
+            headers: Headers::with_capacity(1).with(header::EVENT_ID, format!("garbage-{number}").as_bytes()),
+        };
+        runtime.block_on(producer.send(record, ()).unwrap()).unwrap();
+    }
+}
+
+/// A topic that takes no record of more than a few bytes.
+fn tiny_topic(pipeline: &Pipeline, name: &str) -> TopicName {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let spec = TopicSpec {
+        name: pipeline.topic(name),
+        partitions: pipeline.partitions,
+        replication: Some(1),
+        settings: vec![("max.message.bytes", "80".to_owned())],
+    };
+    runtime.block_on(Topics::new(&shared_kafka().connection()).unwrap().ensure(&spec)).unwrap();
+    spec.name
+}
+
+/// The sum of the committed offsets of the sink's group.
+fn committed(pipeline: &Pipeline) -> i64 {
+    let topics = Topics::new(&shared_kafka().connection()).unwrap();
+    let group = format!("{}-sink", pipeline.name);
+    topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap().values().sum()
+}
+
+fn is_held(sink: &Process, reason: &str) -> bool {
+    let (_, text) = sink.admin_get("/metrics").unwrap_or_default();
+    text.lines().any(|line| line == format!(r#"customerio_sink_held{{reason="{reason}"}} 1"#))
+}
+
+fn with(mut variables: Vec<(&'static str, String)>, name: &'static str, value: &str) -> Vec<(&'static str, String)> {
+    variables.retain(|(known, _)| *known != name);
+    variables.push((name, value.to_owned()));
+    variables
+}
+
+#[test]
+fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() {
+    let pipeline = Pipeline::new(shared_kafka(), "unwritable");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let ids = pipeline.load(300, 300).finish(SOON);
+    wait_until("the typed records", SOON, || typed(&pipeline).len() == ids.len());
+    let tiny = tiny_topic(&pipeline, "tiny");
+    for variable in ["RECEIPTS_TOPIC", "DEAD_LETTER_TOPIC"] {
+        if variable == "DEAD_LETTER_TOPIC" {
+            write_garbage(&pipeline, 1);
+        }
+        let before = committed(&pipeline);
+        let variables = with(sink_variables(&pipeline), variable, tiny.as_str());
+        let mut sink = Process::start("sink", &variables, Some(free_port()));
+        wait_until("the sink to say that it cannot write", SOON, || is_held(&sink, "kafka"));
+        assert!(sink.log().contains(tiny.as_str()), "{}", sink.log());
+        if variable == "RECEIPTS_TOPIC" {
+            wait_until("acceptance", SOON, || accepted(&pipeline).len() == ids.len());
+        }
+        // Time for commits, were any to come.
+        std::thread::sleep(Duration::from_secs(2));
+        let unwritten = committed(&pipeline) - before;
+        if variable == "RECEIPTS_TOPIC" {
+            assert_eq!(unwritten, 0, "committed without receipts");
+        } else {
+            let garbage = typed_offset(&pipeline, "garbage-0");
+            let topics = Topics::new(&shared_kafka().connection()).unwrap();
+            let group = format!("{}-sink", pipeline.name);
+            let of_partition_0 = topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap()[&0];
+            assert!(of_partition_0 <= garbage, "committed to {of_partition_0}, past {garbage} without its dead letter");
+        }
+        sink.kill();
+    }
+    let sink = sink(&pipeline);
+    wait_until("the dead letter", SOON, || dead_letters(&pipeline).contains_key("garbage-0"));
+    wait_until("the lag to be 0", SOON, || {
+        sink.metric("customerio_kafka_consumer_lag_records") == 0.0 && committed(&pipeline) > 0
+    });
+    assert_eq!(dead_letters(&pipeline).len(), 1);
+}
+
+fn typed_offset(pipeline: &Pipeline, id: &str) -> i64 {
+    let records = read(&shared_kafka().connection(), &pipeline.topic("typed"));
+    records.iter().find(|record| record.text_header("event-id") == Some(id)).unwrap().offset
+}
+
+#[test]
+fn p6_a_topic_of_garbage_is_not_drained_into_the_dead_letters() {
+    let pipeline = Pipeline::new(shared_kafka(), "garbage");
+    let _simulator = pipeline.simulator();
+    write_garbage(&pipeline, 300);
+    // Without receipts, which is allowed.
+    let variables = with(sink_variables(&pipeline), "RECEIPTS_TOPIC", "");
+    let mut sink = Process::start("sink", &variables, Some(free_port()));
+    wait_until("the sink to hold", SOON, || is_held(&sink, "dead_letter_limit"));
+    assert_eq!(sink.log().matches("raise DEAD_LETTER_LIMIT").count(), 1, "{}", sink.log());
+    assert_eq!(dead_letters(&pipeline).len(), 199);
+    assert_eq!(sink.terminate(), Some(0));
+    let off = with(variables, "DEAD_LETTER_LIMIT", "off");
+    let sink = Process::start("sink", &off, Some(free_port()));
+    wait_until("all of them", SOON, || dead_letters(&pipeline).len() == 300);
+    wait_until("the lag to be 0", SOON, || sink.metric("customerio_kafka_consumer_lag_records") == 0.0);
+    assert!(read(&shared_kafka().connection(), &pipeline.topic("receipts")).is_empty());
+}
+
+#[test]
+fn two_sinks_share_the_groups_rate() {
+    let pipeline = Pipeline::new(shared_kafka(), "rate");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let variables = with(sink_variables(&pipeline), "SINK_MAX_RECORDS_PER_SECOND", "300");
+    let variables = with(variables, "SINK_BATCH_MAX_RECORDS", "10");
+    let sinks = [(); 2].map(|()| Process::start("sink", &variables, Some(free_port())));
+    let ids = pipeline.load(5_000, 2_500).finish(SOON);
+    let of_each = || sinks.each_ref().map(|sink| sink.metric("customerio_sink_records_total"));
+    wait_until("both to deliver", SOON, || of_each().iter().all(|records| *records > 50.0));
+    let (before, start) = (of_each(), Instant::now());
+    std::thread::sleep(Duration::from_secs(5));
+    let after = of_each();
+    let seconds = start.elapsed().as_secs_f64();
+    let rates = [0, 1].map(|sink| (after[sink] - before[sink]) / seconds);
+    println!("records a second: {rates:.0?}");
+    assert!(rates.iter().sum::<f64>() <= 300.0 * 1.1, "{rates:?}");
+    assert!(rates.iter().all(|rate| *rate > 75.0), "{rates:?}");
+    wait_for_the_end(&pipeline, &ids);
 }

@@ -5,10 +5,13 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+/// Media type of RFC 9457.
+const PROBLEM_JSON: &str = "application/problem+json";
+
 /// What a request led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// All in-sync replicas have the body.
+    /// All in-sync replicas have the body, or the dead letter that stands for a body over the limit.
     Stored,
     /// Missing, malformed or wrong signature, or a timestamp out of tolerance. One answer for all: no hint.
     Unauthenticated,
@@ -16,9 +19,9 @@ pub(crate) enum Answer {
     NotFound,
     /// Only POST is allowed.
     MethodNotAllowed,
-    /// Over the limit.
+    /// Over the limit, and not authentic or over the hard limit as well.
     TooLarge,
-    /// The sender stopped in the middle of the request.
+    /// The sender stopped in the middle of the request, or took too long over it.
     ReadTimeout,
     /// The sender went away in the middle of the request, or its framing was wrong.
     Unreadable,
@@ -104,12 +107,23 @@ impl Answer {
         }
     }
 
+    /// The answer as bytes, for a connection that has no more to say: it is closed after it.
+    pub(crate) fn on_the_wire(self) -> String {
+        let (status, problem) = (self.status(), self.problem().unwrap_or_default());
+        format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{problem}",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            problem.len()
+        )
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = match self.problem() {
             None => Response::new(Body::empty()),
             Some(problem) => {
                 let mut response = Response::new(Body::from(problem));
-                let json = HeaderValue::from_static("application/problem+json");
+                let json = HeaderValue::from_static(PROBLEM_JSON);
                 response.headers_mut().insert(header::CONTENT_TYPE, json);
                 response
             }
@@ -146,5 +160,9 @@ mod tests {
         let response = Answer::Unavailable.into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
         assert_eq!(Answer::MethodNotAllowed.into_response().headers()[header::ALLOW], "POST");
+        let wire = Answer::ReadTimeout.on_the_wire();
+        let (head, body) = wire.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
+        assert!(head.ends_with(&format!("content-length: {}\r\nconnection: close", body.len())), "{head}");
     }
 }

@@ -1,4 +1,4 @@
-//! The budget of bytes under way: taken before a body is read, given back by the delivery report.
+//! The budget of bytes under way: taken as a body arrives, given back by the delivery report.
 
 use std::sync::Arc;
 
@@ -18,6 +18,13 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 pub(crate) struct Share(OwnedSemaphorePermit);
 
+impl Share {
+    /// Gives `bytes` of it back.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        drop(self.0.split(bytes));
+    }
+}
+
 /// The budget is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spent;
@@ -28,7 +35,7 @@ impl InFlight {
         Self { semaphore: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// A share for a request whose body is announced with `bytes`. Never waits: a sender with 4 s is better told at once.
+    /// A share for a request of whose body `bytes` have arrived. Never waits: a sender with 4 s is better told at once.
     pub(crate) fn take(&self, bytes: usize) -> Result<Share, Spent> {
         self.permits(bytes.saturating_add(PER_REQUEST)).map(Share)
     }
@@ -67,6 +74,8 @@ mod tests {
         assert_eq!(budget.take(4_000).unwrap_err(), Spent);
         assert_eq!(budget.grow(&mut first, 1_000), Ok(()));
         assert_eq!(budget.grow(&mut first, 5_000), Err(Spent));
+        first.shrink(3_000);
+        assert_eq!(budget.used(), 2_000 + PER_REQUEST);
         drop(first);
         assert_eq!(budget.used(), 0);
         assert_eq!(budget.take(usize::MAX).unwrap_err(), Spent);

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
-use secrecy::{ExposeSecret, SecretString};
-use service::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+use secrecy::SecretString;
+use service::{ByteCount, DurationArg, Problems, SecretSource, ServiceArgs, ServiceConfig, secret_source};
 
-use crate::source::{Sources, parse_keys};
+use crate::reload::Origin;
+use crate::source::SourcesOrigin;
+use crate::tls::TlsFiles;
 
 /// Takes Customer.io's reporting webhooks in: verifies the signature, writes the body as it came to Kafka, answers 202
 /// once all in-sync replicas have it.
@@ -29,6 +31,16 @@ pub struct Config {
     )]
     raw_topic: TopicName,
 
+    /// Topic for dead letters: authentic bodies over the limit
+    #[arg(
+        long,
+        env = "DEAD_LETTER_TOPIC",
+        default_value = "customerio.dead-letters",
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    dead_letter_topic: TopicName,
+
     /// Address for the webhooks
     #[arg(
         long = "listen",
@@ -39,7 +51,15 @@ pub struct Config {
     )]
     listen: SocketAddr,
 
-    /// The largest body
+    /// Certificate with its intermediates, PEM; with it the gateway speaks TLS itself. It is read again when it changes
+    #[arg(long = "tls-cert", env = "GATEWAY_TLS_CERT", value_name = "PATH", help_heading = "Gateway")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM without a passphrase
+    #[arg(long = "tls-key", env = "GATEWAY_TLS_KEY", value_name = "PATH", help_heading = "Gateway")]
+    tls_key: Option<PathBuf>,
+
+    /// The largest body that is stored whole; a larger authentic one, up to 64 MiB, becomes a dead letter with its hash
     #[arg(
         long = "max-body",
         env = "GATEWAY_MAX_BODY",
@@ -79,7 +99,8 @@ pub struct Config {
     )]
     drain_delay: DurationArg,
 
-    /// How long a connection may send nothing in the middle of a request
+    /// How long a request's head may take, and how long its sender may send nothing of its body, before the answer is
+    /// 408; a body must also be there within GATEWAY_ACK_DEADLINE
     #[arg(
         long = "read-timeout",
         env = "GATEWAY_READ_TIMEOUT",
@@ -99,6 +120,18 @@ pub struct Config {
     )]
     in_flight_bytes: ByteCount,
 
+    /// The most connections at once, the limit on open files permitting; at it those are closed that have waited longest
+    /// for their sender
+    #[arg(
+        long = "max-connections",
+        env = "GATEWAY_MAX_CONNECTIONS",
+        default_value_t = 10_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(10..=1_000_000),
+        help_heading = "Gateway"
+    )]
+    max_connections: u32,
+
     /// Signing keys of the webhook, as Customer.io shows them, one a line; all are live
     #[arg(
         long = "signing-keys",
@@ -109,7 +142,7 @@ pub struct Config {
     )]
     signing_keys: Option<SecretString>,
 
-    /// File that holds the signing keys
+    /// File that holds the signing keys; it is read again when it changes, and on SIGHUP
     #[arg(
         long = "signing-keys-file",
         env = "CUSTOMERIO_SIGNING_KEYS_FILE",
@@ -131,25 +164,29 @@ pub struct Config {
 pub struct Settings {
     pub(crate) connection: Connection,
     pub(crate) raw_topic: TopicName,
+    pub(crate) dead_letter_topic: TopicName,
     pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) max_body: usize,
     pub(crate) ack_deadline: Duration,
     pub(crate) timestamp_tolerance: Option<Duration>,
     pub(crate) drain_delay: Duration,
     pub(crate) read_timeout: Duration,
     pub(crate) in_flight_bytes: usize,
-    pub(crate) sources: Sources,
+    pub(crate) max_connections: usize,
+    pub(crate) sources: SourcesOrigin,
 }
 
 /// The sender gives up after this time (reporting-webhooks specification).
 const SENDER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The most bytes librdkafka takes in one record.
+/// The most bytes that are received of one body.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "ingest-gateway";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9464";
+    const RELOADS: bool = true;
     type Settings = Settings;
 
     fn service(&self) -> &ServiceArgs {
@@ -186,18 +223,25 @@ impl ServiceConfig for Config {
                 self.drain_delay, self.service.shutdown_timeout
             ));
         }
+        if self.raw_topic == self.dead_letter_topic {
+            problems.add("RAW_TOPIC and DEAD_LETTER_TOPIC must be two topics");
+        }
+        let tls = self.tls().map_err(|found| problems.extend(found)).ok();
         let sources = self.sources().map_err(|found| problems.extend(found)).ok();
-        match (connection, sources) {
-            (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
+        match (connection, sources, tls) {
+            (Some(connection), Some(sources), Some(tls)) if problems.is_empty() => Ok(Settings {
                 connection,
                 raw_topic: self.raw_topic.clone(),
+                dead_letter_topic: self.dead_letter_topic.clone(),
                 listen: self.listen,
+                tls,
                 max_body: self.max_body.0,
                 ack_deadline: self.ack_deadline.0,
                 timestamp_tolerance: self.timestamp_tolerance.map(|tolerance| tolerance.0),
                 drain_delay: self.drain_delay.0,
                 read_timeout: self.read_timeout.0,
                 in_flight_bytes: self.in_flight_bytes.0,
+                max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
                 sources,
             }),
             _ => Err(problems),
@@ -206,20 +250,36 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    fn sources(&self) -> Result<Sources, Problems> {
+    /// Where the keys come from; they can be loaded from there.
+    fn sources(&self) -> Result<SourcesOrigin, Problems> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
-        if let Some(path) = &self.sources_file {
-            if self.signing_keys.is_some() || self.signing_keys_file.is_some() {
+        let origin = match &self.sources_file {
+            Some(_) if self.signing_keys.is_some() || self.signing_keys_file.is_some() => {
                 return Err(format!("{name} and SOURCES_FILE are both set; keep one of them").into());
             }
-            return Sources::from_file(path);
-        }
-        let source =
-            secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())?.ok_or_else(|| {
-                format!("{name} is not set; copy the signing key from the Reporting Webhooks page of Customer.io")
-            })?;
-        let text = source.read().map_err(|error| error.to_string())?;
-        Ok(Sources::single(parse_keys(text.expose_secret())?))
+            Some(path) => SourcesOrigin::SourcesFile(path.clone()),
+            None => match secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())? {
+                Some(SecretSource::Value(keys)) => SourcesOrigin::Value(keys),
+                Some(SecretSource::File(path)) => SourcesOrigin::KeysFile(path),
+                None => {
+                    let hint = "copy the signing key from the Reporting Webhooks page of Customer.io";
+                    return Err(format!("{name} is not set; {hint}").into());
+                }
+            },
+        };
+        origin.load()?;
+        Ok(origin)
+    }
+
+    /// The certificate's files, if the gateway is to speak TLS; they can be used.
+    fn tls(&self) -> Result<Option<TlsFiles>, Problems> {
+        let files = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => TlsFiles { certificate: certificate.clone(), key: key.clone() },
+            _ => return Err("GATEWAY_TLS_CERT and GATEWAY_TLS_KEY go together; set both or none".to_owned().into()),
+        };
+        files.load()?;
+        Ok(Some(files))
     }
 }
 
@@ -240,7 +300,13 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_at_once_and_no_secret_with_them() {
-        let config = parse(&["--ack-deadline=4s", "--max-body=1", "--drain-delay=1m", "--kafka-ssl-key=/nowhere"]);
+        let config = parse(&[
+            "--ack-deadline=4s",
+            "--max-body=1",
+            "--drain-delay=1m",
+            "--kafka-ssl-key=/nowhere",
+            "--tls-cert=/nowhere",
+        ]);
         let problems = config.validate().unwrap_err().to_string();
         for part in [
             "GATEWAY_ACK_DEADLINE",
@@ -248,6 +314,7 @@ mod tests {
             "GATEWAY_DRAIN_DELAY",
             "KAFKA_SSL_KEY",
             "CUSTOMERIO_SIGNING_KEYS",
+            "GATEWAY_TLS_KEY",
         ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }

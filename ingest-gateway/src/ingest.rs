@@ -1,21 +1,25 @@
 //! One request: route, method, size, signature, publish, answer, in this order.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, header};
-use customerio::{person_key, verify};
-use http_body_util::BodyExt;
-use kafka::Headers;
+use customerio::{Verifier, person_key, verify};
+use kafka::dead_letter::{self, Reason, Stage};
 use kafka::record::header as record_header;
+use kafka::{Headers, producer::ProduceError};
 use sources::SourceName;
+use tokio::time::Instant;
 
 use crate::answer::Answer;
+use crate::body::{self, Limits, Oversized, Received};
 use crate::budget::{InFlight, Share};
 use crate::config::Settings;
-use crate::metrics::Metrics;
-use crate::publish::{Publish, RawRecord};
+use crate::metrics::{BODY_TOO_LARGE, Metrics};
+use crate::publish::{Destination, Outgoing, Publish};
+use crate::reload::Current;
 use crate::source::{Source, Sources};
 
 const ROUTE: &str = "/webhooks/customerio";
@@ -32,20 +36,41 @@ const HEADER_LIMIT: usize = 256;
 /// The gateway's state.
 #[derive(Debug)]
 pub(crate) struct Gateway<P> {
-    sources: Sources,
+    sources: Arc<Current<Sources>>,
     publisher: P,
     budget: InFlight,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     max_body: usize,
     ack_deadline: Duration,
     read_timeout: Duration,
     timestamp_tolerance: Option<Duration>,
 }
 
+/// What a request says about its own authenticity.
+#[derive(Debug, Clone, Copy)]
+struct Claim<'a> {
+    timestamp: &'a [u8],
+    signature: &'a [u8],
+}
+
+/// When a request's head was there, on both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    at: Instant,
+    /// Milliseconds since 1970.
+    unix_millis: i64,
+}
+
 impl<P: Publish> Gateway<P> {
-    pub(crate) fn new(settings: &Settings, publisher: P, budget: InFlight, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        sources: Arc<Current<Sources>>,
+        publisher: P,
+        budget: InFlight,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            sources: settings.sources.clone(),
+            sources,
             publisher,
             budget,
             metrics,
@@ -58,127 +83,108 @@ impl<P: Publish> Gateway<P> {
 
     /// Answers a request whose head has just been received.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
-        let head = Instant::now();
-        let received_at = service::unix_millis();
+        let arrival = Arrival { at: Instant::now(), unix_millis: service::unix_millis() };
+        // The keys that are live now count for the whole of the request.
+        let sources = self.sources.get();
         let (parts, body) = request.into_parts();
-        let source = self.route(&parts);
-        let answer = match self.ingest(source, &parts, body, head, received_at).await {
+        let source = route(&sources, &parts);
+        let answer = match self.ingest(source, &parts, body, arrival).await {
             Ok(()) => Answer::Stored,
             Err(answer) => answer,
         };
-        self.metrics.answered(source.map(|_| self.source_name(&parts)), answer, head.elapsed());
+        self.metrics.answered(source, answer, arrival.at.elapsed());
         answer
     }
 
-    fn source_name<'p>(&self, parts: &'p Parts) -> &'p str {
-        parts.uri.path().strip_prefix(ROUTE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(SourceName::DEFAULT)
-    }
-
-    fn route(&self, parts: &Parts) -> Option<&Source> {
-        let rest = parts.uri.path().strip_prefix(ROUTE)?;
-        if rest.is_empty() {
-            return self.sources.get(SourceName::DEFAULT);
-        }
-        self.sources.get(rest.strip_prefix('/')?)
-    }
-
-    async fn ingest(
-        &self,
-        source: Option<&Source>,
-        parts: &Parts,
-        body: Body,
-        head: Instant,
-        received_at: i64,
-    ) -> Result<(), Answer> {
+    async fn ingest(&self, source: Option<&Source>, parts: &Parts, body: Body, arrival: Arrival) -> Result<(), Answer> {
         let source = source.ok_or(Answer::NotFound)?;
         if parts.method != Method::POST {
             return Err(Answer::MethodNotAllowed);
         }
-        let (body, share) = self.read(&parts.headers, body).await?;
-        self.authenticate(source, &parts.headers, &body, received_at)?;
-        self.store(source, &parts.headers, &body, share, head, received_at).await
-    }
-
-    /// Reads the body within limit and budget.
-    async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<(Bytes, Share), Answer> {
-        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if declared.is_some_and(|declared| declared > self.max_body) {
-            return Err(Answer::TooLarge);
-        }
-        let mut reserved = declared.unwrap_or(0);
-        let mut share = self.budget.take(reserved).map_err(|_| Answer::Overloaded)?;
-        let mut first = Bytes::new();
-        let mut rest: Vec<u8> = Vec::new();
-        let mut length = 0;
-        loop {
-            let frame = match tokio::time::timeout(self.read_timeout, body.frame()).await {
-                Err(_) => return Err(Answer::ReadTimeout),
-                Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(Answer::Unreadable),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            length += data.len();
-            if length > self.max_body {
-                return Err(Answer::TooLarge);
+        let headers = &parts.headers;
+        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let limits = Limits { whole: self.max_body, idle: self.read_timeout, until: arrival.at + self.ack_deadline };
+        let claim = self.claim(headers, arrival);
+        let verifier = || claim.map(|claim| Verifier::new(&source.keys, claim.timestamp));
+        match body::receive(body, declared, limits, &self.budget, verifier).await? {
+            Received::Whole(body, share) => {
+                let claim = claim.ok_or(Answer::Unauthenticated)?;
+                verify(&source.keys, claim.timestamp, &body, claim.signature).map_err(|_| Answer::Unauthenticated)?;
+                let key = person_key(&body);
+                let record = Outgoing {
+                    to: Destination::Raw,
+                    key: key.as_ref().map(customerio::PersonKey::as_bytes),
+                    body: &body,
+                    headers: record_headers(source, headers, arrival),
+                };
+                self.store(record, share, arrival).await
             }
-            if length > reserved {
-                self.budget.grow(&mut share, length - reserved).map_err(|_| Answer::Overloaded)?;
-                reserved = length;
-            }
-            // Most bodies arrive in one piece and are never copied.
-            if first.is_empty() && rest.is_empty() {
-                first = data;
-            } else {
-                if rest.is_empty() {
-                    rest.reserve(reserved);
-                    rest.extend_from_slice(&std::mem::take(&mut first));
-                }
-                rest.extend_from_slice(&data);
+            Received::Oversized(oversized) => {
+                let claim = claim.ok_or(Answer::TooLarge)?;
+                self.store_dead_letter(source, headers, claim, oversized, arrival).await
             }
         }
-        Ok((if rest.is_empty() { first } else { rest.into() }, share))
     }
 
-    fn authenticate(&self, source: &Source, headers: &HeaderMap, body: &[u8], received_at: i64) -> Result<(), Answer> {
+    /// What the request says about itself, if it could be true: both headers are there, and the timestamp is within the
+    /// tolerance.
+    fn claim<'h>(&self, headers: &'h HeaderMap, arrival: Arrival) -> Option<Claim<'h>> {
         let text = |name| headers.get(name).map(|value| value.as_bytes());
-        let timestamp = text(TIMESTAMP).filter(|text| text.len() <= TIMESTAMP_LIMIT).ok_or(Answer::Unauthenticated)?;
-        let signature = text(SIGNATURE).ok_or(Answer::Unauthenticated)?;
-        verify(&source.keys, timestamp, body, signature).map_err(|_| Answer::Unauthenticated)?;
-        let Some(tolerance) = self.timestamp_tolerance else { return Ok(()) };
-        let seconds = std::str::from_utf8(timestamp).ok().and_then(|text| text.parse::<i64>().ok());
-        let age = seconds.map(|seconds| seconds.saturating_mul(1000).abs_diff(received_at));
-        if age.is_some_and(|age| u128::from(age) <= tolerance.as_millis()) {
-            Ok(())
-        } else {
-            Err(Answer::Unauthenticated)
-        }
+        let timestamp = text(TIMESTAMP).filter(|text| text.len() <= TIMESTAMP_LIMIT)?;
+        let claim = Claim { timestamp, signature: text(SIGNATURE)? };
+        let Some(tolerance) = self.timestamp_tolerance else { return Some(claim) };
+        let seconds = std::str::from_utf8(timestamp).ok()?.parse::<i64>().ok()?;
+        let age = seconds.saturating_mul(1000).abs_diff(arrival.unix_millis);
+        (u128::from(age) <= tolerance.as_millis()).then_some(claim)
     }
 
-    async fn store(
+    /// An authentic body that nobody is to lose sight of, though it is not stored whole.
+    async fn store_dead_letter(
         &self,
         source: &Source,
         headers: &HeaderMap,
-        body: &[u8],
-        share: Share,
-        head: Instant,
-        received_at: i64,
+        claim: Claim<'_>,
+        oversized: Oversized,
+        arrival: Arrival,
     ) -> Result<(), Answer> {
-        let left = self.ack_deadline.saturating_sub(head.elapsed());
+        let Oversized { first, length, sha256, verifier, share } = oversized;
+        verifier.finish(claim.signature).map_err(|_| Answer::TooLarge)?;
+        let message = format!(
+            "the body has {length} bytes and GATEWAY_MAX_BODY is {}; its SHA-256 is {sha256}; the first {} bytes are kept",
+            self.max_body,
+            first.len()
+        );
+        let original = record_headers(source, headers, arrival);
+        let reason =
+            Reason { stage: Stage::Gateway, code: BODY_TOO_LARGE, message: &message, at: service::unix_millis() };
+        let record = Outgoing {
+            to: Destination::DeadLetters,
+            key: None,
+            body: &first,
+            headers: dead_letter::headers(original.iter(), reason, None),
+        };
+        self.store(record, share, arrival).await?;
+        self.metrics.dead_letter();
+        tracing::warn!(
+            source = %source.name,
+            length,
+            limit = self.max_body,
+            code = BODY_TOO_LARGE,
+            "an authentic webhook is over GATEWAY_MAX_BODY and became a dead letter; raise it, and max.message.bytes of the topics"
+        );
+        Ok(())
+    }
+
+    async fn store(&self, record: Outgoing<'_>, share: Share, arrival: Arrival) -> Result<(), Answer> {
+        let left = self.ack_deadline.saturating_sub(arrival.at.elapsed());
         if left.is_zero() {
             return Err(Answer::Unavailable);
         }
-        let key = person_key(body);
-        let record = RawRecord {
-            key: key.as_ref().map(customerio::PersonKey::as_bytes),
-            body,
-            headers: record_headers(source, headers, received_at),
-        };
         let started = Instant::now();
         let stored = match self.publisher.publish(record, share) {
             Ok(delivery) => match tokio::time::timeout(left, delivery).await {
                 Ok(stored) => stored,
-                Err(_) => Err(kafka::producer::ProduceError::Unacknowledged),
+                Err(_) => Err(ProduceError::Unacknowledged),
             },
             Err(error) => Err(error),
         };
@@ -196,11 +202,20 @@ impl<P: Publish> Gateway<P> {
     }
 }
 
+/// The source that the path names.
+fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
+    let rest = parts.uri.path().strip_prefix(ROUTE)?;
+    if rest.is_empty() {
+        return sources.get(SourceName::DEFAULT);
+    }
+    sources.get(rest.strip_prefix('/')?)
+}
+
 /// What is written beside the body: only what was received, and when and for whom.
-fn record_headers(source: &Source, headers: &HeaderMap, received_at: i64) -> Headers {
+fn record_headers(source: &Source, headers: &HeaderMap, arrival: Arrival) -> Headers {
     let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)
-        .with(record_header::RECEIVED_AT, received_at.to_string().as_bytes())
+        .with(record_header::RECEIVED_AT, arrival.unix_millis.to_string().as_bytes())
         .with(record_header::SOURCE, source.name.to_string().as_bytes())
         .with_some(record_header::CIO_TIMESTAMP, text(TIMESTAMP))
         .with_some(record_header::CIO_SIGNATURE, text(SIGNATURE))

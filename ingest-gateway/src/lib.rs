@@ -4,20 +4,26 @@
 //! understood. A 2xx means that all in-sync replicas have the bytes. It knows nothing of XDM.
 
 mod answer;
+mod body;
 mod budget;
 mod config;
+mod connection;
+mod connections;
 mod ingest;
 mod metrics;
 mod publish;
+mod reload;
 mod server;
 mod source;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka::TopicName;
 use kafka::producer::{DurableProducer, ProducerSettings};
 use kafka::topic::Topics;
-use service::{Context, TaskError};
+use service::{Context, TaskError, allow_open_files};
 use tokio::net::TcpListener;
 
 pub use config::{Config, Settings};
@@ -26,6 +32,9 @@ use budget::InFlight;
 use ingest::Gateway;
 use metrics::Metrics;
 use publish::KafkaPublisher;
+use reload::{Current, Followed, Origin};
+use server::Server;
+use tls::Tls;
 
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,7 +49,7 @@ const RECORD_OVERHEAD: usize = 64 * 1024;
 /// Binds the configured address and runs the gateway until `context.stop`.
 ///
 /// # Errors
-/// When the address is taken, the raw topic does not exist, or no broker answers at the start.
+/// When the address is taken, a topic does not exist, no broker answers at the start, or keys or certificate cannot be read.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let address = settings.listen;
     let listener = TcpListener::bind(address)
@@ -49,30 +58,50 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     run_on(listener, settings, context).await
 }
 
+/// Files the process needs beside connections from senders: Kafka's, the admin server's, the log's.
+const OTHER_FILES: u64 = 256;
+
 /// Runs the gateway on a listener that is bound already.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_on(listener: TcpListener, settings: Settings, context: Context) -> Result<(), TaskError> {
     let budget = InFlight::new(settings.in_flight_bytes);
-    let metrics = Metrics::register(&context.registry, &settings.sources, &budget)?;
-    let producer = DurableProducer::new(
+    let metrics = Arc::new(Metrics::register(&context.registry, &budget)?);
+    let producer = Arc::new(DurableProducer::new(
         &settings.connection,
         &ProducerSettings {
             delivery_timeout: DELIVERY_TIMEOUT,
             linger: Duration::from_millis(5),
-            max_record_bytes: settings.max_body + RECORD_OVERHEAD,
+            max_record_bytes: settings.max_body.max(body::KEPT) + RECORD_OVERHEAD,
             queue_bytes: settings.in_flight_bytes.saturating_mul(2),
         },
-    )?;
+    )?);
+    let sources = in_force(settings.sources.clone(), &metrics, &context, {
+        let metrics = Arc::clone(&metrics);
+        move |sources| metrics.sources(sources)
+    })?;
+    let tls = match settings.tls.clone() {
+        Some(files) => Some(in_force(files, &metrics, &context, |_: &Tls| {})?),
+        None => None,
+    };
     probe(&settings, &context).await?;
-    let producer = Arc::new(producer);
-    let publisher = KafkaPublisher::new(Arc::clone(&producer), settings.raw_topic.clone());
-    let gateway = Gateway::new(&settings, publisher, budget, metrics);
+    let publisher = KafkaPublisher {
+        producer: Arc::clone(&producer),
+        raw_topic: settings.raw_topic.clone(),
+        dead_letter_topic: settings.dead_letter_topic.clone(),
+    };
+    let gateway = Gateway::new(&settings, sources, publisher, budget, Arc::clone(&metrics));
+    let server = Server::new(gateway, &settings, max_connections(&settings), tls, metrics);
     context.readiness.set_ready();
-    tracing::info!(address = ?listener.local_addr().ok(), topic = %settings.raw_topic, "taking webhooks in");
+    tracing::info!(
+        address = ?listener.local_addr().ok(),
+        tls = settings.tls.is_some(),
+        topic = %settings.raw_topic,
+        "taking webhooks in"
+    );
 
-    server::serve(listener, Arc::new(gateway), &settings, &context).await;
+    server.serve(listener, settings.drain_delay, &context).await;
     // Requests have been answered; what is still queued belongs to requests that were answered 503.
     let flushed = tokio::task::spawn_blocking(move || producer.flush(DELIVERY_TIMEOUT)).await?;
     if let Err(error) = flushed {
@@ -81,14 +110,51 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     Ok(())
 }
 
-/// Waits until the brokers know the raw topic. Afterwards an outage is a matter of metrics, not of readiness: a gateway
+/// Loads a value and keeps it in step with its files; `changed` is told of it now and whenever it changes.
+fn in_force<O: Origin>(
+    origin: O,
+    metrics: &Arc<Metrics>,
+    context: &Context,
+    changed: impl Fn(&O::Value) + Send + Sync + 'static,
+) -> Result<Arc<Current<O::Value>>, TaskError> {
+    let followed = Followed::new(origin).map_err(|problems| problems.to_string())?;
+    let current = followed.current();
+    changed(&current.get());
+    tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context.clone(), changed));
+    Ok(current)
+}
+
+/// `GATEWAY_MAX_CONNECTIONS`, or as many as the process may have.
+fn max_connections(settings: &Settings) -> usize {
+    let wanted = settings.max_connections as u64;
+    let allowed = allow_open_files(wanted.saturating_add(OTHER_FILES)).saturating_sub(OTHER_FILES).max(1);
+    if allowed < wanted {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "the limit on open files allows fewer connections than GATEWAY_MAX_CONNECTIONS; raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    usize::try_from(allowed.min(wanted)).unwrap_or(usize::MAX)
+}
+
+/// Waits until the brokers know the topics. Afterwards an outage is a matter of metrics, not of readiness: a gateway
 /// out of rotation refuses connections, which costs the sender an hour; its own 503 does not.
 async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> {
-    let (connection, topic) = (settings.connection.clone(), settings.raw_topic.clone());
-    let probe = tokio::task::spawn_blocking(move || Topics::new(&connection)?.partitions(&topic, START_TIMEOUT));
+    let connection = settings.connection.clone();
+    let topics = [settings.raw_topic.clone(), settings.dead_letter_topic.clone()];
+    let probe = tokio::task::spawn_blocking(move || {
+        let client = Topics::new(&connection)?;
+        topics
+            .map(|topic| client.partitions(&topic, START_TIMEOUT).map(|partitions| (topic, partitions)))
+            .into_iter()
+            .collect::<Result<Vec<(TopicName, usize)>, _>>()
+    });
     tokio::select! {
-        partitions = probe => {
-            tracing::info!(topic = %settings.raw_topic, partitions = partitions??, "the raw topic is there");
+        found = probe => {
+            for (topic, partitions) in found?? {
+                tracing::info!(%topic, partitions, "a topic is there");
+            }
         }
         () = context.stop.cancelled() => {}
     }

@@ -1,36 +1,57 @@
 //! The gateway's metrics: every name is here.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kafka::dead_letter::Stage;
 use kafka::producer::ProduceError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::answer::Answer;
 use crate::budget::InFlight;
-use crate::source::Sources;
+use crate::source::{Source, Sources};
 
 /// Label of requests to no configured source.
 const UNKNOWN: &str = "unknown";
+
+/// The code of the gateway's only dead letter.
+pub(crate) const BODY_TOO_LARGE: &str = "body_too_large";
 
 /// Handles of all metrics; label handles are resolved once.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: IntCounterVec,
-    stored: HashMap<String, IntCounter>,
     request_duration: Histogram,
     publish_duration: Histogram,
     publish_failures: IntCounterVec,
+    dead_letters: IntCounter,
+    signing_keys: IntGaugeVec,
+    /// How reading files again went.
+    pub(crate) reloads: Arc<ReloadMetrics>,
+    /// Connections.
+    pub(crate) connections: ConnectionMetrics,
+}
+
+/// What is known of the open connections.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionMetrics {
+    pub(crate) open: IntGauge,
+    pub(crate) limit: IntGauge,
+    pub(crate) evicted: IntCounter,
+    pub(crate) tls_failures: IntCounter,
+}
+
+/// How reading files again went.
+#[derive(Debug)]
+pub(crate) struct ReloadMetrics {
+    reloads: IntCounterVec,
+    broken: IntGaugeVec,
 }
 
 impl Metrics {
-    pub(crate) fn register(
-        registry: &Registry,
-        sources: &Sources,
-        budget: &InFlight,
-    ) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(registry: &Registry, budget: &InFlight) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
             Opts::new("customerio_gateway_requests_total", "Requests by source and HTTP status"),
             &["source", "code"],
@@ -53,27 +74,67 @@ impl Metrics {
             Opts::new("customerio_gateway_publish_failures_total", "Records not known to be stored, by reason"),
             &["reason"],
         )?;
+        let dead_letters = IntCounterVec::new(
+            Opts::new("customerio_dead_letters_total", "Dead letters written, by stage and code"),
+            &["stage", "code"],
+        )?;
+        let signing_keys =
+            IntGaugeVec::new(Opts::new("customerio_gateway_signing_keys", "Live signing keys by source"), &["source"])?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_duration.clone()))?;
         registry.register(Box::new(publish_duration.clone()))?;
         registry.register(Box::new(publish_failures.clone()))?;
+        registry.register(Box::new(dead_letters.clone()))?;
+        registry.register(Box::new(signing_keys.clone()))?;
         registry.register(Box::new(BudgetGauges::new(budget.clone())?))?;
+        Ok(Self {
+            requests,
+            request_duration,
+            publish_duration,
+            publish_failures,
+            dead_letters: dead_letters.with_label_values(&[Stage::Gateway.as_str(), BODY_TOO_LARGE]),
+            signing_keys,
+            reloads: Arc::new(ReloadMetrics::register(registry)?),
+            connections: ConnectionMetrics::register(registry)?,
+        })
+    }
+
+    /// These sources and keys are in force from now on.
+    pub(crate) fn sources(&self, sources: &Sources) {
+        self.signing_keys.reset();
+        for source in sources.iter() {
+            let keys = i64::try_from(source.keys.len()).unwrap_or(i64::MAX);
+            self.signing_keys.with_label_values(&[source.name.as_str()]).set(keys);
+            self.stored(source);
+        }
+    }
+
+    fn stored<'s>(&self, source: &'s Source) -> &'s IntCounter {
         let status = Answer::Stored.status();
-        let stored = sources
-            .names()
-            .map(|name| (name.to_owned(), requests.with_label_values(&[name, status.as_str()])))
-            .collect();
-        Ok(Self { requests, stored, request_duration, publish_duration, publish_failures })
+        source.stored.get_or_init(|| self.requests.with_label_values(&[source.name.as_str(), status.as_str()]))
     }
 
     /// One request was answered; `source` is a configured one or none.
-    pub(crate) fn answered(&self, source: Option<&str>, answer: Answer, took: Duration) {
+    pub(crate) fn answered(&self, source: Option<&Source>, answer: Answer, took: Duration) {
         self.request_duration.observe(took.as_secs_f64());
-        let source = source.unwrap_or(UNKNOWN);
-        match self.stored.get(source).filter(|_| answer == Answer::Stored) {
-            Some(counter) => counter.inc(),
-            None => self.requests.with_label_values(&[source, answer.status().as_str()]).inc(),
+        match source {
+            Some(source) if answer == Answer::Stored => self.stored(source).inc(),
+            _ => self.count(source.map_or(UNKNOWN, |source| source.name.as_str()), answer),
         }
+    }
+
+    /// A connection was closed over a request whose head did not become complete.
+    pub(crate) fn abandoned(&self) {
+        self.count(UNKNOWN, Answer::ReadTimeout);
+    }
+
+    fn count(&self, source: &str, answer: Answer) {
+        self.requests.with_label_values(&[source, answer.status().as_str()]).inc();
+    }
+
+    /// A dead letter was written.
+    pub(crate) fn dead_letter(&self) {
+        self.dead_letters.inc();
     }
 
     pub(crate) fn published(&self, took: Duration) {
@@ -82,6 +143,68 @@ impl Metrics {
 
     pub(crate) fn publish_failed(&self, error: &ProduceError) {
         self.publish_failures.with_label_values(&[error.code()]).inc();
+    }
+}
+
+impl ConnectionMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let open = IntGauge::new("customerio_gateway_connections", "Open connections")?;
+        let limit = IntGauge::new(
+            "customerio_gateway_connections_limit",
+            "The most connections: at it those that have waited longest for their sender are closed",
+        )?;
+        let evicted = IntCounter::new(
+            "customerio_gateway_connections_evicted_total",
+            "Connections closed to make room while they waited for their sender",
+        )?;
+        let tls_failures = IntCounter::new(
+            "customerio_gateway_tls_handshake_failures_total",
+            "Connections closed because the TLS handshake failed or took too long",
+        )?;
+        registry.register(Box::new(open.clone()))?;
+        registry.register(Box::new(limit.clone()))?;
+        registry.register(Box::new(evicted.clone()))?;
+        registry.register(Box::new(tls_failures.clone()))?;
+        Ok(Self { open, limit, evicted, tls_failures })
+    }
+}
+
+impl ReloadMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let reloads = IntCounterVec::new(
+            Opts::new("customerio_gateway_reloads_total", "Files read again while serving, by what and outcome"),
+            &["files", "outcome"],
+        )?;
+        let broken = IntGaugeVec::new(
+            Opts::new(
+                "customerio_gateway_reload_broken",
+                "1 while the files cannot be used and the former content stays in force",
+            ),
+            &["files"],
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(broken.clone()))?;
+        Ok(Self { reloads, broken })
+    }
+
+    /// The files are as they were at the start.
+    pub(crate) fn in_step(&self, files: &str) {
+        self.broken.with_label_values(&[files]).set(0);
+        for outcome in ["loaded", "refused"] {
+            self.reloads.with_label_values(&[files, outcome]).inc_by(0);
+        }
+    }
+
+    /// They were read again and are in force.
+    pub(crate) fn loaded(&self, files: &str) {
+        self.reloads.with_label_values(&[files, "loaded"]).inc();
+        self.broken.with_label_values(&[files]).set(0);
+    }
+
+    /// They cannot be used.
+    pub(crate) fn refused(&self, files: &str) {
+        self.reloads.with_label_values(&[files, "refused"]).inc();
+        self.broken.with_label_values(&[files]).set(1);
     }
 }
 
@@ -129,9 +252,14 @@ mod tests {
     fn the_exposition_is_pinned() {
         let registry = Registry::new();
         let sources = Sources::single(vec![SigningKey::new("k")]);
-        let metrics = Metrics::register(&registry, &sources, &InFlight::new(1000)).unwrap();
-        metrics.answered(Some("default"), Answer::Stored, Duration::from_millis(3));
+        let metrics = Metrics::register(&registry, &InFlight::new(1000)).unwrap();
+        metrics.sources(&sources);
+        metrics.answered(sources.get("default"), Answer::Stored, Duration::from_millis(3));
         metrics.answered(None, Answer::NotFound, Duration::from_millis(1));
+        metrics.abandoned();
+        metrics.dead_letter();
+        metrics.reloads.in_step("signing_keys");
+        metrics.reloads.refused("signing_keys");
         metrics.published(Duration::from_millis(2));
         metrics.publish_failed(&ProduceError::QueueFull);
         let mut text = Vec::new();

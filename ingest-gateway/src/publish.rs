@@ -8,9 +8,19 @@ use kafka::{Headers, TopicName};
 
 use crate::budget::Share;
 
+/// Which topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Webhooks as they came.
+    Raw,
+    /// What cannot go on.
+    DeadLetters,
+}
+
 /// A body to be stored, with what is written beside it.
 #[derive(Debug)]
-pub(crate) struct RawRecord<'a> {
+pub(crate) struct Outgoing<'a> {
+    pub(crate) to: Destination,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) body: &'a [u8],
     pub(crate) headers: Headers,
@@ -21,37 +31,31 @@ pub(crate) trait Publish: Send + Sync + 'static {
     /// Hands a record over; the future resolves once its fate is known. `share` is held until then, whoever waits.
     fn publish(
         &self,
-        record: RawRecord<'_>,
+        record: Outgoing<'_>,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
 }
 
-/// Writes to the raw topic.
+/// Writes to the topics of a Kafka.
 #[derive(Debug)]
 pub(crate) struct KafkaPublisher {
-    producer: Arc<DurableProducer<Share>>,
-    topic: TopicName,
-}
-
-impl KafkaPublisher {
-    pub(crate) fn new(producer: Arc<DurableProducer<Share>>, topic: TopicName) -> Self {
-        Self { producer, topic }
-    }
+    pub(crate) producer: Arc<DurableProducer<Share>>,
+    pub(crate) raw_topic: TopicName,
+    pub(crate) dead_letter_topic: TopicName,
 }
 
 impl Publish for KafkaPublisher {
     fn publish(
         &self,
-        record: RawRecord<'_>,
+        record: Outgoing<'_>,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
-        let record = NewRecord {
-            topic: &self.topic,
-            partition: None,
-            key: record.key,
-            value: Some(record.body),
-            headers: record.headers,
+        let topic = match record.to {
+            Destination::Raw => &self.raw_topic,
+            Destination::DeadLetters => &self.dead_letter_topic,
         };
+        let record =
+            NewRecord { topic, partition: None, key: record.key, value: Some(record.body), headers: record.headers };
         let delivery = self.producer.send(record, share)?;
         Ok(async move { delivery.await.map(|_| ()) })
     }

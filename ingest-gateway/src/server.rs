@@ -1,88 +1,145 @@
-//! Connections: accepting them, their time-outs, and letting them go without losing an answer.
+//! Accepting connections, and letting them go at the stop without losing an answer.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use futures_util::FutureExt;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use service::Context;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::answer::Answer;
 use crate::config::Settings;
+use crate::connection;
+use crate::connections::{Admitted, Connections};
 use crate::ingest::Gateway;
+use crate::metrics::Metrics;
 use crate::publish::Publish;
+use crate::reload::Current;
+use crate::tls::Tls;
 
-/// Serves until `context.stop`, then goes on for the drain delay, then lets every request finish.
-pub(crate) async fn serve<P: Publish>(
-    listener: TcpListener,
-    gateway: Arc<Gateway<P>>,
-    settings: &Settings,
-    context: &Context,
-) {
-    let graceful = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(settings.read_timeout).keep_alive(true);
-    let drained = async {
-        context.stop.cancelled().await;
-        context.readiness.set_unready("draining");
-        tracing::info!(delay = ?settings.drain_delay, "draining: still answering");
-        tokio::time::sleep(settings.drain_delay).await;
-    };
-    tokio::pin!(drained);
-    loop {
-        tokio::select! {
-            () = &mut drained => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connection(stream, &http, &graceful, &gateway),
-                // Out of file descriptors, most likely: connections wait in the listener's queue meanwhile.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+/// What every connection is served with.
+pub(crate) struct Server<P> {
+    gateway: Gateway<P>,
+    connections: Connections,
+    tls: Option<Arc<Current<Tls>>>,
+    metrics: Arc<Metrics>,
+    http: http1::Builder,
+    read_timeout: Duration,
+    /// Every answer asks its sender to take another connection next time.
+    draining: AtomicBool,
+    /// Connections come to their end.
+    finish: CancellationToken,
+}
+
+impl<P: Publish> Server<P> {
+    pub(crate) fn new(
+        gateway: Gateway<P>,
+        settings: &Settings,
+        max_connections: usize,
+        tls: Option<Arc<Current<Tls>>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            gateway,
+            connections: Connections::new(max_connections, settings.read_timeout, metrics.connections.clone()),
+            tls,
+            metrics,
+            http: connection::http(),
+            read_timeout: settings.read_timeout,
+            draining: AtomicBool::new(false),
+            finish: CancellationToken::new(),
+        }
+    }
+
+    /// Serves until `context.stop`, then goes on for the drain delay, then lets every request finish.
+    pub(crate) async fn serve(self, listener: TcpListener, drain_delay: Duration, context: &Context) {
+        let server = Arc::new(self);
+        let tasks = TaskTracker::new();
+        let drained = async {
+            context.stop.cancelled().await;
+            context.readiness.set_unready("draining");
+            server.draining.store(true, Ordering::Relaxed);
+            tracing::info!(delay = ?drain_delay, "draining: still answering");
+            tokio::time::sleep(drain_delay).await;
+        };
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                () = &mut drained => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => server.begin(stream, &tasks).await,
+                    // Out of file descriptors, most likely: connections wait in the listener's queue meanwhile.
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                 }
             }
         }
-    }
-    drop(listener);
-    let left = context.shutdown_timeout.saturating_sub(settings.drain_delay);
-    if tokio::time::timeout(left, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections were still open when the time for a clean stop was over");
-    }
-}
-
-fn connection<P: Publish>(
-    stream: TcpStream,
-    http: &http1::Builder,
-    graceful: &GracefulShutdown,
-    gateway: &Arc<Gateway<P>>,
-) {
-    // Answers are small and must not wait for more.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "setting TCP_NODELAY");
-    }
-    let gateway = Arc::clone(gateway);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, std::convert::Infallible>(handle(&gateway, request).await) }
-    });
-    let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
+        // Those that wait in the listener's queue would be reset with it.
+        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+            server.begin(stream, &tasks).await;
         }
-    });
-}
+        drop(listener);
+        server.finish.cancel();
+        tasks.close();
+        let left = context.shutdown_timeout.saturating_sub(drain_delay);
+        if tokio::time::timeout(left, tasks.wait()).await.is_err() {
+            tracing::warn!("some connections were still open when the time for a clean stop was over");
+        }
+    }
 
-/// A defect in the handling of one request answers 503 and leaves the connection alone: a reset would cost the sender an
-/// hour.
-async fn handle<P: Publish>(gateway: &Gateway<P>, request: Request<Incoming>) -> Response<Body> {
-    let answer = AssertUnwindSafe(gateway.answer(request.map(Body::new))).catch_unwind().await;
-    answer.unwrap_or(Answer::Defect).into_response()
+    /// Starts serving a connection, once there is a place for it.
+    async fn begin(self: &Arc<Self>, stream: TcpStream, tasks: &TaskTracker) {
+        // Answers are small and must not wait for more.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "setting TCP_NODELAY");
+        }
+        let admitted = self.connections.admit().await;
+        tasks.spawn(Arc::clone(self).connection(stream, admitted));
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, admitted: Admitted) {
+        let Some(tls) = &self.tls else { return self.requests(stream, &admitted).await };
+        let handshake = TlsAcceptor::from(Arc::clone(&tls.get().0)).accept(stream);
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(self.read_timeout, handshake) => outcome,
+            () = admitted.watch.evicted() => return,
+        };
+        match outcome {
+            Ok(Ok(stream)) => return self.requests(stream, &admitted).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+        self.metrics.connections.tls_failures.inc();
+    }
+
+    async fn requests<S>(&self, stream: S, admitted: &Admitted)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let handle = |request| self.handle(request);
+        if connection::serve(stream, &self.http, &admitted.watch, &self.finish, handle).await {
+            self.metrics.abandoned();
+        }
+    }
+
+    /// A defect in the handling of one request answers 503 and leaves the connection alone: a reset would cost the sender
+    /// an hour.
+    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
+        let mut response = answer.unwrap_or(Answer::Defect).into_response();
+        if self.draining.load(Ordering::Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
 }

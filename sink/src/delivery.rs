@@ -8,24 +8,25 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
 use kafka::consumer::{Feed, Patience, Settler};
 use kafka::ledger::{Claim, Epoch};
-use kafka::record::OwnedRecord;
-use platform::{Answer, BatchBody, Envelope, PlatformClient, judge};
+use kafka::record::PackedRecord;
+use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xdm::TenantId;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
-use crate::dispatch::{Dispatch, Hold, Next, Sending, Sentence, Settled};
-use crate::journal::{Journal, Receipt};
-use crate::metrics::Metrics;
+use crate::dispatch::{Dispatch, Hold, Next, Sending, Settled};
+use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
+use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
-use crate::work::{Code, Condemned, Item};
+use crate::work::{Code, Condemned, Item, Json, Meter};
 
 /// Records taken from the channel in one go.
 const INTAKE: usize = 1000;
@@ -35,8 +36,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// What came to its end.
 enum Done {
-    /// A request, with its answer and when it was sent.
-    Answered(Sending<Item>, Answer, i64),
+    /// A request, with its answer, what that means, and when it was sent.
+    Answered(Sending<Item>, Answer, Verdict, i64),
     /// What these records came to is durable.
     Durable(Vec<Claim>),
 }
@@ -59,7 +60,12 @@ pub(crate) struct Delivery {
     /// Partitions of the topic, over all instances.
     partitions: usize,
     /// Read but not decoded yet.
-    backlog: VecDeque<(Claim, OwnedRecord)>,
+    backlog: VecDeque<(Claim, PackedRecord)>,
+    /// JSON that waits or is being sent, and how much of it there may be before nothing more is decoded.
+    encoded: Meter,
+    most_encoded: usize,
+    /// One event's JSON, to be copied at its size.
+    scratch: Vec<u8>,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -68,6 +74,7 @@ pub(crate) struct Delivery {
     left: HashMap<i32, Epoch>,
     /// What was last shown in log and metrics.
     shown: Option<Hold>,
+    shown_unwritable: bool,
     probe: Duration,
 }
 
@@ -99,12 +106,16 @@ impl Delivery {
             tenant: settings.tenant.clone(),
             partitions,
             backlog: VecDeque::new(),
+            encoded: Meter::default(),
+            most_encoded: settings.buffer_bytes / 2,
+            scratch: Vec::new(),
             batcher: Batcher::new(limits),
             dispatch: Dispatch::new(settings.limits, Instant::now()),
             under_way: FuturesUnordered::new(),
             seen: HashMap::new(),
             left: HashMap::new(),
             shown: None,
+            shown_unwritable: false,
             probe: settings.limits.hold_probe,
         })
     }
@@ -198,8 +209,11 @@ impl Delivery {
                 continue;
             }
             match self.dispatch.next(now) {
-                Next::Send(sending) => {
-                    self.under_way.push(request(Arc::clone(&self.outside), sending).boxed());
+                Next::Send(mut sending) => {
+                    let body = self.body(&mut sending);
+                    let metered = self.encoded.hold(body.len());
+                    let request = request(Arc::clone(&self.outside), sending, body);
+                    self.under_way.push(request.inspect(|_| drop(metered)).boxed());
                 }
                 Next::Wait(until) => {
                     let linger = self.batcher.due().filter(|_| self.dispatch.is_hungry());
@@ -209,23 +223,46 @@ impl Delivery {
         }
     }
 
+    /// The body of a request. It takes the events' JSON; what was sent before has none any more and is written again.
+    fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
+        let outside = Arc::clone(&self.outside);
+        let per_message = outside.envelope.overhead_per_message();
+        let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
+        let size = json.map(|json| json + per_message).sum::<usize>() + outside.envelope.overhead_per_batch();
+        let mut body = BatchBody::new(&outside.envelope, size);
+        for item in sending.items_mut() {
+            if let Some(json) = item.json.take() {
+                body.add(json.as_bytes());
+            } else {
+                let decoded = self.schemas.decode(item.record.value());
+                let event = decoded.expect("it was decoded before, and a decoder forgets no schema");
+                self.scratch.clear();
+                xdm::write_json(&event, &self.tenant, &mut self.scratch);
+                body.add(&self.scratch);
+            }
+        }
+        body.finish()
+    }
+
     /// Decodes what is needed for the next batch.
     fn fill(&mut self, now: Instant) {
-        while self.dispatch.is_hungry() && self.schemas.may_decode() {
+        while self.dispatch.is_hungry() && self.schemas.may_decode() && self.encoded.bytes() < self.most_encoded {
             let Some((claim, record)) = self.backlog.pop_front() else { break };
             let largest = self.outside.envelope.largest_event();
-            let (code, message) = match self.schemas.decode(&record.value) {
+            let (code, message) = match self.schemas.decode(record.value()) {
                 Ok(event) => {
-                    let mut json = Vec::with_capacity(record.value.len() * 2);
-                    xdm::write_json(&event, &self.tenant, &mut json);
-                    if json.len() <= largest {
-                        let bytes = json.len() + self.outside.envelope.overhead_per_message();
-                        if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
+                    self.scratch.clear();
+                    xdm::write_json(&event, &self.tenant, &mut self.scratch);
+                    let size = self.scratch.len();
+                    if size <= largest {
+                        let json = Json::new(&self.scratch, &self.encoded);
+                        let bytes = size + self.outside.envelope.overhead_per_message();
+                        if let Some(full) = self.batcher.push(Item { claim, record, json: Some(json) }, bytes, now) {
                             self.dispatch.offer(full);
                         }
                         continue;
                     }
-                    (Code::TooLarge, format!("the event is {} bytes of JSON; a request takes {largest}", json.len()))
+                    (Code::TooLarge, format!("the event is {size} bytes of JSON; a request takes {largest}"))
                 }
                 Err(NoEvent::Broken(message)) => (Code::Undecodable, message),
                 Err(NoEvent::NotYet) => {
@@ -251,9 +288,8 @@ impl Delivery {
     fn done(&mut self, done: Done) {
         match done {
             Done::Durable(claims) => self.settler.settle(claims),
-            Done::Answered(sending, answer, sent_at) => {
+            Done::Answered(sending, answer, verdict, sent_at) => {
                 let records = sending.items().len();
-                let verdict = judge(&answer, records);
                 let settled = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
                 let again = records - settled.accepted.len() - settled.condemned.len();
                 self.outside.metrics.retried(again);
@@ -281,7 +317,12 @@ impl Delivery {
     fn show(&mut self) {
         let metrics = &self.outside.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
-        self.patience.set(self.dispatch.is_waiting_for_platform() || !self.schemas.may_decode());
+        let unwritable = self.outside.journal.is_failing();
+        if unwritable != self.shown_unwritable {
+            metrics.set_held(UNWRITABLE, unwritable);
+            self.shown_unwritable = unwritable;
+        }
+        self.patience.set(self.dispatch.is_waiting_for_platform() || !self.schemas.may_decode() || unwritable);
         let held = self.dispatch.held();
         if held == self.shown {
             return;
@@ -319,18 +360,16 @@ impl Delivery {
 }
 
 /// Sends one batch.
-async fn request(outside: Arc<Outside>, sending: Sending<Item>) -> Done {
-    let items = sending.items();
-    let bytes: usize = items.iter().map(|item| item.json.len() + outside.envelope.overhead_per_message()).sum();
-    let mut body = BatchBody::new(&outside.envelope, bytes + outside.envelope.overhead_per_batch());
-    for item in items {
-        body.add(&item.json);
-    }
-    let body = body.finish();
-    let (records, sent_at, started, bytes) = (items.len(), service::unix_millis(), Instant::now(), body.len());
+async fn request(outside: Arc<Outside>, sending: Sending<Item>, body: Bytes) -> Done {
+    let (records, bytes) = (sending.items().len(), body.len());
+    let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
     let answer = outside.client.send_batch(body).await;
     outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
-    Done::Answered(sending, answer, sent_at)
+    let verdict = judge(&answer, records);
+    if verdict.refuses_the_token() {
+        outside.client.forget_token(started).await;
+    }
+    Done::Answered(sending, answer, verdict, sent_at)
 }
 
 /// Makes durable what is final: dead letters first, then the receipt of the answer, if there was one.
@@ -340,20 +379,13 @@ async fn settle(outside: &Outside, settled: Settled<Item>, answered: Option<(i64
     let records = Vec::with_capacity(settled.accepted.len() + settled.condemned.len());
     let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
     for (item, _) in &settled.condemned {
-        receipt.add(item, None, "refused");
+        receipt.add(item, None, REFUSED);
     }
     let letters: Vec<Condemned> = settled
         .condemned
         .into_iter()
         .map(|(item, sentence)| {
-            let (code, message) = match sentence {
-                Sentence::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
-                Sentence::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
-                Sentence::ServerError => (
-                    Code::ServerError,
-                    "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
-                ),
-            };
+            let (code, message) = sentence.reason();
             Condemned { claim: item.claim, record: item.record, code, message }
         })
         .collect();
@@ -361,7 +393,7 @@ async fn settle(outside: &Outside, settled: Settled<Item>, answered: Option<(i64
     let now = service::unix_millis();
     outside.metrics.accepted(settled.accepted.iter().map(|(item, _)| item.received_at()), now);
     for (item, xaction_id) in settled.accepted {
-        receipt.add(&item, xaction_id, "accepted");
+        receipt.add(&item, xaction_id, ACCEPTED);
         claims.push(item.claim);
     }
     if answered.is_some() {

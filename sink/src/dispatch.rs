@@ -13,6 +13,7 @@ use platform::HoldReason;
 use service::{Backoff, DeadLetterLimit, RecentOutcomes};
 
 use crate::pace::{Concurrency, Rate};
+use crate::work::Code;
 
 /// How it works.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,15 @@ pub(crate) struct Limits {
     /// How many of the recent records may be condemned.
     pub(crate) dead_letters: DeadLetterLimit,
 }
+
+/// The longest first and the longest pause of the instance, where Platform names none. The pause may have begun just
+/// before an outage ended, so that it is also how late that is noticed. It ends with one request, alone: one every second
+/// on average is no burden for a Platform that takes a thousand a second in good times, and a longer pause would save it
+/// nothing but that one. Chance spreads the instances of a group.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// So many failures without a success between them are Platform's trouble, not a batch's.
+const OUTAGE: u32 = 3;
 
 /// How often a record must have failed alone with 500 before it is condemned.
 const CONDEMNING_FAILURES: u32 = 5;
@@ -80,6 +90,20 @@ pub(crate) enum Sentence {
     ServerError,
 }
 
+impl Sentence {
+    /// The dead letter's code and message.
+    pub(crate) fn reason(self) -> (Code, String) {
+        match self {
+            Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
+            Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+            Self::ServerError => (
+                Code::ServerError,
+                "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
+            ),
+        }
+    }
+}
+
 /// What has become of a batch's records; the others are still owed.
 #[derive(Debug)]
 pub(crate) struct Settled<T> {
@@ -119,6 +143,10 @@ impl<T> Sending<T> {
     pub(crate) fn items(&self) -> &[T] {
         &self.items
     }
+
+    pub(crate) fn items_mut(&mut self) -> &mut [T] {
+        &mut self.items
+    }
 }
 
 /// What to do next.
@@ -135,6 +163,13 @@ pub(crate) enum Next<T> {
 struct Waiting<T> {
     items: Vec<T>,
     past: Past,
+}
+
+impl<T> Waiting<T> {
+    /// A lone record that failed with 500 while others succeeded: its failures are its own.
+    fn is_suspect(&self) -> bool {
+        self.items.len() == 1 && self.past.failures > 1
+    }
 }
 
 /// A batch that nothing speaks for or against yet.
@@ -190,7 +225,7 @@ impl<T> Dispatch<T> {
             concurrency: Concurrency::new(limits.in_flight),
             requests: Rate::new(limits.requests_per_second, now),
             records: Rate::new(limits.records_per_second, now),
-            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
+            backoff: Backoff::new(PAUSE.0, PAUSE.1),
             paused_until: None,
             held: None,
             fresh_token: None,
@@ -295,10 +330,23 @@ impl<T> Dispatch<T> {
         if let Some(due) = self.put_off.iter().position(|(time, _)| *time <= now) {
             return Some(self.put_off.swap_remove(due).1);
         }
-        self.ready.pop_front().or_else(|| {
-            let due = self.doubted.front().is_some_and(|doubted| self.held.is_some() || doubted.ask_at <= now);
-            if due { self.doubted.pop_front().map(|doubted| doubted.waiting) } else { None }
-        })
+        self.ready.pop_front().or_else(|| self.pick_doubted(now)).or_else(|| self.pick_probe())
+    }
+
+    fn pick_doubted(&mut self, now: Instant) -> Option<Waiting<T>> {
+        let due = self.doubted.front().is_some_and(|doubted| self.held.is_some() || doubted.ask_at <= now);
+        if due { self.doubted.pop_front().map(|doubted| doubted.waiting) } else { None }
+    }
+
+    /// In an outage the pauses set the pace, not the time of each batch: one of them shows when it is over. So do the
+    /// probes while everything is held.
+    fn pick_probe(&mut self) -> Option<Waiting<T>> {
+        if self.failures_in_row < OUTAGE && self.held.is_none() {
+            return None;
+        }
+        let put_off = self.put_off.iter().enumerate().filter(|(_, (_, batch))| !batch.is_suspect());
+        let (next, _) = put_off.min_by_key(|(_, (time, _))| *time)?;
+        Some(self.put_off.swap_remove(next).1)
     }
 
     fn send(&mut self, waiting: Waiting<T>, now: Instant) -> Sending<T> {

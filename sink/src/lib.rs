@@ -11,6 +11,8 @@ mod delivery;
 mod dispatch;
 mod journal;
 mod metrics;
+#[cfg(test)]
+mod outcomes_page;
 mod pace;
 mod schemas;
 mod work;
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use kafka::KafkaError;
 use kafka::consumer::{Consumer, ConsumerSettings, Patience};
-use kafka::topic::Topics;
+use kafka::topic::{Topics, check_counterparts};
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};
 use service::{Context, TaskError, Tasks};
@@ -36,8 +38,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often offsets are committed.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`.
-const FETCH_BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`. It takes about twice as much memory for them.
+const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long leaving partitions wait for the request that is under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,15 +99,8 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
     let check = tokio::task::spawn_blocking(move || -> Result<usize, KafkaError> {
         let topics = Topics::new(&connection)?;
         let input_partitions = topics.partitions(&input, START_TIMEOUT)?;
-        let output_partitions = topics.partitions(&dead_letters, START_TIMEOUT)?;
-        if output_partitions < input_partitions {
-            return Err(KafkaError::TooFewPartitions {
-                input: input.to_string(),
-                input_partitions,
-                output: dead_letters.to_string(),
-                output_partitions,
-            });
-        }
+        let output = (&dead_letters, topics.partitions(&dead_letters, START_TIMEOUT)?);
+        check_counterparts((&input, input_partitions), output)?;
         if let Some(receipts) = &receipts {
             topics.partitions(receipts, START_TIMEOUT)?;
         }

@@ -27,6 +27,14 @@ impl Unreadable {
     }
 }
 
+/// Why nothing is settled: dead letters or receipts cannot be written.
+pub(crate) const UNWRITABLE: &str = "kafka";
+
+/// Reasons to hold that no answer of Platform's gives.
+pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
+    Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE])
+}
+
 /// All metrics. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -118,8 +126,7 @@ impl Metrics {
             consumer: ConsumerMetrics::register(registry, input)?,
             held,
         };
-        let reasons = Hold::all().map(Hold::as_str);
-        for reason in reasons.chain(Unreadable::ALL.map(Unreadable::as_str)) {
+        for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
             metrics.held.with_label_values(&[reason]).set(0);
         }
         for code in Code::ALL {

@@ -47,10 +47,13 @@ impl Concurrency {
         self.threshold = self.limit;
     }
 
-    /// Platform asked for a pause: one at first, then quickly up to half of what it was, so that nobody storms in.
+    /// Platform asked for a pause: one at first, then quickly up to half of what it was, so that nobody storms in. A probe
+    /// that fails during the pause says nothing about how many Platform could answer.
     pub(crate) fn stopped(&mut self) {
-        self.threshold = (self.limit / 2.0).max(1.0);
-        self.limit = 1.0;
+        if self.limit > 1.0 {
+            self.threshold = (self.limit / 2.0).max(1.0);
+            self.limit = 1.0;
+        }
     }
 }
 
@@ -130,7 +133,7 @@ mod tests {
         assert_eq!(concurrency.allowed(), 32);
         (0..32).for_each(|_| concurrency.succeeded(true));
         assert!((32..=33).contains(&concurrency.allowed()), "one a round: {}", concurrency.allowed());
-        concurrency.stopped();
+        (0..10).for_each(|_| concurrency.stopped());
         assert_eq!(concurrency.allowed(), 1);
         (0..15).for_each(|_| concurrency.succeeded(true));
         assert_eq!(concurrency.allowed(), 16, "quickly up to a half");

@@ -25,6 +25,7 @@ pub(crate) struct Found {
 pub(crate) type LookUp = BoxFuture<'static, Found>;
 
 /// Why a record is no event, for now or for good.
+#[derive(Debug)]
 pub(crate) enum NoEvent {
     /// No record of its schema.
     Broken(String),

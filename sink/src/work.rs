@@ -1,7 +1,10 @@
 //! A record on its way to Platform.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use kafka::ledger::Claim;
-use kafka::record::{OwnedRecord, header};
+use kafka::record::{PackedRecord, header};
 
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
@@ -9,9 +12,9 @@ pub(crate) struct Item {
     /// What has to be settled in the end.
     pub(crate) claim: Claim,
     /// The record as it was read: a dead letter holds it untouched.
-    pub(crate) record: OwnedRecord,
-    /// The event as XDM JSON.
-    pub(crate) json: Vec<u8>,
+    pub(crate) record: PackedRecord,
+    /// The event, until it goes into the body of a request: should that fail, it is made anew.
+    pub(crate) json: Option<Json>,
 }
 
 impl Item {
@@ -26,13 +29,60 @@ impl Item {
     }
 }
 
+/// An event as XDM JSON.
+#[derive(Debug)]
+pub(crate) struct Json {
+    bytes: Box<[u8]>,
+    _metered: Metered,
+}
+
+impl Json {
+    pub(crate) fn new(json: &[u8], meter: &Meter) -> Self {
+        Self { bytes: json.into(), _metered: meter.hold(json.len()) }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// How many bytes of JSON there are, as events and in bodies. Records wait undecoded, bounded by the consumer's budget; their
+/// JSON is several times as large and needs a bound of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meter(Arc<AtomicUsize>);
+
+impl Meter {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts these bytes until what it returns is dropped.
+    pub(crate) fn hold(&self, bytes: usize) -> Metered {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Metered { bytes, meter: self.clone() }
+    }
+}
+
+/// See [`Meter::hold`].
+#[derive(Debug)]
+pub(crate) struct Metered {
+    bytes: usize,
+    meter: Meter,
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.meter.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A record that cannot be delivered, and why.
 #[derive(Debug)]
 pub(crate) struct Condemned {
     /// What has to be settled in the end.
     pub(crate) claim: Claim,
     /// The record as it was read.
-    pub(crate) record: OwnedRecord,
+    pub(crate) record: PackedRecord,
     /// The reason's code.
     pub(crate) code: Code,
     /// The reason in words.

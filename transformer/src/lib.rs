@@ -15,7 +15,7 @@ mod sources;
 use std::time::Duration;
 
 use kafka::KafkaError;
-use kafka::topic::Topics;
+use kafka::topic::{Topics, check_counterparts};
 use kafka::transaction::{self, Reach, WorkerSettings};
 use service::{Context, TaskError, Tasks};
 
@@ -53,6 +53,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }
+    if settings.instance.is_some() {
+        let (connection, group, topic) = (settings.connection.clone(), settings.group.clone(), settings.input.clone());
+        let stop = context.stop.clone();
+        tasks.spawn_thread("group watcher", move || kafka::orphans::watch(&connection, &group, &topic, &stop));
+    }
     tasks.join(context.shutdown_timeout).await?;
     Ok(())
 }
@@ -65,15 +70,7 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
         let topics = Topics::new(&connection)?;
         let input_partitions = topics.partitions(&input, START_TIMEOUT)?;
         for output in [&typed, &dead_letters] {
-            let output_partitions = topics.partitions(output, START_TIMEOUT)?;
-            if output_partitions < input_partitions {
-                return Err(KafkaError::TooFewPartitions {
-                    input: input.to_string(),
-                    input_partitions,
-                    output: output.to_string(),
-                    output_partitions,
-                });
-            }
+            check_counterparts((&input, input_partitions), (output, topics.partitions(output, START_TIMEOUT)?))?;
         }
         Ok(input_partitions)
     });
@@ -96,6 +93,7 @@ fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, nu
         transactional_id,
         input: settings.input.clone(),
         output: settings.typed.clone(),
+        dead_letters: settings.dead_letters.clone(),
         reach: Reach {
             // About every other offset of a quiet topic is a transaction's marker.
             offsets: i64::try_from(settings.dedup.ids.saturating_mul(2)).unwrap_or(i64::MAX),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kafka::{ConsumerMetrics, TopicName};
+use mapping::IgnoredFields;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// What became of a raw record.
@@ -50,6 +51,7 @@ pub(crate) struct Metrics {
     window_seconds: IntGaugeVec,
     rebuilds: Histogram,
     held: IntGaugeVec,
+    ignored: IntCounterVec,
 }
 
 /// Why a worker holds; the metric's one label value so far.
@@ -103,6 +105,17 @@ impl Metrics {
             &["reason"],
         )?;
         held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        let ignored = IntCounterVec::new(
+            Opts::new(
+                "customerio_transformer_ignored_fields_total",
+                "Fields of webhooks that left no trace in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them",
+            ),
+            &["reason"],
+        )?;
+        for (reason, _) in by_reason(IgnoredFields::default()) {
+            ignored.with_label_values(&[reason]);
+        }
+        registry.register(Box::new(ignored.clone()))?;
         registry.register(Box::new(window_ids.clone()))?;
         registry.register(Box::new(window_seconds.clone()))?;
         registry.register(Box::new(rebuilds.clone()))?;
@@ -115,7 +128,18 @@ impl Metrics {
             dead_letters.with_label_values(&["transformer", code.as_str()]);
         }
         let consumer = ConsumerMetrics::register(registry, input)?;
-        Ok(Self { consumer, records, dead_letters, transactions, aborts, window_ids, window_seconds, rebuilds, held })
+        Ok(Self {
+            consumer,
+            records,
+            dead_letters,
+            transactions,
+            aborts,
+            window_ids,
+            window_seconds,
+            rebuilds,
+            held,
+            ignored,
+        })
     }
 
     /// A partition's window was read.
@@ -148,17 +172,24 @@ impl Metrics {
     }
 }
 
+/// The counts with their label values.
+fn by_reason(ignored: IgnoredFields) -> [(&'static str, u32); 3] {
+    let IgnoredFields { unknown, unreadable, withheld } = ignored;
+    [("unknown", unknown), ("unreadable", unreadable), ("withheld", withheld)]
+}
+
 /// The outcomes of one worker's open transaction, and the handles of the counters they go to.
 #[derive(Debug)]
 pub(crate) struct Tally {
     metrics: Metrics,
     open: HashMap<Labels, u64>,
+    ignored: IgnoredFields,
     counters: HashMap<Labels, IntCounter>,
 }
 
 impl Tally {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, open: HashMap::new(), counters: HashMap::new() }
+        Self { metrics, open: HashMap::new(), ignored: IgnoredFields::default(), counters: HashMap::new() }
     }
 
     /// One more record in the open transaction.
@@ -166,9 +197,19 @@ impl Tally {
         *self.open.entry(labels).or_default() += 1;
     }
 
+    /// Fields that a typed record of the open transaction does not have.
+    pub(crate) fn ignored(&mut self, fields: IgnoredFields) {
+        self.ignored.unknown += fields.unknown;
+        self.ignored.unreadable += fields.unreadable;
+        self.ignored.withheld += fields.withheld;
+    }
+
     /// The open transaction's records are final.
     pub(crate) fn committed(&mut self, took: Duration) {
         self.metrics.transactions.observe(took.as_secs_f64());
+        for (reason, count) in by_reason(std::mem::take(&mut self.ignored)) {
+            self.metrics.ignored.with_label_values(&[reason]).inc_by(u64::from(count));
+        }
         for (labels, count) in self.open.drain() {
             self.counters
                 .entry(labels)
@@ -187,6 +228,7 @@ impl Tally {
     pub(crate) fn aborted(&mut self) {
         self.metrics.aborted();
         self.open.clear();
+        self.ignored = IgnoredFields::default();
     }
 }
 
@@ -221,6 +263,7 @@ mod tests {
         tally.count(labels(Outcome::MappedWithoutIdentity));
         tally.count(labels(Outcome::Duplicate));
         tally.count(labels(Outcome::DeadLetter("not_json")));
+        tally.ignored(IgnoredFields { unknown: 2, unreadable: 1, withheld: 3 });
         tally.committed(Duration::from_millis(120));
         insta::assert_snapshot!(exposition(&registry));
     }
@@ -230,10 +273,12 @@ mod tests {
         let registry = Registry::new();
         let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
         tally.count(labels(Outcome::Mapped));
+        tally.ignored(IgnoredFields { unknown: 2, ..IgnoredFields::default() });
         tally.aborted();
         tally.committed(Duration::from_millis(1));
         let text = exposition(&registry);
         assert!(text.contains("customerio_transformer_transaction_aborts_total 1\n"), "{text}");
         assert!(!text.contains("customerio_transformer_records_total{"), "{text}");
+        assert!(text.contains("customerio_transformer_ignored_fields_total{reason=\"unknown\"} 0\n"), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
-use mapping::{Identity, ReceivedAt, Rejection, RejectionCode, Source};
+use mapping::{Identity, IgnoredFields, ReceivedAt, Rejection, RejectionCode, Source};
 use service::RecentOutcomes;
 use xdm::avro::{EncodeError, Encoder, Framing};
 
@@ -86,6 +86,7 @@ impl EventProcessor {
             headers: typed_headers(record, &typed.id),
         });
         self.dedup.note(partition, id, received);
+        self.tally.ignored(typed.ignored);
         typed.labels
     }
 
@@ -192,6 +193,7 @@ impl Processor for EventProcessor {
 struct Typed {
     id: String,
     labels: Labels,
+    ignored: IgnoredFields,
 }
 
 /// Maps the record and leaves its Avro form in the buffers. A panic costs this record only.
@@ -208,15 +210,14 @@ fn map(
     guarded(|| {
         let mapped = mapping::map(body, received_at, source)?;
         value.clear();
-        encoder.encode(&mapped.event, value).map_err(|error| {
-            Rejection::new(RejectionCode::InvalidXdm, format!("the event does not fit the Avro schema: {error}"))
-        })?;
+        encoder.encode(&mapped.event, value)?;
         let (object_type, metric) = mapped.labels();
         let outcome = match mapped.identity {
             Identity::Present => Outcome::Mapped,
             Identity::Missing => Outcome::MappedWithoutIdentity,
         };
-        Ok(Typed { id: mapped.event.id.into_owned(), labels: Labels { outcome, object_type, metric } })
+        let labels = Labels { outcome, object_type, metric };
+        Ok(Typed { id: mapped.event.id.into_owned(), labels, ignored: mapped.ignored })
     })
 }
 
@@ -249,6 +250,9 @@ mod tests {
         let rejected = |result: Result<Typed, Rejection>| result.err().map(|rejection| rejection.code);
         assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
         let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };
-        assert_eq!(rejected(guarded(|| Ok(Typed { id: "01X".to_owned(), labels }))), None);
+        assert_eq!(
+            rejected(guarded(|| Ok(Typed { id: "01X".to_owned(), labels, ignored: IgnoredFields::default() }))),
+            None
+        );
     }
 }

@@ -8,6 +8,9 @@ use mapping::{DropField, OnMissingIdentity, Source};
 use service::Problems;
 use sources::{SourceEntry, SourceName};
 
+/// Adobe's standard namespaces that hold something other than a customer's or Customer.io's ids.
+const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECID"];
+
 /// Options of the mapping. With `SOURCES_FILE` they hold for every source that does not say otherwise.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Mapping")]
@@ -130,7 +133,7 @@ impl MappingArgs {
         let or = |value: &Option<String>, default: &String| value.as_ref().unwrap_or(default).clone();
         Source {
             name: name.to_string(),
-            workspace_id: entry.workspace_id.clone(),
+            workspace_id: entry.workspace_id.clone().filter(|id| !id.trim().is_empty()),
             namespace_id: or(&entry.identity_namespace_id, &self.identity_namespace_id),
             namespace_cio_id: or(&entry.identity_namespace_cio_id, &self.identity_namespace_cio_id),
             include_phone: entry.include_phone.unwrap_or(self.include_phone),
@@ -143,7 +146,7 @@ impl MappingArgs {
 
 fn check_namespaces(source: &Source, problems: &mut Problems) {
     let name = &source.name;
-    if source.namespace_id == source.namespace_cio_id {
+    if source.namespace_id.eq_ignore_ascii_case(&source.namespace_cio_id) {
         problems.add(format!(
             "source `{name}`: IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ, or the two kinds of id would mix"
         ));
@@ -153,7 +156,12 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
     {
         if code.is_empty() || !code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             problems.add(format!(
-                "source `{name}`: {variable} is `{code}`, which is not a namespace code: letters and digits"
+                "source `{name}`: {variable} is `{code}`, which is not a namespace code: letters, digits and `_`"
+            ));
+        }
+        if STANDARD_NAMESPACES.iter().any(|standard| standard.eq_ignore_ascii_case(code)) {
+            problems.add(format!(
+                "source `{name}`: {variable} is `{code}`, a standard namespace of Experience Platform that holds something else than ids of Customer.io: other people's identities would be joined to theirs for good. Name a custom namespace, for example CustomerioID"
             ));
         }
     }
@@ -163,7 +171,9 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
 fn shared_namespace<'a>(one: &'a Source, other: &Source) -> Option<&'a str> {
     [&one.namespace_id, &one.namespace_cio_id]
         .into_iter()
-        .find(|code| [&other.namespace_id, &other.namespace_cio_id].contains(code))
+        .find(|code| {
+            [&other.namespace_id, &other.namespace_cio_id].iter().any(|other| other.eq_ignore_ascii_case(code))
+        })
         .map(String::as_str)
 }
 
@@ -242,7 +252,11 @@ mod tests {
         for part in ["a b", "nonsense", "guess", "source `a`"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
-        assert!(sources(None, &["--identity-namespace-id=X", "--identity-namespace-cio-id=X"]).is_err());
+        assert!(sources(None, &["--identity-namespace-id=X", "--identity-namespace-cio-id=x"]).is_err());
+        for standard in ["Email", "PHONE", "ecid"] {
+            let words = sources(None, &["--identity-namespace-cio-id", standard]).unwrap_err();
+            assert!(words.contains("a standard namespace") && words.contains(standard), "{words}");
+        }
         assert!(Arguments::try_parse_from(["t", "--drop-fields=identifiers"]).is_err());
     }
 }

@@ -139,8 +139,11 @@ names! {
 names! {
     /// Which kind of message an event is attributed to; decides which ids `data` holds.
     Variant {
-        /// A campaign or workflow.
+        /// A campaign: the specification's campaign block with the fields it requires.
         Campaign = "campaign",
+        /// A step of a workflow: the campaign block with everything a run through a workflow adds, and with null for the
+        /// kinds of message it is not, as the App API writes deliveries.
+        Workflow = "workflow",
         /// An API-triggered broadcast.
         Broadcast = "broadcast",
         /// A newsletter.
@@ -179,15 +182,15 @@ impl CatalogueEvent {
     /// The kinds of message this event can be attributed to.
     #[must_use]
     pub fn variants(&self) -> &'static [Variant] {
-        use Variant::{Broadcast, Campaign, Newsletter, None, Transactional};
+        use Variant::{Broadcast, Campaign, Newsletter, None, Transactional, Workflow};
         match (self.object_type, self.metric) {
-            (ObjectType::Customer, Metric::PreferencesChanged) => &[None, Campaign, Broadcast, Newsletter],
+            (ObjectType::Customer, Metric::PreferencesChanged) => &[None, Campaign, Workflow, Broadcast, Newsletter],
             (ObjectType::Customer, _) => &[None],
-            (ObjectType::Email | ObjectType::Push, _) => &[Campaign, Broadcast, Newsletter, Transactional],
+            (ObjectType::Email | ObjectType::Push, _) => &[Campaign, Workflow, Broadcast, Newsletter, Transactional],
             (
                 ObjectType::Sms | ObjectType::Whatsapp | ObjectType::InApp | ObjectType::Slack | ObjectType::Webhook,
                 _,
-            ) => &[Campaign, Broadcast, Newsletter],
+            ) => &[Campaign, Workflow, Broadcast, Newsletter],
         }
     }
 

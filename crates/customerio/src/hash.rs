@@ -1,15 +1,46 @@
 //! SHA-256, as keys, ids and hashed addresses use it.
 
+use std::fmt;
+
 use aws_lc_rs::digest::{Context, SHA256, digest};
+
+/// A SHA-256 under way, for what arrives in pieces.
+#[derive(Clone)]
+pub struct Sha256(Context);
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256")
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Sha256 {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of all pieces, one after the other: 64 lower-case hex digits.
+    #[must_use]
+    pub fn hex(self) -> String {
+        encode_hex(self.0.finish().as_ref())
+    }
+}
 
 /// SHA-256 of the parts, one after the other: 64 lower-case hex digits.
 #[must_use]
 pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut context = Context::new(&SHA256);
+    let mut hash = Sha256::default();
     for part in parts {
-        context.update(part.as_bytes());
+        hash.update(part.as_bytes());
     }
-    encode_hex(context.finish().as_ref())
+    hash.hex()
 }
 
 /// The first half of the SHA-256 of `bytes`: enough to tell things apart, in half the memory.

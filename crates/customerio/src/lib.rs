@@ -9,6 +9,6 @@ pub mod sample;
 mod signature;
 pub mod webhook;
 
-pub use hash::{sha256_half, sha256_hex};
+pub use hash::{Sha256, sha256_half, sha256_hex};
 pub use person_key::{PersonKey, person_key};
 pub use signature::{SignatureMismatch, SigningKey, Verifier, sign, verify};

@@ -87,10 +87,13 @@ impl Sample<'_> {
             push(body, format_args!(r#","delivery_id":"RPILAgUBcRhIBqSfeiIwdIYJ{:08}""#, number % 100_000_000));
         }
         match self.variant {
-            Variant::Campaign => push(
+            Variant::Campaign => {
+                push(body, format_args!(r#","campaign_id":{},"action_id":{}"#, number % 9 + 1, number % 90 + 10));
+            }
+            Variant::Workflow => push(
                 body,
                 format_args!(
-                    r#","campaign_id":{},"action_id":{},"parent_action_id":3,"journey_id":"01GW20GXAAXBKZD8J96M8FNV3R","trigger_event_id":"21E4C3CT6YDC7Y4N7FE1GWWABC""#,
+                    r#","campaign_id":{},"broadcast_id":null,"newsletter_id":null,"action_id":{},"parent_action_id":3,"journey_id":"01GW20GXAAXBKZD8J96M8FNV3R","trigger_event_id":"21E4C3CT6YDC7Y4N7FE1GWWABC""#,
                     number % 9 + 1,
                     number % 90 + 10
                 ),
@@ -221,11 +224,11 @@ mod tests {
             for field in event.fields() {
                 assert!(body.contains(&format!("\"{}\":", field.as_str())), "{} in {body}", field.as_str());
             }
-            assert_eq!(data.campaign_id.is_absent(), variant != Variant::Campaign);
+            assert_eq!(data.campaign_id.is_absent(), !matches!(variant, Variant::Campaign | Variant::Workflow));
             assert_eq!(data.delivery_id.is_absent(), variant == Variant::None);
         }
-        // 25 email and push events x 4, 45 of the other channels x 3, 2 person events x 1, 1 x 4
-        assert_eq!(count, 241);
+        // 25 email and push events x 5, 45 of the other channels x 4, 2 person events x 1, 1 x 5
+        assert_eq!(count, 312);
     }
 
     #[test]

@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::ledger::Claim;
+use crate::ledger::{Claim, Ledgers};
 use crate::metrics::ConsumerMetrics;
-use crate::record::OwnedRecord;
+use crate::record::PackedRecord;
 use crate::topic::TopicName;
 
+mod committer;
 mod session;
 
 /// How a consumer works.
@@ -58,10 +59,10 @@ pub struct ConsumerSettings {
 #[derive(Debug)]
 pub enum Feed {
     /// A record. Its claim must be settled or released, exactly once.
-    Record(Claim, OwnedRecord),
+    Record(Claim, PackedRecord),
     /// So many partitions are assigned now.
     Assigned(usize),
-    /// These partitions are about to leave: release what has not been sent, settle what is being sent.
+    /// These partitions are about to leave, or have left: release what has not been sent, settle what is being sent.
     Revoking(Vec<i32>),
     /// The consumer stops: the same for everything.
     Stopping,
@@ -121,6 +122,8 @@ pub struct Consumer {
     settings: ConsumerSettings,
     feed: mpsc::UnboundedSender<Feed>,
     closings: mpsc::UnboundedReceiver<Closing>,
+    /// They outlive a client, or an assignment of the next one could be taken for one of the last.
+    ledgers: Ledgers,
 }
 
 impl fmt::Debug for Consumer {
@@ -136,7 +139,7 @@ impl Consumer {
     pub fn new(settings: ConsumerSettings) -> (Self, mpsc::UnboundedReceiver<Feed>, Settler) {
         let (feed, records) = mpsc::unbounded_channel();
         let (settler, closings) = mpsc::unbounded_channel();
-        (Self { settings, feed, closings }, records, Settler(settler))
+        (Self { settings, feed, closings, ledgers: Ledgers::default() }, records, Settler(settler))
     }
 
     /// Consumes on this thread until `stop`, then drains and commits. When the consumer fails for good or the position
@@ -146,7 +149,8 @@ impl Consumer {
     /// [`KafkaError`] when new clients would not help.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
         loop {
-            let session = session::Session::start(&self.settings, &self.feed, &mut self.closings, stop)?;
+            let session =
+                session::Session::start(&self.settings, &self.feed, &mut self.closings, &mut self.ledgers, stop)?;
             match session.run() {
                 session::End::Stopped => return Ok(()),
                 session::End::Fatal(error) => return Err(error),
@@ -161,3 +165,6 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,27 +34,18 @@ pub(crate) enum Rebalance {
     Revoke { partitions: Vec<i32>, lost: bool },
 }
 
-/// What became of a commit: its result, and the partitions' offsets.
-pub(crate) type CommitResult = (Result<(), String>, Vec<(i32, i64)>);
-
 /// What the callbacks of one consumer leave for its thread.
 #[derive(Debug, Default)]
 pub(crate) struct GroupContext {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
     ends: Mutex<HashMap<i32, i64>>,
-    commits: Mutex<Vec<CommitResult>>,
 }
 
 impl GroupContext {
     /// The next rebalance to carry out.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// Results of commits since the last call.
-    pub(crate) fn take_commits(&self) -> Vec<CommitResult> {
-        std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on rebalances are answered in the callback: the consumer is about to close.
@@ -120,19 +111,6 @@ impl ConsumerContext for GroupContext {
         }
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
     }
-
-    fn commit_callback(&self, result: Result<(), RdError>, offsets: &TopicPartitionList) {
-        let offsets = offsets
-            .elements()
-            .iter()
-            .filter_map(|element| match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => Some((element.partition(), offset)),
-                _ => None,
-            })
-            .collect();
-        let result = result.map_err(|error| error.to_string());
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push((result, offsets));
-    }
 }
 
 /// What distinguishes one group consumer from another.
@@ -160,9 +138,14 @@ pub(crate) fn consumer(
         .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
+    // One answer to a fetch counts only once it is there: it has to be small beside the queue.
+    let per_partition = (settings.fetch_bytes / 8).clamp(64 * 1024, 1024 * 1024);
+    set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
     set_default(&mut config, "session.timeout.ms", "10000");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
+    // How soon partitions that a topic was given are noticed; librdkafka's own five minutes are long for the events in them.
+    set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(instance) = settings.instance {
         config.set("group.instance.id", instance);
     }

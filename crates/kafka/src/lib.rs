@@ -13,6 +13,7 @@ mod group;
 pub mod ledger;
 mod metrics;
 pub mod offsets;
+pub mod orphans;
 mod partitioner;
 pub mod producer;
 pub mod reader;

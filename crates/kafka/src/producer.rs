@@ -270,6 +270,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
 
@@ -332,6 +333,63 @@ mod tests {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         while producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.is_err() {
             assert!(tokio::time::Instant::now() < deadline, "the producer did not recover");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_told_at_once_and_takes_records_again_once_the_brokers_are_back() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let settings = ProducerSettings { delivery_timeout: Duration::from_secs(20), ..settings() };
+        let producer =
+            DurableProducer::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test"), &settings).unwrap();
+        let topic = "t".parse().unwrap();
+        producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
+        cluster.broker_down(1).unwrap();
+        let mut queued = Vec::new();
+        let refused = loop {
+            match producer.send(record(&topic, &[0; 9_000]), Flag(Arc::default())) {
+                Ok(delivery) => queued.push(delivery),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 200, "1 MiB holds no more than 116 records of 9 kB");
+        };
+        assert_eq!(refused, ProduceError::QueueFull);
+        assert!(queued.len() > 100, "{}", queued.len());
+        cluster.broker_up(1).unwrap();
+        for delivery in queued {
+            assert!(delivery.await.is_ok(), "what was taken is kept");
+        }
+        producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_producer_with_a_fatal_error_is_replaced_in_place() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
+        let producer =
+            DurableProducer::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test"), &settings()).unwrap();
+        let first = Arc::as_ptr(&*producer.current.read().unwrap());
+        let topic = "t".parse().unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let mut failures = 0;
+        loop {
+            assert!(tokio::time::Instant::now() < deadline, "the producer was not replaced");
+            let released = Arc::new(AtomicBool::new(false));
+            let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
+            let stored = delivery.await;
+            assert!(released.load(Ordering::SeqCst), "what was held is released whatever comes of the record");
+            match stored {
+                Ok(_) => break,
+                Err(_) => failures += 1,
+            }
+        }
+        assert!(failures > 0, "the first producer was denied its id");
+        assert_ne!(first, Arc::as_ptr(&*producer.current.read().unwrap()), "another one took its place");
+        for _ in 0..10 {
+            producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
         }
     }
 }

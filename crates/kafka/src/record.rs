@@ -170,16 +170,6 @@ impl OwnedRecord {
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         self.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() })
     }
-
-    /// About how many bytes of memory it takes.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        const PER_RECORD: usize = 128;
-        const PER_HEADER: usize = 64;
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| PER_HEADER + name.len() + value.as_ref().map_or(0, Vec::len)).sum();
-        PER_RECORD + self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers
-    }
 }
 
 impl From<&Record<'_>> for OwnedRecord {
@@ -194,5 +184,131 @@ impl From<&Record<'_>> for OwnedRecord {
                 .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
                 .collect(),
         }
+    }
+}
+
+/// A record kept for as long as it takes, in one piece of memory: a backlog holds many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedRecord {
+    /// The partition it was read from.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Key, value, and name and value of each header, each behind its length (-1 if there is none).
+    pieces: Box<[u8]>,
+}
+
+impl PackedRecord {
+    fn pack<'a>(
+        (partition, offset): (i32, i64),
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: impl Iterator<Item = Header<'a>> + Clone,
+    ) -> Self {
+        let of_headers: usize =
+            headers.clone().map(|header| 8 + header.name.len() + header.value.map_or(0, <[u8]>::len)).sum();
+        let mut pieces = Vec::with_capacity(8 + key.map_or(0, <[u8]>::len) + value.len() + of_headers);
+        let mut add = |piece: Option<&[u8]>| {
+            // Kafka's own lengths are 32 bits wide.
+            let length = piece.map_or(-1, |piece| i32::try_from(piece.len()).unwrap_or(i32::MAX));
+            pieces.extend_from_slice(&length.to_le_bytes());
+            pieces.extend_from_slice(piece.unwrap_or_default());
+        };
+        add(key);
+        add(Some(value));
+        for header in headers {
+            add(Some(header.name.as_bytes()));
+            add(header.value);
+        }
+        Self { partition, offset, pieces: pieces.into_boxed_slice() }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        Pieces(&self.pieces).take()
+    }
+
+    /// Its value; empty if it has none.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        let mut pieces = Pieces(&self.pieces);
+        pieces.take();
+        pieces.take().unwrap_or_default()
+    }
+
+    /// Its headers, in order.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        let mut pieces = Pieces(&self.pieces);
+        pieces.take();
+        pieces.take();
+        std::iter::from_fn(move || {
+            let name = std::str::from_utf8(pieces.take()?).unwrap_or_default();
+            Some(Header { name, value: pieces.take() })
+        })
+    }
+
+    /// The value of the last header of that name as text; `None` if it is missing or not UTF-8.
+    #[must_use]
+    pub fn text_header(&self, name: &str) -> Option<&str> {
+        let header = self.headers().filter(|header| header.name == name).last();
+        header.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// About how many bytes of memory it takes, with its place in a queue.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        const PLACE: usize = 160;
+        PLACE + self.pieces.len()
+    }
+}
+
+impl From<&Record<'_>> for PackedRecord {
+    fn from(record: &Record<'_>) -> Self {
+        // The iterator of a record's headers is cheap to make and cannot be cloned.
+        let headers: Vec<Header<'_>> = record.headers().collect();
+        Self::pack((record.partition(), record.offset()), record.key(), record.value(), headers.iter().copied())
+    }
+}
+
+/// What is left of a record's pieces.
+struct Pieces<'a>(&'a [u8]);
+
+impl<'a> Pieces<'a> {
+    /// The next piece; `None` for one that is not there, and at the end.
+    fn take(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        self.0 = rest;
+        let length = usize::try_from(i32::from_le_bytes(*length)).ok()?;
+        let (piece, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_record_gives_back_what_went_in() {
+        let headers = [
+            Header { name: "event-id", value: Some(b"old") },
+            Header { name: "none", value: None },
+            Header { name: "", value: Some(b"") },
+            Header { name: "event-id", value: Some(b"e1") },
+            Header { name: "binary", value: Some(&[0xff]) },
+        ];
+        for key in [None, Some(&b""[..]), Some(b"key")] {
+            for value in [&b""[..], b"value"] {
+                let record = PackedRecord::pack((3, 17), key, value, headers.iter().copied());
+                assert_eq!((record.key(), record.value()), (key, value));
+                assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+                assert_eq!(record.text_header("event-id"), Some("e1"));
+                assert_eq!((record.text_header("binary"), record.text_header("other")), (None, None));
+            }
+        }
+        let bare = PackedRecord::pack((0, 0), None, b"v", std::iter::empty());
+        assert_eq!((bare.headers().count(), bare.value()), (0, &b"v"[..]));
     }
 }

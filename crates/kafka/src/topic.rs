@@ -5,10 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::{Connection, LogContext};
 use crate::error::KafkaError;
@@ -73,6 +76,22 @@ pub struct TopicSpec {
     pub replication: Option<i32>,
     /// Topic settings, as Kafka names them.
     pub settings: Vec<(&'static str, String)>,
+}
+
+/// Each partition of `input` has its counterpart in `output`, since records keep their partition number.
+///
+/// # Errors
+/// [`KafkaError::TooFewPartitions`].
+pub fn check_counterparts(input: (&TopicName, usize), output: (&TopicName, usize)) -> Result<(), KafkaError> {
+    if output.1 >= input.1 {
+        return Ok(());
+    }
+    Err(KafkaError::TooFewPartitions {
+        input: input.0.to_string(),
+        input_partitions: input.1,
+        output: output.0.to_string(),
+        output_partitions: output.1,
+    })
 }
 
 /// What [`Topics::ensure`] found or did.
@@ -196,7 +215,7 @@ impl Topics {
             .committed_offsets(all, timeout)
             .map_err(KafkaError::during("reading the group's committed offsets"))?;
         let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-            rdkafka::Offset::Offset(offset) => Some((element.partition(), offset)),
+            Offset::Offset(offset) => Some((element.partition(), offset)),
             _ => None,
         };
         Ok(committed.elements().iter().filter_map(offset).collect())
@@ -216,9 +235,7 @@ impl Topics {
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
     pub async fn ensure(&self, spec: &TopicSpec) -> Result<Ensured, KafkaError> {
-        let admin: AdminClient<LogContext> =
-            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
-                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let admin = self.admin()?;
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
         let mut topic = NewTopic::new(spec.name.as_str(), spec.partitions, replication);
         for (key, value) in &spec.settings {
@@ -242,9 +259,7 @@ impl Topics {
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
     pub async fn set(&self, topic: &TopicName, settings: &[(&str, &str)]) -> Result<(), KafkaError> {
-        let admin: AdminClient<LogContext> =
-            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
-                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let admin = self.admin()?;
         let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic.as_str()));
         for (key, value) in settings {
             change = change.set(key, value);
@@ -257,14 +272,43 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
+    /// Gives a topic more partitions. What is in it stays where it is; keys go to other partitions from now on.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] with the broker's reason, for example that it has as many already.
+    pub async fn grow(&self, topic: &TopicName, partitions: usize) -> Result<(), KafkaError> {
+        let during = || KafkaError::during("adding partitions to a topic");
+        let wanted = NewPartitions::new(topic.as_str(), partitions);
+        let answers = self.admin()?.create_partitions([&wanted], &AdminOptions::new()).await.map_err(during())?;
+        answers
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
+            .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
+    }
+
+    /// Deletes the records of a partition that lie before `offset`, as the retention does; [`i64::MAX`] for all.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] with the broker's reason, for example that the offset lies beyond the end.
+    pub async fn delete_before(&self, topic: &TopicName, partition: i32, offset: i64) -> Result<(), KafkaError> {
+        let during = || KafkaError::during("deleting records");
+        let mut list = TopicPartitionList::new();
+        let offset = if offset == i64::MAX { Offset::End } else { Offset::Offset(offset) };
+        list.add_partition_offset(topic.as_str(), partition, offset).map_err(during())?;
+        let answers = self.admin()?.delete_records(&list, &AdminOptions::new()).await.map_err(during())?;
+        answers
+            .elements()
+            .iter()
+            .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
+            .map_err(during())
+    }
+
     /// A topic's settings as the broker has them.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
     pub async fn settings(&self, topic: &TopicName) -> Result<BTreeMap<String, String>, KafkaError> {
-        let admin: AdminClient<LogContext> =
-            AdminClient::from_config_and_context(&self.connection.config(), LogContext)
-                .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let admin = self.admin()?;
         let resource = ResourceSpecifier::Topic(topic.as_str());
         let answers = admin
             .describe_configs([&resource], &AdminOptions::new())
@@ -278,6 +322,16 @@ impl Topics {
             settings.extend(answer.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
         }
         Ok(settings)
+    }
+
+    /// The client, for questions about other things than topics.
+    pub(crate) fn client(&self) -> &BaseConsumer<LogContextConsumer> {
+        &self.client
+    }
+
+    fn admin(&self) -> Result<AdminClient<LogContext>, KafkaError> {
+        AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))
     }
 
     fn unreachable(&self, timeout: Duration, reason: &str) -> KafkaError {

@@ -5,25 +5,21 @@ use std::borrow::Cow;
 use customerio::webhook::{Data, Field};
 use xdm::event::{CustomerioDetails, Device, Link, Open, Reply};
 
-use crate::{MAPPING_VERSION, Source};
+use crate::{IgnoredFields, MAPPING_VERSION, Source};
 
 /// Adobe recommends at most 10 elements in an array of an event.
 pub(crate) const DEVICES: usize = 10;
 
 /// Text as received; nothing if absent, null, empty or of another type. The last is counted as ignored.
-fn text<'a>(field: Field<'a>, ignored: &mut u32) -> Option<Cow<'a, str>> {
+fn text<'a>(field: Field<'a>, ignored: &mut IgnoredFields) -> Option<Cow<'a, str>> {
     let text = field.text();
-    if text.is_none() && !field.is_absent() && !field.is_null() {
-        *ignored += 1;
-    }
+    ignored.note(field, text.is_some());
     text.filter(|text| !text.is_empty())
 }
 
-fn flag(field: Field<'_>, ignored: &mut u32) -> Option<bool> {
+fn flag(field: Field<'_>, ignored: &mut IgnoredFields) -> Option<bool> {
     let flag = field.boolean();
-    if flag.is_none() && !field.is_absent() && !field.is_null() {
-        *ignored += 1;
-    }
+    ignored.note(field, flag.is_some());
     flag
 }
 
@@ -33,7 +29,7 @@ pub(crate) fn details<'a>(
     metric: Cow<'a, str>,
     data: &Data<'a>,
     source: &'a Source,
-    ignored: &mut u32,
+    ignored: &mut IgnoredFields,
 ) -> CustomerioDetails<'a> {
     let open = Open {
         proxied: flag(data.proxied, ignored),
@@ -43,10 +39,13 @@ pub(crate) fn details<'a>(
     let link =
         Link { id: text(data.link_id, ignored), href: text(data.href, ignored), machine: flag(data.machine, ignored) };
     let reply = Reply { inbound_event_id: text(data.inbound_event_id, ignored), to: text(data.to, ignored) };
-    let devices = data.devices(DEVICES).into_iter().map(|device| Device {
-        device_id: text(device.device_id, ignored),
-        platform: text(device.device_platform, ignored),
-        failure_message: text(device.failure_message, ignored).filter(|_| !source.drops("failure_message")),
+    let devices = data.devices(DEVICES).into_iter().map(|device| {
+        ignored.unknown += device.ignored;
+        Device {
+            device_id: text(device.device_id, ignored),
+            platform: text(device.device_platform, ignored),
+            failure_message: text(device.failure_message, ignored).filter(|_| !source.drops("failure_message")),
+        }
     });
     let devices = devices.filter(|device| *device != Device::default()).collect();
     CustomerioDetails {

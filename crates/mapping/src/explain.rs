@@ -174,7 +174,7 @@ fn other_options(source: &Source) -> [(&'static str, Source); 6] {
 }
 
 /// Calls `each` with every value that has no members, and its path.
-fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, &Value)) {
+pub(crate) fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, &Value)) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {

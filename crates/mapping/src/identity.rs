@@ -26,8 +26,13 @@ pub(crate) struct Identities<'a> {
     pub(crate) person_cio_id: Option<Cow<'a, str>>,
 }
 
-pub(crate) fn identities<'a>(data: &Data<'a>, kind: Kind, source: &'a Source) -> Identities<'a> {
-    let identifiers = Identifiers::of(data.identifiers).unwrap_or_default();
+pub(crate) fn identities<'a>(
+    data: &Data<'a>,
+    identifiers: Option<Identifiers<'a>>,
+    kind: Kind,
+    source: &'a Source,
+) -> Identities<'a> {
+    let identifiers = identifiers.unwrap_or_default();
     let mut found = Identities::default();
     if let Some(id) = clean(identifiers.id).or_else(|| clean(data.customer_id)) {
         let id = without_address(id, source);
@@ -39,8 +44,8 @@ pub(crate) fn identities<'a>(data: &Data<'a>, kind: Kind, source: &'a Source) ->
         found.map.add(Cow::Borrowed(&source.namespace_cio_id), id.clone());
         found.person_cio_id = Some(id);
     }
-    if let Some(address) = clean(identifiers.email).or_else(|| clean(data.email_address)) {
-        add_email(&mut found.map, &address, source);
+    if let Some(address) = address(identifiers.email).or_else(|| address(data.email_address)) {
+        add_email(&mut found.map, address, source);
     }
     let nobody = found.map.is_empty();
     match kind.object_type {
@@ -50,8 +55,8 @@ pub(crate) fn identities<'a>(data: &Data<'a>, kind: Kind, source: &'a Source) ->
             }
         }
         Some(ObjectType::Email) if nobody => {
-            if let Some(address) = clean(data.recipient) {
-                add_email(&mut found.map, &address, source);
+            if let Some(address) = address(data.recipient) {
+                add_email(&mut found.map, address, source);
             }
         }
         _ => {}
@@ -60,20 +65,28 @@ pub(crate) fn identities<'a>(data: &Data<'a>, kind: Kind, source: &'a Source) ->
 }
 
 fn clean<'a>(field: Field<'a>) -> Option<Cow<'a, str>> {
-    let value = field.non_blank()?;
-    let blocked = BLOCKED.iter().any(|blocked| value.eq_ignore_ascii_case(blocked));
-    let long = value.len() > VALUE_LIMIT && value.chars().count() > VALUE_LIMIT;
-    (!blocked && !long).then_some(value)
+    field.non_blank().filter(|value| is_allowed(value))
 }
 
-fn add_email<'a>(map: &mut IdentityMap<'a>, address: &str, source: &Source) {
-    if !address.contains('@') {
-        return;
-    }
+/// Whether Identity Service takes this value.
+pub(crate) fn is_allowed(value: &str) -> bool {
+    let blocked = BLOCKED.iter().any(|blocked| value.trim().eq_ignore_ascii_case(blocked));
+    let long = value.len() > VALUE_LIMIT && value.chars().count() > VALUE_LIMIT;
+    !blocked && !long && !value.trim().is_empty()
+}
+
+/// An address in lower case; nothing if it holds no `@`.
+fn address(field: Field<'_>) -> Option<String> {
+    let address = clean(field).filter(|value| value.contains('@'))?.to_lowercase();
+    // Some letters are longer in lower case.
+    is_allowed(&address).then_some(address)
+}
+
+fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &Source) {
     if source.hash_email {
-        map.add(Cow::Borrowed("Email_LC_SHA256"), Cow::Owned(hashed(address)));
+        map.add(Cow::Borrowed("Email_LC_SHA256"), Cow::Owned(hashed(&address)));
     } else {
-        map.add(Cow::Borrowed("Email"), Cow::Owned(address.to_lowercase()));
+        map.add(Cow::Borrowed("Email"), Cow::Owned(address));
     }
 }
 

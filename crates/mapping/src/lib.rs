@@ -7,24 +7,28 @@
 mod details;
 mod explain;
 mod identity;
+mod ignored;
 mod limits;
 mod rejection;
 pub mod rules;
 mod source;
 mod subscription;
 pub mod tables;
+mod validation;
 
 use std::borrow::Cow;
 
 use customerio::catalogue::{Metric, ObjectType};
 use customerio::sha256_hex;
-use customerio::webhook::{Data, Field, Webhook};
+use customerio::webhook::{Data, Field, Identifiers, Webhook};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
 pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
+pub use ignored::IgnoredFields;
 pub use rejection::{Rejection, RejectionCode};
 pub use source::{DropField, OnMissingIdentity, Source};
+pub use validation::validate;
 
 /// Version of the mapping tables, written into every event.
 pub const MAPPING_VERSION: &str = "1";
@@ -60,8 +64,8 @@ pub struct Mapped<'a> {
     pub event: ExperienceEvent<'a>,
     /// Whether it names a person.
     pub identity: Identity,
-    /// Fields of the body that the mapping does not know, or that it could not read as what they should be.
-    pub ignored: u32,
+    /// How many fields of the body left no trace.
+    pub ignored: IgnoredFields,
     kind: Kind,
 }
 
@@ -107,7 +111,8 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
             *dropped = Field::default();
         }
     }
-    let identities = identity::identities(&data, kind, source);
+    let identifiers = Identifiers::of(data.identifiers);
+    let identities = identity::identities(&data, identifiers, kind, source);
     let identity = if identities.map.is_empty() { Identity::Missing } else { Identity::Present };
     if identity == Identity::Missing && source.on_missing_identity == OnMissingIdentity::DeadLetter {
         return Err(Rejection::new(
@@ -116,7 +121,9 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
         ));
     }
     let facts = tables::facts(kind, &data);
-    let mut ignored = webhook.ignored + data.ignored;
+    let mut ignored = IgnoredFields { unknown: webhook.ignored + data.ignored, ..IgnoredFields::default() };
+    ignored.note_people(&data, identifiers.as_ref());
+    ignored.withhold(data.headers);
     let mut customerio = details::details(object_type_name, metric_name, &data, source, &mut ignored);
     customerio.person_id = identities.person_id;
     customerio.person_cio_id = identities.person_cio_id;
@@ -140,6 +147,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
         tenant: Tenant { customerio },
     };
     limits::enforce(&mut event, body.len())?;
+    validate(&event)?;
     Ok(Mapped { event, identity, ignored, kind })
 }
 
@@ -150,8 +158,7 @@ fn event_id<'a>(webhook: &Webhook<'a>) -> Result<Cow<'a, str>, Rejection> {
         .text()
         .filter(|id| !id.trim().is_empty())
         .ok_or_else(|| Rejection::new(RejectionCode::MissingEventId, "`event_id` is missing, blank or no text"))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
-    if id.len() <= 64 && id.chars().all(plain) { Ok(id) } else { Ok(Cow::Owned(sha256_hex([id.as_ref()]))) }
+    if validation::is_plain_id(&id) { Ok(id) } else { Ok(Cow::Owned(sha256_hex([id.as_ref()]))) }
 }
 
 fn object_type<'a>(webhook: &Webhook<'a>, metric: Option<Metric>) -> Result<Cow<'a, str>, Rejection> {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use xdm::event::ExperienceEvent;
 use xdm::{TenantId, write_json};
 
+use crate::explain::leaves;
 use crate::{Rejection, RejectionCode};
 
 /// The most bytes of an event's JSON. Adobe's limit is 10 KB; the tenant's real name may be longer than ours here.
@@ -14,9 +15,10 @@ pub(crate) const EVENT_LIMIT: usize = 10_000;
 /// A tenant id as long as they get.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// An event's JSON holds each text of the body at most twice (an identity also stands among the details), and less than
-/// this beside them. Shorter bodies need no measuring.
-const SURELY_SMALL: usize = 3_500;
+/// No text of the body gets more than three times as long in the event's JSON (an id stands there twice, and half of a
+/// surrogate pair, six bytes, becomes nine; a preference gets keys of its own), and beside the texts there is less than
+/// this. Shorter bodies need no measuring.
+const SURELY_SMALL: usize = 2_500;
 
 /// The longest texts once cutting is needed, in characters.
 const SUBJECT: usize = 255;
@@ -43,17 +45,36 @@ pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<()
     if size <= EVENT_LIMIT {
         return Ok(());
     }
+    let (path, bytes) = largest_text(event);
     Err(Rejection::new(
         RejectionCode::TooLarge,
-        format!("the event is {size} bytes of JSON even after its texts were cut; Profile takes {EVENT_LIMIT}"),
+        format!(
+            "the event is {size} bytes of JSON even after its texts were cut; Profile takes {EVENT_LIMIT}. Its largest text is `{path}` with {bytes} bytes"
+        ),
     ))
 }
 
 fn size(event: &ExperienceEvent<'_>) -> usize {
-    let Ok(tenant) = TENANT.parse::<TenantId>() else { return usize::MAX };
+    json(event).len()
+}
+
+fn json(event: &ExperienceEvent<'_>) -> Vec<u8> {
+    let tenant: TenantId = TENANT.parse().expect("the constant is a tenant id, as every test of a long event shows");
     let mut json = Vec::with_capacity(EVENT_LIMIT);
     write_json(event, &tenant, &mut json);
-    json.len()
+    json
+}
+
+/// Path and size of the event's largest text.
+fn largest_text(event: &ExperienceEvent<'_>) -> (String, usize) {
+    let event: serde_json::Value = serde_json::from_slice(&json(event)).unwrap_or_default();
+    let mut largest = (String::new(), 0);
+    leaves(String::new(), &event, &mut |path, value| {
+        if let Some(text) = value.as_str().filter(|text| text.len() > largest.1) {
+            largest = (path, text.len());
+        }
+    });
+    (largest.0.replace(TENANT, "_{TENANT_ID}"), largest.1)
 }
 
 /// Cuts after `limit` characters, between code points; tells whether there was anything to cut.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use xdm::avro::EncodeError;
+
 /// The stable code of a rejection. A closed list: `docs/dead-letters.md` has a row for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectionCode {
@@ -72,6 +74,14 @@ pub struct Rejection {
     pub code: RejectionCode,
     /// What is wrong.
     pub message: Cow<'static, str>,
+}
+
+/// The schema takes every event there can be, so that this is a defect. What exactly did not fit is left out: the encoder's
+/// words may hold a value.
+impl From<EncodeError> for Rejection {
+    fn from(_: EncodeError) -> Self {
+        Self::new(RejectionCode::InvalidXdm, "the event does not fit the Avro schema; please report it with the record")
+    }
 }
 
 impl Rejection {

@@ -7,10 +7,13 @@ use customerio::catalogue::Metric;
 use customerio::webhook::{Data, Field};
 use xdm::event::{Preference, Subscription};
 
-use crate::Kind;
+use crate::{IgnoredFields, Kind};
 
-/// The change, for events about the person; content that cannot be used is counted as ignored.
-pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut u32) -> Option<Subscription<'static>> {
+/// The change, for events about the person; content that cannot be used is counted as ignored, and so is that of a message.
+pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut IgnoredFields) -> Option<Subscription<'static>> {
+    if !kind.person || kind.metric != Some(Metric::PreferencesChanged) {
+        ignored.withhold(data.content);
+    }
     if !kind.person {
         return None;
     }
@@ -20,9 +23,7 @@ pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut u32) -> Op
         Some(Metric::Unsubscribed) => status("unsubscribed"),
         Some(Metric::PreferencesChanged) => {
             let found = preferences(data.content);
-            if found.is_none() && !data.content.is_absent() {
-                *ignored += 1;
-            }
+            ignored.note(data.content, found.is_some());
             found
         }
         _ => None,

@@ -37,6 +37,19 @@ pub const PERSON_EVENT_TYPES: &[(Metric, &str)] = &[
     (M::PreferencesChanged, "customerio.customer.subscriptionPreferencesChanged"),
 ];
 
+/// The closed vocabulary of `feedbackStatus`: that of Journey Optimizer's `messageDeliveryfeedback.feedbackStatus`.
+#[rustfmt::skip]
+pub const FEEDBACK_STATUSES: &[&str] =
+    &["error", "exclude", "sent", "bounce", "delay", "duplicate", "denylist", "delivered", "read", "unknown"];
+
+/// The closed vocabulary of `interactionType`: that of Journey Optimizer's `messageInteraction.interactionType`.
+#[rustfmt::skip]
+pub const INTERACTION_TYPES: &[&str] =
+    &["click", "open", "unsubscribe", "spam_complaint", "subscription", "submit", "visit", "bot_open", "bot_click", "reply"];
+
+/// The closed vocabulary of `subscription.status`.
+pub const SUBSCRIPTION_STATUSES: &[&str] = &["subscribed", "unsubscribed"];
+
 /// A counter of XDM's Direct Marketing Details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
@@ -92,9 +105,9 @@ impl Counter {
 pub struct Meaning {
     /// Counted, for the channels of [`COUNTED`] and for events about the person.
     pub counter: Option<Counter>,
-    /// Vocabulary of Journey Optimizer's `messageDeliveryfeedback.feedbackStatus`.
+    /// One of [`FEEDBACK_STATUSES`].
     pub feedback_status: Option<&'static str>,
-    /// Vocabulary of Journey Optimizer's `messageInteraction.interactionType`.
+    /// One of [`INTERACTION_TYPES`].
     pub interaction_type: Option<&'static str>,
     /// Whether it is an act of the person (`producedBy` `self`).
     pub by_person: bool,

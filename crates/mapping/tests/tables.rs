@@ -1,9 +1,9 @@
-//! Every pair's event type, counter, status and interaction against an independent copy of the rules, and the quirks of
-//! real bodies.
+//! Single rules of the mapping, each with the bodies that show it. The tables as a whole are held against their
+//! specification in `reference.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use customerio::catalogue::{CATALOGUE, Metric, ObjectType, Variant};
+use customerio::catalogue::{Metric, ObjectType, Variant};
 use customerio::sample::{Person, Sample, combinations};
 use mapping::{Identity, Mapped, OnMissingIdentity, ReceivedAt, RejectionCode, Source, map};
 use serde_json::{Value, json};
@@ -39,109 +39,6 @@ fn sample(object_type: ObjectType, metric: Metric, variant: Variant) -> String {
     let event = customerio::catalogue::CatalogueEvent::find(object_type, metric).unwrap();
     let person = Person { id: "u1", email: "a@example.com", cio_id: "d9" };
     Sample { event, variant, event_id: "01X", timestamp: 1_700_000_000, person, number: 1 }.body()
-}
-
-/// Rows as the mapping reference prints them: channel, metric, event type, counter, feedback status, interaction type.
-const EXPECTED: &str = "
-customer subscribed customerio.customer.subscribed marketingSubscription - subscription
-customer unsubscribed customerio.customer.unsubscribed unsubscriptions - unsubscribe
-customer cio_subscription_preferences_changed customerio.customer.subscriptionPreferencesChanged - - subscription
-email drafted customerio.email.drafted - - -
-email attempted customerio.email.attempted - delay -
-email sent directMarketing.emailSent sends sent -
-email delivered directMarketing.emailDelivered emailDelivered delivered -
-email opened directMarketing.emailOpened opens - open
-email clicked directMarketing.emailClicked clicks - click
-email converted customerio.email.converted - - -
-email unsubscribed directMarketing.emailUnsubscribed unsubscriptions - unsubscribe
-email bounced directMarketing.emailBounced nonDeliverables bounce -
-email dropped customerio.email.dropped excludes exclude -
-email spammed customerio.email.spammed userComplaints - spam_complaint
-email failed customerio.email.failed notSent error -
-email undeliverable customerio.email.undeliverable notSent exclude -
-email deferred directMarketing.emailBouncedSoft bounces delay -
-sms drafted customerio.sms.drafted - - -
-sms attempted customerio.sms.attempted - delay -
-sms sent customerio.sms.sent sends sent -
-sms delivered customerio.sms.delivered - delivered -
-sms clicked customerio.sms.clicked clicks - click
-sms converted customerio.sms.converted - - -
-sms bounced customerio.sms.bounced nonDeliverables bounce -
-sms failed customerio.sms.failed notSent error -
-sms undeliverable customerio.sms.undeliverable notSent exclude -
-sms replied customerio.sms.replied - - reply
-sms dropped customerio.sms.dropped excludes exclude -
-whatsapp drafted customerio.whatsapp.drafted - - -
-whatsapp attempted customerio.whatsapp.attempted - delay -
-whatsapp sent customerio.whatsapp.sent sends sent -
-whatsapp delivered customerio.whatsapp.delivered - delivered -
-whatsapp opened customerio.whatsapp.opened opens read -
-whatsapp clicked customerio.whatsapp.clicked clicks - click
-whatsapp converted customerio.whatsapp.converted - - -
-whatsapp bounced customerio.whatsapp.bounced nonDeliverables bounce -
-whatsapp dropped customerio.whatsapp.dropped excludes exclude -
-whatsapp failed customerio.whatsapp.failed notSent error -
-whatsapp undeliverable customerio.whatsapp.undeliverable notSent exclude -
-whatsapp replied customerio.whatsapp.replied - - reply
-push drafted customerio.push.drafted - - -
-push attempted customerio.push.attempted - delay -
-push sent customerio.push.sent sends sent -
-push delivered customerio.push.delivered - delivered -
-push opened pushTracking.applicationOpened opens - open
-push clicked pushTracking.customAction clicks - click
-push converted customerio.push.converted - - -
-push bounced customerio.push.bounced nonDeliverables bounce -
-push dropped customerio.push.dropped excludes denylist -
-push failed customerio.push.failed notSent error -
-push undeliverable customerio.push.undeliverable notSent exclude -
-in_app drafted customerio.inApp.drafted - - -
-in_app attempted customerio.inApp.attempted - delay -
-in_app sent customerio.inApp.sent sends sent -
-in_app opened inappmessageTracking.display impressions - open
-in_app clicked inappmessageTracking.interact clicks - click
-in_app converted customerio.inApp.converted - - -
-in_app failed customerio.inApp.failed notSent error -
-in_app undeliverable customerio.inApp.undeliverable notSent exclude -
-slack drafted customerio.slack.drafted - - -
-slack attempted customerio.slack.attempted - delay -
-slack sent customerio.slack.sent - sent -
-slack clicked customerio.slack.clicked - - click
-slack failed customerio.slack.failed - error -
-slack undeliverable customerio.slack.undeliverable - exclude -
-slack converted customerio.slack.converted - - -
-webhook drafted customerio.webhook.drafted - - -
-webhook attempted customerio.webhook.attempted - delay -
-webhook sent customerio.webhook.sent - sent -
-webhook clicked customerio.webhook.clicked - - click
-webhook failed customerio.webhook.failed - error -
-webhook undeliverable customerio.webhook.undeliverable - exclude -
-webhook converted customerio.webhook.converted - - -
-";
-
-#[test]
-fn every_catalogued_pair_follows_the_tables() {
-    let rows: Vec<Vec<&str>> =
-        EXPECTED.lines().filter(|line| !line.is_empty()).map(|line| line.split(' ').collect()).collect();
-    assert_eq!(rows.len(), 73);
-    for row in rows {
-        let [object_type, metric, event_type, counter, feedback, interaction] = row[..] else { panic!("{row:?}") };
-        let event = CATALOGUE
-            .iter()
-            .find(|event| event.object_type.as_str() == object_type && event.metric.as_str() == metric)
-            .unwrap_or_else(|| panic!("{object_type} {metric} is not in the catalogue"));
-        for &variant in event.variants() {
-            let xdm = mapped(&sample(event.object_type, event.metric, variant));
-            assert_eq!(xdm["eventType"], event_type);
-            let marketing = xdm["directMarketing"].as_object();
-            let counters: Vec<_> =
-                marketing.into_iter().flat_map(|all| all.keys()).filter(|name| *name != "messageID").collect();
-            assert_eq!(counters, if counter == "-" { vec![] } else { vec![counter] }, "{object_type} {metric}");
-            let customerio = &xdm["_acme"]["customerio"];
-            let text = |name: &str| customerio.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-            assert_eq!(text("feedbackStatus"), feedback, "{object_type} {metric}");
-            assert_eq!(text("interactionType"), interaction, "{object_type} {metric}");
-        }
-    }
 }
 
 #[test]
@@ -180,9 +77,15 @@ fn every_own_field_of_every_sample_arrives_or_is_left_out_on_purpose() {
 #[test]
 fn the_attribution_of_each_variant_arrives_as_text() {
     let ids = |variant| mapped(&sample(ObjectType::Email, Metric::Sent, variant))["_acme"]["customerio"].clone();
-    let campaign = ids(Variant::Campaign);
-    for name in ["deliveryID", "campaignID", "actionID", "parentActionID", "journeyID", "triggerEventID"] {
-        assert!(campaign[name].is_string(), "{name}");
+    for name in ["deliveryID", "campaignID", "actionID"] {
+        assert!(ids(Variant::Campaign)[name].is_string() && ids(Variant::Workflow)[name].is_string(), "{name}");
+    }
+    for name in ["parentActionID", "journeyID", "triggerEventID"] {
+        assert!(ids(Variant::Campaign).get(name).is_none() && ids(Variant::Workflow)[name].is_string(), "{name}");
+    }
+    // The parents that a workflow's message names as null leave no trace.
+    for name in ["broadcastID", "newsletterID", "transactionalMessageID"] {
+        assert!(ids(Variant::Workflow).get(name).is_none(), "{name}");
     }
     assert!(ids(Variant::Broadcast)["broadcastID"].is_string() && ids(Variant::Broadcast)["triggerID"].is_string());
     assert!(ids(Variant::Newsletter)["newsletterID"].is_string() && ids(Variant::Newsletter)["contentID"].is_string());
@@ -277,6 +180,10 @@ fn identities_come_in_order_and_the_first_is_primary() {
     assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
     assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
     assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
+    // What is no address does not keep the next candidate out.
+    assert_eq!(ids(r#"{"identifiers":{"email":"unset"},"email_address":"A@b"}"#), only("Email", "a@b"));
+    let long = "İ".repeat(1020) + "@x";
+    assert_eq!(ids(&format!(r#"{{"identifiers":{{"email":"{long}"}},"email_address":"a@b"}}"#)), only("Email", "a@b"));
     assert_eq!(ids(r#"{"recipient":"+1555","identifiers":{"id":"u"}}"#), only("CustomerioID", "u"));
     let email = mapped(&body("email", "sent", r#"{"recipient":"A@b"}"#));
     assert_eq!(email["identityMap"]["Email"][0]["id"], "a@b");
@@ -353,9 +260,6 @@ fn what_cannot_be_mapped_has_a_code() {
     assert_eq!(rejected(&good.replace(":{}", ":[]")), RejectionCode::BadData);
     assert_eq!(rejected(&good.replace(r#","data":{}"#, "")), RejectionCode::BadData);
     assert_eq!(rejected(&body("email", &"m".repeat(20_000), "{}")), RejectionCode::TooLarge);
-    for code in RejectionCode::ALL {
-        assert!(code.as_str().chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-    }
 }
 
 #[test]

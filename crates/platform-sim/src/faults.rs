@@ -27,7 +27,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// Nothing: a pause between two faults.
     None,
-    /// Every request is answered with this status and accepts nothing.
+    /// Every request is answered with this status and accepts nothing. A redirect leads to the inlet itself.
     Status {
         /// The status.
         status: u16,

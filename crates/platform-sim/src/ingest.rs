@@ -83,6 +83,13 @@ async fn gate(
         Some(FaultKind::Status { status, retry_after, date, body }) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = (status, body.clone().unwrap_or_default()).into_response();
+            if status.is_redirection() {
+                // To where the request would be taken: who follows it shows in what is accepted.
+                let place = format!("/collection/batch/{}", settings.inlet_id);
+                if let Ok(place) = place.parse() {
+                    answer.headers_mut().insert(header::LOCATION, place);
+                }
+            }
             if let Some(seconds) = retry_after {
                 let value = if *date { http_date(*seconds) } else { seconds.to_string() };
                 if let Ok(value) = value.parse() {

@@ -144,6 +144,13 @@ impl PlatformClient {
         answer
     }
 
+    /// Forgets the token of a request that was sent at this time, for an answer whose entries refuse it.
+    pub async fn forget_token(&self, sent_at: tokio::time::Instant) {
+        if let Some(tokens) = &self.tokens {
+            tokens.invalidate_before(sent_at).await;
+        }
+    }
+
     async fn request(&self, body: Bytes, token: Option<&SecretString>) -> Answer {
         let mut request = self.http.post(self.inlet.batch_url().clone()).headers(self.headers.clone()).body(body);
         if let Some(token) = token {

@@ -77,6 +77,7 @@ pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
 
 struct Cached {
     token: SecretString,
+    asked_at: Instant,
     renew_at: Instant,
     expires_at: Instant,
 }
@@ -173,6 +174,14 @@ impl TokenProvider {
         }
     }
 
+    /// Forgets the token if it was asked for before `sent_at`: a request sent then was answered as if it were refused.
+    pub async fn invalidate_before(&self, sent_at: Instant) {
+        let mut state = self.state.lock().await;
+        if state.cached.as_ref().is_some_and(|cached| cached.asked_at <= sent_at) {
+            state.cached = None;
+        }
+    }
+
     async fn fetch(&self) -> Result<Cached, TokenError> {
         let secret = (self.settings.client_secret)().map_err(TokenError::Secret)?;
         let form = [
@@ -192,7 +201,8 @@ impl TokenProvider {
             let lifetime = Duration::from_secs(granted.expires_in).min(LONGEST_LIFETIME);
             let margin = (lifetime / 10).min(Duration::from_secs(300));
             let expires_at = asked + lifetime;
-            return Ok(Cached { token: granted.access_token.into(), renew_at: expires_at - margin, expires_at });
+            let token = granted.access_token.into();
+            return Ok(Cached { token, asked_at: asked, renew_at: expires_at - margin, expires_at });
         }
         if status.is_client_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS {
             let code = serde_json::from_slice::<Denied>(&body).ok().and_then(|denied| denied.error);

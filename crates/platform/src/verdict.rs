@@ -88,6 +88,16 @@ pub enum Verdict {
     Hold(HoldReason),
 }
 
+impl Verdict {
+    /// Whether the entries refuse the token that the request was sent with: some do, and none is accepted.
+    #[must_use]
+    pub fn refuses_the_token(&self) -> bool {
+        let Self::Records { records, .. } = self else { return false };
+        let accepted = |record: &RecordVerdict| matches!(record, RecordVerdict::Accepted { .. });
+        records.contains(&RecordVerdict::Retry(RetryReason::Unauthorized)) && !records.iter().any(accepted)
+    }
+}
+
 /// What became of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordVerdict {
@@ -129,6 +139,18 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Throttled,
+        Self::Unavailable,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Connection,
+        Self::TooLarge,
+        Self::Unauthorized,
+        Self::Undeterminable,
+    ];
+
     /// Name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

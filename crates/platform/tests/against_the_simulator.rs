@@ -12,7 +12,7 @@ use platform::{
     Answer, BatchBody, ClientSettings, Envelope, EnvelopeSettings, HoldReason, PlatformClient, RecordVerdict,
     RefreshOutcome, RetryReason, TokenProvider, TokenSettings, Verdict, judge,
 };
-use platform_sim::{Fault, FaultKind, Shape, SimSettings, Simulator};
+use platform_sim::{Break, Fault, FaultKind, Shape, SimSettings, Simulator};
 
 struct Setup {
     simulator: Simulator,
@@ -22,6 +22,10 @@ struct Setup {
 }
 
 async fn setup(settings: SimSettings, secret: &'static str) -> Setup {
+    setup_with(settings, secret, |_| {}).await
+}
+
+async fn setup_with(settings: SimSettings, secret: &'static str, change: impl FnOnce(&mut ClientSettings)) -> Setup {
     let envelope = Envelope::new(&EnvelopeSettings {
         schema_id: settings.schema_id.clone(),
         dataset_id: settings.dataset_id.clone(),
@@ -30,7 +34,7 @@ async fn setup(settings: SimSettings, secret: &'static str) -> Setup {
     });
     let ims_org = settings.ims_org.clone();
     let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), settings).await.unwrap();
-    let client_settings = ClientSettings {
+    let mut client_settings = ClientSettings {
         inlet: simulator.inlet_url().parse().unwrap(),
         ims_org,
         sandbox: Some("prod".into()),
@@ -40,6 +44,7 @@ async fn setup(settings: SimSettings, secret: &'static str) -> Setup {
         https_proxy: None,
         no_proxy: None,
     };
+    change(&mut client_settings);
     let http = http_client(&client_settings).unwrap();
     let token_settings = TokenSettings {
         ims_url: simulator.ims_url().parse().unwrap(),
@@ -171,4 +176,69 @@ async fn nobody_there_is_a_connection_failure() {
             other => assert!(tokio::time::Instant::now() < deadline, "{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    for status in [301, 302, 307, 308] {
+        setup.simulator.add_fault(Fault::status(status, None, 1));
+        assert_eq!(setup.send(&[event("a")]).await, Verdict::Hold(HoldReason::Endpoint), "{status}");
+    }
+    assert_eq!(setup.simulator.accepted().len(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_found_and_a_tls_that_is_not_agreed_on_are_connection_failures() {
+    let connection = Verdict::RetryAll { after: None, reason: RetryReason::Connection };
+    let nowhere =
+        |settings: &mut ClientSettings| settings.inlet = "https://inlet.invalid/collection/a".parse().unwrap();
+    assert_eq!(setup_with(SimSettings::default(), "sim-secret", nowhere).await.send(&[event("a")]).await, connection);
+    // The simulator speaks no TLS.
+    let no_tls = |settings: &mut ClientSettings| {
+        settings.inlet =
+            settings.inlet.batch_url().as_str().replace("http:", "https:").replace("/batch", "").parse().unwrap();
+    };
+    assert_eq!(setup_with(SimSettings::default(), "sim-secret", no_tls).await.send(&[event("a")]).await, connection);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_a_time_out() {
+    let hasty = |settings: &mut ClientSettings| settings.timeout = Duration::from_millis(300);
+    let setup = setup_with(SimSettings::default(), "sim-secret", hasty).await;
+    setup.simulator.add_fault(Fault::from(FaultKind::Delay { millis: 2000 }).times(1));
+    assert_eq!(setup.send(&[event("a")]).await, Verdict::RetryAll { after: None, reason: RetryReason::Timeout });
+    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_outcome_open() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    for (when, accepted) in [(Break::Before, 0), (Break::After, 1), (Break::Within, 2)] {
+        setup.simulator.add_fault(Fault::from(FaultKind::Reset { when }).times(1));
+        let verdict = setup.send(&[event(&format!("{when:?}"))]).await;
+        assert_eq!(verdict, Verdict::RetryAll { after: None, reason: RetryReason::Connection }, "{when:?}");
+        assert_eq!(setup.simulator.stats().accepted, accepted, "{when:?}");
+    }
+}
+
+#[tokio::test]
+async fn entries_that_refuse_the_token_have_it_replaced_once() {
+    let setup = setup(SimSettings::default(), "sim-secret").await;
+    let sent_at = tokio::time::Instant::now();
+    assert_eq!(letters(&setup.send(&[event("a"), event("b")]).await), "AA");
+    for (every, refuses) in [(2, false), (1, true)] {
+        setup.simulator.add_fault(Fault::from(FaultKind::Partial { shape: Shape::B, every, status: 401 }).times(1));
+        assert_eq!(setup.send(&[event("a"), event("b")]).await.refuses_the_token(), refuses);
+    }
+    setup.client.forget_token(sent_at).await;
+    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 1, "a request sent before the token was asked for says nothing");
+    // The answers to requests in flight come one after the other.
+    let sent_at = tokio::time::Instant::now();
+    for _ in 0..3 {
+        setup.client.forget_token(sent_at).await;
+        assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    }
+    assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
 }

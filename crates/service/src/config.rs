@@ -137,6 +137,8 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     const SERVICE: &'static str;
     /// Default of `ADMIN_LISTEN`.
     const ADMIN_LISTEN: &'static str;
+    /// Whether SIGHUP makes it read files again; it ends the process where this is not so.
+    const RELOADS: bool = false;
     /// Variables whose empty value says something; any other variable that is empty counts as not set, as deployment
     /// tools often leave it.
     const EMPTY_SAYS_SOMETHING: &'static [&'static str] = &[];

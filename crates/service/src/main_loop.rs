@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, init_logs, registry};
+use crate::{AdminServer, Readiness, Reload, ServiceConfig, TaskError, Tasks, init_logs, registry};
 
 /// What a service is given beside its settings.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Context {
     pub readiness: Readiness,
     /// Cancelled when the service is to stop.
     pub stop: CancellationToken,
+    /// Tells when files are to be read again.
+    pub reload: Reload,
     /// The longest a clean stop may take.
     pub shutdown_timeout: Duration,
 }
@@ -27,7 +29,8 @@ impl Context {
     /// A context with a registry of its own, for a service that runs inside another process.
     #[must_use]
     pub fn new(service: &str, stop: CancellationToken, shutdown_timeout: Duration) -> Self {
-        Self { registry: registry(service), readiness: Readiness::default(), stop, shutdown_timeout }
+        let (readiness, reload) = (Readiness::default(), Reload::default());
+        Self { registry: registry(service), readiness, stop, reload, shutdown_timeout }
     }
 }
 
@@ -91,7 +94,10 @@ where
     let stop = CancellationToken::new();
     shutdown_on_signal(stop.clone())?;
     let shutdown_timeout = config.service().shutdown_timeout.0;
-    let context = Context::new(C::SERVICE, stop.clone(), shutdown_timeout);
+    let mut context = Context::new(C::SERVICE, stop.clone(), shutdown_timeout);
+    if C::RELOADS {
+        context.reload = Reload::on_hang_up()?;
+    }
     let admin =
         AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;
     // The admin server outlives the work, so that the drain can be watched.

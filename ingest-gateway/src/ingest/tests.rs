@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use customerio::{SigningKey, sign};
-use kafka::producer::ProduceError;
 use service::{Context as ServiceContext, ServiceConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::server;
+use crate::reload::Origin;
+use crate::server::Server;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -23,7 +23,20 @@ enum Fate {
     Panic,
 }
 
-type Stored = (Option<Vec<u8>>, Vec<u8>, Vec<(String, Vec<u8>)>);
+#[derive(Debug)]
+struct Stored {
+    to: Destination,
+    key: Option<Vec<u8>>,
+    body: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Stored {
+    fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_slice());
+        value.map(|value| std::str::from_utf8(value).unwrap())
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Script {
@@ -35,7 +48,7 @@ struct Script {
 impl Publish for Script {
     fn publish(
         &self,
-        record: RawRecord<'_>,
+        record: Outgoing<'_>,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
         let fate = self.fate;
@@ -51,7 +64,8 @@ impl Publish for Script {
             .iter()
             .map(|header| (header.name.to_owned(), header.value.unwrap_or_default().to_vec()))
             .collect();
-        self.stored.lock().unwrap().push((record.key.map(<[u8]>::to_vec), record.body.to_vec(), headers));
+        let (key, body) = (record.key.map(<[u8]>::to_vec), record.body.to_vec());
+        self.stored.lock().unwrap().push(Stored { to: record.to, key, body, headers });
         Ok(async move {
             match fate {
                 Fate::Unacknowledged => Err(ProduceError::Unacknowledged),
@@ -68,6 +82,7 @@ struct Running {
     shares: Arc<Mutex<Vec<Share>>>,
     stop: CancellationToken,
     budget: InFlight,
+    metrics: prometheus::Registry,
     ended: tokio::task::JoinHandle<()>,
 }
 
@@ -84,14 +99,17 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
     let stop = CancellationToken::new();
     let context = ServiceContext::new("gateway", stop.clone(), Duration::from_secs(10));
     let budget = InFlight::new(settings.in_flight_bytes);
-    let metrics = Metrics::register(&context.registry, &settings.sources, &budget).unwrap();
+    let registry = context.registry.clone();
+    let metrics = Arc::new(Metrics::register(&registry, &budget).unwrap());
+    let sources = Arc::new(Current::new(settings.sources.load().unwrap().value));
     let script = Script { fate, stored: Arc::default(), shares: Arc::default() };
     let (stored, shares) = (Arc::clone(&script.stored), Arc::clone(&script.shares));
-    let gateway = Arc::new(Gateway::new(&settings, script, budget.clone(), metrics));
+    let gateway = Gateway::new(&settings, sources, script, budget.clone(), Arc::clone(&metrics));
+    let server = Server::new(gateway, &settings, settings.max_connections, None, metrics);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let ended = tokio::spawn(async move { server::serve(listener, gateway, &settings, &context).await });
-    Running { address, stored, shares, stop, budget, ended }
+    let ended = tokio::spawn(async move { server.serve(listener, settings.drain_delay, &context).await });
+    Running { address, stored, shares, stop, budget, metrics: registry, ended }
 }
 
 const BODY: &str = r#"{"event_id":"e1","data":{"identifiers":{"id":"42"}}}"#;
@@ -114,6 +132,13 @@ impl Running {
             .unwrap()
     }
 
+    /// The value of a metric, all labels summed.
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.metrics.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric().iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+    }
+
     /// Sends bytes as they are and returns all that comes back until the connection closes.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -134,16 +159,16 @@ async fn a_signed_body_is_stored_as_it_came_with_its_headers() {
     let odd = b"\xff\xfe\x00 not json".to_vec();
     assert_eq!(gateway.post("/webhooks/customerio/default", "first", odd.clone()).await.status(), 202);
     let stored = gateway.stored.lock().unwrap();
-    assert_eq!(stored[0].0.as_deref(), Some(&b"bbb3660007f68b86e00e9ea8af5f57b7"[..]));
-    assert_eq!(stored[0].1, BODY.as_bytes());
-    let header = |name: &str| stored[0].2.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_slice());
-    assert_eq!(header("source"), Some(&b"default"[..]));
-    assert_eq!(header("cio-timestamp"), Some(&b"1700000000"[..]));
-    assert_eq!(header("content-type"), Some(&b"application/json"[..]));
-    assert_eq!(header("cio-signature").unwrap().len(), 64);
-    let received: i64 = std::str::from_utf8(header("received-at").unwrap()).unwrap().parse().unwrap();
+    let first = &stored[0];
+    assert_eq!((first.to, first.body.as_slice()), (Destination::Raw, BODY.as_bytes()));
+    assert_eq!(first.key.as_deref(), Some(&b"bbb3660007f68b86e00e9ea8af5f57b7"[..]));
+    assert_eq!(first.header("source"), Some("default"));
+    assert_eq!(first.header("cio-timestamp"), Some("1700000000"));
+    assert_eq!(first.header("content-type"), Some("application/json"));
+    assert_eq!(first.header("cio-signature").unwrap().len(), 64);
+    let received: i64 = first.header("received-at").unwrap().parse().unwrap();
     assert!((service::unix_millis() - received).abs() < 60_000);
-    assert_eq!((stored[2].0.as_ref(), &stored[2].1), (None, &odd));
+    assert_eq!((stored[2].key.as_ref(), &stored[2].body), (None, &odd));
     assert_eq!(gateway.budget.used(), 0);
 }
 
@@ -188,14 +213,72 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
     let get = reqwest::get(gateway.url(ROUTE)).await.unwrap();
     assert_eq!((get.status().as_u16(), get.headers()["allow"].to_str().unwrap()), (405, "POST"));
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2048]).await.status(), 202);
-    assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2049]).await.status(), 413);
+    assert_eq!(gateway.post(ROUTE, "wrong", vec![b' '; 2049]).await.status(), 413);
     let chunked = format!(
         "POST {ROUTE} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
         3000,
         "x".repeat(3000)
     );
     assert!(gateway.raw(chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
+    let endless = format!(
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\ncontent-length: {}\r\n\r\nx",
+        "0".repeat(64),
+        body::HARD_LIMIT + 1
+    );
+    assert!(gateway.raw(endless.as_bytes()).await.starts_with("HTTP/1.1 413"), "not worth receiving");
+    assert_eq!(gateway.stored.lock().unwrap().len(), 1);
     assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn an_authentic_body_over_the_limit_is_a_dead_letter_with_its_size_hash_and_beginning() {
+    let gateway = start(Fate::Stored, &["--max-body=100KiB", "--in-flight-bytes=400KiB", "--ack-deadline=3s"]).await;
+    let body: Vec<u8> = (0..300_000_u32).map(|number| number.to_be_bytes()[3]).collect();
+    let whole = gateway.post(ROUTE, "second", body.clone()).await;
+    assert_eq!((whole.status().as_u16(), whole.text().await.unwrap().as_str()), (202, ""));
+    let signature = sign(&SigningKey::new("first"), "1700000000", &body);
+    let mut chunked = format!(
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{TIMESTAMP}: 1700000000\r\n{SIGNATURE}: {signature}\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for piece in body.chunks(7_001) {
+        chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        chunked.extend_from_slice(piece);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    assert!(gateway.raw(&chunked).await.starts_with("HTTP/1.1 202"));
+    assert_eq!(gateway.post(ROUTE, "wrong", body.clone()).await.status(), 413);
+    let mut sha256 = customerio::Sha256::default();
+    sha256.update(&body);
+    let sha256 = sha256.hex();
+    let stored = gateway.stored.lock().unwrap();
+    assert_eq!(stored.len(), 2);
+    for letter in stored.iter() {
+        assert_eq!((letter.to, letter.key.as_ref()), (Destination::DeadLetters, None));
+        assert_eq!(letter.body, body[..body::KEPT]);
+        assert_eq!(letter.header("dead-letter-stage"), Some("gateway"));
+        assert_eq!(letter.header("dead-letter-code"), Some("body_too_large"));
+        let message = letter.header("dead-letter-message").unwrap();
+        assert!(message.contains("300000 bytes") && message.contains(&sha256), "{message}");
+        assert_eq!(
+            (letter.header("source"), letter.header("content-type")),
+            (Some("default"), Some("application/json"))
+        );
+        assert_eq!(letter.header("cio-timestamp"), Some("1700000000"));
+        for absent in ["dead-letter-topic", "dead-letter-partition", "dead-letter-offset"] {
+            assert_eq!(letter.header(absent), None);
+        }
+    }
+    assert_eq!(gateway.metric("customerio_dead_letters_total"), 2.0);
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_stored_is_answered_503() {
+    let gateway = start(Fate::Silent, &["--max-body=2KiB"]).await;
+    assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2049]).await.status(), 503);
+    assert_eq!(gateway.metric("customerio_dead_letters_total"), 0.0);
 }
 
 #[tokio::test]
@@ -209,7 +292,7 @@ async fn a_chunked_body_is_verified_and_stored_whole() {
         tail.len()
     );
     assert!(gateway.raw(request.as_bytes()).await.starts_with("HTTP/1.1 202"));
-    assert_eq!(gateway.stored.lock().unwrap()[0].1, BODY.as_bytes());
+    assert_eq!(gateway.stored.lock().unwrap()[0].body, BODY.as_bytes());
 }
 
 #[tokio::test]
@@ -253,7 +336,6 @@ async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
 async fn malformed_requests_never_take_the_gateway_down() {
     let gateway = start(Fate::Stored, &[]).await;
     let huge = format!("POST {ROUTE} HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
-    let stalled = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\nhalf");
     let cases = [
         "\0\0\0\0\r\n\r\n",
         "GET\r\n\r\n",
@@ -262,11 +344,82 @@ async fn malformed_requests_never_take_the_gateway_down() {
         "POST /webhooks/customerio HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
     ];
     for case in cases {
-        gateway.raw(case.as_bytes()).await;
+        assert!(gateway.raw(case.as_bytes()).await.starts_with("HTTP/1.1 4"), "{:.40}", case);
     }
-    assert!(gateway.raw(stalled.as_bytes()).await.starts_with("HTTP/1.1 408"));
-    assert_eq!(gateway.raw(b"POST /webhooks/customerio HT").await, "", "a head that never ends is dropped");
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
+}
+
+#[tokio::test]
+async fn who_stalls_is_told_408_wherever_it_stalls() {
+    let gateway = start(Fate::Stored, &["--read-timeout=200ms", "--ack-deadline=3s"]).await;
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let stalled_body = format!("{head}content-length: 50\r\n\r\nhalf");
+    let stalled_chunks = format!("{head}transfer-encoding: chunked\r\n\r\n5\r\nhalf");
+    let empty = format!("{head}content-length: 0\r\n\r\n");
+    for stalled in ["", "POST /webhooks", &head, &stalled_body, &stalled_chunks] {
+        let started = Instant::now();
+        let answer = gateway.raw(stalled.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{stalled:?}: {answer:?}");
+        assert!(answer.contains("connection: close") && answer.contains(r#""status":408"#), "{answer:?}");
+        let took = started.elapsed();
+        assert!((150..2000).contains(&took.as_millis()), "{stalled:?} {took:?}");
+    }
+    // A connection that rests is not one that stalls; and the next head has its own time.
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(empty.as_bytes()).await.unwrap();
+    let mut buffer = [0; 1024];
+    let read = stream.read(&mut buffer).await.unwrap();
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 401"));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    stream.write_all(b"POST /").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
+    let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=400ms"]).await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let started = Instant::now();
+    let (mut read, mut write) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = String::new();
+    read.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    drip.abort();
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn slow_senders_make_room_for_one_that_is_not() {
+    let gateway = start(Fate::Stored, &["--max-connections=20", "--read-timeout=60s", "--ack-deadline=3s"]).await;
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let mut slow = Vec::new();
+    for number in 0..60 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let announced = format!("{head}content-length: 1000000\r\n\r\nhalf");
+        let sent = [b"".as_slice(), head.as_bytes(), announced.as_bytes()][number % 3];
+        stream.write_all(sent).await.unwrap();
+        slow.push(stream);
+        if number % 10 == 0 {
+            assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "after {number} slow senders");
+        }
+    }
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
+    assert!(gateway.metric("customerio_gateway_connections") <= 20.0);
+    assert!(gateway.metric("customerio_gateway_connections_evicted_total") >= 40.0);
+    let mut answer = String::new();
+    slow[1].read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "one that made room is told so: {answer:?}");
 }
 
 #[tokio::test]
@@ -274,8 +427,28 @@ async fn a_stop_answers_what_was_begun_and_then_closes() {
     let gateway = start(Fate::Stored, &["--drain-delay=300ms"]).await;
     let client = reqwest::Client::new();
     assert_eq!(client.get(gateway.url("/")).send().await.unwrap().status(), 404);
+    let mut resting = TcpStream::connect(gateway.address).await.unwrap();
+    let mut busy = TcpStream::connect(gateway.address).await.unwrap();
+    let signature = sign(&SigningKey::new("first"), "1", BODY.as_bytes());
+    let head = format!(
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {signature}\r\ncontent-length: {}\r\n\r\n",
+        BODY.len()
+    );
+    let (first, second) = BODY.split_at(10);
     gateway.stop.cancel();
-    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "still answering while draining");
+    let answer = gateway.post(ROUTE, "first", BODY).await;
+    assert_eq!(answer.status(), 202, "still answering while draining");
+    assert_eq!(answer.headers()["connection"], "close");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    busy.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    busy.write_all(second.as_bytes()).await.unwrap();
+    let (mut told, mut answered) = (String::new(), String::new());
+    busy.read_to_string(&mut answered).await.unwrap();
+    assert!(answered.starts_with("HTTP/1.1 202"), "begun before the end of the drain: {answered:?}");
+    resting.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 408"), "who may be about to send is told to send elsewhere: {told:?}");
+    drop((resting, busy));
     tokio::time::timeout(Duration::from_secs(5), gateway.ended).await.unwrap().unwrap();
     assert!(reqwest::get(format!("http://{}/", gateway.address)).await.is_err());
 }

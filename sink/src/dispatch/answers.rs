@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use platform::{HoldReason, RecordVerdict, RetryReason, Verdict};
 
-use super::{Dispatch, Doubted, Hold, Past, Sending, Sentence, Settled, Waiting};
+use super::{Dispatch, Doubted, Hold, OUTAGE, Past, Sending, Sentence, Settled, Waiting};
 
-/// So many failures without a success between them are Platform's trouble, not a batch's.
-const OUTAGE: u32 = 3;
+/// The longest that a batch is put off.
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
+
+/// The same where Platform has no room for it, which is not the batch's doing.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
 
 impl<T> Dispatch<T> {
     /// Takes the answer to a batch. `dice` is uniform in `[0, 1)`.
@@ -30,10 +33,7 @@ impl<T> Dispatch<T> {
             Verdict::RetryAll { after, reason } => self.again(waiting, reason, after, number, now, dice),
             Verdict::Bisect { .. } | Verdict::Halve { reason: RetryReason::TooLarge } => self.halve(waiting),
             Verdict::Halve { reason } => self.again(waiting, reason, None, number, now, dice),
-            Verdict::Hold(reason) => {
-                self.refused_by(reason, number, now);
-                self.ready.push_front(waiting);
-            }
+            Verdict::Hold(reason) => self.held_by(waiting, reason, number, now, dice),
         }
         settled
     }
@@ -62,24 +62,32 @@ impl<T> Dispatch<T> {
             }
         }
         if !settled.accepted.is_empty() {
-            self.succeeded(number, bound, settled.accepted.len());
+            self.succeeded(number, bound, settled.accepted.len(), now);
         }
         self.judge_refused(refused, batch.past, number, now, settled);
         for (reason, items) in owed {
+            let owed = Waiting { items, past: batch.past };
             if reason == RetryReason::Unauthorized {
-                self.refused_by(HoldReason::Unauthorized, number, now);
-                self.ready.push_front(Waiting { items, past: batch.past });
+                // A token that others were accepted with is not at fault.
+                if settled.accepted.is_empty() {
+                    self.refused_by(HoldReason::Unauthorized, number, now);
+                }
+                self.put_off(owed, LONGEST_WAIT, now, dice);
             } else {
-                self.again(Waiting { items, past: batch.past }, reason, None, number, now, dice);
+                self.again(owed, reason, None, number, now, dice);
             }
         }
     }
 
     /// Something was accepted: Platform works, the token and the settings are right.
-    fn succeeded(&mut self, number: u64, bound: bool, accepted: usize) {
+    fn succeeded(&mut self, number: u64, bound: bool, accepted: usize, now: Instant) {
         self.successes += 1;
         self.last_success = self.last_success.max(Some(number));
-        self.failures_in_row = 0;
+        if std::mem::take(&mut self.failures_in_row) >= OUTAGE {
+            // An outage is over: what it put off need not sit out its time.
+            let waiting = self.put_off.iter_mut().filter(|(_, batch)| !batch.is_suspect());
+            waiting.for_each(|(time, _)| *time = now.min(*time));
+        }
         self.new_first = false;
         self.recent.note(accepted, 0);
         self.concurrency.succeeded(bound);
@@ -142,8 +150,10 @@ impl<T> Dispatch<T> {
     ) {
         match reason {
             RetryReason::Throttled | RetryReason::Unavailable => {
+                self.failures_in_row += 1;
                 self.pause(after, number, now, dice);
-                self.ready.push_front(batch);
+                // Out of the way: were it only this batch that is answered so, it would hold up all the others.
+                self.put_off(batch, WAIT_FOR_ROOM, now, dice);
             }
             RetryReason::Timeout | RetryReason::Connection => {
                 self.failures_in_row += 1;
@@ -153,7 +163,7 @@ impl<T> Dispatch<T> {
                     self.concurrency.congested();
                     self.round = self.next_number;
                 }
-                self.put_off(batch, now, dice);
+                self.put_off(batch, LONGEST_WAIT, now, dice);
             }
             RetryReason::ServerError => self.server_error(batch, after, number, now, dice),
             RetryReason::TooLarge | RetryReason::Undeterminable | RetryReason::Unauthorized => {
@@ -161,7 +171,7 @@ impl<T> Dispatch<T> {
                 if self.failures_in_row >= OUTAGE {
                     self.pause(after, number, now, dice);
                 }
-                if batch.items.len() > 1 { self.halve(batch) } else { self.put_off(batch, now, dice) }
+                if batch.items.len() > 1 { self.halve(batch) } else { self.put_off(batch, LONGEST_WAIT, now, dice) }
             }
         }
     }
@@ -170,7 +180,7 @@ impl<T> Dispatch<T> {
     /// and a lone one waits by itself until enough speaks against it.
     fn server_error(&mut self, mut batch: Waiting<T>, after: Option<Duration>, number: u64, now: Instant, dice: f64) {
         // A suspect's failure says nothing about Platform.
-        let suspect = batch.items.len() == 1 && batch.past.failures > 1;
+        let suspect = batch.is_suspect();
         self.failures_in_row += u32::from(!suspect);
         let first = batch.past.first_failure.is_none();
         let others_succeed = !first && self.successes > batch.past.successes;
@@ -179,12 +189,12 @@ impl<T> Dispatch<T> {
         if self.failures_in_row >= OUTAGE || after.is_some() {
             self.pause(after, number, now, dice);
             // Out of the way: if it is this batch after all, another one has to show it.
-            self.put_off(batch, now, dice);
+            self.put_off(batch, LONGEST_WAIT, now, dice);
         } else if batch.items.len() > 1 && others_succeed {
             self.halve(Waiting { items: batch.items, past: Past::default() });
         } else {
             batch.past.failures += u32::from(others_succeed || first);
-            self.put_off(batch, now, dice);
+            self.put_off(batch, LONGEST_WAIT, now, dice);
         }
     }
 
@@ -202,9 +212,9 @@ impl<T> Dispatch<T> {
         self.paused_until = Some(self.paused_until.map_or(until, |before| before.max(until)));
     }
 
-    /// This batch alone waits.
-    fn put_off(&mut self, mut batch: Waiting<T>, now: Instant, dice: f64) {
-        let wait = Duration::from_millis(200).saturating_mul(1 << batch.past.put_off.min(8));
+    /// This batch alone waits, longer with each time.
+    fn put_off(&mut self, mut batch: Waiting<T>, longest: Duration, now: Instant, dice: f64) {
+        let wait = Duration::from_millis(200).saturating_mul(1 << batch.past.put_off.min(8)).min(longest);
         batch.past.put_off += 1;
         self.put_off.push((now + wait.mul_f64(0.5 + dice / 2.0), batch));
     }
@@ -215,6 +225,20 @@ impl<T> Dispatch<T> {
             self.ready.push_front(Waiting { items: second, past: batch.past });
         }
         self.ready.push_front(batch);
+    }
+
+    /// An answer that speaks of the credential or the address. If others are accepted from one time to the next it is neither:
+    /// something on the way takes offence at a record, and only that one waits.
+    fn held_by(&mut self, mut batch: Waiting<T>, reason: HoldReason, number: u64, now: Instant, dice: f64) {
+        let others_succeed = batch.past.put_off > 0 && self.successes > batch.past.successes;
+        batch.past.successes = self.successes;
+        if !others_succeed {
+            self.refused_by(reason, number, now);
+        } else if batch.items.len() > 1 {
+            let half = batch.items.split_off(batch.items.len().div_ceil(2));
+            self.put_off(Waiting { items: half, past: batch.past }, LONGEST_WAIT, now, dice);
+        }
+        self.put_off(batch, LONGEST_WAIT, now, dice);
     }
 
     /// 401, 403 and the like. The first refused token may only have expired: the client drops it, and the next request

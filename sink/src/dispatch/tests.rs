@@ -200,6 +200,81 @@ fn a_burst_of_throttled_answers_is_one_signal() {
 }
 
 #[test]
+fn however_long_an_outage_was_it_is_over_within_seconds() {
+    for reason in [RetryReason::Connection, RetryReason::Timeout, RetryReason::ServerError, RetryReason::Unavailable] {
+        let mut desk = Desk::new(LIMITS);
+        let (mut offered, start) = (0, desk.now);
+        while desk.now - start < Duration::from_secs(600) {
+            if desk.dispatch.is_hungry() && offered < 40 {
+                desk.dispatch.offer(vec![offered, offered + 1]);
+                offered += 2;
+            }
+            let (sending, waited) = desk.wait();
+            assert!(waited <= PAUSE.1, "{reason:?}: {waited:?} without a try");
+            desk.answer(sending, all(reason));
+        }
+        assert!(desk.condemned.is_empty());
+        let over = desk.now;
+        while desk.accepted.len() < offered as usize {
+            let (sending, _) = desk.wait();
+            desk.accept_all_but(sending, &[]);
+        }
+        assert!(desk.now - over <= PAUSE.1, "{reason:?}: the last one came {:?} after it", desk.now - over);
+    }
+}
+
+#[test]
+fn one_record_that_is_always_answered_strangely_holds_nobody_up() {
+    let strange: Vec<Verdict> = HoldReason::ALL
+        .iter()
+        .map(|reason| Verdict::Hold(*reason))
+        .chain(RetryReason::ALL.iter().map(|reason| all(*reason)))
+        .chain(RetryReason::ALL.iter().map(|reason| records(vec![RecordVerdict::Retry(*reason)])))
+        .collect();
+    for verdict in strange {
+        let mut desk = Desk::with(&[&[1, 2, 3, 4]]);
+        let mut next = 1000;
+        // Ten minutes of others, one batch every half a second.
+        for _ in 0..1200 {
+            desk.now += Duration::from_millis(500);
+            if desk.dispatch.is_hungry() {
+                desk.dispatch.offer(vec![next]);
+                next += 1;
+            }
+            while let Some(sending) = desk.try_send() {
+                if sending.items().contains(&3) {
+                    desk.answer(sending, verdict.clone());
+                } else {
+                    desk.accept_all_but(sending, &[]);
+                }
+            }
+        }
+        let others = desk.accepted.iter().filter(|item| **item >= 1000).count();
+        assert!(others > 900, "{verdict:?}: only {others} others in ten minutes");
+    }
+}
+
+#[test]
+fn this_instance_takes_its_part_of_the_groups_rates() {
+    for (requests, records) in [(400, 0), (0, 4000)] {
+        let limits = Limits { requests_per_second: requests, records_per_second: records, ..LIMITS };
+        let mut desk = Desk::new(limits);
+        desk.dispatch.set_share(3, 12);
+        let start = desk.now;
+        let mut sent = 0;
+        while desk.now - start < Duration::from_secs(10) {
+            if desk.dispatch.is_hungry() {
+                desk.dispatch.offer((0..10).collect());
+            }
+            let (sending, _) = desk.wait();
+            desk.accept_all_but(sending, &[]);
+            sent += 1;
+        }
+        assert!((1000..=1020).contains(&sent), "{sent} requests of 10 records in 10 s");
+    }
+}
+
+#[test]
 fn an_expired_token_costs_one_try_and_a_refused_one_holds() {
     let mut desk = Desk::with(&[&[1], &[2], &[3]]);
     let sent = [desk.send(), desk.send()];

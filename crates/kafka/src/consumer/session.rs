@@ -1,20 +1,22 @@
 //! One life of the ledger consumer's client.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::committer::{Committed, Committer, Offsets, commit};
 use super::{Closing, ConsumerSettings, Feed};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::metrics::RebalanceKind;
-use crate::record::{OwnedRecord, Record};
+use crate::record::{PackedRecord, Record};
 use crate::start::{StartRule, starts};
 use crate::topic::Topics;
 
@@ -45,8 +47,9 @@ pub(super) struct Session<'s> {
     feed: &'s mpsc::UnboundedSender<Feed>,
     closings: &'s mut mpsc::UnboundedReceiver<Closing>,
     stop: &'s CancellationToken,
-    consumer: BaseConsumer<GroupContext>,
-    ledgers: Ledgers,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    committer: Committer,
+    ledgers: &'s mut Ledgers,
     paused: bool,
     committed_at: Instant,
     last_failure: Option<String>,
@@ -59,18 +62,20 @@ impl<'s> Session<'s> {
         settings: &'s ConsumerSettings,
         feed: &'s mpsc::UnboundedSender<Feed>,
         closings: &'s mut mpsc::UnboundedReceiver<Closing>,
+        ledgers: &'s mut Ledgers,
         stop: &'s CancellationToken,
     ) -> Result<Self, KafkaError> {
         let group = GroupSettings { group: &settings.group, instance: None, fetch_bytes: settings.fetch_bytes };
-        let consumer = group::consumer(&settings.connection, &group)?;
+        let consumer = Arc::new(group::consumer(&settings.connection, &group)?);
         consumer.subscribe(&[settings.input.as_str()]).map_err(KafkaError::during("subscribing"))?;
         Ok(Self {
             settings,
             feed,
             closings,
             stop,
+            committer: Committer::start(Arc::clone(&consumer), settings.input.clone()),
             consumer,
-            ledgers: Ledgers::default(),
+            ledgers,
             paused: false,
             committed_at: Instant::now(),
             last_failure: None,
@@ -87,10 +92,18 @@ impl<'s> Session<'s> {
                 break end;
             }
         };
-        for partition in self.ledgers.partitions() {
+        // Whatever is still worked on belongs to nobody from here on.
+        let partitions: Vec<i32> = self.ledgers.partitions().collect();
+        for &partition in &partitions {
+            self.ledgers.revoke(partition);
             self.settings.metrics.forget_lag(partition);
         }
+        if !matches!(end, End::Stopped) {
+            drop(self.feed.send(Feed::Revoking(partitions)));
+        }
         self.consumer.context().close();
+        // The client closes with the last hold on it: here, not on a thread that nobody waits for.
+        self.committer.end();
         end
     }
 
@@ -105,11 +118,18 @@ impl<'s> Session<'s> {
         }
         self.take_closings()?;
         self.keep_budget()?;
-        self.take_commits();
+        if let Some(committed) = self.committer.result() {
+            self.note(committed);
+        }
         if self.committed_at.elapsed() >= self.settings.commit_interval {
             self.committed_at = Instant::now();
             self.follow_positions();
-            self.commit(CommitMode::Async)?;
+            if !self.committer.is_busy() {
+                let due: Offsets = self.ledgers.to_commit().collect();
+                if !due.is_empty() {
+                    self.committer.order(due);
+                }
+            }
             self.look_for_stalls()?;
             let progress =
                 self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
@@ -122,7 +142,7 @@ impl<'s> Session<'s> {
         match self.consumer.poll(timeout) {
             None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
             Some(Ok(message)) => {
-                let record = OwnedRecord::from(&Record::new(&message));
+                let record = PackedRecord::from(&Record::new(&message));
                 let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
                 if let Some(claim) = claim
                     && self.feed.send(Feed::Record(claim, record)).is_err()
@@ -200,7 +220,7 @@ impl<'s> Session<'s> {
         };
         let mut stale = 0;
         for claim in claims {
-            if close(&mut self.ledgers, claim).map_err(defect)? == Completion::Stale {
+            if close(self.ledgers, claim).map_err(defect)? == Completion::Stale {
                 stale += 1;
             }
         }
@@ -214,58 +234,49 @@ impl<'s> Session<'s> {
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
-        let partitions = || {
-            let all: Vec<i32> = self.ledgers.partitions().collect();
-            group::partitions(&self.settings.input, &all)
-        };
         if !self.paused && outstanding >= budget {
-            self.consumer.pause(&partitions()).map_err(KafkaError::during("pausing partitions"))?;
+            self.consumer.pause(&self.assigned()).map_err(KafkaError::during("pausing partitions"))?;
             self.paused = true;
         } else if self.paused && outstanding <= budget / 4 * 3 {
-            self.consumer.resume(&partitions()).map_err(KafkaError::during("resuming partitions"))?;
+            self.consumer.resume(&self.assigned()).map_err(KafkaError::during("resuming partitions"))?;
             self.paused = false;
         }
         Ok(())
     }
 
-    fn commit(&mut self, mode: CommitMode) -> Result<(), End> {
-        let due: Vec<_> = self.ledgers.to_commit().collect();
-        if due.is_empty() {
-            return Ok(());
+    fn assigned(&self) -> TopicPartitionList {
+        group::partitions(&self.settings.input, &self.ledgers.partitions().collect::<Vec<_>>())
+    }
+
+    /// Commits and waits for it.
+    fn commit_now(&mut self) {
+        if let Some(committed) = self.committer.wait() {
+            self.note(committed);
         }
-        let list = group::offsets(&self.settings.input, &due)?;
-        match self.consumer.commit(&list, mode) {
-            Ok(()) if matches!(mode, CommitMode::Sync) => {
-                for (partition, offset) in due {
+        let due: Offsets = self.ledgers.to_commit().collect();
+        if !due.is_empty() {
+            let result = commit(&self.consumer, &self.settings.input, &due);
+            self.note((result, due));
+        }
+    }
+
+    /// What failed stays due and is committed with the next interval.
+    fn note(&mut self, (result, offsets): Committed) {
+        match result {
+            Ok(()) => {
+                self.last_failure = None;
+                for (partition, offset) in offsets {
                     self.ledgers.committed(partition, offset);
                 }
             }
-            Ok(()) => {}
-            Err(error) => self.commit_failed(&error.to_string()),
-        }
-        Ok(())
-    }
-
-    fn take_commits(&mut self) {
-        for (result, offsets) in self.consumer.context().take_commits() {
-            match result {
-                Ok(()) => {
-                    self.last_failure = None;
-                    for (partition, offset) in offsets {
-                        self.ledgers.committed(partition, offset);
-                    }
+            Err(error) => {
+                let error = error.to_string();
+                self.settings.metrics.commit_failed();
+                if self.last_failure.as_ref() != Some(&error) {
+                    tracing::warn!(error, "a commit of offsets failed; it is tried again");
+                    self.last_failure = Some(error);
                 }
-                Err(error) => self.commit_failed(&error),
             }
-        }
-    }
-
-    /// The offsets stay due and are committed with the next interval.
-    fn commit_failed(&mut self, error: &str) {
-        self.settings.metrics.commit_failed();
-        if self.last_failure.as_deref() != Some(error) {
-            tracing::warn!(error, "a commit of offsets failed; it is tried again");
-            self.last_failure = Some(error.to_owned());
         }
     }
 
@@ -284,8 +295,11 @@ impl<'s> Session<'s> {
         for &(partition, start) in &starts {
             self.ledgers.assign(partition, start);
         }
-        // An assignment comes without the pause flag of the others.
-        self.paused = false;
+        if self.paused {
+            // What is new would be read at once; the others stay as they are.
+            let new = group::partitions(&self.settings.input, partitions);
+            self.consumer.pause(&new).map_err(KafkaError::during("pausing new partitions"))?;
+        }
         self.settings.readiness.set_ready();
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
@@ -328,10 +342,11 @@ impl<'s> Session<'s> {
     /// Drains the work on leaving partitions, commits what is settled, then lets them go.
     fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<(), End> {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
+        drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
+        // Somebody else may be reading what is lost already: nothing of it can be committed.
         if !lost {
-            drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
             self.drain(partitions)?;
-            self.commit(CommitMode::Sync)?;
+            self.commit_now();
         }
         for &partition in partitions {
             self.ledgers.revoke(partition);
@@ -368,7 +383,8 @@ impl<'s> Session<'s> {
         self.take_closings()?;
         self.drain(&partitions)?;
         self.follow_positions();
-        self.commit(CommitMode::Sync)
+        self.commit_now();
+        Ok(())
     }
 }
 

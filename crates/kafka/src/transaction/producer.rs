@@ -94,6 +94,27 @@ impl TransactionalProducer {
         outcome(self.producer.init_transactions(timeout))
     }
 
+    /// How many partitions a topic has. The producer learns of new ones by this: otherwise it refuses records for them until it
+    /// next looks, which is minutes later.
+    pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
+            let count = found.map(|found| found.topics().iter().map(|found| found.partitions().len()).sum());
+            match count {
+                Ok(count) if count > 0 => return Ok(count),
+                // A broker that has just come back may not know the topic yet.
+                Ok(_) if !left.is_zero() => std::thread::sleep(Duration::from_millis(100).min(left)),
+                Ok(_) => {
+                    let error = RdError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+                    return Err(KafkaError::during("asking for a topic's partitions")(error));
+                }
+                Err(error) => return Err(KafkaError::during("asking for a topic's partitions")(error)),
+            }
+        }
+    }
+
     /// Hands a record over, waiting for room in the queue.
     pub(super) fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
         let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());

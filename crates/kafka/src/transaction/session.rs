@@ -16,6 +16,7 @@ use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
 use crate::start::{StartRule, starts};
+use crate::topic::check_counterparts;
 
 /// The longest a single poll blocks, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -132,7 +133,9 @@ impl<'s, P: Processor> Session<'s, P> {
             }
             self.show_lag();
         };
-        if self.machine.is_open() {
+        // A transaction that its clients did not survive counts as open no more, and was not committed either, as far as
+        // is known here.
+        if !matches!(end, End::Stopped) {
             self.processor.aborted();
         }
         for partition in self.machine.partitions() {
@@ -286,7 +289,9 @@ impl<'s, P: Processor> Session<'s, P> {
             from_beginning: self.settings.from_beginning,
             output: &output,
         };
-        let found = starts(&self.consumer, &rule, partitions, &self.settings.metrics, START_TIMEOUT);
+        let found = self
+            .check_counterparts()
+            .and_then(|()| starts(&self.consumer, &rule, partitions, &self.settings.metrics, START_TIMEOUT));
         let starts = found.map_err(|error| {
             self.answer_unresolved(partitions);
             match error {
@@ -313,6 +318,16 @@ impl<'s, P: Processor> Session<'s, P> {
         }
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
+        Ok(())
+    }
+
+    /// The topics may have been given more partitions since the start.
+    fn check_counterparts(&self) -> Result<(), KafkaError> {
+        let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
+        let input = (&self.settings.input, count(&self.settings.input)?);
+        for output in [&self.settings.output, &self.settings.dead_letters] {
+            check_counterparts(input, (output, count(output)?))?;
+        }
         Ok(())
     }
 

@@ -49,6 +49,8 @@ pub struct WorkerSettings {
     pub input: TopicName,
     /// The topic whose partition of the same number shows that there was work before.
     pub output: TopicName,
+    /// The topic written for what has no output.
+    pub dead_letters: TopicName,
     /// How far back the output is read when a partition is taken over.
     pub reach: Reach,
     /// Accept that a partition without committed offset is read from its beginning although there is output.

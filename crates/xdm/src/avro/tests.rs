@@ -39,6 +39,7 @@ fn full() -> ExperienceEvent<'static> {
             object_type: "email".into(),
             metric: "opened".into(),
             devices: vec![Device { device_id: Some("t".into()), ..Device::default() }],
+            is_machine: Some(true),
             open: Some(Open { prefetched: Some(true), ..Open::default() }),
             subscription: Some(Subscription {
                 topics: vec![Preference { id: "topic_1".into(), subscribed: true }],
@@ -138,6 +139,39 @@ fn a_registrys_id_is_read_once_it_is_learnt_and_a_newer_version_is_named() {
     assert!(decoder.decode(&bytes).unwrap_err().to_string().contains("a foreign schema (registry id 7)"));
     decoder.learn(7, ForeignSchema::parse("not a schema"));
     assert!(matches!(decoder.decode(&bytes), Err(DecodeError::UnknownSchema { .. })));
+}
+
+#[test]
+fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
+    // A release that did not know these fields yet: one in the middle of a record, a nested record, an array.
+    let mut older: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
+    let fields = older["fields"].as_array_mut().unwrap();
+    fields.retain(|field| field["name"] != "inappMessageTracking");
+    let tenant = fields.iter_mut().find(|field| field["name"] == "_tenant").unwrap();
+    let details = tenant["type"]["fields"][0]["type"]["fields"].as_array_mut().unwrap();
+    details.retain(|field| !["isMachine", "open", "devices"].contains(&field["name"].as_str().unwrap()));
+    let older = Schema::parse(&older).unwrap();
+
+    // What it wrote: the generic writer makes it of a value, by names.
+    let current = Schema::parse_str(SCHEMA_JSON).unwrap();
+    let bytes = encode(&full());
+    let value = GenericDatumReader::builder(&current).build().unwrap().read_value(&mut &bytes[10..]).unwrap();
+    let value = value.resolve(&older).unwrap();
+    let datum = GenericDatumWriter::builder(&older).build().unwrap().write_value_to_vec(value).unwrap();
+
+    let fingerprint = Fingerprint::of(&older);
+    assert_ne!(fingerprint, Fingerprint::current());
+    let leaked: &'static Schema = Box::leak(Box::new(older));
+    let mut decoder = Decoder::new().unwrap();
+    decoder.known.push((fingerprint, GenericDatumReader::builder(leaked).human_readable(false).build().unwrap()));
+    decoder.learn(3, ForeignSchema { fingerprint: Some(fingerprint), version: Some(0) });
+    let mut expected = full();
+    expected.inapp_message_tracking = None;
+    let details = &mut expected.tenant.customerio;
+    (details.is_machine, details.open, details.devices) = (None, None, Vec::new());
+    for frame in [[&SINGLE_OBJECT[..], &fingerprint.0].concat(), vec![CONFLUENT, 0, 0, 0, 3]] {
+        assert_eq!(decoder.decode(&[frame, datum.clone()].concat()).unwrap(), expected);
+    }
 }
 
 #[test]

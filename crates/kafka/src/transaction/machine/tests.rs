@@ -226,6 +226,10 @@ impl Driver {
         if !self.brokers.owned.contains(&partition) {
             return;
         }
+        if lost {
+            // Somebody else has it already: from here on nothing of it may be committed.
+            self.brokers.owned.remove(&partition);
+        }
         self.machine.begin_revoke(lost, self.now);
         while self.machine.is_open() {
             self.now += Duration::from_millis(300);
@@ -294,29 +298,71 @@ proptest! {
     }
 }
 
+/// Brokers that never resolve one kind of call, and what they were asked.
+struct Silent {
+    about: &'static str,
+    calls: Vec<&'static str>,
+}
+
+impl Silent {
+    fn answer(&mut self, call: &'static str) -> Outcome {
+        self.calls.push(call);
+        if call == self.about { Outcome::Retry } else { Outcome::Done }
+    }
+}
+
+impl Client for Silent {
+    fn begin(&mut self) -> Outcome {
+        self.answer("begin")
+    }
+    fn send_offsets(&mut self, _: &[(i32, i64)]) -> Outcome {
+        self.answer("send_offsets")
+    }
+    fn commit(&mut self) -> Outcome {
+        self.answer("commit")
+    }
+    fn abort(&mut self) -> Outcome {
+        self.answer("abort")
+    }
+    fn rewind(&mut self, _: &[(i32, i64)]) -> Outcome {
+        self.answer("rewind")
+    }
+}
+
+/// Revokes a partition with an open transaction; returns the calls, how long it took, and what is next.
+fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step) {
+    let mut client = Silent { about, calls: Vec::new() };
+    let mut machine = Machine::new(limits());
+    let begun = Instant::now();
+    machine.assign(0, 0);
+    assert!(machine.accept(0, 0, begun, &mut client));
+    let mut now = begun;
+    machine.begin_revoke(false, now);
+    while machine.is_open() {
+        now += Duration::from_millis(500);
+        machine.advance(now, &mut client);
+    }
+    machine.remove(&BTreeSet::from([0]));
+    (client.calls, now - begun, machine.step(now))
+}
+
+#[test]
+fn a_revoke_waits_five_seconds_for_the_commit_and_then_aborts() {
+    let (calls, took, _) = revoke_in_silence("send_offsets");
+    assert_eq!(calls.last(), Some(&"abort"), "{calls:?}");
+    assert!(!calls.contains(&"commit") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
+}
+
+#[test]
+fn a_revoke_during_an_unresolved_commit_ends_in_new_clients_and_never_in_an_abort() {
+    let (calls, took, next) = revoke_in_silence("commit");
+    assert!(!calls.contains(&"abort") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
+    assert!(matches!(next, Step::Rebuild(reason) if reason.contains("unresolved")));
+}
+
 #[test]
 fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
-    struct Silent(Vec<&'static str>);
-    impl Client for Silent {
-        fn begin(&mut self) -> Outcome {
-            Outcome::Done
-        }
-        fn send_offsets(&mut self, _: &[(i32, i64)]) -> Outcome {
-            Outcome::Done
-        }
-        fn commit(&mut self) -> Outcome {
-            self.0.push("commit");
-            Outcome::Retry
-        }
-        fn abort(&mut self) -> Outcome {
-            self.0.push("abort");
-            Outcome::Done
-        }
-        fn rewind(&mut self, _: &[(i32, i64)]) -> Outcome {
-            Outcome::Done
-        }
-    }
-    let mut client = Silent(Vec::new());
+    let mut client = Silent { about: "commit", calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let mut now = Instant::now();
     machine.assign(0, 0);
@@ -332,7 +378,8 @@ fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
             Step::Poll(_) => panic!("nothing to poll while a commit is unresolved"),
         }
     }
-    assert!(!client.0.contains(&"abort") && client.0.len() >= 19, "{:?}", client.0);
+    let commits = client.calls.iter().filter(|call| **call == "commit").count();
+    assert!(!client.calls.contains(&"abort") && commits >= 19, "{:?}", client.calls);
 }
 
 #[test]
@@ -345,4 +392,10 @@ fn records_of_foreign_partitions_and_repeats_are_dropped() {
     assert!(!machine.accept(1, 9, now, &mut brokers), "before the start");
     assert!(machine.accept(1, 10, now, &mut brokers));
     assert!(!machine.accept(1, 10, now, &mut brokers), "read before");
+    machine.begin_revoke(false, now);
+    while machine.is_open() {
+        machine.advance(now, &mut brokers);
+    }
+    machine.remove(&BTreeSet::from([1]));
+    assert!(!machine.accept(1, 11, now, &mut brokers), "not owned any more");
 }

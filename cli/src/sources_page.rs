@@ -1,0 +1,141 @@
+//! Keeps the examples of `docs/sources.md` true: each option is read from a file as it is written there, and what it changes
+//! in the event is what the page says. `UPDATE_DOCS=1 cargo test sources_page` writes them anew.
+
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use clap::Parser;
+use mapping::{ReceivedAt, Rejection};
+use serde_json::Value;
+use transformer::MappingArgs;
+
+const BEGIN: &str =
+    "<!-- What follows is made by a test of the `cli` folder, which maps this body with each option. -->\n";
+
+const BODY: &str = r#"{"event_id":"01HZX","object_type":"sms","metric":"delivered","timestamp":1700000000,
+ "data":{"identifiers":{"id":"u-1042","email":"Jo@Example.com","cio_id":"d9c106"},
+         "delivery_id":"RPIL","campaign_id":8,"recipient":"+1 555 123 4567"}}"#;
+
+/// As it stands in the file, the variable, and what it is for.
+const OPTIONS: &[(&str, &str, &str)] = &[
+    (
+        r#"workspace_id = "104732""#,
+        "",
+        "Ids of campaigns, actions and links are unique only within one workspace; with several, reports need this.",
+    ),
+    (
+        r#"identity_namespace_id = "ShopID""#,
+        "IDENTITY_NAMESPACE_ID",
+        "The namespace of `identifiers.id`. Make it in Platform before the first event.",
+    ),
+    (
+        r#"identity_namespace_cio_id = "ShopCioID""#,
+        "IDENTITY_NAMESPACE_CIO_ID",
+        "The namespace of `identifiers.cio_id`. Make it in Platform before the first event.",
+    ),
+    (
+        "include_phone = true",
+        "INCLUDE_PHONE",
+        "Makes the number an SMS or WhatsApp message went to an identity of the person. Without it the number is one only if there is no other.",
+    ),
+    (
+        "hash_email = true",
+        "HASH_EMAIL",
+        "No address leaves as an identity or as `recipient`. Texts are passed on as they are: where a subject, a link or a failure message may hold an address, drop them, too.",
+    ),
+    (
+        r#"drop_fields = ["recipient", "campaign_id"]"#,
+        "DROP_FIELDS",
+        "As if Customer.io had not sent these fields of `data`. Those that say who the person is have options of their own and cannot be dropped.",
+    ),
+    (
+        r#"on_missing_identity = "dead-letter""#,
+        "ON_MISSING_IDENTITY",
+        "For a dataset that is there for Profile only. The default, `send`, has such events in the data lake.",
+    ),
+];
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    mapping: MappingArgs,
+}
+
+/// The event with these lines in the file of sources, as fields with their values.
+fn mapped(body: &str, option: &str) -> Result<BTreeMap<String, String>, Rejection> {
+    let file = std::env::temp_dir().join(format!("sources-page-{}-{:x}.toml", std::process::id(), fastrand::u64(..)));
+    std::fs::write(&file, format!("[sources.default]\n{option}\n")).unwrap();
+    let arguments = Arguments::try_parse_from(["map", "--sources-file", file.to_str().unwrap()]).unwrap();
+    let sources = arguments.mapping.sources().unwrap_or_else(|problems| panic!("{problems}"));
+    std::fs::remove_file(file).unwrap();
+    let source = sources.get(Some("default")).unwrap();
+    let mapped = mapping::map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_001_480), source)?;
+    let mut json = Vec::new();
+    xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);
+    let event: Value = serde_json::from_slice(&json).unwrap();
+    let mut fields = BTreeMap::new();
+    let identities = event["identityMap"].as_object().into_iter().flatten();
+    for (namespace, list) in identities {
+        let primary = if list[0]["primary"] == true { ", primary" } else { "" };
+        fields.insert(format!("identityMap.{namespace}"), format!("`{}`{primary}", list[0]["id"].as_str().unwrap()));
+    }
+    for (name, value) in event["_acme"]["customerio"].as_object().unwrap() {
+        fields.insert(format!("_acme.customerio.{name}"), format!("`{}`", value.as_str().unwrap_or_default()));
+    }
+    Ok(fields)
+}
+
+/// What an option changes, in words.
+fn effect(option: &str) -> String {
+    let nobody = BODY.replace("identifiers", "other").replace("recipient", "to_whom");
+    let mut effects = Vec::new();
+    match mapped(&nobody, option) {
+        Err(rejection) => {
+            effects.push(format!("a body that names nobody becomes a dead letter `{}`", rejection.code.as_str()));
+        }
+        Ok(fields) => assert!(fields.keys().all(|name| !name.starts_with("identityMap"))),
+    }
+    let (before, after) = (mapped(BODY, "").unwrap(), mapped(BODY, option).unwrap());
+    let removed = before.iter().filter(|(name, _)| !after.contains_key(*name));
+    effects.extend(removed.map(|(name, value)| format!("− `{name}` {value}")));
+    let added = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
+    effects.extend(added.map(|(name, value)| format!("+ `{name}` {value}")));
+    effects.join("<br>")
+}
+
+fn page() -> String {
+    let mut page = format!("{BEGIN}\n```json\n{BODY}\n```\n\nWithout any option the event holds, among others:\n\n");
+    let shown = ["identityMap", "_acme.customerio.recipient", "_acme.customerio.campaignID"];
+    for (name, value) in mapped(BODY, "").unwrap() {
+        if shown.iter().any(|part| name.starts_with(part)) {
+            writeln!(page, "- `{name}` {value}").unwrap();
+        }
+    }
+    page.push_str("\n| in `SOURCES_FILE` | variable | changes | |\n|---|---|---|---|\n");
+    for (option, variable, purpose) in OPTIONS {
+        let variable = if variable.is_empty() { "–".to_owned() } else { format!("`{variable}`") };
+        writeln!(page, "| `{option}` | {variable} | {} | {purpose} |", effect(option)).unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_page_shows_what_each_option_does() {
+    for (option, ..) in OPTIONS {
+        assert!(!effect(option).is_empty(), "{option} does nothing to the example");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sources.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once(BEGIN).expect("the mark where the examples begin");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        return std::fs::write(&path, format!("{before}{}", page())).unwrap();
+    }
+    assert_eq!(
+        format!("{BEGIN}{after}"),
+        page(),
+        "docs/sources.md is out of step: UPDATE_DOCS=1 cargo test sources_page"
+    );
+}

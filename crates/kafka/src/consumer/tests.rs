@@ -1,0 +1,281 @@
+//! The consumer's driver on librdkafka's mock cluster: budget, rebalances, rebuilds, stalls, failed commits. What it says
+//! of offsets is proven by the ledger's own tests and, on a real Kafka, end to end.
+
+use std::thread::JoinHandle;
+
+use prometheus::Registry;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+use crate::producer::{DurableProducer, NewRecord, ProducerSettings};
+use crate::record::Headers;
+use crate::topic::Topics;
+
+const SOON: Duration = Duration::from_secs(30);
+
+struct Kafka(MockCluster<'static, DefaultProducerContext>, Topics);
+
+impl Kafka {
+    fn start(partitions: i32) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("typed", partitions, 1).unwrap();
+        let topics = Topics::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test")).unwrap();
+        Self(cluster, topics)
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::plaintext(&self.0.bootstrap_servers(), "test")
+    }
+
+    async fn produce(&self, partition: i32, count: usize, bytes: usize) {
+        let settings = ProducerSettings {
+            delivery_timeout: Duration::from_secs(10),
+            linger: Duration::ZERO,
+            max_record_bytes: 1_000_000,
+            queue_bytes: 1 << 24,
+        };
+        let producer = DurableProducer::new(&self.connection(), &settings).unwrap();
+        let topic: TopicName = "typed".parse().unwrap();
+        let value = vec![7; bytes];
+        for _ in 0..count {
+            let headers = Headers::with_capacity(0);
+            let record =
+                NewRecord { topic: &topic, partition: Some(partition), key: None, value: Some(&value), headers };
+            producer.send(record, ()).unwrap().await.unwrap();
+        }
+    }
+
+    /// The group's committed offset.
+    fn committed(&self, partition: i32) -> Option<i64> {
+        self.1.committed("group", &"typed".parse().unwrap(), SOON).unwrap().get(&partition).copied()
+    }
+}
+
+/// A running consumer.
+struct Running {
+    records: mpsc::UnboundedReceiver<Feed>,
+    settler: Settler,
+    patience: Patience,
+    stop: CancellationToken,
+    thread: JoinHandle<Result<(), KafkaError>>,
+    registry: Registry,
+    claims: Vec<Claim>,
+    /// What was said to leave.
+    revoked: Vec<i32>,
+    assigned: usize,
+}
+
+impl Running {
+    fn start(kafka: &Kafka, change: impl FnOnce(&mut ConsumerSettings)) -> Self {
+        let registry = Registry::new();
+        let input: TopicName = "typed".parse().unwrap();
+        let patience = Patience::default();
+        let mut settings = ConsumerSettings {
+            connection: kafka.connection(),
+            group: "group".to_owned(),
+            metrics: ConsumerMetrics::register(&registry, &input).unwrap(),
+            input,
+            output: None,
+            from_beginning: false,
+            budget_bytes: 1 << 20,
+            fetch_bytes: 1 << 20,
+            commit_interval: Duration::from_millis(50),
+            drain_timeout: Duration::from_millis(300),
+            stall_after: Duration::from_secs(300),
+            patience: patience.clone(),
+            readiness: Readiness::default(),
+        };
+        change(&mut settings);
+        let (consumer, records, settler) = Consumer::new(settings);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || consumer.run(&stopped));
+        Self {
+            records,
+            settler,
+            patience,
+            stop,
+            thread,
+            registry,
+            claims: Vec::new(),
+            revoked: Vec::new(),
+            assigned: 0,
+        }
+    }
+
+    /// Takes in what has come.
+    fn take_in(&mut self) {
+        while let Ok(feed) = self.records.try_recv() {
+            match feed {
+                Feed::Record(claim, _) => self.claims.push(claim),
+                Feed::Revoking(partitions) => self.revoked.extend(partitions),
+                Feed::Assigned(partitions) => self.assigned = partitions,
+                Feed::Stopping => {}
+            }
+        }
+    }
+
+    /// Takes in until `condition` holds.
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            self.take_in();
+            if condition(self) {
+                return;
+            }
+            let commits = self.metric("customerio_kafka_commit_failures_total");
+            assert!(
+                Instant::now() < deadline,
+                "waited for {what}; {} records, {commits} failed commits",
+                self.claims.len()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Takes in until nothing has come for a while.
+    fn until_quiet(&mut self) {
+        let (mut before, mut since) = (self.claims.len(), Instant::now());
+        self.until("quiet", |running| {
+            if running.claims.len() != before {
+                (before, since) = (running.claims.len(), Instant::now());
+            }
+            since.elapsed() > Duration::from_millis(1500)
+        });
+    }
+
+    fn settle_all(&mut self) {
+        self.settler.settle(std::mem::take(&mut self.claims));
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        metrics.map(|metric| metric.get_counter().get_value()).sum()
+    }
+
+    fn stop(self) -> Result<(), KafkaError> {
+        self.stop.cancel();
+        self.thread.join().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_it() {
+    let kafka = Kafka::start(2);
+    kafka.produce(0, 60, 10_000).await;
+    kafka.produce(1, 60, 10_000).await;
+    let mut one = Running::start(&kafka, |settings| settings.budget_bytes = 200_000);
+    one.until("the first records", |one| !one.claims.is_empty());
+    one.until_quiet();
+    // What lies in librdkafka's queue when the pause begins is not handed out either.
+    let read = one.claims.len();
+    assert!((20..=22).contains(&read), "{read} records of 10 kB in a budget of 200 kB");
+    // Another member takes a partition and reads it to its end.
+    let mut other = Running::start(&kafka, |_| {});
+    other.until("its partition", |other| {
+        one.take_in();
+        !other.claims.is_empty()
+    });
+    let left = other.claims[0].partition;
+    let kept = 1 - left;
+    assert_eq!(one.revoked, [left]);
+    other.until("the end of its partition", |other| {
+        other.settle_all();
+        kafka.committed(left) == Some(60)
+    });
+    one.claims.retain(|claim| claim.partition == kept);
+    one.until_quiet();
+    assert!((20..=22).contains(&one.claims.len()), "{} records", one.claims.len());
+    // Between three quarters of the budget and all of it, neither a pause nor a resumption is due. Now the partition
+    // comes back, with nothing to read.
+    let settled = one.claims.drain(..2).collect();
+    one.settler.settle(settled);
+    one.until_quiet();
+    assert!((18..=20).contains(&one.claims.len()), "still paused: {} records", one.claims.len());
+    other.stop().unwrap();
+    one.until("both partitions", |one| one.assigned == 2);
+    one.until_quiet();
+    assert!((18..=20).contains(&one.claims.len()), "still paused: {} records", one.claims.len());
+    kafka.produce(left, 60, 10_000).await;
+    one.until_quiet();
+    assert!((18..=20).contains(&one.claims.len()), "the new one is paused as well: {} records", one.claims.len());
+    // From here on all is settled as it comes: every record of both partitions arrives.
+    one.until("the end of both partitions", |one| {
+        one.settle_all();
+        kafka.committed(left) == Some(120) && kafka.committed(kept) == Some(60)
+    });
+    one.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_consumer_takes_nothing_for_its_own_that_belonged_to_the_last_one() {
+    let kafka = Kafka::start(1);
+    kafka.produce(0, 5, 10).await;
+    let mut running = Running::start(&kafka, |_| {});
+    running.until("all records", |running| running.claims.len() == 5);
+    let old = std::mem::take(&mut running.claims);
+    // A breach of the accounting: the consumer is built anew, and says that all it had has left.
+    running.settler.settle(vec![old[4], old[4]]);
+    running.until("all records again", |running| running.claims.len() == 5);
+    assert_eq!(running.revoked, [0]);
+    // The work on the old ones comes to its end only now.
+    running.settler.release(vec![old[0]]);
+    running.settler.settle(old[1..4].to_vec());
+    running.until("them to be counted", |running| running.metric("customerio_kafka_stale_completions_total") == 4.0);
+    assert_eq!(kafka.committed(0), Some(0), "nothing of the new ones is settled yet");
+    running.settle_all();
+    running.until("all to be committed", |_| kafka.committed(0) == Some(5));
+    running.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_partition_ends_the_consumer_with_an_error_but_not_while_something_is_waited_for() {
+    let kafka = Kafka::start(1);
+    kafka.produce(0, 3, 10).await;
+    let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
+    running.patience.set(true);
+    running.until("the records", |running| running.claims.len() == 3);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(!running.thread.is_finished(), "Platform may be down for as long as it takes");
+    running.patience.set(false);
+    // Progress is no stall, however little.
+    running.settler.settle(vec![running.claims.remove(0)]);
+    running.until("the end", |running| running.thread.is_finished());
+    let error = running.stop().unwrap_err();
+    assert!(matches!(&error, KafkaError::Stalled { partition: 0, offset: 1, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_commit_is_counted_and_made_good() {
+    let kafka = Kafka::start(1);
+    kafka.produce(0, 3, 10).await;
+    let mut running = Running::start(&kafka, |_| {});
+    running.until("the records", |running| running.claims.len() == 3);
+    let failure = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    kafka.0.request_errors(RDKafkaApiKey::OffsetCommit, &[failure; 3]);
+    running.settle_all();
+    running.until("the failures", |running| running.metric("customerio_kafka_commit_failures_total") >= 3.0);
+    running.until("the commit", |_| kafka.committed(0) == Some(3));
+    let failures = running.metric("customerio_kafka_commit_failures_total");
+    assert_eq!(failures, 3.0);
+    running.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_done_in_time_when_it_stops_is_not_committed() {
+    let kafka = Kafka::start(1);
+    kafka.produce(0, 3, 10).await;
+    let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));
+    running.until("the records", |running| running.claims.len() == 3);
+    let (settler, claims) = (running.settler.clone(), running.claims.clone());
+    let (started, stopping) = (Instant::now(), std::thread::spawn(move || running.stop()));
+    std::thread::sleep(Duration::from_millis(200));
+    // In time for the first one only.
+    settler.settle(vec![claims[0], claims[2]]);
+    stopping.join().unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(kafka.committed(0), Some(1));
+}

@@ -1,0 +1,47 @@
+//! What of a webhook left no trace in its event: counted, because a new field of Customer.io's is worth knowing about.
+//! `explain` names each.
+
+use customerio::webhook::{Data, Field, Identifiers};
+
+/// How many fields of one webhook were ignored, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IgnoredFields {
+    /// Fields that the mapping does not know.
+    pub unknown: u32,
+    /// Fields of another type than theirs, and preferences that are none.
+    pub unreadable: u32,
+    /// Message bodies and headers, which never reach Platform.
+    pub withheld: u32,
+}
+
+impl IgnoredFields {
+    /// Text, or nothing that should be counted.
+    pub(crate) fn note_text(&mut self, field: Field<'_>) {
+        self.note(field, field.text().is_some());
+    }
+
+    /// A field that is `readable`, absent or null; else it is counted.
+    pub(crate) fn note(&mut self, field: Field<'_>, readable: bool) {
+        self.unreadable += u32::from(!readable && !field.is_absent() && !field.is_null());
+    }
+
+    /// The fields that say who the person is, and where the message went.
+    pub(crate) fn note_people(&mut self, data: &Data<'_>, identifiers: Option<&Identifiers<'_>>) {
+        self.note(data.identifiers, identifiers.is_some());
+        self.note(data.recipients, data.recipients.json().is_some_and(|json| json.starts_with('[')));
+        for field in [data.customer_id, data.email_address, data.tracked_response] {
+            self.note_text(field);
+        }
+        if let Some(identifiers) = identifiers {
+            self.unknown += identifiers.ignored;
+            for field in [identifiers.id, identifiers.email, identifiers.cio_id] {
+                self.note_text(field);
+            }
+        }
+    }
+
+    /// A field that is never forwarded.
+    pub(crate) fn withhold(&mut self, field: Field<'_>) {
+        self.withheld += u32::from(!field.is_absent() && !field.is_null());
+    }
+}

@@ -1,0 +1,73 @@
+//! What Platform would refuse, found before it does: it answers 200 first and puts a bad record into a failed batch later,
+//! without a word to the sender.
+//!
+//! The mapping makes no such event as far as its tests can tell. Should a defect make one, it costs a dead letter that names
+//! the field. What types already rule out (a key that XDM lacks, a null, a number as text) is not looked at again.
+
+use xdm::ExperienceEvent;
+
+use crate::details::DEVICES;
+use crate::identity::is_allowed;
+use crate::tables::{FEEDBACK_STATUSES, INTERACTION_TYPES, SUBSCRIPTION_STATUSES};
+use crate::{Rejection, RejectionCode};
+
+/// The most identities that Identity Service takes in one record.
+const IDENTITIES: usize = 20;
+
+/// Whether an event keeps the rules that Platform checks.
+///
+/// # Errors
+/// [`RejectionCode::InvalidXdm`] with the field's path and its rule.
+pub fn validate(event: &ExperienceEvent<'_>) -> Result<(), Rejection> {
+    match violation(event) {
+        None => Ok(()),
+        Some((field, rule)) => Err(Rejection::new(RejectionCode::InvalidXdm, format!("`{field}` {rule}"))),
+    }
+}
+
+/// The first rule that is broken, and the field that breaks it.
+fn violation(event: &ExperienceEvent<'_>) -> Option<(&'static str, &'static str)> {
+    let customerio = &event.tenant.customerio;
+    let one_of = |list: &[&str], value: Option<&str>| value.is_none_or(|value| list.contains(&value));
+    let status = customerio.subscription.as_ref().and_then(|subscription| subscription.status.as_deref());
+    let channel = event.channel.as_ref();
+    let is_uri = |text: &str| text.contains(':') && text.chars().all(is_uri_character);
+    let identities = || event.identity_map.0.iter().flat_map(|(_, identities)| identities);
+    let primary = identities().filter(|identity| identity.primary).count();
+    #[rustfmt::skip]
+    let rules = [
+        (is_plain_id(&event.id), "_id", "must be 1 to 64 letters, digits, `.`, `_`, `~` and `-`"),
+        (event.timestamp.0 >= 0 && event.timestamp.can_be_written(), "timestamp", "must lie in the years 1970 to 9999"),
+        (customerio.received_at.is_none_or(|received| event.timestamp <= received), "timestamp", "must not lie after the receipt"),
+        (!event.event_type.is_empty(), "eventType", "must not be empty"),
+        (["self", "system"].contains(&&*event.produced_by), "producedBy", "must be `self` or `system`"),
+        (event.identity_map.0.iter().all(|(code, _)| is_namespace(code)), "identityMap", "must have namespace codes of letters, digits and `_` as keys"),
+        (identities().all(|identity| is_allowed(&identity.id)), "identityMap", "must hold values of at most 1024 characters that are not blank, `null`, `anonymous` or `invalid`"),
+        (identities().count() <= IDENTITIES, "identityMap", "must hold at most 20 identities"),
+        (primary == usize::from(!event.identity_map.is_empty()), "identityMap", "must have exactly one primary identity"),
+        (channel.is_none_or(|channel| is_uri(&channel.id)), "channel._id", "must be a URI"),
+        (channel.and_then(|channel| channel.channel_type.as_deref()).is_none_or(is_uri), "channel._type", "must be a URI"),
+        (!customerio.object_type.is_empty(), "_{TENANT_ID}.customerio.objectType", "must not be empty"),
+        (!customerio.metric.is_empty(), "_{TENANT_ID}.customerio.metric", "must not be empty"),
+        (one_of(FEEDBACK_STATUSES, customerio.feedback_status.as_deref()), "_{TENANT_ID}.customerio.feedbackStatus", "must be one of the closed list"),
+        (one_of(INTERACTION_TYPES, customerio.interaction_type.as_deref()), "_{TENANT_ID}.customerio.interactionType", "must be one of the closed list"),
+        (one_of(SUBSCRIPTION_STATUSES, status), "_{TENANT_ID}.customerio.subscription.status", "must be `subscribed` or `unsubscribed`"),
+        (customerio.devices.len() <= DEVICES, "_{TENANT_ID}.customerio.devices", "must hold at most 10 devices"),
+    ];
+    rules.into_iter().find(|(kept, _, _)| !kept).map(|(_, field, rule)| (field, rule))
+}
+
+/// Whether a text is a segment of a URI that needs no escaping, and no longer than a hash.
+pub(crate) fn is_plain_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
+}
+
+fn is_namespace(code: &str) -> bool {
+    !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// RFC 3986: what stands in a URI as it is.
+fn is_uri_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c)
+}

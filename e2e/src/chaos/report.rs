@@ -1,0 +1,128 @@
+//! What a chaos run came to, in lines for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::Plan;
+use crate::accounting::Balance;
+
+/// How long readers waited after an action, by its kind.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// From each action until a reader of the typed topic had seen every partition go on.
+    pub after: Vec<Duration>,
+}
+
+/// The figures and the findings.
+#[derive(Debug)]
+pub struct Report {
+    /// What was done.
+    pub plan: Plan,
+    /// Actions carried out.
+    pub actions: usize,
+    /// Different events sent, and how long the sender took.
+    pub sent: (u64, Duration),
+    /// Of these, acknowledged with a 2xx.
+    pub acknowledged: usize,
+    /// The sender's answers by status; `error` for none.
+    pub answers: BTreeMap<String, u64>,
+    /// Raw records.
+    pub raw: usize,
+    /// Typed records.
+    pub typed: usize,
+    /// What became of the raw records.
+    pub balance: Balance,
+    /// Different events that Platform accepted.
+    pub accepted: usize,
+    /// Events that Platform accepted more often than once.
+    pub accepted_again: usize,
+    /// Dead letters by code.
+    pub dead_letters: BTreeMap<String, usize>,
+    /// Acknowledged ids that the raw topic does not hold.
+    pub not_stored: Vec<String>,
+    /// Acknowledged ids that came to no end: neither accepted nor dead-lettered.
+    pub unexplained: Vec<String>,
+    /// The longest time that a reader of the typed topic saw nothing of a partition, and when it began.
+    pub longest_stall: (Duration, Duration),
+    /// The longest time without an event accepted, and when it began.
+    pub longest_pause: (Duration, Duration),
+    /// By kind of action.
+    pub recoveries: BTreeMap<&'static str, Recovery>,
+    /// Processes that ended although nobody had asked for it, or not as they should.
+    pub surprises: Vec<String>,
+    /// The exit code of `customerio-aep audit`, and what it said.
+    pub audit: (Option<i32>, String),
+    /// Whether everything ended with 0 when it was stopped at last.
+    pub clean_end: bool,
+}
+
+impl Report {
+    /// Nothing is lost, nothing is doubled, and everything stopped as it should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.acknowledged as u64 == self.sent.0
+            && self.not_stored.is_empty()
+            && self.unexplained.is_empty()
+            && self.balance.unexplained.is_empty()
+            && self.balance.doubled.is_empty()
+            && self.balance.repeated.is_empty()
+            && self.audit.0 == Some(0)
+            && self.clean_end
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, text: String| writeln!(f, "{name:<36}{text}");
+        let example = |count: usize, first: Option<String>| match first {
+            Some(first) => format!("{count}, for example {first}"),
+            None => count.to_string(),
+        };
+        let ids = |ids: &[String]| example(ids.len(), ids.first().cloned());
+        let places = |places: &[(i32, i64)]| {
+            example(places.len(), places.first().map(|(partition, offset)| format!("raw {partition}:{offset}")))
+        };
+        let moment =
+            |(took, at): (Duration, Duration)| format!("{:.1} s, at {:.1} s", took.as_secs_f64(), at.as_secs_f64());
+        let Plan { seed, duration, brokers, .. } = self.plan;
+        line(
+            "run",
+            format!("SEED={seed} DURATION={}s BROKERS={brokers}, {} actions", duration.as_secs(), self.actions),
+        )?;
+        let seconds = self.sent.1.as_secs_f64();
+        #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.sent.0 as f64 / seconds;
+        line("sent", format!("{} events in {seconds:.0} s ({rate:.0}/s); answers {:?}", self.sent.0, self.answers))?;
+        line("acknowledged", format!("{}, not stored {}", self.acknowledged, ids(&self.not_stored)))?;
+        line("raw records", self.raw.to_string())?;
+        line("typed records", self.typed.to_string())?;
+        line("duplicates collapsed", self.balance.collapsed.to_string())?;
+        line("typed again", ids(&self.balance.repeated))?;
+        line("accepted", format!("{}, of these more than once {}", self.accepted, self.accepted_again))?;
+        line("dead letters", format!("{:?}", self.dead_letters))?;
+        line("longest reader stall", moment(self.longest_stall))?;
+        line("longest send pause", moment(self.longest_pause))?;
+        for (kind, recovery) in &self.recoveries {
+            let mut after = recovery.after.clone();
+            after.sort();
+            let seconds = |index: usize| after.get(index).map_or(0.0, Duration::as_secs_f64);
+            let (median, most) = (seconds(after.len() / 2), seconds(after.len().saturating_sub(1)));
+            let text = format!("{} times, readers go on after {median:.1} s (median), {most:.1} s (most)", after.len());
+            line(&format!("  {kind}"), text)?;
+        }
+        for surprise in &self.surprises {
+            line("surprise", surprise.clone())?;
+        }
+        let (code, said) = &self.audit;
+        match code {
+            Some(0) => line("audit", "exits 0: everything is explained".to_owned())?,
+            code => line("audit", format!("exits {code:?}\n{said}"))?,
+        }
+        line("clean end", self.clean_end.to_string())?;
+        line("unexplained events", ids(&self.unexplained))?;
+        line("unexplained records", places(&self.balance.unexplained))?;
+        line("doubled on typed", places(&self.balance.doubled))?;
+        line("verdict", if self.is_good() { "good" } else { "BAD" }.to_owned())
+    }
+}

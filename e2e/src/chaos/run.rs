@@ -1,0 +1,249 @@
+//! Carries a schedule out on a running pipeline under load, and accounts for every event at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::fleet::Fleet;
+use super::report::{Recovery, Report};
+use super::{Action, Plan, Service, schedule};
+use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
+use crate::pipeline::Pipeline;
+use crate::process::http_get;
+use crate::real_kafka::{Cluster, RealKafka};
+use crate::watch::Watch;
+
+/// How long the services have to become ready at first.
+const START: Duration = Duration::from_secs(120);
+
+/// How long the sender may go on after the schedule, and how long the last events may take after that.
+const FINISH: Duration = Duration::from_secs(300);
+
+/// A run.
+#[derive(Debug, Clone, Copy)]
+pub struct Chaos {
+    /// What is done and when.
+    pub plan: Plan,
+    /// Webhooks a second.
+    pub rate: usize,
+}
+
+/// Runs it, telling each action on standard output.
+///
+/// # Panics
+/// When there is no real Kafka, or the pipeline cannot be started or accounted for.
+#[must_use]
+#[allow(clippy::print_stdout, reason = "the run is watched")]
+pub fn run(chaos: &Chaos) -> Report {
+    let Plan { seed, duration, brokers, .. } = chaos.plan;
+    println!("SEED={seed} DURATION={}s BROKERS={brokers} RATE={}", duration.as_secs(), chaos.rate);
+    let mut kafka = RealKafka::start(&Cluster { brokers, own_controller: brokers == 1, ..Cluster::default() })
+        .unwrap_or_else(|why| panic!("{why}"));
+    println!("{}", kafka.description());
+    let pipeline = Pipeline::new(&kafka, "chaos");
+    let _simulator = pipeline.simulator();
+    let logs = std::env::temp_dir().join(format!("{}-logs", pipeline.name));
+    let mut course = Course::start(&pipeline, &kafka, logs.clone());
+    let steps = schedule(&chaos.plan);
+    let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a duration of this world");
+    let arguments = ["--repeat-within", "20s", "--shuffle", "200", "--give-up", "10m", "--concurrency", "512"];
+    let mut load = pipeline.load_with(count, chaos.rate, &arguments);
+    course.begin();
+    for step in &steps {
+        course.go_on_until(step.at);
+        println!("{:>7.1} s  {}", course.now().as_secs_f64(), step.action);
+        course.act(&step.action, &mut kafka);
+    }
+    course.go_on_until(duration);
+    println!("{:>7.1} s  left alone", course.now().as_secs_f64());
+    pipeline.clear_faults();
+    let deadline = course.now() + FINISH;
+    while load.is_running() && course.now() < deadline {
+        course.go_on_until(course.now() + Duration::from_millis(100));
+    }
+    let sent = load.sent(Duration::from_secs(5));
+    let sending = course.now();
+    let open = course.wait_for_the_end(&kafka, &sent.ids);
+    let report = course.account(chaos, &kafka, steps.len(), sent, sending, open);
+    if report.is_good() {
+        std::fs::remove_dir_all(&logs).unwrap_or_default();
+    } else {
+        println!("the services' logs: {}", logs.display());
+        show_doubled(&pipeline, &kafka, &report.balance.doubled);
+    }
+    report
+}
+
+/// The pipeline on its way.
+struct Course<'p> {
+    pipeline: &'p Pipeline,
+    fleet: Fleet<'p>,
+    watch: Watch,
+    begun: Instant,
+    /// Where the watch stood then.
+    watch_begun: Duration,
+    /// Each action's kind and moment, by the watch's clock.
+    acted: Vec<(&'static str, Duration)>,
+    deliveries: Deliveries,
+}
+
+/// When Platform accepted something new.
+#[derive(Default)]
+struct Deliveries {
+    accepted: u64,
+    last: Duration,
+    longest: (Duration, Duration),
+    asked: Option<Instant>,
+}
+
+impl Deliveries {
+    fn look(&mut self, port: u16, now: Duration) {
+        if self.asked.is_some_and(|asked| asked.elapsed() < Duration::from_millis(200)) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        let Some((_, text)) = http_get(port, "/admin/stats") else { return };
+        let stats: serde_json::Value = serde_json::from_str(&text).expect("the simulator's figures");
+        let accepted = stats["accepted"].as_u64().expect("a count");
+        if accepted != self.accepted {
+            self.accepted = accepted;
+            self.longest = self.longest.max((now.saturating_sub(self.last), self.last));
+            self.last = now;
+        }
+    }
+}
+
+impl<'p> Course<'p> {
+    fn start(pipeline: &'p Pipeline, kafka: &RealKafka, logs: PathBuf) -> Self {
+        let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
+        let mut fleet = Fleet::new(pipeline, logs);
+        let deadline = Instant::now() + START;
+        fleet.tend();
+        while !fleet.is_ready() {
+            assert!(Instant::now() < deadline, "the services are not ready; {:?}", fleet.surprises);
+            fleet.tend();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let (begun, watch_begun) = (Instant::now(), watch.now());
+        Self { pipeline, fleet, watch, begun, watch_begun, acted: Vec::new(), deliveries: Deliveries::default() }
+    }
+
+    /// The clock starts now.
+    fn begin(&mut self) {
+        (self.begun, self.watch_begun) = (Instant::now(), self.watch.now());
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn go_on_until(&mut self, at: Duration) {
+        loop {
+            self.fleet.tend();
+            self.deliveries.look(self.pipeline.simulator_port, self.begun.elapsed());
+            let left = at.saturating_sub(self.now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(20)));
+        }
+    }
+
+    fn act(&mut self, action: &Action, kafka: &mut RealKafka) {
+        self.acted.push((action.kind(), self.watch.now()));
+        match action {
+            Action::Kill(service, after, naming) => self.fleet.kill(*service, *after, *naming),
+            Action::Restart(service, naming) => self.fleet.restart(*service, *naming),
+            Action::Transformers(count) => self.fleet.scale(Service::Transformer, *count),
+            Action::Sinks(count) => self.fleet.scale(Service::Sink, *count),
+            Action::KillBroker(broker) => kafka.kill(*broker),
+            Action::StartBroker(broker) => kafka.restart(*broker),
+            Action::PauseBroker(broker) => kafka.pause(*broker),
+            Action::ResumeBroker(broker) => kafka.resume(*broker),
+            Action::Platform(fault) => self.pipeline.fault(&fault.to_string()),
+            Action::PlatformIsWell => self.pipeline.clear_faults(),
+        }
+    }
+
+    /// Waits until every id is accepted or dead-lettered; returns those that are neither when the time is over.
+    fn wait_for_the_end(&mut self, kafka: &RealKafka, ids: &[String]) -> Vec<String> {
+        kafka.wait();
+        let deadline = self.now() + FINISH;
+        loop {
+            let accepted = accepted(self.pipeline);
+            let dead = dead_events(&Topics::read_dead_letters(&kafka.connection(), self.pipeline));
+            let ended = |id: &&String| !accepted.contains_key(*id) && !dead.contains(*id);
+            let open: Vec<String> = ids.iter().filter(ended).cloned().collect();
+            if open.is_empty() || self.now() >= deadline {
+                return open;
+            }
+            self.go_on_until(self.now() + Duration::from_secs(2));
+        }
+    }
+
+    /// Stops everything and reads what there is.
+    fn account(
+        mut self,
+        chaos: &Chaos,
+        kafka: &RealKafka,
+        actions: usize,
+        sent: crate::pipeline::Sent,
+        sending: Duration,
+        open: Vec<String>,
+    ) -> Report {
+        let before = self.fleet.surprises.len();
+        self.fleet.end();
+        let clean_end = self.fleet.surprises.len() == before;
+        let audit = self.pipeline.audit();
+        let topics = Topics::read(&kafka.connection(), self.pipeline);
+        let accepted = accepted(self.pipeline);
+        let arrivals = self.watch.finish();
+        let mut recoveries: BTreeMap<&'static str, Recovery> = BTreeMap::new();
+        for &(kind, at) in &self.acted {
+            recoveries.entry(kind).or_default().after.extend(arrivals.all_again(at));
+        }
+        let mut dead_letters: BTreeMap<String, usize> = BTreeMap::new();
+        for letter in &topics.dead_letters {
+            *dead_letters.entry(letter.code.clone()).or_default() += 1;
+        }
+        let (stall, stalled_at) = arrivals.longest_stall(self.watch_begun, self.watch_begun + sending);
+        Report {
+            plan: chaos.plan,
+            actions,
+            sent: (sent.events, sending),
+            acknowledged: sent.ids.len(),
+            answers: sent.answers,
+            raw: topics.raw.len(),
+            typed: topics.typed.len(),
+            balance: topics.balance(&self.pipeline.topic("raw")),
+            accepted: accepted.len(),
+            accepted_again: accepted.values().filter(|times| **times > 1).count(),
+            dead_letters,
+            not_stored: topics.not_stored(&sent.ids).into_iter().cloned().collect(),
+            unexplained: open,
+            longest_stall: (stall, stalled_at.saturating_sub(self.watch_begun)),
+            longest_pause: self.deliveries.longest,
+            recoveries,
+            surprises: self.fleet.surprises,
+            audit,
+            clean_end,
+        }
+    }
+}
+
+/// Where the doubled records lie on the typed topic, for whoever looks for the cause.
+#[allow(clippy::print_stdout, reason = "the run is watched")]
+fn show_doubled(pipeline: &Pipeline, kafka: &RealKafka, doubled: &[Place]) {
+    each(&kafka.connection(), &pipeline.topic("typed"), |record| {
+        let (partition, raw) = raw_place(record);
+        if doubled.contains(&(partition, raw)) {
+            let at = record.timestamp().unwrap_or_default();
+            println!("doubled: raw {partition}:{raw} is typed {partition}:{}, produced at {at}", record.offset());
+        }
+    });
+}
+
+/// Ids of events that lie among the dead letters.
+fn dead_events(letters: &[DeadLetter]) -> BTreeSet<String> {
+    letters.iter().filter_map(|letter| letter.event_id.clone()).collect()
+}

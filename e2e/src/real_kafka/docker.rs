@@ -1,0 +1,80 @@
+//! One broker in Docker, for machines without Java and Maven.
+
+use std::process::{Command, Stdio};
+
+use super::Cluster;
+use crate::free_port;
+
+/// The image.
+pub(super) const IMAGE: &str = "apache/kafka:4.3.1";
+
+/// A container with a broker.
+#[derive(Debug)]
+pub(super) struct Container {
+    name: String,
+    port: u16,
+}
+
+impl Container {
+    /// Starts one.
+    pub(super) fn start(cluster: &Cluster) -> Result<Self, String> {
+        if cluster.brokers != 1 {
+            return Err(format!("a cluster of {} brokers needs Java and Maven", cluster.brokers));
+        }
+        let port = free_port();
+        let name = format!("customerio-kafka-{port}");
+        let mut settings: Vec<String> = [
+            "NODE_ID=1",
+            "PROCESS_ROLES=broker,controller",
+            "LISTENERS=PLAINTEXT://:9092,CONTROLLER://:9093",
+            "CONTROLLER_LISTENER_NAMES=CONTROLLER",
+            "INTER_BROKER_LISTENER_NAME=PLAINTEXT",
+            "LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "CONTROLLER_QUORUM_VOTERS=1@localhost:9093",
+            "OFFSETS_TOPIC_REPLICATION_FACTOR=1",
+            "TRANSACTION_STATE_LOG_REPLICATION_FACTOR=1",
+            "TRANSACTION_STATE_LOG_MIN_ISR=1",
+            "SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR=1",
+            "SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR=1",
+            "GROUP_INITIAL_REBALANCE_DELAY_MS=0",
+            "AUTO_CREATE_TOPICS_ENABLE=false",
+        ]
+        .map(str::to_owned)
+        .into();
+        settings.push(format!("ADVERTISED_LISTENERS=PLAINTEXT://127.0.0.1:{port}"));
+        if let Some(interval) = cluster.transaction_cleanup {
+            let millis = interval.as_millis();
+            settings.push(format!("TRANSACTION_ABORT_TIMED_OUT_TRANSACTION_CLEANUP_INTERVAL_MS={millis}"));
+        }
+        let mut run = Command::new("docker");
+        run.args(["run", "--detach", "--name", &name, "--publish", &format!("127.0.0.1:{port}:9092")]);
+        for setting in settings {
+            run.args(["--env", &format!("KAFKA_{setting}")]);
+        }
+        let output = run.arg(IMAGE).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        Ok(Self { name, port })
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `docker VERB` for it: `start`, `stop`, `kill`, `pause`, `unpause`.
+    ///
+    /// # Panics
+    /// When Docker refuses.
+    pub(super) fn order(&self, verb: &str) {
+        let status = Command::new("docker").args([verb, &self.name]).stdout(Stdio::null()).status();
+        assert!(status.expect("docker").success(), "docker {verb} {}", self.name);
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(Command::new("docker").args(["rm", "--force", &self.name]).output());
+    }
+}

@@ -1,0 +1,239 @@
+//! One node, a broker or a controller or both, as a Java process of Maven's artefacts, with a keeper beside it that carries out orders and cleans up when
+//! the test process is no more.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use super::Cluster;
+use crate::free_port;
+
+/// Any fixed id will do: each cluster has directories of its own.
+const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
+
+/// Carries out the orders that come on its standard input, and repeats each on its output when it is done. The input's
+/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder. A signal to
+/// the whole process group must not end the keeper before that.
+const KEEPER: &str = r#"trap '' INT
+trap : TERM HUP
+while read -r order; do
+  case $order in
+    start) "$@" >>"$FOLDER/broker.log" 2>/dev/null & broker=$!;;
+    stop) kill $broker; wait $broker; broker=;;
+    kill) kill -9 $broker; wait $broker; broker=;;
+    pause) kill -STOP $broker;;
+    resume) kill -CONT $broker;;
+  esac 2>/dev/null
+  echo "$order"
+done
+if [ -n "$broker" ]; then kill -9 $broker; wait $broker; fi 2>/dev/null
+rm -rf "$FOLDER""#;
+
+/// What a node is in its cluster, with its addresses.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Broker { port: u16 },
+    Controller { port: u16 },
+    Both { port: u16, controller: u16 },
+}
+
+impl Role {
+    fn controller(self) -> Option<u16> {
+        match self {
+            Self::Broker { .. } => None,
+            Self::Controller { port } => Some(port),
+            Self::Both { controller, .. } => Some(controller),
+        }
+    }
+
+    /// The port that is waited for and given out.
+    fn port(self) -> u16 {
+        match self {
+            Self::Broker { port } | Self::Controller { port } | Self::Both { port, .. } => port,
+        }
+    }
+}
+
+/// A node of a cluster.
+#[derive(Debug)]
+pub(super) struct Node {
+    address: String,
+    keeper: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    is_up: bool,
+}
+
+/// What a node is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Start its process.
+    Start,
+    /// SIGTERM; the data stays.
+    Stop,
+    /// SIGKILL; the data stays.
+    Kill,
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Resume,
+}
+
+impl Node {
+    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of them
+    /// runs yet.
+    pub(super) fn formatted(libs: &Path, cluster: &Cluster) -> Result<Vec<Self>, String> {
+        let mut roles: Vec<Role> = (0..cluster.brokers)
+            .map(|_| match cluster.own_controller {
+                true => Role::Broker { port: free_port() },
+                false => Role::Both { port: free_port(), controller: free_port() },
+            })
+            .collect();
+        if cluster.own_controller {
+            roles.push(Role::Controller { port: free_port() });
+        }
+        // Side by side: each is a JVM, and takes seconds.
+        let mut formatting = Vec::new();
+        for (index, own) in roles.iter().enumerate() {
+            let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.port()));
+            fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            let file = folder.join("server.properties");
+            fs::write(&file, properties(cluster, &roles, index, &folder.join("data")))
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let mut format = java(libs, "kafka.tools.StorageTool");
+            format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&file).stdout(Stdio::null());
+            formatting.push((folder, format.spawn().map_err(|error| error.to_string())?));
+        }
+        let mut nodes = Vec::new();
+        for ((folder, mut format), own) in formatting.into_iter().zip(&roles) {
+            let status = format.wait().map_err(|error| error.to_string())?;
+            if !status.success() {
+                return Err("formatting the storage failed".to_owned());
+            }
+            nodes.push(Self::kept(libs, &folder, format!("127.0.0.1:{}", own.port()))?);
+        }
+        Ok(nodes)
+    }
+
+    fn kept(libs: &Path, folder: &Path, address: String) -> Result<Self, String> {
+        let broker = java(libs, "kafka.Kafka");
+        let mut command = Command::new("sh");
+        command.args(["-c", KEEPER]).env("FOLDER", folder).arg("keeper").arg(broker.get_program());
+        command.args(broker.get_args()).arg(folder.join("server.properties"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut keeper = command.spawn().map_err(|error| format!("sh: {error}"))?;
+        let orders = keeper.stdin.take();
+        let answers = BufReader::new(keeper.stdout.take().ok_or("the keeper has no output")?);
+        Ok(Self { address, keeper, orders, answers, is_up: false })
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether its process runs.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Gives an order and waits until the keeper has carried it out. A started broker does not answer yet.
+    ///
+    /// # Panics
+    /// When the keeper is gone, or the order does not fit the node's state.
+    pub(super) fn order(&mut self, order: Order) {
+        assert_eq!(self.is_up, order != Order::Start, "{order:?} for {}", self.address);
+        let text = match order {
+            Order::Start => "start",
+            Order::Stop => "stop",
+            Order::Kill => "kill",
+            Order::Pause => "pause",
+            Order::Resume => "resume",
+        };
+        let orders = self.orders.as_mut().expect("taken only when dropped");
+        writeln!(orders, "{text}").expect("an order");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("the keeper's answer");
+        assert_eq!(answer.trim_end(), text, "the keeper of {}", self.address);
+        match order {
+            Order::Start => self.is_up = true,
+            Order::Stop | Order::Kill => self.is_up = false,
+            Order::Pause | Order::Resume => {}
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        drop(self.keeper.wait());
+    }
+}
+
+fn java(libs: &Path, class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(format!("{}/*", libs.display())).arg(class);
+    command
+}
+
+/// The properties of one node.
+fn properties(cluster: &Cluster, roles: &[Role], index: usize, data: &Path) -> String {
+    let voters: Vec<_> =
+        (1..).zip(roles).filter_map(|(id, role)| Some(format!("{id}@127.0.0.1:{}", role.controller()?))).collect();
+    let broker = |port: u16| format!("PLAINTEXT://127.0.0.1:{port}");
+    let controller = |port: u16| format!("CONTROLLER://127.0.0.1:{port}");
+    let (role, listeners, advertised) = match roles[index] {
+        Role::Broker { port } => ("broker", broker(port), broker(port)),
+        Role::Controller { port } => ("controller", controller(port), controller(port)),
+        Role::Both { port, controller: second } => {
+            ("broker,controller", format!("{},{}", broker(port), controller(second)), broker(port))
+        }
+    };
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    let mut optional = String::new();
+    if let Some(interval) = cluster.transaction_cleanup {
+        let name = "transaction.abort.timed.out.transaction.cleanup.interval.ms";
+        optional += &format!("{name}={}\n", millis(interval));
+    }
+    if cluster.own_controller {
+        optional += &format!("broker.session.timeout.ms={}\n", millis(super::FENCED_AFTER));
+        optional += "broker.heartbeat.interval.ms=500\n";
+    }
+    format!(
+        "process.roles={role}
+node.id={id}
+controller.quorum.voters={voters}
+listeners={listeners}
+advertised.listeners={advertised}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+num.partitions=4
+auto.create.topics.enable=false
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+group.initial.rebalance.delay.ms=0
+{optional}",
+        id = index + 1,
+        voters = voters.join(","),
+        data = data.display(),
+        in_sync = cluster.in_sync(),
+        replicas = cluster.brokers,
+    )
+}
+
+/// The folder of Kafka's jars.
+pub(super) fn jars() -> Result<PathBuf, String> {
+    let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/pom.xml");
+    crate::maven::fetched("kafka/libs-4.3.1", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])
+}

@@ -1,0 +1,29 @@
+//! A slice of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments under load,
+//! and in the end every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
+
+#![allow(clippy::print_stdout, reason = "the seed and the figures")]
+
+use std::time::Duration;
+
+use e2e::alone;
+use e2e::chaos::{Chaos, Plan, run};
+
+fn slice(brokers: usize) {
+    let _alone = alone();
+    let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("E2E_SEED={seed}");
+    let plan = Plan { seed, duration: Duration::from_secs(30), brokers, pace: Duration::from_millis(1500) };
+    let report = run(&Chaos { plan, rate: 400 });
+    println!("{report}");
+    assert!(report.is_good(), "E2E_SEED={seed} repeats the schedule\n{report}");
+}
+
+#[test]
+fn chaos_on_one_broker_loses_nothing_and_doubles_nothing() {
+    slice(1);
+}
+
+#[test]
+fn chaos_on_three_brokers_loses_nothing_and_doubles_nothing() {
+    slice(3);
+}

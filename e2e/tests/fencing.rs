@@ -1,0 +1,85 @@
+//! Two transformers that hold themselves for the same one, and one that has slept: exactly one of them may write.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use e2e::accounting::Topics;
+use e2e::pipeline::{Load, Pipeline, shared_kafka};
+use e2e::process::Process;
+use e2e::real_kafka::signal;
+use e2e::{free_port, wait_until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Nothing is lost and nothing doubled when the load has ended and all of it is typed.
+fn assert_exactly_once(pipeline: &Pipeline, load: Load) {
+    let ids = load.finish(SOON * 2);
+    let mut topics = None;
+    wait_until("all to be typed", SOON * 2, || {
+        let read = Topics::read(&shared_kafka().connection(), pipeline);
+        let typed: std::collections::BTreeSet<_> = read.typed.iter().map(|(_, id)| id.clone()).collect();
+        topics = Some(read);
+        ids.iter().all(|id| typed.contains(id))
+    });
+    let topics = topics.unwrap();
+    topics.assert_stored(&ids);
+    topics.assert_exactly_once(pipeline);
+    assert!(topics.dead_letters.is_empty());
+}
+
+fn short_transactions(pipeline: &Pipeline, instance: &str) -> Process {
+    let mut variables = pipeline.transformer_variables();
+    variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
+    variables.push(("TRANSFORMER_INSTANCE", instance.to_owned()));
+    variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "4s".to_owned()));
+    Process::start("transformer", &variables, Some(free_port()))
+}
+
+#[test]
+fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
+    let pipeline = Pipeline::new(shared_kafka(), "namesake");
+    let _gateway = pipeline.gateway();
+    let load = pipeline.load(6_000, 500);
+    let mut older = pipeline.transformer();
+    wait_until("the older one to work", SOON, || older.metric("customerio_transformer_records_total") > 200.0);
+    let newer = pipeline.transformer();
+    assert_eq!(older.wait(SOON), Some(1));
+    let log = older.log();
+    assert!(log.contains("another process has taken over") && log.contains("TRANSFORMER_INSTANCE"), "{log}");
+    assert_exactly_once(&pipeline, load);
+    assert!(newer.is_ready());
+}
+
+#[test]
+fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
+    let pipeline = Pipeline::new(shared_kafka(), "zombie");
+    let _gateway = pipeline.gateway();
+    let load = pipeline.load(8_000, 500);
+    let mut zombie = short_transactions(&pipeline, &pipeline.name);
+    wait_until("it to work", SOON, || zombie.metric("customerio_transformer_records_total") > 200.0);
+    signal(zombie.id(), "STOP");
+    let next = short_transactions(&pipeline, &pipeline.name);
+    wait_until("the next one to work", SOON, || next.metric("customerio_transformer_records_total") > 500.0);
+    signal(zombie.id(), "CONT");
+    assert_eq!(zombie.wait(SOON), Some(1), "{}", zombie.log());
+    assert!(zombie.log().contains("another process has taken over"), "{}", zombie.log());
+    assert_exactly_once(&pipeline, load);
+}
+
+#[test]
+fn p3_a_transaction_that_timed_out_is_read_again() {
+    let pipeline = Pipeline::new(shared_kafka(), "slept");
+    let _gateway = pipeline.gateway();
+    let load = pipeline.load(8_000, 500);
+    let slept = short_transactions(&pipeline, "");
+    wait_until("it to work", SOON, || slept.metric("customerio_transformer_records_total") > 200.0);
+    let before = slept.metric("customerio_transformer_records_total");
+    signal(slept.id(), "STOP");
+    // Longer than its transactions may last; the brokers abort what is open and fence the producer.
+    std::thread::sleep(Duration::from_secs(7));
+    signal(slept.id(), "CONT");
+    wait_until("it to work again", SOON, || slept.metric("customerio_transformer_records_total") > before + 500.0);
+    assert_exactly_once(&pipeline, load);
+    assert!(slept.is_ready(), "the same process, with new clients");
+}

@@ -1,0 +1,263 @@
+//! Where a service starts to read when its offsets are gone, expired or new: nothing is repeated or lost in silence.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use e2e::accounting::{Topics as Account, accepted, assert_accepted, read};
+use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::process::Process;
+use e2e::{free_port, wait_until};
+use kafka::topic::Topics;
+
+const SOON: Duration = Duration::from_secs(60);
+
+type Variables = Vec<(&'static str, String)>;
+
+fn topics() -> Topics {
+    Topics::new(&shared_kafka().connection()).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(future)
+}
+
+/// The oldest retained offset and the next one of each partition.
+fn watermarks(pipeline: &Pipeline, topic: &str) -> Vec<(i64, i64)> {
+    (0..pipeline.partitions)
+        .map(|partition| topics().watermarks(&pipeline.topic(topic), partition, SOON).unwrap())
+        .collect()
+}
+
+/// A service with flags and with an admin page.
+fn start_with(name: &str, flags: &[&str], variables: &Variables) -> Process {
+    let (port, mut variables) = (free_port(), variables.clone());
+    variables.push(("ADMIN_LISTEN", format!("127.0.0.1:{port}")));
+    let mut process = Process::spawn_with(name, flags, &variables);
+    process.set_admin(port);
+    process
+}
+
+/// Makes what a stopped service has not read yet expire, except for the newest tenth of each partition; returns how many
+/// offsets that are.
+fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
+    let committed = topics().committed(&format!("{}-{group}", pipeline.name), &pipeline.topic(topic), SOON).unwrap();
+    let mut expired = 0;
+    for (partition, (_, high)) in (0..).zip(watermarks(pipeline, topic)) {
+        let low = committed[&partition] + (high - committed[&partition]) * 9 / 10;
+        block_on(topics().delete_before(&pipeline.topic(topic), partition, low)).unwrap();
+        expired += low - committed[&partition];
+    }
+    assert!(expired > 0, "nothing was left to expire");
+    expired
+}
+
+/// The service is started, counts what has expired and says so, once for each partition, and goes on.
+fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
+    wait_until("the loss to be counted", SOON, || service.metric("customerio_kafka_records_expired_total") > 0.0);
+    wait_until("the lag to be 0", SOON, || {
+        let (_, text) = service.admin_get("/metrics").unwrap_or_default();
+        let lag: Vec<_> =
+            text.lines().filter(|line| line.starts_with("customerio_kafka_consumer_lag_records{")).collect();
+        lag.len() == usize::try_from(pipeline.partitions).unwrap() && lag.iter().all(|line| line.ends_with(" 0"))
+    });
+    #[allow(clippy::cast_precision_loss, reason = "a small number")]
+    let expired = expired as f64;
+    assert!((service.metric("customerio_kafka_records_expired_total") - expired).abs() < 0.5, "{expired} expired");
+    let log = service.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("the loss is final")).collect();
+    assert_eq!(lines.len(), usize::try_from(pipeline.partitions).unwrap(), "{log}");
+    assert!(lines.iter().all(|line| line.contains("ERROR") && line.contains("lost=")), "{lines:?}");
+}
+
+#[test]
+fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goes_on() {
+    let pipeline = Pipeline::new(shared_kafka(), "expired-raw");
+    let _gateway = pipeline.gateway();
+    let mut transformer = pipeline.transformer();
+    drop(pipeline.load(1_000, 1000).finish(SOON));
+    wait_until("the first events", SOON, || {
+        read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 1_000
+    });
+    assert_eq!(transformer.terminate(), Some(0));
+    drop(pipeline.load(1_000, 1000).finish(SOON));
+    let expired = expire_unread(&pipeline, "transformer", "raw");
+    assert_alarmed(&pipeline.transformer(), &pipeline, expired);
+    // What is still there has its outcome.
+    let account = Account::read(&shared_kafka().connection(), &pipeline);
+    let balance = account.balance(&pipeline.topic("raw"));
+    assert!(balance.unexplained.is_empty(), "{balance:?}");
+    assert!(!account.raw.is_empty());
+}
+
+#[test]
+fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() {
+    let pipeline = Pipeline::new(shared_kafka(), "expired-typed");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let mut sink = pipeline.sink();
+    let first = pipeline.load(1_000, 1000).finish(SOON);
+    assert_accepted(&pipeline, &first, SOON);
+    assert_eq!(sink.terminate(), Some(0));
+    let second = pipeline.load(1_000, 1000).finish(SOON);
+    wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
+    let expired = expire_unread(&pipeline, "sink", "typed");
+    assert_alarmed(&pipeline.sink(), &pipeline, expired);
+    let left: Vec<String> = read(&shared_kafka().connection(), &pipeline.topic("typed"))
+        .iter()
+        .map(|record| record.text_header("event-id").unwrap().to_owned())
+        .collect();
+    assert!(!left.is_empty());
+    assert_accepted(&pipeline, &left, SOON);
+    let accepted = accepted(&pipeline);
+    assert!(second.iter().any(|id| !accepted.contains_key(id)), "some really expired");
+}
+
+#[test]
+fn what_expires_under_a_running_transformer_is_counted_and_alarmed_too() {
+    let pipeline = Pipeline::new(shared_kafka(), "expired-running");
+    let _gateway = pipeline.gateway();
+    let transformer = pipeline.transformer();
+    drop(pipeline.load(1_000, 1000).finish(SOON));
+    wait_until("the first events", SOON, || {
+        read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 1_000
+    });
+    // Longer than a fetch stays under way, shorter than the group's patience: what comes meanwhile expires unread.
+    e2e::real_kafka::signal(transformer.id(), "STOP");
+    std::thread::sleep(Duration::from_secs(2));
+    drop(pipeline.load(3_000, 2000).finish(SOON));
+    for (partition, (_, high)) in (0..).zip(watermarks(&pipeline, "raw")) {
+        block_on(topics().delete_before(&pipeline.topic("raw"), partition, high)).unwrap();
+    }
+    e2e::real_kafka::signal(transformer.id(), "CONT");
+    wait_until("the loss to be counted", SOON, || transformer.metric("customerio_kafka_records_expired_total") > 0.0);
+    assert!(transformer.log().contains("the loss is final"));
+    drop(pipeline.load(500, 500).finish(SOON));
+    wait_until("the rest to be transformed", SOON, || {
+        let account = Account::read(&shared_kafka().connection(), &pipeline);
+        !account.raw.is_empty() && account.balance(&pipeline.topic("raw")).unexplained.is_empty()
+    });
+}
+
+#[test]
+fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_beginning() {
+    let pipeline = Pipeline::new(shared_kafka(), "lost-group");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let mut transformer = pipeline.transformer();
+    let mut sink = pipeline.sink();
+    let ids = pipeline.load(500, 500).finish(SOON);
+    assert_accepted(&pipeline, &ids, SOON);
+    assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)));
+    for (name, variables, counted) in [
+        ("transformer", pipeline.transformer_variables(), "customerio_transformer_records_total"),
+        ("sink", pipeline.sink_variables(), "customerio_sink_records_total"),
+    ] {
+        // A group that the brokers have forgotten is one they have never heard of.
+        let lost: Variables = variables
+            .into_iter()
+            .map(|(name, value)| (name, if name == "KAFKA_GROUP_ID" { format!("{value}-forgotten") } else { value }))
+            .collect();
+        let before = watermarks(&pipeline, "typed");
+        let mut refusing = Process::spawn(name, &lost, Some(free_port()));
+        assert_eq!(refusing.wait(SOON), Some(1), "{name}: {}", refusing.log());
+        let log = refusing.log();
+        assert!(log.contains("has no committed offset") && log.contains("--from-beginning"), "{name}: {log}");
+        assert!(log.contains(&format!("{}-{name}-forgotten", pipeline.name)), "{name}: the group is named: {log}");
+        assert_eq!(watermarks(&pipeline, "typed"), before, "{name}: nothing was written");
+        let overridden = start_with(name, &["--from-beginning"], &lost);
+        wait_until(&format!("the {name} to read everything again"), SOON, || overridden.metric(counted) >= 500.0);
+    }
+}
+
+/// For each person, the events' numbers in the order of a topic's offsets, with the partition.
+fn order(
+    pipeline: &Pipeline,
+    topic: &str,
+    id: impl Fn(&kafka::record::OwnedRecord) -> String,
+) -> BTreeMap<(i32, Vec<u8>), Vec<String>> {
+    let mut order: BTreeMap<(i32, Vec<u8>), Vec<String>> = BTreeMap::new();
+    for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
+        let id = id(&record);
+        let person = order.entry((record.partition, record.key.clone().unwrap_or_default())).or_default();
+        // A repeat of the sender's is no event of its own.
+        if !person.contains(&id) {
+            person.push(id);
+        }
+    }
+    order
+}
+
+/// Clients look for new partitions every five minutes unless they are told otherwise.
+fn quick(mut variables: Variables) -> Variables {
+    variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=1000".to_owned()));
+    variables
+}
+
+#[test]
+fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost() {
+    let mut pipeline = Pipeline::new(shared_kafka(), "grown");
+    let _simulator = pipeline.simulator();
+    let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
+    let mut transformer = Process::start("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
+    let mut sink = Process::start("sink", &quick(pipeline.sink_variables()), Some(free_port()));
+    let load = pipeline.load(15_000, 500);
+    wait_until("the load to progress", SOON, || transformer.metric("customerio_transformer_records_total") > 1_000.0);
+    for topic in ["typed", "dead-letters", "raw"] {
+        block_on(topics().grow(&pipeline.topic(topic), 6)).unwrap();
+    }
+    pipeline.partitions = 6;
+    let in_new = || {
+        read(&shared_kafka().connection(), &pipeline.topic("typed"))
+            .iter()
+            .filter(|record| record.partition >= 4)
+            .count()
+    };
+    wait_until("typed records in the new partitions", SOON, || in_new() > 0);
+    let ids = load.finish(SOON * 2);
+    assert_accepted(&pipeline, &ids, SOON);
+    let account = Account::read(&shared_kafka().connection(), &pipeline);
+    account.assert_stored(&ids);
+    account.assert_exactly_once(&pipeline);
+    assert!(account.raw.keys().filter(|(partition, _)| *partition >= 4).count() > 100, "the new partitions are used");
+    // Every typed record lies in the partition number of its raw record, in the same order for each person.
+    let raw = order(&pipeline, "raw", |record| {
+        serde_json::from_slice::<serde_json::Value>(&record.value).unwrap()["event_id"].as_str().unwrap().to_owned()
+    });
+    let typed = order(&pipeline, "typed", |record| record.text_header("event-id").unwrap().to_owned());
+    assert_eq!(raw, typed);
+    assert!(account.dead_letters.is_empty());
+    assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");
+}
+
+#[test]
+fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_is_lost() {
+    let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
+    let _simulator = pipeline.simulator();
+    let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
+    let _sink = Process::start("sink", &quick(pipeline.sink_variables()), Some(free_port()));
+    let mut transformer = Process::start("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
+    let load = pipeline.load(8_000, 500);
+    wait_until("the load to progress", SOON, || transformer.metric("customerio_transformer_records_total") > 1_000.0);
+    block_on(topics().grow(&pipeline.topic("raw"), 6)).unwrap();
+    pipeline.partitions = 6;
+    assert_eq!(transformer.wait(SOON), Some(1), "{}", transformer.log());
+    let remedy = format!("grow `{}` to at least 6 first", pipeline.topic("typed"));
+    let log = transformer.log();
+    assert!(log.lines().last().unwrap_or_default().contains(&remedy), "{log}");
+    let ids = load.finish(SOON * 2);
+    // Started again it says the same at once.
+    let mut transformer = Process::spawn("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
+    assert_eq!(transformer.wait(SOON), Some(1));
+    assert!(transformer.log().contains(&remedy));
+    for topic in ["typed", "dead-letters"] {
+        block_on(topics().grow(&pipeline.topic(topic), 6)).unwrap();
+    }
+    let _transformer = Process::start("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
+    assert_accepted(&pipeline, &ids, SOON);
+    let account = Account::read(&shared_kafka().connection(), &pipeline);
+    account.assert_stored(&ids);
+    account.assert_exactly_once(&pipeline);
+}

@@ -1,0 +1,191 @@
+//! Receiving a body: within the limit it is kept whole; beyond it is only hashed, so that an authentic one can be
+//! accounted for without being held in memory.
+//!
+//! Bytes are charged to the budget as they arrive, not as they are announced: who announces much and sends nothing
+//! takes nothing from others.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use customerio::{Sha256, Verifier};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::answer::Answer;
+use crate::budget::{InFlight, Share};
+
+/// Nothing longer is received, whatever it is.
+pub(crate) const HARD_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// What is kept of a body over the limit.
+pub(crate) const KEPT: usize = 64 * 1024;
+
+/// How much is received, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The longest body that is kept whole, in bytes.
+    pub(crate) whole: usize,
+    /// How long the sender may send nothing.
+    pub(crate) idle: Duration,
+    /// When the answer is due: a body that comes so slowly is not waited for any longer.
+    pub(crate) until: Instant,
+}
+
+/// A body that has arrived.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// Within the limit.
+    Whole(Bytes, Share),
+    /// Over it.
+    Oversized(Oversized),
+}
+
+/// What is known of a body that was not kept.
+#[derive(Debug)]
+pub(crate) struct Oversized {
+    /// Its first [`KEPT`] bytes.
+    pub(crate) first: Bytes,
+    /// Its length in bytes.
+    pub(crate) length: u64,
+    /// Its SHA-256, 64 lower-case hex digits.
+    pub(crate) sha256: String,
+    /// Has seen all of it.
+    pub(crate) verifier: Verifier,
+    /// For what is kept.
+    pub(crate) share: Share,
+}
+
+/// Receives a body that is announced with `declared` bytes. `verifier` is begun when the body turns out to be over the
+/// limit; it gives `None` if the request cannot be authentic anyway, which spares receiving the rest.
+pub(crate) async fn receive(
+    mut body: Body,
+    declared: Option<u64>,
+    limits: Limits,
+    budget: &InFlight,
+    verifier: impl Fn() -> Option<Verifier>,
+) -> Result<Received, Answer> {
+    let whole = u64::try_from(limits.whole).unwrap_or(u64::MAX);
+    let mut length = 0;
+    let mut kept = Kept::default();
+    let mut hashes = None;
+    if declared.is_some_and(|declared| declared > HARD_LIMIT) {
+        return Err(Answer::TooLarge);
+    }
+    if declared.is_some_and(|declared| declared > whole) {
+        hashes = Some(Hashes::begin(&verifier)?);
+    }
+    loop {
+        let silent = Instant::now() + limits.idle;
+        let frame = match timeout_at(silent.min(limits.until), body.frame()).await {
+            Err(_) => return Err(Answer::ReadTimeout),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(Answer::Unreadable),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len() as u64;
+        if length > HARD_LIMIT {
+            return Err(Answer::TooLarge);
+        }
+        if hashes.is_none() && length > whole {
+            let mut begun = Hashes::begin(&verifier)?;
+            begun.update(kept.bytes());
+            hashes = Some(begun);
+        }
+        match &mut hashes {
+            None => kept.push(data, budget)?,
+            Some(hashes) => {
+                hashes.update(&data);
+                kept.cut();
+                let room = KEPT.saturating_sub(kept.bytes().len()).min(data.len());
+                kept.push(data.slice(..room), budget)?;
+            }
+        }
+    }
+    let share = kept.share(budget)?;
+    let bytes = kept.into_bytes();
+    Ok(match hashes {
+        None => Received::Whole(bytes, share),
+        Some(Hashes { verifier, sha256 }) => {
+            Received::Oversized(Oversized { first: bytes, length, sha256: sha256.hex(), verifier, share })
+        }
+    })
+}
+
+/// What a body that is not kept is put through.
+struct Hashes {
+    verifier: Verifier,
+    sha256: Sha256,
+}
+
+impl Hashes {
+    fn begin(verifier: &impl Fn() -> Option<Verifier>) -> Result<Self, Answer> {
+        let verifier = verifier().ok_or(Answer::TooLarge)?;
+        Ok(Self { verifier, sha256: Sha256::default() })
+    }
+
+    fn update(&mut self, piece: &[u8]) {
+        self.verifier.update(piece);
+        self.sha256.update(piece);
+    }
+}
+
+/// The bytes kept, and the share of the budget they take. Most bodies arrive in one piece and are never copied.
+#[derive(Default)]
+struct Kept {
+    first: Bytes,
+    /// All of them, once there was a second piece.
+    all: Vec<u8>,
+    share: Option<Share>,
+}
+
+impl Kept {
+    fn push(&mut self, data: Bytes, budget: &InFlight) -> Result<(), Answer> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let charged = match &mut self.share {
+            Some(share) => budget.grow(share, data.len()),
+            None => budget.take(data.len()).map(|share| self.share = Some(share)),
+        };
+        charged.map_err(|_| Answer::Overloaded)?;
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = data;
+        } else {
+            if self.all.is_empty() {
+                self.all.extend_from_slice(&std::mem::take(&mut self.first));
+            }
+            self.all.extend_from_slice(&data);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.all.is_empty() { &self.first } else { &self.all }
+    }
+
+    /// Lets go of everything beyond [`KEPT`] bytes, and of its share.
+    fn cut(&mut self) {
+        let excess = self.bytes().len().saturating_sub(KEPT);
+        if excess == 0 {
+            return;
+        }
+        self.all = self.bytes()[..KEPT].to_vec();
+        self.first = Bytes::new();
+        if let Some(share) = &mut self.share {
+            share.shrink(excess);
+        }
+    }
+
+    /// The share; an empty body has one too.
+    fn share(&mut self, budget: &InFlight) -> Result<Share, Answer> {
+        self.share.take().map_or_else(|| budget.take(0).map_err(|_| Answer::Overloaded), Ok)
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The gateway's own certificate and key, where no proxy terminates TLS before it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use service::Problems;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
+
+use crate::reload::{Loaded, Origin};
+
+/// PEM files: the certificate with its intermediates, and its private key.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// What a handshake needs.
+#[derive(Debug)]
+pub(crate) struct Tls(pub(crate) Arc<ServerConfig>);
+
+impl Origin for TlsFiles {
+    type Value = Tls;
+
+    const WHAT: &'static str = "certificate and key";
+    const LABEL: &'static str = "tls";
+
+    fn load(&self) -> Result<Loaded<Tls>, Problems> {
+        let mut problems = Problems::default();
+        let chain = problems.check(certificates(&self.certificate));
+        let key = problems.check(private_key(&self.key));
+        let (Some(chain), Some(key)) = (chain, key) else { return Err(problems) };
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+        match config {
+            Ok(mut config) => {
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Ok(Loaded { value: Tls(Arc::new(config)), files: vec![self.certificate.clone(), self.key.clone()] })
+            }
+            Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(format!(
+                "GATEWAY_TLS_KEY: {} is not the key of the first certificate in {} (GATEWAY_TLS_CERT); the server's own certificate comes first",
+                self.key.display(),
+                self.certificate.display()
+            )
+            .into()),
+            Err(error) => Err(format!(
+                "GATEWAY_TLS_CERT and GATEWAY_TLS_KEY: {} and {} cannot be used: {error}",
+                self.certificate.display(),
+                self.key.display()
+            )
+            .into()),
+        }
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let problem = match chain {
+        Ok(chain) if !chain.is_empty() => return Ok(chain),
+        Ok(_) => "it holds no certificate; PEM with BEGIN CERTIFICATE is expected".to_owned(),
+        Err(error) => in_words(&error),
+    };
+    Err(format!("GATEWAY_TLS_CERT: {}: {problem}", path.display()))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        let problem = match error {
+            pem::Error::NoItemsFound => {
+                "it holds no private key; PEM with BEGIN PRIVATE KEY, without a passphrase, is expected".to_owned()
+            }
+            error => in_words(&error),
+        };
+        format!("GATEWAY_TLS_KEY: {}: {problem}", path.display())
+    })
+}
+
+/// Never shows what stands in the file.
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("{error}; check the path and that the service's user may read it"),
+        _ => "it is not well-formed PEM".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+        let folder = std::env::temp_dir().join(format!("gateway-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = write("cert.pem", &cert.pem());
+        let key = write("key.pem", &signing_key.serialize_pem());
+        let other = write("other.pem", &other.signing_key.serialize_pem());
+        let empty = write("empty.pem", "");
+        let torn = write("torn.pem", "-----BEGIN CERTIFICATE-----\ntopsecret\n");
+        let load = |certificate: &PathBuf, key: &PathBuf| {
+            TlsFiles { certificate: certificate.clone(), key: key.clone() }
+                .load()
+                .map(|loaded| loaded.files)
+                .map_err(|problems| problems.to_string())
+        };
+        assert_eq!(load(&certificate, &key), Ok(vec![certificate.clone(), key.clone()]));
+        assert!(load(&certificate, &other).unwrap_err().contains("is not the key of the first certificate"));
+        let both = load(&folder.join("nowhere"), &empty).unwrap_err();
+        assert!(both.contains("GATEWAY_TLS_CERT") && both.contains("check the path"), "{both}");
+        assert!(both.contains("GATEWAY_TLS_KEY") && both.contains("no private key"), "{both}");
+        assert!(load(&empty, &key).unwrap_err().contains("no certificate"));
+        assert!(load(&key, &key).unwrap_err().contains("no certificate"));
+        let torn = load(&torn, &key).unwrap_err();
+        assert!(torn.contains("torn.pem") && !torn.contains("topsecret"), "{torn}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
