@@ -5,6 +5,9 @@
 mod gather;
 mod tell;
 
+use std::ops::Range;
+use std::str::FromStr;
+
 use clap::Args;
 use kafka::TopicName;
 use kafka::topic::Topics;
@@ -12,7 +15,7 @@ use service::{ByteCount, DurationArg};
 use tokio::task::block_in_place;
 use transformer::MappingArgs;
 
-use crate::topics::TopicArgs;
+use crate::topics::{PlaceArg, TopicArgs};
 use crate::when::parse_bound;
 use crate::{CommandError, Verdict, WrongUse};
 
@@ -30,6 +33,10 @@ pub(crate) struct AuditArgs {
     /// Up to this time [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     until: Option<i64>,
+
+    /// Only these raw offsets of one partition, the last one left out, and what was made of them: for example 3:1000-2000
+    #[arg(long, value_name = "PARTITION:FROM-TO", conflicts_with_all = ["since", "until"])]
+    offsets: Option<RawOffsets>,
 
     /// How many records are named at the most; all are counted
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
@@ -62,6 +69,26 @@ pub(crate) struct AuditArgs {
 
     #[command(flatten)]
     mapping: MappingArgs,
+}
+
+/// A range of one partition's raw offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RawOffsets {
+    partition: i32,
+    range: Range<i64>,
+}
+
+impl FromStr for RawOffsets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.split_once('-').and_then(|(from, to)| {
+            let (from, to) = (from.parse::<PlaceArg>().ok()?, to.parse::<i64>().ok()?);
+            (from.offset < to).then_some(Self { partition: from.partition, range: from.offset..to })
+        });
+        parsed
+            .ok_or_else(|| format!("`{text}` is no range of offsets; write PARTITION:FROM-TO, for example 3:1000-2000"))
+    }
 }
 
 /// The services' consumer groups.
@@ -112,4 +139,17 @@ async fn retention(topics: &Topics, topic: Option<&TopicName>) -> Option<i64> {
     let settings = topics.settings(topic?).await.ok()?;
     let number = |name: &str| settings.get(name)?.parse::<i64>().ok();
     (number("retention.bytes") == Some(-1)).then(|| number("retention.ms")).flatten().filter(|&millis| millis > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_offsets_has_a_partition_a_beginning_and_an_end() {
+        assert_eq!("3:1000-2000".parse(), Ok(RawOffsets { partition: 3, range: 1000..2000 }));
+        for wrong in ["3:1000", "1000-2000", "3:5-5", "3:5-x", ""] {
+            assert!(wrong.parse::<RawOffsets>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -30,7 +30,11 @@ fn help_and_version_work_and_wrong_flags_are_code_2() {
         assert_says(run(name, &["--no-such-flag"], &[]), 2, &["--no-such-flag", "--help"]);
         assert_says(run(name, &[], &[]), 2, &["--kafka-bootstrap-servers"]);
     }
-    assert_says(run("customerio-aep", &["--help"], &[]), 0, &["demo", "send", "map", "setup", "platform-sim"]);
+    assert_says(
+        run("customerio-aep", &["--help"], &[]),
+        0,
+        &["demo", "send", "map", "setup", "dead-letters", "audit", "find", "platform-sim"],
+    );
     assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["nonsense"]);
     assert_says(run("customerio-aep", &["demo", "--env-file", "/nowhere/.env"], &[]), 2, &["/nowhere/.env"]);
 }

@@ -197,6 +197,9 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     );
     let (code, early) = ask(&pipeline, &["audit", "--until", &since]);
     assert_eq!((code, &early["typed"]["unexplained"], &early["raw"]["unexplained"]), (Some(1), &0.into(), &1.into()));
+    let range = format!("{0}:{1}-{2}", finding["partition"], finding["offset"], count(&finding["offset"]) + 1);
+    let (code, one) = ask(&pipeline, &["audit", "--offsets", &range]);
+    assert_eq!((code, &one["raw"]["records"], &one["raw"]["unexplained"]), (Some(1), &1.into(), &1.into()), "{one:#}");
     assert_eq!(run(&pipeline, &["audit", "--since", "soon"]).0, Some(2));
     assert_eq!(run(&pipeline, &["audit", "--since", &since, "--until", "2020-01-01"]).0, Some(2));
 }
@@ -274,6 +277,14 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     assert_eq!((&dead["open"], &dead["replayed"], &dead["discarded"]), (&0.into(), &66.into(), &1.into()));
     assert_eq!(audit["raw"]["duplicates"], 6, "{audit:#}");
     assert_eq!(audit["typed"]["accepted"], 120);
+    // A body that no raw record can hold is counted, and cannot be replayed.
+    let huge = somebody("huge").replace("delivery-huge", &"x".repeat(11 * 1024 * 1024));
+    assert_eq!(pipeline.send(&huge), 202);
+    wait_until("the gateway's letter", SOON, || letters(&pipeline, &["--stage", "gateway"]).len() == 1);
+    let (code, refused) = ask(&pipeline, &["dead-letters", "replay", "--stage", "gateway", "--yes"]);
+    assert_eq!((code, &refused["replayed"]), (Some(1), &0.into()), "{refused:#}");
+    assert!(refused["cannotBeReplayed"][0]["reason"].as_str().unwrap().contains("64 KiB"), "{refused:#}");
+    assert_eq!(settled_audit(&pipeline)["deadLetters"]["gateway"]["open"], 1);
     let (code, life) = ask(&pipeline, &["find", "--event-id", "nobody-3"]);
     assert_eq!(code, Some(0));
     assert_eq!(what(&life), ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"]);

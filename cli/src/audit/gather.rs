@@ -4,6 +4,7 @@
 //! What a service had committed by then has left its traces before those ends.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +22,7 @@ use kafka::{Connection, KafkaError, Record, TopicName};
 use mapping::ReceivedAt;
 use transformer::Sources;
 
-use super::{AuditArgs, Retention};
+use super::{AuditArgs, RawOffsets, Retention};
 use crate::receipt::Receipt;
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
@@ -83,8 +84,13 @@ impl Audit<'_> {
         let mut notes = Vec::new();
         let receipts = self.receipts(&offsets, &mut notes)?;
 
-        let raw_range = self.range(&offsets, &topics.raw_topic, &raw.extents)?;
-        let typed_range = self.range(&offsets, &topics.typed_topic, &typed.extents)?;
+        let (raw_range, typed_range) = match &self.args.offsets {
+            Some(only) => (only_offsets(only, &raw.extents), BTreeMap::new()),
+            None => (
+                self.range(&offsets, &topics.raw_topic, &raw.extents)?,
+                self.range(&offsets, &topics.typed_topic, &typed.extents)?,
+            ),
+        };
         let mut frames = BTreeMap::new();
         for &partition in raw.extents.keys().chain(typed.extents.keys()) {
             let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
@@ -200,7 +206,7 @@ impl Audit<'_> {
         offsets: &Offsets,
         topic: &TopicName,
         extents: &BTreeMap<i32, Extent>,
-    ) -> Result<BTreeMap<i32, std::ops::Range<i64>>, KafkaError> {
+    ) -> Result<BTreeMap<i32, Range<i64>>, KafkaError> {
         let at = |bound: Option<i64>| bound.map(|millis| offsets.at(topic, extents, millis)).transpose();
         let (since, until) = (at(self.args.since)?, at(self.args.until)?);
         let or = |found: &Option<BTreeMap<i32, i64>>, partition: i32, default: i64| {
@@ -420,6 +426,15 @@ impl Reading<'_> {
         // What panics here panicked in the transformer too, and became a dead letter.
         catch_unwind(AssertUnwindSafe(map)).unwrap_or_default()
     }
+}
+
+/// What of these raw offsets is retained.
+fn only_offsets(only: &RawOffsets, extents: &BTreeMap<i32, Extent>) -> BTreeMap<i32, Range<i64>> {
+    let clamped = extents.get(&only.partition).map(|extent| {
+        let start = only.range.start.clamp(extent.start, extent.end);
+        (only.partition, start..only.range.end.clamp(start, extent.end))
+    });
+    clamped.into_iter().collect()
 }
 
 fn place(record: &Record<'_>) -> Place {

@@ -39,8 +39,12 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
     let (raw, typed, letters) = (&found.report.raw, &found.report.typed, &found.report.letters);
     let since = args.since.map_or_else(|| "the oldest record retained".to_owned(), show);
     let until = args.until.map_or_else(|| "now".to_owned(), show);
+    let range = match &args.offsets {
+        Some(only) => format!("Raw offsets {}:{}-{}", only.partition, only.range.start, only.range.end),
+        None => format!("From {since} to {until}, {} partitions", found.partitions),
+    };
     let mut lines = vec![
-        format!("From {since} to {until}, {} partitions", found.partitions),
+        range,
         String::new(),
         format!("raw records ({})", args.topics.raw_topic),
         row("records", raw.records, &aside(raw.replays, "written by a replay")),
