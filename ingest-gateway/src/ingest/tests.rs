@@ -211,6 +211,7 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
         assert_eq!(gateway.post(path, "first", BODY).await.status(), 404, "{path}");
     }
     let get = reqwest::get(gateway.url(ROUTE)).await.unwrap();
+    assert!(!get.headers().contains_key("connection"), "there is no body that was left unread");
     assert_eq!((get.status().as_u16(), get.headers()["allow"].to_str().unwrap()), (405, "POST"));
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2048]).await.status(), 202);
     assert_eq!(gateway.post(ROUTE, "wrong", vec![b' '; 2049]).await.status(), 413);
@@ -327,6 +328,7 @@ async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "the report has not come");
     let answer = gateway.post(ROUTE, "first", vec![b' '; 4000]).await;
+    assert_eq!(answer.headers()["connection"], "close", "what was not received cannot be followed by another request");
     assert!(answer.text().await.unwrap().contains("overloaded"));
     gateway.shares.lock().unwrap().clear();
     assert_eq!(gateway.budget.used(), 0);
