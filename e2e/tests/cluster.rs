@@ -1,6 +1,11 @@
 //! Exactly-once where brokers die and coordinators move, and how long a reader waits after a kill.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells its seed"
+)]
 
 use std::time::Duration;
 
