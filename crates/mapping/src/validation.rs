@@ -31,7 +31,6 @@ fn violation(event: &ExperienceEvent<'_>) -> Option<(&'static str, &'static str)
     let one_of = |list: &[&str], value: Option<&str>| value.is_none_or(|value| list.contains(&value));
     let status = customerio.subscription.as_ref().and_then(|subscription| subscription.status.as_deref());
     let channel = event.channel.as_ref();
-    let is_uri = |text: &str| text.contains(':') && text.chars().all(is_uri_character);
     let identities = || event.identity_map.0.iter().flat_map(|(_, identities)| identities);
     let primary = identities().filter(|identity| identity.primary).count();
     #[rustfmt::skip]
@@ -59,15 +58,17 @@ fn violation(event: &ExperienceEvent<'_>) -> Option<(&'static str, &'static str)
 
 /// Whether a text is a segment of a URI that needs no escaping, and no longer than a hash.
 pub(crate) fn is_plain_id(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-');
-    (1..=64).contains(&text.len()) && text.chars().all(plain)
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn is_namespace(code: &str) -> bool {
-    !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// RFC 3986: what stands in a URI as it is.
-fn is_uri_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c)
+/// Whether a text has a scheme and nothing but characters that stand in a URI as they are (RFC 3986).
+fn is_uri(text: &str) -> bool {
+    // In the order of ASCII: all that can be seen but `"`, `<`, `>`, `\`, `^`, the backtick, `{`, `|` and `}`.
+    let legal = |byte: u8| matches!(byte, b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
+    text.contains(':') && text.bytes().all(legal)
 }
