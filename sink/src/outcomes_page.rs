@@ -2,6 +2,8 @@
 //! holds the page to the code, and the code to the promise that nothing but a verdict on a record condemns it.
 //! `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page anew.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
