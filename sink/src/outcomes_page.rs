@@ -281,6 +281,7 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
             }
         }
     }
+    hour.gap = hour.gap.max(now - last);
     hour.held = dispatch.held();
     hour
 }
@@ -297,7 +298,7 @@ fn all_so(what: &str, reply: &Reply) -> String {
         Some(hold) => format!("held: `{}`", hold.as_str()),
         None => "owed".to_owned(),
     };
-    format!("{how}, tried every {} s at least", hour.gap.as_secs_f64().ceil())
+    format!("{how}, tried at least every {} s", hour.gap.as_secs_f64().ceil())
 }
 
 /// One record is answered so, the others are accepted.
