@@ -68,7 +68,7 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_whoever_owns_its_partit
     wait_until("the duplicates to be counted", SOON, || {
         first.admin_get("/metrics").is_some_and(|(_, text)| text.lines().any(|line| line == duplicates))
     });
-    assert!(first.metric("customerio_transformer_dedup_window_ids") >= 300.0);
+    wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
     // A clean restart, a kill, a second owner and a last one alone: each begins with what the typed topic tells.
     assert_eq!(first.terminate(), Some(0));

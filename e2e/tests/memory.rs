@@ -133,7 +133,6 @@ fn p8_the_sinks_memory_is_flat_whatever_the_backlog_and_however_long_platform_is
 }
 
 #[test]
-#[ignore = "the transformer takes up to 275 MiB with 300,000 records behind it"]
 fn p8_the_transformers_memory_is_flat_whatever_the_backlog() {
     let (small, large) = backlogs();
     let transform = |backlog: usize| {

@@ -26,7 +26,7 @@ use processor::EventProcessor;
 pub use sources::{MappingArgs, Sources};
 
 /// Records of one transaction at the most: bounds what an abort reads again.
-const MAX_RECORDS: usize = 10_000;
+const MAX_RECORDS: usize = 5_000;
 
 /// How far the clocks of gateways and transformers may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);

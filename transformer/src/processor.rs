@@ -1,7 +1,7 @@
 //! One raw record to one typed record or one dead letter.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka::dead_letter::{self, Origin, Reason, Stage};
 use kafka::producer::NewRecord;
@@ -35,7 +35,6 @@ pub(crate) struct EventProcessor {
     holds: bool,
     metrics: Metrics,
     tally: Tally,
-    windows_shown: Instant,
 }
 
 /// Memory that is used again for each record.
@@ -46,9 +45,6 @@ struct Buffers {
     /// The Avro bytes.
     value: Vec<u8>,
 }
-
-/// How often the windows are shown in the metrics.
-const SHOW_WINDOWS: Duration = Duration::from_secs(1);
 
 impl EventProcessor {
     pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics) -> Result<Self, EncodeError> {
@@ -66,7 +62,6 @@ impl EventProcessor {
             holds: false,
             tally: Tally::new(metrics.clone()),
             metrics,
-            windows_shown: Instant::now(),
         })
     }
 
@@ -108,8 +103,7 @@ impl EventProcessor {
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
     }
 
-    fn show_windows(&mut self) {
-        self.windows_shown = Instant::now();
+    fn show_windows(&self) {
         for (partition, window) in self.dedup.windows() {
             self.metrics.show_window(partition, window.ids(), window.reach());
         }
@@ -177,9 +171,7 @@ impl Processor for EventProcessor {
         self.dedup.committed();
         self.recent_committed.clone_from(&self.recent);
         self.tally.committed(took);
-        if self.windows_shown.elapsed() >= SHOW_WINDOWS {
-            self.show_windows();
-        }
+        self.show_windows();
     }
 
     fn aborted(&mut self) {

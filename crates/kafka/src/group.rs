@@ -139,8 +139,10 @@ pub(crate) fn consumer(
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
     // One answer to a fetch counts only once it is there: it has to be small beside the queue.
-    let per_partition = (settings.fetch_bytes / 8).clamp(64 * 1024, 1024 * 1024);
+    let per_partition = (settings.fetch_bytes / 32).clamp(64 * 1024, 1024 * 1024);
     set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
+    // By default a full queue stops the fetching for a second, which would bound the rate at a queue a second.
+    set_default(&mut config, "fetch.queue.backoff.ms", "10");
     set_default(&mut config, "session.timeout.ms", "10000");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
