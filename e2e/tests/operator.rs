@@ -320,8 +320,12 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
     let open = letters(&pipeline, &[]).len();
     assert!((1..=140).contains(&open), "{open} are open");
 
-    // Two operators at once: one takes the other's place.
-    let (mut one, mut two) = (start(), start());
+    // A second operator while the first is at it takes the first one's place, partition by partition: what the first has
+    // closed since the second looked must not be replayed again.
+    let before = replays(&pipeline, "raw").len();
+    let mut one = start();
+    wait_until("the first to be under way", SOON, || replays(&pipeline, "raw").len() > before);
+    let mut two = start();
     for replay in [&mut one, &mut two] {
         let code = replay.wait(SOON);
         let log = replay.log();
@@ -403,7 +407,7 @@ fn a_million_events_are_audited_within_a_minute() {
     assert_eq!((&audit["raw"]["ahead"], &audit["raw"]["unexplained"]), (&duplicates.into(), &0.into()));
     assert_eq!(audit["typed"]["accepted"], events - duplicates);
     assert!(took < Duration::from_secs(60), "{took:?}");
-    assert!(peak < 400 << 20, "{peak} bytes resident");
+    assert!(peak < 512 << 20, "{peak} bytes resident");
 }
 
 /// Writes what the three services would have left of so many events; returns how many of them were duplicates.
