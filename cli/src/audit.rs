@@ -2,6 +2,7 @@
 //!
 //! `gather` reads the topics, the `accounting` crate classifies, `tell` says it.
 
+mod fact;
 mod gather;
 mod tell;
 

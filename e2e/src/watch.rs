@@ -52,7 +52,6 @@ impl Watch {
     ///
     /// # Panics
     /// When the reader failed.
-    #[must_use]
     pub fn seen(&self) -> MutexGuard<'_, Arrivals> {
         assert!(!self.thread.is_finished(), "the reader failed");
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)

@@ -13,7 +13,7 @@ fn slice(brokers: usize) {
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let plan = Plan { seed, duration: Duration::from_secs(30), brokers, pace: Duration::from_millis(1500) };
-    let report = run(&Chaos { plan, rate: 400 });
+    let report = run(&Chaos { plan, rate: 400, logs: None });
     println!("{report}");
     assert!(report.is_good(), "E2E_SEED={seed} repeats the schedule\n{report}");
 }

@@ -188,7 +188,7 @@ fn a_record_of_an_unknown_schema_is_held_and_the_version_named() {
     assert!(log.contains("version 9 of the schema") && log.contains("reads versions 1 to 1"), "{log}");
     // It stays where it is, and what comes behind it on any partition waits with it; nothing is condemned.
     let behind = pipeline.load(100, 400).finish(SOON);
-    assert!(sink.metric("customerio_kafka_consumer_lag_records") > 0.0);
+    wait_until("the lag to show", SOON, || sink.metric("customerio_kafka_consumer_lag_records") > 0.0);
     assert_eq!(sink.terminate(), Some(0));
     assert!(read(&kafka.connection(), &pipeline.topic("dead-letters")).is_empty());
     let accepted = e2e::accounting::accepted(&pipeline);

@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -65,10 +65,19 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| {
         watch.head_came(Instant::now());
-        let body = |body| Body::new(WatchedBody { body, watch: Arc::clone(watch) });
+        let body = |body: Incoming| {
+            if body.is_end_stream() {
+                watch.body_came();
+            }
+            Body::new(WatchedBody { body, watch: Arc::clone(watch) })
+        };
         let answer = handle(request.map(body));
         async {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if watch.waits() {
+                // hyper does not receive the rest, and its sender must not take the connection for one to be used again.
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             watch.answered(Instant::now());
             Ok::<_, std::convert::Infallible>(answer)
         }

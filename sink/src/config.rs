@@ -162,7 +162,7 @@ pub struct Config {
     )]
     hold_probe: DurationArg,
 
-    /// The most bytes of records read and not yet settled; at most half as much JSON is made of them at a time
+    /// The most bytes of records read and not yet settled; at most a quarter as much JSON is made of them at a time
     #[arg(
         long = "buffer-bytes",
         env = "SINK_BUFFER_BYTES",

@@ -107,7 +107,7 @@ impl Delivery {
             partitions,
             backlog: VecDeque::new(),
             encoded: Meter::default(),
-            most_encoded: settings.buffer_bytes / 2,
+            most_encoded: settings.buffer_bytes / 4,
             scratch: Vec::new(),
             batcher: Batcher::new(limits),
             dispatch: Dispatch::new(settings.limits, Instant::now()),

@@ -11,7 +11,6 @@ mod delivery;
 mod dispatch;
 mod journal;
 mod metrics;
-#[cfg(test)]
 mod outcomes_page;
 mod pace;
 mod schemas;

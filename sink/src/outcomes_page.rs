@@ -2,6 +2,8 @@
 //! holds the page to the code, and the code to the promise that nothing but a verdict on a record condemns it.
 //! `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page anew.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -279,6 +281,7 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
             }
         }
     }
+    hour.gap = hour.gap.max(now - last);
     hour.held = dispatch.held();
     hour
 }
@@ -295,7 +298,7 @@ fn all_so(what: &str, reply: &Reply) -> String {
         Some(hold) => format!("held: `{}`", hold.as_str()),
         None => "owed".to_owned(),
     };
-    format!("{how}, tried every {} s at least", hour.gap.as_secs_f64().ceil())
+    format!("{how}, tried at least every {} s", hour.gap.as_secs_f64().ceil())
 }
 
 /// One record is answered so, the others are accepted.
@@ -303,13 +306,15 @@ fn one_so(what: &str, reply: &Reply) -> String {
     const ONE: u32 = 1;
     let hour = an_hour(reply, |item| item == ONE);
     assert!(hour.condemned.keys().all(|item| *item == ONE), "{what}: a healthy record was condemned");
-    // Whatever is asked in the same request as the one may have to wait with it; nobody else does.
-    assert!(hour.accepted.len() > 3_000, "{what}: only {} others were accepted in an hour", hour.accepted.len());
+    // Whatever is asked in the same request as the one may have to wait with it; everybody else only if Platform says so.
+    let freely = hour.accepted.len() > 3_000;
+    assert!(freely || what.contains("Retry-After"), "{what}: only {} others in an hour", hour.accepted.len());
     match (hour.accepted.get(&ONE), hour.condemned.get(&ONE)) {
         (Some(_), None) => "accepted".to_owned(),
         (None, Some((after, code))) if *after < Duration::from_secs(10) => format!("dead letter `{code}`"),
         (None, Some((after, code))) => format!("dead letter `{code}` after {:.0} min", after.as_secs_f64() / 60.0),
-        (None, None) => "owed; the others go through".to_owned(),
+        (None, None) if freely => "owed; the others go through".to_owned(),
+        (None, None) => "owed; the others wait as long as Platform asks each time".to_owned(),
         (Some(_), Some(_)) => panic!("{what}: accepted and condemned"),
     }
 }

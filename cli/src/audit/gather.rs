@@ -10,11 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use accounting::{
-    Books, Evidence, Finding, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipts, Report, Resolution,
-    ResolutionKind, Stage, Topic, TypedRecord,
-};
-use kafka::dead_letter::{self, Entry};
+use accounting::{Books, Evidence, Finding, Frame, IdHash, Place, RawRecord, Receipts, Report, Topic, TypedRecord};
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{Stretch, first_times, read_stretches};
 use kafka::record::header;
@@ -22,8 +18,8 @@ use kafka::{Connection, KafkaError, Record, TopicName};
 use mapping::ReceivedAt;
 use transformer::Sources;
 
+use super::fact::{LetterFact, has, letter_fact, number, place, receipt_entries, typed_record};
 use super::{AuditArgs, RawOffsets, Retention};
-use crate::receipt::Receipt;
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
 use crate::{CommandError, dead_letters, output};
@@ -435,74 +431,4 @@ fn only_offsets(only: &RawOffsets, extents: &BTreeMap<i32, Extent>) -> BTreeMap<
         (only.partition, start..only.range.end.clamp(start, extent.end))
     });
     clamped.into_iter().collect()
-}
-
-fn place(record: &Record<'_>) -> Place {
-    Place { partition: record.partition(), offset: record.offset() }
-}
-
-fn has(record: &Record<'_>, name: &str) -> bool {
-    record.headers().any(|header| header.name == name)
-}
-
-fn number(value: Option<&[u8]>) -> Option<i64> {
-    std::str::from_utf8(value?).ok()?.parse().ok()
-}
-
-fn typed_record(record: &Record<'_>) -> TypedRecord {
-    TypedRecord {
-        place: place(record),
-        raw_offset: number(record.header(header::RAW_OFFSET)),
-        id: IdHash::of(record.header(header::EVENT_ID).unwrap_or_default()),
-        time: record.timestamp().unwrap_or_default(),
-        replay: has(record, header::REPLAY_OF),
-    }
-}
-
-fn receipt_entries(record: &Record<'_>, facts: &mut Vec<accounting::Receipt>) {
-    let Some(receipt) = Receipt::read(record.value()) else { return };
-    facts.extend(receipt.records.iter().map(|entry| accounting::Receipt {
-        typed: Place { partition: entry.0, offset: entry.1 },
-        id: IdHash::of(entry.2.as_bytes()),
-        verdict: if entry.is_accepted() { accounting::Verdict::Accepted } else { accounting::Verdict::Refused },
-    }));
-}
-
-enum LetterFact {
-    Letter(Letter),
-    Closed(Resolution),
-}
-
-fn letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<LetterFact> {
-    match Entry::read(record.headers()) {
-        Entry::Letter(letter) => {
-            let origin = match letter.origin {
-                None => LetterOrigin::None,
-                Some(origin) => {
-                    let place = Place { partition: origin.partition, offset: origin.offset };
-                    match origin.topic {
-                        topic if topic == raw.as_str() => LetterOrigin::Raw(place),
-                        topic if topic == typed.as_str() => LetterOrigin::Typed(place),
-                        _ => LetterOrigin::Elsewhere,
-                    }
-                }
-            };
-            let stage = match letter.stage {
-                dead_letter::Stage::Gateway => Stage::Gateway,
-                dead_letter::Stage::Transformer => Stage::Transformer,
-                dead_letter::Stage::Sink => Stage::Sink,
-                dead_letter::Stage::Platform => Stage::Platform,
-            };
-            Some(LetterFact::Letter(Letter { place: place(record), stage, origin }))
-        }
-        Entry::Closed(closed) => {
-            let letter = Place { partition: record.partition(), offset: closed.letter };
-            let kind = match closed.resolution {
-                dead_letter::Resolution::Replayed => ResolutionKind::Replayed,
-                dead_letter::Resolution::Discarded => ResolutionKind::Discarded,
-            };
-            Some(LetterFact::Closed(Resolution { letter, kind }))
-        }
-        Entry::Foreign => None,
-    }
 }

@@ -279,6 +279,9 @@ mod tests {
         assert_eq!(data.journey_id.text().unwrap(), "007");
         assert_eq!((data.action_id.text(), data.link_id.text(), data.content_id.text()), (None, None, None));
         assert_eq!(data.link_id.boolean(), Some(true));
+        for field in [data.campaign_id, data.action_id, data.link_id, data.content_id, data.journey_id, data.subject] {
+            assert_eq!(field.is_text(), field.text().is_some(), "{field:?}");
+        }
         assert!(data.content_id.is_null() && !data.content_id.is_absent() && data.subject.is_absent());
     }
 

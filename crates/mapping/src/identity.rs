@@ -70,9 +70,10 @@ fn clean<'a>(field: Field<'a>) -> Option<Cow<'a, str>> {
 
 /// Whether Identity Service takes this value.
 pub(crate) fn is_allowed(value: &str) -> bool {
-    let blocked = BLOCKED.iter().any(|blocked| value.trim().eq_ignore_ascii_case(blocked));
+    let trimmed = value.trim();
+    let blocked = BLOCKED.iter().any(|blocked| trimmed.eq_ignore_ascii_case(blocked));
     let long = value.len() > VALUE_LIMIT && value.chars().count() > VALUE_LIMIT;
-    !blocked && !long && !value.trim().is_empty()
+    !blocked && !long && !trimmed.is_empty()
 }
 
 /// An address in lower case; nothing if it holds no `@`.

@@ -17,7 +17,7 @@ pub struct IgnoredFields {
 impl IgnoredFields {
     /// Text, or nothing that should be counted.
     pub(crate) fn note_text(&mut self, field: Field<'_>) {
-        self.note(field, field.text().is_some());
+        self.note(field, field.is_text());
     }
 
     /// A field that is `readable`, absent or null; else it is counted.

@@ -111,7 +111,7 @@ fn bare(schema: &Value) -> Value {
     match schema {
         Value::Object(members) => {
             // A property may be called like a keyword; those have objects as values.
-            let kept = members.iter().filter(|(name, value)| !(BESIDE.contains(&name.as_str()) && !value.is_object()));
+            let kept = members.iter().filter(|(name, value)| !BESIDE.contains(&name.as_str()) || value.is_object());
             let kept = kept.filter(|(name, _)| name.as_str() != "meta:enum");
             kept.map(|(name, member)| (name.clone(), bare(member))).collect::<serde_json::Map<_, _>>().into()
         }

@@ -1,4 +1,4 @@
-//! `chaos [--seed N] [--duration SECONDS|10m] [--brokers 1|3] [--rate N] [--pace SECONDS]`: a long run of the chaos suite.
+//! `chaos [--seed N] [--duration SECONDS|10m] [--brokers 1|3] [--rate N] [--pace SECONDS] [--logs FOLDER]`: a long run of the chaos suite.
 //! Without a seed it makes one up and prints it first. It ends with 0 only if nothing is lost and nothing doubled.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use e2e::chaos::{Chaos, Plan, run};
 
-const USAGE: &str =
-    "usage: chaos [--seed NUMBER] [--duration 10m] [--brokers 1|3] [--rate WEBHOOKS_A_SECOND] [--pace 4s]";
+const USAGE: &str = "usage: chaos [--seed NUMBER] [--duration 10m] [--brokers 1|3] [--rate WEBHOOKS_A_SECOND] [--pace 4s] [--logs FOLDER]";
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
@@ -28,13 +27,14 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Chaos, String> {
     let plan =
         Plan { seed: fastrand::u64(..), duration: Duration::from_secs(600), brokers: 1, pace: Duration::from_secs(4) };
-    let mut chaos = Chaos { plan, rate: 1000 };
+    let mut chaos = Chaos { plan, rate: 1000, logs: None };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} lacks its value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{name}: `{value}` is no number"));
         match name.as_str() {
             "--seed" => chaos.plan.seed = number()?,
             "--duration" => chaos.plan.duration = duration(&value)?,
+            "--logs" => chaos.logs = Some(value.into()),
             "--pace" => chaos.plan.pace = duration(&value)?,
             "--rate" => chaos.rate = usize::try_from(number()?.max(1)).map_err(|error| error.to_string())?,
             "--brokers" => {

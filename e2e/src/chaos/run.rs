@@ -20,12 +20,14 @@ const START: Duration = Duration::from_secs(120);
 const FINISH: Duration = Duration::from_secs(300);
 
 /// A run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Chaos {
     /// What is done and when.
     pub plan: Plan,
     /// Webhooks a second.
     pub rate: usize,
+    /// Where the services' logs are kept; without, they are kept only of a run that is not good.
+    pub logs: Option<PathBuf>,
 }
 
 /// Runs it, telling each action on standard output.
@@ -42,7 +44,7 @@ pub fn run(chaos: &Chaos) -> Report {
     println!("{}", kafka.description());
     let pipeline = Pipeline::new(&kafka, "chaos");
     let _simulator = pipeline.simulator();
-    let logs = std::env::temp_dir().join(format!("{}-logs", pipeline.name));
+    let logs = chaos.logs.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("{}-logs", pipeline.name)));
     let mut course = Course::start(&pipeline, &kafka, logs.clone());
     let steps = schedule(&chaos.plan);
     let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a duration of this world");
@@ -65,7 +67,7 @@ pub fn run(chaos: &Chaos) -> Report {
     let sending = course.now();
     let open = course.wait_for_the_end(&kafka, &sent.ids);
     let report = course.account(chaos, &kafka, steps.len(), sent, sending, open);
-    if report.is_good() {
+    if report.is_good() && chaos.logs.is_none() {
         std::fs::remove_dir_all(&logs).unwrap_or_default();
     } else {
         println!("the services' logs: {}", logs.display());

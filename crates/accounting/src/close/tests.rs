@@ -58,7 +58,7 @@ fn webhooks() -> impl Strategy<Value = Vec<Webhook>> {
     let done = prop_oneof![5 => Just(Fate::Accepted), 1 => Just(Fate::Refused), 1 => Just(Fate::Rejected)];
     let gap = prop_oneof![8 => Just(0i64), 1 => 1..5i64];
     (
-        prop::collection::vec((0..40u32, done, gap.clone()), 0..60),
+        prop::collection::vec((0..40u32, done, gap), 0..60),
         prop::collection::vec((0..40u32, 0..4i64), 0..6),
         0..6usize,
     )

@@ -384,7 +384,7 @@ fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
 
 #[test]
 fn records_of_foreign_partitions_and_repeats_are_dropped() {
-    let mut brokers = Brokers::default();
+    let mut brokers = Brokers { owned: BTreeSet::from([1]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
     machine.assign(1, 10);

@@ -1,0 +1,78 @@
+//! One record of a topic as the accounting's fact.
+
+use accounting::{IdHash, Letter, LetterOrigin, Place, Resolution, ResolutionKind, Stage, TypedRecord};
+use kafka::dead_letter::{self, Entry};
+use kafka::record::header;
+use kafka::{Record, TopicName};
+
+use crate::receipt::Receipt;
+
+pub(super) fn place(record: &Record<'_>) -> Place {
+    Place { partition: record.partition(), offset: record.offset() }
+}
+
+pub(super) fn has(record: &Record<'_>, name: &str) -> bool {
+    record.headers().any(|header| header.name == name)
+}
+
+pub(super) fn number(value: Option<&[u8]>) -> Option<i64> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
+}
+
+pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
+    TypedRecord {
+        place: place(record),
+        raw_offset: number(record.header(header::RAW_OFFSET)),
+        id: IdHash::of(record.header(header::EVENT_ID).unwrap_or_default()),
+        time: record.timestamp().unwrap_or_default(),
+        replay: has(record, header::REPLAY_OF),
+    }
+}
+
+pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<accounting::Receipt>) {
+    let Some(receipt) = Receipt::read(record.value()) else { return };
+    facts.extend(receipt.records.iter().map(|entry| accounting::Receipt {
+        typed: Place { partition: entry.0, offset: entry.1 },
+        id: IdHash::of(entry.2.as_bytes()),
+        verdict: if entry.is_accepted() { accounting::Verdict::Accepted } else { accounting::Verdict::Refused },
+    }));
+}
+
+pub(super) enum LetterFact {
+    Letter(Letter),
+    Closed(Resolution),
+}
+
+pub(super) fn letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<LetterFact> {
+    match Entry::read(record.headers()) {
+        Entry::Letter(letter) => {
+            let origin = match letter.origin {
+                None => LetterOrigin::None,
+                Some(origin) => {
+                    let place = Place { partition: origin.partition, offset: origin.offset };
+                    match origin.topic {
+                        topic if topic == raw.as_str() => LetterOrigin::Raw(place),
+                        topic if topic == typed.as_str() => LetterOrigin::Typed(place),
+                        _ => LetterOrigin::Elsewhere,
+                    }
+                }
+            };
+            let stage = match letter.stage {
+                dead_letter::Stage::Gateway => Stage::Gateway,
+                dead_letter::Stage::Transformer => Stage::Transformer,
+                dead_letter::Stage::Sink => Stage::Sink,
+                dead_letter::Stage::Platform => Stage::Platform,
+            };
+            Some(LetterFact::Letter(Letter { place: place(record), stage, origin }))
+        }
+        Entry::Closed(closed) => {
+            let letter = Place { partition: record.partition(), offset: closed.letter };
+            let kind = match closed.resolution {
+                dead_letter::Resolution::Replayed => ResolutionKind::Replayed,
+                dead_letter::Resolution::Discarded => ResolutionKind::Discarded,
+            };
+            Some(LetterFact::Closed(Resolution { letter, kind }))
+        }
+        Entry::Foreign => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! Senders that are slow, stop, or never begin.
+
+use super::*;
+
+#[tokio::test]
+async fn who_stalls_is_told_408_wherever_it_stalls() {
+    let gateway = start(Fate::Stored, &["--read-timeout=200ms", "--ack-deadline=3s"]).await;
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let stalled_body = format!("{head}content-length: 50\r\n\r\nhalf");
+    let stalled_chunks = format!("{head}transfer-encoding: chunked\r\n\r\n5\r\nhalf");
+    let empty = format!("{head}content-length: 0\r\n\r\n");
+    for stalled in ["", "POST /webhooks", &head, &stalled_body, &stalled_chunks] {
+        let started = Instant::now();
+        let answer = gateway.raw(stalled.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{stalled:?}: {answer:?}");
+        assert!(answer.contains("connection: close") && answer.contains(r#""status":408"#), "{answer:?}");
+        let took = started.elapsed();
+        assert!((150..2000).contains(&took.as_millis()), "{stalled:?} {took:?}");
+    }
+    // A connection that rests is not one that stalls; and the next head has its own time.
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(empty.as_bytes()).await.unwrap();
+    let mut buffer = [0; 1024];
+    let read = stream.read(&mut buffer).await.unwrap();
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 401"));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    stream.write_all(b"POST /").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
+    let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=400ms"]).await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let started = Instant::now();
+    let (mut read, mut write) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = String::new();
+    read.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    drip.abort();
+    assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn slow_senders_make_room_for_one_that_is_not() {
+    let gateway = start(Fate::Stored, &["--max-connections=20", "--read-timeout=60s", "--ack-deadline=3s"]).await;
+    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let mut slow = Vec::new();
+    for number in 0..60 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let announced = format!("{head}content-length: 1000000\r\n\r\nhalf");
+        let sent = [b"".as_slice(), head.as_bytes(), announced.as_bytes()][number % 3];
+        stream.write_all(sent).await.unwrap();
+        slow.push(stream);
+        if number % 10 == 0 {
+            assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "after {number} slow senders");
+        }
+    }
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
+    assert!(gateway.metric("customerio_gateway_connections") <= 20.0);
+    assert!(gateway.metric("customerio_gateway_connections_evicted_total") >= 40.0);
+    let mut answer = String::new();
+    slow[1].read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "one that made room is told so: {answer:?}");
+}
