@@ -49,7 +49,9 @@ pub(crate) fn observer(
             },
         );
     // Several readers may be at work at once, each with as much fetched ahead.
-    set_default(&mut config, "queued.max.messages.kbytes", "16384");
+    set_default(&mut config, "queued.max.messages.kbytes", "8192");
+    // A full queue is asked for more this soon; by default a second is lost each time.
+    set_default(&mut config, "fetch.queue.backoff.ms", "5");
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 

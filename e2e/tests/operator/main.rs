@@ -322,8 +322,12 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
     let open = letters(&pipeline, &[]).len();
     assert!((1..=140).contains(&open), "{open} are open");
 
-    // Two operators at once: one takes the other's place.
-    let (mut one, mut two) = (start(), start());
+    // A second operator while the first is at it takes the first one's place, partition by partition: what the first has
+    // closed since the second looked must not be replayed again.
+    let before = replays(&pipeline, "raw").len();
+    let mut one = start();
+    wait_until("the first to be under way", SOON, || replays(&pipeline, "raw").len() > before);
+    let mut two = start();
     for replay in [&mut one, &mut two] {
         let code = replay.wait(SOON);
         let log = replay.log();
