@@ -118,6 +118,10 @@ pub fn run<P: Processor>(
         while Instant::now() < wake && !stop.is_cancelled() {
             std::thread::sleep(Duration::from_millis(20));
         }
+        if stop.is_cancelled() {
+            // A new producer would end what another process with this name, which may have taken over, has open.
+            return Ok(());
+        }
     }
 }
 
