@@ -2,7 +2,7 @@
 //!
 //! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger; one async task ([`delivery`]) cuts batches,
 //! sends them, and settles a record only once its fate is durable: accepted by Platform (with a receipt), or in the
-//! dead-letter topic. What an answer means is decided by `platform::judge`, what follows from it by [`plan`]; both are
+//! dead-letter topic. What an answer means is decided by `platform::judge`, what follows from it by [`dispatch`]; both are
 //! pure. It knows nothing of Customer.io's bodies.
 
 mod batch;
