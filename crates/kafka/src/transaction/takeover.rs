@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::reader::{Isolation, observer};
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
@@ -155,7 +156,7 @@ struct Tail {
 impl Tail {
     fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(i32, M)) -> Result<(), KafkaError> {
         let topics = Topics::new(&self.connection)?;
-        let consumer = self.consumer()?;
+        let consumer = observer(&self.connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());
         let mut readings = BTreeMap::new();
         for mut candidate in candidates {
@@ -240,20 +241,6 @@ impl Tail {
             }
         }
         Ok(())
-    }
-
-    fn consumer(&self) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-        let mut config = self.connection.config();
-        config
-            // librdkafka wants a group id even of a reader that joins none.
-            .set("group.id", "customerio-reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "50")
-            .set("isolation.level", "read_committed");
-        config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
     }
 
     /// The first offset that is not older than the reach; `end` if there is none.
