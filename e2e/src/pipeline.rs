@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kafka::TopicName;
 use kafka::topic::{TopicSpec, Topics};
+use serde_json::Value;
 
 use crate::free_port;
 use crate::process::{Process, command, http, request};
@@ -43,19 +44,28 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes the topics.
+    /// Makes the topics, of four partitions each.
     ///
     /// # Panics
     /// When the topics cannot be made.
     #[must_use]
     pub fn new(kafka: &RealKafka, test: &str) -> Self {
+        Self::with_partitions(kafka, test, 4)
+    }
+
+    /// Makes the topics.
+    ///
+    /// # Panics
+    /// When the topics cannot be made.
+    #[must_use]
+    pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let name = format!("{test}-{:08x}", fastrand::u32(..));
         let pipeline = Self {
             _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
             bootstrap: kafka.bootstrap().to_owned(),
             name,
-            partitions: 4,
+            partitions,
             gateway_port: free_port(),
             simulator_port: free_port(),
         };
@@ -159,18 +169,27 @@ impl Pipeline {
         Process::start("sink", &self.sink_variables(), Some(free_port()))
     }
 
-    /// `customerio-aep audit` over all that is retained: its exit code, and what it said.
+    /// Runs one of the operator's commands to its end: exit code, standard output, standard error.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn audit(&self) -> (Option<i32>, String) {
-        let mut variables = self.kafka_variables();
-        variables.push(("TRANSFORMER_GROUP_ID", format!("{}-transformer", self.name)));
-        variables.push(("SINK_GROUP_ID", format!("{}-sink", self.name)));
-        let output = command("customerio-aep", &variables).arg("audit").output().expect("the audit");
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    pub fn operate(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = command("customerio-aep", &self.operator_variables());
+        let output = command.env("USER", "kim").args(arguments).output().expect("the command");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs one of the operator's commands with `--json`: exit code and result.
+    ///
+    /// # Panics
+    /// When its result cannot be read.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let (code, out, problems) = self.operate(&[arguments, &["--json"]].concat());
+        let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{arguments:?}: {code:?}\n{out}\n{problems}"));
+        (code, value)
     }
 
     /// Adds faults to the simulator: one as JSON, or an array of them.
@@ -288,7 +307,7 @@ impl Load {
     pub fn sent(mut self, timeout: Duration) -> Sent {
         crate::wait_until("the load to end", timeout, || !self.is_running());
         let report = self.child.stdout.take().expect("its output is a pipe");
-        let report: serde_json::Value = serde_json::from_reader(report).expect("the sender's report");
+        let report: Value = serde_json::from_reader(report).expect("the sender's report");
         let ids = std::fs::read_to_string(&self.ids).expect("the ids").lines().map(str::to_owned).collect();
         let answers = report["answers"].as_object().expect("answers").iter();
         let answers = answers.map(|(status, count)| (status.clone(), count.as_u64().expect("a count"))).collect();

@@ -170,8 +170,8 @@ fn p3_with_the_brokers_defaults_a_reader_waits_no_longer_than_time_out_and_clean
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
     let stalls = stalls_after_kills(&kafka, "unnamed", &unnamed, 2);
     println!("without TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    // And what the new process needs to read, map and commit.
-    let most = Duration::from_secs(10 + 10 + 2);
+    // And what the new process needs to start, read, map and commit, on a busy machine too.
+    let most = Duration::from_secs(10 + 10 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
     assert!(
         stalls.iter().any(|stall| *stall > Duration::from_secs(5)),

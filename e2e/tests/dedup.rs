@@ -13,6 +13,7 @@ use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
+use kafka::transaction::TransactionalWriter;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -119,6 +120,46 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
     let topics = topics(&pipeline);
     topics.assert_exactly_once(&pipeline);
     assert_eq!(topics.typed.len(), 200);
+}
+
+#[test]
+fn p4_a_partition_is_taken_over_only_once_all_that_others_have_open_there_is_settled() {
+    let pipeline = Pipeline::new(shared_kafka(), "unsettled");
+    let _gateway = pipeline.gateway();
+    let typed = pipeline.topic("typed");
+    let headers = Headers::with_capacity(1).with(header::EVENT_ID, b"unsettled");
+    let record =
+        NewRecord { topic: &typed, partition: Some(0), key: None, value: Some(b"of an owner before"), headers };
+    let writer = TransactionalWriter::open(&shared_kafka().connection(), &pipeline.name, SOON).unwrap();
+    let (settle, settled) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        // The transaction stays open until it is told to go on.
+        let rest = std::iter::from_fn(move || {
+            settled.recv().unwrap_or_default();
+            None
+        });
+        scope.spawn(|| writer.write(std::iter::once(record).chain(rest)).unwrap());
+        let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+        wait_until("the open transaction", SOON, || client.watermarks(&typed, 0, SOON).unwrap().1 > 0);
+        // The older one is nothing that this group knows, therefore it has to be told where to begin.
+        let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
+        command.arg("--from-beginning");
+        let transformer = Process::start_command("transformer", command, free_port());
+        let values = [body("unsettled"), body("new")];
+        values.iter().for_each(|value| produce(&pipeline, 0, value.as_bytes(), Headers::with_capacity(0)));
+        // The other partitions go on meanwhile, this one has to wait.
+        produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
+        wait_for(&pipeline, 1);
+        wait_until("the reminder", SOON, || transformer.log().contains("still reading what was written last"));
+        assert_eq!(client.watermarks(&typed, 0, SOON).unwrap().1, 1, "nothing more was written to this partition");
+        drop(settle);
+        wait_for(&pipeline, 3);
+        assert!(transformer.is_ready());
+    });
+    let typed = read(&shared_kafka().connection(), &typed);
+    let mut ids: Vec<_> = typed.iter().map(|record| record.text_header(header::EVENT_ID).unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["elsewhere", "new", "unsettled"]);
 }
 
 #[test]

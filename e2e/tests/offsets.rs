@@ -10,6 +10,7 @@ use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -53,6 +54,31 @@ fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     expired
 }
 
+/// The audit over all that is retained, once all of it is done.
+fn settled_audit(pipeline: &Pipeline) -> Value {
+    let mut audit = Value::Null;
+    wait_until("the audit to find all done", SOON, || {
+        audit = pipeline.ask(&["audit"]).1;
+        audit["raw"]["ahead"] == 0 && audit["typed"]["ahead"] == 0
+    });
+    assert_eq!((&audit["explained"], &audit["findingsTotal"]), (&true.into(), &0.into()), "{audit:#}");
+    audit
+}
+
+/// Whether one of the notes beneath the audit's columns has all of these words.
+fn notes(audit: &Value, words: &[&str]) -> bool {
+    let notes = audit["notes"].as_array().unwrap();
+    notes.iter().any(|note| words.iter().all(|word| note.as_str().unwrap().contains(word)))
+}
+
+/// What has expired unread is a problem that the audit names until it is past, and it takes no retained record for lost.
+fn assert_audit_names_the_loss(pipeline: &Pipeline, topic: &str, expired: i64) {
+    let (code, audit) = pipeline.ask(&["audit"]);
+    assert_eq!((code, &audit[topic]["expiredUnread"]), (Some(1), &expired.into()), "{audit:#}");
+    assert_eq!((&audit["explained"], &audit["findingsTotal"]), (&false.into(), &0.into()), "{audit:#}");
+    assert!(notes(&audit, &[pipeline.topic(topic).as_str(), "offsets have expired"]), "{audit:#}");
+}
+
 /// The service is started, counts what has expired and says so, once for each partition, and goes on.
 fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
     wait_until("the loss to be counted", SOON, || service.metric("customerio_kafka_records_expired_total") > 0.0);
@@ -83,12 +109,19 @@ fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goe
     assert_eq!(transformer.terminate(), Some(0));
     drop(pipeline.load(1_000, 1000).finish(SOON));
     let expired = expire_unread(&pipeline, "transformer", "raw");
+    assert_audit_names_the_loss(&pipeline, "raw", expired);
     assert_alarmed(&pipeline.transformer(), &pipeline, expired);
     // What is still there has its outcome.
     let account = Account::read(&shared_kafka().connection(), &pipeline);
     let balance = account.balance(&pipeline.topic("raw"));
     assert!(balance.unexplained.is_empty(), "{balance:?}");
     assert!(!account.raw.is_empty());
+    let (code, audit) = pipeline.ask(&["audit"]);
+    assert_eq!(
+        (code, &audit["raw"]["records"], &audit["raw"]["ahead"]),
+        (Some(0), &account.raw.len().into(), &0.into())
+    );
+    assert_eq!((&audit["raw"]["expiredUnread"], &audit["raw"]["unexplained"]), (&0.into(), &0.into()), "{audit:#}");
 }
 
 #[test]
@@ -104,6 +137,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     let second = pipeline.load(1_000, 1000).finish(SOON);
     wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
     let expired = expire_unread(&pipeline, "sink", "typed");
+    assert_audit_names_the_loss(&pipeline, "typed", expired);
     assert_alarmed(&pipeline.sink(), &pipeline, expired);
     let left: Vec<String> = read(&shared_kafka().connection(), &pipeline.topic("typed"))
         .iter()
@@ -113,6 +147,13 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_accepted(&pipeline, &left, SOON);
     let accepted = accepted(&pipeline);
     assert!(second.iter().any(|id| !accepted.contains_key(id)), "some really expired");
+    // The raw records whose typed records have expired are beyond proof, and counted as that, not as lost.
+    let audit = settled_audit(&pipeline);
+    let raw = &audit["raw"];
+    assert_eq!((&raw["typed"], &audit["typed"]["accepted"]), (&left.len().into(), &left.len().into()), "{audit:#}");
+    let known = ["typed", "duplicates", "expired"].map(|column| raw[column].as_u64().unwrap());
+    assert_eq!(known.iter().sum::<u64>(), raw["records"].as_u64().unwrap(), "{audit:#}");
+    assert!(raw["expired"].as_u64().unwrap() >= 1_000, "{audit:#}");
 }
 
 #[test]
@@ -172,6 +213,27 @@ fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_b
     }
 }
 
+#[test]
+fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
+    let pipeline = Pipeline::new(shared_kafka(), "audit-lost-group");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let (_transformer, _sink) = (pipeline.transformer(), pipeline.sink());
+    let ids = pipeline.load(500, 500).finish(SOON);
+    assert_accepted(&pipeline, &ids, SOON);
+    let records = settled_audit(&pipeline)["raw"]["records"].clone();
+    let forgotten = |group: &str| format!("{}-{group}-forgotten", pipeline.name);
+    let (code, audit) = pipeline.ask(&["audit", "--transformer-group-id", &forgotten("transformer")]);
+    assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(0), &0.into(), &0.into()));
+    assert!(notes(&audit, &[&forgotten("transformer"), "no committed offset", "lost group"]), "{audit:#}");
+    // What is typed is typed, whatever the group says; only what the dedup window dropped cannot be told from what is to come.
+    let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
+    assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
+    // A sink that has committed nothing anywhere has not begun: all that has no receipt is ahead of it.
+    let (code, audit) = pipeline.ask(&["audit", "--sink-group-id", &forgotten("sink")]);
+    assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(0), &0.into(), &500.into()));
+}
+
 /// For each person, the events' numbers in the order of a topic's offsets, with the partition.
 fn order(
     pipeline: &Pipeline,
@@ -224,12 +286,48 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
     assert!(account.raw.keys().filter(|(partition, _)| *partition >= 4).count() > 100, "the new partitions are used");
     // Every typed record lies in the partition number of its raw record, in the same order for each person.
     let raw = order(&pipeline, "raw", |record| {
-        serde_json::from_slice::<serde_json::Value>(&record.value).unwrap()["event_id"].as_str().unwrap().to_owned()
+        serde_json::from_slice::<Value>(&record.value).unwrap()["event_id"].as_str().unwrap().to_owned()
     });
     let typed = order(&pipeline, "typed", |record| record.text_header("event-id").unwrap().to_owned());
     assert_eq!(raw, typed);
     assert!(account.dead_letters.is_empty());
+    let audit = settled_audit(&pipeline);
+    assert_eq!((&audit["partitions"], &audit["raw"]["records"]), (&6.into(), &account.raw.len().into()), "{audit:#}");
+    assert_eq!(audit["typed"]["accepted"], ids.len(), "{audit:#}");
     assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");
+}
+
+/// New partitions are what a group that has missed a rebalance leaves behind: nobody in it reads them, and nothing would
+/// change that for as long as all members stay.
+#[test]
+fn partitions_that_no_named_transformer_reads_are_noticed_and_shared_out() {
+    let mut pipeline = Pipeline::new(shared_kafka(), "unread");
+    let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
+    let mut variables = pipeline.transformer_variables();
+    variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=-1".to_owned()));
+    let transformer = Process::start("transformer", &variables, Some(free_port()));
+    let first = pipeline.load(1_000, 1_000).finish(SOON);
+    let typed = || read(&shared_kafka().connection(), &pipeline.topic("typed")).len();
+    wait_until("the first load to be typed", SOON, || typed() >= first.len());
+    for topic in ["typed", "dead-letters", "raw"] {
+        block_on(topics().grow(&pipeline.topic(topic), 6)).unwrap();
+    }
+    pipeline.partitions = 6;
+    wait_until("the new partitions to be noticed", SOON, || {
+        transformer.log().contains("no member of the group reads these partitions")
+            && transformer.log().contains("[4, 5]")
+    });
+    wait_until("them to be shared out", SOON, || {
+        let (_, text) = transformer.admin_get("/metrics").unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("customerio_transformer_dedup_window_seconds{")).count() == 6
+    });
+    let ids = pipeline.load(1_000, 1_000).finish(SOON);
+    let typed = || read(&shared_kafka().connection(), &pipeline.topic("typed")).len();
+    wait_until("all to be typed", SOON, || typed() >= first.len() + ids.len());
+    let account = Account::read(&shared_kafka().connection(), &pipeline);
+    account.assert_stored(&ids);
+    account.assert_exactly_once(&pipeline);
+    assert!(account.raw.keys().any(|(partition, _)| *partition >= 4), "the new partitions are used");
 }
 
 #[test]

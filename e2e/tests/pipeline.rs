@@ -10,7 +10,7 @@ use std::time::Duration;
 use e2e::accounting::{Topics, accepted, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
-use e2e::wait_until;
+use e2e::{free_port, wait_until};
 
 /// Events, events a second, and how long the load may take.
 fn load() -> (usize, usize, Duration) {
@@ -153,25 +153,31 @@ fn p3_killing_the_transformer_inside_transactions_neither_loses_nor_doubles() {
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _sink = pipeline.sink();
-    let mut transformer = pipeline.transformer();
+    let start = |commit_interval: &str| {
+        let mut variables = pipeline.transformer_variables();
+        variables.push(("TRANSFORMER_COMMIT_INTERVAL", commit_interval.to_owned()));
+        Process::start("transformer", &variables, Some(free_port()))
+    };
+    let mut transformer = start("100ms");
     let (count, rate) = if std::env::var_os("E2E_FULL").is_some() { (60_000, 1000) } else { (15_000, 1000) };
     let mut load = pipeline.load(count, rate);
     let mut ids = Vec::new();
-    for _ in 0..10 {
+    for kill in 0..12 {
         // Each kill finds a load, however long the restarts take here.
         if !load.is_running() {
             ids.extend(load.finish(Duration::from_secs(60)));
             load = pipeline.load(count, rate);
         }
-        // At 1,000 records a second and a commit every 100 ms a transaction is open at almost every moment.
-        let alive = Duration::from_millis(random.u64(100..900));
+        // At 1,000 records a second and a commit every 100 ms a transaction is open at almost every moment, mostly with
+        // records on their way; with a commit after each poll it is the offsets or the commit that is mostly on its way.
+        let alive = Duration::from_millis(random.u64(100..700));
         let before = transformer.metric("customerio_transformer_records_total");
         wait_until("the transformer to work", Duration::from_secs(30), || {
             transformer.metric("customerio_transformer_records_total") > before || !load.is_running()
         });
         std::thread::sleep(alive);
         transformer.kill();
-        transformer = pipeline.transformer();
+        transformer = start(if kill % 3 == 0 { "100ms" } else { "1ms" });
     }
     ids.extend(load.finish(Duration::from_secs(240)));
     assert!(ids.len() >= count && ids.len() % count == 0);
@@ -250,7 +256,7 @@ fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() 
     let mut gateway = pipeline.gateway_variables();
     gateway.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
     gateway.push(file("both.toml", &format!("{shop}{app}")));
-    let _gateway = Process::start("ingest-gateway", &gateway, Some(e2e::free_port()));
+    let _gateway = Process::start("ingest-gateway", &gateway, Some(free_port()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let send = |source: &str, key: &str| {
         let body = format!(
@@ -272,13 +278,13 @@ fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() 
 
     let mut variables = pipeline.transformer_variables();
     variables.push(file("shop.toml", shop));
-    let mut transformer = Process::start("transformer", &variables, Some(e2e::free_port()));
+    let mut transformer = Process::start("transformer", &variables, Some(free_port()));
     assert_eq!(transformer.wait(Duration::from_secs(30)), Some(1));
     let log = transformer.log();
     assert!(log.contains("source `app`") && log.contains("nothing is lost"), "{log}");
 
     variables.push(gateway.last().unwrap().clone());
-    let _transformer = Process::start("transformer", &variables, Some(e2e::free_port()));
+    let _transformer = Process::start("transformer", &variables, Some(free_port()));
     let connection = shared_kafka().connection();
     let mut typed = Vec::new();
     wait_until("both events", Duration::from_secs(30), || {

@@ -97,7 +97,7 @@ pub struct Config {
     )]
     dedup_window: DurationArg,
 
-    /// The most ids remembered for that, in each partition; one takes about 33 bytes. If they do not reach back for the whole
+    /// The most ids remembered for that, in each partition; one takes 27 bytes. If they do not reach back for the whole
     /// window, customerio_transformer_dedup_window_seconds says how far they do
     #[arg(
         long = "dedup-max-ids",

@@ -196,7 +196,7 @@ impl<'p> Course<'p> {
         let before = self.fleet.surprises.len();
         self.fleet.end();
         let clean_end = self.fleet.surprises.len() == before;
-        let audit = self.pipeline.audit();
+        let (code, out, problems) = self.pipeline.operate(&["audit"]);
         let topics = Topics::read(&kafka.connection(), self.pipeline);
         let accepted = accepted(self.pipeline);
         let arrivals = self.watch.finish();
@@ -227,7 +227,7 @@ impl<'p> Course<'p> {
             longest_pause: self.deliveries.longest,
             recoveries,
             surprises: self.fleet.surprises,
-            audit,
+            audit: (code, out + &problems),
             clean_end,
         }
     }

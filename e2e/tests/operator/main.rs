@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use e2e::accounting::{Topics, accepted, assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::{Process, command};
+use e2e::process::Process;
 use e2e::wait_until;
 use kafka::record::header;
 use serde_json::Value;
@@ -17,26 +17,11 @@ use serde_json::Value;
 /// How long anything may take.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs a command to its end: exit code, standard output, standard error.
-fn run(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = command("customerio-aep", &pipeline.operator_variables());
-    let output = command.env("USER", "kim").args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-/// Runs a command with `--json`: exit code and result.
-fn ask(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, Value) {
-    let (code, out, problems) = run(pipeline, &[arguments, &["--json"]].concat());
-    let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{arguments:?}: {code:?}\n{out}\n{problems}"));
-    (code, value)
-}
-
 /// Asks for the audit until nothing is on its way any more. It has to balance all the while.
 fn settled_audit(pipeline: &Pipeline) -> Value {
     let deadline = Instant::now() + SOON;
     loop {
-        let (code, audit) = ask(pipeline, &["audit"]);
+        let (code, audit) = pipeline.ask(&["audit"]);
         assert_eq!((code, &audit["explained"]), (Some(0), &Value::Bool(true)), "{audit:#}");
         if audit["raw"]["ahead"] == 0 && audit["typed"]["ahead"] == 0 {
             return audit;
@@ -73,7 +58,7 @@ fn strict_transformer(pipeline: &Pipeline) -> Process {
 }
 
 fn letters(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
-    let (code, letters) = ask(pipeline, &[&["dead-letters", "list"], arguments].concat());
+    let (code, letters) = pipeline.ask(&[&["dead-letters", "list"], arguments].concat());
     assert_eq!(code, Some(0));
     letters.as_array().unwrap().clone()
 }
@@ -105,7 +90,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     }
     // Beside a running load nothing is ever unexplained.
     while load.is_running() {
-        let (code, audit) = ask(&pipeline, &["audit"]);
+        let (code, audit) = pipeline.ask(&["audit"]);
         assert_eq!(code, Some(0), "{audit:#}");
     }
     let ids = load.finish(SOON);
@@ -136,7 +121,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     }
     assert_eq!((&audit["raw"]["doubled"], &audit["raw"]["expired"]), (&Value::from(0), &Value::from(0)));
     // Without the receipts acceptance is only inferred.
-    let (code, inferred) = ask(&pipeline, &["audit", "--receipts-topic", ""]);
+    let (code, inferred) = pipeline.ask(&["audit", "--receipts-topic", ""]);
     assert_eq!((code, &inferred["typed"]["acceptedInferred"]), (Some(0), &audit["typed"]["accepted"]));
 
     // Somebody commits the transformer's offsets and keeps the typed record to himself.
@@ -164,7 +149,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     assert_eq!(pipeline.send(&somebody("stolen")), 202);
     wait_until("the stolen record", SOON, || other_typed() == 1);
     assert_eq!(thief.terminate(), Some(0));
-    let (code, audit) = ask(&pipeline, &["audit"]);
+    let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!(
         (code, &audit["raw"]["unexplained"], &audit["findingsTotal"]),
         (Some(1), &1.into(), &1.into()),
@@ -183,7 +168,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     assert_eq!(pipeline.send(&somebody("without-receipt")), 202);
     assert_accepted(&pipeline, &["without-receipt".to_owned()], SOON);
     assert_eq!(thief.terminate(), Some(0));
-    let (code, text, problems) = run(&pipeline, &["audit"]);
+    let (code, text, problems) = pipeline.operate(&["audit"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("NOT everything is explained"), "{text}");
     for id in ["stolen", "without-receipt"] {
@@ -191,19 +176,19 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     }
     // Each range is proven for itself.
     let since = before.to_string();
-    let (code, late) = ask(&pipeline, &["audit", "--since", &since]);
+    let (code, late) = pipeline.ask(&["audit", "--since", &since]);
     assert_eq!(
         (code, &late["raw"]["records"], &late["typed"]["unexplained"]),
         (Some(1), &1.into(), &1.into()),
         "{late:#}"
     );
-    let (code, early) = ask(&pipeline, &["audit", "--until", &since]);
+    let (code, early) = pipeline.ask(&["audit", "--until", &since]);
     assert_eq!((code, &early["typed"]["unexplained"], &early["raw"]["unexplained"]), (Some(1), &0.into(), &1.into()));
     let range = format!("{0}:{1}-{2}", finding["partition"], finding["offset"], count(&finding["offset"]) + 1);
-    let (code, one) = ask(&pipeline, &["audit", "--offsets", &range]);
+    let (code, one) = pipeline.ask(&["audit", "--offsets", &range]);
     assert_eq!((code, &one["raw"]["records"], &one["raw"]["unexplained"]), (Some(1), &1.into(), &1.into()), "{one:#}");
-    assert_eq!(run(&pipeline, &["audit", "--since", "soon"]).0, Some(2));
-    assert_eq!(run(&pipeline, &["audit", "--since", &since, "--until", "2020-01-01"]).0, Some(2));
+    assert_eq!(pipeline.operate(&["audit", "--since", "soon"]).0, Some(2));
+    assert_eq!(pipeline.operate(&["audit", "--since", &since, "--until", "2020-01-01"]).0, Some(2));
 }
 
 fn service_now() -> u128 {
@@ -239,35 +224,35 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     // First it is only said what would be done.
     let stored = read(&shared_kafka().connection(), &pipeline.topic("raw")).len();
     let replay = ["dead-letters", "replay", "--code", "no_identity"];
-    let (code, dry) = ask(&pipeline, &replay);
+    let (code, dry) = pipeline.ask(&replay);
     assert_eq!((code, &dry["dryRun"], &dry["chosen"]["toRaw"]), (Some(0), &true.into(), &66.into()));
     assert_eq!(letters(&pipeline, &[]).len(), 67);
 
     assert_eq!(transformer.terminate(), Some(0));
     let _transformer = pipeline.transformer();
     let replay = [&replay[..], &["--yes"]].concat();
-    let (code, done) = ask(&pipeline, &replay);
+    let (code, done) = pipeline.ask(&replay);
     assert_eq!((code, &done["replayed"]), (Some(0), &66.into()), "{done:#}");
     assert_accepted(&pipeline, &ids, SOON);
     assert_eq!(letters(&pipeline, &[]).len(), 1);
     assert!(replays(&pipeline, "raw").values().all(|&times| times == 1));
-    let (code, again) = ask(&pipeline, &replay);
+    let (code, again) = pipeline.ask(&replay);
     assert_eq!((code, &again["replayed"], &again["closedBefore"]), (Some(0), &0.into(), &66.into()));
     assert_eq!(read(&shared_kafka().connection(), &pipeline.topic("raw")).len(), stored + 66);
 
     // What cannot be mended is discarded, with a reason.
-    assert_eq!(run(&pipeline, &["dead-letters", "discard", "--yes"]).0, Some(2));
-    let (_, _, problems) = run(&pipeline, &["dead-letters", "show", "9:9"]);
+    assert_eq!(pipeline.operate(&["dead-letters", "discard", "--yes"]).0, Some(2));
+    let (_, _, problems) = pipeline.operate(&["dead-letters", "show", "9:9"]);
     assert!(problems.contains("9:9"), "{problems}");
     let bad = &letters(&pipeline, &[])[0];
     let place = format!("{}:{}", bad["partition"], bad["offset"]);
-    let (code, shown, _) = run(&pipeline, &["dead-letters", "show", &place]);
+    let (code, shown, _) = pipeline.operate(&["dead-letters", "show", &place]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("not json") && shown.contains("dead-letter-code  not_json"), "{shown}");
     let discard = ["dead-letters", "discard", &place, "--note", "a test of ours", "--yes"];
-    let (code, discarded) = ask(&pipeline, &discard);
+    let (code, discarded) = pipeline.ask(&discard);
     assert_eq!((code, &discarded["discarded"]), (Some(0), &1.into()));
-    assert_eq!(ask(&pipeline, &discard).1["discarded"], 0);
+    assert_eq!(pipeline.ask(&discard).1["discarded"], 0);
     assert!(letters(&pipeline, &[]).is_empty());
     let all = letters(&pipeline, &["--all", "--code", "not_json"]);
     assert_eq!(all[0]["closed"]["note"], "a test of ours");
@@ -283,11 +268,11 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     let huge = somebody("huge").replace("delivery-huge", &"x".repeat(11 * 1024 * 1024));
     assert_eq!(pipeline.send(&huge), 202);
     wait_until("the gateway's letter", SOON, || letters(&pipeline, &["--stage", "gateway"]).len() == 1);
-    let (code, refused) = ask(&pipeline, &["dead-letters", "replay", "--stage", "gateway", "--yes"]);
+    let (code, refused) = pipeline.ask(&["dead-letters", "replay", "--stage", "gateway", "--yes"]);
     assert_eq!((code, &refused["replayed"]), (Some(1), &0.into()), "{refused:#}");
     assert!(refused["cannotBeReplayed"][0]["reason"].as_str().unwrap().contains("64 KiB"), "{refused:#}");
     assert_eq!(settled_audit(&pipeline)["deadLetters"]["gateway"]["open"], 1);
-    let (code, life) = ask(&pipeline, &["find", "--event-id", "nobody-3"]);
+    let (code, life) = pipeline.ask(&["find", "--event-id", "nobody-3"]);
     assert_eq!(code, Some(0));
     assert_eq!(what(&life), ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"]);
     assert_eq!(life[0]["state"], "accepted");
@@ -333,7 +318,7 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
         let log = replay.log();
         assert!(code == Some(0) || code == Some(1) && log.contains("run the command again"), "{code:?}: {log}");
     }
-    let (code, _) = ask(&pipeline, &["dead-letters", "replay", "--yes"]);
+    let (code, _) = pipeline.ask(&["dead-letters", "replay", "--yes"]);
     assert_eq!(code, Some(0));
     assert!(letters(&pipeline, &[]).is_empty());
     let replays = replays(&pipeline, "raw");
@@ -355,21 +340,21 @@ fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
         assert_eq!(pipeline.send(&somebody(&format!("good-{id}"))), 202);
     }
     wait_until("the dead letters", SOON, || letters(&pipeline, &["--stage", "sink"]).len() == 4);
-    let (code, life) = ask(&pipeline, &["find", "--delivery-id", "delivery-poison-0"]);
+    let (code, life) = pipeline.ask(&["find", "--delivery-id", "delivery-poison-0"]);
     assert_eq!((code, &life[0]["state"]), (Some(0), &"dead letter, open".into()), "{life:#}");
     let first = &letters(&pipeline, &["--event-id", "poison-0"])[0];
     let place = format!("{}:{}", first["partition"], first["offset"]);
-    let (_, shown) = ask(&pipeline, &["dead-letters", "show", &place]);
+    let (_, shown) = pipeline.ask(&["dead-letters", "show", &place]);
     assert_eq!(shown["body"]["event"]["_id"], "poison-0", "{shown:#}");
 
     // How is not to be guessed.
-    let (code, _, problems) = run(&pipeline, &["dead-letters", "replay", "--yes"]);
+    let (code, _, problems) = pipeline.operate(&["dead-letters", "replay", "--yes"]);
     assert_eq!(code, Some(2));
     assert!(problems.contains("--as-is") && problems.contains("--remap"), "{problems}");
     pipeline.clear_faults();
-    let (code, as_is) = ask(&pipeline, &["dead-letters", "replay", &place, "--as-is", "--yes"]);
+    let (code, as_is) = pipeline.ask(&["dead-letters", "replay", &place, "--as-is", "--yes"]);
     assert_eq!((code, &as_is["replayed"]), (Some(0), &1.into()), "{as_is:#}");
-    let (code, remap) = ask(&pipeline, &["dead-letters", "replay", "--remap", "--yes"]);
+    let (code, remap) = pipeline.ask(&["dead-letters", "replay", "--remap", "--yes"]);
     assert_eq!((code, &remap["replayed"]), (Some(0), &3.into()), "{remap:#}");
     assert_accepted(&pipeline, &ids, SOON);
     assert!(letters(&pipeline, &[]).is_empty());
@@ -378,10 +363,10 @@ fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
     assert_eq!((&typed["replays"], &typed["reprocessed"], &typed["repeats"]), (&1.into(), &3.into(), &0.into()));
     assert_eq!((&audit["raw"]["replays"], &typed["deadLettered"]["replayed"]), (&3.into(), &4.into()), "{audit:#}");
 
-    let (code, life) = ask(&pipeline, &["find", "--person-id", "person-poison-1"]);
+    let (code, life) = pipeline.ask(&["find", "--person-id", "person-poison-1"]);
     assert_eq!((code, &life[0]["state"]), (Some(0), &"accepted".into()), "{life:#}");
     assert_eq!(life[0]["eventId"], "poison-1");
-    let (code, none) = ask(&pipeline, &["find", "--event-id", "never-sent"]);
+    let (code, none) = pipeline.ask(&["find", "--event-id", "never-sent"]);
     assert_eq!((code, none), (Some(1), Value::Array(Vec::new())));
-    assert_eq!(run(&pipeline, &["find"]).0, Some(2));
+    assert_eq!(pipeline.operate(&["find"]).0, Some(2));
 }

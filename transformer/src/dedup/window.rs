@@ -22,7 +22,7 @@ impl WindowLimits {
     }
 }
 
-/// 20 bytes; the index adds about 6 for each.
+/// 20 bytes; the index adds 6 or 7 for each.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     id: IdHash,
@@ -88,20 +88,46 @@ impl Window {
         if std::mem::take(&mut self.begins_late) {
             self.lost = Some(received);
         }
-        let next = self.oldest.wrapping_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        self.make_room();
+        self.entries.push_back(Entry { id, received: received.0.to_ne_bytes() });
+        self.note(self.entries.len() - 1);
+        self.newest = self.newest.max(received);
+        self.evict();
+    }
+
+    /// Makes room for one entry more. Left to themselves both parts would double, the index only because of what has been
+    /// taken out of it, and a full window would be a third larger for good.
+    fn make_room(&mut self) {
+        let held = self.entries.len();
+        if held == self.entries.capacity() {
+            let most = self.limits.ids.saturating_add(1);
+            self.entries.reserve_exact(held.max(64).min(most.saturating_sub(held)).max(1));
+        }
+        if self.index.len() == self.index.capacity() {
+            let ids = self.index.len();
+            self.index.clear();
+            // Otherwise the room it had was used up by what is gone.
+            if self.index.capacity() < ids + ids / 16 + 1 {
+                self.index = HashTable::with_capacity((ids * 2).max(4));
+            }
+            (0..held).for_each(|place| self.note(place));
+        }
+    }
+
+    /// Makes the entry at this place the one that its id leads to.
+    fn note(&mut self, place: usize) {
+        let Some(&Entry { id, .. }) = self.entries.get(place) else { return };
+        let number = self.oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
         let (entries, oldest) = (&self.entries, self.oldest);
         let at = |number: u32| usize::try_from(number.wrapping_sub(oldest)).unwrap_or(usize::MAX);
         let same = |&number: &u32| entries.get(at(number)).is_some_and(|entry| entry.id == id);
         match self.index.find_mut(hash(id), same) {
-            Some(number) => *number = next,
+            Some(found) => *found = number,
             None => {
                 let hash_of = |&number: &u32| entries.get(at(number)).map_or(0, |entry| hash(entry.id));
-                self.index.insert_unique(hash(id), next, hash_of);
+                self.index.insert_unique(hash(id), number, hash_of);
             }
         }
-        self.entries.push_back(Entry { id, received: received.0.to_ne_bytes() });
-        self.newest = self.newest.max(received);
-        self.evict();
     }
 
     fn evict(&mut self) {

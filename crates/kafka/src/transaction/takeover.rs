@@ -2,8 +2,8 @@
 //! partition of the same number in the output topic, read on a thread of their own while the other partitions go on.
 //!
 //! The order is what makes it complete. The caller has the group's committed offset first, from a client that waits for
-//! pending transactions. Then the output's end is asked for, open transactions included; then a read-committed reader
-//! reads until it is there. Whatever was written for an input offset before the committed one lies before that end.
+//! pending transactions. Then the output's end and beginning are asked for, open transactions included; then a
+//! read-committed reader reads until it is at the end. Whatever was written for an input offset before the committed one lies before that end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -162,7 +162,7 @@ impl Tail {
         for mut candidate in candidates {
             let partition = candidate.partition;
             let (low, end) = topics.watermarks(&self.output, partition, CALL)?;
-            let by_time = if candidate.caught_up { self.offset_by_age(&consumer, partition, end)? } else { low };
+            let by_time = if candidate.caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
             let first = first(low, end, by_time, self.reach.offsets);
             if first.starts_late {
                 candidate.memory.starts_late();
@@ -243,18 +243,14 @@ impl Tail {
         Ok(())
     }
 
-    /// The first offset that is not older than the reach; `end` if there is none.
-    fn offset_by_age(
-        &self,
-        consumer: &BaseConsumer<LogContextConsumer>,
-        partition: i32,
-        end: i64,
-    ) -> Result<i64, KafkaError> {
+    /// The first offset that is not older than the reach; `end` if there is none. Asked for by a client that sees open
+    /// transactions too: one that has been committed may look open here for a moment longer, and its records count.
+    fn offset_by_age(&self, topics: &Topics, partition: i32, end: i64) -> Result<i64, KafkaError> {
         let age = i64::try_from(self.reach.age.as_millis()).unwrap_or(i64::MAX);
         let since = service::unix_millis().saturating_sub(age).max(0);
         let list = group::offsets(&self.output, &[(partition, since)])?;
-        let found =
-            consumer.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the offset at a time"))?;
+        let found = topics.client().offsets_for_times(list, CALL);
+        let found = found.map_err(KafkaError::during("asking for the offset at a time"))?;
         let offset = found.find_partition(self.output.as_str(), partition).map(|element| element.offset());
         Ok(match offset {
             Some(Offset::Offset(offset)) => offset,
