@@ -223,14 +223,14 @@ fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
     assert_accepted(&pipeline, &ids, SOON);
     let records = settled_audit(&pipeline)["raw"]["records"].clone();
     let forgotten = |group: &str| format!("{}-{group}-forgotten", pipeline.name);
-    let (code, audit) = pipeline.ask(&["audit", "--transformer-group-id", &forgotten("transformer")]);
+    let (code, audit) = pipeline.ask(&["audit", "--transformer-group", &forgotten("transformer")]);
     assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(0), &0.into(), &0.into()));
     assert!(notes(&audit, &[&forgotten("transformer"), "no committed offset", "lost group"]), "{audit:#}");
     // What is typed is typed, whatever the group says; only what the dedup window dropped cannot be told from what is to come.
     let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
     assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
     // A sink that has committed nothing anywhere has not begun: all that has no receipt is ahead of it.
-    let (code, audit) = pipeline.ask(&["audit", "--sink-group-id", &forgotten("sink")]);
+    let (code, audit) = pipeline.ask(&["audit", "--sink-group", &forgotten("sink")]);
     assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(0), &0.into(), &500.into()));
 }
 
@@ -304,6 +304,9 @@ fn partitions_that_no_named_transformer_reads_are_noticed_and_shared_out() {
     let mut pipeline = Pipeline::new(shared_kafka(), "unread");
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
     let mut variables = pipeline.transformer_variables();
+    // A second member would join a little later, and the group would learn of the new partitions by that.
+    variables.retain(|(name, _)| *name != "TRANSFORMER_WORKERS");
+    variables.push(("TRANSFORMER_WORKERS", "1".to_owned()));
     variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=-1".to_owned()));
     let transformer = Process::start("transformer", &variables, Some(free_port()));
     let first = pipeline.load(1_000, 1_000).finish(SOON);
