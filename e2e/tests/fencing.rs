@@ -83,3 +83,26 @@ fn p3_a_transaction_that_timed_out_is_read_again() {
     assert_exactly_once(&pipeline, load);
     assert!(slept.is_ready(), "the same process, with new clients");
 }
+
+#[test]
+fn p3_offsets_become_final_with_their_transaction_or_not_at_all() {
+    let pipeline = Pipeline::new(shared_kafka(), "together");
+    let _gateway = pipeline.gateway();
+    let mut variables = pipeline.transformer_variables();
+    variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
+    variables.push(("TRANSFORMER_COMMIT_INTERVAL", "3s".to_owned()));
+    variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "6s".to_owned()));
+    let slept = Process::start("transformer", &variables, Some(free_port()));
+    let load = pipeline.load(200, 1_000);
+    let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
+    let typed = pipeline.topic("typed");
+    let end = || (0..pipeline.partitions).map(|p| client.watermarks(&typed, p, SOON).unwrap().1).sum::<i64>();
+    // Everything is written and nothing committed: the offsets are what comes next, and the transaction is gone by then.
+    wait_until("all to be written", SOON, || end() >= 200);
+    signal(slept.id(), "STOP");
+    assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");
+    wait_until("the brokers to abort", SOON, || end() >= 200 + i64::from(pipeline.partitions));
+    signal(slept.id(), "CONT");
+    assert_exactly_once(&pipeline, load);
+    assert!(slept.is_ready(), "the same process, with new clients");
+}
