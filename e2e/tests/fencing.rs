@@ -68,24 +68,7 @@ fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
 }
 
 #[test]
-fn p3_a_transaction_that_timed_out_is_read_again() {
-    let pipeline = Pipeline::new(shared_kafka(), "slept");
-    let _gateway = pipeline.gateway();
-    let load = pipeline.load(8_000, 500);
-    let slept = short_transactions(&pipeline, "");
-    wait_until("it to work", SOON, || slept.metric("customerio_transformer_records_total") > 200.0);
-    let before = slept.metric("customerio_transformer_records_total");
-    signal(slept.id(), "STOP");
-    // Longer than its transactions may last; the brokers abort what is open and fence the producer.
-    std::thread::sleep(Duration::from_secs(7));
-    signal(slept.id(), "CONT");
-    wait_until("it to work again", SOON, || slept.metric("customerio_transformer_records_total") > before + 500.0);
-    assert_exactly_once(&pipeline, load);
-    assert!(slept.is_ready(), "the same process, with new clients");
-}
-
-#[test]
-fn p3_offsets_become_final_with_their_transaction_or_not_at_all() {
+fn p3_a_transaction_that_timed_out_is_read_again_and_its_offsets_with_it() {
     let pipeline = Pipeline::new(shared_kafka(), "together");
     let _gateway = pipeline.gateway();
     let mut variables = pipeline.transformer_variables();

@@ -144,11 +144,12 @@ fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
     stop_under_load("term-sink", 2);
 }
 
-/// A transformer whose dedup window holds a single id, so that it hides nothing that is read twice.
+/// A transformer whose dedup window holds a single id, so that it hides nothing that is read twice. Without a name it leaves
+/// the group when it stops.
 fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interval: &str) -> Process {
     let mut variables = pipeline.transformer_variables();
     variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
-    variables.push(("TRANSFORMER_INSTANCE", format!("{}-{instance}", pipeline.name)));
+    variables.push(("TRANSFORMER_INSTANCE", instance.to_owned()));
     variables.push(("TRANSFORMER_COMMIT_INTERVAL", commit_interval.to_owned()));
     variables.push(("TRANSFORMER_DEDUP_MAX_IDS", "1".to_owned()));
     Process::start("transformer", &variables, Some(free_port()))
@@ -163,7 +164,8 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _sink = pipeline.sink();
-    let mut transformer = transformer_without_window(&pipeline, "1", "100ms");
+    let name = pipeline.name.clone();
+    let mut transformer = transformer_without_window(&pipeline, &name, "100ms");
     let mut other: Option<Process> = None;
     let (count, rate) = if std::env::var_os("E2E_FULL").is_some() { (60_000, 1000) } else { (15_000, 1000) };
     let mut load = pipeline.load(count, rate);
@@ -183,13 +185,17 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
         });
         std::thread::sleep(alive);
         transformer.kill();
-        transformer = transformer_without_window(&pipeline, "1", if kill % 3 == 0 { "100ms" } else { "1ms" });
+        transformer = transformer_without_window(&pipeline, &name, if kill % 3 == 0 { "100ms" } else { "1ms" });
         // Partitions move to another one and back, with transactions open.
         if kill % 4 == 3 {
+            let rebalances = transformer.metric("customerio_kafka_rebalances_total");
             match other.take() {
                 Some(mut other) => assert_eq!(other.terminate(), Some(0), "{}", other.log()),
-                None => other = Some(transformer_without_window(&pipeline, "2", "100ms")),
+                None => other = Some(transformer_without_window(&pipeline, "", "100ms")),
             }
+            wait_until("partitions to move", Duration::from_secs(60), || {
+                transformer.metric("customerio_kafka_rebalances_total") > rebalances + 1.0
+            });
         }
     }
     ids.extend(load.finish(Duration::from_secs(240)));
