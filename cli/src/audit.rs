@@ -58,6 +58,16 @@ pub(crate) struct AuditArgs {
     )]
     dedup_window: DurationArg,
 
+    /// How many ids of a partition the transformer remembers for that
+    #[arg(
+        long,
+        env = "TRANSFORMER_DEDUP_MAX_IDS",
+        default_value_t = 200_000,
+        value_name = "COUNT",
+        help_heading = "Services"
+    )]
+    dedup_max_ids: u32,
+
     /// The largest body once it is unpacked
     #[arg(long, env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Services")]
     max_body: ByteCount,

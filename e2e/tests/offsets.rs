@@ -136,6 +136,9 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_eq!(sink.terminate(), Some(0));
     let second = pipeline.load(1_000, 1000).finish(SOON);
     wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
+    // Where a topic is limited by size, not its retention but its oldest record tells how far back it goes.
+    let limited = |bytes| block_on(topics().set(&pipeline.topic("typed"), &[("retention.bytes", bytes)])).unwrap();
+    limited("1000000000000");
     let expired = expire_unread(&pipeline, "sink", "typed");
     assert_audit_names_the_loss(&pipeline, "typed", expired);
     assert_alarmed(&pipeline.sink(), &pipeline, expired);
@@ -153,7 +156,13 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_eq!((&raw["typed"], &audit["typed"]["accepted"]), (&left.len().into(), &left.len().into()), "{audit:#}");
     let known = ["typed", "duplicates", "expired"].map(|column| raw[column].as_u64().unwrap());
     assert_eq!(known.iter().sum::<u64>(), raw["records"].as_u64().unwrap(), "{audit:#}");
-    assert!(raw["expired"].as_u64().unwrap() >= 1_000, "{audit:#}");
+    let raw_expired = &raw["expired"];
+    assert!(raw_expired.as_u64().unwrap() >= 1_000, "{audit:#}");
+    // With a retention that would have kept them they were deleted by hand, or never there.
+    limited("-1");
+    let (code, audit) = pipeline.ask(&["audit"]);
+    assert_eq!((code, &audit["raw"]["unexplained"]), (Some(1), raw_expired), "{audit:#}");
+    assert!(notes(&audit, &["deleted by hand", "retention"]), "{audit:#}");
 }
 
 #[test]
@@ -229,9 +238,10 @@ fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
     // What is typed is typed, whatever the group says; only what the dedup window dropped cannot be told from what is to come.
     let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
     assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
-    // A sink that has committed nothing anywhere has not begun: all that has no receipt is ahead of it.
+    // What has a receipt is accepted, whatever the group says.
     let (code, audit) = pipeline.ask(&["audit", "--sink-group", &forgotten("sink")]);
     assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(0), &0.into(), &500.into()));
+    assert!(notes(&audit, &[&forgotten("sink"), "no committed offset", "lost group"]), "{audit:#}");
 }
 
 /// For each person, the events' numbers in the order of a topic's offsets, with the partition.

@@ -109,7 +109,8 @@ impl Memory for Window {
 
     fn remember(&mut self, record: &Record<'_>) {
         let Some(id) = record.header(header::EVENT_ID) else { return };
-        self.insert(IdHash::of(id), Seconds::from_millis(received_at(record)));
+        let written = record.timestamp().unwrap_or_default();
+        self.insert(IdHash::of(id), received_for_window(record, written));
     }
 }
 
@@ -118,6 +119,15 @@ impl Memory for Window {
 pub(crate) fn received_at(record: &Record<'_>) -> i64 {
     let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     written.or(record.timestamp()).unwrap_or_default()
+}
+
+/// How far the clocks of gateways and transformers may differ, in milliseconds.
+pub(crate) const CLOCK_DIFFERENCE: i64 = 300_000;
+
+/// When the window counts this record as received: not later than it can have been, `now` being when its typed record was
+/// written. One gateway whose clock is far ahead would otherwise push everything else out of the window.
+pub(crate) fn received_for_window(record: &Record<'_>, now: i64) -> Seconds {
+    Seconds::from_millis(received_at(record).min(now.saturating_add(CLOCK_DIFFERENCE)))
 }
 
 #[cfg(test)]

@@ -28,9 +28,6 @@ pub use sources::{MappingArgs, Sources};
 /// Records of one transaction at the most: bounds what an abort reads again.
 const MAX_RECORDS: usize = 5_000;
 
-/// How far the clocks of gateways and transformers may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
-
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -97,7 +94,8 @@ fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, nu
         reach: Reach {
             // About every other offset of a quiet topic is a transaction's marker.
             offsets: i64::try_from(settings.dedup.ids.saturating_mul(2)).unwrap_or(i64::MAX),
-            age: Duration::from_secs(settings.dedup.seconds.into()) + CLOCK_DIFFERENCE,
+            age: Duration::from_secs(settings.dedup.seconds.into())
+                + Duration::from_millis(dedup::CLOCK_DIFFERENCE.unsigned_abs()),
         },
         from_beginning: settings.from_beginning,
         commit_interval: settings.commit_interval,

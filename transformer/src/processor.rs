@@ -13,7 +13,7 @@ use service::RecentOutcomes;
 use xdm::avro::{EncodeError, Encoder, Framing};
 
 use crate::config::Settings;
-use crate::dedup::{Dedup, IdHash, Seconds, Window, received_at};
+use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
 use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 use crate::sources::Sources;
@@ -67,7 +67,7 @@ impl EventProcessor {
 
     /// The record's event is written, unless it is there already.
     fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
-        let (partition, received) = (record.partition(), Seconds::from_millis(received_at(record)));
+        let (partition, received) = (record.partition(), received_for_window(record, service::unix_millis()));
         let id = IdHash::of(typed.id.as_bytes());
         let again = record.headers().any(|header| header.name == header::REPROCESS);
         if !again && self.dedup.is_duplicate(partition, id, received) {
@@ -228,7 +228,7 @@ fn typed_headers(record: &Record<'_>, id: &str) -> Headers {
     Headers::with_capacity(6)
         .with(header::EVENT_ID, id.as_bytes())
         .with(header::RAW_OFFSET, record.offset().to_string().as_bytes())
-        .with_some(header::RECEIVED_AT, record.header(header::RECEIVED_AT))
+        .with(header::RECEIVED_AT, received_at(record).to_string().as_bytes())
         .with_some(header::SOURCE, record.header(header::SOURCE))
         .with_some(header::TRACEPARENT, record.header(header::TRACEPARENT))
 }

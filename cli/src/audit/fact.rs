@@ -25,6 +25,7 @@ pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
         raw_offset: number(record.header(header::RAW_OFFSET)),
         id: IdHash::of(record.header(header::EVENT_ID).unwrap_or_default()),
         time: record.timestamp().unwrap_or_default(),
+        received: number(record.header(header::RECEIVED_AT)).or(record.timestamp()).unwrap_or_default(),
         replay: has(record, header::REPLAY_OF),
     }
 }

@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use accounting::{Books, Evidence, Finding, Frame, IdHash, Place, RawRecord, Receipts, Report, Topic, TypedRecord};
+use accounting::{
+    Books, DedupReach, Evidence, Finding, FindingKind, Frame, IdHash, Place, RawRecord, Receipts, Report, Topic,
+    TypedRecord,
+};
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{Stretch, first_times, read_stretches};
 use kafka::record::header;
@@ -22,10 +25,13 @@ use super::fact::{LetterFact, has, letter_fact, number, place, receipt_entries, 
 use super::{AuditArgs, RawOffsets, Retention};
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
-use crate::{CommandError, dead_letters, output};
+use crate::{CommandError, WrongUse, dead_letters, output};
 
 /// How far the clocks of the machines that write records may differ, in milliseconds.
 const CLOCK_DIFFERENCE: i64 = 5 * 60 * 1000;
+
+/// How often an audit begins anew because something expired under it.
+const ATTEMPTS: u32 = 3;
 
 /// Facts entered at once.
 const BATCH: usize = 1024;
@@ -67,31 +73,43 @@ impl View {
 
 impl Audit<'_> {
     pub(super) fn run(&self) -> Result<Found, CommandError> {
-        let topics = &self.args.topics;
         let offsets = Offsets::new(self.connection)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(found) = self.attempt(&offsets)? {
+                return Ok(found);
+            }
+            output::progress("records have expired while they were read: beginning anew");
+        }
+        Err(CommandError::from(format!(
+            "records expired while they were read, {ATTEMPTS} times in a row; audit what is younger than the retention of the topics with --since"
+        )))
+    }
+
+    /// `None` if something expired while it was read: then some facts are there and others, that belong to them, are not.
+    fn attempt(&self, offsets: &Offsets) -> Result<Option<Found>, CommandError> {
+        let topics = &self.args.topics;
         output::progress("asking for committed offsets and the ends of the topics");
         let transformer = offsets.committed(&self.args.groups.transformer_group, &topics.raw_topic)?;
         let sink = offsets.committed(&self.args.groups.sink_group, &topics.typed_topic)?;
         let window = i64::try_from(self.args.dedup_window.0.as_millis()).unwrap_or(i64::MAX);
-        let raw = self.view(&offsets, &topics.raw_topic, 0, None)?;
+        let raw = self.view(offsets, &topics.raw_topic, 0, None)?;
         let reach = window.saturating_add(CLOCK_DIFFERENCE);
-        let typed = self.view(&offsets, &topics.typed_topic, reach, self.retention.typed)?;
-        let letters = self.view(&offsets, &topics.dead_letter_topic, CLOCK_DIFFERENCE, self.retention.dead_letters)?;
+        let typed = self.view(offsets, &topics.typed_topic, reach, self.retention.typed)?;
+        let letters = self.view(offsets, &topics.dead_letter_topic, CLOCK_DIFFERENCE, self.retention.dead_letters)?;
         let mut notes = Vec::new();
-        let receipts = self.receipts(&offsets, &mut notes)?;
+        let receipts = self.receipts(offsets, &mut notes)?;
 
         let (raw_range, typed_range) = match &self.args.offsets {
-            Some(only) => (only_offsets(only, &raw.extents), BTreeMap::new()),
+            Some(only) => (only_offsets(only, &raw.extents)?, BTreeMap::new()),
             None => (
-                self.range(&offsets, &topics.raw_topic, &raw.extents)?,
-                self.range(&offsets, &topics.typed_topic, &typed.extents)?,
+                self.range(offsets, &topics.raw_topic, &raw.extents)?,
+                self.range(offsets, &topics.typed_topic, &typed.extents)?,
             ),
         };
         let mut frames = BTreeMap::new();
         for &partition in raw.extents.keys().chain(typed.extents.keys()) {
             let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
             let evidence = |view: &View| view.evidence.get(&partition).copied().unwrap_or(Evidence::Whole);
-            let from = typed.from.get(&partition).copied().unwrap_or(0);
             let frame = Frame {
                 raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
                 typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
@@ -100,12 +118,14 @@ impl Audit<'_> {
                 transformer: transformer.get(&partition).copied(),
                 sink: sink.get(&partition).copied(),
                 typed_evidence: evidence(&typed),
-                typed_head_expired: start(&typed) > 0 && from <= start(&typed),
+                typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
                 letter_evidence: evidence(&letters),
             };
             frames.insert(partition, frame);
         }
-        self.note(&frames, &raw, &typed, &mut notes);
+        let receipts_exist =
+            receipts.as_ref().is_some_and(|(view, _)| view.extents.values().any(|extent| extent.end > 0));
+        self.note(&frames, &raw, &typed, receipts_exist, &mut notes);
         let raw_stretches: Vec<Stretch> = raw_range
             .iter()
             .map(|(&partition, range)| Stretch { partition, start: range.start, end: range.end })
@@ -113,12 +133,30 @@ impl Audit<'_> {
         let kept = receipts.as_ref().map_or(Receipts::Off, |(_, evidence)| Receipts::Kept(*evidence));
         let reading = Reading {
             audit: self,
-            books: Mutex::new(Books::new(frames, kept, window)),
+            books: Mutex::new(Books::new(frames, kept, DedupReach { window, ids: i64::from(self.args.dedup_max_ids) })),
             read: AtomicU64::new(0),
             unknown_source: AtomicU64::new(0),
         };
         reading.all(&raw_stretches, &typed, &letters, receipts.as_ref().map(|(view, _)| view))?;
         reading.earlier_typed(&typed)?;
+        let mut read = vec![
+            (&topics.raw_topic, raw_stretches),
+            (&topics.typed_topic, typed.stretches()),
+            (&topics.dead_letter_topic, letters.stretches()),
+        ];
+        if let (Some((view, _)), Some(topic)) = (&receipts, &topics.receipts_topic.0) {
+            read.push((topic, view.stretches()));
+        }
+        for (topic, stretches) in read {
+            let now = offsets.extents(topic)?;
+            let expired = |stretch: &Stretch| {
+                stretch.start < stretch.end
+                    && now.get(&stretch.partition).is_none_or(|extent| extent.start > stretch.start)
+            };
+            if stretches.iter().any(expired) {
+                return Ok(None);
+            }
+        }
         output::progress_done();
         let unknown = reading.unknown_source.load(Ordering::Relaxed);
         if unknown > 0 {
@@ -130,7 +168,16 @@ impl Audit<'_> {
         let records_read = reading.read.load(Ordering::Relaxed);
         let report = reading.books.into_inner().unwrap_or_else(PoisonError::into_inner).close();
         let named = self.name(&report.findings)?;
-        Ok(Found { report, named, notes, partitions: raw.extents.len(), records_read })
+        let expired = |view: &View| view.extents.values().any(|extent| extent.start > 0);
+        if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
+            && (expired(&typed) || expired(&letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
+        {
+            notes.push(
+                "what would explain a record is looked for as far back as the topics' retention says that it is there: records that were deleted by hand, or had expired before a retention was raised, leave others unexplained"
+                    .to_owned(),
+            );
+        }
+        Ok(Some(Found { report, named, notes, partitions: raw.extents.len(), records_read }))
     }
 
     /// What a topic holds; read from `reach` milliseconds before the range on.
@@ -158,7 +205,8 @@ impl Audit<'_> {
             .map(|(partition, _)| {
                 let oldest = first.get(&partition).copied().unwrap_or(now);
                 // What has expired is older than the retention, however rare what is left may be.
-                (partition, Evidence::Since(retention.map_or(oldest, |retention| oldest.min(now - retention))))
+                let since = retention.map_or(oldest, |retention| oldest.min(now - retention));
+                (partition, Evidence::Since(since.saturating_add(CLOCK_DIFFERENCE)))
             })
             .collect();
         Ok(View { extents, from, evidence })
@@ -216,7 +264,14 @@ impl Audit<'_> {
     }
 
     /// What somebody who reads the columns has to know.
-    fn note(&self, frames: &BTreeMap<i32, Frame>, raw: &View, typed: &View, notes: &mut Vec<String>) {
+    fn note(
+        &self,
+        frames: &BTreeMap<i32, Frame>,
+        raw: &View,
+        typed: &View,
+        receipts_exist: bool,
+        notes: &mut Vec<String>,
+    ) {
         let topics = &self.args.topics;
         let (raw_count, typed_count) = (raw.extents.len(), typed.extents.len());
         if raw_count > typed_count {
@@ -247,7 +302,7 @@ impl Audit<'_> {
                 lost(&self.args.groups.transformer_group, &topics.raw_topic, partition);
             }
         }
-        let sink_began = frames.values().any(|frame| frame.sink.is_some());
+        let sink_began = receipts_exist || frames.values().any(|frame| frame.sink.is_some());
         for (&partition, frame) in frames.iter().filter(|_| sink_began) {
             if frame.sink.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
                 lost(&self.args.groups.sink_group, &topics.typed_topic, partition);
@@ -425,10 +480,11 @@ impl Reading<'_> {
 }
 
 /// What of these raw offsets is retained.
-fn only_offsets(only: &RawOffsets, extents: &BTreeMap<i32, Extent>) -> BTreeMap<i32, Range<i64>> {
-    let clamped = extents.get(&only.partition).map(|extent| {
-        let start = only.range.start.clamp(extent.start, extent.end);
-        (only.partition, start..only.range.end.clamp(start, extent.end))
-    });
-    clamped.into_iter().collect()
+fn only_offsets(only: &RawOffsets, extents: &BTreeMap<i32, Extent>) -> Result<BTreeMap<i32, Range<i64>>, CommandError> {
+    let Some(extent) = extents.get(&only.partition) else {
+        let (partition, count) = (only.partition, extents.len());
+        return Err(WrongUse(format!("--offsets: there is no partition {partition}, the raw topic has {count}")).into());
+    };
+    let start = only.range.start.clamp(extent.start, extent.end);
+    Ok(BTreeMap::from([(only.partition, start..only.range.end.clamp(start, extent.end))]))
 }

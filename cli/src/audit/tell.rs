@@ -70,6 +70,7 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("beyond proof: what would prove it has expired", typed.expired, ""),
         row("UNEXPLAINED", typed.unexplained, ""),
         row("made of no raw record", typed.orphans, ""),
+        row("typed again within the dedup window", typed.repeats_within, ""),
         row("repeats beyond the dedup window", typed.repeats, "same _id: Platform drops the second"),
         row("typed again on request (reprocess)", typed.reprocessed, ""),
         row("rejected by Platform after acceptance", typed.rejected_later, ""),
@@ -103,6 +104,7 @@ fn words(kind: FindingKind) -> &'static str {
         FindingKind::OtherEvent => "its typed record holds another event",
         FindingKind::Doubled => "has more than one outcome",
         FindingKind::Orphan => "was made of a raw record that is not there",
+        FindingKind::Repeated => "was typed before, within the dedup window",
     }
 }
 
@@ -113,6 +115,7 @@ fn code(kind: FindingKind) -> &'static str {
         FindingKind::OtherEvent => "other_event",
         FindingKind::Doubled => "doubled",
         FindingKind::Orphan => "orphan",
+        FindingKind::Repeated => "repeated",
     }
 }
 
@@ -180,6 +183,7 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             "expired": typed.expired,
             "unexplained": typed.unexplained,
             "orphans": typed.orphans,
+            "repeatsWithinWindow": typed.repeats_within,
             "repeats": typed.repeats,
             "reprocessed": typed.reprocessed,
             "rejectedAfterAcceptance": typed.rejected_later,

@@ -1,11 +1,11 @@
-//! The books: facts collected, compactly (about 90 bytes for an event that went all the way), in any order.
+//! The books: facts collected, compactly (about 100 bytes for an event that went all the way), in any order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::close::Closing;
 use crate::fact::{
-    Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution, ResolutionKind, Stage,
-    TypedRecord, Verdict,
+    DedupReach, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution, ResolutionKind,
+    Stage, TypedRecord, Verdict,
 };
 use crate::report::Report;
 
@@ -26,6 +26,7 @@ pub(crate) struct Typed {
     /// -1 if it does not say.
     pub(crate) raw_offset: i64,
     pub(crate) time: i64,
+    pub(crate) received: i64,
     pub(crate) id: IdHash,
     pub(crate) replay: bool,
 }
@@ -46,27 +47,18 @@ pub(crate) struct Partition {
 pub struct Books {
     pub(crate) frames: BTreeMap<i32, Frame>,
     pub(crate) receipts: Receipts,
-    /// How long before a record its event may have been typed for it to be a duplicate, in milliseconds. Matters only where
-    /// older typed records have expired.
-    pub(crate) dedup_window: i64,
+    pub(crate) dedup: DedupReach,
     pub(crate) partitions: BTreeMap<i32, Partition>,
     pub(crate) letters: Vec<Letter>,
     pub(crate) resolutions: HashMap<Place, ResolutionKind>,
 }
 
 impl Books {
-    /// Empty books over these partitions. `dedup_window` is the transformer's, in milliseconds: where older typed records
-    /// have expired, a record that follows them this closely may be a duplicate of one of them.
+    /// Empty books over these partitions. `dedup` is the transformer's: an event that was typed twice within it is a breach,
+    /// and where older typed records have expired, what follows them this closely may be a duplicate of one of them.
     #[must_use]
-    pub fn new(frames: BTreeMap<i32, Frame>, receipts: Receipts, dedup_window: i64) -> Self {
-        Self {
-            frames,
-            receipts,
-            dedup_window,
-            partitions: BTreeMap::new(),
-            letters: Vec::new(),
-            resolutions: HashMap::new(),
-        }
+    pub fn new(frames: BTreeMap<i32, Frame>, receipts: Receipts, dedup: DedupReach) -> Self {
+        Self { frames, receipts, dedup, partitions: BTreeMap::new(), letters: Vec::new(), resolutions: HashMap::new() }
     }
 
     fn partition(&mut self, place: Place) -> &mut Partition {
@@ -82,9 +74,9 @@ impl Books {
     /// A record of the typed topic. One outside the range proves what became of raw records, and that later ones are
     /// duplicates.
     pub fn typed(&mut self, record: TypedRecord) {
-        let TypedRecord { place, raw_offset, id, time, replay } = record;
+        let TypedRecord { place, raw_offset, id, time, received, replay } = record;
         let raw_offset = raw_offset.unwrap_or(-1);
-        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, id, replay });
+        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, received, id, replay });
     }
 
     /// A dead letter.

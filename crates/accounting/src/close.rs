@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::books::{Books, Partition, Raw, Typed};
-use crate::fact::{Frame, IdHash, LetterOrigin, Place, Receipts, ResolutionKind, Stage};
+use crate::fact::{DedupReach, Evidence, Frame, IdHash, LetterOrigin, Place, Receipts, ResolutionKind, Stage};
 use crate::report::{Finding, FindingKind, LetterCounts, Report, Topic};
 
 #[cfg(test)]
@@ -62,11 +62,12 @@ impl<'b> Closing<'b> {
         let empty = Partition::default();
         for (&number, frame) in &books.frames {
             let partition = books.partitions.get(&number).unwrap_or(&empty);
-            let unread = |committed: Option<i64>, log_start: i64| {
-                committed.map_or(0, |committed| u64::try_from(log_start - committed).unwrap_or(0))
-            };
-            self.report.raw.expired_unread += unread(frame.transformer, frame.raw_log_start);
-            self.report.typed.expired_unread += unread(frame.sink, frame.typed_log_start);
+            let unread =
+                |read: Option<i64>, log_start: i64| read.map_or(0, |read| u64::try_from(log_start - read).unwrap_or(0));
+            let read = frame.transformer.or_else(|| transformer_has_read(frame, partition));
+            self.report.raw.expired_unread += unread(read, frame.raw_log_start);
+            let read = frame.sink.or_else(|| self.sink_has_read(number, partition));
+            self.report.typed.expired_unread += unread(read, frame.typed_log_start);
             self.raw_records(number, frame, partition, &mut |_, _| {});
             self.typed_records(number, frame, partition);
         }
@@ -74,6 +75,15 @@ impl<'b> Closing<'b> {
         self.other_letters();
         self.report.findings.sort_unstable_by_key(|finding| (finding.topic, finding.place, finding.kind));
         self.report
+    }
+
+    /// How far a sink without committed offset has come, as far as receipts and dead letters tell.
+    fn sink_has_read(&self, number: i32, partition: &Partition) -> Option<i64> {
+        let accepted = partition.accepted.iter().map(|(offset, _)| *offset);
+        let refused = partition.refused.iter().copied();
+        let letters = self.sink_letters.keys().filter(|place| place.partition == number).map(|place| place.offset);
+        let nothing = (self.books.receipts == Receipts::Kept(Evidence::Whole)).then_some(0);
+        accepted.chain(refused).chain(letters).max().map(|offset| offset + 1).or(nothing)
     }
 
     fn find(&mut self, kind: FindingKind, topic: Topic, place: Place, id: Option<IdHash>) {
@@ -128,10 +138,8 @@ impl<'b> Closing<'b> {
             }
         }
         let earliest = earliest(&partition.typed, &open);
-        let first_typed =
-            partition.typed.iter().find(|typed| !typed.replay && typed.raw_offset >= 0).map(|typed| typed.raw_offset);
         for raw in open {
-            let outcome = self.unnamed(raw, frame, &earliest, first_typed);
+            let outcome = self.unnamed(raw, frame, &earliest);
             unnamed(raw, &outcome);
             let columns = &mut self.report.raw;
             match outcome {
@@ -147,18 +155,15 @@ impl<'b> Closing<'b> {
         }
     }
 
-    fn unnamed(&self, raw: &Raw, frame: &Frame, earliest: &HashMap<IdHash, i64>, first_typed: Option<i64>) -> Unnamed {
+    fn unnamed(&self, raw: &Raw, frame: &Frame, earliest: &HashMap<IdHash, i64>) -> Unnamed {
         let earlier = raw.id.and_then(|id| earliest.get(&id)).is_some_and(|&offset| offset < raw.offset);
-        let before_typed = frame.typed_head_expired && first_typed.is_none_or(|first| raw.offset < first);
+        // Its typed record is no older than itself; that of an event it is a duplicate of, no older than the window.
+        let oldest_proof = raw.time - if raw.reprocess { 0 } else { self.books.dedup.window };
         if frame.transformer.is_none_or(|committed| raw.offset >= committed) {
             Unnamed::Ahead
         } else if earlier && !raw.reprocess {
             Unnamed::Duplicate
-        } else if before_typed
-            // It may be a duplicate of one whose typed record has expired.
-            || !raw.reprocess && frame.typed_evidence.may_lack(raw.time - self.books.dedup_window)
-            || frame.letter_evidence.may_lack(raw.time)
-        {
+        } else if frame.typed_evidence.may_lack(oldest_proof) || frame.letter_evidence.may_lack(raw.time) {
             Unnamed::Expired
         } else {
             Unnamed::Unexplained
@@ -228,15 +233,26 @@ impl<'b> Closing<'b> {
         all.sort_unstable_by_key(|(id, number, typed)| (*id, typed.time, *number, typed.raw_offset, typed.offset));
         for same in all.chunk_by(|one, other| one.0 == other.0).filter(|same| same.len() > 1) {
             let mut seen: HashSet<(i32, i64)> = HashSet::new();
+            let mut newest: HashMap<i32, &Typed> = HashMap::new();
             for &(_, number, typed) in same {
+                let before = newest.insert(number, typed);
                 let another = seen.insert((number, typed.raw_offset)) && seen.len() > 1;
                 let Some(frame) = self.books.frames.get(&number).filter(|_| another) else { continue };
-                if frame.typed.contains(&typed.offset) || frame.raw.contains(&typed.raw_offset) {
-                    let raw = &self.books.partitions[&number].raw;
-                    let found = raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset);
-                    let asked = found.is_ok_and(|index| raw[index].reprocess);
-                    let columns = &mut self.report.typed;
-                    *if asked { &mut columns.reprocessed } else { &mut columns.repeats } += 1;
+                if !frame.typed.contains(&typed.offset) && !frame.raw.contains(&typed.raw_offset) {
+                    continue;
+                }
+                let raw = &self.books.partitions[&number].raw;
+                let found = raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset).map(|index| raw[index]);
+                if found.is_ok_and(|raw| raw.reprocess) {
+                    self.report.typed.reprocessed += 1;
+                } else if found.is_ok_and(|raw| !raw.replay)
+                    && before.is_some_and(|before| self.books.dedup.covers(before, typed))
+                {
+                    self.report.typed.repeats_within += 1;
+                    let place = Place { partition: number, offset: typed.offset };
+                    self.find(FindingKind::Repeated, Topic::Typed, place, Some(typed.id));
+                } else {
+                    self.report.typed.repeats += 1;
                 }
             }
         }
@@ -255,6 +271,22 @@ impl<'b> Closing<'b> {
             }
         }
     }
+}
+
+impl DedupReach {
+    /// Whether the transformer must have known of the one record when it made the other, of the same partition.
+    fn covers(self, one: &Typed, other: &Typed) -> bool {
+        // The transformer counts in whole seconds.
+        let time = one.received.abs_diff(other.received) + 1000;
+        time < self.window.unsigned_abs() && one.offset.abs_diff(other.offset) < self.ids.unsigned_abs()
+    }
+}
+
+/// How far a transformer without committed offset has come, as far as the typed topic tells.
+fn transformer_has_read(frame: &Frame, partition: &Partition) -> Option<i64> {
+    let nothing = (!frame.typed_ever).then_some(0);
+    let made = partition.typed.iter().filter(|typed| !typed.replay).map(|typed| typed.raw_offset + 1);
+    made.max().or(nothing)
 }
 
 /// The raw records of the range.

@@ -56,6 +56,8 @@ pub struct TypedRecord {
     pub id: IdHash,
     /// When it was written: milliseconds since 1970.
     pub time: i64,
+    /// When the gateway received what it was made of: milliseconds since 1970.
+    pub received: i64,
     /// It is a typed record written again by a replay, not made of its raw record anew.
     pub replay: bool,
 }
@@ -152,6 +154,15 @@ impl Evidence {
     }
 }
 
+/// How far back the transformer looks for an event's earlier record, in the partition of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupReach {
+    /// In milliseconds between the two times of receipt.
+    pub window: i64,
+    /// In typed records.
+    pub ids: i64,
+}
+
 /// Which receipts there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipts {
@@ -178,8 +189,8 @@ pub struct Frame {
     pub sink: Option<i64>,
     /// What the typed topic still proves.
     pub typed_evidence: Evidence,
-    /// Whether the facts begin with the oldest typed record retained, older ones having expired.
-    pub typed_head_expired: bool,
+    /// Whether anything was ever written to the typed partition.
+    pub typed_ever: bool,
     /// What the dead-letter topic still proves.
     pub letter_evidence: Evidence,
 }

@@ -17,7 +17,7 @@ mod report;
 
 pub use books::Books;
 pub use fact::{
-    Evidence, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution, ResolutionKind,
-    Stage, TypedRecord, Verdict,
+    DedupReach, Evidence, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution,
+    ResolutionKind, Stage, TypedRecord, Verdict,
 };
 pub use report::{Finding, FindingKind, LetterCounts, Letters, RawColumns, Report, Topic, TypedColumns};

@@ -68,6 +68,8 @@ pub struct TypedColumns {
     /// Of `records`: their event had been typed before, of another raw record, beyond the dedup window. Platform drops
     /// what repeats an `_id`.
     pub repeats: u64,
+    /// As `repeats`, but within the dedup window: a breach.
+    pub repeats_within: u64,
     /// As `repeats`, but asked for: the raw record had the header `reprocess`.
     pub reprocessed: u64,
     /// Of `records`: Platform rejected them after it had accepted them.
@@ -113,6 +115,8 @@ pub enum FindingKind {
     Doubled,
     /// It was made of a raw record that does not exist.
     Orphan,
+    /// Its event was typed before in its partition, within the dedup window.
+    Repeated,
 }
 
 /// A record that is wrong.

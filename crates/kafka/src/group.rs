@@ -48,9 +48,9 @@ impl GroupContext {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// From now on rebalances are answered in the callback: the consumer is about to close.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
+    /// Whether a rebalance is to be carried out.
+    pub(crate) fn has_rebalance(&self) -> bool {
+        !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Shows how far each partition's progress is behind its end.
@@ -110,6 +110,22 @@ impl ConsumerContext for GroupContext {
             return;
         }
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+    }
+}
+
+/// To be called before a consumer is dropped, or polled for something else than its records: from now on rebalances are
+/// answered in the callback, and those that were waiting are answered here. librdkafka does not close while one waits.
+pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &TopicName) {
+    let context = consumer.context();
+    context.closing.store(true, Ordering::SeqCst);
+    while let Some(rebalance) = context.next_rebalance() {
+        let answered = match rebalance {
+            Rebalance::Assign(gained) => consumer.incremental_assign(&partitions(topic, &gained)),
+            Rebalance::Revoke { partitions: gone, .. } => consumer.incremental_unassign(&partitions(topic, &gone)),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%error, "answering a rebalance before closing");
+        }
     }
 }
 

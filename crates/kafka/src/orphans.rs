@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group::{self, GroupSettings, Rebalance};
+use crate::group::{self, GroupSettings};
 use crate::topic::{TopicName, Topics};
 
 /// How often the group is looked at. Partitions that are without a reader twice in a row are not on their way any more: a
@@ -135,16 +135,12 @@ fn pass_by(
     let deadline = Instant::now() + JOIN;
     while Instant::now() < deadline && !stop.is_cancelled() {
         drop(consumer.poll(Duration::from_millis(100)));
-        if let Some(Rebalance::Assign(partitions)) = consumer.context().next_rebalance() {
-            // Taken and given back: what it read meanwhile goes nowhere, and it commits nothing.
-            consumer
-                .incremental_assign(&group::partitions(topic, &partitions))
-                .map_err(KafkaError::during("answering a rebalance"))?;
+        if consumer.context().has_rebalance() {
             break;
         }
     }
-    // From here on the callback answers, while the consumer is dropped and leaves.
-    consumer.context().close();
+    // Taken and given back, as the consumer is dropped and leaves: what it read meanwhile goes nowhere, and it commits nothing.
+    group::stop_following(&consumer, topic);
     Ok(())
 }
 

@@ -172,8 +172,8 @@ pub struct Stretch {
 
 /// Passes on every committed record of these stretches of a topic. The calls block.
 ///
-/// The stretches must be settled ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled)): the reader takes the
-/// end of what it may see for the end of a stretch. What has expired meanwhile is left out.
+/// The stretches must be settled ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled)), or the reader waits
+/// until they are. What has expired meanwhile is left out.
 ///
 /// # Errors
 /// What `visit` answers; [`KafkaError::Silence`] when nothing comes for `patience`, [`KafkaError::Operation`] when reading
@@ -203,13 +203,17 @@ pub fn read_stretches<E: From<KafkaError>>(
                 heard = Instant::now();
                 let record = Record::new(&message);
                 let Some(stretch) = open.get_mut(&record.partition()) else { continue };
-                if record.offset() < stretch.end {
+                if (stretch.start..stretch.end).contains(&record.offset()) {
                     visit(&record)?;
                     stretch.start = record.offset() + 1;
                 }
                 (record.offset() + 1 >= stretch.end).then_some(record.partition())
             }
-            Some(Err(RdError::PartitionEOF(partition))) => Some(partition),
+            // A replica that follows may not have all of it yet; a marker at the end is no record, but counts for the position.
+            Some(Err(RdError::PartitionEOF(partition))) => match open.get(&partition) {
+                Some(stretch) if is_behind(&consumer, topic, stretch)? => Some(partition),
+                _ => None,
+            },
             Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
                 return Err(KafkaError::during("reading a topic")(error).into());
             }
@@ -231,6 +235,21 @@ pub fn read_stretches<E: From<KafkaError>>(
         }
     }
     Ok(())
+}
+
+/// Whether a reader that has come to the end of what it sees has left a stretch behind, or everything in it has expired.
+fn is_behind(
+    consumer: &BaseConsumer<LogContextConsumer>,
+    topic: &TopicName,
+    stretch: &Stretch,
+) -> Result<bool, KafkaError> {
+    let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
+    let position = positions.find_partition(topic.as_str(), stretch.partition).map(|found| found.offset());
+    if matches!(position, Some(Offset::Offset(position)) if position >= stretch.end) {
+        return Ok(true);
+    }
+    let watermarks = consumer.fetch_watermarks(topic.as_str(), stretch.partition, Duration::from_secs(10));
+    Ok(watermarks.map_err(KafkaError::during("asking for a partition's offsets"))?.0 >= stretch.end)
 }
 
 /// When the first committed record at or behind these offsets was written, in milliseconds since 1970; partitions without

@@ -6,16 +6,18 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::metrics::ConsumerMetrics;
-use crate::topic::TopicName;
+use crate::topic::{TopicName, Topics};
 
 /// Where to start, and what there is to say about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Start here; nothing is amiss.
     At(i64),
-    /// The committed offset has expired: start at the oldest record; `lost` offsets are gone unread.
+    /// The committed offset has expired, or the first ones before anything was committed: start at the oldest record; `lost`
+    /// offsets are gone unread.
     Expired {
         /// The oldest retained offset.
         at: i64,
@@ -56,7 +58,8 @@ pub fn resolve(known: Known) -> Start {
         Some(committed) if committed > known.high => Start::Recreated { at: known.low },
         Some(committed) => Start::At(committed),
         None if known.output_exists && !known.from_beginning => Start::Refuse,
-        None => Start::At(known.low),
+        None if known.output_exists || known.low == 0 => Start::At(known.low),
+        None => Start::Expired { at: known.low, lost: known.low.unsigned_abs() },
     }
 }
 
@@ -64,12 +67,14 @@ pub fn resolve(known: Known) -> Start {
 pub(crate) struct StartRule<'a> {
     pub(crate) group: &'a str,
     pub(crate) topic: &'a TopicName,
+    pub(crate) connection: &'a Connection,
     pub(crate) from_beginning: bool,
     /// Whether a partition's work has left output behind, and where.
     pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
 }
 
-/// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s.
+/// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s, and for
+/// `pending` while a transaction holds committed offsets back.
 ///
 /// A start that is not the committed offset is committed at once: a process that is killed before its first commit has
 /// already left output behind (aborted records count as well), and must not look like a lost group when it comes back.
@@ -82,6 +87,7 @@ pub(crate) fn starts<C: ConsumerContext>(
     partitions: &[i32],
     metrics: &ConsumerMetrics,
     timeout: Duration,
+    pending: Duration,
 ) -> Result<Vec<(i32, i64)>, KafkaError> {
     let topic = rule.topic.as_str();
     let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -89,18 +95,28 @@ pub(crate) fn starts<C: ConsumerContext>(
         list.add_partition(topic, partition);
     }
     let committed = consumer
-        .committed_offsets(list, timeout)
+        .committed_offsets(list, timeout + pending)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
     let mut starts = Vec::with_capacity(partitions.len());
     let mut new = TopicPartitionList::new();
     for &partition in partitions {
-        let committed = committed.find_partition(topic, partition).and_then(|found| match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
-        let (low, high) = consumer
+        let committed = match committed.find_partition(topic, partition) {
+            Some(found) => {
+                found.error().map_err(KafkaError::during("reading the group's committed offsets"))?;
+                match found.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                }
+            }
+            None => None,
+        };
+        let (low, mut high) = consumer
             .fetch_watermarks(topic, partition, timeout)
             .map_err(KafkaError::during("asking for a partition's offsets"))?;
+        if committed.is_some_and(|committed| committed > high) {
+            // This client does not see what lies behind an open transaction; offsets may have been set there by hand.
+            high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
+        }
         let output = if committed.is_none() { (rule.output)(partition)? } else { None };
         let known =
             Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning };
@@ -176,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_first_start_reads_everything_but_a_lost_group_needs_a_persons_word() {
-        assert_eq!(resolve(known(None)), Start::At(10));
+        assert_eq!(resolve(Known { low: 0, ..known(None) }), Start::At(0));
+        assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "nobody has ever read what is gone");
         assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);
         assert_eq!(resolve(Known { output_exists: true, from_beginning: true, ..known(None) }), Start::At(10));
     }

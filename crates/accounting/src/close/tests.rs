@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Evidence, Letter, LetterOrigin, RawRecord, Receipt, Resolution, TypedColumns, TypedRecord, Verdict};
+use crate::{Letter, LetterOrigin, RawRecord, Receipt, Resolution, TypedColumns, TypedRecord, Verdict};
 
 /// Every fact of one history, so that one can be taken away or forged before the books are closed.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ struct Facts {
 
 impl Facts {
     fn close(&self) -> Report {
-        let mut books = Books::new(self.frames.clone(), self.receipts_kept, 1000);
+        let mut books = Books::new(self.frames.clone(), self.receipts_kept, DEDUP);
         self.raw.iter().for_each(|&raw| books.raw(raw));
         self.typed.iter().for_each(|&typed| books.typed(typed));
         self.letters.iter().for_each(|&letter| books.letter(letter));
@@ -30,6 +30,9 @@ impl Facts {
         books.close()
     }
 }
+
+/// Two seconds, ten records.
+const DEDUP: DedupReach = DedupReach { window: 2000, ids: 10 };
 
 fn id(number: u32) -> IdHash {
     IdHash::of(number.to_string().as_bytes())
@@ -116,6 +119,7 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
                     raw_offset: Some(raw.offset),
                     id: id(event),
                     time: raw.offset,
+                    received: raw.offset,
                     replay: false,
                 });
                 let mut receipt = |verdict| facts.receipts.push(Receipt { typed, id: id(event), verdict });
@@ -144,7 +148,7 @@ fn frame(raw_end: i64, typed_end: i64, transformer: i64, sink: i64) -> Frame {
         transformer: Some(transformer),
         sink: Some(sink),
         typed_evidence: Evidence::Whole,
-        typed_head_expired: false,
+        typed_ever: typed_end > 0,
         letter_evidence: Evidence::Whole,
     }
 }
@@ -333,7 +337,7 @@ fn what_may_be_a_duplicate_of_an_expired_record_is_asked_for_and_not_called_lost
     let again = RawRecord { place: place(0, 3), id: Some(id(9)), time: 3, reprocess: false, replay: false };
     facts.raw.push(again);
     *facts.frames.get_mut(&0).unwrap() = frame(4, 3, 4, 3);
-    let mut books = Books::new(facts.frames.clone(), facts.receipts_kept, 1000);
+    let mut books = Books::new(facts.frames.clone(), facts.receipts_kept, DEDUP);
     facts.raw.iter().for_each(|&raw| books.raw(raw));
     facts.typed.iter().for_each(|&typed| books.typed(typed));
     assert_eq!(books.missing(), HashSet::from([id(9)]));
@@ -342,7 +346,7 @@ fn what_may_be_a_duplicate_of_an_expired_record_is_asked_for_and_not_called_lost
     let report = facts.close();
     assert_eq!((report.raw.expired, report.raw.unexplained), (1, 0));
     // They lie further back than the dedup window reaches.
-    facts.frames.get_mut(&0).unwrap().typed_evidence = Evidence::Since(-2000);
+    facts.frames.get_mut(&0).unwrap().typed_evidence = Evidence::Since(-2500);
     assert_eq!(facts.close().raw.unexplained, 1);
     // A dead letter may have expired.
     facts.frames.get_mut(&0).unwrap().letter_evidence = Evidence::Since(4);
@@ -350,17 +354,94 @@ fn what_may_be_a_duplicate_of_an_expired_record_is_asked_for_and_not_called_lost
 }
 
 #[test]
-fn raw_records_before_the_oldest_typed_one_cannot_be_proven_once_older_ones_expired() {
+fn what_lies_before_the_oldest_typed_record_is_lost_unless_typed_records_of_its_time_have_expired() {
     let mut facts = three();
+    facts.raw.iter_mut().for_each(|raw| raw.time += 10_000);
+    facts.typed.iter_mut().for_each(|typed| typed.time += 10_000);
     facts.typed.remove(0);
     facts.receipts.remove(0);
-    assert_eq!(facts.close().raw.unexplained, 1);
-    facts.frames.get_mut(&0).unwrap().typed_head_expired = true;
-    let report = facts.close();
+    facts.frames.get_mut(&0).unwrap().typed_log_start = 1;
+    let since = |facts: &mut Facts, since| {
+        facts.frames.get_mut(&0).unwrap().typed_evidence = Evidence::Since(since);
+        facts.close()
+    };
+    let report = since(&mut facts, 10_001);
     assert_eq!((report.raw.expired, report.raw.typed), (1, 2));
     assert!(report.balances());
+    // All that was written in its time is still there, nothing at all among it.
     facts.typed.clear();
-    assert_eq!(facts.close().raw.expired, 3);
+    facts.receipts.clear();
+    assert_eq!(since(&mut facts, 10_003).raw.expired, 3);
+    assert_eq!(since(&mut facts, 8_000).raw.unexplained, 3);
+}
+
+#[test]
+fn what_was_typed_again_is_a_breach_within_the_window_and_a_repeat_beyond_it() {
+    let again = |received: i64, typed_offset: i64| {
+        let mut facts = three();
+        facts.raw.push(RawRecord {
+            place: place(0, 3),
+            id: Some(id(1)),
+            time: received,
+            reprocess: false,
+            replay: false,
+        });
+        let typed = TypedRecord {
+            place: place(0, typed_offset),
+            raw_offset: Some(3),
+            time: received,
+            received,
+            ..facts.typed[0]
+        };
+        facts.typed.push(typed);
+        facts.receipts.push(Receipt { typed: typed.place, id: typed.id, verdict: Verdict::Accepted });
+        facts.frames.insert(0, frame(4, typed_offset + 1, 4, typed_offset + 1));
+        facts
+    };
+    assert_eq!(only(&again(900, 3).close()), (FindingKind::Repeated, Topic::Typed, place(0, 3)));
+    for beyond in [again(2100, 3), again(900, 12)] {
+        let report = beyond.close();
+        assert!(report.balances(), "{report:?}");
+        assert_eq!((report.typed.repeats, report.typed.repeats_within), (1, 0));
+    }
+    // It came to another partition, as after partitions were added.
+    let mut moved = again(900, 3);
+    for (index, partition) in [(3, 1)] {
+        moved.raw[index].place.partition = partition;
+        moved.typed[index].place.partition = partition;
+        moved.receipts[index].typed.partition = partition;
+    }
+    moved.frames.insert(1, frame(4, 4, 4, 4));
+    assert_eq!(moved.close().typed.repeats, 1);
+}
+
+#[test]
+fn what_expired_before_a_group_committed_anything_is_a_loss_if_nothing_says_that_it_had_been_read() {
+    // Nobody has ever read: the gateway was there long before the others.
+    let mut facts = Facts { receipts_kept: Receipts::Kept(Evidence::Whole), ..play(&[vec![(1, Fate::Waiting, 5)]], 0) };
+    facts.frames.insert(0, Frame { raw: 5..6, raw_log_start: 5, transformer: None, sink: None, ..frame(6, 0, 0, 0) });
+    let report = facts.close();
+    assert_eq!((report.raw.expired_unread, report.typed.expired_unread, report.raw.ahead), (5, 0, 1));
+    // A sink that came late.
+    let mut facts = three();
+    facts.receipts.clear();
+    facts.typed.remove(0);
+    facts.frames.insert(0, Frame { typed: 1..3, typed_log_start: 1, sink: None, ..frame(3, 3, 3, 0) });
+    facts.frames.get_mut(&0).unwrap().typed_evidence = Evidence::Since(1);
+    assert_eq!(facts.close().typed.expired_unread, 1);
+    // One whose group was forgotten has left receipts.
+    let mut facts = three();
+    facts
+        .frames
+        .insert(0, Frame { raw_log_start: 1, typed_log_start: 1, transformer: None, sink: None, ..frame(3, 3, 3, 3) });
+    let report = facts.close();
+    assert_eq!((report.raw.expired_unread, report.typed.expired_unread), (0, 0), "{report:?}");
+    // Without receipts nobody can tell.
+    let mut facts = three();
+    facts.receipts_kept = Receipts::Off;
+    facts.receipts.clear();
+    facts.frames.insert(0, Frame { typed_log_start: 1, sink: None, ..frame(3, 3, 3, 3) });
+    assert_eq!(facts.close().typed.expired_unread, 0);
 }
 
 #[test]
@@ -390,7 +471,9 @@ fn replays_and_repeats_have_columns_of_their_own() {
             reprocess,
             replay: reprocess,
         });
-        let typed = TypedRecord { place: place(0, offset), raw_offset: Some(offset), time: offset, ..facts.typed[0] };
+        let received = offset * 10_000;
+        let typed =
+            TypedRecord { place: place(0, offset), raw_offset: Some(offset), time: offset, received, ..facts.typed[0] };
         facts.typed.push(typed);
     }
     facts.typed.push(TypedRecord { place: place(0, 5), replay: true, time: 5, ..facts.typed[1] });

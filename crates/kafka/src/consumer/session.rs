@@ -101,7 +101,7 @@ impl<'s> Session<'s> {
         if !matches!(end, End::Stopped) {
             drop(self.feed.send(Feed::Revoking(partitions)));
         }
-        self.consumer.context().close();
+        group::stop_following(&self.consumer, &self.settings.input);
         // The client closes with the last hold on it: here, not on a thread that nobody waits for.
         self.committer.end();
         end
@@ -333,10 +333,11 @@ impl<'s> Session<'s> {
         let rule = StartRule {
             group: &self.settings.group,
             topic: &self.settings.input,
+            connection: &self.settings.connection,
             from_beginning: self.settings.from_beginning,
             output: &output,
         };
-        starts(&self.consumer, &rule, partitions, &self.settings.metrics, CALL)
+        starts(&self.consumer, &rule, partitions, &self.settings.metrics, CALL, Duration::ZERO)
     }
 
     /// Drains the work on leaving partitions, commits what is settled, then lets them go.

@@ -261,7 +261,8 @@ impl Client for Clients<'_> {
         match self.consumer.seek_partitions(list, CALL) {
             Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
             Ok(_) => Outcome::Retry,
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => Outcome::Retry,
+            // Not done in time; how long that may go on is the machine's business.
+            Err(RdError::Seek(_)) => Outcome::Retry,
             Err(error) => Outcome::Broken(format!("setting the consumer back failed: {error}")),
         }
     }

@@ -24,6 +24,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long the brokers have to say where a partition starts.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often the brokers look for transactions that are over their time (`transaction.abort.timed.out.transaction.cleanup.interval.ms`,
+/// by default), and a little more.
+const CLEAN_UP: Duration = Duration::from_secs(15);
+
 /// Aborts in a row, without a commit between them, after which new clients are tried.
 const ABORTS_IN_A_ROW: u32 = 10;
 
@@ -97,7 +101,7 @@ impl<'s, P: Processor> Session<'s, P> {
             revoke: Duration::from_secs(5),
         };
         let machine = Machine::new(limits);
-        let takeovers = Takeovers::new(&settings.connection, &settings.output, settings.reach);
+        let takeovers = Takeovers::new(&settings.connection, &settings.input, &settings.output, settings.reach);
         let lag_shown = Instant::now();
         Ok(Self {
             settings,
@@ -142,7 +146,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.settings.metrics.forget_lag(partition);
             self.processor.let_go(partition);
         }
-        self.consumer.context().close();
+        group::stop_following(&self.consumer, &self.settings.input);
         end
     }
 
@@ -152,6 +156,8 @@ impl<'s, P: Processor> Session<'s, P> {
         if let Some(instance) = &self.settings.group_instance
             && self.producer.is_fenced()
         {
+            // Nothing that comes is processed any more.
+            group::stop_following(&self.consumer, &self.settings.input);
             let deadline = Instant::now() + FENCING_VERDICT;
             while Instant::now() < deadline && !self.stop.is_cancelled() {
                 if let Some(Err(error)) = self.consumer.poll(POLL)
@@ -286,12 +292,15 @@ impl<'s, P: Processor> Session<'s, P> {
         let rule = StartRule {
             group: &self.settings.group,
             topic: &self.settings.input,
+            connection: &self.settings.connection,
             from_beginning: self.settings.from_beginning,
             output: &output,
         };
+        // What an owner before has left undecided, the brokers abort in this time.
+        let (metrics, pending) = (&self.settings.metrics, self.settings.transaction_timeout + CLEAN_UP);
         let found = self
             .check_counterparts()
-            .and_then(|()| starts(&self.consumer, &rule, partitions, &self.settings.metrics, START_TIMEOUT));
+            .and_then(|()| starts(&self.consumer, &rule, partitions, metrics, START_TIMEOUT, pending));
         let starts = found.map_err(|error| {
             self.answer_unresolved(partitions);
             match error {
@@ -307,11 +316,7 @@ impl<'s, P: Processor> Session<'s, P> {
         let mut candidates = Vec::with_capacity(starts.len());
         for &(partition, start) in &starts {
             self.machine.assign(partition, start);
-            let caught_up = self
-                .consumer
-                .fetch_watermarks(self.settings.input.as_str(), partition, START_TIMEOUT)
-                .is_ok_and(|(_, high)| start >= high);
-            candidates.push(Candidate { partition, memory: self.processor.memory(), caught_up });
+            candidates.push(Candidate { partition, memory: self.processor.memory(), start });
         }
         if !candidates.is_empty() {
             self.takeovers.begin(candidates);

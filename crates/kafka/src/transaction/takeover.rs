@@ -48,8 +48,8 @@ pub struct Reach {
 pub(super) struct Candidate<M> {
     pub(super) partition: i32,
     pub(super) memory: M,
-    /// No input waits, so that all input to come is newer than now.
-    pub(super) caught_up: bool,
+    /// The next input offset.
+    pub(super) start: i64,
 }
 
 struct Told<M> {
@@ -61,22 +61,34 @@ struct Told<M> {
 /// The takeovers of one session.
 pub(super) struct Takeovers<M> {
     connection: Connection,
+    input: TopicName,
     output: TopicName,
     reach: Reach,
     /// By partition, under which assignment: a result for an older one says nothing.
     waiting: BTreeMap<i32, (u64, Instant)>,
     assignments: u64,
+    /// Stops the readers of an assignment; only of those that are waited for.
+    readers: BTreeMap<u64, CancellationToken>,
     tell: mpsc::Sender<Told<M>>,
     told: mpsc::Receiver<Told<M>>,
     stop: CancellationToken,
 }
 
 impl<M: Memory> Takeovers<M> {
-    pub(super) fn new(connection: &Connection, output: &TopicName, reach: Reach) -> Self {
+    pub(super) fn new(connection: &Connection, input: &TopicName, output: &TopicName, reach: Reach) -> Self {
         let (tell, told) = mpsc::channel();
-        let stop = CancellationToken::new();
-        let (connection, output) = (connection.clone(), output.clone());
-        Self { connection, output, reach, waiting: BTreeMap::new(), assignments: 0, tell, told, stop }
+        Self {
+            connection: connection.clone(),
+            input: input.clone(),
+            output: output.clone(),
+            reach,
+            waiting: BTreeMap::new(),
+            assignments: 0,
+            readers: BTreeMap::new(),
+            tell,
+            told,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Begins to read. Until [`Takeovers::finished`] names a partition, nothing of its input may be processed.
@@ -85,11 +97,15 @@ impl<M: Memory> Takeovers<M> {
         let assignment = self.assignments;
         let now = Instant::now();
         self.waiting.extend(candidates.iter().map(|candidate| (candidate.partition, (assignment, now))));
+        let stop = self.stop.child_token();
+        self.readers.insert(assignment, stop.clone());
+        self.stop_readers();
         let tail = Tail {
             connection: self.connection.clone(),
+            input: self.input.clone(),
             output: self.output.clone(),
             reach: self.reach,
-            stop: self.stop.clone(),
+            stop,
         };
         let tell = self.tell.clone();
         std::thread::spawn(move || {
@@ -113,6 +129,23 @@ impl<M: Memory> Takeovers<M> {
     /// The partition has left before it was taken over.
     pub(super) fn forget(&mut self, partition: i32) {
         self.waiting.remove(&partition);
+        self.stop_readers();
+    }
+
+    fn is_waited_for(&self, assignment: u64) -> bool {
+        self.waiting.values().any(|(waiting, _)| *waiting == assignment)
+    }
+
+    /// Nobody reads what nobody waits for any more.
+    fn stop_readers(&mut self) {
+        let waiting: BTreeSet<u64> = self.waiting.values().map(|(assignment, _)| *assignment).collect();
+        self.readers.retain(|assignment, stop| {
+            let wanted = waiting.contains(assignment);
+            if !wanted {
+                stop.cancel();
+            }
+            wanted
+        });
     }
 
     /// The next partition whose tail has been read, and how long that took.
@@ -121,11 +154,14 @@ impl<M: Memory> Takeovers<M> {
     /// [`KafkaError`] when a tail cannot be read.
     pub(super) fn finished(&mut self) -> Result<Option<(i32, M, Duration)>, KafkaError> {
         while let Ok(told) = self.told.try_recv() {
+            if !self.is_waited_for(told.assignment) {
+                continue;
+            }
             let memory = told.outcome?;
             if let Some(&(assignment, since)) = self.waiting.get(&told.partition)
                 && assignment == told.assignment
             {
-                self.waiting.remove(&told.partition);
+                self.forget(told.partition);
                 return Ok(Some((told.partition, memory, since.elapsed())));
             }
         }
@@ -148,6 +184,7 @@ struct Reading<M> {
 /// Reads tails; blocks.
 struct Tail {
     connection: Connection,
+    input: TopicName,
     output: TopicName,
     reach: Reach,
     stop: CancellationToken,
@@ -162,7 +199,10 @@ impl Tail {
         for mut candidate in candidates {
             let partition = candidate.partition;
             let (low, end) = topics.watermarks(&self.output, partition, CALL)?;
-            let by_time = if candidate.caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
+            // Where no input waits, all that is to come is newer than now. (A replay may bring an older record, which then
+            // becomes a second typed record if its event was typed of another one.)
+            let caught_up = candidate.start >= topics.watermarks(&self.input, partition, CALL)?.1;
+            let by_time = if caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
             let first = first(low, end, by_time, self.reach.offsets);
             if first.starts_late {
                 candidate.memory.starts_late();
