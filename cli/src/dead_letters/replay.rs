@@ -1,9 +1,10 @@
 //! `dead-letters replay`: the record goes back where it came from, and the letter is closed, in one transaction.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use kafka::dead_letter::{Resolution, Stage, original_headers};
+use kafka::dead_letter::{LetterOrigin, Resolution, Stage, original_headers};
 use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
 use kafka::reader::{Stretch, read_stretches};
@@ -60,6 +61,39 @@ enum Plan {
     ToTyped { partition: i32 },
     /// The raw record that the letter's typed record was made of.
     Remap { partition: i32, raw_offset: i64 },
+    /// Nothing: another letter stands for the same record, and by that it is written, or has been. The sink writes a second
+    /// one when it was killed behind the first.
+    Close { with: PlaceArg },
+}
+
+/// The letters by which records are written again, or have been.
+#[derive(Debug, Default)]
+struct Written(BTreeMap<(Stage, LetterOrigin), PlaceArg>);
+
+impl Written {
+    /// What was replayed before.
+    fn before(letters: &BTreeMap<PlaceArg, Registered>) -> Self {
+        let mut written = Self::default();
+        let replayed = |letter: &&Registered| {
+            letter.closed.as_ref().is_some_and(|closed| closed.resolution == Resolution::Replayed)
+        };
+        for letter in letters.values().filter(replayed) {
+            written.add(letter);
+        }
+        written
+    }
+
+    /// Adds a letter; the one that stands for the same record already, if there is one.
+    fn add(&mut self, letter: &Registered) -> Option<PlaceArg> {
+        let of = (letter.letter.stage, letter.letter.origin.clone()?);
+        match self.0.entry(of) {
+            Entry::Occupied(found) => Some(*found.get()),
+            Entry::Vacant(free) => {
+                free.insert(letter.place);
+                None
+            }
+        }
+    }
 }
 
 /// How the sink's letters are to be replayed.
@@ -140,6 +174,7 @@ pub(super) fn run(args: &ReplayArgs, json: bool) -> Result<Verdict, CommandError
     let connection = args.topics.connection()?;
     let ground = ground(args, &connection)?;
     let letters = register::read(&connection, &args.topics.dead_letter_topic)?;
+    let mut written = Written::before(&letters);
     let (chosen, closed_before) = register::choose(letters, &args.letters, &args.filter)?;
     let sink_letters = match (args.as_is, args.remap) {
         (true, _) => SinkLetters::AsIs,
@@ -151,7 +186,7 @@ pub(super) fn run(args: &ReplayArgs, json: bool) -> Result<Verdict, CommandError
     for letter in chosen {
         match plan(&letter, sink_letters, &ground) {
             Ok(plan) => {
-                plans.insert(letter.place, plan);
+                plans.insert(letter.place, written.add(&letter).map_or(plan, |with| Plan::Close { with }));
                 planned.push(letter);
             }
             Err(Refusal::Unsaid) => unsaid += 1,
@@ -189,6 +224,7 @@ fn tell(args: &ReplayArgs, json: bool, plans: &BTreeMap<PlaceArg, Plan>, outcome
     let to_raw = count(|plan| matches!(plan, Plan::ToRaw { .. }));
     let as_is = count(|plan| matches!(plan, Plan::ToTyped { .. }));
     let remap = count(|plan| matches!(plan, Plan::Remap { .. }));
+    let only_closed = count(|plan| matches!(plan, Plan::Close { .. }));
     if json {
         let refused: Vec<_> = outcome
             .refused
@@ -197,7 +233,7 @@ fn tell(args: &ReplayArgs, json: bool, plans: &BTreeMap<PlaceArg, Plan>, outcome
             .collect();
         output::json(&json!({
             "dryRun": !args.closing.yes,
-            "chosen": {"toRaw": to_raw, "asIs": as_is, "remap": remap},
+            "chosen": {"toRaw": to_raw, "asIs": as_is, "remap": remap, "onlyClosed": only_closed},
             "replayed": outcome.replayed,
             "closedBefore": outcome.closed_before,
             "cannotBeReplayed": refused,
@@ -211,7 +247,7 @@ fn tell(args: &ReplayArgs, json: bool, plans: &BTreeMap<PlaceArg, Plan>, outcome
         ));
     } else {
         output::line(&format!(
-            "{} dead letters would be replayed: {to_raw} to {}, {as_is} as they are to {}, {remap} mapped anew ({} of the chosen ones are closed); say --yes to do it",
+            "{} dead letters would be replayed: {to_raw} to {}, {as_is} as they are to {}, {remap} mapped anew, {only_closed} only closed because another letter stands for the same record ({} of the chosen ones are closed); say --yes to do it",
             plans.len(),
             args.topics.raw_topic,
             args.topics.typed_topic,
@@ -277,6 +313,14 @@ impl Replay<'_> {
         for letter in letters {
             let place = PlaceArg { partition: letter.partition, offset: letter.offset };
             let Some(plan) = self.plans.get(&place) else { continue };
+            if let Plan::Close { with } = plan {
+                // What could not be written stays open in all its letters.
+                if !outcome.refused.iter().any(|(refused, _)| refused == with) {
+                    records.push(closing.record(place, letter.key.as_deref()));
+                    done += 1;
+                }
+                continue;
+            }
             let Some(record) = self.record(place, letter, *plan, &originals) else {
                 outcome.refused.push((place, "its raw record has expired meanwhile".to_owned()));
                 continue;
@@ -304,7 +348,7 @@ impl Replay<'_> {
                     Plan::Remap { partition, raw_offset } => {
                         Some(PlaceArg { partition: *partition, offset: *raw_offset })
                     }
-                    Plan::ToRaw { .. } | Plan::ToTyped { .. } => None,
+                    Plan::ToRaw { .. } | Plan::ToTyped { .. } | Plan::Close { .. } => None,
                 }
             })
             .collect();
@@ -344,6 +388,7 @@ impl Replay<'_> {
             Plan::Remap { partition, raw_offset } => {
                 (&topics.raw_topic, partition, originals.get(&PlaceArg { partition, offset: raw_offset })?)
             }
+            Plan::Close { .. } => return None,
         };
         let mut headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
         if matches!(plan, Plan::Remap { .. }) && record.header(header::REPROCESS).is_none() {
@@ -362,6 +407,34 @@ const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 mod tests {
     use super::super::register::tests::registered;
     use super::*;
+
+    #[test]
+    fn a_record_with_two_letters_is_written_by_one_of_them() {
+        let of = |place: &str, offset: i64| {
+            let mut letter = registered(place, Stage::Sink, "refused");
+            letter.letter.origin = Some(LetterOrigin { topic: "typed".to_owned(), partition: 0, offset });
+            letter
+        };
+        let mut done = of("0:1", 7);
+        done.closed = Some(kafka::dead_letter::Closed {
+            letter: 1,
+            resolution: Resolution::Replayed,
+            by: None,
+            note: None,
+            at: None,
+        });
+        let mut discarded = of("0:2", 8);
+        discarded.closed = done
+            .closed
+            .clone()
+            .map(|closed| kafka::dead_letter::Closed { resolution: Resolution::Discarded, ..closed });
+        let letters = [done, discarded].map(|letter| (letter.place, letter));
+        let mut written = Written::before(&BTreeMap::from(letters));
+        assert_eq!(written.add(&of("0:3", 7)), Some("0:1".parse().unwrap()), "it was replayed by its first letter");
+        assert_eq!(written.add(&of("0:4", 8)), None, "nobody has written it");
+        assert_eq!(written.add(&of("0:5", 8)), Some("0:4".parse().unwrap()));
+        assert_eq!(written.add(&registered("0:6", Stage::Gateway, "body_too_large")), None);
+    }
 
     #[test]
     fn each_kind_of_letter_has_its_way_back_or_a_reason() {

@@ -49,7 +49,7 @@ pub struct Letter {
 }
 
 /// Where the record lies that a letter was made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LetterOrigin {
     /// Its topic.
     pub topic: String,
