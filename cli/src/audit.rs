@@ -1,9 +1,10 @@
 //! `audit`: every raw and every typed record of a range is where it should be, or is named.
 //!
-//! `gather` reads the topics, the `accounting` crate classifies, `tell` says it.
+//! `gather` says what is to be read, `reading` reads it, the `accounting` crate classifies, `tell` says it.
 
 mod fact;
 mod gather;
+mod reading;
 mod tell;
 
 use std::ops::Range;

@@ -181,17 +181,19 @@ fn transformer_with(backlog: usize, total: usize) -> u64 {
     let mut parts = parts(backlog, total);
     fill_raw(&pipeline, parts.next().unwrap());
     let transformer = pipeline.transformer();
-    let done = || transformer.metric("customerio_transformer_records_total") as usize;
+    let done = |count: usize| {
+        transformer.metric("customerio_transformer_records_total") >= f64::from(u32::try_from(count).unwrap())
+    };
     std::thread::scope(|scope| {
         let (pipeline, done, mut sent) = (&pipeline, &done, backlog);
         scope.spawn(move || {
             for part in parts {
-                wait_until("the part before to be transformed", PATIENCE, || done() >= sent);
+                wait_until("the part before to be transformed", PATIENCE, || done(sent));
                 sent = part.end;
                 fill_raw(pipeline, part);
             }
         });
-        watch(&transformer, &format!("transformer, {backlog} of {total} behind"), PATIENCE, |_| done() >= total)
+        watch(&transformer, &format!("transformer, {backlog} of {total} behind"), PATIENCE, |_| done(total))
     })
 }
 

@@ -1,27 +1,18 @@
-//! The facts, read from the topics.
+//! What is to be read of the topics, and what is said of the result. `reading` reads.
 //!
 //! The order is what makes it sound beside running services: first the committed offsets, then the ends of the topics.
 //! What a service had committed by then has left its traces before those ends.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
-use accounting::{
-    Books, DedupReach, Evidence, Finding, FindingKind, Frame, IdHash, Place, RawRecord, Receipts, Report, Topic,
-    TypedRecord,
-};
+use accounting::{Books, DedupReach, Evidence, Finding, FindingKind, Frame, Place, Receipts, Report, Topic};
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{Stretch, first_times, read_stretches};
-use kafka::record::header;
-use kafka::{Connection, KafkaError, Record, TopicName};
-use mapping::ReceivedAt;
+use kafka::{Connection, KafkaError, TopicName};
 use transformer::Sources;
 
-use super::fact::{LetterFact, has, letter_fact, number, place, receipt_entries, typed_record};
+use super::reading::{Gathered, Reading};
 use super::{AuditArgs, RawOffsets, Retention};
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
@@ -32,9 +23,6 @@ const CLOCK_DIFFERENCE: i64 = 5 * 60 * 1000;
 
 /// How often an audit begins anew because something expired under it.
 const ATTEMPTS: u32 = 3;
-
-/// Facts entered at once.
-const BATCH: usize = 1024;
 
 pub(super) struct Audit<'a> {
     pub(super) args: &'a AuditArgs,
@@ -54,14 +42,14 @@ pub(super) struct Found {
 }
 
 /// What a topic's partitions hold, and from which offset on they are read.
-struct View {
-    extents: BTreeMap<i32, Extent>,
+pub(super) struct View {
+    pub(super) extents: BTreeMap<i32, Extent>,
     from: BTreeMap<i32, i64>,
     evidence: BTreeMap<i32, Evidence>,
 }
 
 impl View {
-    fn stretches(&self) -> Vec<Stretch> {
+    pub(super) fn stretches(&self) -> Vec<Stretch> {
         let stretch = |(&partition, extent): (&i32, &Extent)| Stretch {
             partition,
             start: self.from.get(&partition).copied().unwrap_or(extent.start),
@@ -106,23 +94,7 @@ impl Audit<'_> {
                 self.range(offsets, &topics.typed_topic, &typed.extents)?,
             ),
         };
-        let mut frames = BTreeMap::new();
-        for &partition in raw.extents.keys().chain(typed.extents.keys()) {
-            let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
-            let evidence = |view: &View| view.evidence.get(&partition).copied().unwrap_or(Evidence::Whole);
-            let frame = Frame {
-                raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
-                typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
-                raw_log_start: start(&raw),
-                typed_log_start: start(&typed),
-                transformer: transformer.get(&partition).copied(),
-                sink: sink.get(&partition).copied(),
-                typed_evidence: evidence(&typed),
-                typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
-                letter_evidence: evidence(&letters),
-            };
-            frames.insert(partition, frame);
-        }
+        let frames = frames((&raw, &raw_range, &transformer), (&typed, &typed_range, &sink), &letters);
         let receipts_exist =
             receipts.as_ref().is_some_and(|(view, _)| view.extents.values().any(|extent| extent.end > 0));
         self.note(&frames, &raw, &typed, receipts_exist, &mut notes);
@@ -131,12 +103,8 @@ impl Audit<'_> {
             .map(|(&partition, range)| Stretch { partition, start: range.start, end: range.end })
             .collect();
         let kept = receipts.as_ref().map_or(Receipts::Off, |(_, evidence)| Receipts::Kept(*evidence));
-        let reading = Reading {
-            audit: self,
-            books: Mutex::new(Books::new(frames, kept, DedupReach { window, ids: i64::from(self.args.dedup_max_ids) })),
-            read: AtomicU64::new(0),
-            unknown_source: AtomicU64::new(0),
-        };
+        let reach = DedupReach { window, ids: i64::from(self.args.dedup_max_ids) };
+        let reading = Reading::into(self, Books::new(frames, kept, reach));
         reading.all(&raw_stretches, &typed, &letters, receipts.as_ref().map(|(view, _)| view))?;
         reading.earlier_typed(&typed)?;
         let mut read = vec![
@@ -147,26 +115,18 @@ impl Audit<'_> {
         if let (Some((view, _)), Some(topic)) = (&receipts, &topics.receipts_topic.0) {
             read.push((topic, view.stretches()));
         }
-        for (topic, stretches) in read {
-            let now = offsets.extents(topic)?;
-            let expired = |stretch: &Stretch| {
-                stretch.start < stretch.end
-                    && now.get(&stretch.partition).is_none_or(|extent| extent.start > stretch.start)
-            };
-            if stretches.iter().any(expired) {
-                return Ok(None);
-            }
+        if expired_meanwhile(offsets, read)? {
+            return Ok(None);
         }
         output::progress_done();
-        let unknown = reading.unknown_source.load(Ordering::Relaxed);
+        let Gathered { books, records_read, unknown_source: unknown } = reading.end();
         if unknown > 0 {
             notes.push(format!(
                 "{unknown} raw records are of sources that SOURCES_FILE does not name ({}): their ids are not known here",
                 self.sources.names()
             ));
         }
-        let records_read = reading.read.load(Ordering::Relaxed);
-        let report = reading.books.into_inner().unwrap_or_else(PoisonError::into_inner).close();
+        let report = books.close();
         let named = self.name(&report.findings)?;
         let expired = |view: &View| view.extents.values().any(|extent| extent.start > 0);
         if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
@@ -334,149 +294,44 @@ impl Audit<'_> {
     }
 }
 
-/// Reading the topics into the books, several at once.
-struct Reading<'r> {
-    audit: &'r Audit<'r>,
-    books: Mutex<Books>,
-    read: AtomicU64,
-    unknown_source: AtomicU64,
+/// What the topics, what is audited of them, and the groups' committed offsets say of each partition.
+fn frames(
+    (raw, raw_range, transformer): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
+    (typed, typed_range, sink): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
+    letters: &View,
+) -> BTreeMap<i32, Frame> {
+    let frame = |&partition: &i32| {
+        let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
+        let evidence = |view: &View| view.evidence.get(&partition).copied().unwrap_or(Evidence::Whole);
+        let frame = Frame {
+            raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
+            typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
+            raw_log_start: start(raw),
+            typed_log_start: start(typed),
+            transformer: transformer.get(&partition).copied(),
+            sink: sink.get(&partition).copied(),
+            typed_evidence: evidence(typed),
+            typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
+            letter_evidence: evidence(letters),
+        };
+        (partition, frame)
+    };
+    raw.extents.keys().chain(typed.extents.keys()).map(frame).collect()
 }
 
-impl Reading<'_> {
-    fn all(&self, raw: &[Stretch], typed: &View, letters: &View, receipts: Option<&View>) -> Result<(), CommandError> {
-        let topics = &self.audit.args.topics;
-        // Mapping is what takes time.
-        let lanes = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-        let lanes: Vec<Vec<Stretch>> =
-            (0..lanes).map(|lane| raw.iter().copied().skip(lane).step_by(lanes).collect()).collect();
-        thread::scope(|scope| {
-            let mut readers = vec![
-                scope.spawn(|| {
-                    self.facts(
-                        &topics.typed_topic,
-                        &typed.stretches(),
-                        &|record, facts| {
-                            facts.push(typed_record(record));
-                        },
-                        &|books, fact| books.typed(fact),
-                    )
-                }),
-                scope.spawn(|| self.letters(&letters.stretches())),
-            ];
-            if let (Some(view), Some(topic)) = (receipts, &topics.receipts_topic.0) {
-                readers.push(scope.spawn(|| {
-                    self.facts(topic, &view.stretches(), &receipt_entries, &|books, fact| books.receipt(fact))
-                }));
-            }
-            for lane in &lanes {
-                readers.push(scope.spawn(|| {
-                    self.facts(
-                        &topics.raw_topic,
-                        lane,
-                        &|record, facts| facts.push(self.raw_record(record)),
-                        &|books, fact| {
-                            books.raw(fact);
-                        },
-                    )
-                }));
-            }
-            for reader in readers {
-                reader.join().map_err(|_| "a reader of the audit broke down; this is a defect, please report it")??;
-            }
-            Ok(())
-        })
-    }
-
-    /// Reads stretches of a topic and enters what `of` makes of each record.
-    fn facts<F>(
-        &self,
-        topic: &TopicName,
-        stretches: &[Stretch],
-        of: &dyn Fn(&Record<'_>, &mut Vec<F>),
-        enter: &dyn Fn(&mut Books, F),
-    ) -> Result<(), KafkaError> {
-        let mut facts = Vec::with_capacity(BATCH);
-        let flush = |facts: &mut Vec<F>| {
-            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-            facts.drain(..).for_each(|fact| enter(&mut books, fact));
+/// Whether something of what was read has expired by now, and may have been missed therefore.
+fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<Stretch>)>) -> Result<bool, KafkaError> {
+    for (topic, stretches) in read {
+        let now = offsets.extents(topic)?;
+        let expired = |stretch: &Stretch| {
+            let start = now.get(&stretch.partition).map(|extent| extent.start);
+            stretch.start < stretch.end && start.is_none_or(|start| start > stretch.start)
         };
-        let mut seen = 0_u64;
-        read_stretches(self.audit.connection, topic, stretches, PATIENCE, |record| -> Result<(), KafkaError> {
-            of(record, &mut facts);
-            seen += 1;
-            if facts.len() >= BATCH {
-                flush(&mut facts);
-            }
-            if seen.is_multiple_of(10_000) {
-                let read = self.read.fetch_add(10_000, Ordering::Relaxed);
-                output::progress(&format!("{} records read", output::thousands(read)));
-            }
-            Ok(())
-        })?;
-        self.read.fetch_add(seen % 10_000, Ordering::Relaxed);
-        flush(&mut facts);
-        Ok(())
-    }
-
-    fn letters(&self, stretches: &[Stretch]) -> Result<(), KafkaError> {
-        let topics = &self.audit.args.topics;
-        let of = |record: &Record<'_>, facts: &mut Vec<LetterFact>| {
-            facts.extend(letter_fact(record, &topics.raw_topic, &topics.typed_topic));
-        };
-        self.facts(&topics.dead_letter_topic, stretches, &of, &|books, fact| match fact {
-            LetterFact::Letter(letter) => books.letter(letter),
-            LetterFact::Closed(resolution) => books.resolution(resolution),
-        })
-    }
-
-    /// Records that look lost may be duplicates of events typed before what was read: looks further back for them.
-    fn earlier_typed(&self, typed: &View) -> Result<(), CommandError> {
-        let missing: HashSet<IdHash> = self.books.lock().unwrap_or_else(PoisonError::into_inner).missing();
-        let earlier: Vec<Stretch> = typed
-            .stretches()
-            .into_iter()
-            .filter_map(|stretch| {
-                let start = typed.extents.get(&stretch.partition)?.start;
-                (start < stretch.start).then_some(Stretch { start, end: stretch.start, ..stretch })
-            })
-            .collect();
-        if missing.is_empty() || earlier.is_empty() {
-            return Ok(());
-        }
-        let of = |record: &Record<'_>, facts: &mut Vec<TypedRecord>| {
-            facts.extend(Some(typed_record(record)).filter(|typed| missing.contains(&typed.id)));
-        };
-        Ok(self.facts(&self.audit.args.topics.typed_topic, &earlier, &of, &|books, fact| books.typed(fact))?)
-    }
-
-    fn raw_record(&self, record: &Record<'_>) -> RawRecord {
-        RawRecord {
-            place: place(record),
-            id: self.mapped_id(record),
-            time: record.timestamp().unwrap_or_default(),
-            reprocess: has(record, header::REPROCESS),
-            replay: has(record, header::REPLAY_OF),
+        if stretches.iter().any(expired) {
+            return Ok(true);
         }
     }
-
-    /// The id of the event that the transformer makes of the record; `None` if it makes a dead letter.
-    fn mapped_id(&self, record: &Record<'_>) -> Option<IdHash> {
-        let name = record.header(header::SOURCE).map(String::from_utf8_lossy);
-        let Some(source) = self.audit.sources.get(name.as_deref()) else {
-            self.unknown_source.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
-        let written = number(record.header(header::RECEIVED_AT)).or(record.timestamp());
-        let received_at = ReceivedAt::from_millis(written.unwrap_or_default());
-        let encoding = record.header(header::CONTENT_ENCODING);
-        let map = || {
-            let mut buffer = Vec::new();
-            let body = transformer::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
-            Some(IdHash::of(mapping::map(body, received_at, source).ok()?.event.id.as_bytes()))
-        };
-        // What panics here panicked in the transformer too, and became a dead letter.
-        catch_unwind(AssertUnwindSafe(map)).unwrap_or_default()
-    }
+    Ok(false)
 }
 
 /// What of these raw offsets is retained.

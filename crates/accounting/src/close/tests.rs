@@ -406,11 +406,9 @@ fn what_was_typed_again_is_a_breach_within_the_window_and_a_repeat_beyond_it() {
     }
     // It came to another partition, as after partitions were added.
     let mut moved = again(900, 3);
-    for (index, partition) in [(3, 1)] {
-        moved.raw[index].place.partition = partition;
-        moved.typed[index].place.partition = partition;
-        moved.receipts[index].typed.partition = partition;
-    }
+    moved.raw[3].place.partition = 1;
+    moved.typed[3].place.partition = 1;
+    moved.receipts[3].typed.partition = 1;
     moved.frames.insert(1, frame(4, 4, 4, 4));
     assert_eq!(moved.close().typed.repeats, 1);
 }
