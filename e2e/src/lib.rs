@@ -36,12 +36,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A port that is free now.
+/// A port that is free now, and that no outgoing connection takes before it is used: those come from 32768 on (Linux's
+/// `ip_local_port_range`).
 ///
 /// # Panics
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1000);
+    ports.find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }

@@ -89,20 +89,3 @@ fn p3_a_transaction_that_timed_out_is_read_again_and_its_offsets_with_it() {
     assert_exactly_once(&pipeline, load);
     assert!(slept.is_ready(), "the same process, with new clients");
 }
-
-#[test]
-fn p3_one_that_slept_longer_than_its_group_waits_and_was_not_replaced_goes_on() {
-    let pipeline = Pipeline::new(shared_kafka(), "overslept");
-    let _gateway = pipeline.gateway();
-    let load = pipeline.load(8_000, 500);
-    let slept = short_transactions(&pipeline, &pipeline.name);
-    wait_until("it to work", SOON, || slept.metric("customerio_transformer_records_total") > 200.0);
-    let before = slept.metric("customerio_transformer_records_total");
-    signal(slept.id(), "STOP");
-    // Longer than its session lasts, and its transactions: its producer is fenced and its partitions are lost.
-    std::thread::sleep(Duration::from_secs(13));
-    signal(slept.id(), "CONT");
-    wait_until("it to work again", SOON, || slept.metric("customerio_transformer_records_total") > before + 500.0);
-    assert_exactly_once(&pipeline, load);
-    assert!(slept.is_ready(), "the same process, with new clients");
-}

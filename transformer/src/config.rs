@@ -171,7 +171,7 @@ pub struct Settings {
 const LARGEST_WINDOW: usize = 100_000_000;
 
 /// Bytes fetched ahead, over all workers.
-const FETCH_BYTES: usize = 8 * 1024 * 1024;
+const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "transformer";

@@ -26,7 +26,7 @@ use processor::EventProcessor;
 pub use sources::{MappingArgs, Sources};
 
 /// Records of one transaction at the most: bounds what an abort reads again.
-const MAX_RECORDS: usize = 5_000;
+const MAX_RECORDS: usize = 2_000;
 
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -188,3 +188,52 @@ pub(crate) fn partitions(topic: &TopicName, partitions: &[i32]) -> TopicPartitio
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    /// librdkafka would wait for the answer for ever.
+    #[test]
+    fn a_consumer_that_has_been_told_of_a_rebalance_can_be_dropped_without_carrying_it_out() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("typed", 2, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let topic: TopicName = "typed".parse().unwrap();
+        let member = || {
+            let consumer =
+                consumer(&connection, &GroupSettings { group: "group", instance: None, fetch_bytes: 0 }).unwrap();
+            consumer.subscribe(&[topic.as_str()]).unwrap();
+            consumer
+        };
+        let next = |consumer: &BaseConsumer<GroupContext>, turn: &dyn Fn()| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !consumer.context().has_rebalance() {
+                assert!(Instant::now() < deadline, "no rebalance came");
+                drop(consumer.poll(Duration::from_millis(50)));
+                turn();
+            }
+        };
+        let first = member();
+        next(&first, &|| {});
+        let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
+        first.incremental_assign(&partitions(&topic, &all)).unwrap();
+        // Another one joins, and nobody carries out what the first one is told.
+        let second = member();
+        next(&first, &|| drop(second.poll(Duration::from_millis(50))));
+        let (done, closed) = mpsc::channel();
+        std::thread::spawn(move || {
+            for consumer in [first, second] {
+                stop_following(&consumer, &"typed".parse().unwrap());
+                drop(consumer);
+            }
+            done.send(()).unwrap();
+        });
+        assert_eq!(closed.recv_timeout(Duration::from_secs(20)), Ok(()), "they do not close");
+    }
+}

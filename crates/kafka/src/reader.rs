@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -32,6 +33,25 @@ pub(crate) fn observer(
     connection: &Connection,
     isolation: Isolation,
 ) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
+    let mut config = observing(connection, isolation);
+    // Several readers may be at work at once, each with as much fetched ahead.
+    set_default(&mut config, "queued.max.messages.kbytes", "8192");
+    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// The same for a service that reads beside its work and has little memory for it. Answers to fetches count only once
+/// they are there, unpacked, each partition's by itself: they have to be small beside the queue.
+pub(crate) fn frugal_observer(
+    connection: &Connection,
+    isolation: Isolation,
+) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
+    let mut config = observing(connection, isolation);
+    set_default(&mut config, "queued.max.messages.kbytes", "2048");
+    set_default(&mut config, "fetch.message.max.bytes", "65536");
+    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
     let mut config = connection.config();
     config
         // librdkafka wants a group id even of a reader that joins none.
@@ -48,11 +68,9 @@ pub(crate) fn observer(
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
-    // Several readers may be at work at once, each with as much fetched ahead.
-    set_default(&mut config, "queued.max.messages.kbytes", "8192");
     // A full queue is asked for more this soon; by default a second is lost each time.
     set_default(&mut config, "fetch.queue.backoff.ms", "5");
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
+    config
 }
 
 /// Reads one topic, all partitions, in the order of each. Its calls block.

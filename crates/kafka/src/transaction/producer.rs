@@ -24,7 +24,7 @@ const CALL: Duration = Duration::from_secs(1);
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes librdkafka may queue for one worker.
-const QUEUE_KILOBYTES: &str = "16384";
+const QUEUE_KILOBYTES: &str = "8192";
 
 /// Keeps the first delivery failure: librdkafka only says that the transaction must be aborted, not why.
 #[derive(Debug, Clone, Default)]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
-use crate::reader::{Isolation, observer};
+use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
@@ -193,7 +193,7 @@ struct Tail {
 impl Tail {
     fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(i32, M)) -> Result<(), KafkaError> {
         let topics = Topics::new(&self.connection)?;
-        let consumer = observer(&self.connection, Isolation::ReadCommitted)?;
+        let consumer = frugal_observer(&self.connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());
         let mut readings = BTreeMap::new();
         for mut candidate in candidates {
