@@ -124,10 +124,15 @@ pub(crate) fn received_at(record: &Record<'_>) -> i64 {
 /// How far the clocks of gateways and transformers may differ, in milliseconds.
 pub(crate) const CLOCK_DIFFERENCE: i64 = 300_000;
 
-/// When the window counts this record as received: not later than it can have been, `now` being when its typed record was
-/// written. One gateway whose clock is far ahead would otherwise push everything else out of the window.
+/// When the window counts this record as received; `now`, in milliseconds since 1970, is when its typed record was written.
 pub(crate) fn received_for_window(record: &Record<'_>, now: i64) -> Seconds {
-    Seconds::from_millis(received_at(record).min(now.saturating_add(CLOCK_DIFFERENCE)))
+    Seconds::from_millis(not_after(received_at(record), now))
+}
+
+/// A time of receipt, but not later than it can have been: one gateway whose clock is far ahead would otherwise push
+/// everything else out of the window.
+fn not_after(received: i64, now: i64) -> i64 {
+    received.min(now.saturating_add(CLOCK_DIFFERENCE))
 }
 
 #[cfg(test)]

@@ -90,6 +90,17 @@ fn numbers_may_wrap() {
 }
 
 #[test]
+fn a_gateway_whose_clock_is_far_ahead_empties_no_window() {
+    let now = 1_700_000_000_000;
+    let mut window = Window::new(limits(7200, 10));
+    window.insert(id(1), Seconds::from_millis(not_after(now, now)));
+    window.insert(id(2), Seconds::from_millis(not_after(now + 86_400_000, now)));
+    assert!(window.contains(id(1), Seconds::from_millis(now + 1000)));
+    assert_eq!(window.ids(), 2);
+    assert_eq!(not_after(now - 86_400_000, now), now - 86_400_000, "a backlog is as old as it says");
+}
+
+#[test]
 fn an_id_of_a_full_window_takes_less_than_28_bytes() {
     let mut window = Window::new(limits(7200, 200_000));
     let begun = Instant::now();

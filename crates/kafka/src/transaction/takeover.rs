@@ -2,8 +2,9 @@
 //! partition of the same number in the output topic, read on a thread of their own while the other partitions go on.
 //!
 //! The order is what makes it complete. The caller has the group's committed offset first, from a client that waits for
-//! pending transactions. Then the output's end and beginning are asked for, open transactions included; then a
-//! read-committed reader reads until it is at the end. Whatever was written for an input offset before the committed one lies before that end.
+//! pending transactions. Then the output's end and the place to begin are asked for, open transactions included; then a
+//! read-committed reader reads until it is at that end. Whatever was written for an input offset before the committed one
+//! lies before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -67,7 +68,7 @@ pub(super) struct Takeovers<M> {
     /// By partition, under which assignment: a result for an older one says nothing.
     waiting: BTreeMap<i32, (u64, Instant)>,
     assignments: u64,
-    /// Stops the readers of an assignment; only of those that are waited for.
+    /// What stops the reader of an assignment; only of those that are waited for.
     readers: BTreeMap<u64, CancellationToken>,
     tell: mpsc::Sender<Told<M>>,
     told: mpsc::Receiver<Told<M>>,
