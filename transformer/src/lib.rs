@@ -50,11 +50,6 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }
-    if settings.instance.is_some() {
-        let (connection, group, topic) = (settings.connection.clone(), settings.group.clone(), settings.input.clone());
-        let stop = context.stop.clone();
-        tasks.spawn_thread("group watcher", move || kafka::orphans::watch(&connection, &group, &topic, &stop));
-    }
     tasks.join(context.shutdown_timeout).await?;
     Ok(())
 }
@@ -78,15 +73,15 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
 }
 
 fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, number: usize) -> WorkerSettings {
-    let group_instance = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
-    let transactional_id = group_instance.clone().unwrap_or_else(|| {
+    let name = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
+    let transactional_id = name.clone().unwrap_or_else(|| {
         // Without a name nobody can take this id over: the brokers end what it leaves open at the time-out.
         format!("{}-{:016x}-{number}", settings.group, fastrand::u64(..))
     });
     WorkerSettings {
         connection: settings.connection.clone(),
         group: settings.group.clone(),
-        group_instance,
+        name,
         transactional_id,
         input: settings.input.clone(),
         output: settings.typed.clone(),

@@ -297,6 +297,7 @@ fn is_host_and_port(server: &str) -> bool {
 pub struct Connection {
     bootstrap: String,
     config: ClientConfig,
+    keeps_transactional_offsets: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -316,7 +317,22 @@ impl Connection {
 
     fn from_config(bootstrap: String, mut config: ClientConfig) -> Self {
         config.set_log_level(RDKafkaLogLevel::Info);
-        Self { bootstrap, config }
+        Self { bootstrap, config, keeps_transactional_offsets: true }
+    }
+
+    /// An unencrypted connection to the embedded broker, which forgets the offsets that are sent with a transaction.
+    pub(crate) fn embedded(bootstrap: &str, client_id: &str) -> Self {
+        Self { keeps_transactional_offsets: false, ..Self::plaintext(bootstrap, client_id) }
+    }
+
+    /// Whether a group's committed offsets show what transactions have committed.
+    pub(crate) fn keeps_transactional_offsets(&self) -> bool {
+        self.keeps_transactional_offsets
+    }
+
+    /// The name under which brokers know clients of this connection.
+    pub(crate) fn client_id(&self) -> &str {
+        self.config.get("client.id").unwrap_or_default()
     }
 
     /// The bootstrap servers as configured.

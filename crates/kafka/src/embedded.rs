@@ -55,6 +55,6 @@ impl EmbeddedBroker {
     /// A connection to it.
     #[must_use]
     pub fn connection(&self, client_id: &str) -> Connection {
-        Connection::plaintext(&self.bootstrap(), client_id)
+        Connection::embedded(&self.bootstrap(), client_id)
     }
 }

@@ -22,10 +22,22 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::metrics::ConsumerMetrics;
 use crate::producer::set_default;
-use crate::topic::TopicName;
+use crate::topic::{LogContextConsumer, TopicName};
 
 /// How often librdkafka tells its figures; the lag is as old as this.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// `session.timeout.ms`: how long a member that was killed keeps its partitions from the others. The smallest value that
+/// brokers accept by default (`group.min.session.timeout.ms`).
+const SESSION_TIMEOUT: &str = "6000";
+
+/// The session time-out of our group members.
+pub(crate) fn session_timeout(connection: &Connection) -> Duration {
+    let config = connection.config();
+    let millis = config.get("session.timeout.ms").unwrap_or(SESSION_TIMEOUT);
+    // What cannot be read, librdkafka has refused at the start.
+    Duration::from_millis(millis.parse().unwrap_or(45_000))
+}
 
 /// A change of the assignment, to be carried out and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +61,14 @@ impl GroupContext {
     }
 
     /// Whether a rebalance is to be carried out.
+    #[cfg(test)]
     pub(crate) fn has_rebalance(&self) -> bool {
         !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
+    pub(crate) fn end(&self, partition: i32) -> Option<i64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
     }
 
     /// Shows how far each partition's progress is behind its end.
@@ -132,8 +150,8 @@ pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &Topi
 /// What distinguishes one group consumer from another.
 pub(crate) struct GroupSettings<'a> {
     pub(crate) group: &'a str,
-    /// `group.instance.id`: with it a restarted member gets its partitions back without a rebalance.
-    pub(crate) instance: Option<&'a str>,
+    /// `client.id`, where it is not the connection's: the group shows it with each member.
+    pub(crate) client_id: Option<&'a str>,
     /// The most bytes librdkafka may fetch ahead.
     pub(crate) fetch_bytes: usize,
 }
@@ -159,15 +177,24 @@ pub(crate) fn consumer(
     set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
     // By default a full queue stops the fetching for a second, which would bound the rate at a queue a second.
     set_default(&mut config, "fetch.queue.backoff.ms", "10");
-    set_default(&mut config, "session.timeout.ms", "10000");
+    set_default(&mut config, "session.timeout.ms", SESSION_TIMEOUT);
+    // A member learns of a rebalance by the answer to its heartbeat.
+    set_default(&mut config, "heartbeat.interval.ms", "500");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
     // How soon partitions that a topic was given are noticed; librdkafka's own five minutes are long for the events in them.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
-    if let Some(instance) = settings.instance {
-        config.set("group.instance.id", instance);
+    if let Some(client_id) = settings.client_id {
+        config.set("client.id", client_id);
     }
     config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// A client that asks for a group's stable committed offsets without being a member.
+pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
+    let mut config: ClientConfig = connection.config();
+    config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
 /// A list of partitions of one topic with offsets.
@@ -207,7 +234,7 @@ mod tests {
         let topic: TopicName = "typed".parse().unwrap();
         let member = || {
             let consumer =
-                consumer(&connection, &GroupSettings { group: "group", instance: None, fetch_bytes: 0 }).unwrap();
+                consumer(&connection, &GroupSettings { group: "group", client_id: None, fetch_bytes: 0 }).unwrap();
             consumer.subscribe(&[topic.as_str()]).unwrap();
             consumer
         };

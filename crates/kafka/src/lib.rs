@@ -4,6 +4,7 @@
 //! Decisions ([`ledger`], [`transaction`]'s machine, [`start`]) are plain values without I/O; the drivers around them
 //! are thin and run on threads of their own, because librdkafka's calls block.
 
+mod assignment;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letter;
@@ -12,8 +13,8 @@ mod error;
 mod group;
 pub mod ledger;
 mod metrics;
+mod namesake;
 pub mod offsets;
-pub mod orphans;
 mod partitioner;
 pub mod producer;
 pub mod reader;

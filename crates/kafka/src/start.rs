@@ -73,11 +73,33 @@ pub(crate) struct StartRule<'a> {
     pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
 }
 
+/// Where a partition is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FoundStart {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// The group has not committed this offset. See [`commit_new`].
+    pub(crate) is_new: bool,
+}
+
+/// Commits the starts that the group has not committed yet. To be called by a member before it processes anything: a
+/// process that is killed before its first commit has already left output behind (aborted records count as well), and must
+/// not look like a lost group when it comes back.
+pub(crate) fn commit_new<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &TopicName,
+    starts: &[FoundStart],
+) -> Result<(), KafkaError> {
+    let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let list = crate::group::offsets(topic, &new)?;
+    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))
+}
+
 /// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s, and for
 /// `pending` while a transaction holds committed offsets back.
-///
-/// A start that is not the committed offset is committed at once: a process that is killed before its first commit has
-/// already left output behind (aborted records count as well), and must not look like a lost group when it comes back.
 ///
 /// # Errors
 /// [`KafkaError::LostGroup`] when a person must decide, [`KafkaError::Operation`] when the brokers do not answer.
@@ -88,7 +110,7 @@ pub(crate) fn starts<C: ConsumerContext>(
     metrics: &ConsumerMetrics,
     timeout: Duration,
     pending: Duration,
-) -> Result<Vec<(i32, i64)>, KafkaError> {
+) -> Result<Vec<FoundStart>, KafkaError> {
     let topic = rule.topic.as_str();
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for &partition in partitions {
@@ -98,7 +120,6 @@ pub(crate) fn starts<C: ConsumerContext>(
         .committed_offsets(list, timeout + pending)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
     let mut starts = Vec::with_capacity(partitions.len());
-    let mut new = TopicPartitionList::new();
     for &partition in partitions {
         let committed = match committed.find_partition(topic, partition) {
             Some(found) => {
@@ -153,14 +174,7 @@ pub(crate) fn starts<C: ConsumerContext>(
                 });
             }
         };
-        if committed != Some(offset) {
-            new.add_partition_offset(topic, partition, Offset::Offset(offset))
-                .map_err(KafkaError::during("listing offsets"))?;
-        }
-        starts.push((partition, offset));
-    }
-    if new.count() > 0 {
-        consumer.commit(&new, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))?;
+        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset) });
     }
     Ok(starts)
 }

@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::{Committed, Committer, Offsets, commit};
 use super::{Closing, ConsumerSettings, Feed};
+use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::metrics::RebalanceKind;
 use crate::record::{PackedRecord, Record};
-use crate::start::{StartRule, starts};
+use crate::start::{FoundStart, StartRule, commit_new, starts};
 use crate::topic::Topics;
 
 /// The longest a single poll blocks; settlements wait no longer than this.
@@ -25,6 +26,9 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// How long the brokers have to answer a question or a last commit.
 const CALL: Duration = Duration::from_secs(10);
+
+/// A partition that is fetched and has records, but hands none out for so long, is not read any more.
+const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a session ended.
 pub(super) enum End {
@@ -48,9 +52,12 @@ pub(super) struct Session<'s> {
     closings: &'s mut mpsc::UnboundedReceiver<Closing>,
     stop: &'s CancellationToken,
     consumer: Arc<BaseConsumer<GroupContext>>,
+    assignment: Assignment,
     committer: Committer,
     ledgers: &'s mut Ledgers,
+    /// All partitions are paused, since the budget is used up.
     paused: bool,
+    unread: Unread,
     committed_at: Instant,
     last_failure: Option<String>,
     /// The frontier of each partition, and since when it has not moved although it should.
@@ -65,7 +72,7 @@ impl<'s> Session<'s> {
         ledgers: &'s mut Ledgers,
         stop: &'s CancellationToken,
     ) -> Result<Self, KafkaError> {
-        let group = GroupSettings { group: &settings.group, instance: None, fetch_bytes: settings.fetch_bytes };
+        let group = GroupSettings { group: &settings.group, client_id: None, fetch_bytes: settings.fetch_bytes };
         let consumer = Arc::new(group::consumer(&settings.connection, &group)?);
         consumer.subscribe(&[settings.input.as_str()]).map_err(KafkaError::during("subscribing"))?;
         Ok(Self {
@@ -75,8 +82,10 @@ impl<'s> Session<'s> {
             stop,
             committer: Committer::start(Arc::clone(&consumer), settings.input.clone()),
             consumer,
+            assignment: Assignment::new(&settings.input),
             ledgers,
             paused: false,
+            unread: Unread::new(UNREAD_AFTER),
             committed_at: Instant::now(),
             last_failure: None,
             moving: HashMap::new(),
@@ -131,6 +140,7 @@ impl<'s> Session<'s> {
                 }
             }
             self.look_for_stalls()?;
+            self.look_for_unread()?;
             let progress =
                 self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
@@ -205,6 +215,23 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
+    /// A partition that has records and is fetched, and yet hands none out, was lost inside librdkafka.
+    fn look_for_unread(&mut self) -> Result<(), End> {
+        let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
+            let position = self.ledgers.frontier(partition)?;
+            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
+            let is_idle = self.ledgers.outstanding(partition) == 0;
+            Some((partition, position, self.assignment.is_fetching(partition) && is_behind && is_idle))
+        });
+        match self.unread.look(progress, Instant::now()) {
+            None => Ok(()),
+            Some(partition) => Err(End::Rebuild(format!(
+                "partition {partition} of `{}` has records and is not paused, but none came for {UNREAD_AFTER:?}",
+                self.settings.input
+            ))),
+        }
+    }
+
     fn take_closings(&mut self) -> Result<(), End> {
         while let Ok(closing) = self.closings.try_recv() {
             self.close(closing)?;
@@ -234,18 +261,15 @@ impl<'s> Session<'s> {
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
+        let all = self.assignment.partitions();
         if !self.paused && outstanding >= budget {
-            self.consumer.pause(&self.assigned()).map_err(KafkaError::during("pausing partitions"))?;
+            self.assignment.pause(&self.consumer, &all)?;
             self.paused = true;
         } else if self.paused && outstanding <= budget / 4 * 3 {
-            self.consumer.resume(&self.assigned()).map_err(KafkaError::during("resuming partitions"))?;
+            self.assignment.resume(&self.consumer, &all)?;
             self.paused = false;
         }
         Ok(())
-    }
-
-    fn assigned(&self) -> TopicPartitionList {
-        group::partitions(&self.settings.input, &self.ledgers.partitions().collect::<Vec<_>>())
     }
 
     /// Commits and waits for it.
@@ -290,15 +314,13 @@ impl<'s> Session<'s> {
                 tracing::debug!(%error, "answering a rebalance before giving up");
             }
         })?;
-        let list = group::offsets(&self.settings.input, &starts)?;
-        self.consumer.incremental_assign(&list).map_err(KafkaError::during("taking partitions over"))?;
-        for &(partition, start) in &starts {
-            self.ledgers.assign(partition, start);
-        }
-        if self.paused {
-            // What is new would be read at once; the others stay as they are.
-            let new = group::partitions(&self.settings.input, partitions);
-            self.consumer.pause(&new).map_err(KafkaError::during("pausing new partitions"))?;
+        commit_new(&self.consumer, &self.settings.input, &starts)?;
+        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
+        // What is new would be read at once although the budget is used up.
+        let fetching = if self.paused { Fetching::Paused } else { Fetching::Running };
+        self.assignment.assign(&self.consumer, &offsets, fetching)?;
+        for start in &starts {
+            self.ledgers.assign(start.partition, start.offset);
         }
         self.settings.readiness.set_ready();
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
@@ -306,7 +328,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    fn starts(&self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, KafkaError> {
+    fn starts(&self, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
         let topics = Topics::new(&self.settings.connection)?;
         // A group that has committed anywhere is not lost; a partition it has no offset for is new.
         let group_is_new = || -> Result<bool, KafkaError> {
@@ -353,9 +375,7 @@ impl<'s> Session<'s> {
             self.ledgers.revoke(partition);
             self.settings.metrics.forget_lag(partition);
         }
-        self.consumer
-            .incremental_unassign(&group::partitions(&self.settings.input, partitions))
-            .map_err(KafkaError::during("giving partitions back"))?;
+        self.assignment.unassign(&self.consumer, partitions)?;
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
         Ok(())

@@ -5,6 +5,8 @@
 //! - offsets are sent only for partitions owned now, and only behind records processed in this transaction;
 //! - after an abort everything polled is read again: the position returns to the committed offset;
 //! - a partition leaves only when no transaction is open (commit within the revoke's deadline, else abort);
+//! - after an abort, and before the commit of a revoke, the group's committed offsets must be the ones known here: if
+//!   another member has committed, this one was evicted meanwhile, and its positions are worth nothing;
 //! - a commit whose outcome is unknown is never guessed at: the clients are built anew, and the brokers decide.
 //!
 //! It knows no Kafka client and no clock: times come in as values.
@@ -23,6 +25,18 @@ pub enum Outcome {
     Abort(String),
     /// The producer or consumer is of no more use.
     Broken(String),
+    /// The group has gone on without this member: another one may have processed its partitions.
+    Evicted(String),
+}
+
+/// Why new clients are needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breakage {
+    /// What happened.
+    pub reason: String,
+    /// The group has gone on without this member. That happens to a member whose network was away and is no sign that new
+    /// clients will not do better.
+    pub evicted: bool,
 }
 
 /// The calls the machine asks for.
@@ -35,6 +49,9 @@ pub trait Client {
     fn commit(&mut self) -> Outcome;
     /// Aborts.
     fn abort(&mut self) -> Outcome;
+    /// Compares these offsets with the group's stable committed offsets: [`Outcome::Done`] if they are the same,
+    /// [`Outcome::Evicted`] if another member has committed.
+    fn confirm(&mut self, committed: &[(i32, i64)]) -> Outcome;
     /// Makes the consumer read on from these offsets.
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome;
 }
@@ -73,7 +90,7 @@ enum Phase {
     /// Aborted; the consumer is to be set back.
     Rewinding,
     /// The clients are of no more use.
-    Broken(String),
+    Broken(Breakage),
 }
 
 /// What the driver has to do next.
@@ -83,8 +100,8 @@ pub enum Step {
     Poll(Option<Duration>),
     /// Call [`Machine::advance`].
     Advance,
-    /// Build consumer and producer anew.
-    Rebuild(String),
+    /// Build new clients.
+    Rebuild(Breakage),
 }
 
 /// What came of one [`Machine::advance`].
@@ -145,7 +162,7 @@ impl Machine {
                 None => Step::Advance,
             },
             Phase::OffsetsSent | Phase::Aborting(_) | Phase::Rewinding => Step::Advance,
-            Phase::Broken(reason) => Step::Rebuild(reason.clone()),
+            Phase::Broken(breakage) => Step::Rebuild(breakage.clone()),
         }
     }
 
@@ -180,6 +197,10 @@ impl Machine {
                     self.break_with(reason);
                     return false;
                 }
+                Outcome::Evicted(reason) => {
+                    self.evicted(reason);
+                    return false;
+                }
             }
         }
         if let Some(cursor) = self.cursors.get_mut(&partition) {
@@ -208,7 +229,11 @@ impl Machine {
 
     /// The clients are of no more use, for a reason found outside the machine.
     pub fn break_with(&mut self, reason: String) {
-        self.phase = Phase::Broken(reason);
+        self.phase = Phase::Broken(Breakage { reason, evicted: false });
+    }
+
+    fn evicted(&mut self, reason: String) {
+        self.phase = Phase::Broken(Breakage { reason, evicted: true });
     }
 
     /// Makes the next call and takes its outcome in.
@@ -229,13 +254,20 @@ impl Machine {
     }
 
     fn send_offsets(&mut self, now: Instant, client: &mut impl Client) {
-        let offsets: Vec<_> = self
-            .cursors
-            .iter()
-            .filter(|(_, cursor)| cursor.next > cursor.committed)
-            .map(|(&partition, cursor)| (partition, cursor.next))
-            .collect();
-        match client.send_offsets(&offsets) {
+        let due = || self.cursors.iter().filter(|(_, cursor)| cursor.next > cursor.committed);
+        // A partition that is about to leave may have been another member's for a while: what it has committed counts.
+        let outcome = if self.revoke_deadline.is_some() {
+            client.confirm(&due().map(|(&partition, cursor)| (partition, cursor.committed)).collect::<Vec<_>>())
+        } else {
+            Outcome::Done
+        };
+        let outcome = match outcome {
+            Outcome::Done => {
+                client.send_offsets(&due().map(|(&partition, cursor)| (partition, cursor.next)).collect::<Vec<_>>())
+            }
+            other => other,
+        };
+        match outcome {
             Outcome::Done => self.phase = Phase::OffsetsSent,
             Outcome::Retry if self.revoke_deadline.is_some_and(|deadline| now >= deadline) => {
                 self.phase = Phase::Aborting("the revoke could not wait for the commit".to_owned());
@@ -243,6 +275,7 @@ impl Machine {
             Outcome::Retry => self.check_timeout(now, "sending offsets"),
             Outcome::Abort(reason) => self.phase = Phase::Aborting(reason),
             Outcome::Broken(reason) => self.break_with(reason),
+            Outcome::Evicted(reason) => self.evicted(reason),
         }
     }
 
@@ -272,6 +305,10 @@ impl Machine {
                 self.break_with(reason);
                 Progress::None
             }
+            Outcome::Evicted(reason) => {
+                self.evicted(reason);
+                Progress::None
+            }
         }
     }
 
@@ -293,15 +330,24 @@ impl Machine {
                 self.break_with(reason);
                 Progress::None
             }
+            Outcome::Evicted(reason) => {
+                self.evicted(reason);
+                Progress::None
+            }
         }
     }
 
     fn rewind(&mut self, now: Instant, client: &mut impl Client) {
         let positions: Vec<_> = self.cursors.iter().map(|(&partition, cursor)| (partition, cursor.committed)).collect();
-        match client.rewind(&positions) {
+        let outcome = match client.confirm(&positions) {
+            Outcome::Done => client.rewind(&positions),
+            other => other,
+        };
+        match outcome {
             Outcome::Done => self.phase = Phase::Idle,
             Outcome::Retry => self.check_timeout(now, "setting the consumer back"),
             Outcome::Abort(reason) | Outcome::Broken(reason) => self.break_with(reason),
+            Outcome::Evicted(reason) => self.evicted(reason),
         }
     }
 
@@ -339,6 +385,12 @@ impl Machine {
         debug_assert!(!self.is_open(), "a partition leaves only when no transaction is open");
         self.cursors.retain(|partition, _| !partitions.contains(partition));
         self.revoke_deadline = None;
+    }
+
+    /// An assignment is to be worked out, which may take long: what is open is due now, before that. Afterwards the driver
+    /// advances until [`Machine::is_open`] is false, then calls [`Machine::remove`] with nothing.
+    pub fn begin_assign(&mut self, now: Instant) {
+        self.begin_revoke(false, now);
     }
 
     /// The stop was asked for: what is open is due now.

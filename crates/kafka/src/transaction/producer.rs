@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -314,6 +315,8 @@ pub(super) struct Clients<'s> {
     pub(super) producer: &'s TransactionalProducer,
     pub(super) consumer: &'s BaseConsumer<GroupContext>,
     pub(super) topic: &'s TopicName,
+    /// See [`Connection::keeps_transactional_offsets`].
+    pub(super) keeps_transactional_offsets: bool,
 }
 
 impl Client for Clients<'_> {
@@ -335,6 +338,11 @@ impl Client for Clients<'_> {
         let Some(metadata) = self.consumer.group_metadata() else {
             return Outcome::Abort("the consumer has left its group".to_owned());
         };
+        // After it has lost its membership the client has no member id for a moment, and the brokers take offsets without
+        // one from anybody. Asked in this order, the answer covers the metadata.
+        if self.consumer.assignment_lost() {
+            return Outcome::Abort("the partitions were lost".to_owned());
+        }
         outcome(self.producer.producer.send_offsets_to_transaction(&list, &metadata, CALL))
     }
 
@@ -344,6 +352,30 @@ impl Client for Clients<'_> {
 
     fn abort(&mut self) -> Outcome {
         self.producer.abort()
+    }
+
+    fn confirm(&mut self, known: &[(i32, i64)]) -> Outcome {
+        if known.is_empty() || !self.keeps_transactional_offsets {
+            return Outcome::Done;
+        }
+        let partitions: Vec<i32> = known.iter().map(|&(partition, _)| partition).collect();
+        let list = group::partitions(self.topic, &partitions);
+        // An answer that other members' open transactions hold back is asked for again.
+        let Ok(committed) = self.consumer.committed_offsets(list, CALL) else { return Outcome::Retry };
+        for &(partition, offset) in known {
+            let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
+            if found.error().is_err() {
+                return Outcome::Retry;
+            }
+            if found.offset() != Offset::Offset(offset) {
+                return Outcome::Evicted(format!(
+                    "the group's committed offset of {}[{partition}] is {:?} and not {offset}: another member has processed the partition",
+                    self.topic,
+                    found.offset()
+                ));
+            }
+        }
+        Outcome::Done
     }
 
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
@@ -364,12 +396,18 @@ impl Client for Clients<'_> {
     }
 }
 
-/// librdkafka's three-way answer (retriable, abortable, fatal), made exhaustive.
+/// librdkafka's three-way answer (retriable, abortable, fatal), made exhaustive. A member that the group does not know any
+/// more was evicted. A member with an old generation was not: the group knows it, and a rebalance is under way.
 fn outcome(result: Result<(), RdError>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
         // The flush before the commit ran out of time: the commit was not tried yet.
         Err(RdError::Flush(_)) => Outcome::Retry,
+        Err(RdError::Transaction(error))
+            if matches!(error.code(), RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) =>
+        {
+            Outcome::Evicted(error.to_string())
+        }
         Err(RdError::Transaction(error)) if error.is_fatal() => Outcome::Broken(error.to_string()),
         Err(RdError::Transaction(error)) if error.txn_requires_abort() => Outcome::Abort(error.to_string()),
         Err(RdError::Transaction(error)) if error.is_retriable() => Outcome::Retry,

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Limits, Machine, Outcome, Progress, Step};
+use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::oversized::Oversized;
 use super::producer::{Clients, Outbox, Processed, TooLarge, TransactionalProducer};
-use super::takeover::{Candidate, Takeovers};
-use super::worker::{Processor, WorkerSettings};
+use super::takeover::{Candidate, Ground, Restored, Takeovers};
+use super::worker::{Processor, WorkerSettings, member_client_id};
+use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
-use crate::start::{StartRule, starts};
+use crate::start::commit_new;
 use crate::topic::check_counterparts;
 
 /// The longest a single poll blocks, so that a stop is noticed.
@@ -35,9 +37,11 @@ const ABORTS_IN_A_ROW: u32 = 10;
 /// Waited after the second abort in a row, and as much longer after each further one.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the group's coordinator may take to tell a member that another process has its name: a heartbeat, and the time
-/// the other one needs to join.
-const FENCING_VERDICT: Duration = Duration::from_secs(10);
+/// How long a partition may take from the end of its restoring to the seek to its first record.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A partition that is fetched and has records, but hands none out for so long, is not read any more.
+const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a session ended.
 pub(super) enum End {
@@ -45,6 +49,10 @@ pub(super) enum End {
     Stopped,
     /// The clients are of no more use; new ones may do better.
     Rebuild(String),
+    /// The group went on without this member.
+    Evicted(String),
+    /// The producer was fenced: by another process with this name, or because its transaction took too long.
+    Fenced(String),
     /// Nothing that new clients would mend.
     Fatal(KafkaError),
 }
@@ -55,8 +63,14 @@ pub(super) struct Session<'s, P: Processor> {
     stop: &'s CancellationToken,
     producer: TransactionalProducer,
     consumer: BaseConsumer<GroupContext>,
+    assignment: Assignment,
     machine: Machine,
     takeovers: Takeovers<P::Memory>,
+    /// Partitions that are restored, with the time until which their fetch position must be set.
+    restored: Vec<(Restored<P::Memory>, Instant)>,
+    /// A transaction was committed.
+    committed: bool,
+    unread: Unread,
     /// The processor has asked to stop before a record: nothing is read any more.
     held: bool,
     aborts: u32,
@@ -86,12 +100,15 @@ impl<'s, P: Processor> Session<'s, P> {
                         tracing::warn!("the brokers do not answer yet; waiting for the transaction coordinator");
                     }
                 }
-                Outcome::Abort(reason) | Outcome::Broken(reason) => return Err(End::Rebuild(reason)),
+                Outcome::Abort(reason) | Outcome::Broken(reason) | Outcome::Evicted(reason) => {
+                    return Err(End::Rebuild(reason));
+                }
             }
         }
+        let client_id = settings.name.as_ref().map(|name| member_client_id(&settings.connection, name));
         let group = GroupSettings {
             group: &settings.group,
-            instance: settings.group_instance.as_deref(),
+            client_id: client_id.as_deref(),
             fetch_bytes: settings.fetch_bytes,
         };
         let consumer = group::consumer(&settings.connection, &group).map_err(End::Fatal)?;
@@ -105,7 +122,16 @@ impl<'s, P: Processor> Session<'s, P> {
             revoke: Duration::from_secs(5),
         };
         let machine = Machine::new(limits);
-        let takeovers = Takeovers::new(&settings.connection, &settings.input, &settings.output, settings.reach);
+        let takeovers = Takeovers::new(Ground {
+            connection: settings.connection.clone(),
+            group: settings.group.clone(),
+            input: settings.input.clone(),
+            output: settings.output.clone(),
+            reach: settings.reach,
+            from_beginning: settings.from_beginning,
+            pending: settings.transaction_timeout + CLEAN_UP,
+            metrics: settings.metrics.clone(),
+        });
         let lag_shown = Instant::now();
         Ok(Self {
             settings,
@@ -113,8 +139,12 @@ impl<'s, P: Processor> Session<'s, P> {
             stop,
             producer,
             consumer,
+            assignment: Assignment::new(&settings.input),
             machine,
             takeovers,
+            restored: Vec::new(),
+            committed: false,
+            unread: Unread::new(UNREAD_AFTER),
             held: false,
             aborts: 0,
             inputs: Vec::new(),
@@ -123,8 +153,8 @@ impl<'s, P: Processor> Session<'s, P> {
         })
     }
 
-    /// Works until the end.
-    pub(super) fn run(mut self) -> End {
+    /// Works until the end; tells whether a transaction was committed.
+    pub(super) fn run(mut self) -> (End, bool) {
         let end = loop {
             if self.stop.is_cancelled() && !self.machine.is_open() {
                 break End::Stopped;
@@ -139,7 +169,9 @@ impl<'s, P: Processor> Session<'s, P> {
                     }
                 }
                 Step::Advance => self.advance(),
-                Step::Rebuild(reason) => break self.broken(reason),
+                Step::Rebuild(Breakage { reason, evicted: true }) => break End::Evicted(reason),
+                Step::Rebuild(Breakage { reason, .. }) if self.producer.is_fenced() => break End::Fenced(reason),
+                Step::Rebuild(Breakage { reason, .. }) => break End::Rebuild(reason),
             }
             self.show_lag();
         };
@@ -153,39 +185,18 @@ impl<'s, P: Processor> Session<'s, P> {
             self.processor.let_go(partition);
         }
         group::stop_following(&self.consumer, &self.settings.input);
-        end
-    }
-
-    /// The clients are of no more use. A fenced producer alone does not tell why: its transaction may have been too slow,
-    /// or another process has the same name. The group's coordinator tells the two apart, a little later.
-    fn broken(&self, reason: String) -> End {
-        if let Some(instance) = &self.settings.group_instance
-            && self.producer.is_fenced()
-        {
-            // Nothing that comes is processed any more.
-            group::stop_following(&self.consumer, &self.settings.input);
-            let deadline = Instant::now() + FENCING_VERDICT;
-            while Instant::now() < deadline && !self.stop.is_cancelled() {
-                if let Some(Err(error)) = self.consumer.poll(POLL)
-                    && is_instance_fenced(&error)
-                {
-                    return End::Fatal(KafkaError::InstanceTaken { instance: instance.clone() });
-                }
-            }
-        }
-        End::Rebuild(reason)
+        (end, self.committed)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), End> {
         match self.consumer.poll(timeout) {
             None => {}
             Some(Ok(message)) => {
-                let mut clients =
-                    Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
+                let mut clients = clients(&self.producer, &self.consumer, self.settings);
                 let record = Record::new(&message);
                 let (partition, offset) = (record.partition(), record.offset());
                 // Its partition is paused: librdkafka drops what it had fetched, and reads it again on resume.
-                let paused = self.held || self.takeovers.is_waiting(partition);
+                let paused = !self.assignment.is_fetching(partition);
                 if !self.machine.is_open() {
                     self.inputs.clear();
                 }
@@ -205,7 +216,7 @@ impl<'s, P: Processor> Session<'s, P> {
                 }
             }
             Some(Err(RdError::PartitionEOF(_))) => {}
-            Some(Err(error)) => self.poll_failed(&error)?,
+            Some(Err(error)) => self.poll_failed(&error),
         }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
@@ -237,37 +248,39 @@ impl<'s, P: Processor> Session<'s, P> {
     fn hold(&mut self, reason: &str) -> Result<(), End> {
         tracing::error!(reason, "holding: nothing more is read, no record is lost");
         self.held = true;
-        let all: Vec<i32> = self.machine.partitions().collect();
-        self.pause(&all)
+        let all = self.assignment.partitions();
+        self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
-    fn pause(&self, partitions: &[i32]) -> Result<(), End> {
-        let paused = self.consumer.pause(&group::partitions(&self.settings.input, partitions));
-        paused.map_err(|error| End::Rebuild(format!("pausing partitions failed: {error}")))
-    }
-
-    /// Begins with the partitions whose earlier output is known now.
+    /// Begins with the partitions whose start and earlier output are known now.
     fn take_over(&mut self) -> Result<(), End> {
-        loop {
-            let finished = self.takeovers.finished().map_err(|error| End::Rebuild(error.to_string()))?;
-            let Some((partition, memory, took)) = finished else { return Ok(()) };
-            self.processor.take_over(partition, memory, took);
-            if self.held {
+        while let Some(restored) = self.takeovers.finished().map_err(given_up)? {
+            let starts = [restored.start];
+            commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
+            self.restored.push((restored, Instant::now() + SEEK_TIMEOUT));
+        }
+        for (restored, deadline) in std::mem::take(&mut self.restored) {
+            let Restored { partition, start, .. } = restored;
+            let list = group::offsets(&self.settings.input, &[(partition, start.offset)]).map_err(End::Fatal)?;
+            // librdkafka takes a moment to begin with a partition, and refuses to seek before that.
+            let sought = self.consumer.seek_partitions(list, Duration::from_secs(1));
+            if !sought.is_ok_and(|list| list.elements().iter().all(|element| element.error().is_ok())) {
+                if Instant::now() >= deadline {
+                    return Err(End::Rebuild(format!("the fetch position of partition {partition} could not be set")));
+                }
+                self.restored.push((restored, deadline));
                 continue;
             }
-            let list = group::partitions(&self.settings.input, &[partition]);
-            if let Err(error) = self.consumer.resume(&list) {
-                return Err(End::Rebuild(format!("resuming a partition failed: {error}")));
+            self.machine.assign(partition, start.offset);
+            self.processor.take_over(partition, restored.memory, restored.took);
+            if !self.held {
+                self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
             }
         }
+        Ok(())
     }
 
-    fn poll_failed(&mut self, error: &RdError) -> Result<(), End> {
-        if let Some(instance) = &self.settings.group_instance
-            && is_instance_fenced(error)
-        {
-            return Err(End::Fatal(KafkaError::InstanceTaken { instance: instance.clone() }));
-        }
+    fn poll_failed(&mut self, error: &RdError) {
         match error {
             RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
             RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
@@ -279,15 +292,15 @@ impl<'s, P: Processor> Session<'s, P> {
             // Passing trouble of connections: librdkafka goes on by itself, and the lag tells.
             _ => tracing::debug!(%error, "polling"),
         }
-        Ok(())
     }
 
     fn advance(&mut self) {
-        let mut clients = Clients { producer: &self.producer, consumer: &self.consumer, topic: &self.settings.input };
+        let mut clients = clients(&self.producer, &self.consumer, self.settings);
         match self.machine.advance(Instant::now(), &mut clients) {
             Progress::None => {}
             Progress::Committed { took } => {
                 self.aborts = 0;
+                self.committed = true;
                 for partition in self.machine.partitions() {
                     if let Some(committed) = self.machine.committed(partition) {
                         self.oversized.committed(partition, committed);
@@ -310,45 +323,24 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
+    /// Takes partitions, paused: where they are read from is found out next to the work on the others, since a member that
+    /// died can hold the answer back for as long as its transaction may stay open.
     fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        let output = |partition| {
-            let topic = &self.settings.output;
-            let (_, high) = self
-                .consumer
-                .fetch_watermarks(topic.as_str(), partition, START_TIMEOUT)
-                .map_err(KafkaError::during("asking for a partition's offsets"))?;
-            Ok((high > 0).then(|| format!("{topic}[{partition}]")))
-        };
-        let rule = StartRule {
-            group: &self.settings.group,
-            topic: &self.settings.input,
-            connection: &self.settings.connection,
-            from_beginning: self.settings.from_beginning,
-            output: &output,
-        };
-        // What an owner before has left undecided, the brokers abort in this time.
-        let (metrics, pending) = (&self.settings.metrics, self.settings.transaction_timeout + CLEAN_UP);
-        let found = self
-            .check_counterparts()
-            .and_then(|()| starts(&self.consumer, &rule, partitions, metrics, START_TIMEOUT, pending));
-        let starts = found.map_err(|error| {
+        // A transaction that stayed open meanwhile could run into its time-out.
+        self.machine.begin_assign(Instant::now());
+        while self.machine.is_open() {
+            self.advance();
+        }
+        self.machine.remove(&BTreeSet::new());
+        if let Err(error) = self.check_counterparts() {
             self.answer_unresolved(partitions);
-            match error {
-                KafkaError::Operation { .. } => End::Rebuild(error.to_string()),
-                other => End::Fatal(other),
-            }
-        })?;
-        let list = group::offsets(&self.settings.input, &starts).map_err(End::Fatal)?;
-        if let Err(error) = self.consumer.incremental_assign(&list) {
-            return Err(End::Rebuild(format!("taking partitions over failed: {error}")));
+            return Err(given_up(error));
         }
-        self.pause(partitions)?;
-        let mut candidates = Vec::with_capacity(starts.len());
-        for &(partition, start) in &starts {
-            self.machine.assign(partition, start);
-            candidates.push(Candidate { partition, memory: self.processor.memory(), start });
-        }
+        let ends: Vec<_> = partitions.iter().map(|&partition| (partition, Offset::End)).collect();
+        self.assignment.assign(&self.consumer, &ends, Fetching::Paused).map_err(rebuild)?;
+        let candidates: Vec<_> =
+            partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() }).collect();
         if !candidates.is_empty() {
             self.takeovers.begin(candidates);
         }
@@ -387,11 +379,12 @@ impl<'s, P: Processor> Session<'s, P> {
         for &partition in partitions {
             self.settings.metrics.forget_lag(partition);
             self.takeovers.forget(partition);
+            self.restored.retain(|(restored, _)| restored.partition != partition);
             self.oversized.forget(partition);
             self.processor.let_go(partition);
         }
-        if let Err(error) = self.consumer.incremental_unassign(&group::partitions(&self.settings.input, partitions)) {
-            self.machine.break_with(format!("giving partitions back failed: {error}"));
+        if let Err(error) = self.assignment.unassign(&self.consumer, partitions) {
+            self.machine.break_with(error.to_string());
         }
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
     }
@@ -399,9 +392,27 @@ impl<'s, P: Processor> Session<'s, P> {
     fn show_lag(&mut self) {
         if self.lag_shown.elapsed() >= Duration::from_secs(1) {
             self.lag_shown = Instant::now();
+            self.look_for_unread();
             let progress =
                 self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
+        }
+    }
+
+    /// A partition that has records and is fetched, and yet hands none out, was lost inside librdkafka.
+    fn look_for_unread(&mut self) {
+        let now = Instant::now();
+        let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
+            let position = self.machine.committed(partition)?;
+            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
+            let is_read = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
+            Some((partition, position, is_read))
+        });
+        if let Some(partition) = self.unread.look(progress, now) {
+            self.machine.break_with(format!(
+                "partition {partition} of `{}` has records and is not paused, but none came for {UNREAD_AFTER:?}",
+                self.settings.input
+            ));
         }
     }
 }
@@ -432,6 +443,23 @@ fn process(
     processed
 }
 
-fn is_instance_fenced(error: &RdError) -> bool {
-    matches!(error, RdError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))
+fn clients<'s>(
+    producer: &'s TransactionalProducer,
+    consumer: &'s BaseConsumer<GroupContext>,
+    settings: &'s WorkerSettings,
+) -> Clients<'s> {
+    let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
+    Clients { producer, consumer, topic: &settings.input, keeps_transactional_offsets }
+}
+
+fn rebuild(error: KafkaError) -> End {
+    End::Rebuild(error.to_string())
+}
+
+/// An operation that failed may do better with new clients; everything else is for a person.
+fn given_up(error: KafkaError) -> End {
+    match error {
+        KafkaError::Operation { .. } => rebuild(error),
+        other => End::Fatal(other),
+    }
 }

@@ -1,8 +1,8 @@
 //! What a worker must know before it goes on with a partition that somebody else worked on: the newest records of the
 //! partition of the same number in the output topic, read on a thread of their own while the other partitions go on.
 //!
-//! The order is what makes it complete. The caller has the group's committed offset first, from a client that waits for
-//! pending transactions. Then the output's end and the place to begin are asked for, open transactions included; then a
+//! The order is what makes it complete. First comes the group's committed offset, from a client that waits for pending
+//! transactions, which can take as long as another member's transaction may stay open. Then the output's end and the place to begin are asked for, open transactions included; then a
 //! read-committed reader reads until it is at that end. Whatever was written for an input offset before the committed one
 //! lies before it.
 
@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::metrics::ConsumerMetrics;
 use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
+use crate::start::{FoundStart, StartRule, starts};
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
 /// How long the brokers have to answer a question.
@@ -49,22 +51,40 @@ pub struct Reach {
 pub(super) struct Candidate<M> {
     pub(super) partition: i32,
     pub(super) memory: M,
-    /// The next input offset.
-    pub(super) start: i64,
+}
+
+/// A partition of which everything is known that its first record needs.
+pub(super) struct Restored<M> {
+    pub(super) partition: i32,
+    pub(super) start: FoundStart,
+    pub(super) memory: M,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 struct Told<M> {
     partition: i32,
     assignment: u64,
-    outcome: Result<M, KafkaError>,
+    outcome: Result<(FoundStart, M), KafkaError>,
+}
+
+/// What the takeovers of a session have in common.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) connection: Connection,
+    pub(super) group: String,
+    pub(super) input: TopicName,
+    pub(super) output: TopicName,
+    pub(super) reach: Reach,
+    pub(super) from_beginning: bool,
+    /// How long the brokers may take to end the transaction of a member that died.
+    pub(super) pending: Duration,
+    pub(super) metrics: ConsumerMetrics,
 }
 
 /// The takeovers of one session.
 pub(super) struct Takeovers<M> {
-    connection: Connection,
-    input: TopicName,
-    output: TopicName,
-    reach: Reach,
+    ground: Ground,
     /// By partition, under which assignment: a result for an older one says nothing.
     waiting: BTreeMap<i32, (u64, Instant)>,
     assignments: u64,
@@ -76,13 +96,10 @@ pub(super) struct Takeovers<M> {
 }
 
 impl<M: Memory> Takeovers<M> {
-    pub(super) fn new(connection: &Connection, input: &TopicName, output: &TopicName, reach: Reach) -> Self {
+    pub(super) fn new(ground: Ground) -> Self {
         let (tell, told) = mpsc::channel();
         Self {
-            connection: connection.clone(),
-            input: input.clone(),
-            output: output.clone(),
-            reach,
+            ground,
             waiting: BTreeMap::new(),
             assignments: 0,
             readers: BTreeMap::new(),
@@ -101,19 +118,13 @@ impl<M: Memory> Takeovers<M> {
         let stop = self.stop.child_token();
         self.readers.insert(assignment, stop.clone());
         self.stop_readers();
-        let tail = Tail {
-            connection: self.connection.clone(),
-            input: self.input.clone(),
-            output: self.output.clone(),
-            reach: self.reach,
-            stop,
-        };
+        let tail = Tail { ground: self.ground.clone(), stop };
         let tell = self.tell.clone();
         std::thread::spawn(move || {
             let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
-            let done = |partition, memory| {
-                // Nobody listens any more once the session is over.
-                drop(tell.send(Told { partition, assignment, outcome: Ok(memory) }));
+            let done = |start: FoundStart, memory| {
+                // No one listens any more once the session is over.
+                drop(tell.send(Told { partition: start.partition, assignment, outcome: Ok((start, memory)) }));
             };
             if let Err(error) = tail.read(candidates, done)
                 && let Some(&partition) = partitions.first()
@@ -121,10 +132,6 @@ impl<M: Memory> Takeovers<M> {
                 drop(tell.send(Told { partition, assignment, outcome: Err(error) }));
             }
         });
-    }
-
-    pub(super) fn is_waiting(&self, partition: i32) -> bool {
-        self.waiting.contains_key(&partition)
     }
 
     /// The partition has left before it was taken over.
@@ -153,17 +160,18 @@ impl<M: Memory> Takeovers<M> {
     ///
     /// # Errors
     /// [`KafkaError`] when a tail cannot be read.
-    pub(super) fn finished(&mut self) -> Result<Option<(i32, M, Duration)>, KafkaError> {
+    pub(super) fn finished(&mut self) -> Result<Option<Restored<M>>, KafkaError> {
         while let Ok(told) = self.told.try_recv() {
             if !self.is_waited_for(told.assignment) {
                 continue;
             }
-            let memory = told.outcome?;
-            if let Some(&(assignment, since)) = self.waiting.get(&told.partition)
+            let (start, memory) = told.outcome?;
+            let partition = told.partition;
+            if let Some(&(assignment, since)) = self.waiting.get(&partition)
                 && assignment == told.assignment
             {
-                self.forget(told.partition);
-                return Ok(Some((told.partition, memory, since.elapsed())));
+                self.forget(partition);
+                return Ok(Some(Restored { partition, start, memory, took: since.elapsed() }));
             }
         }
         Ok(None)
@@ -178,46 +186,65 @@ impl<M> Drop for Takeovers<M> {
 
 /// A partition being read.
 struct Reading<M> {
+    start: FoundStart,
     memory: M,
     end: i64,
 }
 
 /// Reads tails; blocks.
 struct Tail {
-    connection: Connection,
-    input: TopicName,
-    output: TopicName,
-    reach: Reach,
+    ground: Ground,
     stop: CancellationToken,
 }
 
 impl Tail {
-    fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(i32, M)) -> Result<(), KafkaError> {
-        let topics = Topics::new(&self.connection)?;
-        let consumer = frugal_observer(&self.connection, Isolation::ReadCommitted)?;
+    fn read<M: Memory>(
+        &self,
+        candidates: Vec<Candidate<M>>,
+        mut done: impl FnMut(FoundStart, M),
+    ) -> Result<(), KafkaError> {
+        let Ground { connection, input, output, reach, .. } = &self.ground;
+        let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
+        let topics = Topics::new(connection)?;
+        let mut starts = self.starts(&topics, &partitions)?;
+        let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());
         let mut readings = BTreeMap::new();
         for mut candidate in candidates {
             let partition = candidate.partition;
-            let (low, end) = topics.watermarks(&self.output, partition, CALL)?;
+            let Some(start) = starts.remove(&partition) else { continue };
+            let (low, end) = topics.watermarks(output, partition, CALL)?;
             // Where no input waits, all that is to come is newer than now. (A replay may bring an older record, which then
             // becomes a second typed record if its event was typed of another one.)
-            let caught_up = candidate.start >= topics.watermarks(&self.input, partition, CALL)?.1;
+            let caught_up = start.offset >= topics.watermarks(input, partition, CALL)?.1;
             let by_time = if caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
-            let first = first(low, end, by_time, self.reach.offsets);
+            let first = first(low, end, by_time, reach.offsets);
             if first.starts_late {
                 candidate.memory.starts_late();
             }
             if first.offset >= end {
-                done(partition, candidate.memory);
+                done(start, candidate.memory);
                 continue;
             }
-            list.add_partition_offset(self.output.as_str(), partition, Offset::Offset(first.offset))
+            list.add_partition_offset(output.as_str(), partition, Offset::Offset(first.offset))
                 .map_err(KafkaError::during("building a list of offsets"))?;
-            readings.insert(partition, Reading { memory: candidate.memory, end });
+            readings.insert(partition, Reading { start, memory: candidate.memory, end });
         }
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         self.follow(&topics, &consumer, readings, done)
+    }
+
+    /// Where the input is read from: what the group has committed, once no transaction holds it back any more.
+    fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<BTreeMap<i32, FoundStart>, KafkaError> {
+        let Ground { connection, group, input, output, from_beginning, pending, metrics, .. } = &self.ground;
+        let has_output = |partition| {
+            let (_, high) = topics.watermarks(output, partition, CALL)?;
+            Ok((high > 0).then(|| format!("{output}[{partition}]")))
+        };
+        let rule = StartRule { group, topic: input, connection, from_beginning: *from_beginning, output: &has_output };
+        let client = group::outsider(connection, group)?;
+        let found = starts(&client, &rule, partitions, metrics, CALL, *pending)?;
+        Ok(found.into_iter().map(|start| (start.partition, start)).collect())
     }
 
     /// Reads on until every partition's reader is at its end.
@@ -226,7 +253,7 @@ impl Tail {
         topics: &Topics,
         consumer: &BaseConsumer<LogContextConsumer>,
         mut readings: BTreeMap<i32, Reading<M>>,
-        mut done: impl FnMut(i32, M),
+        mut done: impl FnMut(FoundStart, M),
     ) -> Result<(), KafkaError> {
         let mut reminder = Instant::now() + REMINDER;
         while !readings.is_empty() && !self.stop.is_cancelled() {
@@ -247,7 +274,7 @@ impl Tail {
                 // Everything that was left may have expired meanwhile: then there is nothing to come.
                 Some(Err(RdError::PartitionEOF(partition))) => {
                     if let Some(reading) = readings.get(&partition)
-                        && topics.watermarks(&self.output, partition, CALL)?.0 >= reading.end
+                        && topics.watermarks(&self.ground.output, partition, CALL)?.0 >= reading.end
                     {
                         reached.insert(partition);
                     }
@@ -269,13 +296,13 @@ impl Tail {
             }));
             for partition in reached {
                 if let Some(reading) = readings.remove(&partition) {
-                    done(partition, reading.memory);
+                    done(reading.start, reading.memory);
                 }
             }
             if Instant::now() >= reminder && !readings.is_empty() {
                 reminder = Instant::now() + REMINDER;
                 tracing::warn!(
-                    topic = %self.output,
+                    topic = %self.ground.output,
                     partitions = ?readings.keys().collect::<Vec<_>>(),
                     "still reading what was written last; a transaction that a dead process left open is waited for"
                 );
@@ -287,12 +314,12 @@ impl Tail {
     /// The first offset that is not older than the reach; `end` if there is none. Asked for by a client that sees open
     /// transactions too: one that has been committed may look open here for a moment longer, and its records count.
     fn offset_by_age(&self, topics: &Topics, partition: i32, end: i64) -> Result<i64, KafkaError> {
-        let age = i64::try_from(self.reach.age.as_millis()).unwrap_or(i64::MAX);
+        let age = i64::try_from(self.ground.reach.age.as_millis()).unwrap_or(i64::MAX);
         let since = service::unix_millis().saturating_sub(age).max(0);
-        let list = group::offsets(&self.output, &[(partition, since)])?;
+        let list = group::offsets(&self.ground.output, &[(partition, since)])?;
         let found = topics.client().offsets_for_times(list, CALL);
         let found = found.map_err(KafkaError::during("asking for the offset at a time"))?;
-        let offset = found.find_partition(self.output.as_str(), partition).map(|element| element.offset());
+        let offset = found.find_partition(self.ground.output.as_str(), partition).map(|element| element.offset());
         Ok(match offset {
             Some(Offset::Offset(offset)) => offset,
             _ => end,

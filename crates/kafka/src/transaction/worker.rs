@@ -11,7 +11,9 @@ use super::session::{End, Session};
 use super::takeover::{Memory, Reach};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::group;
 use crate::metrics::ConsumerMetrics;
+use crate::namesake;
 use crate::record::Record;
 use crate::topic::TopicName;
 
@@ -40,8 +42,8 @@ pub struct WorkerSettings {
     pub connection: Connection,
     /// The consumer group.
     pub group: String,
-    /// `group.instance.id`; unique in the group.
-    pub group_instance: Option<String>,
+    /// A name of this worker that is the same after a restart, unique in the group. Its consumer's `client.id` shows it.
+    pub name: Option<String>,
     /// `transactional.id`; unique among all producers of the cluster. The same after a restart is best: the new process
     /// then ends what the old one left open.
     pub transactional_id: String,
@@ -69,10 +71,13 @@ pub struct WorkerSettings {
     pub readiness: Readiness,
 }
 
+/// The first and the longest pause before new clients are built.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
 /// Rebuilds within this time are counted together.
 const REBUILD_WINDOW: Duration = Duration::from_secs(600);
 
-/// This many rebuilds within [`REBUILD_WINDOW`] end the worker.
+/// This many rebuilds within [`REBUILD_WINDOW`] without a committed transaction between them end the worker.
 const REBUILDS: usize = 5;
 
 /// When the last rebuilds were.
@@ -80,8 +85,12 @@ const REBUILDS: usize = 5;
 struct Rebuilds(VecDeque<Instant>);
 
 impl Rebuilds {
-    /// Counts one more; `false` when it was one too many.
-    fn allow(&mut self, now: Instant) -> bool {
+    /// Counts one more; `false` when it was one too many. `committed`: the clients that are replaced had committed a
+    /// transaction.
+    fn allow(&mut self, now: Instant, committed: bool) -> bool {
+        if committed {
+            self.0.clear();
+        }
         self.0.retain(|&at| now.saturating_duration_since(at) < REBUILD_WINDOW);
         self.0.push_back(now);
         self.0.len() < REBUILDS
@@ -91,38 +100,66 @@ impl Rebuilds {
 /// Runs a worker on this thread until `stop`.
 ///
 /// # Errors
-/// [`KafkaError::TooManyRebuilds`] and whatever new clients would not mend.
+/// [`KafkaError::TooManyRebuilds`] and everything that new clients do not help against.
 pub fn run<P: Processor>(
     settings: &WorkerSettings,
     processor: &mut P,
     stop: &CancellationToken,
 ) -> Result<(), KafkaError> {
     let mut rebuilds = Rebuilds::default();
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let end = match Session::start(settings, processor, stop) {
+        let (end, committed) = match Session::start(settings, processor, stop) {
             Ok(session) => session.run(),
-            Err(end) => end,
+            Err(end) => (end, false),
         };
         let reason = match end {
             End::Stopped => return Ok(()),
             End::Fatal(error) => return Err(error),
-            End::Rebuild(reason) => reason,
+            End::Evicted(reason) => reason,
+            End::Fenced(reason) => {
+                if let Some(taken) = taken_by_another(settings, stop)? {
+                    return Err(taken);
+                }
+                counted(&mut rebuilds, committed, reason)?
+            }
+            End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
         };
-        if !rebuilds.allow(Instant::now()) {
-            let minutes = REBUILD_WINDOW.as_secs() / 60;
-            return Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason });
-        }
-        tracing::warn!(reason, transactional_id = settings.transactional_id, "building consumer and producer anew");
+        tracing::warn!(reason, transactional_id = settings.transactional_id, "building a new consumer and producer");
         let wake = Instant::now() + backoff.next_wait(fastrand::f64());
         while Instant::now() < wake && !stop.is_cancelled() {
             std::thread::sleep(Duration::from_millis(20));
         }
+        if committed {
+            backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        }
         if stop.is_cancelled() {
-            // A new producer would end what another process with this name, which may have taken over, has open.
+            // Creating a producer here would fence a process that has already taken over this `transactional.id`.
             return Ok(());
         }
     }
+}
+
+fn counted(rebuilds: &mut Rebuilds, committed: bool, reason: String) -> Result<String, KafkaError> {
+    if rebuilds.allow(Instant::now(), committed) {
+        return Ok(reason);
+    }
+    Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes: REBUILD_WINDOW.as_secs() / 60, reason })
+}
+
+/// Whether the producer was fenced because another process has this worker's name. If not, its transaction ran into the
+/// time-out, and new clients are all that is needed.
+fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Result<Option<KafkaError>, KafkaError> {
+    let Some(name) = &settings.name else { return Ok(None) };
+    let client_id = member_client_id(&settings.connection, name);
+    let session = group::session_timeout(&settings.connection);
+    let taken = namesake::exists(&settings.connection, &settings.group, &client_id, session, stop)?;
+    Ok((taken == Some(true)).then(|| KafkaError::InstanceTaken { instance: name.clone() }))
+}
+
+/// The `client.id` of a named worker's consumer.
+pub(super) fn member_client_id(connection: &Connection, name: &str) -> String {
+    format!("{}-{name}", connection.client_id())
 }
 
 #[cfg(test)]
@@ -130,16 +167,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fifth_rebuild_within_ten_minutes_ends_the_worker() {
+    fn the_fifth_rebuild_within_ten_minutes_without_a_commit_ends_the_worker() {
         let start = Instant::now();
         let mut rebuilds = Rebuilds::default();
         for minute in 0..4 {
-            assert!(rebuilds.allow(start + Duration::from_secs(60 * minute)));
+            assert!(rebuilds.allow(start + Duration::from_secs(60 * minute), false));
         }
-        assert!(!rebuilds.allow(start + Duration::from_secs(60 * 9)));
+        assert!(!rebuilds.allow(start + Duration::from_secs(60 * 9), false));
+        assert!(rebuilds.allow(start + Duration::from_secs(60 * 9), true), "a commit was progress");
         let mut rebuilds = Rebuilds::default();
         for minute in 0..20 {
-            assert!(rebuilds.allow(start + Duration::from_secs(180 * minute)), "{minute}");
+            assert!(rebuilds.allow(start + Duration::from_secs(180 * minute), false), "{minute}");
         }
     }
 }

@@ -89,7 +89,7 @@ impl TransactionalWriter {
                 Outcome::Broken(_) if self.producer.is_fenced() => {
                     return Err(self.failed("another command with the same task has taken over".to_owned()));
                 }
-                Outcome::Broken(reason) => return Err(self.failed(reason)),
+                Outcome::Broken(reason) | Outcome::Evicted(reason) => return Err(self.failed(reason)),
             }
         }
     }

@@ -29,6 +29,8 @@ struct Brokers {
     owned: BTreeSet<i32>,
     /// A commit that was answered with `Retry` may have happened already.
     applied: bool,
+    /// The group has evicted the member, and it has joined again without learning of a lost partition.
+    evicted: bool,
 }
 
 impl Brokers {
@@ -61,6 +63,7 @@ impl Brokers {
         }
         self.in_transaction = false;
         self.applied = false;
+        self.evicted = false;
     }
 
     /// Another member reads a partition that we do not own.
@@ -87,7 +90,24 @@ impl Client for Brokers {
         Outcome::Done
     }
 
+    fn confirm(&mut self, known: &[(i32, i64)]) -> Outcome {
+        if (0..20).contains(&self.dice()) {
+            return Outcome::Retry;
+        }
+        let is_known =
+            |&(partition, offset): &(i32, i64)| self.committed.get(&partition).copied().unwrap_or(0) == offset;
+        if known.iter().all(is_known) {
+            Outcome::Done
+        } else {
+            Outcome::Evicted("another member has committed".to_owned())
+        }
+    }
+
     fn send_offsets(&mut self, offsets: &[(i32, i64)]) -> Outcome {
+        if std::mem::take(&mut self.evicted) {
+            let reason = "the group does not know this member".to_owned();
+            return if self.dice() < 128 { Outcome::Abort(reason) } else { Outcome::Evicted(reason) };
+        }
         match self.dice() {
             0..20 => Outcome::Retry,
             20..40 => Outcome::Abort("illegal generation".to_owned()),
@@ -155,6 +175,8 @@ enum Event {
     OutputFails,
     Crash,
     OtherMember(i32),
+    /// The group evicts the member inside a transaction, and another one processes this partition until it is back.
+    Eviction(i32),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -167,6 +189,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::OutputFails),
         1 => Just(Event::Crash),
         2 => (0..PARTITIONS).prop_map(Event::OtherMember),
+        2 => (0..PARTITIONS).prop_map(Event::Eviction),
     ]
 }
 
@@ -259,6 +282,14 @@ impl Driver {
                     self.brokers.other_member(partition);
                 }
             }
+            Event::Eviction(partition) => {
+                let brokers = &mut self.brokers;
+                // Offsets that are sent keep other members waiting until the transaction has ended.
+                if brokers.in_transaction && !brokers.applied && brokers.pending_offsets.is_empty() {
+                    brokers.other_member(partition);
+                    brokers.evicted = true;
+                }
+            }
         }
         self.settle();
     }
@@ -315,6 +346,9 @@ impl Client for Silent {
     fn begin(&mut self) -> Outcome {
         self.answer("begin")
     }
+    fn confirm(&mut self, _: &[(i32, i64)]) -> Outcome {
+        Outcome::Done
+    }
     fn send_offsets(&mut self, _: &[(i32, i64)]) -> Outcome {
         self.answer("send_offsets")
     }
@@ -357,7 +391,7 @@ fn a_revoke_waits_five_seconds_for_the_commit_and_then_aborts() {
 fn a_revoke_during_an_unresolved_commit_ends_in_new_clients_and_never_in_an_abort() {
     let (calls, took, next) = revoke_in_silence("commit");
     assert!(!calls.contains(&"abort") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
-    assert!(matches!(next, Step::Rebuild(reason) if reason.contains("unresolved")));
+    assert!(matches!(next, Step::Rebuild(Breakage { reason, .. }) if reason.contains("unresolved")));
 }
 
 #[test]
@@ -371,7 +405,7 @@ fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
         now += Duration::from_secs(1);
         match machine.step(now) {
             Step::Advance => drop(machine.advance(now, &mut client)),
-            Step::Rebuild(reason) => {
+            Step::Rebuild(Breakage { reason, .. }) => {
                 assert!(reason.contains("commit"), "{reason}");
                 break;
             }

@@ -1,0 +1,269 @@
+//! The partitions a group member is assigned, and which of them are paused.
+//!
+//! librdkafka keeps its pause flag through unassign and assign: a partition that was paused, left and came back would
+//! never be read again. Here a pause ends with the assignment it was made in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+
+use crate::error::KafkaError;
+use crate::group;
+use crate::topic::TopicName;
+
+/// Whether a partition is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetching {
+    /// Its records are handed out.
+    Running,
+    /// Nothing of it is handed out until it is resumed.
+    Paused,
+}
+
+/// The assigned partitions of one topic.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    topic: TopicName,
+    partitions: BTreeMap<i32, Fetching>,
+}
+
+impl Assignment {
+    pub(crate) fn new(topic: &TopicName) -> Self {
+        Self { topic: topic.clone(), partitions: BTreeMap::new() }
+    }
+
+    /// Adds partitions that are read from these offsets.
+    pub(crate) fn assign<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        starts: &[(i32, Offset)],
+        fetching: Fetching,
+    ) -> Result<(), KafkaError> {
+        let mut list = rdkafka::TopicPartitionList::with_capacity(starts.len());
+        for &(partition, offset) in starts {
+            list.add_partition_offset(self.topic.as_str(), partition, offset)
+                .map_err(KafkaError::during("building a list of offsets"))?;
+        }
+        consumer.incremental_assign(&list).map_err(KafkaError::during("taking assigned partitions"))?;
+        let partitions: Vec<i32> = starts.iter().map(|&(partition, _)| partition).collect();
+        self.partitions.extend(partitions.iter().map(|&partition| (partition, fetching)));
+        match fetching {
+            Fetching::Paused => self.pause(consumer, &partitions),
+            Fetching::Running => self.resume(consumer, &partitions),
+        }
+    }
+
+    /// Gives partitions back.
+    pub(crate) fn unassign<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        partitions: &[i32],
+    ) -> Result<(), KafkaError> {
+        self.resume(consumer, partitions)?;
+        self.partitions.retain(|partition, _| !partitions.contains(partition));
+        consumer
+            .incremental_unassign(&group::partitions(&self.topic, partitions))
+            .map_err(KafkaError::during("giving partitions back"))
+    }
+
+    /// Stops the fetching of assigned partitions.
+    pub(crate) fn pause<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        partitions: &[i32],
+    ) -> Result<(), KafkaError> {
+        self.set(partitions, Fetching::Paused);
+        consumer.pause(&group::partitions(&self.topic, partitions)).map_err(KafkaError::during("pausing partitions"))
+    }
+
+    /// Continues the fetching of assigned partitions.
+    pub(crate) fn resume<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        partitions: &[i32],
+    ) -> Result<(), KafkaError> {
+        self.set(partitions, Fetching::Running);
+        consumer.resume(&group::partitions(&self.topic, partitions)).map_err(KafkaError::during("resuming partitions"))
+    }
+
+    fn set(&mut self, partitions: &[i32], to: Fetching) {
+        for partition in partitions {
+            if let Some(fetching) = self.partitions.get_mut(partition) {
+                *fetching = to;
+            }
+        }
+    }
+
+    /// Whether a partition is assigned and not paused.
+    pub(crate) fn is_fetching(&self, partition: i32) -> bool {
+        self.partitions.get(&partition) == Some(&Fetching::Running)
+    }
+
+    /// The assigned partitions, in order.
+    pub(crate) fn partitions(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+}
+
+/// Notices partitions that have records and are fetched, but of which no record comes.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    after: Duration,
+    /// The position of each partition, and since when it has not moved although it should.
+    since: BTreeMap<i32, (i64, Instant)>,
+}
+
+impl Unread {
+    pub(crate) fn new(after: Duration) -> Self {
+        Self { after, since: BTreeMap::new() }
+    }
+
+    /// Takes in each partition's position and whether records of it should come now. Returns a partition of which none
+    /// came for too long.
+    pub(crate) fn look(&mut self, partitions: impl Iterator<Item = (i32, i64, bool)>, now: Instant) -> Option<i32> {
+        let mut seen = BTreeMap::new();
+        let mut found = None;
+        for (partition, position, is_read) in partitions {
+            let since = match self.since.get(&partition) {
+                Some(&(before, since)) if before == position && is_read => since,
+                _ => now,
+            };
+            if now.saturating_duration_since(since) >= self.after {
+                found = Some(partition);
+            }
+            seen.insert(partition, (position, since));
+        }
+        self.since = seen;
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rdkafka::message::Message;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+    use super::*;
+    use crate::connection::Connection;
+    use crate::group::GroupSettings;
+
+    const PARTITIONS: i32 = 3;
+
+    /// librdkafka with a mock broker, next to what a reader must see of it.
+    struct Model {
+        consumer: BaseConsumer<group::GroupContext>,
+        producer: BaseProducer,
+        assignment: Assignment,
+        /// Records written to each partition.
+        written: BTreeMap<i32, i64>,
+        /// The next offset that each partition's reader has to see.
+        next: BTreeMap<i32, i64>,
+    }
+
+    impl Model {
+        fn apply(&mut self, operation: u8, partition: i32) {
+            let assigned = self.assignment.partitions().contains(&partition);
+            let consumer = &self.consumer;
+            match operation {
+                0 if !assigned => {
+                    let start = Offset::Offset(self.next[&partition]);
+                    self.assignment.assign(consumer, &[(partition, start)], Fetching::Running).unwrap();
+                }
+                1 if !assigned => {
+                    let start = Offset::Offset(self.next[&partition]);
+                    self.assignment.assign(consumer, &[(partition, start)], Fetching::Paused).unwrap();
+                }
+                2 if assigned => self.assignment.unassign(consumer, &[partition]).unwrap(),
+                3 if assigned => self.assignment.pause(consumer, &[partition]).unwrap(),
+                4 if assigned => self.assignment.resume(consumer, &[partition]).unwrap(),
+                _ => {}
+            }
+        }
+
+        fn write(&mut self, partition: i32) {
+            self.producer.send(BaseRecord::<(), [u8]>::to("t").partition(partition).payload(b"x")).unwrap();
+            self.producer.flush(Duration::from_secs(10)).unwrap();
+            *self.written.get_mut(&partition).unwrap() += 1;
+        }
+
+        /// Every partition that is fetched is read to its end, and no other one is.
+        fn check(&mut self, history: &[(u8, i32)]) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let behind: BTreeSet<i32> = (0..PARTITIONS)
+                    .filter(|&partition| self.assignment.is_fetching(partition))
+                    .filter(|partition| self.next[partition] < self.written[partition])
+                    .collect();
+                if behind.is_empty() {
+                    return;
+                }
+                assert!(Instant::now() < deadline, "partitions {behind:?} are not read after {history:?}");
+                if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) {
+                    let partition = message.partition();
+                    // What librdkafka had handed out before a pause or an unassign is read again later.
+                    if self.assignment.is_fetching(partition) && message.offset() >= self.next[&partition] {
+                        assert_eq!(message.offset(), self.next[&partition], "a gap after {history:?}");
+                        self.next.insert(partition, message.offset() + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_assigned_partition_that_is_not_paused_is_read_whatever_happened_before() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", PARTITIONS, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let topic: TopicName = "t".parse().unwrap();
+        let consumer =
+            group::consumer(&connection, &GroupSettings { group: "g", client_id: None, fetch_bytes: 0 }).unwrap();
+        let zero = || (0..PARTITIONS).map(|partition| (partition, 0)).collect::<BTreeMap<_, _>>();
+        let mut model = Model {
+            consumer,
+            producer: connection.config().create().unwrap(),
+            assignment: Assignment::new(&topic),
+            written: zero(),
+            next: zero(),
+        };
+        let seed = fastrand::u64(..);
+        let mut dice = fastrand::Rng::with_seed(seed);
+        for round in 0..25 {
+            let operations: Vec<(u8, i32)> =
+                (0..dice.usize(1..6)).map(|_| (dice.u8(0..5), dice.i32(0..PARTITIONS))).collect();
+            for &(operation, partition) in &operations {
+                model.apply(operation, partition);
+            }
+            for partition in 0..PARTITIONS {
+                model.write(partition);
+            }
+            eprint_on_failure(seed, round);
+            model.check(&operations);
+        }
+    }
+
+    #[test]
+    fn a_partition_that_should_move_and_does_not_is_named_after_the_time() {
+        let start = Instant::now();
+        let mut unread = Unread::new(Duration::from_secs(60));
+        let mut at = |seconds, partitions: &[(i32, i64, bool)]| {
+            unread.look(partitions.iter().copied(), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &[(0, 5, true), (1, 5, true)]), None);
+        assert_eq!(at(59, &[(0, 5, true), (1, 6, true)]), None);
+        assert_eq!(at(60, &[(0, 5, true), (1, 6, true)]), Some(0), "only partition 1 has moved");
+        assert_eq!(at(61, &[(0, 5, false)]), None, "it is at its end, or paused");
+        assert_eq!(at(120, &[(0, 5, true)]), None, "the time begins again");
+        assert_eq!(at(122, &[(0, 5, true)]), Some(0));
+    }
+
+    #[expect(clippy::print_stderr, reason = "cargo shows it when the test fails")]
+    fn eprint_on_failure(seed: u64, round: usize) {
+        eprintln!("seed {seed}, round {round}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Tells whether another living process works under the name of a worker whose producer was fenced.
+//!
+//! A producer is fenced when another process initialises its `transactional.id`, and also when its own transaction ran
+//! into the time-out; the error is the same. The consumer of a named worker has a client id of its own, and a living
+//! process keeps its member in the group: a member of that name that stays after this worker has left the group belongs to
+//! another process. A member that a broken connection left behind goes with its session.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::topic::Topics;
+
+/// How often the group is looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the brokers have to answer a question.
+const CALL: Duration = Duration::from_secs(5);
+
+/// How long another process may take from fencing this one to joining the group.
+const JOIN: Duration = Duration::from_secs(5);
+
+/// Whether another process is a member of `group` with this client id. The caller's own consumer has to be closed. Blocks
+/// until the group shows it, at least for `session` (the session time-out of the group's members) if there is such a member.
+/// As long as no broker answers nothing is decided. `None` when `stop` came first.
+pub(crate) fn exists(
+    connection: &Connection,
+    group: &str,
+    client_id: &str,
+    session: Duration,
+    stop: &CancellationToken,
+) -> Result<Option<bool>, KafkaError> {
+    let topics = Topics::new(connection)?;
+    let started = Instant::now();
+    let mut seen_since: Option<Instant> = None;
+    let mut absent = false;
+    while !stop.is_cancelled() {
+        match topics.client().fetch_group_list(Some(group), CALL) {
+            Ok(groups) => {
+                let members =
+                    groups.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
+                if members.into_iter().any(|member| member.client_id() == client_id) {
+                    let since = *seen_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > session + Duration::from_secs(2) {
+                        return Ok(Some(true));
+                    }
+                } else {
+                    // It was there and has gone: what this process had left behind, or a process that has ended.
+                    absent = seen_since.take().is_some() || absent;
+                    if absent || started.elapsed() >= JOIN {
+                        return Ok(Some(false));
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "asking for the group's members"),
+        }
+        let wake = Instant::now() + INTERVAL;
+        while Instant::now() < wake && !stop.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(None)
+}
