@@ -1,6 +1,5 @@
 //! One life of the ledger consumer's client.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::{Committed, Committer, Offsets, commit};
+use super::stalls::Stalls;
 use super::{Closing, ConsumerSettings, Feed};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
@@ -53,8 +53,7 @@ pub(super) struct Session<'s> {
     paused: bool,
     committed_at: Instant,
     last_failure: Option<String>,
-    /// The frontier of each partition, and since when it has not moved although it should.
-    moving: HashMap<i32, (i64, Instant)>,
+    stalls: Stalls,
 }
 
 impl<'s> Session<'s> {
@@ -79,7 +78,7 @@ impl<'s> Session<'s> {
             paused: false,
             committed_at: Instant::now(),
             last_failure: None,
-            moving: HashMap::new(),
+            stalls: Stalls::default(),
         })
     }
 
@@ -178,31 +177,20 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// A partition whose frontier stays where it is although records are outstanding and nothing outside is waited for: a
-    /// defect, and going on would only hide it.
+    /// A record that was started and never completed is a defect, and going on would only hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        let excused = self.settings.patience.is_asked_for();
-        let mut moving = HashMap::new();
-        for partition in self.ledgers.partitions() {
-            let Some(frontier) = self.ledgers.frontier(partition) else { continue };
-            let idle = excused || self.ledgers.outstanding(partition) == 0;
-            let since = match self.moving.get(&partition) {
-                Some(&(before, since)) if before == frontier && !idle => since,
-                _ => now,
-            };
-            if now - since >= self.settings.stall_after {
-                return Err(End::Fatal(KafkaError::Stalled {
-                    topic: self.settings.input.to_string(),
-                    partition,
-                    offset: frontier,
-                    after: now - since,
-                }));
-            }
-            moving.insert(partition, (frontier, since));
+        let ledgers = &*self.ledgers;
+        let frontiers = ledgers.partitions().filter_map(|partition| Some((partition, ledgers.frontier(partition)?)));
+        let (excused, limit) = (self.settings.patience.is_asked_for(), self.settings.stall_after);
+        match self.stalls.look(frontiers, excused, limit, Instant::now()) {
+            None => Ok(()),
+            Some(stall) => Err(End::Fatal(KafkaError::Stalled {
+                topic: self.settings.input.to_string(),
+                partition: stall.partition,
+                offset: stall.offset,
+                after: stall.after,
+            })),
         }
-        self.moving = moving;
-        Ok(())
     }
 
     fn take_closings(&mut self) -> Result<(), End> {
@@ -215,6 +203,14 @@ impl<'s> Session<'s> {
     fn close(&mut self, closing: Closing) -> Result<(), End> {
         type Close = fn(&mut Ledgers, Claim) -> Result<Completion, LedgerError>;
         let (claims, close): (_, Close) = match closing {
+            Closing::Started(claims) => {
+                self.stalls.started(&claims);
+                return Ok(());
+            }
+            Closing::Deferred(claims) => {
+                self.stalls.deferred(&claims);
+                return Ok(());
+            }
             Closing::Settled(claims) => (claims, Ledgers::settle),
             Closing::Released(claims) => (claims, Ledgers::release),
         };
@@ -293,7 +289,7 @@ impl<'s> Session<'s> {
         let list = group::offsets(&self.settings.input, &starts)?;
         self.consumer.incremental_assign(&list).map_err(KafkaError::during("taking partitions over"))?;
         for &(partition, start) in &starts {
-            self.ledgers.assign(partition, start);
+            self.stalls.assigned(partition, self.ledgers.assign(partition, start));
         }
         if self.paused {
             // What is new would be read at once; the others stay as they are.
