@@ -18,12 +18,12 @@ use kafka::record::PackedRecord;
 use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
-use xdm::TenantId;
 
 use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::dispatch::{Dispatch, Hold, Next, Sending, Settled};
+use crate::event_json::EventJson;
 use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
@@ -57,7 +57,6 @@ pub(crate) struct Delivery {
     settler: Settler,
     patience: Patience,
     schemas: Schemas,
-    tenant: TenantId,
     /// Partitions of the topic, over all instances.
     partitions: usize,
     /// Read but not decoded yet.
@@ -66,7 +65,7 @@ pub(crate) struct Delivery {
     encoded: Meter,
     most_encoded: usize,
     /// One event's JSON, to be copied at its size.
-    scratch: Vec<u8>,
+    event_json: EventJson,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -99,17 +98,17 @@ impl Delivery {
             records: settings.batch_max_records,
             linger: settings.batch_linger,
         };
+        let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
             schemas: Schemas::new(settings, metrics.clone())?,
             outside: Arc::new(Outside { client, envelope, journal, metrics }),
             settler,
             patience,
-            tenant: settings.tenant.clone(),
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
             most_encoded: settings.buffer_bytes / 4,
-            scratch: Vec::new(),
+            event_json,
             batcher: Batcher::new(limits),
             dispatch: Dispatch::new(settings.limits, Instant::now()),
             under_way: FuturesUnordered::new(),
@@ -231,9 +230,8 @@ impl Delivery {
             } else {
                 let decoded = self.schemas.decode(item.record.value());
                 let event = decoded.expect("it was decoded before, and a decoder forgets no schema");
-                self.scratch.clear();
-                xdm::write_json(&event, &self.tenant, &mut self.scratch);
-                body.add(&self.scratch);
+                let json = self.event_json.write(&event);
+                body.add(json.expect("it was not too large before"));
             }
         }
         body.finish()
@@ -243,22 +241,18 @@ impl Delivery {
     fn fill(&mut self, now: Instant) {
         while self.dispatch.is_hungry() && self.schemas.may_decode() && self.encoded.bytes() < self.most_encoded {
             let Some((claim, record)) = self.backlog.pop() else { break };
-            let largest = self.outside.envelope.largest_event();
             let (code, message) = match self.schemas.decode(record.value()) {
-                Ok(event) => {
-                    self.scratch.clear();
-                    xdm::write_json(&event, &self.tenant, &mut self.scratch);
-                    let size = self.scratch.len();
-                    if size <= largest {
-                        let json = Json::new(&self.scratch, &self.encoded);
-                        let bytes = size + self.outside.envelope.overhead_per_message();
-                        if let Some(full) = self.batcher.push(Item { claim, record, json: Some(json) }, bytes, now) {
+                Ok(event) => match self.event_json.write(&event) {
+                    Ok(json) => {
+                        let bytes = json.len() + self.outside.envelope.overhead_per_message();
+                        let json = Some(Json::new(json, &self.encoded));
+                        if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
                             self.dispatch.offer(full);
                         }
                         continue;
                     }
-                    (Code::TooLarge, format!("the event is {size} bytes of JSON; a request takes {largest}"))
-                }
+                    Err(too_large) => (Code::TooLarge, too_large.to_string()),
+                },
                 Err(NoEvent::Broken(message)) => (Code::Undecodable, message),
                 Err(NoEvent::NotYet) => {
                     self.backlog.put_back(claim, record);
@@ -320,13 +314,14 @@ impl Delivery {
     fn show(&mut self) {
         let metrics = &self.outside.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
-        let unwritable = self.outside.journal.is_failing();
+        let journal = &self.outside.journal;
+        let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {
             metrics.set_held(UNWRITABLE, unwritable);
             self.shown_unwritable = unwritable;
         }
-        // Records that wait for Platform, for a schema or for a rate limit are not started; these are.
-        self.patience.set(unwritable);
+        // Records that wait for Platform, for a schema or for a rate limit are not started; those of a write are.
+        self.patience.set(journal.is_repeating());
         let held = self.dispatch.held();
         if held == self.shown {
             return;
@@ -417,3 +412,6 @@ async fn condemn(outside: &Outside, letters: Vec<Condemned>) -> Vec<Claim> {
     }
     letters.into_iter().map(|letter| letter.claim).collect()
 }
+
+#[cfg(test)]
+mod tests;

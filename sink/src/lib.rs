@@ -10,6 +10,7 @@ mod batch;
 mod config;
 mod delivery;
 mod dispatch;
+mod event_json;
 mod journal;
 mod metrics;
 mod outcomes_page;
