@@ -11,7 +11,7 @@ use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::{Header, header};
 use platform::RecordVerdict;
 use platform::client::http_client;
-use platform_sim::{SimSettings, Simulator};
+use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
 use prometheus::Registry;
 use service::{Readiness, ServiceConfig};
 use tokio_util::sync::CancellationToken;
@@ -121,32 +121,66 @@ impl Running {
     }
 }
 
+/// Topics with typed records, and a simulated Platform.
+struct World {
+    settings: Settings,
+    simulator: Simulator,
+    /// Its topics are gone with it.
+    _broker: EmbeddedBroker,
+}
+
+impl World {
+    async fn with(partitions: i32, records: i32, arguments: &[&str]) -> Self {
+        let broker = EmbeddedBroker::start().unwrap();
+        let open = SimSettings { credential: None, ..SimSettings::default() };
+        let simulator = Simulator::start("127.0.0.1:0".parse().unwrap(), open).await.unwrap();
+        let settings = settings(&broker.bootstrap(), &simulator.inlet_url(), arguments);
+        for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {
+            broker.create_topic(topic, partitions).unwrap();
+        }
+        let (producer, topic) = (producer(&settings), &settings.input);
+        for index in 0..records {
+            let (id, partition) = (format!("event-{index}"), index % partitions);
+            let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
+            let value = typed(&id);
+            let record = NewRecord { topic, partition: Some(partition), key: None, value: Some(&value), headers };
+            producer.send(record, ()).unwrap().await.unwrap();
+        }
+        Self { settings, simulator, _broker: broker }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_rate_limit_with_a_backlog_in_several_partitions_is_not_a_stall() {
-    const PARTITIONS: i32 = 6;
-    let broker = EmbeddedBroker::start().unwrap();
-    let simulator =
-        Simulator::start("127.0.0.1:0".parse().unwrap(), SimSettings { credential: None, ..SimSettings::default() })
-            .await
-            .unwrap();
     let arguments = ["--max-records-per-second=2", "--batch-max-records=1", "--batch-linger=10ms"];
-    let settings = settings(&broker.bootstrap(), &simulator.inlet_url(), &arguments);
-    for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
-    let producer = producer(&settings);
-    for index in 0..2 * PARTITIONS {
-        let (id, partition) = (format!("event-{index}"), index % PARTITIONS);
-        let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
-        let value = typed(&id);
-        let record =
-            NewRecord { topic: &settings.input, partition: Some(partition), key: None, value: Some(&value), headers };
-        producer.send(record, ()).unwrap().await.unwrap();
-    }
+    let world = World::with(6, 12, &arguments).await;
     // With two records a second each partition waits three seconds for its next turn.
-    let sink = Running::start(&settings, Duration::from_secs(2), 6);
-    sink.until("all records to be accepted", || simulator.accepted().len() == 12).await;
+    let sink = Running::start(&world.settings, Duration::from_secs(2), 6);
+    sink.until("all records to be accepted", || world.simulator.accepted().len() == 12).await;
     sink.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_platform_asks_for_is_not_a_stall() {
+    let world = World::with(2, 4, &[]).await;
+    let kind = FaultKind::Status { status: 503, retry_after: Some(5), date: false, body: None };
+    world.simulator.add_fault(Fault { kind, requests: Some(1), seconds: None });
+    let sink = Running::start(&world.settings, Duration::from_secs(2), 2);
+    sink.until("all records to be accepted", || world.simulator.accepted().len() == 4).await;
+    assert!(world.simulator.stats().requests.contains_key(&503));
+    sink.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_is_a_stall() {
+    let world = World::with(2, 2, &[]).await;
+    world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
+    let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
+    let Running { thread, task, .. } = sink;
+    let ended = tokio::task::spawn_blocking(move || thread.join().unwrap());
+    let error = tokio::time::timeout(Duration::from_secs(25), ended).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(&error, KafkaError::Stalled { offset: 0, .. }), "{error}");
+    task.abort();
 }
 
 fn producer(settings: &Settings) -> DurableProducer<()> {
