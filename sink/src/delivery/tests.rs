@@ -176,11 +176,15 @@ async fn a_request_that_never_ends_is_a_stall() {
     let world = World::with(2, 2, &[]).await;
     world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
     let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
-    let Running { thread, task, .. } = sink;
-    let ended = tokio::task::spawn_blocking(move || thread.join().unwrap());
-    let error = tokio::time::timeout(Duration::from_secs(25), ended).await.unwrap().unwrap().unwrap_err();
+    // Shorter than the request's own time-out of 30 s.
+    let deadline = Instant::now() + Duration::from_secs(25);
+    while !sink.thread.is_finished() {
+        assert!(Instant::now() < deadline, "waited for the consumer to end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let error = sink.thread.join().unwrap().unwrap_err();
     assert!(matches!(&error, KafkaError::Stalled { offset: 0, .. }), "{error}");
-    task.abort();
+    sink.task.abort();
 }
 
 fn producer(settings: &Settings) -> DurableProducer<()> {
