@@ -278,10 +278,10 @@ impl<'j, W: Write> Attempts<'j, W> {
 
     /// Tries until Kafka takes the record, which cannot be made any smaller.
     async fn write_smallest<'a>(&mut self, record: impl Fn() -> NewRecord<'a>) {
-        let mut told = false;
+        let mut logged = false;
         while self.write(Batching::Alone, &record).await.is_err() {
             self.is_first_failure();
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut logged, true) {
                 let refused = record();
                 let bytes = size(&refused);
                 tracing::error!(

@@ -179,8 +179,8 @@ async fn the_dead_letters_of_a_batch_are_produced_together() {
 
 fn receipt(entries: usize) -> Receipt {
     let entry = |offset: usize| {
-        let xaction = (offset % 3 == 0).then(|| format!("1565628583792:1485:153:{offset}"));
-        let verdict = if offset % 7 == 0 { REFUSED } else { ACCEPTED };
+        let xaction = offset.is_multiple_of(3).then(|| format!("1565628583792:1485:153:{offset}"));
+        let verdict = if offset.is_multiple_of(7) { REFUSED } else { ACCEPTED };
         (3, i64::try_from(offset).unwrap(), format!("01E4C4CT6YDC7Y5M7FE1{offset}"), xaction, verdict)
     };
     Receipt {
