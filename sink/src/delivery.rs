@@ -4,7 +4,7 @@
 //! is held undecoded, bounded by the consumer's budget; when partitions leave, everything of theirs that is not being
 //! sent is given back at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,12 @@ use kafka::record::PackedRecord;
 use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
-use xdm::TenantId;
 
+use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::dispatch::{Dispatch, Hold, Next, Sending, Settled};
+use crate::event_json::EventJson;
 use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
@@ -56,16 +57,15 @@ pub(crate) struct Delivery {
     settler: Settler,
     patience: Patience,
     schemas: Schemas,
-    tenant: TenantId,
     /// Partitions of the topic, over all instances.
     partitions: usize,
     /// Read but not decoded yet.
-    backlog: VecDeque<(Claim, PackedRecord)>,
+    backlog: Backlog<PackedRecord>,
     /// JSON that waits or is being sent, and how much of it there may be before nothing more is decoded.
     encoded: Meter,
     most_encoded: usize,
     /// One event's JSON, to be copied at its size.
-    scratch: Vec<u8>,
+    event_json: EventJson,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -98,17 +98,17 @@ impl Delivery {
             records: settings.batch_max_records,
             linger: settings.batch_linger,
         };
+        let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
             schemas: Schemas::new(settings, metrics.clone())?,
             outside: Arc::new(Outside { client, envelope, journal, metrics }),
             settler,
             patience,
-            tenant: settings.tenant.clone(),
             partitions,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             encoded: Meter::default(),
             most_encoded: settings.buffer_bytes / 4,
-            scratch: Vec::new(),
+            event_json,
             batcher: Batcher::new(limits),
             dispatch: Dispatch::new(settings.limits, Instant::now()),
             under_way: FuturesUnordered::new(),
@@ -152,7 +152,7 @@ impl Delivery {
         match feed {
             Feed::Record(claim, record) => {
                 self.seen.insert(claim.partition, claim.epoch);
-                self.backlog.push_back((claim, record));
+                self.backlog.push(claim, record);
                 true
             }
             Feed::Revoking(partitions) => {
@@ -178,14 +178,7 @@ impl Delivery {
     fn release_left(&mut self) {
         let left = &self.left;
         let gone = |claim: Claim| left.get(&claim.partition).is_some_and(|&epoch| claim.epoch <= epoch);
-        let mut released = Vec::new();
-        self.backlog.retain(|(claim, _)| {
-            let gone = gone(*claim);
-            if gone {
-                released.push(*claim);
-            }
-            !gone
-        });
+        let mut released = self.backlog.remove(|claim| gone(*claim));
         let (away, stay): (Vec<Item>, Vec<Item>) =
             self.batcher.take().unwrap_or_default().into_iter().partition(|item| gone(item.claim));
         if !stay.is_empty() {
@@ -210,6 +203,7 @@ impl Delivery {
             }
             match self.dispatch.next(now) {
                 Next::Send(mut sending) => {
+                    self.settler.started(claims(sending.items()));
                     let body = self.body(&mut sending);
                     let metered = self.encoded.hold(body.len());
                     let request = request(Arc::clone(&self.outside), sending, body);
@@ -236,9 +230,8 @@ impl Delivery {
             } else {
                 let decoded = self.schemas.decode(item.record.value());
                 let event = decoded.expect("it was decoded before, and a decoder forgets no schema");
-                self.scratch.clear();
-                xdm::write_json(&event, &self.tenant, &mut self.scratch);
-                body.add(&self.scratch);
+                let json = self.event_json.write(&event);
+                body.add(json.expect("it was not too large before"));
             }
         }
         body.finish()
@@ -247,33 +240,30 @@ impl Delivery {
     /// Decodes what is needed for the next batch.
     fn fill(&mut self, now: Instant) {
         while self.dispatch.is_hungry() && self.schemas.may_decode() && self.encoded.bytes() < self.most_encoded {
-            let Some((claim, record)) = self.backlog.pop_front() else { break };
-            let largest = self.outside.envelope.largest_event();
+            let Some((claim, record)) = self.backlog.pop() else { break };
             let (code, message) = match self.schemas.decode(record.value()) {
-                Ok(event) => {
-                    self.scratch.clear();
-                    xdm::write_json(&event, &self.tenant, &mut self.scratch);
-                    let size = self.scratch.len();
-                    if size <= largest {
-                        let json = Json::new(&self.scratch, &self.encoded);
-                        let bytes = size + self.outside.envelope.overhead_per_message();
-                        if let Some(full) = self.batcher.push(Item { claim, record, json: Some(json) }, bytes, now) {
+                Ok(event) => match self.event_json.write(&event) {
+                    Ok(json) => {
+                        let bytes = json.len() + self.outside.envelope.overhead_per_message();
+                        let json = Some(Json::new(json, &self.encoded));
+                        if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
                             self.dispatch.offer(full);
                         }
                         continue;
                     }
-                    (Code::TooLarge, format!("the event is {size} bytes of JSON; a request takes {largest}"))
-                }
+                    Err(too_large) => (Code::TooLarge, too_large.to_string()),
+                },
                 Err(NoEvent::Broken(message)) => (Code::Undecodable, message),
                 Err(NoEvent::NotYet) => {
-                    self.backlog.push_front((claim, record));
+                    self.backlog.put_back(claim, record);
                     break;
                 }
             };
             if !self.dispatch.may_condemn(1, now) {
-                self.backlog.push_front((claim, record));
+                self.backlog.put_back(claim, record);
                 break;
             }
+            self.settler.started(vec![claim]);
             let letter = Condemned { claim, record, code, message };
             let outside = Arc::clone(&self.outside);
             self.under_way.push(async move { Done::Durable(condemn(&outside, vec![letter]).await) }.boxed());
@@ -290,9 +280,14 @@ impl Delivery {
             Done::Durable(claims) => self.settler.settle(claims),
             Done::Answered(sending, answer, verdict, sent_at) => {
                 let records = sending.items().len();
+                let deferred = claims(sending.items());
                 let settled = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
                 let again = records - settled.accepted.len() - settled.condemned.len();
                 self.outside.metrics.retried(again);
+                if again > 0 {
+                    // Those that are decided are started again below, with the write of their outcome.
+                    self.settler.deferred(deferred);
+                }
                 let status = match answer {
                     Answer::Response(response) => response.status,
                     Answer::Failed(_) | Answer::NoToken(_) => 0,
@@ -309,6 +304,8 @@ impl Delivery {
 
     /// Writes what has become of records; only then are they settled.
     fn make_durable(&mut self, settled: Settled<Item>, answered: Option<(i64, u16)>) {
+        let items = settled.accepted.iter().map(|(item, _)| item).chain(settled.condemned.iter().map(|(item, _)| item));
+        self.settler.started(items.map(|item| item.claim).collect());
         let outside = Arc::clone(&self.outside);
         self.under_way.push(async move { Done::Durable(settle(&outside, settled, answered).await) }.boxed());
     }
@@ -317,12 +314,14 @@ impl Delivery {
     fn show(&mut self) {
         let metrics = &self.outside.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
-        let unwritable = self.outside.journal.is_failing();
+        let journal = &self.outside.journal;
+        let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {
             metrics.set_held(UNWRITABLE, unwritable);
             self.shown_unwritable = unwritable;
         }
-        self.patience.set(self.dispatch.is_waiting_for_platform() || !self.schemas.may_decode() || unwritable);
+        // Records that wait for Platform, for a schema or for a rate limit are not started; those of a write are.
+        self.patience.set(journal.is_repeating());
         let held = self.dispatch.held();
         if held == self.shown {
             return;
@@ -357,6 +356,10 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+fn claims(items: &[Item]) -> Vec<Claim> {
+    items.iter().map(|item| item.claim).collect()
 }
 
 /// Sends one batch.
@@ -409,3 +412,6 @@ async fn condemn(outside: &Outside, letters: Vec<Condemned>) -> Vec<Claim> {
     }
     letters.into_iter().map(|letter| letter.claim).collect()
 }
+
+#[cfg(test)]
+mod tests;

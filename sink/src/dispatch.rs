@@ -269,11 +269,6 @@ impl<T> Dispatch<T> {
         self.held.map(|(hold, _)| hold)
     }
 
-    /// Whether something waits for Platform rather than for us.
-    pub(crate) fn is_waiting_for_platform(&self) -> bool {
-        self.held.is_some() || self.paused_until.is_some() || !self.put_off.is_empty() || !self.doubted.is_empty()
-    }
-
     /// Whether these letters may be written. If they would be too many, everything is held.
     pub(crate) fn may_condemn(&mut self, letters: usize, now: Instant) -> bool {
         if self.recent.would_exceed(letters) {

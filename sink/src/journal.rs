@@ -1,10 +1,14 @@
-//! What the sink writes to Kafka before a record counts as settled: dead letters and receipts, both acknowledged.
+//! What the sink writes to Kafka before a record is durable: dead letters and receipts, both acknowledged.
+//!
+//! A broker refuses a whole batch for its size, so a record that is refused is first sent again in a batch of its own. What
+//! is too large even then is made smaller: a dead letter keeps the beginning of its value, a receipt is split.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kafka::dead_letter::{self, Origin, Reason, Stage};
-use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
+use futures_util::future::join_all;
+use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
+use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
 use kafka::{Headers, KafkaError, TopicName};
 use serde::Serialize;
@@ -21,9 +25,15 @@ pub(crate) const ACCEPTED: &str = "accepted";
 /// What it says of one that Platform refuses.
 pub(crate) const REFUSED: &str = "refused";
 
-/// A receipt: one for each answered request that settled records. It holds no personal data. `docs/receipts.md` has its schema.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// The largest record that is written whole.
+const LARGEST_RECORD: usize = 100 * 1024 * 1024;
+
+/// `[partition, offset, event id, xactionId, verdict]`.
+pub(crate) type ReceiptEntry = (i32, i64, String, Option<String>, &'static str);
+
+/// A receipt: what an answered request says of the records that it decided. It holds no personal data.
+/// `docs/receipts.md` has its schema.
+#[derive(Debug, Default)]
 pub(crate) struct Receipt {
     /// When the request was sent: milliseconds since 1970.
     pub(crate) sent_at: i64,
@@ -33,8 +43,19 @@ pub(crate) struct Receipt {
     pub(crate) inlet_id: Option<String>,
     /// Platform's id of the batch.
     pub(crate) batch_id: Option<String>,
-    /// `[partition, offset, event id, xactionId, verdict]` for each record.
-    pub(crate) records: Vec<(i32, i64, String, Option<String>, &'static str)>,
+    /// An entry for each record.
+    pub(crate) records: Vec<ReceiptEntry>,
+}
+
+/// The value of one record of the receipts topic: a receipt, or a part of its entries.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptValue<'r> {
+    sent_at: i64,
+    status: u16,
+    inlet_id: Option<&'r str>,
+    batch_id: Option<&'r str>,
+    records: &'r [ReceiptEntry],
 }
 
 impl Receipt {
@@ -42,17 +63,67 @@ impl Receipt {
     pub(crate) fn add(&mut self, item: &Item, xaction_id: Option<String>, verdict: &'static str) {
         self.records.push((item.claim.partition, item.claim.offset, item.event_id().to_owned(), xaction_id, verdict));
     }
+
+    /// The JSON for these of its entries.
+    fn json(&self, records: &[ReceiptEntry]) -> Vec<u8> {
+        let value = ReceiptValue {
+            sent_at: self.sent_at,
+            status: self.status,
+            inlet_id: self.inlet_id.as_deref(),
+            batch_id: self.batch_id.as_deref(),
+            records,
+        };
+        serde_json::to_vec(&value).expect("numbers and texts can always be written as JSON")
+    }
+}
+
+/// Which batch a record is sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batching {
+    /// With others.
+    Shared,
+    /// Alone: too large is a statement about this record only here.
+    Alone,
+}
+
+/// Writes one record. Tests have a writer of their own.
+pub(crate) trait Write: Send + Sync {
+    /// Hands the record over at once; the future ends with the acknowledgement.
+    fn write(&self, record: NewRecord<'_>, batching: Batching)
+    -> impl Future<Output = Result<(), ProduceError>> + Send;
+}
+
+impl Write for DurableProducer<()> {
+    fn write(
+        &self,
+        record: NewRecord<'_>,
+        batching: Batching,
+    ) -> impl Future<Output = Result<(), ProduceError>> + Send {
+        let delivery = match batching {
+            Batching::Shared => self.send(record, ()),
+            Batching::Alone => self.send_alone(record, ()),
+        };
+        async move { delivery?.await.map(drop) }
+    }
 }
 
 /// Writes dead letters and receipts.
 #[derive(Debug)]
-pub(crate) struct Journal {
-    producer: DurableProducer<()>,
-    input: TopicName,
-    dead_letters: TopicName,
-    receipts: Option<TopicName>,
+pub(crate) struct Journal<W = DurableProducer<()>> {
+    writer: W,
+    topics: JournalTopics,
     /// Writes that Kafka has refused or not acknowledged, and that are tried again.
     failing: AtomicUsize,
+    /// The same, and those that are being made smaller.
+    repeated: AtomicUsize,
+}
+
+/// The topics involved.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalTopics {
+    pub(crate) input: TopicName,
+    pub(crate) dead_letters: TopicName,
+    pub(crate) receipts: Option<TopicName>,
 }
 
 impl Journal {
@@ -62,18 +133,23 @@ impl Journal {
             &ProducerSettings {
                 delivery_timeout: Duration::from_secs(30),
                 linger: Duration::from_millis(5),
-                // A dead letter holds a record that the typed topic could hold, and its reason.
-                max_record_bytes: 100 * 1024 * 1024,
-                queue_bytes: 64 * 1024 * 1024,
+                max_record_bytes: LARGEST_RECORD,
+                // A record larger than the queue would never be sent. What is queued is part of SINK_BUFFER_BYTES.
+                queue_bytes: 2 * LARGEST_RECORD,
             },
         )?;
-        Ok(Self {
-            producer,
+        let topics = JournalTopics {
             input: settings.input.clone(),
             dead_letters: settings.dead_letters.clone(),
             receipts: settings.receipts.clone(),
-            failing: AtomicUsize::new(0),
-        })
+        };
+        Ok(Self::with(producer, topics))
+    }
+}
+
+impl<W: Write> Journal<W> {
+    pub(crate) fn with(writer: W, topics: JournalTopics) -> Self {
+        Self { writer, topics, failing: AtomicUsize::new(0), repeated: AtomicUsize::new(0) }
     }
 
     /// Whether something waits for Kafka to take it.
@@ -81,112 +157,173 @@ impl Journal {
         self.failing.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes one dead letter for each record and returns once all are acknowledged. Kafka's trouble is waited out: the
-    /// records stay unsettled meanwhile.
-    pub(crate) async fn dead_letters(&self, condemned: &[Condemned]) {
-        for letter in condemned {
-            self.until_written(|| self.dead_letter(letter)).await;
-        }
+    /// Whether something is written once more, for whatever reason: that takes as long as Kafka takes.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.repeated.load(Ordering::Relaxed) > 0
     }
 
-    fn dead_letter<'a>(&'a self, letter: &'a Condemned) -> NewRecord<'a> {
+    /// Produces one dead letter for each record, all together, and returns once all are acknowledged. Failures of Kafka are
+    /// waited out: the records stay undecided meanwhile.
+    pub(crate) async fn dead_letters(&self, condemned: &[Condemned]) {
+        join_all(condemned.iter().map(|letter| self.dead_letter(letter))).await;
+    }
+
+    async fn dead_letter(&self, letter: &Condemned) {
+        let mut attempts = Attempts::new(self);
+        let whole = || self.dead_letter_record(letter, letter.record.value(), |headers| headers);
+        for batching in [Batching::Shared, Batching::Alone] {
+            if attempts.write(batching, whole).await.is_ok() {
+                return;
+            }
+        }
+        let value = CutValue::of(letter.record.value());
+        let (partition, offset) = (letter.record.partition, letter.record.offset);
+        tracing::warn!(
+            topic = %self.topics.dead_letters, partition, offset, bytes = value.cut.size, kept = value.kept.len(),
+            "the dead-letter topic does not take the record whole: writing its beginning with its size and SHA-256; to keep such records whole, raise max.message.bytes of the topic"
+        );
+        attempts
+            .write_smallest(|| self.dead_letter_record(letter, value.kept, |headers| value.cut.headers(headers)))
+            .await;
+    }
+
+    fn dead_letter_record<'a>(
+        &'a self,
+        letter: &'a Condemned,
+        value: &'a [u8],
+        headers: impl FnOnce(Headers) -> Headers,
+    ) -> NewRecord<'a> {
         let reason = Reason {
             stage: Stage::Sink,
             code: letter.code.as_str(),
             message: &letter.message,
             at: service::unix_millis(),
         };
-        let origin = Origin { topic: &self.input, partition: letter.record.partition, offset: letter.record.offset };
+        let origin =
+            Origin { topic: &self.topics.input, partition: letter.record.partition, offset: letter.record.offset };
         NewRecord {
-            topic: &self.dead_letters,
+            topic: &self.topics.dead_letters,
             partition: Some(letter.record.partition),
             key: letter.record.key(),
-            value: Some(letter.record.value()),
-            headers: dead_letter::headers(letter.record.headers(), reason, Some(origin)),
+            value: Some(value),
+            headers: headers(dead_letter::headers(letter.record.headers(), reason, Some(origin))),
         }
     }
 
-    /// Writes a receipt and returns once it is acknowledged.
+    /// Writes a receipt and returns once it is acknowledged. If the topic does not take it whole, several records share its
+    /// entries.
     pub(crate) async fn receipt(&self, receipt: &Receipt) {
-        let Some(topic) = &self.receipts else { return };
-        let json = serde_json::to_vec(receipt).expect("numbers and texts can always be written as JSON");
-        let record = || NewRecord {
-            topic,
-            partition: None,
-            key: None,
-            value: Some(&json),
-            headers: Headers::with_capacity(1).with(header::VERSION, RECEIPT_VERSION.as_bytes()),
-        };
-        self.until_written(record).await;
+        let Some(topic) = &self.topics.receipts else { return };
+        let mut attempts = Attempts::new(self);
+        let json = receipt.json(&receipt.records);
+        if attempts.write(Batching::Shared, || receipt_record(topic, &json)).await.is_ok() {
+            return;
+        }
+        let mut parts = vec![&receipt.records[..]];
+        while let Some(part) = parts.pop() {
+            let json = receipt.json(part);
+            let record = || receipt_record(topic, &json);
+            if part.len() < 2 {
+                attempts.write_smallest(record).await;
+            } else if attempts.write(Batching::Alone, record).await.is_err() {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+        }
+    }
+}
+
+fn receipt_record<'a>(topic: &'a TopicName, json: &'a [u8]) -> NewRecord<'a> {
+    let headers = Headers::with_capacity(1).with(header::VERSION, RECEIPT_VERSION.as_bytes());
+    NewRecord { topic, partition: None, key: None, value: Some(json), headers }
+}
+
+/// The topic does not take the record.
+#[derive(Debug)]
+struct TooLarge;
+
+/// The attempts to write one dead letter or one receipt. While they go on, the journal counts them.
+struct Attempts<'j, W> {
+    journal: &'j Journal<W>,
+    backoff: Backoff,
+    failing: bool,
+    repeated: bool,
+}
+
+impl<'j, W: Write> Attempts<'j, W> {
+    fn new(journal: &'j Journal<W>) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        Self { journal, backoff, failing: false, repeated: false }
     }
 
-    async fn until_written<'a>(&'a self, record: impl Fn() -> NewRecord<'a>) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    /// Tries until Kafka takes the record or says that it is too large.
+    async fn write<'a>(&mut self, batching: Batching, record: impl Fn() -> NewRecord<'a>) -> Result<(), TooLarge> {
         loop {
-            let written = match self.producer.send(record(), ()) {
-                Ok(delivery) => delivery.await,
-                Err(error) => Err(error),
+            let Err(error) = self.journal.writer.write(record(), batching).await else {
+                self.backoff.reset();
+                return Ok(());
             };
-            let Err(error) = written else {
-                if backoff.failures() > 0 {
-                    self.failing.fetch_sub(1, Ordering::Relaxed);
-                }
-                return;
-            };
-            if backoff.failures() == 0 {
-                self.failing.fetch_add(1, Ordering::Relaxed);
+            if !std::mem::replace(&mut self.repeated, true) {
+                self.journal.repeated.fetch_add(1, Ordering::Relaxed);
+            }
+            if error == ProduceError::TooLarge {
+                return Err(TooLarge);
+            }
+            if self.is_first_failure() {
                 tracing::warn!(%error, topic = %record().topic, "cannot write to Kafka; trying again until it works");
             }
-            tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+            self.wait().await;
         }
     }
+
+    /// Tries until Kafka takes the record, which cannot be made any smaller.
+    async fn write_smallest<'a>(&mut self, record: impl Fn() -> NewRecord<'a>) {
+        let mut logged = false;
+        while self.write(Batching::Alone, &record).await.is_err() {
+            self.is_first_failure();
+            if !std::mem::replace(&mut logged, true) {
+                let refused = record();
+                let bytes = size(&refused);
+                tracing::error!(
+                    topic = %refused.topic, bytes, needed = needed(bytes),
+                    "the topic refuses even the smallest form of a record: set max.message.bytes of the topic to at least `needed`; trying again until it works, nothing of this partition is committed meanwhile"
+                );
+            }
+            self.wait().await;
+        }
+    }
+
+    fn is_first_failure(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.failing, true);
+        if first {
+            self.journal.failing.fetch_add(1, Ordering::Relaxed);
+        }
+        first
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.backoff.next_wait(fastrand::f64())).await;
+    }
+}
+
+impl<W> Drop for Attempts<'_, W> {
+    fn drop(&mut self) {
+        self.journal.failing.fetch_sub(usize::from(self.failing), Ordering::Relaxed);
+        self.journal.repeated.fetch_sub(usize::from(self.repeated), Ordering::Relaxed);
+    }
+}
+
+/// About how many bytes a record has in its batch.
+fn size(record: &NewRecord<'_>) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers: usize = record.headers.iter().map(|header| 8 + header.name.len() + length(header.value)).sum();
+    length(record.key) + length(record.value) + headers
+}
+
+/// The `max.message.bytes` that takes a record of this size: a batch has a header of its own.
+fn needed(bytes: usize) -> usize {
+    (bytes + 1024).next_multiple_of(1024)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    /// The schema in `docs/receipts.md`.
-    fn documented() -> Value {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/receipts.md");
-        let page = std::fs::read_to_string(path).unwrap();
-        let (_, schema) = page.split_once("```json\n").unwrap();
-        serde_json::from_str(schema.split_once("```").unwrap().0).unwrap()
-    }
-
-    #[test]
-    fn a_receipt_is_what_its_page_says() {
-        let schema = documented();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let receipt = Receipt {
-            sent_at: 1_700_000_000_000,
-            status: 207,
-            inlet_id: Some("i".to_owned()),
-            batch_id: None,
-            records: vec![
-                (3, 17, "01E4".to_owned(), Some("1565628583792:1485:153:0".to_owned()), ACCEPTED),
-                (0, 0, "01E5".to_owned(), None, REFUSED),
-            ],
-        };
-        let json = serde_json::to_value(&receipt).unwrap();
-        let problems: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
-        assert!(problems.is_empty(), "{problems:?}");
-        // The page asks for each member, and allows no other: one that is renamed, added or dropped is noticed.
-        let mut members: Vec<&String> = json.as_object().unwrap().keys().collect();
-        members.sort_unstable();
-        let mut required: Vec<_> =
-            schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        required.sort_unstable();
-        assert_eq!(members, required);
-        for wrong in [
-            r#"{"sentAt":1}"#,
-            r#"{"sentAt":1,"status":207,"inletId":null,"batchId":null,"records":[[0,0,"a",null,"lost"]]}"#,
-        ] {
-            assert!(!validator.is_valid(&serde_json::from_str(wrong).unwrap()), "{wrong}");
-        }
-        let page_version = schema["title"].as_str().unwrap().rsplit(' ').next().unwrap();
-        assert_eq!(page_version, RECEIPT_VERSION);
-    }
-}
+mod tests;

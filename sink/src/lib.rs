@@ -5,10 +5,12 @@
 //! dead-letter topic. What an answer means is decided by `platform::judge`, what follows from it by [`dispatch`]; both are
 //! pure. It knows nothing of Customer.io's bodies.
 
+mod backlog;
 mod batch;
 mod config;
 mod delivery;
 mod dispatch;
+mod event_json;
 mod journal;
 mod metrics;
 mod outcomes_page;
@@ -43,7 +45,8 @@ const FETCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long leaving partitions wait for the request that is under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Records that nothing keeps waiting are done within seconds; so long without any progress is a defect.
+/// A request or a write ends within its own time-out of 30 s, one way or the other; a record that was started and has no
+/// outcome after this time has been lost by a defect.
 const STALL_AFTER: Duration = Duration::from_secs(300);
 
 /// Runs the sink until `context.stop`.

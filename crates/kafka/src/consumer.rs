@@ -23,6 +23,7 @@ use crate::topic::TopicName;
 
 mod committer;
 mod session;
+mod stalls;
 
 /// How a consumer works.
 #[derive(Debug, Clone)]
@@ -45,9 +46,10 @@ pub struct ConsumerSettings {
     pub commit_interval: Duration,
     /// How long leaving partitions wait for the work on them.
     pub drain_timeout: Duration,
-    /// A partition with outstanding records that does not move for so long is stalled: the consumer ends with an error.
+    /// A partition whose next record to be committed was started ([`Settler::started`]) and has had no outcome for so long
+    /// is stalled: the consumer ends with an error.
     pub stall_after: Duration,
-    /// Whether the work waits for something outside: then a partition that does not move is not stalled.
+    /// While the work says that it waits for something outside, no partition is stalled.
     pub patience: Patience,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
@@ -68,7 +70,7 @@ pub enum Feed {
     Stopping,
 }
 
-/// Tells the consumer that the work on its records waits for something outside, and rightly so. Cheap to clone.
+/// Tells the consumer that started records wait for something outside, which may take any time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Patience(Arc<AtomicBool>);
 
@@ -86,6 +88,8 @@ impl Patience {
 /// What becomes of claims.
 #[derive(Debug)]
 enum Closing {
+    Started(Vec<Claim>),
+    Deferred(Vec<Claim>),
     Settled(Vec<Claim>),
     Released(Vec<Claim>),
 }
@@ -101,6 +105,17 @@ impl fmt::Debug for Settler {
 }
 
 impl Settler {
+    /// The work on these records begins, or its next step does: an outcome is due, and the stall clock of their partitions
+    /// runs. Records that only wait (for their turn, for a rate limit) are not started.
+    pub fn started(&self, claims: Vec<Claim>) {
+        self.send(Closing::Started(claims));
+    }
+
+    /// These records were started and wait again, for a later attempt.
+    pub fn deferred(&self, claims: Vec<Claim>) {
+        self.send(Closing::Deferred(claims));
+    }
+
     /// The effect of these records is durable: their offsets may be committed.
     pub fn settle(&self, claims: Vec<Claim>) {
         self.send(Closing::Settled(claims));

@@ -21,9 +21,9 @@ pub enum KafkaError {
     /// A topic does not exist.
     #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
     NoTopic(String),
-    /// Records are outstanding, nothing outside is waited for, and yet nothing moves.
+    /// A record was started, nothing outside is waited for, and its outcome does not come.
     #[error(
-        "partition {partition} of `{topic}` has not moved from offset {offset} for {after:?}; this is a defect, please report it with the log. Nothing is lost: a restart reads on from there"
+        "the record at offset {offset} of partition {partition} of `{topic}` has been worked on for {after:?} without an outcome; this is a defect, please report it with the log. Nothing is lost: a restart continues at that record"
     )]
     Stalled {
         /// The topic read.

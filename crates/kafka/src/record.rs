@@ -199,7 +199,9 @@ pub struct PackedRecord {
 }
 
 impl PackedRecord {
-    fn pack<'a>(
+    /// Packs a record at this partition and offset.
+    #[must_use]
+    pub fn pack<'a>(
         (partition, offset): (i32, i64),
         key: Option<&[u8]>,
         value: &[u8],

@@ -1,6 +1,5 @@
 //! One life of the ledger consumer's client.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::{Committed, Committer, Offsets, commit};
+use super::stalls::Stalls;
 use super::{Closing, ConsumerSettings, Feed};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
@@ -60,8 +60,7 @@ pub(super) struct Session<'s> {
     unread: Unread,
     committed_at: Instant,
     last_failure: Option<String>,
-    /// The frontier of each partition, and since when it has not moved although it should.
-    moving: HashMap<i32, (i64, Instant)>,
+    stalls: Stalls,
 }
 
 impl<'s> Session<'s> {
@@ -88,7 +87,7 @@ impl<'s> Session<'s> {
             unread: Unread::new(UNREAD_AFTER),
             committed_at: Instant::now(),
             last_failure: None,
-            moving: HashMap::new(),
+            stalls: Stalls::default(),
         })
     }
 
@@ -188,31 +187,20 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// A partition whose frontier stays where it is although records are outstanding and nothing outside is waited for: a
-    /// defect, and going on would only hide it.
+    /// A record that was started and never completed is a defect, and going on would only hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        let excused = self.settings.patience.is_asked_for();
-        let mut moving = HashMap::new();
-        for partition in self.ledgers.partitions() {
-            let Some(frontier) = self.ledgers.frontier(partition) else { continue };
-            let idle = excused || self.ledgers.outstanding(partition) == 0;
-            let since = match self.moving.get(&partition) {
-                Some(&(before, since)) if before == frontier && !idle => since,
-                _ => now,
-            };
-            if now - since >= self.settings.stall_after {
-                return Err(End::Fatal(KafkaError::Stalled {
-                    topic: self.settings.input.to_string(),
-                    partition,
-                    offset: frontier,
-                    after: now - since,
-                }));
-            }
-            moving.insert(partition, (frontier, since));
+        let ledgers = &*self.ledgers;
+        let frontiers = ledgers.partitions().filter_map(|partition| Some((partition, ledgers.frontier(partition)?)));
+        let (excused, limit) = (self.settings.patience.is_asked_for(), self.settings.stall_after);
+        match self.stalls.look(frontiers, excused, limit, Instant::now()) {
+            None => Ok(()),
+            Some(stall) => Err(End::Fatal(KafkaError::Stalled {
+                topic: self.settings.input.to_string(),
+                partition: stall.partition,
+                offset: stall.offset,
+                after: stall.after,
+            })),
         }
-        self.moving = moving;
-        Ok(())
     }
 
     /// A partition that has records and is fetched, and yet hands none out, was lost inside librdkafka.
@@ -242,6 +230,14 @@ impl<'s> Session<'s> {
     fn close(&mut self, closing: Closing) -> Result<(), End> {
         type Close = fn(&mut Ledgers, Claim) -> Result<Completion, LedgerError>;
         let (claims, close): (_, Close) = match closing {
+            Closing::Started(claims) => {
+                self.stalls.started(&claims);
+                return Ok(());
+            }
+            Closing::Deferred(claims) => {
+                self.stalls.deferred(&claims);
+                return Ok(());
+            }
             Closing::Settled(claims) => (claims, Ledgers::settle),
             Closing::Released(claims) => (claims, Ledgers::release),
         };
@@ -320,7 +316,7 @@ impl<'s> Session<'s> {
         let fetching = if self.paused { Fetching::Paused } else { Fetching::Running };
         self.assignment.assign(&self.consumer, &offsets, fetching)?;
         for start in &starts {
-            self.ledgers.assign(start.partition, start.offset);
+            self.stalls.assigned(start.partition, self.ledgers.assign(start.partition, start.offset));
         }
         self.settings.readiness.set_ready();
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));

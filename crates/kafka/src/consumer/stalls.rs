@@ -1,0 +1,333 @@
+//! The stall clock: for how long the record at a partition's frontier has been worked on without an outcome.
+//!
+//! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is for as long
+//! as it takes, and that is not a defect. The clock therefore runs only while the record at the frontier is started: it is
+//! in a request or in a write. If its completion never comes, the partition is stalled. A plain value; the time comes in
+//! from outside.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::ledger::{Claim, Epoch};
+
+/// A partition whose frontier record has been started and has not been completed for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stall {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) after: Duration,
+}
+
+/// The stall clocks of the partitions assigned now.
+#[derive(Debug, Default)]
+pub(super) struct Stalls(HashMap<i32, Clock>);
+
+#[derive(Debug)]
+struct Clock {
+    epoch: Epoch,
+    started: OffsetRuns,
+    frontier: i64,
+    /// `None` means that the clock starts at the next look.
+    since: Option<Instant>,
+}
+
+impl Stalls {
+    /// An assignment begins: nothing of it has been started.
+    pub(super) fn assigned(&mut self, partition: i32, epoch: Epoch) {
+        self.0.insert(partition, Clock { epoch, started: OffsetRuns::default(), frontier: 0, since: None });
+    }
+
+    /// These records are in a request or in a write from now on. Starting the next step of a record restarts its clock.
+    pub(super) fn started(&mut self, claims: &[Claim]) {
+        self.update(claims, OffsetRuns::insert);
+    }
+
+    /// These records wait again.
+    pub(super) fn deferred(&mut self, claims: &[Claim]) {
+        self.update(claims, OffsetRuns::remove);
+    }
+
+    fn update(&mut self, claims: &[Claim], change: fn(&mut OffsetRuns, i64)) {
+        for claim in claims {
+            let clock = self.0.get_mut(&claim.partition).filter(|clock| clock.epoch == claim.epoch);
+            let Some(clock) = clock else { continue };
+            change(&mut clock.started, claim.offset);
+            if claim.offset == clock.frontier {
+                clock.since = None;
+            }
+        }
+    }
+
+    /// Takes the frontiers as they are now; returns a partition that has stalled for `limit` or longer. `excused`: the work
+    /// says that it waits for something outside.
+    pub(super) fn look(
+        &mut self,
+        frontiers: impl Iterator<Item = (i32, i64)>,
+        excused: bool,
+        limit: Duration,
+        now: Instant,
+    ) -> Option<Stall> {
+        let mut stall = None;
+        for (partition, frontier) in frontiers {
+            let Some(clock) = self.0.get_mut(&partition) else { continue };
+            clock.started.forget_before(frontier);
+            let runs = clock.frontier == frontier && !excused && clock.started.contains(frontier);
+            let since = clock.since.filter(|_| runs).unwrap_or(now);
+            (clock.frontier, clock.since) = (frontier, Some(since));
+            let after = now.saturating_duration_since(since);
+            if runs && after >= limit {
+                stall = Some(Stall { partition, offset: frontier, after });
+            }
+        }
+        stall
+    }
+}
+
+/// A set of offsets. Records are started almost in the order of their offsets, so that few runs hold them all.
+#[derive(Debug, Default)]
+struct OffsetRuns(VecDeque<(i64, i64)>);
+
+impl OffsetRuns {
+    fn insert(&mut self, offset: i64) {
+        if let Some((_, end)) = self.0.back_mut().filter(|(_, end)| *end == offset) {
+            *end += 1;
+            return;
+        }
+        let index = self.0.partition_point(|&(_, end)| end < offset);
+        let Some(&(start, end)) = self.0.get(index) else {
+            self.0.push_back((offset, offset + 1));
+            return;
+        };
+        if (start..end).contains(&offset) {
+            return;
+        }
+        if end == offset {
+            let next = self.0.get(index + 1).copied().filter(|&(start, _)| start == offset + 1);
+            if next.is_some() {
+                self.0.remove(index + 1);
+            }
+            self.0[index].1 = next.map_or(offset + 1, |(_, end)| end);
+        } else if start == offset + 1 {
+            self.0[index].0 = offset;
+        } else {
+            self.0.insert(index, (offset, offset + 1));
+        }
+    }
+
+    fn remove(&mut self, offset: i64) {
+        let Some(index) = self.find(offset) else { return };
+        let (start, end) = self.0[index];
+        match (start == offset, end == offset + 1) {
+            (true, true) => drop(self.0.remove(index)),
+            (true, false) => self.0[index].0 = offset + 1,
+            (false, true) => self.0[index].1 = offset,
+            (false, false) => {
+                self.0[index].1 = offset;
+                self.0.insert(index + 1, (offset + 1, end));
+            }
+        }
+    }
+
+    fn contains(&self, offset: i64) -> bool {
+        self.find(offset).is_some()
+    }
+
+    fn find(&self, offset: i64) -> Option<usize> {
+        let index = self.0.partition_point(|&(_, end)| end <= offset);
+        self.0.get(index).filter(|&&(start, _)| start <= offset).map(|_| index)
+    }
+
+    /// Forgets the runs that end before this offset.
+    fn forget_before(&mut self, offset: i64) {
+        while self.0.front().is_some_and(|&(_, end)| end <= offset) {
+            self.0.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::Ledgers;
+
+    const LIMIT: Duration = Duration::from_secs(300);
+
+    /// A partition with outstanding records, its ledger and its stall clock.
+    struct Partition {
+        ledgers: Ledgers,
+        stalls: Stalls,
+        claims: Vec<Claim>,
+        now: Instant,
+    }
+
+    impl Partition {
+        fn with(records: i64) -> Self {
+            let (mut ledgers, mut stalls) = (Ledgers::default(), Stalls::default());
+            stalls.assigned(0, ledgers.assign(0, 0));
+            let claims = (0..records).map(|offset| ledgers.charge(0, offset, 1).unwrap().unwrap()).collect();
+            Self { ledgers, stalls, claims, now: Instant::now() }
+        }
+
+        fn start(&mut self, offset: usize) {
+            self.stalls.started(&self.claims[offset..=offset]);
+        }
+
+        fn defer(&mut self, offset: usize) {
+            self.stalls.deferred(&self.claims[offset..=offset]);
+        }
+
+        fn settle(&mut self, offset: usize) {
+            self.ledgers.settle(self.claims[offset]).unwrap();
+        }
+
+        fn look(&mut self, excused: bool) -> Option<Stall> {
+            let frontier = self.ledgers.frontier(0).unwrap();
+            self.stalls.look([(0, frontier)].into_iter(), excused, LIMIT, self.now)
+        }
+
+        /// Looks every half a second; returns the first stall.
+        fn pass(&mut self, seconds: u64) -> Option<Stall> {
+            (0..seconds * 2).find_map(|_| {
+                self.now += Duration::from_millis(500);
+                self.look(false)
+            })
+        }
+    }
+
+    #[test]
+    fn a_record_that_waits_to_be_started_never_stalls_its_partition() {
+        let mut partition = Partition::with(3);
+        assert_eq!(partition.pass(86_400), None, "polled, and behind the backlog of another partition for a day");
+        partition.start(0);
+        partition.settle(0);
+        assert_eq!(partition.pass(86_400), None, "the next one waits for the rate limit");
+    }
+
+    #[test]
+    fn a_completion_that_never_comes_is_a_stall_once_the_limit_has_passed_since_the_start() {
+        let mut partition = Partition::with(3);
+        assert_eq!(partition.pass(1000), None);
+        partition.start(0);
+        assert_eq!(partition.pass(299), None, "the time before the start does not count");
+        let stall = partition.pass(2).unwrap();
+        assert_eq!((stall.partition, stall.offset), (0, 0));
+    }
+
+    #[test]
+    fn a_lost_completion_is_found_while_later_records_of_the_partition_complete() {
+        let mut partition = Partition::with(1000);
+        partition.start(0);
+        let stall = (1..1000).find_map(|offset| {
+            partition.start(offset);
+            partition.settle(offset);
+            partition.pass(1)
+        });
+        assert_eq!(stall.map(|stall| stall.offset), Some(0));
+    }
+
+    #[test]
+    fn a_record_that_is_deferred_and_sent_again_restarts_its_clock_each_time() {
+        let mut partition = Partition::with(2);
+        for _ in 0..100 {
+            partition.start(0);
+            assert_eq!(partition.pass(250), None);
+            // Between two looks.
+            partition.defer(0);
+        }
+        assert_eq!(partition.pass(1000), None, "deferred");
+        partition.start(0);
+        assert_eq!(partition.pass(250), None);
+        partition.start(0);
+        assert_eq!(partition.pass(250), None, "the write after the answer is a step of its own");
+        assert!(partition.pass(60).is_some());
+    }
+
+    #[test]
+    fn the_clock_stands_still_while_the_work_waits_for_something_outside() {
+        let mut partition = Partition::with(1);
+        partition.start(0);
+        for _ in 0..1000 {
+            partition.now += Duration::from_secs(10);
+            assert_eq!(partition.look(true), None);
+        }
+        assert_eq!(partition.pass(299), None);
+        assert!(partition.pass(2).is_some());
+    }
+
+    #[test]
+    fn a_new_assignment_starts_without_the_records_of_the_old_one() {
+        let mut partition = Partition::with(2);
+        partition.start(0);
+        assert_eq!(partition.pass(250), None);
+        partition.ledgers.revoke(0);
+        let epoch = partition.ledgers.assign(0, 0);
+        partition.stalls.assigned(0, epoch);
+        // A late report on the old assignment.
+        partition.start(0);
+        assert_eq!(partition.pass(1000), None);
+    }
+
+    proptest! {
+        #[test]
+        fn offset_runs_are_a_set(
+            changes in prop::collection::vec((any::<bool>(), 0..40i64), 0..200),
+            forgotten in 0..40i64,
+        ) {
+            let (mut runs, mut model) = (OffsetRuns::default(), BTreeSet::new());
+            for (insert, offset) in changes {
+                if insert {
+                    runs.insert(offset);
+                    model.insert(offset);
+                } else {
+                    runs.remove(offset);
+                    model.remove(&offset);
+                }
+                for offset in -1..41 {
+                    prop_assert_eq!(runs.contains(offset), model.contains(&offset), "{} in {:?}", offset, runs);
+                }
+                let ordered = runs.0.iter().zip(runs.0.iter().skip(1)).all(|(before, after)| before.1 < after.0);
+                prop_assert!(ordered, "{:?}", runs);
+            }
+            runs.forget_before(forgotten);
+            prop_assert!((forgotten..41).all(|offset| runs.contains(offset) == model.contains(&offset)));
+        }
+
+        /// Whatever happens, a stall is a record that was started, neither deferred nor settled, for the whole limit.
+        #[test]
+        fn only_an_uncompleted_start_is_a_stall(
+            steps in prop::collection::vec((0..5u8, 0..6usize, 1..200u64), 1..200),
+        ) {
+            let mut partition = Partition::with(6);
+            let mut busy: HashMap<usize, Instant> = HashMap::new();
+            let mut settled = BTreeSet::new();
+            for (step, offset, seconds) in steps {
+                if settled.contains(&offset) {
+                    continue;
+                }
+                match step {
+                    0 | 1 => {
+                        partition.start(offset);
+                        busy.insert(offset, partition.now);
+                    }
+                    2 => {
+                        partition.defer(offset);
+                        busy.remove(&offset);
+                    }
+                    3 if busy.remove(&offset).is_some() => {
+                        partition.settle(offset);
+                        settled.insert(offset);
+                    }
+                    _ => {}
+                }
+                if let Some(stall) = partition.pass(seconds) {
+                    let since = busy.get(&usize::try_from(stall.offset).unwrap());
+                    prop_assert!(since.is_some_and(|since| partition.now - *since >= LIMIT), "{:?}", stall);
+                }
+            }
+        }
+    }
+}

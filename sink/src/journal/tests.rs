@@ -1,0 +1,266 @@
+//! The journal with a topic that has limits, and a receipt against its page.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use kafka::dead_letter::KEPT_BYTES;
+use kafka::ledger::Ledgers;
+use kafka::record::{Header, PackedRecord};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::work::Code;
+
+const MIB: usize = 1024 * 1024;
+
+/// A record as it reached the topic.
+#[derive(Debug, Clone)]
+struct Stored {
+    topic: String,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    headers: HashMap<String, Vec<u8>>,
+    batching: Batching,
+}
+
+impl Stored {
+    fn header(&self, name: &str) -> &str {
+        std::str::from_utf8(&self.headers[name]).unwrap()
+    }
+}
+
+/// A broker that refuses records, by their size or because of the batch that they are in.
+#[derive(Debug, Default)]
+struct Broker {
+    /// `max.message.bytes`; `None` for no limit.
+    limit: Option<usize>,
+    /// Every batch with several records has one that is too large.
+    large_neighbours: bool,
+    /// So many records are refused whatever their size.
+    refuse: AtomicUsize,
+    stored: Mutex<Vec<Stored>>,
+    refused: AtomicUsize,
+    /// Writes handed over, and the most that were under way at once.
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+}
+
+impl Write for &Broker {
+    fn write(
+        &self,
+        record: NewRecord<'_>,
+        batching: Batching,
+    ) -> impl Future<Output = Result<(), ProduceError>> + Send {
+        let broker: &Broker = self;
+        let too_large = broker.limit.is_some_and(|limit| size(&record) > limit)
+            || (broker.large_neighbours && batching == Batching::Shared)
+            || broker.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let headers = record.headers.iter();
+        let stored = Stored {
+            topic: record.topic.to_string(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.unwrap_or_default().to_vec(),
+            headers: headers
+                .map(|header| (header.name.to_owned(), header.value.unwrap_or_default().to_vec()))
+                .collect(),
+            batching,
+        };
+        let under_way = broker.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        broker.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        async move {
+            tokio::task::yield_now().await;
+            broker.under_way.fetch_sub(1, Ordering::SeqCst);
+            if too_large {
+                broker.refused.fetch_add(1, Ordering::SeqCst);
+                return Err(ProduceError::TooLarge);
+            }
+            broker.stored.lock().unwrap().push(stored);
+            Ok(())
+        }
+    }
+}
+
+impl Broker {
+    fn with_limit(limit: usize) -> Self {
+        Self { limit: Some(limit), ..Self::default() }
+    }
+
+    fn journal(&self) -> Journal<&Self> {
+        let topics = JournalTopics {
+            input: "typed".parse().unwrap(),
+            dead_letters: "dead-letters".parse().unwrap(),
+            receipts: Some("receipts".parse().unwrap()),
+        };
+        Journal::with(self, topics)
+    }
+
+    fn stored(&self) -> Vec<Stored> {
+        self.stored.lock().unwrap().clone()
+    }
+}
+
+/// Records that become dead letters, at offsets from 0.
+fn condemned(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<Condemned> {
+    let mut ledgers = Ledgers::default();
+    ledgers.assign(2, 0);
+    let condemned = values.into_iter().zip(0..).map(|(value, offset)| Condemned {
+        claim: ledgers.charge(2, offset, value.len()).unwrap().unwrap(),
+        record: PackedRecord::pack(
+            (2, offset),
+            Some(b"person"),
+            &value,
+            [Header { name: "event-id", value: Some(b"01E4") }].iter().copied(),
+        ),
+        code: Code::TooLarge,
+        message: "the event is too large".to_owned(),
+    });
+    condemned.collect()
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_for_the_size_of_its_batch_is_written_whole() {
+    let broker = Broker { large_neighbours: true, ..Broker::default() };
+    broker.journal().dead_letters(&condemned([vec![7; MIB]])).await;
+    let stored = broker.stored();
+    assert_eq!((stored.len(), stored[0].batching, stored[0].value.len()), (1, Batching::Alone, MIB));
+    assert!(!stored[0].headers.contains_key(dead_letter::header::ORIGINAL_SIZE));
+}
+
+#[tokio::test]
+async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_goes_on() {
+    for size in [MIB, 8 * MIB, 10 * MIB, 64 * MIB] {
+        // With equal limits the headers of the dead letter are what is too much.
+        let broker = Broker::with_limit(size);
+        let journal = broker.journal();
+        let value: Vec<u8> = (0..size).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        journal.dead_letters(&condemned([value.clone(), b"small".to_vec()])).await;
+        let stored = broker.stored();
+        let cut = stored.iter().find(|record| record.header(dead_letter::header::OFFSET) == "0").unwrap();
+        assert_eq!(cut.value, value[..KEPT_BYTES]);
+        assert_eq!(cut.header(dead_letter::header::ORIGINAL_SIZE), size.to_string());
+        assert_eq!(cut.header(dead_letter::header::ORIGINAL_SHA256), CutValue::of(&value).cut.sha256);
+        assert_eq!(cut.header(dead_letter::header::CODE), "too_large", "the original code is kept");
+        assert_eq!((cut.header("event-id"), cut.key.as_deref()), ("01E4", Some(&b"person"[..])));
+        let next = stored.iter().find(|record| record.header(dead_letter::header::OFFSET) == "1").unwrap();
+        assert_eq!(next.value, b"small");
+        assert_eq!((stored.len(), journal.is_failing(), journal.is_repeating()), (2, false, false));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_refuses_the_cut_dead_letter_is_tried_until_its_limit_is_raised() {
+    // Whole, whole and alone, and two attempts with the cut form.
+    let broker = Broker { refuse: AtomicUsize::new(4), ..Broker::default() };
+    let journal = broker.journal();
+    let condemned = condemned([vec![7; MIB]]);
+    let mut write = Box::pin(journal.dead_letters(&condemned));
+    let mut was_failing = false;
+    std::future::poll_fn(|context| {
+        let done = write.as_mut().poll(context);
+        was_failing |= journal.is_failing() && journal.is_repeating();
+        done
+    })
+    .await;
+    assert!(was_failing, "the metric shows it");
+    assert_eq!((journal.is_failing(), journal.is_repeating()), (false, false));
+    let stored = broker.stored();
+    assert_eq!((stored.len(), stored[0].value.len()), (1, KEPT_BYTES));
+    assert_eq!(broker.refused.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn the_dead_letters_of_a_batch_are_produced_together() {
+    let broker = Broker::default();
+    broker.journal().dead_letters(&condemned(vec![vec![7; 10]; 200])).await;
+    assert_eq!(broker.most_under_way.load(Ordering::SeqCst), 200);
+    assert_eq!(broker.stored().len(), 200);
+}
+
+fn receipt(entries: usize) -> Receipt {
+    let entry = |offset: usize| {
+        let xaction = offset.is_multiple_of(3).then(|| format!("1565628583792:1485:153:{offset}"));
+        let verdict = if offset.is_multiple_of(7) { REFUSED } else { ACCEPTED };
+        (3, i64::try_from(offset).unwrap(), format!("01E4C4CT6YDC7Y5M7FE1{offset}"), xaction, verdict)
+    };
+    Receipt {
+        sent_at: 1_700_000_000_000,
+        status: 207,
+        inlet_id: Some("inlet".to_owned()),
+        batch_id: Some("batch".to_owned()),
+        records: (0..entries).map(entry).collect(),
+    }
+}
+
+/// The largest record that a single entry makes.
+const ONE_ENTRY: usize = 250;
+
+proptest! {
+    #[test]
+    fn a_receipt_over_the_limit_of_its_topic_is_split_and_every_entry_is_written_once_in_order(
+        entries in 1..300usize,
+        limit in ONE_ENTRY..20_000usize,
+        large_neighbours in any::<bool>(),
+    ) {
+        let broker = Broker { large_neighbours, ..Broker::with_limit(limit) };
+        let receipt = receipt(entries);
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+            .block_on(broker.journal().receipt(&receipt));
+        let stored = broker.stored();
+        let mut written = Vec::new();
+        for record in &stored {
+            prop_assert!(record.value.len() <= limit);
+            prop_assert_eq!((&record.topic[..], record.header(header::VERSION)), ("receipts", RECEIPT_VERSION));
+            let part: Value = serde_json::from_slice(&record.value).unwrap();
+            prop_assert_eq!(&part["batchId"], "batch");
+            written.extend(part["records"].as_array().unwrap().iter().cloned());
+        }
+        let whole: Value = serde_json::from_slice(&receipt.json(&receipt.records)).unwrap();
+        prop_assert_eq!(&Value::Array(written), &whole["records"]);
+        if receipt.json(&receipt.records).len() + 100 < limit {
+            prop_assert_eq!(stored.len(), 1, "nothing is split without need");
+        }
+    }
+}
+
+/// The schema in `docs/receipts.md`.
+fn documented() -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/receipts.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, schema) = page.split_once("```json\n").unwrap();
+    serde_json::from_str(schema.split_once("```").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_receipt_is_what_its_page_says() {
+    let schema = documented();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let receipt = Receipt {
+        sent_at: 1_700_000_000_000,
+        status: 207,
+        inlet_id: Some("i".to_owned()),
+        batch_id: None,
+        records: vec![
+            (3, 17, "01E4".to_owned(), Some("1565628583792:1485:153:0".to_owned()), ACCEPTED),
+            (0, 0, "01E5".to_owned(), None, REFUSED),
+        ],
+    };
+    let json: Value = serde_json::from_slice(&receipt.json(&receipt.records)).unwrap();
+    let problems: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    // The page asks for each member, and allows no other: one that is renamed, added or dropped is noticed.
+    let mut members: Vec<&String> = json.as_object().unwrap().keys().collect();
+    members.sort_unstable();
+    let mut required: Vec<_> =
+        schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    required.sort_unstable();
+    assert_eq!(members, required);
+    for wrong in [
+        r#"{"sentAt":1}"#,
+        r#"{"sentAt":1,"status":207,"inletId":null,"batchId":null,"records":[[0,0,"a",null,"lost"]]}"#,
+    ] {
+        assert!(!validator.is_valid(&serde_json::from_str(wrong).unwrap()), "{wrong}");
+    }
+    let page_version = schema["title"].as_str().unwrap().rsplit(' ').next().unwrap();
+    assert_eq!(page_version, RECEIPT_VERSION);
+}
