@@ -11,7 +11,7 @@ use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
 use crate::pipeline::Pipeline;
 use crate::process::http_get;
 use crate::real_kafka::{Cluster, RealKafka};
-use crate::watch::Watch;
+use crate::watch::{Stall, Watch, Window};
 
 /// How long the services have to become ready at first.
 const START: Duration = Duration::from_secs(120);
@@ -113,6 +113,11 @@ impl Deliveries {
             self.last = now;
         }
     }
+
+    /// The longest pause, or the one that is still open at `end`.
+    fn longest_until(&self, end: Duration) -> (Duration, Duration) {
+        self.longest.max((end.saturating_sub(self.last), self.last))
+    }
 }
 
 impl<'p> Course<'p> {
@@ -199,16 +204,26 @@ impl<'p> Course<'p> {
         let (code, out, problems) = self.pipeline.operate(&["audit"]);
         let topics = Topics::read(&kafka.connection(), self.pipeline);
         let accepted = accepted(self.pipeline);
+        let watched_until = self.watch.now();
         let arrivals = self.watch.finish();
+        let balance = topics.balance(&self.pipeline.topic("raw"));
         let mut recoveries: BTreeMap<&'static str, Recovery> = BTreeMap::new();
         for &(kind, at) in &self.acted {
-            recoveries.entry(kind).or_default().after.extend(arrivals.all_again(at));
+            let recovery = recoveries.entry(kind).or_default();
+            match arrivals.all_again(at) {
+                Some(after) => recovery.after.push(after),
+                None => recovery.never += 1,
+            }
         }
         let mut dead_letters: BTreeMap<String, usize> = BTreeMap::new();
         for letter in &topics.dead_letters {
             *dead_letters.entry(letter.code.clone()).or_default() += 1;
         }
-        let (stall, stalled_at) = arrivals.longest_stall(self.watch_begun, self.watch_begun + sending);
+        let load = Window::of_load(self.watch_begun, self.watch_begun + sending, self.pipeline.partitions);
+        let outstanding = balance.unexplained.iter().map(|(partition, _)| *partition);
+        let stall = arrivals.longest_stall(&load.with_outstanding(outstanding, watched_until));
+        let begun = self.watch_begun;
+        let longest_stall = stall.map(|stall| Stall { began: stall.began.saturating_sub(begun), ..stall });
         Report {
             plan: chaos.plan,
             actions,
@@ -217,14 +232,14 @@ impl<'p> Course<'p> {
             answers: sent.answers,
             raw: topics.raw.len(),
             typed: topics.typed.len(),
-            balance: topics.balance(&self.pipeline.topic("raw")),
+            balance,
             accepted: accepted.len(),
             accepted_again: accepted.values().filter(|times| **times > 1).count(),
             dead_letters,
             not_stored: topics.not_stored(&sent.ids).into_iter().cloned().collect(),
             unexplained: open,
-            longest_stall: (stall, stalled_at.saturating_sub(self.watch_begun)),
-            longest_pause: self.deliveries.longest,
+            longest_stall,
+            longest_pause: self.deliveries.longest_until(sending),
             recoveries,
             surprises: self.fleet.surprises,
             audit: (code, out + &problems),
