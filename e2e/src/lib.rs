@@ -10,6 +10,7 @@ pub mod faults;
 mod maven;
 pub mod pipeline;
 pub mod process;
+pub mod proxy;
 pub mod real_kafka;
 pub mod real_registry;
 pub mod sender;
