@@ -21,6 +21,9 @@ impl Container {
         if cluster.brokers != 1 {
             return Err(format!("a cluster of {} brokers needs Java and Maven", cluster.brokers));
         }
+        if cluster.proxied > 0 {
+            return Err("a broker with a proxy in front of it needs Java and Maven".to_owned());
+        }
         let port = free_port();
         let name = format!("customerio-kafka-{port}");
         let mut settings: Vec<String> = [
