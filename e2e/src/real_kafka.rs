@@ -114,9 +114,9 @@ impl RealKafka {
     /// # Errors
     /// A text for people when there is neither Java with Maven nor, for a single broker, Docker.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
+        let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
         match node::jars() {
             Ok(libs) => {
-                let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
                 let mut brokers = Node::formatted(&libs, cluster, &proxies)?;
                 let mut controller = brokers.split_off(cluster.brokers).pop();
                 if let Some(controller) = &mut controller {
@@ -136,12 +136,12 @@ impl RealKafka {
                 Ok(kafka)
             }
             Err(no_java) => {
-                let container = Container::start(cluster)
+                let container = Container::start(cluster, &proxies)
                     .map_err(|no_docker| format!("no real Kafka. Java 17 and Maven: {no_java}; Docker: {no_docker}"))?;
                 let bootstrap = container.address();
                 let description = format!("real Kafka: {IMAGE} (Docker) at {bootstrap}");
                 let brokers = Brokers::Docker(container);
-                let kafka = Self { bootstrap, description, brokers, proxies: Vec::new() };
+                let kafka = Self { bootstrap, description, brokers, proxies };
                 kafka.wait();
                 Ok(kafka)
             }

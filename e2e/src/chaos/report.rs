@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::Plan;
+use super::{Bodies, Plan};
 use crate::accounting::Balance;
 use crate::watch::Stall;
 
@@ -42,6 +42,8 @@ pub struct Report {
     pub accepted_again: usize,
     /// Dead letters by code.
     pub dead_letters: BTreeMap<String, usize>,
+    /// What became of the bodies at the limits.
+    pub bodies: Bodies,
     /// Acknowledged ids that the raw topic does not hold.
     pub not_stored: Vec<String>,
     /// Acknowledged ids that came to no end: neither accepted nor dead-lettered.
@@ -68,6 +70,7 @@ impl Report {
         self.acknowledged as u64 == self.sent.0
             && self.not_stored.is_empty()
             && self.unexplained.is_empty()
+            && self.bodies.is_good()
             && self.balance.unexplained.is_empty()
             && self.balance.doubled.is_empty()
             && self.balance.repeated.is_empty()
@@ -105,6 +108,7 @@ impl fmt::Display for Report {
         line("typed again", ids(&self.balance.repeated))?;
         line("accepted", format!("{}, of these more than once {}", self.accepted, self.accepted_again))?;
         line("dead letters", format!("{:?}", self.dead_letters))?;
+        line("bodies at the limits", self.bodies.to_string())?;
         line("longest reader stall", self.longest_stall.map_or("none".to_owned(), |stall| stall.to_string()))?;
         line("longest send pause", moment(self.longest_pause))?;
         for (kind, recovery) in &self.recoveries {

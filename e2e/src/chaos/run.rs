@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::fleet::Fleet;
+use super::bodies::{Sending, SentBodies};
+use super::fleet::{Fleet, Ground, faketime};
 use super::report::{Recovery, Report};
-use super::{Action, Plan, Service, schedule};
+use super::{Action, Link, Plan, Service, schedule};
 use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
 use crate::pipeline::Pipeline;
 use crate::process::http_get;
+use crate::proxy::Proxy;
 use crate::real_kafka::{Cluster, RealKafka};
 use crate::watch::{Stall, Watch, Window};
 
@@ -39,13 +41,18 @@ pub struct Chaos {
 pub fn run(chaos: &Chaos) -> Report {
     let Plan { seed, duration, brokers, .. } = chaos.plan;
     println!("SEED={seed} DURATION={}s BROKERS={brokers} RATE={}", duration.as_secs(), chaos.rate);
-    let mut kafka = RealKafka::start(&Cluster { brokers, own_controller: brokers == 1, ..Cluster::default() })
-        .unwrap_or_else(|why| panic!("{why}"));
+    if !chaos.plan.has_skew {
+        println!("no clock is skewed: the Debian package `faketime` is not installed");
+    }
+    let proxied = Link::TO_BROKERS.len();
+    let cluster = Cluster { brokers, own_controller: brokers == 1, proxied, ..Cluster::default() };
+    let mut kafka = RealKafka::start(&cluster).unwrap_or_else(|why| panic!("{why}"));
     println!("{}", kafka.description());
     let pipeline = Pipeline::new(&kafka, "chaos");
     let _simulator = pipeline.simulator();
     let logs = chaos.logs.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("{}-logs", pipeline.name)));
-    let mut course = Course::start(&pipeline, &kafka, logs.clone());
+    let ground = Ground::new(&pipeline, &kafka);
+    let mut course = Course::start(&ground, &kafka, logs.clone());
     let steps = schedule(&chaos.plan);
     let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a duration of this world");
     let arguments = ["--repeat-within", "20s", "--shuffle", "200", "--give-up", "10m", "--concurrency", "512"];
@@ -65,8 +72,11 @@ pub fn run(chaos: &Chaos) -> Report {
     }
     let sent = load.sent(Duration::from_secs(5));
     let sending = course.now();
-    let open = course.wait_for_the_end(&kafka, &sent.ids);
-    let report = course.account(chaos, &kafka, steps.len(), sent, sending, open);
+    let bodies = std::mem::take(&mut course.bodies).finish();
+    let ids: Vec<String> = sent.ids.iter().cloned().chain(bodies.whole().map(str::to_owned)).collect();
+    let open = course.wait_for_the_end(&kafka, &ids);
+    let ended = Ended { actions: steps.len(), sent, sending, bodies, open };
+    let report = course.account(chaos, &kafka, ended);
     if report.is_good() && chaos.logs.is_none() {
         std::fs::remove_dir_all(&logs).unwrap_or_default();
     } else {
@@ -76,9 +86,28 @@ pub fn run(chaos: &Chaos) -> Report {
     report
 }
 
+/// Whether this machine can skew a process's clock.
+#[must_use]
+pub fn has_skew() -> bool {
+    faketime().is_some()
+}
+
+/// What is known once the load has ended.
+struct Ended {
+    actions: usize,
+    sent: crate::pipeline::Sent,
+    /// How long the sender took.
+    sending: Duration,
+    bodies: SentBodies,
+    /// Acknowledged ids that are neither accepted nor dead-lettered.
+    open: Vec<String>,
+}
+
 /// The pipeline on its way.
 struct Course<'p> {
     pipeline: &'p Pipeline,
+    platform: &'p Proxy,
+    bodies: Sending,
     fleet: Fleet<'p>,
     watch: Watch,
     begun: Instant,
@@ -121,9 +150,10 @@ impl Deliveries {
 }
 
 impl<'p> Course<'p> {
-    fn start(pipeline: &'p Pipeline, kafka: &RealKafka, logs: PathBuf) -> Self {
+    fn start(ground: &'p Ground<'p>, kafka: &RealKafka, logs: PathBuf) -> Self {
+        let pipeline = ground.pipeline;
         let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
-        let mut fleet = Fleet::new(pipeline, logs);
+        let mut fleet = Fleet::new(ground, logs);
         let deadline = Instant::now() + START;
         fleet.tend();
         while !fleet.is_ready() {
@@ -132,7 +162,17 @@ impl<'p> Course<'p> {
             std::thread::sleep(Duration::from_millis(50));
         }
         let (begun, watch_begun) = (Instant::now(), watch.now());
-        Self { pipeline, fleet, watch, begun, watch_begun, acted: Vec::new(), deliveries: Deliveries::default() }
+        Self {
+            pipeline,
+            platform: &ground.platform,
+            bodies: Sending::default(),
+            fleet,
+            watch,
+            begun,
+            watch_begun,
+            acted: Vec::new(),
+            deliveries: Deliveries::default(),
+        }
     }
 
     /// The clock starts now.
@@ -169,6 +209,21 @@ impl<'p> Course<'p> {
             Action::ResumeBroker(broker) => kafka.resume(*broker),
             Action::Platform(fault) => self.pipeline.fault(&fault.to_string()),
             Action::PlatformIsWell => self.pipeline.clear_faults(),
+            Action::Network(link, fault) => self.proxy(*link, kafka).set(*fault),
+            Action::NetworkHeals(link) => self.proxy(*link, kafka).heal(),
+            Action::NetworkReset(link) => self.proxy(*link, kafka).reset(),
+            Action::Skew(service, seconds) => self.fleet.skew(*service, *seconds),
+            Action::Body(bytes) => self.bodies.send(self.pipeline.gateway_port, *bytes),
+        }
+    }
+
+    fn proxy<'k>(&self, link: Link, kafka: &'k RealKafka) -> &'k Proxy
+    where
+        'p: 'k,
+    {
+        match Link::TO_BROKERS.iter().position(|known| *known == link) {
+            Some(place) => kafka.proxy(place),
+            None => self.platform,
         }
     }
 
@@ -189,15 +244,8 @@ impl<'p> Course<'p> {
     }
 
     /// Stops everything and reads what there is.
-    fn account(
-        mut self,
-        chaos: &Chaos,
-        kafka: &RealKafka,
-        actions: usize,
-        sent: crate::pipeline::Sent,
-        sending: Duration,
-        open: Vec<String>,
-    ) -> Report {
+    fn account(mut self, chaos: &Chaos, kafka: &RealKafka, ended: Ended) -> Report {
+        let Ended { actions, sent, sending, bodies, open } = ended;
         let before = self.fleet.surprises.len();
         self.fleet.end();
         let clean_end = self.fleet.surprises.len() == before;
@@ -219,6 +267,9 @@ impl<'p> Course<'p> {
         for letter in &topics.dead_letters {
             *dead_letters.entry(letter.code.clone()).or_default() += 1;
         }
+        let too_large = dead_letters.get("body_too_large").copied().unwrap_or_default();
+        let stored: BTreeSet<&str> = topics.raw.values().flatten().map(String::as_str).collect();
+        let bodies = bodies.account(&stored, too_large);
         let load = Window::of_load(self.watch_begun, self.watch_begun + sending, self.pipeline.partitions);
         let outstanding = balance.unexplained.iter().map(|(partition, _)| *partition);
         let stall = arrivals.longest_stall(&load.with_outstanding(outstanding, watched_until));
@@ -236,6 +287,7 @@ impl<'p> Course<'p> {
             accepted: accepted.len(),
             accepted_again: accepted.values().filter(|times| **times > 1).count(),
             dead_letters,
+            bodies,
             not_stored: topics.not_stored(&sent.ids).into_iter().cloned().collect(),
             unexplained: open,
             longest_stall,
