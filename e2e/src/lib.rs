@@ -7,6 +7,7 @@
 pub mod accounting;
 pub mod chaos;
 pub mod faults;
+pub mod foreign;
 mod maven;
 pub mod pipeline;
 pub mod process;
