@@ -7,9 +7,11 @@
 pub mod accounting;
 pub mod chaos;
 pub mod faults;
+pub mod foreign;
 mod maven;
 pub mod pipeline;
 pub mod process;
+pub mod proxy;
 pub mod real_kafka;
 pub mod real_registry;
 pub mod sender;

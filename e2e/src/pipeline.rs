@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::free_port;
 use crate::process::{Process, command, http, request};
+use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 
 /// The signing key of all tests.
@@ -26,6 +27,25 @@ pub fn shared_kafka() -> &'static RealKafka {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     KAFKA.get_or_init(|| RealKafka::find().unwrap_or_else(|reason| panic!("{reason}")))
+}
+
+/// A service's variables.
+pub type Variables = Vec<(&'static str, String)>;
+
+/// These variables with some of them set to other values, or added.
+#[must_use]
+pub fn with(mut variables: Variables, changes: &[(&'static str, &str)]) -> Variables {
+    for (name, value) in changes {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name, (*value).to_owned()));
+    }
+    variables
+}
+
+/// These variables of a service that reaches its brokers through a proxy.
+#[must_use]
+pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
+    with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
 /// Topics, group names and ports of one test. There is one at a time in a process: a test has the machine to itself.
@@ -92,7 +112,7 @@ impl Pipeline {
         format!("{}.{topic}", self.name).parse().expect("a topic name")
     }
 
-    fn kafka_variables(&self) -> Vec<(&'static str, String)> {
+    fn kafka_variables(&self) -> Variables {
         vec![
             ("KAFKA_BOOTSTRAP_SERVERS", self.bootstrap.clone()),
             ("RAW_TOPIC", self.topic("raw").to_string()),
@@ -104,7 +124,7 @@ impl Pipeline {
 
     /// The gateway's variables.
     #[must_use]
-    pub fn gateway_variables(&self) -> Vec<(&'static str, String)> {
+    pub fn gateway_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
         variables.push(("GATEWAY_LISTEN", format!("127.0.0.1:{}", self.gateway_port)));
         variables.push(("GATEWAY_DRAIN_DELAY", "500ms".to_owned()));
@@ -114,7 +134,7 @@ impl Pipeline {
 
     /// The transformer's variables.
     #[must_use]
-    pub fn transformer_variables(&self) -> Vec<(&'static str, String)> {
+    pub fn transformer_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
         variables.push(("KAFKA_GROUP_ID", format!("{}-transformer", self.name)));
         variables.push(("TRANSFORMER_INSTANCE", format!("{}-1", self.name)));
@@ -124,7 +144,7 @@ impl Pipeline {
 
     /// The sink's variables, for the simulator.
     #[must_use]
-    pub fn sink_variables(&self) -> Vec<(&'static str, String)> {
+    pub fn sink_variables(&self) -> Variables {
         let settings = platform_sim::SimSettings::default();
         let address = format!("http://127.0.0.1:{}", self.simulator_port);
         let mut variables = self.kafka_variables();
@@ -144,7 +164,7 @@ impl Pipeline {
 
     /// The variables of an operator's commands.
     #[must_use]
-    pub fn operator_variables(&self) -> Vec<(&'static str, String)> {
+    pub fn operator_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
         variables.push(("TRANSFORMER_GROUP_ID", format!("{}-transformer", self.name)));
         variables.push(("SINK_GROUP_ID", format!("{}-sink", self.name)));
@@ -261,10 +281,13 @@ impl Pipeline {
             .arg("--json")
             .arg("send")
             .arg(format!("http://127.0.0.1:{}/webhooks/customerio", self.gateway_port))
-            .args(["--count", &count.to_string(), "--rate", &rate.to_string(), "--duplicates", "3", "--ids-to"])
+            .args(["--count", &count.to_string(), "--rate", &rate.to_string(), "--ids-to"])
             .arg(&ids)
-            .args(arguments)
-            .stdout(Stdio::piped());
+            .args(arguments);
+        if !arguments.contains(&"--duplicates") {
+            sender.args(["--duplicates", "3"]);
+        }
+        sender.stdout(Stdio::piped());
         Load { child: sender.spawn().expect("the sender"), ids }
     }
 }

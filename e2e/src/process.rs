@@ -1,5 +1,6 @@
 //! The real binaries, started as a user starts them: a command, its environment, its log.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -150,6 +151,14 @@ impl Process {
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// The partitions assigned to a consuming service, as far as its lag metric names them.
+    #[must_use]
+    pub fn partitions(&self) -> BTreeSet<i32> {
+        let (_, text) = self.admin_get("/metrics").unwrap_or_default();
+        let lag = text.lines().filter(|line| line.starts_with("customerio_kafka_consumer_lag_records{"));
+        lag.filter_map(|line| line.split_once("partition=\"")?.1.split('"').next()?.parse().ok()).collect()
     }
 
     /// What it has logged.

@@ -13,6 +13,9 @@ use kafka::topic::Topics;
 use docker::{Container, IMAGE};
 use node::{Node, Order};
 
+use crate::free_port;
+use crate::proxy::Proxy;
+
 /// How long a broker may take until it answers.
 const START: Duration = Duration::from_secs(90);
 
@@ -31,12 +34,15 @@ pub struct Cluster {
     pub own_controller: bool,
     /// How often the brokers look for transactions that have timed out; `None` is their default, 10 s.
     pub transaction_cleanup: Option<Duration>,
+    /// Services that reach the brokers through a [`Proxy`] of their own. Each has a listener of its own on every broker,
+    /// since clients follow the addresses in the brokers' metadata.
+    pub proxied: usize,
 }
 
 impl Default for Cluster {
     /// One broker that ends dead transactions soon after their time-out.
     fn default() -> Self {
-        Self { brokers: 1, own_controller: false, transaction_cleanup: Some(Duration::from_secs(1)) }
+        Self { brokers: 1, own_controller: false, transaction_cleanup: Some(Duration::from_secs(1)), proxied: 0 }
     }
 }
 
@@ -45,6 +51,12 @@ impl Cluster {
     #[must_use]
     pub fn of_three() -> Self {
         Self { brokers: 3, ..Self::default() }
+    }
+
+    /// A proxy with a route to every broker for each service that asks for one.
+    fn proxies(&self) -> std::io::Result<Vec<Proxy>> {
+        let proxy = |_| Proxy::start(&(0..self.brokers).map(|_| free_port()).collect::<Vec<_>>());
+        (0..self.proxied).map(proxy).collect()
     }
 
     /// `min.insync.replicas`.
@@ -59,6 +71,7 @@ pub struct RealKafka {
     bootstrap: String,
     description: String,
     brokers: Brokers,
+    proxies: Vec<Proxy>,
 }
 
 #[derive(Debug)]
@@ -82,7 +95,7 @@ impl RealKafka {
         match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap) if !bootstrap.trim().is_empty() => {
                 let description = format!("real Kafka: {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)");
-                Ok(Self { bootstrap, description, brokers: Brokers::Foreign })
+                Ok(Self { bootstrap, description, brokers: Brokers::Foreign, proxies: Vec::new() })
             }
             _ => Self::own().map_err(|reason| format!("{reason}; KAFKA_BOOTSTRAP_SERVERS is not set")),
         }
@@ -101,9 +114,10 @@ impl RealKafka {
     /// # Errors
     /// A text for people when there is neither Java with Maven nor, for a single broker, Docker.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
+        let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
         match node::jars() {
             Ok(libs) => {
-                let mut brokers = Node::formatted(&libs, cluster)?;
+                let mut brokers = Node::formatted(&libs, cluster, &proxies)?;
                 let mut controller = brokers.split_off(cluster.brokers).pop();
                 if let Some(controller) = &mut controller {
                     controller.order(Order::Start);
@@ -113,8 +127,8 @@ impl RealKafka {
                 let count = if brokers.len() == 1 { String::new() } else { format!("{} brokers, ", brokers.len()) };
                 let description =
                     format!("real Kafka: Apache Kafka 4.3.1 ({count}Maven artefacts, Java) at {bootstrap}");
-                let mut kafka =
-                    Self { bootstrap, description, brokers: Brokers::Java { brokers, _controller: controller } };
+                let brokers = Brokers::Java { brokers, _controller: controller };
+                let mut kafka = Self { bootstrap, description, brokers, proxies };
                 for broker in 0..kafka.brokers() {
                     kafka.order(broker, Order::Start);
                 }
@@ -122,11 +136,12 @@ impl RealKafka {
                 Ok(kafka)
             }
             Err(no_java) => {
-                let container = Container::start(cluster)
+                let container = Container::start(cluster, &proxies)
                     .map_err(|no_docker| format!("no real Kafka. Java 17 and Maven: {no_java}; Docker: {no_docker}"))?;
                 let bootstrap = container.address();
                 let description = format!("real Kafka: {IMAGE} (Docker) at {bootstrap}");
-                let kafka = Self { bootstrap, description, brokers: Brokers::Docker(container) };
+                let brokers = Brokers::Docker(container);
+                let kafka = Self { bootstrap, description, brokers, proxies };
                 kafka.wait();
                 Ok(kafka)
             }
@@ -137,6 +152,15 @@ impl RealKafka {
     #[must_use]
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The proxy of one of the services that have one ([`Cluster::proxied`]), counted from 0.
+    ///
+    /// # Panics
+    /// When the cluster was started with fewer.
+    #[must_use]
+    pub fn proxy(&self, service: usize) -> &Proxy {
+        &self.proxies[service]
     }
 
     /// What a test run says in its first line.

@@ -1,6 +1,8 @@
-//! A reader that stands beside a run and notes when records come: what a consumer of the topic would have seen.
+//! Measures how long a consumer of a topic waits during a test: a read-committed reader notes when each partition
+//! receives records, and [`Arrivals`] computes the longest stall from these times, including stalls that never ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -69,38 +71,110 @@ impl Watch {
     }
 }
 
-/// When records came, by partition, in milliseconds since the reader's start; records of one millisecond are one entry.
+/// When records arrived, by partition, in milliseconds since the reader's start; records of one millisecond are one entry.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arrivals(BTreeMap<i32, Vec<u64>>);
 
+/// The part of a run in which every partition is expected to receive records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The start of the load.
+    pub from: Duration,
+    /// The end of the load. A partition without outstanding records is expected to be silent after it.
+    pub to: Duration,
+    /// The partitions of the topic, counted from 0. One that receives nothing stalls for the whole window.
+    pub partitions: i32,
+    /// Partitions with outstanding records when the watch ended: they stall until [`Window::watched_until`].
+    pub outstanding: BTreeSet<i32>,
+    /// When the watch ended.
+    pub watched_until: Duration,
+}
+
+impl Window {
+    /// A load from `from` to `to`, all of which is done by the end of the watch.
+    #[must_use]
+    pub fn of_load(from: Duration, to: Duration, partitions: i32) -> Self {
+        Self { from, to, partitions, outstanding: BTreeSet::new(), watched_until: to }
+    }
+
+    /// Names the partitions that still had outstanding records when the watch ended.
+    #[must_use]
+    pub fn with_outstanding(self, outstanding: impl IntoIterator<Item = i32>, watched_until: Duration) -> Self {
+        Self { outstanding: outstanding.into_iter().collect(), watched_until, ..self }
+    }
+}
+
+/// A time in which a partition received nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stall {
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// When it began, by the clock of [`Arrivals`].
+    pub began: Duration,
+    /// The partition.
+    pub partition: i32,
+    /// Whether the partition received nothing more until the end of the window.
+    pub is_open: bool,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lasted, began, partition, is_open } = self;
+        let (lasted, began) = (lasted.as_secs_f64(), began.as_secs_f64());
+        let open = if *is_open { ", still open at the end" } else { "" };
+        write!(f, "{lasted:.1} s in partition {partition}, began at {began:.1} s{open}")
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Arrivals {
     fn note(&mut self, partition: i32, at: Duration) {
-        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        let at = millis(at);
         let known = self.0.entry(partition).or_default();
         if known.last() != Some(&at) {
             known.push(at);
         }
     }
 
-    /// The longest time without a record of one and the same partition that begins in `[from, to)`, and when it began.
+    /// The longest stall of any partition that begins within the window; `None` if the topic has no partitions.
+    ///
+    /// A stall that ends after the window counts in full, one that does not end counts until the end of the window.
     #[must_use]
-    pub fn longest_stall(&self, from: Duration, to: Duration) -> (Duration, Duration) {
-        let (from, to) = (from.as_millis(), to.as_millis());
-        let pairs = self.0.values().flat_map(|times| times.windows(2));
-        let within = pairs.filter(|pair| (from..to).contains(&u128::from(pair[0])));
-        let longest = within.max_by_key(|pair| pair[1] - pair[0]);
-        longest.map_or((Duration::ZERO, Duration::ZERO), |pair| {
-            (Duration::from_millis(pair[1] - pair[0]), Duration::from_millis(pair[0]))
-        })
+    pub fn longest_stall(&self, window: &Window) -> Option<Stall> {
+        let known: BTreeSet<i32> = (0..window.partitions).chain(self.0.keys().copied()).collect();
+        known.into_iter().filter_map(|partition| self.longest_stall_of(partition, window)).max()
+    }
+
+    /// The longest stall of one partition; `None` if none begins within the window.
+    #[must_use]
+    pub fn longest_stall_of(&self, partition: i32, window: &Window) -> Option<Stall> {
+        let is_outstanding = window.outstanding.contains(&partition);
+        let (from, to) = (millis(window.from), millis(if is_outstanding { window.watched_until } else { window.to }));
+        let times = self.0.get(&partition).map(Vec::as_slice).unwrap_or_default();
+        let after = &times[times.partition_point(|&time| time <= from)..];
+        let stall = |began: u64, ended: u64, is_open: bool| Stall {
+            lasted: Duration::from_millis(ended - began),
+            began: Duration::from_millis(began),
+            partition,
+            is_open,
+        };
+        let begins = std::iter::once(&from).chain(after);
+        let ended = begins.clone().zip(after).filter(|(began, _)| **began < to);
+        let ended = ended.map(|(&began, &ended)| stall(began, ended, false));
+        let open = begins.last().filter(|began| **began < to).map(|&began| stall(began, to, true));
+        ended.chain(open).max()
     }
 
     /// From `at` until every partition that ever had a record has another one; `None` when one has none any more.
     #[must_use]
     pub fn all_again(&self, at: Duration) -> Option<Duration> {
-        let millis = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        let next = |times: &Vec<u64>| times.get(times.partition_point(|&time| time <= millis)).copied();
+        let at = millis(at);
+        let next = |times: &Vec<u64>| times.get(times.partition_point(|&time| time <= at)).copied();
         let last = self.0.values().map(next).collect::<Option<Vec<u64>>>()?.into_iter().max()?;
-        Some(Duration::from_millis(last - millis))
+        Some(Duration::from_millis(last - at))
     }
 }
 
@@ -108,22 +182,66 @@ impl Arrivals {
 mod tests {
     use super::*;
 
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
     fn arrivals(times: &[(i32, u64)]) -> Arrivals {
         let mut arrivals = Arrivals::default();
         for &(partition, at) in times {
-            arrivals.note(partition, Duration::from_millis(at));
+            arrivals.note(partition, ms(at));
         }
         arrivals
     }
 
+    /// Partition, begin, length and whether it is open, of the longest stall in a load of two partitions.
+    fn longest(seen: &Arrivals, window: &Window) -> (i32, u64, u64, bool) {
+        let Stall { partition, began, lasted, is_open } = seen.longest_stall(window).expect("the topic has partitions");
+        (partition, millis(began), millis(lasted), is_open)
+    }
+
     #[test]
-    fn a_stall_is_one_partitions_even_while_the_others_go_on() {
+    fn a_stall_of_one_partition_counts_even_while_the_others_receive_records() {
         let seen = arrivals(&[(0, 10), (1, 20), (0, 100), (0, 200), (0, 300), (1, 400), (0, 900)]);
-        let millis = Duration::from_millis;
-        assert_eq!(seen.longest_stall(millis(0), millis(1000)), (millis(600), millis(300)));
-        assert_eq!(seen.longest_stall(millis(0), millis(300)), (millis(380), millis(20)), "begins before 300");
-        assert_eq!(seen.longest_stall(millis(950), millis(1000)), (millis(0), millis(0)));
-        assert_eq!(seen.all_again(millis(250)), Some(millis(150)), "partition 1 comes at 400");
-        assert_eq!(seen.all_again(millis(500)), None, "partition 1 never comes again");
+        assert_eq!(longest(&seen, &Window::of_load(ms(0), ms(900), 2)), (0, 300, 600, false));
+        let window = Window::of_load(ms(0), ms(300), 2);
+        assert_eq!(longest(&seen, &window), (1, 20, 380, false), "it begins before 300 and ends after it");
+        assert_eq!(seen.all_again(ms(250)), Some(ms(150)), "partition 1 receives a record at 400");
+        assert_eq!(seen.all_again(ms(500)), None, "partition 1 receives nothing more");
+    }
+
+    #[test]
+    fn a_partition_that_never_receives_anything_again_stalls_until_the_end_of_the_load() {
+        let mut times: Vec<(i32, u64)> = (0..700).map(|tenth| (0, tenth * 100)).collect();
+        times.push((1, 10_000));
+        assert_eq!(longest(&arrivals(&times), &Window::of_load(ms(0), ms(70_000), 2)), (1, 10_000, 60_000, true));
+    }
+
+    #[test]
+    fn a_partition_that_never_received_anything_stalls_for_the_whole_load() {
+        let seen = arrivals(&[(0, 5_000), (0, 30_000), (0, 60_000)]);
+        assert_eq!(longest(&seen, &Window::of_load(ms(1_000), ms(61_000), 2)), (1, 1_000, 60_000, true));
+        assert_eq!(Arrivals::default().longest_stall(&Window::of_load(ms(0), ms(1), 0)), None);
+    }
+
+    #[test]
+    fn a_partition_without_outstanding_records_may_be_silent_after_the_load() {
+        let seen = arrivals(&[(0, 900), (1, 950)]);
+        let load = Window::of_load(ms(800), ms(1_000), 2);
+        assert_eq!(longest(&seen, &load), (1, 800, 150, false));
+        let outstanding = load.with_outstanding([0], ms(61_000));
+        assert_eq!(longest(&seen, &outstanding), (0, 900, 60_100, true));
+    }
+
+    #[test]
+    fn a_stall_that_begins_before_the_load_counts_from_the_start_of_the_load() {
+        let seen = arrivals(&[(0, 100), (0, 5_000)]);
+        assert_eq!(longest(&seen, &Window::of_load(ms(4_000), ms(5_000), 1)), (0, 4_000, 1_000, false));
+    }
+
+    #[test]
+    fn a_stall_is_reported_with_its_partition() {
+        let stall = Stall { lasted: ms(60_000), began: ms(10_000), partition: 1, is_open: true };
+        assert_eq!(stall.to_string(), "60.0 s in partition 1, began at 10.0 s, still open at the end");
     }
 }

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use e2e::alone;
-use e2e::chaos::{Chaos, Plan, run};
+use e2e::chaos::{Chaos, Plan, has_skew, run};
 
 fn slice(brokers: usize) {
     let _alone = alone();
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
-    let plan = Plan { seed, duration: Duration::from_secs(30), brokers, pace: Duration::from_millis(1500) };
+    let pace = Duration::from_millis(1500);
+    let plan = Plan { seed, duration: Duration::from_secs(30), brokers, pace, has_skew: has_skew() };
     let report = run(&Chaos { plan, rate: 400, logs: None });
     println!("{report}");
     assert!(report.is_good(), "E2E_SEED={seed} repeats the schedule\n{report}");

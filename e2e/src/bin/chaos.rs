@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use e2e::chaos::{Chaos, Plan, run};
+use e2e::chaos::{Chaos, Plan, has_skew, run};
 
 const USAGE: &str = "usage: chaos [--seed NUMBER] [--duration 10m] [--brokers 1|3] [--rate WEBHOOKS_A_SECOND] [--pace 4s] [--logs FOLDER]";
 
@@ -25,8 +25,13 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Chaos, String> {
-    let plan =
-        Plan { seed: fastrand::u64(..), duration: Duration::from_secs(600), brokers: 1, pace: Duration::from_secs(4) };
+    let plan = Plan {
+        seed: fastrand::u64(..),
+        duration: Duration::from_secs(600),
+        brokers: 1,
+        pace: Duration::from_secs(4),
+        has_skew: has_skew(),
+    };
     let mut chaos = Chaos { plan, rate: 1000, logs: None };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} lacks its value"))?;

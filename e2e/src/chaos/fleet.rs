@@ -5,10 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Naming, Service};
+use super::{Link, Naming, Service};
 use crate::free_port;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, with};
 use crate::process::Process;
+use crate::proxy::Proxy;
+use crate::real_kafka::RealKafka;
 
 /// Waited before a service that has ended by itself is started again.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -31,13 +33,41 @@ struct Slot {
     fate: Fate,
     back_at: Instant,
     naming: Naming,
+    /// Seconds that its clock is ahead.
+    skew: i64,
     port: u16,
     lives: usize,
 }
 
+/// What the processes run on: the topics, the networks to the servers, and a way to skew a clock.
+pub(super) struct Ground<'p> {
+    pub(super) pipeline: &'p Pipeline,
+    /// `KAFKA_BOOTSTRAP_SERVERS` by the place of the link in [`Link::TO_BROKERS`].
+    bootstrap: Vec<String>,
+    /// Between sink 0 and Platform.
+    pub(super) platform: Proxy,
+    skew: Option<PathBuf>,
+}
+
+impl<'p> Ground<'p> {
+    /// Starts the proxy to Platform; those to the brokers come with the cluster.
+    pub(super) fn new(pipeline: &'p Pipeline, kafka: &RealKafka) -> Self {
+        let bootstrap = (0..Link::TO_BROKERS.len()).map(|place| kafka.proxy(place).bootstrap()).collect();
+        let platform = Proxy::start(&[pipeline.simulator_port]).expect("a proxy");
+        Self { pipeline, bootstrap, platform, skew: faketime() }
+    }
+}
+
+/// The library of Debian's package `faketime` that skews a process's clock, where it is installed. Not its command, which
+/// would stand between a service and its signals.
+pub(super) fn faketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
+}
+
 /// All of them.
 pub(super) struct Fleet<'p> {
-    pipeline: &'p Pipeline,
+    ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
     /// Where the logs of ended processes are kept.
     logs: PathBuf,
@@ -47,9 +77,9 @@ pub(super) struct Fleet<'p> {
 
 impl<'p> Fleet<'p> {
     /// One gateway, one transformer, one sink, started by the first [`Fleet::tend`].
-    pub(super) fn new(pipeline: &'p Pipeline, logs: PathBuf) -> Self {
+    pub(super) fn new(ground: &'p Ground<'p>, logs: PathBuf) -> Self {
         fs::create_dir_all(&logs).expect("a folder for the logs");
-        let mut fleet = Self { pipeline, slots: BTreeMap::new(), logs, surprises: Vec::new() };
+        let mut fleet = Self { ground, slots: BTreeMap::new(), logs, surprises: Vec::new() };
         for service in [Service::Gateway, Service::Transformer(0), Service::Sink(0)] {
             fleet.want(service);
         }
@@ -63,6 +93,7 @@ impl<'p> Fleet<'p> {
             fate: Fate::Runs,
             back_at: Instant::now(),
             naming: Naming::Named,
+            skew: 0,
             port: free_port(),
             lives: 0,
         });
@@ -85,7 +116,7 @@ impl<'p> Fleet<'p> {
     /// SIGKILL; it is started again `after` this time.
     pub(super) fn kill(&mut self, service: Service, after: Duration, naming: Naming) {
         if let Some(slot) = self.slots.get_mut(&service) {
-            slot.naming = naming;
+            (slot.naming, slot.skew) = (naming, 0);
             slot.back_at = Instant::now() + after;
             if let Some(process) = &mut slot.process {
                 slot.fate = Fate::Killed;
@@ -98,7 +129,15 @@ impl<'p> Fleet<'p> {
     /// SIGTERM; it is started again when it has ended.
     pub(super) fn restart(&mut self, service: Service, naming: Naming) {
         if let Some(slot) = self.slots.get_mut(&service) {
-            slot.naming = naming;
+            (slot.naming, slot.skew) = (naming, 0);
+            slot.terminate();
+        }
+    }
+
+    /// SIGTERM; it is started again with a clock that is so many seconds ahead.
+    pub(super) fn skew(&mut self, service: Service, seconds: i64) {
+        if let Some(slot) = self.slots.get_mut(&service) {
+            slot.skew = seconds;
             slot.terminate();
         }
     }
@@ -137,7 +176,7 @@ impl<'p> Fleet<'p> {
             if slot.process.is_none() && slot.wanted && Instant::now() >= slot.back_at {
                 slot.fate = Fate::Runs;
                 slot.lives += 1;
-                slot.process = Some(start(self.pipeline, *service, slot.naming, slot.port));
+                slot.process = Some(start(self.ground, *service, slot));
             }
         }
         self.slots.retain(|_, slot| slot.wanted || slot.process.is_some());
@@ -177,24 +216,46 @@ impl Slot {
     }
 }
 
-fn start(pipeline: &Pipeline, service: Service, naming: Naming, port: u16) -> Process {
-    match service {
-        Service::Gateway => Process::spawn("ingest-gateway", &pipeline.gateway_variables(), Some(port)),
+fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
+    let pipeline = ground.pipeline;
+    let (name, mut variables, link) = match service {
+        Service::Gateway => ("ingest-gateway", pipeline.gateway_variables(), Some(Link::Gateway)),
         Service::Transformer(number) => {
-            let mut variables = pipeline.transformer_variables();
-            variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
-            if naming == Naming::Named {
-                variables.push(("TRANSFORMER_INSTANCE", format!("{}-{number}", pipeline.name)));
-            }
+            let instance = match slot.naming {
+                Naming::Named => format!("{}-{number}", pipeline.name),
+                Naming::Unnamed => String::new(),
+            };
             // Readers wait this long for what an unnamed one leaves open.
-            variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "10s".to_owned()));
-            Process::spawn("transformer", &variables, Some(port))
+            let changes = [("TRANSFORMER_INSTANCE", instance.as_str()), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
+            let variables = with(pipeline.transformer_variables(), &changes);
+            ("transformer", variables, (number == 0).then_some(Link::Transformer))
         }
-        Service::Sink(_) => {
-            let mut variables = pipeline.sink_variables();
-            variables.push(("SINK_HOLD_PROBE", "1s".to_owned()));
-            variables.push(("SINK_CONDEMN_AFTER", "5s".to_owned()));
-            Process::spawn("sink", &variables, Some(port))
+        Service::Sink(number) => {
+            // A budget that is full after a moment without Platform.
+            let changes = [
+                ("SINK_HOLD_PROBE", "1s"),
+                ("SINK_CONDEMN_AFTER", "5s"),
+                ("SINK_BATCH_MAX_BYTES", "100KiB"),
+                ("SINK_BUFFER_BYTES", "500KiB"),
+            ];
+            let mut variables = with(pipeline.sink_variables(), &changes);
+            if number == 0 {
+                let (direct, proxied) = (pipeline.simulator_port, ground.platform.port(0));
+                for (_, value) in &mut variables {
+                    *value = value.replace(&format!("127.0.0.1:{direct}"), &format!("127.0.0.1:{proxied}"));
+                }
+            }
+            ("sink", variables, (number == 0).then_some(Link::Sink))
         }
+    };
+    if let Some(place) = Link::TO_BROKERS.iter().position(|known| Some(*known) == link) {
+        variables = with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &ground.bootstrap[place])]);
     }
+    if let (Some(library), seconds @ (..=-1 | 1..)) = (&ground.skew, slot.skew) {
+        // Time-outs are measured with a clock that is never set.
+        let (library, ahead) = (library.display().to_string(), format!("{seconds:+}s"));
+        let skew = [("LD_PRELOAD", library.as_str()), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        variables = with(variables, &skew);
+    }
+    Process::spawn(name, &variables, Some(slot.port))
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::Plan;
+use super::{Bodies, Plan};
 use crate::accounting::Balance;
+use crate::watch::Stall;
 
 /// How long readers waited after an action, by its kind.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
     /// From each action until a reader of the typed topic had seen every partition go on.
     pub after: Vec<Duration>,
+    /// Actions after which a partition received nothing more: normal only for those close to the end of the load.
+    pub never: usize,
 }
 
 /// The figures and the findings.
@@ -39,12 +42,15 @@ pub struct Report {
     pub accepted_again: usize,
     /// Dead letters by code.
     pub dead_letters: BTreeMap<String, usize>,
+    /// What became of the bodies at the limits.
+    pub bodies: Bodies,
     /// Acknowledged ids that the raw topic does not hold.
     pub not_stored: Vec<String>,
     /// Acknowledged ids that came to no end: neither accepted nor dead-lettered.
     pub unexplained: Vec<String>,
-    /// The longest time that a reader of the typed topic saw nothing of a partition, and when it began.
-    pub longest_stall: (Duration, Duration),
+    /// The longest time that a partition of the typed topic received nothing during the load, or while it had
+    /// outstanding records after it.
+    pub longest_stall: Option<Stall>,
     /// The longest time without an event accepted, and when it began.
     pub longest_pause: (Duration, Duration),
     /// By kind of action.
@@ -64,6 +70,7 @@ impl Report {
         self.acknowledged as u64 == self.sent.0
             && self.not_stored.is_empty()
             && self.unexplained.is_empty()
+            && self.bodies.is_good()
             && self.balance.unexplained.is_empty()
             && self.balance.doubled.is_empty()
             && self.balance.repeated.is_empty()
@@ -101,14 +108,20 @@ impl fmt::Display for Report {
         line("typed again", ids(&self.balance.repeated))?;
         line("accepted", format!("{}, of these more than once {}", self.accepted, self.accepted_again))?;
         line("dead letters", format!("{:?}", self.dead_letters))?;
-        line("longest reader stall", moment(self.longest_stall))?;
+        line("bodies at the limits", self.bodies.to_string())?;
+        line("longest reader stall", self.longest_stall.map_or("none".to_owned(), |stall| stall.to_string()))?;
         line("longest send pause", moment(self.longest_pause))?;
         for (kind, recovery) in &self.recoveries {
             let mut after = recovery.after.clone();
             after.sort();
             let seconds = |index: usize| after.get(index).map_or(0.0, Duration::as_secs_f64);
             let (median, most) = (seconds(after.len() / 2), seconds(after.len().saturating_sub(1)));
-            let text = format!("{} times, readers go on after {median:.1} s (median), {most:.1} s (most)", after.len());
+            let never = match recovery.never {
+                0 => String::new(),
+                never => format!("; {never} more without a record in every partition until the end"),
+            };
+            let times = after.len();
+            let text = format!("{times} times, readers go on after {median:.1} s (median), {most:.1} s (most){never}");
             line(&format!("  {kind}"), text)?;
         }
         for surprise in &self.surprises {

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::fleet::Fleet;
+use super::bodies::{Sending, SentBodies};
+use super::fleet::{Fleet, Ground, faketime};
 use super::report::{Recovery, Report};
-use super::{Action, Plan, Service, schedule};
+use super::{Action, Link, Plan, Service, schedule};
 use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
 use crate::pipeline::Pipeline;
 use crate::process::http_get;
+use crate::proxy::Proxy;
 use crate::real_kafka::{Cluster, RealKafka};
-use crate::watch::Watch;
+use crate::watch::{Stall, Watch, Window};
 
 /// How long the services have to become ready at first.
 const START: Duration = Duration::from_secs(120);
@@ -39,13 +41,18 @@ pub struct Chaos {
 pub fn run(chaos: &Chaos) -> Report {
     let Plan { seed, duration, brokers, .. } = chaos.plan;
     println!("SEED={seed} DURATION={}s BROKERS={brokers} RATE={}", duration.as_secs(), chaos.rate);
-    let mut kafka = RealKafka::start(&Cluster { brokers, own_controller: brokers == 1, ..Cluster::default() })
-        .unwrap_or_else(|why| panic!("{why}"));
+    if !chaos.plan.has_skew {
+        println!("no clock is skewed: the Debian package `faketime` is not installed");
+    }
+    let proxied = Link::TO_BROKERS.len();
+    let cluster = Cluster { brokers, own_controller: brokers == 1, proxied, ..Cluster::default() };
+    let mut kafka = RealKafka::start(&cluster).unwrap_or_else(|why| panic!("{why}"));
     println!("{}", kafka.description());
     let pipeline = Pipeline::new(&kafka, "chaos");
     let _simulator = pipeline.simulator();
     let logs = chaos.logs.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("{}-logs", pipeline.name)));
-    let mut course = Course::start(&pipeline, &kafka, logs.clone());
+    let ground = Ground::new(&pipeline, &kafka);
+    let mut course = Course::start(&ground, &kafka, logs.clone());
     let steps = schedule(&chaos.plan);
     let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a duration of this world");
     let arguments = ["--repeat-within", "20s", "--shuffle", "200", "--give-up", "10m", "--concurrency", "512"];
@@ -65,8 +72,11 @@ pub fn run(chaos: &Chaos) -> Report {
     }
     let sent = load.sent(Duration::from_secs(5));
     let sending = course.now();
-    let open = course.wait_for_the_end(&kafka, &sent.ids);
-    let report = course.account(chaos, &kafka, steps.len(), sent, sending, open);
+    let bodies = std::mem::take(&mut course.bodies).finish();
+    let ids: Vec<String> = sent.ids.iter().cloned().chain(bodies.whole().map(str::to_owned)).collect();
+    let open = course.wait_for_the_end(&kafka, &ids);
+    let ended = Ended { actions: steps.len(), sent, sending, bodies, open };
+    let report = course.account(chaos, &kafka, ended);
     if report.is_good() && chaos.logs.is_none() {
         std::fs::remove_dir_all(&logs).unwrap_or_default();
     } else {
@@ -76,9 +86,28 @@ pub fn run(chaos: &Chaos) -> Report {
     report
 }
 
+/// Whether this machine can skew a process's clock.
+#[must_use]
+pub fn has_skew() -> bool {
+    faketime().is_some()
+}
+
+/// What is known once the load has ended.
+struct Ended {
+    actions: usize,
+    sent: crate::pipeline::Sent,
+    /// How long the sender took.
+    sending: Duration,
+    bodies: SentBodies,
+    /// Acknowledged ids that are neither accepted nor dead-lettered.
+    open: Vec<String>,
+}
+
 /// The pipeline on its way.
 struct Course<'p> {
     pipeline: &'p Pipeline,
+    platform: &'p Proxy,
+    bodies: Sending,
     fleet: Fleet<'p>,
     watch: Watch,
     begun: Instant,
@@ -113,12 +142,18 @@ impl Deliveries {
             self.last = now;
         }
     }
+
+    /// The longest pause, or the one that is still open at `end`.
+    fn longest_until(&self, end: Duration) -> (Duration, Duration) {
+        self.longest.max((end.saturating_sub(self.last), self.last))
+    }
 }
 
 impl<'p> Course<'p> {
-    fn start(pipeline: &'p Pipeline, kafka: &RealKafka, logs: PathBuf) -> Self {
+    fn start(ground: &'p Ground<'p>, kafka: &RealKafka, logs: PathBuf) -> Self {
+        let pipeline = ground.pipeline;
         let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
-        let mut fleet = Fleet::new(pipeline, logs);
+        let mut fleet = Fleet::new(ground, logs);
         let deadline = Instant::now() + START;
         fleet.tend();
         while !fleet.is_ready() {
@@ -127,7 +162,17 @@ impl<'p> Course<'p> {
             std::thread::sleep(Duration::from_millis(50));
         }
         let (begun, watch_begun) = (Instant::now(), watch.now());
-        Self { pipeline, fleet, watch, begun, watch_begun, acted: Vec::new(), deliveries: Deliveries::default() }
+        Self {
+            pipeline,
+            platform: &ground.platform,
+            bodies: Sending::default(),
+            fleet,
+            watch,
+            begun,
+            watch_begun,
+            acted: Vec::new(),
+            deliveries: Deliveries::default(),
+        }
     }
 
     /// The clock starts now.
@@ -164,6 +209,21 @@ impl<'p> Course<'p> {
             Action::ResumeBroker(broker) => kafka.resume(*broker),
             Action::Platform(fault) => self.pipeline.fault(&fault.to_string()),
             Action::PlatformIsWell => self.pipeline.clear_faults(),
+            Action::Network(link, fault) => self.proxy(*link, kafka).set(*fault),
+            Action::NetworkHeals(link) => self.proxy(*link, kafka).heal(),
+            Action::NetworkReset(link) => self.proxy(*link, kafka).reset(),
+            Action::Skew(service, seconds) => self.fleet.skew(*service, *seconds),
+            Action::Body(bytes) => self.bodies.send(self.pipeline.gateway_port, *bytes),
+        }
+    }
+
+    fn proxy<'k>(&self, link: Link, kafka: &'k RealKafka) -> &'k Proxy
+    where
+        'p: 'k,
+    {
+        match Link::TO_BROKERS.iter().position(|known| *known == link) {
+            Some(place) => kafka.proxy(place),
+            None => self.platform,
         }
     }
 
@@ -184,31 +244,37 @@ impl<'p> Course<'p> {
     }
 
     /// Stops everything and reads what there is.
-    fn account(
-        mut self,
-        chaos: &Chaos,
-        kafka: &RealKafka,
-        actions: usize,
-        sent: crate::pipeline::Sent,
-        sending: Duration,
-        open: Vec<String>,
-    ) -> Report {
+    fn account(mut self, chaos: &Chaos, kafka: &RealKafka, ended: Ended) -> Report {
+        let Ended { actions, sent, sending, bodies, open } = ended;
         let before = self.fleet.surprises.len();
         self.fleet.end();
         let clean_end = self.fleet.surprises.len() == before;
         let (code, out, problems) = self.pipeline.operate(&["audit"]);
         let topics = Topics::read(&kafka.connection(), self.pipeline);
         let accepted = accepted(self.pipeline);
+        let watched_until = self.watch.now();
         let arrivals = self.watch.finish();
+        let balance = topics.balance(&self.pipeline.topic("raw"));
         let mut recoveries: BTreeMap<&'static str, Recovery> = BTreeMap::new();
         for &(kind, at) in &self.acted {
-            recoveries.entry(kind).or_default().after.extend(arrivals.all_again(at));
+            let recovery = recoveries.entry(kind).or_default();
+            match arrivals.all_again(at) {
+                Some(after) => recovery.after.push(after),
+                None => recovery.never += 1,
+            }
         }
         let mut dead_letters: BTreeMap<String, usize> = BTreeMap::new();
         for letter in &topics.dead_letters {
             *dead_letters.entry(letter.code.clone()).or_default() += 1;
         }
-        let (stall, stalled_at) = arrivals.longest_stall(self.watch_begun, self.watch_begun + sending);
+        let too_large = dead_letters.get("body_too_large").copied().unwrap_or_default();
+        let stored: BTreeSet<&str> = topics.raw.values().flatten().map(String::as_str).collect();
+        let bodies = bodies.account(&stored, too_large);
+        let load = Window::of_load(self.watch_begun, self.watch_begun + sending, self.pipeline.partitions);
+        let outstanding = balance.unexplained.iter().map(|(partition, _)| *partition);
+        let stall = arrivals.longest_stall(&load.with_outstanding(outstanding, watched_until));
+        let begun = self.watch_begun;
+        let longest_stall = stall.map(|stall| Stall { began: stall.began.saturating_sub(begun), ..stall });
         Report {
             plan: chaos.plan,
             actions,
@@ -217,14 +283,15 @@ impl<'p> Course<'p> {
             answers: sent.answers,
             raw: topics.raw.len(),
             typed: topics.typed.len(),
-            balance: topics.balance(&self.pipeline.topic("raw")),
+            balance,
             accepted: accepted.len(),
             accepted_again: accepted.values().filter(|times| **times > 1).count(),
             dead_letters,
+            bodies,
             not_stored: topics.not_stored(&sent.ids).into_iter().cloned().collect(),
             unexplained: open,
-            longest_stall: (stall, stalled_at.saturating_sub(self.watch_begun)),
-            longest_pause: self.deliveries.longest,
+            longest_stall,
+            longest_pause: self.deliveries.longest_until(sending),
             recoveries,
             surprises: self.fleet.surprises,
             audit: (code, out + &problems),

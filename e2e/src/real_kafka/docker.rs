@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::Cluster;
 use crate::free_port;
+use crate::proxy::Proxy;
 
 /// The image.
 pub(super) const IMAGE: &str = "apache/kafka:4.3.1";
@@ -17,7 +18,7 @@ pub(super) struct Container {
 
 impl Container {
     /// Starts one.
-    pub(super) fn start(cluster: &Cluster) -> Result<Self, String> {
+    pub(super) fn start(cluster: &Cluster, proxies: &[Proxy]) -> Result<Self, String> {
         if cluster.brokers != 1 {
             return Err(format!("a cluster of {} brokers needs Java and Maven", cluster.brokers));
         }
@@ -26,10 +27,8 @@ impl Container {
         let mut settings: Vec<String> = [
             "NODE_ID=1",
             "PROCESS_ROLES=broker,controller",
-            "LISTENERS=PLAINTEXT://:9092,CONTROLLER://:9093",
             "CONTROLLER_LISTENER_NAMES=CONTROLLER",
             "INTER_BROKER_LISTENER_NAME=PLAINTEXT",
-            "LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "CONTROLLER_QUORUM_VOTERS=1@localhost:9093",
             "OFFSETS_TOPIC_REPLICATION_FACTOR=1",
             "TRANSACTION_STATE_LOG_REPLICATION_FACTOR=1",
@@ -41,13 +40,29 @@ impl Container {
         ]
         .map(str::to_owned)
         .into();
-        settings.push(format!("ADVERTISED_LISTENERS=PLAINTEXT://127.0.0.1:{port}"));
+        let mut published = vec![(port, 9092)];
+        let mut listeners = "PLAINTEXT://:9092,CONTROLLER://:9093".to_owned();
+        let mut advertised = format!("PLAINTEXT://127.0.0.1:{port}");
+        let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for (number, proxy) in (1..).zip(proxies) {
+            let inside = 9093 + number;
+            published.push((proxy.server(0), inside));
+            listeners += &format!(",PROXY{number}://:{inside}");
+            advertised += &format!(",PROXY{number}://127.0.0.1:{}", proxy.port(0));
+            protocols += &format!(",PROXY{number}:PLAINTEXT");
+        }
+        settings.push(format!("LISTENERS={listeners}"));
+        settings.push(format!("ADVERTISED_LISTENERS={advertised}"));
+        settings.push(format!("LISTENER_SECURITY_PROTOCOL_MAP={protocols}"));
         if let Some(interval) = cluster.transaction_cleanup {
             let millis = interval.as_millis();
             settings.push(format!("TRANSACTION_ABORT_TIMED_OUT_TRANSACTION_CLEANUP_INTERVAL_MS={millis}"));
         }
         let mut run = Command::new("docker");
-        run.args(["run", "--detach", "--name", &name, "--publish", &format!("127.0.0.1:{port}:9092")]);
+        run.args(["run", "--detach", "--name", &name]);
+        for (outside, inside) in published {
+            run.args(["--publish", &format!("127.0.0.1:{outside}:{inside}")]);
+        }
         for setting in settings {
             run.args(["--env", &format!("KAFKA_{setting}")]);
         }

@@ -1,5 +1,5 @@
-//! One node, a broker or a controller or both, as a Java process of Maven's artefacts, with a keeper beside it that carries out orders and cleans up when
-//! the test process is no more.
+//! One node, a broker or a controller or both, as a Java process of Maven's artefacts, with a keeper beside it that carries
+//! out orders and cleans up when the test process is no more.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Cluster;
 use crate::free_port;
+use crate::proxy::Proxy;
 
 /// Any fixed id will do: each cluster has directories of its own.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
@@ -84,7 +85,9 @@ pub(super) enum Order {
 impl Node {
     /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of them
     /// runs yet.
-    pub(super) fn formatted(libs: &Path, cluster: &Cluster) -> Result<Vec<Self>, String> {
+    ///
+    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port.
+    pub(super) fn formatted(libs: &Path, cluster: &Cluster, proxies: &[Proxy]) -> Result<Vec<Self>, String> {
         let mut roles: Vec<Role> = (0..cluster.brokers)
             .map(|_| match cluster.own_controller {
                 true => Role::Broker { port: free_port() },
@@ -100,7 +103,7 @@ impl Node {
             let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.port()));
             fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
             let file = folder.join("server.properties");
-            fs::write(&file, properties(cluster, &roles, index, &folder.join("data")))
+            fs::write(&file, properties(cluster, proxies, &roles, index, &folder.join("data")))
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             let mut format = java(libs, "kafka.tools.StorageTool");
             format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&file).stdout(Stdio::null());
@@ -180,18 +183,26 @@ fn java(libs: &Path, class: &str) -> Command {
 }
 
 /// The properties of one node.
-fn properties(cluster: &Cluster, roles: &[Role], index: usize, data: &Path) -> String {
+fn properties(cluster: &Cluster, proxies: &[Proxy], roles: &[Role], index: usize, data: &Path) -> String {
     let voters: Vec<_> =
         (1..).zip(roles).filter_map(|(id, role)| Some(format!("{id}@127.0.0.1:{}", role.controller()?))).collect();
     let broker = |port: u16| format!("PLAINTEXT://127.0.0.1:{port}");
     let controller = |port: u16| format!("CONTROLLER://127.0.0.1:{port}");
-    let (role, listeners, advertised) = match roles[index] {
+    let (role, mut listeners, mut advertised) = match roles[index] {
         Role::Broker { port } => ("broker", broker(port), broker(port)),
         Role::Controller { port } => ("controller", controller(port), controller(port)),
         Role::Both { port, controller: second } => {
             ("broker,controller", format!("{},{}", broker(port), controller(second)), broker(port))
         }
     };
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (number, proxy) in (1..).zip(proxies) {
+        protocols += &format!(",PROXY{number}:PLAINTEXT");
+        if !matches!(roles[index], Role::Controller { .. }) {
+            listeners += &format!(",PROXY{number}://127.0.0.1:{}", proxy.server(index));
+            advertised += &format!(",PROXY{number}://127.0.0.1:{}", proxy.port(index));
+        }
+    }
     let millis = |duration: Duration| duration.as_millis().to_string();
     let mut optional = String::new();
     if let Some(interval) = cluster.transaction_cleanup {
@@ -210,7 +221,7 @@ listeners={listeners}
 advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map={protocols}
 log.dirs={data}
 num.partitions=4
 auto.create.topics.enable=false
