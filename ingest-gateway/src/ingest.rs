@@ -113,7 +113,7 @@ impl<P: Publish> Gateway<P> {
                 let key = person_key(&body);
                 let record = Outgoing {
                     to: Destination::Raw,
-                    key: key.as_ref().map(customerio::PersonKey::as_bytes),
+                    key: Some(key.as_bytes()),
                     body: &body,
                     headers: record_headers(source, headers, arrival),
                 };
