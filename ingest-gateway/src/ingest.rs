@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, header};
 use customerio::{Verifier, person_key, verify};
-use kafka::dead_letter::{self, Reason, Stage};
+use kafka::dead_letter::{self, Cut, CutValue, Reason, Stage};
 use kafka::record::header as record_header;
 use kafka::{Headers, producer::ProduceError};
 use sources::SourceName;
@@ -18,7 +18,7 @@ use crate::body::{self, Limits, Oversized, Received};
 use crate::budget::{InFlight, Share};
 use crate::config::Settings;
 use crate::metrics::{BODY_TOO_LARGE, Metrics};
-use crate::publish::{Destination, Outgoing, Publish};
+use crate::publish::{Batch, Destination, Outgoing, Publish};
 use crate::reload::Current;
 use crate::source::{Source, Sources};
 
@@ -110,18 +110,11 @@ impl<P: Publish> Gateway<P> {
             Received::Whole(body, share) => {
                 let claim = claim.ok_or(Answer::Unauthenticated)?;
                 verify(&source.keys, claim.timestamp, &body, claim.signature).map_err(|_| Answer::Unauthenticated)?;
-                let key = person_key(&body);
-                let record = Outgoing {
-                    to: Destination::Raw,
-                    key: Some(key.as_bytes()),
-                    body: &body,
-                    headers: record_headers(source, headers, arrival),
-                };
-                self.store(record, share, arrival).await
+                self.store_raw(source, headers, &body, share, arrival).await
             }
             Received::Oversized(oversized) => {
                 let claim = claim.ok_or(Answer::TooLarge)?;
-                self.store_dead_letter(source, headers, claim, oversized, arrival).await
+                self.store_oversized(source, headers, claim, oversized, arrival).await
             }
         }
     }
@@ -138,8 +131,39 @@ impl<P: Publish> Gateway<P> {
         (u128::from(age) <= tolerance.as_millis()).then_some(claim)
     }
 
-    /// An authentic body that nobody is to lose sight of, though it is not stored whole.
-    async fn store_dead_letter(
+    /// Stores a body whole; if the raw topic does not take it because of its size, as a dead letter.
+    async fn store_raw(
+        &self,
+        source: &Source,
+        headers: &HeaderMap,
+        body: &[u8],
+        share: Share,
+        arrival: Arrival,
+    ) -> Result<(), Answer> {
+        let key = person_key(body);
+        let record = || Outgoing {
+            to: Destination::Raw,
+            key: Some(key.as_bytes()),
+            body,
+            headers: record_headers(source, headers, arrival),
+        };
+        let again = || self.budget.take(body.len()).map_err(|_| Answer::Overloaded);
+        match self.publish(record(), Batch::Shared, share, arrival).await {
+            Err(ProduceError::TooLarge) => {}
+            stored => return self.answer_to(stored),
+        }
+        // The broker refuses a whole batch for its size: alone, this body may well fit.
+        match self.publish(record(), Batch::Own, again()?, arrival).await {
+            Err(ProduceError::TooLarge) => {}
+            stored => return self.answer_to(stored),
+        }
+        let CutValue { kept, cut } = CutValue::of(body);
+        let limit = "max.message.bytes of the raw topic";
+        self.store_dead_letter(source, headers, kept, &cut, limit, again()?, arrival).await
+    }
+
+    /// An authentic body over `GATEWAY_MAX_BODY`, of which the beginning is left.
+    async fn store_oversized(
         &self,
         source: &Source,
         headers: &HeaderMap,
@@ -149,56 +173,80 @@ impl<P: Publish> Gateway<P> {
     ) -> Result<(), Answer> {
         let Oversized { first, length, sha256, verifier, share } = oversized;
         verifier.finish(claim.signature).map_err(|_| Answer::TooLarge)?;
+        let cut = Cut { size: length, sha256 };
+        self.store_dead_letter(source, headers, &first, &cut, "GATEWAY_MAX_BODY", share, arrival).await
+    }
+
+    /// Stores the beginning of an authentic body as a dead letter with the size and hash of all of it: it is not stored
+    /// whole, but it is accounted for.
+    #[expect(clippy::too_many_arguments, reason = "what a dead letter consists of")]
+    async fn store_dead_letter(
+        &self,
+        source: &Source,
+        headers: &HeaderMap,
+        kept: &[u8],
+        cut: &Cut,
+        limit: &str,
+        share: Share,
+        arrival: Arrival,
+    ) -> Result<(), Answer> {
         let message = format!(
-            "the body has {length} bytes and GATEWAY_MAX_BODY is {}; its SHA-256 is {sha256}; the first {} bytes are kept",
-            self.max_body,
-            first.len()
+            "the body has {} bytes, more than {limit} allows; its SHA-256 is {}; the first {} bytes are kept",
+            cut.size,
+            cut.sha256,
+            kept.len()
         );
         let original = record_headers(source, headers, arrival);
         let reason =
             Reason { stage: Stage::Gateway, code: BODY_TOO_LARGE, message: &message, at: service::unix_millis() };
-        let record = Outgoing {
-            to: Destination::DeadLetters,
-            key: None,
-            body: &first,
-            headers: dead_letter::headers(original.iter(), reason, None),
-        };
-        self.store(record, share, arrival).await?;
+        let headers = cut.headers(dead_letter::headers(original.iter(), reason, None));
+        let record = Outgoing { to: Destination::DeadLetters, key: None, body: kept, headers };
+        let stored = self.publish(record, Batch::Own, share, arrival).await;
+        if stored == Err(ProduceError::TooLarge) {
+            tracing::error!(
+                bytes = kept.len(),
+                "the dead-letter topic does not take the first 64 KiB of a body: raise its max.message.bytes; until then such webhooks are answered 503"
+            );
+        }
+        self.answer_to(stored)?;
         self.metrics.dead_letter();
         tracing::warn!(
             source = %source.name,
-            length,
-            limit = self.max_body,
+            bytes = cut.size,
+            limit,
             code = BODY_TOO_LARGE,
-            "an authentic webhook is over GATEWAY_MAX_BODY and became a dead letter; raise it, and max.message.bytes of the topics"
+            "an authentic webhook is too large and became a dead letter; raise the limit, and max.message.bytes of the topics"
         );
         Ok(())
     }
 
-    async fn store(&self, record: Outgoing<'_>, share: Share, arrival: Arrival) -> Result<(), Answer> {
+    /// Writes a record and waits until its fate is known or the answer is due.
+    async fn publish(
+        &self,
+        record: Outgoing<'_>,
+        batch: Batch,
+        share: Share,
+        arrival: Arrival,
+    ) -> Result<(), ProduceError> {
         let left = self.ack_deadline.saturating_sub(arrival.at.elapsed());
         if left.is_zero() {
-            return Err(Answer::Unavailable);
+            return Err(ProduceError::Unacknowledged);
         }
         let started = Instant::now();
-        let stored = match self.publisher.publish(record, share) {
-            Ok(delivery) => match tokio::time::timeout(left, delivery).await {
-                Ok(stored) => stored,
-                Err(_) => Err(ProduceError::Unacknowledged),
-            },
-            Err(error) => Err(error),
-        };
-        match stored {
-            Ok(()) => {
-                self.metrics.published(started.elapsed());
-                Ok(())
-            }
-            Err(error) => {
-                self.metrics.publish_failed(&error);
-                tracing::debug!(%error, "a webhook could not be stored");
-                Err(Answer::Unavailable)
-            }
+        let delivery = self.publisher.publish(record, batch, share)?;
+        let stored = tokio::time::timeout(left, delivery).await.unwrap_or(Err(ProduceError::Unacknowledged));
+        if stored.is_ok() {
+            self.metrics.published(started.elapsed());
         }
+        stored
+    }
+
+    fn answer_to(&self, stored: Result<(), ProduceError>) -> Result<(), Answer> {
+        stored.map_err(|error| {
+            self.metrics.publish_failed(&error);
+            tracing::debug!(%error, "a webhook could not be stored");
+            Answer::Unavailable
+        })
     }
 }
 

@@ -26,12 +26,22 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) headers: Headers,
 }
 
+/// Whether a record may share its batch with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// With whatever is written at the same time.
+    Shared,
+    /// A batch of its own: only then is a refusal for the batch's size the fault of this record.
+    Own,
+}
+
 /// Stores bodies durably.
 pub(crate) trait Publish: Send + Sync + 'static {
     /// Hands a record over; the future resolves once its fate is known. `share` is held until then, whoever waits.
     fn publish(
         &self,
         record: Outgoing<'_>,
+        batch: Batch,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
 }
@@ -48,6 +58,7 @@ impl Publish for KafkaPublisher {
     fn publish(
         &self,
         record: Outgoing<'_>,
+        batch: Batch,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
         let topic = match record.to {
@@ -56,7 +67,10 @@ impl Publish for KafkaPublisher {
         };
         let record =
             NewRecord { topic, partition: None, key: record.key, value: Some(record.body), headers: record.headers };
-        let delivery = self.producer.send(record, share)?;
+        let delivery = match batch {
+            Batch::Shared => self.producer.send(record, share)?,
+            Batch::Own => self.producer.send_alone(record, share)?,
+        };
         Ok(async move { delivery.await.map(|_| ()) })
     }
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kafka::dead_letter::{self, Origin, Reason, Stage};
+use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
 use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
@@ -93,14 +93,41 @@ impl EventProcessor {
             at: service::unix_millis(),
         };
         let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+        let mut value = record.value();
+        let mut headers = dead_letter::headers(record.headers(), reason, Some(origin));
+        if outbox.refusals(&self.dead_letters) > 0 {
+            let CutValue { kept, cut } = CutValue::of(value);
+            (value, headers) = (kept, cut.headers(headers));
+        }
         outbox.send(NewRecord {
             topic: &self.dead_letters,
             partition: Some(record.partition()),
             key: record.key(),
-            value: Some(record.value()),
-            headers: dead_letter::headers(record.headers(), reason, Some(origin)),
+            value: Some(value),
+            headers,
         });
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
+    }
+
+    /// A typed record that its topic has refused for its size becomes a dead letter.
+    fn fitting(&self, typed: Typed, outbox: &Outbox<'_>) -> Result<Typed, Rejection> {
+        if outbox.refusals(&self.typed) == 0 {
+            return Ok(typed);
+        }
+        Err(Rejection::new(
+            RejectionCode::TooLarge,
+            format!(
+                "the typed record has {} bytes, which is more than max.message.bytes of the typed topic allows",
+                self.buffers.value.len()
+            ),
+        ))
+    }
+
+    fn hold(&mut self, reason: String, outbox: &mut Outbox<'_>) {
+        if !std::mem::replace(&mut self.holds, true) {
+            self.metrics.held();
+        }
+        outbox.hold(reason);
     }
 
     fn show_windows(&self) {
@@ -145,20 +172,31 @@ impl Processor for EventProcessor {
                 self.sources.names()
             ));
         };
-        let labels = match map(record, source, &self.encoder, self.max_body, &mut self.buffers) {
+        if outbox.refusals(&self.dead_letters) > 1 {
+            return self.hold(
+                format!(
+                    "`{}` does not even take the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
+                    self.dead_letters,
+                    dead_letter::KEPT_BYTES / 1024
+                ),
+                outbox,
+            );
+        }
+        let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
+        let labels = match mapped.and_then(|typed| self.fitting(typed, outbox)) {
             Ok(typed) => {
                 self.recent.note(1, 0);
                 self.typed(record, &typed, outbox)
             }
             Err(rejection) => {
                 if self.recent.would_exceed(1) {
-                    if !std::mem::replace(&mut self.holds, true) {
-                        self.metrics.held();
-                    }
-                    return outbox.hold(format!(
-                        "too many of the recent records would become dead letters (DEAD_LETTER_LIMIT), now with code {}: look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart",
-                        rejection.code.as_str()
-                    ));
+                    return self.hold(
+                        format!(
+                            "too many of the recent records would become dead letters (DEAD_LETTER_LIMIT), now with code {}: look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart",
+                            rejection.code.as_str()
+                        ),
+                        outbox,
+                    );
                 }
                 self.recent.note(0, 1);
                 self.dead_letter(record, &rejection, outbox)

@@ -242,6 +242,7 @@ pub(super) mod tests {
                 message: "why".to_owned(),
                 origin: (stage != Stage::Gateway).then_some(origin),
                 at: Some(1000),
+                cut: None,
             },
             time: 1000,
             event_id: Some(format!("event-{place}")),

@@ -277,6 +277,7 @@ mod tests {
                 message: "no".to_owned(),
                 origin: Some(origin),
                 at: Some(30),
+                cut: None,
             },
             closed,
         }

@@ -4,12 +4,14 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 mod entry;
 
 use crate::record::{Header, Headers};
 use crate::topic::TopicName;
 
-pub use entry::{Closed, Entry, Letter, LetterOrigin, Resolution, original_headers, resolution_headers};
+pub use entry::{Closed, Cut, Entry, Letter, LetterOrigin, Resolution, original_headers, resolution_headers};
 
 /// Names of the headers a dead letter has beside the original ones.
 pub mod header {
@@ -29,6 +31,10 @@ pub mod header {
     pub const AT: &str = "dead-letter-at";
     /// Version of the software that wrote it.
     pub const VERSION: &str = "dead-letter-version";
+    /// Only on a dead letter whose value is cut: the size of the original value in bytes, decimal.
+    pub const ORIGINAL_SIZE: &str = "dead-letter-original-size";
+    /// Only on a dead letter whose value is cut: the SHA-256 of the original value, 64 lower-case hex digits.
+    pub const ORIGINAL_SHA256: &str = "dead-letter-original-sha256";
     /// On a resolution (a record without value, in the partition and with the key of the dead letter): the offset of the
     /// dead letter it closes, decimal.
     pub const RESOLVES: &str = "dead-letter-resolves";
@@ -42,6 +48,38 @@ pub mod header {
 
 /// The longest text in `dead-letter-message`, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024;
+
+/// How much of a value is kept, in bytes, when the dead-letter topic does not take it whole.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+/// The beginning of a value that cannot be stored whole, and what identifies the original.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutValue<'v> {
+    /// The first [`KEPT_BYTES`].
+    pub kept: &'v [u8],
+    /// Size and hash of the original value.
+    pub cut: Cut,
+}
+
+impl<'v> CutValue<'v> {
+    /// Cuts a value that is held whole.
+    #[must_use]
+    pub fn of(value: &'v [u8]) -> Self {
+        let hash = digest(&SHA256, value);
+        let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { kept: &value[..value.len().min(KEPT_BYTES)], cut: Cut { size: value.len() as u64, sha256 } }
+    }
+}
+
+impl Cut {
+    /// Adds the two headers that mark a dead letter's value as cut.
+    #[must_use]
+    pub fn headers(&self, headers: Headers) -> Headers {
+        headers
+            .with(header::ORIGINAL_SIZE, self.size.to_string().as_bytes())
+            .with(header::ORIGINAL_SHA256, self.sha256.as_bytes())
+    }
+}
 
 /// The stage that wrote a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -114,6 +114,16 @@ pub enum KafkaError {
         /// How long was waited.
         seconds: u64,
     },
+    /// A topic does not take a record of this size, or a batch with it.
+    #[error(
+        "`{topic}` does not take a batch with a record of {bytes} bytes: raise the topic's max.message.bytes (and the brokers' message.max.bytes)"
+    )]
+    RecordTooLarge {
+        /// The topic.
+        topic: String,
+        /// Key and value of the record in bytes.
+        bytes: usize,
+    },
     /// A command's transaction failed.
     #[error("writing as `{id}` failed: {reason}; run the command again: what is done already is passed over")]
     Write {

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -153,8 +153,9 @@ type Inner<H> = ThreadedProducer<ReportContext<H>>;
 
 /// See the module. `H` is what is held for each record until the report on it.
 pub struct DurableProducer<H: Send + Sync + 'static> {
-    config: ClientConfig,
-    current: RwLock<Arc<Inner<H>>>,
+    batching: Replaceable<H>,
+    /// Its batches have one record each. Built when it is first needed.
+    single: Replaceable<H>,
 }
 
 impl<H: Send + Sync + 'static> fmt::Debug for DurableProducer<H> {
@@ -182,8 +183,11 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
             .set("queue.buffering.max.messages", "0");
         set_default(&mut config, "compression.type", "lz4");
         set_default(&mut config, "reconnect.backoff.max.ms", "1000");
-        let current = RwLock::new(Arc::new(build(&config)?));
-        Ok(Self { config, current })
+        let mut one_record = config.clone();
+        one_record.set("batch.num.messages", "1").set("linger.ms", "0");
+        let producer = Self { batching: Replaceable::new(config), single: Replaceable::new(one_record) };
+        producer.batching.get().map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        Ok(producer)
     }
 
     /// Hands a record over. The returned future resolves with the delivery report; `held` is dropped at that moment,
@@ -192,41 +196,22 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// # Errors
     /// [`ProduceError`] when the record was not even queued.
     pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
-        let producer = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let (answer, delivery) = oneshot::channel();
-        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, held }))
-            .headers(record.headers.into_owned());
-        base.partition = record.partition;
-        base.key = record.key;
-        base.payload = record.value;
-        let Err((error, base)) = producer.send(base) else { return Ok(Delivery(delivery)) };
-        if producer.client().fatal_error().is_none() {
-            return Err(ProduceError::from_code(error.rdkafka_error_code(), &error));
-        }
-        let replacement = self.replace(&producer)?;
-        match replacement.send(base) {
-            Ok(()) => Ok(Delivery(delivery)),
-            Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), &error)),
-        }
+        self.batching.send(record, held)
     }
 
-    /// Builds a producer anew after a fatal error; whoever comes second finds it already done.
-    fn replace(&self, broken: &Arc<Inner<H>>) -> Result<Arc<Inner<H>>, ProduceError> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&current, broken) {
-            let reason = broken.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
-            tracing::error!(reason, "the Kafka producer met a fatal error; building a new one");
-            let fresh = build(&self.config).map_err(|error| ProduceError::Other(error.to_string()))?;
-            *current = Arc::new(fresh);
-        }
-        Ok(Arc::clone(&current))
+    /// The same in a batch of its own. A broker that finds a batch too large refuses all of its records, so that
+    /// [`ProduceError::TooLarge`] is the fault of this very record only here.
+    ///
+    /// # Errors
+    /// As [`DurableProducer::send`].
+    pub fn send_alone(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
+        self.single.send(record, held)
     }
 
     /// Records queued or sent whose report has not come yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        usize::try_from(current.in_flight_count()).unwrap_or(0)
+        [&self.batching, &self.single].into_iter().filter_map(Replaceable::current).map(|inner| in_flight(&inner)).sum()
     }
 
     /// Waits until every record has its report. Blocks.
@@ -234,14 +219,74 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// # Errors
     /// [`KafkaError::Operation`] when time ran out first.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
-        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        current.flush(timeout).map_err(KafkaError::during("flushing the producer"))
+        let deadline = Instant::now() + timeout;
+        for current in [&self.batching, &self.single].into_iter().filter_map(Replaceable::current) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            current.flush(left).map_err(KafkaError::during("flushing the producer"))?;
+        }
+        Ok(())
     }
 }
 
-fn build<H: Send + Sync + 'static>(config: &ClientConfig) -> Result<Inner<H>, KafkaError> {
-    ThreadedProducer::from_config_and_context(config, ReportContext(std::marker::PhantomData))
-        .map_err(|error| KafkaError::Configuration(error.to_string()))
+fn in_flight<H: Send + Sync + 'static>(inner: &Inner<H>) -> usize {
+    usize::try_from(inner.in_flight_count()).unwrap_or(0)
+}
+
+/// A client that is built when it is first needed, and again after a fatal error.
+struct Replaceable<H: Send + Sync + 'static> {
+    config: ClientConfig,
+    current: RwLock<Option<Arc<Inner<H>>>>,
+}
+
+impl<H: Send + Sync + 'static> Replaceable<H> {
+    fn new(config: ClientConfig) -> Self {
+        Self { config, current: RwLock::new(None) }
+    }
+
+    /// The client, if it has been needed yet.
+    fn current(&self) -> Option<Arc<Inner<H>>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The client, built if it has not been needed yet.
+    fn get(&self) -> Result<Arc<Inner<H>>, ProduceError> {
+        match self.current() {
+            Some(current) => Ok(current),
+            None => self.build_instead_of(None),
+        }
+    }
+
+    fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
+        let producer = self.get()?;
+        let (answer, delivery) = oneshot::channel();
+        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, held }))
+            .headers(record.headers.into_owned());
+        base.partition = record.partition;
+        base.key = record.key;
+        base.payload = record.value;
+        let Err((error, base)) = producer.send(base) else { return Ok(Delivery(delivery)) };
+        let Some((_, reason)) = producer.client().fatal_error() else {
+            return Err(ProduceError::from_code(error.rdkafka_error_code(), &error));
+        };
+        tracing::error!(reason, "the Kafka producer met a fatal error; building a new one");
+        match self.build_instead_of(Some(&producer))?.send(base) {
+            Ok(()) => Ok(Delivery(delivery)),
+            Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), &error)),
+        }
+    }
+
+    /// Builds a client in place of `old`; if another thread did so first, its client is returned.
+    fn build_instead_of(&self, old: Option<&Arc<Inner<H>>>) -> Result<Arc<Inner<H>>, ProduceError> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        match (&*current, old) {
+            (Some(current), None) => return Ok(Arc::clone(current)),
+            (Some(current), Some(old)) if !Arc::ptr_eq(current, old) => return Ok(Arc::clone(current)),
+            _ => {}
+        }
+        let built = ThreadedProducer::from_config_and_context(&self.config, ReportContext(std::marker::PhantomData))
+            .map_err(|error| ProduceError::Other(error.to_string()))?;
+        Ok(Arc::clone(current.insert(Arc::new(built))))
+    }
 }
 
 /// Sets a property unless `KAFKA_OPTIONS` has set it.
@@ -371,7 +416,7 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
         let producer =
             DurableProducer::new(&Connection::plaintext(&cluster.bootstrap_servers(), "test"), &settings()).unwrap();
-        let first = Arc::as_ptr(&*producer.current.read().unwrap());
+        let first = Arc::as_ptr(&producer.batching.current().unwrap());
         let topic = "t".parse().unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         let mut failures = 0;
@@ -387,7 +432,7 @@ mod tests {
             }
         }
         assert!(failures > 0, "the first producer was denied its id");
-        assert_ne!(first, Arc::as_ptr(&*producer.current.read().unwrap()), "another one took its place");
+        assert_ne!(first, Arc::as_ptr(&producer.batching.current().unwrap()), "another one took its place");
         for _ in 0..10 {
             producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
         }

@@ -5,6 +5,7 @@
 //! per worker. What a record turns into is the [`Processor`]'s business.
 
 pub mod machine;
+mod oversized;
 mod producer;
 mod session;
 mod takeover;

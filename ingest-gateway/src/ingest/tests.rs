@@ -20,6 +20,10 @@ mod stalls;
 enum Fate {
     Stored,
     Refused,
+    /// The raw topic refuses batches with others in them.
+    TooLargeTogether,
+    /// The raw topic refuses it in any batch.
+    TooLarge,
     Unacknowledged,
     Silent,
     Panic,
@@ -51,6 +55,7 @@ impl Publish for Script {
     fn publish(
         &self,
         record: Outgoing<'_>,
+        batch: Batch,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
         let fate = self.fate;
@@ -58,6 +63,11 @@ impl Publish for Script {
         if fate == Fate::Refused {
             return Err(ProduceError::QueueFull);
         }
+        let too_large = match fate {
+            Fate::TooLarge => record.to == Destination::Raw,
+            Fate::TooLargeTogether => batch == Batch::Shared,
+            _ => false,
+        };
         if fate == Fate::Silent {
             self.shares.lock().unwrap().push(share);
         }
@@ -67,12 +77,15 @@ impl Publish for Script {
             .map(|header| (header.name.to_owned(), header.value.unwrap_or_default().to_vec()))
             .collect();
         let (key, body) = (record.key.map(<[u8]>::to_vec), record.body.to_vec());
-        self.stored.lock().unwrap().push(Stored { to: record.to, key, body, headers });
+        if !too_large {
+            self.stored.lock().unwrap().push(Stored { to: record.to, key, body, headers });
+        }
         Ok(async move {
             match fate {
                 Fate::Unacknowledged => Err(ProduceError::Unacknowledged),
                 Fate::Silent => std::future::pending().await,
-                Fate::Stored | Fate::Refused | Fate::Panic => Ok(()),
+                _ if too_large => Err(ProduceError::TooLarge),
+                Fate::Stored | Fate::Refused | Fate::Panic | Fate::TooLargeTogether | Fate::TooLarge => Ok(()),
             }
         })
     }
@@ -149,6 +162,31 @@ impl Running {
         stream.read_to_end(&mut answer).await.unwrap_or_default();
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_its_size_is_retried_with_one_record_and_stored_whole() {
+    let gateway = start(Fate::TooLargeTogether, &[]).await;
+    assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
+    let stored = gateway.stored.lock().unwrap();
+    let found: Vec<_> = stored.iter().map(|stored| (stored.to, stored.body.as_slice())).collect();
+    assert_eq!(found, [(Destination::Raw, BODY.as_bytes())]);
+}
+
+#[tokio::test]
+async fn a_body_the_raw_topic_refuses_for_its_size_becomes_a_dead_letter_and_is_answered_202() {
+    let gateway = start(Fate::TooLarge, &[]).await;
+    let body = "x".repeat(dead_letter::KEPT_BYTES + 1);
+    assert_eq!(gateway.post(ROUTE, "first", body.clone()).await.status(), 202);
+    let stored = gateway.stored.lock().unwrap();
+    let [dead_letter] = stored.as_slice() else { panic!("{stored:?}") };
+    assert_eq!((dead_letter.to, dead_letter.body.len()), (Destination::DeadLetters, dead_letter::KEPT_BYTES));
+    assert_eq!(dead_letter.header("dead-letter-code"), Some("body_too_large"));
+    assert_eq!(dead_letter.header("dead-letter-original-size"), Some(body.len().to_string().as_str()));
+    let sha256 = CutValue::of(body.as_bytes()).cut.sha256;
+    assert_eq!(dead_letter.header("dead-letter-original-sha256"), Some(sha256.as_str()));
+    assert!(dead_letter.header("dead-letter-message").is_some_and(|message| message.contains("max.message.bytes")));
+    assert_eq!(gateway.metric("customerio_dead_letters_total"), 1.0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::record::header::REPLAY_OF;
 use crate::record::{Header, Headers};
 
 /// The headers that are read.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     header::STAGE,
     header::CODE,
     header::MESSAGE,
@@ -17,6 +17,8 @@ const NAMES: [&str; 11] = [
     header::RESOLUTION,
     header::BY,
     header::NOTE,
+    header::ORIGINAL_SIZE,
+    header::ORIGINAL_SHA256,
 ];
 
 /// What the names of all headers begin with that a letter has beside the original ones.
@@ -46,6 +48,17 @@ pub struct Letter {
     pub origin: Option<LetterOrigin>,
     /// When it was written: milliseconds since 1970.
     pub at: Option<i64>,
+    /// What the original value was, if the dead letter holds only its beginning.
+    pub cut: Option<Cut>,
+}
+
+/// The original value of a dead letter that holds only the first [`super::KEPT_BYTES`] of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Size of the original value in bytes.
+    pub size: u64,
+    /// SHA-256 of the original value, 64 lower-case hex digits.
+    pub sha256: String,
 }
 
 /// Where the record lies that a letter was made of.
@@ -104,7 +117,7 @@ impl Entry {
                 found[index] = value;
             }
         }
-        let [stage, code, message, topic, partition, offset, at, resolves, resolution, by, note] = found;
+        let [stage, code, message, topic, partition, offset, at, resolves, resolution, by, note, size, sha256] = found;
         let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
         let number =
             |value: Option<&[u8]>| value.and_then(|value| std::str::from_utf8(value).ok()?.parse::<i64>().ok());
@@ -124,8 +137,12 @@ impl Entry {
             (Some(topic), Some(partition), Some(offset)) => Some(LetterOrigin { topic, partition, offset }),
             _ => None,
         };
+        let cut = match (number(size).and_then(|size| u64::try_from(size).ok()), text(sha256)) {
+            (Some(size), Some(sha256)) => Some(Cut { size, sha256 }),
+            _ => None,
+        };
         let (code, message) = (text(code).unwrap_or_default(), text(message).unwrap_or_default());
-        Self::Letter(Letter { stage, code, message, origin, at: number(at) })
+        Self::Letter(Letter { stage, code, message, origin, at: number(at), cut })
     }
 }
 
@@ -150,7 +167,7 @@ pub fn original_headers<'a>(headers: impl Iterator<Item = Header<'a>>) -> Header
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Origin, Reason, headers};
+    use super::super::{CutValue, KEPT_BYTES, Origin, Reason, headers};
     use super::*;
 
     fn original() -> [Header<'static>; 3] {
@@ -170,12 +187,29 @@ mod tests {
             message: "no".to_owned(),
             origin: Some(LetterOrigin { topic: "raw".to_owned(), partition: 7, offset: 42 }),
             at: Some(99),
+            cut: None,
         };
         assert_eq!(Entry::read(written.iter()), Entry::Letter(expected));
         let again = original_headers(written.iter());
         assert_eq!(again.iter().collect::<Vec<_>>(), [original()[0], original()[2]]);
         let without = headers(std::iter::empty(), reason, None);
         assert!(matches!(Entry::read(without.iter()), Entry::Letter(Letter { origin: None, .. })));
+    }
+
+    #[test]
+    fn a_cut_value_is_recognised_by_its_size_and_hash() {
+        let reason = Reason { stage: Stage::Transformer, code: "not_json", message: "no", at: 99 };
+        let value = vec![b'x'; KEPT_BYTES + 1];
+        let CutValue { kept, cut } = CutValue::of(&value);
+        assert_eq!((kept.len(), cut.size, cut.sha256.len()), (KEPT_BYTES, KEPT_BYTES as u64 + 1, 64));
+        let written = cut.headers(headers(original().into_iter(), reason, None));
+        let Entry::Letter(letter) = Entry::read(written.iter()) else { panic!("it is a dead letter") };
+        assert_eq!(letter.cut, Some(cut));
+        assert_eq!(
+            CutValue::of(b"abc").cut.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "the first test vector of FIPS 180-2"
+        );
     }
 
     #[test]

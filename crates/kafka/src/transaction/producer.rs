@@ -1,7 +1,8 @@
 //! The transactional producer of one worker, and the two calls of the consumer that belong to a transaction, behind
 //! [`Client`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -11,6 +12,7 @@ use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
 use super::machine::{Client, Outcome};
+use super::oversized::Oversized;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext};
@@ -23,13 +25,41 @@ const CALL: Duration = Duration::from_secs(1);
 /// How long a record waits for room in the producer's queue before the transaction is given up.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// Bytes librdkafka may queue for one worker.
-const QUEUE_KILOBYTES: &str = "8192";
+/// The most bytes of records that wait for their delivery report, for one worker. A larger record waits until it is the
+/// only one.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Keeps the first delivery failure: librdkafka only says that the transaction must be aborted, not why.
+/// librdkafka's own limits, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. A record is at most
+/// `GATEWAY_MAX_BODY`'s 64 MiB and its headers; the topic's `max.message.bytes` is the limit that counts.
+const LARGEST_RECORD: &str = "134217728";
+const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
+
+/// Which input record an output record belongs to: a number that the caller chooses.
+pub(super) type InputNumber = usize;
+
+/// A record that its topic does not take because of its size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TooLarge {
+    pub(super) topic: String,
+    pub(super) input: InputNumber,
+    /// Key and value, in bytes.
+    pub(super) bytes: usize,
+}
+
+/// Why records of the open transaction were not delivered.
+#[derive(Debug, Default)]
+pub(super) struct DeliveryFailures {
+    /// The first failure: librdkafka only says that the transaction must be aborted, not why.
+    pub(super) first: Option<String>,
+    /// Records of batches that were refused for their size.
+    pub(super) too_large: Vec<TooLarge>,
+}
+
+/// Collects delivery failures, and counts the bytes that wait for a report.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeliveryContext {
-    failure: Arc<Mutex<Option<String>>>,
+    failures: Arc<Mutex<DeliveryFailures>>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
 impl ClientContext for DeliveryContext {
@@ -43,16 +73,26 @@ impl ClientContext for DeliveryContext {
 }
 
 impl ProducerContext for DeliveryContext {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = InputNumber;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = report
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeQueue)
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeInflight)
-        {
-            use rdkafka::Message;
-            let text = format!("a record for {} was not delivered: {error}", message.topic());
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    fn delivery(&self, report: &DeliveryResult<'_>, input: InputNumber) {
+        use rdkafka::Message;
+        let (message, error) = match report {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
+        };
+        let bytes = message.key_len() + message.payload_len();
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let Some(error) = error else { return };
+        let code = error.rdkafka_error_code();
+        if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
+            return;
+        }
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = message.topic();
+        failures.first.get_or_insert_with(|| format!("a record for {topic} was not delivered: {error}"));
+        if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            failures.too_large.push(TooLarge { topic: topic.to_owned(), input, bytes });
         }
     }
 }
@@ -61,7 +101,7 @@ impl ProducerContext for DeliveryContext {
 /// delivery reports arrive while this thread does something else, during an abort above all.
 pub(super) struct TransactionalProducer {
     producer: ThreadedProducer<DeliveryContext>,
-    failure: Arc<Mutex<Option<String>>>,
+    context: DeliveryContext,
 }
 
 impl TransactionalProducer {
@@ -76,17 +116,15 @@ impl TransactionalProducer {
             .set("transaction.timeout.ms", &timeout)
             .set("message.timeout.ms", &timeout)
             .set("partitioner", crate::producer::PARTITIONER)
-            // The broker and the topic's max.message.bytes are the limits that count.
-            .set("message.max.bytes", "134217728")
-            .set("queue.buffering.max.kbytes", QUEUE_KILOBYTES);
+            .set("message.max.bytes", LARGEST_RECORD)
+            .set("queue.buffering.max.kbytes", LIBRDKAFKA_QUEUE_KILOBYTES);
         set_default(&mut config, "linger.ms", "5");
         set_default(&mut config, "compression.type", "lz4");
         set_default(&mut config, "reconnect.backoff.max.ms", "1000");
         let context = DeliveryContext::default();
-        let failure = Arc::clone(&context.failure);
-        let producer = ThreadedProducer::from_config_and_context(&config, context)
+        let producer = ThreadedProducer::from_config_and_context(&config, context.clone())
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        Ok(Self { producer, failure })
+        Ok(Self { producer, context })
     }
 
     /// Registers the transactional id; ends what an earlier process with the same id left open.
@@ -116,15 +154,26 @@ impl TransactionalProducer {
     }
 
     /// Hands a record over, waiting for room in the queue.
-    pub(super) fn send(&self, record: NewRecord<'_>) -> Result<(), String> {
-        let mut base = BaseRecord::to(record.topic.as_str()).headers(record.headers.into_owned());
+    pub(super) fn send(&self, record: NewRecord<'_>, input: InputNumber) -> Result<(), String> {
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let deadline = Instant::now() + QUEUE_WAIT;
+        let queued = &self.context.queued_bytes;
+        // A record that is larger than the whole queue goes when nothing else is in it.
+        while queued.load(Ordering::Relaxed) > QUEUE_BYTES.saturating_sub(bytes) {
+            if Instant::now() >= deadline {
+                return Err(format!("a record for {} found no room in the producer's queue", record.topic));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), input).headers(record.headers.into_owned());
         base.partition = record.partition;
         base.key = record.key;
         base.payload = record.value;
-        let deadline = Instant::now() + QUEUE_WAIT;
+        queued.fetch_add(bytes, Ordering::Relaxed);
         loop {
             let Err((error, returned)) = self.producer.send(base) else { return Ok(()) };
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() >= deadline {
+                queued.fetch_sub(bytes, Ordering::Relaxed);
                 return Err(format!("a record for {} could not be queued: {error}", record.topic));
             }
             base = returned;
@@ -145,6 +194,17 @@ impl TransactionalProducer {
         true
     }
 
+    /// Waits for the delivery of all that was sent.
+    pub(super) fn drain(&self) -> Result<(), String> {
+        let deadline = Instant::now() + QUEUE_WAIT;
+        while !self.drained() {
+            if Instant::now() >= deadline {
+                return Err("the brokers did not acknowledge in time what was written".to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether another producer has registered this transactional id, or the brokers gave this one up.
     pub(super) fn is_fenced(&self) -> bool {
         self.producer.client().fatal_error().is_some_and(|(code, _)| {
@@ -155,13 +215,23 @@ impl TransactionalProducer {
         })
     }
 
-    pub(super) fn take_failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Whether a record of the open transaction was not delivered, and why.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failures().first.clone()
+    }
+
+    /// Takes what is known of records that were not delivered.
+    pub(super) fn take_failures(&self) -> DeliveryFailures {
+        std::mem::take(&mut *self.failures())
+    }
+
+    fn failures(&self) -> MutexGuard<'_, DeliveryFailures> {
+        self.context.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a transaction.
     pub(super) fn begin(&self) -> Outcome {
-        drop(self.take_failure());
+        drop(self.take_failures());
         outcome(self.producer.begin_transaction())
     }
 
@@ -178,7 +248,17 @@ impl TransactionalProducer {
 
 /// Where a record's output goes during [`Processor::process`](super::Processor::process).
 pub struct Outbox<'p> {
-    pub(super) producer: &'p TransactionalProducer,
+    producer: &'p TransactionalProducer,
+    oversized: &'p Oversized,
+    /// The record's partition and offset, and its number in the transaction.
+    position: (i32, i64),
+    input: InputNumber,
+    pub(super) result: Processed,
+}
+
+/// What came of processing one record, as far as the worker is concerned.
+#[derive(Debug, Default)]
+pub(super) struct Processed {
     pub(super) failure: Option<String>,
     pub(super) given_up: Option<String>,
     pub(super) held: Option<String>,
@@ -186,30 +266,46 @@ pub struct Outbox<'p> {
 
 impl std::fmt::Debug for Outbox<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("failure", &self.failure).finish_non_exhaustive()
+        f.debug_struct("Outbox").field("result", &self.result).finish_non_exhaustive()
     }
 }
 
-impl Outbox<'_> {
+impl<'p> Outbox<'p> {
+    pub(super) fn new(
+        producer: &'p TransactionalProducer,
+        oversized: &'p Oversized,
+        position: (i32, i64),
+        input: InputNumber,
+    ) -> Self {
+        Self { producer, oversized, position, input, result: Processed::default() }
+    }
+
     /// Adds a record to the transaction. A failure aborts the transaction after the current record.
     pub fn send(&mut self, record: NewRecord<'_>) {
-        if self.failure.is_none()
-            && let Err(reason) = self.producer.send(record)
+        if self.result.failure.is_none()
+            && let Err(reason) = self.producer.send(record, self.input)
         {
-            self.failure = Some(reason);
+            self.result.failure = Some(reason);
         }
+    }
+
+    /// How many outputs of this record `topic` has refused because of their size, in earlier transactions: write less
+    /// than the last time, write to another topic, or hold.
+    #[must_use]
+    pub fn refusals(&self, topic: &TopicName) -> u32 {
+        self.oversized.refusals(self.position.0, self.position.1, topic)
     }
 
     /// Stops before this record, which must have had no effect: what was processed before it is committed, and the worker
     /// then holds, alive and reading nothing, until it is restarted. `reason` says what to do.
     pub fn hold(&mut self, reason: String) {
-        self.held = Some(reason);
+        self.result.held = Some(reason);
     }
 
     /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed
     /// something, which `reason` says. Nothing of the open transaction becomes visible.
     pub fn give_up(&mut self, reason: String) {
-        self.given_up = Some(reason);
+        self.result.given_up = Some(reason);
     }
 }
 
@@ -229,7 +325,7 @@ impl Client for Clients<'_> {
         if !self.producer.drained() {
             return Outcome::Retry;
         }
-        if let Some(reason) = self.producer.take_failure() {
+        if let Some(reason) = self.producer.failure() {
             return Outcome::Abort(reason);
         }
         let list = match group::offsets(self.topic, positions) {

@@ -8,7 +8,8 @@ use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{Limits, Machine, Outcome, Progress, Step};
-use super::producer::{Clients, Outbox, TransactionalProducer};
+use super::oversized::Oversized;
+use super::producer::{Clients, Outbox, Processed, TooLarge, TransactionalProducer};
 use super::takeover::{Candidate, Takeovers};
 use super::worker::{Processor, WorkerSettings};
 use crate::error::KafkaError;
@@ -59,6 +60,9 @@ pub(super) struct Session<'s, P: Processor> {
     /// The processor has asked to stop before a record: nothing is read any more.
     held: bool,
     aborts: u32,
+    /// The records processed in the open transaction, by their number: partition and offset.
+    inputs: Vec<(i32, i64)>,
+    oversized: Oversized,
     lag_shown: Instant,
 }
 
@@ -113,6 +117,8 @@ impl<'s, P: Processor> Session<'s, P> {
             takeovers,
             held: false,
             aborts: 0,
+            inputs: Vec::new(),
+            oversized: Oversized::default(),
             lag_shown,
         })
     }
@@ -180,10 +186,12 @@ impl<'s, P: Processor> Session<'s, P> {
                 let (partition, offset) = (record.partition(), record.offset());
                 // Its partition is paused: librdkafka drops what it had fetched, and reads it again on resume.
                 let paused = self.held || self.takeovers.is_waiting(partition);
+                if !self.machine.is_open() {
+                    self.inputs.clear();
+                }
                 if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
-                    let mut outbox = Outbox { producer: &self.producer, failure: None, given_up: None, held: None };
-                    self.processor.process(&record, &mut outbox);
-                    let Outbox { failure, given_up, held, .. } = outbox;
+                    let Processed { failure, given_up, held } =
+                        process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
                     if let Some(reason) = given_up {
                         return Err(End::Fatal(KafkaError::GivenUp(reason)));
                     }
@@ -206,6 +214,23 @@ impl<'s, P: Processor> Session<'s, P> {
             }
         }
         self.take_over()
+    }
+
+    /// Notes which records' outputs were refused for their size. Returns whether anything new was learnt.
+    fn note_refusals(&mut self) -> bool {
+        let mut news = false;
+        for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
+            let Some(&(partition, offset)) = self.inputs.get(input) else { continue };
+            let alone = self.oversized.is_suspected(partition, offset);
+            if alone {
+                tracing::warn!(
+                    input = %self.settings.input, partition, offset, topic, bytes,
+                    "the topic does not take the output of this record because of its size; raise its max.message.bytes"
+                );
+            }
+            news |= self.oversized.refused(partition, offset, &topic, alone);
+        }
+        news
     }
 
     /// Stops reading for good: what to do about it is for a person to decide.
@@ -263,10 +288,16 @@ impl<'s, P: Processor> Session<'s, P> {
             Progress::None => {}
             Progress::Committed { took } => {
                 self.aborts = 0;
+                for partition in self.machine.partitions() {
+                    if let Some(committed) = self.machine.committed(partition) {
+                        self.oversized.committed(partition, committed);
+                    }
+                }
                 self.processor.committed(took);
             }
             Progress::Aborted(reason) => {
-                self.aborts += 1;
+                // An abort that showed which record is too large is progress.
+                self.aborts = if self.note_refusals() { 0 } else { self.aborts + 1 };
                 tracing::warn!(reason, "a transaction was aborted; its records are read again");
                 self.processor.aborted();
                 if self.aborts >= ABORTS_IN_A_ROW {
@@ -356,6 +387,7 @@ impl<'s, P: Processor> Session<'s, P> {
         for &partition in partitions {
             self.settings.metrics.forget_lag(partition);
             self.takeovers.forget(partition);
+            self.oversized.forget(partition);
             self.processor.let_go(partition);
         }
         if let Err(error) = self.consumer.incremental_unassign(&group::partitions(&self.settings.input, partitions)) {
@@ -372,6 +404,32 @@ impl<'s, P: Processor> Session<'s, P> {
             self.consumer.context().show_lag(&self.settings.metrics, progress);
         }
     }
+}
+
+/// Turns an accepted record into output. If outputs of it were refused for their size before, they go in batches of their
+/// own, and their delivery is waited for: only so is the next refusal this record's own.
+fn process(
+    producer: &TransactionalProducer,
+    processor: &mut impl Processor,
+    oversized: &Oversized,
+    inputs: &mut Vec<(i32, i64)>,
+    record: &Record<'_>,
+) -> Processed {
+    let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
+    let position = (record.partition(), record.offset());
+    let alone = oversized.is_suspected(position.0, position.1);
+    if alone && let Err(reason) = producer.drain() {
+        return failed(reason);
+    }
+    let input = inputs.len();
+    inputs.push(position);
+    let mut outbox = Outbox::new(producer, oversized, position, input);
+    processor.process(record, &mut outbox);
+    let mut processed = outbox.result;
+    if alone && processed.failure.is_none() && processed.held.is_none() {
+        processed.failure = producer.drain().err().or_else(|| producer.failure());
+    }
+    processed
 }
 
 fn is_instance_fenced(error: &RdError) -> bool {

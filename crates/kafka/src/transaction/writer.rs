@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::machine::Outcome;
-use super::producer::TransactionalProducer;
+use super::producer::{TooLarge, TransactionalProducer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::producer::NewRecord;
@@ -43,11 +43,13 @@ impl TransactionalWriter {
     /// Writes these records in one transaction.
     ///
     /// # Errors
-    /// [`KafkaError::Write`]: none of the records will be seen; or, when it says so, it is not known yet whether all or none.
+    /// [`KafkaError::RecordTooLarge`]: none of the records will be seen, and fewer of them in one transaction may be taken,
+    /// since a broker refuses a whole batch for its size. [`KafkaError::Write`]: none of the records will be seen; or, when
+    /// it says so, it is not known yet whether all or none.
     pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
         self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
         for record in records {
-            if let Err(reason) = self.producer.send(record) {
+            if let Err(reason) = self.producer.send(record, 0) {
                 return Err(self.roll_back(reason));
             }
         }
@@ -55,15 +57,19 @@ impl TransactionalWriter {
             if !self.producer.drained() {
                 return Outcome::Retry;
             }
-            match self.producer.take_failure() {
+            match self.producer.failure() {
                 Some(reason) => Outcome::Abort(reason),
                 None => self.producer.commit(),
             }
         });
         // librdkafka does not say why a transaction must be aborted; a record's report does.
-        committed.map_err(|error| match self.producer.take_failure() {
-            Some(reason) => self.failed(reason),
-            None => error,
+        committed.map_err(|error| {
+            let failures = self.producer.take_failures();
+            match (failures.too_large.into_iter().max_by_key(|record| record.bytes), failures.first) {
+                (Some(TooLarge { topic, bytes, .. }), _) => KafkaError::RecordTooLarge { topic, bytes },
+                (None, Some(reason)) => self.failed(reason),
+                (None, None) => error,
+            }
         })
     }
 

@@ -1,0 +1,88 @@
+//! Records whose output a topic refused because of its size: which of them are confirmed, and for which topics.
+//!
+//! A broker that finds a batch too large refuses all records of that batch, so a refusal alone does not tell which record
+//! was at fault. A suspected record is therefore read again and written in a batch of its own; only a refusal of that batch
+//! counts against the record and its topic.
+
+use std::collections::BTreeMap;
+
+use crate::topic::TopicName;
+
+/// What is known of one input record.
+#[derive(Debug, Default)]
+struct Known {
+    /// By topic, how many outputs of this record were refused although each was alone in its batch.
+    refusals: BTreeMap<String, u32>,
+}
+
+/// The input records, by partition and offset, of which an output was refused and that are not committed yet.
+#[derive(Debug, Default)]
+pub(super) struct Oversized {
+    known: BTreeMap<(i32, i64), Known>,
+}
+
+impl Oversized {
+    /// An output of this record was in a batch that `topic` refused for its size. `alone`: it was the whole batch.
+    /// Returns whether that is news: a repetition of what is known must not be taken for progress.
+    pub(super) fn refused(&mut self, partition: i32, offset: i64, topic: &str, alone: bool) -> bool {
+        let is_new = !self.known.contains_key(&(partition, offset));
+        let known = self.known.entry((partition, offset)).or_default();
+        if alone {
+            *known.refusals.entry(topic.to_owned()).or_default() += 1;
+        }
+        is_new || alone
+    }
+
+    /// Whether this record's outputs must be alone in their batches.
+    pub(super) fn is_suspected(&self, partition: i32, offset: i64) -> bool {
+        self.known.contains_key(&(partition, offset))
+    }
+
+    /// How many outputs of this record `topic` refused, each alone in its batch.
+    pub(super) fn refusals(&self, partition: i32, offset: i64, topic: &TopicName) -> u32 {
+        let known = self.known.get(&(partition, offset));
+        known.and_then(|known| known.refusals.get(topic.as_str())).copied().unwrap_or(0)
+    }
+
+    /// The partition's records before `offset` are committed.
+    pub(super) fn committed(&mut self, partition: i32, offset: i64) {
+        self.known.retain(|&(known, position), _| known != partition || position >= offset);
+    }
+
+    /// The partition has left.
+    pub(super) fn forget(&mut self, partition: i32) {
+        self.known.retain(|&(known, _), _| known != partition);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_a_batch_of_its_own_counts_against_a_record() {
+        let topic: TopicName = "typed".parse().unwrap();
+        let mut oversized = Oversized::default();
+        assert!(!oversized.is_suspected(0, 7));
+        assert!(oversized.refused(0, 7, "typed", false), "the first suspicion is news");
+        assert!(!oversized.refused(0, 7, "typed", false), "the second one is not");
+        assert!(oversized.is_suspected(0, 7));
+        assert_eq!(oversized.refusals(0, 7, &topic), 0);
+        assert!(oversized.refused(0, 7, "typed", true));
+        assert_eq!(oversized.refusals(0, 7, &topic), 1);
+        assert_eq!(oversized.refusals(0, 8, &topic), 0);
+    }
+
+    #[test]
+    fn a_committed_or_revoked_record_is_forgotten() {
+        let mut oversized = Oversized::default();
+        for (partition, offset) in [(0, 7), (0, 9), (1, 7)] {
+            oversized.refused(partition, offset, "typed", false);
+        }
+        oversized.committed(0, 8);
+        let left = |oversized: &Oversized| [(0, 7), (0, 9), (1, 7)].map(|(p, o)| oversized.is_suspected(p, o));
+        assert_eq!(left(&oversized), [false, true, true]);
+        oversized.forget(1);
+        assert_eq!(left(&oversized), [false, true, false]);
+    }
+}
