@@ -200,9 +200,9 @@ mod tests {
                 "data": {"content": content, "identifiers": {"id": id}}, "event_id": event,
             }).to_string();
             let expected = PersonKey::of_person(Identifier::Id, &id).unwrap();
-            prop_assert_eq!(person_key(body(&first).as_bytes()), expected.clone());
-            prop_assert_eq!(person_key(body(&second).as_bytes()), expected.clone());
-            prop_assert_eq!(person_key(&gzip(body(&second).as_bytes())), expected);
+            prop_assert_eq!(&person_key(body(&first).as_bytes()), &expected);
+            prop_assert_eq!(&person_key(body(&second).as_bytes()), &expected);
+            prop_assert_eq!(&person_key(&gzip(body(&second).as_bytes())), &expected);
         }
     }
 }
