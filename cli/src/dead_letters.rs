@@ -1,10 +1,10 @@
-//! `dead-letters`: what lies in the dead-letter topic, and what an operator does about it.
+//! `dead-letters`: what the dead-letter topic holds, and what an operator does about it.
 
-mod closing;
 mod discard;
 mod list;
 mod register;
 mod replay;
+mod resolver;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -16,7 +16,7 @@ pub(crate) use register::{event_id, unpacked};
 
 /// List, show, replay or discard dead letters
 ///
-/// A dead letter is open until a resolution names it: a record in the same topic that `replay` and `discard` write.
+/// A dead letter is unresolved until a resolution names it: a record in the same topic that `replay` and `discard` write.
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
     #[command(subcommand)]

@@ -6,8 +6,7 @@ mod life;
 mod search;
 
 use clap::Args;
-use customerio::{PersonKey, person_key};
-use serde_json::json;
+use customerio::{Identifier, PersonKey};
 use tokio::task::block_in_place;
 
 use crate::audit::GroupArgs;
@@ -74,16 +73,13 @@ enum Wanted {
 impl WhatArgs {
     fn wanted(self) -> Option<Wanted> {
         // The key is computed by the function that made the records' keys.
-        let person = |kind: &str, id: String| {
-            let body = json!({"data": {"identifiers": {kind: id}}});
-            person_key(body.to_string().as_bytes()).map(Wanted::Person)
-        };
+        let person = |identifier, value: String| PersonKey::of_person(identifier, &value).map(Wanted::Person);
         match self {
             Self { event_id: Some(id), .. } => Some(Wanted::Event(id)),
             Self { delivery_id: Some(id), .. } => Some(Wanted::Delivery(id)),
-            Self { person_id: Some(id), .. } => person("id", id),
-            Self { cio_id: Some(id), .. } => person("cio_id", id),
-            Self { email: Some(address), .. } => person("email", address),
+            Self { person_id: Some(id), .. } => person(Identifier::Id, id),
+            Self { cio_id: Some(id), .. } => person(Identifier::CioId, id),
+            Self { email: Some(address), .. } => person(Identifier::Email, address),
             Self { .. } => None,
         }
     }

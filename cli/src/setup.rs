@@ -1,13 +1,17 @@
-//! `setup apply --only kafka`: the topics. The other things that live outside the services follow.
+//! `setup plan` and `setup apply` with `--only kafka`: the topics.
+
+mod differences;
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kafka::topic::{Ensured, TopicSpec, Topics};
-use kafka::{KafkaArgs, TopicName};
-use serde_json::json;
+use kafka::{KafkaArgs, KafkaError, TopicName};
+use serde_json::{Value, json};
 use service::ByteCount;
 
+use self::differences::{Difference, differences};
+use crate::topics::RECORD_OVERHEAD;
 use crate::{CommandError, Verdict, output};
 
 /// Make what lives outside the three services
@@ -19,7 +23,9 @@ pub(crate) struct SetupArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make what is missing; what exists is left as it is
+    /// Show what `apply` would create, and which settings of existing topics differ; nothing is changed
+    Plan(ApplyArgs),
+    /// Create what is missing. Existing topics are not changed; settings that differ from what is needed are named
     Apply(ApplyArgs),
 }
 
@@ -55,7 +61,7 @@ struct ApplyArgs {
     #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC")]
     receipts_topic: TopicName,
 
-    /// Partitions of each topic that is made
+    /// Partitions of each topic that is created
     #[arg(long, default_value_t = 12, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: i32,
 
@@ -68,13 +74,14 @@ struct ApplyArgs {
     max_body: ByteCount,
 }
 
-/// Key and headers of a record.
-const RECORD_OVERHEAD: usize = 64 * 1024;
-
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Kafka's own default of `max.message.bytes`. A typed record is far below it, since an event has at most 10,000 bytes of
+/// JSON; a receipt has some 100 bytes and the event id for each record of a request, which is below 1,000,000 bytes.
+const DEFAULT_MAX_MESSAGE: usize = 1_048_588;
 
 /// The topics as they should be: settings are those of the design, retention long enough for a bad week.
 pub(crate) fn topic_specs(
@@ -88,6 +95,7 @@ pub(crate) fn topic_specs(
             ("retention.ms", (days * DAY_MS).to_string()),
             ("max.message.bytes", bytes.to_string()),
             ("cleanup.policy", "delete".to_owned()),
+            ("unclean.leader.election.enable", "false".to_owned()),
         ];
         if replication >= 3 {
             settings.push(("min.insync.replicas", "2".to_owned()));
@@ -98,20 +106,33 @@ pub(crate) fn topic_specs(
     let record = max_body + RECORD_OVERHEAD;
     vec![
         spec(raw, 7, record),
-        spec(typed, 7, 1_048_588),
+        spec(typed, 7, DEFAULT_MAX_MESSAGE),
         spec(dead_letters, 30, record + RECORD_OVERHEAD),
-        spec(receipts, 30, 1_048_588),
+        spec(receipts, 30, DEFAULT_MAX_MESSAGE),
     ]
 }
 
+/// A topic as `setup` found or created it.
+struct Found {
+    name: TopicName,
+    state: &'static str,
+    partitions: usize,
+    differences: Vec<Difference>,
+    /// Why its settings could not be compared.
+    unread: Option<String>,
+}
+
 pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandError> {
-    let Action::Apply(args) = args.action;
+    let (args, apply) = match args.action {
+        Action::Plan(args) => (args, false),
+        Action::Apply(args) => (args, true),
+    };
     match args.only {
-        Part::Kafka => apply_kafka(args, json).await,
+        Part::Kafka => kafka(args, apply, json).await,
     }
 }
 
-async fn apply_kafka(args: ApplyArgs, json: bool) -> Result<Verdict, CommandError> {
+async fn kafka(args: ApplyArgs, apply: bool, json: bool) -> Result<Verdict, CommandError> {
     let connection = args.kafka.connection("customerio-aep").map_err(|problems| format!("wrong use:\n{problems}"))?;
     let topics = Topics::new(&connection)?;
     let brokers = tokio::task::block_in_place(|| topics.brokers(TIMEOUT))?;
@@ -119,31 +140,151 @@ async fn apply_kafka(args: ApplyArgs, json: bool) -> Result<Verdict, CommandErro
     let names = [&args.raw_topic, &args.typed_topic, &args.dead_letter_topic, &args.receipts_topic];
     let mut found = Vec::new();
     for spec in topic_specs(names, args.partitions, replication, args.max_body.0) {
-        let ensured = topics.ensure(&spec).await?;
-        let (state, partitions) = match ensured {
-            Ensured::Created => ("created", usize::try_from(spec.partitions).unwrap_or(0)),
-            Ensured::Exists { partitions } => ("exists", partitions),
-        };
+        let topic = if apply { ensure(&topics, &spec).await? } else { look_up(&topics, &spec).await? };
         if !json {
-            output::line(&format!("{state:8} {} ({partitions} partitions)", spec.name));
+            output::line(&format!("{:12} {} ({} partitions)", topic.state, topic.name, topic.partitions));
         }
-        found.push((spec.name, state, partitions));
+        found.push(topic);
     }
-    let raw_partitions = found.first().map_or(0, |(_, _, partitions)| *partitions);
-    let short: Vec<_> =
-        found.iter().skip(1).take(2).filter(|(_, _, partitions)| *partitions < raw_partitions).collect();
-    for (name, _, partitions) in &short {
-        output::problem(&format!(
-            "{name} has {partitions} partitions but {} has {raw_partitions}: each record keeps its partition number, so grow {name} to at least {raw_partitions}",
-            args.raw_topic
+    let problems = problems(&found);
+    problems.iter().for_each(|problem| output::problem(problem));
+    if json {
+        let topics: Vec<_> = found.iter().map(as_json).collect();
+        output::json(&json!({"brokers": brokers, "replication": replication, "topics": topics}));
+    } else {
+        let notes = found.iter().flat_map(|topic| topic.differences.iter().map(move |found| (&topic.name, found)));
+        for (name, difference) in notes.filter(|(_, difference)| !difference.breaks_a_promise) {
+            output::line(&format!("note: {}", difference.text(name)));
+        }
+        for topic in &found {
+            if let Some(reason) = &topic.unread {
+                output::line(&format!("note: {}: the settings could not be compared: {reason}", topic.name));
+            }
+        }
+    }
+    Ok(if problems.is_empty() { Verdict::Good } else { Verdict::Problem })
+}
+
+/// Creates the topic if it does not exist.
+async fn ensure(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError> {
+    match topics.ensure(spec).await? {
+        Ensured::Created => Ok(missing(spec, "created")),
+        Ensured::Exists { partitions } => Ok(existing(topics, spec, partitions).await),
+    }
+}
+
+/// Looks at the topic and changes nothing.
+async fn look_up(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError> {
+    match tokio::task::block_in_place(|| topics.partitions(&spec.name, TIMEOUT)) {
+        Ok(partitions) => Ok(existing(topics, spec, partitions).await),
+        Err(KafkaError::NoTopic(_)) => Ok(missing(spec, "would create")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn missing(spec: &TopicSpec, state: &'static str) -> Found {
+    let partitions = usize::try_from(spec.partitions).unwrap_or(0);
+    Found { name: spec.name.clone(), state, partitions, differences: Vec::new(), unread: None }
+}
+
+async fn existing(topics: &Topics, spec: &TopicSpec, partitions: usize) -> Found {
+    // A principal that may create topics need not be allowed to read their settings.
+    let (differences, unread) = match topics.settings(&spec.name).await {
+        Ok(settings) => (differences(&spec.settings, &settings), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    Found { name: spec.name.clone(), state: "exists", partitions, differences, unread }
+}
+
+/// What has to be changed before the pipeline keeps its promises; the topics are in the order of [`topic_specs`].
+fn problems(found: &[Found]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let Some(raw) = found.first() else { return problems };
+    for topic in found.iter().skip(1).take(2).filter(|topic| topic.partitions < raw.partitions) {
+        problems.push(format!(
+            "{} has {} partitions but {} has {}: each record keeps its partition number, so add partitions to {} until it has at least {}",
+            topic.name, topic.partitions, raw.name, raw.partitions, topic.name, raw.partitions
         ));
     }
-    if json {
-        let topics: Vec<_> = found
-            .iter()
-            .map(|(name, state, partitions)| json!({"topic": name.as_str(), "state": state, "partitions": partitions}))
-            .collect();
-        output::json(&json!({"brokers": brokers, "replication": replication, "topics": topics}));
+    for topic in found {
+        let breaking = topic.differences.iter().filter(|difference| difference.breaks_a_promise);
+        problems.extend(breaking.map(|difference| difference.text(&topic.name)));
     }
-    Ok(if short.is_empty() { Verdict::Good } else { Verdict::Problem })
+    problems
+}
+
+fn as_json(topic: &Found) -> Value {
+    let differences: Vec<_> = topic.differences.iter().map(Difference::json).collect();
+    json!({
+        "topic": topic.name.as_str(),
+        "state": topic.state,
+        "partitions": topic.partitions,
+        "differences": differences,
+        "settingsUnread": topic.unread,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn specs(replication: i32, max_body: usize) -> Vec<TopicSpec> {
+        let names: [TopicName; 4] = ["raw", "typed", "dead", "receipts"].map(|name| name.parse().unwrap());
+        topic_specs(names.each_ref(), 12, replication, max_body)
+    }
+
+    fn setting<'s>(spec: &'s TopicSpec, name: &str) -> Option<&'s str> {
+        spec.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn each_topic_takes_the_largest_record_that_is_written_to_it() {
+        let limits = |max_body| {
+            let limit = |spec: &TopicSpec| setting(spec, "max.message.bytes").unwrap().parse().unwrap();
+            specs(1, max_body).iter().map(limit).collect::<Vec<usize>>()
+        };
+        let overhead = 64 * 1024;
+        for max_body in [1, MIB, 10 * MIB, 64 * MIB] {
+            let [raw, typed, dead_letters, receipts] = limits(max_body)[..] else { panic!("four topics") };
+            assert_eq!((raw, dead_letters), (max_body + overhead, max_body + 2 * overhead));
+            assert!(typed > 10_000 + overhead && receipts > 1_000_000);
+        }
+    }
+
+    #[test]
+    fn new_topics_never_elect_a_replica_that_lacks_records() {
+        for spec in specs(3, MIB) {
+            assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
+            assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));
+        }
+        assert_eq!(setting(&specs(1, MIB)[0], "min.insync.replicas"), None, "one replica could not be written");
+    }
+
+    #[test]
+    fn differing_settings_and_missing_partitions_are_named_with_their_topic() {
+        let difference = |setting, breaks_a_promise| Difference {
+            setting,
+            current: "1048588".to_owned(),
+            wanted: "10551296".to_owned(),
+            breaks_a_promise,
+        };
+        let topic = |name: &str, partitions, differences| Found {
+            name: name.parse().unwrap(),
+            state: "exists",
+            partitions,
+            differences,
+            unread: None,
+        };
+        let found = [
+            topic("raw", 12, vec![difference("max.message.bytes", true), difference("retention.ms", false)]),
+            topic("typed", 6, Vec::new()),
+        ];
+        let problems = problems(&found);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("typed has 6 partitions but raw has 12"), "{problems:?}");
+        assert!(problems[1].contains("raw: max.message.bytes is 1048588, wanted 10551296"), "{problems:?}");
+        assert_eq!(as_json(&found[0])["differences"][1]["setting"], "retention.ms");
+    }
 }

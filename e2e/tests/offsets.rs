@@ -310,40 +310,6 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
 /// New partitions are what a group that has missed a rebalance leaves behind: nobody in it reads them, and nothing would
 /// change that for as long as all members stay.
 #[test]
-fn partitions_that_no_named_transformer_reads_are_noticed_and_shared_out() {
-    let mut pipeline = Pipeline::new(shared_kafka(), "unread");
-    let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
-    let mut variables = pipeline.transformer_variables();
-    // A second member would join a little later, and the group would learn of the new partitions by that.
-    variables.retain(|(name, _)| *name != "TRANSFORMER_WORKERS");
-    variables.push(("TRANSFORMER_WORKERS", "1".to_owned()));
-    variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=-1".to_owned()));
-    let transformer = Process::start("transformer", &variables, Some(free_port()));
-    let first = pipeline.load(1_000, 1_000).finish(SOON);
-    let typed = || read(&shared_kafka().connection(), &pipeline.topic("typed")).len();
-    wait_until("the first load to be typed", SOON, || typed() >= first.len());
-    for topic in ["typed", "dead-letters", "raw"] {
-        block_on(topics().grow(&pipeline.topic(topic), 6)).unwrap();
-    }
-    pipeline.partitions = 6;
-    wait_until("the new partitions to be noticed", SOON, || {
-        transformer.log().contains("no member of the group reads these partitions")
-            && transformer.log().contains("[4, 5]")
-    });
-    wait_until("them to be shared out", SOON, || {
-        let (_, text) = transformer.admin_get("/metrics").unwrap_or_default();
-        text.lines().filter(|line| line.starts_with("customerio_transformer_dedup_window_seconds{")).count() == 6
-    });
-    let ids = pipeline.load(1_000, 1_000).finish(SOON);
-    let typed = || read(&shared_kafka().connection(), &pipeline.topic("typed")).len();
-    wait_until("all to be typed", SOON, || typed() >= first.len() + ids.len());
-    let account = Account::read(&shared_kafka().connection(), &pipeline);
-    account.assert_stored(&ids);
-    account.assert_exactly_once(&pipeline);
-    assert!(account.raw.keys().any(|(partition, _)| *partition >= 4), "the new partitions are used");
-}
-
-#[test]
 fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
     let _simulator = pipeline.simulator();

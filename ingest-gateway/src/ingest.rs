@@ -143,7 +143,7 @@ impl<P: Publish> Gateway<P> {
         let key = person_key(body);
         let record = || Outgoing {
             to: Destination::Raw,
-            key: key.as_ref().map(customerio::PersonKey::as_bytes),
+            key: Some(key.as_bytes()),
             body,
             headers: record_headers(source, headers, arrival),
         };

@@ -1,9 +1,9 @@
 //! One record of a topic as the accounting's fact.
 
-use accounting::{IdHash, Letter, LetterOrigin, Place, Resolution, ResolutionKind, Stage, TypedRecord};
+use accounting::{IdHash, KeyHash, Letter, LetterOrigin, Place, Resolution, ResolutionKind, Stage, TypedRecord};
 use kafka::dead_letter::{self, Entry};
 use kafka::record::header;
-use kafka::{Record, TopicName};
+use kafka::{Record, TopicName, partition_of};
 
 use crate::receipt::Receipt;
 
@@ -26,8 +26,14 @@ pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
         id: IdHash::of(record.header(header::EVENT_ID).unwrap_or_default()),
         time: record.timestamp().unwrap_or_default(),
         received: number(record.header(header::RECEIVED_AT)).or(record.timestamp()).unwrap_or_default(),
+        key: record.key().and_then(key_hash),
         replay: has(record, header::REPLAY_OF),
     }
+}
+
+/// The partitioner's hash of a key: it has 31 bits, so among 2^31 partitions its number is the hash itself.
+fn key_hash(key: &[u8]) -> Option<KeyHash> {
+    partition_of(key, 1 << 31).and_then(|hash| u32::try_from(hash).ok()).map(KeyHash)
 }
 
 pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<accounting::Receipt>) {
@@ -75,5 +81,21 @@ pub(super) fn letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicNam
             Some(LetterFact::Closed(Resolution { letter, kind }))
         }
         Entry::Foreign => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_key_leads_to_the_partitioners_partition_for_any_count() {
+        for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
+            let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
+            for count in [1, 2, 11, 12, 1000] {
+                let partition = partition_of(key.as_bytes(), count).unwrap();
+                assert_eq!(hash as usize % count, usize::try_from(partition).unwrap(), "{key} of {count}");
+            }
+        }
     }
 }

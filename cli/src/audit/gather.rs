@@ -103,7 +103,8 @@ impl Audit<'_> {
             .map(|(&partition, range)| Stretch { partition, start: range.start, end: range.end })
             .collect();
         let kept = receipts.as_ref().map_or(Receipts::Off, |(_, evidence)| Receipts::Kept(*evidence));
-        let reach = DedupReach { window, ids: i64::from(self.args.dedup_max_ids) };
+        let partitions = u32::try_from(raw.extents.len()).unwrap_or(u32::MAX);
+        let reach = DedupReach { window, ids: i64::from(self.args.dedup_max_ids), partitions };
         let reading = Reading::into(self, Books::new(frames, kept, reach));
         reading.all(&raw_stretches, &typed, &letters, receipts.as_ref().map(|(view, _)| view))?;
         reading.earlier_typed(&typed)?;

@@ -71,6 +71,13 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("UNEXPLAINED", typed.unexplained, ""),
         row("made of no raw record", typed.orphans, ""),
         row("typed again within the dedup window", typed.repeats_within, ""),
+        row("  in another partition", typed.repeats_elsewhere, ""),
+        row("  in another partition, without a key", typed.repeats_without_key, "written by an older gateway"),
+        row(
+            "typed again after partitions were added",
+            typed.repeats_after_growth,
+            "same _id: Platform drops the second",
+        ),
         row("repeats beyond the dedup window", typed.repeats, "same _id: Platform drops the second"),
         row("typed again on request (reprocess)", typed.reprocessed, ""),
         row("rejected by Platform after acceptance", typed.rejected_later, ""),
@@ -105,6 +112,12 @@ fn words(kind: FindingKind) -> &'static str {
         FindingKind::Doubled => "has more than one outcome",
         FindingKind::Orphan => "was made of a raw record that is not there",
         FindingKind::Repeated => "was typed before, within the dedup window",
+        FindingKind::RepeatedElsewhere => {
+            "was typed before in another partition, within the dedup window; no added partitions explain it"
+        }
+        FindingKind::RepeatedWithoutKey => {
+            "was typed before in another partition, within the dedup window: a record without a key, as an older gateway wrote it for a body that it could not read, goes to any partition"
+        }
     }
 }
 
@@ -116,6 +129,8 @@ fn code(kind: FindingKind) -> &'static str {
         FindingKind::Doubled => "doubled",
         FindingKind::Orphan => "orphan",
         FindingKind::Repeated => "repeated",
+        FindingKind::RepeatedElsewhere => "repeated_other_partition",
+        FindingKind::RepeatedWithoutKey => "repeated_without_key",
     }
 }
 
@@ -184,6 +199,9 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             "unexplained": typed.unexplained,
             "orphans": typed.orphans,
             "repeatsWithinWindow": typed.repeats_within,
+            "repeatsOtherPartition": typed.repeats_elsewhere,
+            "repeatsWithoutKey": typed.repeats_without_key,
+            "repeatsAfterGrowth": typed.repeats_after_growth,
             "repeats": typed.repeats,
             "reprocessed": typed.reprocessed,
             "rejectedAfterAcceptance": typed.rejected_later,

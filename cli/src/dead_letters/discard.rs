@@ -1,26 +1,28 @@
 //! `dead-letters discard`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use kafka::dead_letter::Resolution;
 use serde_json::json;
 
-use super::closing::{Closing, ClosingArgs, Pace, by_partition};
 use super::list;
-use super::register::{self, FilterArgs, Registered};
+use super::register::{self, FilterArgs};
+use super::resolver::{Pace, Resolve, ResolveArgs, Resolver};
 use crate::topics::{PlaceArg, TopicArgs};
 use crate::{CommandError, Verdict, output};
 
-/// Close dead letters without replaying them, with a note that says why
+/// Resolve dead letters without replaying them, with a note that says why
 ///
-/// Nothing is deleted: the letters stay until the topic's retention ends, marked as discarded. Without --yes it only says
-/// which letters would be discarded.
+/// Nothing is deleted: the dead letters stay until the topic's retention ends, marked as discarded. Without --yes it only
+/// prints which would be discarded.
 #[derive(Debug, Args)]
 pub(super) struct DiscardArgs {
-    /// The letters, as `list` shows their places; all that the filters take if left out
+    /// The dead letters, by their positions as `list` shows them; all unresolved ones that match the filters if left out
     #[arg(value_name = "PARTITION:OFFSET")]
     letters: Vec<PlaceArg>,
 
-    /// Why they can be done without
+    /// Why they are not needed
     #[arg(long, value_name = "TEXT")]
     note: String,
 
@@ -28,7 +30,7 @@ pub(super) struct DiscardArgs {
     filter: FilterArgs,
 
     #[command(flatten)]
-    closing: ClosingArgs,
+    resolve: ResolveArgs,
 
     #[command(flatten)]
     topics: TopicArgs,
@@ -37,47 +39,42 @@ pub(super) struct DiscardArgs {
 pub(super) fn run(args: &DiscardArgs, json: bool) -> Result<Verdict, CommandError> {
     let connection = args.topics.connection()?;
     let topic = &args.topics.dead_letter_topic;
-    let (chosen, mut closed) = register::choose(register::read(&connection, topic)?, &args.letters, &args.filter)?;
-    let total = chosen.len();
-    let mut discarded = 0;
-    if args.closing.yes {
-        let mut pace = Pace::new(args.closing.rate);
-        for letters in by_partition(chosen).values() {
-            let Some(first) = letters.first() else { continue };
-            let closing = Closing::open(
-                &connection,
-                topic,
-                first.place,
-                Resolution::Discarded,
-                &args.closing.by,
-                Some(&args.note),
-            )?;
-            let (open, done): (Vec<_>, Vec<_>) =
-                letters.iter().partition::<Vec<&Registered>, _>(|letter| !closing.is_closed(letter.place));
-            closed += done.len() as u64;
-            for chunk in open.chunks(pace.chunk()) {
-                closing.writer.write(chunk.iter().map(|letter| closing.record(letter.place, letter.key.as_deref())))?;
-                discarded += chunk.len();
-                output::progress(&format!("{discarded} of {total} dead letters discarded"));
-                pace.wait(chunk.len());
-            }
+    let index = register::read(&connection, topic)?;
+    let (mut chosen, mut resolved) = register::choose(&index, &args.letters, &args.filter)?;
+    let (current, mut discarded) = (&mut BTreeMap::new(), 0);
+    if args.resolve.yes && !chosen.is_empty() {
+        let (by, note) = (&args.resolve.by, Some(args.note.as_str()));
+        let resolver = Resolver::open(&connection, topic, Resolution::Discarded, by, note)?;
+        // Others may have resolved some of them before this command got the right to.
+        *current = register::read(&connection, topic)?;
+        (chosen, resolved) = register::choose(current, &args.letters, &args.filter)?;
+        let mut pace = Pace::new(args.resolve.rate);
+        let resolves: Vec<Resolve> = chosen.iter().map(|letter| Resolve::of(letter)).collect();
+        for chunk in resolves.chunks(pace.chunk()) {
+            resolver.writer.write(chunk.iter().map(|resolve| resolver.record(resolve)))?;
+            discarded += chunk.len();
+            output::progress(&format!("{discarded} of {} dead letters discarded", chosen.len()));
+            pace.wait(chunk.len());
         }
         output::progress_done();
-    } else if !json {
-        let rows: Vec<Vec<String>> = chosen.iter().map(list::row).collect();
+    } else if !args.resolve.yes && !json {
+        let rows: Vec<Vec<String>> = chosen.iter().map(|letter| list::row(letter)).collect();
         output::table(&["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"], &rows)
             .iter()
             .for_each(|line| output::line(line));
     }
+    let total = chosen.len();
     if json {
         let found =
-            json!({"dryRun": !args.closing.yes, "chosen": total, "discarded": discarded, "closedBefore": closed});
+            json!({"dryRun": !args.resolve.yes, "chosen": total, "discarded": discarded, "closedBefore": resolved});
         output::json(&found);
-    } else if args.closing.yes {
-        output::line(&format!("{discarded} dead letters discarded; {closed} of the chosen ones were closed before"));
+    } else if args.resolve.yes {
+        output::line(&format!(
+            "{discarded} dead letters discarded; {resolved} of the chosen ones were resolved before"
+        ));
     } else {
         output::line(&format!(
-            "{total} dead letters would be discarded ({closed} of the chosen ones are closed); say --yes to do it"
+            "{total} dead letters would be discarded ({resolved} of the chosen ones are resolved); add --yes to apply"
         ));
     }
     Ok(Verdict::Good)

@@ -10,7 +10,7 @@ use crate::{CommandError, Verdict, output};
 
 /// List the open dead letters
 ///
-/// It shows codes, messages and ids; `show` is the one command that shows what a letter holds.
+/// It shows codes, messages and ids; `show` is the one command that shows the value of a dead letter.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Those that are closed too
@@ -46,7 +46,11 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
 
 pub(super) fn row(letter: &Registered) -> Vec<String> {
     let head = &letter.letter;
-    let message: String = head.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect();
+    let mut message: String =
+        head.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect();
+    if let Some(cut) = letter.cut() {
+        message = format!("{message} ({cut})");
+    }
     vec![
         letter.place.to_string(),
         show(letter.time),
@@ -57,4 +61,22 @@ pub(super) fn row(letter: &Registered) -> Vec<String> {
         letter.event_id.clone().unwrap_or_else(|| "-".to_owned()),
         message,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka::dead_letter::{Cut, Stage};
+
+    use super::super::register::tests::registered;
+    use super::*;
+
+    #[test]
+    fn a_row_of_a_cut_dead_letter_has_its_original_size_and_hash() {
+        let mut letter = registered("0:5", Stage::Sink, "refused");
+        assert_eq!(row(&letter)[7], "why");
+        letter.letter.message = "x".repeat(1000);
+        letter.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        let message = &row(&letter)[7];
+        assert!(message.contains("9437184 bytes") && message.contains(&"ab".repeat(32)), "{message}");
+    }
 }

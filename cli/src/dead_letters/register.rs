@@ -1,10 +1,12 @@
 //! The register of dead letters: every letter of the topic without its value, and how it was closed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use customerio::Beginning;
 use customerio::webhook::Webhook;
-use kafka::dead_letter::{Closed, Entry, Letter, Resolution, Stage};
+use kafka::dead_letter::{Closed, Entry, Letter, Stage};
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{Stretch, read_stretches};
 use kafka::record::header;
@@ -53,6 +55,12 @@ impl Registered {
         self.closed.as_ref().map_or("open", |closed| closed.resolution.as_str())
     }
 
+    /// Of a value that was cut: how much of it is kept, and what the whole was.
+    pub(super) fn cut(&self) -> Option<String> {
+        let cut = self.letter.cut.as_ref()?;
+        Some(format!("the first {} of {} bytes are kept; SHA-256 of the whole: {}", self.size, cut.size, cut.sha256))
+    }
+
     /// The letter for programs.
     pub(super) fn json(&self) -> Value {
         let origin = self
@@ -79,6 +87,8 @@ impl Registered {
             "eventId": self.event_id,
             "origin": origin,
             "bytes": self.size,
+            "originalSize": self.letter.cut.as_ref().map(|cut| cut.size),
+            "originalSha256": self.letter.cut.as_ref().map(|cut| cut.sha256.as_str()),
             "state": self.state(),
             "closed": closed,
         })
@@ -89,10 +99,15 @@ impl Registered {
 pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
     match record.header(header::EVENT_ID) {
         Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
-        None => {
-            let mut buffer = Vec::new();
-            Some(Webhook::parse(unpacked(record, &mut buffer)).ok()?.event_id.non_blank()?.into_owned())
-        }
+        None => body_event_id(unpacked(record, &mut Vec::new())),
+    }
+}
+
+/// The event id of a body; of one that was cut, if its beginning has the id.
+fn body_event_id(body: &[u8]) -> Option<String> {
+    match Webhook::parse(body) {
+        Ok(webhook) => webhook.event_id.non_blank().map(Cow::into_owned),
+        Err(_) => Beginning::read(&Beginning::text(body)).event_id.non_blank().map(Cow::into_owned),
     }
 }
 
@@ -184,32 +199,13 @@ fn stretch(partition: i32, extent: &Extent) -> Stretch {
     Stretch { partition, start: extent.start, end: extent.end }
 }
 
-/// The letters of one partition from this offset on that are closed by now.
-pub(super) fn closed_since(
-    connection: &Connection,
-    topic: &TopicName,
-    from: PlaceArg,
-) -> Result<BTreeMap<i64, Resolution>, KafkaError> {
-    let extents = settled(&Offsets::new(connection)?, topic)?;
-    let end = extents.get(&from.partition).map_or(0, |extent| extent.end);
-    let stretch = Stretch { partition: from.partition, start: from.offset, end };
-    let mut closed = BTreeMap::new();
-    read_stretches(connection, topic, &[stretch], PATIENCE, |record| -> Result<(), KafkaError> {
-        if let Entry::Closed(found) = Entry::read(record.headers()) {
-            closed.entry(found.letter).or_insert(found.resolution);
-        }
-        Ok(())
-    })?;
-    Ok(closed)
-}
-
-/// The letters a command is to work on: those named, or all that the filter takes; with the number of these that are
-/// closed already.
-pub(super) fn choose(
-    letters: BTreeMap<PlaceArg, Registered>,
+/// The unresolved dead letters that a command works on: those named, or all that match the filter; and how many of them
+/// are resolved.
+pub(super) fn choose<'l>(
+    letters: &'l BTreeMap<PlaceArg, Registered>,
     named: &[PlaceArg],
     filter: &FilterArgs,
-) -> Result<(Vec<Registered>, u64), CommandError> {
+) -> Result<(Vec<&'l Registered>, u64), CommandError> {
     let named: BTreeSet<PlaceArg> = named.iter().copied().collect();
     if let Some(missing) = named.iter().find(|place| !letters.contains_key(place)) {
         return Err(WrongUse(format!(
@@ -217,16 +213,15 @@ pub(super) fn choose(
         ))
         .into());
     }
-    let chosen = letters
-        .into_values()
-        .filter(|letter| (named.is_empty() || named.contains(&letter.place)) && filter.takes(letter));
+    let chosen =
+        letters.values().filter(|letter| (named.is_empty() || named.contains(&letter.place)) && filter.takes(letter));
     let (closed, open): (Vec<_>, Vec<_>) = chosen.partition(|letter| letter.closed.is_some());
     Ok((open, closed.len() as u64))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use kafka::dead_letter::LetterOrigin;
+    use kafka::dead_letter::{Cut, LetterOrigin, Resolution};
 
     use super::*;
 
@@ -279,15 +274,34 @@ pub(super) mod tests {
     fn named_letters_must_exist_and_closed_ones_are_only_counted() {
         let mut closed = registered("0:6", Stage::Sink, "refused");
         closed.closed = Some(Closed { letter: 6, resolution: Resolution::Replayed, by: None, note: None, at: None });
-        let all = || {
-            let letters = [registered("0:5", Stage::Sink, "refused"), closed.clone()];
-            BTreeMap::from(letters.map(|letter| (letter.place, letter)))
-        };
-        let (open, done) = choose(all(), &[], &FilterArgs::default()).unwrap();
+        let letters = [registered("0:5", Stage::Sink, "refused"), closed];
+        let all = BTreeMap::from(letters.map(|letter| (letter.place, letter)));
+        let (open, done) = choose(&all, &[], &FilterArgs::default()).unwrap();
         assert_eq!((open.len(), done), (1, 1));
-        let (open, done) = choose(all(), &["0:6".parse().unwrap()], &FilterArgs::default()).unwrap();
+        let (open, done) = choose(&all, &["0:6".parse().unwrap()], &FilterArgs::default()).unwrap();
         assert_eq!((open.len(), done), (0, 1));
-        let error = choose(all(), &["0:7".parse().unwrap()], &FilterArgs::default()).unwrap_err();
+        let error = choose(&all, &["0:7".parse().unwrap()], &FilterArgs::default()).unwrap_err();
         assert!(error.is::<WrongUse>() && error.to_string().contains("0:7"), "{error}");
+    }
+
+    #[test]
+    fn a_cut_dead_letter_has_the_size_and_the_hash_of_the_whole_value() {
+        let mut letter = registered("0:5", Stage::Transformer, "not_json");
+        assert_eq!((letter.cut(), &letter.json()["originalSize"]), (None, &Value::Null));
+        letter.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        let text = letter.cut().unwrap();
+        assert!(text.contains("9437184 bytes") && text.contains(&"ab".repeat(32)), "{text}");
+        let json = letter.json();
+        assert_eq!((&json["originalSize"], &json["originalSha256"]), (&9_437_184.into(), &"ab".repeat(32).into()));
+    }
+
+    #[test]
+    fn the_event_id_of_a_cut_body_is_read_from_its_beginning() {
+        let id = |body: &[u8]| body_event_id(body);
+        assert_eq!(id(br#"{"event_id":" 01X "}"#).as_deref(), Some("01X"));
+        assert_eq!(id(br#"{"event_id":"01X","data":{"content":"xxx"#).as_deref(), Some("01X"));
+        for body in [&b"not json"[..], b"", b"{}", br#"{"event_id":" "}"#, br#"{"event_id":"01"#] {
+            assert_eq!(id(body), None, "{body:?}");
+        }
     }
 }

@@ -67,7 +67,10 @@ pub(super) fn run(args: &ShowArgs, json: bool) -> Result<Verdict, CommandError> 
     if let Some(closed) = &registered.closed {
         let by = closed.by.as_deref().unwrap_or("unknown");
         let at = closed.at.map(crate::when::show).unwrap_or_default();
-        output::line(&format!("closed by {by} {at} {}", closed.note.as_deref().unwrap_or_default()));
+        output::line(&format!("resolved by {by} {at} {}", closed.note.as_deref().unwrap_or_default()));
+    }
+    if let Some(cut) = registered.cut() {
+        output::line(&cut);
     }
     output::line(&format!("key  {}", record.key.as_deref().map_or_else(|| "none".to_owned(), text)));
     for header in record.headers() {

@@ -161,13 +161,21 @@ fn steps(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
     steps.extend(traces.answers.iter().map(answered));
     for letter in &traces.letters {
         let head = &letter.letter;
+        let cut = head.cut.as_ref();
+        let of = cut.map(|cut| format!("; cut, of {} bytes with SHA-256 {}", cut.size, cut.sha256)).unwrap_or_default();
         steps.push(Step {
             time: letter.time,
             rank: 4,
             name: "dead-lettered",
             place: format!("dead letter {}", letter.place),
-            detail: format!("by {}: {} ({})", head.stage, head.code, head.message),
-            facts: json!({"stage": head.stage.as_str(), "code": head.code, "message": head.message}),
+            detail: format!("by {}: {} ({}){of}", head.stage, head.code, head.message),
+            facts: json!({
+                "stage": head.stage.as_str(),
+                "code": head.code,
+                "message": head.message,
+                "originalSize": cut.map(|cut| cut.size),
+                "originalSha256": cut.map(|cut| cut.sha256.as_str()),
+            }),
         });
         if let Some(closed) = &letter.closed {
             let by = closed.by.as_deref().unwrap_or("unknown");
@@ -317,6 +325,12 @@ mod tests {
         let mut refused = found();
         refused.letters.push(letter(Stage::Sink, None));
         assert_eq!(only(refused).state, "dead letter, open");
+        let (mut cut, mut whole) = (found(), letter(Stage::Sink, None));
+        whole.letter.cut = Some(kafka::dead_letter::Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        cut.letters.push(whole);
+        let life = only(cut);
+        assert!(life.lines()[5].contains("9437184 bytes") && life.lines()[5].contains("abab"), "{:?}", life.lines());
+        assert_eq!(life.json()["steps"][4]["details"]["originalSize"], 9_437_184);
         let mut closed = found();
         closed.sink.insert(0, 4);
         closed.letters.push(letter(Stage::Sink, Some(Resolution::Discarded)));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::close::Closing;
 use crate::fact::{
-    DedupReach, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution, ResolutionKind,
-    Stage, TypedRecord, Verdict,
+    DedupReach, Frame, IdHash, KeyHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution,
+    ResolutionKind, Stage, TypedRecord, Verdict,
 };
 use crate::report::Report;
 
@@ -28,6 +28,7 @@ pub(crate) struct Typed {
     pub(crate) time: i64,
     pub(crate) received: i64,
     pub(crate) id: IdHash,
+    pub(crate) key: Option<KeyHash>,
     pub(crate) replay: bool,
 }
 
@@ -74,9 +75,9 @@ impl Books {
     /// A record of the typed topic. One outside the range proves what became of raw records, and that later ones are
     /// duplicates.
     pub fn typed(&mut self, record: TypedRecord) {
-        let TypedRecord { place, raw_offset, id, time, received, replay } = record;
+        let TypedRecord { place, raw_offset, id, time, received, key, replay } = record;
         let raw_offset = raw_offset.unwrap_or(-1);
-        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, received, id, replay });
+        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, received, id, key, replay });
     }
 
     /// A dead letter.

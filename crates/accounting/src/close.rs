@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::books::{Books, Partition, Raw, Typed};
-use crate::fact::{DedupReach, Evidence, Frame, IdHash, LetterOrigin, Place, Receipts, ResolutionKind, Stage};
+use crate::fact::{Evidence, Frame, IdHash, LetterOrigin, Place, Receipts, ResolutionKind, Stage};
 use crate::report::{Finding, FindingKind, LetterCounts, Report, Topic};
 
 #[cfg(test)]
@@ -18,8 +18,8 @@ enum Unnamed {
 }
 
 pub(crate) struct Closing<'b> {
-    books: &'b Books,
-    report: Report,
+    pub(crate) books: &'b Books,
+    pub(crate) report: Report,
     /// Dead letters by the record they were made of.
     transformer_letters: HashMap<Place, Vec<Place>>,
     sink_letters: HashMap<Place, Vec<Place>>,
@@ -86,7 +86,7 @@ impl<'b> Closing<'b> {
         accepted.chain(refused).chain(letters).max().map(|offset| offset + 1).or(nothing)
     }
 
-    fn find(&mut self, kind: FindingKind, topic: Topic, place: Place, id: Option<IdHash>) {
+    pub(crate) fn find(&mut self, kind: FindingKind, topic: Topic, place: Place, id: Option<IdHash>) {
         self.report.findings.push(Finding { kind, topic, place, id });
     }
 
@@ -223,41 +223,6 @@ impl<'b> Closing<'b> {
         }
     }
 
-    /// Typed records whose event was typed before, of another raw record; over all partitions, since a person's events move
-    /// to another one when partitions are added.
-    fn repeats(&mut self) {
-        let mut all: Vec<(IdHash, i32, &Typed)> = Vec::new();
-        for (&number, partition) in &self.books.partitions {
-            all.extend(partition.typed.iter().filter(|typed| !typed.replay).map(|typed| (typed.id, number, typed)));
-        }
-        all.sort_unstable_by_key(|(id, number, typed)| (*id, typed.time, *number, typed.raw_offset, typed.offset));
-        for same in all.chunk_by(|one, other| one.0 == other.0).filter(|same| same.len() > 1) {
-            let mut seen: HashSet<(i32, i64)> = HashSet::new();
-            let mut newest: HashMap<i32, &Typed> = HashMap::new();
-            for &(_, number, typed) in same {
-                let before = newest.insert(number, typed);
-                let another = seen.insert((number, typed.raw_offset)) && seen.len() > 1;
-                let Some(frame) = self.books.frames.get(&number).filter(|_| another) else { continue };
-                if !frame.typed.contains(&typed.offset) && !frame.raw.contains(&typed.raw_offset) {
-                    continue;
-                }
-                let raw = &self.books.partitions[&number].raw;
-                let found = raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset).map(|index| raw[index]);
-                if found.is_ok_and(|raw| raw.reprocess) {
-                    self.report.typed.reprocessed += 1;
-                } else if found.is_ok_and(|raw| !raw.replay)
-                    && before.is_some_and(|before| self.books.dedup.covers(before, typed))
-                {
-                    self.report.typed.repeats_within += 1;
-                    let place = Place { partition: number, offset: typed.offset };
-                    self.find(FindingKind::Repeated, Topic::Typed, place, Some(typed.id));
-                } else {
-                    self.report.typed.repeats += 1;
-                }
-            }
-        }
-    }
-
     fn other_letters(&mut self) {
         for letter in &self.books.letters {
             match letter.origin {
@@ -270,15 +235,6 @@ impl<'b> Closing<'b> {
                 LetterOrigin::Raw(_) | LetterOrigin::Typed(_) => {}
             }
         }
-    }
-}
-
-impl DedupReach {
-    /// Whether the transformer must have known of the one record when it made the other, of the same partition.
-    fn covers(self, one: &Typed, other: &Typed) -> bool {
-        // The transformer counts in whole seconds.
-        let time = one.received.abs_diff(other.received) + 1000;
-        time < self.window.unsigned_abs() && one.offset.abs_diff(other.offset) < self.ids.unsigned_abs()
     }
 }
 

@@ -30,6 +30,17 @@ impl IdHash {
     }
 }
 
+/// What Kafka's partitioner makes of a record's key: of `count` partitions the record goes to number `hash % count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(pub u32);
+
+impl KeyHash {
+    /// The partition of a record with this key when the topic has `count` partitions.
+    pub(crate) fn partition(self, count: u32) -> Option<i32> {
+        i32::try_from(self.0.checked_rem(count)?).ok()
+    }
+}
+
 /// A record of the raw topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawRecord {
@@ -58,6 +69,8 @@ pub struct TypedRecord {
     pub time: i64,
     /// When the gateway received what it was made of: milliseconds since 1970.
     pub received: i64,
+    /// Of its key, which is its raw record's; `None` if it has no key.
+    pub key: Option<KeyHash>,
     /// It is a typed record written again by a replay, not made of its raw record anew.
     pub replay: bool,
 }
@@ -161,6 +174,8 @@ pub struct DedupReach {
     pub window: i64,
     /// In typed records.
     pub ids: i64,
+    /// Over how many partitions the raw topic's records are spread by their keys.
+    pub partitions: u32,
 }
 
 /// Which receipts there are.

@@ -13,11 +13,12 @@
 mod books;
 mod close;
 mod fact;
+mod repeats;
 mod report;
 
 pub use books::Books;
 pub use fact::{
-    DedupReach, Evidence, Frame, IdHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts, Resolution,
-    ResolutionKind, Stage, TypedRecord, Verdict,
+    DedupReach, Evidence, Frame, IdHash, KeyHash, Letter, LetterOrigin, Place, RawRecord, Receipt, Receipts,
+    Resolution, ResolutionKind, Stage, TypedRecord, Verdict,
 };
 pub use report::{Finding, FindingKind, LetterCounts, Letters, RawColumns, Report, Topic, TypedColumns};

@@ -68,8 +68,15 @@ pub struct TypedColumns {
     /// Of `records`: their event had been typed before, of another raw record, beyond the dedup window. Platform drops
     /// what repeats an `_id`.
     pub repeats: u64,
-    /// As `repeats`, but within the dedup window: a breach.
+    /// As `repeats`, but in the same partition within the dedup window: a breach.
     pub repeats_within: u64,
+    /// As `repeats`, but within the dedup window in another partition than the key's: a breach.
+    pub repeats_elsewhere: u64,
+    /// As `repeats`, but within the dedup window in another partition, without a key that would have kept the two together:
+    /// a breach.
+    pub repeats_without_key: u64,
+    /// As `repeats`, but within the dedup window in another partition because partitions were added between the two.
+    pub repeats_after_growth: u64,
     /// As `repeats`, but asked for: the raw record had the header `reprocess`.
     pub reprocessed: u64,
     /// Of `records`: Platform rejected them after it had accepted them.
@@ -117,6 +124,10 @@ pub enum FindingKind {
     Orphan,
     /// Its event was typed before in its partition, within the dedup window.
     Repeated,
+    /// Its event was typed before in another partition within the dedup window, and no added partitions explain it.
+    RepeatedElsewhere,
+    /// Its event was typed before in another partition within the dedup window: one of the two has no key.
+    RepeatedWithoutKey,
 }
 
 /// A record that is wrong.

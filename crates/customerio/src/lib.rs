@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no environment. It knows nothing of XDM and nothing of Kafka.
 
+mod beginning;
 pub mod catalogue;
 mod hash;
 mod person_key;
@@ -9,6 +10,7 @@ pub mod sample;
 mod signature;
 pub mod webhook;
 
+pub use beginning::Beginning;
 pub use hash::{Sha256, sha256_half, sha256_hex};
-pub use person_key::{PersonKey, person_key};
+pub use person_key::{Identifier, PersonKey, person_key};
 pub use signature::{SignatureMismatch, SigningKey, Verifier, sign, verify};

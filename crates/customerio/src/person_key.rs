@@ -1,9 +1,10 @@
-//! The key of a raw record: the same for all events of one person, so that Kafka keeps their order, and telling nothing
-//! of the person.
+//! The key of a raw record: the same for all events of one person, so that Kafka keeps their order, and for all deliveries
+//! of one webhook, so that they meet in one dedup window. It reveals nothing about the person.
 
 use std::fmt;
 
-use crate::hash::sha256_hex;
+use crate::beginning::{Beginning, is_gzip};
+use crate::hash::{Sha256, sha256_hex};
 use crate::webhook::{Data, Field, Identifiers, Webhook};
 
 /// 32 lower-case hex digits: the first half of a SHA-256.
@@ -16,9 +17,43 @@ impl fmt::Debug for PersonKey {
     }
 }
 
+/// What identifies a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identifier {
+    /// The person's own id.
+    Id,
+    /// Customer.io's immutable id.
+    CioId,
+    /// The person's address; upper and lower case are the same.
+    Email,
+}
+
 impl PersonKey {
+    /// The key of a person's records; `None` if the value is blank.
+    #[must_use]
+    pub fn of_person(identifier: Identifier, value: &str) -> Option<Self> {
+        let value = value.trim();
+        let key = || match identifier {
+            Identifier::Id => Self::of("id", value),
+            Identifier::CioId => Self::of("cio_id", value),
+            Identifier::Email => Self::of("email", &value.to_lowercase()),
+        };
+        (!value.is_empty()).then(key)
+    }
+
     fn of(kind: &str, value: &str) -> Self {
-        let mut digits = sha256_hex([kind, ":", value]);
+        Self::half(sha256_hex([kind, ":", value]))
+    }
+
+    /// The key of a body that names neither a person nor an event: Customer.io delivers the same bytes again.
+    fn of_bytes(body: &[u8]) -> Self {
+        let mut hash = Sha256::default();
+        hash.update(b"body:");
+        hash.update(body);
+        Self::half(hash.hex())
+    }
+
+    fn half(mut digits: String) -> Self {
         digits.truncate(32);
         Self(digits)
     }
@@ -37,20 +72,39 @@ impl PersonKey {
 }
 
 /// The key for a body: of the person's id (`identifiers.id`, else `customer_id`), else `cio_id`, else the email address
-/// in lower case, else of the event id; the first that is not blank. `None` if the body cannot be read or has none of them.
+/// in lower case, else of the event id; the first that is not blank.
+///
+/// A gzip body is recognised by its first bytes, not by the request's headers, which a proxy may have left as they were;
+/// only its beginning is unpacked. A body in which none of the fields can be read has the key of its bytes as received.
 #[must_use]
-pub fn person_key(body: &[u8]) -> Option<PersonKey> {
-    let webhook = Webhook::parse(body).ok()?;
-    let data = Data::of(webhook.data).unwrap_or_default();
-    let identifiers = Identifiers::of(data.identifiers).unwrap_or_default();
-    let first = |kind: &str, fields: &[Field<'_>]| {
-        let value = fields.iter().find_map(|field| field.non_blank())?;
-        Some(if kind == "email" { PersonKey::of(kind, &value.to_lowercase()) } else { PersonKey::of(kind, &value) })
+pub fn person_key(body: &[u8]) -> PersonKey {
+    let text = Beginning::text(body);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let found = match Webhook::parse(text) {
+        Ok(webhook) => of_webhook(&webhook),
+        Err(_) if is_gzip(body) => of_beginning(&Beginning::read(text)),
+        Err(_) => None,
     };
-    first("id", &[identifiers.id, data.customer_id])
-        .or_else(|| first("cio_id", &[identifiers.cio_id]))
-        .or_else(|| first("email", &[identifiers.email, data.email_address]))
-        .or_else(|| first("event", &[webhook.event_id]))
+    found.unwrap_or_else(|| PersonKey::of_bytes(body))
+}
+
+fn of_webhook(webhook: &Webhook<'_>) -> Option<PersonKey> {
+    let data = Data::of(webhook.data).unwrap_or_default();
+    let Identifiers { id, email, cio_id, .. } = Identifiers::of(data.identifiers).unwrap_or_default();
+    let (customer_id, email_address) = (data.customer_id, data.email_address);
+    let delivery_id = data.delivery_id;
+    of_beginning(&Beginning { event_id: webhook.event_id, delivery_id, customer_id, email_address, id, cio_id, email })
+}
+
+fn of_beginning(found: &Beginning<'_>) -> Option<PersonKey> {
+    let person = |identifier, fields: &[Field<'_>]| {
+        let value = fields.iter().find_map(|field| field.non_blank())?;
+        PersonKey::of_person(identifier, &value)
+    };
+    person(Identifier::Id, &[found.id, found.customer_id])
+        .or_else(|| person(Identifier::CioId, &[found.cio_id]))
+        .or_else(|| person(Identifier::Email, &[found.email, found.email_address]))
+        .or_else(|| found.event_id.non_blank().map(|id| PersonKey::of("event", &id)))
 }
 
 #[cfg(test)]
@@ -58,15 +112,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::beginning::tests::gzip;
 
-    fn key(json: &str) -> Option<String> {
-        person_key(json.as_bytes()).map(|key| key.as_str().to_owned())
+    fn key(json: &str) -> String {
+        person_key(json.as_bytes()).0
     }
 
     #[test]
     fn the_key_is_the_first_half_of_the_hash_of_kind_and_value() {
         // printf 'id:42' | sha256sum
-        assert_eq!(key(r#"{"data":{"identifiers":{"id":"42"}}}"#).unwrap(), "bbb3660007f68b86e00e9ea8af5f57b7");
+        assert_eq!(key(r#"{"data":{"identifiers":{"id":"42"}}}"#), "bbb3660007f68b86e00e9ea8af5f57b7");
+        // printf 'body:not json' | sha256sum
+        assert_eq!(key("not json"), "8eeb5ab600007c59ca7f75e691416bf8");
     }
 
     #[test]
@@ -81,23 +138,71 @@ mod tests {
             (r#"{"event_id":"e","data":5}"#, ("event", "e")),
         ];
         for (json, (kind, value)) in cases {
-            assert_eq!(key(json).unwrap(), PersonKey::of(kind, value).0, "{json}");
+            assert_eq!(key(json), PersonKey::of(kind, value).0, "{json}");
+            assert_eq!(person_key(&gzip(json.as_bytes())).0, PersonKey::of(kind, value).0, "compressed: {json}");
+            assert_eq!(key(&format!("\u{feff}{json}")), PersonKey::of(kind, value).0, "with a byte order mark: {json}");
         }
-        assert_eq!(key("{}"), None);
-        assert_eq!(key("not json"), None);
+        assert_eq!(PersonKey::of_person(Identifier::CioId, "  "), None);
+    }
+
+    #[test]
+    fn a_large_compressed_body_has_the_key_that_its_beginning_names() {
+        let large =
+            |data: &str| gzip(format!(r#"{{"data":{{{data}"content":"{}"}}}}"#, "x".repeat(1_000_000)).as_bytes());
+        let person = large(r#""identifiers":{"id":"42"},"#);
+        assert_eq!(person_key(&person), PersonKey::of("id", "42"));
+        let named_too_late = gzip(
+            format!(r#"{{"data":{{"content":"{}","identifiers":{{"id":"42"}}}}}}"#, "x".repeat(1_000_000)).as_bytes(),
+        );
+        assert_eq!(person_key(&named_too_late), PersonKey::of_bytes(&named_too_late));
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_has_the_key_of_its_bytes() {
+        let gzip = gzip(br#"{"event_id":"e"}"#);
+        let cut = &gzip[..12];
+        let bodies = [
+            b"".as_slice(),
+            b"{}",
+            b"[1]",
+            b"not json",
+            b"\xef\xbb\xbf",
+            b"\xff\xfe{\0}\0",
+            b"{\"event_id\":\"\xff\"}",
+            b"\x1f\x8b",
+            b"\x1f\x8bnot gzip",
+            cut,
+            b"\x78\x9c deflate",
+            b"\x1b\x10 brotli",
+            b"\x28\xb5\x2f\xfd zstd",
+        ];
+        for body in bodies {
+            assert_eq!(person_key(body), PersonKey::of_bytes(body), "{body:?}");
+        }
+        let keys: std::collections::HashSet<_> = bodies.into_iter().map(person_key).collect();
+        assert_eq!(keys.len(), bodies.len());
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            drop(person_key(&body));
+        fn any_bytes_have_one_key_in_32_digits(body in prop::collection::vec(any::<u8>(), 0..300), compressed in any::<bool>()) {
+            let body = if compressed { [gzip(&body), body].concat() } else { body };
+            let key = person_key(&body);
+            prop_assert_eq!(&key, &person_key(&body));
+            prop_assert!(key.as_str().len() == 32 && key.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
         }
 
         #[test]
-        fn events_of_one_person_share_the_key(id in "[a-z0-9]{1,20}", first in "[A-Z0-9]{26}", second in "[A-Z0-9]{26}") {
-            let body = |event: &str| format!(r#"{{"event_id":"{event}","data":{{"identifiers":{{"id":"{id}"}}}}}}"#);
-            prop_assert_eq!(key(&body(&first)), key(&body(&second)));
-            prop_assert!(key(&body(&first)).is_some());
+        fn events_of_one_person_share_the_key_compressed_or_not(
+            id in "[a-z0-9]{1,20}", first in "[A-Z0-9]{26}", second in "[A-Z0-9]{26}", content in "[ -~]{0,200}",
+        ) {
+            let body = |event: &str| serde_json::json!({
+                "data": {"content": content, "identifiers": {"id": id}}, "event_id": event,
+            }).to_string();
+            let expected = PersonKey::of_person(Identifier::Id, &id).unwrap();
+            prop_assert_eq!(&person_key(body(&first).as_bytes()), &expected);
+            prop_assert_eq!(&person_key(body(&second).as_bytes()), &expected);
+            prop_assert_eq!(&person_key(&gzip(body(&second).as_bytes())), &expected);
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use field::Field;
-use field::{Key, KeySeed};
+pub(crate) use field::{Key, KeySeed};
 
 /// The body is not a JSON object. Says where reading stopped, never what stood there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -71,7 +71,7 @@ pub enum KafkaError {
         "another process has taken over as `{instance}`: each instance needs a TRANSFORMER_INSTANCE of its own. This older one ends; nothing is lost"
     )]
     InstanceTaken {
-        /// The name, as `group.instance.id` has it.
+        /// The worker's name, `{group}-{TRANSFORMER_INSTANCE}-{worker}`.
         instance: String,
     },
     /// The same worker had to be rebuilt too often.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 /// One value of the body, not yet interpreted. `Field::default()` is an absent one.
 #[derive(Clone, Copy, Default)]
-pub struct Field<'a>(pub(super) Option<&'a RawValue>);
+pub struct Field<'a>(pub(crate) Option<&'a RawValue>);
 
 /// Shows the type of the value only: a value may be personal.
 impl fmt::Debug for Field<'_> {
@@ -189,9 +189,9 @@ impl<'de> Visitor<'de> for EntriesVisitor {
 }
 
 /// A key that borrows where it can and accepts what is no valid Unicode.
-pub(super) struct Key<'a>(pub(super) Cow<'a, str>);
+pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
-pub(super) struct KeySeed;
+pub(crate) struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = Key<'de>;

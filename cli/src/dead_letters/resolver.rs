@@ -1,6 +1,5 @@
-//! Closing letters: one writer at a time for each partition of the dead-letter topic, and never a letter twice.
+//! Resolving dead letters: one writer at a time for the dead-letter topic, and no dead letter twice.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,84 +8,81 @@ use kafka::producer::NewRecord;
 use kafka::transaction::TransactionalWriter;
 use kafka::{Connection, KafkaError, TopicName};
 
-use super::register::{self, Registered};
+use super::register::Registered;
 use crate::topics::PlaceArg;
 
 /// How long the transaction coordinator has to answer.
 const OPEN: Duration = Duration::from_secs(60);
 
-/// How letters are closed.
+/// How dead letters are resolved.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Closing")]
-pub(super) struct ClosingArgs {
-    /// Do it; without this it is only said what would be done
+#[command(next_help_heading = "Resolving")]
+pub(super) struct ResolveArgs {
+    /// Apply the changes (default: dry run)
     #[arg(long)]
     pub(super) yes: bool,
 
-    /// The most letters a second; 0 for no limit
+    /// At most this many dead letters a second; 0 for no limit
     #[arg(long, default_value_t = 500, value_name = "COUNT")]
     pub(super) rate: u32,
 
-    /// Who closes them, for whoever looks later
+    /// The name of the person who resolves them; it is kept with the resolution
     #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
     pub(super) by: String,
 }
 
-/// Letters of one partition, in order.
-pub(super) fn by_partition(letters: Vec<Registered>) -> BTreeMap<i32, Vec<Registered>> {
-    let mut partitions: BTreeMap<i32, Vec<Registered>> = BTreeMap::new();
-    for letter in letters {
-        partitions.entry(letter.place.partition).or_default().push(letter);
-    }
-    partitions
+/// A dead letter that is resolved: its position and its key, which the resolution has as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resolve {
+    pub(super) place: PlaceArg,
+    pub(super) key: Option<Vec<u8>>,
 }
 
-/// The right to close the letters of one partition. A second one for the same partition, in whatever process, takes it
-/// away from the first.
+impl Resolve {
+    pub(super) fn of(dead_letter: &Registered) -> Self {
+        Self { place: dead_letter.place, key: dead_letter.key.clone() }
+    }
+}
+
+/// The right to resolve dead letters of the topic. Opening a second one, in any process, takes it away from the first.
+///
+/// The right covers the whole topic, because the dead letters of one record need not be in one partition. An index of the
+/// dead letters that is read after [`Resolver::open`] stays true for as long as this resolver can write: only the
+/// holder of the right resolves dead letters.
 #[derive(Debug)]
-pub(super) struct Closing<'c> {
+pub(super) struct Resolver<'c> {
     pub(super) writer: TransactionalWriter,
     topic: &'c TopicName,
-    closed: BTreeSet<i64>,
     resolution: Resolution,
     by: String,
     note: Option<String>,
 }
 
-impl<'c> Closing<'c> {
-    /// Takes the right; `first` is the first letter to be closed. Which letters others have closed is read only now, when
-    /// nobody else can close any more.
+impl<'c> Resolver<'c> {
+    /// Takes the right.
     pub(super) fn open(
         connection: &Connection,
         topic: &'c TopicName,
-        first: PlaceArg,
         resolution: Resolution,
         by: &str,
         note: Option<&str>,
     ) -> Result<Self, KafkaError> {
-        let id = format!("{topic}-closing-{}", first.partition);
-        let writer = TransactionalWriter::open(connection, &id, OPEN)?;
-        let closed = register::closed_since(connection, topic, first)?.into_keys().collect();
-        let (by, note) = (by.to_owned(), note.map(str::to_owned));
-        Ok(Self { writer, topic, closed, resolution, by, note })
+        let writer = TransactionalWriter::open(connection, &format!("{topic}-closing-all"), OPEN)?;
+        Ok(Self { writer, topic, resolution, by: by.to_owned(), note: note.map(str::to_owned) })
     }
 
-    /// Whether the letter was closed before the right was taken.
-    pub(super) fn is_closed(&self, letter: PlaceArg) -> bool {
-        self.closed.contains(&letter.offset)
-    }
-
-    /// The record that closes a letter.
-    pub(super) fn record<'a>(&'a self, letter: PlaceArg, key: Option<&'a [u8]>) -> NewRecord<'a> {
+    /// The record that resolves a dead letter.
+    pub(super) fn record<'a>(&'a self, resolve: &'a Resolve) -> NewRecord<'a> {
         let closed = Closed {
-            letter: letter.offset,
+            letter: resolve.place.offset,
             resolution: self.resolution,
             by: Some(self.by.clone()),
             note: self.note.clone(),
             at: Some(service::unix_millis()),
         };
         let headers = resolution_headers(&closed);
-        NewRecord { topic: self.topic, partition: Some(letter.partition), key, value: None, headers }
+        let (partition, key) = (Some(resolve.place.partition), resolve.key.as_deref());
+        NewRecord { topic: self.topic, partition, key, value: None, headers }
     }
 }
 
@@ -103,12 +99,12 @@ impl Pace {
         Self { rate, begun: Instant::now(), done: 0 }
     }
 
-    /// How many letters one transaction may hold: few enough for the rate to be smooth.
+    /// How many dead letters one transaction may resolve: few enough for the rate to be smooth.
     pub(super) fn chunk(&self) -> usize {
         if self.rate == 0 { 500 } else { (self.rate / 10).clamp(1, 500) as usize }
     }
 
-    /// Waits until so many more may have been done.
+    /// Waits until so many more may have been resolved.
     pub(super) fn wait(&mut self, count: usize) {
         self.done += count as u64;
         if let Some(due) = self.due() {
@@ -116,7 +112,7 @@ impl Pace {
         }
     }
 
-    /// When, after the beginning, what is done now may have been done.
+    /// How long after the start as many may have been resolved as are resolved now.
     fn due(&self) -> Option<Duration> {
         (self.rate > 0).then(|| Duration::from_millis(self.done.saturating_mul(1000) / u64::from(self.rate)))
     }
@@ -127,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_says_when_the_next_may_be_done() {
+    fn a_rate_says_when_the_next_dead_letter_may_be_resolved() {
         let mut pace = Pace::new(100);
         assert_eq!((pace.chunk(), Pace::new(0).chunk(), Pace::new(3).chunk()), (10, 500, 1));
         pace.done = 250;

@@ -1,0 +1,226 @@
+//! What a replay writes: a function of the index of dead letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka::TopicName;
+use kafka::dead_letter::{Letter, LetterOrigin, Resolution, Stage};
+
+use super::super::register::Registered;
+use super::super::resolver::Resolve;
+use crate::topics::{PlaceArg, RECORD_OVERHEAD};
+
+/// Where the record of a dead letter is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The value of the dead letter is a raw record.
+    ToRaw { partition: i32 },
+    /// The value of the dead letter is a typed record.
+    ToTyped { partition: i32 },
+    /// The raw record from which the typed record of the dead letter was mapped.
+    Remap { partition: i32, raw_offset: i64 },
+}
+
+/// A record that is written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) target: Target,
+    /// All unresolved dead letters of the record, the one that it is written from included: they are resolved with it.
+    pub(super) resolves: Vec<Resolve>,
+}
+
+/// What a replay does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ReplayPlan {
+    /// The records that are written again, by the dead letter that they are written from.
+    pub(super) writes: BTreeMap<PlaceArg, Write>,
+    /// Dead letters whose record was written again before: they are only resolved.
+    pub(super) resolve_only: Vec<Resolve>,
+    /// Dead letters that cannot be replayed, with the reason.
+    pub(super) refused: Vec<(PlaceArg, String)>,
+    /// Chosen dead letters that are resolved.
+    pub(super) resolved_before: u64,
+}
+
+/// How the dead letters of the sink are to be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SinkLetters {
+    AsIs,
+    Remap,
+    Unsaid,
+}
+
+/// What a plan needs to know about the topics.
+pub(super) struct ReplayContext<'t> {
+    pub(super) raw: &'t TopicName,
+    pub(super) typed: &'t TopicName,
+    pub(super) dead_letters: &'t TopicName,
+    /// Oldest raw offset retained, by partition.
+    pub(super) raw_starts: BTreeMap<i32, i64>,
+    pub(super) typed_partitions: usize,
+}
+
+/// Why a dead letter cannot be replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Refusal {
+    /// The operator has to say how.
+    Unsaid,
+    Never(String),
+}
+
+/// So many of the chosen dead letters are the sink's, and the operator has not said how to replay these.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unsaid(pub(super) u64);
+
+impl ReplayPlan {
+    /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have several.
+    pub(super) fn new(
+        index: &BTreeMap<PlaceArg, Registered>,
+        (chosen, resolved_before): (&[&Registered], u64),
+        sink_letters: SinkLetters,
+        context: &ReplayContext<'_>,
+    ) -> Result<Self, Unsaid> {
+        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&LetterOrigin, Vec<&Registered>>::new());
+        for dead_letter in index.values() {
+            let Some(origin) = &dead_letter.letter.origin else { continue };
+            match &dead_letter.closed {
+                None => unresolved.entry(origin).or_default().push(dead_letter),
+                Some(closed) if closed.resolution == Resolution::Replayed => drop(written.insert(origin)),
+                Some(_) => {}
+            }
+        }
+        let (mut plan, mut unsaid) = (Self { resolved_before, ..Self::default() }, 0);
+        let mut resolving: BTreeSet<PlaceArg> = BTreeSet::new();
+        // The dead letter from which each record is written.
+        let mut writers: BTreeMap<(&TopicName, i32, i64), PlaceArg> = BTreeMap::new();
+        for dead_letter in chosen {
+            let origin = dead_letter.letter.origin.as_ref();
+            if resolving.contains(&dead_letter.place) {
+                continue;
+            }
+            if origin.is_some_and(|origin| written.contains(origin)) {
+                resolving.insert(dead_letter.place);
+                plan.resolve_only.push(Resolve::of(dead_letter));
+                continue;
+            }
+            let target = match target(dead_letter, sink_letters, context) {
+                Ok(target) => target,
+                Err(Refusal::Unsaid) => {
+                    unsaid += 1;
+                    continue;
+                }
+                Err(Refusal::Never(reason)) => {
+                    plan.refused.push((dead_letter.place, reason));
+                    continue;
+                }
+            };
+            let siblings = origin.and_then(|origin| unresolved.get(origin)).map_or(&[][..], Vec::as_slice);
+            resolving.extend(siblings.iter().map(|sibling| sibling.place));
+            let record = match (target, origin) {
+                (Target::Remap { partition, raw_offset }, _) => (context.raw, partition, raw_offset),
+                (Target::ToRaw { partition }, origin) => (context.raw, partition, origin.map_or(-1, |of| of.offset)),
+                (Target::ToTyped { partition }, origin) => {
+                    (context.typed, partition, origin.map_or(-1, |of| of.offset))
+                }
+            };
+            let writer = *writers.entry(record).or_insert(dead_letter.place);
+            let write = plan.writes.entry(writer).or_insert(Write { target, resolves: Vec::new() });
+            write.resolves.extend(siblings.iter().map(|sibling| Resolve::of(sibling)));
+        }
+        plan.refused.retain(|(place, _)| !resolving.contains(place));
+        if unsaid > 0 { Err(Unsaid(unsaid)) } else { Ok(plan) }
+    }
+
+    /// How many dead letters the plan resolves.
+    pub(super) fn resolves(&self) -> usize {
+        self.resolve_only.len() + self.writes.values().map(|write| write.resolves.len()).sum::<usize>()
+    }
+
+    /// How many records are written to targets of this kind.
+    pub(super) fn count(&self, wanted: fn(&Target) -> bool) -> usize {
+        self.writes.values().filter(|write| wanted(&write.target)).count()
+    }
+
+    /// Takes the right to write, then plans: what others wrote before they lost the right is part of the plan. A plan that
+    /// was made earlier would write it again.
+    pub(super) fn with_right<R, E>(
+        take: impl FnOnce() -> Result<R, E>,
+        plan: impl FnOnce() -> Result<Self, E>,
+    ) -> Result<(R, Self), E> {
+        let right = take()?;
+        Ok((right, plan()?))
+    }
+}
+
+fn target(dead_letter: &Registered, sink_letters: SinkLetters, context: &ReplayContext<'_>) -> Result<Target, Refusal> {
+    let letter = &dead_letter.letter;
+    let never = |reason: String| Err(Refusal::Never(reason));
+    let Some(origin) = &letter.origin else {
+        return never(match letter.stage {
+            Stage::Gateway => gateway_cut(letter, context),
+            Stage::Transformer | Stage::Sink | Stage::Platform => {
+                "it does not name the record it was made from".to_owned()
+            }
+        });
+    };
+    let partition = origin.partition;
+    let wrong_topic = |variable: &str, topic: &TopicName| {
+        never(format!("it was made from a record of `{}`, not of {variable} (`{topic}`)", origin.topic))
+    };
+    match letter.stage {
+        Stage::Gateway | Stage::Transformer if origin.topic != context.raw.as_str() => {
+            wrong_topic("RAW_TOPIC", context.raw)
+        }
+        Stage::Gateway | Stage::Transformer if !context.raw_starts.contains_key(&partition) => {
+            never(format!("`{}` has no partition {partition}", context.raw))
+        }
+        Stage::Gateway | Stage::Transformer => whole(letter, context, "").map(|()| Target::ToRaw { partition }),
+        Stage::Sink | Stage::Platform if origin.topic != context.typed.as_str() => {
+            wrong_topic("TYPED_TOPIC", context.typed)
+        }
+        Stage::Sink | Stage::Platform => match sink_letters {
+            SinkLetters::Unsaid => Err(Refusal::Unsaid),
+            SinkLetters::AsIs if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) => {
+                let remap = "; --remap maps its raw record again while that is retained";
+                whole(letter, context, remap).map(|()| Target::ToTyped { partition })
+            }
+            SinkLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
+            SinkLetters::Remap => match (dead_letter.raw_offset, context.raw_starts.get(&partition)) {
+                (None, _) => never("its typed record does not name the raw record it was mapped from".to_owned()),
+                (Some(raw_offset), Some(&start)) if raw_offset >= start => Ok(Target::Remap { partition, raw_offset }),
+                (Some(raw_offset), _) => never(format!(
+                    "the raw record {partition}:{raw_offset} has expired; --as-is still sends the event as it was mapped then"
+                )),
+            },
+        },
+    }
+}
+
+/// Whether the dead letter has the whole value of its record.
+fn whole(letter: &Letter, context: &ReplayContext<'_>, otherwise: &str) -> Result<(), Refusal> {
+    let Some(cut) = &letter.cut else { return Ok(()) };
+    Err(Refusal::Never(format!(
+        "only the beginning of its {} bytes is kept (SHA-256 {}), because `{topic}` did not take the whole: raise max.message.bytes of `{topic}` to at least {} for the next one, ask Customer.io to send this one again, and discard this one with a note{otherwise}",
+        cut.size,
+        cut.sha256,
+        cut.size.saturating_add(2 * RECORD_OVERHEAD as u64),
+        topic = context.dead_letters,
+    )))
+}
+
+/// Why the body of a gateway's dead letter cannot be written to the raw topic.
+fn gateway_cut(letter: &Letter, context: &ReplayContext<'_>) -> String {
+    let (kept, limits) = match &letter.cut {
+        Some(cut) => (
+            format!("of its {} bytes (SHA-256 {})", cut.size, cut.sha256),
+            format!("to at least {}", cut.size.saturating_add(RECORD_OVERHEAD as u64)),
+        ),
+        None => ("of this body".to_owned(), "accordingly".to_owned()),
+    };
+    format!(
+        "the gateway kept only the first 64 KiB {kept}: raise GATEWAY_MAX_BODY and max.message.bytes of `{}` ({limits}, and 64 KiB more for `{}`), then ask Customer.io to send it again; or discard it with a note",
+        context.raw, context.dead_letters
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Writing what a plan says, in transactions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka::dead_letter::original_headers;
+use kafka::offsets::Offsets;
+use kafka::producer::NewRecord;
+use kafka::reader::{Stretch, read_stretches};
+use kafka::record::{OwnedRecord, header};
+use kafka::{Connection, KafkaError};
+
+use super::Outcome;
+use super::plan::{ReplayPlan, Target, Write};
+use crate::dead_letters::resolver::{Pace, Resolver};
+use crate::topics::{PATIENCE, PlaceArg, RECORD_OVERHEAD, TopicArgs, settled};
+use crate::{CommandError, output};
+
+/// At most so many bytes of dead letters in one transaction, except for a single one that is larger.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+
+pub(super) struct Writing<'r> {
+    connection: &'r Connection,
+    topics: &'r TopicArgs,
+    resolver: &'r Resolver<'r>,
+    pace: Pace,
+    plan: &'r ReplayPlan,
+    outcome: &'r mut Outcome,
+}
+
+/// A record to be written again.
+struct Item<'i> {
+    place: PlaceArg,
+    write: &'i Write,
+    /// The dead letter, or the raw record it was mapped from.
+    record: &'i OwnedRecord,
+}
+
+impl<'r> Writing<'r> {
+    pub(super) fn new(
+        connection: &'r Connection,
+        topics: &'r TopicArgs,
+        resolver: &'r Resolver<'r>,
+        pace: Pace,
+        plan: &'r ReplayPlan,
+        outcome: &'r mut Outcome,
+    ) -> Self {
+        Self { connection, topics, resolver, pace, plan, outcome }
+    }
+
+    pub(super) fn run(mut self) -> Result<(), CommandError> {
+        for resolves in self.plan.resolve_only.chunks(self.pace.chunk()) {
+            self.resolver.writer.write(resolves.iter().map(|resolve| self.resolver.record(resolve)))?;
+            self.done(resolves.len());
+        }
+        let mut partitions: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for place in self.plan.writes.keys() {
+            partitions.entry(place.partition).or_default().push(place.offset);
+        }
+        partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))
+    }
+
+    /// Replays the dead letters at these offsets, which are in order.
+    fn partition(&mut self, partition: i32, offsets: &[i64]) -> Result<(), CommandError> {
+        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
+        let (connection, topic) = (self.connection, &self.topics.dead_letter_topic);
+        let stretch = Stretch { partition, start: first, end: last + 1 };
+        let mut chunk: Vec<OwnedRecord> = Vec::new();
+        let mut bytes = 0;
+        read_stretches(connection, topic, &[stretch], PATIENCE, |record| -> Result<(), CommandError> {
+            if offsets.binary_search(&record.offset()).is_ok() {
+                chunk.push(OwnedRecord::from(record));
+                bytes += record.value().len();
+            }
+            if chunk.len() >= self.pace.chunk() || bytes >= CHUNK_BYTES {
+                bytes = 0;
+                self.write(&std::mem::take(&mut chunk))?;
+            }
+            Ok(())
+        })?;
+        self.write(&chunk)
+    }
+
+    /// Writes the records of these dead letters in one transaction with the resolutions, and reports those that cannot be
+    /// written.
+    fn write(&mut self, dead_letters: &[OwnedRecord]) -> Result<(), CommandError> {
+        let originals = self.originals(dead_letters)?;
+        let mut items = Vec::with_capacity(dead_letters.len());
+        for dead_letter in dead_letters {
+            let place = PlaceArg { partition: dead_letter.partition, offset: dead_letter.offset };
+            let Some(write) = self.plan.writes.get(&place) else { continue };
+            let record = match write.target {
+                Target::ToRaw { .. } | Target::ToTyped { .. } => Some(dead_letter),
+                Target::Remap { partition, raw_offset: offset } => originals.get(&PlaceArg { partition, offset }),
+            };
+            match record {
+                Some(record) => items.push(Item { place, write, record }),
+                None => self.outcome.refused.push((place, "its raw record has expired meanwhile".to_owned())),
+            }
+        }
+        let (mut written, mut refused) = (0, Vec::new());
+        in_halves(
+            &items,
+            &mut |items| {
+                self.resolver.writer.write(items.iter().flat_map(|item| self.records(item)))?;
+                written += items.iter().map(|item| item.write.resolves.len()).sum::<usize>();
+                Ok(())
+            },
+            &mut |item, topic, bytes| refused.push((item.place, too_large(topic, bytes))),
+        )?;
+        self.outcome.refused.append(&mut refused);
+        if written > 0 {
+            self.done(written);
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, count: usize) {
+        self.outcome.replayed += count as u64;
+        output::progress(&format!("{} of {} dead letters replayed", self.outcome.replayed, self.plan.resolves()));
+        self.pace.wait(count);
+    }
+
+    /// The raw records that are to be mapped again.
+    fn originals(&self, dead_letters: &[OwnedRecord]) -> Result<BTreeMap<PlaceArg, OwnedRecord>, KafkaError> {
+        let raw_record = |dead_letter: &OwnedRecord| {
+            let place = PlaceArg { partition: dead_letter.partition, offset: dead_letter.offset };
+            match self.plan.writes.get(&place)?.target {
+                Target::Remap { partition, raw_offset: offset } => Some(PlaceArg { partition, offset }),
+                Target::ToRaw { .. } | Target::ToTyped { .. } => None,
+            }
+        };
+        let wanted: BTreeSet<PlaceArg> = dead_letters.iter().filter_map(raw_record).collect();
+        let mut stretches: BTreeMap<i32, Stretch> = BTreeMap::new();
+        for &PlaceArg { partition, offset } in &wanted {
+            let stretch = stretches.entry(partition).or_insert(Stretch { partition, start: offset, end: offset + 1 });
+            stretch.end = stretch.end.max(offset + 1);
+        }
+        let mut found = BTreeMap::new();
+        if stretches.is_empty() {
+            return Ok(found);
+        }
+        settled(&Offsets::new(self.connection)?, &self.topics.raw_topic)?;
+        let stretches: Vec<Stretch> = stretches.into_values().collect();
+        read_stretches(self.connection, &self.topics.raw_topic, &stretches, PATIENCE, |record| {
+            let place = PlaceArg { partition: record.partition(), offset: record.offset() };
+            if wanted.contains(&place) {
+                found.insert(place, OwnedRecord::from(record));
+            }
+            Ok::<(), KafkaError>(())
+        })?;
+        Ok(found)
+    }
+
+    /// The record, and the resolutions of its dead letters.
+    fn records<'a>(&'a self, item: &Item<'a>) -> Vec<NewRecord<'a>> {
+        let &Item { place, write, record } = item;
+        let replay_of = format!("{}/{}/{}", self.topics.dead_letter_topic, place.partition, place.offset);
+        let (topic, partition, remap) = match write.target {
+            Target::ToRaw { partition } => (&self.topics.raw_topic, partition, false),
+            Target::ToTyped { partition } => (&self.topics.typed_topic, partition, false),
+            Target::Remap { partition, .. } => (&self.topics.raw_topic, partition, true),
+        };
+        let mut headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
+        if remap && record.header(header::REPROCESS).is_none() {
+            // Its event was typed before: without this the transformer takes it for a duplicate.
+            headers = headers.with(header::REPROCESS, b"1");
+        }
+        let (key, value) = (record.key.as_deref(), Some(record.value.as_slice()));
+        let mut records = vec![NewRecord { topic, partition: Some(partition), key, value, headers }];
+        records.extend(write.resolves.iter().map(|resolve| self.resolver.record(resolve)));
+        records
+    }
+}
+
+fn too_large(topic: &str, bytes: usize) -> String {
+    format!(
+        "`{topic}` does not take a record of {bytes} bytes: raise max.message.bytes of `{topic}` to at least {} and replay it again, or discard it with a note",
+        bytes + RECORD_OVERHEAD
+    )
+}
+
+/// Writes the items in one transaction. Where a topic refuses a record for its size, nothing of the transaction is written and
+/// the error may name a neighbour in the same batch, so it is written in halves until the refused ones are alone.
+fn in_halves<T>(
+    items: &[T],
+    write: &mut impl FnMut(&[T]) -> Result<(), KafkaError>,
+    refused: &mut impl FnMut(&T, &str, usize),
+) -> Result<(), KafkaError> {
+    match (items, if items.is_empty() { Ok(()) } else { write(items) }) {
+        ([one], Err(KafkaError::RecordTooLarge { topic, bytes })) => {
+            refused(one, &topic, bytes);
+            Ok(())
+        }
+        (_, Err(KafkaError::RecordTooLarge { .. })) => {
+            let (first, second) = items.split_at(items.len() / 2);
+            in_halves(first, write, refused)?;
+            in_halves(second, write, refused)
+        }
+        (_, result) => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_size_names_the_topic_and_the_limit_it_needs() {
+        let text = too_large("raw", 2_000_000);
+        assert!(
+            text.contains("2000000 bytes") && text.contains("max.message.bytes of `raw` to at least 2065536"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn any_other_failure_ends_the_replay_at_once() {
+        let mut tries = 0;
+        let mut write = |_: &[u8]| {
+            tries += 1;
+            Err(KafkaError::Write { id: "id".to_owned(), reason: "another command has taken over".to_owned() })
+        };
+        assert!(in_halves(&[1, 2, 3, 4], &mut write, &mut |_, _, _| panic!("nothing is too large")).is_err());
+        assert_eq!(tries, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn refused_records_are_named_and_all_others_are_written_once(large in prop::collection::vec(any::<bool>(), 0..40)) {
+            let items: Vec<(usize, bool)> = large.iter().copied().enumerate().collect();
+            let (mut written, mut refused) = (Vec::new(), Vec::new());
+            let mut write = |items: &[(usize, bool)]| {
+                assert!(!items.is_empty(), "an empty transaction");
+                if items.iter().any(|(_, large)| *large) {
+                    return Err(KafkaError::RecordTooLarge { topic: "raw".to_owned(), bytes: 7 });
+                }
+                written.extend(items.iter().map(|(number, _)| *number));
+                Ok(())
+            };
+            in_halves(&items, &mut write, &mut |(number, _), _, _| refused.push(*number)).unwrap();
+            let numbers = |wanted: bool| -> Vec<usize> {
+                items.iter().filter(|(_, large)| *large == wanted).map(|(number, _)| *number).collect()
+            };
+            prop_assert_eq!(written, numbers(false));
+            prop_assert_eq!(refused, numbers(true));
+        }
+    }
+}
