@@ -2,16 +2,21 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test lint fmt bench fuzz independent chaos up down
+.PHONY: help demo test test-slow lint fmt bench fuzz independent chaos up down
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and show the accounting
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
-test: ## Run all tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
+test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
 	@cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
+
+# Each of them keeps the whole machine busy, or waits for the brokers' time-outs.
+test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads
+	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
+		cargo test --package e2e --no-fail-fast -- --ignored
 
 lint: ## Check formatting, lints and documentation, warnings being errors
 	cargo fmt --all --check

@@ -20,11 +20,13 @@ fn slice(brokers: usize) {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn chaos_on_one_broker_loses_nothing_and_doubles_nothing() {
     slice(1);
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn chaos_on_three_brokers_loses_nothing_and_doubles_nothing() {
     slice(3);
 }

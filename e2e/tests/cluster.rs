@@ -47,6 +47,7 @@ fn outstanding_after(kafka: &RealKafka, pipeline: &Pipeline, timeout: Duration) 
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_answers_202_or_503() {
     let _alone = alone();
     let mut dice = fastrand::Rng::with_seed(seed());
@@ -87,6 +88,7 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_a
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and_taken_for_no_duplicate() {
     let _alone = alone();
     let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
@@ -110,6 +112,7 @@ fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn a_named_transformer_killed_as_soon_as_it_has_partitions_leaves_none_without_a_reader() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster::default()).unwrap();
@@ -180,6 +183,7 @@ fn stalls_after_kills(
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_with_the_brokers_defaults_a_reader_waits_no_longer_than_time_out_and_clean_up_together() {
     let _alone = alone();
     // 10 s is the brokers' own clean-up interval.

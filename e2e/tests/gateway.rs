@@ -127,6 +127,7 @@ fn who_stalls_in_head_or_body_is_told_408() {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p8_thousands_of_slow_senders_keep_no_honest_one_from_its_answer() {
     const SLOW: usize = 3000;
     assert!(service::allow_open_files(SLOW as u64 + 500) > SLOW as u64 + 200, "the test needs as many sockets");

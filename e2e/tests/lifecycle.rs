@@ -13,6 +13,7 @@ use e2e::{free_port, wait_until};
 const SOON: Duration = Duration::from_secs(60);
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn a_rolling_restart_of_all_three_under_load_loses_nothing() {
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let _simulator = pipeline.simulator();

@@ -89,6 +89,7 @@ fn black_hole(proxy: &Proxy, lasts: Duration) {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
     let _alone = alone();
     let mut dice = dice();
@@ -115,6 +116,7 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_a_named_transformer_survives_a_network_that_is_away_for_longer_than_its_session() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
@@ -165,6 +167,7 @@ fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], s
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_a_broker_restart_ends_no_service() {
     let _alone = alone();
     let mut dice = dice();
@@ -192,6 +195,7 @@ fn p3_a_broker_restart_ends_no_service() {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
@@ -221,6 +225,7 @@ fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() 
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p5_a_partition_that_left_while_the_budget_was_full_is_read_when_it_comes_back() {
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();
@@ -252,6 +257,7 @@ fn p5_a_partition_that_left_while_the_budget_was_full_is_read_when_it_comes_back
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out() {
     let _alone = alone();
     let kafka = RealKafka::own().unwrap();

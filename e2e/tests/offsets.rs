@@ -166,6 +166,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn what_expires_under_a_running_transformer_is_counted_and_alarmed_too() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-running");
     let _gateway = pipeline.gateway();
@@ -269,6 +270,7 @@ fn quick(mut variables: Variables) -> Variables {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "grown");
     let _simulator = pipeline.simulator();

@@ -130,16 +130,19 @@ fn stop_under_load(test: &str, which: usize) {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn terminating_the_gateway_under_load_exits_0_and_loses_nothing() {
     stop_under_load("term-gateway", 0);
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn terminating_the_transformer_under_load_exits_0_and_loses_nothing() {
     stop_under_load("term-transformer", 1);
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
     stop_under_load("term-sink", 2);
 }
@@ -333,6 +336,7 @@ fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() 
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     let pipeline = Pipeline::new(shared_kafka(), "faults");
     let _simulator = pipeline.simulator();

@@ -67,6 +67,7 @@ fn with(mut variables: Vec<(&'static str, String)>, name: &'static str, value: &
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() {
     let pipeline = Pipeline::new(shared_kafka(), "unwritable");
     let _simulator = pipeline.simulator();
@@ -134,6 +135,7 @@ fn p6_a_topic_of_garbage_is_not_drained_into_the_dead_letters() {
 }
 
 #[test]
+#[ignore = "slow: make test-slow runs it"]
 fn two_sinks_share_the_groups_rate() {
     let pipeline = Pipeline::new(shared_kafka(), "rate");
     let _simulator = pipeline.simulator();
