@@ -103,7 +103,7 @@ fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and
     wait_until("the transformer to work", SOON, || transformer.metric("customerio_transformer_records_total") > 1000.0);
     kafka.kill(0);
     wait_until("the transformer to give its clients up", SOON, || {
-        transformer.log().contains("building consumer and producer anew")
+        transformer.log().contains("building a new consumer and producer")
     });
     std::thread::sleep(FENCED_AFTER);
     kafka.restart(0);

@@ -290,7 +290,7 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     let stalls: Vec<_> = stay.iter().filter_map(|&partition| arrivals.longest_stall_of(partition, &window)).collect();
     stalls.iter().for_each(|stall| println!("longest stall of a partition that stayed: {stall}"));
     let log = first.log();
-    assert!(!log.contains("building consumer and producer anew"), "its transaction timed out:\n{log}");
+    assert!(!log.contains("building a new consumer and producer"), "its transaction timed out:\n{log}");
     assert!(stalls.iter().all(|stall| stall.lasted < SESSION_TIMEOUT), "{stalls:?}");
     drop(load);
     outcomes(&kafka, &pipeline).assert_exactly_once(&pipeline);

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::ledger::{Claim, Ledgers};
+use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::record::PackedRecord;
 use crate::topic::TopicName;
 
 mod committer;
+mod fingerprints;
 mod session;
 mod stalls;
 
@@ -163,19 +165,33 @@ impl Consumer {
     /// # Errors
     /// [`KafkaError`] when new clients would not help.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
+        let mut replaced = Latest::new();
         loop {
-            let session =
-                session::Session::start(&self.settings, &self.feed, &mut self.closings, &mut self.ledgers, stop)?;
-            match session.run() {
+            let known = std::mem::take(&mut replaced);
+            let session = session::Session::start(
+                &self.settings,
+                &self.feed,
+                &mut self.closings,
+                &mut self.ledgers,
+                known,
+                stop,
+            )?;
+            let reason = match session.run() {
                 session::End::Stopped => return Ok(()),
                 session::End::Fatal(error) => return Err(error),
-                session::End::Rebuild(reason) => {
-                    tracing::warn!(reason, "building the consumer anew");
-                    let wake = Instant::now() + Duration::from_secs(1);
-                    while Instant::now() < wake && !stop.is_cancelled() {
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
+                session::End::Replaced(Replaced { partition, last }) => {
+                    replaced.insert(partition, last);
+                    format!(
+                        "the log of partition {partition} of `{}` is not the one that was read",
+                        self.settings.input
+                    )
                 }
+                session::End::Rebuild(reason) => reason,
+            };
+            tracing::warn!(reason, "building a new consumer");
+            let wake = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < wake && !stop.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
     }

@@ -20,6 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::fingerprint::Fingerprint;
 use crate::metrics::ConsumerMetrics;
 use crate::producer::set_default;
 use crate::topic::{LogContextConsumer, TopicName};
@@ -203,6 +204,23 @@ pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<Topic
     for &(partition, offset) in offsets {
         list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
             .map_err(KafkaError::during("building a list of offsets"))?;
+    }
+    Ok(list)
+}
+
+/// The same for a commit: each offset with the fingerprint of a record before it, if there is one.
+pub(crate) fn offsets_with_fingerprints(
+    topic: &TopicName,
+    offsets: &[(i32, i64)],
+    fingerprint: impl Fn(i32, i64) -> Option<Fingerprint>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for &(partition, offset) in offsets {
+        let mut element = list.add_partition(topic.as_str(), partition);
+        element.set_offset(Offset::Offset(offset)).map_err(KafkaError::during("building a list of offsets"))?;
+        if let Some(fingerprint) = fingerprint(partition, offset) {
+            element.set_metadata(fingerprint.to_string());
+        }
     }
     Ok(list)
 }

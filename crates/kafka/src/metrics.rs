@@ -15,6 +15,7 @@ pub struct ConsumerMetrics {
     lag_of: Arc<Mutex<HashMap<i32, IntGauge>>>,
     rebalances: IntCounterVec,
     expired: IntCounter,
+    logs_replaced: IntCounter,
     commit_failures: IntCounter,
     stale: IntCounter,
 }
@@ -48,6 +49,10 @@ impl ConsumerMetrics {
             "customerio_kafka_records_expired_total",
             "Offsets that the retention removed before they were read: lost for good",
         )?;
+        let logs_replaced = IntCounter::new(
+            "customerio_kafka_logs_replaced_total",
+            "Partitions whose log was not the one that was read: the topic was created again, or records were truncated",
+        )?;
         let commit_failures = IntCounter::new(
             "customerio_kafka_commit_failures_total",
             "Commits of offsets that failed and were tried again",
@@ -57,6 +62,7 @@ impl ConsumerMetrics {
             "Records settled after their partition had left; the next owner reads them again",
         )?;
         registry.register(Box::new(stale.clone()))?;
+        registry.register(Box::new(logs_replaced.clone()))?;
         registry.register(Box::new(lag.clone()))?;
         registry.register(Box::new(rebalances.clone()))?;
         registry.register(Box::new(expired.clone()))?;
@@ -64,7 +70,16 @@ impl ConsumerMetrics {
         for kind in ["assigned", "revoked", "lost"] {
             rebalances.with_label_values(&[kind]);
         }
-        Ok(Self { topic: topic.to_string(), lag, lag_of: Arc::default(), rebalances, expired, commit_failures, stale })
+        Ok(Self {
+            topic: topic.to_string(),
+            lag,
+            lag_of: Arc::default(),
+            rebalances,
+            expired,
+            logs_replaced,
+            commit_failures,
+            stale,
+        })
     }
 
     pub(crate) fn set_lag(&self, partition: i32, records: i64) {
@@ -95,6 +110,10 @@ impl ConsumerMetrics {
 
     pub(crate) fn expired(&self, offsets: u64) {
         self.expired.inc_by(offsets);
+    }
+
+    pub(crate) fn log_replaced(&self) {
+        self.logs_replaced.inc();
     }
 
     pub(crate) fn stale_completions(&self, records: u64) {

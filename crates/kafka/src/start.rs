@@ -8,6 +8,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::fingerprint::{Fingerprint, Log};
+use crate::log_watch::{Latest, LogLookUp};
 use crate::metrics::ConsumerMetrics;
 use crate::topic::{TopicName, Topics};
 
@@ -69,6 +71,8 @@ pub(crate) struct StartRule<'a> {
     pub(crate) topic: &'a TopicName,
     pub(crate) connection: &'a Connection,
     pub(crate) from_beginning: bool,
+    /// Partitions whose log was found to be replaced, with the last record that was processed of the old one.
+    pub(crate) replaced: &'a Latest,
     /// Whether a partition's work has left output behind, and where.
     pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
 }
@@ -119,11 +123,15 @@ pub(crate) fn starts<C: ConsumerContext>(
     let committed = consumer
         .committed_offsets(list, timeout + pending)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
+    let lookup = LogLookUp::new(rule.connection, rule.topic)?;
     let mut starts = Vec::with_capacity(partitions.len());
     for &partition in partitions {
+        let mut last = rule.replaced.get(&partition).copied();
+        let is_replaced = last.is_some();
         let committed = match committed.find_partition(topic, partition) {
             Some(found) => {
                 found.error().map_err(KafkaError::during("reading the group's committed offsets"))?;
+                last = last.or_else(|| found.metadata().parse().ok());
                 match found.offset() {
                     Offset::Offset(offset) => Some(offset),
                     _ => None,
@@ -137,6 +145,26 @@ pub(crate) fn starts<C: ConsumerContext>(
         if committed.is_some_and(|committed| committed > high) {
             // This client does not see what lies behind an open transaction; offsets may have been set there by hand.
             high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
+        }
+        let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
+        if let (Some(committed), Some(last)) = (committed, last)
+            && committed >= low
+            && (is_replaced || !is_in_range || lookup.check(partition, &last)? == Some(Log::Replaced))
+        {
+            let at = resume(consumer, rule.topic, partition, &last, timeout)?.unwrap_or(high).clamp(low, high);
+            metrics.log_replaced();
+            tracing::error!(
+                topic,
+                partition,
+                committed,
+                last_record = last.offset,
+                low,
+                high,
+                at,
+                "the partition's log is not the one that was read: the topic was created again, or an unclean leader election removed records. Records that were not read yet may be lost. Reading continues with the records from a minute before the last processed one on; to process everything that is retained again, stop the service and reset the group's offsets"
+            );
+            starts.push(FoundStart { partition, offset: at, is_new: true });
+            continue;
         }
         let output = if committed.is_none() { (rule.output)(partition)? } else { None };
         let known =
@@ -177,6 +205,25 @@ pub(crate) fn starts<C: ConsumerContext>(
         starts.push(FoundStart { partition, offset, is_new: committed != Some(offset) });
     }
     Ok(starts)
+}
+
+/// The first offset with a record that may not have been processed before the log was replaced; `None` if all are older.
+fn resume<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &TopicName,
+    partition: i32,
+    last: &Fingerprint,
+    timeout: Duration,
+) -> Result<Option<i64>, KafkaError> {
+    let during = || KafkaError::during("asking for the offset at a time");
+    let list = crate::group::offsets(topic, &[(partition, last.resume_millis())])?;
+    let found = consumer.offsets_for_times(list, timeout).map_err(during())?;
+    let Some(element) = found.find_partition(topic.as_str(), partition) else { return Ok(None) };
+    element.error().map_err(during())?;
+    Ok(match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -286,6 +286,19 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
+    /// Deletes a topic with all its records. The brokers go on with that for a moment after they have answered.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] with the broker's reason.
+    pub async fn delete(&self, topic: &TopicName) -> Result<(), KafkaError> {
+        let during = || KafkaError::during("deleting a topic");
+        let answers = self.admin()?.delete_topics(&[topic.as_str()], &AdminOptions::new()).await.map_err(during())?;
+        answers
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
+            .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
+    }
+
     /// Deletes the records of a partition that lie before `offset`, as the retention does; [`i64::MAX`] for all.
     ///
     /// # Errors

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
 use crate::error::KafkaError;
+use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext};
 use crate::topic::TopicName;
 
-/// Offsets by partition.
-pub(super) type Offsets = Vec<(i32, i64)>;
+/// Offsets by partition, each with the fingerprint of a record before it.
+pub(super) type Offsets = Vec<(i32, i64, Option<Fingerprint>)>;
 
 /// What became of a commit, and the offsets that were to be committed.
 pub(super) type Committed = (Result<(), KafkaError>, Offsets);
@@ -21,9 +22,12 @@ pub(super) type Committed = (Result<(), KafkaError>, Offsets);
 pub(super) fn commit(
     consumer: &BaseConsumer<GroupContext>,
     topic: &TopicName,
-    offsets: &[(i32, i64)],
+    offsets: &[(i32, i64, Option<Fingerprint>)],
 ) -> Result<(), KafkaError> {
-    let list = group::offsets(topic, offsets)?;
+    let positions: Vec<_> = offsets.iter().map(|&(partition, offset, _)| (partition, offset)).collect();
+    let list = group::offsets_with_fingerprints(topic, &positions, |partition, _| {
+        offsets.iter().find(|(known, ..)| *known == partition).and_then(|(.., fingerprint)| *fingerprint)
+    })?;
     consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"))
 }
 

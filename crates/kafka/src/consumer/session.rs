@@ -9,13 +9,16 @@ use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::{Committed, Committer, Offsets, commit};
+use super::committer::{Committed, Committer, commit};
+use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
 use super::{Closing, ConsumerSettings, Feed};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
+use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
+use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
 use crate::record::{PackedRecord, Record};
 use crate::start::{FoundStart, StartRule, commit_new, starts};
@@ -34,6 +37,8 @@ const UNREAD_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum End {
     Stopped,
     Rebuild(String),
+    /// A partition's log is not the one that was read.
+    Replaced(Replaced),
     Fatal(KafkaError),
 }
 
@@ -58,6 +63,10 @@ pub(super) struct Session<'s> {
     /// All partitions are paused, since the budget is used up.
     paused: bool,
     unread: Unread,
+    fingerprints: Fingerprints,
+    logs: LogWatch,
+    /// Partitions whose log was found to be replaced, by the session before.
+    replaced: Latest,
     committed_at: Instant,
     last_failure: Option<String>,
     stalls: Stalls,
@@ -69,6 +78,7 @@ impl<'s> Session<'s> {
         feed: &'s mpsc::UnboundedSender<Feed>,
         closings: &'s mut mpsc::UnboundedReceiver<Closing>,
         ledgers: &'s mut Ledgers,
+        replaced: Latest,
         stop: &'s CancellationToken,
     ) -> Result<Self, KafkaError> {
         let group = GroupSettings { group: &settings.group, client_id: None, fetch_bytes: settings.fetch_bytes };
@@ -85,6 +95,9 @@ impl<'s> Session<'s> {
             ledgers,
             paused: false,
             unread: Unread::new(UNREAD_AFTER),
+            fingerprints: Fingerprints::default(),
+            logs: LogWatch::start(&settings.connection, &settings.input)?,
+            replaced,
             committed_at: Instant::now(),
             last_failure: None,
             stalls: Stalls::default(),
@@ -133,13 +146,18 @@ impl<'s> Session<'s> {
             self.committed_at = Instant::now();
             self.follow_positions();
             if !self.committer.is_busy() {
-                let due: Offsets = self.ledgers.to_commit().collect();
+                let due: Vec<_> = self.ledgers.to_commit().collect();
                 if !due.is_empty() {
-                    self.committer.order(due);
+                    self.committer.order(self.fingerprints.with(due));
                 }
             }
             self.look_for_stalls()?;
             self.look_for_unread()?;
+            self.fingerprints.keep();
+            self.logs.processed(self.fingerprints.latest());
+            if let Some(replaced) = self.logs.replaced() {
+                return Err(End::Replaced(replaced));
+            }
             let progress =
                 self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
@@ -151,7 +169,9 @@ impl<'s> Session<'s> {
         match self.consumer.poll(timeout) {
             None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
             Some(Ok(message)) => {
-                let record = PackedRecord::from(&Record::new(&message));
+                let record = Record::new(&message);
+                self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
+                let record = PackedRecord::from(&record);
                 let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
                 if let Some(claim) = claim
                     && self.feed.send(Feed::Record(claim, record)).is_err()
@@ -273,8 +293,9 @@ impl<'s> Session<'s> {
         if let Some(committed) = self.committer.wait() {
             self.note(committed);
         }
-        let due: Offsets = self.ledgers.to_commit().collect();
+        let due: Vec<_> = self.ledgers.to_commit().collect();
         if !due.is_empty() {
+            let due = self.fingerprints.with(due);
             let result = commit(&self.consumer, &self.settings.input, &due);
             self.note((result, due));
         }
@@ -285,7 +306,7 @@ impl<'s> Session<'s> {
         match result {
             Ok(()) => {
                 self.last_failure = None;
-                for (partition, offset) in offsets {
+                for (partition, offset, _) in offsets {
                     self.ledgers.committed(partition, offset);
                 }
             }
@@ -353,6 +374,7 @@ impl<'s> Session<'s> {
             topic: &self.settings.input,
             connection: &self.settings.connection,
             from_beginning: self.settings.from_beginning,
+            replaced: &self.replaced,
             output: &output,
         };
         starts(&self.consumer, &rule, partitions, &self.settings.metrics, CALL, Duration::ZERO)
@@ -370,6 +392,7 @@ impl<'s> Session<'s> {
         for &partition in partitions {
             self.ledgers.revoke(partition);
             self.settings.metrics.forget_lag(partition);
+            self.fingerprints.forget(partition);
         }
         self.assignment.unassign(&self.consumer, partitions)?;
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));

@@ -16,7 +16,9 @@ use super::machine::{Client, Outcome};
 use super::oversized::Oversized;
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext};
+use crate::log_watch::Latest;
 use crate::producer::{NewRecord, set_default};
 use crate::topic::TopicName;
 
@@ -315,6 +317,8 @@ pub(super) struct Clients<'s> {
     pub(super) producer: &'s TransactionalProducer,
     pub(super) consumer: &'s BaseConsumer<GroupContext>,
     pub(super) topic: &'s TopicName,
+    /// The last record accepted of each partition.
+    pub(super) latest: &'s Latest,
     /// See [`Connection::keeps_transactional_offsets`].
     pub(super) keeps_transactional_offsets: bool,
 }
@@ -331,7 +335,9 @@ impl Client for Clients<'_> {
         if let Some(reason) = self.producer.failure() {
             return Outcome::Abort(reason);
         }
-        let list = match group::offsets(self.topic, positions) {
+        let last =
+            |partition, offset| self.latest.get(&partition).copied().filter(|last: &Fingerprint| last.offset < offset);
+        let list = match group::offsets_with_fingerprints(self.topic, positions, last) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };

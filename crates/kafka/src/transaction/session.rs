@@ -15,7 +15,9 @@ use super::takeover::{Candidate, Ground, Restored, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
+use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
 use crate::start::commit_new;
@@ -51,6 +53,8 @@ pub(super) enum End {
     Rebuild(String),
     /// The group went on without this member.
     Evicted(String),
+    /// A partition's log is not the one that was read.
+    Replaced(Replaced),
     /// The producer was fenced: by another process with this name, or because its transaction took too long.
     Fenced(String),
     /// Nothing that new clients would mend.
@@ -71,6 +75,9 @@ pub(super) struct Session<'s, P: Processor> {
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
+    /// The last record accepted of each partition.
+    latest: Latest,
+    logs: LogWatch,
     /// The processor has asked to stop before a record: nothing is read any more.
     held: bool,
     aborts: u32,
@@ -85,6 +92,7 @@ impl<'s, P: Processor> Session<'s, P> {
     pub(super) fn start(
         settings: &'s WorkerSettings,
         processor: &'s mut P,
+        replaced: Latest,
         stop: &'s CancellationToken,
     ) -> Result<Self, End> {
         let producer =
@@ -129,6 +137,7 @@ impl<'s, P: Processor> Session<'s, P> {
             output: settings.output.clone(),
             reach: settings.reach,
             from_beginning: settings.from_beginning,
+            replaced,
             pending: settings.transaction_timeout + CLEAN_UP,
             metrics: settings.metrics.clone(),
         });
@@ -145,6 +154,8 @@ impl<'s, P: Processor> Session<'s, P> {
             restored: Vec::new(),
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
+            latest: Latest::new(),
+            logs: LogWatch::start(&settings.connection, &settings.input).map_err(End::Fatal)?,
             held: false,
             aborts: 0,
             inputs: Vec::new(),
@@ -158,6 +169,9 @@ impl<'s, P: Processor> Session<'s, P> {
         let end = loop {
             if self.stop.is_cancelled() && !self.machine.is_open() {
                 break End::Stopped;
+            }
+            if let Some(replaced) = self.logs.replaced() {
+                break End::Replaced(replaced);
             }
             if self.stop.is_cancelled() {
                 self.machine.finish(Instant::now());
@@ -192,7 +206,7 @@ impl<'s, P: Processor> Session<'s, P> {
         match self.consumer.poll(timeout) {
             None => {}
             Some(Ok(message)) => {
-                let mut clients = clients(&self.producer, &self.consumer, self.settings);
+                let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
                 let record = Record::new(&message);
                 let (partition, offset) = (record.partition(), record.offset());
                 // Its partition is paused: librdkafka drops what it had fetched, and reads it again on resume.
@@ -201,6 +215,7 @@ impl<'s, P: Processor> Session<'s, P> {
                     self.inputs.clear();
                 }
                 if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
+                    self.latest.insert(partition, Fingerprint::of(&record));
                     let Processed { failure, given_up, held } =
                         process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
                     if let Some(reason) = given_up {
@@ -295,7 +310,7 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     fn advance(&mut self) {
-        let mut clients = clients(&self.producer, &self.consumer, self.settings);
+        let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
         match self.machine.advance(Instant::now(), &mut clients) {
             Progress::None => {}
             Progress::Committed { took } => {
@@ -381,6 +396,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.takeovers.forget(partition);
             self.restored.retain(|(restored, _)| restored.partition != partition);
             self.oversized.forget(partition);
+            self.latest.remove(&partition);
             self.processor.let_go(partition);
         }
         if let Err(error) = self.assignment.unassign(&self.consumer, partitions) {
@@ -393,6 +409,7 @@ impl<'s, P: Processor> Session<'s, P> {
         if self.lag_shown.elapsed() >= Duration::from_secs(1) {
             self.lag_shown = Instant::now();
             self.look_for_unread();
+            self.logs.processed(&self.latest);
             let progress =
                 self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
             self.consumer.context().show_lag(&self.settings.metrics, progress);
@@ -446,10 +463,11 @@ fn process(
 fn clients<'s>(
     producer: &'s TransactionalProducer,
     consumer: &'s BaseConsumer<GroupContext>,
+    latest: &'s Latest,
     settings: &'s WorkerSettings,
 ) -> Clients<'s> {
     let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
-    Clients { producer, consumer, topic: &settings.input, keeps_transactional_offsets }
+    Clients { producer, consumer, topic: &settings.input, latest, keeps_transactional_offsets }
 }
 
 fn rebuild(error: KafkaError) -> End {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::log_watch::Latest;
 use crate::metrics::ConsumerMetrics;
 use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
@@ -77,6 +78,8 @@ pub(super) struct Ground {
     pub(super) output: TopicName,
     pub(super) reach: Reach,
     pub(super) from_beginning: bool,
+    /// Partitions whose log was found to be replaced.
+    pub(super) replaced: Latest,
     /// How long the brokers may take to end the transaction of a member that died.
     pub(super) pending: Duration,
     pub(super) metrics: ConsumerMetrics,
@@ -236,12 +239,19 @@ impl Tail {
 
     /// Where the input is read from: what the group has committed, once no transaction holds it back any more.
     fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<BTreeMap<i32, FoundStart>, KafkaError> {
-        let Ground { connection, group, input, output, from_beginning, pending, metrics, .. } = &self.ground;
+        let Ground { connection, group, input, output, from_beginning, replaced, pending, metrics, .. } = &self.ground;
         let has_output = |partition| {
             let (_, high) = topics.watermarks(output, partition, CALL)?;
             Ok((high > 0).then(|| format!("{output}[{partition}]")))
         };
-        let rule = StartRule { group, topic: input, connection, from_beginning: *from_beginning, output: &has_output };
+        let rule = StartRule {
+            group,
+            topic: input,
+            connection,
+            from_beginning: *from_beginning,
+            replaced,
+            output: &has_output,
+        };
         let client = group::outsider(connection, group)?;
         let found = starts(&client, &rule, partitions, metrics, CALL, *pending)?;
         Ok(found.into_iter().map(|start| (start.partition, start)).collect())

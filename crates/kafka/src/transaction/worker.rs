@@ -12,6 +12,7 @@ use super::takeover::{Memory, Reach};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::namesake;
 use crate::record::Record;
@@ -108,8 +109,9 @@ pub fn run<P: Processor>(
 ) -> Result<(), KafkaError> {
     let mut rebuilds = Rebuilds::default();
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let mut replaced = Latest::new();
     loop {
-        let (end, committed) = match Session::start(settings, processor, stop) {
+        let (end, committed) = match Session::start(settings, processor, std::mem::take(&mut replaced), stop) {
             Ok(session) => session.run(),
             Err(end) => (end, false),
         };
@@ -117,6 +119,10 @@ pub fn run<P: Processor>(
             End::Stopped => return Ok(()),
             End::Fatal(error) => return Err(error),
             End::Evicted(reason) => reason,
+            End::Replaced(Replaced { partition, last }) => {
+                replaced.insert(partition, last);
+                format!("the log of partition {partition} of `{}` is not the one that was read", settings.input)
+            }
             End::Fenced(reason) => {
                 if let Some(taken) = taken_by_another(settings, stop)? {
                     return Err(taken);

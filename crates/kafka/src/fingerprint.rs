@@ -1,0 +1,120 @@
+//! Fingerprints of processed records: whether a partition's log is still the one that was read.
+//!
+//! Offsets say nothing about that. A topic that was deleted and created again has the same offsets with other records, and
+//! an unclean leader election removes records whose offsets new ones then get. rdkafka shows neither topic ids nor leader
+//! epochs, so the last processed record itself is looked up again (docs/adr/0009-fingerprints-of-processed-records.md).
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::record::Record;
+
+/// What a processed record is recognised by. Its text form is kept with the committed offset, as its metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// Its offset.
+    pub(crate) offset: i64,
+    /// Its time in milliseconds since 1970.
+    pub(crate) timestamp: i64,
+    /// The size of its value in bytes.
+    pub(crate) bytes: usize,
+}
+
+/// Records this much older than the last processed one are read again after the log was replaced: the gateways' clocks
+/// differ, and records of one partition are not written in the order of their times.
+pub(crate) const OVERLAP: Duration = Duration::from_secs(60);
+
+impl Fingerprint {
+    pub(crate) fn of(record: &Record<'_>) -> Self {
+        let timestamp = record.timestamp().unwrap_or(-1);
+        Self { offset: record.offset(), timestamp, bytes: record.value().len() }
+    }
+
+    /// Where reading continues in a log that was replaced: at records of this time.
+    pub(crate) fn resume_millis(&self) -> i64 {
+        let overlap = i64::try_from(OVERLAP.as_millis()).unwrap_or(i64::MAX);
+        self.timestamp.saturating_sub(overlap).max(0)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "last-record {} {} {}", self.offset, self.timestamp, self.bytes)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.strip_prefix("last-record ").ok_or(())?.split(' ');
+        let mut next = || words.next().ok_or(());
+        let (offset, timestamp, bytes) = (next()?, next()?, next()?);
+        let parsed = (offset.parse(), timestamp.parse(), bytes.parse());
+        let (Ok(offset), Ok(timestamp), Ok(bytes)) = parsed else { return Err(()) };
+        Ok(Self { offset, timestamp, bytes })
+    }
+}
+
+/// What is found when a fingerprint's record is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LookUp {
+    /// The record at the offset.
+    Record(Fingerprint),
+    /// The log begins after the offset: the record has expired.
+    Expired,
+    /// The log ends at or before the offset.
+    BeyondEnd,
+    /// The log reaches past the offset, but has no record there.
+    NoRecord,
+}
+
+/// Whether a log is the one that a fingerprint was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    Same,
+    /// The record has expired: nothing can be said.
+    Expired,
+    Replaced,
+}
+
+/// Compares a fingerprint with what is at its offset now.
+pub(crate) fn compare(fingerprint: &Fingerprint, found: LookUp) -> Log {
+    match found {
+        LookUp::Record(found) if found == *fingerprint => Log::Same,
+        LookUp::Record(_) | LookUp::BeyondEnd | LookUp::NoRecord => Log::Replaced,
+        LookUp::Expired => Log::Expired,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: Fingerprint = Fingerprint { offset: 7, timestamp: 1_700_000_000_000, bytes: 512 };
+
+    #[test]
+    fn the_text_form_is_read_as_it_was_written_and_nothing_else_is() {
+        assert_eq!(LAST.to_string().parse(), Ok(LAST));
+        for other in ["", "note of an operator", "last-record 7", "last-record a b c"] {
+            assert_eq!(other.parse::<Fingerprint>(), Err(()), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_record_shows_that_the_log_is_the_same() {
+        assert_eq!(compare(&LAST, LookUp::Record(LAST)), Log::Same);
+        assert_eq!(compare(&LAST, LookUp::Expired), Log::Expired);
+        let later = Fingerprint { timestamp: LAST.timestamp + 1, ..LAST };
+        for found in [LookUp::Record(later), LookUp::BeyondEnd, LookUp::NoRecord] {
+            assert_eq!(compare(&LAST, found), Log::Replaced, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn reading_continues_a_minute_before_the_last_record() {
+        assert_eq!(LAST.resume_millis(), LAST.timestamp - 60_000);
+        assert_eq!(Fingerprint { timestamp: -1, ..LAST }.resume_millis(), 0);
+    }
+}

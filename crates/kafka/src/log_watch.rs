@@ -1,0 +1,164 @@
+//! Watches whether the partitions a consumer reads are replaced under it: a thread looks the records up again that were
+//! processed some seconds ago.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::fingerprint::{Fingerprint, Log, LookUp, compare};
+use crate::reader::{Isolation, frugal_observer};
+use crate::record::Record;
+use crate::topic::{LogContextConsumer, TopicName, Topics};
+
+/// How often the partitions are looked at. What was processed before the last look is looked up at the next one, so that a
+/// consumer that goes on in a replaced log cannot hide it.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long the brokers have to answer a question.
+const CALL: Duration = Duration::from_secs(5);
+
+/// The last processed record of each partition.
+pub(crate) type Latest = BTreeMap<i32, Fingerprint>;
+
+/// Looks single records up. Its calls block.
+pub(crate) struct LogLookUp {
+    topics: Topics,
+    reader: BaseConsumer<LogContextConsumer>,
+    topic: TopicName,
+}
+
+impl LogLookUp {
+    pub(crate) fn new(connection: &Connection, topic: &TopicName) -> Result<Self, KafkaError> {
+        let reader = frugal_observer(connection, Isolation::ReadCommitted)?;
+        Ok(Self { topics: Topics::new(connection)?, reader, topic: topic.clone() })
+    }
+
+    /// Whether a partition's log is the one that the fingerprint was taken from; `None` where no answer came.
+    pub(crate) fn check(&self, partition: i32, fingerprint: &Fingerprint) -> Result<Option<Log>, KafkaError> {
+        Ok(self.find(partition, fingerprint.offset)?.map(|found| compare(fingerprint, found)))
+    }
+
+    fn find(&self, partition: i32, offset: i64) -> Result<Option<LookUp>, KafkaError> {
+        let (low, high) = self.topics.watermarks(&self.topic, partition, CALL)?;
+        if offset < low {
+            return Ok(Some(LookUp::Expired));
+        }
+        if offset >= high {
+            return Ok(Some(LookUp::BeyondEnd));
+        }
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(self.topic.as_str(), partition, Offset::Offset(offset))
+            .map_err(KafkaError::during("building a list of offsets"))?;
+        self.reader.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        let found = self.read(offset);
+        self.reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
+        // The retention may have passed the record meanwhile.
+        if found == Some(LookUp::NoRecord) && offset < self.topics.watermarks(&self.topic, partition, CALL)?.0 {
+            return Ok(Some(LookUp::Expired));
+        }
+        Ok(found)
+    }
+
+    fn read(&self, offset: i64) -> Option<LookUp> {
+        let deadline = Instant::now() + CALL;
+        while Instant::now() < deadline {
+            match self.reader.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let found = Fingerprint::of(&Record::new(&message));
+                    return Some(if found.offset == offset { LookUp::Record(found) } else { LookUp::NoRecord });
+                }
+                // After a leader has changed, a partition seems shorter than it is for a moment.
+                Some(Err(_)) | None => {}
+            }
+        }
+        None
+    }
+}
+
+/// A partition whose log is not the one that was read, with the last record that was processed of the old one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replaced {
+    pub(crate) partition: i32,
+    pub(crate) last: Fingerprint,
+}
+
+/// The watching thread. It ends with this value.
+pub(crate) struct LogWatch {
+    latest: Arc<Mutex<Latest>>,
+    found: mpsc::Receiver<Replaced>,
+    stop: CancellationToken,
+}
+
+impl LogWatch {
+    pub(crate) fn start(connection: &Connection, topic: &TopicName) -> Result<Self, KafkaError> {
+        let lookup = LogLookUp::new(connection, topic)?;
+        let latest: Arc<Mutex<Latest>> = Arc::default();
+        let (report, found) = mpsc::channel();
+        let stop = CancellationToken::new();
+        let (watched, stopped) = (Arc::clone(&latest), stop.clone());
+        std::thread::spawn(move || watch(&lookup, &watched, &report, &stopped));
+        Ok(Self { latest, found, stop })
+    }
+
+    /// Tells what was processed last. To be called about once a second.
+    pub(crate) fn processed(&self, latest: &Latest) {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(latest);
+    }
+
+    /// A partition that was found to be replaced.
+    pub(crate) fn replaced(&self) -> Option<Replaced> {
+        self.found.try_recv().ok()
+    }
+}
+
+impl Drop for LogWatch {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Replaced>, stop: &CancellationToken) {
+    let mut before = Latest::new();
+    loop {
+        let wake = Instant::now() + INTERVAL;
+        while Instant::now() < wake {
+            if stop.is_cancelled() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let now = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A partition that has left is another member's.
+        before.retain(|partition, _| now.contains_key(partition));
+        for (partition, last) in now {
+            if stop.is_cancelled() {
+                return;
+            }
+            let Some(&earlier) = before.get(&partition) else {
+                before.insert(partition, last);
+                continue;
+            };
+            match lookup.check(partition, &earlier) {
+                Ok(Some(Log::Replaced)) => {
+                    if report.send(Replaced { partition, last: earlier }).is_err() {
+                        tracing::debug!(partition, "the session is over already");
+                    }
+                    return;
+                }
+                Ok(Some(Log::Same | Log::Expired)) => {
+                    before.insert(partition, last);
+                }
+                // Without an answer the earlier record stays the one to look up.
+                Ok(None) => {}
+                // The outage is reported by the session itself; nothing is known about the log.
+                Err(error) => tracing::debug!(%error, "looking a processed record up"),
+            }
+        }
+    }
+}
