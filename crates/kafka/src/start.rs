@@ -147,8 +147,10 @@ pub(crate) fn starts<C: ConsumerContext>(
             high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
-        if let (Some(committed), Some(last)) = (committed, last)
-            && committed >= low
+        // Brokers that delete a topic delete the group's offsets with it.
+        if let Some(last) = last
+            && let Some(committed) = committed.or(is_replaced.then_some(last.offset + 1))
+            && (is_replaced || committed >= low)
             && (is_replaced || !is_in_range || lookup.check(partition, &last)? == Some(Log::Replaced))
         {
             let at = resume(consumer, rule.topic, partition, &last, timeout)?.unwrap_or(high).clamp(low, high);
