@@ -6,6 +6,7 @@
 
 pub mod machine;
 mod oversized;
+mod process;
 mod producer;
 mod session;
 mod takeover;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::oversized::Oversized;
-use super::producer::{Clients, Outbox, Processed, TooLarge, TransactionalProducer};
+use super::process::{clients, process};
+use super::producer::{Processed, TooLarge, TransactionalProducer};
 use super::takeover::{Candidate, Ground, Restored, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};
@@ -432,42 +433,6 @@ impl<'s, P: Processor> Session<'s, P> {
             ));
         }
     }
-}
-
-/// Turns an accepted record into output. If outputs of it were refused for their size before, they go in batches of their
-/// own, and their delivery is waited for: only so is the next refusal this record's own.
-fn process(
-    producer: &TransactionalProducer,
-    processor: &mut impl Processor,
-    oversized: &Oversized,
-    inputs: &mut Vec<(i32, i64)>,
-    record: &Record<'_>,
-) -> Processed {
-    let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
-    let position = (record.partition(), record.offset());
-    let alone = oversized.is_suspected(position.0, position.1);
-    if alone && let Err(reason) = producer.drain() {
-        return failed(reason);
-    }
-    let input = inputs.len();
-    inputs.push(position);
-    let mut outbox = Outbox::new(producer, oversized, position, input);
-    processor.process(record, &mut outbox);
-    let mut processed = outbox.result;
-    if alone && processed.failure.is_none() && processed.held.is_none() {
-        processed.failure = producer.drain().err().or_else(|| producer.failure());
-    }
-    processed
-}
-
-fn clients<'s>(
-    producer: &'s TransactionalProducer,
-    consumer: &'s BaseConsumer<GroupContext>,
-    latest: &'s Latest,
-    settings: &'s WorkerSettings,
-) -> Clients<'s> {
-    let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
-    Clients { producer, consumer, topic: &settings.input, latest, keeps_transactional_offsets }
 }
 
 fn rebuild(error: KafkaError) -> End {

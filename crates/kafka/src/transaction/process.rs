@@ -1,0 +1,47 @@
+//! One record through the processor, in a batch of its own where that is needed, and the clients of its transaction.
+
+use rdkafka::consumer::BaseConsumer;
+
+use super::oversized::Oversized;
+use super::producer::{Clients, Outbox, Processed, TransactionalProducer};
+use super::worker::{Processor, WorkerSettings};
+use crate::group::GroupContext;
+use crate::log_watch::Latest;
+use crate::record::Record;
+
+/// Turns an accepted record into output. If outputs of it were refused for their size before, they go in batches of their
+/// own, and their delivery is waited for: only so is the next refusal this record's own.
+pub(super) fn process(
+    producer: &TransactionalProducer,
+    processor: &mut impl Processor,
+    oversized: &Oversized,
+    inputs: &mut Vec<(i32, i64)>,
+    record: &Record<'_>,
+) -> Processed {
+    let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
+    let position = (record.partition(), record.offset());
+    let alone = oversized.is_suspected(position.0, position.1);
+    if alone && let Err(reason) = producer.drain() {
+        return failed(reason);
+    }
+    let input = inputs.len();
+    inputs.push(position);
+    let mut outbox = Outbox::new(producer, oversized, position, input);
+    processor.process(record, &mut outbox);
+    let mut processed = outbox.result;
+    if alone && processed.failure.is_none() && processed.held.is_none() {
+        processed.failure = producer.drain().err().or_else(|| producer.failure());
+    }
+    processed
+}
+
+/// The clients of a session as its machine sees them.
+pub(super) fn clients<'s>(
+    producer: &'s TransactionalProducer,
+    consumer: &'s BaseConsumer<GroupContext>,
+    latest: &'s Latest,
+    settings: &'s WorkerSettings,
+) -> Clients<'s> {
+    let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
+    Clients { producer, consumer, topic: &settings.input, latest, keeps_transactional_offsets }
+}
