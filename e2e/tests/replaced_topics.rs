@@ -67,7 +67,6 @@ fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
 }
 
 #[test]
-#[ignore = "slow: make test-slow runs it; was seen to fail, not finished"]
 fn p7_a_sink_reads_a_typed_topic_that_was_created_again_from_its_beginning_and_reports_it() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "replaced-typed", 1);
     let _simulator = pipeline.simulator();
@@ -78,7 +77,6 @@ fn p7_a_sink_reads_a_typed_topic_that_was_created_again_from_its_beginning_and_r
 }
 
 #[test]
-#[ignore = "slow: make test-slow runs it; was seen to fail, not finished"]
 fn p7_a_transformer_reads_a_raw_topic_that_was_created_again_from_its_beginning_and_reports_it() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "replaced-raw", 1);
     let _simulator = pipeline.simulator();
