@@ -12,7 +12,7 @@ use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::oversized::Oversized;
 use super::process::{clients, process};
 use super::producer::{Processed, TooLarge, TransactionalProducer};
-use super::takeover::{Candidate, Ground, Restored, Takeovers};
+use super::takeover::{Candidate, Finding, Ground, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
@@ -39,9 +39,6 @@ const ABORTS_IN_A_ROW: u32 = 10;
 
 /// Waited after the second abort in a row, and as much longer after each further one.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a partition may take from the end of its restoring to the seek to its first record.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A partition that is fetched and has records, but hands none out for so long, is not read any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
@@ -71,8 +68,9 @@ pub(super) struct Session<'s, P: Processor> {
     assignment: Assignment,
     machine: Machine,
     takeovers: Takeovers<P::Memory>,
-    /// Partitions that are restored, with the time until which their fetch position must be set.
-    restored: Vec<(Restored<P::Memory>, Instant)>,
+    /// Partitions that the group has assigned, until it is known where they are read from. Only then is the rebalance
+    /// answered: librdkafka goes on with the other partitions meanwhile.
+    unanswered: Option<Vec<i32>>,
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
@@ -152,7 +150,7 @@ impl<'s, P: Processor> Session<'s, P> {
             assignment: Assignment::new(&settings.input),
             machine,
             takeovers,
-            restored: Vec::new(),
+            unanswered: None,
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
@@ -199,6 +197,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.settings.metrics.forget_lag(partition);
             self.processor.let_go(partition);
         }
+        self.answer_unresolved();
         group::stop_following(&self.consumer, &self.settings.input);
         (end, self.committed)
     }
@@ -236,7 +235,7 @@ impl<'s, P: Processor> Session<'s, P> {
         }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
             match rebalance {
-                Rebalance::Assign(partitions) => self.assign(&partitions)?,
+                Rebalance::Assign(partitions) => self.assign(partitions)?,
                 Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost),
             }
         }
@@ -268,29 +267,26 @@ impl<'s, P: Processor> Session<'s, P> {
         self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
-    /// Begins with the partitions whose start and earlier output are known now.
+    /// Takes the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
     fn take_over(&mut self) -> Result<(), End> {
-        while let Some(restored) = self.takeovers.finished().map_err(given_up)? {
-            let starts = [restored.start];
-            commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
-            self.restored.push((restored, Instant::now() + SEEK_TIMEOUT));
-        }
-        for (restored, deadline) in std::mem::take(&mut self.restored) {
-            let Restored { partition, start, .. } = restored;
-            let list = group::offsets(&self.settings.input, &[(partition, start.offset)]).map_err(End::Fatal)?;
-            // librdkafka takes a moment to begin with a partition, and refuses to seek before that.
-            let sought = self.consumer.seek_partitions(list, Duration::from_secs(1));
-            if !sought.is_ok_and(|list| list.elements().iter().all(|element| element.error().is_ok())) {
-                if Instant::now() >= deadline {
-                    return Err(End::Rebuild(format!("the fetch position of partition {partition} could not be set")));
+        while let Some(finding) = self.takeovers.finished().map_err(given_up)? {
+            match finding {
+                Finding::Starts(starts) => {
+                    commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
+                    let offsets: Vec<_> =
+                        starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
+                    self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
+                    self.unanswered = None;
+                    for start in &starts {
+                        self.machine.assign(start.partition, start.offset);
+                    }
                 }
-                self.restored.push((restored, deadline));
-                continue;
-            }
-            self.machine.assign(partition, start.offset);
-            self.processor.take_over(partition, restored.memory, restored.took);
-            if !self.held {
-                self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
+                Finding::Restored { partition, memory, took } => {
+                    self.processor.take_over(partition, memory, took);
+                    if !self.held {
+                        self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -339,29 +335,26 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
-    /// Takes partitions, paused: where they are read from is found out next to the work on the others, since a member that
-    /// died can hold the answer back for as long as its transaction may stay open.
-    fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
+    /// Finds out where new partitions are read from, next to the work on the others: a member that died can hold the
+    /// answer back for as long as its transaction may stay open.
+    fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        // A transaction that stayed open meanwhile could run into its time-out.
+        // A transaction that stayed open during the questions to the brokers could run into its time-out.
         self.machine.begin_assign(Instant::now());
         while self.machine.is_open() {
             self.advance();
         }
         self.machine.remove(&BTreeSet::new());
-        if let Err(error) = self.check_counterparts() {
-            self.answer_unresolved(partitions);
-            return Err(given_up(error));
-        }
-        let ends: Vec<_> = partitions.iter().map(|&partition| (partition, Offset::End)).collect();
-        self.assignment.assign(&self.consumer, &ends, Fetching::Paused).map_err(rebuild)?;
-        let candidates: Vec<_> =
-            partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() }).collect();
-        if !candidates.is_empty() {
-            self.takeovers.begin(candidates);
-        }
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
+        if partitions.is_empty() {
+            return self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild);
+        }
+        let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
+        let candidates = candidates.collect();
+        self.unanswered = Some(partitions);
+        self.check_counterparts().map_err(given_up)?;
+        self.takeovers.begin(candidates);
         Ok(())
     }
 
@@ -376,8 +369,9 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     /// librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
-    fn answer_unresolved(&self, partitions: &[i32]) {
-        let list = group::partitions(&self.settings.input, partitions);
+    fn answer_unresolved(&mut self) {
+        let Some(partitions) = self.unanswered.take() else { return };
+        let list = group::partitions(&self.settings.input, &partitions);
         if let Err(error) = self.consumer.incremental_assign(&list) {
             tracing::debug!(%error, "answering a rebalance before giving up");
         }
@@ -395,7 +389,6 @@ impl<'s, P: Processor> Session<'s, P> {
         for &partition in partitions {
             self.settings.metrics.forget_lag(partition);
             self.takeovers.forget(partition);
-            self.restored.retain(|(restored, _)| restored.partition != partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
             self.processor.let_go(partition);

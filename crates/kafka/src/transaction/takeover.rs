@@ -54,19 +54,23 @@ pub(super) struct Candidate<M> {
     pub(super) memory: M,
 }
 
-/// A partition of which everything is known that its first record needs.
-pub(super) struct Restored<M> {
-    pub(super) partition: i32,
-    pub(super) start: FoundStart,
-    pub(super) memory: M,
-    /// How long it took.
-    pub(super) took: Duration,
+/// What has become known of an assignment. The starts of all its partitions come first.
+pub(super) enum Finding<M> {
+    /// Where the partitions are read from.
+    Starts(Vec<FoundStart>),
+    /// A partition whose earlier output is known, and how long that took.
+    Restored { partition: i32, memory: M, took: Duration },
 }
 
 struct Told<M> {
-    partition: i32,
     assignment: u64,
-    outcome: Result<(FoundStart, M), KafkaError>,
+    outcome: Result<Found<M>, KafkaError>,
+}
+
+/// What the reading thread has found.
+enum Found<M> {
+    Starts(Vec<FoundStart>),
+    Memory(i32, M),
 }
 
 /// What the takeovers of a session have in common.
@@ -124,15 +128,10 @@ impl<M: Memory> Takeovers<M> {
         let tail = Tail { ground: self.ground.clone(), stop };
         let tell = self.tell.clone();
         std::thread::spawn(move || {
-            let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
-            let done = |start: FoundStart, memory| {
-                // No one listens any more once the session is over.
-                drop(tell.send(Told { partition: start.partition, assignment, outcome: Ok((start, memory)) }));
-            };
-            if let Err(error) = tail.read(candidates, done)
-                && let Some(&partition) = partitions.first()
-            {
-                drop(tell.send(Told { partition, assignment, outcome: Err(error) }));
+            // No one listens any more once the session is over.
+            let report = |outcome| drop(tell.send(Told { assignment, outcome }));
+            if let Err(error) = tail.read(candidates, |found| report(Ok(found))) {
+                report(Err(error));
             }
         });
     }
@@ -159,22 +158,24 @@ impl<M: Memory> Takeovers<M> {
         });
     }
 
-    /// The next partition whose tail has been read, and how long that took.
+    /// What has become known next.
     ///
     /// # Errors
-    /// [`KafkaError`] when a tail cannot be read.
-    pub(super) fn finished(&mut self) -> Result<Option<Restored<M>>, KafkaError> {
+    /// [`KafkaError`] when the brokers do not answer, a tail cannot be read, or a person must decide where to start.
+    pub(super) fn finished(&mut self) -> Result<Option<Finding<M>>, KafkaError> {
         while let Ok(told) = self.told.try_recv() {
             if !self.is_waited_for(told.assignment) {
                 continue;
             }
-            let (start, memory) = told.outcome?;
-            let partition = told.partition;
+            let (partition, memory) = match told.outcome? {
+                Found::Starts(starts) => return Ok(Some(Finding::Starts(starts))),
+                Found::Memory(partition, memory) => (partition, memory),
+            };
             if let Some(&(assignment, since)) = self.waiting.get(&partition)
                 && assignment == told.assignment
             {
                 self.forget(partition);
-                return Ok(Some(Restored { partition, start, memory, took: since.elapsed() }));
+                return Ok(Some(Finding::Restored { partition, memory, took: since.elapsed() }));
             }
         }
         Ok(None)
@@ -189,7 +190,6 @@ impl<M> Drop for Takeovers<M> {
 
 /// A partition being read.
 struct Reading<M> {
-    start: FoundStart,
     memory: M,
     end: i64,
 }
@@ -201,21 +201,19 @@ struct Tail {
 }
 
 impl Tail {
-    fn read<M: Memory>(
-        &self,
-        candidates: Vec<Candidate<M>>,
-        mut done: impl FnMut(FoundStart, M),
-    ) -> Result<(), KafkaError> {
+    fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(Found<M>)) -> Result<(), KafkaError> {
         let Ground { connection, input, output, reach, .. } = &self.ground;
         let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
         let topics = Topics::new(connection)?;
-        let mut starts = self.starts(&topics, &partitions)?;
+        let starts = self.starts(&topics, &partitions)?;
+        let start_of = |partition| starts.iter().find(|start| start.partition == partition).copied();
+        done(Found::Starts(starts.clone()));
         let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());
         let mut readings = BTreeMap::new();
         for mut candidate in candidates {
             let partition = candidate.partition;
-            let Some(start) = starts.remove(&partition) else { continue };
+            let Some(start) = start_of(partition) else { continue };
             let (low, end) = topics.watermarks(output, partition, CALL)?;
             // Where no input waits, all that is to come is newer than now. (A replay may bring an older record, which then
             // becomes a second typed record if its event was typed of another one.)
@@ -226,19 +224,19 @@ impl Tail {
                 candidate.memory.starts_late();
             }
             if first.offset >= end {
-                done(start, candidate.memory);
+                done(Found::Memory(partition, candidate.memory));
                 continue;
             }
             list.add_partition_offset(output.as_str(), partition, Offset::Offset(first.offset))
                 .map_err(KafkaError::during("building a list of offsets"))?;
-            readings.insert(partition, Reading { start, memory: candidate.memory, end });
+            readings.insert(partition, Reading { memory: candidate.memory, end });
         }
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         self.follow(&topics, &consumer, readings, done)
     }
 
     /// Where the input is read from: what the group has committed, once no transaction holds it back any more.
-    fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<BTreeMap<i32, FoundStart>, KafkaError> {
+    fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
         let Ground { connection, group, input, output, from_beginning, replaced, pending, metrics, .. } = &self.ground;
         let has_output = |partition| {
             let (_, high) = topics.watermarks(output, partition, CALL)?;
@@ -253,8 +251,7 @@ impl Tail {
             output: &has_output,
         };
         let client = group::outsider(connection, group)?;
-        let found = starts(&client, &rule, partitions, metrics, CALL, *pending)?;
-        Ok(found.into_iter().map(|start| (start.partition, start)).collect())
+        starts(&client, &rule, partitions, metrics, CALL, *pending)
     }
 
     /// Reads on until every partition's reader is at its end.
@@ -263,7 +260,7 @@ impl Tail {
         topics: &Topics,
         consumer: &BaseConsumer<LogContextConsumer>,
         mut readings: BTreeMap<i32, Reading<M>>,
-        mut done: impl FnMut(FoundStart, M),
+        mut done: impl FnMut(Found<M>),
     ) -> Result<(), KafkaError> {
         let mut reminder = Instant::now() + REMINDER;
         while !readings.is_empty() && !self.stop.is_cancelled() {
@@ -306,7 +303,7 @@ impl Tail {
             }));
             for partition in reached {
                 if let Some(reading) = readings.remove(&partition) {
-                    done(reading.start, reading.memory);
+                    done(Found::Memory(partition, reading.memory));
                 }
             }
             if Instant::now() >= reminder && !readings.is_empty() {
