@@ -1,17 +1,14 @@
 //! `setup plan` and `setup apply` with `--only kafka`: the topics.
 
-mod differences;
-
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kafka::topic::{Ensured, TopicSpec, Topics};
+use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Difference, RECORD_OVERHEAD, differences};
 use kafka::{KafkaArgs, KafkaError, TopicName};
 use serde_json::{Value, json};
 use service::ByteCount;
 
-use self::differences::{Difference, differences};
-use crate::topics::RECORD_OVERHEAD;
 use crate::{CommandError, Verdict, output};
 
 /// Make what lives outside the three services
@@ -79,10 +76,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Kafka's own default of `max.message.bytes`. A typed record is far below it, since an event has at most 10,000 bytes of
-/// JSON; a receipt has some 100 bytes and the event id for each record of a request, which is below 1,000,000 bytes.
-const DEFAULT_MAX_MESSAGE: usize = 1_048_588;
-
 /// The topics as they should be: settings are those of the design, retention long enough for a bad week.
 pub(crate) fn topic_specs(
     names: [&TopicName; 4],
@@ -106,9 +99,11 @@ pub(crate) fn topic_specs(
     let record = max_body + RECORD_OVERHEAD;
     vec![
         spec(raw, 7, record),
-        spec(typed, 7, DEFAULT_MAX_MESSAGE),
+        // An event has at most 10,000 bytes of JSON.
+        spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
         spec(dead_letters, 30, record + RECORD_OVERHEAD),
-        spec(receipts, 30, DEFAULT_MAX_MESSAGE),
+        // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
+        spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES),
     ]
 }
 
@@ -214,7 +209,7 @@ fn problems(found: &[Found]) -> Vec<String> {
 }
 
 fn as_json(topic: &Found) -> Value {
-    let differences: Vec<_> = topic.differences.iter().map(Difference::json).collect();
+    let differences: Vec<_> = topic.differences.iter().map(difference_as_json).collect();
     json!({
         "topic": topic.name.as_str(),
         "state": topic.state,
@@ -222,6 +217,11 @@ fn as_json(topic: &Found) -> Value {
         "differences": differences,
         "settingsUnread": topic.unread,
     })
+}
+
+fn difference_as_json(difference: &Difference) -> Value {
+    let Difference { setting, current, wanted, breaks_a_promise } = difference;
+    json!({"setting": setting, "current": current, "wanted": wanted, "breaksAPromise": breaks_a_promise})
 }
 
 #[cfg(test)]

@@ -17,9 +17,6 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// How long a reader waits for the next record.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What key, headers and framing add to a record's value at most.
-pub(crate) const RECORD_OVERHEAD: usize = 64 * 1024;
-
 /// Where the pipeline's records lie: the services' variables.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TopicArgs {

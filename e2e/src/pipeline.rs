@@ -91,12 +91,15 @@ impl Pipeline {
         };
         let topics = Topics::new(&kafka.connection()).expect("a client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        for topic in ["raw", "typed", "dead-letters", "receipts"] {
+        // A dead letter is a record with headers added.
+        for (topic, limit) in
+            [("raw", 12_000_000), ("typed", 12_000_000), ("dead-letters", 12_100_000), ("receipts", 12_000_000)]
+        {
             let spec = TopicSpec {
                 name: pipeline.topic(topic),
                 partitions: pipeline.partitions,
                 replication: Some(i32::try_from(kafka.brokers()).expect("few brokers")),
-                settings: vec![("max.message.bytes", "12000000".to_owned())],
+                settings: vec![("max.message.bytes", limit.to_string())],
             };
             runtime.block_on(topics.ensure(&spec)).expect("a topic");
         }

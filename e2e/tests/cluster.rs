@@ -200,6 +200,7 @@ fn p3_with_the_brokers_defaults_a_reader_waits_no_longer_than_time_out_and_clean
     );
     let stalls = stalls_after_kills(&kafka, "named", &[("TRANSFORMER_TRANSACTION_TIMEOUT", "60s")], 4);
     println!("with TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    let most = Duration::from_secs(5);
+    // The killed process stays a member of the group for its session time-out.
+    let most = Duration::from_secs(6 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
 }

@@ -23,7 +23,7 @@ use e2e::{alone, free_port, wait_until};
 const SOON: Duration = Duration::from_secs(60);
 
 /// `session.timeout.ms` of the services' consumers.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a consumer may stay without partitions once its network is back.
 const BACK: Duration = Duration::from_secs(15);

@@ -74,8 +74,9 @@ struct Limits {
     dead_letters: usize,
 }
 
-/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks what became of it.
-fn check(limits: &Limits) {
+/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks what became of it. Returns what
+/// the three services logged.
+fn check(limits: &Limits) -> [String; 3] {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "size", 2);
     limit(&pipeline, "raw", limits.raw);
     limit(&pipeline, "dead-letters", limits.dead_letters);
@@ -83,10 +84,10 @@ fn check(limits: &Limits) {
     let _simulator = pipeline.simulator();
     let max_body = limits.max_body.to_string();
     let gateway = with(pipeline.gateway_variables(), &[("GATEWAY_MAX_BODY", &max_body), ("DEAD_LETTER_LIMIT", "off")]);
-    let _gateway = Process::start("ingest-gateway", &gateway, Some(free_port()));
+    let gateway = Process::start("ingest-gateway", &gateway, Some(free_port()));
     let transformer = with(pipeline.transformer_variables(), &[("DEAD_LETTER_LIMIT", "off")]);
     let transformer = Process::start("transformer", &transformer, Some(free_port()));
-    let _sink = pipeline.sink();
+    let sink = pipeline.sink();
     let mut small = Vec::new();
     let sizes = [MIB - 4096, MIB + 4096, 8 * MIB, 10 * MIB - 4096, 10 * MIB + 4096, 63 * MIB];
     let mut bodies = Vec::new();
@@ -143,11 +144,21 @@ fn check(limits: &Limits) {
     assert_eq!(found.len(), expected, "one dead letter for each");
     assert_accepted(&pipeline, &accepted, SOON);
     assert_eq!(transformer.metric("customerio_transformer_held"), 0.0);
+    [gateway, transformer, sink].map(|service| service.log())
 }
 
 #[test]
 fn p2_p12_a_body_of_any_size_is_accounted_for_with_kafkas_default_limits() {
-    check(&Limits { name: "default", max_body: 10 * MIB, raw: KAFKAS_DEFAULT, dead_letters: KAFKAS_DEFAULT });
+    let limits = Limits { name: "default", max_body: 10 * MIB, raw: KAFKAS_DEFAULT, dead_letters: KAFKAS_DEFAULT };
+    let [gateway, transformer, sink] = check(&limits);
+    // Each service says at its start what its topics should be set to.
+    for (service, log, named) in [
+        ("gateway", gateway, "raw: max.message.bytes is 1048588, wanted 10551296"),
+        ("transformer", transformer, "dead-letters: max.message.bytes is 1048588, wanted 1114124"),
+        ("sink", sink, "dead-letters: max.message.bytes is 1048588, wanted 1114124"),
+    ] {
+        assert!(log.contains(named), "{service}: {log}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use std::time::Duration;
 use kafka::TopicName;
 use kafka::producer::{DurableProducer, ProducerSettings};
 use kafka::topic::Topics;
+use kafka::topic_settings::{Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use service::{Context, TaskError, allow_open_files};
 use tokio::net::TcpListener;
 
@@ -42,9 +43,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A record given up on must be given up on before the answer is due: little may be stored after a 503, and what is, is
 /// a repeat that the transformer collapses.
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3000);
-
-/// Key and headers of a record, at the most.
-const RECORD_OVERHEAD: usize = 64 * 1024;
 
 /// Binds the configured address and runs the gateway until `context.stop`.
 ///
@@ -86,6 +84,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
         None => None,
     };
     probe(&settings, &context).await?;
+    tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let publisher = KafkaPublisher {
         producer: Arc::clone(&producer),
         raw_topic: settings.raw_topic.clone(),
@@ -108,6 +107,13 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
         tracing::warn!(%error, "records of requests that were not acknowledged were left behind");
     }
     Ok(())
+}
+
+/// What the gateway needs of the topics it writes to. Of a body that is too large for either, a dead letter has the beginning.
+fn needs(settings: &Settings) -> Vec<Need> {
+    let need =
+        |topic: &TopicName, bytes| Need { topic: topic.clone(), room: Some(Room::Bytes(bytes + RECORD_OVERHEAD)) };
+    vec![need(&settings.raw_topic, settings.max_body), need(&settings.dead_letter_topic, body::KEPT)]
 }
 
 /// Loads a value and keeps it in step with its files; `changed` is told of it now and whenever it changes.

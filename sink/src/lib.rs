@@ -20,9 +20,10 @@ mod work;
 
 use std::time::Duration;
 
-use kafka::KafkaError;
 use kafka::consumer::{Consumer, ConsumerSettings, Patience};
 use kafka::topic::{Topics, check_counterparts};
+use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
+use kafka::{KafkaError, TopicName};
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};
 use service::{Context, TaskError, Tasks};
@@ -56,6 +57,7 @@ const STALL_AFTER: Duration = Duration::from_secs(300);
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
     let partitions = check_topics(&settings, &context).await?;
+    tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let http = http_client(&settings.client)?;
     let tokens = match &settings.tokens {
         None => None,
@@ -92,6 +94,15 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     tasks.spawn("sink delivery", delivery.run(records));
     tasks.join(context.shutdown_timeout).await?;
     Ok(())
+}
+
+/// What the sink needs of its topics.
+fn needs(settings: &Settings) -> Vec<Need> {
+    let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
+    let dead_letters = Room::Beyond { topic: settings.input.clone(), bytes: RECORD_OVERHEAD };
+    let mut needs = vec![need(&settings.input, None), need(&settings.dead_letters, Some(dead_letters))];
+    needs.extend(settings.receipts.as_ref().map(|topic| need(topic, Some(Room::Bytes(DEFAULT_MAX_MESSAGE_BYTES)))));
+    needs
 }
 
 /// Every topic exists and goes together with the others; returns the number of input partitions.

@@ -14,9 +14,10 @@ mod sources;
 
 use std::time::Duration;
 
-use kafka::KafkaError;
 use kafka::topic::{Topics, check_counterparts};
+use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Reach, WorkerSettings};
+use kafka::{KafkaError, TopicName};
 use service::{Context, TaskError, Tasks};
 
 pub use config::{Config, Settings};
@@ -38,6 +39,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
     let partitions = check_topics(&settings, &context).await?;
+    tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &context).await? else {
         return Ok(());
     };
@@ -70,6 +72,16 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
         checked = check => Ok(checked??),
         () = context.stop.cancelled() => Ok(1),
     }
+}
+
+/// What the transformer needs of its topics.
+fn needs(settings: &Settings) -> Vec<Need> {
+    let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
+    vec![
+        need(&settings.input, None),
+        need(&settings.typed, Some(Room::Bytes(DEFAULT_MAX_MESSAGE_BYTES))),
+        need(&settings.dead_letters, Some(Room::Beyond { topic: settings.input.clone(), bytes: RECORD_OVERHEAD })),
+    ]
 }
 
 fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, number: usize) -> WorkerSettings {

@@ -242,7 +242,8 @@ mod tests {
             for partition in 0..PARTITIONS {
                 model.write(partition);
             }
-            eprint_on_failure(seed, round);
+            // cargo shows it when the test fails.
+            eprintln!("seed {seed}, round {round}");
             model.check(&operations);
         }
     }
@@ -260,10 +261,5 @@ mod tests {
         assert_eq!(at(61, &[(0, 5, false)]), None, "it is at its end, or paused");
         assert_eq!(at(120, &[(0, 5, true)]), None, "the time begins again");
         assert_eq!(at(122, &[(0, 5, true)]), Some(0));
-    }
-
-    #[expect(clippy::print_stderr, reason = "cargo shows it when the test fails")]
-    fn eprint_on_failure(seed: u64, round: usize) {
-        eprintln!("seed {seed}, round {round}");
     }
 }

@@ -23,6 +23,7 @@ pub mod reader;
 pub mod record;
 pub mod start;
 pub mod topic;
+pub mod topic_settings;
 pub mod transaction;
 
 pub use connection::{Connection, KafkaArgs};

@@ -68,13 +68,10 @@ impl LogLookUp {
     fn read(&self, offset: i64) -> Option<LookUp> {
         let deadline = Instant::now() + CALL;
         while Instant::now() < deadline {
-            match self.reader.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let found = Fingerprint::of(&Record::new(&message));
-                    return Some(if found.offset == offset { LookUp::Record(found) } else { LookUp::NoRecord });
-                }
-                // After a leader has changed, a partition seems shorter than it is for a moment.
-                Some(Err(_)) | None => {}
+            // After a leader has changed, a partition seems shorter than it is for a moment, which is an error here.
+            if let Some(Ok(message)) = self.reader.poll(Duration::from_millis(100)) {
+                let found = Fingerprint::of(&Record::new(&message));
+                return Some(if found.offset == offset { LookUp::Record(found) } else { LookUp::NoRecord });
             }
         }
         None

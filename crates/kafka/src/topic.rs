@@ -221,6 +221,17 @@ impl Topics {
         Ok(committed.elements().iter().filter_map(offset).collect())
     }
 
+    /// The number of replicas that each partition of a topic has, at the least.
+    ///
+    /// # Errors
+    /// [`KafkaError::Unreachable`].
+    pub fn replicas(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
+        let metadata = self.client.fetch_metadata(Some(topic.as_str()), timeout);
+        let metadata = metadata.map_err(|error| self.unreachable(timeout, &error.to_string()))?;
+        let found = metadata.topics().iter().filter(|found| found.name() == topic.as_str());
+        Ok(found.flat_map(|found| found.partitions()).map(|found| found.replicas().len()).min().unwrap_or(0))
+    }
+
     /// The number of brokers.
     ///
     /// # Errors

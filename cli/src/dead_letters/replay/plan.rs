@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kafka::TopicName;
 use kafka::dead_letter::{Letter, LetterOrigin, Resolution, Stage};
+use kafka::topic_settings::RECORD_OVERHEAD;
 
 use super::super::register::Registered;
 use super::super::resolver::Resolve;
-use crate::topics::{PlaceArg, RECORD_OVERHEAD};
+use crate::topics::PlaceArg;
 
 /// Where the record of a dead letter is written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

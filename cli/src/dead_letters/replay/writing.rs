@@ -7,12 +7,13 @@ use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
 use kafka::reader::{Stretch, read_stretches};
 use kafka::record::{OwnedRecord, header};
+use kafka::topic_settings::RECORD_OVERHEAD;
 use kafka::{Connection, KafkaError};
 
 use super::Outcome;
 use super::plan::{ReplayPlan, Target, Write};
 use crate::dead_letters::resolver::{Pace, Resolver};
-use crate::topics::{PATIENCE, PlaceArg, RECORD_OVERHEAD, TopicArgs, settled};
+use crate::topics::{PATIENCE, PlaceArg, TopicArgs, settled};
 use crate::{CommandError, output};
 
 /// At most so many bytes of dead letters in one transaction, except for a single one that is larger.

@@ -1,0 +1,231 @@
+//! Settings of a topic: which of them do less than the pipeline needs, and telling that when a service starts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::topic::{TopicName, Topics};
+
+/// How long the brokers have to answer a question.
+const CALL: Duration = Duration::from_secs(5);
+
+/// Kafka's own default of `max.message.bytes`. Producers fill batches nearly up to it.
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+
+/// What key, headers and framing add to a record's value at most, in bytes.
+pub const RECORD_OVERHEAD: usize = 64 * 1024;
+
+/// A setting that does less than is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name in Kafka.
+    pub setting: &'static str,
+    /// Its value on the broker.
+    pub current: String,
+    /// The value that is needed.
+    pub wanted: String,
+    /// A record could be lost or refused; otherwise the operator may have wanted it so.
+    pub breaks_a_promise: bool,
+}
+
+impl Difference {
+    /// What differs in `topic`, what follows from it, and the command that changes it.
+    #[must_use]
+    pub fn text(&self, topic: &TopicName) -> String {
+        let Self { setting, current, wanted, .. } = self;
+        let why = match *setting {
+            "max.message.bytes" => "; larger records are refused",
+            "min.insync.replicas" => {
+                "; a broker that fails can take acknowledged records with it (the topic needs at least 3 replicas before you change it)"
+            }
+            "unclean.leader.election.enable" => "; a replica that lacks acknowledged records can become leader",
+            "cleanup.policy" => "; compaction deletes records that have a later one with the same key",
+            "retention.ms" | "retention.bytes" => "; records expire earlier",
+            _ => "",
+        };
+        format!(
+            "{topic}: {setting} is {current}, wanted {wanted}{why}. Change it with: kafka-configs.sh --alter --topic {topic} --add-config {setting}={wanted}"
+        )
+    }
+}
+
+/// The settings that do less than is wanted. A limit that is higher, or a retention that is longer, is not a difference; nor is a
+/// setting that the broker does not report.
+#[must_use]
+pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String, String>) -> Vec<Difference> {
+    let differing = wanted.iter().filter_map(|(setting, wanted)| {
+        let found = current.get(*setting).filter(|found| !suffices(setting, found, wanted))?;
+        Some(Difference {
+            setting,
+            current: found.clone(),
+            wanted: wanted.clone(),
+            breaks_a_promise: *setting != "retention.ms",
+        })
+    });
+    differing.collect()
+}
+
+fn suffices(setting: &str, current: &str, wanted: &str) -> bool {
+    match (setting, current.parse::<i64>(), wanted.parse::<i64>()) {
+        // No limit.
+        ("retention.ms", Ok(-1), _) => true,
+        ("retention.ms" | "max.message.bytes" | "min.insync.replicas", Ok(current), Ok(wanted)) => current >= wanted,
+        _ => current == wanted,
+    }
+}
+
+/// The room for one record that a topic has to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Room {
+    /// Its `max.message.bytes` is at least this.
+    Bytes(usize),
+    /// Its `max.message.bytes` is at least that of `topic` and `bytes` more: it takes that topic's records with headers added.
+    Beyond {
+        /// The topic the records come from.
+        topic: TopicName,
+        /// What is added to them, in bytes.
+        bytes: usize,
+    },
+}
+
+/// What a service needs of one of its topics.
+#[derive(Debug, Clone)]
+pub struct Need {
+    /// The topic.
+    pub topic: TopicName,
+    /// The room; `None` if the service only reads it.
+    pub room: Option<Room>,
+}
+
+/// Compares the settings of a service's topics with what it needs, and logs a warning for each that does less. A service starts
+/// nevertheless: it keeps every record, cut to its beginning where the topic does not take it whole.
+pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
+    // The embedded broker has no settings.
+    if !connection.keeps_transactional_offsets() {
+        return;
+    }
+    for need in &needs {
+        match found(&connection, need).await {
+            Ok(found) => {
+                for difference in found {
+                    let Difference { setting, current, wanted, .. } = &difference;
+                    tracing::warn!(topic = %need.topic, setting, current, wanted, "a topic is set to less than this service needs: {}", difference.text(&need.topic));
+                }
+            }
+            Err(error) => tracing::warn!(
+                topic = %need.topic, %error,
+                "a topic's settings could not be compared with what this service needs; allow the operation DescribeConfigs on the topic, or compare them with `customerio-aep setup plan --only kafka`"
+            ),
+        }
+    }
+}
+
+async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, KafkaError> {
+    let topics = Topics::new(connection)?;
+    let settings = topics.settings(&need.topic).await?;
+    let room = match &need.room {
+        None => None,
+        Some(Room::Bytes(bytes)) => Some(*bytes),
+        Some(Room::Beyond { topic, bytes }) => {
+            let limit = topics.settings(topic).await?.get("max.message.bytes").and_then(|limit| limit.parse().ok());
+            limit.map(|limit: usize| limit.saturating_add(*bytes))
+        }
+    };
+    let name = need.topic.clone();
+    let replicas = tokio::task::spawn_blocking(move || topics.replicas(&name, CALL))
+        .await
+        .map_err(|error| KafkaError::GivenUp(error.to_string()))??;
+    Ok(differences(&needed(room, replicas), &settings))
+}
+
+/// The settings that a topic needs with `replicas` of each partition; `room` is the size of the largest record in bytes.
+fn needed(room: Option<usize>, replicas: usize) -> Vec<(&'static str, String)> {
+    let mut needed = vec![("unclean.leader.election.enable", "false".to_owned())];
+    needed.extend(room.map(|bytes| ("max.message.bytes", bytes.to_string())));
+    // With fewer replicas a broker that is restarted would stop the writing.
+    if replicas >= 3 {
+        needed.push(("min.insync.replicas", "2".to_owned()));
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_topic_needs_goes_by_its_replicas_and_by_what_is_written_to_it() {
+        let settings = |needed: Vec<(&'static str, String)>| {
+            needed.into_iter().map(|(setting, value)| format!("{setting}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(settings(needed(None, 1)), "unclean.leader.election.enable=false");
+        assert_eq!(
+            settings(needed(Some(7), 3)),
+            "unclean.leader.election.enable=false max.message.bytes=7 min.insync.replicas=2"
+        );
+    }
+
+    fn wanted() -> Vec<(&'static str, String)> {
+        [
+            ("retention.ms", "604800000"),
+            ("max.message.bytes", "10551296"),
+            ("cleanup.policy", "delete"),
+            ("unclean.leader.election.enable", "false"),
+            ("min.insync.replicas", "2"),
+        ]
+        .map(|(setting, value)| (setting, value.to_owned()))
+        .into()
+    }
+
+    /// The settings that differ when one is set to `value` and all others are as wanted.
+    fn with(setting: &str, value: &str) -> Vec<(&'static str, String, bool)> {
+        let mut current: BTreeMap<String, String> =
+            wanted().into_iter().map(|(setting, value)| (setting.to_owned(), value)).collect();
+        current.insert(setting.to_owned(), value.to_owned());
+        let found = differences(&wanted(), &current);
+        found.into_iter().map(|found| (found.setting, found.current, found.breaks_a_promise)).collect()
+    }
+
+    #[test]
+    fn a_setting_that_does_less_than_is_wanted_is_named_with_its_value() {
+        for (setting, value, breaks_a_promise) in [
+            ("max.message.bytes", "1048588", true),
+            ("min.insync.replicas", "1", true),
+            ("unclean.leader.election.enable", "true", true),
+            ("cleanup.policy", "compact", true),
+            ("cleanup.policy", "compact,delete", true),
+            ("retention.ms", "3600000", false),
+        ] {
+            assert_eq!(with(setting, value), [(setting, value.to_owned(), breaks_a_promise)]);
+        }
+    }
+
+    #[test]
+    fn a_setting_that_does_as_much_or_more_is_not_a_difference() {
+        for (setting, value) in [
+            ("max.message.bytes", "10551296"),
+            ("max.message.bytes", "104857600"),
+            ("min.insync.replicas", "3"),
+            ("retention.ms", "-1"),
+            ("retention.ms", "2592000000"),
+            ("segment.bytes", "1"),
+        ] {
+            assert_eq!(with(setting, value), [], "{setting}={value}");
+        }
+        assert_eq!(differences(&wanted(), &BTreeMap::new()), []);
+    }
+
+    #[test]
+    fn the_text_has_the_command_that_changes_the_setting() {
+        let difference = Difference {
+            setting: "max.message.bytes",
+            current: "1048588".to_owned(),
+            wanted: "10551296".to_owned(),
+            breaks_a_promise: true,
+        };
+        let text = difference.text(&"raw".parse().unwrap());
+        assert!(text.starts_with("raw: max.message.bytes is 1048588, wanted 10551296;"), "{text}");
+        assert!(text.ends_with("--topic raw --add-config max.message.bytes=10551296"), "{text}");
+    }
+}
