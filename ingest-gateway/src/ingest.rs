@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::answer::Answer;
 use crate::body::{self, Limits, Oversized, Received};
 use crate::budget::{InFlight, Share};
+use crate::clock::SenderClock;
 use crate::config::Settings;
 use crate::metrics::{BODY_TOO_LARGE, Metrics};
 use crate::publish::{Batch, Destination, Outgoing, Publish};
@@ -44,6 +45,7 @@ pub(crate) struct Gateway<P> {
     ack_deadline: Duration,
     read_timeout: Duration,
     timestamp_tolerance: Option<Duration>,
+    clock: SenderClock,
 }
 
 /// What a request says about its own authenticity.
@@ -68,8 +70,10 @@ impl<P: Publish> Gateway<P> {
         publisher: P,
         budget: InFlight,
         metrics: Arc<Metrics>,
+        clock: SenderClock,
     ) -> Self {
         Self {
+            clock,
             sources,
             publisher,
             budget,
@@ -110,6 +114,7 @@ impl<P: Publish> Gateway<P> {
             Received::Whole(body, share) => {
                 let claim = claim.ok_or(Answer::Unauthenticated)?;
                 verify(&source.keys, claim.timestamp, &body, claim.signature).map_err(|_| Answer::Unauthenticated)?;
+                self.clock.signed(claim.timestamp, arrival.unix_millis);
                 self.store_raw(source, headers, &body, share, arrival).await
             }
             Received::Oversized(oversized) => {
@@ -222,6 +227,19 @@ impl<P: Publish> Gateway<P> {
 
     /// Writes a record and waits until its fate is known or the answer is due.
     async fn publish(
+        &self,
+        record: Outgoing<'_>,
+        batch: Batch,
+        share: Share,
+        arrival: Arrival,
+    ) -> Result<(), ProduceError> {
+        let to = record.to;
+        let stored = self.write(record, batch, share, arrival).await;
+        self.publisher.report(to, &stored);
+        stored
+    }
+
+    async fn write(
         &self,
         record: Outgoing<'_>,
         batch: Batch,

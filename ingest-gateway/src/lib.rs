@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod budget;
+mod clock;
 mod config;
 mod connection;
 mod connections;
@@ -20,16 +21,18 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::TopicName;
+use kafka::probe::Probe;
+use kafka::{KafkaHealth, TopicName};
 use kafka::producer::{DurableProducer, ProducerSettings};
 use kafka::topic::Topics;
 use kafka::topic_settings::{Need, RECORD_OVERHEAD, Room, warn_of_differences};
-use service::{Context, TaskError, allow_open_files};
+use service::{Context, Ready, TaskError, Waiting, allow_open_files};
 use tokio::net::TcpListener;
 
 pub use config::{Config, Settings};
 
 use budget::InFlight;
+use clock::SenderClock;
 use ingest::Gateway;
 use metrics::Metrics;
 use publish::KafkaPublisher;
@@ -85,12 +88,21 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     };
     probe(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
+    let waiting = Waiting::register("gateway", &context.registry, &context.readiness)?;
+    tokio::spawn(waiting.clone().watch(context.stop.clone()));
+    // A gateway out of rotation refuses connections, which costs the sender an hour; its own 503 does not.
+    let health = KafkaHealth::new(&waiting, Ready::Stays);
+    let broker_probe = Probe::of_writer(&settings.connection, &settings.raw_topic, &health)?;
+    let stop = context.stop.clone();
+    std::thread::spawn(move || broker_probe.run(&stop));
+    let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
     let publisher = KafkaPublisher {
+        health,
         producer: Arc::clone(&producer),
         raw_topic: settings.raw_topic.clone(),
         dead_letter_topic: settings.dead_letter_topic.clone(),
     };
-    let gateway = Gateway::new(&settings, sources, publisher, budget, Arc::clone(&metrics));
+    let gateway = Gateway::new(&settings, sources, publisher, budget, Arc::clone(&metrics), clock);
     let server = Server::new(gateway, &settings, max_connections(&settings), tls, metrics);
     context.readiness.set_ready();
     tracing::info!(

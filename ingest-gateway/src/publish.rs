@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use kafka::producer::{DurableProducer, NewRecord, ProduceError};
-use kafka::{Headers, TopicName};
+use kafka::{Headers, KafkaHealth, TopicName};
 
 use crate::budget::Share;
 
@@ -44,6 +44,9 @@ pub(crate) trait Publish: Send + Sync + 'static {
         batch: Batch,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
+
+    /// Tells what became of a record, as far as whoever waited for it knows.
+    fn report(&self, to: Destination, stored: &Result<(), ProduceError>);
 }
 
 /// Writes to the topics of a Kafka.
@@ -52,6 +55,7 @@ pub(crate) struct KafkaPublisher {
     pub(crate) producer: Arc<DurableProducer<Share>>,
     pub(crate) raw_topic: TopicName,
     pub(crate) dead_letter_topic: TopicName,
+    pub(crate) health: KafkaHealth,
 }
 
 impl Publish for KafkaPublisher {
@@ -61,10 +65,7 @@ impl Publish for KafkaPublisher {
         batch: Batch,
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
-        let topic = match record.to {
-            Destination::Raw => &self.raw_topic,
-            Destination::DeadLetters => &self.dead_letter_topic,
-        };
+        let topic = self.topic(record.to);
         let record =
             NewRecord { topic, partition: None, key: record.key, value: Some(record.body), headers: record.headers };
         let delivery = match batch {
@@ -72,5 +73,18 @@ impl Publish for KafkaPublisher {
             Batch::Own => self.producer.send_alone(record, share)?,
         };
         Ok(async move { delivery.await.map(|_| ()) })
+    }
+
+    fn report(&self, to: Destination, stored: &Result<(), ProduceError>) {
+        self.health.wrote(self.topic(to), stored);
+    }
+}
+
+impl KafkaPublisher {
+    fn topic(&self, to: Destination) -> &TopicName {
+        match to {
+            Destination::Raw => &self.raw_topic,
+            Destination::DeadLetters => &self.dead_letter_topic,
+        }
     }
 }

@@ -24,6 +24,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::dispatch::{Dispatch, Hold, Next, Sending, Settled};
 use crate::event_json::EventJson;
+use crate::health::Health;
 use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
@@ -49,6 +50,7 @@ struct Outside {
     envelope: Envelope,
     journal: Journal,
     metrics: Metrics,
+    health: Health,
 }
 
 /// See the module.
@@ -84,6 +86,7 @@ pub(crate) struct Tools {
     pub(crate) envelope: Envelope,
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     pub(crate) settler: Settler,
     pub(crate) patience: Patience,
     /// Partitions of the topic.
@@ -92,7 +95,7 @@ pub(crate) struct Tools {
 
 impl Delivery {
     pub(crate) fn new(settings: &Settings, tools: Tools) -> Result<Self, TaskError> {
-        let Tools { client, envelope, journal, metrics, settler, patience, partitions } = tools;
+        let Tools { client, envelope, journal, metrics, health, settler, patience, partitions } = tools;
         let limits = BatchLimits {
             bytes: settings.batch_max_bytes - envelope.overhead_per_batch(),
             records: settings.batch_max_records,
@@ -100,8 +103,8 @@ impl Delivery {
         };
         let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
-            schemas: Schemas::new(settings, metrics.clone())?,
-            outside: Arc::new(Outside { client, envelope, journal, metrics }),
+            schemas: Schemas::new(settings, metrics.clone(), health.registry.clone())?,
+            outside: Arc::new(Outside { client, envelope, journal, metrics, health }),
             settler,
             patience,
             partitions,
@@ -366,9 +369,12 @@ fn claims(items: &[Item]) -> Vec<Claim> {
 async fn request(outside: Arc<Outside>, sending: Sending<Item>, body: Bytes) -> Done {
     let (records, bytes) = (sending.items().len(), body.len());
     let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
+    let unanswered = outside.health.request();
     let answer = outside.client.send_batch(body).await;
+    drop(unanswered);
     outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
     let verdict = judge(&answer, records);
+    outside.health.answered(&answer, &verdict);
     if verdict.refuses_the_token() {
         outside.client.forget_token(started).await;
     }

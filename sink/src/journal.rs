@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
-use kafka::{Headers, KafkaError, TopicName};
+use kafka::{Headers, KafkaError, KafkaHealth, TopicName};
 use serde::Serialize;
 use service::Backoff;
 
@@ -93,23 +93,38 @@ pub(crate) trait Write: Send + Sync {
     -> impl Future<Output = Result<(), ProduceError>> + Send;
 }
 
-impl Write for DurableProducer<()> {
+/// Writes to Kafka, and tells how that goes.
+#[derive(Debug)]
+pub(crate) struct KafkaWriter {
+    producer: DurableProducer<()>,
+    health: KafkaHealth,
+}
+
+impl Write for KafkaWriter {
     fn write(
         &self,
         record: NewRecord<'_>,
         batching: Batching,
     ) -> impl Future<Output = Result<(), ProduceError>> + Send {
+        let record_topic = record.topic.clone();
         let delivery = match batching {
-            Batching::Shared => self.send(record, ()),
-            Batching::Alone => self.send_alone(record, ()),
+            Batching::Shared => self.producer.send(record, ()),
+            Batching::Alone => self.producer.send_alone(record, ()),
         };
-        async move { delivery?.await.map(drop) }
+        async move {
+            let written = match delivery {
+                Ok(delivery) => delivery.await.map(drop),
+                Err(error) => Err(error),
+            };
+            self.health.wrote(&record_topic, &written);
+            written
+        }
     }
 }
 
 /// Writes dead letters and receipts.
 #[derive(Debug)]
-pub(crate) struct Journal<W = DurableProducer<()>> {
+pub(crate) struct Journal<W = KafkaWriter> {
     writer: W,
     topics: JournalTopics,
     /// Writes that Kafka has refused or not acknowledged, and that are tried again.
@@ -127,7 +142,7 @@ pub(crate) struct JournalTopics {
 }
 
 impl Journal {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, KafkaError> {
+    pub(crate) fn new(settings: &Settings, health: KafkaHealth) -> Result<Self, KafkaError> {
         let producer = DurableProducer::new(
             &settings.connection,
             &ProducerSettings {
@@ -143,7 +158,7 @@ impl Journal {
             dead_letters: settings.dead_letters.clone(),
             receipts: settings.receipts.clone(),
         };
-        Ok(Self::with(producer, topics))
+        Ok(Self::with(KafkaWriter { producer, health }, topics))
     }
 }
 
@@ -270,7 +285,8 @@ impl<'j, W: Write> Attempts<'j, W> {
                 return Err(TooLarge);
             }
             if self.is_first_failure() {
-                tracing::warn!(%error, topic = %record().topic, "cannot write to Kafka; trying again until it works");
+                // The writer tells how Kafka does.
+                tracing::debug!(%error, topic = %record().topic, "cannot write to Kafka; trying again until it works");
             }
             self.wait().await;
         }

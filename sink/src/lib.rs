@@ -11,6 +11,7 @@ mod config;
 mod delivery;
 mod dispatch;
 mod event_json;
+mod health;
 mod journal;
 mod metrics;
 mod outcomes_page;
@@ -23,14 +24,16 @@ use std::time::Duration;
 use kafka::consumer::{Consumer, ConsumerSettings, Patience};
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
-use kafka::{KafkaError, TopicName};
+use kafka::probe::Probe;
+use kafka::{KafkaError, KafkaHealth, TopicName};
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};
-use service::{Context, TaskError, Tasks};
+use service::{Context, Ready, TaskError, Tasks, Waiting};
 
 pub use config::{Config, Settings};
 
 use delivery::{Delivery, Tools};
+use health::Health;
 use journal::Journal;
 use metrics::Metrics;
 
@@ -56,6 +59,10 @@ const STALL_AFTER: Duration = Duration::from_secs(300);
 /// When a topic is missing, the settings do not make a client, or Kafka fails for good.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
+    let waiting = Waiting::register("sink", &context.registry, &context.readiness)?;
+    tokio::spawn(waiting.clone().watch(context.stop.clone()));
+    let kafka_health = KafkaHealth::new(&waiting, Ready::Depends);
+    let health = Health::new(&waiting);
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let http = http_client(&settings.client)?;
@@ -67,8 +74,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
             Some(TokenProvider::new(tokens.clone(), http.clone(), on_refresh)?)
         }
     };
-    let client = PlatformClient::new(&settings.client, http, tokens)?;
-    let journal = Journal::new(&settings)?;
+    let dates = health.clone();
+    let client = PlatformClient::new(&settings.client, http, tokens, Box::new(move |date| dates.dated(date)))?;
+    let journal = Journal::new(&settings, kafka_health.clone())?;
+    let probe = Probe::of_reader(&settings.connection, &settings.input, &kafka_health, &metrics.consumer)?;
     let patience = Patience::default();
     let (consumer, records, settler) = Consumer::new(ConsumerSettings {
         connection: settings.connection.clone(),
@@ -83,14 +92,17 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         stall_after: STALL_AFTER,
         patience: patience.clone(),
         metrics: metrics.consumer.clone(),
+        health: kafka_health,
         readiness: context.readiness.clone(),
     });
     let envelope = Envelope::new(&settings.envelope);
-    let tools = Tools { client, envelope, journal, metrics, settler, patience, partitions };
+    let tools = Tools { client, envelope, journal, metrics, health, settler, patience, partitions };
     let delivery = Delivery::new(&settings, tools)?;
     let mut tasks = Tasks::new(context.stop.clone());
     let stop = context.stop.clone();
     tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
+    let stop = context.stop.clone();
+    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     tasks.spawn("sink delivery", delivery.run(records));
     tasks.join(context.shutdown_timeout).await?;
     Ok(())

@@ -123,7 +123,7 @@ impl Metrics {
                 "Requests that may be in flight; follows what Platform answers",
             )?,
             in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
-            consumer: ConsumerMetrics::register(registry, input)?,
+            consumer: ConsumerMetrics::register(registry, "sink", input)?,
             held,
         };
         for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
@@ -141,7 +141,7 @@ impl Metrics {
     pub(crate) fn requested(&self, answer: &Answer, seconds: f64, records: usize, bytes: usize) {
         let status = match answer {
             Answer::Response(response) => response.status.to_string(),
-            Answer::Failed(Failure::Connect) => "connect".to_owned(),
+            Answer::Failed(Failure::Connect(_)) => "connect".to_owned(),
             Answer::Failed(Failure::Timeout) => "timeout".to_owned(),
             Answer::Failed(Failure::Interrupted) => "interrupted".to_owned(),
             Answer::NoToken(_) => "no_token".to_owned(),

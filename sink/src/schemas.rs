@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use schema_registry::{RegistryError, SchemaRegistry};
-use service::{Backoff, TaskError};
+use service::{Activity, Backoff, Reason, TaskError, Trouble};
 use xdm::ExperienceEvent;
 use xdm::avro::{DecodeError, Decoder};
 use xdm::schema::ForeignSchema;
@@ -54,13 +54,23 @@ pub(crate) struct Schemas {
     /// Before the next question.
     pause: Duration,
     metrics: Metrics,
+    asking: Activity,
 }
 
 impl Schemas {
-    pub(crate) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, TaskError> {
+    pub(crate) fn new(settings: &Settings, metrics: Metrics, asking: Activity) -> Result<Self, TaskError> {
         let registry = settings.registry.as_ref().map(SchemaRegistry::new).transpose()?.map(Arc::new);
         let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        Ok(Self { decoder: Decoder::new()?, registry, wait: None, held: None, backoff, pause: Duration::ZERO, metrics })
+        Ok(Self {
+            decoder: Decoder::new()?,
+            registry,
+            wait: None,
+            held: None,
+            backoff,
+            pause: Duration::ZERO,
+            metrics,
+            asking,
+        })
     }
 
     /// Whether there is a point in decoding now.
@@ -104,14 +114,13 @@ impl Schemas {
         match found.schema {
             Ok(schema) => {
                 self.backoff.reset();
+                self.asking.succeeded();
                 self.decoder.learn(schema_id, schema);
                 tracing::info!(schema_id, version = schema.version, "the registry knows this schema id");
                 self.try_again();
             }
             Err(error) => {
-                if self.backoff.failures() == 0 {
-                    tracing::error!(%error, schema_id, "holding: records with this schema id wait, none is lost");
-                }
+                self.asking.failed(registry_trouble(schema_id, &error));
                 self.pause = self.backoff.next_wait(fastrand::f64());
                 // Unless the record has left meanwhile.
                 if self.wait == Some(Wait::Asking(schema_id)) {
@@ -148,4 +157,13 @@ impl Schemas {
             None => tracing::info!("records can be read again"),
         }
     }
+}
+
+fn registry_trouble(schema_id: u32, error: &RegistryError) -> Trouble {
+    let (reason, remedy) = if error.may_pass() {
+        (Reason::Unavailable, "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait")
+    } else {
+        (Reason::Missing, "set SCHEMA_REGISTRY_URL to the registry that the transformer uses; records with this schema wait")
+    };
+    Trouble { reason, cause: format!("schema id {schema_id}: {error}"), remedy }
 }

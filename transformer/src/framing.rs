@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use kafka::TopicName;
 use schema_registry::{Ensured, RegistrySettings, SchemaRegistry};
-use service::{Backoff, Context, TaskError};
+use service::{Backoff, Context, Ready, Reason, TaskError, Trouble, Waiting};
 use xdm::avro::Framing;
 use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
+
+const CHECK_REGISTRY: &str =
+    "check that SCHEMA_REGISTRY_URL can be reached from here; webhooks wait on the raw topic";
 
 /// The framing of this run; `None` when asked to stop before the registry answered.
 ///
@@ -17,12 +20,14 @@ use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
 pub(crate) async fn framing(
     registry: Option<&RegistrySettings>,
     topic: &TopicName,
+    waiting: &Waiting,
     context: &Context,
 ) -> Result<Option<Framing>, TaskError> {
     let Some(settings) = registry else { return Ok(Some(Framing::SingleObject)) };
     let registry = SchemaRegistry::new(settings)?;
     // Confluent's TopicNameStrategy, which its tools expect.
     let subject = format!("{topic}-value");
+    let asking = waiting.activity("registering the schema at the Schema Registry", Ready::Stays, CHECK_REGISTRY);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     loop {
         let error = match registry.ensure(&subject, SCHEMA_JSON).await {
@@ -31,13 +36,14 @@ pub(crate) async fn framing(
                 if ensured == Ensured::NewSubject {
                     require_compatibility(&registry, &subject).await;
                 }
+                asking.succeeded();
                 return Ok(Some(Framing::Confluent { schema_id }));
             }
             Err(error) if error.may_pass() => error,
             Err(error) => return Err(error.into()),
         };
+        asking.failed(Trouble { reason: Reason::Unavailable, cause: error.to_string(), remedy: CHECK_REGISTRY });
         let wait = backoff.next_wait(fastrand::f64());
-        tracing::error!(%error, again_in = ?wait, "waiting for the Schema Registry; webhooks wait on the raw topic, none is lost");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = context.stop.cancelled() => return Ok(None),

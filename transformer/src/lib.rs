@@ -4,6 +4,7 @@
 //! becomes is decided by the pure `mapping` crate. This crate joins the two: it decodes headers, encodes Avro, writes
 //! dead letters, and counts outcomes once they are final. It knows no HTTP and nothing of Experience Platform's API.
 
+mod clock;
 mod config;
 mod dedup;
 mod encoding;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Reach, WorkerSettings};
-use kafka::{KafkaError, TopicName};
-use service::{Context, TaskError, Tasks};
+use kafka::probe::Probe;
+use kafka::{KafkaError, KafkaHealth, TopicName};
+use service::{Context, Ready, TaskError, Tasks, Waiting};
 
 pub use config::{Config, Settings};
 pub use encoding::decoded;
@@ -38,17 +40,24 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// When the topics are missing or do not fit together, or a worker fails for good.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
+    let waiting = Waiting::register("transformer", &context.registry, &context.readiness)?;
+    tokio::spawn(waiting.clone().watch(context.stop.clone()));
+    let health = KafkaHealth::new(&waiting, Ready::Depends);
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
-    let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &context).await? else {
+    let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &waiting, &context).await? else {
         return Ok(());
     };
     let workers = settings.workers.min(partitions).max(1);
     tracing::info!(workers, partitions, group = settings.group, "transforming");
     let mut tasks = Tasks::new(context.stop.clone());
+    let clock = waiting.activity("comparing the clocks", Ready::Stays, "");
+    let probe = Probe::of_reader(&settings.connection, &settings.input, &health, &metrics.consumer)?;
+    let stop = context.stop.clone();
+    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     for number in 0..workers {
-        let worker = worker_settings(&settings, &context, &metrics, number);
-        let mut processor = EventProcessor::new(&settings, framing, metrics.clone())?;
+        let worker = worker_settings(&settings, &context, &metrics, &health, number);
+        let mut processor = EventProcessor::new(&settings, framing, metrics.clone(), clock.clone())?;
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }
@@ -84,7 +93,13 @@ fn needs(settings: &Settings) -> Vec<Need> {
     ]
 }
 
-fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, number: usize) -> WorkerSettings {
+fn worker_settings(
+    settings: &Settings,
+    context: &Context,
+    metrics: &Metrics,
+    health: &KafkaHealth,
+    number: usize,
+) -> WorkerSettings {
     let name = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
     let transactional_id = name.clone().unwrap_or_else(|| {
         // Without a name nobody can take this id over: the brokers end what it leaves open at the time-out.
@@ -110,6 +125,7 @@ fn worker_settings(settings: &Settings, context: &Context, metrics: &Metrics, nu
         transaction_timeout: settings.transaction_timeout,
         fetch_bytes: settings.fetch_bytes,
         metrics: metrics.consumer.clone(),
+        health: health.clone(),
         readiness: context.readiness.clone(),
     }
 }

@@ -127,7 +127,7 @@ impl Metrics {
         for code in mapping::RejectionCode::ALL {
             dead_letters.with_label_values(&["transformer", code.as_str()]);
         }
-        let consumer = ConsumerMetrics::register(registry, input)?;
+        let consumer = ConsumerMetrics::register(registry, "transformer", input)?;
         Ok(Self {
             consumer,
             records,

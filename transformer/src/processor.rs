@@ -9,9 +9,10 @@ use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{Identity, IgnoredFields, ReceivedAt, Rejection, RejectionCode, Source};
-use service::RecentOutcomes;
+use service::{Activity, RecentOutcomes};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
 use crate::encoding::decoded;
@@ -35,6 +36,7 @@ pub(crate) struct EventProcessor {
     holds: bool,
     metrics: Metrics,
     tally: Tally,
+    clock: Clock,
 }
 
 /// Memory that is used again for each record.
@@ -47,7 +49,7 @@ struct Buffers {
 }
 
 impl EventProcessor {
-    pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics) -> Result<Self, EncodeError> {
+    pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics, clock: Activity) -> Result<Self, EncodeError> {
         Ok(Self {
             input: settings.input.clone(),
             typed: settings.typed.clone(),
@@ -62,6 +64,7 @@ impl EventProcessor {
             holds: false,
             tally: Tally::new(metrics.clone()),
             metrics,
+            clock: Clock::new(clock),
         })
     }
 
@@ -163,6 +166,7 @@ impl Processor for EventProcessor {
     }
 
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
+        self.clock.received(received_at(record));
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         let Some(source) = self.sources.get(source.as_deref()) else {
             // The gateway knew the source: mapping it by guess could merge people, a dead letter would punish the event.
@@ -209,6 +213,7 @@ impl Processor for EventProcessor {
         self.dedup.committed();
         self.recent_committed.clone_from(&self.recent);
         self.tally.committed(took);
+        self.clock.compare(service::unix_millis());
         self.show_windows();
     }
 

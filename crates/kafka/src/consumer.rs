@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::health::KafkaHealth;
 use crate::ledger::{Claim, Ledgers};
 use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
@@ -55,6 +56,8 @@ pub struct ConsumerSettings {
     pub patience: Patience,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
+    /// Where it tells how Kafka does.
+    pub health: KafkaHealth,
     /// Set once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }

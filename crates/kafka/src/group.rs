@@ -21,11 +21,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
-use crate::metrics::ConsumerMetrics;
 use crate::producer::set_default;
 use crate::topic::{LogContextConsumer, TopicName};
 
-/// How often librdkafka tells its figures; the lag is as old as this.
+/// How often librdkafka tells its figures, among them where its reader sees the ends of partitions.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// `session.timeout.ms`: how long a member that was killed keeps its partitions from the others. The smallest value that
@@ -70,16 +69,6 @@ impl GroupContext {
     /// The end of a partition as a reader of committed records sees it, up to two seconds old.
     pub(crate) fn end(&self, partition: i32) -> Option<i64> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
-    }
-
-    /// Shows how far each partition's progress is behind its end.
-    pub(crate) fn show_lag(&self, metrics: &ConsumerMetrics, progress: impl Iterator<Item = (i32, i64)>) {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, offset) in progress {
-            if let Some(end) = ends.get(&partition) {
-                metrics.set_lag(partition, end - offset);
-            }
-        }
     }
 }
 

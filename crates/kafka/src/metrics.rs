@@ -1,9 +1,9 @@
 //! Metrics every consumer has. The names are here and nowhere else.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::topic::TopicName;
 
@@ -12,12 +12,21 @@ use crate::topic::TopicName;
 pub struct ConsumerMetrics {
     topic: String,
     lag: IntGaugeVec,
-    lag_of: Arc<Mutex<HashMap<i32, IntGauge>>>,
+    partitions: Arc<Mutex<BTreeMap<i32, Progress>>>,
+    oldest: Gauge,
     rebalances: IntCounterVec,
     expired: IntCounter,
     logs_replaced: IntCounter,
     commit_failures: IntCounter,
     stale: IntCounter,
+}
+
+/// How far one partition has been processed.
+#[derive(Debug)]
+struct Progress {
+    /// The offset behind the last record whose outcome is durable.
+    frontier: i64,
+    lag: Option<IntGauge>,
 }
 
 /// What a rebalance did.
@@ -29,11 +38,11 @@ pub(crate) enum RebalanceKind {
 }
 
 impl ConsumerMetrics {
-    /// Registers the metrics.
+    /// Registers the metrics; `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`.
     ///
     /// # Errors
     /// If a name is taken in this registry.
-    pub fn register(registry: &Registry, topic: &TopicName) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, service: &str, topic: &TopicName) -> Result<Self, prometheus::Error> {
         let lag = IntGaugeVec::new(
             Opts::new(
                 "customerio_kafka_consumer_lag_records",
@@ -61,6 +70,11 @@ impl ConsumerMetrics {
             "customerio_kafka_stale_completions_total",
             "Records settled after their partition had left; the next owner reads them again",
         )?;
+        let oldest = Gauge::new(
+            format!("customerio_{service}_oldest_unsettled_seconds"),
+            "How long ago the gateway received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds",
+        )?;
+        registry.register(Box::new(oldest.clone()))?;
         registry.register(Box::new(stale.clone()))?;
         registry.register(Box::new(logs_replaced.clone()))?;
         registry.register(Box::new(lag.clone()))?;
@@ -73,7 +87,8 @@ impl ConsumerMetrics {
         Ok(Self {
             topic: topic.to_string(),
             lag,
-            lag_of: Arc::default(),
+            partitions: Arc::default(),
+            oldest,
             rebalances,
             expired,
             logs_replaced,
@@ -82,21 +97,42 @@ impl ConsumerMetrics {
         })
     }
 
-    pub(crate) fn set_lag(&self, partition: i32, records: i64) {
-        let mut lag_of = self.lag_of.lock().unwrap_or_else(PoisonError::into_inner);
-        lag_of
-            .entry(partition)
-            .or_insert_with(|| self.lag.with_label_values(&[&self.topic, &partition.to_string()]))
-            .set(records.max(0));
+    /// A partition was processed up to this offset.
+    pub(crate) fn processed_to(&self, partition: i32, frontier: i64) {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        partitions.entry(partition).or_insert(Progress { frontier, lag: None }).frontier = frontier;
+    }
+
+    /// How far each partition that is assigned here has been processed.
+    pub(crate) fn frontiers(&self) -> BTreeMap<i32, i64> {
+        let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
+    }
+
+    /// Shows how far the progress of each partition is behind its end.
+    pub(crate) fn show_lag(&self, ends: &BTreeMap<i32, i64>) {
+        for (partition, progress) in &mut *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Some(end) = ends.get(partition) {
+                let gauge = || self.lag.with_label_values(&[&self.topic, &partition.to_string()]);
+                progress.lag.get_or_insert_with(gauge).set((end - progress.frontier).max(0));
+            }
+        }
     }
 
     /// A partition that went to another member is that member's to report.
-    pub(crate) fn forget_lag(&self, partition: i32) {
-        let mut lag_of = self.lag_of.lock().unwrap_or_else(PoisonError::into_inner);
-        if lag_of.remove(&partition).is_some() {
+    pub(crate) fn forget(&self, partition: i32) {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if partitions.remove(&partition).is_some_and(|progress| progress.lag.is_some()) {
             // The label was there a moment ago; that somebody else removed it changes nothing.
             drop(self.lag.remove_label_values(&[&self.topic, &partition.to_string()]));
         }
+    }
+
+    /// The oldest record without a durable outcome is so many milliseconds old.
+    pub(crate) fn set_oldest(&self, milliseconds: i64) {
+        // Exact up to some 285,000 years.
+        #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds has far less than 53 bits")]
+        self.oldest.set(milliseconds as f64 / 1000.0);
     }
 
     pub(crate) fn rebalanced(&self, kind: RebalanceKind) {

@@ -76,6 +76,9 @@ pub enum ProduceError {
     /// The topic does not exist, or not any more.
     #[error("the topic does not exist")]
     NoTopic,
+    /// This user may not write to the topic.
+    #[error("this user may not write to the topic; give it the ACL Write on the topic")]
+    Unauthorized,
     /// No acknowledgement in time. The record may be stored all the same.
     #[error("no acknowledgement in time")]
     Unacknowledged,
@@ -95,6 +98,9 @@ impl ProduceError {
                 | RDKafkaErrorCode::UnknownPartition,
             ) => Self::NoTopic,
             Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            ) => Self::Unauthorized,
+            Some(
                 RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue,
             ) => Self::Unacknowledged,
             _ => Self::Other(error.to_string()),
@@ -108,6 +114,7 @@ impl ProduceError {
             Self::QueueFull => "queue_full",
             Self::TooLarge => "too_large",
             Self::NoTopic => "no_topic",
+            Self::Unauthorized => "unauthorized",
             Self::Unacknowledged => "unacknowledged",
             Self::Other(_) => "other",
         }

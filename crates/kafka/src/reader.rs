@@ -51,7 +51,7 @@ pub(crate) fn frugal_observer(
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
+pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
     let mut config = connection.config();
     config
         // librdkafka wants a group id even of a reader that joins none.

@@ -1,16 +1,17 @@
 //! The batch request.
 
 use std::error::Error as _;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::inlet::InletUrl;
 use crate::token::TokenProvider;
-use crate::verdict::{Answer, Failure, Response, retry_after};
+use crate::verdict::{Answer, Failure, Response, Unreached, retry_after};
 
 /// How Platform is reached.
 #[derive(Debug, Clone)]
@@ -92,12 +93,21 @@ pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientE
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Sends batches to one inlet.
-#[derive(Debug)]
 pub struct PlatformClient {
     http: reqwest::Client,
     inlet: InletUrl,
     headers: HeaderMap,
     tokens: Option<TokenProvider>,
+    on_date: OnDate,
+}
+
+/// Told of the time that each answer names, in Unix seconds.
+pub type OnDate = Box<dyn Fn(i64) + Send + Sync>;
+
+impl fmt::Debug for PlatformClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlatformClient").field("inlet", &self.inlet).finish_non_exhaustive()
+    }
 }
 
 impl PlatformClient {
@@ -109,6 +119,7 @@ impl PlatformClient {
         settings: &ClientSettings,
         http: reqwest::Client,
         tokens: Option<TokenProvider>,
+        on_date: OnDate,
     ) -> Result<Self, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -123,7 +134,7 @@ impl PlatformClient {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens })
+        Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens, on_date })
     }
 
     /// Sends one batch. A token that is refused is forgotten, so that the next request asks for a new one.
@@ -161,6 +172,9 @@ impl PlatformClient {
             Err(error) => return Answer::Failed(failure(&error)),
         };
         let status = response.status().as_u16();
+        if let Some(date) = response.headers().get(DATE).and_then(|value| http_date(value.to_str().ok()?)) {
+            (self.on_date)(date);
+        }
         let wait = response
             .headers()
             .get(RETRY_AFTER)
@@ -188,14 +202,34 @@ async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqw
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    tracing::debug!(cause, "a request to Platform failed");
+    let (mut causes, mut next) = (Vec::new(), error.source());
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    tracing::debug!(?causes, "a request to Platform failed");
     if error.is_connect() {
-        Failure::Connect
+        Failure::Connect(unreached(&causes))
     } else if error.is_timeout() {
         Failure::Timeout
     } else {
         Failure::Interrupted
+    }
+}
+
+fn http_date(text: &str) -> Option<i64> {
+    Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
+}
+
+/// The HTTP client tells these apart in words only.
+fn unreached(causes: &[String]) -> Unreached {
+    let any = |words: &[&str]| causes.iter().any(|cause| words.iter().any(|word| cause.contains(word)));
+    if any(&["dns error", "failed to lookup address"]) {
+        Unreached::Dns
+    } else if any(&["certificate", "TLS", "tls", "InvalidContentType", "corrupt message"]) {
+        Unreached::Tls
+    } else {
+        Unreached::Other
     }
 }
 
@@ -228,7 +262,7 @@ mod tests {
             https_proxy: None,
             no_proxy: None,
         };
-        let client = PlatformClient::new(&settings, http_client(&settings).unwrap(), None).unwrap();
+        let client = PlatformClient::new(&settings, http_client(&settings).unwrap(), None, Box::new(|_| {})).unwrap();
         let Answer::Response(answer) = client.send_batch(Bytes::from_static(b"{}")).await else { panic!("no answer") };
         assert_eq!((answer.status, answer.body.len()), (207, ANSWER_LIMIT));
         server.await.unwrap();

@@ -12,8 +12,8 @@ pub mod verdict;
 
 pub use reqwest::Url;
 
-pub use client::{ClientError, ClientSettings, PlatformClient};
+pub use client::{ClientError, ClientSettings, OnDate, PlatformClient};
 pub use envelope::{BatchBody, Envelope, EnvelopeSettings, REQUEST_LIMIT};
 pub use inlet::InletUrl;
 pub use token::{RefreshOutcome, TokenError, TokenProvider, TokenSettings};
-pub use verdict::{Answer, Failure, HoldReason, RecordVerdict, Response, RetryReason, Verdict, judge};
+pub use verdict::{Answer, Failure, HoldReason, RecordVerdict, Response, RetryReason, Unreached, Verdict, judge};

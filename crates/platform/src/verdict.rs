@@ -47,12 +47,35 @@ impl fmt::Debug for Response {
 /// Why there is no answer. Whether the request arrived is unknown for all but the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection: name resolution, TCP or TLS.
-    Connect,
+    /// No connection.
+    Connect(Unreached),
     /// No answer in time.
     Timeout,
     /// The connection broke.
     Interrupted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect(Unreached::Dns) => "the host name cannot be resolved",
+            Self::Connect(Unreached::Tls) => "no TLS connection comes about",
+            Self::Connect(Unreached::Other) => "no connection",
+            Self::Timeout => "no answer in time",
+            Self::Interrupted => "the connection broke",
+        })
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreached {
+    /// The host name cannot be resolved.
+    Dns,
+    /// The certificate is not good, or the other side speaks no TLS.
+    Tls,
+    /// Refused, or no route.
+    Other,
 }
 
 /// What a batch's answer means.
@@ -212,7 +235,7 @@ const MESSAGE_LIMIT: usize = 1024;
 #[must_use]
 pub fn judge(answer: &Answer, records: usize) -> Verdict {
     let response = match answer {
-        Answer::Failed(Failure::Connect | Failure::Interrupted) => return retry(None, RetryReason::Connection),
+        Answer::Failed(Failure::Connect(_) | Failure::Interrupted) => return retry(None, RetryReason::Connection),
         Answer::Failed(Failure::Timeout) => return retry(None, RetryReason::Timeout),
         Answer::NoToken(TokenError::Refused { .. } | TokenError::Secret(_)) => {
             return Verdict::Hold(HoldReason::Unauthorized);

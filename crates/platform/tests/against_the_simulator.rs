@@ -60,7 +60,7 @@ async fn setup_with(settings: SimSettings, secret: &'static str, change: impl Fn
         }
     });
     let tokens = TokenProvider::new(token_settings, http.clone(), on_refresh).unwrap();
-    let client = PlatformClient::new(&client_settings, http, Some(tokens)).unwrap();
+    let client = PlatformClient::new(&client_settings, http, Some(tokens), Box::new(|_| {})).unwrap();
     Setup { simulator, client, envelope, granted }
 }
 

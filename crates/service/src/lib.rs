@@ -16,6 +16,7 @@ mod reload;
 mod secret;
 mod tasks;
 mod telemetry;
+mod waiting;
 
 pub use admin::{AdminError, AdminServer};
 pub use backoff::Backoff;
@@ -29,6 +30,7 @@ pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};
 pub use tasks::{TaskError, Tasks, TasksError};
 pub use telemetry::{LogFormat, LogLevel, init_logs, registry};
+pub use waiting::{Activity, Ready, Reason, Request, Trouble, Waiting};
 
 /// The version of this build, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,29 +5,42 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Shared readiness of one service: ready, or not ready with the reason. Cheap to clone; starts not ready.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    reason: Arc<Mutex<Option<&'static str>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    reason: Option<&'static str>,
+    /// Something outside that the work needs has failed for too long.
+    waiting: bool,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { reason: Arc::new(Mutex::new(Some("starting"))) }
+        Self { state: Arc::new(Mutex::new(State { reason: Some("starting"), waiting: false })) }
     }
 }
 
 impl Readiness {
     /// From now on the service can do its work.
     pub fn set_ready(&self) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = None;
     }
 
     /// From now on it cannot; `reason` is shown to whoever asks.
     pub fn set_unready(&self, reason: &'static str) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = Some(reason);
+    }
+
+    /// Whether something outside that the work needs fails; apart from that readiness stays as it is.
+    pub(crate) fn set_waiting(&self, waiting: bool) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
     }
 
     /// Why the service is not ready; `None` when it is.
     #[must_use]
     pub fn unready_reason(&self) -> Option<&'static str> {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.reason.or(state.waiting.then_some("waiting for Kafka: see the log and customerio_*_waiting"))
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use customerio::{SigningKey, sign};
-use service::{Context as ServiceContext, ServiceConfig};
+use service::{Context as ServiceContext, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,8 @@ impl Publish for Script {
             }
         })
     }
+
+    fn report(&self, _: Destination, _: &Result<(), ProduceError>) {}
 }
 
 struct Running {
@@ -117,9 +119,11 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
     let registry = context.registry.clone();
     let metrics = Arc::new(Metrics::register(&registry, &budget).unwrap());
     let sources = Arc::new(Current::new(settings.sources.load().unwrap().value));
+    let waiting = Waiting::register("gateway", &registry, &context.readiness).unwrap();
+    let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
     let script = Script { fate, stored: Arc::default(), shares: Arc::default() };
     let (stored, shares) = (Arc::clone(&script.stored), Arc::clone(&script.shares));
-    let gateway = Gateway::new(&settings, sources, script, budget.clone(), Arc::clone(&metrics));
+    let gateway = Gateway::new(&settings, sources, script, budget.clone(), Arc::clone(&metrics), clock);
     let server = Server::new(gateway, &settings, settings.max_connections, None, metrics);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 
 use kafka::Headers;
-use kafka::KafkaError;
+use kafka::{KafkaError, KafkaHealth};
 use kafka::consumer::{Consumer, ConsumerSettings};
 use kafka::embedded::EmbeddedBroker;
 use kafka::ledger::Ledgers;
@@ -13,7 +13,7 @@ use platform::RecordVerdict;
 use platform::client::http_client;
 use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
 use prometheus::Registry;
-use service::{Readiness, ServiceConfig};
+use service::{Readiness, Ready, ServiceConfig, Waiting};
 use tokio_util::sync::CancellationToken;
 use xdm::ExperienceEvent;
 use xdm::avro::{Encoder, Framing};
@@ -53,9 +53,14 @@ fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Me
         stall_after,
         patience: patience.clone(),
         metrics: metrics.consumer.clone(),
+        health: KafkaHealth::new(&waiting(), Ready::Depends),
         readiness: Readiness::default(),
     };
     (consumer, metrics, patience)
+}
+
+fn waiting() -> Waiting {
+    Waiting::register("sink", &Registry::new(), &Readiness::default()).unwrap()
 }
 
 fn delivery(
@@ -67,10 +72,11 @@ fn delivery(
 ) -> Delivery {
     let http = http_client(&settings.client).unwrap();
     let tools = Tools {
-        client: PlatformClient::new(&settings.client, http, None).unwrap(),
+        client: PlatformClient::new(&settings.client, http, None, Box::new(|_| {})).unwrap(),
         envelope: Envelope::new(&settings.envelope),
-        journal: Journal::new(settings).unwrap(),
+        journal: Journal::new(settings, KafkaHealth::new(&waiting(), Ready::Depends)).unwrap(),
         metrics,
+        health: Health::new(&waiting()),
         settler,
         patience,
         partitions,

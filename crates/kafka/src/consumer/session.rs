@@ -17,6 +17,7 @@ use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::health::{assignment_lost, kafka_trouble, trouble};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
@@ -45,7 +46,9 @@ pub(super) enum End {
 impl From<KafkaError> for End {
     fn from(error: KafkaError) -> Self {
         match error {
-            KafkaError::Operation { .. } => Self::Rebuild(error.to_string()),
+            KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => {
+                Self::Rebuild(error.to_string())
+            }
             other => Self::Fatal(other),
         }
     }
@@ -60,15 +63,14 @@ pub(super) struct Session<'s> {
     assignment: Assignment,
     committer: Committer,
     ledgers: &'s mut Ledgers,
-    /// All partitions are paused, since the budget is used up.
-    paused: bool,
+    /// Since when all partitions are paused, the budget being used up.
+    paused: Option<Instant>,
     unread: Unread,
     fingerprints: Fingerprints,
     logs: LogWatch,
     /// Partitions whose log was found to be replaced, by the session before.
     replaced: Latest,
     committed_at: Instant,
-    last_failure: Option<String>,
     stalls: Stalls,
 }
 
@@ -93,13 +95,12 @@ impl<'s> Session<'s> {
             consumer,
             assignment: Assignment::new(&settings.input),
             ledgers,
-            paused: false,
+            paused: None,
             unread: Unread::new(UNREAD_AFTER),
             fingerprints: Fingerprints::default(),
             logs: LogWatch::start(&settings.connection, &settings.input)?,
             replaced,
             committed_at: Instant::now(),
-            last_failure: None,
             stalls: Stalls::default(),
         })
     }
@@ -117,7 +118,7 @@ impl<'s> Session<'s> {
         let partitions: Vec<i32> = self.ledgers.partitions().collect();
         for &partition in &partitions {
             self.ledgers.revoke(partition);
-            self.settings.metrics.forget_lag(partition);
+            self.settings.metrics.forget(partition);
         }
         if !matches!(end, End::Stopped) {
             drop(self.feed.send(Feed::Revoking(partitions)));
@@ -151,6 +152,7 @@ impl<'s> Session<'s> {
                     self.committer.order(self.fingerprints.with(due));
                 }
             }
+            self.settings.health.buffer_full(self.paused);
             self.look_for_stalls()?;
             self.look_for_unread()?;
             self.fingerprints.keep();
@@ -160,7 +162,9 @@ impl<'s> Session<'s> {
             }
             let progress =
                 self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
-            self.consumer.context().show_lag(&self.settings.metrics, progress);
+            for (partition, frontier) in progress {
+                self.settings.metrics.processed_to(partition, frontier);
+            }
         }
         Ok(())
     }
@@ -169,6 +173,7 @@ impl<'s> Session<'s> {
         match self.consumer.poll(timeout) {
             None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
             Some(Ok(message)) => {
+                self.settings.health.group.succeeded();
                 let record = Record::new(&message);
                 self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
                 let record = PackedRecord::from(&record);
@@ -190,6 +195,7 @@ impl<'s> Session<'s> {
                 ) => Err(End::Rebuild(format!("the topic `{}` is gone: {error}", self.settings.input))),
                 _ => {
                     tracing::debug!(%error, "polling");
+                    self.settings.health.group.failed(trouble(&error));
                     Ok(())
                 }
             },
@@ -278,12 +284,12 @@ impl<'s> Session<'s> {
         let outstanding = self.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
         let all = self.assignment.partitions();
-        if !self.paused && outstanding >= budget {
+        if self.paused.is_none() && outstanding >= budget {
             self.assignment.pause(&self.consumer, &all)?;
-            self.paused = true;
-        } else if self.paused && outstanding <= budget / 4 * 3 {
+            self.paused = Some(Instant::now());
+        } else if self.paused.is_some() && outstanding <= budget / 4 * 3 {
             self.assignment.resume(&self.consumer, &all)?;
-            self.paused = false;
+            self.paused = None;
         }
         Ok(())
     }
@@ -305,18 +311,14 @@ impl<'s> Session<'s> {
     fn note(&mut self, (result, offsets): Committed) {
         match result {
             Ok(()) => {
-                self.last_failure = None;
+                self.settings.health.group.succeeded();
                 for (partition, offset, _) in offsets {
                     self.ledgers.committed(partition, offset);
                 }
             }
             Err(error) => {
-                let error = error.to_string();
                 self.settings.metrics.commit_failed();
-                if self.last_failure.as_ref() != Some(&error) {
-                    tracing::warn!(error, "a commit of offsets failed; it is tried again");
-                    self.last_failure = Some(error);
-                }
+                self.settings.health.group.failed(kafka_trouble(&error));
             }
         }
     }
@@ -334,12 +336,13 @@ impl<'s> Session<'s> {
         commit_new(&self.consumer, &self.settings.input, &starts)?;
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
         // What is new would be read at once although the budget is used up.
-        let fetching = if self.paused { Fetching::Paused } else { Fetching::Running };
+        let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
         self.assignment.assign(&self.consumer, &offsets, fetching)?;
         for start in &starts {
             self.stalls.assigned(start.partition, self.ledgers.assign(start.partition, start.offset));
         }
         self.settings.readiness.set_ready();
+        self.settings.health.group.succeeded();
         drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         Ok(())
@@ -385,13 +388,15 @@ impl<'s> Session<'s> {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
         drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
         // Somebody else may be reading what is lost already: nothing of it can be committed.
-        if !lost {
+        if lost {
+            self.settings.health.group.failed(assignment_lost());
+        } else {
             self.drain(partitions)?;
             self.commit_now();
         }
         for &partition in partitions {
             self.ledgers.revoke(partition);
-            self.settings.metrics.forget_lag(partition);
+            self.settings.metrics.forget(partition);
             self.fingerprints.forget(partition);
         }
         self.assignment.unassign(&self.consumer, partitions)?;

@@ -7,6 +7,7 @@ use prometheus::Registry;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use service::{Ready, Waiting};
 
 use super::*;
 use crate::producer::{DurableProducer, NewRecord, ProducerSettings};
@@ -75,7 +76,11 @@ impl Running {
         let mut settings = ConsumerSettings {
             connection: kafka.connection(),
             group: "group".to_owned(),
-            metrics: ConsumerMetrics::register(&registry, &input).unwrap(),
+            metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+            health: KafkaHealth::new(
+                &Waiting::register("test", &registry, &Readiness::default()).unwrap(),
+                Ready::Depends,
+            ),
             input,
             output: None,
             from_beginning: false,

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext};
+use crate::health::KafkaHealth;
 use crate::log_watch::Latest;
 use crate::producer::{NewRecord, set_default};
 use crate::topic::TopicName;
@@ -63,6 +64,7 @@ pub(super) struct DeliveryFailures {
 pub(super) struct DeliveryContext {
     failures: Arc<Mutex<DeliveryFailures>>,
     queued_bytes: Arc<AtomicUsize>,
+    health: Option<KafkaHealth>,
 }
 
 impl ClientContext for DeliveryContext {
@@ -96,6 +98,8 @@ impl ProducerContext for DeliveryContext {
         failures.first.get_or_insert_with(|| format!("a record for {topic} was not delivered: {error}"));
         if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             failures.too_large.push(TooLarge { topic: topic.to_owned(), input, bytes });
+        } else if let Some(health) = &self.health {
+            health.transaction_failed(error);
         }
     }
 }
@@ -105,11 +109,18 @@ impl ProducerContext for DeliveryContext {
 pub(super) struct TransactionalProducer {
     producer: ThreadedProducer<DeliveryContext>,
     context: DeliveryContext,
+    /// Where it tells how it does; a command has nobody to tell.
+    health: Option<KafkaHealth>,
 }
 
 impl TransactionalProducer {
     /// Makes the producer.
-    pub(super) fn new(connection: &Connection, id: &str, timeout: Duration) -> Result<Self, KafkaError> {
+    pub(super) fn new(
+        connection: &Connection,
+        id: &str,
+        timeout: Duration,
+        health: Option<&KafkaHealth>,
+    ) -> Result<Self, KafkaError> {
         let mut config = connection.config();
         let timeout = timeout.as_millis().to_string();
         config
@@ -124,15 +135,16 @@ impl TransactionalProducer {
         set_default(&mut config, "linger.ms", "5");
         set_default(&mut config, "compression.type", "lz4");
         set_default(&mut config, "reconnect.backoff.max.ms", "1000");
-        let context = DeliveryContext::default();
+        let health = health.cloned();
+        let context = DeliveryContext { health: health.clone(), ..DeliveryContext::default() };
         let producer = ThreadedProducer::from_config_and_context(&config, context.clone())
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        Ok(Self { producer, context })
+        Ok(Self { producer, context, health })
     }
 
     /// Registers the transactional id; ends what an earlier process with the same id left open.
     pub(super) fn init(&self, timeout: Duration) -> Outcome {
-        outcome(self.producer.init_transactions(timeout))
+        self.outcome(self.producer.init_transactions(timeout))
     }
 
     /// How many partitions a topic has. The producer learns of new ones by this: otherwise it refuses records for them until it
@@ -232,6 +244,16 @@ impl TransactionalProducer {
         self.context.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a call to the brokers means for the transaction; tells how Kafka does.
+    fn outcome(&self, result: Result<(), RdError>) -> Outcome {
+        match (&self.health, &result) {
+            (Some(health), Ok(())) => health.transacted(),
+            (Some(health), Err(error)) => health.transaction_failed(error),
+            (None, _) => {}
+        }
+        outcome(result)
+    }
+
     /// Begins a transaction.
     pub(super) fn begin(&self) -> Outcome {
         drop(self.take_failures());
@@ -240,12 +262,12 @@ impl TransactionalProducer {
 
     /// Makes the open transaction's records visible.
     pub(super) fn commit(&self) -> Outcome {
-        outcome(self.producer.commit_transaction(CALL))
+        self.outcome(self.producer.commit_transaction(CALL))
     }
 
     /// Drops the open transaction.
     pub(super) fn abort(&self) -> Outcome {
-        outcome(self.producer.abort_transaction(CALL))
+        self.outcome(self.producer.abort_transaction(CALL))
     }
 }
 
@@ -349,7 +371,7 @@ impl Client for Clients<'_> {
         if self.consumer.assignment_lost() {
             return Outcome::Abort("the partitions were lost".to_owned());
         }
-        outcome(self.producer.producer.send_offsets_to_transaction(&list, &metadata, CALL))
+        self.producer.outcome(self.producer.producer.send_offsets_to_transaction(&list, &metadata, CALL))
     }
 
     fn commit(&mut self) -> Outcome {

@@ -18,6 +18,7 @@ use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::health::{assignment_lost, trouble};
 use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
@@ -95,18 +96,19 @@ impl<'s, P: Processor> Session<'s, P> {
         stop: &'s CancellationToken,
     ) -> Result<Self, End> {
         let producer =
-            TransactionalProducer::new(&settings.connection, &settings.transactional_id, settings.transaction_timeout)
-                .map_err(End::Fatal)?;
-        let mut told = false;
+            TransactionalProducer::new(
+                &settings.connection,
+                &settings.transactional_id,
+                settings.transaction_timeout,
+                Some(&settings.health),
+            )
+            .map_err(End::Fatal)?;
         loop {
             match producer.init(Duration::from_secs(5)) {
                 Outcome::Done => break,
                 _ if stop.is_cancelled() => return Err(End::Stopped),
-                Outcome::Retry => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!("the brokers do not answer yet; waiting for the transaction coordinator");
-                    }
-                }
+                // The producer has told how Kafka does.
+                Outcome::Retry => {}
                 Outcome::Abort(reason) | Outcome::Broken(reason) | Outcome::Evicted(reason) => {
                     return Err(End::Rebuild(reason));
                 }
@@ -194,7 +196,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.processor.aborted();
         }
         for partition in self.machine.partitions() {
-            self.settings.metrics.forget_lag(partition);
+            self.settings.metrics.forget(partition);
             self.processor.let_go(partition);
         }
         self.answer_unresolved();
@@ -206,6 +208,7 @@ impl<'s, P: Processor> Session<'s, P> {
         match self.consumer.poll(timeout) {
             None => {}
             Some(Ok(message)) => {
+                self.settings.health.group.succeeded();
                 let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
                 let record = Record::new(&message);
                 let (partition, offset) = (record.partition(), record.offset());
@@ -277,6 +280,7 @@ impl<'s, P: Processor> Session<'s, P> {
                         starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
                     self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
                     self.unanswered = None;
+                    self.settings.health.group.succeeded();
                     for start in &starts {
                         self.machine.assign(start.partition, start.offset);
                     }
@@ -301,8 +305,11 @@ impl<'s, P: Processor> Session<'s, P> {
             RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 self.machine.break_with(format!("the topic `{}` is gone: {error}", self.settings.input));
             }
-            // Passing trouble of connections: librdkafka goes on by itself, and the lag tells.
-            _ => tracing::debug!(%error, "polling"),
+            // Passing trouble of connections: librdkafka goes on by itself.
+            _ => {
+                tracing::debug!(%error, "polling");
+                self.settings.health.group.failed(trouble(error));
+            }
         }
     }
 
@@ -380,6 +387,9 @@ impl<'s, P: Processor> Session<'s, P> {
     /// Commits if that is done in time, else aborts; only then do the partitions leave.
     fn revoke(&mut self, partitions: &[i32], lost: bool) {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
+        if lost {
+            self.settings.health.group.failed(assignment_lost());
+        }
         self.machine.begin_revoke(lost, Instant::now());
         while self.machine.is_open() {
             self.advance();
@@ -387,7 +397,7 @@ impl<'s, P: Processor> Session<'s, P> {
         let gone: BTreeSet<i32> = partitions.iter().copied().collect();
         self.machine.remove(&gone);
         for &partition in partitions {
-            self.settings.metrics.forget_lag(partition);
+            self.settings.metrics.forget(partition);
             self.takeovers.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
@@ -406,7 +416,9 @@ impl<'s, P: Processor> Session<'s, P> {
             self.logs.processed(&self.latest);
             let progress =
                 self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
-            self.consumer.context().show_lag(&self.settings.metrics, progress);
+            for (partition, committed) in progress {
+                self.settings.metrics.processed_to(partition, committed);
+            }
         }
     }
 
@@ -435,7 +447,7 @@ fn rebuild(error: KafkaError) -> End {
 /// An operation that failed may do better with new clients; everything else is for a person.
 fn given_up(error: KafkaError) -> End {
     match error {
-        KafkaError::Operation { .. } => rebuild(error),
+        KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => rebuild(error),
         other => End::Fatal(other),
     }
 }

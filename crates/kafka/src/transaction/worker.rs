@@ -12,6 +12,7 @@ use super::takeover::{Memory, Reach};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
+use crate::health::KafkaHealth;
 use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::namesake;
@@ -68,6 +69,8 @@ pub struct WorkerSettings {
     pub fetch_bytes: usize,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
+    /// Where it tells how Kafka does.
+    pub health: KafkaHealth,
     /// Set once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }
@@ -129,6 +132,8 @@ pub fn run<P: Processor>(
                 }
                 counted(&mut rebuilds, committed, reason)?
             }
+            // Until a person has changed what has to be changed new clients do no better, and ending would not either.
+            End::Rebuild(reason) if settings.health.fails_permanently() => reason,
             End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
         };
         tracing::warn!(reason, transactional_id = settings.transactional_id, "building a new consumer and producer");

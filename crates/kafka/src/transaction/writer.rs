@@ -34,7 +34,7 @@ impl TransactionalWriter {
     /// # Errors
     /// [`KafkaError::Write`] when the brokers do not answer for `patience`.
     pub fn open(connection: &Connection, id: &str, patience: Duration) -> Result<Self, KafkaError> {
-        let producer = TransactionalProducer::new(connection, id, TRANSACTION_TIMEOUT)?;
+        let producer = TransactionalProducer::new(connection, id, TRANSACTION_TIMEOUT, None)?;
         let writer = Self { id: id.to_owned(), producer };
         writer.until_done(patience, || writer.producer.init(Duration::from_secs(1)))?;
         Ok(writer)

@@ -148,7 +148,7 @@ fn every_status_has_its_row() {
 
 #[test]
 fn no_answer_and_no_token_condemn_nobody() {
-    for failure in [Failure::Connect, Failure::Timeout, Failure::Interrupted] {
+    for failure in [Failure::Connect(Unreached::Other), Failure::Timeout, Failure::Interrupted] {
         assert!(matches!(judge(&Answer::Failed(failure), 1), Verdict::RetryAll { .. }));
     }
     let refused = TokenError::Refused { status: 400, code: None };

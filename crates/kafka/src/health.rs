@@ -1,0 +1,196 @@
+//! How Kafka does, for the log, the metric `waiting` and readiness: what an error means and what to do about it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use service::{Activity, Ready, Reason, Trouble, Waiting};
+
+use crate::error::KafkaError;
+use crate::producer::ProduceError;
+use crate::topic::TopicName;
+
+/// The work of a service that needs Kafka. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KafkaHealth {
+    /// Asking the brokers, which is done all the time.
+    pub(crate) brokers: Activity,
+    /// Reading as a member of a group, and committing its offsets.
+    pub(crate) group: Activity,
+    /// Writing.
+    writing: Activity,
+    /// Handing records on.
+    handing_on: Activity,
+    /// Transactions of others that hold readers back.
+    pub(crate) open_transactions: Activity,
+}
+
+/// A full buffer that lasts longer is told.
+const FULL_FOR_LONG: Duration = Duration::from_secs(10);
+
+const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
+
+impl KafkaHealth {
+    /// The activities of a service. `ready` says whether its readiness depends on them.
+    #[must_use]
+    pub fn new(waiting: &Waiting, ready: Ready) -> Self {
+        let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
+        Self {
+            brokers: activity("asking the Kafka brokers", ready),
+            group: activity("reading as a member of the consumer group", ready),
+            writing: activity("writing to Kafka", Ready::Stays),
+            handing_on: activity("handing records on", Ready::Stays),
+            open_transactions: activity("reading past a transaction of another process", Ready::Stays),
+        }
+    }
+
+    /// A record was written, or was not.
+    pub fn wrote<T>(&self, topic: &TopicName, result: &Result<T, ProduceError>) {
+        match result {
+            Ok(_) => self.writing.succeeded(),
+            // That is about the record.
+            Err(ProduceError::TooLarge) => {}
+            Err(error) => self.writing.failed(write_trouble(topic, error)),
+        }
+    }
+
+    /// Nothing has been read since then, because the buffer is full; `None` while there is room.
+    pub(crate) fn buffer_full(&self, since: Option<Instant>) {
+        match since {
+            Some(since) if since.elapsed() >= FULL_FOR_LONG => self.handing_on.failed(Trouble {
+                reason: Reason::BufferFull,
+                cause: format!("the buffer has been full for {} s: records come faster than they are taken", since.elapsed().as_secs()),
+                remedy: "see what else is waited for; if nothing is, raise the rates or add instances. What waits stays in Kafka",
+            }),
+            Some(_) => {}
+            None => self.handing_on.succeeded(),
+        }
+    }
+
+    /// Somebody has to change something before Kafka works for this service again.
+    pub(crate) fn fails_permanently(&self) -> bool {
+        [&self.brokers, &self.group, &self.writing].into_iter().any(Activity::fails_permanently)
+    }
+
+    /// A transaction, or a record in one, succeeded.
+    pub(crate) fn transacted(&self) {
+        self.writing.succeeded();
+    }
+
+    /// A transaction, or a record in one, failed.
+    pub(crate) fn transaction_failed(&self, error: &RdError) {
+        // After a rebalance the new members go on where the last committed transaction ended.
+        if !is_of_rebalances(error) {
+            self.writing.failed(trouble(error));
+        }
+    }
+}
+
+/// An error that every rebalance brings.
+fn is_of_rebalances(error: &RdError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code(error),
+        Some(
+            Code::IllegalGeneration
+                | Code::RebalanceInProgress
+                | Code::UnknownMemberId
+                | Code::PurgeQueue
+                | Code::PurgeInflight
+        )
+    )
+}
+
+/// The code of an error, also of one that transactions bring.
+fn code(error: &RdError) -> Option<RDKafkaErrorCode> {
+    match error {
+        RdError::Transaction(error) => Some(error.code()),
+        error => error.rdkafka_error_code(),
+    }
+}
+
+/// What an error means.
+pub(crate) fn trouble(error: &RdError) -> Trouble {
+    by_code(code(error), error.to_string())
+}
+
+/// What an error means, when this text says more than the error does.
+pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
+    use RDKafkaErrorCode as Code;
+    let (reason, remedy) = match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+            (Reason::Unauthenticated, "check KAFKA_SASL_USERNAME, its password, KAFKA_SASL_MECHANISM and KAFKA_SECURITY_PROTOCOL")
+        }
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed,
+        ) => (Reason::Unauthorized, "give this user the ACL; docs/operate.md lists what each service needs"),
+        Some(Code::SSL) => (Reason::Tls, "check KAFKA_SSL_CA, the client's certificate and KAFKA_SECURITY_PROTOCOL"),
+        Some(Code::Resolve) => (Reason::Dns, "check the host names in KAFKA_BOOTSTRAP_SERVERS and the name server"),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            (Reason::Missing, "create the topic, for example with `customerio-aep setup apply --only kafka`")
+        }
+        Some(Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut | Code::MessageTimedOut) => {
+            (Reason::Timeout, CHECK_BROKERS)
+        }
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
+            (Reason::Unavailable, "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are there")
+        }
+        Some(Code::ThrottlingQuotaExceeded) => (Reason::Throttled, "raise the brokers' quota for this client"),
+        _ => (Reason::Unavailable, CHECK_BROKERS),
+    };
+    Trouble { reason, cause, remedy }
+}
+
+/// The group went on without this member.
+pub(crate) fn assignment_lost() -> Trouble {
+    Trouble {
+        reason: Reason::Unavailable,
+        cause: "the consumer group let this member go; it joins again".to_owned(),
+        remedy: CHECK_BROKERS,
+    }
+}
+
+/// What an error of this crate means.
+pub(crate) fn kafka_trouble(error: &KafkaError) -> Trouble {
+    match error {
+        KafkaError::Operation { source, .. } => Trouble { cause: error.to_string(), ..trouble(source) },
+        KafkaError::NoTopic(_) => by_code(Some(RDKafkaErrorCode::UnknownTopic), error.to_string()),
+        other => by_code(None, other.to_string()),
+    }
+}
+
+fn write_trouble(topic: &TopicName, error: &ProduceError) -> Trouble {
+    let code = match error {
+        ProduceError::NoTopic => Some(RDKafkaErrorCode::UnknownTopic),
+        ProduceError::Unacknowledged => Some(RDKafkaErrorCode::MessageTimedOut),
+        ProduceError::Unauthorized => Some(RDKafkaErrorCode::TopicAuthorizationFailed),
+        ProduceError::QueueFull | ProduceError::TooLarge | ProduceError::Other(_) => None,
+    };
+    by_code(code, format!("writing to {topic}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_has_its_reason() {
+        use RDKafkaErrorCode as Code;
+        for (code, reason, permanent) in [
+            (Code::BrokerTransportFailure, Reason::Unavailable, false),
+            (Code::AllBrokersDown, Reason::Unavailable, false),
+            (Code::OperationTimedOut, Reason::Timeout, false),
+            (Code::Resolve, Reason::Dns, false),
+            (Code::SSL, Reason::Tls, false),
+            (Code::Authentication, Reason::Unauthenticated, true),
+            (Code::GroupAuthorizationFailed, Reason::Unauthorized, true),
+            (Code::TransactionalIdAuthorizationFailed, Reason::Unauthorized, true),
+            (Code::UnknownTopicOrPartition, Reason::Missing, true),
+        ] {
+            let found = by_code(Some(code), String::new()).reason;
+            assert_eq!((found, found.is_permanent()), (reason, permanent), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Asks the brokers all the time: whether they answer, and where the input's partitions end.
+//!
+//! It has clients of its own, so that an outage shows also when nothing is read or written, and the lag stays true when the
+//! readers are paused or held back. One thread for each process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use service::{Reason, Trouble};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::group;
+use crate::health::{KafkaHealth, by_code, kafka_trouble};
+use crate::metrics::ConsumerMetrics;
+use crate::reader::{Isolation, observing};
+use crate::record::{Record, header};
+use crate::topic::TopicName;
+
+/// How often the brokers are asked.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long they have to answer a question.
+const CALL: Duration = Duration::from_secs(5);
+
+/// How long the look at the oldest records may take.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// How old what a client last complained of may be to be the cause of a failure.
+const RECENT: Duration = Duration::from_secs(15);
+
+/// A transaction that is open for longer than this is told.
+const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
+
+const OPEN_TRANSACTION: &str = "the brokers end it at its time-out if its writer died; if it stays, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
+
+/// Keeps what its client last complained of: a question that failed says less.
+#[derive(Debug, Default)]
+struct Complaints(Mutex<Option<(RDKafkaErrorCode, String, Instant)>>);
+
+impl Complaints {
+    fn recent(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(_, _, at)| at.elapsed() < RECENT).map(|(code, text, _)| (*code, text.clone()))
+    }
+}
+
+impl ClientContext for Complaints {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::connection::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+        // That all brokers are down follows from what was said of each of them.
+        if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
+        }
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
+/// See the module.
+pub struct Probe {
+    topic: TopicName,
+    health: KafkaHealth,
+    /// Sees open transactions.
+    all: BaseConsumer<Complaints>,
+    /// What is read, for a service that reads the topic.
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    metrics: ConsumerMetrics,
+    /// Sees what is committed.
+    committed: BaseConsumer<Complaints>,
+    /// The ends at the last look.
+    ends: BTreeMap<i32, i64>,
+    /// Partitions in which a transaction is open: where it begins, and since when that is known.
+    open: BTreeMap<i32, (i64, Instant)>,
+    /// When the first record behind a frontier was received, so that it is looked up once.
+    oldest: BTreeMap<i32, (i64, i64)>,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// A probe for a service that only writes to `topic`.
+    ///
+    /// # Errors
+    /// [`KafkaError::Configuration`].
+    pub fn of_writer(connection: &Connection, topic: &TopicName, health: &KafkaHealth) -> Result<Self, KafkaError> {
+        let all = client(connection, Isolation::ReadUncommitted)?;
+        Ok(Self { topic: topic.clone(), health: health.clone(), all, reading: None })
+    }
+
+    /// A probe for a service that reads `topic`; it keeps the lag and the age of the oldest record in `metrics`.
+    ///
+    /// # Errors
+    /// [`KafkaError::Configuration`].
+    pub fn of_reader(
+        connection: &Connection,
+        topic: &TopicName,
+        health: &KafkaHealth,
+        metrics: &ConsumerMetrics,
+    ) -> Result<Self, KafkaError> {
+        let mut probe = Self::of_writer(connection, topic, health)?;
+        probe.reading = Some(Reading {
+            metrics: metrics.clone(),
+            committed: client(connection, Isolation::ReadCommitted)?,
+            ends: BTreeMap::new(),
+            open: BTreeMap::new(),
+            oldest: BTreeMap::new(),
+        });
+        Ok(probe)
+    }
+
+    /// Asks on this thread until `stop`.
+    ///
+    /// # Errors
+    /// None; the type is that of a service's threads.
+    pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
+        while !stop.is_cancelled() {
+            let next = Instant::now() + INTERVAL;
+            let unanswered = self.health.brokers.request();
+            let asked = self.ask();
+            drop(unanswered);
+            match asked {
+                Ok(()) => self.health.brokers.succeeded(),
+                Err(error) => self.health.brokers.failed(self.trouble(&error)),
+            }
+            while Instant::now() < next && !stop.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<(), KafkaError> {
+        let partitions = partitions(&self.all, &self.topic)?;
+        let Some(reading) = &mut self.reading else { return Ok(()) };
+        let ends = ends(&self.all, &self.topic, &partitions)?;
+        reading.metrics.show_lag(&ends);
+        let frontiers = reading.metrics.frontiers();
+        let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
+        reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
+        // A record that was there at the last look already is at least as old as that look.
+        let late: Vec<(i32, i64)> = frontiers
+            .iter()
+            .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))
+            .map(|(partition, frontier)| (*partition, *frontier))
+            .collect();
+        reading.ends = ends;
+        reading.show_oldest(&self.all, &self.topic, &late)
+    }
+
+    /// What the client complained of says more than that a question had no answer.
+    fn trouble(&self, error: &KafkaError) -> Trouble {
+        let trouble = kafka_trouble(error);
+        match self.all.context().recent() {
+            Some((code, text)) if !trouble.reason.is_permanent() => by_code(Some(code), text),
+            _ => trouble,
+        }
+    }
+}
+
+impl Reading {
+    fn look_for_open_transactions(
+        &mut self,
+        topic: &TopicName,
+        health: &KafkaHealth,
+        frontiers: &BTreeMap<i32, i64>,
+        ends: &BTreeMap<i32, i64>,
+        stable: &BTreeMap<i32, i64>,
+    ) {
+        let now = Instant::now();
+        let open = |partition: &i32, stable: &i64| {
+            frontiers.contains_key(partition) && ends.get(partition).is_some_and(|end| stable < end)
+        };
+        let known = std::mem::take(&mut self.open);
+        for (&partition, &stable) in stable.iter().filter(|(partition, stable)| open(partition, stable)) {
+            let since = known.get(&partition).filter(|(offset, _)| *offset == stable).map_or(now, |(_, since)| *since);
+            self.open.insert(partition, (stable, since));
+        }
+        let lasting = self.open.iter().find(|(_, (_, since))| now.duration_since(*since) >= OPEN_TOO_LONG);
+        match lasting {
+            None => health.open_transactions.succeeded(),
+            Some((partition, (offset, since))) => health.open_transactions.failed(Trouble {
+                reason: Reason::OpenTransaction,
+                cause: format!(
+                    "a transaction in {topic}[{partition}] has been open at offset {offset} for {} s; what lies behind it is not read before it ends",
+                    since.elapsed().as_secs()
+                ),
+                remedy: OPEN_TRANSACTION,
+            }),
+        }
+    }
+
+    /// Shows how old the oldest record is that lies behind a frontier; of those that are behind for a while.
+    fn show_oldest(
+        &mut self,
+        reader: &BaseConsumer<Complaints>,
+        topic: &TopicName,
+        late: &[(i32, i64)],
+    ) -> Result<(), KafkaError> {
+        self.oldest.retain(|partition, (frontier, _)| late.contains(&(*partition, *frontier)));
+        let unknown: Vec<(i32, i64)> =
+            late.iter().copied().filter(|(partition, _)| !self.oldest.contains_key(partition)).collect();
+        for (partition, received_at) in first_received(reader, topic, &unknown)? {
+            if let Some((_, frontier)) = unknown.iter().find(|(found, _)| *found == partition) {
+                self.oldest.insert(partition, (*frontier, received_at));
+            }
+        }
+        let oldest = self.oldest.values().map(|(_, received_at)| *received_at).min();
+        let age = oldest.map_or(0, |received_at| service::unix_millis().saturating_sub(received_at).max(0));
+        self.metrics.set_oldest(age);
+        Ok(())
+    }
+}
+
+fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<Complaints>, KafkaError> {
+    let mut config = observing(connection, isolation);
+    crate::producer::set_default(&mut config, "queued.max.messages.kbytes", "1024");
+    crate::producer::set_default(&mut config, "fetch.message.max.bytes", "16384");
+    crate::producer::set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+    config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// The partitions of a topic. Complaints of the client are taken in here too.
+fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<i32>, KafkaError> {
+    // Serves the callbacks; nothing is assigned, so that nothing else comes.
+    drop(client.poll(Duration::ZERO));
+    let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
+    drop(client.poll(Duration::ZERO));
+    let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
+    if let Some(error) = found.and_then(rdkafka::metadata::MetadataTopic::error) {
+        let error = RdError::MetadataFetch(RDKafkaErrorCode::from(error));
+        return Err(KafkaError::during("asking for a topic's partitions")(error));
+    }
+    let partitions = found.map(|found| found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id));
+    Ok(partitions.into_iter().flatten().collect())
+}
+
+/// The end of each partition as this client sees it, in one question.
+fn ends(
+    client: &BaseConsumer<Complaints>,
+    topic: &TopicName,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for &partition in partitions {
+        list.add_partition_offset(topic.as_str(), partition, Offset::End)
+            .map_err(KafkaError::during("building a list of offsets"))?;
+    }
+    let found = client.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the ends of partitions"))?;
+    let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some((element.partition(), offset)),
+        _ => None,
+    };
+    Ok(found.elements().iter().filter_map(end).collect())
+}
+
+/// When the first record at or behind each of these offsets was received, in Unix milliseconds. Partitions without an answer in
+/// time are left out.
+fn first_received(
+    reader: &BaseConsumer<Complaints>,
+    topic: &TopicName,
+    from: &[(i32, i64)],
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let mut found = BTreeMap::new();
+    if from.is_empty() {
+        return Ok(found);
+    }
+    reader.assign(&group::offsets(topic, from)?).map_err(KafkaError::during("assigning a reader"))?;
+    let deadline = Instant::now() + LOOK;
+    while found.len() < from.len() && Instant::now() < deadline {
+        if let Some(Ok(message)) = reader.poll(Duration::from_millis(50)) {
+            let record = Record::new(&message);
+            found.entry(record.partition()).or_insert_with(|| received_at(&record));
+        }
+    }
+    reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
+    Ok(found)
+}
+
+/// The header `received-at`, else the record's own time.
+fn received_at(record: &Record<'_>) -> i64 {
+    let stated = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    stated.or(record.timestamp()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,403 @@
+//! What a service waits for outside: told in the log, in `customerio_{service}_waiting{reason}`, and by `/readyz`.
+//!
+//! An [`Activity`] is one kind of work that depends on something outside, such as "asking the brokers" or "sending to Platform".
+//! Whoever does the work says how it went; when it keeps failing, or an answer does not come, one line says so, then one a minute,
+//! and one when it is over. When to say what is decided by the pure [`episode`] module.
+
+mod episode;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::{IntGaugeVec, Opts, Registry};
+use tokio_util::sync::CancellationToken;
+
+use crate::Readiness;
+use episode::{Episode, Line};
+
+/// How often it is looked whether something is to be said.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A request that has no answer after this time counts as failed.
+const UNANSWERED: Duration = Duration::from_secs(5);
+
+/// How long work that readiness depends on may fail before the service is not ready.
+const UNREADY_AFTER: Duration = Duration::from_secs(15);
+
+/// Why something outside is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It cannot be reached, or it answers that it cannot work now.
+    Unavailable,
+    /// It asks for fewer requests.
+    Throttled,
+    /// It does not answer in time.
+    Timeout,
+    /// Its name cannot be resolved.
+    Dns,
+    /// No secure connection comes about.
+    Tls,
+    /// It does not accept who we are.
+    Unauthenticated,
+    /// It does not allow what we ask.
+    Unauthorized,
+    /// What is asked for does not exist.
+    Missing,
+    /// Its answer is not what its interface describes.
+    UnexpectedAnswer,
+    /// A transaction of another process is open.
+    OpenTransaction,
+    /// The buffer is full: records come faster than they are taken.
+    BufferFull,
+    /// The clocks of this machine and of another one differ.
+    Clock,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Unavailable,
+        Self::Throttled,
+        Self::Timeout,
+        Self::Dns,
+        Self::Tls,
+        Self::Unauthenticated,
+        Self::Unauthorized,
+        Self::Missing,
+        Self::UnexpectedAnswer,
+        Self::OpenTransaction,
+        Self::BufferFull,
+        Self::Clock,
+    ];
+
+    /// The value of the metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unauthorized => "unauthorized",
+            Self::Missing => "missing",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::OpenTransaction => "open_transaction",
+            Self::BufferFull => "buffer_full",
+            Self::Clock => "clock",
+        }
+    }
+
+    /// It does not pass by itself: somebody has to change something.
+    #[must_use]
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::Unauthorized | Self::Missing)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why work failed, for whoever has to act on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The reason.
+    pub reason: Reason,
+    /// What happened, in words; nothing secret or personal.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// Whether `/readyz` depends on an activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// The service is not ready while the activity fails.
+    Depends,
+    /// The service stays ready: another instance could not do the work either.
+    Stays,
+}
+
+/// One kind of work that depends on something outside. Cheap to clone; all clones are the same activity.
+#[derive(Clone)]
+pub struct Activity(Arc<Inner>);
+
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Activity").field(&self.0.name).finish()
+    }
+}
+
+struct Inner {
+    name: String,
+    ready: Ready,
+    /// What to say when an answer does not come.
+    unanswered: &'static str,
+    /// Spares a success the lock.
+    fails: AtomicBool,
+    next_request: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    episode: Option<Episode>,
+    requests: Vec<(u64, Instant)>,
+}
+
+impl Activity {
+    /// It failed.
+    pub fn failed(&self, trouble: Trouble) {
+        self.failed_at(trouble, Instant::now());
+    }
+
+    fn failed_at(&self, trouble: Trouble, now: Instant) {
+        let mut state = self.state();
+        match &mut state.episode {
+            Some(episode) => episode.failed(trouble, now),
+            None => state.episode = Some(Episode::new(trouble, now)),
+        }
+        self.0.fails.store(true, Ordering::Relaxed);
+    }
+
+    /// It succeeded.
+    pub fn succeeded(&self) {
+        if self.0.fails.load(Ordering::Relaxed)
+            && let Some(episode) = &mut self.state().episode
+        {
+            episode.succeeded(Instant::now());
+        }
+    }
+
+    /// A request goes out. It counts as failed when it has no answer for five seconds; that it is over is told by
+    /// dropping what this returns.
+    #[must_use = "dropped at once, the request is over at once"]
+    pub fn request(&self) -> Request {
+        let number = self.0.next_request.fetch_add(1, Ordering::Relaxed);
+        self.state().requests.push((number, Instant::now()));
+        Request { activity: self.clone(), number }
+    }
+
+    /// It fails for a reason that does not pass by itself.
+    #[must_use]
+    pub fn fails_permanently(&self) -> bool {
+        self.state().episode.as_ref().is_some_and(Episode::is_permanent)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be said now.
+    fn look(&self, now: Instant) -> Option<Line> {
+        let mut state = self.state();
+        let overdue = state.requests.iter().map(|(_, since)| now.saturating_duration_since(*since)).max();
+        if let Some(waited) = overdue.filter(|waited| *waited >= UNANSWERED) {
+            let cause = format!("no answer for {} s", waited.as_secs());
+            let trouble = Trouble { reason: Reason::Timeout, cause, remedy: self.0.unanswered };
+            match &mut state.episode {
+                Some(episode) => episode.lasts(trouble, now),
+                None => state.episode = Some(Episode::new(trouble, now - waited)),
+            }
+        }
+        let line = state.episode.as_mut().and_then(|episode| episode.look(now));
+        if state.episode.as_ref().is_some_and(|episode| episode.is_over(now)) {
+            state.episode = None;
+        }
+        self.0.fails.store(state.episode.is_some(), Ordering::Relaxed);
+        line
+    }
+
+    /// The reason that was told and is not over.
+    fn told(&self) -> Option<Reason> {
+        self.state().episode.as_ref().and_then(Episode::told)
+    }
+
+    fn keeps_from_readiness(&self, now: Instant) -> bool {
+        self.0.ready == Ready::Depends
+            && self.state().episode.as_ref().is_some_and(|episode| episode.lasted(now) >= UNREADY_AFTER)
+    }
+}
+
+/// A request without an answer yet.
+#[derive(Debug)]
+pub struct Request {
+    activity: Activity,
+    number: u64,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.activity.state().requests.retain(|(number, _)| *number != self.number);
+    }
+}
+
+/// All activities of a service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    activities: Arc<Mutex<Vec<Activity>>>,
+    gauge: IntGaugeVec,
+    readiness: Readiness,
+}
+
+impl Waiting {
+    /// Registers `customerio_{service}_waiting`.
+    ///
+    /// # Errors
+    /// If the metric's name is taken.
+    pub fn register(service: &str, registry: &Registry, readiness: &Readiness) -> Result<Self, prometheus::Error> {
+        let gauge = IntGaugeVec::new(
+            Opts::new(
+                format!("customerio_{service}_waiting"),
+                "1 while something outside is waited for, by reason; no record is lost",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(gauge.clone()))?;
+        for reason in Reason::ALL {
+            gauge.with_label_values(&[reason.as_str()]).set(0);
+        }
+        Ok(Self { activities: Arc::default(), gauge, readiness: readiness.clone() })
+    }
+
+    /// Looks twice a second whether something is to be said, until `stop`.
+    pub async fn watch(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.look(Instant::now());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// An activity. `name` completes the sentence "… does not succeed"; `unanswered` says what to do when answers do not come.
+    pub fn activity(&self, name: impl Into<String>, ready: Ready, unanswered: &'static str) -> Activity {
+        let activity = Activity(Arc::new(Inner {
+            name: name.into(),
+            ready,
+            unanswered,
+            fails: AtomicBool::new(false),
+            next_request: AtomicU64::new(0),
+            state: Mutex::default(),
+        }));
+        self.activities.lock().unwrap_or_else(PoisonError::into_inner).push(activity.clone());
+        activity
+    }
+
+    fn look(&self, now: Instant) {
+        let activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for activity in &activities {
+            if let Some(line) = activity.look(now) {
+                tell(&activity.0.name, &line);
+            }
+        }
+        let told: Vec<Reason> = activities.iter().filter_map(Activity::told).collect();
+        for reason in Reason::ALL {
+            self.gauge.with_label_values(&[reason.as_str()]).set(i64::from(told.contains(&reason)));
+        }
+        self.readiness.set_waiting(activities.iter().any(|activity| activity.keeps_from_readiness(now)));
+    }
+}
+
+fn tell(activity: &str, line: &Line) {
+    match line {
+        Line::Fails { trouble, failures, lasted } => {
+            let Trouble { reason, cause, remedy } = trouble;
+            let (reason, seconds) = (reason.as_str(), lasted.as_secs());
+            if trouble.reason.is_permanent() {
+                tracing::error!(activity, reason, cause, remedy, failures, seconds, "waiting: this has to be changed by a person; no record is lost");
+            } else {
+                tracing::warn!(activity, reason, cause, remedy, failures, seconds, "waiting; no record is lost");
+            }
+        }
+        Line::Over { failures, lasted, succeeded: true } => {
+            tracing::info!(activity, failures, seconds = lasted.as_secs(), "waiting no longer: it succeeds again");
+        }
+        Line::Over { failures, lasted, succeeded: false } => {
+            tracing::info!(activity, failures, seconds = lasted.as_secs(), "waiting no longer: it was not tried again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting() -> (Waiting, Readiness) {
+        let readiness = Readiness::default();
+        readiness.set_ready();
+        (Waiting::register("test", &Registry::new(), &readiness).unwrap(), readiness)
+    }
+
+    fn refused() -> Trouble {
+        Trouble { reason: Reason::Unavailable, cause: "connection refused".to_owned(), remedy: "start it" }
+    }
+
+    fn shows(waiting: &Waiting, reason: Reason) -> bool {
+        waiting.gauge.with_label_values(&[reason.as_str()]).get() == 1
+    }
+
+    #[test]
+    fn the_gauge_shows_what_was_told_until_it_is_over() {
+        let (waiting, _) = waiting();
+        let sending = waiting.activity("sending", Ready::Stays, "wait");
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        sending.failed_at(refused(), at(0));
+        waiting.look(at(1));
+        assert!(!shows(&waiting, Reason::Unavailable), "one failure is no outage yet");
+        waiting.look(at(4));
+        assert!(shows(&waiting, Reason::Unavailable));
+        sending.state().episode.as_mut().unwrap().succeeded(at(5));
+        waiting.look(at(11));
+        assert!(!shows(&waiting, Reason::Unavailable));
+        assert!(!sending.0.fails.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_a_time_out_after_five_seconds() {
+        let (waiting, _) = waiting();
+        let sending = waiting.activity("sending", Ready::Stays, "wait");
+        let request = sending.request();
+        let now = Instant::now();
+        waiting.look(now + Duration::from_secs(4));
+        assert!(!shows(&waiting, Reason::Timeout));
+        waiting.look(now + Duration::from_secs(6));
+        assert!(shows(&waiting, Reason::Timeout));
+        drop(request);
+        sending.succeeded();
+        waiting.look(now + Duration::from_secs(60));
+        assert!(!shows(&waiting, Reason::Timeout));
+    }
+
+    #[test]
+    fn readiness_follows_only_what_it_depends_on_and_comes_back_by_itself() {
+        let (waiting, readiness) = waiting();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let platform = waiting.activity("sending to Platform", Ready::Stays, "wait");
+        let kafka = waiting.activity("asking the brokers", Ready::Depends, "wait");
+        for seconds in 0..40 {
+            platform.failed_at(refused(), at(seconds));
+        }
+        waiting.look(at(40));
+        assert_eq!(readiness.unready_reason(), None);
+        for seconds in 0..=16 {
+            kafka.failed_at(refused(), at(seconds));
+        }
+        waiting.look(at(14));
+        assert_eq!(readiness.unready_reason(), None);
+        waiting.look(at(16));
+        assert!(readiness.unready_reason().is_some());
+        kafka.state().episode.as_mut().unwrap().succeeded(at(17));
+        waiting.look(at(23));
+        assert_eq!(readiness.unready_reason(), None);
+    }
+}

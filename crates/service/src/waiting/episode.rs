@@ -1,0 +1,172 @@
+//! When to say that something fails, that it still does, and that it is over. Pure: the time is an argument.
+
+use std::time::{Duration, Instant};
+
+use super::{Reason, Trouble};
+
+/// A failure that passes within this time is not told: the next attempt settles it.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+
+/// How often it is told that it lasts.
+const REMIND_AFTER: Duration = Duration::from_secs(60);
+
+/// How long no failure may come before it is over.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// After this time without another attempt it is over too: nothing is known of it any more.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// Something to be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It fails, or still does.
+    Fails { trouble: Trouble, failures: u64, lasted: Duration },
+    /// It succeeds again, or has not been tried for a long time.
+    Over { failures: u64, lasted: Duration, succeeded: bool },
+}
+
+/// A time in which an activity fails.
+#[derive(Debug)]
+pub(super) struct Episode {
+    trouble: Trouble,
+    first: Instant,
+    last: Instant,
+    succeeded: Option<Instant>,
+    failures: u64,
+    told: Option<(Reason, Instant)>,
+}
+
+impl Episode {
+    /// It begins with this failure.
+    pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
+        Self { trouble, first: now, last: now, succeeded: None, failures: 1, told: None }
+    }
+
+    /// Another failure.
+    pub(super) fn failed(&mut self, trouble: Trouble, now: Instant) {
+        self.failures += 1;
+        self.lasts(trouble, now);
+    }
+
+    /// The same failure goes on.
+    pub(super) fn lasts(&mut self, trouble: Trouble, now: Instant) {
+        self.trouble = trouble;
+        self.last = self.last.max(now);
+        // A failure after a success: what fails now and then has not passed.
+        self.succeeded = None;
+    }
+
+    /// A success.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        self.succeeded.get_or_insert(now);
+    }
+
+    /// What is to be said now.
+    pub(super) fn look(&mut self, now: Instant) -> Option<Line> {
+        let lasted = self.lasted(now);
+        if self.is_over(now) {
+            let lasted = self.last.saturating_duration_since(self.first);
+            let succeeded = self.succeeded.is_some();
+            return self.told.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
+        }
+        let fails = self.succeeded.is_none() && lasted >= TELL_AFTER;
+        // It succeeds in between, and has failed over a longer time all the same.
+        let keeps_failing = self.last.saturating_duration_since(self.first) >= TELL_AFTER;
+        let due = match self.told {
+            // A new reason is news.
+            Some((reason, _)) if reason != self.trouble.reason => true,
+            Some((_, told)) => now.saturating_duration_since(told) >= REMIND_AFTER,
+            None => self.trouble.reason.is_permanent() || fails || keeps_failing,
+        };
+        due.then(|| {
+            self.told = Some((self.trouble.reason, now));
+            Line::Fails { trouble: self.trouble.clone(), failures: self.failures, lasted }
+        })
+    }
+
+    /// It has succeeded, and not failed since for a while; or it was not tried for long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let since = |instant| now.saturating_duration_since(instant);
+        self.succeeded.map_or(since(self.last) >= FORGOTTEN, |succeeded| since(succeeded) >= QUIET)
+    }
+
+    /// It fails now, for a reason that does not pass by itself.
+    pub(super) fn is_permanent(&self) -> bool {
+        self.succeeded.is_none() && self.trouble.reason.is_permanent()
+    }
+
+    /// The reason that was told last.
+    pub(super) fn told(&self) -> Option<Reason> {
+        self.told.map(|(reason, _)| reason)
+    }
+
+    /// How long it has been failing; nothing once it succeeds.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        let until = self.succeeded.map_or(now, |_| self.last);
+        until.saturating_duration_since(self.first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble(reason: Reason) -> Trouble {
+        Trouble { reason, cause: "cause".to_owned(), remedy: "remedy" }
+    }
+
+    /// What is said in each second of `0..seconds`, if `fails` tells what happens in it: `Some(true)` for a failure, `Some(false)`
+    /// for a success.
+    fn lines(reason: Reason, seconds: u64, fails: impl Fn(u64) -> Option<bool>) -> Vec<(u64, &'static str)> {
+        let start = Instant::now();
+        let mut episode: Option<Episode> = None;
+        let mut said = Vec::new();
+        for second in 0..seconds {
+            let now = start + Duration::from_secs(second);
+            match (fails(second), &mut episode) {
+                (Some(true), Some(episode)) => episode.failed(trouble(reason), now),
+                (Some(true), none) => *none = Some(Episode::new(trouble(reason), now)),
+                (Some(false), Some(episode)) => episode.succeeded(now),
+                (Some(false), None) | (None, _) => {}
+            }
+            let line = episode.as_mut().and_then(|episode| episode.look(now));
+            said.extend(line.map(|line| match line {
+                Line::Fails { .. } => (second, "fails"),
+                Line::Over { .. } => (second, "over"),
+            }));
+            if episode.as_ref().is_some_and(|episode| episode.is_over(now)) {
+                episode = None;
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn an_outage_is_told_within_seconds_then_once_a_minute_and_when_it_is_over() {
+        let outage = lines(Reason::Unavailable, 200, |second| Some(second < 130));
+        assert_eq!(outage, [(3, "fails"), (63, "fails"), (123, "fails"), (135, "over")]);
+    }
+
+    #[test]
+    fn a_single_failure_that_nothing_follows_is_told_too_and_in_the_end_forgotten() {
+        let told = lines(Reason::Timeout, 700, |second| (second == 0).then_some(true));
+        assert_eq!(told[..2], [(3, "fails"), (63, "fails")]);
+        assert_eq!(told.last(), Some(&(600, "over")));
+    }
+
+    #[test]
+    fn what_passes_at_once_is_not_told() {
+        assert_eq!(lines(Reason::Unavailable, 30, |second| Some(second == 0 || second == 2)), []);
+    }
+
+    #[test]
+    fn what_fails_every_other_time_is_told_and_not_over_before_it_stops() {
+        let mixed = lines(Reason::Throttled, 100, |second| Some(second < 50 && second % 2 == 0));
+        assert_eq!(mixed, [(4, "fails"), (54, "over")]);
+    }
+
+    #[test]
+    fn what_a_person_must_change_is_told_at_once() {
+        assert_eq!(lines(Reason::Unauthorized, 2, |_| Some(true)), [(0, "fails")]);
+    }
+}

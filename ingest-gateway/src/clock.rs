@@ -1,0 +1,43 @@
+//! Notices that this machine's clock is behind the sender's.
+
+use service::{Activity, Reason, Trouble};
+
+/// How far ahead the time of an authentic signature may be, in milliseconds.
+const DIFFERENCE: i64 = 60_000;
+
+/// Compares the times of authentic signatures with this machine's clock. That one is old says nothing: whether retries are
+/// signed anew is not documented.
+#[derive(Debug)]
+pub(crate) struct SenderClock(pub(crate) Activity);
+
+impl SenderClock {
+    /// An authentic request was signed then (seconds as text), and received at `arrival` in Unix milliseconds.
+    pub(crate) fn signed(&self, timestamp: &[u8], arrival: i64) {
+        let seconds = std::str::from_utf8(timestamp).ok().and_then(|text| text.parse::<i64>().ok());
+        let ahead = seconds.unwrap_or_default().saturating_mul(1000).saturating_sub(arrival);
+        match trouble(ahead) {
+            Some(trouble) => self.0.failed(trouble),
+            None => self.0.succeeded(),
+        }
+    }
+}
+
+fn trouble(ahead: i64) -> Option<Trouble> {
+    (ahead > DIFFERENCE).then(|| Trouble {
+        reason: Reason::Clock,
+        cause: format!("this machine's clock is {} s behind Customer.io's", ahead / 1000),
+        remedy: "set the clock (NTP): the times of receipt go by it",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signature_from_the_future_tells_of_a_wrong_clock() {
+        assert_eq!(trouble(-3_600_000), None);
+        assert_eq!(trouble(60_000), None);
+        assert!(trouble(90_000).unwrap().cause.contains("90 s behind"));
+    }
+}

@@ -1,0 +1,164 @@
+//! What the sink waits for outside Kafka: Platform, its tokens, the Schema Registry, a clock that is right.
+
+use platform::{Answer, Failure, RetryReason, TokenError, Unreached, Verdict};
+use service::{Activity, Ready, Reason, Trouble, Waiting};
+
+/// How far the clock of this machine may be from that of an answer's sender, in seconds.
+const CLOCK_DIFFERENCE: i64 = 60;
+
+const CHECK_PLATFORM: &str = "check that PLATFORM_INLET_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; what waits stays in Kafka";
+const CHECK_IMS: &str = "check that IMS_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; what waits stays in Kafka";
+
+/// The work that needs something outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    platform: Activity,
+    tokens: Activity,
+    pub(crate) registry: Activity,
+    clock: Activity,
+}
+
+impl Health {
+    pub(crate) fn new(waiting: &Waiting) -> Self {
+        Self {
+            platform: waiting.activity("sending to Platform", Ready::Stays, CHECK_PLATFORM),
+            tokens: waiting.activity("asking IMS for an access token", Ready::Stays, CHECK_IMS),
+            registry: waiting.activity(
+                "asking the Schema Registry for a schema",
+                Ready::Stays,
+                "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait",
+            ),
+            clock: waiting.activity("comparing the clocks", Ready::Stays, ""),
+        }
+    }
+
+    /// A request to Platform goes out; what it returns is held until the answer is there.
+    pub(crate) fn request(&self) -> service::Request {
+        self.platform.request()
+    }
+
+    /// What a request led to.
+    pub(crate) fn answered(&self, answer: &Answer, verdict: &Verdict) {
+        if let Answer::NoToken(error) = answer {
+            return self.tokens.failed(token_trouble(error));
+        }
+        self.tokens.succeeded();
+        match trouble(answer, verdict) {
+            Some(trouble) => self.platform.failed(trouble),
+            None => self.platform.succeeded(),
+        }
+    }
+
+    /// The time that an answer was given, by its sender's clock, in Unix seconds.
+    pub(crate) fn dated(&self, theirs: i64) {
+        let ahead = service::unix_millis() / 1000 - theirs;
+        if ahead.abs() <= CLOCK_DIFFERENCE {
+            return self.clock.succeeded();
+        }
+        let which = if ahead > 0 { "ahead of" } else { "behind" };
+        self.clock.failed(Trouble {
+            reason: Reason::Clock,
+            cause: format!("this machine's clock is {} s {which} that of the other side", ahead.abs()),
+            remedy: "set the clock (NTP): times of receipt, tokens and time-outs go by it",
+        });
+    }
+}
+
+fn token_trouble(error: &TokenError) -> Trouble {
+    let (reason, remedy) = match error {
+        TokenError::Refused { .. } => {
+            (Reason::Unauthenticated, "check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES; a new secret is read with the next token")
+        }
+        TokenError::Secret(_) => (Reason::Unauthenticated, "make the file readable; it is read with the next token"),
+        TokenError::Unavailable(_) => (Reason::Unavailable, CHECK_IMS),
+    };
+    Trouble { reason, cause: error.to_string(), remedy }
+}
+
+/// Why a request did not succeed. What only a person can change is told as held, not here; a refused record is no trouble.
+fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
+    if let Answer::Failed(failure) = answer {
+        let (reason, remedy) = match failure {
+            Failure::Connect(Unreached::Dns) => (Reason::Dns, "check the host name in PLATFORM_INLET_URL and the name server"),
+            Failure::Connect(Unreached::Tls) => {
+                (Reason::Tls, "check the certificate of PLATFORM_INLET_URL's host; PLATFORM_CA_FILE adds an authority")
+            }
+            Failure::Connect(Unreached::Other) | Failure::Interrupted => (Reason::Unavailable, CHECK_PLATFORM),
+            Failure::Timeout => (Reason::Timeout, CHECK_PLATFORM),
+        };
+        return Some(Trouble { reason, cause: failure.to_string(), remedy });
+    }
+    let retried = match verdict {
+        Verdict::RetryAll { reason, .. } | Verdict::Halve { reason } => *reason,
+        Verdict::Records { records, .. } => {
+            // Nothing was decided: the entries speak for the whole.
+            let retry = |record: &platform::RecordVerdict| match record {
+                platform::RecordVerdict::Retry(reason) => Some(*reason),
+                platform::RecordVerdict::Accepted { .. } | platform::RecordVerdict::Refused { .. } => None,
+            };
+            records.iter().map(retry).collect::<Option<Vec<_>>>()?.first().copied()?
+        }
+        Verdict::Bisect { .. } | Verdict::Hold(_) => return None,
+    };
+    let status = match answer {
+        Answer::Response(response) => response.status,
+        Answer::Failed(_) | Answer::NoToken(_) => 0,
+    };
+    let (reason, remedy) = match retried {
+        RetryReason::Throttled => {
+            (Reason::Throttled, "lower SINK_MAX_REQUESTS_PER_SECOND and SINK_MAX_RECORDS_PER_SECOND, or ask Adobe for a higher limit")
+        }
+        RetryReason::Unavailable | RetryReason::ServerError | RetryReason::Connection => (Reason::Unavailable, CHECK_PLATFORM),
+        RetryReason::Timeout => (Reason::Timeout, CHECK_PLATFORM),
+        RetryReason::Unauthorized => {
+            (Reason::Unauthorized, "check IMS_SCOPES, and that the technical account may write to this sandbox")
+        }
+        RetryReason::Undeterminable => {
+            (Reason::UnexpectedAnswer, "check that PLATFORM_INLET_URL is the inlet's address and that no proxy answers in its place")
+        }
+        // The halves are sent.
+        RetryReason::TooLarge => return None,
+    };
+    Some(Trouble { reason, cause: format!("Platform answers HTTP {status} ({})", retried.as_str()), remedy })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use platform::{Response, judge};
+
+    use super::*;
+
+    fn reason(status: u16, body: &'static str) -> Option<&'static str> {
+        let answer = Answer::Response(Response { status, retry_after: None, body: Bytes::from_static(body.as_bytes()) });
+        trouble(&answer, &judge(&answer, 2)).map(|trouble| trouble.reason.as_str())
+    }
+
+    #[test]
+    fn every_answer_that_is_waited_out_has_its_reason_and_no_other() {
+        assert_eq!(reason(503, ""), Some("unavailable"));
+        assert_eq!(reason(500, ""), Some("unavailable"));
+        assert_eq!(reason(429, ""), Some("throttled"));
+        assert_eq!(reason(408, ""), Some("timeout"));
+        assert_eq!(reason(202, ""), Some("unexpected_answer"));
+        assert_eq!(reason(200, "<html>"), Some("unexpected_answer"));
+        assert_eq!(reason(207, r#"{"responses":[{"status":503},{"status":503}]}"#), Some("unavailable"));
+        assert_eq!(reason(207, r#"{"responses":[{"status":503},{"xactionId":"1:1"}]}"#), None, "one is accepted");
+        assert_eq!(reason(413, ""), None);
+        assert_eq!(reason(400, ""), None);
+        assert_eq!(reason(401, ""), None, "that is held");
+    }
+
+    #[test]
+    fn each_failure_without_an_answer_has_its_reason() {
+        for (failure, reason) in [
+            (Failure::Connect(Unreached::Dns), Reason::Dns),
+            (Failure::Connect(Unreached::Tls), Reason::Tls),
+            (Failure::Connect(Unreached::Other), Reason::Unavailable),
+            (Failure::Timeout, Reason::Timeout),
+        ] {
+            let answer = Answer::Failed(failure);
+            assert_eq!(trouble(&answer, &judge(&answer, 2)).map(|trouble| trouble.reason), Some(reason));
+        }
+    }
+}
