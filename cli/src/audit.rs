@@ -7,6 +7,7 @@ mod gather;
 mod reading;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -24,8 +25,8 @@ use crate::{CommandError, Verdict, WrongUse};
 /// Prove for a range of time that every event is accepted, a dead letter, or on its way
 ///
 /// Reads the four topics and the services' committed offsets, and writes nothing: it is safe beside a running pipeline.
-/// Exit code 0 if everything is explained, 1 if not; every record that is not is named. The mapping options and
-/// variables are the transformer's. docs/operate.md explains the columns.
+/// Exit code 0 if everything is explained and nothing stands still, 1 if not, and every record that is wrong is named; 3 if
+/// Kafka does not answer. The mapping options and variables are the transformer's. docs/operate.md explains the columns.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
     /// From this time on: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago [default: all that is retained]
@@ -48,6 +49,11 @@ pub(crate) struct AuditArgs {
     /// sink's committed offsets
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     receipts_since: Option<i64>,
+
+    /// Records that have been ahead of their reader's committed offset for longer than this stand still: they are named, and
+    /// the exit code is 1
+    #[arg(long, default_value = "15m", value_name = "DURATION")]
+    late: DurationArg,
 
     /// How far back the transformer looks for duplicates
     #[arg(
@@ -124,7 +130,28 @@ struct Retention {
     receipts: Option<i64>,
 }
 
+/// How far the services have come, where the brokers do not keep it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Positions {
+    /// The transformer's, in the raw topic.
+    pub(crate) transformer: BTreeMap<i32, i64>,
+    /// The sink's, in the typed topic.
+    pub(crate) sink: BTreeMap<i32, i64>,
+}
+
 pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandError> {
+    let found = find(&args, None).await?;
+    Ok(tell::tell(&args, &found, json))
+}
+
+/// The audit in a line, and whether it found nothing wrong. `positions` are those that the services themselves name, where the
+/// brokers do not keep them.
+pub(crate) async fn summary(args: AuditArgs, positions: Option<Positions>) -> Result<(String, bool), CommandError> {
+    let found = find(&args, positions).await?;
+    Ok((tell::summary(&found), tell::is_good(&found)))
+}
+
+async fn find(args: &AuditArgs, positions: Option<Positions>) -> Result<gather::Found, CommandError> {
     let connection = args.topics.connection()?;
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since >= until
@@ -140,9 +167,8 @@ pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandE
         receipts: retention(&topics, args.topics.receipts_topic.0.as_ref()).await,
     };
     block_in_place(|| {
-        let audit = gather::Audit { args: &args, connection: &connection, sources: &sources, retention };
-        let found = audit.run()?;
-        Ok(tell::tell(&args, &found, json))
+        let audit = gather::Audit { args, connection: &connection, sources: &sources, retention, positions };
+        audit.run()
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, Parser};
 use customerio::sample::{self, Person, Sample, combinations};
 use customerio::{SigningKey, sign};
 use kafka::embedded::{EmbeddedBroker, PARTITION_LIMIT_BYTES};
@@ -12,12 +13,14 @@ use kafka::reader::{Isolation, TopicReader};
 use kafka::topic::Topics;
 use kafka::{Connection, TopicName};
 use platform_sim::{SimSettings, Simulator};
+use prometheus::Registry;
 use serde_json::json;
 use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::Accounting;
+use crate::audit::{self, AuditArgs, Positions};
 use crate::simulator::sink_variables;
 use crate::{CommandError, Verdict, output, setup};
 
@@ -40,6 +43,13 @@ const SIGNING_KEY: &str = "demo-signing-key";
 const PARTITIONS: i32 = 3;
 const MAX_BODY: usize = 1024 * 1024;
 
+/// The audit's options.
+#[derive(Debug, Parser)]
+struct AuditCommand {
+    #[command(flatten)]
+    audit: AuditArgs,
+}
+
 /// How long the demo waits for its events to come through.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +58,8 @@ struct Demo {
     bootstrap: String,
     /// raw, typed, dead letters, receipts
     topics: [TopicName; 4],
+    /// The metrics of transformer and sink.
+    registries: OnceLock<[Registry; 2]>,
     simulator: Simulator,
     gateway: SocketAddr,
     stop: CancellationToken,
@@ -103,7 +115,8 @@ impl Demo {
         }
         let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0)), SimSettings::default()).await?;
         let stop = CancellationToken::new();
-        Ok(Self { connection, bootstrap, topics, simulator, gateway, stop, _broker: broker })
+        let registries = OnceLock::new();
+        Ok(Self { connection, bootstrap, topics, registries, simulator, gateway, stop, _broker: broker })
     }
 
     fn headline(&self) -> String {
@@ -166,6 +179,7 @@ impl Demo {
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
         let [gateway_context, transformer_context, sink_context] = contexts;
+        self.registries.get_or_init(|| [transformer_context.registry.clone(), sink_context.registry.clone()]);
         let gateway = gateway.validate().map_err(wrong)?;
         tasks.spawn("ingest-gateway", ingest_gateway::run_on(listener, gateway, gateway_context));
         tasks.spawn("transformer", transformer::run(transformer.validate().map_err(wrong)?, transformer_context));
@@ -187,16 +201,20 @@ impl Demo {
         }
         let (sent, refused) = self.send(begun).await?;
         let accounting = self.wait_for_balance(sent, refused, begun).await?;
+        let (audit, proven) = self.audit().await?;
         output::progress("");
         let sample = self.simulator.last_event().unwrap_or_default();
         if json {
-            output::json(&json!({"accounting": accounting, "balanced": accounting.balances(), "sample": sample}));
+            output::json(
+                &json!({"accounting": accounting, "balanced": accounting.balances(), "audit": {"explained": proven}, "sample": sample}),
+            );
         } else {
             output::line(&format!("\nOne of the events, as Experience Platform got it:\n{sample:#}\n"));
             output::line(&format!("The accounting, after {:.1} s:", begun.elapsed().as_secs_f32()));
             accounting.lines().iter().for_each(|line| output::line(line));
+            output::line(&audit);
         }
-        let balanced = accounting.balances();
+        let balanced = accounting.balances() && proven;
         if balanced && args.listen.is_some() {
             self.keep_serving().await?;
         }
@@ -263,6 +281,56 @@ impl Demo {
         let accepted = self.simulator.accepted();
         let read = || Accounting::read(&self.connection, [raw, typed, dead_letters], &accepted, sent, refused);
         Ok(tokio::task::block_in_place(read)?)
+    }
+
+    /// What `audit` says of the demo's topics, in a line, and whether it is satisfied.
+    async fn audit(&self) -> Result<(String, bool), CommandError> {
+        let [raw, typed, dead_letters, receipts] = &self.topics;
+        let deadline = Instant::now() + PATIENCE / 4;
+        loop {
+            let arguments = [
+                "audit".to_owned(),
+                format!("--kafka-bootstrap-servers={}", self.bootstrap),
+                "--kafka-security-protocol=plaintext".to_owned(),
+                format!("--raw-topic={raw}"),
+                format!("--typed-topic={typed}"),
+                format!("--dead-letter-topic={dead_letters}"),
+                format!("--receipts-topic={receipts}"),
+                format!("--transformer-group={raw}-transformer"),
+                format!("--sink-group={raw}-sink"),
+            ];
+            let AuditCommand { audit } = AuditCommand::try_parse_from(arguments)?;
+            let (text, proven) = audit::summary(audit, self._broker.as_ref().map(|_| self.positions())).await?;
+            // The services show their positions once a second.
+            if proven || Instant::now() >= deadline {
+                let whose = match &self._broker {
+                    Some(_) => {
+                        " The services themselves said how far they have come: an embedded broker keeps no offsets of transactions."
+                    }
+                    None => "",
+                };
+                return Ok((format!("The audit: {text}.{whose}"), proven));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// How far transformer and sink have come, by their metrics.
+    fn positions(&self) -> Positions {
+        let of = |registry: &Registry| {
+            let families = registry.gather();
+            let family = families.iter().find(|family| family.name() == "customerio_kafka_consumer_offset");
+            let metrics = family.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
+            let position = |metric: &prometheus::proto::Metric| {
+                let partition = metric.get_label().iter().find(|label| label.name() == "partition")?;
+                #[expect(clippy::cast_possible_truncation, reason = "an offset of a demo")]
+                let offset = metric.get_gauge().get_value() as i64;
+                Some((partition.value().parse().ok()?, offset))
+            };
+            metrics.iter().filter_map(position).collect()
+        };
+        let Some([transformer, sink]) = self.registries.get() else { return Positions::default() };
+        Positions { transformer: of(transformer), sink: of(sink) }
     }
 
     /// Serves until Ctrl-C, or until the embedded broker would begin to drop records.

@@ -26,7 +26,8 @@ use service::{LogFormat, LogLevel, init_logs};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
-/// Exit codes: 0 good, 1 found a problem, 2 wrong use.
+/// Exit codes: 0 good; 1 found a problem; 2 wrong use or configuration; 3 the question could not be answered, because Kafka or
+/// another service did not answer or did not allow it; 130 ended with Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "customerio-aep", version = service::VERSION)]
 struct Cli {
@@ -118,7 +119,20 @@ fn main() -> ExitCode {
 
 fn failed(error: &CommandError) -> ExitCode {
     output::problem(&format!("customerio-aep: {error}"));
-    ExitCode::from(if error.is::<WrongUse>() { 2 } else { 1 })
+    ExitCode::from(exit_code(error))
+}
+
+/// What an error that ended a command means for whoever called it.
+fn exit_code(error: &CommandError) -> u8 {
+    if error.is::<WrongUse>() {
+        return 2;
+    }
+    match error.downcast_ref::<kafka::KafkaError>() {
+        // An answer: what was asked for is not there, or not as it should be.
+        Some(kafka::KafkaError::NoTopic(_) | kafka::KafkaError::TooFewPartitions { .. }) | None => 1,
+        Some(kafka::KafkaError::Configuration(_)) => 2,
+        Some(_) => 3,
+    }
 }
 
 /// The command line, with the environment file behind the environment.

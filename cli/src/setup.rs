@@ -9,6 +9,7 @@ use kafka::{KafkaArgs, KafkaError, TopicName};
 use serde_json::{Value, json};
 use service::ByteCount;
 
+use crate::topics::reachable;
 use crate::{CommandError, Verdict, output};
 
 /// Make what lives outside the three services
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
 
 async fn kafka(args: ApplyArgs, apply: bool, json: bool) -> Result<Verdict, CommandError> {
     let connection = args.kafka.connection("customerio-aep").map_err(|problems| format!("wrong use:\n{problems}"))?;
-    let topics = Topics::new(&connection)?;
+    let topics = reachable(&connection)?;
     let brokers = tokio::task::block_in_place(|| topics.brokers(TIMEOUT))?;
     let replication = args.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 });
     let names = [&args.raw_topic, &args.typed_topic, &args.dead_letter_topic, &args.receipts_topic];

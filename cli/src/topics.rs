@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kafka::offsets::{Extent, Offsets};
+use kafka::topic::Topics;
 use kafka::{Connection, KafkaArgs, KafkaError, OptionalTopic, TopicName};
 
 use crate::{CommandError, WrongUse};
@@ -65,10 +66,25 @@ pub(crate) struct TopicArgs {
 }
 
 impl TopicArgs {
+    /// A connection on which a broker has answered.
     pub(crate) fn connection(&self) -> Result<Connection, CommandError> {
-        let connection = self.kafka.connection("customerio-aep");
-        connection.map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")).into())
+        let connection = self
+            .kafka
+            .connection("customerio-aep")
+            .map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
+        reachable(&connection)?;
+        Ok(connection)
     }
+}
+
+/// How long the brokers have to answer a command's first question.
+const FIRST_ANSWER: Duration = Duration::from_secs(8);
+
+/// A client for questions, once a broker has answered: a command says soon that Kafka is away.
+pub(crate) fn reachable(connection: &Connection) -> Result<Topics, KafkaError> {
+    let topics = Topics::new(connection)?;
+    tokio::task::block_in_place(|| topics.brokers(FIRST_ANSWER))?;
+    Ok(topics)
 }
 
 /// What a topic's partitions hold now, once nothing in them belongs to an open transaction any more.

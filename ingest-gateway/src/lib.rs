@@ -22,10 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::probe::Probe;
-use kafka::{KafkaHealth, TopicName};
 use kafka::producer::{DurableProducer, ProducerSettings};
 use kafka::topic::Topics;
 use kafka::topic_settings::{Need, RECORD_OVERHEAD, Room, warn_of_differences};
+use kafka::{KafkaHealth, TopicName};
 use service::{Context, Ready, TaskError, Waiting, allow_open_files};
 use tokio::net::TcpListener;
 

@@ -66,9 +66,10 @@ impl Health {
 
 fn token_trouble(error: &TokenError) -> Trouble {
     let (reason, remedy) = match error {
-        TokenError::Refused { .. } => {
-            (Reason::Unauthenticated, "check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES; a new secret is read with the next token")
-        }
+        TokenError::Refused { .. } => (
+            Reason::Unauthenticated,
+            "check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES; a new secret is read with the next token",
+        ),
         TokenError::Secret(_) => (Reason::Unauthenticated, "make the file readable; it is read with the next token"),
         TokenError::Unavailable(_) => (Reason::Unavailable, CHECK_IMS),
     };
@@ -79,7 +80,9 @@ fn token_trouble(error: &TokenError) -> Trouble {
 fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     if let Answer::Failed(failure) = answer {
         let (reason, remedy) = match failure {
-            Failure::Connect(Unreached::Dns) => (Reason::Dns, "check the host name in PLATFORM_INLET_URL and the name server"),
+            Failure::Connect(Unreached::Dns) => {
+                (Reason::Dns, "check the host name in PLATFORM_INLET_URL and the name server")
+            }
             Failure::Connect(Unreached::Tls) => {
                 (Reason::Tls, "check the certificate of PLATFORM_INLET_URL's host; PLATFORM_CA_FILE adds an authority")
             }
@@ -105,17 +108,21 @@ fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
         Answer::Failed(_) | Answer::NoToken(_) => 0,
     };
     let (reason, remedy) = match retried {
-        RetryReason::Throttled => {
-            (Reason::Throttled, "lower SINK_MAX_REQUESTS_PER_SECOND and SINK_MAX_RECORDS_PER_SECOND, or ask Adobe for a higher limit")
+        RetryReason::Throttled => (
+            Reason::Throttled,
+            "lower SINK_MAX_REQUESTS_PER_SECOND and SINK_MAX_RECORDS_PER_SECOND, or ask Adobe for a higher limit",
+        ),
+        RetryReason::Unavailable | RetryReason::ServerError | RetryReason::Connection => {
+            (Reason::Unavailable, CHECK_PLATFORM)
         }
-        RetryReason::Unavailable | RetryReason::ServerError | RetryReason::Connection => (Reason::Unavailable, CHECK_PLATFORM),
         RetryReason::Timeout => (Reason::Timeout, CHECK_PLATFORM),
         RetryReason::Unauthorized => {
             (Reason::Unauthorized, "check IMS_SCOPES, and that the technical account may write to this sandbox")
         }
-        RetryReason::Undeterminable => {
-            (Reason::UnexpectedAnswer, "check that PLATFORM_INLET_URL is the inlet's address and that no proxy answers in its place")
-        }
+        RetryReason::Undeterminable => (
+            Reason::UnexpectedAnswer,
+            "check that PLATFORM_INLET_URL is the inlet's address and that no proxy answers in its place",
+        ),
         // The halves are sent.
         RetryReason::TooLarge => return None,
     };
@@ -130,7 +137,8 @@ mod tests {
     use super::*;
 
     fn reason(status: u16, body: &'static str) -> Option<&'static str> {
-        let answer = Answer::Response(Response { status, retry_after: None, body: Bytes::from_static(body.as_bytes()) });
+        let answer =
+            Answer::Response(Response { status, retry_after: None, body: Bytes::from_static(body.as_bytes()) });
         trouble(&answer, &judge(&answer, 2)).map(|trouble| trouble.reason.as_str())
     }
 

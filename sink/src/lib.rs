@@ -22,9 +22,9 @@ mod work;
 use std::time::Duration;
 
 use kafka::consumer::{Consumer, ConsumerSettings, Patience};
+use kafka::probe::Probe;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
-use kafka::probe::Probe;
 use kafka::{KafkaError, KafkaHealth, TopicName};
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};

@@ -202,7 +202,10 @@ fn without_answer() -> Vec<Case> {
     let failed = |what: &str, failure: Failure| case(what, move |_| Answer::Failed(failure));
     let no_token = |what: &str, error: TokenError| case(what, move |_| Answer::NoToken(error.clone()));
     vec![
-        failed("no connection: name not found, refused, TLS not agreed on, proxy down", Failure::Connect(platform::Unreached::Other)),
+        failed(
+            "no connection: name not found, refused, TLS not agreed on, proxy down",
+            Failure::Connect(platform::Unreached::Other),
+        ),
         failed("no answer within 30 s", Failure::Timeout),
         failed("connection reset before the answer, or within its body", Failure::Interrupted),
         no_token(

@@ -163,7 +163,10 @@ fn registry_trouble(schema_id: u32, error: &RegistryError) -> Trouble {
     let (reason, remedy) = if error.may_pass() {
         (Reason::Unavailable, "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait")
     } else {
-        (Reason::Missing, "set SCHEMA_REGISTRY_URL to the registry that the transformer uses; records with this schema wait")
+        (
+            Reason::Missing,
+            "set SCHEMA_REGISTRY_URL to the registry that the transformer uses; records with this schema wait",
+        )
     };
     Trouble { reason, cause: format!("schema id {schema_id}: {error}"), remedy }
 }

@@ -10,8 +10,7 @@ use service::{Backoff, Context, Ready, Reason, TaskError, Trouble, Waiting};
 use xdm::avro::Framing;
 use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
 
-const CHECK_REGISTRY: &str =
-    "check that SCHEMA_REGISTRY_URL can be reached from here; webhooks wait on the raw topic";
+const CHECK_REGISTRY: &str = "check that SCHEMA_REGISTRY_URL can be reached from here; webhooks wait on the raw topic";
 
 /// The framing of this run; `None` when asked to stop before the registry answered.
 ///

@@ -15,10 +15,10 @@ mod sources;
 
 use std::time::Duration;
 
+use kafka::probe::Probe;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Reach, WorkerSettings};
-use kafka::probe::Probe;
 use kafka::{KafkaError, KafkaHealth, TopicName};
 use service::{Context, Ready, TaskError, Tasks, Waiting};
 

@@ -49,7 +49,12 @@ struct Buffers {
 }
 
 impl EventProcessor {
-    pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics, clock: Activity) -> Result<Self, EncodeError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        framing: Framing,
+        metrics: Metrics,
+        clock: Activity,
+    ) -> Result<Self, EncodeError> {
         Ok(Self {
             input: settings.input.clone(),
             typed: settings.typed.clone(),

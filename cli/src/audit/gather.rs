@@ -13,7 +13,7 @@ use kafka::{Connection, KafkaError, TopicName};
 use transformer::Sources;
 
 use super::reading::{Gathered, Reading};
-use super::{AuditArgs, RawOffsets, Retention};
+use super::{AuditArgs, Positions, RawOffsets, Retention};
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
 use crate::{CommandError, WrongUse, dead_letters, output};
@@ -29,6 +29,8 @@ pub(super) struct Audit<'a> {
     pub(super) connection: &'a Connection,
     pub(super) sources: &'a Sources,
     pub(super) retention: Retention,
+    /// In place of the groups' committed offsets.
+    pub(super) positions: Option<Positions>,
 }
 
 /// The result, with all that has to be said beside it.
@@ -37,8 +39,24 @@ pub(super) struct Found {
     /// The first findings, with the ids of their events.
     pub(super) named: Vec<(Finding, Option<String>)>,
     pub(super) notes: Vec<String>,
+    /// Groups that do not exist.
+    pub(super) missing_groups: Vec<MissingGroup>,
     pub(super) partitions: usize,
     pub(super) records_read: u64,
+}
+
+/// A group that has no committed offset in a topic that holds records, or did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MissingGroup {
+    pub(super) group: String,
+    pub(super) topic: TopicName,
+}
+
+impl MissingGroup {
+    fn find(group: &str, topic: &TopicName, committed: &BTreeMap<i32, i64>, view: &View) -> Option<Self> {
+        let written = view.extents.values().any(|extent| extent.end > 0);
+        (written && committed.is_empty()).then(|| Self { group: group.to_owned(), topic: topic.clone() })
+    }
 }
 
 /// What a topic's partitions hold, and from which offset on they are read.
@@ -77,13 +95,26 @@ impl Audit<'_> {
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Found>, CommandError> {
         let topics = &self.args.topics;
         output::progress("asking for committed offsets and the ends of the topics");
-        let transformer = offsets.committed(&self.args.groups.transformer_group, &topics.raw_topic)?;
-        let sink = offsets.committed(&self.args.groups.sink_group, &topics.typed_topic)?;
+        let Positions { transformer, sink } = match &self.positions {
+            Some(positions) => positions.clone(),
+            None => Positions {
+                transformer: offsets.committed(&self.args.groups.transformer_group, &topics.raw_topic)?,
+                sink: offsets.committed(&self.args.groups.sink_group, &topics.typed_topic)?,
+            },
+        };
         let window = i64::try_from(self.args.dedup_window.0.as_millis()).unwrap_or(i64::MAX);
         let raw = self.view(offsets, &topics.raw_topic, 0, None)?;
         let reach = window.saturating_add(CLOCK_DIFFERENCE);
         let typed = self.view(offsets, &topics.typed_topic, reach, self.retention.typed)?;
         let letters = self.view(offsets, &topics.dead_letter_topic, CLOCK_DIFFERENCE, self.retention.dead_letters)?;
+        let groups = &self.args.groups;
+        let missing_groups = [
+            MissingGroup::find(&groups.transformer_group, &topics.raw_topic, &transformer, &raw),
+            MissingGroup::find(&groups.sink_group, &topics.typed_topic, &sink, &typed),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let mut notes = Vec::new();
         let receipts = self.receipts(offsets, &mut notes)?;
 
@@ -102,10 +133,12 @@ impl Audit<'_> {
             .iter()
             .map(|(&partition, range)| Stretch { partition, start: range.start, end: range.end })
             .collect();
+        let late = i64::try_from(self.args.late.0.as_millis()).unwrap_or(i64::MAX);
+        let late_before = service::unix_millis().saturating_sub(late);
         let kept = receipts.as_ref().map_or(Receipts::Off, |(_, evidence)| Receipts::Kept(*evidence));
         let partitions = u32::try_from(raw.extents.len()).unwrap_or(u32::MAX);
         let reach = DedupReach { window, ids: i64::from(self.args.dedup_max_ids), partitions };
-        let reading = Reading::into(self, Books::new(frames, kept, reach));
+        let reading = Reading::into(self, Books::new(frames, kept, reach).late_before(late_before));
         reading.all(&raw_stretches, &typed, &letters, receipts.as_ref().map(|(view, _)| view))?;
         reading.earlier_typed(&typed)?;
         let mut read = vec![
@@ -138,7 +171,7 @@ impl Audit<'_> {
                     .to_owned(),
             );
         }
-        Ok(Some(Found { report, named, notes, partitions: raw.extents.len(), records_read }))
+        Ok(Some(Found { report, named, notes, missing_groups, partitions: raw.extents.len(), records_read }))
     }
 
     /// What a topic holds; read from `reach` milliseconds before the range on.

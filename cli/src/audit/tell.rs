@@ -4,12 +4,12 @@ use accounting::{Finding, FindingKind, LetterCounts, Topic};
 use serde_json::{Value, json};
 
 use super::AuditArgs;
-use super::gather::Found;
+use super::gather::{Found, MissingGroup};
 use crate::when::show;
 use crate::{Verdict, output};
 
 pub(super) fn tell(args: &AuditArgs, found: &Found, json: bool) -> Verdict {
-    let good = found.report.balances();
+    let good = is_good(found);
     if json {
         output::json(&as_json(args, found));
     } else {
@@ -23,6 +23,18 @@ pub(super) fn tell(args: &AuditArgs, found: &Found, json: bool) -> Verdict {
         output::line(if good { "everything is explained" } else { "NOT everything is explained" });
     }
     if good { Verdict::Good } else { Verdict::Problem }
+}
+
+/// Whether every record is where it should be, and somebody is there to read it.
+pub(super) fn is_good(found: &Found) -> bool {
+    found.report.balances() && found.missing_groups.is_empty()
+}
+
+/// The result in a line.
+pub(super) fn summary(found: &Found) -> String {
+    let (raw, typed) = (found.report.raw.records, found.report.typed.records);
+    let verdict = if is_good(found) { "everything is explained" } else { "NOT everything is explained" };
+    format!("{} raw and {} typed records, {verdict}", output::thousands(raw), output::thousands(typed))
 }
 
 /// A row of the table, and a remark behind it.
@@ -51,7 +63,7 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("typed", raw.typed, ""),
         row("dead-lettered by the transformer", raw.dead_lettered.total(), &states(raw.dead_lettered)),
         row("duplicates of an earlier record", raw.duplicates, ""),
-        row("ahead of the transformer's committed offset", raw.ahead, ""),
+        row("ahead of the transformer's committed offset", raw.ahead, &late(raw.late)),
         row("beyond proof: what would prove it has expired", raw.expired, ""),
         row("UNEXPLAINED", raw.unexplained, ""),
         row("doubled", raw.doubled, "more than one outcome of one record"),
@@ -66,7 +78,7 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("accepted by Platform, with receipt", typed.accepted, &also(typed.also_dead_lettered)),
         row("accepted, inferred from committed offsets", typed.inferred, ""),
         row("dead-lettered by the sink", typed.dead_lettered.total(), &states(typed.dead_lettered)),
-        row("ahead of the sink's committed offset", typed.ahead, ""),
+        row("ahead of the sink's committed offset", typed.ahead, &late(typed.late)),
         row("beyond proof: what would prove it has expired", typed.expired, ""),
         row("UNEXPLAINED", typed.unexplained, ""),
         row("made of no raw record", typed.orphans, ""),
@@ -100,6 +112,10 @@ fn aside(count: u64, what: &str) -> String {
     if count == 0 { String::new() } else { format!("of these {what}: {}", output::thousands(count)) }
 }
 
+fn late(count: u64) -> String {
+    if count == 0 { String::new() } else { format!("{} LATE", output::thousands(count)) }
+}
+
 fn also(count: u64) -> String {
     if count == 0 { String::new() } else { format!("{} have a dead letter too", output::thousands(count)) }
 }
@@ -107,6 +123,7 @@ fn also(count: u64) -> String {
 fn words(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Unexplained => "unexplained",
+        FindingKind::Late => "has been ahead of the committed offset for longer than --late: nothing reads it",
         FindingKind::RefusedWithoutLetter => "refused by Platform, but there is no dead letter",
         FindingKind::OtherEvent => "its typed record holds another event",
         FindingKind::Doubled => "has more than one outcome",
@@ -124,6 +141,7 @@ fn words(kind: FindingKind) -> &'static str {
 fn code(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Unexplained => "unexplained",
+        FindingKind::Late => "late",
         FindingKind::RefusedWithoutLetter => "refused_without_letter",
         FindingKind::OtherEvent => "other_event",
         FindingKind::Doubled => "doubled",
@@ -147,7 +165,12 @@ fn wrong(args: &AuditArgs, found: &Found) -> Vec<String> {
         let id = id.as_deref().unwrap_or("that cannot be read");
         format!("{topic} {}:{} event {id}: {}", finding.place.partition, finding.place.offset, words(finding.kind))
     };
-    let mut lines: Vec<String> = found.named.iter().map(line).collect();
+    let missing = found.missing_groups.iter().map(|MissingGroup { group, topic }| {
+        format!(
+            "the group `{group}` has no committed offset in {topic}, which has had records: check the name of the group, and that the service has been started"
+        )
+    });
+    let mut lines: Vec<String> = missing.chain(found.named.iter().map(line)).collect();
     let more = found.report.findings.len() - found.named.len();
     if more > 0 {
         lines.push(format!("and {more} more; --limit names more of them"));
@@ -171,8 +194,13 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             })
         })
         .collect();
+    let missing_groups: Vec<Value> = found
+        .missing_groups
+        .iter()
+        .map(|MissingGroup { group, topic }| json!({"group": group, "topic": topic.as_str()}))
+        .collect();
     json!({
-        "explained": found.report.balances(),
+        "explained": is_good(found),
         "since": args.since.map(show),
         "until": args.until.map(show),
         "partitions": found.partitions,
@@ -183,6 +211,7 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             "deadLettered": counts(raw.dead_lettered),
             "duplicates": raw.duplicates,
             "ahead": raw.ahead,
+            "late": raw.late,
             "expired": raw.expired,
             "unexplained": raw.unexplained,
             "doubled": raw.doubled,
@@ -195,6 +224,7 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             "acceptedInferred": typed.inferred,
             "deadLettered": counts(typed.dead_lettered),
             "ahead": typed.ahead,
+            "late": typed.late,
             "expired": typed.expired,
             "unexplained": typed.unexplained,
             "orphans": typed.orphans,
@@ -216,6 +246,7 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
         },
         "findingsTotal": found.report.findings.len(),
         "findings": findings,
+        "missingGroups": missing_groups,
         "notes": found.notes,
     })
 }

@@ -49,6 +49,8 @@ pub struct Books {
     pub(crate) frames: BTreeMap<i32, Frame>,
     pub(crate) receipts: Receipts,
     pub(crate) dedup: DedupReach,
+    /// What is ahead and was written before this time stands still.
+    pub(crate) late_before: i64,
     pub(crate) partitions: BTreeMap<i32, Partition>,
     pub(crate) letters: Vec<Letter>,
     pub(crate) resolutions: HashMap<Place, ResolutionKind>,
@@ -59,7 +61,22 @@ impl Books {
     /// and where older typed records have expired, what follows them this closely may be a duplicate of one of them.
     #[must_use]
     pub fn new(frames: BTreeMap<i32, Frame>, receipts: Receipts, dedup: DedupReach) -> Self {
-        Self { frames, receipts, dedup, partitions: BTreeMap::new(), letters: Vec::new(), resolutions: HashMap::new() }
+        Self {
+            frames,
+            receipts,
+            dedup,
+            late_before: i64::MIN,
+            partitions: BTreeMap::new(),
+            letters: Vec::new(),
+            resolutions: HashMap::new(),
+        }
+    }
+
+    /// A record that is ahead of its reader's committed offset and was written before this time (Unix milliseconds) is late: a
+    /// finding. Without this no record is.
+    #[must_use]
+    pub fn late_before(self, late_before: i64) -> Self {
+        Self { late_before, ..self }
     }
 
     fn partition(&mut self, place: Place) -> &mut Partition {

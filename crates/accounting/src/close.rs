@@ -143,7 +143,14 @@ impl<'b> Closing<'b> {
             unnamed(raw, &outcome);
             let columns = &mut self.report.raw;
             match outcome {
-                Unnamed::Ahead => columns.ahead += 1,
+                Unnamed::Ahead => {
+                    columns.ahead += 1;
+                    if raw.time < self.books.late_before {
+                        columns.late += 1;
+                        let place = Place { partition: number, offset: raw.offset };
+                        self.find(FindingKind::Late, Topic::Raw, place, raw.id);
+                    }
+                }
                 Unnamed::Duplicate => columns.duplicates += 1,
                 Unnamed::Expired => columns.expired += 1,
                 Unnamed::Unexplained => {
@@ -205,6 +212,10 @@ impl<'b> Closing<'b> {
             self.report.typed.dead_lettered = counts;
         } else if frame.sink.is_none_or(|committed| typed.offset >= committed) {
             self.report.typed.ahead += 1;
+            if typed.time < self.books.late_before {
+                self.report.typed.late += 1;
+                self.find(FindingKind::Late, Topic::Typed, place, Some(typed.id));
+            }
         } else if partition.refused.contains(&typed.offset) {
             if frame.letter_evidence.may_lack(typed.time) {
                 self.report.typed.expired += 1;

@@ -34,6 +34,8 @@ pub struct RawColumns {
     pub duplicates: u64,
     /// The transformer has not committed so far yet.
     pub ahead: u64,
+    /// Of `ahead`: written too long ago.
+    pub late: u64,
     /// What would prove it may have expired.
     pub expired: u64,
     /// None of these.
@@ -59,6 +61,8 @@ pub struct TypedColumns {
     pub dead_lettered: LetterCounts,
     /// The sink has not committed so far yet.
     pub ahead: u64,
+    /// Of `ahead`: written too long ago.
+    pub late: u64,
     /// What would prove it may have expired.
     pub expired: u64,
     /// None of these.
@@ -114,6 +118,8 @@ pub enum Topic {
 pub enum FindingKind {
     /// Behind the committed offset, and nothing says what became of it.
     Unexplained,
+    /// It has been ahead of its reader's committed offset for too long.
+    Late,
     /// A receipt says that it was refused, but there is no dead letter.
     RefusedWithoutLetter,
     /// Its typed record holds another event.

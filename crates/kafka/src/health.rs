@@ -117,9 +117,10 @@ pub(crate) fn trouble(error: &RdError) -> Trouble {
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
     use RDKafkaErrorCode as Code;
     let (reason, remedy) = match code {
-        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
-            (Reason::Unauthenticated, "check KAFKA_SASL_USERNAME, its password, KAFKA_SASL_MECHANISM and KAFKA_SECURITY_PROTOCOL")
-        }
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => (
+            Reason::Unauthenticated,
+            "check KAFKA_SASL_USERNAME, its password, KAFKA_SASL_MECHANISM and KAFKA_SECURITY_PROTOCOL",
+        ),
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
@@ -134,9 +135,10 @@ pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble 
         Some(Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut | Code::MessageTimedOut) => {
             (Reason::Timeout, CHECK_BROKERS)
         }
-        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
-            (Reason::Unavailable, "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are there")
-        }
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => (
+            Reason::Unavailable,
+            "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are there",
+        ),
         Some(Code::ThrottlingQuotaExceeded) => (Reason::Throttled, "raise the brokers' quota for this client"),
         _ => (Reason::Unavailable, CHECK_BROKERS),
     };

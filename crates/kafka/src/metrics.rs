@@ -12,6 +12,7 @@ use crate::topic::TopicName;
 pub struct ConsumerMetrics {
     topic: String,
     lag: IntGaugeVec,
+    offsets: IntGaugeVec,
     partitions: Arc<Mutex<BTreeMap<i32, Progress>>>,
     oldest: Gauge,
     rebalances: IntCounterVec,
@@ -27,6 +28,7 @@ struct Progress {
     /// The offset behind the last record whose outcome is durable.
     frontier: i64,
     lag: Option<IntGauge>,
+    offset: IntGauge,
 }
 
 /// What a rebalance did.
@@ -50,6 +52,14 @@ impl ConsumerMetrics {
             ),
             &["topic", "partition"],
         )?;
+        let offsets = IntGaugeVec::new(
+            Opts::new(
+                "customerio_kafka_consumer_offset",
+                "The offset behind the last record of the partition whose outcome is durable",
+            ),
+            &["topic", "partition"],
+        )?;
+        registry.register(Box::new(offsets.clone()))?;
         let rebalances = IntCounterVec::new(
             Opts::new("customerio_kafka_rebalances_total", "Changes of the assignment: assigned, revoked or lost"),
             &["kind"],
@@ -87,6 +97,7 @@ impl ConsumerMetrics {
         Ok(Self {
             topic: topic.to_string(),
             lag,
+            offsets,
             partitions: Arc::default(),
             oldest,
             rebalances,
@@ -100,7 +111,12 @@ impl ConsumerMetrics {
     /// A partition was processed up to this offset.
     pub(crate) fn processed_to(&self, partition: i32, frontier: i64) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        partitions.entry(partition).or_insert(Progress { frontier, lag: None }).frontier = frontier;
+        let progress = partitions.entry(partition).or_insert_with(|| {
+            let offset = self.offsets.with_label_values(&[&self.topic, &partition.to_string()]);
+            Progress { frontier, lag: None, offset }
+        });
+        progress.frontier = frontier;
+        progress.offset.set(frontier);
     }
 
     /// How far each partition that is assigned here has been processed.
@@ -122,9 +138,11 @@ impl ConsumerMetrics {
     /// A partition that went to another member is that member's to report.
     pub(crate) fn forget(&self, partition: i32) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        if partitions.remove(&partition).is_some_and(|progress| progress.lag.is_some()) {
-            // The label was there a moment ago; that somebody else removed it changes nothing.
-            drop(self.lag.remove_label_values(&[&self.topic, &partition.to_string()]));
+        if partitions.remove(&partition).is_some() {
+            // The lag may not have been shown yet.
+            for gauge in [&self.offsets, &self.lag] {
+                drop(gauge.remove_label_values(&[&self.topic, &partition.to_string()]));
+            }
         }
     }
 

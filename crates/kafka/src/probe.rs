@@ -266,7 +266,8 @@ fn ends(
         list.add_partition_offset(topic.as_str(), partition, Offset::End)
             .map_err(KafkaError::during("building a list of offsets"))?;
     }
-    let found = client.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the ends of partitions"))?;
+    let found =
+        client.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the ends of partitions"))?;
     let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
         Offset::Offset(offset) => Some((element.partition(), offset)),
         _ => None,

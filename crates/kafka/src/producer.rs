@@ -97,9 +97,9 @@ impl ProduceError {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownPartition,
             ) => Self::NoTopic,
-            Some(
-                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => Self::Unauthorized,
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+                Self::Unauthorized
+            }
             Some(
                 RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue,
             ) => Self::Unacknowledged,

@@ -312,7 +312,15 @@ fn tell(activity: &str, line: &Line) {
             let Trouble { reason, cause, remedy } = trouble;
             let (reason, seconds) = (reason.as_str(), lasted.as_secs());
             if trouble.reason.is_permanent() {
-                tracing::error!(activity, reason, cause, remedy, failures, seconds, "waiting: this has to be changed by a person; no record is lost");
+                tracing::error!(
+                    activity,
+                    reason,
+                    cause,
+                    remedy,
+                    failures,
+                    seconds,
+                    "waiting: this has to be changed by a person; no record is lost"
+                );
             } else {
                 tracing::warn!(activity, reason, cause, remedy, failures, seconds, "waiting; no record is lost");
             }

@@ -3,12 +3,12 @@
 use std::thread::JoinHandle;
 
 use kafka::Headers;
-use kafka::{KafkaError, KafkaHealth};
 use kafka::consumer::{Consumer, ConsumerSettings};
 use kafka::embedded::EmbeddedBroker;
 use kafka::ledger::Ledgers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::{Header, header};
+use kafka::{KafkaError, KafkaHealth};
 use platform::RecordVerdict;
 use platform::client::http_client;
 use platform_sim::{Fault, FaultKind, SimSettings, Simulator};

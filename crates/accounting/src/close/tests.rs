@@ -429,3 +429,22 @@ fn letters_of_gateway_and_platform_and_second_ones_of_the_sink_are_counted_apart
     facts.resolutions.push(closed(1, ResolutionKind::Discarded));
     assert_eq!(facts.close().typed.dead_lettered, LetterCounts { replayed: 1, ..LetterCounts::default() });
 }
+
+#[test]
+fn what_is_ahead_is_late_once_it_was_written_too_long_ago() {
+    let facts = play(&[vec![(1, Fate::Accepted, 0), (101, Fate::TypedOnly, 0), (102, Fate::Waiting, 0)]], 0);
+    let close = |late_before| {
+        let mut books = Books::new(facts.frames.clone(), facts.receipts_kept, DEDUP).late_before(late_before);
+        facts.raw.iter().for_each(|&raw| books.raw(raw));
+        facts.typed.iter().for_each(|&typed| books.typed(typed));
+        facts.receipts.iter().for_each(|&receipt| books.receipt(receipt));
+        books.close()
+    };
+    let young = close(0);
+    assert_eq!((young.raw.ahead, young.typed.ahead), (1, 1));
+    assert!(young.balances(), "{young:?}");
+    let late = close(i64::MAX);
+    assert_eq!((late.raw.late, late.typed.late), (1, 1));
+    assert_eq!(late.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Late; 2]);
+    assert!(!late.balances());
+}

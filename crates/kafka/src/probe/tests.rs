@@ -34,8 +34,7 @@ fn value(registry: &Registry, line: &str) -> Option<f64> {
 fn lag_and_age_go_by_the_end_of_the_log_whatever_the_readers_do() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("input", 2, 1).unwrap();
-    let producer: BaseProducer =
-        Connection::plaintext(&cluster.bootstrap_servers(), "test").config().create().unwrap();
+    let producer: BaseProducer = Connection::plaintext(&cluster.bootstrap_servers(), "test").config().create().unwrap();
     let old = service::unix_millis() - 90_000;
     for _ in 0..5 {
         let record = BaseRecord::<(), [u8]>::to("input").partition(1).payload(b"value").timestamp(old);

@@ -95,14 +95,13 @@ impl<'s, P: Processor> Session<'s, P> {
         replaced: Latest,
         stop: &'s CancellationToken,
     ) -> Result<Self, End> {
-        let producer =
-            TransactionalProducer::new(
-                &settings.connection,
-                &settings.transactional_id,
-                settings.transaction_timeout,
-                Some(&settings.health),
-            )
-            .map_err(End::Fatal)?;
+        let producer = TransactionalProducer::new(
+            &settings.connection,
+            &settings.transactional_id,
+            settings.transaction_timeout,
+            Some(&settings.health),
+        )
+        .map_err(End::Fatal)?;
         loop {
             match producer.init(Duration::from_secs(5)) {
                 Outcome::Done => break,
