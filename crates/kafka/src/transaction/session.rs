@@ -68,9 +68,9 @@ pub(super) struct Session<'s, P: Processor> {
     assignment: Assignment,
     machine: Machine,
     takeovers: Takeovers<P::Memory>,
-    /// Partitions that the group has assigned, until it is known where they are read from. Only then is the rebalance
-    /// answered: librdkafka goes on with the other partitions meanwhile.
-    unanswered: Option<Vec<i32>>,
+    /// Partitions that the group has assigned, until it is known where they are read from. The rebalance is answered without
+    /// them and they are added later: until the answer librdkafka hands out nothing of the other partitions either.
+    awaited: BTreeSet<i32>,
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
@@ -150,7 +150,7 @@ impl<'s, P: Processor> Session<'s, P> {
             assignment: Assignment::new(&settings.input),
             machine,
             takeovers,
-            unanswered: None,
+            awaited: BTreeSet::new(),
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
@@ -197,7 +197,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.settings.metrics.forget_lag(partition);
             self.processor.let_go(partition);
         }
-        self.answer_unresolved();
+        self.add_awaited();
         group::stop_following(&self.consumer, &self.settings.input);
         (end, self.committed)
     }
@@ -267,17 +267,20 @@ impl<'s, P: Processor> Session<'s, P> {
         self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
-    /// Takes the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
+    /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
     fn take_over(&mut self) -> Result<(), End> {
-        while let Some(finding) = self.takeovers.finished().map_err(given_up)? {
+        // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
+        while !self.consumer.assignment_lost()
+            && let Some(finding) = self.takeovers.finished().map_err(given_up)?
+        {
             match finding {
                 Finding::Starts(starts) => {
                     commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
                     let offsets: Vec<_> =
                         starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
                     self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
-                    self.unanswered = None;
                     for start in &starts {
+                        self.awaited.remove(&start.partition);
                         self.machine.assign(start.partition, start.offset);
                     }
                 }
@@ -347,12 +350,13 @@ impl<'s, P: Processor> Session<'s, P> {
         self.machine.remove(&BTreeSet::new());
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
+        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
-            return self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild);
+            return Ok(());
         }
+        self.awaited.extend(&partitions);
         let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
         let candidates = candidates.collect();
-        self.unanswered = Some(partitions);
         self.check_counterparts().map_err(given_up)?;
         self.takeovers.begin(candidates);
         Ok(())
@@ -368,12 +372,11 @@ impl<'s, P: Processor> Session<'s, P> {
         Ok(())
     }
 
-    /// librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
-    fn answer_unresolved(&mut self) {
-        let Some(partitions) = self.unanswered.take() else { return };
-        let list = group::partitions(&self.settings.input, &partitions);
-        if let Err(error) = self.consumer.incremental_assign(&list) {
-            tracing::debug!(%error, "answering a rebalance before giving up");
+    /// librdkafka cannot close while partitions of the group's assignment have not been added. Nothing is read any more.
+    fn add_awaited(&mut self) {
+        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
+        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
+            tracing::debug!(%error, "adding partitions before the end");
         }
     }
 
@@ -388,6 +391,7 @@ impl<'s, P: Processor> Session<'s, P> {
         self.machine.remove(&gone);
         for &partition in partitions {
             self.settings.metrics.forget_lag(partition);
+            self.awaited.remove(&partition);
             self.takeovers.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);

@@ -54,7 +54,7 @@ pub(super) struct Candidate<M> {
     pub(super) memory: M,
 }
 
-/// What has become known of an assignment. The starts of all its partitions come first.
+/// What has become known of an assignment. The starts of all its partitions come first, of those that have not left.
 pub(super) enum Finding<M> {
     /// Where the partitions are read from.
     Starts(Vec<FoundStart>),
@@ -168,7 +168,14 @@ impl<M: Memory> Takeovers<M> {
                 continue;
             }
             let (partition, memory) = match told.outcome? {
-                Found::Starts(starts) => return Ok(Some(Finding::Starts(starts))),
+                Found::Starts(mut starts) => {
+                    // Partitions that have left meanwhile, and perhaps come back, wait for another reader.
+                    let waiting = &self.waiting;
+                    starts.retain(|start| {
+                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == told.assignment)
+                    });
+                    return Ok(Some(Finding::Starts(starts)));
+                }
                 Found::Memory(partition, memory) => (partition, memory),
             };
             if let Some(&(assignment, since)) = self.waiting.get(&partition)
