@@ -8,7 +8,7 @@ use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
-use mapping::{Identity, IgnoredFields, ReceivedAt, Rejection, RejectionCode, Source};
+use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, Source};
 use service::RecentOutcomes;
 use xdm::avro::{EncodeError, Encoder, Framing};
 
@@ -82,6 +82,8 @@ impl EventProcessor {
         });
         self.dedup.note(partition, id, received);
         self.tally.ignored(typed.ignored);
+        self.tally.ignored_identities(typed.ignored_identities);
+        self.tally.event_time(typed.ahead_ms);
         typed.labels
     }
 
@@ -224,6 +226,9 @@ struct Typed {
     id: String,
     labels: Labels,
     ignored: IgnoredFields,
+    ignored_identities: IgnoredIdentities,
+    /// The event's time minus that of its receipt.
+    ahead_ms: i64,
 }
 
 /// Maps the record and leaves its Avro form in the buffers. A panic costs this record only.
@@ -247,7 +252,13 @@ fn map(
             Identity::Missing => Outcome::MappedWithoutIdentity,
         };
         let labels = Labels { outcome, object_type, metric };
-        Ok(Typed { id: mapped.event.id.into_owned(), labels, ignored: mapped.ignored })
+        Ok(Typed {
+            labels,
+            ignored: mapped.ignored,
+            ignored_identities: mapped.ignored_identities,
+            ahead_ms: mapped.ahead_ms,
+            id: mapped.event.id.into_owned(),
+        })
     })
 }
 
@@ -281,7 +292,15 @@ mod tests {
         assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
         let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };
         assert_eq!(
-            rejected(guarded(|| Ok(Typed { id: "01X".to_owned(), labels, ignored: IgnoredFields::default() }))),
+            rejected(guarded(|| {
+                Ok(Typed {
+                    id: "01X".to_owned(),
+                    labels,
+                    ignored: IgnoredFields::default(),
+                    ignored_identities: IgnoredIdentities::default(),
+                    ahead_ms: 0,
+                })
+            })),
             None
         );
     }

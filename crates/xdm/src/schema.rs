@@ -108,7 +108,7 @@ impl ForeignSchema {
     pub fn parse(json: &str) -> Self {
         let schema = Schema::parse_str(json).ok();
         let version = match &schema {
-            Some(Schema::Record(record)) => record.attributes.get("schemaVersion").and_then(serde_json::Value::as_u64),
+            Some(Schema::Record(record)) => record.attributes.get("schemaVersion").and_then(Value::as_u64),
             _ => None,
         };
         Self {

@@ -83,6 +83,12 @@ impl<'a> Field<'a> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Whether there is nothing to see: the key is absent, its value null, or a string in which nothing is visible.
+    #[must_use]
+    pub fn is_blank(self) -> bool {
+        self.is_absent() || self.is_null() || (self.is_text() && self.non_blank().is_none())
+    }
+
     /// A boolean; `None` for everything else.
     #[must_use]
     pub fn boolean(self) -> Option<bool> {
