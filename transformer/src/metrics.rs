@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     window_seconds: IntGaugeVec,
     rebuilds: Histogram,
     held: IntGaugeVec,
+    deferred: IntGaugeVec,
     ignored: IntCounterVec,
     ignored_identities: IntCounterVec,
     adjusted: IntCounter,
@@ -104,10 +105,21 @@ impl Metrics {
             .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
         )?;
         let held = IntGaugeVec::new(
-            Opts::new("customerio_transformer_held", "Workers that hold until they are restarted, by reason"),
+            Opts::new(
+                "customerio_transformer_held",
+                "Workers that leave records where they are until they are restarted, by reason; the log names source and code",
+            ),
             &["reason"],
         )?;
         held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        let deferred = IntGaugeVec::new(
+            Opts::new(
+                "customerio_transformer_deferred_records",
+                "Records of the partition that are left on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them",
+            ),
+            &["partition"],
+        )?;
+        registry.register(Box::new(deferred.clone()))?;
         let ignored = IntCounterVec::new(
             Opts::new(
                 "customerio_transformer_ignored_fields_total",
@@ -162,6 +174,7 @@ impl Metrics {
             window_seconds,
             rebuilds,
             held,
+            deferred,
             ignored,
             ignored_identities,
             adjusted,
@@ -187,6 +200,13 @@ impl Metrics {
         // That it was never shown changes nothing.
         drop(self.window_ids.remove_label_values(&[&partition]));
         drop(self.window_seconds.remove_label_values(&[&partition]));
+        drop(self.deferred.remove_label_values(&[&partition]));
+    }
+
+    /// Shows how many records of a partition are left for later.
+    pub(crate) fn show_deferred(&self, partition: i32, records: u64) {
+        let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
+        gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
     /// A worker holds.
@@ -369,6 +389,8 @@ mod tests {
         metrics.rebuilt(Duration::from_millis(200));
         metrics.show_window(3, 1000, 7200);
         metrics.show_window(4, 1000, 7200);
+        metrics.show_deferred(3, 17);
+        metrics.show_deferred(4, 17);
         metrics.forget_window(4);
         metrics.held();
         let mut tally = Tally::new(metrics);
