@@ -8,17 +8,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+use super::end::{End, given_up, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::oversized::Oversized;
-use super::process::{clients, process};
+use super::process::{clients, note_latest, process};
 use super::producer::{Processed, TooLarge, TransactionalProducer};
 use super::takeover::{Candidate, Finding, Ground, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
-use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
-use crate::log_watch::{Latest, LogWatch, Replaced};
+use crate::log_watch::{Latest, LogWatch};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
 use crate::start::commit_new;
@@ -42,22 +42,6 @@ const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A partition that is fetched and has records, but hands none out for so long, is not read any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
-
-/// Why a session ended.
-pub(super) enum End {
-    /// The stop was asked for, and nothing is left open.
-    Stopped,
-    /// The clients are of no more use; new ones may do better.
-    Rebuild(String),
-    /// The group went on without this member.
-    Evicted(String),
-    /// A partition's log is not the one that was read.
-    Replaced(Replaced),
-    /// The producer was fenced: by another process with this name, or because its transaction took too long.
-    Fenced(String),
-    /// Nothing that new clients would mend.
-    Fatal(KafkaError),
-}
 
 pub(super) struct Session<'s, P: Processor> {
     settings: &'s WorkerSettings,
@@ -215,8 +199,8 @@ impl<'s, P: Processor> Session<'s, P> {
                     self.inputs.clear();
                 }
                 if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
-                    self.latest.insert(partition, Fingerprint::of(&record));
-                    let Processed { failure, given_up, held } =
+                    note_latest(&mut self.latest, &record);
+                    let Processed { failure, given_up, held, deferred } =
                         process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
                     if let Some(reason) = given_up {
                         return Err(End::Fatal(KafkaError::GivenUp(reason)));
@@ -225,8 +209,14 @@ impl<'s, P: Processor> Session<'s, P> {
                         self.machine.output_failed(reason);
                     }
                     if let Some(reason) = held {
-                        self.machine.put_back(partition, offset);
+                        self.machine.put_back();
                         self.hold(&reason)?;
+                    }
+                    if let Some(reason) = deferred
+                        && !self.machine.defer()
+                    {
+                        self.machine.put_back();
+                        self.hold_partition(partition, &reason)?;
                     }
                 }
             }
@@ -267,6 +257,16 @@ impl<'s, P: Processor> Session<'s, P> {
         self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
+    /// The same for one partition: the others go on.
+    fn hold_partition(&mut self, partition: i32, reason: &str) -> Result<(), End> {
+        tracing::error!(
+            reason,
+            partition,
+            "so many records of the partition wait that no more of it is read; none is lost"
+        );
+        self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
+    }
+
     /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
     fn take_over(&mut self) -> Result<(), End> {
         // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
@@ -279,9 +279,9 @@ impl<'s, P: Processor> Session<'s, P> {
                     let offsets: Vec<_> =
                         starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
                     self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
-                    for start in &starts {
+                    for start in starts {
                         self.awaited.remove(&start.partition);
-                        self.machine.assign(start.partition, start.offset);
+                        self.machine.assign(start.partition, start.consumed);
                     }
                 }
                 Finding::Restored { partition, memory, took } => {
@@ -317,8 +317,8 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.aborts = 0;
                 self.committed = true;
                 for partition in self.machine.partitions() {
-                    if let Some(committed) = self.machine.committed(partition) {
-                        self.oversized.committed(partition, committed);
+                    if let Some(read) = self.machine.read(partition) {
+                        self.oversized.committed(partition, read);
                     }
                 }
                 self.processor.committed(took);
@@ -407,6 +407,9 @@ impl<'s, P: Processor> Session<'s, P> {
         if self.lag_shown.elapsed() >= Duration::from_secs(1) {
             self.lag_shown = Instant::now();
             self.look_for_unread();
+            for partition in self.machine.partitions() {
+                self.processor.show_deferred(partition, self.machine.deferred(partition));
+            }
             self.logs.processed(&self.latest);
             let progress =
                 self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
@@ -418,7 +421,7 @@ impl<'s, P: Processor> Session<'s, P> {
     fn look_for_unread(&mut self) {
         let now = Instant::now();
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.machine.committed(partition)?;
+            let position = self.machine.read(partition)?;
             let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
             let is_read = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
             Some((partition, position, is_read))
@@ -429,17 +432,5 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.settings.input
             ));
         }
-    }
-}
-
-fn rebuild(error: KafkaError) -> End {
-    End::Rebuild(error.to_string())
-}
-
-/// An operation that failed may do better with new clients; everything else is for a person.
-fn given_up(error: KafkaError) -> End {
-    match error {
-        KafkaError::Operation { .. } => rebuild(error),
-        other => End::Fatal(other),
     }
 }

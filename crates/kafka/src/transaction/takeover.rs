@@ -213,7 +213,7 @@ impl Tail {
         let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
         let topics = Topics::new(connection)?;
         let starts = self.starts(&topics, &partitions)?;
-        let start_of = |partition| starts.iter().find(|start| start.partition == partition).copied();
+        let start_of = |partition| starts.iter().find(|start| start.partition == partition);
         done(Found::Starts(starts.clone()));
         let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());
