@@ -49,13 +49,13 @@ PYTHON_ENV := .cache/python
 # Where cargo puts binaries, for what is not started by cargo.
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro, the documented queries with DuckDB (needs Python 3)
+independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB (needs Python 3, Java, Maven)
 	@cargo build $(CARGO_QUIET) --package customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --test schema_registry -- independent --nocapture
+		cargo test --package e2e --test schema_registry --test single_object -- independent --nocapture
 
 $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)

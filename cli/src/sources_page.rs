@@ -52,6 +52,11 @@ const OPTIONS: &[(&str, &str, &str)] = &[
         "As if Customer.io had not sent these fields of `data`. Those that say who the person is have options of their own and cannot be dropped.",
     ),
     (
+        r#"blocked_ids = ["undefined", "u-*"]"#,
+        "BLOCKED_IDS",
+        "Placeholders that are no person's id, in place of the default list: `undefined`, `[object Object]`, `{{ customer.id }}` and the like. Letter case does not matter, one `*` stands for any text. `null`, `anonymous` and `invalid` are always blocked, as Platform blocks them.",
+    ),
+    (
         r#"on_missing_identity = "dead-letter""#,
         "ON_MISSING_IDENTITY",
         "For a dataset that is there for Profile only. The default, `send`, has such events in the data lake.",

@@ -1,8 +1,9 @@
 """Reads typed records with fastavro and compares them with what `customerio-aep map` prints.
 
-Shares no code with the product: schema from the registry, Avro by fastavro, and the rules from Avro to XDM JSON written
-down here once more. Standard input: one JSON object a line, {"record": hex of the Kafka value, "event": map's output}.
-Argument: the registry's base address.
+Shares no code with the product: Avro by fastavro, and the rules from Avro to XDM JSON written down here once more. The schema
+of a record is found as any reader finds it: by the registry's id (Confluent wire format), or by the fingerprint that fastavro
+computes of a schema file (single-object encoding). Standard input: one JSON object a line, {"record": hex of the Kafka
+value, "event": map's output}. Argument: the registry's base address, or the schema file.
 """
 
 import datetime
@@ -12,15 +13,33 @@ import sys
 import urllib.request
 
 import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 TENANT = "_acme"
 
 
-def schema_of(registry, schema_id, known={}):
+def from_registry(registry, record, known={}):
+    """Schema and datum of a record in the Confluent wire format."""
+    if record[0] != 0:
+        sys.exit(f"no Confluent wire format: {record[:5].hex()}")
+    schema_id = int.from_bytes(record[1:5], "big")
     if schema_id not in known:
         with urllib.request.urlopen(f"{registry}/schemas/ids/{schema_id}") as answer:
             known[schema_id] = fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
-    return known[schema_id]
+    return known[schema_id], record[5:]
+
+
+def from_file(path, record, known={}):
+    """Schema and datum of a record in single-object encoding."""
+    if not known:
+        schema = json.load(open(path))
+        known[fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")] = fastavro.parse_schema(schema)
+    if record[:2] != b"\xc3\x01":
+        sys.exit(f"no single-object encoding: {record[:10].hex()}")
+    named = record[2:10].hex()
+    if named not in known:
+        sys.exit(f"the record names the schema of fingerprint {named}, fastavro computes {list(known)}")
+    return known[named], record[10:]
 
 
 def xdm(value):
@@ -37,15 +56,13 @@ def xdm(value):
 
 
 def main():
-    registry = sys.argv[1]
+    where = sys.argv[1]
+    schema_and_datum = from_registry if where.startswith("http") else from_file
     count = 0
     for line in sys.stdin:
         pair = json.loads(line)
-        record = bytes.fromhex(pair["record"])
-        if record[0] != 0:
-            sys.exit(f"no Confluent wire format: {record[:5].hex()}")
-        datum = io.BytesIO(record[5:])
-        schema = schema_of(registry, int.from_bytes(record[1:5], "big"))
+        schema, datum = schema_and_datum(where, bytes.fromhex(pair["record"]))
+        datum = io.BytesIO(datum)
         event = fastavro.schemaless_reader(datum, schema)
         if datum.read():
             sys.exit("bytes are left over behind the record")
@@ -56,7 +73,8 @@ def main():
         count += 1
     if count == 0:
         sys.exit("no records came")
-    print(f"fastavro {fastavro.__version__}: {count} records read, each equal to what map prints")
+    found = "id in the registry" if where.startswith("http") else "fingerprint"
+    print(f"fastavro {fastavro.__version__}: {count} records found by {found} and read, each equal to what map prints")
 
 
 main()

@@ -8,6 +8,7 @@ pub mod accounting;
 pub mod chaos;
 pub mod faults;
 pub mod foreign;
+pub mod java_avro;
 mod maven;
 pub mod pipeline;
 pub mod process;

@@ -291,7 +291,7 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     stalls.iter().for_each(|stall| println!("longest stall of a partition that stayed: {stall}"));
     let log = first.log();
     assert!(!log.contains("building a new consumer and producer"), "its transaction timed out:\n{log}");
-    assert!(stalls.iter().all(|stall| stall.lasted < SESSION_TIMEOUT), "{stalls:?}");
+    assert!(stalls.iter().all(|stall| stall.lasted < SESSION_TIMEOUT), "{stalls:?}\n{log}");
     drop(load);
     outcomes(&kafka, &pipeline).assert_exactly_once(&pipeline);
 }

@@ -1,5 +1,6 @@
 //! Notices that this machine's clock is behind the sender's.
 
+use customerio::SignatureTimestamp;
 use service::{Activity, Reason, Trouble};
 
 /// How far ahead the time of an authentic signature may be, in milliseconds.
@@ -11,10 +12,9 @@ const DIFFERENCE: i64 = 60_000;
 pub(crate) struct SenderClock(pub(crate) Activity);
 
 impl SenderClock {
-    /// An authentic request was signed then (seconds as text), and received at `arrival` in Unix milliseconds.
-    pub(crate) fn signed(&self, timestamp: &[u8], arrival: i64) {
-        let seconds = std::str::from_utf8(timestamp).ok().and_then(|text| text.parse::<i64>().ok());
-        let ahead = seconds.unwrap_or_default().saturating_mul(1000).saturating_sub(arrival);
+    /// An authentic request was signed then, and received at `arrival` in Unix milliseconds.
+    pub(crate) fn signed(&self, timestamp: SignatureTimestamp<'_>, arrival: i64) {
+        let ahead = timestamp.seconds().unwrap_or_default().saturating_mul(1000).saturating_sub(arrival);
         match trouble(ahead) {
             Some(trouble) => self.0.failed(trouble),
             None => self.0.succeeded(),

@@ -141,8 +141,8 @@ pub struct Config {
     )]
     condemn_after: DurationArg,
 
-    /// The share of the last 1,000 records that may become dead letters (if at least 200 do) before everything is held; `off`
-    /// for no limit
+    /// The share of a source's last 1,000 records that may become dead letters with one code (if at least 200 do). What is above
+    /// it waits, and everything else is delivered; `off` for no limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
-use crate::dispatch::{Dispatch, Hold, Next, Sending, Settled};
+use crate::dispatch::{Dispatch, Hold, Next, Sending, Sentence, Settled};
 use crate::event_json::EventJson;
 use crate::health::Health;
 use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
@@ -262,14 +262,11 @@ impl Delivery {
                     break;
                 }
             };
-            if !self.dispatch.may_condemn(1, now) {
-                self.backlog.put_back(claim, record);
-                break;
+            let judged = vec![(Item { claim, record, json: None }, Sentence::Unsendable(code, message))];
+            let condemned = self.dispatch.condemn(judged, now);
+            if !condemned.is_empty() {
+                self.make_durable(Settled { accepted: Vec::new(), condemned, ids: (None, None) }, None);
             }
-            self.settler.started(vec![claim]);
-            let letter = Condemned { claim, record, code, message };
-            let outside = Arc::clone(&self.outside);
-            self.under_way.push(async move { Done::Durable(condemn(&outside, vec![letter]).await) }.boxed());
         }
         if self.dispatch.is_hungry()
             && let Some(due) = self.batcher.take_due(now)
@@ -335,7 +332,7 @@ impl Delivery {
         match held {
             Some(hold) => {
                 metrics.set_held(hold.as_str(), true);
-                tracing::error!(reason = hold.as_str(), advice = hold.advice(), probe = ?self.probe, "holding: nothing is delivered, no record is lost");
+                tracing::error!(reason = hold.as_str(), advice = hold.advice(), probe = ?self.probe, "holding: {}", hold.extent());
             }
             None => tracing::info!("delivering again"),
         }

@@ -15,6 +15,9 @@ use service::{Backoff, DeadLetterLimit, RecentOutcomes};
 use crate::pace::{Concurrency, Rate};
 use crate::work::Code;
 
+use over_limit::OverLimit;
+pub(crate) use over_limit::Sourced;
+
 /// How it works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -75,8 +78,16 @@ impl Hold {
                 "Platform refuses every record: check PLATFORM_IMS_ORG, PLATFORM_SCHEMA_ID, PLATFORM_DATASET_ID and PLATFORM_TENANT, and that the dataset's schema is schemas/xdm"
             }
             Self::DeadLetterLimit => {
-                "too many of the recent records would become dead letters: look at what Platform says of them; if they are meant to go there, raise DEAD_LETTER_LIMIT or set it to off"
+                "too many of the recent records of a source would become dead letters with one code: look at what Platform says of them; if they are meant to go there, raise DEAD_LETTER_LIMIT or set it to off"
             }
+        }
+    }
+
+    /// What is held.
+    pub(crate) fn extent(self) -> &'static str {
+        match self {
+            Self::Platform(_) | Self::RefusedAlike => "nothing is delivered, no record is lost",
+            Self::DeadLetterLimit => "only these records wait, everything else is delivered, no record is lost",
         }
     }
 }
@@ -88,14 +99,27 @@ pub(crate) enum Sentence {
     Refused(u16, String),
     /// Platform fails on it, and on nothing else.
     ServerError,
+    /// It cannot be sent at all.
+    Unsendable(Code, String),
 }
 
 impl Sentence {
+    /// The dead letter's code.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Refused(413, _) => Code::TooLarge,
+            Self::Refused(..) => Code::Refused,
+            Self::ServerError => Code::ServerError,
+            Self::Unsendable(code, _) => *code,
+        }
+    }
+
     /// The dead letter's code and message.
     pub(crate) fn reason(self) -> (Code, String) {
         match self {
             Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
             Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+            Self::Unsendable(code, message) => (code, message),
             Self::ServerError => (
                 Code::ServerError,
                 "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
@@ -127,6 +151,8 @@ struct Past {
     evidence: bool,
     /// How often it was put off.
     put_off: u32,
+    /// It waited for the limit on dead letters.
+    over_limit: bool,
 }
 
 /// A batch on its way.
@@ -211,9 +237,11 @@ pub(crate) struct Dispatch<T> {
     /// is ever tried.
     new_first: bool,
     recent: RecentOutcomes,
+    over_limit: Vec<OverLimit<T>>,
+    over_limit_probe_at: Instant,
 }
 
-impl<T> Dispatch<T> {
+impl<T: Sourced> Dispatch<T> {
     pub(crate) fn new(limits: Limits, now: Instant) -> Self {
         Self {
             ready: VecDeque::new(),
@@ -234,6 +262,8 @@ impl<T> Dispatch<T> {
             failures_in_row: 0,
             new_first: false,
             recent: RecentOutcomes::new(limits.dead_letters),
+            over_limit: Vec::new(),
+            over_limit_probe_at: now,
             limits,
         }
     }
@@ -264,19 +294,10 @@ impl<T> Dispatch<T> {
         self.in_flight
     }
 
-    /// Why nothing is delivered, if so.
+    /// Why nothing, or only a part, is delivered, if so.
     pub(crate) fn held(&self) -> Option<Hold> {
-        self.held.map(|(hold, _)| hold)
-    }
-
-    /// Whether these letters may be written. If they would be too many, everything is held.
-    pub(crate) fn may_condemn(&mut self, letters: usize, now: Instant) -> bool {
-        if self.recent.would_exceed(letters) {
-            self.hold(Hold::DeadLetterLimit, now);
-            return false;
-        }
-        self.recent.note(0, letters);
-        true
+        let over_limit = (!self.over_limit.is_empty()).then_some(Hold::DeadLetterLimit);
+        self.held.map(|(hold, _)| hold).or(over_limit)
     }
 
     /// What to do now.
@@ -312,12 +333,16 @@ impl<T> Dispatch<T> {
             }
             None => {
                 let put_off = self.put_off.iter().map(|(time, _)| *time);
-                Next::Wait(put_off.chain(self.doubted.front().map(|doubted| doubted.ask_at)).min())
+                let doubted = self.doubted.front().map(|doubted| doubted.ask_at);
+                Next::Wait(put_off.chain(doubted).chain(self.over_limit_due()).min())
             }
         }
     }
 
     fn pick(&mut self, now: Instant) -> Option<Waiting<T>> {
+        if let Some(probe) = self.pick_over_limit(now) {
+            return Some(probe);
+        }
         let new = if self.new_first || self.held.is_some() { self.ready.pop_front() } else { None };
         if new.is_some() {
             return new;
@@ -354,19 +379,24 @@ impl<T> Dispatch<T> {
         Sending { items: waiting.items, past: waiting.past, number, bound }
     }
 
-    /// Records that have failed alone often and long enough, with successes of others between: to be condemned.
+    /// Records that have failed alone often and long enough, with successes of others between, and those that the limit kept
+    /// back and keeps back no more: to be condemned.
     pub(crate) fn convicts(&mut self, now: Instant) -> Vec<(T, Sentence)> {
+        let condemn_after = self.limits.condemn_after;
         let convicted = |waiting: &Waiting<T>| {
             let past = waiting.past;
-            let long = past.first_failure.is_some_and(|first| now - first >= self.limits.condemn_after);
+            let long = past.first_failure.is_some_and(|first| now - first >= condemn_after);
             waiting.items.len() == 1 && past.failures >= CONDEMNING_FAILURES && long
         };
-        let Some(index) = self.put_off.iter().position(|(_, waiting)| convicted(waiting)) else { return Vec::new() };
-        if !self.may_condemn(1, now) {
-            return Vec::new();
+        while let Some(index) = self.put_off.iter().position(|(_, waiting)| convicted(waiting)) {
+            let (_, waiting) = self.put_off.swap_remove(index);
+            let judged = waiting.items.into_iter().map(|item| (item, Sentence::ServerError)).collect();
+            let condemned = self.condemn(judged, now);
+            if !condemned.is_empty() {
+                return condemned;
+            }
         }
-        let (_, waiting) = self.put_off.swap_remove(index);
-        waiting.items.into_iter().map(|item| (item, Sentence::ServerError)).collect()
+        self.within_limit()
     }
 
     fn hold(&mut self, hold: Hold, now: Instant) {
@@ -387,10 +417,18 @@ impl<T> Dispatch<T> {
         self.ready.retain_mut(&mut sift);
         self.put_off.retain_mut(|(_, waiting)| sift(waiting));
         self.doubted.retain_mut(|doubted| sift(&mut doubted.waiting));
+        self.over_limit.retain_mut(|group| {
+            let items = std::mem::take(group.items());
+            let (stay, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|(item, _)| stays(item));
+            *group.items() = stay;
+            removed.extend(gone.into_iter().map(|(item, _)| item));
+            !group.items().is_empty()
+        });
         removed
     }
 }
 
 mod answers;
+mod over_limit;
 #[cfg(test)]
 mod tests;

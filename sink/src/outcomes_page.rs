@@ -65,7 +65,8 @@ const WORDS: &str = "\
 | hold, of one batch while others are accepted | Then it is neither the credential nor the address but something on the way (a filter of a proxy, say): the batch is halved until the record is alone, and that waits 0.1 s to 50 s from one time to the next. The lag shows it. |
 
 Beside these the sink holds for reasons of its own, with the same metric: `refused_alike` (every record is refused: wrong organisation, schema
-or dataset), `dead_letter_limit` (`DEAD_LETTER_LIMIT`), `unknown_schema` and `schema_registry` ([schemas.md](schemas.md)), `kafka` (dead
+or dataset), `dead_letter_limit` (`DEAD_LETTER_LIMIT`: only the records of that source and code wait, with a request every
+`SINK_HOLD_PROBE`, and everything else is delivered), `unknown_schema` and `schema_registry` ([schemas.md](schemas.md)), `kafka` (dead
 letters or receipts cannot be written).
 
 What is not sent at all: an event whose JSON is larger than a request becomes a dead letter `too_large`, bytes that are no event

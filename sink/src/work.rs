@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
 
+use crate::dispatch::Sourced;
+
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Item {
@@ -15,6 +17,12 @@ pub(crate) struct Item {
     pub(crate) record: PackedRecord,
     /// The event, until it goes into the body of a request: should that fail, it is made anew.
     pub(crate) json: Option<Json>,
+}
+
+impl Sourced for Item {
+    fn source(&self) -> &str {
+        self.record.text_header(header::SOURCE).unwrap_or("default")
+    }
 }
 
 impl Item {

@@ -108,8 +108,9 @@ pub struct Config {
     )]
     dedup_max_ids: usize,
 
-    /// The share of the last 1,000 records of a worker that may become dead letters (if at least 200 do) before the worker
-    /// holds; `off` for no limit
+    /// The share of a source's last 1,000 records of a worker that may become dead letters with one code (if at least 200 do). Above
+    /// it, records of that source and code are left where they are until a restart, and everything else goes on; `off` for no
+    /// limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",

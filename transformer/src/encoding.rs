@@ -2,14 +2,21 @@
 
 use std::io::Read;
 
+use customerio::webhook::Webhook;
 use flate2::read::MultiGzDecoder;
 use mapping::{Rejection, RejectionCode};
 
-/// The body as it was before its `Content-Encoding` (RFC 9110): itself without one, out of `buffer` for gzip. At most `limit`
-/// bytes are unpacked.
+/// What every gzip stream begins with (RFC 1952), and no JSON text.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// The body as it was before its `Content-Encoding` (RFC 9110): itself, or out of `buffer` for gzip. At most `limit` bytes
+/// are unpacked.
+///
+/// The bytes count more than the header, which a proxy may have left in place, or taken away: gzip is known by its first
+/// bytes, and a body that is a JSON object as it stands needs no unpacking.
 ///
 /// # Errors
-/// `unsupported_encoding` for any other encoding and for what is no gzip, `too_large` beyond the limit.
+/// `unsupported_encoding` for any other encoding and for what is no whole gzip stream, `too_large` beyond the limit.
 pub fn decoded<'a>(
     encoding: Option<&[u8]>,
     body: &'a [u8],
@@ -17,22 +24,33 @@ pub fn decoded<'a>(
     buffer: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], Rejection> {
     let encoding = encoding.map(<[u8]>::trim_ascii).filter(|encoding| !encoding.is_empty());
-    let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) else {
-        return Ok(body);
+    let is = |name: &str| encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(name.as_bytes()));
+    let is_plain = encoding.is_none() || is("identity");
+    let unpacked = if body.starts_with(GZIP_MAGIC) {
+        unpack(body, limit, buffer)?;
+        Some(buffer.as_slice())
+    } else {
+        None
     };
-    if !encoding.eq_ignore_ascii_case(b"gzip") && !encoding.eq_ignore_ascii_case(b"x-gzip") {
-        return Err(Rejection::new(
+    match unpacked {
+        Some(unpacked) if is_plain || is("gzip") || is("x-gzip") || Webhook::parse(unpacked).is_ok() => Ok(unpacked),
+        None if is_plain || Webhook::parse(body).is_ok() => Ok(body),
+        _ if is("gzip") || is("x-gzip") => Err(Rejection::new(
             RejectionCode::UnsupportedEncoding,
-            "the request had a content-encoding other than gzip; the body is kept as it came",
-        ));
+            "the content-encoding says gzip, but the body is neither gzip nor a JSON object",
+        )),
+        _ => Err(Rejection::new(
+            RejectionCode::UnsupportedEncoding,
+            "the request had a content-encoding other than gzip, and its body is no JSON object; it is kept as it came",
+        )),
     }
+}
+
+fn unpack(body: &[u8], limit: usize, buffer: &mut Vec<u8>) -> Result<(), Rejection> {
     buffer.clear();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     MultiGzDecoder::new(body).take(most).read_to_end(buffer).map_err(|_| {
-        Rejection::new(
-            RejectionCode::UnsupportedEncoding,
-            "the content-encoding says gzip, but the body is no whole gzip stream",
-        )
+        Rejection::new(RejectionCode::UnsupportedEncoding, "the body begins like gzip, but is no whole gzip stream")
     })?;
     if buffer.len() > limit {
         return Err(Rejection::new(
@@ -40,7 +58,7 @@ pub fn decoded<'a>(
             format!("the body unpacks to more than {limit} bytes (GATEWAY_MAX_BODY)"),
         ));
     }
-    Ok(buffer)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -77,15 +95,41 @@ mod tests {
     }
 
     #[test]
+    fn a_readable_body_is_read_whatever_the_header_says() {
+        let body = b" {\"event_id\":\"1\"}";
+        let packed = gzip(body);
+        let mut buffer = Vec::new();
+        for encoding in ["gzip", "x-gzip", "br", "deflate", "zstd", "gzip, gzip", "utf-8", "none"] {
+            for bytes in [&body[..], &packed] {
+                assert_eq!(decoded(Some(encoding.as_bytes()), bytes, 100, &mut buffer).unwrap(), body, "{encoding}");
+            }
+        }
+        for encoding in [None, Some("identity"), Some("")] {
+            let encoding = encoding.map(str::as_bytes);
+            assert_eq!(decoded(encoding, &packed, 100, &mut buffer).unwrap(), body, "the header was taken away");
+        }
+        let twice = gzip(&packed);
+        assert_eq!(
+            code("gzip, gzip", &twice, 100),
+            Some(RejectionCode::UnsupportedEncoding),
+            "unpacked once it is no JSON"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_unpacked_is_rejected_and_a_bomb_stops_at_the_limit() {
         let unsupported = Some(RejectionCode::UnsupportedEncoding);
         for encoding in ["br", "deflate", "gzip, gzip", "zstd"] {
             assert_eq!(code(encoding, b"x", 100), unsupported, "{encoding}");
         }
         let whole = gzip(b"{}");
-        for broken in [b"{}".as_slice(), b"", &whole[..whole.len() - 3]] {
+        for broken in [b"[]".as_slice(), b"{", b"", b"\x78\x9c deflate", &whole[..whole.len() - 3]] {
             assert_eq!(code("gzip", broken, 100), unsupported);
         }
+        assert_eq!(
+            decoded(None, &whole[..whole.len() - 3], 100, &mut Vec::new()).unwrap_err().code,
+            RejectionCode::UnsupportedEncoding
+        );
         let bomb = gzip(&vec![b' '; 50_000_000]);
         assert!(bomb.len() < 60_000);
         let mut buffer = Vec::new();

@@ -1,11 +1,11 @@
 //! The transformer's metrics: every name is here. Counted when a transaction has been committed, never before.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka::{ConsumerMetrics, TopicName};
-use mapping::IgnoredFields;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use mapping::{IgnoredFields, IgnoredIdentities};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// What became of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +51,11 @@ pub(crate) struct Metrics {
     window_seconds: IntGaugeVec,
     rebuilds: Histogram,
     held: IntGaugeVec,
+    deferred: IntGaugeVec,
     ignored: IntCounterVec,
+    ignored_identities: IntCounterVec,
+    adjusted: IntCounter,
+    ahead: Gauge,
 }
 
 /// Why a worker holds; the metric's one label value so far.
@@ -101,10 +105,21 @@ impl Metrics {
             .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
         )?;
         let held = IntGaugeVec::new(
-            Opts::new("customerio_transformer_held", "Workers that hold until they are restarted, by reason"),
+            Opts::new(
+                "customerio_transformer_held",
+                "Workers that leave records where they are until they are restarted, by reason; the log names source and code",
+            ),
             &["reason"],
         )?;
         held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        let deferred = IntGaugeVec::new(
+            Opts::new(
+                "customerio_transformer_deferred_records",
+                "Records of the partition that are left on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them",
+            ),
+            &["partition"],
+        )?;
+        registry.register(Box::new(deferred.clone()))?;
         let ignored = IntCounterVec::new(
             Opts::new(
                 "customerio_transformer_ignored_fields_total",
@@ -115,6 +130,27 @@ impl Metrics {
         for (reason, _) in by_reason(IgnoredFields::default()) {
             ignored.with_label_values(&[reason]);
         }
+        let ignored_identities = IntCounterVec::new(
+            Opts::new(
+                "customerio_transformer_ignored_identities_total",
+                "Values that say who the person is and became no identity: not_an_address (not exactly one valid email address), not_international (a phone number without its country code), blocked (a placeholder, BLOCKED_IDS), too_long",
+            ),
+            &["reason"],
+        )?;
+        for (reason, _) in identities_by_reason(IgnoredIdentities::default()) {
+            ignored_identities.with_label_values(&[reason]);
+        }
+        let adjusted = IntCounter::new(
+            "customerio_transformer_timestamps_adjusted_total",
+            "Events whose time lies after their receipt, by up to a day, and was replaced by that of the receipt (timestampAdjusted): the gateway's clock is slow",
+        )?;
+        let ahead = Gauge::new(
+            "customerio_transformer_event_time_ahead_seconds",
+            "The largest event time minus receipt in the last transaction; above 0 by more than a few seconds, the gateway's clock is slow",
+        )?;
+        registry.register(Box::new(ignored_identities.clone()))?;
+        registry.register(Box::new(adjusted.clone()))?;
+        registry.register(Box::new(ahead.clone()))?;
         registry.register(Box::new(ignored.clone()))?;
         registry.register(Box::new(window_ids.clone()))?;
         registry.register(Box::new(window_seconds.clone()))?;
@@ -138,7 +174,11 @@ impl Metrics {
             window_seconds,
             rebuilds,
             held,
+            deferred,
             ignored,
+            ignored_identities,
+            adjusted,
+            ahead,
         })
     }
 
@@ -160,6 +200,13 @@ impl Metrics {
         // That it was never shown changes nothing.
         drop(self.window_ids.remove_label_values(&[&partition]));
         drop(self.window_seconds.remove_label_values(&[&partition]));
+        drop(self.deferred.remove_label_values(&[&partition]));
+    }
+
+    /// Shows how many records of a partition are left for later.
+    pub(crate) fn show_deferred(&self, partition: i32, records: u64) {
+        let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
+        gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
     /// A worker holds.
@@ -178,18 +225,48 @@ fn by_reason(ignored: IgnoredFields) -> [(&'static str, u32); 3] {
     [("unknown", unknown), ("unreadable", unreadable), ("withheld", withheld)]
 }
 
+fn identities_by_reason(ignored: IgnoredIdentities) -> [(&'static str, u32); 4] {
+    let IgnoredIdentities { not_an_address, not_international, blocked, too_long } = ignored;
+    [
+        ("not_an_address", not_an_address),
+        ("not_international", not_international),
+        ("blocked", blocked),
+        ("too_long", too_long),
+    ]
+}
+
+/// What the event times of one worker's open transaction say about the gateway's clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    /// Events whose time was replaced by that of their receipt.
+    adjusted: u64,
+    /// The largest event time minus receipt, in milliseconds.
+    ahead_ms: Option<i64>,
+}
+
 /// The outcomes of one worker's open transaction, and the handles of the counters they go to.
 #[derive(Debug)]
 pub(crate) struct Tally {
     metrics: Metrics,
     open: HashMap<Labels, u64>,
     ignored: IgnoredFields,
+    ignored_identities: IgnoredIdentities,
+    clock: Clock,
+    slow_clock: SlowClock,
     counters: HashMap<Labels, IntCounter>,
 }
 
 impl Tally {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, open: HashMap::new(), ignored: IgnoredFields::default(), counters: HashMap::new() }
+        Self {
+            metrics,
+            open: HashMap::new(),
+            ignored: IgnoredFields::default(),
+            ignored_identities: IgnoredIdentities::default(),
+            clock: Clock::default(),
+            slow_clock: SlowClock::default(),
+            counters: HashMap::new(),
+        }
     }
 
     /// One more record in the open transaction.
@@ -204,11 +281,36 @@ impl Tally {
         self.ignored.withheld += fields.withheld;
     }
 
+    /// Values of a record of the open transaction that became no identity.
+    pub(crate) fn ignored_identities(&mut self, ignored: IgnoredIdentities) {
+        let sum = &mut self.ignored_identities;
+        sum.not_an_address += ignored.not_an_address;
+        sum.not_international += ignored.not_international;
+        sum.blocked += ignored.blocked;
+        sum.too_long += ignored.too_long;
+    }
+
+    /// An event of the open transaction: its time minus that of its receipt.
+    pub(crate) fn event_time(&mut self, ahead_ms: i64) {
+        self.clock.adjusted += u64::from(ahead_ms > 0);
+        self.clock.ahead_ms = self.clock.ahead_ms.max(Some(ahead_ms));
+    }
+
     /// The open transaction's records are final.
     pub(crate) fn committed(&mut self, took: Duration) {
         self.metrics.transactions.observe(took.as_secs_f64());
         for (reason, count) in by_reason(std::mem::take(&mut self.ignored)) {
             self.metrics.ignored.with_label_values(&[reason]).inc_by(u64::from(count));
+        }
+        for (reason, count) in identities_by_reason(std::mem::take(&mut self.ignored_identities)) {
+            self.metrics.ignored_identities.with_label_values(&[reason]).inc_by(u64::from(count));
+        }
+        let Clock { adjusted, ahead_ms } = std::mem::take(&mut self.clock);
+        self.metrics.adjusted.inc_by(adjusted);
+        if let Some(ahead_ms) = ahead_ms {
+            #[expect(clippy::cast_precision_loss, reason = "a metric")]
+            self.metrics.ahead.set(ahead_ms as f64 / 1000.0);
+            self.slow_clock.note(adjusted, ahead_ms, Instant::now());
         }
         for (labels, count) in self.open.drain() {
             self.counters
@@ -229,6 +331,38 @@ impl Tally {
         self.metrics.aborted();
         self.open.clear();
         self.ignored = IgnoredFields::default();
+        self.ignored_identities = IgnoredIdentities::default();
+        self.clock = Clock::default();
+    }
+}
+
+/// Says in the log that a gateway's clock is slow: at once, then every minute with the count.
+#[derive(Debug, Default)]
+struct SlowClock {
+    adjusted: u64,
+    said: Option<Instant>,
+}
+
+impl SlowClock {
+    /// Less than this is the difference that synchronised clocks have.
+    const TOLERATED_MS: i64 = 60_000;
+    const EVERY: Duration = Duration::from_secs(60);
+
+    /// Returns the number of events to speak of, if it is time.
+    fn note(&mut self, adjusted: u64, ahead_ms: i64, now: Instant) -> Option<u64> {
+        self.adjusted += adjusted;
+        let is_due = self.said.is_none_or(|said| now - said >= Self::EVERY);
+        if ahead_ms < Self::TOLERATED_MS || !is_due {
+            return None;
+        }
+        self.said = Some(now);
+        let events = std::mem::take(&mut self.adjusted);
+        tracing::warn!(
+            events,
+            ahead_seconds = ahead_ms / 1000,
+            "events have a time after their receipt: the clock of a gateway is slow. The time of the receipt is written instead, with timestampAdjusted; set the gateway's clock, for beyond a day such events become dead letters"
+        );
+        Some(events)
     }
 }
 
@@ -255,6 +389,8 @@ mod tests {
         metrics.rebuilt(Duration::from_millis(200));
         metrics.show_window(3, 1000, 7200);
         metrics.show_window(4, 1000, 7200);
+        metrics.show_deferred(3, 17);
+        metrics.show_deferred(4, 17);
         metrics.forget_window(4);
         metrics.held();
         let mut tally = Tally::new(metrics);
@@ -264,6 +400,15 @@ mod tests {
         tally.count(labels(Outcome::Duplicate));
         tally.count(labels(Outcome::DeadLetter("not_json")));
         tally.ignored(IgnoredFields { unknown: 2, unreadable: 1, withheld: 3 });
+        tally.ignored_identities(IgnoredIdentities {
+            not_an_address: 1,
+            not_international: 2,
+            blocked: 3,
+            too_long: 4,
+        });
+        for ahead_ms in [-5_000, 61_500, 300] {
+            tally.event_time(ahead_ms);
+        }
         tally.committed(Duration::from_millis(120));
         insta::assert_snapshot!(exposition(&registry));
     }
@@ -274,11 +419,28 @@ mod tests {
         let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
         tally.count(labels(Outcome::Mapped));
         tally.ignored(IgnoredFields { unknown: 2, ..IgnoredFields::default() });
+        tally.ignored_identities(IgnoredIdentities { blocked: 2, ..IgnoredIdentities::default() });
+        tally.event_time(61_500);
         tally.aborted();
         tally.committed(Duration::from_millis(1));
         let text = exposition(&registry);
         assert!(text.contains("customerio_transformer_transaction_aborts_total 1\n"), "{text}");
         assert!(!text.contains("customerio_transformer_records_total{"), "{text}");
         assert!(text.contains("customerio_transformer_ignored_fields_total{reason=\"unknown\"} 0\n"), "{text}");
+        assert!(text.contains("customerio_transformer_ignored_identities_total{reason=\"blocked\"} 0\n"), "{text}");
+        assert!(text.contains("customerio_transformer_timestamps_adjusted_total 0\n"), "{text}");
+        assert!(text.contains("customerio_transformer_event_time_ahead_seconds 0\n"), "{text}");
+    }
+
+    #[test]
+    fn a_slow_clock_is_named_at_once_and_then_every_minute() {
+        let start = Instant::now();
+        let mut clock = SlowClock::default();
+        let mut note =
+            |adjusted, ahead_ms, seconds| clock.note(adjusted, ahead_ms, start + Duration::from_secs(seconds));
+        assert_eq!(note(1, 59_999, 0), None, "synchronised clocks differ, too");
+        assert_eq!(note(2, 60_000, 1), Some(3));
+        assert_eq!(note(4, 90_000, 60), None);
+        assert_eq!(note(8, 90_000, 61), Some(12));
     }
 }

@@ -1,5 +1,6 @@
 //! One raw record to one typed record or one dead letter.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
-use mapping::{Identity, IgnoredFields, ReceivedAt, Rejection, RejectionCode, Source};
+use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, Source};
 use service::{Activity, RecentOutcomes};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
@@ -33,6 +34,8 @@ pub(crate) struct EventProcessor {
     /// With the open transaction's records, and without them.
     recent: RecentOutcomes,
     recent_committed: RecentOutcomes,
+    /// Sources and codes of which so many records were dead letters that no more are made until a person has looked.
+    tripped: BTreeSet<(String, &'static str)>,
     holds: bool,
     metrics: Metrics,
     tally: Tally,
@@ -66,6 +69,7 @@ impl EventProcessor {
             dedup: Dedup::new(settings.dedup),
             recent: RecentOutcomes::new(settings.dead_letter_limit),
             recent_committed: RecentOutcomes::new(settings.dead_letter_limit),
+            tripped: BTreeSet::new(),
             holds: false,
             tally: Tally::new(metrics.clone()),
             metrics,
@@ -90,6 +94,8 @@ impl EventProcessor {
         });
         self.dedup.note(partition, id, received);
         self.tally.ignored(typed.ignored);
+        self.tally.ignored_identities(typed.ignored_identities);
+        self.tally.event_time(typed.ahead_ms);
         typed.labels
     }
 
@@ -132,10 +138,32 @@ impl EventProcessor {
     }
 
     fn hold(&mut self, reason: String, outbox: &mut Outbox<'_>) {
+        self.show_held();
+        outbox.hold(reason);
+    }
+
+    fn show_held(&mut self) {
         if !std::mem::replace(&mut self.holds, true) {
             self.metrics.held();
         }
-        outbox.hold(reason);
+    }
+
+    /// Whether a dead letter of this source with this code would be one too many; says so the first time.
+    fn is_over_limit(&mut self, source: &str, code: &'static str) -> bool {
+        if self.tripped.iter().any(|(known, other)| known == source && *other == code) {
+            return true;
+        }
+        if !self.recent.would_exceed(source, code, 1) {
+            return false;
+        }
+        tracing::error!(
+            source,
+            code,
+            "too many of the recent records of this source would become dead letters with this code (DEAD_LETTER_LIMIT): from now on they are left where they are, on the raw topic, and everything else goes on. Look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart. The restart processes what was left; nothing is lost as long as the raw topic retains it"
+        );
+        self.tripped.insert((source.to_owned(), code));
+        self.show_held();
+        true
     }
 
     fn show_windows(&self) {
@@ -194,24 +222,25 @@ impl Processor for EventProcessor {
         let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
         let labels = match mapped.and_then(|typed| self.fitting(typed, outbox)) {
             Ok(typed) => {
-                self.recent.note(1, 0);
+                self.recent.note_good(&source.name, 1);
                 self.typed(record, &typed, outbox)
             }
             Err(rejection) => {
-                if self.recent.would_exceed(1) {
-                    return self.hold(
-                        format!(
-                            "too many of the recent records would become dead letters (DEAD_LETTER_LIMIT), now with code {}: look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart",
-                            rejection.code.as_str()
-                        ),
-                        outbox,
-                    );
+                let (source, code) = (source.name.clone(), rejection.code.as_str());
+                if self.is_over_limit(&source, code) {
+                    return outbox.defer(format!(
+                        "records of source `{source}` that would become dead letters with code {code} are left where they are (DEAD_LETTER_LIMIT), and there is no room to remember more of them"
+                    ));
                 }
-                self.recent.note(0, 1);
+                self.recent.note_dead(&source, code, 1);
                 self.dead_letter(record, &rejection, outbox)
             }
         };
         self.tally.count(labels);
+    }
+
+    fn show_deferred(&mut self, partition: i32, records: u64) {
+        self.metrics.show_deferred(partition, records);
     }
 
     fn committed(&mut self, took: Duration) {
@@ -234,6 +263,9 @@ struct Typed {
     id: String,
     labels: Labels,
     ignored: IgnoredFields,
+    ignored_identities: IgnoredIdentities,
+    /// The event's time minus that of its receipt.
+    ahead_ms: i64,
 }
 
 /// Maps the record and leaves its Avro form in the buffers. A panic costs this record only.
@@ -257,7 +289,13 @@ fn map(
             Identity::Missing => Outcome::MappedWithoutIdentity,
         };
         let labels = Labels { outcome, object_type, metric };
-        Ok(Typed { id: mapped.event.id.into_owned(), labels, ignored: mapped.ignored })
+        Ok(Typed {
+            labels,
+            ignored: mapped.ignored,
+            ignored_identities: mapped.ignored_identities,
+            ahead_ms: mapped.ahead_ms,
+            id: mapped.event.id.into_owned(),
+        })
     })
 }
 
@@ -291,7 +329,15 @@ mod tests {
         assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
         let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };
         assert_eq!(
-            rejected(guarded(|| Ok(Typed { id: "01X".to_owned(), labels, ignored: IgnoredFields::default() }))),
+            rejected(guarded(|| {
+                Ok(Typed {
+                    id: "01X".to_owned(),
+                    labels,
+                    ignored: IgnoredFields::default(),
+                    ignored_identities: IgnoredIdentities::default(),
+                    ahead_ms: 0,
+                })
+            })),
             None
         );
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mapping::{DropField, OnMissingIdentity, Source};
+use mapping::{BlockedId, DropField, OnMissingIdentity, Source};
 use service::Problems;
 use sources::{SourceEntry, SourceName};
 
@@ -40,9 +40,25 @@ pub struct MappingArgs {
     #[arg(long, env = "DROP_FIELDS", value_name = "FIELD,...", value_delimiter = ',')]
     drop_fields: Vec<DropField>,
 
+    /// Placeholders that are no person's id, in any letter case; `*` stands for any text. `null`, `anonymous` and `invalid` are
+    /// always blocked, as Platform blocks them
+    #[arg(
+        long,
+        env = "BLOCKED_IDS",
+        default_value = default_blocked_ids(),
+        value_name = "ID,...",
+        value_delimiter = ','
+    )]
+    blocked_ids: Vec<BlockedId>,
+
     /// What becomes of an event that names nobody: `send` it (Profile will not take it), or `dead-letter`
     #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
     on_missing_identity: MissingIdentity,
+}
+
+/// [`BlockedId::DEFAULTS`], as the variable has them.
+fn default_blocked_ids() -> String {
+    BlockedId::DEFAULTS.join(",")
 }
 
 /// Values of `ON_MISSING_IDENTITY`.
@@ -122,6 +138,15 @@ impl MappingArgs {
                 .filter_map(|field| problems.check(field.parse().map_err(|error| format!("source `{name}`: {error}"))))
                 .collect(),
         };
+        let blocked_ids = match &entry.blocked_ids {
+            None => self.blocked_ids.clone(),
+            Some(ids) => ids
+                .iter()
+                .filter_map(|id| {
+                    problems.check(id.parse().map_err(|error| format!("source `{name}`: blocked_ids: {error}")))
+                })
+                .collect(),
+        };
         let on_missing_identity = match &entry.on_missing_identity {
             None => self.on_missing_identity,
             Some(action) => problems
@@ -139,6 +164,7 @@ impl MappingArgs {
             include_phone: entry.include_phone.unwrap_or(self.include_phone),
             hash_email: entry.hash_email.unwrap_or(self.hash_email),
             drop_fields,
+            blocked_ids,
             on_missing_identity: on_missing_identity.into(),
         }
     }
@@ -222,6 +248,7 @@ mod tests {
             workspace_id = "7"
             hash_email = false
             drop_fields = []
+            blocked_ids = ["test-*"]
             on_missing_identity = "dead-letter"
             [sources.b]
         "#;
@@ -230,6 +257,8 @@ mod tests {
         assert_eq!((a.namespace_id.as_str(), a.workspace_id.as_deref(), a.hash_email), ("AID", Some("7"), false));
         assert!(a.drop_fields.is_empty() && a.on_missing_identity == OnMissingIdentity::DeadLetter);
         assert_eq!((b.namespace_id.as_str(), b.hash_email, b.drop_fields.len()), ("CustomerioID", true, 1));
+        assert_eq!(a.blocked_ids, ["test-*".parse().unwrap()]);
+        assert_eq!(b.blocked_ids, BlockedId::defaults(), "the variable's default is the list that the mapping has");
         assert!(sources.get(None).is_none() && sources.get(Some("c")).is_none());
     }
 
@@ -247,9 +276,9 @@ mod tests {
 
     #[test]
     fn wrong_values_are_all_named() {
-        let file = "[sources.a]\nidentity_namespace_id = \"a b\"\ndrop_fields = [\"nonsense\"]\non_missing_identity = \"guess\"\n";
+        let file = "[sources.a]\nidentity_namespace_id = \"a b\"\ndrop_fields = [\"nonsense\"]\nblocked_ids = [\"*\"]\non_missing_identity = \"guess\"\n";
         let problems = sources(Some(file), &[]).unwrap_err();
-        for part in ["a b", "nonsense", "guess", "source `a`"] {
+        for part in ["a b", "nonsense", "guess", "source `a`", "block every id"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
         assert!(sources(None, &["--identity-namespace-id=X", "--identity-namespace-cio-id=x"]).is_err());
@@ -258,5 +287,6 @@ mod tests {
             assert!(words.contains("a standard namespace") && words.contains(standard), "{words}");
         }
         assert!(Arguments::try_parse_from(["t", "--drop-fields=identifiers"]).is_err());
+        assert!(Arguments::try_parse_from(["t", "--blocked-ids=a,*"]).is_err());
     }
 }

@@ -24,12 +24,12 @@ macro_rules! names {
                 }
             }
 
-            /// The one with this name on the wire; `None` if there is none yet.
+            /// The one with this name on the wire, in any letter case; `None` if there is none yet.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($text => Some(Self::$variant),)*
-                    _ => None,
+                    _ => Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(name)),
                 }
             }
         }

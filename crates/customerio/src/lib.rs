@@ -8,9 +8,11 @@ mod hash;
 mod person_key;
 pub mod sample;
 mod signature;
+mod visible;
 pub mod webhook;
 
 pub use beginning::Beginning;
 pub use hash::{Sha256, sha256_half, sha256_hex};
 pub use person_key::{Identifier, PersonKey, person_key};
-pub use signature::{SignatureMismatch, SigningKey, Verifier, sign, verify};
+pub use signature::{SignatureMismatch, SignatureTimestamp, SigningKey, Verifier, sign, verify};
+pub use visible::visible;

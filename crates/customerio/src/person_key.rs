@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::beginning::{Beginning, is_gzip};
 use crate::hash::{Sha256, sha256_hex};
+use crate::visible;
 use crate::webhook::{Data, Field, Identifiers, Webhook};
 
 /// 32 lower-case hex digits: the first half of a SHA-256.
@@ -32,10 +33,10 @@ impl PersonKey {
     /// The key of a person's records; `None` if the value is blank.
     #[must_use]
     pub fn of_person(identifier: Identifier, value: &str) -> Option<Self> {
-        let value = value.trim();
+        let value = visible(value);
         let key = || match identifier {
-            Identifier::Id => Self::of("id", value),
-            Identifier::CioId => Self::of("cio_id", value),
+            Identifier::Id => Self::of("id", &value),
+            Identifier::CioId => Self::of("cio_id", &value),
             Identifier::Email => Self::of("email", &value.to_lowercase()),
         };
         (!value.is_empty()).then(key)
@@ -136,6 +137,8 @@ mod tests {
             (r#"{"event_id":"e","data":{"email_address":"A@B.Example"}}"#, ("email", "a@b.example")),
             (r#"{"event_id":"e","data":{"identifiers":null}}"#, ("event", "e")),
             (r#"{"event_id":"e","data":5}"#, ("event", "e")),
+            ("{\"data\":{\"identifiers\":{\"id\":\"\u{200B}42\u{FEFF}\"}}}", ("id", "42")),
+            (r#"{"data":{"identifiers":{"id":"\u200B","email":"jo@example.com\u200F"}}}"#, ("email", "jo@example.com")),
         ];
         for (json, (kind, value)) in cases {
             assert_eq!(key(json), PersonKey::of(kind, value).0, "{json}");

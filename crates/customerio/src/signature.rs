@@ -29,6 +29,32 @@ impl SigningKey {
     }
 }
 
+/// The text of `X-CIO-Timestamp`: 1 to 20 ASCII digits.
+///
+/// The signed text is `v0:{timestamp}:{body}`, so a timestamp with a `:` in it would let whoever holds one signed request
+/// move the boundary, and have parts of its body accepted as bodies of their own. Digits alone rule that out: the first
+/// `:` after them is the boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureTimestamp<'a>(&'a [u8]);
+
+impl<'a> SignatureTimestamp<'a> {
+    /// As many digits as 64-bit seconds have at most.
+    const LONGEST: usize = 20;
+
+    /// The header's value; `None` if it is anything but 1 to 20 digits.
+    #[must_use]
+    pub fn parse(header: &'a [u8]) -> Option<Self> {
+        let is_timestamp = (1..=Self::LONGEST).contains(&header.len()) && header.iter().all(u8::is_ascii_digit);
+        is_timestamp.then_some(Self(header))
+    }
+
+    /// Unix seconds; `None` if they do not fit 64 bits.
+    #[must_use]
+    pub fn seconds(self) -> Option<i64> {
+        std::str::from_utf8(self.0).ok()?.parse().ok()
+    }
+}
+
 /// No live key fits. It does not tell which part was wrong: nor should the answer to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature fits none of the live signing keys")]
@@ -54,11 +80,11 @@ impl fmt::Debug for Context {
 impl Verifier {
     /// Begins with the `X-CIO-Timestamp` header as it was received.
     #[must_use]
-    pub fn new(keys: &[SigningKey], timestamp: &[u8]) -> Self {
+    pub fn new(keys: &[SigningKey], timestamp: SignatureTimestamp<'_>) -> Self {
         let begin = |key: &SigningKey| {
             let mut context = hmac::Context::with_key(&key.0);
             context.update(b"v0:");
-            context.update(timestamp);
+            context.update(timestamp.0);
             context.update(b":");
             Context(context)
         };
@@ -91,7 +117,12 @@ impl Verifier {
 ///
 /// # Errors
 /// [`SignatureMismatch`].
-pub fn verify(keys: &[SigningKey], timestamp: &[u8], body: &[u8], signature: &[u8]) -> Result<(), SignatureMismatch> {
+pub fn verify(
+    keys: &[SigningKey],
+    timestamp: SignatureTimestamp<'_>,
+    body: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureMismatch> {
     let mut verifier = Verifier::new(keys, timestamp);
     verifier.update(body);
     verifier.finish(signature)

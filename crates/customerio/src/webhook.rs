@@ -261,7 +261,7 @@ mod tests {
             "data":{"identifiers":{"id":"42","cio_id":"d9"},"campaign_id":5,"recipients":[{"device_id":"t"},7]}}"#;
         let webhook = Webhook::parse(body).unwrap();
         assert_eq!(webhook.event_id.text().unwrap(), "01E4");
-        assert_eq!(webhook.timestamp.integer(), Some(1_613_063_089));
+        assert_eq!(webhook.timestamp.whole_number(), Some(1_613_063_089));
         assert_eq!(webhook.ignored, 1);
         let data = Data::of(webhook.data).unwrap();
         assert_eq!(Identifiers::of(data.identifiers).unwrap().id.text().unwrap(), "42");
@@ -275,7 +275,7 @@ mod tests {
             r#"{"data":{"campaign_id":9223372036854775809,"action_id":1.5,"link_id":true,"content_id":null,"journey_id":"007"}}"#,
         );
         assert_eq!(data.campaign_id.text().unwrap(), "9223372036854775809");
-        assert_eq!(data.campaign_id.integer(), None);
+        assert_eq!(data.campaign_id.whole_number(), None);
         assert_eq!(data.journey_id.text().unwrap(), "007");
         assert_eq!((data.action_id.text(), data.link_id.text(), data.content_id.text()), (None, None, None));
         assert_eq!(data.link_id.boolean(), Some(true));
@@ -283,6 +283,39 @@ mod tests {
             assert_eq!(field.is_text(), field.text().is_some(), "{field:?}");
         }
         assert!(data.content_id.is_null() && !data.content_id.is_absent() && data.subject.is_absent());
+    }
+
+    #[test]
+    fn a_whole_number_is_one_in_any_form_that_leaves_nothing_to_guess() {
+        let number = |json: &str| Field::parse(json).unwrap().whole_number();
+        for same in ["1700000000", "1700000000.0", "1700000000.000", "1.7e9", "17E8"] {
+            assert_eq!(number(same), Some(1_700_000_000), "{same}");
+            assert_eq!(number(&format!("\"{same}\"")), Some(1_700_000_000), "the text {same}");
+        }
+        assert_eq!(number("\" 1700000000\\u200B\""), Some(1_700_000_000));
+        assert_eq!(
+            (number("-1"), number("\"-1.0\""), number("9223372036854775807")),
+            (Some(-1), Some(-1), Some(i64::MAX))
+        );
+        for other in [
+            "1700000000.5",
+            "\"1700000000.5\"",
+            "9223372036854775808",
+            "9007199254740993.0",
+            "1e400",
+            "\"inf\"",
+            "\"NaN\"",
+            "\"\"",
+            "\"1,700\"",
+            "\"0x10\"",
+            "\"2023-11-14\"",
+            "true",
+            "null",
+            "[1]",
+            "{}",
+        ] {
+            assert_eq!(number(other), None, "{other}");
+        }
     }
 
     #[test]

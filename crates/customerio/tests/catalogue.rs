@@ -61,5 +61,9 @@ fn names_are_unique_and_read_back() {
         assert_eq!(Metric::from_name(metric.as_str()), Some(*metric));
     }
     assert_eq!(ObjectType::from_name("line"), None);
+    assert_eq!(
+        (ObjectType::from_name("In_App"), Metric::from_name("DELIVERED")),
+        (Some(ObjectType::InApp), Some(Metric::Delivered))
+    );
     assert_eq!(Variant::from_name("campaign"), Some(Variant::Campaign));
 }

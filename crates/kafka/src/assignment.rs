@@ -55,16 +55,18 @@ impl Assignment {
         }
     }
 
-    /// Gives partitions back.
+    /// Gives partitions back; those that were not added yet are none of librdkafka's either.
     pub(crate) fn unassign<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
         partitions: &[i32],
     ) -> Result<(), KafkaError> {
-        self.resume(consumer, partitions)?;
+        let added: Vec<i32> =
+            partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
+        self.resume(consumer, &added)?;
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         consumer
-            .incremental_unassign(&group::partitions(&self.topic, partitions))
+            .incremental_unassign(&group::partitions(&self.topic, &added))
             .map_err(KafkaError::during("giving partitions back"))
     }
 

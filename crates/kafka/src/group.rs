@@ -20,7 +20,6 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::fingerprint::Fingerprint;
 use crate::producer::set_default;
 use crate::topic::{LogContextConsumer, TopicName};
 
@@ -197,18 +196,18 @@ pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<Topic
     Ok(list)
 }
 
-/// The same for a commit: each offset with the fingerprint of a record before it, if there is one.
-pub(crate) fn offsets_with_fingerprints(
+/// The same for a commit: each offset with its metadata, if there is any.
+pub(crate) fn offsets_with_metadata(
     topic: &TopicName,
     offsets: &[(i32, i64)],
-    fingerprint: impl Fn(i32, i64) -> Option<Fingerprint>,
+    metadata: impl Fn(i32) -> Option<String>,
 ) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for &(partition, offset) in offsets {
         let mut element = list.add_partition(topic.as_str(), partition);
         element.set_offset(Offset::Offset(offset)).map_err(KafkaError::during("building a list of offsets"))?;
-        if let Some(fingerprint) = fingerprint(partition, offset) {
-            element.set_metadata(fingerprint.to_string());
+        if let Some(metadata) = metadata(partition) {
+            element.set_metadata(metadata);
         }
     }
     Ok(list)

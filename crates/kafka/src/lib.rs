@@ -6,6 +6,7 @@
 
 mod assignment;
 pub mod connection;
+pub mod consumed;
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;

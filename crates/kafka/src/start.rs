@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
+use crate::consumed::Consumed;
 use crate::error::KafkaError;
 use crate::fingerprint::{Fingerprint, Log};
 use crate::log_watch::{Latest, LogLookUp};
@@ -78,12 +79,14 @@ pub(crate) struct StartRule<'a> {
 }
 
 /// Where a partition is read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     /// The group has not committed this offset. See [`commit_new`].
     pub(crate) is_new: bool,
+    /// Which records from that offset on are processed already.
+    pub(crate) consumed: Consumed,
 }
 
 /// Commits the starts that the group has not committed yet. To be called by a member before it processes anything: a
@@ -98,7 +101,8 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     if new.is_empty() {
         return Ok(());
     }
-    let list = crate::group::offsets(topic, &new)?;
+    let note = |partition| starts.iter().find(|start| start.partition == partition)?.consumed.note();
+    let list = crate::group::offsets_with_metadata(topic, &new, note)?;
     consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))
 }
 
@@ -128,12 +132,16 @@ pub(crate) fn starts<C: ConsumerContext>(
     for &partition in partitions {
         let mut last = rule.replaced.get(&partition).copied();
         let is_replaced = last.is_some();
+        let mut consumed = None;
         let committed = match committed.find_partition(topic, partition) {
             Some(found) => {
                 found.error().map_err(KafkaError::during("reading the group's committed offsets"))?;
                 last = last.or_else(|| found.metadata().parse().ok());
                 match found.offset() {
-                    Offset::Offset(offset) => Some(offset),
+                    Offset::Offset(offset) => {
+                        consumed = Some(Consumed::read(offset, found.metadata()));
+                        Some(offset)
+                    }
                     _ => None,
                 }
             }
@@ -165,7 +173,7 @@ pub(crate) fn starts<C: ConsumerContext>(
                 at,
                 "the partition's log is not the one that was read: the topic was created again, or an unclean leader election removed records. Records that were not read yet may be lost. Reading continues with the records from a minute before the last processed one on; to process everything that is retained again, stop the service and reset the group's offsets"
             );
-            starts.push(FoundStart { partition, offset: at, is_new: true });
+            starts.push(FoundStart { partition, offset: at, is_new: true, consumed: Consumed::at(at) });
             continue;
         }
         let output = if committed.is_none() { (rule.output)(partition)? } else { None };
@@ -174,6 +182,8 @@ pub(crate) fn starts<C: ConsumerContext>(
         let offset = match resolve(known) {
             Start::At(offset) => offset,
             Start::Expired { at, lost } => {
+                // Of the records from the committed offset on, some were processed where others were deferred.
+                let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
                 metrics.expired(lost);
                 tracing::error!(
                     topic,
@@ -204,7 +214,9 @@ pub(crate) fn starts<C: ConsumerContext>(
                 });
             }
         };
-        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset) });
+        let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
+        let offset = consumed.frontier();
+        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset), consumed });
     }
     Ok(starts)
 }

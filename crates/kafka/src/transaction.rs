@@ -4,6 +4,8 @@
 //! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one thread
 //! per worker. What a record turns into is the [`Processor`]'s business.
 
+mod cursor;
+mod end;
 pub mod machine;
 mod oversized;
 mod process;

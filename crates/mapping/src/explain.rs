@@ -9,6 +9,7 @@ use serde_json::Value;
 use xdm::{TenantId, write_json};
 
 use crate::details::DEVICES;
+use crate::identity::{self, NoIdentity};
 use crate::rules::{NEVER_FORWARDED, RULES, Rule};
 use crate::{ReceivedAt, Rejection, Source, map};
 
@@ -60,6 +61,8 @@ pub enum IgnoredReason {
     Empty,
     /// Not of the type this field has.
     WrongType,
+    /// It should say who the person is, but cannot be an identity; why, is said here.
+    NoIdentity(&'static str),
     /// Behind the last device that is taken over.
     BeyondDevices,
     /// This event has no place for it, or a better value was there.
@@ -72,7 +75,7 @@ impl IgnoredReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "not known to the mapping",
-            Self::NeverForwarded(why) => why,
+            Self::NeverForwarded(why) | Self::NoIdentity(why) => why,
             Self::Dropped => "dropped by DROP_FIELDS",
             Self::Doubled => "the key came again later; the last one counts",
             Self::Empty => "null or empty",
@@ -335,6 +338,14 @@ fn why_unused(place: &Place<'_>, source: &Source) -> IgnoredReason {
     let empty = field.is_null() || field.text().is_some_and(|text| text.is_empty());
     let fits = if FLAGS.contains(&name.as_str()) { field.boolean().is_some() } else { field.text().is_some() };
     let container = matches!(field.json(), Some("{}" | "[]"));
+    if let Some(reason) = identity::refusal(&name, field, source) {
+        return IgnoredReason::NoIdentity(match reason {
+            NoIdentity::NotAnAddress => "not exactly one valid email address",
+            NoIdentity::NotInternational => "not an international phone number",
+            NoIdentity::Blocked => "a placeholder that Identity Service or BLOCKED_IDS blocks",
+            NoIdentity::TooLong => "longer than Identity Service takes",
+        });
+    }
     match (empty || container, fits) {
         (true, _) => IgnoredReason::Empty,
         (false, true) => IgnoredReason::NotUsed,

@@ -10,7 +10,7 @@ use customerio::sha256_hex;
 use customerio::webhook::{Data, Field, Identifiers};
 use xdm::event::IdentityMap;
 
-use crate::{Kind, Source};
+use crate::{IgnoredIdentities, Kind, Source, contact};
 
 /// Adobe's limit for an identity value, in characters (Identity Service guardrails).
 const VALUE_LIMIT: usize = 1024;
@@ -24,6 +24,20 @@ pub(crate) struct Identities<'a> {
     pub(crate) map: IdentityMap<'a>,
     pub(crate) person_id: Option<Cow<'a, str>>,
     pub(crate) person_cio_id: Option<Cow<'a, str>>,
+    pub(crate) ignored: IgnoredIdentities,
+}
+
+/// Why a value is no identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoIdentity {
+    /// Not exactly one valid email address.
+    NotAnAddress,
+    /// A phone number whose country is not known.
+    NotInternational,
+    /// A placeholder: on Adobe's list or on that of the source.
+    Blocked,
+    /// Longer than Identity Service takes.
+    TooLong,
 }
 
 pub(crate) fn identities<'a>(
@@ -33,54 +47,92 @@ pub(crate) fn identities<'a>(
     source: &'a Source,
 ) -> Identities<'a> {
     let identifiers = identifiers.unwrap_or_default();
+    let mut ignored = IgnoredIdentities::default();
     let mut found = Identities::default();
-    if let Some(id) = clean(identifiers.id).or_else(|| clean(data.customer_id)) {
-        let id = without_address(id, source);
+    if let Some(id) = first([identifiers.id, data.customer_id], |field| person_id(field, source), &mut ignored) {
         found.map.add(Cow::Borrowed(&source.namespace_id), id.clone());
         found.person_id = Some(id);
     }
-    if let Some(id) = clean(identifiers.cio_id) {
-        let id = without_address(id, source);
+    if let Some(id) = first([identifiers.cio_id], |field| person_id(field, source), &mut ignored) {
         found.map.add(Cow::Borrowed(&source.namespace_cio_id), id.clone());
         found.person_cio_id = Some(id);
     }
-    if let Some(address) = address(identifiers.email).or_else(|| address(data.email_address)) {
+    let email = |field| address(field, source);
+    if let Some(address) = first([identifiers.email, data.email_address], email, &mut ignored) {
         add_email(&mut found.map, address, source);
     }
     let nobody = found.map.is_empty();
     match kind.object_type {
         Some(ObjectType::Sms | ObjectType::Whatsapp) if source.include_phone || nobody => {
-            if let Some(phone) = clean(data.recipient).and_then(|recipient| phone(&recipient)) {
+            if let Some(phone) = first([data.recipient], |field| phone(field, source), &mut ignored) {
                 found.map.add(Cow::Borrowed("Phone"), Cow::Owned(phone));
             }
         }
         Some(ObjectType::Email) if nobody => {
-            if let Some(address) = address(data.recipient) {
+            if let Some(address) = first([data.recipient], email, &mut ignored) {
                 add_email(&mut found.map, address, source);
             }
         }
         _ => {}
     }
+    found.ignored = ignored;
     found
 }
 
-fn clean<'a>(field: Field<'a>) -> Option<Cow<'a, str>> {
-    field.non_blank().filter(|value| is_allowed(value))
+/// The first field that holds an identity; what stands in those before it and is none is counted.
+fn first<'a, T, const N: usize>(
+    fields: [Field<'a>; N],
+    judge: impl Fn(Field<'a>) -> Option<Result<T, NoIdentity>>,
+    ignored: &mut IgnoredIdentities,
+) -> Option<T> {
+    fields.into_iter().filter_map(judge).find_map(|judged| judged.map_err(|reason| ignored.note(reason)).ok())
+}
+
+/// What can be seen of a field, if it can be an identity; `None` if it is blank.
+fn clean<'a>(field: Field<'a>, source: &Source) -> Option<Result<Cow<'a, str>, NoIdentity>> {
+    let value = field.non_blank()?;
+    let blocked = source.blocked_ids.iter().any(|blocked| blocked.matches(&value));
+    Some(if blocked { Err(NoIdentity::Blocked) } else { allowed(&value).map(|()| value) })
 }
 
 /// Whether Identity Service takes this value.
 pub(crate) fn is_allowed(value: &str) -> bool {
-    let trimmed = value.trim();
-    let blocked = BLOCKED.iter().any(|blocked| trimmed.eq_ignore_ascii_case(blocked));
-    let long = value.len() > VALUE_LIMIT && value.chars().count() > VALUE_LIMIT;
-    !blocked && !long && !trimmed.is_empty()
+    !value.trim().is_empty() && allowed(value).is_ok()
 }
 
-/// An address in lower case; nothing if it holds no `@`.
-fn address(field: Field<'_>) -> Option<String> {
-    let address = clean(field).filter(|value| value.contains('@'))?.to_lowercase();
-    // Some letters are longer in lower case.
-    is_allowed(&address).then_some(address)
+fn allowed(value: &str) -> Result<(), NoIdentity> {
+    let trimmed = value.trim();
+    if BLOCKED.iter().any(|blocked| trimmed.eq_ignore_ascii_case(blocked)) {
+        return Err(NoIdentity::Blocked);
+    }
+    let long = value.len() > VALUE_LIMIT && value.chars().count() > VALUE_LIMIT;
+    if long { Err(NoIdentity::TooLong) } else { Ok(()) }
+}
+
+/// An id of the person, in Customer.io's or in somebody else's words.
+fn person_id<'a>(field: Field<'a>, source: &Source) -> Option<Result<Cow<'a, str>, NoIdentity>> {
+    Some(clean(field, source)?.map(|id| without_address(id, source)))
+}
+
+/// An address in lower case.
+fn address(field: Field<'_>, source: &Source) -> Option<Result<String, NoIdentity>> {
+    let value = clean(field, source)?;
+    Some(value.and_then(|value| contact::email(&value).ok_or(NoIdentity::NotAnAddress)))
+}
+
+/// A phone number in E.164.
+fn phone(field: Field<'_>, source: &Source) -> Option<Result<String, NoIdentity>> {
+    let value = clean(field, source)?;
+    Some(value.and_then(|value| contact::phone(&value).ok_or(NoIdentity::NotInternational)))
+}
+
+/// Why a value that says who the person is became no identity; `None` for other fields, and for values that can be one.
+pub(crate) fn refusal(path: &str, field: Field<'_>, source: &Source) -> Option<NoIdentity> {
+    match path {
+        "data.identifiers.id" | "data.customer_id" | "data.identifiers.cio_id" => person_id(field, source)?.err(),
+        "data.identifiers.email" | "data.email_address" => address(field, source)?.err(),
+        _ => None,
+    }
 }
 
 fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &Source) {
@@ -91,18 +143,16 @@ fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &Source) {
     }
 }
 
-/// Adobe's form for hashed addresses: SHA-256 of the trimmed address in lower case.
+/// Adobe's form for hashed addresses: SHA-256 of the address in lower case.
 fn hashed(address: &str) -> String {
-    sha256_hex([address.trim().to_lowercase().as_str()])
+    sha256_hex([address])
 }
 
 /// Some workspaces use the address as the person's id; with `HASH_EMAIL` no address may stay anywhere.
 fn without_address<'a>(id: Cow<'a, str>, source: &Source) -> Cow<'a, str> {
-    if source.hash_email && id.contains('@') { Cow::Owned(hashed(&id)) } else { id }
-}
-
-/// E.164: digits with `+` in front.
-fn phone(recipient: &str) -> Option<String> {
-    let digits: String = recipient.chars().filter(char::is_ascii_digit).collect();
-    (!digits.is_empty()).then(|| format!("+{digits}"))
+    if source.hash_email && id.contains('@') {
+        Cow::Owned(hashed(&contact::email(&id).unwrap_or_else(|| id.to_lowercase())))
+    } else {
+        id
+    }
 }

@@ -3,6 +3,8 @@
 
 use customerio::webhook::{Data, Field, Identifiers};
 
+use crate::identity::NoIdentity;
+
 /// How many fields of one webhook were ignored, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IgnoredFields {
@@ -12,6 +14,30 @@ pub struct IgnoredFields {
     pub unreadable: u32,
     /// Message bodies and headers, which never reach Platform.
     pub withheld: u32,
+}
+
+/// How many values of one webhook that say who the person is became no identity, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IgnoredIdentities {
+    /// Not exactly one valid email address.
+    pub not_an_address: u32,
+    /// A phone number whose country is not known.
+    pub not_international: u32,
+    /// Placeholders: on Adobe's list or on `BLOCKED_IDS`.
+    pub blocked: u32,
+    /// Longer than Identity Service takes.
+    pub too_long: u32,
+}
+
+impl IgnoredIdentities {
+    pub(crate) fn note(&mut self, reason: NoIdentity) {
+        *match reason {
+            NoIdentity::NotAnAddress => &mut self.not_an_address,
+            NoIdentity::NotInternational => &mut self.not_international,
+            NoIdentity::Blocked => &mut self.blocked,
+            NoIdentity::TooLong => &mut self.too_long,
+        } += 1;
+    }
 }
 
 impl IgnoredFields {

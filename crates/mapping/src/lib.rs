@@ -4,6 +4,7 @@
 //! replay, gives the same result. The rules are tables ([`tables`]); what a body may look like is `customerio`'s
 //! knowledge, how an event is written is `xdm`'s.
 
+mod contact;
 mod details;
 mod explain;
 mod identity;
@@ -19,22 +20,23 @@ mod validation;
 use std::borrow::Cow;
 
 use customerio::catalogue::{Metric, ObjectType};
-use customerio::sha256_hex;
 use customerio::webhook::{Data, Field, Identifiers, Webhook};
+use customerio::{sha256_hex, visible};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
 pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
-pub use ignored::IgnoredFields;
+pub use ignored::{IgnoredFields, IgnoredIdentities};
 pub use rejection::{Rejection, RejectionCode};
-pub use source::{DropField, OnMissingIdentity, Source};
+pub use source::{BlockedId, DropField, OnMissingIdentity, Source};
 pub use validation::validate;
 
 /// Version of the mapping tables, written into every event.
 pub const MAPPING_VERSION: &str = "1";
 
-/// How far an event's time may lie after its receipt before it is refused: a difference of clocks, no more.
-const CLOCK_DIFFERENCE_MS: i64 = 5 * 60 * 1000;
+/// How far an event's time may lie after its receipt before it is refused: as far as a gateway's clock may be slow. It is no
+/// reason to lose events, and what is further ahead is not in Unix seconds.
+const CLOCK_DIFFERENCE_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// When the gateway received the webhook: milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub struct Mapped<'a> {
     pub identity: Identity,
     /// How many fields of the body left no trace.
     pub ignored: IgnoredFields,
+    /// How many values that say who the person is became no identity.
+    pub ignored_identities: IgnoredIdentities,
+    /// The event's time minus that of its receipt, in milliseconds. Above 0, that of the receipt was written.
+    pub ahead_ms: i64,
     kind: Kind,
 }
 
@@ -100,7 +106,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
     let metric = Metric::from_name(&metric_name);
     let object_type_name = object_type(&webhook, metric)?;
     let object_type = ObjectType::from_name(&object_type_name);
-    let (timestamp, adjusted) = timestamp(&webhook, received_at)?;
+    let (timestamp, ahead_ms) = timestamp(&webhook, received_at)?;
     let mut data = Data::of(webhook.data)
         .ok_or_else(|| Rejection::new(RejectionCode::BadData, "`data` is missing or no object"))?;
     let kind = Kind { object_type, metric, person: is_person_event(object_type, metric, &data) };
@@ -132,7 +138,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
     customerio.is_machine = facts.is_machine;
     customerio.subscription = subscription::subscription(kind, &data, &mut ignored);
     customerio.received_at = Some(Timestamp(received_at.0));
-    customerio.timestamp_adjusted = adjusted.then_some(true);
+    customerio.timestamp_adjusted = (ahead_ms > 0).then_some(true);
 
     let mut event = ExperienceEvent {
         id,
@@ -148,7 +154,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> R
     };
     limits::enforce(&mut event, body.len())?;
     validate(&event)?;
-    Ok(Mapped { event, identity, ignored, kind })
+    Ok(Mapped { event, identity, ignored, ignored_identities: identities.ignored, ahead_ms, kind })
 }
 
 /// `_id`: the event id where it is a plain URI segment, else its hash.
@@ -156,7 +162,7 @@ fn event_id<'a>(webhook: &Webhook<'a>) -> Result<Cow<'a, str>, Rejection> {
     let id = webhook
         .event_id
         .text()
-        .filter(|id| !id.trim().is_empty())
+        .filter(|id| !visible(id).is_empty())
         .ok_or_else(|| Rejection::new(RejectionCode::MissingEventId, "`event_id` is missing, blank or no text"))?;
     if validation::is_plain_id(&id) { Ok(id) } else { Ok(Cow::Owned(sha256_hex([id.as_ref()]))) }
 }
@@ -187,31 +193,32 @@ fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data
     }
     match metric {
         Some(Metric::Subscribed | Metric::PreferencesChanged) => true,
-        Some(Metric::Unsubscribed) => {
-            !data.email_address.is_absent() && (data.recipient.is_absent() || data.recipient.is_null())
-        }
+        Some(Metric::Unsubscribed) => !data.email_address.is_absent() && data.recipient.is_blank(),
         _ => false,
     }
 }
 
-/// The event's time, and whether it was replaced by that of its receipt.
-fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestamp, bool), Rejection> {
+/// The event's time, or that of its receipt where the event's is later, and how much later it is.
+fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestamp, i64), Rejection> {
     let bad = |message: &'static str| Rejection::new(RejectionCode::BadTimestamp, message);
-    let seconds =
-        webhook.timestamp.integer().ok_or_else(|| bad("`timestamp` is missing or no integer (Unix seconds)"))?;
+    let seconds = webhook
+        .timestamp
+        .whole_number()
+        .ok_or_else(|| bad("`timestamp` is missing or no whole number (Unix seconds)"))?;
     if seconds < 1 {
         return Err(bad("`timestamp` lies before 1970-01-01T00:00:01Z"));
     }
     let millis = seconds.saturating_mul(1000);
-    if millis > received_at.0.saturating_add(CLOCK_DIFFERENCE_MS) {
+    let ahead = millis.saturating_sub(received_at.0);
+    if ahead > CLOCK_DIFFERENCE_MS {
         return Err(bad(
-            "`timestamp` lies more than 5 minutes after the webhook was received; it must be in Unix seconds",
+            "`timestamp` lies more than a day after the webhook was received; it must be in Unix seconds, and the gateway's clock right",
         ));
     }
     if !Timestamp(millis).can_be_written() {
         return Err(bad("`timestamp` lies beyond the year 9999; it must be in Unix seconds"));
     }
-    if millis > received_at.0 { Ok((Timestamp(received_at.0), true)) } else { Ok((Timestamp(millis), false)) }
+    Ok((Timestamp(millis.min(received_at.0)), ahead))
 }
 
 fn channel(object_type: Option<ObjectType>) -> Option<Channel<'static>> {

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
 use xdm::event::ExperienceEvent;
 use xdm::{TenantId, write_json};
 
-use crate::explain::leaves;
 use crate::{Rejection, RejectionCode};
 
 /// The most bytes of an event's JSON. Adobe's limit is 10 KB; the tenant's real name may be longer than ours here.
@@ -45,11 +45,18 @@ pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<()
     if size <= EVENT_LIMIT {
         return Ok(());
     }
-    let (path, bytes) = largest_text(event);
+    let Largest { path, bytes, elements } = Largest::of(event);
+    let entries = elements.map(|count| format!(" in {count} entries")).unwrap_or_default();
+    // Preferences are all or nothing: one that was left out would read as one that did not change.
+    let remedy = if path.contains(".subscription.") {
+        "; preferences are not cut: DROP_FIELDS=content sends the event without them"
+    } else {
+        ""
+    };
     Err(Rejection::new(
         RejectionCode::TooLarge,
         format!(
-            "the event is {size} bytes of JSON even after its texts were cut; Profile takes {EVENT_LIMIT}. Its largest text is `{path}` with {bytes} bytes"
+            "the event is {size} bytes of JSON even after its texts were cut; Profile takes {EVENT_LIMIT}. Its largest part is `{path}` with {bytes} bytes{entries}{remedy}"
         ),
     ))
 }
@@ -65,16 +72,45 @@ fn json(event: &ExperienceEvent<'_>) -> Vec<u8> {
     json
 }
 
-/// Path and size of the event's largest text.
-fn largest_text(event: &ExperienceEvent<'_>) -> (String, usize) {
-    let event: serde_json::Value = serde_json::from_slice(&json(event)).unwrap_or_default();
-    let mut largest = (String::new(), 0);
-    leaves(String::new(), &event, &mut |path, value| {
-        if let Some(text) = value.as_str().filter(|text| text.len() > largest.1) {
-            largest = (path, text.len());
+/// The part of an event that takes most of its JSON: a text, or a list of several elements.
+#[derive(Debug, Default)]
+struct Largest {
+    path: String,
+    bytes: usize,
+    /// Of a list.
+    elements: Option<usize>,
+}
+
+impl Largest {
+    fn of(event: &ExperienceEvent<'_>) -> Self {
+        let event: Value = serde_json::from_slice(&json(event)).unwrap_or_default();
+        let mut largest = Self::default();
+        largest.look(String::new(), &event);
+        largest.path = largest.path.replace(TENANT, "_{TENANT_ID}");
+        largest
+    }
+
+    fn look(&mut self, path: String, value: &Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    self.look(if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, member);
+                }
+            }
+            Value::Array(elements) if elements.len() > 1 => {
+                self.take(path, value.to_string().len(), Some(elements.len()));
+            }
+            Value::Array(elements) => elements.iter().for_each(|element| self.look(format!("{path}[0]"), element)),
+            Value::String(text) => self.take(path, text.len(), None),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
-    });
-    (largest.0.replace(TENANT, "_{TENANT_ID}"), largest.1)
+    }
+
+    fn take(&mut self, path: String, bytes: usize, elements: Option<usize>) {
+        if bytes > self.bytes {
+            *self = Self { path, bytes, elements };
+        }
+    }
 }
 
 /// Cuts after `limit` characters, between code points; tells whether there was anything to cut.

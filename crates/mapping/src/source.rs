@@ -45,6 +45,68 @@ impl FromStr for DropField {
     }
 }
 
+/// A placeholder that is no person's id, although it stands where one should: `undefined`, `[object Object]` and the like.
+/// Letter case does not matter; one `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedId {
+    before: String,
+    /// What comes after the `*`, if there is one.
+    after: Option<String>,
+}
+
+impl BlockedId {
+    /// The list that holds unless the configuration says otherwise: what programming languages, spreadsheets and templates
+    /// write where a value is missing.
+    pub const DEFAULTS: &'static [&'static str] = &[
+        "undefined",
+        "none",
+        "nil",
+        "nan",
+        "(null)",
+        "<null>",
+        "(none)",
+        "n/a",
+        "unknown",
+        "true",
+        "false",
+        "[object *]",
+        "{{*}}",
+        "{%*%}",
+        "${*}",
+    ];
+
+    /// [`BlockedId::DEFAULTS`].
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        Self::DEFAULTS.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Whether a value is this placeholder.
+    pub(crate) fn matches(&self, value: &str) -> bool {
+        let (value, before) = (value.as_bytes(), self.before.as_bytes());
+        let Some(after) = self.after.as_deref().map(str::as_bytes) else { return value.eq_ignore_ascii_case(before) };
+        let begins = value.get(..before.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(before));
+        let end = value.len().checked_sub(after.len()).filter(|end| *end >= before.len());
+        begins && end.and_then(|end| value.get(end..)).is_some_and(|end| end.eq_ignore_ascii_case(after))
+    }
+}
+
+impl FromStr for BlockedId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let (before, after) = text.split_once('*').map_or((text, None), |(before, after)| (before, Some(after)));
+        if before.is_empty() && after.is_none_or(str::is_empty) {
+            return Err(format!("`{text}` would block every id; name a placeholder such as undefined or {{{{*}}}}"));
+        }
+        if after.is_some_and(|after| after.contains('*')) {
+            return Err(format!("`{text}` has more than one `*`; one is allowed"));
+        }
+        Ok(Self { before: before.to_owned(), after: after.map(str::to_owned) })
+    }
+}
+
 /// One source and how its events are mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -62,6 +124,8 @@ pub struct Source {
     pub hash_email: bool,
     /// Fields of `data` that leave no trace in the event.
     pub drop_fields: Vec<DropField>,
+    /// Values that are no person's id, besides those that Identity Service blocks.
+    pub blocked_ids: Vec<BlockedId>,
     /// What becomes of an event that names nobody.
     pub on_missing_identity: OnMissingIdentity,
 }
@@ -82,7 +146,43 @@ impl Default for Source {
             include_phone: false,
             hash_email: false,
             drop_fields: Vec::new(),
+            blocked_ids: BlockedId::defaults(),
             on_missing_identity: OnMissingIdentity::Send,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_is_known_in_any_letter_case_and_no_other_id_is() {
+        let defaults = BlockedId::defaults();
+        assert_eq!(defaults.len(), BlockedId::DEFAULTS.len());
+        let blocked = |value: &str| defaults.iter().any(|blocked| blocked.matches(value));
+        for value in [
+            "undefined",
+            "Undefined",
+            "NaN",
+            "None",
+            "[object Object]",
+            "[object Undefined]",
+            "{{ customer.id }}",
+            "{{}}",
+        ] {
+            assert!(blocked(value), "{value}");
+        }
+        for value in ["", "u1", "undefined1", "nan0", "{{", "[object", "object]", "{}}", "0", "ü", "[objectü]"] {
+            assert!(!blocked(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_would_block_everything_is_refused() {
+        for wrong in ["", " ", "*", "a*b*c"] {
+            assert!(wrong.parse::<BlockedId>().is_err(), "{wrong}");
+        }
+        assert!("test-*".parse::<BlockedId>().unwrap().matches("Test-1"));
     }
 }

@@ -183,7 +183,7 @@ pub fn channel(object_type: ObjectType) -> Option<(&'static str, &'static str)> 
 #[must_use]
 pub fn push_provider(platform: &str) -> Option<&'static str> {
     const PROVIDERS: &[(&str, &str)] = &[("ios", "apns"), ("android", "fcm")];
-    PROVIDERS.iter().find(|(name, _)| *name == platform).map(|(_, provider)| *provider)
+    PROVIDERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(platform)).map(|(_, provider)| *provider)
 }
 
 /// What the tables say of a pair of channel and metric.
@@ -290,7 +290,7 @@ pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'st
     }
 }
 
-/// `in_app` becomes `inApp`.
+/// `in_app` and `In_App` become `inApp`: another letter case is no other event.
 fn push_lower_camel(text: &mut String, name: &str) {
     let mut upper = false;
     for c in name.trim_matches('_').chars() {
@@ -299,7 +299,7 @@ fn push_lower_camel(text: &mut String, name: &str) {
         } else if std::mem::take(&mut upper) {
             text.extend(c.to_uppercase());
         } else {
-            text.push(c);
+            text.extend(c.to_lowercase());
         }
     }
 }

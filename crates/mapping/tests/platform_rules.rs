@@ -179,6 +179,7 @@ fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
         (with(r#""sent""#, &format!("{{\"{secret}\":1}}")), RejectionCode::MissingMetric, "`metric`"),
         (with("1700000000", &format!("\"{secret}\"")), RejectionCode::BadTimestamp, "`timestamp`"),
         (with("1700000000", "1700000000000"), RejectionCode::BadTimestamp, "`timestamp`"),
+        (with("1700000000", "1700000000.5"), RejectionCode::BadTimestamp, "`timestamp`"),
         (with("1700000000", "0"), RejectionCode::BadTimestamp, "`timestamp`"),
         (with(r#"{"customer_id":"u1"}"#, &format!("\"{secret}\"")), RejectionCode::BadData, "`data`"),
         (with("customer_id", secret), RejectionCode::NoIdentity, "`data`"),
@@ -205,6 +206,50 @@ fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
     let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &Source::default()).unwrap_err();
     assert_eq!(rejection.code, RejectionCode::InvalidXdm);
     assert!(rejection.message.contains("`timestamp`"), "{rejection}");
+}
+
+#[test]
+fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_with_the_remedy() {
+    let body = |topics: usize| {
+        let content: serde_json::Map<_, _> = (0..topics).map(|n| (format!("topic_{n}"), json!(n % 2 == 0))).collect();
+        json!({"event_id": "1", "object_type": "customer", "metric": "cio_subscription_preferences_changed", "timestamp": 5,
+            "data": {"identifiers": {"id": "u1"}, "content": json!({"topics": content}).to_string()}})
+        .to_string()
+    };
+    let source = Source::default();
+    for few in [11, 200] {
+        let body = body(few);
+        let event = map(body.as_bytes(), received_at(), &source).unwrap().event;
+        let subscription = event.tenant.customerio.subscription.unwrap();
+        assert_eq!((subscription.topics.len(), event.tenant.customerio.truncated), (few, None));
+    }
+    let body = body(400);
+    let rejection = map(body.as_bytes(), received_at(), &source).unwrap_err();
+    assert_eq!(rejection.code, RejectionCode::TooLarge);
+    for part in ["`_{TENANT_ID}.customerio.subscription.topics`", "in 400 entries", "DROP_FIELDS=content"] {
+        assert!(rejection.message.contains(part), "{rejection}");
+    }
+    // The remedy that it names works.
+    let dropped = Source { drop_fields: vec!["content".parse().unwrap()], ..Source::default() };
+    let event = map(body.as_bytes(), received_at(), &dropped).unwrap().event;
+    assert_eq!(event.event_type, "customerio.customer.subscriptionPreferencesChanged");
+    assert_eq!(event.tenant.customerio.subscription, None);
+}
+
+#[test]
+fn with_hash_email_the_hash_is_that_of_the_address_itself() {
+    let source = Source { hash_email: true, ..Source::default() };
+    // printf 'jo+t1@example.com' | sha256sum
+    let hash = customerio::sha256_hex(["jo+t1@example.com"]);
+    for data in [
+        r#"{"recipient":"Jo Doe <jo+t1@example.com>"}"#,
+        r#"{"identifiers":{"email":"Jo+T1@example.com"}}"#,
+        r#"{"identifiers":{"id":"Jo Doe <Jo+t1@example.com>"}}"#,
+    ] {
+        let body = format!(r#"{{"event_id":"1","object_type":"email","metric":"sent","timestamp":5,"data":{data}}}"#);
+        let json = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event).to_string();
+        assert!(json.contains(&hash) && !json.contains('@'), "{json}");
+    }
 }
 
 #[test]

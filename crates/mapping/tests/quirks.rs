@@ -9,7 +9,7 @@ mod quirk_cases;
 
 use std::path::Path;
 
-use mapping::{IgnoredFields, ReceivedAt, Source, map};
+use mapping::{IgnoredFields, IgnoredIdentities, ReceivedAt, Source, map};
 use serde_json::{Value, json};
 
 #[test]
@@ -26,7 +26,13 @@ fn every_oddity_leads_to_its_file() {
                 let event: Value = serde_json::from_slice(&event).unwrap();
                 composed_schema::assert_valid(&event);
                 let IgnoredFields { unknown, unreadable, withheld } = mapped.ignored;
-                json!({"event": event, "ignored": {"unknown": unknown, "unreadable": unreadable, "withheld": withheld}})
+                let mut result = json!({"event": event, "ignored": {"unknown": unknown, "unreadable": unreadable, "withheld": withheld}});
+                if mapped.ignored_identities != IgnoredIdentities::default() {
+                    let IgnoredIdentities { not_an_address, not_international, blocked, too_long } =
+                        mapped.ignored_identities;
+                    result["ignored_identities"] = json!({"not_an_address": not_an_address, "not_international": not_international, "blocked": blocked, "too_long": too_long});
+                }
+                result
             }
             Err(rejection) => json!({"rejected": rejection.to_string()}),
         };

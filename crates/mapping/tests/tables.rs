@@ -192,12 +192,12 @@ fn identities_come_in_order_and_the_first_is_primary() {
 #[test]
 fn the_options_of_a_source_take_effect() {
     let source = Source { include_phone: true, hash_email: true, workspace_id: Some("w1".into()), ..Source::default() };
-    let data = r#"{"recipient":"+1555","identifiers":{"id":"A@b.example","email":"A@b.example"}}"#;
+    let data = r#"{"recipient":"+15551234567","identifiers":{"id":"A@b.example","email":"A@b.example"}}"#;
     let xdm = mapped_with(&body("sms", "sent", data), &source);
     // printf 'a@b.example' | sha256sum
     let hash = customerio::sha256_hex(["a@b.example"]);
     assert_eq!(xdm["identityMap"]["Email_LC_SHA256"][0]["id"], hash);
-    assert_eq!(xdm["identityMap"]["Phone"][0]["id"], "+1555");
+    assert_eq!(xdm["identityMap"]["Phone"][0]["id"], "+15551234567");
     assert_eq!(xdm["_acme"]["customerio"]["workspaceID"], "w1");
     assert!(!xdm.to_string().to_lowercase().contains("a@b.example"));
     let email = mapped_with(&body("email", "sent", r#"{"recipient":"A@b.example"}"#), &source);
@@ -220,17 +220,27 @@ fn the_time_is_judged_against_the_receipt() {
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &Source::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);
     assert!(refused.message.contains("9999"), "{refused}");
-    let adjusted = mapped(&at("1700000301"));
-    assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
-    assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);
+    // A gateway's clock may be slow by up to a day: 1,700,086,401 is 86,399.52 s after the receipt.
+    for ahead in ["1700000002", "1700000301", "1700086401"] {
+        let adjusted = mapped(&at(ahead));
+        assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
+        assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);
+    }
+    let (source, body) = (Source::default(), at("1700000302"));
+    let ahead = |received_at| map(body.as_bytes(), ReceivedAt::from_millis(received_at), &source).unwrap().ahead_ms;
+    assert_eq!((ahead(RECEIVED_AT), ahead(1_700_000_302_000), ahead(1_700_000_303_000)), (300_520, 0, -1000));
+    for same in ["\"1700000000\"", "1.7e9", "1700000000.0"] {
+        assert_eq!(mapped(&at(same))["timestamp"], "2023-11-14T22:13:20.000Z", "{same}");
+    }
     assert!(mapped(&at("1"))["_acme"]["customerio"].get("timestampAdjusted").is_none());
     for bad in [
-        "1700000302",
+        "1700086402",
         "1700000000000",
+        "\"1700000000000\"",
         "0",
         "-5",
-        "\"1700000000\"",
-        "1.7e9",
+        "\"0\"",
+        "\"soon\"",
         "1700000000.5",
         "null",
         "9223372036854775807",

@@ -4,17 +4,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// The longest lifetime that is believed; Adobe's tokens live for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What is assumed where IMS does not say how long a token lives (RFC 6749 only recommends `expires_in`): short, and a token
+/// that lives shorter is replaced at the first 401.
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How long a token that is still good serves on after a failed renewal before the next attempt.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
@@ -98,6 +102,8 @@ pub struct TokenProvider {
     state: Mutex<State>,
     /// Requests that have ended; read before the lock, to tell those who waited for one from those who came after it.
     ended: AtomicU64,
+    /// An answer without a lifetime was spoken of.
+    assumed: AtomicBool,
     on_refresh: OnRefresh,
 }
 
@@ -109,9 +115,32 @@ impl fmt::Debug for TokenProvider {
 
 #[derive(Deserialize)]
 struct Granted {
-    access_token: String,
+    #[serde(default)]
+    access_token: Option<Value>,
     /// Seconds.
-    expires_in: u64,
+    #[serde(default)]
+    expires_in: Option<Value>,
+}
+
+impl Granted {
+    /// The token.
+    fn token(&self) -> Result<&str, &'static str> {
+        let token = self.access_token.as_ref().ok_or("its answer has no `access_token`")?;
+        let token = token.as_str().map(str::trim).filter(|token| !token.is_empty());
+        token.ok_or("`access_token` in its answer is no text, or empty")
+    }
+
+    /// How long the token lives, as a number or as its text; `None` if the answer does not say, or nothing that makes sense.
+    fn lifetime(&self) -> Option<Duration> {
+        let seconds = match self.expires_in.as_ref()? {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
+        // What is no duration at all is longer than any.
+        Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFETIME, |lifetime| lifetime.min(LONGEST_LIFETIME)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -127,7 +156,15 @@ impl TokenProvider {
     pub fn new(settings: TokenSettings, http: reqwest::Client, on_refresh: OnRefresh) -> Result<Self, String> {
         let base = settings.ims_url.as_str().trim_end_matches('/');
         let endpoint = format!("{base}/ims/token/v3").parse().map_err(|error| format!("IMS_URL: {error}"))?;
-        Ok(Self { settings, endpoint, http, state: Mutex::default(), ended: AtomicU64::new(0), on_refresh })
+        Ok(Self {
+            settings,
+            endpoint,
+            http,
+            state: Mutex::default(),
+            ended: AtomicU64::new(0),
+            assumed: AtomicBool::new(false),
+            on_refresh,
+        })
     }
 
     /// A token that is good for a while yet.
@@ -182,6 +219,17 @@ impl TokenProvider {
         }
     }
 
+    /// Said once: it is the same with every token.
+    fn assumed_lifetime(&self) -> Duration {
+        if !self.assumed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                assumed = ?ASSUMED_LIFETIME,
+                "the answer of IMS does not say how long the token lives (`expires_in` in seconds): it is renewed after this time"
+            );
+        }
+        ASSUMED_LIFETIME
+    }
+
     async fn fetch(&self) -> Result<Cached, TokenError> {
         let secret = (self.settings.client_secret)().map_err(TokenError::Secret)?;
         let form = [
@@ -196,12 +244,14 @@ impl TokenProvider {
         let body = answer.bytes().await.map_err(unavailable)?;
         if status.is_success() {
             // The body holds the token: nothing of it may get into a message.
-            let granted: Granted = serde_json::from_slice(&body)
-                .map_err(|_| TokenError::Unavailable("its answer is not the documented one".to_owned()))?;
-            let lifetime = Duration::from_secs(granted.expires_in).min(LONGEST_LIFETIME);
+            let unusable = |what: &str| TokenError::Unavailable(what.to_owned());
+            let granted: Granted =
+                serde_json::from_slice(&body).map_err(|_| unusable("its answer is no JSON object; check IMS_URL"))?;
+            let token = granted.token().map_err(unusable)?;
+            let lifetime = granted.lifetime().unwrap_or_else(|| self.assumed_lifetime());
             let margin = (lifetime / 10).min(Duration::from_secs(300));
             let expires_at = asked + lifetime;
-            let token = granted.access_token.into();
+            let token = token.to_owned().into();
             return Ok(Cached { token, asked_at: asked, renew_at: expires_at - margin, expires_at });
         }
         if status.is_client_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS {
@@ -292,6 +342,53 @@ mod tests {
     async fn an_absurd_lifetime_is_survived() {
         let (provider, _) = ims(vec![granted(u64::MAX)]).await;
         provider.token().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_token_without_a_readable_lifetime_is_used_and_renewed_soon() {
+        let answer = |expires: &str| (200, format!(r#"{{"access_token":"token"{expires}}}"#));
+        for expires in [
+            "",
+            r#","expires_in":null"#,
+            r#","expires_in":"soon""#,
+            r#","expires_in":0"#,
+            r#","expires_in":-5"#,
+            r#","expires_in":{}"#,
+        ] {
+            let (provider, asked) = ims(vec![answer(expires)]).await;
+            for _ in 0..3 {
+                assert_eq!(provider.token().await.unwrap().expose_secret(), "token", "{expires}");
+            }
+            assert_eq!(asked.load(Order::SeqCst), 1, "{expires}: one token serves all callers");
+            assert_eq!(lifetime(&provider).await, ASSUMED_LIFETIME, "{expires}");
+        }
+        for expires in
+            [r#","expires_in":"3600""#, r#","expires_in":3600.0"#, r#","expires_in":3600"#, r#","expires_in":" 3600 ""#]
+        {
+            let (provider, _) = ims(vec![answer(expires)]).await;
+            provider.token().await.unwrap();
+            assert_eq!(lifetime(&provider).await, Duration::from_secs(3600), "{expires}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_cannot_be_used_says_what_is_wrong_with_it_and_nothing_of_its_text() {
+        for (body, words) in [
+            (r#"{"expires_in":3600,"secret":"x"}"#, "no `access_token`"),
+            (r#"{"access_token":"","secret":"x"}"#, "no text, or empty"),
+            (r#"{"access_token":{"secret":"x"}}"#, "no text, or empty"),
+            ("<html>secret</html>", "no JSON object; check IMS_URL"),
+        ] {
+            let (provider, _) = ims(vec![(200, body.to_owned())]).await;
+            let error = provider.token().await.unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    async fn lifetime(provider: &TokenProvider) -> Duration {
+        let state = provider.state.lock().await;
+        let cached = state.cached.as_ref().unwrap();
+        cached.expires_at - cached.asked_at
     }
 
     async fn make_due(provider: &TokenProvider) {

@@ -83,6 +83,8 @@ pub struct SourceEntry {
     pub hash_email: Option<bool>,
     /// `DROP_FIELDS`.
     pub drop_fields: Option<Vec<String>>,
+    /// `BLOCKED_IDS`.
+    pub blocked_ids: Option<Vec<String>>,
     /// `ON_MISSING_IDENTITY`.
     pub on_missing_identity: Option<String>,
 }

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
+use serde_json::Value;
 
 /// The schema this build writes, as text.
 pub const SCHEMA_JSON: &str = include_str!("../../../schemas/experience-event.avsc");
@@ -18,24 +19,30 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Every released schema with its version, oldest first: the files of `schemas/released/`.
 pub const RELEASED: &[(u32, &str)] = &[(1, include_str!("../../../schemas/released/experience-event.v1.avsc"))];
 
+/// Fingerprints that records of released schemas have besides the right one, by version. Builds before the first release wrote the first
+/// schema's: their canonical form kept `{"type":"long"}` of a logical type, which the specification reduces to `"long"`.
+const FORMER: &[(u32, Fingerprint)] = &[(1, Fingerprint([0xa4, 0x8f, 0x38, 0xc8, 0xe5, 0x50, 0x92, 0x4d]))];
+
 pub(crate) static SCHEMA: LazyLock<Schema> =
     LazyLock::new(|| Schema::parse_str(SCHEMA_JSON).expect("the schema file is part of this build and tested"));
 
 /// The schemas that records are read with: all released ones, and the one this build writes.
 pub(crate) static KNOWN: LazyLock<Vec<(Fingerprint, Schema)>> = LazyLock::new(|| {
     let mut known = vec![(Fingerprint::of(&SCHEMA), SCHEMA.clone())];
-    for (_, json) in RELEASED {
+    for (version, json) in RELEASED {
         let schema = Schema::parse_str(json).expect("the schema file is part of this build and tested");
-        let fingerprint = Fingerprint::of(&schema);
-        if known.iter().all(|(known, _)| *known != fingerprint) {
-            known.push((fingerprint, schema));
+        let former = FORMER.iter().filter(|(of, _)| of == version).map(|(_, fingerprint)| *fingerprint);
+        for fingerprint in former.chain([Fingerprint::of(&schema)]) {
+            if known.iter().all(|(known, _)| *known != fingerprint) {
+                known.push((fingerprint, schema.clone()));
+            }
         }
     }
     known
 });
 
 /// CRC-64-AVRO of a schema's parsing canonical form (Avro specification, "Schema Fingerprints"), as it stands in
-/// single-object framing. Documentation and attributes do not change it.
+/// single-object framing: least significant byte first. Documentation, attributes and logical types do not change it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub(crate) [u8; 8]);
 
@@ -47,9 +54,31 @@ impl Fingerprint {
     }
 
     pub(crate) fn of(schema: &Schema) -> Self {
-        let bytes = schema.fingerprint::<Rabin>().bytes;
+        let bytes = without_logical_types(schema).fingerprint::<Rabin>().bytes;
         Self(bytes.try_into().unwrap_or_default())
     }
+}
+
+/// The schema as apache-avro has to see it for the right canonical form: the crate (0.22) leaves `{"type":"long"}` of a logical
+/// type in it, where the specification's rules [STRIP] and [PRIMITIVES] make it `"long"`.
+fn without_logical_types(schema: &Schema) -> Schema {
+    fn strip(schema: &mut Value) {
+        match schema {
+            Value::Array(branches) => branches.iter_mut().for_each(strip),
+            Value::Object(members) => {
+                members.remove("logicalType");
+                // A default is data, not a schema.
+                members.iter_mut().filter(|(name, _)| *name != "default").for_each(|(_, member)| strip(member));
+            }
+            _ => {}
+        }
+    }
+    let stripped = serde_json::to_value(schema).ok().and_then(|mut json| {
+        strip(&mut json);
+        Schema::parse(&json).ok()
+    });
+    // A schema without logical types is a schema: there is nothing that could not be parsed.
+    stripped.unwrap_or_else(|| schema.clone())
 }
 
 impl fmt::Debug for Fingerprint {
@@ -79,7 +108,7 @@ impl ForeignSchema {
     pub fn parse(json: &str) -> Self {
         let schema = Schema::parse_str(json).ok();
         let version = match &schema {
-            Some(Schema::Record(record)) => record.attributes.get("schemaVersion").and_then(serde_json::Value::as_u64),
+            Some(Schema::Record(record)) => record.attributes.get("schemaVersion").and_then(Value::as_u64),
             _ => None,
         };
         Self {

@@ -1,6 +1,6 @@
 //! Bodies of all lengths around the limits, in pieces of all sizes.
 
-use customerio::{SigningKey, sha256_hex, sign};
+use customerio::{SignatureTimestamp, SigningKey, sha256_hex, sign};
 use futures_util::StreamExt;
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ async fn received(body: &[u8], piece: usize, announced: bool, budget: &InFlight)
     let pieces: Vec<_> = body.chunks(piece).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
     let limits = Limits { whole: WHOLE, idle: Duration::from_secs(1), until: Instant::now() + Duration::from_secs(10) };
     let keys = [SigningKey::new("k")];
-    let verifier = || Some(Verifier::new(&keys, b"1"));
+    let verifier = || Some(Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap()));
     let declared = announced.then_some(body.len() as u64);
     receive(Body::from_stream(futures_util::stream::iter(pieces)), declared, limits, budget, verifier).await
 }

@@ -223,17 +223,22 @@ async fn what_is_not_authentic_gets_one_answer_whatever_is_wrong() {
     let client = reqwest::Client::new();
     let good = sign(&SigningKey::new("first"), "1700000000", BODY.as_bytes());
     let long = "1".repeat(21);
-    let cases: [(Option<&str>, Option<&str>); 6] = [
+    // The part of the body in front of a colon, moved into the timestamp: the bytes that are signed stay the same.
+    let (moved, rest) = BODY.split_once(':').unwrap();
+    let moved = format!("1700000000:{moved}");
+    let cases: [(Option<&str>, Option<&str>); 7] = [
         (None, Some(&good)),
         (Some("1700000000"), None),
         (Some("1700000001"), Some(&good)),
         (Some("1700000000"), Some("00")),
         (Some("1700000000"), Some("v0=x")),
         (Some(&long), Some(&good)),
+        (Some(&moved), Some(&good)),
     ];
     let mut answers = std::collections::BTreeSet::new();
     for (timestamp, signature) in cases {
-        let mut request = client.post(gateway.url(ROUTE)).body(BODY);
+        let body = if timestamp == Some(&moved) { rest } else { BODY };
+        let mut request = client.post(gateway.url(ROUTE)).body(body);
         if let Some(timestamp) = timestamp {
             request = request.header(TIMESTAMP, timestamp);
         }
@@ -252,7 +257,9 @@ async fn what_is_not_authentic_gets_one_answer_whatever_is_wrong() {
 #[tokio::test]
 async fn routes_methods_and_sizes_are_checked_before_the_signature() {
     let gateway = start(Fate::Stored, &["--max-body=2KiB"]).await;
-    for path in ["/", "/webhooks", "/webhooks/customerio/", "/webhooks/customerio/other", "/webhooks/customeriox"] {
+    let unknown = ["", "/webhooks", "/webhooks/customerio//", "/webhooks/customerio/other", "/webhooks/customeriox"];
+    for path in unknown.into_iter().skip(1).map(str::to_owned).chain(unknown.map(|path| path.to_owned() + "/")) {
+        let path = path.as_str();
         assert_eq!(gateway.post(path, "first", BODY).await.status(), 404, "{path}");
     }
     let get = reqwest::get(gateway.url(ROUTE)).await.unwrap();
@@ -274,6 +281,16 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
     assert!(gateway.raw(endless.as_bytes()).await.starts_with("HTTP/1.1 413"), "not worth receiving");
     assert_eq!(gateway.stored.lock().unwrap().len(), 1);
     assert_eq!(gateway.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn one_slash_at_the_end_of_the_path_is_taken_for_none() {
+    let gateway = start(Fate::Stored, &[]).await;
+    for path in ["/webhooks/customerio/", "/webhooks/customerio/default/", "/webhooks/customerio/?x=1"] {
+        assert_eq!(gateway.post(path, "first", BODY).await.status(), 202, "{path}");
+        assert_eq!(gateway.post(path, "wrong", BODY).await.status(), 401, "{path}");
+    }
+    assert!(gateway.stored.lock().unwrap().iter().all(|stored| stored.header("source") == Some("default")));
 }
 
 #[tokio::test]

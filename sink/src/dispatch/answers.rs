@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use platform::{HoldReason, RecordVerdict, RetryReason, Verdict};
 
-use super::{Dispatch, Doubted, Hold, OUTAGE, Past, Sending, Sentence, Settled, Waiting};
+use super::{Dispatch, Doubted, Hold, OUTAGE, Past, Sending, Sentence, Settled, Sourced, Waiting};
 
 /// The longest that a batch is put off.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(50);
 /// The same where Platform has no room for it, which is not the batch's doing.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
 
-impl<T> Dispatch<T> {
+impl<T: Sourced> Dispatch<T> {
     /// Takes the answer to a batch. `dice` is uniform in `[0, 1)`.
     pub(crate) fn answered(&mut self, sending: Sending<T>, verdict: Verdict, now: Instant, dice: f64) -> Settled<T> {
         self.in_flight -= 1;
@@ -62,7 +62,11 @@ impl<T> Dispatch<T> {
             }
         }
         if !settled.accepted.is_empty() {
-            self.succeeded(number, bound, settled.accepted.len(), now);
+            settled.accepted.iter().for_each(|(item, _)| self.recent.note_good(item.source(), 1));
+            self.succeeded(number, bound, now);
+            if batch.past.over_limit {
+                self.retry_over_limit();
+            }
         }
         self.judge_refused(refused, batch.past, number, now, settled);
         for (reason, items) in owed {
@@ -80,7 +84,7 @@ impl<T> Dispatch<T> {
     }
 
     /// Something was accepted: Platform works, the token and the settings are right.
-    fn succeeded(&mut self, number: u64, bound: bool, accepted: usize, now: Instant) {
+    fn succeeded(&mut self, number: u64, bound: bool, now: Instant) {
         self.successes += 1;
         self.last_success = self.last_success.max(Some(number));
         if std::mem::take(&mut self.failures_in_row) >= OUTAGE {
@@ -89,7 +93,6 @@ impl<T> Dispatch<T> {
             waiting.for_each(|(time, _)| *time = now.min(*time));
         }
         self.new_first = false;
-        self.recent.note(accepted, 0);
         self.concurrency.succeeded(bound);
         self.fresh_token = None;
         if number >= self.round {
@@ -119,18 +122,13 @@ impl<T> Dispatch<T> {
         }
         // This request's own acceptances, those of a later one, or those that were waited for.
         let guilty = past.evidence || self.last_success.is_some_and(|success| success >= number);
-        if guilty && self.may_condemn(refused.len(), now) {
-            settled.condemned.extend(refused);
+        if guilty {
+            settled.condemned.extend(self.condemn(refused, now));
             return;
         }
         let items = refused.into_iter().map(|(item, _)| item).collect();
         let again = past.put_off > 0;
-        let past = Past { evidence: guilty, put_off: past.put_off + 1, ..past };
-        if guilty {
-            // Too many dead letters: the next probe asks again.
-            self.ready.push_back(Waiting { items, past });
-            return;
-        }
+        let past = Past { put_off: past.put_off + 1, ..past };
         let ask_at = now + self.limits.hold_probe;
         self.doubted.push_back(Doubted { waiting: Waiting { items, past }, number, ask_at });
         if again || self.doubted.len() > 1 {

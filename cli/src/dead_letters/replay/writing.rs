@@ -8,7 +8,7 @@ use kafka::producer::NewRecord;
 use kafka::reader::{Stretch, read_stretches};
 use kafka::record::{OwnedRecord, header};
 use kafka::topic_settings::RECORD_OVERHEAD;
-use kafka::{Connection, KafkaError};
+use kafka::{Connection, Headers, KafkaError};
 
 use super::Outcome;
 use super::plan::{ReplayPlan, Target, Write};
@@ -161,7 +161,10 @@ impl<'r> Writing<'r> {
             Target::ToTyped { partition } => (&self.topics.typed_topic, partition, false),
             Target::Remap { partition, .. } => (&self.topics.raw_topic, partition, true),
         };
-        let mut headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
+        let to_raw = !matches!(write.target, Target::ToTyped { .. });
+        let headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
+        // Times are judged against the receipt: one that a slow clock wrote would fail the record again.
+        let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {
             // Its event was typed before: without this the transformer takes it for a duplicate.
             headers = headers.with(header::REPROCESS, b"1");
@@ -171,6 +174,12 @@ impl<'r> Writing<'r> {
         records.extend(write.resolves.iter().map(|resolve| self.resolver.record(resolve)));
         records
     }
+}
+
+/// The headers of a record that is received at this time: milliseconds since 1970.
+fn received_at(headers: &Headers, now: i64) -> Headers {
+    let others = headers.iter().filter(|header| header.name != header::RECEIVED_AT);
+    others.fold(Headers::with_capacity(8), Headers::with_header).with(header::RECEIVED_AT, now.to_string().as_bytes())
 }
 
 fn too_large(topic: &str, bytes: usize) -> String {
@@ -214,6 +223,20 @@ mod tests {
             text.contains("2000000 bytes") && text.contains("max.message.bytes of `raw` to at least 2065536"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_replayed_record_has_one_time_of_receipt_and_its_other_headers() {
+        let original = Headers::with_capacity(3)
+            .with(header::RECEIVED_AT, b"1700000000000")
+            .with(header::SOURCE, b"shop")
+            .with(header::CONTENT_ENCODING, b"gzip");
+        let headers = received_at(&original, 1_800_000_000_000);
+        let mut found: Vec<_> = headers.iter().map(|header| (header.name, header.value.unwrap_or_default())).collect();
+        found.sort_unstable();
+        let expected: [(&str, &[u8]); 3] =
+            [(header::CONTENT_ENCODING, b"gzip"), (header::RECEIVED_AT, b"1800000000000"), (header::SOURCE, b"shop")];
+        assert_eq!(found, expected);
     }
 
     #[test]

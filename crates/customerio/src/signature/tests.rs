@@ -8,6 +8,12 @@ const KEY_A: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 const B1: &str = r#"{"metric":"subscribed","event_id":"01E4C4CT6YDC7Y5M7FE1GWWPQJ","object_type":"customer","timestamp":1613063089,"data":{"customer_id":"0200000001","email_address":"test@example.com","identifiers":{"id":"42","email":"test@example.com","cio_id":"d9c106000001"}}}"#;
 const B2: &str = r#"{"event_id":"01HXYZ7T3Q9K2M4N6P8R0S1V5W","object_type":"email","metric":"sent","timestamp":1713484800,"data":{"subject":"Größe – 日本語 – 🎉","recipient":"zoë@exämple.com"}}"#;
 
+/// Verifies a request as the gateway does: the header first, then the signature.
+fn verify(keys: &[SigningKey], timestamp: &[u8], body: &[u8], signature: &[u8]) -> Result<(), SignatureMismatch> {
+    let timestamp = SignatureTimestamp::parse(timestamp).ok_or(SignatureMismatch)?;
+    super::verify(keys, timestamp, body, signature)
+}
+
 /// B2 with every non-ASCII character as a UTF-16 escape.
 fn b2_escaped() -> String {
     let mut text = String::new();
@@ -95,6 +101,21 @@ fn everything_that_must_not_pass_is_refused() {
 }
 
 #[test]
+fn only_1_to_20_ascii_digits_are_a_timestamp() {
+    for digits in ["0", "1613063090", "18446744073709551615"] {
+        assert!(SignatureTimestamp::parse(digits.as_bytes()).is_some(), "{digits}");
+    }
+    let others =
+        ["", "123456789012345678901", "1613063090:", ":", "16 13", " 1", "1 ", "+1", "-1", "1.0", "1e9", "0x1", "１２"];
+    for other in others {
+        assert_eq!(SignatureTimestamp::parse(other.as_bytes()), None, "{other}");
+    }
+    let seconds = |text: &'static str| SignatureTimestamp::parse(text.as_bytes()).unwrap().seconds();
+    assert_eq!(seconds("1613063090"), Some(1_613_063_090));
+    assert_eq!(seconds("18446744073709551615"), None, "more than 64 bits with a sign");
+}
+
+#[test]
 fn a_key_never_shows_in_debug_output() {
     assert!(!format!("{:?}", SigningKey::new(KEY_A)).contains("8f2a"));
 }
@@ -121,11 +142,28 @@ proptest! {
     }
 
     #[test]
+    fn a_captured_request_verifies_at_no_other_boundary_between_timestamp_and_body(
+        timestamp in "[0-9]{1,20}",
+        // Many colons, and digits between them, so that what stands before one may look like a timestamp.
+        body in "[0-9:a{}\" ]{0,60}",
+    ) {
+        let key = SigningKey::new(KEY_A);
+        let signature = sign(&key, &timestamp, body.as_bytes());
+        let signed = format!("{timestamp}:{body}");
+        let keys = [key];
+        for (at, _) in signed.match_indices(':') {
+            let (claimed, rest) = (&signed.as_bytes()[..at], &signed.as_bytes()[at + 1..]);
+            let expected = if at == timestamp.len() { Ok(()) } else { Err(SignatureMismatch) };
+            prop_assert_eq!(verify(&keys, claimed, rest, signature.as_bytes()), expected, "boundary at {}", at);
+        }
+    }
+
+    #[test]
     fn a_body_in_pieces_verifies_like_the_whole(body in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
         let key = SigningKey::new(KEY_A);
         let signature = sign(&key, "1", &body);
         let (head, tail) = body.split_at(cut.index(body.len() + 1));
-        let mut verifier = Verifier::new(&[key], b"1");
+        let mut verifier = Verifier::new(&[key], SignatureTimestamp::parse(b"1").unwrap());
         verifier.update(head);
         verifier.update(tail);
         prop_assert_eq!(verifier.finish(signature.as_bytes()), Ok(()));

@@ -7,6 +7,8 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::visible;
+
 /// One value of the body, not yet interpreted. `Field::default()` is an absent one.
 #[derive(Clone, Copy, Default)]
 pub struct Field<'a>(pub(crate) Option<&'a RawValue>);
@@ -71,22 +73,20 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// [`Field::text`], trimmed, unless nothing is left of it.
+    /// What can be seen of [`Field::text`] (see [`visible`]), unless that is nothing.
     #[must_use]
     pub fn non_blank(self) -> Option<Cow<'a, str>> {
-        match self.text()? {
-            Cow::Borrowed(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(Cow::Borrowed),
-            Cow::Owned(text) => {
-                let trimmed = text.trim();
-                if trimmed.is_empty() {
-                    None
-                } else if trimmed.len() == text.len() {
-                    Some(Cow::Owned(text))
-                } else {
-                    Some(Cow::Owned(trimmed.to_owned()))
-                }
-            }
-        }
+        let text = match self.text()? {
+            Cow::Borrowed(text) => visible(text),
+            Cow::Owned(text) => Cow::Owned(visible(&text).into_owned()),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Whether there is nothing to see: the key is absent, its value null, or a string in which nothing is visible.
+    #[must_use]
+    pub fn is_blank(self) -> bool {
+        self.is_absent() || self.is_null() || (self.is_text() && self.non_blank().is_none())
     }
 
     /// A boolean; `None` for everything else.
@@ -99,10 +99,23 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// An integer that fits 64 bits; `None` for everything else, strings and fractions included.
+    /// A whole number, in any form that leaves nothing to guess: an integer, one written with a fraction of zeros or with
+    /// an exponent (`1700000000.0`, `1.7e9`), or the same as the text of a string. `None` for everything else, and for what
+    /// a double does not hold exactly, unless it is written as an integer that fits 64 bits.
     #[must_use]
-    pub fn integer(self) -> Option<i64> {
-        self.0?.get().parse().ok()
+    pub fn whole_number(self) -> Option<i64> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let text = match self.first()? {
+            b'"' => self.non_blank()?,
+            b'-' | b'0'..=b'9' => Cow::Borrowed(self.0?.get()),
+            _ => return None,
+        };
+        if let Ok(integer) = text.parse() {
+            return Some(integer);
+        }
+        let number: f64 = text.parse().ok().filter(|number: &f64| number.fract() == 0.0 && number.abs() < EXACT)?;
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
+        Some(number as i64)
     }
 
     /// The elements of an array, in order; none for everything else.

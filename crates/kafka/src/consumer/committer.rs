@@ -25,8 +25,9 @@ pub(super) fn commit(
     offsets: &[(i32, i64, Option<Fingerprint>)],
 ) -> Result<(), KafkaError> {
     let positions: Vec<_> = offsets.iter().map(|&(partition, offset, _)| (partition, offset)).collect();
-    let list = group::offsets_with_fingerprints(topic, &positions, |partition, _| {
-        offsets.iter().find(|(known, ..)| *known == partition).and_then(|(.., fingerprint)| *fingerprint)
+    let list = group::offsets_with_metadata(topic, &positions, |partition| {
+        let (.., fingerprint) = offsets.iter().find(|(known, ..)| *known == partition)?;
+        fingerprint.map(|fingerprint| fingerprint.to_string())
     })?;
     consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"))
 }

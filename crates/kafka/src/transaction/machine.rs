@@ -14,6 +14,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::cursor::{Accepted, Cursor};
+use crate::consumed::Consumed;
+
+pub use super::cursor::Mark;
+
 /// What a call to the brokers led to, as far as the machine cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -43,15 +48,15 @@ pub struct Breakage {
 pub trait Client {
     /// Begins a transaction.
     fn begin(&mut self) -> Outcome;
-    /// Adds consumed offsets (the next to read) to the transaction.
-    fn send_offsets(&mut self, offsets: &[(i32, i64)]) -> Outcome;
+    /// Adds what is processed to the transaction.
+    fn send_offsets(&mut self, marks: &[Mark]) -> Outcome;
     /// Commits.
     fn commit(&mut self) -> Outcome;
     /// Aborts.
     fn abort(&mut self) -> Outcome;
-    /// Compares these offsets with the group's stable committed offsets: [`Outcome::Done`] if they are the same,
+    /// Compares these with the group's stable committed offsets and their metadata: [`Outcome::Done`] if they are the same,
     /// [`Outcome::Evicted`] if another member has committed.
-    fn confirm(&mut self, committed: &[(i32, i64)]) -> Outcome;
+    fn confirm(&mut self, committed: &[Mark]) -> Outcome;
     /// Makes the consumer read on from these offsets.
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome;
 }
@@ -67,14 +72,6 @@ pub struct Limits {
     pub timeout: Duration,
     /// On a revoke, how long a commit may take before it is an abort.
     pub revoke: Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    /// Next offset to read as the brokers know it.
-    committed: i64,
-    /// Next offset to read in the open transaction.
-    next: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +123,7 @@ pub struct Machine {
     cursors: BTreeMap<i32, Cursor>,
     opened: Option<Instant>,
     records: usize,
+    accepted: Option<Accepted>,
     revoke_deadline: Option<Instant>,
 }
 
@@ -133,12 +131,20 @@ impl Machine {
     /// A machine without partitions and without a transaction.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, phase: Phase::Idle, cursors: BTreeMap::new(), opened: None, records: 0, revoke_deadline: None }
+        Self {
+            limits,
+            phase: Phase::Idle,
+            cursors: BTreeMap::new(),
+            opened: None,
+            records: 0,
+            accepted: None,
+            revoke_deadline: None,
+        }
     }
 
-    /// A partition was assigned and will be read from `start`.
-    pub fn assign(&mut self, partition: i32, start: i64) {
-        self.cursors.insert(partition, Cursor { committed: start, next: start });
+    /// A partition was assigned and will be read from the first record that is not processed.
+    pub fn assign(&mut self, partition: i32, consumed: Consumed) {
+        self.cursors.insert(partition, Cursor::at(consumed));
     }
 
     /// The partitions owned now.
@@ -146,10 +152,22 @@ impl Machine {
         self.cursors.keys().copied()
     }
 
-    /// Next offset to read as the brokers know it.
+    /// The first offset that is not processed, as the brokers know it.
     #[must_use]
     pub fn committed(&self, partition: i32) -> Option<i64> {
-        self.cursors.get(&partition).map(|cursor| cursor.committed)
+        self.cursors.get(&partition).map(|cursor| cursor.committed.consumed.frontier())
+    }
+
+    /// How far the partition is read with what is committed.
+    #[must_use]
+    pub fn read(&self, partition: i32) -> Option<i64> {
+        self.cursors.get(&partition).map(|cursor| cursor.committed.read)
+    }
+
+    /// How many records of the partition are deferred, as the brokers know it.
+    #[must_use]
+    pub fn deferred(&self, partition: i32) -> u64 {
+        self.cursors.get(&partition).map_or(0, |cursor| cursor.committed.consumed.deferred())
     }
 
     /// What to do next.
@@ -178,8 +196,15 @@ impl Machine {
     /// Whether a polled record is to be processed now: begins a transaction if none is open. `false` means: drop it, it
     /// belongs to somebody else, will be read again, or was read before.
     pub fn accept(&mut self, partition: i32, offset: i64, now: Instant, client: &mut impl Client) -> bool {
-        let wanted = self.cursors.get(&partition).is_some_and(|cursor| offset >= cursor.next);
-        if !wanted || !matches!(self.phase, Phase::Idle | Phase::Open) {
+        if !matches!(self.phase, Phase::Idle | Phase::Open) {
+            return false;
+        }
+        let Some(cursor) = self.cursors.get_mut(&partition).filter(|cursor| offset >= cursor.open.read) else {
+            return false;
+        };
+        if !cursor.open.consumed.lacks(offset) {
+            // Processed while one before it was deferred.
+            cursor.open.read = offset + 1;
             return false;
         }
         if self.phase == Phase::Idle {
@@ -203,21 +228,26 @@ impl Machine {
                 }
             }
         }
-        if let Some(cursor) = self.cursors.get_mut(&partition) {
-            cursor.next = offset + 1;
-        }
+        self.accepted = self.cursors.get_mut(&partition).map(|cursor| cursor.accept(partition, offset));
         self.records += 1;
         true
     }
 
     /// The record accepted last had no effect and is to be read again, by whoever owns its partition then.
-    pub fn put_back(&mut self, partition: i32, offset: i64) {
-        if let Some(cursor) = self.cursors.get_mut(&partition)
-            && cursor.next == offset + 1
+    pub fn put_back(&mut self) {
+        if let Some(accepted) = self.accepted.take()
+            && let Some(cursor) = self.cursors.get_mut(&accepted.partition)
         {
-            cursor.next = offset;
+            cursor.put_back(&accepted);
             self.records -= 1;
         }
+    }
+
+    /// The record accepted last had no effect and is left for later: it is read again when its partition is assigned anew.
+    /// Returns `false` if no more can be deferred in its partition; it is then as if the record had just been accepted.
+    pub fn defer(&mut self) -> bool {
+        let Some(accepted) = &self.accepted else { return false };
+        self.cursors.get_mut(&accepted.partition).is_some_and(|cursor| cursor.defer(accepted))
     }
 
     /// The accepted record's output could not be handed over: the transaction is lost.
@@ -254,16 +284,18 @@ impl Machine {
     }
 
     fn send_offsets(&mut self, now: Instant, client: &mut impl Client) {
-        let due = || self.cursors.iter().filter(|(_, cursor)| cursor.next > cursor.committed);
+        let due = || self.cursors.iter().filter(|(_, cursor)| cursor.open.consumed != cursor.committed.consumed);
         // A partition that is about to leave may have been another member's for a while: what it has committed counts.
         let outcome = if self.revoke_deadline.is_some() {
-            client.confirm(&due().map(|(&partition, cursor)| (partition, cursor.committed)).collect::<Vec<_>>())
+            let marks = due().map(|(&partition, cursor)| Mark::new(partition, &cursor.committed.consumed));
+            client.confirm(&marks.collect::<Vec<_>>())
         } else {
             Outcome::Done
         };
         let outcome = match outcome {
             Outcome::Done => {
-                client.send_offsets(&due().map(|(&partition, cursor)| (partition, cursor.next)).collect::<Vec<_>>())
+                let marks = due().map(|(&partition, cursor)| Mark::new(partition, &cursor.open.consumed));
+                client.send_offsets(&marks.collect::<Vec<_>>())
             }
             other => other,
         };
@@ -283,7 +315,7 @@ impl Machine {
         match client.commit() {
             Outcome::Done => {
                 for cursor in self.cursors.values_mut() {
-                    cursor.committed = cursor.next;
+                    cursor.committed.clone_from(&cursor.open);
                 }
                 Progress::Committed { took: self.close(now) }
             }
@@ -316,7 +348,7 @@ impl Machine {
         match client.abort() {
             Outcome::Done => {
                 for cursor in self.cursors.values_mut() {
-                    cursor.next = cursor.committed;
+                    cursor.open.clone_from(&cursor.committed);
                 }
                 self.close(now);
                 self.phase = Phase::Rewinding;
@@ -338,9 +370,12 @@ impl Machine {
     }
 
     fn rewind(&mut self, now: Instant, client: &mut impl Client) {
-        let positions: Vec<_> = self.cursors.iter().map(|(&partition, cursor)| (partition, cursor.committed)).collect();
-        let outcome = match client.confirm(&positions) {
-            Outcome::Done => client.rewind(&positions),
+        let committed = || self.cursors.iter().map(|(&partition, cursor)| (partition, &cursor.committed));
+        let marks: Vec<_> = committed().map(|(partition, position)| Mark::new(partition, &position.consumed)).collect();
+        let outcome = match client.confirm(&marks) {
+            Outcome::Done => {
+                client.rewind(&committed().map(|(partition, position)| (partition, position.read)).collect::<Vec<_>>())
+            }
             other => other,
         };
         match outcome {
@@ -354,6 +389,7 @@ impl Machine {
     fn close(&mut self, now: Instant) -> Duration {
         self.phase = Phase::Idle;
         self.records = 0;
+        self.accepted = None;
         self.opened.take().map_or(Duration::ZERO, |opened| now.saturating_duration_since(opened))
     }
 

@@ -5,6 +5,7 @@ use rdkafka::consumer::BaseConsumer;
 use super::oversized::Oversized;
 use super::producer::{Clients, Outbox, Processed, TransactionalProducer};
 use super::worker::{Processor, WorkerSettings};
+use crate::fingerprint::Fingerprint;
 use crate::group::GroupContext;
 use crate::log_watch::Latest;
 use crate::record::Record;
@@ -29,10 +30,19 @@ pub(super) fn process(
     let mut outbox = Outbox::new(producer, oversized, position, input);
     processor.process(record, &mut outbox);
     let mut processed = outbox.result;
-    if alone && processed.failure.is_none() && processed.held.is_none() {
+    if alone && processed.failure.is_none() && processed.held.is_none() && processed.deferred.is_none() {
         processed.failure = producer.drain().err().or_else(|| producer.failure());
     }
     processed
+}
+
+/// Remembers the record that a partition's log is recognised by: the last one, not one that was deferred before it.
+pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
+    let fingerprint = Fingerprint::of(record);
+    let last = latest.entry(record.partition()).or_insert(fingerprint);
+    if last.offset < fingerprint.offset {
+        *last = fingerprint;
+    }
 }
 
 /// The clients of a session as its machine sees them.

@@ -12,11 +12,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
-use super::machine::{Client, Outcome};
+use super::machine::{Client, Mark, Outcome};
 use super::oversized::Oversized;
 use crate::connection::Connection;
+use crate::consumed::Consumed;
 use crate::error::KafkaError;
-use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext};
 use crate::health::KafkaHealth;
 use crate::log_watch::Latest;
@@ -287,6 +287,7 @@ pub(super) struct Processed {
     pub(super) failure: Option<String>,
     pub(super) given_up: Option<String>,
     pub(super) held: Option<String>,
+    pub(super) deferred: Option<String>,
 }
 
 impl std::fmt::Debug for Outbox<'_> {
@@ -327,6 +328,13 @@ impl<'p> Outbox<'p> {
         self.result.held = Some(reason);
     }
 
+    /// Leaves this record where it is and goes on with those after it; it must have had no effect. It is processed when its
+    /// partition is assigned anew, as after a restart. If too many records of the partition are left like this already, the
+    /// partition stops before this one, and the others go on; `reason` then says why.
+    pub fn defer(&mut self, reason: String) {
+        self.result.deferred = Some(reason);
+    }
+
     /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed
     /// something, which `reason` says. Nothing of the open transaction becomes visible.
     pub fn give_up(&mut self, reason: String) {
@@ -345,21 +353,32 @@ pub(super) struct Clients<'s> {
     pub(super) keeps_transactional_offsets: bool,
 }
 
+impl Clients<'_> {
+    /// What is kept with a committed offset: by which record the log is recognised, and what is processed after the offset.
+    fn metadata(&self, mark: &Mark) -> Option<String> {
+        let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
+        match (last, &mark.note) {
+            (Some(last), Some(note)) => Some(format!("{last} {note}")),
+            (last, note) => last.or_else(|| note.clone()),
+        }
+    }
+}
+
 impl Client for Clients<'_> {
     fn begin(&mut self) -> Outcome {
         self.producer.begin()
     }
 
-    fn send_offsets(&mut self, positions: &[(i32, i64)]) -> Outcome {
+    fn send_offsets(&mut self, marks: &[Mark]) -> Outcome {
         if !self.producer.drained() {
             return Outcome::Retry;
         }
         if let Some(reason) = self.producer.failure() {
             return Outcome::Abort(reason);
         }
-        let last =
-            |partition, offset| self.latest.get(&partition).copied().filter(|last: &Fingerprint| last.offset < offset);
-        let list = match group::offsets_with_fingerprints(self.topic, positions, last) {
+        let positions: Vec<_> = marks.iter().map(|mark| (mark.partition, mark.offset)).collect();
+        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.partition == partition)?);
+        let list = match group::offsets_with_metadata(self.topic, &positions, metadata) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
@@ -382,24 +401,29 @@ impl Client for Clients<'_> {
         self.producer.abort()
     }
 
-    fn confirm(&mut self, known: &[(i32, i64)]) -> Outcome {
+    fn confirm(&mut self, known: &[Mark]) -> Outcome {
         if known.is_empty() || !self.keeps_transactional_offsets {
             return Outcome::Done;
         }
-        let partitions: Vec<i32> = known.iter().map(|&(partition, _)| partition).collect();
+        let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
         let list = group::partitions(self.topic, &partitions);
         // An answer that other members' open transactions hold back is asked for again.
         let Ok(committed) = self.consumer.committed_offsets(list, CALL) else { return Outcome::Retry };
-        for &(partition, offset) in known {
+        for mark in known {
+            let &Mark { partition, offset, .. } = mark;
             let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
             if found.error().is_err() {
                 return Outcome::Retry;
             }
-            if found.offset() != Offset::Offset(offset) {
+            // While a record is deferred the offset stays the same; what is processed after it is in the metadata.
+            let consumed = Consumed::read(offset, found.metadata());
+            if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(
-                    "the group's committed offset of {}[{partition}] is {:?} and not {offset}: another member has processed the partition",
+                    "the group's committed offset of {}[{partition}] is {:?} ({}) and not {offset} ({}): another member has processed the partition",
                     self.topic,
-                    found.offset()
+                    found.offset(),
+                    found.metadata(),
+                    mark.note.as_deref().unwrap_or_default()
                 ));
             }
         }

@@ -8,18 +8,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+use super::end::{End, given_up, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::oversized::Oversized;
-use super::process::{clients, process};
+use super::process::{clients, note_latest, process};
 use super::producer::{Processed, TooLarge, TransactionalProducer};
 use super::takeover::{Candidate, Finding, Ground, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
-use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::health::{assignment_lost, trouble};
-use crate::log_watch::{Latest, LogWatch, Replaced};
+use crate::log_watch::{Latest, LogWatch};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
 use crate::start::commit_new;
@@ -44,22 +44,6 @@ const ABORT_PAUSE: Duration = Duration::from_millis(100);
 /// A partition that is fetched and has records, but hands none out for so long, is not read any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
-/// Why a session ended.
-pub(super) enum End {
-    /// The stop was asked for, and nothing is left open.
-    Stopped,
-    /// The clients are of no more use; new ones may do better.
-    Rebuild(String),
-    /// The group went on without this member.
-    Evicted(String),
-    /// A partition's log is not the one that was read.
-    Replaced(Replaced),
-    /// The producer was fenced: by another process with this name, or because its transaction took too long.
-    Fenced(String),
-    /// Nothing that new clients would mend.
-    Fatal(KafkaError),
-}
-
 pub(super) struct Session<'s, P: Processor> {
     settings: &'s WorkerSettings,
     processor: &'s mut P,
@@ -69,9 +53,9 @@ pub(super) struct Session<'s, P: Processor> {
     assignment: Assignment,
     machine: Machine,
     takeovers: Takeovers<P::Memory>,
-    /// Partitions that the group has assigned, until it is known where they are read from. Only then is the rebalance
-    /// answered: librdkafka goes on with the other partitions meanwhile.
-    unanswered: Option<Vec<i32>>,
+    /// Partitions that the group has assigned, until it is known where they are read from. The rebalance is answered without
+    /// them and they are added later: until the answer librdkafka hands out nothing of the other partitions either.
+    awaited: BTreeSet<i32>,
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
@@ -151,7 +135,7 @@ impl<'s, P: Processor> Session<'s, P> {
             assignment: Assignment::new(&settings.input),
             machine,
             takeovers,
-            unanswered: None,
+            awaited: BTreeSet::new(),
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
@@ -198,7 +182,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.settings.metrics.forget(partition);
             self.processor.let_go(partition);
         }
-        self.answer_unresolved();
+        self.add_awaited();
         group::stop_following(&self.consumer, &self.settings.input);
         (end, self.committed)
     }
@@ -217,8 +201,8 @@ impl<'s, P: Processor> Session<'s, P> {
                     self.inputs.clear();
                 }
                 if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
-                    self.latest.insert(partition, Fingerprint::of(&record));
-                    let Processed { failure, given_up, held } =
+                    note_latest(&mut self.latest, &record);
+                    let Processed { failure, given_up, held, deferred } =
                         process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
                     if let Some(reason) = given_up {
                         return Err(End::Fatal(KafkaError::GivenUp(reason)));
@@ -227,8 +211,14 @@ impl<'s, P: Processor> Session<'s, P> {
                         self.machine.output_failed(reason);
                     }
                     if let Some(reason) = held {
-                        self.machine.put_back(partition, offset);
+                        self.machine.put_back();
                         self.hold(&reason)?;
+                    }
+                    if let Some(reason) = deferred
+                        && !self.machine.defer()
+                    {
+                        self.machine.put_back();
+                        self.hold_partition(partition, &reason)?;
                     }
                 }
             }
@@ -269,19 +259,32 @@ impl<'s, P: Processor> Session<'s, P> {
         self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
-    /// Takes the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
+    /// The same for one partition: the others go on.
+    fn hold_partition(&mut self, partition: i32, reason: &str) -> Result<(), End> {
+        tracing::error!(
+            reason,
+            partition,
+            "so many records of the partition wait that no more of it is read; none is lost"
+        );
+        self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
+    }
+
+    /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
     fn take_over(&mut self) -> Result<(), End> {
-        while let Some(finding) = self.takeovers.finished().map_err(given_up)? {
+        // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
+        while !self.consumer.assignment_lost()
+            && let Some(finding) = self.takeovers.finished().map_err(given_up)?
+        {
             match finding {
                 Finding::Starts(starts) => {
                     commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
                     let offsets: Vec<_> =
                         starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
                     self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
-                    self.unanswered = None;
                     self.settings.health.group.succeeded();
-                    for start in &starts {
-                        self.machine.assign(start.partition, start.offset);
+                    for start in starts {
+                        self.awaited.remove(&start.partition);
+                        self.machine.assign(start.partition, start.consumed);
                     }
                 }
                 Finding::Restored { partition, memory, took } => {
@@ -320,8 +323,8 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.aborts = 0;
                 self.committed = true;
                 for partition in self.machine.partitions() {
-                    if let Some(committed) = self.machine.committed(partition) {
-                        self.oversized.committed(partition, committed);
+                    if let Some(read) = self.machine.read(partition) {
+                        self.oversized.committed(partition, read);
                     }
                 }
                 self.processor.committed(took);
@@ -353,12 +356,13 @@ impl<'s, P: Processor> Session<'s, P> {
         self.machine.remove(&BTreeSet::new());
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
+        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
-            return self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild);
+            return Ok(());
         }
+        self.awaited.extend(&partitions);
         let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
         let candidates = candidates.collect();
-        self.unanswered = Some(partitions);
         self.check_counterparts().map_err(given_up)?;
         self.takeovers.begin(candidates);
         Ok(())
@@ -374,12 +378,11 @@ impl<'s, P: Processor> Session<'s, P> {
         Ok(())
     }
 
-    /// librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
-    fn answer_unresolved(&mut self) {
-        let Some(partitions) = self.unanswered.take() else { return };
-        let list = group::partitions(&self.settings.input, &partitions);
-        if let Err(error) = self.consumer.incremental_assign(&list) {
-            tracing::debug!(%error, "answering a rebalance before giving up");
+    /// librdkafka cannot close while partitions of the group's assignment have not been added. Nothing is read any more.
+    fn add_awaited(&mut self) {
+        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
+        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
+            tracing::debug!(%error, "adding partitions before the end");
         }
     }
 
@@ -397,6 +400,7 @@ impl<'s, P: Processor> Session<'s, P> {
         self.machine.remove(&gone);
         for &partition in partitions {
             self.settings.metrics.forget(partition);
+            self.awaited.remove(&partition);
             self.takeovers.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
@@ -412,6 +416,9 @@ impl<'s, P: Processor> Session<'s, P> {
         if self.lag_shown.elapsed() >= Duration::from_secs(1) {
             self.lag_shown = Instant::now();
             self.look_for_unread();
+            for partition in self.machine.partitions() {
+                self.processor.show_deferred(partition, self.machine.deferred(partition));
+            }
             self.logs.processed(&self.latest);
             let progress =
                 self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
@@ -425,7 +432,7 @@ impl<'s, P: Processor> Session<'s, P> {
     fn look_for_unread(&mut self) {
         let now = Instant::now();
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.machine.committed(partition)?;
+            let position = self.machine.read(partition)?;
             let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
             let is_read = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
             Some((partition, position, is_read))
@@ -436,17 +443,5 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.settings.input
             ));
         }
-    }
-}
-
-fn rebuild(error: KafkaError) -> End {
-    End::Rebuild(error.to_string())
-}
-
-/// An operation that failed may do better with new clients; everything else is for a person.
-fn given_up(error: KafkaError) -> End {
-    match error {
-        KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => rebuild(error),
-        other => End::Fatal(other),
     }
 }

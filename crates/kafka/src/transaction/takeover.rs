@@ -54,7 +54,7 @@ pub(super) struct Candidate<M> {
     pub(super) memory: M,
 }
 
-/// What has become known of an assignment. The starts of all its partitions come first.
+/// What has become known of an assignment. The starts of all its partitions come first, of those that have not left.
 pub(super) enum Finding<M> {
     /// Where the partitions are read from.
     Starts(Vec<FoundStart>),
@@ -168,7 +168,14 @@ impl<M: Memory> Takeovers<M> {
                 continue;
             }
             let (partition, memory) = match told.outcome? {
-                Found::Starts(starts) => return Ok(Some(Finding::Starts(starts))),
+                Found::Starts(mut starts) => {
+                    // Partitions that have left meanwhile, and perhaps come back, wait for another reader.
+                    let waiting = &self.waiting;
+                    starts.retain(|start| {
+                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == told.assignment)
+                    });
+                    return Ok(Some(Finding::Starts(starts)));
+                }
                 Found::Memory(partition, memory) => (partition, memory),
             };
             if let Some(&(assignment, since)) = self.waiting.get(&partition)
@@ -206,7 +213,7 @@ impl Tail {
         let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
         let topics = Topics::new(connection)?;
         let starts = self.starts(&topics, &partitions)?;
-        let start_of = |partition| starts.iter().find(|start| start.partition == partition).copied();
+        let start_of = |partition| starts.iter().find(|start| start.partition == partition);
         done(Found::Starts(starts.clone()));
         let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
         let mut list = TopicPartitionList::with_capacity(candidates.len());

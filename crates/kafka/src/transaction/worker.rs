@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use service::{Backoff, Readiness};
 use tokio_util::sync::CancellationToken;
 
+use super::end::End;
 use super::producer::Outbox;
-use super::session::{End, Session};
+use super::session::Session;
 use super::takeover::{Memory, Reach};
 use crate::connection::Connection;
 use crate::error::KafkaError;
@@ -31,6 +32,8 @@ pub trait Processor {
     fn let_go(&mut self, partition: i32);
     /// Turns one record into output. May be called again for the same record after an abort.
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>);
+    /// How many records of a partition are deferred now; called about every second while there are any, and once after.
+    fn show_deferred(&mut self, partition: i32, records: u64);
     /// Everything processed since the last call of this or [`Processor::aborted`] is final.
     fn committed(&mut self, took: Duration);
     /// Everything processed since the last call of this or [`Processor::committed`] is void and will be read again.

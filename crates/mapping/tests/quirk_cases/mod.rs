@@ -42,8 +42,22 @@ fn envelope() -> Vec<Case> {
             "reported days after it happened",
             with_time(body(r#""object_type":"push","metric":"opened""#, id), "1699000000"),
         ),
-        ("clock-ahead", "up to five minutes in the future", with_time(email(id), "1700000200")),
-        ("clock-far-ahead", "more than five minutes in the future", with_time(email(id), "1700009999")),
+        ("clock-ahead", "minutes after its receipt: the gateway's clock is slow", with_time(email(id), "1700000200")),
+        ("clock-hours-ahead", "up to a day after its receipt", with_time(email(id), "1700086401")),
+        ("clock-far-ahead", "more than a day after its receipt", with_time(email(id), "1700086402")),
+        ("timestamp-text", "a timestamp as the text of a number", with_time(email(id), "\"1700000000\"")),
+        ("timestamp-float", "a timestamp with a fraction of zeros", with_time(email(id), "1700000000.0")),
+        // Another letter case is no other event.
+        (
+            "letter-case",
+            "object_type and metric with capitals",
+            body(r#""object_type":"Email","metric":"DELIVERED""#, &format!(r#"{id},"recipient":"jo@example.com""#)),
+        ),
+        (
+            "letter-case-unknown",
+            "capitals in names that are not known",
+            body(r#""object_type":"Smoke_Signal","metric":"Read_Aloud""#, id),
+        ),
         ("milliseconds", "a timestamp in milliseconds is not guessed at", with_time(email(id), "1700000000000")),
         // 5 and 3.6: novelties.
         (
@@ -183,12 +197,56 @@ fn people() -> Vec<Case> {
             email(r#""identifiers":{"id":"NULL","cio_id":"anonymous","email":"invalid"}"#),
         ),
         (
+            "display-name",
+            "a recipient with its display name, and no other identity",
+            email(r#""recipient":"Jo Doe <Jo+t1@example.com>","identifiers":{"id":null},"customer_id":"""#),
+        ),
+        (
+            "display-name-email",
+            "a display name in the person's own address",
+            email(r#""identifiers":{"id":"u1","email":"\"Doe, Jo\" <jo@example.com>"}"#),
+        ),
+        (
+            "address-list",
+            "several addresses are nobody's",
+            email(
+                r#""identifiers":{"email":"jo@example.com, al@example.com"},"recipient":"jo@example.com;al@example.com""#,
+            ),
+        ),
+        ("half-address", "an address that breaks off", email(r#""identifiers":{"email":"jo@"}"#)),
+        (
+            "invisible-characters",
+            "invisible characters around and inside ids",
+            email(
+                "\"identifiers\":{\"id\":\"\u{200B}u\u{2060}1\u{FEFF}\",\"cio_id\":\"\\u200fc1\\u00ad\",\"email\":\"\u{200B}jo@example.com\u{200E}\"}",
+            ),
+        ),
+        (
+            "nothing-visible",
+            "ids of invisible characters alone are blank",
+            email(
+                r#""identifiers":{"id":"\u200b","cio_id":"\ufeff\u200f","email":"\u2060"},"customer_id":" \u3164 ","recipient":"\u200b""#,
+            ),
+        ),
+        (
+            "placeholders",
+            "what programs and templates write in place of an id",
+            email(
+                r#""identifiers":{"id":"[object Object]","cio_id":"NaN","email":"{{customer.email}}"},"customer_id":"undefined""#,
+            ),
+        ),
+        (
             "sms-phone",
             "nothing but a phone number",
             body(
                 r#""object_type":"sms","metric":"replied""#,
-                r#""recipient":"(555) 010-9999","inbound_event_id":"i1","to":"+15550100""#,
+                r#""recipient":"+1 (555) 010-9999","inbound_event_id":"i1","to":"+15550100""#,
             ),
+        ),
+        (
+            "sms-national-phone",
+            "nothing but a phone number without its country",
+            body(r#""object_type":"sms","metric":"sent""#, r#""recipient":"(415) 555-0134""#),
         ),
         // 3.4: events about the person.
         (
@@ -205,6 +263,14 @@ fn people() -> Vec<Case> {
             body(
                 r#""object_type":"email","metric":"unsubscribed""#,
                 r#""identifiers":{"id":"u1"},"email_address":"jo@example.com""#,
+            ),
+        ),
+        (
+            "email-unsubscribed-empty-recipient",
+            "the person's shape with a recipient that is empty",
+            body(
+                r#""object_type":"email","metric":"unsubscribed""#,
+                r#""identifiers":{"id":"u1"},"email_address":"jo@example.com","recipient":"""#,
             ),
         ),
         (
@@ -364,7 +430,7 @@ fn hostile() -> Vec<Case> {
         ("nulls", "null wherever it can stand", email(&all(Data::NAMES, "null"))),
         ("inner-nulls", "null in identifiers and devices", body(r#""object_type":"push","metric":"clicked","object_type_type":null"#, &null_objects)),
         ("null-envelope", "null for everything", format!("{{{}}}", all(&["event_id", "object_type", "metric", "timestamp", "data"], "null"))),
-        ("numbers-as-strings", "a timestamp as a string is no integer", with_time(email(id), "\"1700000000\"")),
+        ("timestamp-word", "a timestamp that is a date in words", with_time(email(id), "\"2023-11-14T22:13:20Z\"")),
         ("ids-and-flags-as-strings", "every id as a string of digits, every flag as text", body(r#""object_type":"email","metric":"clicked""#, &text_ids)),
         ("fraction-timestamp", "timestamp with a fraction", with_time(email(id), "1700000000.5")),
         ("negative-timestamp", "before 1970", with_time(email(id), "-1")),

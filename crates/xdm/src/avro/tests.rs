@@ -196,10 +196,62 @@ fn the_framing_carries_the_published_fingerprint() {
     // Changes with the schema: a new schema is a new release, its fingerprint goes into the list of released ones.
     let bytes = encode(&full());
     assert_eq!(bytes[..2], [0xC3, 0x01]);
-    assert_eq!(
-        Fingerprint::current().to_string(),
-        include_str!("../../../../schemas/experience-event.fingerprint").trim()
-    );
+    // Published the way it stands in a record, least significant byte first.
+    let published = include_str!("../../../../schemas/experience-event.fingerprint").trim();
+    assert_eq!(hex(&bytes[2..10]), published);
+    assert_eq!(Fingerprint::current().to_string(), published);
+}
+
+#[test]
+fn fingerprints_are_those_that_java_and_fastavro_compute() {
+    // By fastavro 1.13: fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"); the first also by Java's Avro 1.12.
+    let cases = [
+        (SCHEMA_JSON, "6d794ef2cc8f0bd8"),
+        (r#"{"type":"long","logicalType":"timestamp-millis"}"#, "b71df49344e154d0"),
+        (r#""long""#, "b71df49344e154d0"),
+        (r#"["null",{"type":"long","logicalType":"timestamp-micros"}]"#, "4a8040ed5813ca98"),
+        (r#"{"type":"array","items":{"type":"int","logicalType":"date"}}"#, "beb463c94f812b52"),
+        (r#"{"type":"map","values":{"type":"string","logicalType":"uuid"}}"#, "724586925d96ce86"),
+        (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, "651920c3da16c04f"),
+        (r#"{"type":"fixed","name":"F","size":12,"logicalType":"duration"}"#, "3a82509712eed7f3"),
+        (
+            r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"logicalType","type":"string","default":"x"},{"name":"b","type":{"type":"long","logicalType":"time-micros"},"default":0},{"name":"c","type":["null","R"],"default":null}]}"#,
+            "9f823388e1022c86",
+        ),
+    ];
+    for (json, expected) in cases {
+        assert_eq!(Fingerprint::of(&Schema::parse_str(json).unwrap()).to_string(), expected, "{json}");
+    }
+}
+
+/// Records as they lie on topics: written by the builds that computed another fingerprint for the first schema.
+const FORMER_FULL: &str = concat!(
+    "c301a48f38c8e550924d0630315880a0abfef962366469726563744d61726b6574696e672e656d61696c4f70656e65640873",
+    "656c660418437573746f6d6572696f4944020434320001000a456d61696c0206614062000000000202630202740002000000",
+    "02000000000000f03f00000000000000000002020861706e7302020231020202610a656d61696c0c6f70656e656400000000",
+    "00000000000000000000000002020274000000000000020100020002010000000200020e746f7069635f310100020a656d61",
+    "696c000000020a000000",
+);
+const FORMER_EMPTY: &str = concat!(
+    "c301a48f38c8e550924d00000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    "0000",
+);
+
+#[test]
+fn records_with_the_former_fingerprint_are_read() {
+    let decoder = Decoder::new().unwrap();
+    for (record, event) in [(FORMER_FULL, full()), (FORMER_EMPTY, ExperienceEvent::default())] {
+        assert!(record.starts_with("c301a48f38c8e550924d"));
+        assert_eq!(decoder.decode(&bytes_of(record)).unwrap(), event);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn text() -> impl Strategy<Value = std::borrow::Cow<'static, str>> {

@@ -19,10 +19,11 @@ fn limits() -> Limits {
 /// committed offsets, and the typed output that a read-committed reader sees.
 #[derive(Debug, Default)]
 struct Brokers {
-    committed: BTreeMap<i32, i64>,
+    /// Offset and metadata.
+    committed: BTreeMap<i32, (i64, String)>,
     typed: BTreeMap<i32, Vec<i64>>,
     pending: Vec<(i32, i64)>,
-    pending_offsets: Vec<(i32, i64)>,
+    pending_offsets: Vec<Mark>,
     position: BTreeMap<i32, i64>,
     script: Vec<u8>,
     in_transaction: bool,
@@ -43,9 +44,9 @@ impl Brokers {
             for (partition, offset) in self.pending.drain(..) {
                 self.typed.entry(partition).or_default().push(offset);
             }
-            for (partition, offset) in self.pending_offsets.drain(..) {
+            for Mark { partition, offset, note, .. } in self.pending_offsets.drain(..) {
                 assert!(self.owned.contains(&partition), "offsets of a partition that is not owned");
-                self.committed.insert(partition, offset);
+                self.committed.insert(partition, (offset, note.unwrap_or_default()));
             }
         }
     }
@@ -68,10 +69,24 @@ impl Brokers {
 
     /// Another member reads a partition that we do not own.
     fn other_member(&mut self, partition: i32) {
-        let from = self.committed.get(&partition).copied().unwrap_or(0);
+        let mut consumed = self.consumed(partition);
+        // It begins with what was deferred, and may defer it once more.
+        let from = consumed.frontier();
         let record = if is_marker(from) { from + 1 } else { from };
-        self.typed.entry(partition).or_default().push(record);
-        self.committed.insert(partition, record + 1);
+        if from % 5 == 0 && consumed.lacks(record + 1) && !is_marker(record + 1) {
+            assert!(consumed.defer(record));
+            self.typed.entry(partition).or_default().push(record + 1);
+            consumed.process(record + 1);
+        } else {
+            self.typed.entry(partition).or_default().push(record);
+            consumed.process(record);
+        }
+        self.committed.insert(partition, (consumed.frontier(), consumed.note().unwrap_or_default()));
+    }
+
+    /// How far a partition is processed, as its next owner finds it.
+    fn consumed(&self, partition: i32) -> Consumed {
+        self.committed.get(&partition).map_or(Consumed::at(0), |(offset, note)| Consumed::read(*offset, note))
     }
 }
 
@@ -90,12 +105,11 @@ impl Client for Brokers {
         Outcome::Done
     }
 
-    fn confirm(&mut self, known: &[(i32, i64)]) -> Outcome {
+    fn confirm(&mut self, known: &[Mark]) -> Outcome {
         if (0..20).contains(&self.dice()) {
             return Outcome::Retry;
         }
-        let is_known =
-            |&(partition, offset): &(i32, i64)| self.committed.get(&partition).copied().unwrap_or(0) == offset;
+        let is_known = |mark: &Mark| *mark == Mark::new(mark.partition, &self.consumed(mark.partition));
         if known.iter().all(is_known) {
             Outcome::Done
         } else {
@@ -103,7 +117,7 @@ impl Client for Brokers {
         }
     }
 
-    fn send_offsets(&mut self, offsets: &[(i32, i64)]) -> Outcome {
+    fn send_offsets(&mut self, offsets: &[Mark]) -> Outcome {
         if std::mem::take(&mut self.evicted) {
             let reason = "the group does not know this member".to_owned();
             return if self.dice() < 128 { Outcome::Abort(reason) } else { Outcome::Evicted(reason) };
@@ -169,6 +183,8 @@ enum Event {
     Poll(i32),
     /// A record is read, found to be one that stops the worker for now, and put back.
     PutBack(i32),
+    /// A record is read and left for later.
+    Defer(i32),
     Time(u64),
     Assign(i32),
     Revoke(i32, bool),
@@ -183,6 +199,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => (0..PARTITIONS).prop_map(Event::Poll),
         2 => (0..PARTITIONS).prop_map(Event::PutBack),
+        4 => (0..PARTITIONS).prop_map(Event::Defer),
         5 => (1..150u64).prop_map(Event::Time),
         2 => (0..PARTITIONS).prop_map(Event::Assign),
         1 => (0..PARTITIONS, any::<bool>()).prop_map(|(partition, lost)| Event::Revoke(partition, lost)),
@@ -226,8 +243,17 @@ impl Driver {
         if self.brokers.pending.len() > before
             && let Some((partition, offset)) = self.brokers.pending.pop()
         {
-            self.machine.put_back(partition, offset);
+            self.machine.put_back();
             self.brokers.position.insert(partition, offset);
+        }
+    }
+
+    fn defer(&mut self, partition: i32) {
+        let before = self.brokers.pending.len();
+        self.poll(partition);
+        if self.brokers.pending.len() > before {
+            self.brokers.pending.pop();
+            assert!(self.machine.defer());
         }
     }
 
@@ -266,11 +292,12 @@ impl Driver {
         match event {
             Event::Poll(partition) => self.poll(partition),
             Event::PutBack(partition) => self.put_back(partition),
+            Event::Defer(partition) => self.defer(partition),
             Event::Time(millis) => self.now += Duration::from_millis(millis),
             Event::Assign(partition) if !self.brokers.owned.contains(&partition) => {
-                let start = self.brokers.committed.get(&partition).copied().unwrap_or(0);
-                self.machine.assign(partition, start);
-                self.brokers.position.insert(partition, start);
+                let consumed = self.brokers.consumed(partition);
+                self.brokers.position.insert(partition, consumed.frontier());
+                self.machine.assign(partition, consumed);
                 self.brokers.owned.insert(partition);
             }
             Event::Assign(_) => {}
@@ -295,12 +322,16 @@ impl Driver {
     }
 }
 
-/// Every record before the committed offset is in the output once, in order, and nothing else is.
+/// Every record that is processed by what is committed is in the output once, and nothing else is.
 fn assert_exactly_once(brokers: &Brokers) {
-    for (partition, typed) in &brokers.typed {
-        let committed = brokers.committed.get(partition).copied().unwrap_or(0);
-        let expected: Vec<i64> = (0..committed).filter(|&offset| !is_marker(offset)).collect();
-        assert_eq!(typed, &expected, "partition {partition}");
+    for (&partition, typed) in &brokers.typed {
+        let consumed = brokers.consumed(partition);
+        let expected: Vec<i64> =
+            (0..consumed.end()).filter(|&offset| !is_marker(offset) && !consumed.lacks(offset)).collect();
+        let mut typed = typed.clone();
+        // In order, except for what was deferred.
+        typed.sort_unstable();
+        assert_eq!(typed, expected, "partition {partition}");
     }
 }
 
@@ -346,10 +377,10 @@ impl Client for Silent {
     fn begin(&mut self) -> Outcome {
         self.answer("begin")
     }
-    fn confirm(&mut self, _: &[(i32, i64)]) -> Outcome {
+    fn confirm(&mut self, _: &[Mark]) -> Outcome {
         Outcome::Done
     }
-    fn send_offsets(&mut self, _: &[(i32, i64)]) -> Outcome {
+    fn send_offsets(&mut self, _: &[Mark]) -> Outcome {
         self.answer("send_offsets")
     }
     fn commit(&mut self) -> Outcome {
@@ -368,7 +399,7 @@ fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step)
     let mut client = Silent { about, calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let begun = Instant::now();
-    machine.assign(0, 0);
+    machine.assign(0, Consumed::at(0));
     assert!(machine.accept(0, 0, begun, &mut client));
     let mut now = begun;
     machine.begin_revoke(false, now);
@@ -399,7 +430,7 @@ fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
     let mut client = Silent { about: "commit", calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let mut now = Instant::now();
-    machine.assign(0, 0);
+    machine.assign(0, Consumed::at(0));
     assert!(machine.accept(0, 0, now, &mut client));
     loop {
         now += Duration::from_secs(1);
@@ -421,7 +452,7 @@ fn records_of_foreign_partitions_and_repeats_are_dropped() {
     let mut brokers = Brokers { owned: BTreeSet::from([1]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
-    machine.assign(1, 10);
+    machine.assign(1, Consumed::at(10));
     assert!(!machine.accept(0, 10, now, &mut brokers), "not owned");
     assert!(!machine.accept(1, 9, now, &mut brokers), "before the start");
     assert!(machine.accept(1, 10, now, &mut brokers));
@@ -432,4 +463,32 @@ fn records_of_foreign_partitions_and_repeats_are_dropped() {
     }
     machine.remove(&BTreeSet::from([1]));
     assert!(!machine.accept(1, 11, now, &mut brokers), "not owned any more");
+}
+
+#[test]
+fn what_is_deferred_is_read_again_by_the_next_owner_and_nothing_else_is() {
+    let mut brokers = Brokers { owned: BTreeSet::from([0]), ..Brokers::default() };
+    let mut machine = Machine::new(limits());
+    let now = Instant::now();
+    machine.assign(0, Consumed::at(0));
+    for offset in [0, 1, 3, 4] {
+        assert!(machine.accept(0, offset, now, &mut brokers));
+        if offset == 1 || offset == 3 {
+            assert!(machine.defer());
+        }
+    }
+    while machine.is_open() {
+        machine.advance(now, &mut brokers);
+    }
+    assert_eq!((machine.committed(0), machine.read(0), machine.deferred(0)), (Some(1), Some(5), 2));
+
+    let mut next = Machine::new(limits());
+    next.assign(0, brokers.consumed(0));
+    let accepted: Vec<i64> =
+        [1, 3, 4, 6].into_iter().filter(|&offset| next.accept(0, offset, now, &mut brokers)).collect();
+    assert_eq!(accepted, [1, 3, 6]);
+    while next.is_open() {
+        next.advance(now, &mut brokers);
+    }
+    assert_eq!((next.committed(0), next.deferred(0)), (Some(7), 0));
 }

@@ -1,0 +1,304 @@
+//! How far a partition is processed when some of its records were deferred: left where they are, for a person to decide on,
+//! while those after them go on.
+//!
+//! The committed offset is that of the first deferred record, so that Kafka's own lag, the retention and every tool see what
+//! is not done. What is done after it stands in the metadata of the same commit: so both become visible in one
+//! transaction, and whoever takes the partition over neither repeats nor forgets a record.
+
+use std::fmt::Write;
+
+/// The most bytes of this text in a commit's metadata. Brokers take 4,096 (`offset.metadata.max.bytes`) together with the
+/// fingerprint of the last record. It is enough for more than 1,000 stretches of deferred records in a partition, each
+/// of any length.
+const LONGEST_TEXT: usize = 3_500;
+
+/// What the text begins with.
+const MARK: &str = "deferred ";
+
+/// Offsets in ascending ranges that neither overlap nor touch; each with its end, which it does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Ranges(Vec<(i64, i64)>);
+
+impl Ranges {
+    fn position(&self, offset: i64) -> Result<usize, usize> {
+        let after = self.0.partition_point(|&(_, end)| end <= offset);
+        match self.0.get(after) {
+            Some(&(start, _)) if start <= offset => Ok(after),
+            _ => Err(after),
+        }
+    }
+
+    fn contains(&self, offset: i64) -> bool {
+        self.position(offset).is_ok()
+    }
+
+    fn insert(&mut self, offset: i64) {
+        let Err(after) = self.position(offset) else { return };
+        let joins_before =
+            after.checked_sub(1).filter(|&before| self.0.get(before).is_some_and(|range| range.1 == offset));
+        let joins_after = self.0.get(after).is_some_and(|range| range.0 == offset + 1);
+        match (joins_before, joins_after) {
+            (Some(before), true) => {
+                let (_, end) = self.0.remove(after);
+                self.0[before].1 = end;
+            }
+            (Some(before), false) => self.0[before].1 = offset + 1,
+            (None, true) => self.0[after].0 = offset,
+            (None, false) => self.0.insert(after, (offset, offset + 1)),
+        }
+    }
+
+    fn remove(&mut self, offset: i64) {
+        let Ok(at) = self.position(offset) else { return };
+        let (start, end) = self.0.remove(at);
+        let parts = [(start, offset), (offset + 1, end)];
+        let parts = parts.into_iter().filter(|(start, end)| start < end);
+        self.0.splice(at..at, parts);
+    }
+
+    fn len(&self) -> u64 {
+        self.0.iter().map(|(start, end)| end.abs_diff(*start)).sum()
+    }
+}
+
+/// How far a partition is processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumed {
+    /// Every record before this offset is processed or deferred.
+    next: i64,
+    deferred: Ranges,
+}
+
+/// How it was before a record was processed.
+#[derive(Debug, Clone, Copy)]
+pub struct Undo {
+    offset: i64,
+    next: i64,
+}
+
+impl Consumed {
+    /// Everything before `next` is processed.
+    #[must_use]
+    pub fn at(next: i64) -> Self {
+        Self { next, deferred: Ranges::default() }
+    }
+
+    /// The first offset that is not processed: what is committed, and where a new owner begins to read.
+    #[must_use]
+    pub fn frontier(&self) -> i64 {
+        self.deferred.0.first().map_or(self.next, |(start, _)| *start)
+    }
+
+    /// The offset after the last record that is processed or deferred.
+    #[must_use]
+    pub fn end(&self) -> i64 {
+        self.next
+    }
+
+    /// How many records are deferred.
+    #[must_use]
+    pub fn deferred(&self) -> u64 {
+        self.deferred.len()
+    }
+
+    /// Whether the record of this offset is still to be processed.
+    #[must_use]
+    pub fn lacks(&self, offset: i64) -> bool {
+        offset >= self.next || self.deferred.contains(offset)
+    }
+
+    /// The record of this offset, which was lacking, is processed. Returns what [`Consumed::put_back`] needs.
+    pub fn process(&mut self, offset: i64) -> Undo {
+        let undo = Undo { offset, next: self.next };
+        self.deferred.remove(offset);
+        self.next = self.next.max(offset + 1);
+        undo
+    }
+
+    /// The record that was processed last was not processed after all.
+    pub fn put_back(&mut self, undo: Undo) {
+        if undo.offset < undo.next {
+            self.deferred.insert(undo.offset);
+        }
+        self.next = undo.next;
+    }
+
+    /// The record of this offset, which was lacking, is left for later. Returns whether there is room to remember it; if not,
+    /// nothing has changed.
+    pub fn defer(&mut self, offset: i64) -> bool {
+        let (next, was_deferred) = (self.next, self.deferred.contains(offset));
+        self.next = next.max(offset + 1);
+        self.deferred.insert(offset);
+        let fits = self.note().is_none_or(|note| note.len() <= LONGEST_TEXT);
+        if !fits && !was_deferred {
+            self.deferred.remove(offset);
+            self.next = next;
+        }
+        fits || was_deferred
+    }
+
+    /// The records before this offset have expired. Returns how many of them were not processed.
+    pub fn expire(&mut self, low: i64) -> u64 {
+        let before = self.deferred();
+        self.deferred.0.retain_mut(|(start, end)| {
+            *start = low.max(*start);
+            start < end
+        });
+        let unread = u64::try_from(low.saturating_sub(self.next)).unwrap_or_default();
+        self.next = self.next.max(low);
+        before - self.deferred() + unread
+    }
+
+    /// What a commit of the frontier has to say besides; `None` if everything before it is processed and nothing after it.
+    ///
+    /// The lengths of the stretches from the frontier on, in hexadecimal: deferred, processed, deferred and so on.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let mut at = self.frontier();
+        let mut text = String::from(MARK);
+        for &(start, end) in &self.deferred.0 {
+            let gap = start - at;
+            let separator = if at == self.frontier() { "" } else { "." };
+            // The first stretch begins at the frontier.
+            let gap = if separator.is_empty() { String::new() } else { format!("{gap:x}.") };
+            write!(text, "{separator}{gap}{:x}", end - start).ok()?;
+            at = end;
+        }
+        write!(text, ".{:x}", self.next - at).ok()?;
+        (!self.deferred.0.is_empty()).then_some(text)
+    }
+
+    /// The consumed that a commit of this offset with this metadata stands for.
+    #[must_use]
+    pub fn read(frontier: i64, metadata: &str) -> Self {
+        metadata.split_once(MARK).and_then(|(_, text)| Self::from_lengths(frontier, text)).unwrap_or(Self::at(frontier))
+    }
+
+    fn from_lengths(frontier: i64, text: &str) -> Option<Self> {
+        let mut consumed = Self::at(frontier);
+        for (index, length) in text.split('.').enumerate() {
+            let length = i64::from_str_radix(length, 16).ok().filter(|length| *length >= 0)?;
+            let end = consumed.next.checked_add(length)?;
+            if index % 2 == 0 {
+                consumed.deferred.0.push((consumed.next, end));
+            }
+            consumed.next = end;
+        }
+        let is_sound = consumed.deferred.0.iter().all(|(start, end)| start < end);
+        is_sound.then_some(consumed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_noted_unless_something_is_deferred() {
+        let mut consumed = Consumed::at(7);
+        assert_eq!((consumed.frontier(), consumed.note()), (7, None));
+        assert!(consumed.defer(7));
+        assert_eq!(consumed.note().as_deref(), Some("deferred 1.0"));
+        consumed.process(8);
+        assert!(consumed.defer(9) && consumed.defer(10));
+        consumed.process(11);
+        assert_eq!((consumed.frontier(), consumed.deferred()), (7, 3));
+        assert_eq!(consumed.note().as_deref(), Some("deferred 1.1.2.1"));
+        consumed.process(7);
+        assert_eq!((consumed.frontier(), consumed.note().as_deref()), (9, Some("deferred 2.1")));
+        consumed.process(10);
+        consumed.process(9);
+        assert_eq!(consumed, Consumed::at(12));
+    }
+
+    #[test]
+    fn metadata_that_says_nothing_of_it_means_that_all_before_the_offset_is_processed() {
+        for text in
+            ["", "last-record 7 1 2", "note of an operator", "deferred ", "deferred x", "deferred 1.-1", "deferred 0.1"]
+        {
+            assert_eq!(Consumed::read(5, text), Consumed::at(5), "{text}");
+        }
+        assert_eq!(Consumed::read(5, "last-record 7 1 2 deferred 1.3").next, 9);
+    }
+
+    #[test]
+    fn what_expires_is_counted_once() {
+        let mut consumed = Consumed::at(0);
+        for offset in 0..10 {
+            if offset % 2 == 0 {
+                assert!(consumed.defer(offset));
+            } else {
+                consumed.process(offset);
+            }
+        }
+        let mut later = consumed.clone();
+        assert_eq!(consumed.expire(5), 3, "0, 2 and 4");
+        assert_eq!((consumed.frontier(), consumed.deferred(), consumed.next), (6, 2, 10));
+        assert_eq!(later.expire(12), 5 + 2);
+        assert_eq!(later, Consumed::at(12));
+        assert_eq!(Consumed::at(3).expire(10), 7);
+    }
+
+    #[test]
+    fn there_is_room_for_a_thousand_stretches_of_any_length_and_what_does_not_fit_changes_nothing() {
+        let mut consumed = Consumed::at(0);
+        let mut offset = 0;
+        let fits = (0..).take_while(|_| {
+            let fits = consumed.defer(offset);
+            if fits {
+                consumed.process(offset + 1);
+                offset += 2;
+            }
+            fits
+        });
+        let stretches = fits.count();
+        assert!((800..LONGEST_TEXT).contains(&stretches), "{stretches}");
+        let full = consumed.clone();
+        assert!(!consumed.defer(offset));
+        assert_eq!(consumed, full);
+        consumed.process(offset);
+        assert_eq!(Consumed::read(consumed.frontier(), &consumed.note().unwrap()), consumed);
+        let mut long = Consumed::at(0);
+        assert!((0..100_000).all(|offset| long.defer(offset)), "one stretch");
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_as_a_set_of_offsets_does(
+            start in 0_i64..1000,
+            steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
+        ) {
+            let mut consumed = Consumed::at(start);
+            let mut deferred = BTreeSet::new();
+            let mut next = start;
+            for (step, defer) in steps {
+                // Either the next record, or one that was deferred.
+                let offset = deferred.iter().copied().nth(usize::try_from(step).unwrap()).unwrap_or(next);
+                prop_assert!(consumed.lacks(offset));
+                let before = consumed.clone();
+                let undo = consumed.process(offset);
+                consumed.put_back(undo);
+                prop_assert_eq!(&consumed, &before);
+                if defer {
+                    prop_assert!(consumed.defer(offset));
+                    deferred.insert(offset);
+                } else {
+                    consumed.process(offset);
+                    deferred.remove(&offset);
+                }
+                next = next.max(offset + 1);
+                prop_assert_eq!(consumed.frontier(), deferred.first().copied().unwrap_or(next));
+                prop_assert_eq!(consumed.deferred(), deferred.len() as u64);
+                for offset in start - 2..next + 2 {
+                    prop_assert_eq!(consumed.lacks(offset), offset >= next || deferred.contains(&offset), "{}", offset);
+                }
+                let note = consumed.note().unwrap_or_default();
+                prop_assert_eq!(&Consumed::read(consumed.frontier(), &note), &consumed);
+            }
+        }
+    }
+}

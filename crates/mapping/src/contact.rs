@@ -1,0 +1,190 @@
+//! Addresses and phone numbers, as far as a text says without doubt what they are. A wrong one is worse than none: in the
+//! standard namespaces it joins the profiles of different people, which cannot be undone.
+
+use email_address::{EmailAddress, Options};
+
+/// The address itself (RFC 5322, addr-spec), in lower case: of `Jo Doe <jo@example.com>` what stands between the angle
+/// brackets. Nothing if the text holds several addresses, or none that is valid.
+pub(crate) fn email(text: &str) -> Option<String> {
+    let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
+    let address = address.to_lowercase();
+    is_address(&address).then_some(address)
+}
+
+fn is_address(text: &str) -> bool {
+    let options = Options::default().without_display_text().without_domain_literal();
+    // The crate takes every character beyond ASCII, as RFC 6531 does, spaces included.
+    let spaced = text.chars().any(|c| !c.is_ascii() && (c.is_whitespace() || c.is_control()));
+    !spaced && EmailAddress::parse_with_options(text, options).is_ok()
+}
+
+/// The address of `name <address>`, where the name cannot be another address.
+fn bracketed(text: &str) -> Option<&str> {
+    let (name, address) = text.strip_suffix('>')?.rsplit_once('<')?;
+    let (name, address) = (name.trim(), address.trim());
+    let quoted = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+    let is_name = match quoted {
+        Some(quoted) => !quoted.replace("\\\"", "").contains('"'),
+        None => !name.contains(['@', '<', '>', ':', ';', '"']) || name.trim_matches('\'').eq_ignore_ascii_case(address),
+    };
+    (is_name && is_address(address)).then_some(address)
+}
+
+/// The address of `address (name)`.
+fn commented(text: &str) -> Option<&str> {
+    let (address, comment) = text.strip_suffix(')')?.split_once('(')?;
+    let address = address.trim();
+    (!comment.contains(['@', '(', ')']) && is_address(address)).then_some(address)
+}
+
+/// A number in E.164: only of what begins with `+` and a country code, with 7 to 15 digits. Without the `+` the country is not
+/// known: `(415) 555-0134` with a `+` in front would be a Swiss number. `0` in brackets is not dialled after a country
+/// code, letters and further signs are extensions or a second number.
+pub(crate) fn phone(text: &str) -> Option<String> {
+    let rest = text.strip_prefix('+')?;
+    if rest.contains("(0") {
+        return None;
+    }
+    let mut number = String::from("+");
+    for c in rest.chars() {
+        match c {
+            '0'..='9' => number.push(c),
+            '-' | '.' | '(' | ')' | '\u{2010}'..='\u{2015}' | '\u{2212}' => {}
+            space if space.is_whitespace() => {}
+            _ => return None,
+        }
+    }
+    let digits = number.len() - 1;
+    ((7..=15).contains(&digits) && !number.starts_with("+0")).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_address_is_taken_out_of_its_display_forms() {
+        let cases = [
+            ("jo@example.com", "jo@example.com"),
+            ("Jo.Doe+t1@Example.COM", "jo.doe+t1@example.com"),
+            ("Jo Doe <jo+t1@example.com>", "jo+t1@example.com"),
+            ("Jo Doe<jo@example.com>", "jo@example.com"),
+            ("<jo@example.com>", "jo@example.com"),
+            ("Jo Doe < jo@example.com >", "jo@example.com"),
+            (r#""Doe, Jo" <jo@example.com>"#, "jo@example.com"),
+            (r#""Jo \"JD\" Doe" <jo@example.com>"#, "jo@example.com"),
+            (r#""jo@work.example" <jo@example.com>"#, "jo@example.com"),
+            ("Doe, Jo <jo@example.com>", "jo@example.com"),
+            ("jo@example.com <jo@example.com>", "jo@example.com"),
+            ("'Jo@example.com' <jo@example.com>", "jo@example.com"),
+            ("=?utf-8?q?J=C3=B6?= <jo@example.com>", "jo@example.com"),
+            ("jo@example.com (Jo Doe)", "jo@example.com"),
+            ("Zoë@Exämple.com", "zoë@exämple.com"),
+            ("😀@example.com", "😀@example.com"),
+            // A decomposed letter: the mark stands for itself.
+            ("jose\u{301}@example.com", "jose\u{301}@example.com"),
+            ("jo@localhost", "jo@localhost"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(email(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_and_what_is_no_address_give_none() {
+        let cases = [
+            "",
+            "jo",
+            "jo@",
+            "@example.com",
+            "jo@@example.com",
+            "jo@example.com, al@example.com",
+            "jo@example.com; al@example.com",
+            "jo@example.com al@example.com",
+            "Jo <jo@example.com>, Al <al@example.com>",
+            "jo@example.com, Al <al@example.com>",
+            "jo@example.com <al@example.com>",
+            "Team: jo@example.com, al@example.com;",
+            "undisclosed-recipients:;",
+            "mailto:jo@example.com",
+            "Jo <jo@example.com",
+            "Jo jo@example.com>",
+            "Jo <jo@>",
+            "Jo <>",
+            r#""a" b" <jo@example.com>"#,
+            "jo doe@example.com",
+            "jo\u{A0}doe@example.com",
+            "jo.@example.com",
+            "jo@example..com",
+            "jo@-example.com",
+            "jo@[127.0.0.1]",
+            "jo@example.com (al@example.com)",
+            "https://example.com/@jo",
+        ];
+        for text in cases {
+            assert_eq!(email(text), None, "{text}");
+        }
+        assert_eq!(email(&format!("{}@example.com", "x".repeat(65))), None, "a local part has 64 bytes at most");
+    }
+
+    #[test]
+    fn only_what_is_unmistakably_international_is_a_number() {
+        let cases = [
+            ("+14155550134", "+14155550134"),
+            ("+1 (415) 555-0134", "+14155550134"),
+            ("+41 44 555 01 34", "+41445550134"),
+            ("+49\u{A0}30\u{2011}1234567", "+49301234567"),
+            ("+1.415.555.0134", "+14155550134"),
+            ("+6831234", "+6831234"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(phone(text).as_deref(), Some(expected), "{text}");
+        }
+        let others = [
+            "",
+            "+",
+            "(415) 555-0134",
+            "415-555-0134",
+            "14155550134",
+            "004155550134",
+            "0041 44 555 01 34",
+            "+0041445550134",
+            "+0 415 555 0134",
+            "+49 (0) 30 1234567",
+            "+44(0)2079460958",
+            "+123456",
+            "+1234567890123456",
+            "+1 415 555 0134 x12",
+            "+1 415 555 0134 ext. 12",
+            "+1 415 555 0134;ext=12",
+            "+1-800-FLOWERS",
+            "+14155550134, +14155550135",
+            "+14155550134+14155550135",
+            "+41 44 555 01 34/35",
+            "++14155550134",
+            "jo@example.com",
+            "+1415555013４",
+            "tel",
+        ];
+        for text in others {
+            assert_eq!(phone(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_an_address_or_number_by_itself(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
+            for text in [&text, &number] {
+                if let Some(address) = email(text) {
+                    prop_assert_eq!(email(&address), Some(address.clone()));
+                }
+                if let Some(number) = phone(text) {
+                    prop_assert!(text.starts_with('+'));
+                    prop_assert_eq!(phone(&number), Some(number.clone()));
+                }
+            }
+        }
+    }
+}
