@@ -7,8 +7,9 @@ use email_address::{EmailAddress, Options};
 /// brackets. Nothing if the text holds several addresses, or none that is valid.
 pub(crate) fn email(text: &str) -> Option<String> {
     let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
-    let address = address.to_lowercase();
-    is_address(&address).then_some(address)
+    let lower = address.to_lowercase();
+    // Letters beyond ASCII may be longer in lower case, and the address too long then.
+    (address.is_ascii() || is_address(&lower)).then_some(lower)
 }
 
 fn is_address(text: &str) -> bool {
