@@ -96,7 +96,7 @@ impl Demo {
             None => {
                 let client = Topics::new(&connection)?;
                 let [raw, typed, dead_letters, receipts] = &topics;
-                for spec in setup::topic_specs([raw, typed, dead_letters, receipts], PARTITIONS, 1, MAX_BODY) {
+                for spec in setup::topic_specs([raw, typed, dead_letters], Some(receipts), PARTITIONS, 1, MAX_BODY) {
                     client.ensure(&spec).await?;
                 }
             }
@@ -162,7 +162,7 @@ impl Demo {
         }
         let sink = sink::Config::parse_arguments(arguments("sink", &own))?;
 
-        let wrong = |problems: service::Problems| format!("the demo's own configuration is wrong:\n{problems}");
+        let wrong = |problems: settings::Problems| format!("the demo's own configuration is wrong:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
         let [gateway_context, transformer_context, sink_context] = contexts;

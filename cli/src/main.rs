@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use service::{LogFormat, LogLevel, init_logs};
+use settings::command_line;
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
@@ -37,7 +38,8 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
 
-    /// File with `NAME=value` lines for variables that are not set [default: ./.env if there is one]
+    /// File with `NAME=value` entries for variables that are not set, as Docker Compose reads it: a value of several lines
+    /// stands in quotes [default: ./.env if there is one]
     #[arg(long, global = true, value_name = "PATH")]
     env_file: Option<std::path::PathBuf>,
 
@@ -128,9 +130,9 @@ fn parse() -> Result<Cli, ExitCode> {
         ExitCode::from(2)
     };
     let arguments: Vec<_> = std::env::args_os().collect();
-    let variables = env_file::read(&arguments).map_err(|error| wrong(&error))?;
-    let command = env_file::with_defaults(Cli::command(), &variables);
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let variables = env_file::variables(&arguments).map_err(|error| wrong(&error))?;
+    let parsed = command_line::parse(&Cli::command(), &variables, &arguments);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }

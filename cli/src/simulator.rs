@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
-use service::{DurationArg, shutdown_on_signal};
+use service::shutdown_on_signal;
+use settings::DurationArg;
 use tokio_util::sync::CancellationToken;
 
 use crate::{CommandError, Verdict, output};
@@ -58,7 +59,11 @@ pub(crate) struct SimulatorArgs {
 }
 
 fn parse_fault(text: &str) -> Result<Fault, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text).map_err(|error| {
+        let what =
+            if error.is_data() { "this is JSON, but not one of the faults of the help" } else { "this is not JSON" };
+        format!("{what} (column {})", error.column())
+    })
 }
 
 /// The sink's variables for a simulator.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use secrecy::SecretString;
-use service::{ByteCount, DurationArg, Problems, SecretSource, ServiceArgs, ServiceConfig, secret_source};
+use service::{ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems, SecretSource, secret_source};
 
 use crate::reload::Origin;
 use crate::source::SourcesOrigin;

@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use customerio::Sha256;
-use service::{Context, Problems, Reload};
+use service::{Context, Reload};
+use settings::Problems;
 
 use crate::metrics::ReloadMetrics;
 

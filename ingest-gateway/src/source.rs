@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use customerio::SigningKey;
 use prometheus::IntCounter;
 use secrecy::{ExposeSecret, SecretString};
-use service::{Problems, SecretSource};
+use settings::{Problems, SecretSource};
 use sources::SourceName;
 
 use crate::reload::{Loaded, Origin};
@@ -119,7 +119,10 @@ fn load_sources(path: &Path) -> Result<Loaded<Sources>, Problems> {
 /// # Errors
 /// A sentence naming the place when no key is left.
 fn parse_keys(place: &str, text: &str) -> Result<Vec<SigningKey>, String> {
-    let keys: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(SigningKey::new).collect();
+    // Files that were put together from several keep the byte order mark of each.
+    let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let lines = text.lines().map(|line| line.trim_matches(is_no_part));
+    let keys: Vec<_> = lines.filter(|line| !line.is_empty()).map(SigningKey::new).collect();
     if keys.is_empty() {
         return Err(format!(
             "{place} holds no key; copy the signing key from the Reporting Webhooks page of Customer.io, one a line"
@@ -135,6 +138,11 @@ mod tests {
     #[test]
     fn keys_stand_one_a_line() {
         assert_eq!(parse_keys("KEYS", " first \n\nsecond\n").unwrap().len(), 2);
+        let keys = parse_keys("KEYS", "\u{feff}first\r\n\u{feff}second\r\n").unwrap();
+        for (key, text) in keys.iter().zip(["first", "second"]) {
+            let signature = customerio::sign(&SigningKey::new(text), "1700000000", b"{}");
+            assert!(customerio::verify(std::slice::from_ref(key), b"1700000000", b"{}", signature.as_bytes()).is_ok());
+        }
         assert!(parse_keys("KEYS", " \n").unwrap_err().starts_with("KEYS holds no key"));
     }
 
@@ -152,7 +160,7 @@ mod tests {
         assert_eq!((sources.get("a").unwrap().keys.len(), sources.get("b").unwrap().keys.len()), (1, 2));
         write("[sources.a]\n[sources.b]\nsigning_keys_file = \"nowhere\"\n[sources.c]\nsigning_keys = [\" \"]\n");
         let problems = load_sources(&path).unwrap_err().to_string();
-        for part in ["source `a` needs", "source `b`", "nowhere", "source `c` needs"] {
+        for part in ["source `a` needs", "source `b`: cannot read", "source `c` needs"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
         std::fs::remove_dir_all(&folder).unwrap();

@@ -9,7 +9,8 @@ use kafka::{Connection, KafkaArgs, OptionalTopic, TopicName};
 use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use secrecy::SecretString;
-use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems, secret_source};
 use xdm::TenantId;
 
 use crate::dispatch::Limits;
@@ -185,24 +186,24 @@ pub struct Config {
 #[command(next_help_heading = "Experience Platform")]
 struct PlatformArgs {
     /// Tenant id of the organisation, with or without its leading underscore
-    #[arg(long, env = "PLATFORM_TENANT", value_name = "ID")]
-    platform_tenant: TenantId,
+    #[arg(long, env = "PLATFORM_TENANT", required = true, value_name = "ID")]
+    platform_tenant: Option<TenantId>,
 
     /// Address of the inlet, as the HTTP API source shows it: https://…/collection/{inletId}
-    #[arg(long, env = "PLATFORM_INLET_URL", value_name = "URL")]
-    platform_inlet_url: InletUrl,
+    #[arg(long, env = "PLATFORM_INLET_URL", required = true, value_name = "URL")]
+    platform_inlet_url: Option<InletUrl>,
 
     /// The organisation, …@AdobeOrg
-    #[arg(long, env = "PLATFORM_IMS_ORG", value_name = "ID")]
-    platform_ims_org: String,
+    #[arg(long, env = "PLATFORM_IMS_ORG", required = true, value_name = "ID")]
+    platform_ims_org: Option<String>,
 
     /// `$id` of the XDM schema
-    #[arg(long, env = "PLATFORM_SCHEMA_ID", value_name = "URI")]
-    platform_schema_id: String,
+    #[arg(long, env = "PLATFORM_SCHEMA_ID", required = true, value_name = "URI")]
+    platform_schema_id: Option<String>,
 
     /// The dataset
-    #[arg(long, env = "PLATFORM_DATASET_ID", value_name = "ID")]
-    platform_dataset_id: String,
+    #[arg(long, env = "PLATFORM_DATASET_ID", required = true, value_name = "ID")]
+    platform_dataset_id: Option<String>,
 
     /// The dataflow, where one account serves several
     #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID")]
@@ -282,7 +283,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "sink";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9466";
-    const EMPTY_SAYS_SOMETHING: &'static [&'static str] = &["RECEIPTS_TOPIC"];
     type Settings = Settings;
 
     fn service(&self) -> &ServiceArgs {
@@ -295,8 +295,10 @@ impl ServiceConfig for Config {
         if self.batch_max_records == 0 {
             problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
         }
-        let envelope = self.envelope();
-        let empty = BatchBody::new(&Envelope::new(&envelope), 0).finish().len();
+        let platform = self.platform.required().map_err(|found| problems.extend(found)).ok();
+        let empty = platform
+            .as_ref()
+            .map_or(0, |platform| BatchBody::new(&Envelope::new(&platform.envelope), 0).finish().len());
         if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
             problems.add(format!(
                 "SINK_BATCH_MAX_BYTES ({}) must lie between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
@@ -320,17 +322,17 @@ impl ServiceConfig for Config {
         }
         let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let tokens = problems.check(self.tokens()).flatten();
-        match connection {
-            Some(connection) if problems.is_empty() => Ok(Settings {
+        match (connection, platform) {
+            (Some(connection), Some(platform)) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
                 input: self.typed_topic.clone(),
                 dead_letters: self.dead_letter_topic.clone(),
                 receipts: self.receipts_topic.0.clone(),
                 registry,
-                tenant: self.platform.platform_tenant.clone(),
-                envelope,
-                client: self.client(),
+                tenant: platform.tenant,
+                envelope: platform.envelope,
+                client: platform.client,
                 tokens,
                 batch_max_records: self.batch_max_records,
                 batch_max_bytes: self.batch_max_bytes.0,
@@ -351,35 +353,53 @@ impl ServiceConfig for Config {
     }
 }
 
-impl Config {
-    fn envelope(&self) -> EnvelopeSettings {
-        EnvelopeSettings {
-            schema_id: self.platform.platform_schema_id.clone(),
-            dataset_id: self.platform.platform_dataset_id.clone(),
-            ims_org: self.platform.platform_ims_org.clone(),
-            flow_id: self.platform.platform_flow_id.clone(),
-        }
-    }
+/// What is set of the options that have no default.
+struct Required {
+    tenant: TenantId,
+    envelope: EnvelopeSettings,
+    client: ClientSettings,
+}
 
-    fn client(&self) -> ClientSettings {
-        ClientSettings {
-            inlet: self.platform.platform_inlet_url.clone(),
-            ims_org: self.platform.platform_ims_org.clone(),
-            sandbox: self.platform.platform_sandbox.clone(),
-            flow_id: self.platform.platform_flow_id.clone(),
+impl PlatformArgs {
+    fn required(&self) -> Result<Required, Problems> {
+        let mut problems = Problems::default();
+        let tenant = problems.required("PLATFORM_TENANT", &self.platform_tenant);
+        let inlet = problems.required("PLATFORM_INLET_URL", &self.platform_inlet_url);
+        let ims_org = problems.required("PLATFORM_IMS_ORG", &self.platform_ims_org);
+        let schema_id = problems.required("PLATFORM_SCHEMA_ID", &self.platform_schema_id);
+        let dataset_id = problems.required("PLATFORM_DATASET_ID", &self.platform_dataset_id);
+        let (Some(tenant), Some(inlet), Some(ims_org), Some(schema_id), Some(dataset_id)) =
+            (tenant, inlet, ims_org, schema_id, dataset_id)
+        else {
+            return Err(problems);
+        };
+        let envelope = EnvelopeSettings {
+            schema_id: schema_id.clone(),
+            dataset_id: dataset_id.clone(),
+            ims_org: ims_org.clone(),
+            flow_id: self.platform_flow_id.clone(),
+        };
+        let client = ClientSettings {
+            inlet: inlet.clone(),
+            ims_org: ims_org.clone(),
+            sandbox: self.platform_sandbox.clone(),
+            flow_id: self.platform_flow_id.clone(),
             timeout: REQUEST_TIMEOUT,
-            ca_file: self.platform.platform_ca_file.clone(),
-            https_proxy: self.platform.https_proxy.clone(),
-            no_proxy: self.platform.no_proxy.clone(),
-        }
+            ca_file: self.platform_ca_file.clone(),
+            https_proxy: self.https_proxy.clone(),
+            no_proxy: self.no_proxy.clone(),
+        };
+        Ok(Required { tenant: tenant.clone(), envelope, client })
     }
+}
 
+impl Config {
     fn tokens(&self) -> Result<Option<TokenSettings>, String> {
         let ims = &self.ims;
         let secret =
             secret_source("IMS_CLIENT_SECRET", ims.ims_client_secret.as_ref(), ims.ims_client_secret_file.as_deref())?;
         match (&ims.ims_url, &ims.ims_client_id, secret) {
-            (_, None, None) => Ok(None),
+            (None, None, None) => Ok(None),
             (Some(ims_url), Some(client_id), Some(secret)) => Ok(Some(TokenSettings {
                 ims_url: ims_url.clone(),
                 client_id: client_id.clone(),
@@ -441,9 +461,25 @@ mod tests {
 
     #[test]
     fn what_is_required_is_named_with_its_variable() {
-        let error = Config::parse_arguments(["sink"]).unwrap_err().to_string();
-        for flag in ["--platform-tenant", "--platform-inlet-url", "--platform-dataset-id"] {
-            assert!(error.contains(flag), "{flag} in {error}");
+        let arguments = ["sink", "--ims-url=https://ims-na1.adobelogin.com", "--batch-max-records=0"];
+        let problems = Config::parse_arguments(arguments).unwrap().validate().unwrap_err().to_string();
+        for variable in [
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "PLATFORM_TENANT",
+            "PLATFORM_INLET_URL",
+            "PLATFORM_IMS_ORG",
+            "PLATFORM_SCHEMA_ID",
+            "PLATFORM_DATASET_ID",
+            "IMS_CLIENT_ID",
+            "IMS_CLIENT_SECRET",
+            "SINK_BATCH_MAX_RECORDS",
+        ] {
+            assert!(problems.contains(variable), "{variable} in {problems}");
+        }
+        // What cannot be read at all is reported together with what is missing, too.
+        let error = Config::parse_arguments(["sink", "--batch-max-bytes=many"]).unwrap_err().to_string();
+        for name in ["SINK_BATCH_MAX_BYTES", "PLATFORM_TENANT", "KAFKA_BOOTSTRAP_SERVERS"] {
+            assert!(error.contains(name), "{name} in {error}");
         }
     }
 }

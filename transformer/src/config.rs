@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
-use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig};
+use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems};
 
 use crate::dedup::WindowLimits;
 use crate::sources::{MappingArgs, Sources};
@@ -248,9 +249,9 @@ impl Config {
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if instance.len() > 100 || !instance.chars().all(legal) {
-            return Err(format!(
-                "TRANSFORMER_INSTANCE: `{instance}` is not a name of at most 100 letters, digits, `.`, `_` and `-`"
-            ));
+            return Err(
+                "TRANSFORMER_INSTANCE is not a name of at most 100 letters, digits, `.`, `_` and `-`".to_owned()
+            );
         }
         Ok(Some(instance.to_owned()))
     }
