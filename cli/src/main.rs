@@ -10,6 +10,7 @@ mod env_file;
 mod find;
 mod map;
 mod mapping_page;
+mod no_value_is_shown;
 mod output;
 mod receipt;
 mod send;

@@ -121,8 +121,8 @@ impl Workspace {
         if is_test {
             return;
         }
-        let may_use_process =
-            ["crates/service/", "crates/settings/"].iter().any(|may| path.starts_with(may)) || path.ends_with("/main.rs");
+        let may_use_process = ["crates/service/", "crates/settings/"].iter().any(|may| path.starts_with(may))
+            || path.ends_with("/main.rs");
         let is_pure = PURE.iter().any(|pure| path.starts_with(&format!("crates/{pure}/")));
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for word in PROCESS.iter().filter(|word| !may_use_process && line.contains(**word)) {
