@@ -12,7 +12,6 @@ mod map;
 mod mapping_page;
 mod no_value_is_shown;
 mod output;
-mod receipt;
 mod send;
 mod setup;
 mod simulator;

@@ -9,6 +9,8 @@ mod budget;
 mod config;
 mod connection;
 mod connections;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingest;
 mod metrics;
 mod publish;

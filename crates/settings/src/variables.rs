@@ -81,6 +81,14 @@ impl Variables {
         Ok(Self { file: parse(path, &read_text(path)?)? })
     }
 
+    /// The environment, and this text of a file.
+    ///
+    /// # Errors
+    /// [`EnvFileError`].
+    pub fn with_text(text: &str) -> Result<Self, EnvFileError> {
+        Ok(Self { file: parse(Path::new(".env"), text)? })
+    }
+
     fn find(&self, name: &OsStr, environment: Option<OsString>) -> Found<'_> {
         let says_none = EMPTY_MEANS_NONE.iter().any(|exempt| *exempt == name);
         let is_set = |value: &str| says_none || !value.trim().is_empty();
