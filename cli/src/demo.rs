@@ -136,6 +136,9 @@ impl Demo {
             &[
                 format!("--raw-topic={raw}"),
                 format!("--dead-letter-topic={dead_letters}"),
+                // The listener is bound already; the address decides whether the demo's key may be used.
+                format!("--listen={}", self.gateway),
+                format!("--trial={}", !self.gateway.ip().is_loopback()),
                 format!("--signing-keys={SIGNING_KEY}"),
                 format!("--max-body={MAX_BODY}"),
                 "--drain-delay=0s".to_owned(),

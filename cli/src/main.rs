@@ -2,6 +2,7 @@
 
 mod accounting;
 mod audit;
+mod check_config;
 mod completions;
 mod configuration_page;
 mod dead_letters;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use service::{LogFormat, LogLevel, init_logs};
-use settings::command_line;
+use settings::{Variables, command_line};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
@@ -59,6 +60,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Find(find::FindArgs),
     PlatformSim(simulator::SimulatorArgs),
+    CheckConfig(check_config::CheckConfigArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -86,8 +88,8 @@ impl std::fmt::Display for WrongUse {
 impl std::error::Error for WrongUse {}
 
 fn main() -> ExitCode {
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (cli, variables) = match parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     init_logs(LogFormat::Text, &cli.log_level);
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
             Command::Audit(args) => audit::run(args, json).await,
             Command::Find(args) => find::run(args, json).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
+            Command::CheckConfig(_) => check_config::run(&variables, json),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     });
@@ -123,8 +126,8 @@ fn failed(error: &CommandError) -> ExitCode {
     ExitCode::from(if error.is::<WrongUse>() { 2 } else { 1 })
 }
 
-/// The command line, with the environment file behind the environment.
-fn parse() -> Result<Cli, ExitCode> {
+/// The command line, and the variables: the environment with the environment file behind it.
+fn parse() -> Result<(Cli, Variables), ExitCode> {
     let wrong = |text: &str| {
         output::problem(&format!("customerio-aep: {text}"));
         ExitCode::from(2)
@@ -133,7 +136,7 @@ fn parse() -> Result<Cli, ExitCode> {
     let variables = env_file::variables(&arguments).map_err(|error| wrong(&error))?;
     let parsed = command_line::parse(&Cli::command(), &variables, &arguments);
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| {
+    parsed.map(|cli| (cli, variables)).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }
     })

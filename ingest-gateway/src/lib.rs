@@ -41,9 +41,11 @@ use tls::Tls;
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A record given up on must be given up on before the answer is due: little may be stored after a 503, and what is, is
-/// a repeat that the transformer collapses.
-const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3000);
+/// When a record is given up: before the answer is due, `GATEWAY_ACK_DEADLINE` after the head. Little may be stored after a
+/// 503, and what is, is a repeat that the transformer collapses.
+fn delivery_timeout(ack_deadline: Duration) -> Duration {
+    ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
+}
 
 /// Key and headers of a record, at the most.
 const RECORD_OVERHEAD: usize = 64 * 1024;
@@ -70,10 +72,11 @@ const OTHER_FILES: u64 = 256;
 pub async fn run_on(listener: TcpListener, settings: Settings, context: Context) -> Result<(), TaskError> {
     let budget = InFlight::new(settings.in_flight_bytes);
     let metrics = Arc::new(Metrics::register(&context.registry, &budget)?);
+    let delivery_timeout = delivery_timeout(settings.ack_deadline);
     let producer = Arc::new(DurableProducer::new(
         &settings.connection,
         &ProducerSettings {
-            delivery_timeout: DELIVERY_TIMEOUT,
+            delivery_timeout,
             linger: Duration::from_millis(5),
             max_record_bytes: settings.max_body.max(body::KEPT) + RECORD_OVERHEAD,
             queue_bytes: settings.in_flight_bytes.saturating_mul(2),
@@ -105,7 +108,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
 
     server.serve(listener, settings.drain_delay, &context).await;
     // Requests have been answered; what is still queued belongs to requests that were answered 503.
-    let flushed = tokio::task::spawn_blocking(move || producer.flush(DELIVERY_TIMEOUT)).await?;
+    let flushed = tokio::task::spawn_blocking(move || producer.flush(delivery_timeout)).await?;
     if let Err(error) = flushed {
         tracing::warn!(%error, "records of requests that were not acknowledged were left behind");
     }
@@ -161,4 +164,19 @@ async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> 
         () = context.stop.cancelled() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_given_up_before_the_answer_is_due() {
+        let timeout = |millis| delivery_timeout(Duration::from_millis(millis));
+        assert_eq!(timeout(3500), Duration::from_millis(3000));
+        for millis in [100, 101, 500, 1000, 3500, 3999] {
+            // Longer than the producer's linger, or librdkafka refuses it.
+            assert!(timeout(millis) < Duration::from_millis(millis) && timeout(millis) > Duration::from_millis(50));
+        }
+    }
 }

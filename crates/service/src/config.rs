@@ -48,6 +48,11 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     /// The flags every service has.
     fn service(&self) -> &ServiceArgs;
 
+    /// What has to be warned of at every start: options that are good for a trial only.
+    fn warnings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Checks the whole.
     ///
     /// # Errors
@@ -72,9 +77,20 @@ pub trait ServiceConfig: Parser + fmt::Debug {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
+        Self::parse_with(&Variables::of_process(), arguments)
+    }
+
+    /// The same with these variables.
+    ///
+    /// # Errors
+    /// As [`ServiceConfig::parse_arguments`].
+    fn parse_with<I, T>(variables: &Variables, arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let command = Self::definition();
-        let matches = command_line::parse_leniently(&command, &Variables::of_process(), &arguments)?;
+        let matches = command_line::parse_leniently(&Self::definition(), variables, &arguments)?;
         Self::from_arg_matches(&matches)
     }
 }

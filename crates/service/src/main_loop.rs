@@ -64,6 +64,9 @@ where
     }
     init_logs(config.service().log_format, &config.service().log_level);
     tracing::info!(service = C::SERVICE, version = crate::VERSION, ?config, "starting");
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -10,12 +10,14 @@ pub mod command_line;
 mod file;
 mod problems;
 mod secret;
+mod trial;
 mod values;
 mod variables;
 
 pub use file::{FileError, read_bytes, read_text};
 pub use problems::Problems;
 pub use secret::{SecretError, SecretSource, secret_source};
+pub use trial::TrialArgs;
 pub use values::{ByteCount, DurationArg};
 pub use variables::{EMPTY_MEANS_NONE, EnvFileError, Variables};
 

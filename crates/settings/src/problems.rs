@@ -30,6 +30,12 @@ impl Problems {
         self.0.extend(other.0);
     }
 
+    /// Each problem.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
     /// `true` when nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
