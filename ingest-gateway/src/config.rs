@@ -10,9 +10,9 @@ use secrecy::SecretString;
 use service::{ServiceArgs, ServiceConfig};
 use settings::{ByteCount, DurationArg, Problems, SecretSource, TrialArgs, secret_source};
 
-use crate::reload::Origin;
 use crate::source::{Keys, KeysFrom, SourcesOrigin};
 use crate::tls::TlsFiles;
+use settings::watched::Origin;
 
 /// Takes Customer.io's reporting webhooks in: verifies the signature, writes the body as it came to Kafka, answers 202
 /// once all in-sync replicas have it.
@@ -152,7 +152,8 @@ pub struct Config {
     )]
     signing_keys_file: Option<PathBuf>,
 
-    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here
+    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here; it is
+    /// read again when it changes, and on SIGHUP
     #[arg(long = "sources-file", env = "SOURCES_FILE", value_name = "PATH", help_heading = "Customer.io")]
     sources_file: Option<PathBuf>,
 

@@ -20,7 +20,7 @@ use crate::connections::Connections;
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
-use crate::reload::{Current, Origin};
+use settings::watched::{Current, Origin};
 
 /// A record that would have been written.
 #[derive(Debug, Clone)]

@@ -19,8 +19,8 @@ use crate::budget::{InFlight, Share};
 use crate::config::Settings;
 use crate::metrics::{BODY_TOO_LARGE, Metrics};
 use crate::publish::{Batch, Destination, Outgoing, Publish};
-use crate::reload::Current;
 use crate::source::{Source, Sources};
+use settings::watched::Current;
 
 const ROUTE: &str = "/webhooks/customerio";
 const TIMESTAMP: &str = "x-cio-timestamp";

@@ -14,7 +14,6 @@ pub mod fuzzing;
 mod ingest;
 mod metrics;
 mod publish;
-mod reload;
 mod server;
 mod source;
 mod tls;
@@ -26,6 +25,7 @@ use kafka::TopicName;
 use kafka::producer::{DurableProducer, ProducerSettings};
 use kafka::topic::Topics;
 use service::{Context, TaskError, allow_open_files};
+use settings::watched::{Current, Followed, Origin};
 use tokio::net::TcpListener;
 
 pub use config::{Config, Settings};
@@ -34,7 +34,6 @@ use budget::InFlight;
 use ingest::Gateway;
 use metrics::Metrics;
 use publish::KafkaPublisher;
-use reload::{Current, Followed, Origin};
 use server::Server;
 use tls::Tls;
 
@@ -125,7 +124,7 @@ fn in_force<O: Origin>(
     let followed = Followed::new(origin).map_err(|problems| problems.to_string())?;
     let current = followed.current();
     changed(&current.get());
-    tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context.clone(), changed));
+    tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context.reload.clone(), context.stop.clone(), changed));
     Ok(current)
 }
 

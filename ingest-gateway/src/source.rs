@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use settings::{Problems, SecretSource};
 use sources::SourceName;
 
-use crate::reload::{Loaded, Origin};
+use settings::watched::{Loaded, Origin};
 
 /// One source.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 
-use crate::reload::{Loaded, Origin};
+use settings::watched::{Loaded, Origin};
 
 /// PEM files: the certificate with its intermediates, and its private key.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! One raw record to one typed record or one dead letter.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
 use kafka::producer::NewRecord;
@@ -10,6 +11,7 @@ use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{Identity, IgnoredFields, ReceivedAt, Rejection, RejectionCode, Source};
 use service::RecentOutcomes;
+use settings::watched::{Current, Latest};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
 use crate::config::Settings;
@@ -18,12 +20,17 @@ use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 use crate::sources::Sources;
 
+/// How long a source that is not known is waited for: files are read again every two seconds.
+const RELOAD_WAIT: Duration = Duration::from_secs(5);
+
 /// Maps records and writes the results into the worker's transaction.
 pub(crate) struct EventProcessor {
     input: TopicName,
     typed: TopicName,
     dead_letters: TopicName,
-    sources: Sources,
+    sources: Latest<Sources>,
+    /// How long a source that is not known is waited for.
+    reload_wait: Duration,
     encoder: Encoder,
     max_body: usize,
     /// What the record at hand is unpacked and written into.
@@ -47,12 +54,18 @@ struct Buffers {
 }
 
 impl EventProcessor {
-    pub(crate) fn new(settings: &Settings, framing: Framing, metrics: Metrics) -> Result<Self, EncodeError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        sources: Arc<Current<Sources>>,
+        framing: Framing,
+        metrics: Metrics,
+    ) -> Result<Self, EncodeError> {
         Ok(Self {
             input: settings.input.clone(),
             typed: settings.typed.clone(),
             dead_letters: settings.dead_letters.clone(),
-            sources: settings.sources.clone(),
+            sources: Latest::new(sources),
+            reload_wait: RELOAD_WAIT.min(settings.transaction_timeout / 4),
             encoder: Encoder::new(framing)?,
             max_body: settings.max_body,
             buffers: Buffers::default(),
@@ -63,6 +76,14 @@ impl EventProcessor {
             tally: Tally::new(metrics.clone()),
             metrics,
         })
+    }
+
+    /// A source that has just been added may be known to the gateway first: then `SOURCES_FILE` is about to be read again.
+    fn wait_for_source(&mut self, name: Option<&str>) {
+        let deadline = Instant::now() + self.reload_wait;
+        while self.sources.get().get(name).is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The record's event is written, unless it is there already.
@@ -164,12 +185,13 @@ impl Processor for EventProcessor {
 
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
-        let Some(source) = self.sources.get(source.as_deref()) else {
+        self.wait_for_source(source.as_deref());
+        let Some(source) = self.sources.get().get(source.as_deref()) else {
             // The gateway knew the source: mapping it by guess could merge people, a dead letter would punish the event.
             return outbox.give_up(format!(
                 "a record of source `{}` came, which SOURCES_FILE does not name (it names: {}); add it and start again, nothing is lost",
                 source.as_deref().unwrap_or("default"),
-                self.sources.names()
+                self.sources.get().names()
             ));
         };
         if outbox.refusals(&self.dead_letters) > 1 {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use mapping::{DropField, OnMissingIdentity, Source};
 use settings::Problems;
+use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
 
 /// Adobe's standard namespaces that hold something other than a customer's or Customer.io's ids.
@@ -16,7 +17,7 @@ const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECI
 #[command(next_help_heading = "Mapping")]
 pub struct MappingArgs {
     /// TOML file that names several sources, each with its mapping options (docs/sources.md); the options here are then
-    /// the defaults
+    /// the defaults. The services read it again when it changes, and on SIGHUP
     #[arg(long, env = "SOURCES_FILE", value_name = "PATH")]
     sources_file: Option<PathBuf>,
 
@@ -82,6 +83,18 @@ impl Sources {
     #[must_use]
     pub fn names(&self) -> String {
         self.by_name.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Changes of `SOURCES_FILE` are followed, as the gateway follows them.
+impl Origin for MappingArgs {
+    type Value = Sources;
+
+    const WHAT: &'static str = "sources";
+    const LABEL: &'static str = "sources";
+
+    fn load(&self) -> Result<Loaded<Sources>, Problems> {
+        Ok(Loaded { value: self.sources()?, files: self.sources_file.iter().cloned().collect() })
     }
 }
 

@@ -25,7 +25,7 @@ pub use dead_letter_limit::{DeadLetterLimit, RecentOutcomes};
 pub use main_loop::{Context, run_service, shutdown_on_signal};
 pub use open_files::allow_open_files;
 pub use readiness::Readiness;
-pub use reload::Reload;
+pub use reload::ReloadMetrics;
 pub use tasks::{TaskError, Tasks, TasksError};
 pub use telemetry::{LogFormat, LogLevel, init_logs, registry};
 

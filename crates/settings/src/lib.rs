@@ -9,13 +9,16 @@
 pub mod command_line;
 mod file;
 mod problems;
+mod reload;
 mod secret;
 mod trial;
 mod values;
 mod variables;
+pub mod watched;
 
 pub use file::{FileError, read_bytes, read_text};
 pub use problems::Problems;
+pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};
 pub use trial::TrialArgs;
 pub use values::{ByteCount, DurationArg};

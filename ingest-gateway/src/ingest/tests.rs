@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::reload::Origin;
 use crate::server::Server;
+use settings::watched::Origin;
 
 mod stalls;
 
