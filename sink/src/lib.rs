@@ -21,7 +21,7 @@ mod work;
 use std::time::Duration;
 
 use kafka::KafkaError;
-use kafka::consumer::{Consumer, ConsumerSettings, Patience};
+use kafka::consumer::{Consumer, ConsumerSettings, Output, Patience};
 use kafka::topic::{Topics, check_counterparts};
 use platform::client::http_client;
 use platform::{Envelope, PlatformClient, TokenProvider};
@@ -72,7 +72,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         connection: settings.connection.clone(),
         group: settings.group.clone(),
         input: settings.input.clone(),
-        output: settings.receipts.clone(),
+        output: Some(match &settings.receipts {
+            Some(receipts) => Output::Topic(receipts.clone()),
+            None => Output::Records { topic: settings.dead_letters.clone(), is_of: journal::is_of_a_sink },
+        }),
         from_beginning: settings.from_beginning,
         budget_bytes: settings.buffer_bytes,
         fetch_bytes: FETCH_BYTES,
