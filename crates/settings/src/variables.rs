@@ -209,7 +209,7 @@ mod tests {
         let folder = Folder::new("env");
         let path = folder.write(".env", b"\xef\xbb\xbfA=1\r\nB=2\r\n");
         assert_eq!(Variables::with_file(&path).unwrap().file["A"], "1");
-        let utf16 = folder.write("utf16", b"\xff\xfeA\0=\01\0");
+        let utf16 = folder.write("utf16", b"\xff\xfeA\x00=\x001\x00");
         assert!(Variables::with_file(&utf16).unwrap_err().to_string().contains("save it as UTF-8"));
     }
 
