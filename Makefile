@@ -32,8 +32,8 @@ bench: ## Measure what one event costs in the mapping
 
 SECONDS_EACH ?= 60
 
-fuzz: ## Fuzz envelope, mapping and Avro decoding, SECONDS_EACH=60 each
-	@fuzz/run $(SECONDS_EACH)
+fuzz: ## Fuzz whatever comes from outside (bodies, requests, options, answers, records), SECONDS_EACH=60 each
+	@fuzz/run $(SECONDS_EACH) $(TARGETS)
 
 DURATION ?= 10m
 BROKERS ?= 1

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use clap::Args;
 use kafka::TopicName;
 use kafka::topic::Topics;
-use service::{ByteCount, DurationArg};
+use settings::{ByteCount, DurationArg};
 use tokio::task::block_in_place;
 use transformer::MappingArgs;
 
@@ -104,8 +104,7 @@ impl FromStr for RawOffsets {
             let (from, to) = (from.parse::<PlaceArg>().ok()?, to.parse::<i64>().ok()?);
             (from.offset < to).then_some(Self { partition: from.partition, range: from.offset..to })
         });
-        parsed
-            .ok_or_else(|| format!("`{text}` is no range of offsets; write PARTITION:FROM-TO, for example 3:1000-2000"))
+        parsed.ok_or_else(|| "invalid range of offsets: expected PARTITION:FROM-TO, for example 3:1000-2000".to_owned())
     }
 }
 

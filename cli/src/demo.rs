@@ -108,7 +108,7 @@ impl Demo {
             None => {
                 let client = Topics::new(&connection)?;
                 let [raw, typed, dead_letters, receipts] = &topics;
-                for spec in setup::topic_specs([raw, typed, dead_letters, receipts], PARTITIONS, 1, MAX_BODY) {
+                for spec in setup::topic_specs([raw, typed, dead_letters], Some(receipts), PARTITIONS, 1, MAX_BODY) {
                     client.ensure(&spec).await?;
                 }
             }
@@ -149,6 +149,9 @@ impl Demo {
             &[
                 format!("--raw-topic={raw}"),
                 format!("--dead-letter-topic={dead_letters}"),
+                // The listener is bound already; the address decides whether the demo's key may be used.
+                format!("--listen={}", self.gateway),
+                format!("--trial={}", !self.gateway.ip().is_loopback()),
                 format!("--signing-keys={SIGNING_KEY}"),
                 format!("--max-body={MAX_BODY}"),
                 "--drain-delay=0s".to_owned(),
@@ -175,7 +178,7 @@ impl Demo {
         }
         let sink = sink::Config::parse_arguments(arguments("sink", &own))?;
 
-        let wrong = |problems: service::Problems| format!("the demo's own configuration is wrong:\n{problems}");
+        let wrong = |problems: settings::Problems| format!("the demo's own configuration is wrong:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
         let [gateway_context, transformer_context, sink_context] = contexts;

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod audit;
+mod check_config;
 mod completions;
 mod configuration_page;
 mod dead_letters;
@@ -10,8 +11,8 @@ mod env_file;
 mod find;
 mod map;
 mod mapping_page;
+mod no_value_is_shown;
 mod output;
-mod receipt;
 mod send;
 mod setup;
 mod simulator;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use service::{LogFormat, LogLevel, init_logs};
+use settings::{Variables, command_line};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
@@ -38,7 +40,8 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
 
-    /// File with `NAME=value` lines for variables that are not set [default: ./.env if there is one]
+    /// File with `NAME=value` entries for variables that are not set, as Docker Compose reads it: a value of several lines
+    /// stands in quotes [default: ./.env if there is one]
     #[arg(long, global = true, value_name = "PATH")]
     env_file: Option<std::path::PathBuf>,
 
@@ -58,6 +61,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Find(find::FindArgs),
     PlatformSim(simulator::SimulatorArgs),
+    CheckConfig(check_config::CheckConfigArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -85,8 +89,8 @@ impl std::fmt::Display for WrongUse {
 impl std::error::Error for WrongUse {}
 
 fn main() -> ExitCode {
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (cli, variables) = match parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     init_logs(LogFormat::Text, &cli.log_level);
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
             Command::Audit(args) => audit::run(args, json).await,
             Command::Find(args) => find::run(args, json).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
+            Command::CheckConfig(_) => check_config::run(&variables, json),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     });
@@ -135,17 +140,17 @@ fn exit_code(error: &CommandError) -> u8 {
     }
 }
 
-/// The command line, with the environment file behind the environment.
-fn parse() -> Result<Cli, ExitCode> {
+/// The command line, and the variables: the environment with the environment file behind it.
+fn parse() -> Result<(Cli, Variables), ExitCode> {
     let wrong = |text: &str| {
         output::problem(&format!("customerio-aep: {text}"));
         ExitCode::from(2)
     };
     let arguments: Vec<_> = std::env::args_os().collect();
-    let variables = env_file::read(&arguments).map_err(|error| wrong(&error))?;
-    let command = env_file::with_defaults(Cli::command(), &variables);
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| {
+    let variables = env_file::variables(&arguments).map_err(|error| wrong(&error))?;
+    let parsed = command_line::parse(&Cli::command(), &variables, &arguments);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map(|cli| (cli, variables)).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }
     })

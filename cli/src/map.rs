@@ -65,7 +65,10 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
         Err(problems) => return wrong(format!("these options are wrong:\n{problems}")),
     };
     let Some(source) = sources.get(Some(&args.source)) else {
-        return wrong(format!("there is no source `{}`; SOURCES_FILE names: {}", args.source, sources.names()));
+        return wrong(format!(
+            "there is no source of the name that --source gives; SOURCES_FILE names: {}",
+            sources.names()
+        ));
     };
     let body = match body(args) {
         Ok(body) => body,
@@ -105,7 +108,7 @@ fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId)
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
     let stdin = std::path::Path::new("-");
     match args.file.as_deref().filter(|path| *path != stdin) {
-        Some(path) => std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display())),
+        Some(path) => settings::read_bytes(path).map_err(|error| error.to_string()),
         None => {
             let mut body = Vec::new();
             let read = std::io::stdin().read_to_end(&mut body);

@@ -13,7 +13,8 @@ use customerio::sample::{Person, Sample, combinations};
 use customerio::{SigningKey, sign};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use service::{Backoff, DurationArg};
+use service::Backoff;
+use settings::DurationArg;
 use tokio::time::Instant;
 
 use crate::{CommandError, Verdict, output};

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use kafka::topic::{Ensured, TopicSpec, Topics};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Difference, RECORD_OVERHEAD, differences};
-use kafka::{KafkaArgs, KafkaError, TopicName};
+use kafka::{KafkaArgs, KafkaError, OptionalTopic, TopicName};
 use serde_json::{Value, json};
-use service::ByteCount;
+use settings::ByteCount;
 
 use crate::topics::reachable;
-use crate::{CommandError, Verdict, output};
+use crate::{CommandError, Verdict, WrongUse, output};
 
 /// Make what lives outside the three services
 #[derive(Debug, Args)]
@@ -55,9 +55,9 @@ struct ApplyArgs {
     #[arg(long, env = "DEAD_LETTER_TOPIC", default_value = "customerio.dead-letters", value_name = "TOPIC")]
     dead_letter_topic: TopicName,
 
-    /// Topic for receipts
+    /// Topic for receipts; empty for none
     #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC")]
-    receipts_topic: TopicName,
+    receipts_topic: OptionalTopic,
 
     /// Partitions of each topic that is created
     #[arg(long, default_value_t = 12, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
@@ -79,7 +79,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The topics as they should be: settings are those of the design, retention long enough for a bad week.
 pub(crate) fn topic_specs(
-    names: [&TopicName; 4],
+    names: [&TopicName; 3],
+    receipts: Option<&TopicName>,
     partitions: i32,
     replication: i32,
     max_body: usize,
@@ -96,16 +97,14 @@ pub(crate) fn topic_specs(
         }
         TopicSpec { name: name.clone(), partitions, replication: Some(replication), settings }
     };
-    let [raw, typed, dead_letters, receipts] = names;
+    let [raw, typed, dead_letters] = names;
     let record = max_body + RECORD_OVERHEAD;
-    vec![
-        spec(raw, 7, record),
-        // An event has at most 10,000 bytes of JSON.
-        spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
-        spec(dead_letters, 30, record + RECORD_OVERHEAD),
-        // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
-        spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES),
-    ]
+    // An event has at most 10,000 bytes of JSON.
+    let typed = spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES);
+    let topics = [spec(raw, 7, record), typed, spec(dead_letters, 30, record + RECORD_OVERHEAD)];
+    // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
+    let receipts = receipts.map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
+    topics.into_iter().chain(receipts).collect()
 }
 
 /// A topic as `setup` found or created it.
@@ -129,13 +128,15 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
 }
 
 async fn kafka(args: ApplyArgs, apply: bool, json: bool) -> Result<Verdict, CommandError> {
-    let connection = args.kafka.connection("customerio-aep").map_err(|problems| format!("wrong use:\n{problems}"))?;
+    let connection = args.kafka.connection("customerio-aep");
+    let connection = connection.map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
     let topics = reachable(&connection)?;
     let brokers = tokio::task::block_in_place(|| topics.brokers(TIMEOUT))?;
     let replication = args.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 });
-    let names = [&args.raw_topic, &args.typed_topic, &args.dead_letter_topic, &args.receipts_topic];
+    let receipts = args.receipts_topic.0.as_ref();
+    let names = [&args.raw_topic, &args.typed_topic, &args.dead_letter_topic];
     let mut found = Vec::new();
-    for spec in topic_specs(names, args.partitions, replication, args.max_body.0) {
+    for spec in topic_specs(names, receipts, args.partitions, replication, args.max_body.0) {
         let topic = if apply { ensure(&topics, &spec).await? } else { look_up(&topics, &spec).await? };
         if !json {
             output::line(&format!("{:12} {} ({} partitions)", topic.state, topic.name, topic.partitions));
@@ -233,7 +234,8 @@ mod tests {
 
     fn specs(replication: i32, max_body: usize) -> Vec<TopicSpec> {
         let names: [TopicName; 4] = ["raw", "typed", "dead", "receipts"].map(|name| name.parse().unwrap());
-        topic_specs(names.each_ref(), 12, replication, max_body)
+        let [raw, typed, dead_letters, receipts] = &names;
+        topic_specs([raw, typed, dead_letters], Some(receipts), 12, replication, max_body)
     }
 
     fn setting<'s>(spec: &'s TopicSpec, name: &str) -> Option<&'s str> {
@@ -252,6 +254,14 @@ mod tests {
             assert_eq!((raw, dead_letters), (max_body + overhead, max_body + 2 * overhead));
             assert!(typed > 10_000 + overhead && receipts > 1_000_000);
         }
+    }
+
+    #[test]
+    fn without_a_receipts_topic_there_are_three() {
+        let topic = |name: &str| name.parse::<TopicName>().unwrap();
+        let (raw, typed, dead_letters) = (topic("raw"), topic("typed"), topic("dead"));
+        let specs = topic_specs([&raw, &typed, &dead_letters], None, 12, 1, MIB);
+        assert_eq!(specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["raw", "typed", "dead"]);
     }
 
     #[test]

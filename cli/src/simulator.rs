@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
-use service::{DurationArg, shutdown_on_signal};
+use service::shutdown_on_signal;
+use settings::DurationArg;
 use tokio_util::sync::CancellationToken;
 
 use crate::{CommandError, Verdict, output};
@@ -58,13 +59,20 @@ pub(crate) struct SimulatorArgs {
 }
 
 fn parse_fault(text: &str) -> Result<Fault, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text).map_err(|error| {
+        let what =
+            if error.is_data() { "this is JSON, but not one of the faults of the help" } else { "this is not JSON" };
+        format!("{what} (column {})", error.column())
+    })
 }
 
 /// The sink's variables for a simulator.
 pub(crate) fn sink_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
     let (client_id, client_secret) = settings.credential.clone().unwrap_or_default();
-    vec![
+    let crosses_a_network = format!("http://{host}").parse().is_ok_and(|url| platform::is_unencrypted(&url));
+    let allow_http = crosses_a_network.then(|| ("PLATFORM_ALLOW_HTTP", "true".to_owned()));
+    let variables = [
+        ("TRIAL", "true".to_owned()),
         ("PLATFORM_TENANT", settings.tenant.clone()),
         ("PLATFORM_INLET_URL", format!("http://{host}/collection/{}", settings.inlet_id)),
         ("PLATFORM_IMS_ORG", settings.ims_org.clone()),
@@ -73,7 +81,8 @@ pub(crate) fn sink_variables(settings: &SimSettings, host: &str) -> Vec<(&'stati
         ("IMS_URL", format!("http://{host}")),
         ("IMS_CLIENT_ID", client_id),
         ("IMS_CLIENT_SECRET", client_secret),
-    ]
+    ];
+    variables.into_iter().chain(allow_http).collect()
 }
 
 pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -110,4 +119,19 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     simulator.stop();
     drop(tokio::time::timeout(Duration::from_secs(2), simulator.join()).await);
     Ok(Verdict::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_sink_refuses_outside_of_a_trial_is_allowed_for_the_simulator() {
+        let has = |host: &str, wanted: &str| {
+            let variables = sink_variables(&SimSettings::default(), host);
+            variables.iter().any(|(name, value)| *name == wanted && value == "true")
+        };
+        assert!(has("127.0.0.1:8090", "TRIAL") && !has("127.0.0.1:8090", "PLATFORM_ALLOW_HTTP"));
+        assert!(has("platform-sim:8090", "TRIAL") && has("platform-sim:8090", "PLATFORM_ALLOW_HTTP"));
+    }
 }

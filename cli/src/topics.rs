@@ -109,7 +109,7 @@ impl FromStr for PlaceArg {
             let (partition, offset) = (partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?);
             (partition >= 0 && offset >= 0).then_some(Self { partition, offset })
         });
-        parsed.ok_or_else(|| format!("`{text}` is no place; write PARTITION:OFFSET, for example 3:1042"))
+        parsed.ok_or_else(|| "invalid position: expected PARTITION:OFFSET, for example 3:1042".to_owned())
     }
 }
 

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use service::DurationArg;
+use settings::DurationArg;
 
 /// A time in milliseconds since 1970: RFC 3339, or the milliseconds.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     let millis = text.parse().ok().or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond));
-    millis
-        .ok_or_else(|| format!("`{text}` is no time; write it like 2026-11-24T09:30:00Z or as milliseconds since 1970"))
+    millis.ok_or_else(|| {
+        "this is not a time; write it like 2026-11-24T09:30:00Z or as milliseconds since 1970".to_owned()
+    })
 }
 
 /// A bound of a range: a time, a day (its beginning in UTC), or how long ago.
@@ -21,11 +22,9 @@ pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
         let ago = text.parse::<DurationArg>().ok()?;
         Some(service::unix_millis().saturating_sub(i64::try_from(ago.0.as_millis()).unwrap_or(i64::MAX)))
     };
-    parse_time(text)
-        .ok()
-        .or_else(day)
-        .or_else(ago)
-        .ok_or_else(|| format!("`{text}` is no time; write 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago"))
+    parse_time(text).ok().or_else(day).or_else(ago).ok_or_else(|| {
+        "this is not a time; write 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago".to_owned()
+    })
 }
 
 /// A time as RFC 3339, in UTC.

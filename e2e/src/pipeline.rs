@@ -153,6 +153,7 @@ impl Pipeline {
         let mut variables = self.kafka_variables();
         variables.extend([
             ("KAFKA_GROUP_ID", format!("{}-sink", self.name)),
+            ("TRIAL", "true".to_owned()),
             ("PLATFORM_TENANT", settings.tenant),
             ("PLATFORM_INLET_URL", format!("{address}/collection/{}", settings.inlet_id)),
             ("PLATFORM_IMS_ORG", settings.ims_org),

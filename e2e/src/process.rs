@@ -44,8 +44,18 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 /// What the names of the services' variables begin with.
-const PREFIXES: [&str; 9] =
-    ["KAFKA_", "GATEWAY_", "TRANSFORMER_", "SINK_", "PLATFORM_", "IMS_", "CUSTOMERIO_", "SOURCES_", "SCHEMA_REGISTRY_"];
+const PREFIXES: [&str; 10] = [
+    "KAFKA_",
+    "GATEWAY_",
+    "TRANSFORMER_",
+    "SINK_",
+    "PLATFORM_",
+    "IMS_",
+    "CUSTOMERIO_",
+    "SOURCES_",
+    "SCHEMA_REGISTRY_",
+    "TRIAL",
+];
 
 /// A command for a binary with nothing of the tests' own environment that configures it.
 #[must_use]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::accounting::{Topics as Account, accepted, assert_accepted, read};
-use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::pipeline::{Pipeline, shared_kafka, with};
 use e2e::process::Process;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
@@ -221,6 +221,36 @@ fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_b
         let overridden = start_with(name, &["--from-beginning"], &lost);
         wait_until(&format!("the {name} to read everything again"), SOON, || overridden.metric(counted) >= 500.0);
     }
+}
+
+/// Without receipts the sink knows by a record of its own, in the dead-letter topic, that it has worked before.
+#[test]
+fn a_lost_sink_group_is_recognised_without_receipts() {
+    let pipeline = Pipeline::new(shared_kafka(), "lost-sink");
+    let _simulator = pipeline.simulator();
+    let (_gateway, _transformer) = (pipeline.gateway(), pipeline.transformer());
+    let first = pipeline.load(200, 500).finish(SOON);
+    wait_until("typed records", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 200);
+    let variables = with(pipeline.sink_variables(), &[("RECEIPTS_TOPIC", "")]);
+    let mut sink = Process::start("sink", &variables, Some(free_port()));
+    // A first start is none of a lost group, although there are typed records already.
+    assert_accepted(&pipeline, &first, SOON);
+    assert_eq!(sink.terminate(), Some(0), "{}", sink.log());
+    let mut sink = Process::start("sink", &variables, Some(free_port()));
+    assert_eq!(sink.terminate(), Some(0), "its offsets are there: {}", sink.log());
+    let (code, list) = pipeline.ask(&["dead-letters", "list", "--all"]);
+    assert_eq!((code, list), (Some(0), Value::Array(Vec::new())));
+
+    let group = format!("{}-sink-forgotten", pipeline.name);
+    let lost = with(variables, &[("KAFKA_GROUP_ID", &group)]);
+    let mut refusing = Process::spawn("sink", &lost, Some(free_port()));
+    assert_eq!(refusing.wait(SOON), Some(1), "{}", refusing.log());
+    let log = refusing.log();
+    for part in ["has no committed offset", "--from-beginning", &group, pipeline.topic("dead-letters").as_str()] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    let overridden = start_with("sink", &["--from-beginning"], &lost);
+    wait_until("everything to be read again", SOON, || overridden.metric("customerio_sink_records_total") >= 200.0);
 }
 
 #[test]

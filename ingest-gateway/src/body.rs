@@ -56,13 +56,13 @@ pub(crate) struct Oversized {
 }
 
 /// Receives a body that is announced with `declared` bytes. `verifier` is begun when the body turns out to be over the
-/// limit; it gives `None` if the request cannot be authentic anyway, which spares receiving the rest.
+/// limit.
 pub(crate) async fn receive(
     mut body: Body,
     declared: Option<u64>,
     limits: Limits,
     budget: &InFlight,
-    verifier: impl Fn() -> Option<Verifier>,
+    verifier: impl Fn() -> Verifier,
 ) -> Result<Received, Answer> {
     let whole = u64::try_from(limits.whole).unwrap_or(u64::MAX);
     let mut length = 0;
@@ -72,7 +72,7 @@ pub(crate) async fn receive(
         return Err(Answer::TooLarge);
     }
     if declared.is_some_and(|declared| declared > whole) {
-        hashes = Some(Hashes::begin(&verifier)?);
+        hashes = Some(Hashes::begin(&verifier));
     }
     loop {
         let silent = Instant::now() + limits.idle;
@@ -88,7 +88,7 @@ pub(crate) async fn receive(
             return Err(Answer::TooLarge);
         }
         if hashes.is_none() && length > whole {
-            let mut begun = Hashes::begin(&verifier)?;
+            let mut begun = Hashes::begin(&verifier);
             begun.update(kept.bytes());
             hashes = Some(begun);
         }
@@ -119,9 +119,8 @@ struct Hashes {
 }
 
 impl Hashes {
-    fn begin(verifier: &impl Fn() -> Option<Verifier>) -> Result<Self, Answer> {
-        let verifier = verifier().ok_or(Answer::TooLarge)?;
-        Ok(Self { verifier, sha256: Sha256::default() })
+    fn begin(verifier: &impl Fn() -> Verifier) -> Self {
+        Self { verifier: verifier(), sha256: Sha256::default() }
     }
 
     fn update(&mut self, piece: &[u8]) {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use secrecy::SecretString;
-use service::{ByteCount, DurationArg, Problems, SecretSource, ServiceArgs, ServiceConfig, secret_source};
+use service::{ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems, SecretSource, TrialArgs, secret_source};
 
-use crate::reload::Origin;
-use crate::source::SourcesOrigin;
+use crate::source::{Keys, KeysFrom, SourcesOrigin};
 use crate::tls::TlsFiles;
+use settings::watched::Origin;
 
 /// Takes Customer.io's reporting webhooks in: verifies the signature, writes the body as it came to Kafka, answers 202
 /// once all in-sync replicas have it.
@@ -151,9 +152,13 @@ pub struct Config {
     )]
     signing_keys_file: Option<PathBuf>,
 
-    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here
+    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here; it is
+    /// read again when it changes, and on SIGHUP
     #[arg(long = "sources-file", env = "SOURCES_FILE", value_name = "PATH", help_heading = "Customer.io")]
     sources_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    trial: TrialArgs,
 
     #[command(flatten)]
     service: ServiceArgs,
@@ -191,6 +196,10 @@ impl ServiceConfig for Config {
 
     fn service(&self) -> &ServiceArgs {
         &self.service
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        self.trial.trial.then_some(TrialArgs::WARNING).into_iter().collect()
     }
 
     fn validate(&self) -> Result<Settings, Problems> {
@@ -253,20 +262,22 @@ impl Config {
     /// Where the keys come from; they can be loaded from there.
     fn sources(&self) -> Result<SourcesOrigin, Problems> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
-        let origin = match &self.sources_file {
+        let from = match &self.sources_file {
             Some(_) if self.signing_keys.is_some() || self.signing_keys_file.is_some() => {
                 return Err(format!("{name} and SOURCES_FILE are both set; keep one of them").into());
             }
-            Some(path) => SourcesOrigin::SourcesFile(path.clone()),
+            Some(path) => KeysFrom::SourcesFile(path.clone()),
             None => match secret_source(name, self.signing_keys.as_ref(), self.signing_keys_file.as_deref())? {
-                Some(SecretSource::Value(keys)) => SourcesOrigin::Value(keys),
-                Some(SecretSource::File(path)) => SourcesOrigin::KeysFile(path),
+                Some(SecretSource::Value(keys)) => KeysFrom::Value(keys),
+                Some(SecretSource::File(path)) => KeysFrom::KeysFile(path),
                 None => {
                     let hint = "copy the signing key from the Reporting Webhooks page of Customer.io";
                     return Err(format!("{name} is not set; {hint}").into());
                 }
             },
         };
+        let any = self.trial.trial || self.listen.ip().to_canonical().is_loopback();
+        let origin = SourcesOrigin { from, keys: if any { Keys::Any } else { Keys::Secret } };
         origin.load()?;
         Ok(origin)
     }
@@ -294,8 +305,25 @@ mod tests {
 
     #[test]
     fn a_key_is_all_that_is_needed_beside_kafka() {
-        let settings = parse(&["--signing-keys", "abc"]).validate().unwrap();
+        let settings = parse(&["--signing-keys", "0123456789abcdef"]).validate().unwrap();
         assert_eq!((settings.max_body, settings.ack_deadline), (10 << 20, Duration::from_millis(3500)));
+    }
+
+    #[test]
+    fn the_published_key_is_for_loopback_and_trials() {
+        let published = "--signing-keys=trial-key-for-the-simulator-only";
+        for listen in ["--listen=0.0.0.0:8080", "--listen=10.0.0.1:8080", "--listen=[::]:8080"] {
+            for key in [published, "--signing-keys=0123456789abcde"] {
+                let problems = parse(&[key, listen]).validate().unwrap_err().to_string();
+                assert!(problems.contains("TRIAL=true") && !problems.contains("0123456789"), "{problems}");
+                let trial = parse(&[key, listen, "--trial"]);
+                assert!(trial.validate().is_ok());
+                assert_eq!(trial.warnings(), [TrialArgs::WARNING]);
+            }
+        }
+        for listen in ["--listen=127.0.0.1:8080", "--listen=[::1]:8080", "--listen=[::ffff:127.0.0.1]:8080"] {
+            assert!(parse(&[published, listen]).validate().is_ok(), "{listen}");
+        }
     }
 
     #[test]

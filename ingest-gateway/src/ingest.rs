@@ -1,4 +1,4 @@
-//! One request: route, method, size, signature, publish, answer, in this order.
+//! One request: route, method, signature headers, size, signature, publish, answer, in this order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::clock::SenderClock;
 use crate::config::Settings;
 use crate::metrics::{BODY_TOO_LARGE, Metrics};
 use crate::publish::{Batch, Destination, Outgoing, Publish};
-use crate::reload::Current;
 use crate::source::{Source, Sources};
+use settings::watched::Current;
 
 const ROUTE: &str = "/webhooks/customerio";
 const TIMESTAMP: &str = "x-cio-timestamp";
@@ -105,19 +105,16 @@ impl<P: Publish> Gateway<P> {
         let headers = &parts.headers;
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let limits = Limits { whole: self.max_body, idle: self.read_timeout, until: arrival.at + self.ack_deadline };
-        let claim = self.claim(headers, arrival);
-        let verifier = || claim.map(|claim| Verifier::new(&source.keys, claim.timestamp));
+        // Nothing is received of a request that cannot be authentic.
+        let claim = self.claim(headers, arrival).ok_or(Answer::Unauthenticated)?;
+        let verifier = || Verifier::new(&source.keys, claim.timestamp);
         match body::receive(body, declared, limits, &self.budget, verifier).await? {
             Received::Whole(body, share) => {
-                let claim = claim.ok_or(Answer::Unauthenticated)?;
                 verify(&source.keys, claim.timestamp, &body, claim.signature).map_err(|_| Answer::Unauthenticated)?;
                 self.clock.signed(claim.timestamp, arrival.unix_millis);
                 self.store_raw(source, headers, &body, share, arrival).await
             }
-            Received::Oversized(oversized) => {
-                let claim = claim.ok_or(Answer::TooLarge)?;
-                self.store_oversized(source, headers, claim, oversized, arrival).await
-            }
+            Received::Oversized(oversized) => self.store_oversized(source, headers, claim, oversized, arrival).await,
         }
     }
 

@@ -10,10 +10,11 @@ mod clock;
 mod config;
 mod connection;
 mod connections;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingest;
 mod metrics;
 mod publish;
-mod reload;
 mod server;
 mod source;
 mod tls;
@@ -27,6 +28,7 @@ use kafka::topic::Topics;
 use kafka::topic_settings::{Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::{KafkaHealth, TopicName};
 use service::{Context, Ready, TaskError, Waiting, allow_open_files};
+use settings::watched::{Current, Followed, Origin};
 use tokio::net::TcpListener;
 
 pub use config::{Config, Settings};
@@ -36,16 +38,17 @@ use clock::SenderClock;
 use ingest::Gateway;
 use metrics::Metrics;
 use publish::KafkaPublisher;
-use reload::{Current, Followed, Origin};
 use server::Server;
 use tls::Tls;
 
 /// How long the brokers have to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A record given up on must be given up on before the answer is due: little may be stored after a 503, and what is, is
-/// a repeat that the transformer collapses.
-const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3000);
+/// When a record is given up: before the answer is due, `GATEWAY_ACK_DEADLINE` after the head. Little may be stored after a
+/// 503, and what is, is a repeat that the transformer collapses.
+fn delivery_timeout(ack_deadline: Duration) -> Duration {
+    ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
+}
 
 /// Binds the configured address and runs the gateway until `context.stop`.
 ///
@@ -69,10 +72,11 @@ const OTHER_FILES: u64 = 256;
 pub async fn run_on(listener: TcpListener, settings: Settings, context: Context) -> Result<(), TaskError> {
     let budget = InFlight::new(settings.in_flight_bytes);
     let metrics = Arc::new(Metrics::register(&context.registry, &budget)?);
+    let delivery_timeout = delivery_timeout(settings.ack_deadline);
     let producer = Arc::new(DurableProducer::new(
         &settings.connection,
         &ProducerSettings {
-            delivery_timeout: DELIVERY_TIMEOUT,
+            delivery_timeout,
             linger: Duration::from_millis(5),
             max_record_bytes: settings.max_body.max(body::KEPT) + RECORD_OVERHEAD,
             queue_bytes: settings.in_flight_bytes.saturating_mul(2),
@@ -114,7 +118,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
 
     server.serve(listener, settings.drain_delay, &context).await;
     // Requests have been answered; what is still queued belongs to requests that were answered 503.
-    let flushed = tokio::task::spawn_blocking(move || producer.flush(DELIVERY_TIMEOUT)).await?;
+    let flushed = tokio::task::spawn_blocking(move || producer.flush(delivery_timeout)).await?;
     if let Err(error) = flushed {
         tracing::warn!(%error, "records of requests that were not acknowledged were left behind");
     }
@@ -138,7 +142,7 @@ fn in_force<O: Origin>(
     let followed = Followed::new(origin).map_err(|problems| problems.to_string())?;
     let current = followed.current();
     changed(&current.get());
-    tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context.clone(), changed));
+    tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context.reload.clone(), context.stop.clone(), changed));
     Ok(current)
 }
 
@@ -177,4 +181,19 @@ async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> 
         () = context.stop.cancelled() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_given_up_before_the_answer_is_due() {
+        let timeout = |millis| delivery_timeout(Duration::from_millis(millis));
+        assert_eq!(timeout(3500), Duration::from_millis(3000));
+        for millis in [100, 101, 500, 1000, 3500, 3999] {
+            // Longer than the producer's linger, or librdkafka refuses it.
+            assert!(timeout(millis) < Duration::from_millis(millis) && timeout(millis) > Duration::from_millis(50));
+        }
+    }
 }

@@ -9,6 +9,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use service::ReloadMetrics;
+
 use crate::answer::Answer;
 use crate::budget::InFlight;
 use crate::source::{Source, Sources};
@@ -41,13 +43,6 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) limit: IntGauge,
     pub(crate) evicted: IntCounter,
     pub(crate) tls_failures: IntCounter,
-}
-
-/// How reading files again went.
-#[derive(Debug)]
-pub(crate) struct ReloadMetrics {
-    reloads: IntCounterVec,
-    broken: IntGaugeVec,
 }
 
 impl Metrics {
@@ -94,7 +89,7 @@ impl Metrics {
             publish_failures,
             dead_letters: dead_letters.with_label_values(&[Stage::Gateway.as_str(), BODY_TOO_LARGE]),
             signing_keys,
-            reloads: Arc::new(ReloadMetrics::register(registry)?),
+            reloads: Arc::new(ReloadMetrics::register(registry, "gateway")?),
             connections: ConnectionMetrics::register(registry)?,
         })
     }
@@ -169,45 +164,6 @@ impl ConnectionMetrics {
     }
 }
 
-impl ReloadMetrics {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let reloads = IntCounterVec::new(
-            Opts::new("customerio_gateway_reloads_total", "Files read again while serving, by what and outcome"),
-            &["files", "outcome"],
-        )?;
-        let broken = IntGaugeVec::new(
-            Opts::new(
-                "customerio_gateway_reload_broken",
-                "1 while the files cannot be used and the former content stays in force",
-            ),
-            &["files"],
-        )?;
-        registry.register(Box::new(reloads.clone()))?;
-        registry.register(Box::new(broken.clone()))?;
-        Ok(Self { reloads, broken })
-    }
-
-    /// The files are as they were at the start.
-    pub(crate) fn in_step(&self, files: &str) {
-        self.broken.with_label_values(&[files]).set(0);
-        for outcome in ["loaded", "refused"] {
-            self.reloads.with_label_values(&[files, outcome]).inc_by(0);
-        }
-    }
-
-    /// They were read again and are in force.
-    pub(crate) fn loaded(&self, files: &str) {
-        self.reloads.with_label_values(&[files, "loaded"]).inc();
-        self.broken.with_label_values(&[files]).set(0);
-    }
-
-    /// They cannot be used.
-    pub(crate) fn refused(&self, files: &str) {
-        self.reloads.with_label_values(&[files, "refused"]).inc();
-        self.broken.with_label_values(&[files]).set(1);
-    }
-}
-
 /// Reads the budget when it is asked for.
 struct BudgetGauges {
     budget: InFlight,
@@ -245,6 +201,7 @@ impl Collector for BudgetGauges {
 mod tests {
     use customerio::SigningKey;
     use prometheus::{Encoder, TextEncoder};
+    use settings::watched::OnReload;
 
     use super::*;
 

@@ -22,8 +22,8 @@ use crate::connections::{Admitted, Connections};
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::Publish;
-use crate::reload::Current;
 use crate::tls::Tls;
+use settings::watched::Current;
 
 /// What every connection is served with.
 pub(crate) struct Server<P> {

@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use customerio::SigningKey;
 use prometheus::IntCounter;
 use secrecy::{ExposeSecret, SecretString};
-use service::{Problems, SecretSource};
+use settings::{Problems, SecretSource};
 use sources::SourceName;
 
-use crate::reload::{Loaded, Origin};
+use settings::watched::{Loaded, Origin};
 
 /// One source.
 #[derive(Debug, Clone)]
@@ -48,9 +48,31 @@ impl Sources {
     }
 }
 
+/// Keys that are published with this product, for trials: whoever knows one can sign webhooks.
+const PUBLISHED_KEYS: [&str; 2] = ["trial-key-for-the-simulator-only", "demo-signing-key"];
+
+/// A shorter key can be guessed from one signed webhook. In bytes; Customer.io's are longer.
+const SHORTEST_KEY: usize = 16;
+
+/// Which signing keys are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Published and short ones too: in a trial, and where only this machine reaches the gateway.
+    Any,
+    /// Only those that cannot be guessed or looked up.
+    Secret,
+}
+
 /// Where sources and keys come from.
 #[derive(Debug, Clone)]
-pub(crate) enum SourcesOrigin {
+pub(crate) struct SourcesOrigin {
+    pub(crate) from: KeysFrom,
+    pub(crate) keys: Keys,
+}
+
+/// Where they come from.
+#[derive(Debug, Clone)]
+pub(crate) enum KeysFrom {
     /// `CUSTOMERIO_SIGNING_KEYS`: one source, for as long as the process lives.
     Value(SecretString),
     /// `CUSTOMERIO_SIGNING_KEYS_FILE`: one source.
@@ -66,25 +88,26 @@ impl Origin for SourcesOrigin {
     const LABEL: &'static str = "signing_keys";
 
     fn load(&self) -> Result<Loaded<Sources>, Problems> {
-        match self {
-            Self::Value(text) => {
-                let keys = parse_keys("CUSTOMERIO_SIGNING_KEYS", text.expose_secret())?;
+        let parse = |place: &str, text: &str| parse_keys(place, text, self.keys);
+        match &self.from {
+            KeysFrom::Value(text) => {
+                let keys = parse("CUSTOMERIO_SIGNING_KEYS", text.expose_secret())?;
                 Ok(Loaded { value: Sources::single(keys), files: Vec::new() })
             }
-            Self::KeysFile(path) => {
+            KeysFrom::KeysFile(path) => {
                 let text = SecretSource::File(path.clone()).read();
                 let text = text.map_err(|error| format!("CUSTOMERIO_SIGNING_KEYS_FILE: {error}"))?;
-                let keys =
-                    parse_keys(&format!("CUSTOMERIO_SIGNING_KEYS_FILE: {}", path.display()), text.expose_secret())?;
+                let place = format!("CUSTOMERIO_SIGNING_KEYS_FILE: {}", path.display());
+                let keys = parse(&place, text.expose_secret())?;
                 Ok(Loaded { value: Sources::single(keys), files: vec![path.clone()] })
             }
-            Self::SourcesFile(path) => load_sources(path),
+            KeysFrom::SourcesFile(path) => load_sources(path, self.keys),
         }
     }
 }
 
 /// The sources of `SOURCES_FILE` with their keys; everything that is wrong with the file and its keys.
-fn load_sources(path: &Path) -> Result<Loaded<Sources>, Problems> {
+fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
     let mut problems = Problems::default();
     let Some(entries) = problems.check(sources::read(path)) else { return Err(problems) };
     let (mut found, mut files) = (BTreeMap::new(), vec![path.to_owned()]);
@@ -97,11 +120,15 @@ fn load_sources(path: &Path) -> Result<Loaded<Sources>, Problems> {
                     .check(text.map_err(|error| format!("source `{name}`: {error}")))
                     .and_then(|text| {
                         let place = format!("source `{name}`: {}", file.display());
-                        problems.check(parse_keys(&place, text.expose_secret()))
+                        problems.check(parse_keys(&place, text.expose_secret(), taken))
                     })
                     .unwrap_or_default()
             }
-            None => entry.signing_keys.iter().map(|key| SigningKey::new(key.expose_secret())).collect(),
+            None => {
+                let place = format!("SOURCES_FILE: source `{name}`");
+                let texts = entry.signing_keys.iter().map(ExposeSecret::expose_secret);
+                problems.check(signing_keys(&place, texts, taken)).unwrap_or_default()
+            }
         };
         let blank = entry.signing_keys.iter().any(|key| key.expose_secret().trim().is_empty());
         if blank || entry.signing_keys.is_empty() && entry.signing_keys_file.is_none() {
@@ -117,9 +144,12 @@ fn load_sources(path: &Path) -> Result<Loaded<Sources>, Problems> {
 /// Reads signing keys, one a line; blank lines are passed over.
 ///
 /// # Errors
-/// A sentence naming the place when no key is left.
-fn parse_keys(place: &str, text: &str) -> Result<Vec<SigningKey>, String> {
-    let keys: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(SigningKey::new).collect();
+/// A sentence naming the place when no key is left, or one of them is not taken.
+fn parse_keys(place: &str, text: &str, taken: Keys) -> Result<Vec<SigningKey>, String> {
+    // Files that were put together from several keep the byte order mark of each.
+    let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let lines = text.lines().map(|line| line.trim_matches(is_no_part));
+    let keys = signing_keys(place, lines.filter(|line| !line.is_empty()), taken)?;
     if keys.is_empty() {
         return Err(format!(
             "{place} holds no key; copy the signing key from the Reporting Webhooks page of Customer.io, one a line"
@@ -128,14 +158,51 @@ fn parse_keys(place: &str, text: &str) -> Result<Vec<SigningKey>, String> {
     Ok(keys)
 }
 
+fn signing_keys<'t>(place: &str, texts: impl Iterator<Item = &'t str>, taken: Keys) -> Result<Vec<SigningKey>, String> {
+    let key = |text: &str| {
+        if taken == Keys::Secret && (PUBLISHED_KEYS.contains(&text) || text.len() < SHORTEST_KEY) {
+            return Err(format!(
+                "{place}: a signing key is the published one of a trial, or is shorter than {SHORTEST_KEY} bytes, so that others could sign webhooks with it; copy the key from the Reporting Webhooks page of Customer.io. Only a trial (TRIAL=true) and a gateway on a loopback address (GATEWAY_LISTEN) take such a key"
+            ));
+        }
+        Ok(SigningKey::new(text))
+    };
+    texts.map(key).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn published_and_short_keys_are_taken_in_a_trial_only() {
+        let long = "8f2a6c1d9e4b47f0";
+        for weak in PUBLISHED_KEYS.into_iter().chain(["123456789012345"]) {
+            let text = format!("{long}\n{weak}\n");
+            assert_eq!(parse_keys("KEYS", &text, Keys::Any).unwrap().len(), 2);
+            let problem = parse_keys("KEYS", &text, Keys::Secret).unwrap_err();
+            assert!(problem.starts_with("KEYS: ") && !problem.contains(weak), "{problem}");
+        }
+        assert_eq!(parse_keys("KEYS", long, Keys::Secret).unwrap().len(), 1);
+    }
+
+    #[test]
     fn keys_stand_one_a_line() {
-        assert_eq!(parse_keys("KEYS", " first \n\nsecond\n").unwrap().len(), 2);
-        assert!(parse_keys("KEYS", " \n").unwrap_err().starts_with("KEYS holds no key"));
+        assert_eq!(parse_keys("KEYS", " first \n\nsecond\n", Keys::Any).unwrap().len(), 2);
+        let keys = parse_keys("KEYS", "\u{feff}first\r\n\u{feff}second\r\n", Keys::Any).unwrap();
+        for (key, text) in keys.iter().zip(["first", "second"]) {
+            let signature = customerio::sign(&SigningKey::new(text), "1700000000", b"{}");
+            assert!(
+                customerio::verify(
+                    std::slice::from_ref(key),
+                    customerio::SignatureTimestamp::parse(b"1700000000").unwrap(),
+                    b"{}",
+                    signature.as_bytes()
+                )
+                .is_ok()
+            );
+        }
+        assert!(parse_keys("KEYS", " \n", Keys::Any).unwrap_err().starts_with("KEYS holds no key"));
     }
 
     #[test]
@@ -146,15 +213,21 @@ mod tests {
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         std::fs::write(folder.join("b.key"), "k2\nk3\n").unwrap();
         write("[sources.a]\nsigning_keys = [\"k1\"]\n[sources.b]\nsigning_keys_file = \"b.key\"\n");
-        let Loaded { value: sources, files } = load_sources(&path).unwrap();
+        let Loaded { value: sources, files } = load_sources(&path, Keys::Any).unwrap();
         assert_eq!(sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(files, [path.clone(), folder.join("b.key")]);
         assert_eq!((sources.get("a").unwrap().keys.len(), sources.get("b").unwrap().keys.len()), (1, 2));
         write("[sources.a]\n[sources.b]\nsigning_keys_file = \"nowhere\"\n[sources.c]\nsigning_keys = [\" \"]\n");
-        let problems = load_sources(&path).unwrap_err().to_string();
-        for part in ["source `a` needs", "source `b`", "nowhere", "source `c` needs"] {
+        let problems = load_sources(&path, Keys::Any).unwrap_err().to_string();
+        for part in ["source `a` needs", "source `b`: cannot read", "source `c` needs"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
+        write("[sources.a]\nsigning_keys = [\"short\"]\n[sources.b]\nsigning_keys_file = \"b.key\"\n");
+        let problems = load_sources(&path, Keys::Secret).unwrap_err().to_string();
+        assert!(
+            problems.contains("source `a`: a signing key") && problems.contains("b.key: a signing key"),
+            "{problems}"
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use service::Problems;
+use settings::{Problems, read_bytes};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 
-use crate::reload::{Loaded, Origin};
+use settings::watched::{Loaded, Origin};
 
 /// PEM files: the certificate with its intermediates, and its private key.
 #[derive(Debug, Clone)]
@@ -58,34 +58,31 @@ impl Origin for TlsFiles {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let pem = read_bytes(path).map_err(|error| format!("GATEWAY_TLS_CERT: {error}"))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let problem = match chain {
         Ok(chain) if !chain.is_empty() => return Ok(chain),
-        Ok(_) => "it holds no certificate; PEM with BEGIN CERTIFICATE is expected".to_owned(),
-        Err(error) => in_words(&error),
+        Ok(_) => "it holds no certificate; PEM with BEGIN CERTIFICATE is expected",
+        Err(_) => NOT_PEM,
     };
     Err(format!("GATEWAY_TLS_CERT: {}: {problem}", path.display()))
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+    let pem = read_bytes(path).map_err(|error| format!("GATEWAY_TLS_KEY: {error}"))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let problem = match error {
             pem::Error::NoItemsFound => {
-                "it holds no private key; PEM with BEGIN PRIVATE KEY, without a passphrase, is expected".to_owned()
+                "it holds no private key; PEM with BEGIN PRIVATE KEY, without a passphrase, is expected"
             }
-            error => in_words(&error),
+            _ => NOT_PEM,
         };
         format!("GATEWAY_TLS_KEY: {}: {problem}", path.display())
     })
 }
 
-/// Never shows what stands in the file.
-fn in_words(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => format!("{error}; check the path and that the service's user may read it"),
-        _ => "it is not well-formed PEM".to_owned(),
-    }
-}
+/// What the parser says would show the content of the file.
+const NOT_PEM: &str = "it is not well-formed PEM";
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +113,9 @@ mod tests {
                 .map_err(|problems| problems.to_string())
         };
         assert_eq!(load(&certificate, &key), Ok(vec![certificate.clone(), key.clone()]));
+        let marked = [("marked.pem", cert.pem()), ("marked.key", signing_key.serialize_pem())];
+        let [chain, private] = marked.map(|(name, pem)| write(name, &format!("\u{feff}{pem}")));
+        assert_eq!(load(&chain, &private), Ok(vec![chain.clone(), private.clone()]));
         assert!(load(&certificate, &other).unwrap_err().contains("is not the key of the first certificate"));
         let both = load(&folder.join("nowhere"), &empty).unwrap_err();
         assert!(both.contains("GATEWAY_TLS_CERT") && both.contains("check the path"), "{both}");

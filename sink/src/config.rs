@@ -1,17 +1,18 @@
 //! Flags and environment of the sink.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod platform;
+
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use ::platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, REQUEST_LIMIT, TokenSettings};
+use clap::Parser;
 use kafka::{Connection, KafkaArgs, OptionalTopic, TopicName};
-use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, InletUrl, REQUEST_LIMIT, TokenSettings, Url};
 use schema_registry::{RegistryArgs, RegistrySettings};
-use secrecy::SecretString;
-use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig, secret_source};
+use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems, TrialArgs};
 use xdm::TenantId;
 
+use self::platform::{ImsArgs, PlatformArgs};
 use crate::dispatch::Limits;
 
 /// Delivers typed records to Adobe Experience Platform's streaming ingestion, at least once and with a stable `_id`.
@@ -177,82 +178,10 @@ pub struct Config {
     from_beginning: bool,
 
     #[command(flatten)]
+    trial: TrialArgs,
+
+    #[command(flatten)]
     service: ServiceArgs,
-}
-
-/// Where in Platform the events go.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Experience Platform")]
-struct PlatformArgs {
-    /// Tenant id of the organisation, with or without its leading underscore
-    #[arg(long, env = "PLATFORM_TENANT", value_name = "ID")]
-    platform_tenant: TenantId,
-
-    /// Address of the inlet, as the HTTP API source shows it: https://…/collection/{inletId}
-    #[arg(long, env = "PLATFORM_INLET_URL", value_name = "URL")]
-    platform_inlet_url: InletUrl,
-
-    /// The organisation, …@AdobeOrg
-    #[arg(long, env = "PLATFORM_IMS_ORG", value_name = "ID")]
-    platform_ims_org: String,
-
-    /// `$id` of the XDM schema
-    #[arg(long, env = "PLATFORM_SCHEMA_ID", value_name = "URI")]
-    platform_schema_id: String,
-
-    /// The dataset
-    #[arg(long, env = "PLATFORM_DATASET_ID", value_name = "ID")]
-    platform_dataset_id: String,
-
-    /// The dataflow, where one account serves several
-    #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID")]
-    platform_flow_id: Option<String>,
-
-    /// The sandbox
-    #[arg(long, env = "PLATFORM_SANDBOX", value_name = "NAME")]
-    platform_sandbox: Option<String>,
-
-    /// PEM file with a further certificate authority for Platform and IMS
-    #[arg(long, env = "PLATFORM_CA_FILE", value_name = "PATH")]
-    platform_ca_file: Option<PathBuf>,
-
-    /// Proxy for https
-    #[arg(long, env = "HTTPS_PROXY", hide_env_values = true, value_name = "URL")]
-    https_proxy: Option<SecretString>,
-
-    /// Hosts reached without the proxy, separated by commas
-    #[arg(long, env = "NO_PROXY", value_name = "HOST,...")]
-    no_proxy: Option<String>,
-}
-
-/// How access tokens are had. Without `IMS_CLIENT_ID` the inlet must be one without authentication.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "IMS (access tokens)")]
-struct ImsArgs {
-    /// Base address of IMS, for example https://ims-na1.adobelogin.com
-    #[arg(long, env = "IMS_URL", value_name = "URL")]
-    ims_url: Option<Url>,
-
-    /// Client id of the OAuth server-to-server credential; without it no tokens are sent
-    #[arg(long, env = "IMS_CLIENT_ID", value_name = "ID")]
-    ims_client_id: Option<String>,
-
-    /// Its client secret
-    #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    ims_client_secret: Option<SecretString>,
-
-    /// File that holds the client secret; read anew for each token
-    #[arg(long, env = "IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
-    ims_client_secret_file: Option<PathBuf>,
-
-    /// Scopes, separated by commas, as the Developer Console lists them
-    #[arg(
-        long,
-        env = "IMS_SCOPES",
-        default_value = "openid,AdobeID,read_organizations,additional_info.projectedProductContext,session",
-        value_name = "SCOPE,..."
-    )]
-    ims_scopes: String,
 }
 
 /// The checked configuration.
@@ -276,17 +205,21 @@ pub struct Settings {
     pub(crate) from_beginning: bool,
 }
 
-/// How long a request to Platform may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "sink";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9466";
-    const EMPTY_SAYS_SOMETHING: &'static [&'static str] = &["RECEIPTS_TOPIC"];
     type Settings = Settings;
 
     fn service(&self) -> &ServiceArgs {
         &self.service
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let trial = self.trial.trial.then_some(TrialArgs::WARNING);
+        let http = self.platform.platform_allow_http.then_some(
+            "PLATFORM_ALLOW_HTTP=true: access tokens and events may cross the network unencrypted; set PLATFORM_ALLOW_HTTP=false before real events are sent",
+        );
+        trial.into_iter().chain(http).collect()
     }
 
     fn validate(&self) -> Result<Settings, Problems> {
@@ -295,8 +228,10 @@ impl ServiceConfig for Config {
         if self.batch_max_records == 0 {
             problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
         }
-        let envelope = self.envelope();
-        let empty = BatchBody::new(&Envelope::new(&envelope), 0).finish().len();
+        let platform = self.platform.required().map_err(|found| problems.extend(found)).ok();
+        let empty = platform
+            .as_ref()
+            .map_or(0, |platform| BatchBody::new(&Envelope::new(&platform.envelope), 0).finish().len());
         if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
             problems.add(format!(
                 "SINK_BATCH_MAX_BYTES ({}) must lie between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
@@ -318,19 +253,20 @@ impl ServiceConfig for Config {
         if self.typed_topic == self.dead_letter_topic || Some(&self.typed_topic) == self.receipts_topic.0.as_ref() {
             problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
         }
+        self.platform.check_addresses(&self.ims, self.trial.trial, &mut problems);
         let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
-        let tokens = problems.check(self.tokens()).flatten();
-        match connection {
-            Some(connection) if problems.is_empty() => Ok(Settings {
+        let tokens = problems.check(self.ims.tokens()).flatten();
+        match (connection, platform) {
+            (Some(connection), Some(platform)) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
                 input: self.typed_topic.clone(),
                 dead_letters: self.dead_letter_topic.clone(),
                 receipts: self.receipts_topic.0.clone(),
                 registry,
-                tenant: self.platform.platform_tenant.clone(),
-                envelope,
-                client: self.client(),
+                tenant: platform.tenant,
+                envelope: platform.envelope,
+                client: platform.client,
                 tokens,
                 batch_max_records: self.batch_max_records,
                 batch_max_bytes: self.batch_max_bytes.0,
@@ -347,46 +283,6 @@ impl ServiceConfig for Config {
                 from_beginning: self.from_beginning,
             }),
             _ => Err(problems),
-        }
-    }
-}
-
-impl Config {
-    fn envelope(&self) -> EnvelopeSettings {
-        EnvelopeSettings {
-            schema_id: self.platform.platform_schema_id.clone(),
-            dataset_id: self.platform.platform_dataset_id.clone(),
-            ims_org: self.platform.platform_ims_org.clone(),
-            flow_id: self.platform.platform_flow_id.clone(),
-        }
-    }
-
-    fn client(&self) -> ClientSettings {
-        ClientSettings {
-            inlet: self.platform.platform_inlet_url.clone(),
-            ims_org: self.platform.platform_ims_org.clone(),
-            sandbox: self.platform.platform_sandbox.clone(),
-            flow_id: self.platform.platform_flow_id.clone(),
-            timeout: REQUEST_TIMEOUT,
-            ca_file: self.platform.platform_ca_file.clone(),
-            https_proxy: self.platform.https_proxy.clone(),
-            no_proxy: self.platform.no_proxy.clone(),
-        }
-    }
-
-    fn tokens(&self) -> Result<Option<TokenSettings>, String> {
-        let ims = &self.ims;
-        let secret =
-            secret_source("IMS_CLIENT_SECRET", ims.ims_client_secret.as_ref(), ims.ims_client_secret_file.as_deref())?;
-        match (&ims.ims_url, &ims.ims_client_id, secret) {
-            (_, None, None) => Ok(None),
-            (Some(ims_url), Some(client_id), Some(secret)) => Ok(Some(TokenSettings {
-                ims_url: ims_url.clone(),
-                client_id: client_id.clone(),
-                client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
-                scopes: ims.ims_scopes.clone(),
-            })),
-            _ => Err("IMS_URL, IMS_CLIENT_ID and IMS_CLIENT_SECRET go together; set all three, or none for an inlet without authentication".to_owned()),
         }
     }
 }
@@ -418,6 +314,37 @@ mod tests {
     }
 
     #[test]
+    fn http_stays_on_this_machine_unless_it_is_allowed() {
+        let http = ["--platform-inlet-url=http://platform:8090/collection/abc", "--ims-url=http://ims:8090"];
+        let credential = ["--ims-client-id=id", "--ims-client-secret=topsecret"];
+        let config = parse(&[&http[..], &credential].concat());
+        let problems = config.validate().unwrap_err().to_string();
+        for variable in ["PLATFORM_INLET_URL begins with http", "IMS_URL begins with http", "PLATFORM_ALLOW_HTTP"] {
+            assert!(problems.contains(variable), "{variable} in {problems}");
+        }
+        assert!(config.warnings().is_empty());
+        for allow in ["--platform-allow-http", "--platform-allow-http=true"] {
+            let allowed = parse(&[&http[..], &credential, &[allow]].concat());
+            assert!(allowed.validate().is_ok());
+            assert!(allowed.warnings().iter().any(|warning| warning.contains("PLATFORM_ALLOW_HTTP")));
+        }
+        assert!(parse(&["--platform-inlet-url=http://127.0.0.1:8090/collection/abc"]).validate().is_ok());
+        let error = Config::parse_arguments(BASE.iter().chain(&["--ims-url=ftp://ims"])).unwrap_err().to_string();
+        assert!(error.contains("IMS_URL") && error.contains("https://"), "{error}");
+    }
+
+    #[test]
+    fn the_inlet_of_the_simulator_is_for_a_trial() {
+        let id = platform_sim::SimSettings::default().inlet_id;
+        let inlet = format!("--platform-inlet-url=http://127.0.0.1:8090/collection/{id}");
+        let problems = parse(&[&inlet]).validate().unwrap_err().to_string();
+        assert!(problems.contains("an inlet of the simulator") && problems.contains("TRIAL=true"), "{problems}");
+        let trial = parse(&[&inlet, "--trial"]);
+        assert!(trial.validate().is_ok() && trial.warnings().iter().any(|warning| warning.contains("TRIAL=true")));
+        assert!(parse(&["--trial=false"]).warnings().is_empty());
+    }
+
+    #[test]
     fn receipts_can_be_turned_off() {
         assert!(parse(&["--receipts-topic="]).validate().unwrap().receipts.is_none());
     }
@@ -441,9 +368,25 @@ mod tests {
 
     #[test]
     fn what_is_required_is_named_with_its_variable() {
-        let error = Config::parse_arguments(["sink"]).unwrap_err().to_string();
-        for flag in ["--platform-tenant", "--platform-inlet-url", "--platform-dataset-id"] {
-            assert!(error.contains(flag), "{flag} in {error}");
+        let arguments = ["sink", "--ims-url=https://ims-na1.adobelogin.com", "--batch-max-records=0"];
+        let problems = Config::parse_arguments(arguments).unwrap().validate().unwrap_err().to_string();
+        for variable in [
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "PLATFORM_TENANT",
+            "PLATFORM_INLET_URL",
+            "PLATFORM_IMS_ORG",
+            "PLATFORM_SCHEMA_ID",
+            "PLATFORM_DATASET_ID",
+            "IMS_CLIENT_ID",
+            "IMS_CLIENT_SECRET",
+            "SINK_BATCH_MAX_RECORDS",
+        ] {
+            assert!(problems.contains(variable), "{variable} in {problems}");
+        }
+        // What cannot be read at all is reported together with what is missing, too.
+        let error = Config::parse_arguments(["sink", "--batch-max-bytes=many"]).unwrap_err().to_string();
+        for name in ["SINK_BATCH_MAX_BYTES", "PLATFORM_TENANT", "KAFKA_BOOTSTRAP_SERVERS"] {
+            assert!(error.contains(name), "{name} in {error}");
         }
     }
 }

@@ -4,15 +4,16 @@
 //! is too large even then is made smaller: a dead letter keeps the beginning of its value, a receipt is split.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
+use kafka::dead_letter::{self, CutValue, Entry, Origin, Reason, Stage};
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
-use kafka::{Headers, KafkaError, KafkaHealth, TopicName};
+use kafka::{Headers, KafkaError, KafkaHealth, Record, TopicName};
 use serde::Serialize;
 use service::Backoff;
+use tokio::sync::Mutex;
 
 use crate::config::Settings;
 use crate::work::{Condemned, Item};
@@ -131,6 +132,8 @@ pub(crate) struct Journal<W = KafkaWriter> {
     failing: AtomicUsize,
     /// The same, and those that are being made smaller.
     repeated: AtomicUsize,
+    /// When [`DELIVERED_FROM`] was written last.
+    marked: Mutex<Option<Instant>>,
 }
 
 /// The topics involved.
@@ -164,7 +167,7 @@ impl Journal {
 
 impl<W: Write> Journal<W> {
     pub(crate) fn with(writer: W, topics: JournalTopics) -> Self {
-        Self { writer, topics, failing: AtomicUsize::new(0), repeated: AtomicUsize::new(0) }
+        Self { writer, topics, failing: AtomicUsize::new(0), repeated: AtomicUsize::new(0), marked: Mutex::default() }
     }
 
     /// Whether something waits for Kafka to take it.
@@ -225,10 +228,25 @@ impl<W: Write> Journal<W> {
         }
     }
 
+    /// Says in the dead-letter topic, once a day, that records are delivered.
+    async fn mark(&self) {
+        // Held until it is acknowledged: no offset is committed before.
+        let mut marked = self.marked.lock().await;
+        if marked.is_some_and(|marked| marked.elapsed() < MARK_EVERY) {
+            return;
+        }
+        let record = || {
+            let headers = Headers::with_capacity(1).with(DELIVERED_FROM, self.topics.input.as_str().as_bytes());
+            NewRecord { topic: &self.topics.dead_letters, partition: Some(0), key: None, value: Some(b""), headers }
+        };
+        Attempts::new(self).write_smallest(record).await;
+        *marked = Some(Instant::now());
+    }
+
     /// Writes a receipt and returns once it is acknowledged. If the topic does not take it whole, several records share its
     /// entries.
     pub(crate) async fn receipt(&self, receipt: &Receipt) {
-        let Some(topic) = &self.topics.receipts else { return };
+        let Some(topic) = &self.topics.receipts else { return self.mark().await };
         let mut attempts = Attempts::new(self);
         let json = receipt.json(&receipt.records);
         if attempts.write(Batching::Shared, || receipt_record(topic, &json)).await.is_ok() {
@@ -245,6 +263,26 @@ impl<W: Write> Journal<W> {
                 parts.extend([second, first]);
             }
         }
+    }
+}
+
+/// Only where there are no receipts: the header of a record of the dead-letter topic that says that a sink has delivered
+/// records of this topic. By it a sink whose group the brokers have forgotten knows that it has worked before.
+const DELIVERED_FROM: &str = "sink-delivered-from";
+
+/// How often that is written: the record must outlive the group's offsets, and expires like a dead letter.
+const MARK_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether a record of the dead-letter topic was written by a sink of this input.
+pub(crate) fn is_of_a_sink(record: &Record<'_>, input: &TopicName) -> bool {
+    if record.header(DELIVERED_FROM) == Some(input.as_str().as_bytes()) {
+        return true;
+    }
+    match Entry::read(record.headers()) {
+        Entry::Letter(letter) => {
+            letter.stage == Stage::Sink && letter.origin.is_some_and(|origin| origin.topic == input.as_str())
+        }
+        Entry::Closed(_) | Entry::Foreign => false,
     }
 }
 

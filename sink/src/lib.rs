@@ -21,7 +21,7 @@ mod work;
 
 use std::time::Duration;
 
-use kafka::consumer::{Consumer, ConsumerSettings, Patience};
+use kafka::consumer::{Consumer, ConsumerSettings, Output, Patience};
 use kafka::probe::Probe;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
@@ -83,7 +83,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         connection: settings.connection.clone(),
         group: settings.group.clone(),
         input: settings.input.clone(),
-        output: settings.receipts.clone(),
+        output: Some(match &settings.receipts {
+            Some(receipts) => Output::Topic(receipts.clone()),
+            None => Output::Records { topic: settings.dead_letters.clone(), is_of: journal::is_of_a_sink },
+        }),
         from_beginning: settings.from_beginning,
         budget_bytes: settings.buffer_bytes,
         fetch_bytes: FETCH_BYTES,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
-use service::{ByteCount, DeadLetterLimit, DurationArg, Problems, ServiceArgs, ServiceConfig};
+use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
+use settings::{ByteCount, DurationArg, Problems};
 
 use crate::dedup::WindowLimits;
-use crate::sources::{MappingArgs, Sources};
+use crate::sources::MappingArgs;
 
 /// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction holds the typed
 /// records, the dead letters and the consumed offsets).
@@ -164,8 +165,8 @@ pub struct Settings {
     pub(crate) max_body: usize,
     /// Where the schema's id comes from, if records carry one.
     pub(crate) registry: Option<RegistrySettings>,
-    /// How each source is mapped.
-    pub(crate) sources: Sources,
+    /// How each source is mapped; it can be loaded.
+    pub(crate) mapping: MappingArgs,
 }
 
 /// The most ids of one partition's window: they are numbered with 32 bits.
@@ -177,6 +178,7 @@ const FETCH_BYTES: usize = 4 * 1024 * 1024;
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "transformer";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9465";
+    const RELOADS: bool = true;
     type Settings = Settings;
 
     fn service(&self) -> &ServiceArgs {
@@ -212,11 +214,13 @@ impl ServiceConfig for Config {
         if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
         }
-        let sources = self.mapping.sources().map_err(|found| problems.extend(found)).ok();
+        if let Err(found) = self.mapping.sources() {
+            problems.extend(found);
+        }
         let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let instance = problems.check(self.instance_name()).flatten();
-        match (connection, sources) {
-            (Some(connection), Some(sources)) if problems.is_empty() => Ok(Settings {
+        match connection {
+            Some(connection) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
                 input: self.raw_topic.clone(),
@@ -232,7 +236,7 @@ impl ServiceConfig for Config {
                 dead_letter_limit: self.dead_letter_limit,
                 max_body: self.max_body.0,
                 registry,
-                sources,
+                mapping: self.mapping.clone(),
             }),
             _ => Err(problems),
         }
@@ -249,9 +253,9 @@ impl Config {
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if instance.len() > 100 || !instance.chars().all(legal) {
-            return Err(format!(
-                "TRANSFORMER_INSTANCE: `{instance}` is not a name of at most 100 letters, digits, `.`, `_` and `-`"
-            ));
+            return Err(
+                "TRANSFORMER_INSTANCE is not a name of at most 100 letters, digits, `.`, `_` and `-`".to_owned()
+            );
         }
         Ok(Some(instance.to_owned()))
     }

@@ -13,6 +13,7 @@ mod metrics;
 mod processor;
 mod sources;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::probe::Probe;
@@ -20,7 +21,8 @@ use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Reach, WorkerSettings};
 use kafka::{KafkaError, KafkaHealth, TopicName};
-use service::{Context, Ready, TaskError, Tasks, Waiting};
+use service::{Context, Ready, ReloadMetrics, ServiceConfig, TaskError, Tasks, Waiting};
+use settings::watched::{Current, Followed};
 
 pub use config::{Config, Settings};
 pub use encoding::decoded;
@@ -48,6 +50,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &waiting, &context).await? else {
         return Ok(());
     };
+    let sources = follow_sources(&settings, &context)?;
     let workers = settings.workers.min(partitions).max(1);
     tracing::info!(workers, partitions, group = settings.group, "transforming");
     let mut tasks = Tasks::new(context.stop.clone());
@@ -57,12 +60,22 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     for number in 0..workers {
         let worker = worker_settings(&settings, &context, &metrics, &health, number);
-        let mut processor = EventProcessor::new(&settings, framing, metrics.clone(), clock.clone())?;
+        let mut processor =
+            EventProcessor::new(&settings, Arc::clone(&sources), framing, metrics.clone(), clock.clone())?;
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }
     tasks.join(context.shutdown_timeout).await?;
     Ok(())
+}
+
+/// Loads the sources and keeps them in step with `SOURCES_FILE`.
+fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<Sources>>, TaskError> {
+    let reloads = Arc::new(ReloadMetrics::register(&context.registry, Config::SERVICE)?);
+    let followed = Followed::new(settings.mapping.clone()).map_err(|problems| problems.to_string())?;
+    let current = followed.current();
+    tokio::spawn(followed.follow(reloads, context.reload.clone(), context.stop.clone(), |_| {}));
+    Ok(current)
 }
 
 /// Every topic exists, and each input partition has its counterpart; returns the number of input partitions.

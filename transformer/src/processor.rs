@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
 use kafka::producer::NewRecord;
@@ -11,6 +12,7 @@ use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, Source};
 use service::{Activity, RecentOutcomes};
+use settings::watched::{Current, Latest};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
 use crate::clock::Clock;
@@ -20,12 +22,17 @@ use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 use crate::sources::Sources;
 
+/// How long a source that is not known is waited for: files are read again every two seconds.
+const RELOAD_WAIT: Duration = Duration::from_secs(5);
+
 /// Maps records and writes the results into the worker's transaction.
 pub(crate) struct EventProcessor {
     input: TopicName,
     typed: TopicName,
     dead_letters: TopicName,
-    sources: Sources,
+    sources: Latest<Sources>,
+    /// How long a source that is not known is waited for.
+    reload_wait: Duration,
     encoder: Encoder,
     max_body: usize,
     /// What the record at hand is unpacked and written into.
@@ -54,6 +61,7 @@ struct Buffers {
 impl EventProcessor {
     pub(crate) fn new(
         settings: &Settings,
+        sources: Arc<Current<Sources>>,
         framing: Framing,
         metrics: Metrics,
         clock: Activity,
@@ -62,7 +70,8 @@ impl EventProcessor {
             input: settings.input.clone(),
             typed: settings.typed.clone(),
             dead_letters: settings.dead_letters.clone(),
-            sources: settings.sources.clone(),
+            sources: Latest::new(sources),
+            reload_wait: RELOAD_WAIT.min(settings.transaction_timeout / 4),
             encoder: Encoder::new(framing)?,
             max_body: settings.max_body,
             buffers: Buffers::default(),
@@ -75,6 +84,14 @@ impl EventProcessor {
             metrics,
             clock: Clock::new(clock),
         })
+    }
+
+    /// A source that has just been added may be known to the gateway first: then `SOURCES_FILE` is about to be read again.
+    fn wait_for_source(&mut self, name: Option<&str>) {
+        let deadline = Instant::now() + self.reload_wait;
+        while self.sources.get().get(name).is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The record's event is written, unless it is there already.
@@ -121,20 +138,6 @@ impl EventProcessor {
             headers,
         });
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
-    }
-
-    /// A typed record that its topic has refused for its size becomes a dead letter.
-    fn fitting(&self, typed: Typed, outbox: &Outbox<'_>) -> Result<Typed, Rejection> {
-        if outbox.refusals(&self.typed) == 0 {
-            return Ok(typed);
-        }
-        Err(Rejection::new(
-            RejectionCode::TooLarge,
-            format!(
-                "the typed record has {} bytes, which is more than max.message.bytes of the typed topic allows",
-                self.buffers.value.len()
-            ),
-        ))
     }
 
     fn hold(&mut self, reason: String, outbox: &mut Outbox<'_>) {
@@ -201,12 +204,13 @@ impl Processor for EventProcessor {
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
         self.clock.received(received_at(record));
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
-        let Some(source) = self.sources.get(source.as_deref()) else {
+        self.wait_for_source(source.as_deref());
+        let Some(source) = self.sources.get().get(source.as_deref()) else {
             // The gateway knew the source: mapping it by guess could merge people, a dead letter would punish the event.
             return outbox.give_up(format!(
                 "a record of source `{}` came, which SOURCES_FILE does not name (it names: {}); add it and start again, nothing is lost",
                 source.as_deref().unwrap_or("default"),
-                self.sources.names()
+                self.sources.get().names()
             ));
         };
         if outbox.refusals(&self.dead_letters) > 1 {
@@ -220,7 +224,9 @@ impl Processor for EventProcessor {
             );
         }
         let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
-        let labels = match mapped.and_then(|typed| self.fitting(typed, outbox)) {
+        let refused = outbox.refusals(&self.typed) > 0;
+        let bytes = self.buffers.value.len();
+        let labels = match mapped.and_then(|typed| if refused { Err(too_large(bytes)) } else { Ok(typed) }) {
             Ok(typed) => {
                 self.recent.note_good(&source.name, 1);
                 self.typed(record, &typed, outbox)
@@ -256,6 +262,13 @@ impl Processor for EventProcessor {
         self.recent.clone_from(&self.recent_committed);
         self.tally.aborted();
     }
+}
+
+/// A typed record that its topic has refused for its size becomes a dead letter.
+fn too_large(bytes: usize) -> Rejection {
+    let message =
+        format!("the typed record has {bytes} bytes, which is more than max.message.bytes of the typed topic allows");
+    Rejection::new(RejectionCode::TooLarge, message)
 }
 
 /// What is left to say of a mapped record once its bytes stand in the buffer.

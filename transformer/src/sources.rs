@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use mapping::{BlockedId, DropField, OnMissingIdentity, Source};
-use service::Problems;
+use settings::Problems;
+use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
 
 /// Adobe's standard namespaces that hold something other than a customer's or Customer.io's ids.
@@ -16,7 +17,7 @@ const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECI
 #[command(next_help_heading = "Mapping")]
 pub struct MappingArgs {
     /// TOML file that names several sources, each with its mapping options (docs/sources.md); the options here are then
-    /// the defaults
+    /// the defaults. The services read it again when it changes, and on SIGHUP
     #[arg(long, env = "SOURCES_FILE", value_name = "PATH")]
     sources_file: Option<PathBuf>,
 
@@ -101,6 +102,18 @@ impl Sources {
     }
 }
 
+/// Changes of `SOURCES_FILE` are followed, as the gateway follows them.
+impl Origin for MappingArgs {
+    type Value = Sources;
+
+    const WHAT: &'static str = "sources";
+    const LABEL: &'static str = "sources";
+
+    fn load(&self) -> Result<Loaded<Sources>, Problems> {
+        Ok(Loaded { value: self.sources()?, files: self.sources_file.iter().cloned().collect() })
+    }
+}
+
 impl MappingArgs {
     /// Checks the options and reads the file.
     ///
@@ -150,9 +163,10 @@ impl MappingArgs {
         let on_missing_identity = match &entry.on_missing_identity {
             None => self.on_missing_identity,
             Some(action) => problems
-                .check(MissingIdentity::from_str(action, false).map_err(|_| {
-                    format!("source `{name}`: on_missing_identity is `{action}`; write send or dead-letter")
-                }))
+                .check(
+                    MissingIdentity::from_str(action, false)
+                        .map_err(|_| format!("source `{name}`: on_missing_identity is neither send nor dead-letter")),
+                )
                 .unwrap_or(self.on_missing_identity),
         };
         let or = |value: &Option<String>, default: &String| value.as_ref().unwrap_or(default).clone();
@@ -181,9 +195,7 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
         [("IDENTITY_NAMESPACE_ID", &source.namespace_id), ("IDENTITY_NAMESPACE_CIO_ID", &source.namespace_cio_id)]
     {
         if code.is_empty() || !code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            problems.add(format!(
-                "source `{name}`: {variable} is `{code}`, which is not a namespace code: letters, digits and `_`"
-            ));
+            problems.add(format!("source `{name}`: {variable} is not a namespace code: letters, digits and `_`"));
         }
         if STANDARD_NAMESPACES.iter().any(|standard| standard.eq_ignore_ascii_case(code)) {
             problems.add(format!(
@@ -278,7 +290,13 @@ mod tests {
     fn wrong_values_are_all_named() {
         let file = "[sources.a]\nidentity_namespace_id = \"a b\"\ndrop_fields = [\"nonsense\"]\nblocked_ids = [\"*\"]\non_missing_identity = \"guess\"\n";
         let problems = sources(Some(file), &[]).unwrap_err();
-        for part in ["a b", "nonsense", "guess", "source `a`", "block every id"] {
+        for part in [
+            "IDENTITY_NAMESPACE_ID is not",
+            "not a field of `data`",
+            "on_missing_identity is neither",
+            "source `a`",
+            "block every id",
+        ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
         assert!(sources(None, &["--identity-namespace-id=X", "--identity-namespace-cio-id=x"]).is_err());

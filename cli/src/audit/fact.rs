@@ -1,11 +1,10 @@
 //! One record of a topic as the accounting's fact.
 
 use accounting::{IdHash, KeyHash, Letter, LetterOrigin, Place, Resolution, ResolutionKind, Stage, TypedRecord};
+use contract::receipt::Receipt;
 use kafka::dead_letter::{self, Entry};
 use kafka::record::header;
 use kafka::{Record, TopicName, partition_of};
-
-use crate::receipt::Receipt;
 
 pub(super) fn place(record: &Record<'_>) -> Place {
     Place { partition: record.partition(), offset: record.offset() }

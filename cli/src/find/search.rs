@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::receipt::Receipt;
 use customerio::webhook::{Data, Webhook};
 use kafka::dead_letter::{Closed, Entry, Letter};
 use kafka::offsets::Offsets;
@@ -10,7 +11,6 @@ use kafka::record::header;
 use kafka::{Connection, KafkaError, Record, TopicName, partition_of};
 
 use super::{FindArgs, Wanted};
-use crate::receipt::Receipt;
 use crate::topics::{PATIENCE, PlaceArg, settled};
 use crate::{CommandError, dead_letters, output};
 

@@ -1,25 +1,31 @@
 //! How to reach the brokers: flags, checks, and librdkafka's configuration made of them.
-//!
-//! `KAFKA_OPTIONS` passes any librdkafka property through, except those the product's promises rest on.
+
+mod options;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::{ExposeSecret, SecretString};
-use service::{Problems, SecretSource, secret_source};
+use settings::{Problems, SecretSource, read_bytes, secret_source};
+
+pub use options::KafkaOptions;
 
 /// Flags that say how to reach Kafka; the same for every service.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Addresses of one or more brokers, `host:port` separated by commas
-    #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...")]
-    pub bootstrap_servers: String,
+    #[arg(
+        long = "kafka-bootstrap-servers",
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        required = true,
+        value_name = "HOST:PORT,..."
+    )]
+    pub bootstrap_servers: Option<String>,
 
     /// Transport security
     #[arg(
@@ -133,74 +139,6 @@ impl SaslMechanism {
     }
 }
 
-/// librdkafka properties that `KAFKA_OPTIONS` may not set: the promises of this product rest on their values, or a
-/// variable of its own sets them.
-const RESERVED: &[&str] = &[
-    "acks",
-    "auto.commit.enable",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "client.id",
-    "delivery.timeout.ms",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "enable.partition.eof",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "isolation.level",
-    "max.in.flight",
-    "max.in.flight.requests.per.connection",
-    "message.max.bytes",
-    "message.timeout.ms",
-    "metadata.broker.list",
-    "partition.assignment.strategy",
-    "partitioner",
-    "request.required.acks",
-    "retries",
-    "message.send.max.retries",
-    "sasl.mechanism",
-    "sasl.mechanisms",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "statistics.interval.ms",
-    "transaction.timeout.ms",
-    "transactional.id",
-];
-
-/// Parsed `KAFKA_OPTIONS`. Its `Debug` form shows the keys only, since a value may be a secret.
-#[derive(Clone, Default)]
-pub struct KafkaOptions(Vec<(String, String)>);
-
-impl fmt::Debug for KafkaOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
-    }
-}
-
-impl FromStr for KafkaOptions {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut options = Vec::new();
-        for entry in text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
-            let Some((key, value)) = entry.split_once('=') else {
-                return Err(format!("`{entry}` is not of the form key=value"));
-            };
-            let key = key.trim();
-            if RESERVED.contains(&key) {
-                return Err(format!(
-                    "`{key}` may not be set here: a promise of this product rests on it, or a variable of its own sets it"
-                ));
-            }
-            options.push((key.to_owned(), value.trim().to_owned()));
-        }
-        Ok(Self(options))
-    }
-}
-
 impl KafkaArgs {
     /// Checks the flags; `service` is the default client id.
     ///
@@ -208,19 +146,17 @@ impl KafkaArgs {
     /// All problems found.
     pub fn connection(&self, service: &str) -> Result<Connection, Problems> {
         let mut problems = Problems::default();
-        if self.bootstrap_servers.split(',').any(|server| !is_host_and_port(server.trim())) {
-            problems.add(format!(
-                "KAFKA_BOOTSTRAP_SERVERS: `{}` is not a list of host:port separated by commas",
-                self.bootstrap_servers
-            ));
+        let servers = problems.required("KAFKA_BOOTSTRAP_SERVERS", &self.bootstrap_servers);
+        if servers.is_some_and(|servers| servers.split(',').any(|server| !is_host_and_port(server.trim()))) {
+            problems.add("KAFKA_BOOTSTRAP_SERVERS is not a list of host:port separated by commas");
         }
         for (name, path) in
             [("KAFKA_SSL_CA", &self.ssl_ca), ("KAFKA_SSL_CERT", &self.ssl_cert), ("KAFKA_SSL_KEY", &self.ssl_key)]
         {
             if let Some(path) = path
-                && let Err(error) = std::fs::File::open(path)
+                && let Err(problem) = readable_pem(path)
             {
-                problems.add(format!("{name}: cannot read {}: {error}", path.display()));
+                problems.add(format!("{name}: {problem}"));
             }
         }
         if self.ssl_cert.is_some() != self.ssl_key.is_some() {
@@ -243,19 +179,20 @@ impl KafkaArgs {
         if !self.security_protocol.uses_sasl() && (self.sasl_mechanism.is_some() || self.sasl_username.is_some()) {
             problems.add("KAFKA_SASL_* is set but KAFKA_SECURITY_PROTOCOL is not sasl_plaintext or sasl_ssl");
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let connection = self.build(service, password.as_ref());
+        let servers = match servers {
+            Some(servers) if problems.is_empty() => servers,
+            _ => return Err(problems),
+        };
+        let connection = self.build(servers, service, password.as_ref());
         if let Some(connection) = problems.check(connection) { Ok(connection) } else { Err(problems) }
     }
 
-    fn build(&self, service: &str, password: Option<&SecretSource>) -> Result<Connection, String> {
+    fn build(&self, servers: &str, service: &str, password: Option<&SecretSource>) -> Result<Connection, String> {
         let mut config = ClientConfig::new();
         let mut set = |key: &str, value: &str| {
             config.set(key, value);
         };
-        set("bootstrap.servers", &self.bootstrap_servers);
+        set("bootstrap.servers", servers);
         set("client.id", self.client_id.as_deref().unwrap_or(service));
         set("security.protocol", self.security_protocol.librdkafka());
         if let Some(mechanism) = self.sasl_mechanism {
@@ -277,19 +214,37 @@ impl KafkaArgs {
                 set(key, &path.to_string_lossy());
             }
         }
-        for (key, value) in &self.options.0 {
-            set(key, value);
-        }
-        let connection = Connection::from_config(self.bootstrap_servers.clone(), config);
-        // librdkafka checks names and values as it takes them over; better here than at the first connection.
-        connection.config().create_native_config().map_err(|error| format!("KAFKA_OPTIONS: {error}"))?;
+        self.options.add_to(&mut config);
+        let connection = Connection::from_config(servers.to_owned(), config);
+        // librdkafka checks values as it takes them over; better here than at the first connection. Its own words hold them.
+        connection.config().create_native_config().map_err(|_| {
+            "librdkafka does not take a value of the KAFKA_* variables: control characters, perhaps".to_owned()
+        })?;
         Ok(connection)
     }
 }
 
+/// A host name or address and a port, perhaps with a protocol before them; nothing that could hold a password.
 fn is_host_and_port(server: &str) -> bool {
-    let server = server.rsplit_once("://").map_or(server, |(_, rest)| rest);
-    server.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    let is_protocol = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let server = match server.split_once("://") {
+        Some((protocol, rest)) if is_protocol(protocol) => rest,
+        _ => server,
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
+    server
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && host.chars().all(legal) && port.parse::<u16>().is_ok())
+}
+
+/// OpenSSL, which reads these files, takes a byte order mark for a part of the first line.
+fn readable_pem(path: &Path) -> Result<(), String> {
+    let text = read_bytes(path).map_err(|error| error.to_string())?;
+    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > text.len() as u64 {
+        return Err(format!("{} begins with a byte order mark; save it without one", path.display()));
+    }
+    Ok(())
 }
 
 /// A checked way to reach Kafka, from which clients are made. Its `Debug` form shows the servers only.
@@ -397,27 +352,29 @@ mod tests {
     }
 
     #[test]
-    fn options_the_promises_rest_on_are_refused() {
-        for option in ["acks=1", "enable.idempotence=false", "isolation.level=read_uncommitted", "partitioner=random"] {
-            let error = parse(&["--kafka-options", option]).unwrap_err().to_string();
-            assert!(error.contains("promise"), "{error}");
-        }
-    }
-
-    #[test]
-    fn options_are_passed_on_and_unknown_ones_named() {
+    fn options_are_passed_on_and_wrong_ones_refused_without_their_values() {
         let connection =
             parse(&["--kafka-options", "linger.ms=7, socket.keepalive.enable=true"]).unwrap().connection("t").unwrap();
         assert_eq!(connection.config().get("linger.ms"), Some("7"));
-        let problems = parse(&["--kafka-options", "no.such.thing=1"]).unwrap().connection("t").unwrap_err();
-        assert!(problems.to_string().contains("no.such.thing"), "{problems}");
+        let error = parse(&["--kafka-options", "acks=1"]).unwrap_err().to_string();
+        assert!(error.contains("promise"), "{error}");
+    }
+
+    #[test]
+    fn a_pem_file_with_a_byte_order_mark_is_refused_with_the_remedy() {
+        let path = std::env::temp_dir().join(format!("kafka-pem-{}", std::process::id()));
+        std::fs::write(&path, b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\n").unwrap();
+        let args = parse(&["--kafka-ssl-ca", path.to_str().unwrap()]).unwrap();
+        let problems = args.connection("t").unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(problems.contains("KAFKA_SSL_CA") && problems.contains("byte order mark"), "{problems}");
     }
 
     #[test]
     fn every_problem_is_reported_at_once() {
         let args = parse(&["--kafka-security-protocol", "sasl_ssl", "--kafka-ssl-ca", "/nowhere/ca.pem"]).unwrap();
         let problems = args.connection("t").unwrap_err().to_string();
-        assert!(problems.contains("KAFKA_SSL_CA: cannot read /nowhere/ca.pem"), "{problems}");
+        assert!(problems.contains("KAFKA_SSL_CA: cannot read"), "{problems}");
         assert!(problems.contains("KAFKA_SASL_MECHANISM"), "{problems}");
     }
 
@@ -430,6 +387,8 @@ mod tests {
     #[test]
     fn a_server_without_a_port_is_refused() {
         assert!(is_host_and_port("[::1]:9092") && is_host_and_port("SSL://kafka:9093"));
-        assert!(!is_host_and_port("kafka") && !is_host_and_port(":9092") && !is_host_and_port(""));
+        for wrong in ["kafka", ":9092", "", "me:topsecret@kafka:9092", "://kafka:9092", "kafka:topsecret"] {
+            assert!(!is_host_and_port(wrong), "{wrong}");
+        }
     }
 }

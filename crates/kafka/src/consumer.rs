@@ -25,8 +25,11 @@ use crate::topic::TopicName;
 
 mod committer;
 mod fingerprints;
+mod output;
 mod session;
 mod stalls;
+
+pub use output::Output;
 
 /// How a consumer works.
 #[derive(Debug, Clone)]
@@ -37,8 +40,8 @@ pub struct ConsumerSettings {
     pub group: String,
     /// The topic read.
     pub input: TopicName,
-    /// A topic that holds records once work has been done; `None` if there is none to tell by.
-    pub output: Option<TopicName>,
+    /// Where work leaves something behind; `None` if there is nothing to tell by.
+    pub output: Option<Output>,
     /// Accept that a partition without committed offset is read from its beginning although there is output.
     pub from_beginning: bool,
     /// The most bytes of records that may be outstanding; polling pauses there and resumes at three quarters.

@@ -51,7 +51,7 @@ pub enum KafkaError {
     },
     /// The consumer group has no offsets although its work has been done before.
     #[error(
-        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
+        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records that were made of it: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
     )]
     LostGroup {
         /// The consumer group.

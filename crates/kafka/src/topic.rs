@@ -34,7 +34,7 @@ impl FromStr for TopicName {
         if (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".." {
             Ok(Self(name.to_owned()))
         } else {
-            Err(format!("`{name}` is not a topic name: 1 to 249 letters, digits, `.`, `_` and `-`"))
+            Err("this is not a topic name: 1 to 249 letters, digits, `.`, `_` and `-`".to_owned())
         }
     }
 }

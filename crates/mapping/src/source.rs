@@ -40,7 +40,7 @@ impl FromStr for DropField {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::names().find(|known| *known == name).map(Self).ok_or_else(|| {
             let names: Vec<_> = Self::names().collect();
-            format!("`{name}` is not a field of `data` that can be dropped; these can: {}", names.join(", "))
+            format!("this is not a field of `data` that can be dropped; these can: {}", names.join(", "))
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::faults::{Fault, FaultKind, Script};
 /// Who the simulator pretends to be.
 #[derive(Debug, Clone)]
 pub struct SimSettings {
-    /// The inlet's id, as in its address.
+    /// The inlet's id, as in its address. It begins with `sim`: by that the sink knows it for a simulator's.
     pub inlet_id: String,
     /// `$id` of the only schema it knows.
     pub schema_id: String,

@@ -38,13 +38,8 @@ pub struct ClientSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the certificate authority.
-    #[error("PLATFORM_CA_FILE: cannot use {path}: {reason}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error("PLATFORM_CA_FILE: {0}")]
+    CaFile(String),
     /// A value that cannot stand in a header.
     #[error("{0} holds characters that cannot be sent in a header")]
     Header(&'static str),
@@ -70,11 +65,12 @@ pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientE
         // The proxy comes from the configuration alone.
         .no_proxy();
     if let Some(path) = &settings.ca_file {
-        let wrong = |reason: String| ClientError::CaFile { path: path.clone(), reason };
-        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        let pem = settings::read_bytes(path).map_err(|error| ClientError::CaFile(error.to_string()))?;
+        let wrong = |reason: &str| ClientError::CaFile(format!("{}: {reason}", path.display()));
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong("it is not well-formed PEM"))?;
         if certificates.is_empty() {
-            return Err(wrong("it holds no PEM certificate".to_owned()));
+            return Err(wrong("it holds no PEM certificate"));
         }
         for certificate in certificates {
             builder = builder.add_root_certificate(certificate);

@@ -53,6 +53,12 @@ impl InletUrl {
         &self.batch
     }
 
+    /// Whether it is an inlet of the simulator. Its ids begin with `sim`; those of Platform are hexadecimal digits.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.id.starts_with("sim")
+    }
+
     /// The inlet's id.
     #[must_use]
     pub fn id(&self) -> &str {

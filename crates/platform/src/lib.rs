@@ -4,6 +4,7 @@
 //! It knows nothing of Kafka and nothing of Customer.io: it is given finished XDM JSON. The meaning of an answer is
 //! a pure function ([`verdict::judge`]); what to do about it is the sink's business.
 
+mod address;
 pub mod client;
 pub mod envelope;
 pub mod inlet;
@@ -12,6 +13,7 @@ pub mod verdict;
 
 pub use reqwest::Url;
 
+pub use address::{ImsUrl, is_unencrypted};
 pub use client::{ClientError, ClientSettings, OnDate, PlatformClient};
 pub use envelope::{BatchBody, Envelope, EnvelopeSettings, REQUEST_LIMIT};
 pub use inlet::InletUrl;

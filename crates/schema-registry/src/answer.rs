@@ -56,7 +56,7 @@ pub enum RegistryError {
     },
     /// The file with the password.
     #[error("SCHEMA_REGISTRY_PASSWORD_FILE: {0}")]
-    Password(#[from] service::SecretError),
+    Password(#[from] settings::SecretError),
 }
 
 impl RegistryError {

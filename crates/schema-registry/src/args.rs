@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use reqwest::Url;
 use secrecy::SecretString;
-use service::{Problems, SecretSource, secret_source};
+use settings::{Problems, SecretSource, secret_source};
 
 /// How the registry is reached; without `SCHEMA_REGISTRY_URL` there is none.
 #[derive(Debug, Clone, Args)]

@@ -1,16 +1,23 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Liveness says only that the process answers; whether it can work is readiness.
+//! Liveness says only that the process answers; whether it can work is readiness. The server has limits of its own, so that no
+//! client keeps it from answering the others, or takes files or memory from the service.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Readiness;
@@ -23,11 +30,35 @@ pub struct AdminError {
     source: std::io::Error,
 }
 
+/// What one client may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// How long the head of a request may take.
+    head: Duration,
+    /// How long a connection serves requests; one that is under way then has `head` to end.
+    lifetime: Duration,
+    /// The most connections. At it the oldest one is closed: a client that wants an answer has had it by then.
+    connections: usize,
+}
+
+const LIMITS: Limits = Limits { head: Duration::from_secs(10), lifetime: Duration::from_secs(120), connections: 100 };
+
+/// The longest head.
+const BUFFER: usize = 16 * 1024;
+
 /// The admin server, bound but not yet serving.
 #[derive(Debug)]
 pub struct AdminServer {
     listener: TcpListener,
-    router: Router,
+    pages: Pages,
+    limits: Limits,
+}
+
+/// What is answered.
+#[derive(Debug, Clone)]
+struct Pages {
+    registry: Registry,
+    readiness: Readiness,
 }
 
 impl AdminServer {
@@ -37,12 +68,7 @@ impl AdminServer {
     /// [`AdminError`] if the address is taken or not allowed.
     pub async fn bind(address: SocketAddr, registry: Registry, readiness: Readiness) -> Result<Self, AdminError> {
         let listener = TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
-        let router = Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
-            .with_state((registry, readiness));
-        Ok(Self { listener, router })
+        Ok(Self { listener, pages: Pages { registry, readiness }, limits: LIMITS })
     }
 
     /// The address in use; tells the port when 0 was asked for.
@@ -51,29 +77,185 @@ impl AdminServer {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until `stop`.
-    ///
-    /// # Errors
-    /// An I/O error of the listener.
-    pub async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
-        axum::serve(self.listener, self.router).with_graceful_shutdown(stop.cancelled_owned()).await
+    /// Serves until `stop`, and then ends what is under way.
+    pub async fn serve(self, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            while tasks.try_join_next().is_some() {}
+            open.retain(|task| !task.is_finished());
+            match accepted {
+                Ok((stream, _)) => {
+                    if open.len() >= self.limits.connections
+                        && let Some(oldest) = open.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    open.push_back(tasks.spawn(serve(stream, self.pages.clone(), self.limits, stop.clone())));
+                }
+                // Out of file descriptors, most likely.
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept an admin connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        while tasks.join_next().await.is_some() {}
     }
 }
 
-async fn readyz(State((_, readiness)): State<(Registry, Readiness)>) -> impl IntoResponse {
-    match readiness.unready_reason() {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+/// Serves one connection.
+async fn serve(stream: TcpStream, pages: Pages, limits: Limits, stop: CancellationToken) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let answer = pages.answer(&request);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(BUFFER);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = end_of_service(limits.lifetime, &stop) => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(limits.head, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an admin connection ended early");
     }
 }
 
-async fn metrics(State((registry, _)): State<(Registry, Readiness)>) -> impl IntoResponse {
-    let mut text = Vec::new();
-    match TextEncoder::new().encode(&registry.gather(), &mut text) {
-        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
-        Err(error) => {
-            let text = error.to_string().into_bytes();
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], text)
+async fn end_of_service(lifetime: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(lifetime) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+impl Pages {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET is allowed\n");
+        }
+        match request.uri().path() {
+            "/livez" => answer(StatusCode::OK, PLAIN, "ok\n"),
+            "/readyz" => match self.readiness.unready_reason() {
+                None => answer(StatusCode::OK, PLAIN, "ready\n"),
+                Some(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not ready: {reason}\n")),
+            },
+            "/metrics" => self.metrics(),
+            _ => answer(StatusCode::NOT_FOUND, PLAIN, "there are /livez, /readyz and /metrics\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => answer(StatusCode::OK, prometheus::TEXT_FORMAT, text),
+            Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, error.to_string()),
+        }
+    }
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn start(limits: Limits) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let (registry, readiness) = (crate::registry("test"), Readiness::default());
+        let mut server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await.unwrap();
+        server.limits = limits;
+        let (address, stop) = (server.address().unwrap(), CancellationToken::new());
+        (address, stop.clone(), tokio::spawn(server.serve(stop)))
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn get(path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    }
+
+    /// Waits for the other side to close the connection.
+    async fn closed(stream: &mut TcpStream) {
+        let mut rest = Vec::new();
+        let closing = stream.read_to_end(&mut rest);
+        drop(tokio::time::timeout(Duration::from_secs(5), closing).await.expect("the connection is closed"));
+    }
+
+    #[tokio::test]
+    async fn the_pages_are_answered() {
+        let (address, stop, ended) = start(LIMITS).await;
+        assert!(ask(address, &get("/livez")).await.starts_with("HTTP/1.1 200"));
+        let unready = ask(address, &get("/readyz?verbose")).await;
+        assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("not ready: starting\n"), "{unready}");
+        let metrics = ask(address, &get("/metrics")).await;
+        assert!(
+            metrics.contains("text/plain; version=0.0.4") && metrics.contains("customerio_build_info"),
+            "{metrics}"
+        );
+        assert!(ask(address, &get("/")).await.starts_with("HTTP/1.1 404"));
+        assert!(ask(address, &get("/livez").replace("GET", "POST")).await.starts_with("HTTP/1.1 405"));
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_no_whole_head_is_let_go() {
+        let (address, _stop, _) = start(Limits { head: Duration::from_millis(200), ..LIMITS }).await;
+        let started = Instant::now();
+        for begun in ["", "GET /metrics HTTP/1.1\r\nhost:"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            closed(&mut stream).await;
+        }
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_connection_does_not_serve_for_ever() {
+        let limits = Limits { lifetime: Duration::from_millis(200), head: Duration::from_secs(1), connections: 10 };
+        let (address, _stop, _) = start(limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        closed(&mut stream).await;
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_the_oldest_connection_makes_room_and_probes_are_answered() {
+        let (address, _stop, _) = start(Limits { connections: 5, ..LIMITS }).await;
+        let mut silent = Vec::new();
+        for _ in 0..40 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+            assert!(ask(address, &get("/livez")).await.starts_with("HTTP/1.1 200"));
+        }
+        for stream in &mut silent[..35] {
+            closed(stream).await;
         }
     }
 }

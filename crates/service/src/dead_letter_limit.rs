@@ -32,7 +32,7 @@ impl FromStr for DeadLetterLimit {
         let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok()).filter(|percent| *percent <= 100);
         percent
             .map(|percent| Self(Some(percent)))
-            .ok_or_else(|| format!("`{text}` is not a share of records; write it like 50%, or `off` for no limit"))
+            .ok_or_else(|| "this is not a share of records; write it like 50%, or `off` for no limit".to_owned())
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every service of the pipeline needs and nothing that is special to one of them: command line and environment,
 //! logs, metrics endpoint, readiness, start and stop.
 //!
-//! This crate and the `main.rs` files are the only places that touch argv, the environment, signals and exit codes.
+//! This crate, `settings` and the `main.rs` files are the only places that touch argv, the environment, signals and exit
+//! codes.
 //! It knows nothing of Kafka, Customer.io or Experience Platform.
 
 mod admin;
@@ -13,7 +14,6 @@ mod main_loop;
 mod open_files;
 mod readiness;
 mod reload;
-mod secret;
 mod tasks;
 mod telemetry;
 mod waiting;
@@ -21,13 +21,12 @@ mod waiting;
 pub use admin::{AdminError, AdminServer};
 pub use backoff::Backoff;
 pub use clock::unix_millis;
-pub use config::{ByteCount, DurationArg, Problems, ServiceArgs, ServiceConfig};
+pub use config::{ServiceArgs, ServiceConfig};
 pub use dead_letter_limit::{DeadLetterLimit, RecentOutcomes};
 pub use main_loop::{Context, run_service, shutdown_on_signal};
 pub use open_files::allow_open_files;
 pub use readiness::Readiness;
-pub use reload::Reload;
-pub use secret::{SecretError, SecretSource, secret_source};
+pub use reload::ReloadMetrics;
 pub use tasks::{TaskError, Tasks, TasksError};
 pub use telemetry::{LogFormat, LogLevel, init_logs, registry};
 pub use waiting::{Activity, Ready, Reason, Request, Trouble, Waiting};

@@ -8,7 +8,9 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AdminServer, Readiness, Reload, ServiceConfig, TaskError, Tasks, init_logs, registry};
+use settings::Reload;
+
+use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, init_logs, registry};
 
 /// What a service is given beside its settings.
 #[derive(Debug, Clone)]
@@ -64,6 +66,9 @@ where
     }
     init_logs(config.service().log_format, &config.service().log_level);
     tracing::info!(service = C::SERVICE, version = crate::VERSION, ?config, "starting");
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -96,7 +101,7 @@ where
     let shutdown_timeout = config.service().shutdown_timeout.0;
     let mut context = Context::new(C::SERVICE, stop.clone(), shutdown_timeout);
     if C::RELOADS {
-        context.reload = Reload::on_hang_up()?;
+        context.reload = crate::reload::on_hang_up()?;
     }
     let admin =
         AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;

@@ -1,68 +1,75 @@
-//! SIGHUP: files are to be read again.
+//! SIGHUP asks for files to be read again; how that goes is counted.
 
-use tokio::sync::watch;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use settings::Reload;
+use settings::watched::OnReload;
 
-/// Tells a service that its files are to be read again. Each clone hears of every request.
-#[derive(Debug, Clone)]
-pub struct Reload(watch::Receiver<()>);
-
-impl Default for Reload {
-    /// Nobody ever asks.
-    fn default() -> Self {
-        Self(watch::channel(()).1)
-    }
+/// Asked by SIGHUP, which from now on does not end the process.
+///
+/// # Errors
+/// If the signal cannot be listened to.
+pub(crate) fn on_hang_up() -> std::io::Result<Reload> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (sender, reload) = Reload::channel();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            tracing::info!("SIGHUP: reading files again");
+            // While the service stops nobody listens any more.
+            sender.send_replace(());
+        }
+    });
+    Ok(reload)
 }
 
-impl Reload {
-    /// A handle, and what asks through it.
-    #[must_use]
-    pub fn channel() -> (watch::Sender<()>, Self) {
-        let (sender, receiver) = watch::channel(());
-        (sender, Self(receiver))
-    }
+/// How reading files again went.
+#[derive(Debug)]
+pub struct ReloadMetrics {
+    reloads: IntCounterVec,
+    broken: IntGaugeVec,
+}
 
-    /// Waits until somebody asks; several requests in quick succession count as one.
-    pub async fn asked(&mut self) {
-        if self.0.changed().await.is_err() {
-            // Nobody is left who could ask.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Asked by SIGHUP, which from now on does not end the process.
+impl ReloadMetrics {
+    /// Registers `customerio_{service}_reloads_total` and `customerio_{service}_reload_broken`.
     ///
     /// # Errors
-    /// If the signal cannot be listened to.
-    pub(crate) fn on_hang_up() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let (sender, reload) = Self::channel();
-        tokio::spawn(async move {
-            while hang_up.recv().await.is_some() {
-                tracing::info!("SIGHUP: reading keys and certificates again");
-                // While the service stops nobody listens any more.
-                sender.send_replace(());
-            }
-        });
-        Ok(reload)
+    /// If they are registered already.
+    pub fn register(registry: &Registry, service: &str) -> Result<Self, prometheus::Error> {
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                format!("customerio_{service}_reloads_total"),
+                "Files read again while serving, by what and outcome",
+            ),
+            &["files", "outcome"],
+        )?;
+        let broken = IntGaugeVec::new(
+            Opts::new(
+                format!("customerio_{service}_reload_broken"),
+                "1 while the files cannot be used and the former content stays in force",
+            ),
+            &["files"],
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(broken.clone()))?;
+        Ok(Self { reloads, broken })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_clone_hears_of_a_request_and_none_of_silence() {
-        let (sender, mut first) = Reload::channel();
-        let mut second = first.clone();
-        sender.send(()).unwrap();
-        first.asked().await;
-        second.asked().await;
-        drop(sender);
-        for mut silent in [first, Reload::default()] {
-            let asked = tokio::time::timeout(std::time::Duration::from_millis(20), silent.asked());
-            assert!(asked.await.is_err());
+impl OnReload for ReloadMetrics {
+    fn in_step(&self, files: &str) {
+        self.broken.with_label_values(&[files]).set(0);
+        for outcome in ["loaded", "refused"] {
+            self.reloads.with_label_values(&[files, outcome]).inc_by(0);
         }
+    }
+
+    fn loaded(&self, files: &str) {
+        self.reloads.with_label_values(&[files, "loaded"]).inc();
+        self.broken.with_label_values(&[files]).set(0);
+    }
+
+    fn refused(&self, files: &str) {
+        self.reloads.with_label_values(&[files, "refused"]).inc();
+        self.broken.with_label_values(&[files]).set(1);
     }
 }

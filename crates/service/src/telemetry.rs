@@ -32,7 +32,7 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |_| format!("`{text}` is not a log level; write for example info or info,librdkafka=debug");
+        let error = |_| "this is not a log level; write for example info or info,librdkafka=debug".to_owned();
         text.parse().map(Self).map_err(error)
     }
 }

@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use settings::{FileError, read_text};
 
 /// Name of a source, as in the gateway's path and in each record's header: 1 to 64 letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +43,7 @@ impl FromStr for SourceName {
         if (1..=64).contains(&name.len()) && name.chars().all(legal) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(format!("`{name}` is not a source name: 1 to 64 letters, digits, `-` and `_`"))
+            Err("this is not a source name: 1 to 64 letters, digits, `-` and `_`".to_owned())
         }
     }
 }
@@ -99,13 +100,8 @@ struct File {
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
     /// It cannot be read.
-    #[error("SOURCES_FILE: cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error("SOURCES_FILE: {0}")]
+    Read(#[from] FileError),
     /// It is not TOML of the right form. The place is named, the text is not shown: it may hold a key.
     #[error("SOURCES_FILE: {path}, line {line}: {message}")]
     Form {
@@ -131,8 +127,7 @@ pub enum SourcesError {
 /// # Errors
 /// [`SourcesError`].
 pub fn read(path: &Path) -> Result<BTreeMap<SourceName, SourceEntry>, SourcesError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SourcesError::Read { path: path.to_owned(), source })?;
-    let mut sources = parse(path, &text)?;
+    let mut sources = parse(path, &read_text(path)?)?;
     for entry in sources.values_mut() {
         if let Some(file) = &mut entry.signing_keys_file
             && let Some(folder) = path.parent()
@@ -155,15 +150,17 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<SourceName, SourceEntry>, S
     }
     let mut sources = BTreeMap::new();
     for (name, entry) in file.sources {
+        let name: SourceName = name.parse().map_err(content)?;
         if !entry.signing_keys.is_empty() && entry.signing_keys_file.is_some() {
             return Err(content(format!("source `{name}` has signing_keys and signing_keys_file; keep one")));
         }
-        sources.insert(name.parse().map_err(content)?, entry);
+        sources.insert(name, entry);
     }
     Ok(sources)
 }
 
-/// The parser quotes wrong values in double quotes, and a wrong value may be a key.
+/// The parser quotes wrong values in double quotes and wrong names in backticks, and either may be a key. Only what could be
+/// the name of a field is left.
 fn without_values(message: &str) -> String {
     let mut parts = message.split('"');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -171,7 +168,10 @@ fn without_values(message: &str) -> String {
         text.push_str("\"…\"");
         text.push_str(rest);
     }
-    text
+    let is_name = |text: &str| text.len() <= 30 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(number, part)| if number % 2 == 0 || is_name(part) { part } else { "…" });
+    parts.collect::<Vec<_>>().join("`")
 }
 
 #[cfg(test)]
@@ -212,7 +212,10 @@ mod tests {
         let wrong_type = parsed("[sources.a]\nsigning_keys = \"topsecret\"\n").unwrap_err();
         let both = parsed("[sources.a]\nsigning_keys = [\"topsecret\"]\nsigning_keys_file = \"k\"\n").unwrap_err();
         assert!(both.contains("keep one"));
-        for text in [unknown, syntax, wrong_type, both] {
+        let misplaced = parsed("[sources.a]\n0topsecret = \"x\"\n").unwrap_err();
+        let name = parsed("[sources.\"top secret\"]\nsigning_keys = [\"a\"]\nsigning_keys_file = \"k\"\n").unwrap_err();
+        assert!(!name.contains("top secret"), "{name}");
+        for text in [unknown, syntax, wrong_type, both, misplaced] {
             assert!(!text.contains("topsecret"), "{text}");
         }
         assert!(parsed("[sources]\n").unwrap_err().contains("no source"));
@@ -225,7 +228,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("sources.toml");
-        std::fs::write(&path, "[sources.a]\nsigning_keys_file = \"a.key\"\n").unwrap();
+        // With the byte order mark that editors on Windows write.
+        std::fs::write(&path, "\u{feff}[sources.a]\nsigning_keys_file = \"a.key\"\n").unwrap();
         assert_eq!(read(&path).unwrap()[&"a".parse().unwrap()].signing_keys_file, Some(folder.join("a.key")));
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("cannot read"));

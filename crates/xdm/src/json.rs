@@ -21,9 +21,9 @@ impl FromStr for TenantId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let id = text.strip_prefix('_').unwrap_or(text);
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            return Err(format!(
-                "`{text}` is not a tenant id; Experience Platform shows it with or without one leading underscore, for example _acme"
-            ));
+            return Err(
+                "this is not a tenant id; Experience Platform shows it with or without one leading underscore, for example _acme".to_owned()
+            );
         }
         Ok(Self { key: format!("_{id}") })
     }

@@ -12,7 +12,7 @@ async fn received(body: &[u8], piece: usize, announced: bool, budget: &InFlight)
     let pieces: Vec<_> = body.chunks(piece).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
     let limits = Limits { whole: WHOLE, idle: Duration::from_secs(1), until: Instant::now() + Duration::from_secs(10) };
     let keys = [SigningKey::new("k")];
-    let verifier = || Some(Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap()));
+    let verifier = || Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap());
     let declared = announced.then_some(body.len() as u64);
     receive(Body::from_stream(futures_util::stream::iter(pieces)), declared, limits, budget, verifier).await
 }
@@ -75,7 +75,11 @@ async fn bytes_are_charged_as_they_come_not_as_they_are_announced() {
     let limits = Limits { whole: WHOLE, idle: Duration::from_secs(5), until: Instant::now() + Duration::from_secs(5) };
     let waiting = tokio::spawn({
         let budget = budget.clone();
-        async move { receive(Body::from_stream(pieces), Some(90_000), limits, &budget, || None).await }
+        async move {
+            let keys = [SigningKey::new("k")];
+            let verifier = || Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap());
+            receive(Body::from_stream(pieces), Some(90_000), limits, &budget, verifier).await
+        }
     });
     while budget.used() == 0 {
         tokio::task::yield_now().await;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::reload::Origin;
 use crate::server::Server;
+use settings::watched::Origin;
 
 mod stalls;
 
@@ -107,6 +107,7 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
     let base = [
         "gateway",
         "--kafka-bootstrap-servers=127.0.0.1:1",
+        "--listen=127.0.0.1:0",
         "--signing-keys=first\nsecond",
         "--drain-delay=50ms",
         "--read-timeout=400ms",
@@ -268,7 +269,8 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2048]).await.status(), 202);
     assert_eq!(gateway.post(ROUTE, "wrong", vec![b' '; 2049]).await.status(), 413);
     let chunked = format!(
-        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
+        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        "0".repeat(64),
         3000,
         "x".repeat(3000)
     );

@@ -28,6 +28,7 @@ fn settings(bootstrap: &str, inlet: &str, arguments: &[&str]) -> Settings {
         format!("--kafka-bootstrap-servers={bootstrap}"),
         format!("--platform-tenant={}", sim.tenant),
         format!("--platform-inlet-url={inlet}"),
+        "--trial".to_owned(),
         format!("--platform-ims-org={}", sim.ims_org),
         format!("--platform-schema-id={}", sim.schema_id),
         format!("--platform-dataset-id={}", sim.dataset_id),

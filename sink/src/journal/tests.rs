@@ -264,3 +264,24 @@ fn a_receipt_is_what_its_page_says() {
     let page_version = schema["title"].as_str().unwrap().rsplit(' ').next().unwrap();
     assert_eq!(page_version, RECEIPT_VERSION);
 }
+
+#[test]
+fn without_receipts_one_record_a_day_says_that_a_sink_has_delivered() {
+    let broker = Broker::default();
+    let topics = |receipts: Option<&str>| JournalTopics {
+        input: "typed".parse().unwrap(),
+        dead_letters: "dead-letters".parse().unwrap(),
+        receipts: receipts.map(|receipts| receipts.parse().unwrap()),
+    };
+    let journal = Journal::with(&broker, topics(None));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (one, other) = (receipt(3), receipt(2));
+        tokio::join!(journal.receipt(&one), journal.receipt(&other));
+        journal.receipt(&one).await;
+    });
+    let stored = broker.stored.lock().unwrap();
+    let [mark] = stored.as_slice() else { panic!("{stored:?}") };
+    assert_eq!((mark.topic.as_str(), mark.header("sink-delivered-from")), ("dead-letters", "typed"));
+    assert!(mark.value.is_empty() && mark.key.is_none() && mark.headers.len() == 1);
+}

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::committer::{Committed, Committer, commit};
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
-use super::{Closing, ConsumerSettings, Feed};
+use super::{Closing, ConsumerSettings, Feed, output};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
@@ -350,27 +350,12 @@ impl<'s> Session<'s> {
 
     fn starts(&self, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
         let topics = Topics::new(&self.settings.connection)?;
-        // A group that has committed anywhere is not lost; a partition it has no offset for is new.
-        let group_is_new = || -> Result<bool, KafkaError> {
-            let count = i32::try_from(topics.partitions(&self.settings.input, CALL)?).unwrap_or(i32::MAX);
-            let all: Vec<i32> = (0..count).collect();
-            let committed = self
-                .consumer
-                .committed_offsets(group::partitions(&self.settings.input, &all), CALL)
-                .map_err(KafkaError::during("reading the group's committed offsets"))?;
-            Ok(!committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
-        };
-        let output = |_| -> Result<Option<String>, KafkaError> {
-            let Some(topic) = &self.settings.output else { return Ok(None) };
-            if !group_is_new()? {
-                return Ok(None);
+        let Self { settings, consumer, .. } = self;
+        let output = |_| match &settings.output {
+            Some(output) if output::has_no_offsets(consumer, &topics, &settings.input)? => {
+                output.find(&settings.connection, &topics, &settings.input)
             }
-            for partition in 0..i32::try_from(topics.partitions(topic, CALL)?).unwrap_or(i32::MAX) {
-                if topics.watermarks(topic, partition, CALL)?.1 > 0 {
-                    return Ok(Some(topic.to_string()));
-                }
-            }
-            Ok(None)
+            _ => Ok(None),
         };
         let rule = StartRule {
             group: &self.settings.group,

@@ -2,10 +2,37 @@
 
 use super::*;
 
+/// The beginning of a head that could be authentic.
+fn claiming_head() -> String {
+    format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\n", "0".repeat(64))
+}
+
+#[tokio::test]
+async fn a_request_without_a_signature_is_answered_401_before_its_body_is_read() {
+    let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=3s"]).await;
+    let one = format!("{TIMESTAMP}: 1\r\n");
+    let other = format!("{SIGNATURE}: {}\r\n", "0".repeat(64));
+    let long = format!("{TIMESTAMP}: {}\r\n{other}", "1".repeat(21));
+    for claim in ["", &one, &other, &long] {
+        for body in ["content-length: 5000000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n5\r\nhalf"] {
+            let request = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{claim}{body}");
+            let started = Instant::now();
+            let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 1024];
+            let read = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{claim:?}: {answer}");
+            assert!(started.elapsed() < Duration::from_secs(1), "{claim:?}: {:?}", started.elapsed());
+        }
+    }
+    assert_eq!(gateway.budget.used(), 0);
+}
+
 #[tokio::test]
 async fn who_stalls_is_told_408_wherever_it_stalls() {
     let gateway = start(Fate::Stored, &["--read-timeout=200ms", "--ack-deadline=3s"]).await;
-    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let head = claiming_head();
     let stalled_body = format!("{head}content-length: 50\r\n\r\nhalf");
     let stalled_chunks = format!("{head}transfer-encoding: chunked\r\n\r\n5\r\nhalf");
     let empty = format!("{head}content-length: 0\r\n\r\n");
@@ -35,7 +62,7 @@ async fn who_stalls_is_told_408_wherever_it_stalls() {
 async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
     let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=400ms"]).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n");
+    let head = format!("{}content-length: 5000\r\n\r\n", claiming_head());
     stream.write_all(head.as_bytes()).await.unwrap();
     let started = Instant::now();
     let (mut read, mut write) = stream.into_split();
@@ -55,7 +82,7 @@ async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
 #[tokio::test]
 async fn slow_senders_make_room_for_one_that_is_not() {
     let gateway = start(Fate::Stored, &["--max-connections=20", "--read-timeout=60s", "--ack-deadline=3s"]).await;
-    let head = format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n");
+    let head = claiming_head();
     let mut slow = Vec::new();
     for number in 0..60 {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();

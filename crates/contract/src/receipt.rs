@@ -7,34 +7,49 @@ use serde::Deserialize;
 /// The parts of a receipt that are looked at.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Receipt<'a> {
-    pub(crate) sent_at: i64,
-    pub(crate) status: u16,
+pub struct Receipt<'a> {
+    /// When the request was sent: milliseconds since 1970.
+    pub sent_at: i64,
+    /// Its HTTP status.
+    pub status: u16,
+    /// Platform's id of the batch.
     #[serde(borrow)]
-    pub(crate) batch_id: Option<Cow<'a, str>>,
+    pub batch_id: Option<Cow<'a, str>>,
+    /// An entry for each record.
     #[serde(borrow)]
-    pub(crate) records: Vec<Entry<'a>>,
+    pub records: Vec<Entry<'a>>,
 }
 
 /// `[partition, offset, event id, xactionId, verdict]` of a typed record.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Entry<'a>(
-    pub(crate) i32,
-    pub(crate) i64,
-    #[serde(borrow)] pub(crate) Cow<'a, str>,
-    #[serde(borrow)] pub(crate) Option<Cow<'a, str>>,
-    #[serde(borrow)] pub(crate) Cow<'a, str>,
+pub struct Entry<'a>(
+    /// Partition.
+    pub i32,
+    /// Offset.
+    pub i64,
+    /// Event id.
+    #[serde(borrow)]
+    pub Cow<'a, str>,
+    /// Platform's xactionId.
+    #[serde(borrow)]
+    pub Option<Cow<'a, str>>,
+    /// Verdict.
+    #[serde(borrow)]
+    pub Cow<'a, str>,
 );
 
 impl Entry<'_> {
     /// Whether Platform has taken the record.
-    pub(crate) fn is_accepted(&self) -> bool {
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
         self.4 == "accepted"
     }
 }
 
 impl<'a> Receipt<'a> {
-    pub(crate) fn read(value: &'a [u8]) -> Option<Self> {
+    /// Reads the value of a record of the receipts topic; `None` if it is not a receipt.
+    #[must_use]
+    pub fn read(value: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(value).ok()
     }
 }

@@ -2,13 +2,39 @@
 
 use std::path::Path;
 
-use prometheus::Registry;
+use std::sync::Mutex;
+
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::budget::InFlight;
-use crate::metrics::Metrics;
+
+/// What was reported, in words.
+#[derive(Default)]
+struct Reports(Mutex<Vec<&'static str>>);
+
+impl Reports {
+    fn count(&self, outcome: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|report| **report == outcome).count()
+    }
+
+    fn last(&self) -> Option<&'static str> {
+        self.0.lock().unwrap().last().copied()
+    }
+}
+
+impl OnReload for Reports {
+    fn in_step(&self, _: &str) {
+        self.0.lock().unwrap().push("in step");
+    }
+
+    fn loaded(&self, _: &str) {
+        self.0.lock().unwrap().push("loaded");
+    }
+
+    fn refused(&self, _: &str) {
+        self.0.lock().unwrap().push("refused");
+    }
+}
 
 /// The files named in the first, one a line; what is loaded is all their text.
 #[derive(Clone)]
@@ -42,7 +68,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
-    let folder = std::env::temp_dir().join(format!("gateway-reload-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("settings-watched-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("list", "a\n");
@@ -52,29 +78,15 @@ async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
     let followed = Followed::new(origin).unwrap();
     let current = followed.current();
     assert_eq!(*current.get(), "one");
-    let registry = Registry::new();
-    let metrics = Metrics::register(&registry, &InFlight::new(1)).unwrap();
-    let stop = CancellationToken::new();
-    let mut context = Context::new("test", stop.clone(), Duration::from_secs(1));
+    let (reports, stop) = (Arc::new(Reports::default()), CancellationToken::new());
     let (ask, reload) = Reload::channel();
-    context.reload = reload;
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Arc::new(Mutex::new(Vec::new()));
     let changed = {
         let told = Arc::clone(&told);
         move |value: &String| told.lock().unwrap().push(value.clone())
     };
-    let follower = tokio::spawn(followed.follow(Arc::clone(&metrics.reloads), context, changed));
-    let counted = |name: &str, outcome: &str| {
-        let families = registry.gather();
-        let family = families.iter().find(|family| family.name() == name);
-        family
-            .into_iter()
-            .flat_map(|family| family.get_metric())
-            .filter(|metric| outcome.is_empty() || metric.get_label().iter().any(|label| label.value() == outcome))
-            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
-            .sum::<f64>()
-    };
-    let (reloads, broken) = ("customerio_gateway_reloads_total", "customerio_gateway_reload_broken");
+    let mut latest = Latest::new(Arc::clone(&current));
+    let follower = tokio::spawn(followed.follow(Arc::clone(&reports), reload, stop.clone(), changed));
 
     write("a", "new");
     until("a changed file", || *current.get() == "new").await;
@@ -84,19 +96,19 @@ async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
     until("a change of the file that came later", || *current.get() == "new2").await;
 
     write("a", "broken");
-    until("the refusal", || counted(broken, "") == 1.0).await;
+    until("the refusal", || reports.last() == Some("refused")).await;
     assert_eq!(*current.get(), "new2");
-    assert_eq!(counted(reloads, "refused"), 1.0);
+    assert_eq!((reports.count("refused"), latest.get().as_str()), (1, "new2"));
     std::fs::remove_file(folder.join("a")).unwrap();
-    until("the refusal of what is missing", || counted(reloads, "refused") == 2.0).await;
+    until("the refusal of what is missing", || reports.count("refused") == 2).await;
     assert_eq!(*current.get(), "new2");
     write("a", "mended");
     until("the mended file", || *current.get() == "mended2").await;
-    assert_eq!(counted(broken, ""), 0.0);
+    assert_eq!((reports.last(), latest.get().as_str()), (Some("loaded"), "mended2"));
 
-    let loaded = counted(reloads, "loaded");
+    let loaded = reports.count("loaded");
     ask.send(()).unwrap();
-    until("a reload that was asked for", || counted(reloads, "loaded") == loaded + 1.0).await;
+    until("a reload that was asked for", || reports.count("loaded") == loaded + 1).await;
     assert_eq!(*told.lock().unwrap(), ["new", "newtwo", "new2", "mended2", "mended2"]);
     stop.cancel();
     follower.await.unwrap();

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::file::{FileError, MARK, Shown, read_text};
 
 /// Where a secret comes from. A file is read anew at each [`SecretSource::read`], so that a rotated secret is picked up.
 #[derive(Debug, Clone)]
@@ -17,15 +19,10 @@ pub enum SecretSource {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}; check the path and that the service's user may read it")]
-    Unreadable {
-        /// The path as configured.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file holds nothing but white space.
-    #[error("{0} is empty; write the secret into it")]
+    #[error("{} is empty; write the secret into it", Shown(.0))]
     Empty(PathBuf),
 }
 
@@ -38,8 +35,7 @@ impl SecretSource {
         match self {
             Self::Value(secret) => Ok(secret.clone()),
             Self::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| SecretError::Unreadable { path: path.clone(), source })?;
+                let text = read_text(path)?;
                 let secret = text.trim_end_matches(['\r', '\n']);
                 if secret.trim().is_empty() { Err(SecretError::Empty(path.clone())) } else { Ok(secret.into()) }
             }
@@ -58,7 +54,11 @@ pub fn secret_source(
 ) -> Result<Option<SecretSource>, String> {
     let source = match (value, file) {
         (Some(_), Some(_)) => return Err(format!("{name} and {name}_FILE are both set; keep one of them")),
-        (Some(value), None) => SecretSource::Value(value.clone()),
+        // A shell that read it from a file has kept the file's byte order mark.
+        (Some(value), None) => SecretSource::Value(match value.expose_secret().strip_prefix(MARK) {
+            Some(rest) => rest.into(),
+            None => value.clone(),
+        }),
         (None, Some(path)) => SecretSource::File(path.to_owned()),
         (None, None) => return Ok(None),
     };
@@ -68,22 +68,33 @@ pub fn secret_source(
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
+    use crate::testing::Folder;
 
     #[test]
     fn a_file_is_read_without_its_final_line_break_and_again_when_it_changes() {
-        let path = std::env::temp_dir().join(format!("secret-{}", std::process::id()));
-        std::fs::write(&path, "first\n").unwrap();
+        let folder = Folder::new("secret");
+        let path = folder.write("secret", b"first\n");
         let source = secret_source("KEY", None, Some(&path)).unwrap().unwrap();
-        assert_eq!(source.read().unwrap().expose_secret(), "first");
-        std::fs::write(&path, "second\r\n").unwrap();
-        assert_eq!(source.read().unwrap().expose_secret(), "second");
-        std::fs::write(&path, " \n").unwrap();
-        assert!(matches!(source.read(), Err(SecretError::Empty(_))));
+        let after = |bytes: &[u8]| {
+            folder.write("secret", bytes);
+            source.read().map(|secret| secret.expose_secret().to_owned())
+        };
+        assert_eq!(after(b"first\n").unwrap(), "first");
+        assert_eq!(after(b"second\r\n").unwrap(), "second");
+        assert_eq!(after(b"\xef\xbb\xbfthird\r\n").unwrap(), "third");
+        assert!(matches!(after(b" \n"), Err(SecretError::Empty(_))));
+        assert!(matches!(after(b"\xef\xbb\xbf\n"), Err(SecretError::Empty(_))));
+        assert!(matches!(after(b"\xff\xfek\0e\0y\0"), Err(SecretError::File(FileError::Utf16(_)))));
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(source.read(), Err(SecretError::Unreadable { .. })));
+        assert!(matches!(source.read(), Err(SecretError::File(FileError::Unreadable { .. }))));
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_a_variable_is_no_part_of_the_secret() {
+        let value = SecretString::from("\u{feff}key");
+        let source = secret_source("KEY", Some(&value), None).unwrap().unwrap();
+        assert_eq!(source.read().unwrap().expose_secret(), "key");
     }
 
     #[test]

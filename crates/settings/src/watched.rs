@@ -5,13 +5,14 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use customerio::Sha256;
-use service::{Context, Problems, Reload};
+use aws_lc_rs::digest;
+use tokio_util::sync::CancellationToken;
 
-use crate::metrics::ReloadMetrics;
+use crate::{Problems, Reload};
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -24,31 +25,77 @@ const PATIENCE: u32 = 10;
 
 /// What is in force now. Reading it takes no lock that a reader could wait for long.
 #[derive(Debug)]
-pub(crate) struct Current<T>(RwLock<Arc<T>>);
+pub struct Current<T> {
+    value: RwLock<Arc<T>>,
+    /// Grows with each new value.
+    version: AtomicU64,
+}
 
 impl<T> Current<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
+    /// A value that is in force.
+    pub fn new(value: T) -> Self {
+        Self { value: RwLock::new(Arc::new(value)), version: AtomicU64::new(0) }
     }
 
-    pub(crate) fn get(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// What is in force.
+    pub fn get(&self) -> Arc<T> {
+        Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        *self.value.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        self.version.fetch_add(1, Ordering::Release);
     }
+}
+
+/// What is in force, for a thread that looks at it for each record: as long as nothing changes, nothing is shared.
+#[derive(Debug, Clone)]
+pub struct Latest<T> {
+    current: Arc<Current<T>>,
+    value: Arc<T>,
+    version: u64,
+}
+
+impl<T> Latest<T> {
+    /// Of this value.
+    #[must_use]
+    pub fn new(current: Arc<Current<T>>) -> Self {
+        // In this order a change in between is noticed by the next look.
+        let version = current.version.load(Ordering::Acquire);
+        Self { value: current.get(), current, version }
+    }
+
+    /// What is in force.
+    pub fn get(&mut self) -> &Arc<T> {
+        let version = self.current.version.load(Ordering::Acquire);
+        if version != self.version {
+            (self.value, self.version) = (self.current.get(), version);
+        }
+        &self.value
+    }
+}
+
+/// Told of how reading the files again goes; `files` is [`Origin::LABEL`].
+pub trait OnReload: Send + Sync + 'static {
+    /// The files are as they were at the start.
+    fn in_step(&self, files: &str);
+    /// They were read again and are in force.
+    fn loaded(&self, files: &str);
+    /// They cannot be used.
+    fn refused(&self, files: &str);
 }
 
 /// A value and the files it was made of; no files, and it never changes.
 #[derive(Debug)]
-pub(crate) struct Loaded<T> {
-    pub(crate) value: T,
-    pub(crate) files: Vec<PathBuf>,
+pub struct Loaded<T> {
+    /// The value.
+    pub value: T,
+    /// The files.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where a value comes from.
-pub(crate) trait Origin: Clone + Send + Sync + 'static {
+pub trait Origin: Clone + Send + Sync + 'static {
     /// What is loaded.
     type Value: Send + Sync + 'static;
     /// What it is, in the log.
@@ -64,7 +111,8 @@ pub(crate) trait Origin: Clone + Send + Sync + 'static {
 }
 
 /// A value with the state its files were in, to be followed.
-pub(crate) struct Followed<O: Origin> {
+#[derive(Debug)]
+pub struct Followed<O: Origin> {
     origin: O,
     files: Vec<PathBuf>,
     state: String,
@@ -76,31 +124,31 @@ impl<O: Origin> Followed<O> {
     ///
     /// # Errors
     /// All problems found.
-    pub(crate) fn new(origin: O) -> Result<Self, Problems> {
+    pub fn new(origin: O) -> Result<Self, Problems> {
         let (Loaded { value, files }, state) = load_from(&origin, Vec::new())?;
         Ok(Self { origin, files, state, current: Arc::new(Current::new(value)) })
     }
 
     /// What is in force.
-    pub(crate) fn current(&self) -> Arc<Current<O::Value>> {
+    pub fn current(&self) -> Arc<Current<O::Value>> {
         Arc::clone(&self.current)
     }
 
     /// Keeps it in step with its files until the stop; `changed` is called with each new value.
-    pub(crate) async fn follow(
+    pub async fn follow(
         mut self,
-        metrics: Arc<ReloadMetrics>,
-        context: Context,
+        metrics: Arc<impl OnReload>,
+        mut reload: Reload,
+        stop: CancellationToken,
         changed: impl Fn(&O::Value) + Send,
     ) {
         if self.files.is_empty() {
             return;
         }
-        let mut reload = context.reload.clone();
         metrics.in_step(O::LABEL);
         loop {
             let asked = tokio::select! {
-                () = context.stop.cancelled() => return,
+                () = stop.cancelled() => return,
                 asked = next(&mut reload) => asked,
             };
             match self.check(asked).await {
@@ -114,7 +162,7 @@ impl<O: Origin> Followed<O> {
                 Some(Err(problems)) => {
                     metrics.refused(O::LABEL);
                     tracing::error!(
-                        "the {} cannot be read again, the former ones stay in force; mend the files:\n{problems}",
+                        "reading the {} again failed, the former ones stay in force; correct the files:\n{problems}",
                         O::WHAT
                     );
                 }
@@ -181,7 +229,7 @@ fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O
 
 /// What the files hold, as a hash. Times and sizes would miss a file that was replaced by one of the same age.
 fn state_of(files: &[PathBuf]) -> String {
-    let mut hash = Sha256::default();
+    let mut hash = digest::Context::new(&digest::SHA256);
     for file in files {
         let content = std::fs::read(file);
         let (mark, content) = match &content {
@@ -193,7 +241,7 @@ fn state_of(files: &[PathBuf]) -> String {
         hash.update(&content.len().to_be_bytes());
         hash.update(content);
     }
-    hash.hex()
+    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

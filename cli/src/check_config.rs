@@ -1,0 +1,64 @@
+//! `check-config`: the configuration of the three services, checked as each of them does it.
+
+use clap::Args;
+use serde_json::json;
+use service::ServiceConfig;
+use settings::{Problems, Variables};
+
+use crate::{CommandError, Verdict, output};
+
+/// Check the configuration of all three services, as each does with --check-config
+///
+/// It reads the environment and `.env`, connects to nothing, and names everything that is missing or wrong. Exit code 0 if the
+/// configuration is good, 2 if not.
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArgs {}
+
+/// What a service says of its configuration.
+struct Checked {
+    service: &'static str,
+    problems: Vec<String>,
+    warnings: Vec<&'static str>,
+}
+
+pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
+    let checked = [
+        check::<ingest_gateway::Config>(variables),
+        check::<transformer::Config>(variables),
+        check::<sink::Config>(variables),
+    ];
+    if json {
+        let services: Vec<_> = checked
+            .iter()
+            .map(|checked| json!({"service": checked.service, "problems": checked.problems, "warnings": checked.warnings}))
+            .collect();
+        output::json(&json!({"services": services}));
+    }
+    for Checked { service, problems, warnings } in &checked {
+        for warning in warnings {
+            output::problem(&format!("{service}: {warning}"));
+        }
+        if problems.is_empty() {
+            output::problem(&format!("{service}: the configuration is good"));
+        } else {
+            output::problem(&format!("{service}: the configuration is wrong:\n  - {}", problems.join("\n  - ")));
+        }
+    }
+    Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::WrongUse })
+}
+
+fn check<C: ServiceConfig>(variables: &Variables) -> Checked {
+    let service = C::SERVICE;
+    match C::parse_with(variables, [service]) {
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.split("\n\nFor more").next().unwrap_or_default();
+            let problems = text.split("error: ").map(str::trim).filter(|problem| !problem.is_empty());
+            Checked { service, problems: problems.map(str::to_owned).collect(), warnings: Vec::new() }
+        }
+        Ok(config) => {
+            let problems = config.validate().err().as_ref().map_or_else(Vec::new, Problems::to_vec);
+            Checked { service, problems, warnings: config.warnings() }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `KAFKA_OPTIONS`: any librdkafka property, except those that the product's promises rest on.
+//!
+//! Messages show neither a value nor a name that librdkafka does not know: a secret with a comma in it falls into pieces
+//! that look like names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError as RdError;
+use rdkafka::types::RDKafkaConfRes;
+
+/// Properties that `KAFKA_OPTIONS` may not set: the promises of this product rest on their values, or a variable of its own
+/// sets them.
+const RESERVED: &[&str] = &[
+    "auto.commit.enable",
+    "auto.offset.reset",
+    "client.id",
+    "delivery.report.only.error",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "enabled_events",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "max.in.flight.requests.per.connection",
+    "message.max.bytes",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "offset.store.method",
+    "offset.store.path",
+    "offset.store.sync.interval.ms",
+    "partition.assignment.strategy",
+    "partitioner",
+    "queuing.strategy",
+    "request.required.acks",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "statistics.interval.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Further names of reserved properties (librdkafka's CONFIGURATION.md, "Alias for").
+const ALIASES: &[(&str, &str)] = &[
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
+
+/// Parsed `KAFKA_OPTIONS`. Its `Debug` form shows the keys only, since a value may be a secret.
+#[derive(Clone, Default)]
+pub struct KafkaOptions(Vec<(String, String)>);
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+impl FromStr for KafkaOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut options = Vec::new();
+        let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
+        for (number, entry) in (1..).zip(entries) {
+            let Some((key, value)) = entry.split_once('=') else {
+                return Err(format!("entry {number} is not of the form key=value; entries are separated by commas"));
+            };
+            let (key, value) = (key.trim(), value.trim());
+            if let Some(reserved) = reserved(key) {
+                return Err(format!(
+                    "entry {number} sets `{reserved}`, which may not be set here: a promise of this product rests on it, or a variable of its own sets it"
+                ));
+            }
+            check(number, key, value)?;
+            options.push((key.to_owned(), value.to_owned()));
+        }
+        let options = Self(options);
+        let mut with = ClientConfig::new();
+        options.add_to(&mut with);
+        match changed(&with) {
+            None => Ok(options),
+            Some(reserved) => Err(format!(
+                "an entry changes `{reserved}`, which may not be changed here: a promise of this product rests on it"
+            )),
+        }
+    }
+}
+
+impl KafkaOptions {
+    /// Sets the properties.
+    pub(super) fn add_to(&self, config: &mut ClientConfig) {
+        for (key, value) in &self.0 {
+            config.set(key, value);
+        }
+    }
+}
+
+/// The reserved property that librdkafka takes this name for.
+fn reserved(name: &str) -> Option<&'static str> {
+    // Properties of topics are also known by this prefix.
+    let name = name.strip_prefix("topic.").unwrap_or(name);
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, property)| property);
+    RESERVED.iter().copied().find(|reserved| *reserved == name)
+}
+
+/// librdkafka knows the property and takes the value.
+fn check(number: usize, key: &str, value: &str) -> Result<(), String> {
+    let mut alone = ClientConfig::new();
+    alone.set(key, value);
+    match alone.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(RdError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, ..)) => Err(format!(
+            "librdkafka does not take the value of `{key}` (entry {number}); its CONFIGURATION.md says which values there are"
+        )),
+        Err(_) => Err(format!(
+            "entry {number} does not begin with the name of a librdkafka property (it is not shown, in case it is a part of a secret: a value cannot hold a comma)"
+        )),
+    }
+}
+
+/// The reserved property whose value is not the default one any more, by whatever name it was set.
+fn changed(with: &ClientConfig) -> Option<&'static str> {
+    let (Ok(default), Ok(with)) = (ClientConfig::new().create_native_config(), with.create_native_config()) else {
+        return None;
+    };
+    let value = |config: &rdkafka::config::NativeClientConfig, name: &str| config.get(name).ok();
+    // Properties of topics have no value before one of them is set.
+    RESERVED.iter().copied().find(|name| {
+        let now = value(&with, name);
+        now.is_some() && now != value(&default, name).or_else(|| topic_default(name))
+    })
+}
+
+/// The default of a property of topics.
+fn topic_default(name: &str) -> Option<String> {
+    let mut config = ClientConfig::new();
+    // Any property of topics makes librdkafka fill in the others.
+    config.set("request.timeout.ms", "30000");
+    config.create_native_config().ok()?.get(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        text.parse::<KafkaOptions>().unwrap_err()
+    }
+
+    #[test]
+    fn options_the_promises_rest_on_are_refused_by_every_name() {
+        for name in RESERVED.iter().chain(ALIASES.iter().map(|(alias, _)| alias)) {
+            for name in [(*name).to_owned(), format!("topic.{name}")] {
+                let error = refused(&format!("socket.keepalive.enable=true,{name}=topmarker"));
+                assert!(error.contains("promise") && !error.contains("topmarker"), "{name}: {error}");
+            }
+        }
+    }
+
+    /// What the names mean is asked of librdkafka, not of the list above.
+    #[test]
+    fn every_alias_that_librdkafka_has_for_a_reserved_property_is_known() {
+        let set = |name: &str, value: &str| {
+            let mut config = ClientConfig::new();
+            config.set(name, value);
+            changed(&config)
+        };
+        for (name, value, property) in [
+            ("acks", "1", "request.required.acks"),
+            ("topic.acks", "1", "request.required.acks"),
+            ("topic.request.required.acks", "0", "request.required.acks"),
+            ("retries", "1", "message.send.max.retries"),
+            ("max.in.flight", "7", "max.in.flight.requests.per.connection"),
+            ("bootstrap.servers", "elsewhere:9092", "metadata.broker.list"),
+            ("sasl.mechanism", "PLAIN", "sasl.mechanisms"),
+            ("topic.delivery.timeout.ms", "1", "message.timeout.ms"),
+            ("topic.partitioner", "random", "partitioner"),
+        ] {
+            assert_eq!(set(name, value), Some(property), "{name}");
+        }
+        for (name, value) in [("linger.ms", "7"), ("request.timeout.ms", "1000"), ("topic.compression.codec", "lz4")] {
+            assert_eq!(set(name, value), None, "{name}");
+        }
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/librdkafka-aliases.txt"));
+        let mut found = 0;
+        for (alias, property) in page.lines().filter_map(|line| line.split_once(' ')) {
+            if RESERVED.contains(&property) {
+                found += 1;
+                assert_eq!(reserved(alias).map(|_| ()), Some(()), "{alias} is an alias of {property}");
+            }
+        }
+        assert!(found >= ALIASES.len(), "{found}");
+    }
+
+    #[test]
+    fn nothing_of_a_wrong_entry_is_shown_but_the_name_of_a_property() {
+        for text in [
+            "topmarker",
+            "ssl.key.password=top,marker",
+            "ssl.key.password=top,marker=1",
+            "sasl.password=topmarker",
+            "ssl.key.password:topmarker",
+            "socket.timeout.ms=topmarker",
+            "no.such.topmarker=1",
+            "=topmarker",
+            "socket.timeout.ms=1;sasl.password=topmarker",
+        ] {
+            let error = refused(text);
+            assert!(!error.contains("marker"), "{text}: {error}");
+        }
+        assert!(refused("linger.ms=1,socket.timeout.ms=x").contains("`socket.timeout.ms` (entry 2)"));
+    }
+
+    #[test]
+    fn other_options_are_passed_on() {
+        let options: KafkaOptions = "linger.ms=7, socket.keepalive.enable=true\nssl.key.password=a=b".parse().unwrap();
+        let mut config = ClientConfig::new();
+        options.add_to(&mut config);
+        assert_eq!((config.get("linger.ms"), config.get("ssl.key.password")), (Some("7"), Some("a=b")));
+        assert!(!format!("{options:?}").contains("a=b"));
+    }
+}

@@ -1,0 +1,120 @@
+//! Whether the work of a group has left something behind. It is asked when the group has no offsets at all: then either it
+//! has never worked, or the brokers have forgotten it, and starting over would repeat everything.
+
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::connection::Connection;
+use crate::error::KafkaError;
+use crate::group::{self, GroupContext};
+use crate::reader::{Isolation, TopicReader};
+use crate::record::Record;
+use crate::topic::{TopicName, Topics};
+
+/// How long the brokers have to answer a question.
+const CALL: Duration = Duration::from_secs(10);
+
+/// How long reading a topic for what the work has left may take.
+const READ: Duration = Duration::from_secs(240);
+
+/// Where the work leaves something behind.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// A topic that holds records only once work has been done.
+    Topic(TopicName),
+    /// A topic that holds other records too.
+    Records {
+        /// The topic.
+        topic: TopicName,
+        /// Whether a record was written by work on this input.
+        is_of: fn(&Record<'_>, &TopicName) -> bool,
+    },
+}
+
+/// Whether the group has committed no offset of the topic: a group that has committed anywhere is not lost, and a partition it
+/// has no offset for is new.
+pub(super) fn has_no_offsets(
+    consumer: &BaseConsumer<GroupContext>,
+    topics: &Topics,
+    input: &TopicName,
+) -> Result<bool, KafkaError> {
+    let count = i32::try_from(topics.partitions(input, CALL)?).unwrap_or(i32::MAX);
+    let all: Vec<i32> = (0..count).collect();
+    let committed = consumer
+        .committed_offsets(group::partitions(input, &all), CALL)
+        .map_err(KafkaError::during("reading the group's committed offsets"))?;
+    Ok(!committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
+}
+
+impl Output {
+    /// Where something was found. Blocks, for [`Output::Records`] until the whole topic is read: this is done at most once in
+    /// the life of a group.
+    pub(super) fn find(
+        &self,
+        connection: &Connection,
+        topics: &Topics,
+        input: &TopicName,
+    ) -> Result<Option<String>, KafkaError> {
+        match self {
+            Self::Topic(topic) => {
+                for partition in 0..i32::try_from(topics.partitions(topic, CALL)?).unwrap_or(i32::MAX) {
+                    if topics.watermarks(topic, partition, CALL)?.1 > 0 {
+                        return Ok(Some(topic.to_string()));
+                    }
+                }
+                Ok(None)
+            }
+            Self::Records { topic, is_of } => {
+                let mut found = None;
+                let reader = TopicReader::new(connection, topic, Isolation::ReadCommitted)?;
+                reader.read_to_end(READ, |record| {
+                    if found.is_none() && is_of(record, input) {
+                        found = Some(format!("{topic}[{}]@{}", record.partition(), record.offset()));
+                    }
+                })?;
+                Ok(found)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::producer::{DurableProducer, NewRecord, ProducerSettings};
+    use crate::record::Headers;
+
+    #[test]
+    fn only_records_of_the_work_count_where_there_are_others() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("dead-letters", 2, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let topics = Topics::new(&connection).unwrap();
+        let (topic, input): (TopicName, TopicName) = ("dead-letters".parse().unwrap(), "typed".parse().unwrap());
+        let is_of = |record: &Record<'_>, input: &TopicName| record.header("of") == Some(input.as_str().as_bytes());
+        let records = Output::Records { topic: topic.clone(), is_of };
+        let find = |output: &Output| output.find(&connection, &topics, &input).unwrap();
+        assert_eq!((find(&records), find(&Output::Topic(topic.clone()))), (None, None));
+        let settings = ProducerSettings {
+            delivery_timeout: CALL,
+            linger: Duration::from_millis(1),
+            max_record_bytes: 1000,
+            queue_bytes: 100_000,
+        };
+        let producer = DurableProducer::new(&connection, &settings).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let write = |of: &str| {
+            let headers = Headers::with_capacity(1).with("of", of.as_bytes());
+            let record = NewRecord { topic: &topic, partition: Some(1), key: None, value: Some(b""), headers };
+            runtime.block_on(producer.send(record, ()).unwrap()).unwrap();
+        };
+        write("another topic");
+        assert_eq!((find(&records), find(&Output::Topic(topic.clone()))), (None, Some("dead-letters".to_owned())));
+        write("typed");
+        assert_eq!(find(&records), Some("dead-letters[1]@1".to_owned()));
+    }
+}

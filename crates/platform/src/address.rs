@@ -1,0 +1,107 @@
+//! Addresses of Adobe's services, as they are configured.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// Base address of IMS; `/ims/token/v3` is appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImsUrl(Url);
+
+impl ImsUrl {
+    /// The address.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for ImsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The text is left out: it may hold a password.
+        let wrong = |why: &str| format!("{why}; it looks like https://ims-na1.adobelogin.com");
+        let url: Url = text.parse().map_err(|_| wrong("this is not the address of IMS"))?;
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return Err(wrong("the address of IMS begins with https:// and a host"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("no user name or password belongs into the address of IMS"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("the address of IMS has no query"));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for ImsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether requests to this address would cross a network unencrypted: by http, and not to this machine.
+#[must_use]
+pub fn is_unencrypted(url: &Url) -> bool {
+    url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_the_address_of_an_http_server_is_refused_and_not_repeated() {
+        assert_eq!("https://ims-na1.adobelogin.com".parse::<ImsUrl>().unwrap().url().scheme(), "https");
+        for text in [
+            "ftp://topsecret",
+            "topsecret",
+            "https://me:topsecret@x",
+            "https://topsecret@x",
+            "https://x?k=topsecret",
+            "data:topsecret",
+            "unix:/topsecret",
+        ] {
+            let error = text.parse::<ImsUrl>().unwrap_err();
+            assert!(error.contains("https://ims-na1") && !error.contains("topsecret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn http_is_unencrypted_unless_it_stays_on_this_machine() {
+        let is_unencrypted = |text: &str| is_unencrypted(&text.parse().unwrap());
+        for text in [
+            "https://x",
+            "http://127.0.0.1:8090/a",
+            "http://127.8.9.1",
+            "http://localhost",
+            "http://sim.localhost",
+            "http://[::1]:1",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            assert!(!is_unencrypted(text), "{text}");
+        }
+        for text in [
+            "http://x",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://localhost.example.com",
+            "http://[2001:db8::1]",
+            "http://notlocalhost",
+        ] {
+            assert!(is_unencrypted(text), "{text}");
+        }
+    }
+}

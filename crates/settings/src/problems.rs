@@ -1,0 +1,76 @@
+//! Everything found wrong with a configuration, reported at once.
+
+use std::fmt;
+
+/// Everything found wrong with a configuration; one line each.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// Adds one problem: what is wrong, where, and what to do.
+    pub fn add(&mut self, problem: impl Into<String>) {
+        self.0.push(problem.into());
+    }
+
+    /// Keeps the value, or the problem.
+    pub fn check<T, E: fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(error.to_string())).ok()
+    }
+
+    /// The value of an option that must be set; adds a problem that names its variable if it is not.
+    pub fn required<'v, T>(&mut self, variable: &str, value: &'v Option<T>) -> Option<&'v T> {
+        if value.is_none() {
+            self.add(format!("{variable} is not set"));
+        }
+        value.as_ref()
+    }
+
+    /// Takes over the problems of a part.
+    pub fn extend(&mut self, other: Problems) {
+        self.0.extend(other.0);
+    }
+
+    /// Each problem.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    /// `true` when nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// One problem.
+impl From<String> for Problems {
+    fn from(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(f, "  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_kept() {
+        let mut problems = Problems::default();
+        assert_eq!(problems.check("x".parse::<u8>()), None);
+        problems.add("second");
+        assert_eq!(problems.required("NAME", &None::<u8>), None);
+        assert_eq!(problems.required("NAME", &Some(1)), Some(&1));
+        let text = problems.to_string();
+        assert!(text.lines().count() == 3 && text.contains("NAME is not set"), "{text}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Values as people write them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A duration as written in the configuration: `500ms`, `5s`, `2h`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DurationArg(pub Duration);
+
+impl fmt::Debug for DurationArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for DurationArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hint = "this is not a duration; write for example 500ms, 5s or 2h";
+        let duration: jiff::SignedDuration = text.parse().map_err(|_| hint)?;
+        Duration::try_from(duration).map(Self).map_err(|_| hint.to_owned())
+    }
+}
+
+impl fmt::Display for DurationArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// A number of bytes as written in the configuration: `900KiB`, `10MiB`, `1000`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub usize);
+
+impl fmt::Debug for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hint = "this is not a size; write for example 900KiB, 10MiB or 1000";
+        let size: bytesize::ByteSize = text.parse().map_err(|_| hint)?;
+        usize::try_from(size.as_u64()).map(Self).map_err(|_| hint.to_owned())
+    }
+}
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_read_as_people_write_them() {
+        assert_eq!("500ms".parse::<DurationArg>().unwrap().0, Duration::from_millis(500));
+        assert_eq!("2h".parse::<DurationArg>().unwrap().0, Duration::from_secs(7200));
+        assert!("-5s".parse::<DurationArg>().unwrap_err().contains("500ms"));
+        assert!("5".parse::<DurationArg>().is_err());
+        assert_eq!("900KiB".parse::<ByteCount>().unwrap().0, 900 * 1024);
+        assert_eq!("1000".parse::<ByteCount>().unwrap().0, 1000);
+        assert!("many".parse::<ByteCount>().unwrap_err().contains("10MiB"));
+    }
+}

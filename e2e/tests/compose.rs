@@ -1,0 +1,178 @@
+//! The files of Docker Compose, read as Compose reads them: what each service gets with and without the trial's file, and what
+//! the service `config` says about it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::process::binary;
+use serde_yaml_ng::Value;
+
+type Variables = BTreeMap<String, String>;
+
+const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
+}
+
+fn file(name: &str) -> Value {
+    let mut value: Value = serde_yaml_ng::from_str(&read(name)).unwrap();
+    value.apply_merge().unwrap();
+    value
+}
+
+/// `${NAME:-default}` (also for an empty value) and `${NAME-default}` (only for one that is not there).
+fn interpolated(text: &str, variables: &Variables) -> String {
+    let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
+    let (reference, after) = rest.split_once('}').unwrap();
+    let value = match reference.split_once('-').unwrap() {
+        (name, default) if name.ends_with(':') => {
+            let value = variables.get(name.trim_end_matches(':')).filter(|value| !value.is_empty());
+            value.cloned().unwrap_or_else(|| default.to_owned())
+        }
+        (name, default) => variables.get(name).cloned().unwrap_or_else(|| default.to_owned()),
+    };
+    format!("{before}{value}{}", interpolated(after, variables))
+}
+
+/// The environment of a service, of these files one over the other, with these variables.
+fn environment(files: &[&str], service: &str, variables: &Variables) -> Variables {
+    let mut all = Variables::new();
+    for name in files {
+        let value = file(name);
+        let Some(own) = value["services"][service]["environment"].as_mapping() else { continue };
+        for (name, value) in own {
+            let text = value.as_str().map_or_else(|| format!("{:?}", value), str::to_owned);
+            all.insert(name.as_str().unwrap().to_owned(), interpolated(&text, variables));
+        }
+    }
+    all
+}
+
+const LIVE: [&str; 1] = ["docker-compose.yml"];
+const TRIAL: [&str; 2] = ["docker-compose.yml", "docker-compose.override.yml"];
+
+/// `.env.example` with these lines filled in.
+fn filled(values: &[(&str, &str)]) -> Variables {
+    let example = read(".env.example");
+    let lines = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    let mut variables: Variables = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    for (name, value) in values {
+        assert!(variables.insert((*name).to_owned(), (*value).to_owned()).is_some(), "{name} is in .env.example");
+    }
+    variables
+}
+
+/// What the service `config` runs, in this environment: exit code and all it says.
+fn check(environment: &Variables) -> (Option<i32>, String) {
+    let base = file("docker-compose.yml");
+    let words = |key: &str| -> Vec<String> {
+        let words = base["services"]["config"][key].as_sequence().unwrap().iter();
+        words.map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let command = [words("entrypoint"), words("command")].concat();
+    let mut process = Command::new(binary(&command[0]));
+    process.args(&command[1..]).env_clear().envs(environment).current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    let output = process.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+const REQUIRED: [&str; 8] = [
+    "CUSTOMERIO_SIGNING_KEYS",
+    "PLATFORM_TENANT",
+    "PLATFORM_INLET_URL",
+    "PLATFORM_IMS_ORG",
+    "PLATFORM_SCHEMA_ID",
+    "PLATFORM_DATASET_ID",
+    "IMS_CLIENT_ID",
+    "IMS_CLIENT_SECRET",
+];
+
+const VALUES: [(&str, &str); 8] = [
+    ("CUSTOMERIO_SIGNING_KEYS", "8f2a6c1d9e4b47f0a3c5d7e9b1f20486"),
+    ("PLATFORM_TENANT", "_acme"),
+    ("PLATFORM_INLET_URL", "https://dcs.adobedc.net/collection/0123456789abcdef"),
+    ("PLATFORM_IMS_ORG", "ACME@AdobeOrg"),
+    ("PLATFORM_SCHEMA_ID", "https://ns.adobe.com/acme/schemas/1"),
+    ("PLATFORM_DATASET_ID", "5e72608b10f6e318ad2dee0f"),
+    ("IMS_CLIENT_ID", "id"),
+    ("IMS_CLIENT_SECRET", "topsecret"),
+];
+
+#[test]
+fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missing_is_named() {
+    let example = filled(&[]);
+    assert_eq!(example["COMPOSE_FILE"], "docker-compose.yml", "without the trial's file");
+    let (code, said) = check(&environment(&LIVE, "config", &example));
+    assert_eq!(code, Some(2), "{said}");
+    for name in REQUIRED {
+        assert!(said.contains(name), "{name} in {said}");
+    }
+    // One line that was left empty is enough.
+    for name in REQUIRED {
+        let mut variables = filled(&VALUES);
+        variables.insert(name.to_owned(), String::new());
+        let (code, said) = check(&environment(&LIVE, "config", &variables));
+        assert!(code == Some(2) && said.contains(name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_filled_env_file_is_all_that_going_live_takes() {
+    let variables = filled(&VALUES);
+    let (code, said) = check(&environment(&LIVE, "config", &variables));
+    assert!(code == Some(0) && !said.contains("TRIAL"), "{said}");
+    // The trial's values are refused without the trial's file.
+    for (name, value) in environment(&TRIAL, "config", &Variables::new()) {
+        if ["CUSTOMERIO_SIGNING_KEYS", "PLATFORM_INLET_URL", "IMS_URL"].contains(&name.as_str()) {
+            let (code, said) =
+                check(&environment(&LIVE, "config", &filled(&[&VALUES[..], &[(&name, &value)]].concat())));
+            assert!(code == Some(2) && said.contains(&name), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_trial_needs_no_variable_and_is_warned_of() {
+    for variables in [Variables::new(), filled(&[])] {
+        let environment = environment(&TRIAL, "config", &variables);
+        let (code, said) = check(&environment);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("TRIAL=true") && said.contains("PLATFORM_ALLOW_HTTP=true"), "{said}");
+        assert_eq!(environment["CUSTOMERIO_SIGNING_KEYS"], "trial-key-for-the-simulator-only");
+    }
+}
+
+#[test]
+fn what_is_checked_is_what_the_services_get_and_they_wait_for_it() {
+    let base = file("docker-compose.yml");
+    for files in [&LIVE[..], &TRIAL] {
+        let checked = environment(files, "config", &filled(&VALUES));
+        for service in SERVICES.into_iter().chain(["setup"]) {
+            for (name, value) in environment(files, service, &filled(&VALUES)) {
+                assert!(name == "TRANSFORMER_INSTANCE" || checked.get(&name) == Some(&value), "{service}: {name}");
+            }
+            let condition = &base["services"][service]["depends_on"]["config"]["condition"];
+            assert_eq!(condition.as_str(), Some("service_completed_successfully"), "{service}");
+        }
+    }
+    assert!(base["services"]["config"]["restart"].is_null(), "it runs once");
+    for word in ["trial-key", "sim-secret", "sim-client", "inlet", "platform-sim"] {
+        assert!(!read("docker-compose.yml").contains(word), "`{word}` belongs into the trial's file");
+    }
+}
+
+#[test]
+fn no_receipts_and_other_topics_reach_the_services() {
+    let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
+    for service in ["config", "setup", "sink"] {
+        let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
+        assert_eq!(receipts(&with("RECEIPTS_TOPIC", "")), "");
+        assert_eq!(receipts(&with("RECEIPTS_TOPIC", "mine")), "mine");
+        assert_eq!(receipts(&Variables::new()), "customerio.receipts");
+    }
+    assert_eq!(environment(&LIVE, "sink", &with("TYPED_TOPIC", "mine"))["TYPED_TOPIC"], "mine");
+}

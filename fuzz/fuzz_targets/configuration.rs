@@ -1,0 +1,44 @@
+//! Any words as the command line of a service, and as an `.env` file: it is refused or taken, without a panic, and no message
+//! shows the value of an option. `SECRET` stands for a secret.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use service::ServiceConfig;
+use settings::Variables;
+
+const SECRET: &str = "Hunter2Xyzzy";
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    // Reading some special files does not end.
+    if text.contains("/dev") || text.contains("/proc") {
+        return;
+    }
+    let text = text.replace("SECRET", SECRET);
+    let mut words = text.split('\0');
+    match words.next() {
+        Some("gateway") => check::<ingest_gateway::Config>(words),
+        Some("transformer") => check::<transformer::Config>(words),
+        Some("sink") => check::<sink::Config>(words),
+        _ => {
+            if let Err(error) = Variables::with_text(&text) {
+                assert_hidden(&error.to_string());
+            }
+        }
+    }
+});
+
+fn check<'w, C: ServiceConfig>(words: impl Iterator<Item = &'w str>) {
+    let arguments = [C::SERVICE, "--kafka-bootstrap-servers=127.0.0.1:9092"].into_iter().chain(words);
+    let said = match C::parse_arguments(arguments) {
+        Err(error) => error.to_string(),
+        Ok(config) => config.validate().err().map(|problems| problems.to_string()).unwrap_or_default(),
+    };
+    assert_hidden(&said);
+}
+
+/// Not in another spelling either: names are compared without regard to case.
+fn assert_hidden(said: &str) {
+    assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{said}");
+}

@@ -1,0 +1,109 @@
+//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. Compiled by
+//! `make fuzz` only.
+
+#![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kafka::producer::ProduceError;
+use service::{Context, ServiceConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::{InFlight, Share};
+use crate::config::Config;
+use crate::connection;
+use crate::connections::Connections;
+use crate::ingest::Gateway;
+use crate::metrics::Metrics;
+use crate::publish::{Batch, Destination, Outgoing, Publish};
+use settings::watched::{Current, Origin};
+
+/// A record that would have been written.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Written to the raw topic; else to the dead letters.
+    pub raw: bool,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub body: Vec<u8>,
+    /// Its headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Keeps what is published.
+#[derive(Debug, Clone, Default)]
+struct Keeper(Arc<Mutex<Vec<Stored>>>);
+
+impl Publish for Keeper {
+    fn publish(
+        &self,
+        record: Outgoing<'_>,
+        _: Batch,
+        _: Share,
+    ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError> {
+        let headers = record.headers.iter();
+        let stored = Stored {
+            raw: record.to == Destination::Raw,
+            key: record.key.map(<[u8]>::to_vec),
+            body: record.body.to_vec(),
+            headers: headers
+                .map(|header| (header.name.to_owned(), header.value.unwrap_or_default().to_vec()))
+                .collect(),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
+        Ok(std::future::ready(Ok(())))
+    }
+}
+
+/// A gateway whose connections are in memory.
+#[derive(Debug)]
+pub struct Harness {
+    runtime: Runtime,
+    gateway: Gateway<Keeper>,
+    connections: Connections,
+    stored: Keeper,
+}
+
+impl Harness {
+    /// A gateway with these signing keys and a small limit on bodies.
+    #[must_use]
+    pub fn new(signing_keys: &str) -> Self {
+        let keys = format!("--signing-keys={signing_keys}");
+        let arguments = ["gateway", "--kafka-bootstrap-servers=127.0.0.1:1", "--listen=127.0.0.1:0", "--max-body=1KiB"];
+        let config = Config::parse_arguments(arguments.into_iter().chain([keys.as_str()])).expect("good options");
+        let settings = config.validate().expect("a good configuration");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let budget = InFlight::new(settings.in_flight_bytes);
+        let context = Context::new("gateway", CancellationToken::new(), Duration::from_secs(1));
+        let metrics = Arc::new(Metrics::register(&context.registry, &budget).expect("a new registry"));
+        let sources = Arc::new(Current::new(settings.sources.load().expect("keys").value));
+        let connections = Connections::new(10, settings.read_timeout, metrics.connections.clone());
+        let stored = Keeper::default();
+        let gateway = Gateway::new(&settings, sources, stored.clone(), budget, metrics);
+        Self { runtime, gateway, connections, stored }
+    }
+
+    /// Serves one connection on which these bytes come, and then its end: what was answered, and what was stored.
+    pub fn serve(&self, bytes: &[u8]) -> (Vec<u8>, Vec<Stored>) {
+        let answers = self.runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1024 * 1024);
+            client.write_all(bytes).await.expect("there is room for it");
+            client.shutdown().await.expect("an end");
+            let admitted = self.connections.admit().await;
+            let handle = async |request| Ok::<_, Infallible>(self.gateway.answer(request).await.into_response());
+            let handle = |request| async { handle(request).await.unwrap_or_else(|never| match never {}) };
+            let (http, finish) = (connection::http(), CancellationToken::new());
+            connection::serve(server, &http, &admitted.watch, &finish, handle).await;
+            let mut answers = Vec::new();
+            client.read_to_end(&mut answers).await.expect("answers");
+            answers
+        });
+        let stored = std::mem::take(&mut *self.stored.0.lock().unwrap_or_else(PoisonError::into_inner));
+        (answers, stored)
+    }
+}
