@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod clock;
 mod speed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -281,12 +282,12 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     assert_eq!(life[0]["state"], "accepted");
 }
 
-/// The steps of the first event found, the replayed record put behind the letter it is of.
+/// The steps of the first event found, in the order in which they happen.
 fn what(found: &Value) -> Vec<&str> {
     let order = ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"];
     let mut steps: Vec<&str> =
         found[0]["steps"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect();
-    // A replayed record keeps the time at which it was first received.
+    // Steps of the same millisecond have no order.
     steps.sort_by_key(|step| order.iter().position(|known| known == step));
     steps
 }
