@@ -10,8 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::pipeline::Pipeline;
-use e2e::pipeline::{shared_kafka, with};
+use e2e::pipeline::{Pipeline, Variables, shared_kafka, with};
 use e2e::process::Process;
 use e2e::proxy::Fault;
 use e2e::real_kafka::{Cluster, RealKafka};
@@ -112,11 +111,11 @@ fn p6_a_kafka_that_answers_nothing_is_told_by_every_service() {
     let kafka = RealKafka::start(&Cluster { proxied: 3, own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-mute");
     let _simulator = pipeline.simulator();
-    let through = |service: usize, variables| {
+    let through = |service: usize, variables: Variables| {
         let bootstrap = kafka.proxy(service).bootstrap();
         with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", bootstrap.as_str())])
     };
-    let start = |name: &str, variables| Process::start(name, &variables, Some(free_port()));
+    let start = |name: &str, variables: Variables| Process::start(name, &variables, Some(free_port()));
     let services = [
         ("gateway", start("ingest-gateway", through(0, pipeline.gateway_variables()))),
         ("transformer", start("transformer", through(1, pipeline.transformer_variables()))),
