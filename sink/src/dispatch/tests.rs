@@ -426,8 +426,9 @@ fn one_source_over_the_limit_holds_no_other_and_no_other_code() {
     desk.accept_all_but(sending, &[OTHER + 3]);
     assert!(desk.accepted.contains(&(OTHER + 9)) && desk.condemned.contains(&(OTHER + 3)));
     // So do those of the same source with another code.
-    let unsendable = desk.dispatch.condemn(vec![(7, Sentence::Unsendable(Code::Undecodable, String::new()))], desk.now);
-    assert_eq!(unsendable.len(), 1);
+    let unsendable =
+        |count| (0..count).map(|item| (item, Sentence::Unsendable(Code::Undecodable, String::new()))).collect();
+    assert_eq!(desk.dispatch.condemn(unsendable(50), desk.now).len(), 50);
     // The others wait, and are asked for once in a while.
     assert!(desk.try_send().is_none());
     desk.now += LIMITS.hold_probe;
