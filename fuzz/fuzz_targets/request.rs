@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use customerio::{SigningKey, person_key, sign, verify};
+use customerio::{SignatureTimestamp, SigningKey, person_key, sign, verify};
 use ingest_gateway::fuzzing::Harness;
 use libfuzzer_sys::fuzz_target;
 
@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
             found.map(|(_, value)| value.as_slice()).unwrap_or_default()
         };
         let (timestamp, signature) = (header("cio-timestamp"), header("cio-signature"));
+        let timestamp = SignatureTimestamp::parse(timestamp).expect("a timestamp");
         assert!(verify(&[SigningKey::new(KEY)], timestamp, &record.body, signature).is_ok());
         assert_eq!(record.key.as_deref(), Some(person_key(&record.body).as_bytes()));
         assert!(record.body.len() <= 1024);

@@ -1,5 +1,5 @@
-//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. Compiled by
-//! `make fuzz` only.
+//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. No part of
+//! the service.
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka::producer::ProduceError;
-use service::{Context, ServiceConfig};
+use service::{Context, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{InFlight, Share};
+use crate::clock::SenderClock;
 use crate::config::Config;
 use crate::connection;
 use crate::connections::Connections;
@@ -58,6 +59,8 @@ impl Publish for Keeper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
         Ok(std::future::ready(Ok(())))
     }
+
+    fn report(&self, _: Destination, _: &Result<(), ProduceError>) {}
 }
 
 /// A gateway whose connections are in memory.
@@ -84,7 +87,9 @@ impl Harness {
         let sources = Arc::new(Current::new(settings.sources.load().expect("keys").value));
         let connections = Connections::new(10, settings.read_timeout, metrics.connections.clone());
         let stored = Keeper::default();
-        let gateway = Gateway::new(&settings, sources, stored.clone(), budget, metrics);
+        let waiting = Waiting::register("gateway", &context.registry, &context.readiness).expect("a new registry");
+        let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
+        let gateway = Gateway::new(&settings, sources, stored.clone(), budget, metrics, clock);
         Self { runtime, gateway, connections, stored }
     }
 
@@ -93,17 +98,63 @@ impl Harness {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
             client.write_all(bytes).await.expect("there is room for it");
-            client.shutdown().await.expect("an end");
             let admitted = self.connections.admit().await;
             let handle = async |request| Ok::<_, Infallible>(self.gateway.answer(request).await.into_response());
             let handle = |request| async { handle(request).await.unwrap_or_else(|never| match never {}) };
             let (http, finish) = (connection::http(), CancellationToken::new());
-            connection::serve(server, &http, &admitted.watch, &finish, handle).await;
-            let mut answers = Vec::new();
-            client.read_to_end(&mut answers).await.expect("answers");
-            answers
+            let serve = connection::serve(server, &http, &admitted.watch, &finish, handle);
+            let read = async {
+                let mut answers = Vec::new();
+                // A sender that hangs up gets no answer: it waits until there is nothing left to do with what it has sent.
+                loop {
+                    tokio::select! {
+                        biased;
+                        read = client.read_buf(&mut answers) => if read.expect("answers") == 0 { break },
+                        () = idle() => break,
+                    }
+                }
+                client.shutdown().await.expect("an end");
+                client.read_to_end(&mut answers).await.expect("answers");
+                answers
+            };
+            tokio::join!(serve, read).1
         });
         let stored = std::mem::take(&mut *self.stored.0.lock().unwrap_or_else(PoisonError::into_inner));
         (answers, stored)
+    }
+}
+
+/// Gives everything that can go on its turn; nothing here waits for the outside.
+async fn idle() {
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use customerio::{SigningKey, sign};
+
+    use super::*;
+
+    #[test]
+    fn a_signed_request_is_stored_and_any_other_is_not() {
+        let harness = Harness::new("0123456789abcdef");
+        let body = r#"{"event_id":"e1"}"#;
+        let signature = sign(&SigningKey::new("0123456789abcdef"), "1700000000", body.as_bytes());
+        let request = |signature: &str| {
+            format!(
+                "POST /webhooks/customerio HTTP/1.1\r\nhost: x\r\nx-cio-timestamp: 1700000000\r\nx-cio-signature: {signature}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
+        let (answers, stored) = harness.serve(request(&signature).as_bytes());
+        assert!(answers.starts_with(b"HTTP/1.1 202"));
+        assert_eq!(
+            stored.iter().map(|stored| (stored.raw, stored.body.as_slice())).collect::<Vec<_>>(),
+            [(true, body.as_bytes())]
+        );
+        let (answers, stored) = harness.serve(request(&"0".repeat(64)).as_bytes());
+        assert!(answers.starts_with(b"HTTP/1.1 401") && stored.is_empty());
     }
 }

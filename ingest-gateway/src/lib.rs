@@ -10,7 +10,8 @@ mod clock;
 mod config;
 mod connection;
 mod connections;
-#[cfg(fuzzing)]
+// In tests too, so that it keeps compiling.
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod ingest;
 mod metrics;
