@@ -103,7 +103,12 @@ fn p7_the_audit_turns_red_whatever_is_done_to_the_pipeline() {
 
 #[test]
 fn a_kafka_that_is_away_is_said_within_ten_seconds_with_exit_code_3() {
-    for arguments in [&["audit"][..], &["find", "--event-id", "an-event"], &["dead-letters", "list"], &["setup", "plan", "--only", "kafka"]] {
+    for arguments in [
+        &["audit"][..],
+        &["find", "--event-id", "an-event"],
+        &["dead-letters", "list"],
+        &["setup", "plan", "--only", "kafka"],
+    ] {
         let begun = std::time::Instant::now();
         let mut command = command("customerio-aep", &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned())]);
         let output = command.args(arguments).output().unwrap();
