@@ -60,7 +60,7 @@ impl Fingerprint {
 }
 
 /// The schema as apache-avro has to see it for the right canonical form: the crate (0.22) leaves `{"type":"long"}` of a logical
-/// type in it, where the specification's rules [STRIP] and [PRIMITIVES] make it `"long"`.
+/// type in it, where the specification's rules STRIP and PRIMITIVES make it `"long"`.
 fn without_logical_types(schema: &Schema) -> Schema {
     fn strip(schema: &mut Value) {
         match schema {

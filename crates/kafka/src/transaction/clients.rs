@@ -18,7 +18,7 @@ pub(super) struct Clients<'s> {
     pub(super) topic: &'s TopicName,
     /// The last record accepted of each partition.
     pub(super) latest: &'s Latest,
-    /// See [`Connection::keeps_transactional_offsets`].
+    /// See [`crate::Connection::keeps_transactional_offsets`].
     pub(super) keeps_transactional_offsets: bool,
 }
 
