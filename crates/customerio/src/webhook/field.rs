@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What can be seen of [`Field::text`] (see [`visible`]), unless that is nothing.
+    /// What can be seen of [`Field::text`] (see [`visible()`]), unless that is nothing.
     #[must_use]
     pub fn non_blank(self) -> Option<Cow<'a, str>> {
         let text = match self.text()? {
