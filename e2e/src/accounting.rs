@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka::dead_letter::header as dead_letter;
+use kafka::offsets::Offsets;
 use kafka::reader::{Isolation, TopicReader};
 use kafka::record::{OwnedRecord, Record, header};
-use kafka::{Connection, TopicName};
+use kafka::{Connection, KafkaError, TopicName};
 
 use crate::pipeline::Pipeline;
 use crate::process::http_get;
@@ -26,8 +27,19 @@ pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
     records
 }
 
+/// How long a transaction that is being committed may take until it is readable in every partition.
+const MARKERS: Duration = Duration::from_secs(5);
+
 /// Shows a topic's records that are there for good, one after the other.
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
+    // A group's offsets can be committed a moment before the records of the same transaction can be read: the brokers end it in
+    // one partition after the other. One that a dead process left open is not waited for.
+    let offsets = Offsets::new(connection).expect("a client");
+    let extents = offsets.extents(topic).expect("the topic's ends");
+    match offsets.wait_until_settled(topic, &extents, MARKERS) {
+        Ok(()) | Err(KafkaError::OpenTransaction { .. }) => {}
+        Err(error) => panic!("waiting for the ends of transactions in {topic}: {error}"),
+    }
     let reader = TopicReader::new(connection, topic, Isolation::ReadCommitted).expect("a reader");
     reader.read_to_end(READ, visit).expect("the topic's end");
 }

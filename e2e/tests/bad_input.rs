@@ -28,15 +28,15 @@ fn help_and_version_work_and_wrong_flags_are_code_2() {
         assert_says(run(name, &["--help"], &[]), 0, &["KAFKA_BOOTSTRAP_SERVERS", "ADMIN_LISTEN", "--check-config"]);
         assert_says(run(name, &["--version"], &[]), 0, &["0.1.0"]);
         assert_says(run(name, &["--no-such-flag"], &[]), 2, &["--no-such-flag", "--help"]);
-        assert_says(run(name, &[], &[]), 2, &["--kafka-bootstrap-servers"]);
+        assert_says(run(name, &[], &[]), 2, &["KAFKA_BOOTSTRAP_SERVERS is not set"]);
     }
     assert_says(
         run("customerio-aep", &["--help"], &[]),
         0,
         &["demo", "send", "map", "setup", "dead-letters", "audit", "find", "platform-sim"],
     );
-    assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["nonsense"]);
-    assert_says(run("customerio-aep", &["demo", "--env-file", "/nowhere/.env"], &[]), 2, &["/nowhere/.env"]);
+    assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["unrecognized subcommand"]);
+    assert_says(run("customerio-aep", &["demo", "--env-file", "/nowhere/.env"], &[]), 2, &["--env-file"]);
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn map_says_why_a_body_would_be_refused_and_what_is_wrong_with_its_use() {
     let no_person = body.replace("customer_id", "other");
     assert_says(map(&no_person, &["--on-missing-identity", "dead-letter"]), 1, &["no_identity"]);
     assert_says(map(&no_person, &["--on-missing-identity", "dead-letter", "--json"]), 1, &[r#""code": "no_identity""#]);
-    assert_says(map(body, &["--received-at", "yesterday"]), 2, &["yesterday", "2026-11-24T09:30:00Z"]);
-    assert_says(map(body, &["--identity-namespace-id", "a b"]), 2, &["IDENTITY_NAMESPACE_ID", "a b"]);
-    assert_says(map(body, &["--sources-file", "/nowhere/sources.toml"]), 2, &["/nowhere/sources.toml"]);
+    assert_says(map(body, &["--received-at", "yesterday"]), 2, &["--received-at", "2026-11-24T09:30:00Z"]);
+    assert_says(map(body, &["--identity-namespace-id", "a b"]), 2, &["IDENTITY_NAMESPACE_ID"]);
+    assert_says(map(body, &["--sources-file", "/nowhere/sources.toml"]), 2, &["SOURCES_FILE"]);
     std::fs::remove_file(&file).unwrap();
-    assert_says(run("customerio-aep", &["map", "/nowhere/body.json"], &[]), 2, &["/nowhere/body.json"]);
+    assert_says(run("customerio-aep", &["map", "/nowhere/body.json"], &[]), 2, &["cannot read"]);
 }
 
 #[test]
@@ -78,17 +78,17 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
         assert_says(
             run(name, &["--check-config"], &wrong),
             2,
-            &["KAFKA_BOOTSTRAP_SERVERS", "host:port", "/nowhere/ca.pem"],
+            &["KAFKA_BOOTSTRAP_SERVERS", "host:port", "KAFKA_SSL_CA: cannot read the file"],
         );
         wrong.push(("KAFKA_OPTIONS", "acks=1".to_owned()));
         assert_says(run(name, &["--check-config"], &wrong), 2, &["acks", "promise"]);
         wrong.push(("SHUTDOWN_TIMEOUT", "soon".to_owned()));
-        assert_says(run(name, &[], &wrong), 2, &["soon", "500ms"]);
+        assert_says(run(name, &[], &wrong), 2, &["SHUTDOWN_TIMEOUT", "500ms"]);
     }
     let mut key = pipeline.gateway_variables();
     key.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
     key.push(("CUSTOMERIO_SIGNING_KEYS_FILE", "/nowhere/keys".to_owned()));
-    assert_says(run("ingest-gateway", &[], &key), 2, &["CUSTOMERIO_SIGNING_KEYS", "/nowhere/keys"]);
+    assert_says(run("ingest-gateway", &[], &key), 2, &["CUSTOMERIO_SIGNING_KEYS_FILE", "cannot read"]);
 }
 
 #[test]

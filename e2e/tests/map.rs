@@ -85,7 +85,7 @@ fn what_would_be_refused_ends_with_code_1_and_the_dead_letters_code_and_nothing_
         let words = text(&refused.stderr);
         assert!(words.starts_with("not_json: ") && words.contains("docs/dead-letters.md"), "{words}");
     }
-    let late = map(BODY.replace("1700000000", "1700009999").as_bytes(), &[]);
+    let late = map(BODY.replace("1700000000", "1700199999").as_bytes(), &[]);
     assert!(text(&late.stderr).starts_with("bad_timestamp: `timestamp` "), "{}", text(&late.stderr));
 }
 

@@ -119,8 +119,12 @@ fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goe
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!(
         (code, &audit["raw"]["records"], &audit["raw"]["ahead"]),
-        (Some(0), &account.raw.len().into(), &0.into())
+        (Some(1), &account.raw.len().into(), &0.into())
     );
+    // All that is wrong is that no sink has ever been there.
+    assert_eq!(audit["findingsTotal"], 0, "{audit:#}");
+    assert_eq!(audit["missingGroups"][0]["topic"], pipeline.topic("typed").as_str(), "{audit:#}");
+    assert_eq!(audit["missingGroups"].as_array().map(Vec::len), Some(1), "{audit:#}");
     assert_eq!((&audit["raw"]["expiredUnread"], &audit["raw"]["unexplained"]), (&0.into(), &0.into()), "{audit:#}");
 }
 
@@ -264,14 +268,14 @@ fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
     let records = settled_audit(&pipeline)["raw"]["records"].clone();
     let forgotten = |group: &str| format!("{}-{group}-forgotten", pipeline.name);
     let (code, audit) = pipeline.ask(&["audit", "--transformer-group", &forgotten("transformer")]);
-    assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(0), &0.into(), &0.into()));
+    assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(1), &0.into(), &0.into()));
     assert!(notes(&audit, &[&forgotten("transformer"), "no committed offset", "lost group"]), "{audit:#}");
     // What is typed is typed, whatever the group says; only what the dedup window dropped cannot be told from what is to come.
     let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
     assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
     // What has a receipt is accepted, whatever the group says.
     let (code, audit) = pipeline.ask(&["audit", "--sink-group", &forgotten("sink")]);
-    assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(0), &0.into(), &500.into()));
+    assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(1), &0.into(), &500.into()));
     assert!(notes(&audit, &[&forgotten("sink"), "no committed offset", "lost group"]), "{audit:#}");
 }
 

@@ -251,20 +251,21 @@ fn p3_what_an_aborted_transaction_had_read_is_read_again() {
     let transformer = pipeline.transformer();
     let kafka = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let limit = |bytes: &str| {
-        let settings = [("max.message.bytes", bytes)];
+    let oldest = |milliseconds: &str| {
+        let settings = [("message.timestamp.before.max.ms", milliseconds)];
         runtime.block_on(kafka.set(&pipeline.topic("typed"), &settings)).unwrap();
     };
     let load = pipeline.load(4_000, 1000);
     wait_until("the transformer to work", Duration::from_secs(30), || {
         transformer.metric("customerio_transformer_records_total") > 500.0
     });
-    // The brokers now refuse every typed record, in the middle of transactions (but not the transactions' markers).
-    limit("200");
+    // The brokers now refuse every typed record, in the middle of transactions (but not the transactions' markers), for a
+    // reason that is none of the records' own.
+    oldest("0");
     wait_until("an abort", Duration::from_secs(30), || {
         transformer.metric("customerio_transformer_transaction_aborts_total") >= 1.0
     });
-    limit("12000000");
+    oldest("9223372036854775807");
     let ids = load.finish(Duration::from_secs(60));
     assert_nothing_lost(&pipeline, &ids);
 }

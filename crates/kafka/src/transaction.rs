@@ -4,9 +4,11 @@
 //! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one thread
 //! per worker. What a record turns into is the [`Processor`]'s business.
 
+mod clients;
 mod cursor;
 mod end;
 pub mod machine;
+mod outbox;
 mod oversized;
 mod process;
 mod producer;
@@ -15,7 +17,7 @@ mod takeover;
 mod worker;
 mod writer;
 
-pub use producer::Outbox;
+pub use outbox::Outbox;
 pub use takeover::{Memory, Reach};
 pub use worker::{Processor, WorkerSettings, run};
 pub use writer::TransactionalWriter;

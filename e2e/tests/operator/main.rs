@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod clock;
+mod red;
 mod speed;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,10 @@
 
 use rdkafka::consumer::BaseConsumer;
 
+use super::clients::Clients;
+use super::outbox::{Outbox, Processed};
 use super::oversized::Oversized;
-use super::producer::{Clients, Outbox, Processed, TransactionalProducer};
+use super::producer::TransactionalProducer;
 use super::worker::{Processor, WorkerSettings};
 use crate::fingerprint::Fingerprint;
 use crate::group::GroupContext;

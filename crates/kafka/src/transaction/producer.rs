@@ -1,30 +1,25 @@
-//! The transactional producer of one worker, and the two calls of the consumer that belong to a transaction, behind
-//! [`Client`].
+//! The transactional producer of one worker.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
-use super::machine::{Client, Mark, Outcome};
-use super::oversized::Oversized;
+use super::machine::Outcome;
 use crate::connection::Connection;
-use crate::consumed::Consumed;
 use crate::error::KafkaError;
-use crate::group::{self, GroupContext};
 use crate::health::KafkaHealth;
-use crate::log_watch::Latest;
 use crate::producer::{NewRecord, set_default};
 use crate::topic::TopicName;
 
 /// How long one call to the brokers may block. A call that needs longer answers "retry" and is made again.
-const CALL: Duration = Duration::from_secs(1);
+pub(super) const CALL: Duration = Duration::from_secs(1);
 
 /// How long a record waits for room in the producer's queue before the transaction is given up.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
@@ -260,6 +255,11 @@ impl TransactionalProducer {
         outcome(self.producer.begin_transaction())
     }
 
+    /// Adds the group's offsets to the open transaction.
+    pub(super) fn send_offsets(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Outcome {
+        self.outcome(self.producer.send_offsets_to_transaction(offsets, group, CALL))
+    }
+
     /// Makes the open transaction's records visible.
     pub(super) fn commit(&self) -> Outcome {
         self.outcome(self.producer.commit_transaction(CALL))
@@ -268,183 +268,6 @@ impl TransactionalProducer {
     /// Drops the open transaction.
     pub(super) fn abort(&self) -> Outcome {
         self.outcome(self.producer.abort_transaction(CALL))
-    }
-}
-
-/// Where a record's output goes during [`Processor::process`](super::Processor::process).
-pub struct Outbox<'p> {
-    producer: &'p TransactionalProducer,
-    oversized: &'p Oversized,
-    /// The record's partition and offset, and its number in the transaction.
-    position: (i32, i64),
-    input: InputNumber,
-    pub(super) result: Processed,
-}
-
-/// What came of processing one record, as far as the worker is concerned.
-#[derive(Debug, Default)]
-pub(super) struct Processed {
-    pub(super) failure: Option<String>,
-    pub(super) given_up: Option<String>,
-    pub(super) held: Option<String>,
-    pub(super) deferred: Option<String>,
-}
-
-impl std::fmt::Debug for Outbox<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("result", &self.result).finish_non_exhaustive()
-    }
-}
-
-impl<'p> Outbox<'p> {
-    pub(super) fn new(
-        producer: &'p TransactionalProducer,
-        oversized: &'p Oversized,
-        position: (i32, i64),
-        input: InputNumber,
-    ) -> Self {
-        Self { producer, oversized, position, input, result: Processed::default() }
-    }
-
-    /// Adds a record to the transaction. A failure aborts the transaction after the current record.
-    pub fn send(&mut self, record: NewRecord<'_>) {
-        if self.result.failure.is_none()
-            && let Err(reason) = self.producer.send(record, self.input)
-        {
-            self.result.failure = Some(reason);
-        }
-    }
-
-    /// How many outputs of this record `topic` has refused because of their size, in earlier transactions: write less
-    /// than the last time, write to another topic, or hold.
-    #[must_use]
-    pub fn refusals(&self, topic: &TopicName) -> u32 {
-        self.oversized.refusals(self.position.0, self.position.1, topic)
-    }
-
-    /// Stops before this record, which must have had no effect: what was processed before it is committed, and the worker
-    /// then holds, alive and reading nothing, until it is restarted. `reason` says what to do.
-    pub fn hold(&mut self, reason: String) {
-        self.result.held = Some(reason);
-    }
-
-    /// Leaves this record where it is and goes on with those after it; it must have had no effect. It is processed when its
-    /// partition is assigned anew, as after a restart. If too many records of the partition are left like this already, the
-    /// partition stops before this one, and the others go on; `reason` then says why.
-    pub fn defer(&mut self, reason: String) {
-        self.result.deferred = Some(reason);
-    }
-
-    /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed
-    /// something, which `reason` says. Nothing of the open transaction becomes visible.
-    pub fn give_up(&mut self, reason: String) {
-        self.result.given_up = Some(reason);
-    }
-}
-
-/// Producer and consumer of one session, as the machine sees them.
-pub(super) struct Clients<'s> {
-    pub(super) producer: &'s TransactionalProducer,
-    pub(super) consumer: &'s BaseConsumer<GroupContext>,
-    pub(super) topic: &'s TopicName,
-    /// The last record accepted of each partition.
-    pub(super) latest: &'s Latest,
-    /// See [`Connection::keeps_transactional_offsets`].
-    pub(super) keeps_transactional_offsets: bool,
-}
-
-impl Clients<'_> {
-    /// What is kept with a committed offset: by which record the log is recognised, and what is processed after the offset.
-    fn metadata(&self, mark: &Mark) -> Option<String> {
-        let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
-        match (last, &mark.note) {
-            (Some(last), Some(note)) => Some(format!("{last} {note}")),
-            (last, note) => last.or_else(|| note.clone()),
-        }
-    }
-}
-
-impl Client for Clients<'_> {
-    fn begin(&mut self) -> Outcome {
-        self.producer.begin()
-    }
-
-    fn send_offsets(&mut self, marks: &[Mark]) -> Outcome {
-        if !self.producer.drained() {
-            return Outcome::Retry;
-        }
-        if let Some(reason) = self.producer.failure() {
-            return Outcome::Abort(reason);
-        }
-        let positions: Vec<_> = marks.iter().map(|mark| (mark.partition, mark.offset)).collect();
-        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.partition == partition)?);
-        let list = match group::offsets_with_metadata(self.topic, &positions, metadata) {
-            Ok(list) => list,
-            Err(error) => return Outcome::Broken(error.to_string()),
-        };
-        let Some(metadata) = self.consumer.group_metadata() else {
-            return Outcome::Abort("the consumer has left its group".to_owned());
-        };
-        // After it has lost its membership the client has no member id for a moment, and the brokers take offsets without
-        // one from anybody. Asked in this order, the answer covers the metadata.
-        if self.consumer.assignment_lost() {
-            return Outcome::Abort("the partitions were lost".to_owned());
-        }
-        self.producer.outcome(self.producer.producer.send_offsets_to_transaction(&list, &metadata, CALL))
-    }
-
-    fn commit(&mut self) -> Outcome {
-        self.producer.commit()
-    }
-
-    fn abort(&mut self) -> Outcome {
-        self.producer.abort()
-    }
-
-    fn confirm(&mut self, known: &[Mark]) -> Outcome {
-        if known.is_empty() || !self.keeps_transactional_offsets {
-            return Outcome::Done;
-        }
-        let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
-        let list = group::partitions(self.topic, &partitions);
-        // An answer that other members' open transactions hold back is asked for again.
-        let Ok(committed) = self.consumer.committed_offsets(list, CALL) else { return Outcome::Retry };
-        for mark in known {
-            let &Mark { partition, offset, .. } = mark;
-            let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
-            if found.error().is_err() {
-                return Outcome::Retry;
-            }
-            // While a record is deferred the offset stays the same; what is processed after it is in the metadata.
-            let consumed = Consumed::read(offset, found.metadata());
-            if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
-                return Outcome::Evicted(format!(
-                    "the group's committed offset of {}[{partition}] is {:?} ({}) and not {offset} ({}): another member has processed the partition",
-                    self.topic,
-                    found.offset(),
-                    found.metadata(),
-                    mark.note.as_deref().unwrap_or_default()
-                ));
-            }
-        }
-        Outcome::Done
-    }
-
-    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
-        if positions.is_empty() {
-            return Outcome::Done;
-        }
-        let list = match group::offsets(self.topic, positions) {
-            Ok(list) => list,
-            Err(error) => return Outcome::Broken(error.to_string()),
-        };
-        match self.consumer.seek_partitions(list, CALL) {
-            Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
-            Ok(_) => Outcome::Retry,
-            // Not done in time; how long that may go on is the machine's business.
-            Err(RdError::Seek(_)) => Outcome::Retry,
-            Err(error) => Outcome::Broken(format!("setting the consumer back failed: {error}")),
-        }
     }
 }
 

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::{End, given_up, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
+use super::outbox::Processed;
 use super::oversized::Oversized;
 use super::process::{clients, note_latest, process};
-use super::producer::{Processed, TooLarge, TransactionalProducer};
+use super::producer::{TooLarge, TransactionalProducer};
 use super::takeover::{Candidate, Finding, Ground, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Fetching, Unread};

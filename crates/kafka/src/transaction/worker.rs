@@ -7,7 +7,7 @@ use service::{Backoff, Readiness};
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::producer::Outbox;
+use super::outbox::Outbox;
 use super::session::Session;
 use super::takeover::{Memory, Reach};
 use crate::connection::Connection;

@@ -1,0 +1,118 @@
+//! Producer and consumer of one session, behind [`Client`].
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as RdError;
+
+use super::machine::{Client, Mark, Outcome};
+use super::producer::{CALL, TransactionalProducer};
+use crate::consumed::Consumed;
+use crate::group::{self, GroupContext};
+use crate::log_watch::Latest;
+use crate::topic::TopicName;
+
+/// Producer and consumer of one session, as the machine sees them.
+pub(super) struct Clients<'s> {
+    pub(super) producer: &'s TransactionalProducer,
+    pub(super) consumer: &'s BaseConsumer<GroupContext>,
+    pub(super) topic: &'s TopicName,
+    /// The last record accepted of each partition.
+    pub(super) latest: &'s Latest,
+    /// See [`Connection::keeps_transactional_offsets`].
+    pub(super) keeps_transactional_offsets: bool,
+}
+
+impl Clients<'_> {
+    /// What is kept with a committed offset: by which record the log is recognised, and what is processed after the offset.
+    fn metadata(&self, mark: &Mark) -> Option<String> {
+        let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
+        match (last, &mark.note) {
+            (Some(last), Some(note)) => Some(format!("{last} {note}")),
+            (last, note) => last.or_else(|| note.clone()),
+        }
+    }
+}
+
+impl Client for Clients<'_> {
+    fn begin(&mut self) -> Outcome {
+        self.producer.begin()
+    }
+
+    fn send_offsets(&mut self, marks: &[Mark]) -> Outcome {
+        if !self.producer.drained() {
+            return Outcome::Retry;
+        }
+        if let Some(reason) = self.producer.failure() {
+            return Outcome::Abort(reason);
+        }
+        let positions: Vec<_> = marks.iter().map(|mark| (mark.partition, mark.offset)).collect();
+        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.partition == partition)?);
+        let list = match group::offsets_with_metadata(self.topic, &positions, metadata) {
+            Ok(list) => list,
+            Err(error) => return Outcome::Broken(error.to_string()),
+        };
+        let Some(metadata) = self.consumer.group_metadata() else {
+            return Outcome::Abort("the consumer has left its group".to_owned());
+        };
+        // After it has lost its membership the client has no member id for a moment, and the brokers take offsets without
+        // one from anybody. Asked in this order, the answer covers the metadata.
+        if self.consumer.assignment_lost() {
+            return Outcome::Abort("the partitions were lost".to_owned());
+        }
+        self.producer.send_offsets(&list, &metadata)
+    }
+
+    fn commit(&mut self) -> Outcome {
+        self.producer.commit()
+    }
+
+    fn abort(&mut self) -> Outcome {
+        self.producer.abort()
+    }
+
+    fn confirm(&mut self, known: &[Mark]) -> Outcome {
+        if known.is_empty() || !self.keeps_transactional_offsets {
+            return Outcome::Done;
+        }
+        let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
+        let list = group::partitions(self.topic, &partitions);
+        // An answer that other members' open transactions hold back is asked for again.
+        let Ok(committed) = self.consumer.committed_offsets(list, CALL) else { return Outcome::Retry };
+        for mark in known {
+            let &Mark { partition, offset, .. } = mark;
+            let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
+            if found.error().is_err() {
+                return Outcome::Retry;
+            }
+            // While a record is deferred the offset stays the same; what is processed after it is in the metadata.
+            let consumed = Consumed::read(offset, found.metadata());
+            if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
+                return Outcome::Evicted(format!(
+                    "the group's committed offset of {}[{partition}] is {:?} ({}) and not {offset} ({}): another member has processed the partition",
+                    self.topic,
+                    found.offset(),
+                    found.metadata(),
+                    mark.note.as_deref().unwrap_or_default()
+                ));
+            }
+        }
+        Outcome::Done
+    }
+
+    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+        if positions.is_empty() {
+            return Outcome::Done;
+        }
+        let list = match group::offsets(self.topic, positions) {
+            Ok(list) => list,
+            Err(error) => return Outcome::Broken(error.to_string()),
+        };
+        match self.consumer.seek_partitions(list, CALL) {
+            Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
+            Ok(_) => Outcome::Retry,
+            // Not done in time; how long that may go on is the machine's business.
+            Err(RdError::Seek(_)) => Outcome::Retry,
+            Err(error) => Outcome::Broken(format!("setting the consumer back failed: {error}")),
+        }
+    }
+}

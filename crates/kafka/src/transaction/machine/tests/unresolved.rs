@@ -1,0 +1,90 @@
+//! Brokers that do not resolve a call: how long the machine waits, and for what.
+
+use super::*;
+
+/// Brokers that never resolve one kind of call, and what they were asked.
+struct Silent {
+    about: &'static str,
+    calls: Vec<&'static str>,
+}
+
+impl Silent {
+    fn answer(&mut self, call: &'static str) -> Outcome {
+        self.calls.push(call);
+        if call == self.about { Outcome::Retry } else { Outcome::Done }
+    }
+}
+
+impl Client for Silent {
+    fn begin(&mut self) -> Outcome {
+        self.answer("begin")
+    }
+    fn confirm(&mut self, _: &[Mark]) -> Outcome {
+        Outcome::Done
+    }
+    fn send_offsets(&mut self, _: &[Mark]) -> Outcome {
+        self.answer("send_offsets")
+    }
+    fn commit(&mut self) -> Outcome {
+        self.answer("commit")
+    }
+    fn abort(&mut self) -> Outcome {
+        self.answer("abort")
+    }
+    fn rewind(&mut self, _: &[(i32, i64)]) -> Outcome {
+        self.answer("rewind")
+    }
+}
+
+/// Revokes a partition with an open transaction; returns the calls, how long it took, and what is next.
+fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step) {
+    let mut client = Silent { about, calls: Vec::new() };
+    let mut machine = Machine::new(limits());
+    let begun = Instant::now();
+    machine.assign(0, Consumed::at(0));
+    assert!(machine.accept(0, 0, begun, &mut client));
+    let mut now = begun;
+    machine.begin_revoke(false, now);
+    while machine.is_open() {
+        now += Duration::from_millis(500);
+        machine.advance(now, &mut client);
+    }
+    machine.remove(&BTreeSet::from([0]));
+    (client.calls, now - begun, machine.step(now))
+}
+
+#[test]
+fn a_revoke_waits_five_seconds_for_the_commit_and_then_aborts() {
+    let (calls, took, _) = revoke_in_silence("send_offsets");
+    assert_eq!(calls.last(), Some(&"abort"), "{calls:?}");
+    assert!(!calls.contains(&"commit") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
+}
+
+#[test]
+fn a_revoke_during_an_unresolved_commit_ends_in_new_clients_and_never_in_an_abort() {
+    let (calls, took, next) = revoke_in_silence("commit");
+    assert!(!calls.contains(&"abort") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
+    assert!(matches!(next, Step::Rebuild(Breakage { reason, .. }) if reason.contains("unresolved")));
+}
+
+#[test]
+fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
+    let mut client = Silent { about: "commit", calls: Vec::new() };
+    let mut machine = Machine::new(limits());
+    let mut now = Instant::now();
+    machine.assign(0, Consumed::at(0));
+    assert!(machine.accept(0, 0, now, &mut client));
+    loop {
+        now += Duration::from_secs(1);
+        match machine.step(now) {
+            Step::Advance => drop(machine.advance(now, &mut client)),
+            Step::Rebuild(Breakage { reason, .. }) => {
+                assert!(reason.contains("commit"), "{reason}");
+                break;
+            }
+            Step::Poll(_) => panic!("nothing to poll while a commit is unresolved"),
+        }
+    }
+    let commits = client.calls.iter().filter(|call| **call == "commit").count();
+    assert!(!client.calls.contains(&"abort") && commits >= 19, "{:?}", client.calls);
+}
