@@ -71,7 +71,9 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
     for number in 1..=4 {
         let (old, new) = (format!("key-{}", number - 1), format!("key-{number}"));
         let before = loaded(&gateway);
-        folder.write("keys", &format!("{old}\n{new}\n"));
+        // Also as editors on Windows write it.
+        let (mark, end) = if number == 3 { ("\u{feff}", "\r\n") } else { ("", "\n") };
+        folder.write("keys", &format!("{mark}{old}{end}{new}{end}"));
         if number % 2 == 0 {
             signal(gateway.id(), "HUP");
         }

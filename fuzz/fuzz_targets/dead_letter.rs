@@ -7,7 +7,7 @@ use kafka::Header;
 use kafka::dead_letter::{Entry, original_headers, resolution_headers};
 use libfuzzer_sys::fuzz_target;
 
-/// Names and values in turn, each of them ended by a NUL.
+// Names and values in turn, each of them ended by a NUL.
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.split(|byte| *byte == 0);
     let mut headers = Vec::new();

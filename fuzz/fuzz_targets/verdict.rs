@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use platform::verdict::retry_after;
 use platform::{Answer, RecordVerdict, Response, Verdict, judge};
 
-/// The first four bytes are the status and how many records the request had; a first line `Retry-After` may follow.
+// The first four bytes are the status and how many records the request had; a first line `Retry-After` may follow.
 fuzz_target!(|bytes: &[u8]| {
     let Some(([high, low, count, waits], body)) = bytes.split_first_chunk::<4>() else { return };
     let status = 100 + u16::from_be_bytes([*high, *low]) % 500;

@@ -103,6 +103,7 @@ mod tests {
             ("little", marked(false, b"\xff\xfe")),
             ("big", marked(true, b"\xfe\xff")),
             ("unmarked", marked(false, b"")),
+            ("without zeros", b"\xff\xfe\x86\x5b".to_vec()),
             ("utf32", b"\0\0\xfe\xff\0\0\0k".to_vec()),
         ] {
             let error = read_text(&folder.write(name, &bytes)).unwrap_err();
