@@ -160,10 +160,15 @@ async fn find(args: &AuditArgs, positions: Option<Positions>) -> Result<gather::
     let sources =
         args.mapping.sources().map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
     let topics = Topics::new(&connection)?;
-    let retention = Retention {
-        typed: retention(&topics, Some(&args.topics.typed_topic)).await,
-        dead_letters: retention(&topics, Some(&args.topics.dead_letter_topic)).await,
-        receipts: retention(&topics, args.topics.receipts_topic.0.as_ref()).await,
+    // Brokers that do not keep the services' offsets keep no settings of topics either.
+    let retention = if positions.is_some() {
+        Retention { typed: None, dead_letters: None, receipts: None }
+    } else {
+        Retention {
+            typed: retention(&topics, Some(&args.topics.typed_topic)).await,
+            dead_letters: retention(&topics, Some(&args.topics.dead_letter_topic)).await,
+            receipts: retention(&topics, args.topics.receipts_topic.0.as_ref()).await,
+        }
     };
     block_in_place(|| {
         let audit = gather::Audit { args, connection: &connection, sources: &sources, retention, positions };

@@ -108,7 +108,10 @@ fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId)
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
     let stdin = std::path::Path::new("-");
     match args.file.as_deref().filter(|path| *path != stdin) {
-        Some(path) => settings::read_bytes(path).map_err(|error| error.to_string()),
+        // The bytes as they are: the transformer takes no byte order mark away either.
+        Some(path) => {
+            std::fs::read(path).map_err(|error| format!("cannot read the file with the body: {error}; check the path"))
+        }
         None => {
             let mut body = Vec::new();
             let read = std::io::stdin().read_to_end(&mut body);

@@ -113,12 +113,27 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
                     tracing::warn!(topic = %need.topic, setting, current, wanted, "a topic is set to less than this service needs: {}", difference.text(&need.topic));
                 }
             }
+            // An outage is told by the service itself; the embedded broker does not answer this at all.
+            Err(error) if is_unanswered(&error) => tracing::debug!(topic = %need.topic, %error, "comparing settings"),
             Err(error) => tracing::warn!(
                 topic = %need.topic, %error,
                 "a topic's settings could not be compared with what this service needs; allow the operation DescribeConfigs on the topic, or compare them with `customerio-aep setup plan --only kafka`"
             ),
         }
     }
+}
+
+fn is_unanswered(error: &KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let KafkaError::Operation { source, .. } = error else { return false };
+    let code = match source {
+        rdkafka::error::KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    matches!(
+        code,
+        Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure | Code::UnsupportedFeature)
+    )
 }
 
 async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, KafkaError> {
