@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use kafka::dead_letter::header as dead_letter;
+use kafka::offsets::Offsets;
 use kafka::reader::{Isolation, TopicReader};
 use kafka::record::header;
 use kafka::{Connection, KafkaError, TopicName};
 use serde::Serialize;
+
+use crate::topics::settled;
 
 /// What became of every webhook of a demo.
 #[derive(Debug, Default, Serialize, PartialEq, Eq)]
@@ -40,7 +43,10 @@ impl Accounting {
         refused: u64,
     ) -> Result<Self, KafkaError> {
         const READ: Duration = Duration::from_secs(30);
+        let offsets = Offsets::new(connection)?;
         let read = |topic: &TopicName, visit: &mut dyn FnMut(&kafka::Record<'_>)| {
+            // The brokers end a transaction in one partition after the other; a reader of committed records sees less before.
+            settled(&offsets, topic)?;
             TopicReader::new(connection, topic, Isolation::ReadCommitted)?.read_to_end(READ, |record| visit(record))
         };
         let mut accounting = Self { sent, refused, ..Self::default() };

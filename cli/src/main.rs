@@ -28,8 +28,8 @@ use settings::{Variables, command_line};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
-/// Exit codes: 0 good; 1 found a problem; 2 wrong use or configuration; 3 the question could not be answered, because Kafka or
-/// another service did not answer or did not allow it; 130 ended with Ctrl-C.
+/// Exit codes: 0 good; 1 found a problem; 2 usage or configuration error; 3 no answer, because Kafka or another service did
+/// not respond or denied the request; 130 ended by Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "customerio-aep", version = service::VERSION)]
 struct Cli {
@@ -127,7 +127,7 @@ fn failed(error: &CommandError) -> ExitCode {
     ExitCode::from(exit_code(error))
 }
 
-/// What an error that ended a command means for whoever called it.
+/// The exit code for an error that ended a command.
 fn exit_code(error: &CommandError) -> u8 {
     if error.is::<WrongUse>() {
         return 2;

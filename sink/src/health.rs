@@ -76,7 +76,7 @@ fn token_trouble(error: &TokenError) -> Trouble {
     Trouble { reason, cause: error.to_string(), remedy }
 }
 
-/// Why a request did not succeed. What only a person can change is told as held, not here; a refused record is no trouble.
+/// Why a request did not succeed. A hold is reported elsewhere, and a refused record is not a failed request.
 fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     if let Answer::Failed(failure) = answer {
         let (reason, remedy) = match failure {

@@ -194,7 +194,12 @@ impl Consumer {
                 }
                 session::End::Rebuild(reason) => reason,
             };
-            tracing::warn!(reason, "building a new consumer");
+            if self.settings.health.fails_permanently() {
+                // The failure is reported once a minute already; this would be a line for each attempt.
+                tracing::debug!(reason, "building a new consumer");
+            } else {
+                tracing::warn!(reason, "building a new consumer");
+            }
             let wake = Instant::now() + Duration::from_secs(1);
             while Instant::now() < wake && !stop.is_cancelled() {
                 std::thread::sleep(Duration::from_millis(20));

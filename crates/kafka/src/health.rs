@@ -24,7 +24,7 @@ pub struct KafkaHealth {
     pub(crate) open_transactions: Activity,
 }
 
-/// A full buffer that lasts longer is told.
+/// A buffer that is full for longer than this is reported.
 const FULL_FOR_LONG: Duration = Duration::from_secs(10);
 
 const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";

@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How old what a client last complained of may be to be the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// A transaction that is open for longer than this is told.
+/// A transaction that is open for longer than this is reported.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
 
 const OPEN_TRANSACTION: &str = "the brokers end it at its time-out if its writer died; if it stays, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
@@ -60,7 +60,7 @@ impl ClientContext for Complaints {
 
     fn error(&self, error: RdError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
-        // That all brokers are down follows from what was said of each of them.
+        // AllBrokersDown follows the errors of the single brokers, which say more.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
@@ -201,7 +201,7 @@ impl Reading {
             Some((partition, (offset, since))) => health.open_transactions.failed(Trouble {
                 reason: Reason::OpenTransaction,
                 cause: format!(
-                    "a transaction in {topic}[{partition}] has been open at offset {offset} for {} s; what lies behind it is not read before it ends",
+                    "a transaction in {topic}[{partition}] has been open at offset {offset} for {} s; records after it are not read before it ends",
                     since.elapsed().as_secs()
                 ),
                 remedy: OPEN_TRANSACTION,
@@ -209,7 +209,7 @@ impl Reading {
         }
     }
 
-    /// Shows how old the oldest record is that lies behind a frontier; of those that are behind for a while.
+    /// Shows the age of the oldest unprocessed record of the partitions that have lagged since the last check.
     fn show_oldest(
         &mut self,
         reader: &BaseConsumer<Complaints>,

@@ -101,10 +101,6 @@ pub struct Need {
 /// Compares the settings of a service's topics with what it needs, and logs a warning for each that does less. A service starts
 /// nevertheless: it keeps every record, cut to its beginning where the topic does not take it whole.
 pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
-    // The embedded broker has no settings.
-    if !connection.keeps_transactional_offsets() {
-        return;
-    }
     for need in &needs {
         match found(&connection, need).await {
             Ok(found) => {
@@ -113,7 +109,7 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
                     tracing::warn!(topic = %need.topic, setting, current, wanted, "a topic is set to less than this service needs: {}", difference.text(&need.topic));
                 }
             }
-            // An outage is told by the service itself; the embedded broker does not answer this at all.
+            // The service itself reports an outage. The demo's embedded broker does not answer this request at all.
             Err(error) if is_unanswered(&error) => tracing::debug!(topic = %need.topic, %error, "comparing settings"),
             Err(error) => tracing::warn!(
                 topic = %need.topic, %error,

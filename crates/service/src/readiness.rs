@@ -41,6 +41,8 @@ impl Readiness {
     #[must_use]
     pub fn unready_reason(&self) -> Option<&'static str> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.reason.or(state.waiting.then_some("waiting for Kafka: see the log and customerio_*_waiting"))
+        state.reason.or(state
+            .waiting
+            .then_some("a service this one depends on does not work: see the log and customerio_*_waiting"))
     }
 }

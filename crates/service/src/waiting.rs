@@ -1,8 +1,8 @@
-//! What a service waits for outside: told in the log, in `customerio_{service}_waiting{reason}`, and by `/readyz`.
+//! Reports what a service waits for: in the log, in `customerio_{service}_waiting{reason}`, and in `/readyz`.
 //!
 //! An [`Activity`] is one kind of work that depends on something outside, such as "asking the brokers" or "sending to Platform".
-//! Whoever does the work says how it went; when it keeps failing, or an answer does not come, one line says so, then one a minute,
-//! and one when it is over. When to say what is decided by the pure [`episode`] module.
+//! The code that does the work reports each success and failure. When the activity keeps failing, or a request gets no answer,
+//! one line is logged, then one line a minute, and one line at the end. The pure [`episode`] module decides when.
 
 mod episode;
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Readiness;
 use episode::{Episode, Line};
 
-/// How often it is looked whether something is to be said.
+/// How often the activities are checked.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A request that has no answer after this time counts as failed.
@@ -104,7 +104,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why work failed, for whoever has to act on it.
+/// Why work failed, and what an operator can do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// The reason.
@@ -175,8 +175,7 @@ impl Activity {
         }
     }
 
-    /// A request goes out. It counts as failed when it has no answer for five seconds; that it is over is told by
-    /// dropping what this returns.
+    /// Starts a request. It counts as failed when it has no answer for five seconds. Dropping the returned value ends it.
     #[must_use = "dropped at once, the request is over at once"]
     pub fn request(&self) -> Request {
         let number = self.0.next_request.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +193,7 @@ impl Activity {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be said now.
+    /// The line to log now.
     fn look(&self, now: Instant) -> Option<Line> {
         let mut state = self.state();
         let overdue = state.requests.iter().map(|(_, since)| now.saturating_duration_since(*since)).max();
@@ -214,9 +213,9 @@ impl Activity {
         line
     }
 
-    /// The reason that was told and is not over.
-    fn told(&self) -> Option<Reason> {
-        self.state().episode.as_ref().and_then(Episode::told)
+    /// The reason of the last reported failure, while it lasts.
+    fn reported(&self) -> Option<Reason> {
+        self.state().episode.as_ref().and_then(Episode::reported)
     }
 
     fn keeps_from_readiness(&self, now: Instant) -> bool {
@@ -266,7 +265,7 @@ impl Waiting {
         Ok(Self { activities: Arc::default(), gauge, readiness: readiness.clone() })
     }
 
-    /// Looks twice a second whether something is to be said, until `stop`.
+    /// Checks the activities twice a second until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.look(Instant::now());
@@ -295,18 +294,18 @@ impl Waiting {
         let activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for activity in &activities {
             if let Some(line) = activity.look(now) {
-                tell(&activity.0.name, &line);
+                log(&activity.0.name, &line);
             }
         }
-        let told: Vec<Reason> = activities.iter().filter_map(Activity::told).collect();
+        let reported: Vec<Reason> = activities.iter().filter_map(Activity::reported).collect();
         for reason in Reason::ALL {
-            self.gauge.with_label_values(&[reason.as_str()]).set(i64::from(told.contains(&reason)));
+            self.gauge.with_label_values(&[reason.as_str()]).set(i64::from(reported.contains(&reason)));
         }
         self.readiness.set_waiting(activities.iter().any(|activity| activity.keeps_from_readiness(now)));
     }
 }
 
-fn tell(activity: &str, line: &Line) {
+fn log(activity: &str, line: &Line) {
     match line {
         Line::Fails { trouble, failures, lasted } => {
             let Trouble { reason, cause, remedy } = trouble;
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gauge_shows_what_was_told_until_it_is_over() {
+    fn the_gauge_is_1_from_the_first_report_until_the_end() {
         let (waiting, _) = waiting();
         let sending = waiting.activity("sending", Ready::Stays, "wait");
         let start = Instant::now();

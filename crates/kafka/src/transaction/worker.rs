@@ -139,7 +139,16 @@ pub fn run<P: Processor>(
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
             End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
         };
-        tracing::warn!(reason, transactional_id = settings.transactional_id, "building a new consumer and producer");
+        if settings.health.fails_permanently() {
+            // The failure is reported once a minute already; this would be a line for each attempt.
+            tracing::debug!(reason, "building a new consumer and producer");
+        } else {
+            tracing::warn!(
+                reason,
+                transactional_id = settings.transactional_id,
+                "building a new consumer and producer"
+            );
+        }
         let wake = Instant::now() + backoff.next_wait(fastrand::f64());
         while Instant::now() < wake && !stop.is_cancelled() {
             std::thread::sleep(Duration::from_millis(20));

@@ -1,19 +1,19 @@
-//! When to say that something fails, that it still does, and that it is over. Pure: the time is an argument.
+//! Decides when to report that an activity fails, still fails, or works again. Pure: the time is an argument.
 
 use std::time::{Duration, Instant};
 
 use super::{Reason, Trouble};
 
-/// A failure that passes within this time is not told: the next attempt settles it.
-const TELL_AFTER: Duration = Duration::from_secs(3);
+/// A failure that ends within this time is not reported.
+const REPORT_AFTER: Duration = Duration::from_secs(3);
 
-/// How often it is told that it lasts.
+/// How often a lasting failure is reported again.
 const REMIND_AFTER: Duration = Duration::from_secs(60);
 
-/// How long no failure may come before it is over.
+/// An activity works again when it has succeeded and not failed for this time.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// After this time without another attempt it is over too: nothing is known of it any more.
+/// A failure without another attempt ends after this time: its state is unknown by then.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Something to be logged.
@@ -33,13 +33,13 @@ pub(super) struct Episode {
     last: Instant,
     succeeded: Option<Instant>,
     failures: u64,
-    told: Option<(Reason, Instant)>,
+    reported: Option<(Reason, Instant)>,
 }
 
 impl Episode {
     /// It begins with this failure.
     pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
-        Self { trouble, first: now, last: now, succeeded: None, failures: 1, told: None }
+        Self { trouble, first: now, last: now, succeeded: None, failures: 1, reported: None }
     }
 
     /// Another failure.
@@ -61,25 +61,25 @@ impl Episode {
         self.succeeded.get_or_insert(now);
     }
 
-    /// What is to be said now.
+    /// The line to log now.
     pub(super) fn look(&mut self, now: Instant) -> Option<Line> {
         let lasted = self.lasted(now);
         if self.is_over(now) {
             let lasted = self.last.saturating_duration_since(self.first);
             let succeeded = self.succeeded.is_some();
-            return self.told.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
+            return self.reported.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
         }
-        let fails = self.succeeded.is_none() && lasted >= TELL_AFTER;
+        let fails = self.succeeded.is_none() && lasted >= REPORT_AFTER;
         // It succeeds in between, and has failed over a longer time all the same.
-        let keeps_failing = self.last.saturating_duration_since(self.first) >= TELL_AFTER;
-        let due = match self.told {
+        let keeps_failing = self.last.saturating_duration_since(self.first) >= REPORT_AFTER;
+        let due = match self.reported {
             // A new reason is news.
             Some((reason, _)) if reason != self.trouble.reason => true,
-            Some((_, told)) => now.saturating_duration_since(told) >= REMIND_AFTER,
+            Some((_, at)) => now.saturating_duration_since(at) >= REMIND_AFTER,
             None => self.trouble.reason.is_permanent() || fails || keeps_failing,
         };
         due.then(|| {
-            self.told = Some((self.trouble.reason, now));
+            self.reported = Some((self.trouble.reason, now));
             Line::Fails { trouble: self.trouble.clone(), failures: self.failures, lasted }
         })
     }
@@ -95,9 +95,9 @@ impl Episode {
         self.succeeded.is_none() && self.trouble.reason.is_permanent()
     }
 
-    /// The reason that was told last.
-    pub(super) fn told(&self) -> Option<Reason> {
-        self.told.map(|(reason, _)| reason)
+    /// The reason of the last report.
+    pub(super) fn reported(&self) -> Option<Reason> {
+        self.reported.map(|(reason, _)| reason)
     }
 
     /// How long it has been failing; nothing once it succeeds.
@@ -115,12 +115,12 @@ mod tests {
         Trouble { reason, cause: "cause".to_owned(), remedy: "remedy" }
     }
 
-    /// What is said in each second of `0..seconds`, if `fails` tells what happens in it: `Some(true)` for a failure, `Some(false)`
-    /// for a success.
+    /// The reports of `seconds` seconds with one attempt a second: `fails` is `Some(true)` for a failure, `Some(false)` for a
+    /// success, `None` for no attempt.
     fn lines(reason: Reason, seconds: u64, fails: impl Fn(u64) -> Option<bool>) -> Vec<(u64, &'static str)> {
         let start = Instant::now();
         let mut episode: Option<Episode> = None;
-        let mut said = Vec::new();
+        let mut reports = Vec::new();
         for second in 0..seconds {
             let now = start + Duration::from_secs(second);
             match (fails(second), &mut episode) {
@@ -130,7 +130,7 @@ mod tests {
                 (Some(false), None) | (None, _) => {}
             }
             let line = episode.as_mut().and_then(|episode| episode.look(now));
-            said.extend(line.map(|line| match line {
+            reports.extend(line.map(|line| match line {
                 Line::Fails { .. } => (second, "fails"),
                 Line::Over { .. } => (second, "over"),
             }));
@@ -138,35 +138,35 @@ mod tests {
                 episode = None;
             }
         }
-        said
+        reports
     }
 
     #[test]
-    fn an_outage_is_told_within_seconds_then_once_a_minute_and_when_it_is_over() {
+    fn an_outage_is_reported_within_seconds_then_once_a_minute_and_at_its_end() {
         let outage = lines(Reason::Unavailable, 200, |second| Some(second < 130));
         assert_eq!(outage, [(3, "fails"), (63, "fails"), (123, "fails"), (135, "over")]);
     }
 
     #[test]
-    fn a_single_failure_that_nothing_follows_is_told_too_and_in_the_end_forgotten() {
-        let told = lines(Reason::Timeout, 700, |second| (second == 0).then_some(true));
-        assert_eq!(told[..2], [(3, "fails"), (63, "fails")]);
-        assert_eq!(told.last(), Some(&(600, "over")));
+    fn a_single_failure_without_another_attempt_is_reported_and_ends_after_ten_minutes() {
+        let reports = lines(Reason::Timeout, 700, |second| (second == 0).then_some(true));
+        assert_eq!(reports[..2], [(3, "fails"), (63, "fails")]);
+        assert_eq!(reports.last(), Some(&(600, "over")));
     }
 
     #[test]
-    fn what_passes_at_once_is_not_told() {
+    fn a_failure_that_ends_at_once_is_not_reported() {
         assert_eq!(lines(Reason::Unavailable, 30, |second| Some(second == 0 || second == 2)), []);
     }
 
     #[test]
-    fn what_fails_every_other_time_is_told_and_not_over_before_it_stops() {
+    fn failing_every_other_time_is_reported_until_it_stops() {
         let mixed = lines(Reason::Throttled, 100, |second| Some(second < 50 && second % 2 == 0));
         assert_eq!(mixed, [(4, "fails"), (54, "over")]);
     }
 
     #[test]
-    fn what_a_person_must_change_is_told_at_once() {
+    fn a_permanent_failure_is_reported_at_once() {
         assert_eq!(lines(Reason::Unauthorized, 2, |_| Some(true)), [(0, "fails")]);
     }
 }
