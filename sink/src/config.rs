@@ -289,6 +289,8 @@ impl ServiceConfig for Config {
 
 #[cfg(test)]
 mod tests {
+    use settings::Variables;
+
     use super::*;
 
     const BASE: &[&str] = &[
@@ -368,8 +370,10 @@ mod tests {
 
     #[test]
     fn what_is_required_is_named_with_its_variable() {
+        // The process that runs the tests may have variables of its own.
+        let none = Variables::default();
         let arguments = ["sink", "--ims-url=https://ims-na1.adobelogin.com", "--batch-max-records=0"];
-        let problems = Config::parse_arguments(arguments).unwrap().validate().unwrap_err().to_string();
+        let problems = Config::parse_with(&none, arguments).unwrap().validate().unwrap_err().to_string();
         for variable in [
             "KAFKA_BOOTSTRAP_SERVERS",
             "PLATFORM_TENANT",
@@ -384,7 +388,7 @@ mod tests {
             assert!(problems.contains(variable), "{variable} in {problems}");
         }
         // What cannot be read at all is reported together with what is missing, too.
-        let error = Config::parse_arguments(["sink", "--batch-max-bytes=many"]).unwrap_err().to_string();
+        let error = Config::parse_with(&none, ["sink", "--batch-max-bytes=many"]).unwrap_err().to_string();
         for name in ["SINK_BATCH_MAX_BYTES", "PLATFORM_TENANT", "KAFKA_BOOTSTRAP_SERVERS"] {
             assert!(error.contains(name), "{name} in {error}");
         }
