@@ -370,8 +370,7 @@ mod tests {
 
     #[test]
     fn what_is_required_is_named_with_its_variable() {
-        // The process that runs the tests may have variables of its own.
-        let none = Variables::default();
+        let none = Variables::none();
         let arguments = ["sink", "--ims-url=https://ims-na1.adobelogin.com", "--batch-max-records=0"];
         let problems = Config::parse_with(&none, arguments).unwrap().validate().unwrap_err().to_string();
         for variable in [

@@ -46,6 +46,7 @@ pub enum EnvFileError {
 #[derive(Clone, Default)]
 pub struct Variables {
     file: BTreeMap<String, String>,
+    ignores_environment: bool,
 }
 
 /// Shows names only: a value may be a secret.
@@ -73,12 +74,18 @@ impl Variables {
         Self::default()
     }
 
+    /// No variables: only flags set options. For tests, whose process may have variables of its own.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { ignores_environment: true, ..Self::default() }
+    }
+
     /// The environment, and this file for what is not set there.
     ///
     /// # Errors
     /// [`EnvFileError`].
     pub fn with_file(path: &Path) -> Result<Self, EnvFileError> {
-        Ok(Self { file: parse(path, &read_text(path)?)? })
+        Ok(Self { file: parse(path, &read_text(path)?)?, ..Self::default() })
     }
 
     /// The environment, and this text of a file.
@@ -86,7 +93,7 @@ impl Variables {
     /// # Errors
     /// [`EnvFileError`].
     pub fn with_text(text: &str) -> Result<Self, EnvFileError> {
-        Ok(Self { file: parse(Path::new(".env"), text)? })
+        Ok(Self { file: parse(Path::new(".env"), text)?, ..Self::default() })
     }
 
     fn find(&self, name: &OsStr, environment: Option<OsString>) -> Found<'_> {
@@ -106,7 +113,8 @@ impl Variables {
         let command = command.mut_args(|arg| {
             let Some(name) = arg.get_env().map(OsStr::to_owned) else { return arg };
             let arg = arg.hide_env_values(true);
-            match self.find(&name, std::env::var_os(&name)) {
+            let environment = std::env::var_os(&name).filter(|_| !self.ignores_environment);
+            match self.find(&name, environment) {
                 Found::InEnvironment => arg,
                 Found::InFile(value) => {
                     let is_option = arg.get_action().takes_values();
@@ -217,7 +225,7 @@ mod tests {
     fn an_empty_variable_is_not_set_unless_that_means_none() {
         let file = [("A", "file"), ("B", " "), ("RECEIPTS_TOPIC", "")];
         let file = file.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let variables = Variables { file: BTreeMap::from(file) };
+        let variables = Variables { file: BTreeMap::from(file), ..Variables::default() };
         let find =
             |name: &str, environment: Option<&str>| variables.find(OsStr::new(name), environment.map(Into::into));
         assert_eq!(find("A", Some("set")), Found::InEnvironment);
@@ -239,7 +247,7 @@ mod tests {
         let command = Command::new("t").subcommand(Command::new("s").args(options));
         let file = [("SURELY_NOT_SET_4711", "topsecret"), ("SURELY_NOT_SET_4712", "true")];
         let file = file.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let variables = Variables { file: BTreeMap::from(file) };
+        let variables = Variables { file: BTreeMap::from(file), ..Variables::default() };
         let parse = |arguments: &[&str]| variables.apply(command.clone()).try_get_matches_from(arguments);
         let value = |arguments: &[&str]| {
             let matches = parse(arguments).unwrap();
