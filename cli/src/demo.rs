@@ -16,6 +16,7 @@ use platform_sim::{SimSettings, Simulator};
 use prometheus::Registry;
 use serde_json::json;
 use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
+use settings::Variables;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -144,29 +145,35 @@ impl Demo {
         };
         let context = |service: &str| Context::new(service, self.stop.clone(), Duration::from_secs(15));
 
-        let gateway = ingest_gateway::Config::parse_arguments(arguments(
-            "ingest-gateway",
-            &[
-                format!("--raw-topic={raw}"),
-                format!("--dead-letter-topic={dead_letters}"),
-                // The listener is bound already; the address decides whether the demo's key may be used.
-                format!("--listen={}", self.gateway),
-                format!("--trial={}", !self.gateway.ip().is_loopback()),
-                format!("--signing-keys={SIGNING_KEY}"),
-                format!("--max-body={MAX_BODY}"),
-                "--drain-delay=0s".to_owned(),
-            ],
-        ))?;
-        let transformer = transformer::Config::parse_arguments(arguments(
-            "transformer",
-            &[
-                format!("--raw-topic={raw}"),
-                format!("--typed-topic={typed}"),
-                format!("--dead-letter-topic={dead_letters}"),
-                format!("--kafka-group-id={raw}-transformer"),
-                "--workers=1".to_owned(),
-            ],
-        ))?;
+        let gateway = ingest_gateway::Config::parse_with(
+            &Variables::none(),
+            arguments(
+                "ingest-gateway",
+                &[
+                    format!("--raw-topic={raw}"),
+                    format!("--dead-letter-topic={dead_letters}"),
+                    // The listener is bound already; the address decides whether the demo's key may be used.
+                    format!("--listen={}", self.gateway),
+                    format!("--trial={}", !self.gateway.ip().is_loopback()),
+                    format!("--signing-keys={SIGNING_KEY}"),
+                    format!("--max-body={MAX_BODY}"),
+                    "--drain-delay=0s".to_owned(),
+                ],
+            ),
+        )?;
+        let transformer = transformer::Config::parse_with(
+            &Variables::none(),
+            arguments(
+                "transformer",
+                &[
+                    format!("--raw-topic={raw}"),
+                    format!("--typed-topic={typed}"),
+                    format!("--dead-letter-topic={dead_letters}"),
+                    format!("--kafka-group-id={raw}-transformer"),
+                    "--workers=1".to_owned(),
+                ],
+            ),
+        )?;
         let mut own = vec![
             format!("--typed-topic={typed}"),
             format!("--dead-letter-topic={dead_letters}"),
@@ -176,7 +183,7 @@ impl Demo {
         for (name, value) in sink_variables(&SimSettings::default(), &self.simulator.address().to_string()) {
             own.push(format!("--{}={value}", name.to_lowercase().replace('_', "-")));
         }
-        let sink = sink::Config::parse_arguments(arguments("sink", &own))?;
+        let sink = sink::Config::parse_with(&Variables::none(), arguments("sink", &own))?;
 
         let wrong = |problems: settings::Problems| format!("the demo's own configuration is wrong:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];

@@ -118,7 +118,7 @@ fn service<C: ServiceConfig>(
     // With the required options nothing else is wrong.
     let refused = |arguments: &[String]| {
         let all = [C::SERVICE].into_iter().chain(required.iter().copied()).map(OsString::from);
-        match C::parse_arguments(all.chain(arguments.iter().map(OsString::from))) {
+        match C::parse_with(&Variables::none(), all.chain(arguments.iter().map(OsString::from))) {
             Err(error) => Some(error.to_string()),
             Ok(config) => config.validate().err().map(|problems| problems.to_string()),
         }
@@ -135,7 +135,7 @@ fn commands(
 ) {
     let refused = |arguments: &[String]| {
         let all: Vec<OsString> = path.iter().chain(arguments).skip(path.len() - 1).map(OsString::from).collect();
-        let parsed = command_line::parse(command, &Variables::of_process(), &all);
+        let parsed = command_line::parse(command, &Variables::none(), &all);
         parsed.err().map(|error| error.to_string())
     };
     search(&path.join(" "), command, kinds, &refused, tried);

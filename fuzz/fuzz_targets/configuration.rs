@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check<'w, C: ServiceConfig>(words: impl Iterator<Item = &'w str>) {
     let arguments = [C::SERVICE, "--kafka-bootstrap-servers=127.0.0.1:9092"].into_iter().chain(words);
-    let said = match C::parse_arguments(arguments) {
+    let said = match C::parse_with(&Variables::none(), arguments) {
         Err(error) => error.to_string(),
         Ok(config) => config.validate().err().map(|problems| problems.to_string()).unwrap_or_default(),
     };

@@ -21,6 +21,7 @@ use crate::connections::Connections;
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
+use settings::Variables;
 use settings::watched::{Current, Origin};
 
 /// A record that would have been written.
@@ -78,7 +79,8 @@ impl Harness {
     pub fn new(signing_keys: &str) -> Self {
         let keys = format!("--signing-keys={signing_keys}");
         let arguments = ["gateway", "--kafka-bootstrap-servers=127.0.0.1:1", "--listen=127.0.0.1:0", "--max-body=1KiB"];
-        let config = Config::parse_arguments(arguments.into_iter().chain([keys.as_str()])).expect("good options");
+        let config =
+            Config::parse_with(&Variables::none(), arguments.into_iter().chain([keys.as_str()])).expect("good options");
         let settings = config.validate().expect("a good configuration");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let budget = InFlight::new(settings.in_flight_bytes);

@@ -304,7 +304,7 @@ mod tests {
     ];
 
     fn parse(arguments: &[&str]) -> Config {
-        Config::parse_arguments(BASE.iter().chain(arguments)).unwrap()
+        Config::parse_with(&Variables::none(), BASE.iter().chain(arguments)).unwrap()
     }
 
     #[test]
@@ -331,7 +331,9 @@ mod tests {
             assert!(allowed.warnings().iter().any(|warning| warning.contains("PLATFORM_ALLOW_HTTP")));
         }
         assert!(parse(&["--platform-inlet-url=http://127.0.0.1:8090/collection/abc"]).validate().is_ok());
-        let error = Config::parse_arguments(BASE.iter().chain(&["--ims-url=ftp://ims"])).unwrap_err().to_string();
+        let error = Config::parse_with(&Variables::none(), BASE.iter().chain(&["--ims-url=ftp://ims"]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("IMS_URL") && error.contains("https://"), "{error}");
     }
 

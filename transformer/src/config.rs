@@ -263,11 +263,13 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use settings::Variables;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Config {
         let base = ["transformer", "--kafka-bootstrap-servers", "127.0.0.1:9092"];
-        Config::parse_arguments(base.iter().chain(arguments)).unwrap()
+        Config::parse_with(&Variables::none(), base.iter().chain(arguments)).unwrap()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::config::Config;
 use crate::server::Server;
+use settings::Variables;
 use settings::watched::Origin;
 
 mod stalls;
@@ -113,7 +114,7 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
         "--read-timeout=400ms",
         "--ack-deadline=300ms",
     ];
-    let settings = Config::parse_arguments(base.iter().chain(arguments)).unwrap().validate().unwrap();
+    let settings = Config::parse_with(&Variables::none(), base.iter().chain(arguments)).unwrap().validate().unwrap();
     let stop = CancellationToken::new();
     let context = ServiceContext::new("gateway", stop.clone(), Duration::from_secs(10));
     let budget = InFlight::new(settings.in_flight_bytes);

@@ -14,6 +14,7 @@ use platform::client::http_client;
 use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
 use prometheus::Registry;
 use service::{Readiness, Ready, ServiceConfig, Waiting};
+use settings::Variables;
 use tokio_util::sync::CancellationToken;
 use xdm::ExperienceEvent;
 use xdm::avro::{Encoder, Framing};
@@ -34,7 +35,7 @@ fn settings(bootstrap: &str, inlet: &str, arguments: &[&str]) -> Settings {
         format!("--platform-dataset-id={}", sim.dataset_id),
     ];
     let arguments = base.into_iter().chain(arguments.iter().map(|&argument| argument.to_owned()));
-    Config::parse_arguments(arguments).unwrap().validate().unwrap()
+    Config::parse_with(&Variables::none(), arguments).unwrap().validate().unwrap()
 }
 
 fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Metrics, Patience) {
