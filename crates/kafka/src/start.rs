@@ -87,15 +87,70 @@ pub(crate) struct FoundStart {
     pub(crate) is_new: bool,
     /// Which records from that offset on are processed already.
     pub(crate) consumed: Consumed,
+    /// What is missing between the group's committed offset and this one.
+    gap: Option<Gap>,
 }
 
-/// Commits the starts that the group has not committed yet. To be called by a member before it processes anything: a
-/// process that is killed before its first commit has already left output behind (aborted records count as well), and must
-/// not look like a lost group when it comes back.
+/// Why a partition is not read on from the group's committed offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    /// So many records expired before they were read.
+    Expired { lost: u64 },
+    /// The committed offset is after the end of the partition.
+    AfterEnd { committed: Option<i64>, high: i64 },
+    /// The log is not the one that was read; `last` was the last record that was processed of the old one.
+    Replaced { committed: i64, last: i64, low: i64, high: i64 },
+}
+
+impl Gap {
+    fn report(self, topic: &TopicName, partition: i32, at: i64, metrics: &ConsumerMetrics) {
+        match self {
+            Self::Expired { lost } => {
+                metrics.expired(lost);
+                tracing::error!(
+                    %topic,
+                    partition,
+                    lost,
+                    at,
+                    "records expired before they were read; the loss is final. Check the lag alert and the topic's retention"
+                );
+            }
+            Self::AfterEnd { committed, high } => tracing::error!(
+                %topic,
+                partition,
+                ?committed,
+                high,
+                at,
+                "the committed offset is after the end of the partition, as after the topic was deleted and created again; starting at its oldest record"
+            ),
+            Self::Replaced { committed, last, low, high } => {
+                metrics.log_replaced();
+                tracing::error!(
+                    %topic,
+                    partition,
+                    committed,
+                    last_record = last,
+                    low,
+                    high,
+                    at,
+                    "the partition's log is not the one that was read: the topic was created again, or an unclean leader election removed records. Records that were not read yet may be lost. Reading continues with the records from a minute before the last processed one on; to process everything that is retained again, stop the service and reset the group's offsets"
+                );
+            }
+        }
+    }
+}
+
+/// Commits the starts that the group has not committed yet, and reports what was lost before them. To be called by a member before
+/// it processes anything: a process that is killed before its first commit has already left output behind (aborted records count
+/// as well), and must not look like a lost group when it comes back.
+///
+/// A loss is reported only once its start is committed. If the commit fails, for example because of a rebalance, the next member
+/// to get the partition finds the same loss, and reports it.
 pub(crate) fn commit_new<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &TopicName,
     starts: &[FoundStart],
+    metrics: &ConsumerMetrics,
 ) -> Result<(), KafkaError> {
     let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
     if new.is_empty() {
@@ -103,7 +158,13 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     }
     let note = |partition| starts.iter().find(|start| start.partition == partition)?.consumed.note();
     let list = crate::group::offsets_with_metadata(topic, &new, note)?;
-    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))
+    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))?;
+    for start in starts {
+        if let Some(gap) = start.gap {
+            gap.report(topic, start.partition, start.offset, metrics);
+        }
+    }
+    Ok(())
 }
 
 /// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s, and for
@@ -115,7 +176,6 @@ pub(crate) fn starts<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     rule: &StartRule<'_>,
     partitions: &[i32],
-    metrics: &ConsumerMetrics,
     timeout: Duration,
     pending: Duration,
 ) -> Result<Vec<FoundStart>, KafkaError> {
@@ -162,49 +222,21 @@ pub(crate) fn starts<C: ConsumerContext>(
             && (is_replaced || !is_in_range || lookup.check(partition, &last)? == Some(Log::Replaced))
         {
             let at = resume(consumer, rule.topic, partition, &last, timeout)?.unwrap_or(high).clamp(low, high);
-            metrics.log_replaced();
-            tracing::error!(
-                topic,
-                partition,
-                committed,
-                last_record = last.offset,
-                low,
-                high,
-                at,
-                "the partition's log is not the one that was read: the topic was created again, or an unclean leader election removed records. Records that were not read yet may be lost. Reading continues with the records from a minute before the last processed one on; to process everything that is retained again, stop the service and reset the group's offsets"
-            );
-            starts.push(FoundStart { partition, offset: at, is_new: true, consumed: Consumed::at(at) });
+            let gap = Some(Gap::Replaced { committed, last: last.offset, low, high });
+            starts.push(FoundStart { partition, offset: at, is_new: true, consumed: Consumed::at(at), gap });
             continue;
         }
         let output = if committed.is_none() { (rule.output)(partition)? } else { None };
         let known =
             Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning };
-        let offset = match resolve(known) {
-            Start::At(offset) => offset,
+        let (offset, gap) = match resolve(known) {
+            Start::At(offset) => (offset, None),
             Start::Expired { at, lost } => {
                 // Of the records from the committed offset on, some were processed where others were deferred.
                 let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
-                metrics.expired(lost);
-                tracing::error!(
-                    topic,
-                    partition,
-                    lost,
-                    at,
-                    "records expired before they were read; the loss is final. Check the lag alert and the topic's retention"
-                );
-                at
+                (at, Some(Gap::Expired { lost }))
             }
-            Start::Recreated { at } => {
-                tracing::error!(
-                    topic,
-                    partition,
-                    ?committed,
-                    high,
-                    at,
-                    "the committed offset lies beyond the end of the partition, as after the topic was made anew; starting at its oldest record"
-                );
-                at
-            }
+            Start::Recreated { at } => (at, Some(Gap::AfterEnd { committed, high })),
             Start::Refuse => {
                 return Err(KafkaError::LostGroup {
                     group: rule.group.to_owned(),
@@ -216,7 +248,7 @@ pub(crate) fn starts<C: ConsumerContext>(
         };
         let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
         let offset = consumed.frontier();
-        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset), consumed });
+        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset), consumed, gap });
     }
     Ok(starts)
 }
@@ -242,6 +274,10 @@ fn resume<C: ConsumerContext>(
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
 
     fn known(committed: Option<i64>) -> Known {
@@ -253,6 +289,30 @@ mod tests {
         for committed in [10, 15, 20] {
             assert_eq!(resolve(Known { output_exists: true, ..known(Some(committed)) }), Start::At(committed));
         }
+    }
+
+    #[test]
+    fn a_loss_is_reported_once_its_start_is_committed() {
+        let cluster = MockCluster::new(1).unwrap();
+        let topic: TopicName = "raw".parse().unwrap();
+        cluster.create_topic(topic.as_str(), 1, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let registry = Registry::new();
+        let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
+        let reported = || {
+            let families = registry.gather();
+            let expired = families.iter().find(|family| family.name().ends_with("records_expired_total")).unwrap();
+            expired.get_metric()[0].get_counter().get_value()
+        };
+        let gap = Some(Gap::Expired { lost: 7 });
+        let start = FoundStart { partition: 0, offset: 10, is_new: true, consumed: Consumed::at(10), gap };
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal]);
+        assert!(commit_new(&consumer, &topic, &[start.clone()], &metrics).is_err());
+        assert_eq!(reported(), 0.0, "the next member finds the same loss");
+        commit_new(&consumer, &topic, &[start], &metrics).unwrap();
+        assert_eq!(reported(), 7.0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod clients;
 mod cursor;
 mod end;
 pub mod machine;
+mod new_partitions;
 mod outbox;
 mod oversized;
 mod process;

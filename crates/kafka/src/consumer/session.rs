@@ -325,7 +325,10 @@ impl<'s> Session<'s> {
 
     fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        let found = self.starts(partitions);
+        let found = self.starts(partitions).and_then(|starts| {
+            commit_new(&self.consumer, &self.settings.input, &starts, &self.settings.metrics)?;
+            Ok(starts)
+        });
         let starts = found.inspect_err(|_| {
             // librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
             let list = group::partitions(&self.settings.input, partitions);
@@ -333,7 +336,6 @@ impl<'s> Session<'s> {
                 tracing::debug!(%error, "answering a rebalance before giving up");
             }
         })?;
-        commit_new(&self.consumer, &self.settings.input, &starts)?;
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
         // What is new would be read at once although the budget is used up.
         let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
@@ -365,7 +367,7 @@ impl<'s> Session<'s> {
             replaced: &self.replaced,
             output: &output,
         };
-        starts(&self.consumer, &rule, partitions, &self.settings.metrics, CALL, Duration::ZERO)
+        starts(&self.consumer, &rule, partitions, CALL, Duration::ZERO)
     }
 
     /// Drains the work on leaving partitions, commits what is settled, then lets them go.

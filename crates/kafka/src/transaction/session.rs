@@ -3,34 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
-use super::end::{End, given_up, rebuild};
+use super::end::{End, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::outbox::Processed;
 use super::oversized::Oversized;
 use super::process::{clients, note_latest, process};
 use super::producer::{TooLarge, TransactionalProducer};
-use super::takeover::{Candidate, Finding, Ground, Takeovers};
+use super::takeover::{Ground, Takeovers};
 use super::worker::{Processor, WorkerSettings, member_client_id};
-use crate::assignment::{Assignment, Fetching, Unread};
+use crate::assignment::{Assignment, Unread};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::health::{assignment_lost, trouble};
 use crate::log_watch::{Latest, LogWatch};
 use crate::metrics::RebalanceKind;
 use crate::record::Record;
-use crate::start::commit_new;
-use crate::topic::check_counterparts;
+use crate::start::FoundStart;
 
 /// The longest a single poll blocks, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
-
-/// How long the brokers have to say where a partition starts.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often the brokers look for transactions that are over their time (`transaction.abort.timed.out.transaction.cleanup.interval.ms`,
 /// by default), and a little more.
@@ -46,17 +41,19 @@ const ABORT_PAUSE: Duration = Duration::from_millis(100);
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Session<'s, P: Processor> {
-    settings: &'s WorkerSettings,
-    processor: &'s mut P,
+    pub(super) settings: &'s WorkerSettings,
+    pub(super) processor: &'s mut P,
     stop: &'s CancellationToken,
-    producer: TransactionalProducer,
-    consumer: BaseConsumer<GroupContext>,
-    assignment: Assignment,
-    machine: Machine,
-    takeovers: Takeovers<P::Memory>,
+    pub(super) producer: TransactionalProducer,
+    pub(super) consumer: BaseConsumer<GroupContext>,
+    pub(super) assignment: Assignment,
+    pub(super) machine: Machine,
+    pub(super) takeovers: Takeovers<P::Memory>,
     /// Partitions that the group has assigned, until it is known where they are read from. The rebalance is answered without
     /// them and they are added later: until the answer librdkafka hands out nothing of the other partitions either.
-    awaited: BTreeSet<i32>,
+    pub(super) awaited: BTreeSet<i32>,
+    /// Where some of them are read from; the group has not committed that yet.
+    pub(super) found: Vec<FoundStart>,
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
@@ -64,7 +61,7 @@ pub(super) struct Session<'s, P: Processor> {
     latest: Latest,
     logs: LogWatch,
     /// The processor has asked to stop before a record: nothing is read any more.
-    held: bool,
+    pub(super) held: bool,
     aborts: u32,
     /// The records processed in the open transaction, by their number: partition and offset.
     inputs: Vec<(i32, i64)>,
@@ -124,7 +121,6 @@ impl<'s, P: Processor> Session<'s, P> {
             from_beginning: settings.from_beginning,
             replaced,
             pending: settings.transaction_timeout + CLEAN_UP,
-            metrics: settings.metrics.clone(),
         });
         let lag_shown = Instant::now();
         Ok(Self {
@@ -137,6 +133,7 @@ impl<'s, P: Processor> Session<'s, P> {
             machine,
             takeovers,
             awaited: BTreeSet::new(),
+            found: Vec::new(),
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
@@ -270,35 +267,6 @@ impl<'s, P: Processor> Session<'s, P> {
         self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
     }
 
-    /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
-    fn take_over(&mut self) -> Result<(), End> {
-        // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
-        while !self.consumer.assignment_lost()
-            && let Some(finding) = self.takeovers.finished().map_err(given_up)?
-        {
-            match finding {
-                Finding::Starts(starts) => {
-                    commit_new(&self.consumer, &self.settings.input, &starts).map_err(given_up)?;
-                    let offsets: Vec<_> =
-                        starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
-                    self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
-                    self.settings.health.group.succeeded();
-                    for start in starts {
-                        self.awaited.remove(&start.partition);
-                        self.machine.assign(start.partition, start.consumed);
-                    }
-                }
-                Finding::Restored { partition, memory, took } => {
-                    self.processor.take_over(partition, memory, took);
-                    if !self.held {
-                        self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn poll_failed(&mut self, error: &RdError) {
         match error {
             RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
@@ -316,7 +284,7 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
         match self.machine.advance(Instant::now(), &mut clients) {
             Progress::None => {}
@@ -345,48 +313,6 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
-    /// Finds out where new partitions are read from, next to the work on the others: a member that died can hold the
-    /// answer back for as long as its transaction may stay open.
-    fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
-        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        // A transaction that stayed open during the questions to the brokers could run into its time-out.
-        self.machine.begin_assign(Instant::now());
-        while self.machine.is_open() {
-            self.advance();
-        }
-        self.machine.remove(&BTreeSet::new());
-        tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
-        self.settings.readiness.set_ready();
-        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        self.awaited.extend(&partitions);
-        let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
-        let candidates = candidates.collect();
-        self.check_counterparts().map_err(given_up)?;
-        self.takeovers.begin(candidates);
-        Ok(())
-    }
-
-    /// The topics may have been given more partitions since the start.
-    fn check_counterparts(&self) -> Result<(), KafkaError> {
-        let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
-        let input = (&self.settings.input, count(&self.settings.input)?);
-        for output in [&self.settings.output, &self.settings.dead_letters] {
-            check_counterparts(input, (output, count(output)?))?;
-        }
-        Ok(())
-    }
-
-    /// librdkafka cannot close while partitions of the group's assignment have not been added. Nothing is read any more.
-    fn add_awaited(&mut self) {
-        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
-        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
-            tracing::debug!(%error, "adding partitions before the end");
-        }
-    }
-
     /// Commits if that is done in time, else aborts; only then do the partitions leave.
     fn revoke(&mut self, partitions: &[i32], lost: bool) {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
@@ -402,6 +328,7 @@ impl<'s, P: Processor> Session<'s, P> {
         for &partition in partitions {
             self.settings.metrics.forget(partition);
             self.awaited.remove(&partition);
+            self.found.retain(|start| start.partition != partition);
             self.takeovers.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);

@@ -19,7 +19,6 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
 use crate::log_watch::Latest;
-use crate::metrics::ConsumerMetrics;
 use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
 use crate::start::{FoundStart, StartRule, starts};
@@ -86,7 +85,6 @@ pub(super) struct Ground {
     pub(super) replaced: Latest,
     /// How long the brokers may take to end the transaction of a member that died.
     pub(super) pending: Duration,
-    pub(super) metrics: ConsumerMetrics,
 }
 
 /// The takeovers of one session.
@@ -244,7 +242,7 @@ impl Tail {
 
     /// Where the input is read from: what the group has committed, once no transaction holds it back any more.
     fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
-        let Ground { connection, group, input, output, from_beginning, replaced, pending, metrics, .. } = &self.ground;
+        let Ground { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.ground;
         let has_output = |partition| {
             let (_, high) = topics.watermarks(output, partition, CALL)?;
             Ok((high > 0).then(|| format!("{output}[{partition}]")))
@@ -258,7 +256,7 @@ impl Tail {
             output: &has_output,
         };
         let client = group::outsider(connection, group)?;
-        starts(&client, &rule, partitions, metrics, CALL, *pending)
+        starts(&client, &rule, partitions, CALL, *pending)
     }
 
     /// Reads on until every partition's reader is at its end.

@@ -1,0 +1,122 @@
+//! Partitions that the group assigns to a worker, from the assignment to their first record: where they are read from, and what
+//! must be known of their earlier output.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::end::{End, given_up, rebuild};
+use super::session::Session;
+use super::takeover::{Candidate, Finding};
+use super::worker::Processor;
+use crate::assignment::Fetching;
+use crate::error::KafkaError;
+use crate::group;
+use crate::metrics::RebalanceKind;
+use crate::start::commit_new;
+use crate::topic::check_counterparts;
+
+/// How long the brokers have to say where a partition starts.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl<P: Processor> Session<'_, P> {
+    /// Finds out where new partitions are read from, next to the work on the others: a member that died can hold the
+    /// answer back for as long as its transaction may stay open.
+    pub(super) fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
+        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
+        // A transaction that stayed open during the questions to the brokers could run into its time-out.
+        self.machine.begin_assign(Instant::now());
+        while self.machine.is_open() {
+            self.advance();
+        }
+        self.machine.remove(&BTreeSet::new());
+        tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
+        self.settings.readiness.set_ready();
+        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        self.awaited.extend(&partitions);
+        let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
+        let candidates = candidates.collect();
+        self.check_counterparts().map_err(given_up)?;
+        self.takeovers.begin(candidates);
+        Ok(())
+    }
+
+    /// The topics may have been given more partitions since the start.
+    fn check_counterparts(&self) -> Result<(), KafkaError> {
+        let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
+        let input = (&self.settings.input, count(&self.settings.input)?);
+        for output in [&self.settings.output, &self.settings.dead_letters] {
+            check_counterparts(input, (output, count(output)?))?;
+        }
+        Ok(())
+    }
+
+    /// librdkafka cannot close while partitions of the group's assignment have not been added. Nothing is read any more.
+    pub(super) fn add_awaited(&mut self) {
+        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
+        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
+            tracing::debug!(%error, "adding partitions before the end");
+        }
+    }
+
+    /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
+    pub(super) fn take_over(&mut self) -> Result<(), End> {
+        // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
+        while !self.consumer.assignment_lost() {
+            if !self.add_found()? {
+                break;
+            }
+            let Some(finding) = self.takeovers.finished().map_err(given_up)? else { break };
+            match finding {
+                Finding::Starts(starts) => self.found = starts,
+                Finding::Restored { partition, memory, took } => {
+                    self.processor.take_over(partition, memory, took);
+                    if !self.held {
+                        self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the starts that are known and adds their partitions. Returns whether that is done: in a rebalance the brokers accept
+    /// no commit from this member, and the partitions may leave it again.
+    fn add_found(&mut self) -> Result<bool, End> {
+        if self.found.is_empty() {
+            return Ok(true);
+        }
+        match commit_new(&self.consumer, &self.settings.input, &self.found, &self.settings.metrics) {
+            Ok(()) => {}
+            Err(error) if is_rebalancing(&error) => {
+                tracing::debug!(%error, "the new partitions are added after the rebalance");
+                return Ok(false);
+            }
+            Err(error) => return Err(given_up(error)),
+        }
+        let starts = std::mem::take(&mut self.found);
+        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
+        self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
+        self.settings.health.group.succeeded();
+        for start in starts {
+            self.awaited.remove(&start.partition);
+            self.machine.assign(start.partition, start.consumed);
+        }
+        Ok(true)
+    }
+}
+
+/// The group is between two generations: what it refuses now, it accepts from those that are members of the next one.
+fn is_rebalancing(error: &KafkaError) -> bool {
+    let KafkaError::Operation { source, .. } = error else { return false };
+    matches!(
+        source.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
+    )
+}
