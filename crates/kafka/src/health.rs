@@ -34,10 +34,12 @@ impl KafkaHealth {
     #[must_use]
     pub fn new(waiting: &Waiting, ready: Ready) -> Self {
         let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
+        // Brokers that are busy or away show in the other two. Without the right to write another instance could do the work.
+        let writing = if ready == Ready::Depends { Ready::DependsIfPermanent } else { ready };
         Self {
             brokers: activity("asking the Kafka brokers", ready),
             group: activity("reading as a member of the consumer group", ready),
-            writing: activity("writing to Kafka", Ready::Stays),
+            writing: activity("writing to Kafka", writing),
             handing_on: activity("handing records on", Ready::Stays),
             open_transactions: activity("reading past a transaction of another process", Ready::Stays),
         }

@@ -120,6 +120,8 @@ pub struct Trouble {
 pub enum Ready {
     /// The service is not ready while the activity fails.
     Depends,
+    /// The service is not ready while the activity fails for a reason that does not pass by itself.
+    DependsIfPermanent,
     /// The service stays ready: another instance could not do the work either.
     Stays,
 }
@@ -219,8 +221,15 @@ impl Activity {
     }
 
     fn keeps_from_readiness(&self, now: Instant) -> bool {
-        self.0.ready == Ready::Depends
-            && self.state().episode.as_ref().is_some_and(|episode| episode.lasted(now) >= UNREADY_AFTER)
+        let state = self.state();
+        let Some(episode) = state.episode.as_ref().filter(|episode| episode.lasted(now) >= UNREADY_AFTER) else {
+            return false;
+        };
+        match self.0.ready {
+            Ready::Depends => true,
+            Ready::DependsIfPermanent => episode.is_permanent(),
+            Ready::Stays => false,
+        }
     }
 }
 
@@ -406,5 +415,19 @@ mod tests {
         kafka.state().episode.as_mut().unwrap().succeeded(at(17));
         waiting.look(at(23));
         assert_eq!(readiness.unready_reason(), None);
+    }
+
+    #[test]
+    fn what_passes_by_itself_leaves_readiness_alone_where_only_the_permanent_counts() {
+        for (reason, is_ready) in [(Reason::Unavailable, true), (Reason::Unauthorized, false)] {
+            let (waiting, readiness) = waiting();
+            let writing = waiting.activity("writing", Ready::DependsIfPermanent, "wait");
+            let start = Instant::now();
+            for seconds in 0..=16 {
+                writing.failed_at(Trouble { reason, ..refused() }, start + Duration::from_secs(seconds));
+            }
+            waiting.look(start + Duration::from_secs(16));
+            assert_eq!(readiness.unready_reason().is_none(), is_ready, "{reason}");
+        }
     }
 }
