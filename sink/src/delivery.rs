@@ -366,9 +366,16 @@ fn claims(items: &[Item]) -> Vec<Claim> {
 async fn request(outside: Arc<Outside>, sending: Sending<Item>, body: Bytes) -> Done {
     let (records, bytes) = (sending.items().len(), body.len());
     let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
-    let unanswered = outside.health.request();
-    let answer = outside.client.send_batch(body).await;
+    let unanswered = outside.health.token_request();
+    let token = outside.client.token().await;
     drop(unanswered);
+    let answer = match token {
+        Err(error) => Answer::NoToken(error),
+        Ok(token) => {
+            let _unanswered = outside.health.request();
+            outside.client.send_batch_with(body, token.as_ref()).await
+        }
+    };
     outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
     let verdict = judge(&answer, records);
     outside.health.answered(&answer, &verdict);

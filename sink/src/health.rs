@@ -37,6 +37,11 @@ impl Health {
         self.platform.request()
     }
 
+    /// IMS may be asked for a token; what it returns is held until the token is there.
+    pub(crate) fn token_request(&self) -> service::Request {
+        self.tokens.request()
+    }
+
     /// What a request led to.
     pub(crate) fn answered(&self, answer: &Answer, verdict: &Verdict) {
         if let Answer::NoToken(error) = answer {
@@ -71,7 +76,19 @@ fn token_trouble(error: &TokenError) -> Trouble {
             "check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES; a new secret is read with the next token",
         ),
         TokenError::Secret(_) => (Reason::Unauthenticated, "make the file readable; it is read with the next token"),
+        TokenError::NoAnswer(failure) => match failure {
+            Failure::Connect(Unreached::Dns) => (Reason::Dns, "check the host name in IMS_URL and the name server"),
+            Failure::Connect(Unreached::Tls) => {
+                (Reason::Tls, "check the certificate of IMS_URL's host; PLATFORM_CA_FILE adds an authority")
+            }
+            Failure::Timeout => (Reason::Timeout, CHECK_IMS),
+            Failure::Connect(Unreached::Other) | Failure::Interrupted => (Reason::Unavailable, CHECK_IMS),
+        },
+        TokenError::Unavailable(429) => (Reason::Throttled, "wait: IMS is asked again by itself"),
         TokenError::Unavailable(_) => (Reason::Unavailable, CHECK_IMS),
+        TokenError::Unusable(_) => {
+            (Reason::UnexpectedAnswer, "check that IMS_URL is Adobe's, and that no proxy answers in its place")
+        }
     };
     Trouble { reason, cause: error.to_string(), remedy }
 }

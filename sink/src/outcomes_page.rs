@@ -214,7 +214,7 @@ fn without_answer() -> Vec<Case> {
             TokenError::Refused { status: 400, code: Some("invalid_client".into()) },
         ),
         no_token("the client secret cannot be read", TokenError::Secret("gone".into())),
-        no_token("IMS is down or throttles, and the old token has expired", TokenError::Unavailable("HTTP 503".into())),
+        no_token("IMS is down or throttles, and the old token has expired", TokenError::Unavailable(503)),
     ]
 }
 

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RE
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::inlet::InletUrl;
-use crate::token::TokenProvider;
+use crate::token::{TokenError, TokenProvider};
 use crate::verdict::{Answer, Failure, Response, Unreached, retry_after};
 
 /// How Platform is reached.
@@ -135,15 +135,27 @@ impl PlatformClient {
 
     /// Sends one batch. A token that is refused is forgotten, so that the next request asks for a new one.
     pub async fn send_batch(&self, body: Bytes) -> Answer {
-        let token = match &self.tokens {
-            None => None,
-            Some(tokens) => match tokens.token().await {
-                Ok(token) => Some(token),
-                Err(error) => return Answer::NoToken(error),
-            },
-        };
-        let answer = self.request(body, token.as_ref()).await;
-        if let (Answer::Response(response), Some(tokens), Some(token)) = (&answer, &self.tokens, &token)
+        match self.token().await {
+            Ok(token) => self.send_batch_with(body, token.as_ref()).await,
+            Err(error) => Answer::NoToken(error),
+        }
+    }
+
+    /// The token for the next request; `None` for an open inlet.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn token(&self) -> Result<Option<SecretString>, TokenError> {
+        match &self.tokens {
+            None => Ok(None),
+            Some(tokens) => tokens.token().await.map(Some),
+        }
+    }
+
+    /// Sends one batch with this token. If it is refused it is forgotten.
+    pub async fn send_batch_with(&self, body: Bytes, token: Option<&SecretString>) -> Answer {
+        let answer = self.request(body, token).await;
+        if let (Answer::Response(response), Some(tokens), Some(token)) = (&answer, &self.tokens, token)
             && matches!(response.status, 401 | 403)
         {
             tokens.invalidate(token).await;
@@ -197,13 +209,14 @@ async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqw
     Ok(body.freeze())
 }
 
-fn failure(error: &reqwest::Error) -> Failure {
+/// Why a request has no answer.
+pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     let (mut causes, mut next) = (Vec::new(), error.source());
     while let Some(cause) = next {
         causes.push(cause.to_string());
         next = cause.source();
     }
-    tracing::debug!(?causes, "a request to Platform failed");
+    tracing::debug!(?causes, "a request failed");
     if error.is_connect() {
         Failure::Connect(unreached(&causes))
     } else if error.is_timeout() {

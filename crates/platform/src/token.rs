@@ -14,6 +14,9 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::client::failure;
+use crate::verdict::Failure;
+
 /// The longest lifetime that is believed; Adobe's tokens live for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What is assumed where IMS does not say how long a token lives (RFC 6749 only recommends `expires_in`): short, and a token
@@ -59,9 +62,15 @@ pub enum TokenError {
         /// The OAuth error code, where the body named one.
         code: Option<String>,
     },
-    /// IMS did not answer usefully; it may later.
+    /// IMS did not answer.
     #[error("IMS gives no token for now: {0}")]
-    Unavailable(String),
+    NoAnswer(Failure),
+    /// IMS answered with a status that says nothing about the credential.
+    #[error("IMS gives no token for now: HTTP {0}")]
+    Unavailable(u16),
+    /// A success that is not what IMS answers.
+    #[error("IMS gives no token for now: {0}")]
+    Unusable(&'static str),
     /// The secret cannot be read.
     #[error("IMS_CLIENT_SECRET: {0}")]
     Secret(String),
@@ -239,15 +248,14 @@ impl TokenProvider {
             ("scope", &self.settings.scopes),
         ];
         let asked = Instant::now();
-        let answer = self.http.post(self.endpoint.clone()).form(&form).send().await.map_err(unavailable)?;
+        let answer = self.http.post(self.endpoint.clone()).form(&form).send().await.map_err(no_answer)?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(unavailable)?;
+        let body = answer.bytes().await.map_err(no_answer)?;
         if status.is_success() {
             // The body holds the token: nothing of it may get into a message.
-            let unusable = |what: &str| TokenError::Unavailable(what.to_owned());
-            let granted: Granted =
-                serde_json::from_slice(&body).map_err(|_| unusable("its answer is no JSON object; check IMS_URL"))?;
-            let token = granted.token().map_err(unusable)?;
+            let granted: Granted = serde_json::from_slice(&body)
+                .map_err(|_| TokenError::Unusable("its answer is no JSON object; check IMS_URL"))?;
+            let token = granted.token().map_err(TokenError::Unusable)?;
             let lifetime = granted.lifetime().unwrap_or_else(|| self.assumed_lifetime());
             let margin = (lifetime / 10).min(Duration::from_secs(300));
             let expires_at = asked + lifetime;
@@ -259,12 +267,12 @@ impl TokenProvider {
             let plain = |code: &String| code.len() <= 64 && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             return Err(TokenError::Refused { status: status.as_u16(), code: code.filter(plain) });
         }
-        Err(TokenError::Unavailable(format!("HTTP {}", status.as_u16())))
+        Err(TokenError::Unavailable(status.as_u16()))
     }
 }
 
-fn unavailable(error: reqwest::Error) -> TokenError {
-    TokenError::Unavailable(error.without_url().to_string())
+fn no_answer(error: reqwest::Error) -> TokenError {
+    TokenError::NoAnswer(failure(&error))
 }
 
 #[cfg(test)]

@@ -240,7 +240,9 @@ pub fn judge(answer: &Answer, records: usize) -> Verdict {
         Answer::NoToken(TokenError::Refused { .. } | TokenError::Secret(_)) => {
             return Verdict::Hold(HoldReason::Unauthorized);
         }
-        Answer::NoToken(TokenError::Unavailable(_)) => return retry(None, RetryReason::Connection),
+        Answer::NoToken(TokenError::NoAnswer(_) | TokenError::Unavailable(_) | TokenError::Unusable(_)) => {
+            return retry(None, RetryReason::Connection);
+        }
         Answer::Response(response) => response,
     };
     let after = response.retry_after;

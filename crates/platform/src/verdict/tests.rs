@@ -153,8 +153,13 @@ fn no_answer_and_no_token_condemn_nobody() {
     }
     let refused = TokenError::Refused { status: 400, code: None };
     assert_eq!(judge(&Answer::NoToken(refused), 1), Verdict::Hold(HoldReason::Unauthorized));
-    let down = TokenError::Unavailable("HTTP 503".into());
-    assert!(matches!(judge(&Answer::NoToken(down), 1), Verdict::RetryAll { .. }));
+    for passing in [
+        TokenError::NoAnswer(Failure::Timeout),
+        TokenError::Unavailable(503),
+        TokenError::Unusable("its answer is no JSON object"),
+    ] {
+        assert!(matches!(judge(&Answer::NoToken(passing), 1), Verdict::RetryAll { .. }));
+    }
 }
 
 #[test]
