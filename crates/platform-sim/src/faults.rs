@@ -67,6 +67,19 @@ pub enum FaultKind {
     },
     /// All tokens issued so far become worthless, at once.
     ExpireTokens,
+    /// From now on requests for a token are answered with this.
+    Tokens {
+        /// The status.
+        status: u16,
+        /// The body; none without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<String>,
+    },
+    /// From now on ingestion requests are answered with a date so many seconds ago, as by a clock that is behind.
+    Clock {
+        /// How far behind, in seconds.
+        behind: u32,
+    },
     /// From now on messages whose `_id` begins with this text are poison.
     Poison {
         /// The text.
@@ -219,6 +232,8 @@ mod tests {
             r#"{"fault":"delay","millis":100}"#,
             r#"{"fault":"poison","prefix":"bad-","status":500,"whole":true}"#,
             r#"{"fault":"limit","records":100}"#,
+            r#"{"fault":"tokens","status":500}"#,
+            r#"{"fault":"clock","behind":120}"#,
         ] {
             assert!(read(text).is_ok(), "{text}");
         }

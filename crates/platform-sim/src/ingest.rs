@@ -26,13 +26,19 @@ pub(crate) async fn batch(
     body: Bytes,
 ) -> Response {
     let fault = state.next_fault();
-    let answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
+    let mut answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
         Err(refusal) => refusal,
         Ok(()) => match fault {
             Some(FaultKind::Reset { when }) => reset(&state, &body, when, &breaker),
             fault => take_batch(&state, &body, fault.as_ref()),
         },
     };
+    let behind = state.clock_behind();
+    if behind > 0
+        && let Ok(date) = http_date(-i64::from(behind)).parse()
+    {
+        answer.headers_mut().insert(header::DATE, date);
+    }
     state.answered(answer.status().as_u16());
     answer
 }
@@ -91,7 +97,7 @@ async fn gate(
                 }
             }
             if let Some(seconds) = retry_after {
-                let value = if *date { http_date(*seconds) } else { seconds.to_string() };
+                let value = if *date { http_date(i64::from(*seconds)) } else { seconds.to_string() };
                 if let Ok(value) = value.parse() {
                     answer.headers_mut().insert(header::RETRY_AFTER, value);
                 }
@@ -125,8 +131,8 @@ async fn gate(
 }
 
 /// The date so many seconds from now, as HTTP writes it.
-fn http_date(seconds: u32) -> String {
-    let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(i64::from(seconds));
+fn http_date(seconds: i64) -> String {
+    let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
 }
 

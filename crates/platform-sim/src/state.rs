@@ -81,6 +81,8 @@ struct Inner {
     script: Script,
     poisons: Vec<Poison>,
     limits: Limits,
+    token_answer: Option<(u16, String)>,
+    clock_behind: u32,
     batches: u64,
 }
 
@@ -167,6 +169,8 @@ impl State {
         match fault.kind {
             FaultKind::ExpireTokens => inner.tokens.clear(),
             FaultKind::Poison { prefix, status, whole } => inner.poisons.push(Poison { prefix, status, whole }),
+            FaultKind::Tokens { status, body } => inner.token_answer = Some((status, body.unwrap_or_default())),
+            FaultKind::Clock { behind } => inner.clock_behind = behind,
             FaultKind::Limit { requests, records } => {
                 (inner.limits.requests, inner.limits.records) = (requests, records);
             }
@@ -183,6 +187,8 @@ impl State {
         inner.script.clear();
         inner.poisons.clear();
         inner.limits = Limits::default();
+        inner.token_answer = None;
+        inner.clock_behind = 0;
     }
 
     pub(crate) fn reset(&self) {
@@ -192,6 +198,16 @@ impl State {
     /// The fault for the next ingestion request, which uses it up by one.
     pub(crate) fn next_fault(&self) -> Option<FaultKind> {
         self.lock().script.next(Instant::now())
+    }
+
+    /// Status and body with which requests for a token are answered by a fault.
+    pub(crate) fn token_answer(&self) -> Option<(u16, String)> {
+        self.lock().token_answer.clone()
+    }
+
+    /// How far behind the clock is that dates the answers, in seconds.
+    pub(crate) fn clock_behind(&self) -> u32 {
+        self.lock().clock_behind
     }
 
     /// What is poison now.
