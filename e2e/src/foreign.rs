@@ -1,13 +1,14 @@
 //! A transaction of another process that holds a group's offsets: what a transformer leaves behind that is stopped between
 //! its offsets and its commit. Until it ends, the brokers do not say what is committed.
 //!
-//! The few requests are written here byte by byte (the protocol's oldest versions), since no client stops at this point.
+//! No client stops at this point, so the requests are written byte by byte.
 
-use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use kafka::TopicName;
+
+use crate::wire::{call, string};
 
 const INIT_PRODUCER_ID: i16 = 22;
 const ADD_OFFSETS_TO_TXN: i16 = 25;
@@ -49,16 +50,11 @@ fn one() -> Vec<u8> {
     1_i32.to_be_bytes().into()
 }
 
-fn string(text: &str) -> Vec<u8> {
-    let length = i16::try_from(text.len()).expect("a short name");
-    [&length.to_be_bytes(), text.as_bytes()].concat()
-}
-
 /// Sends a request until its error, at this place of the answer, is 0: a coordinator may still be loading.
 fn accepted(stream: &mut TcpStream, request: i16, body: &[u8], error: usize) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = call(stream, request, body).expect("an answer");
+        let answer = call(stream, request, 0, body).expect("an answer");
         let code = i16::from_be_bytes([answer[error], answer[error + 1]]);
         if code == 0 {
             return answer;
@@ -66,16 +62,4 @@ fn accepted(stream: &mut TcpStream, request: i16, body: &[u8], error: usize) -> 
         assert!(Instant::now() < deadline, "request {request} is answered with error {code}");
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// One request of version 0; returns the answer without its correlation id.
-fn call(stream: &mut TcpStream, request: i16, body: &[u8]) -> io::Result<Vec<u8>> {
-    let head = [&request.to_be_bytes()[..], &0_i16.to_be_bytes(), &7_i32.to_be_bytes(), &string("foreign")].concat();
-    let length = i32::try_from(head.len() + body.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], &head, body].concat())?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).map_err(io::Error::other)?];
-    stream.read_exact(&mut answer)?;
-    Ok(answer.split_off(4))
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
 
 pub mod accounting;
+pub mod acls;
 pub mod chaos;
 pub mod faults;
 pub mod foreign;
@@ -17,6 +18,7 @@ pub mod real_kafka;
 pub mod real_registry;
 pub mod sender;
 pub mod watch;
+mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

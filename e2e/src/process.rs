@@ -269,8 +269,9 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u
     request(port, method, path, "content-type: application/json\r\n", body)
 }
 
-/// A request with headers of its own.
-pub(crate) fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+/// A request with headers of its own: status and body.
+#[must_use]
+pub fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -37,12 +37,27 @@ pub struct Cluster {
     /// Services that reach the brokers through a [`Proxy`] of their own. Each has a listener of its own on every broker,
     /// since clients follow the addresses in the brokers' metadata.
     pub proxied: usize,
+    /// Users of a listener with SASL PLAIN ([`RealKafka::sasl_bootstrap`]); the password is [`password`]. They may do what
+    /// [`acls`](crate::acls) allows them. Who comes to the other listeners may do everything.
+    pub users: &'static [&'static str],
+}
+
+/// The password of one of [`Cluster::users`].
+#[must_use]
+pub fn password(user: &str) -> String {
+    format!("{user}-password")
 }
 
 impl Default for Cluster {
     /// One broker that ends dead transactions soon after their time-out.
     fn default() -> Self {
-        Self { brokers: 1, own_controller: false, transaction_cleanup: Some(Duration::from_secs(1)), proxied: 0 }
+        Self {
+            brokers: 1,
+            own_controller: false,
+            transaction_cleanup: Some(Duration::from_secs(1)),
+            proxied: 0,
+            users: &[],
+        }
     }
 }
 
@@ -72,6 +87,8 @@ pub struct RealKafka {
     description: String,
     brokers: Brokers,
     proxies: Vec<Proxy>,
+    /// The port of the listener with SASL.
+    sasl: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -95,7 +112,7 @@ impl RealKafka {
         match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap) if !bootstrap.trim().is_empty() => {
                 let description = format!("real Kafka: {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)");
-                Ok(Self { bootstrap, description, brokers: Brokers::Foreign, proxies: Vec::new() })
+                Ok(Self { bootstrap, description, brokers: Brokers::Foreign, proxies: Vec::new(), sasl: None })
             }
             _ => Self::own().map_err(|reason| format!("{reason}; KAFKA_BOOTSTRAP_SERVERS is not set")),
         }
@@ -112,12 +129,13 @@ impl RealKafka {
     /// Starts a cluster whose brokers may be stopped and started at will.
     ///
     /// # Errors
-    /// A text for people when there is neither Java with Maven nor, for a single broker, Docker.
+    /// A text for people when there is neither Java with Maven nor, for a single broker without users, Docker.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
         let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
+        let sasl = (!cluster.users.is_empty()).then(free_port);
         match node::jars() {
             Ok(libs) => {
-                let mut brokers = Node::formatted(&libs, cluster, &proxies)?;
+                let mut brokers = Node::formatted(&libs, cluster, &proxies, sasl)?;
                 let mut controller = brokers.split_off(cluster.brokers).pop();
                 if let Some(controller) = &mut controller {
                     controller.order(Order::Start);
@@ -128,7 +146,7 @@ impl RealKafka {
                 let description =
                     format!("real Kafka: Apache Kafka 4.3.1 ({count}Maven artefacts, Java) at {bootstrap}");
                 let brokers = Brokers::Java { brokers, _controller: controller };
-                let mut kafka = Self { bootstrap, description, brokers, proxies };
+                let mut kafka = Self { bootstrap, description, brokers, proxies, sasl };
                 for broker in 0..kafka.brokers() {
                     kafka.order(broker, Order::Start);
                 }
@@ -141,7 +159,7 @@ impl RealKafka {
                 let bootstrap = container.address();
                 let description = format!("real Kafka: {IMAGE} (Docker) at {bootstrap}");
                 let brokers = Brokers::Docker(container);
-                let kafka = Self { bootstrap, description, brokers, proxies };
+                let kafka = Self { bootstrap, description, brokers, proxies, sasl: None };
                 kafka.wait();
                 Ok(kafka)
             }
@@ -152,6 +170,15 @@ impl RealKafka {
     #[must_use]
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The address of the listener at which [`Cluster::users`] say who they are.
+    ///
+    /// # Panics
+    /// When the cluster was started without users.
+    #[must_use]
+    pub fn sasl_bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.sasl.expect("a cluster with users"))
     }
 
     /// The proxy of one of the services that have one ([`Cluster::proxied`]), counted from 0.

@@ -64,7 +64,19 @@ impl RealRegistry {
     /// Its base address, as `SCHEMA_REGISTRY_URL` takes it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.port)
+        Self::url_at(self.port)
+    }
+
+    /// `SCHEMA_REGISTRY_URL` for a proxy at this port of this machine.
+    #[must_use]
+    pub fn url_at(port: u16) -> String {
+        format!("http://127.0.0.1:{port}/apis/ccompat/v7")
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A page below the base address.

@@ -22,6 +22,9 @@ impl Container {
         if cluster.brokers != 1 {
             return Err(format!("a cluster of {} brokers needs Java and Maven", cluster.brokers));
         }
+        if !cluster.users.is_empty() {
+            return Err("a broker with users needs Java and Maven".to_owned());
+        }
         let port = free_port();
         let name = format!("customerio-kafka-{port}");
         let mut settings: Vec<String> = [

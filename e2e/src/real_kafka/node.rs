@@ -86,8 +86,14 @@ impl Node {
     /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of them
     /// runs yet.
     ///
-    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port.
-    pub(super) fn formatted(libs: &Path, cluster: &Cluster, proxies: &[Proxy]) -> Result<Vec<Self>, String> {
+    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port. `sasl` is the port of the
+    /// only broker's listener for users.
+    pub(super) fn formatted(
+        libs: &Path,
+        cluster: &Cluster,
+        proxies: &[Proxy],
+        sasl: Option<u16>,
+    ) -> Result<Vec<Self>, String> {
         let mut roles: Vec<Role> = (0..cluster.brokers)
             .map(|_| match cluster.own_controller {
                 true => Role::Broker { port: free_port() },
@@ -103,7 +109,7 @@ impl Node {
             let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.port()));
             fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
             let file = folder.join("server.properties");
-            fs::write(&file, properties(cluster, proxies, &roles, index, &folder.join("data")))
+            fs::write(&file, properties(cluster, proxies, sasl, &roles, index, &folder.join("data")))
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             let mut format = java(libs, "kafka.tools.StorageTool");
             format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&file).stdout(Stdio::null());
@@ -183,7 +189,14 @@ fn java(libs: &Path, class: &str) -> Command {
 }
 
 /// The properties of one node.
-fn properties(cluster: &Cluster, proxies: &[Proxy], roles: &[Role], index: usize, data: &Path) -> String {
+fn properties(
+    cluster: &Cluster,
+    proxies: &[Proxy],
+    sasl: Option<u16>,
+    roles: &[Role],
+    index: usize,
+    data: &Path,
+) -> String {
     let voters: Vec<_> =
         (1..).zip(roles).filter_map(|(id, role)| Some(format!("{id}@127.0.0.1:{}", role.controller()?))).collect();
     let broker = |port: u16| format!("PLAINTEXT://127.0.0.1:{port}");
@@ -203,8 +216,17 @@ fn properties(cluster: &Cluster, proxies: &[Proxy], roles: &[Role], index: usize
             advertised += &format!(",PROXY{number}://127.0.0.1:{}", proxy.port(index));
         }
     }
-    let millis = |duration: Duration| duration.as_millis().to_string();
     let mut optional = String::new();
+    if let Some(port) = sasl {
+        protocols += ",SASL:SASL_PLAINTEXT";
+        optional += &users(cluster.users);
+        if !matches!(roles[index], Role::Controller { .. }) {
+            let listener = format!(",SASL://127.0.0.1:{port}");
+            listeners += &listener;
+            advertised += &listener;
+        }
+    }
+    let millis = |duration: Duration| duration.as_millis().to_string();
     if let Some(interval) = cluster.transaction_cleanup {
         let name = "transaction.abort.timed.out.transaction.cleanup.interval.ms";
         optional += &format!("{name}={}\n", millis(interval));
@@ -240,6 +262,19 @@ group.initial.rebalance.delay.ms=0
         data = data.display(),
         in_sync = cluster.in_sync(),
         replicas = cluster.brokers,
+    )
+}
+
+/// Who may come to the listener with SASL, and that ACLs decide what they may do. Who comes to another one is `ANONYMOUS`.
+fn users(users: &[&str]) -> String {
+    let users: Vec<_> = users.iter().map(|user| format!("user_{user}=\"{}\"", super::password(user))).collect();
+    format!(
+        "sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+",
+        users.join(" ")
     )
 }
 

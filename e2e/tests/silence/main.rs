@@ -8,13 +8,19 @@
     reason = "a test fails by panicking, and prints its table"
 )]
 
+mod kafka_refuses;
+mod outside;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use e2e::pipeline::{Pipeline, Variables, shared_kafka, with};
+use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
 use e2e::process::Process;
 use e2e::proxy::Fault;
 use e2e::real_kafka::{Cluster, RealKafka};
-use e2e::sender::event;
+use e2e::sender::{event, request, send_once};
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
@@ -26,6 +32,47 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How soon its end is reported.
 const OVER: Duration = Duration::from_secs(40);
+
+/// Ten webhooks a second, one after the other, whatever is answered.
+struct Trickle {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickle {
+    /// `body` makes the webhook of each number.
+    fn start(port: u16, body: impl Fn(u64) -> Vec<u8> + Send + 'static) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let number = counted.fetch_add(1, Ordering::Relaxed);
+                let request = request("/webhooks/customerio", SIGNING_KEY, "", &body(number));
+                // An outage is what these tests make.
+                drop(send_once(port, &request));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Of different small events.
+    fn of_events(port: u16) -> Self {
+        Self::start(port, |number| event(&format!("trickle-{number}")).into_bytes())
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
 
 /// Whether the gauge of this reason shows that something is waited for.
 fn waits(service: &Process, name: &str, reason: &str) -> bool {

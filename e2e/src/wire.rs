@@ -1,0 +1,30 @@
+//! Single requests of Kafka's protocol, for what the clients cannot be made to ask.
+//!
+//! Only versions before the "flexible" ones: their strings have a length of two bytes, and nothing is tagged.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+/// A string.
+///
+/// # Panics
+/// When it is longer than 32 KiB.
+pub(crate) fn string(text: &str) -> Vec<u8> {
+    let length = i16::try_from(text.len()).expect("a short name");
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// Sends one request; returns the answer without its correlation id.
+///
+/// # Errors
+/// When the connection ends before the answer does.
+pub(crate) fn call(stream: &mut TcpStream, request: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
+    let head = [&request.to_be_bytes()[..], &version.to_be_bytes(), &7_i32.to_be_bytes(), &string("e2e")].concat();
+    let length = i32::try_from(head.len() + body.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], &head, body].concat())?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).map_err(io::Error::other)?];
+    stream.read_exact(&mut answer)?;
+    Ok(answer.split_off(4))
+}
