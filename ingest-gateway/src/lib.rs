@@ -91,8 +91,6 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
         Some(files) => Some(in_force(files, &metrics, &context, |_: &Tls| {})?),
         None => None,
     };
-    probe(&settings, &context).await?;
-    tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let waiting = Waiting::register("gateway", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     // A gateway out of rotation refuses connections, which costs the sender an hour; its own 503 does not.
@@ -100,6 +98,8 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     let broker_probe = Probe::of_writer(&settings.connection, &settings.raw_topic, &health)?;
     let stop = context.stop.clone();
     std::thread::spawn(move || broker_probe.run(&stop));
+    probe(&settings, &context).await?;
+    tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
     let publisher = KafkaPublisher {
         health,

@@ -63,6 +63,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     let kafka_health = KafkaHealth::new(&waiting, Ready::Depends);
     let health = Health::new(&waiting);
+    let mut tasks = Tasks::new(context.stop.clone());
+    let probe = Probe::of_reader(&settings.connection, &settings.input, &kafka_health, &metrics.consumer)?;
+    let stop = context.stop.clone();
+    // First of all: it reports what keeps the sink from its brokers, at the start too.
+    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let http = http_client(&settings.client)?;
@@ -77,7 +82,6 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let dates = health.clone();
     let client = PlatformClient::new(&settings.client, http, tokens, Box::new(move |date| dates.dated(date)))?;
     let journal = Journal::new(&settings, kafka_health.clone())?;
-    let probe = Probe::of_reader(&settings.connection, &settings.input, &kafka_health, &metrics.consumer)?;
     let patience = Patience::default();
     let (consumer, records, settler) = Consumer::new(ConsumerSettings {
         connection: settings.connection.clone(),
@@ -101,11 +105,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let envelope = Envelope::new(&settings.envelope);
     let tools = Tools { client, envelope, journal, metrics, health, settler, patience, partitions };
     let delivery = Delivery::new(&settings, tools)?;
-    let mut tasks = Tasks::new(context.stop.clone());
     let stop = context.stop.clone();
     tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
-    let stop = context.stop.clone();
-    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     tasks.spawn("sink delivery", delivery.run(records));
     tasks.join(context.shutdown_timeout).await?;
     Ok(())

@@ -45,6 +45,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let waiting = Waiting::register("transformer", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     let health = KafkaHealth::new(&waiting, Ready::Depends);
+    let mut tasks = Tasks::new(context.stop.clone());
+    let probe = Probe::of_reader(&settings.connection, &settings.input, &health, &metrics.consumer)?;
+    let stop = context.stop.clone();
+    // First of all: it reports what keeps the transformer from its brokers, at the start too.
+    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));
     let Some(framing) = framing::framing(settings.registry.as_ref(), &settings.typed, &waiting, &context).await? else {
@@ -53,11 +58,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let sources = follow_sources(&settings, &context)?;
     let workers = settings.workers.min(partitions).max(1);
     tracing::info!(workers, partitions, group = settings.group, "transforming");
-    let mut tasks = Tasks::new(context.stop.clone());
     let clock = waiting.activity("comparing the clocks", Ready::Stays, "");
-    let probe = Probe::of_reader(&settings.connection, &settings.input, &health, &metrics.consumer)?;
-    let stop = context.stop.clone();
-    tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     for number in 0..workers {
         let worker = worker_settings(&settings, &context, &metrics, &health, number);
         let mut processor =
