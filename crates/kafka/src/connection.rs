@@ -320,10 +320,9 @@ impl ClientContext for LogContext {
 /// One line of librdkafka's log. Lines name brokers, topics and ids of clients, never the content of a record.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
+        // The call that failed returns it too, and the service reports it once, with its remedy.
+        _ if matches!(facility, "FATAL" | "TXNERR") => tracing::debug!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(target: "librdkafka", facility, "{line}");
-        }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if facility == "FATAL" => {
             tracing::error!(target: "librdkafka", facility, "{line}");
         }
         RDKafkaLogLevel::Error

@@ -62,12 +62,18 @@ impl ClientContext for Complaints {
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
         // AllBrokersDown follows the errors of the single brokers, which say more.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
+            let code = if is_about_tls(reason) { RDKafkaErrorCode::SSL } else { code };
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
     }
 }
 
 impl ConsumerContext for Complaints {}
+
+/// One side speaks TLS and the other does not: librdkafka reports a connection that was closed, and says so in words only.
+fn is_about_tls(reason: &str) -> bool {
+    ["SSL", "security.protocol"].iter().any(|word| reason.contains(word))
+}
 
 /// See the module.
 pub struct Probe {
@@ -239,12 +245,20 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<
     config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
+/// Hands what the client complains of to its context. Nothing is assigned, so that nothing else comes; each call ends with the
+/// first complaint.
+fn take_in_complaints(client: &BaseConsumer<Complaints>) {
+    for _ in 0..100 {
+        if client.poll(Duration::from_millis(10)).is_none() {
+            break;
+        }
+    }
+}
+
 /// The partitions of a topic. Complaints of the client are taken in here too.
 fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<i32>, KafkaError> {
-    // Serves the callbacks; nothing is assigned, so that nothing else comes.
-    drop(client.poll(Duration::ZERO));
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
-    drop(client.poll(Duration::ZERO));
+    take_in_complaints(client);
     let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
     if let Some(error) = found.and_then(rdkafka::metadata::MetadataTopic::error) {

@@ -168,6 +168,12 @@ impl Activity {
         self.0.fails.store(true, Ordering::Relaxed);
     }
 
+    /// It failed, perhaps only in consequence of an earlier failure: as long as that one lasts, it stays named.
+    pub fn failed_in_consequence(&self, trouble: Trouble) {
+        let earlier = self.state().episode.as_ref().map(|episode| episode.trouble().clone());
+        self.failed(earlier.unwrap_or(trouble));
+    }
+
     /// It succeeded.
     pub fn succeeded(&self) {
         if self.0.fails.load(Ordering::Relaxed)
@@ -227,7 +233,7 @@ impl Activity {
         };
         match self.0.ready {
             Ready::Depends => true,
-            Ready::DependsIfPermanent => episode.is_permanent(),
+            Ready::DependsIfPermanent => episode.trouble().reason.is_permanent(),
             Ready::Stays => false,
         }
     }

@@ -156,11 +156,11 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let changes =
-        [("SINK_BATCH_MAX_BYTES", "20KiB"), ("SINK_BUFFER_BYTES", "80KiB"), ("SINK_MAX_RECORDS_PER_SECOND", "5")];
+        [("SINK_BATCH_MAX_BYTES", "20KiB"), ("SINK_BUFFER_BYTES", "80KiB"), ("SINK_MAX_RECORDS_PER_SECOND", "1")];
     let sink = Process::start("sink", &with(pipeline.sink_variables(), &changes), Some(free_port()));
     let _ids = pipeline.load(2000, 500).finish(OVER);
     // It is an outage only once the buffer has been full for ten seconds.
-    wait_until("the full buffer to be reported", Duration::from_secs(20), || line(&sink, 0, "buffer_full").is_some());
+    wait_until("the full buffer to be reported", Duration::from_secs(40), || line(&sink, 0, "buffer_full").is_some());
     reported(&sink, "sink", "paused by its budget", 0, "buffer_full");
     assert!(sink.is_ready(), "it works, as fast as it may");
 }

@@ -8,6 +8,7 @@ use super::machine::{Client, Mark, Outcome};
 use super::producer::{CALL, TransactionalProducer};
 use crate::consumed::Consumed;
 use crate::group::{self, GroupContext};
+use crate::health::{KafkaHealth, trouble};
 use crate::log_watch::Latest;
 use crate::topic::TopicName;
 
@@ -18,11 +19,18 @@ pub(super) struct Clients<'s> {
     pub(super) topic: &'s TopicName,
     /// The last record accepted of each partition.
     pub(super) latest: &'s Latest,
+    pub(super) health: &'s KafkaHealth,
     /// See [`crate::Connection::keeps_transactional_offsets`].
     pub(super) keeps_transactional_offsets: bool,
 }
 
 impl Clients<'_> {
+    /// The group's committed offsets are asked for again.
+    fn unconfirmed(&self, error: &RdError) -> Outcome {
+        self.health.group.failed(trouble(error));
+        Outcome::Retry
+    }
+
     /// What is kept with a committed offset: by which record the log is recognised, and what is processed after the offset.
     fn metadata(&self, mark: &Mark) -> Option<String> {
         let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
@@ -77,12 +85,15 @@ impl Client for Clients<'_> {
         let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
         let list = group::partitions(self.topic, &partitions);
         // An answer that other members' open transactions hold back is asked for again.
-        let Ok(committed) = self.consumer.committed_offsets(list, CALL) else { return Outcome::Retry };
+        let committed = match self.consumer.committed_offsets(list, CALL) {
+            Ok(committed) => committed,
+            Err(error) => return self.unconfirmed(&error),
+        };
         for mark in known {
             let &Mark { partition, offset, .. } = mark;
             let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
-            if found.error().is_err() {
-                return Outcome::Retry;
+            if let Err(error) = found.error() {
+                return self.unconfirmed(&error);
             }
             // While a record is deferred the offset stays the same; what is processed after it is in the metadata.
             let consumed = Consumed::read(offset, found.metadata());
@@ -96,6 +107,7 @@ impl Client for Clients<'_> {
                 ));
             }
         }
+        self.health.group.succeeded();
         Outcome::Done
     }
 

@@ -15,6 +15,7 @@ use super::worker::Processor;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
 use crate::group;
+use crate::health::kafka_trouble;
 use crate::metrics::RebalanceKind;
 use crate::start::commit_new;
 use crate::topic::check_counterparts;
@@ -23,6 +24,12 @@ use crate::topic::check_counterparts;
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<P: Processor> Session<'_, P> {
+    /// Reports what ends the session.
+    fn given_up(&self, error: KafkaError) -> End {
+        self.settings.health.group.failed(kafka_trouble(&error));
+        given_up(error)
+    }
+
     /// Finds out where new partitions are read from, next to the work on the others: a member that died can hold the
     /// answer back for as long as its transaction may stay open.
     pub(super) fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
@@ -42,7 +49,7 @@ impl<P: Processor> Session<'_, P> {
         self.awaited.extend(&partitions);
         let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
         let candidates = candidates.collect();
-        self.check_counterparts().map_err(given_up)?;
+        self.check_counterparts().map_err(|error| self.given_up(error))?;
         self.takeovers.begin(candidates);
         Ok(())
     }
@@ -72,7 +79,8 @@ impl<P: Processor> Session<'_, P> {
             if !self.add_found()? {
                 break;
             }
-            let Some(finding) = self.takeovers.finished().map_err(given_up)? else { break };
+            let finding = self.takeovers.finished();
+            let Some(finding) = finding.map_err(|error| self.given_up(error))? else { break };
             match finding {
                 Finding::Starts(starts) => self.found = starts,
                 Finding::Restored { partition, memory, took } => {
@@ -98,7 +106,7 @@ impl<P: Processor> Session<'_, P> {
                 tracing::debug!(%error, "the new partitions are added after the rebalance");
                 return Ok(false);
             }
-            Err(error) => return Err(given_up(error)),
+            Err(error) => return Err(self.given_up(error)),
         }
         let starts = std::mem::take(&mut self.found);
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();

@@ -55,5 +55,12 @@ pub(super) fn clients<'s>(
     settings: &'s WorkerSettings,
 ) -> Clients<'s> {
     let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
-    Clients { producer, consumer, topic: &settings.input, latest, keeps_transactional_offsets }
+    Clients {
+        producer,
+        consumer,
+        topic: &settings.input,
+        latest,
+        health: &settings.health,
+        keeps_transactional_offsets,
+    }
 }

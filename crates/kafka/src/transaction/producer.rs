@@ -149,7 +149,13 @@ impl TransactionalProducer {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
-            let count = found.map(|found| found.topics().iter().map(|found| found.partitions().len()).sum());
+            let count = found.and_then(|found| match found.topics().first() {
+                Some(found) => match found.error().map(RDKafkaErrorCode::from) {
+                    None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(found.partitions().len()),
+                    Some(code) => Err(RdError::MetadataFetch(code)),
+                },
+                None => Ok(0),
+            });
             match count {
                 Ok(count) if count > 0 => return Ok(count),
                 // A broker that has just come back may not know the topic yet.
@@ -267,7 +273,12 @@ impl TransactionalProducer {
 
     /// Drops the open transaction.
     pub(super) fn abort(&self) -> Outcome {
-        self.outcome(self.producer.abort_transaction(CALL))
+        let result = self.producer.abort_transaction(CALL);
+        // An abort that succeeds does not mean that writing does.
+        if let (Some(health), Err(error)) = (&self.health, &result) {
+            health.transaction_failed(error);
+        }
+        outcome(result)
     }
 }
 
