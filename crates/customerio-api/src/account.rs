@@ -1,4 +1,4 @@
-//! What the API tells about the account: its workspaces, and the addresses that webhooks come from.
+//! The account as the API describes it: its workspaces, and the addresses that webhooks come from.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Where Customer.io's APIs are: one host for each region, or one address that replaces them.
+//! The addresses of Customer.io's APIs: one host for each region, or one address that replaces them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,16 +61,16 @@ impl FromStr for Region {
     }
 }
 
-/// Which of Customer.io's APIs a request goes to.
+/// One of Customer.io's APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     /// The documented App API.
     App,
-    /// The API behind Customer.io's own pages, which takes service-account tokens.
+    /// The API of Customer.io's own pages, which takes service-account tokens.
     ServiceAccount,
 }
 
-/// Whether an address by http is allowed beyond this machine.
+/// The rule for addresses by http.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnencryptedHttp {
     /// Only loopback addresses may be reached by http.
@@ -79,7 +79,7 @@ pub enum UnencryptedHttp {
     Allowed,
 }
 
-/// Why an address is not taken. The text that was given is left out: it may hold a secret.
+/// The reason why an address is refused. The text that was given is left out: it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither of the two regions.
@@ -91,7 +91,7 @@ pub enum AddressError {
     )]
     NotHttp,
     /// A user name or password is part of the address.
-    #[error("CUSTOMERIO_API_URL has a user name or password; remove it, the key belongs into CUSTOMERIO_APP_API_KEY")]
+    #[error("CUSTOMERIO_API_URL has a user name or password; remove it, the key belongs in CUSTOMERIO_APP_API_KEY")]
     Credentials,
     /// The address has a query or a fragment.
     #[error("CUSTOMERIO_API_URL has a query; remove everything from `?` or `#` on")]
@@ -103,7 +103,7 @@ pub enum AddressError {
     Unencrypted,
 }
 
-/// Where requests are sent.
+/// The address that requests are sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiAddress {
     region: Region,
@@ -142,7 +142,7 @@ impl ApiAddress {
         self.region
     }
 
-    /// Whether an address was given that replaces the region's.
+    /// Returns true if an address was given that replaces the region's.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.replaced_by.is_some()

@@ -40,12 +40,12 @@ impl Answer {
     }
 }
 
-/// What the API said about an error.
+/// A statement of the API about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorDetail {
     /// Its words, at most a line of them.
     pub message: String,
-    /// What they are about: a JSON pointer or a field, where the API named one.
+    /// The JSON pointer or field that they are about, where the API named one.
     pub field: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of the API for a webhook: to create one, or to replace one as a whole.
+//! The two ways to write a webhook: create one, or replace one as a whole.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,9 +21,9 @@ pub struct NewWebhook {
     pub endpoint: Url,
     /// The events.
     pub events: EventSelection,
-    /// How often opens and clicks are reported.
+    /// The resolution of opens and clicks.
     pub resolution: Resolution,
-    /// Whether message bodies are reported.
+    /// The reporting of message bodies.
     pub content: MessageContent,
 }
 
@@ -39,9 +39,10 @@ impl NewWebhook {
         })
     }
 
-    /// Whether this webhook may be the one that was to be created.
+    /// Returns true if this webhook may be the one that was to be created.
     pub(crate) fn may_be(&self, webhook: &Webhook) -> bool {
-        webhook.name() == self.name && webhook.endpoint() == self.endpoint.as_str()
+        webhook.name().trim() == self.name.trim()
+            && webhook.endpoint().parse().is_ok_and(|url: Url| url == self.endpoint)
     }
 }
 
@@ -59,9 +60,8 @@ impl fmt::Debug for NewWebhook {
 
 /// A change of a webhook. The API replaces the whole webhook, so this starts from all fields that it returned.
 ///
-/// Fields that this version does not know are sent back as they were received. Whether the API takes them is not
-/// documented; if it refuses one, the error names it, and nothing has changed. The alternative, to leave them out, would
-/// reset them without a word. Only the documented read-only fields (`id`, `type`) are left out.
+/// Fields that this version does not know are sent back as they were received. It is not documented that the API takes
+/// them; if it refuses one, the error names it, and nothing has changed. To leave them out would reset them silently. Only the documented read-only fields (`id`, `type`) are left out.
 #[derive(Clone, PartialEq)]
 pub struct WebhookUpdate {
     before: Webhook,
@@ -163,6 +163,7 @@ impl WebhookUpdate {
             "disabled" | "full_resolution" | "with_content" => {
                 change.before.as_bool().unwrap_or_default() != change.after.as_bool().unwrap_or_default()
             }
+            "endpoint" => url(&change.before).is_none() || url(&change.before) != url(&change.after),
             _ => change.before != change.after,
         };
         WRITABLE.iter().map(|field| change(&field)).filter(differs).collect()
@@ -181,6 +182,11 @@ impl WebhookUpdate {
 
 fn names(events: &Value) -> BTreeSet<&str> {
     events.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Two spellings of one URL are the same endpoint.
+fn url(value: &Value) -> Option<Url> {
+    value.as_str()?.parse().ok()
 }
 
 impl fmt::Debug for WebhookUpdate {
@@ -253,11 +259,11 @@ mod tests {
 
     #[test]
     fn setting_what_is_already_so_changes_nothing() {
-        let webhook = webhook(json!({"full_resolution": null}));
+        let webhook = webhook(json!({"full_resolution": null, "endpoint": "https://example.com"}));
         let update = WebhookUpdate::of(&webhook)
             .disable()
             .name("a")
-            .endpoint(&"https://example.com/webhook".parse().unwrap())
+            .endpoint(&"https://EXAMPLE.com/".parse().unwrap())
             .resolution(Resolution::FirstOnly)
             .content(MessageContent::Included);
         assert_eq!(update.changes(), []);

@@ -17,18 +17,18 @@ use crate::request::ApiRequest;
 use crate::transport::{Attempt, Sent, Transport};
 use crate::webhook::{UnreadableWebhook, Webhook, WebhookId, WebhookList};
 
-/// How Customer.io is reached.
+/// The way to Customer.io.
 #[derive(Clone)]
 pub struct ApiSettings {
-    /// Where its APIs are.
+    /// The address of its APIs.
     pub address: ApiAddress,
-    /// How long one attempt may take.
+    /// The time that one attempt may take.
     pub timeout: Duration,
-    /// How often an attempt is repeated.
+    /// The rule for repeating an attempt.
     pub retry: RetryPolicy,
     /// The budget of requests; a clone of one budget for all clients of a process.
     pub budget: RequestBudget,
-    /// A proxy for https; without one the connection is direct, whatever the environment says.
+    /// A proxy for https; without one the connection is direct, and the process's environment is ignored.
     pub proxy: Option<reqwest::Proxy>,
     /// Further certificate authorities.
     pub authorities: Vec<reqwest::Certificate>,
@@ -91,7 +91,7 @@ impl fmt::Debug for ApiSettings {
 #[error("cannot set up the HTTP client for Customer.io: {0}; check the certificate authorities and the proxy")]
 pub struct ClientError(String);
 
-/// What became of a webhook that was to be deleted.
+/// The outcome of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
     /// It was deleted.
@@ -125,7 +125,7 @@ impl AppApiClient {
         Some(Self { settings: ApiSettings { address, ..self.settings.clone() }, ..self.clone() })
     }
 
-    /// Where it sends its requests.
+    /// The address that it sends its requests to.
     #[must_use]
     pub fn address(&self) -> &ApiAddress {
         &self.settings.address
@@ -156,16 +156,16 @@ impl AppApiClient {
     /// Creates a webhook, disabled. It is repeated only where it certainly was not carried out.
     ///
     /// # Errors
-    /// [`CreateError`], which tells whether the webhook may exist.
+    /// [`CreateError`], which says whether the webhook may exist.
     pub async fn create_webhook(&self, new: NewWebhook) -> Result<Webhook, CreateError> {
         let request = ApiRequest::create_webhook(&new);
         let sent = self.send(&request).await;
         let is_unknown = match &sent.last {
-            // Whatever a success says, something was created.
+            // A success has created something, even if it cannot be read.
             Attempt::Answered(answer) if answer.is_success() => true,
             last => last.ended().is_unknown(),
         };
-        match self.judge(&request, sent, webhook) {
+        match self.classify(&request, sent, webhook) {
             Ok(webhook) => Ok(webhook),
             Err(cause) if is_unknown => Err(CreateError::Unconfirmed(UnconfirmedCreate::new(new, cause))),
             Err(error) => Err(CreateError::NotCreated(error)),
@@ -198,7 +198,7 @@ impl AppApiClient {
         }
     }
 
-    /// The workspaces of the account. Any App API key may list them, so this tells a key that is refused from one whose scope
+    /// The workspaces of the account. Any App API key may list them, so this distinguishes a key that is refused from one whose scope
     /// is too small.
     ///
     /// # Errors
@@ -221,7 +221,7 @@ impl AppApiClient {
         parse: impl Fn(&Value) -> Result<T, E>,
     ) -> Result<T, ApiError> {
         let sent = self.send(request).await;
-        self.judge(request, sent, parse)
+        self.classify(request, sent, parse)
     }
 
     async fn send(&self, request: &ApiRequest) -> Sent {
@@ -239,8 +239,8 @@ impl AppApiClient {
         self.transport.send(request.repeat(), build).await
     }
 
-    /// Reads a success, and makes an error of everything else.
-    fn judge<T, E: fmt::Display>(
+    /// Reads a success, and turns everything else into an error.
+    fn classify<T, E: fmt::Display>(
         &self,
         request: &ApiRequest,
         sent: Sent,

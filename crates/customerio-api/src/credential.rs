@@ -5,17 +5,17 @@ use std::fmt;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// How a service-account token begins.
+/// The first characters of a service-account token.
 const SERVICE_ACCOUNT_PREFIX: &str = "sa_live_";
 
-/// What a secret is replaced by where it appears in a text of the other side.
+/// Replaces a secret where it appears in a text of the other side.
 const REDACTED: &str = "[redacted]";
 
-/// Why a credential cannot be used. Found before anything is sent; the value is never repeated.
+/// The reason why a credential cannot be used. It is found before anything is sent, and the value is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// There is nothing but white space.
-    #[error("{0} is empty; put the credential as Customer.io showed it there")]
+    #[error("{0} is empty; put the credential there as Customer.io showed it")]
     Empty(&'static str),
     /// A character that cannot be sent.
     #[error(
@@ -58,7 +58,7 @@ impl AppApiKey {
         Ok(Self(text.into()))
     }
 
-    /// The first 8 digits of the key's SHA-256: enough to tell two keys apart, of no use to whoever reads it.
+    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and no help in guessing one.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut digest = customerio::sha256_hex([self.0.expose_secret()]);

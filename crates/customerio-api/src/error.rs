@@ -1,4 +1,4 @@
-//! What can go wrong, by what the caller can do about it.
+//! The errors of the App API, one variant for each thing that the caller can do about them.
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ impl fmt::Display for Call {
     }
 }
 
-/// Who can do something about an error.
+/// The one who can do something about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Whoever runs this program.
+    /// The person who runs this program.
     You,
     /// A Customer.io administrator, whose role has "Manage API credentials".
     CustomerIoAdministrator,
@@ -35,7 +35,7 @@ pub enum Remedy {
     CustomerIo,
 }
 
-/// Why a request failed.
+/// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// 401.
@@ -48,7 +48,7 @@ pub enum ApiError {
     KeyRefused {
         /// The request.
         call: Call,
-        /// What the API said.
+        /// The API's statements.
         details: Vec<ErrorDetail>,
     },
     /// 403.
@@ -60,7 +60,7 @@ pub enum ApiError {
     NotAllowed {
         /// The request.
         call: Call,
-        /// What the API said.
+        /// The API's statements.
         details: Vec<ErrorDetail>,
     },
     /// 404.
@@ -71,7 +71,7 @@ pub enum ApiError {
     NotFound {
         /// The request.
         call: Call,
-        /// What the API said.
+        /// The API's statements.
         details: Vec<ErrorDetail>,
     },
     /// 400 and other 4xx: nothing was changed, and the same request would be refused again.
@@ -81,7 +81,7 @@ pub enum ApiError {
         call: Call,
         /// The status.
         status: u16,
-        /// What the API said, with the field where it named one.
+        /// The API's statements, with the field where it named one.
         details: Vec<ErrorDetail>,
         /// The fields that were sent back without being known to this version.
         unknown_fields: Vec<String>,
@@ -94,7 +94,7 @@ pub enum ApiError {
     TooManyRequests {
         /// The request.
         call: Call,
-        /// How often it was sent.
+        /// The number of times that it was sent.
         attempts: u32,
     },
     /// 5xx or 408.
@@ -106,7 +106,7 @@ pub enum ApiError {
         call: Call,
         /// The last status.
         status: u16,
-        /// How often it was sent.
+        /// The number of times that it was sent.
         attempts: u32,
     },
     /// There was no connection: the request was not sent.
@@ -116,7 +116,7 @@ pub enum ApiError {
     NotSent {
         /// The request.
         call: Call,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// The request was sent and not answered.
@@ -126,9 +126,9 @@ pub enum ApiError {
     NoAnswer {
         /// The request.
         call: Call,
-        /// Why.
+        /// The cause.
         reason: String,
-        /// How often it was sent.
+        /// The number of times that it was sent.
         attempts: u32,
     },
     /// An answer that the App API does not give.
@@ -141,7 +141,7 @@ pub enum ApiError {
         call: Call,
         /// The status.
         status: u16,
-        /// What is wrong with it, without its text.
+        /// The fault of the answer, without its text.
         what: String,
     },
 }
@@ -163,7 +163,7 @@ impl ApiError {
         }
     }
 
-    /// Who can do something about it.
+    /// The one who can do something about it.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -204,7 +204,7 @@ fn sent_back(unknown_fields: &[String]) -> String {
     }
 }
 
-/// Why a webhook was not created, or not certainly.
+/// The reason why a webhook was not created, or not certainly.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// Nothing was created. The request can be sent again once the cause is gone.
@@ -230,7 +230,7 @@ pub struct UnconfirmedCreate {
     cause: ApiError,
 }
 
-/// What the list of webhooks says about a create whose outcome was unknown.
+/// The result of looking in the list of webhooks after a create whose outcome was unknown.
 #[derive(Debug)]
 pub enum Looked {
     /// The webhook exists.
@@ -247,7 +247,7 @@ impl UnconfirmedCreate {
         Box::new(Self { new, cause })
     }
 
-    /// Why the outcome is unknown.
+    /// The reason why the outcome is unknown.
     #[must_use]
     pub fn cause(&self) -> &ApiError {
         &self.cause
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_look_at_the_list_decides_about_an_unknown_create() {
         let entry = |id: u64, name: &str, endpoint: &str| json!({"id": id, "name": name, "endpoint": endpoint});
-        let ours = entry(1, "ours", "https://x.example/hook");
+        let ours = entry(1, "ours", "https://X.example:443/hook");
         let others = [entry(2, "ours", "https://other.example/hook"), entry(3, "theirs", "https://x.example/hook")];
         assert!(matches!(unconfirmed().look_in(&list(&others)), Looked::Absent(new) if new.name == "ours"));
         let found = unconfirmed().look_in(&list(&[others[0].clone(), ours.clone()]));

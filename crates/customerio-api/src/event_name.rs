@@ -1,7 +1,7 @@
 //! The events that a reporting webhook can be subscribed to.
 //!
-//! What we ask for comes from a closed list ([`SubscribableEvent`]). What Customer.io answers may hold names that this
-//! version does not know ([`EventName::Unknown`]): they are kept, shown and sent back.
+//! Requests use a closed list ([`SubscribableEvent`]). Answers may hold names that this version does not know
+//! ([`EventName::Unknown`]): they are kept, shown and sent back.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -158,7 +158,7 @@ impl EventSelection {
         self.0.iter().copied()
     }
 
-    /// Whether this event is chosen.
+    /// Returns true if this event is chosen.
     #[must_use]
     pub fn contains(&self, event: SubscribableEvent) -> bool {
         self.0.contains(&event)

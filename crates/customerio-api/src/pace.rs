@@ -1,4 +1,4 @@
-//! When a request is sent, and whether it is sent again: decisions on values, without a clock.
+//! The pace of requests and the rule for repeating them: decisions on values, without a clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,8 @@ const SPACING: Duration = Duration::from_millis(110);
 
 /// The budget of requests that Customer.io allows, shared by everything that holds a clone of it.
 ///
-/// Which requests Customer.io counts together (key, workspace or account) is not documented, so one process uses one budget
-/// for all its workspaces. Answers with 429 name no time to wait: the whole budget then pauses for a growing time.
+/// It is not documented whether Customer.io counts by key, by workspace or by account, so one process uses one budget for
+/// all its workspaces. Answers with 429 name no time to wait: the whole budget then pauses for a growing time.
 #[derive(Debug, Clone, Default)]
 pub struct RequestBudget(Arc<Mutex<Slots>>);
 
@@ -47,10 +47,10 @@ impl Slots {
     }
 }
 
-/// How often a request is sent, and how long to wait in between.
+/// The number of attempts and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How often a request is sent at most; 1 never repeats.
+    /// The most attempts for a request; 1 never repeats.
     pub attempts: u32,
     /// The wait after the first attempt; it doubles with each further one.
     pub first_wait: Duration,
@@ -65,7 +65,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// With an answer of this status.
@@ -77,7 +77,7 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Whether the request may have been carried out although no answer says so.
+    /// Returns true if the request may have been carried out although no answer says so.
     pub(crate) fn is_unknown(self) -> bool {
         match self {
             Self::NoAnswer => true,
@@ -88,7 +88,7 @@ impl Ended {
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next attempt, after `attempts` of them (at least 1); `None` if there is to be no other.
+    /// The wait before the next attempt, after `attempts` of them (at least 1); `None` if there is to be no other.
     pub(crate) fn wait_after(&self, attempts: u32, repeat: Repeat, ended: Ended) -> Option<Duration> {
         let can_pass = match ended {
             // Refused without being carried out.
@@ -99,8 +99,13 @@ impl RetryPolicy {
         if !can_pass || attempts >= self.attempts {
             return None;
         }
+        Some(self.wait(attempts))
+    }
+
+    /// The wait after this many attempts, at least 1.
+    pub(crate) fn wait(&self, attempts: u32) -> Duration {
         let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
-        Some(self.first_wait.saturating_mul(factor).min(self.longest_wait))
+        self.first_wait.saturating_mul(factor).min(self.longest_wait)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::change::{NewWebhook, WebhookUpdate};
 use crate::webhook::WebhookId;
 
-/// Whether a request may be sent again when it is unknown whether it was carried out.
+/// The rule for a request whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
     /// It may: carrying it out twice leaves the same state as once.
@@ -98,13 +98,13 @@ impl ApiRequest {
         self.body.as_ref()
     }
 
-    /// Whether it may be repeated without looking.
+    /// The rule for repeating it.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
         self.repeat
     }
 
-    /// Whether it is sent with the key.
+    /// Returns true if it is sent with the key.
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.with_key

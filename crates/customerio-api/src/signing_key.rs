@@ -1,7 +1,7 @@
 //! The signing key of a workspace, fetched with a service-account token.
 //!
 //! The App API returns no signing key. Customer.io's own command-line tool lists `GET
-//! /v1/environments/{id}/signing_secret` on the API behind its pages. The shape of the answer, and that it is the key of
+//! /v1/environments/{id}/signing_secret` on the API of its pages. The shape of the answer, and that it is the key of
 //! reporting webhooks, are unverified: the answer is read tolerantly, and the caller has to prove the key by a signed
 //! round trip before it enables a webhook. This crate never rotates a key: that would cut off every other receiver of the
 //! workspace.
@@ -30,7 +30,7 @@ pub trait SigningKeySource: Send + Sync {
 /// The future of [`SigningKeySource::signing_key`].
 pub type FetchedKey<'a> = Pin<Box<dyn Future<Output = Result<SecretString, SigningKeyError>> + Send + 'a>>;
 
-/// Why there is no signing key. Each of them leaves the other way: to copy the key from Customer.io's page.
+/// The reason why there is no signing key. Copying the key from Customer.io's page always remains possible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
     /// The token is refused.
@@ -44,7 +44,7 @@ pub enum SigningKeyError {
         call: Call,
         /// The status.
         status: u16,
-        /// What the API said.
+        /// The API's statements.
         details: Vec<ErrorDetail>,
     },
     /// The token may not read the key of this workspace, or there is no such workspace.
@@ -57,7 +57,7 @@ pub enum SigningKeyError {
         call: Call,
         /// The status.
         status: u16,
-        /// What the API said.
+        /// The API's statements.
         details: Vec<ErrorDetail>,
     },
     /// The answer is a success, and no signing key was found in it.
@@ -73,7 +73,7 @@ pub enum SigningKeyError {
     Unavailable {
         /// The request.
         call: Call,
-        /// What happened.
+        /// The cause.
         reason: String,
     },
 }
@@ -83,7 +83,7 @@ const PASTE: &str =
     "Or copy the signing key from Customer.io's page Reporting Webhooks into CUSTOMERIO_SIGNING_KEYS_FILE";
 
 impl SigningKeyError {
-    /// Who can do something about it.
+    /// The one who can do something about it.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {

@@ -1,6 +1,7 @@
 //! Sends requests one after the other, as the budget and the retry policy say.
 
 use std::error::Error as _;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
@@ -14,14 +15,21 @@ use crate::request::Repeat;
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The HTTP side of the clients.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) budget: RequestBudget,
     pub(crate) retry: RetryPolicy,
 }
 
-/// How a request ended after all its attempts.
+/// Without the HTTP client, whose proxy may have a password.
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("retry", &self.retry).finish_non_exhaustive()
+    }
+}
+
+/// The end of a request after all its attempts.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) last: Attempt,
@@ -30,7 +38,7 @@ pub(crate) struct Sent {
     pub(crate) earlier_unknown: bool,
 }
 
-/// How one attempt ended.
+/// The end of one attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Answered(Answer),
@@ -58,14 +66,16 @@ impl Transport {
             attempts += 1;
             let last = attempt(build(&self.http)).await;
             let ended = last.ended();
+            if ended == Ended::Answered(429) {
+                // Others that share the budget wait as well, even if this request gives up.
+                self.budget.pause(Instant::now() + self.retry.wait(attempts));
+            }
             let Some(wait) = self.retry.wait_after(attempts, repeat, ended) else {
                 return Sent { last, attempts, earlier_unknown };
             };
             earlier_unknown |= ended.is_unknown();
-            tracing::debug!(attempts, ?wait, ?ended, "a request to Customer.io is sent again");
-            if ended == Ended::Answered(429) {
-                self.budget.pause(Instant::now() + wait);
-            } else {
+            tracing::debug!(attempts, ?wait, ?ended, "repeating a request to Customer.io");
+            if ended != Ended::Answered(429) {
                 tokio::time::sleep(wait).await;
             }
         }

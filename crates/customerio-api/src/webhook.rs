@@ -17,7 +17,7 @@ impl fmt::Display for WebhookId {
     }
 }
 
-/// What a webhook runs.
+/// The kind of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookKind {
     /// `webhook`: a request for each event.
@@ -28,7 +28,7 @@ pub enum WebhookKind {
     Other(String),
 }
 
-/// How often opens and clicks are reported.
+/// The resolution of opens and clicks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
     /// Only the first open and the first click of a message (`full_resolution: false`).
@@ -37,7 +37,7 @@ pub enum Resolution {
     Every,
 }
 
-/// Whether bodies and headers of messages are reported with `sent` events.
+/// The reporting of bodies and headers of messages with `sent` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageContent {
     /// They are left out (`with_content: false`). Preference changes then do not say what has changed.
@@ -134,25 +134,25 @@ impl Webhook {
         self.endpoint.parse::<Url>().ok()?.host_str().map(str::to_owned)
     }
 
-    /// What it runs.
+    /// The kind.
     #[must_use]
     pub fn kind(&self) -> &WebhookKind {
         &self.kind
     }
 
-    /// Whether events are sent. A webhook that does not say so counts as enabled.
+    /// Returns true if events are sent. A webhook that does not say so counts as enabled.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         !self.disabled
     }
 
-    /// How often opens and clicks are reported.
+    /// The resolution of opens and clicks.
     #[must_use]
     pub fn resolution(&self) -> Resolution {
         self.resolution
     }
 
-    /// Whether message bodies are reported.
+    /// The reporting of message bodies.
     #[must_use]
     pub fn content(&self) -> MessageContent {
         self.content
@@ -213,7 +213,7 @@ pub struct UnreadableWebhook {
     pub id: Option<WebhookId>,
     /// Its name, if that can be read.
     pub name: Option<String>,
-    /// Which field is wrong, without its value.
+    /// The field that is wrong, without its value.
     pub problem: String,
 }
 
@@ -239,7 +239,7 @@ impl WebhookList {
     /// Reads the answer to a list. `{"reporting_webhooks": null}` is an empty list.
     ///
     /// # Errors
-    /// What is wrong with the answer.
+    /// A sentence about the fault of the answer.
     pub fn parse(value: &Value) -> Result<Self, &'static str> {
         let member = value.get("reporting_webhooks").ok_or("it has no `reporting_webhooks`")?;
         let entries = match member {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_null_and_an_odd_entry_is_reported_beside_the_others() {
+    fn an_empty_list_is_null_and_an_odd_entry_is_reported_next_to_the_others() {
         assert_eq!(WebhookList::parse(&json!({"reporting_webhooks": null})), Ok(WebhookList::default()));
         let list = json!({"reporting_webhooks": [with("type", json!("js")), {"id": 7, "name": "odd"}, 3]});
         let list = WebhookList::parse(&list).unwrap();

@@ -1,8 +1,8 @@
-//! Which hosts are this machine.
+//! Recognises hosts that are this machine.
 
 use std::net::IpAddr;
 
-/// Whether this host, as it is written in an address, is this machine: a loopback address, `localhost` or a name below it.
+/// Returns true if this host, as it is written in an address, is this machine: a loopback address, `localhost` or a name below it.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
