@@ -153,7 +153,7 @@ impl WebhookUpdate {
     #[must_use]
     pub fn changes(&self) -> Vec<FieldChange> {
         let value = |fields: &Map<String, Value>, field| fields.get(field).cloned().unwrap_or_default();
-        let change = |&field: &&'static str| FieldChange {
+        let change = |field: &'static str| FieldChange {
             field,
             before: value(self.before.fields(), field),
             after: value(&self.after, field),
@@ -166,7 +166,7 @@ impl WebhookUpdate {
             "endpoint" => url(&change.before).is_none() || url(&change.before) != url(&change.after),
             _ => change.before != change.after,
         };
-        WRITABLE.iter().map(|field| change(&field)).filter(differs).collect()
+        WRITABLE.into_iter().map(change).filter(differs).collect()
     }
 
     /// The names of the fields that are sent back without being known.

@@ -198,8 +198,8 @@ impl AppApiClient {
         }
     }
 
-    /// The workspaces of the account. Any App API key may list them, so this distinguishes a key that is refused from one whose scope
-    /// is too small.
+    /// The workspaces of the account. Any App API key may list them, so this distinguishes a key that is refused from one
+    /// whose scope is too small.
     ///
     /// # Errors
     /// [`ApiError`].

@@ -335,7 +335,7 @@ mod tests {
         assert!(matches!(unconfirmed().look_in(&list(&others)), Looked::Absent(new) if new.name == "ours"));
         let found = unconfirmed().look_in(&list(&[others[0].clone(), ours.clone()]));
         assert!(matches!(found, Looked::Created(webhook) if webhook.id().0 == 1));
-        let twice = [ours.clone(), entry(4, "ours", "https://x.example/hook")];
+        let twice = [ours, entry(4, "ours", "https://x.example/hook")];
         assert!(matches!(unconfirmed().look_in(&list(&twice)), Looked::Ambiguous(found) if found.len() == 2));
         let unreadable = json!({"id": 5, "name": "ours"});
         assert!(matches!(unconfirmed().look_in(&list(&[unreadable])), Looked::Ambiguous(_)));

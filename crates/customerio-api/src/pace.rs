@@ -82,7 +82,7 @@ impl Ended {
         match self {
             Self::NoAnswer => true,
             Self::NotSent => false,
-            Self::Answered(status) => status == 408 || status >= 500 || status < 200 || status == 303,
+            Self::Answered(status) => matches!(status, 303 | 408) || !(200..500).contains(&status),
         }
     }
 }

@@ -98,7 +98,13 @@ pub(super) async fn answer(
     let fault = state.lock().faults.next(method.as_str());
     let answer = match fault {
         Some(ApiFaultKind::Status { status, shape, detail }) => {
-            problem(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), shape, &detail)
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            let mut answer = problem(status, shape, &detail);
+            // To where the request would be carried out: a client that follows gets a success.
+            if let Some(place) = uri.path().parse().ok().filter(|_| status.is_redirection()) {
+                answer.headers_mut().insert(header::LOCATION, place);
+            }
+            answer
         }
         Some(ApiFaultKind::Reset { when: Break::Before }) => {
             breaker.break_it();

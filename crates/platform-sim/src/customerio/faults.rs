@@ -28,7 +28,7 @@ fn once() -> u32 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApiFaultKind {
-    /// The request is answered with this status and not carried out.
+    /// The request is answered with this status and not carried out. A redirect leads to its own address.
     Status {
         /// The status.
         status: u16,
