@@ -4,6 +4,7 @@
 //! so that a test can look each one up. It knows nothing of Kafka and keeps nothing on disk.
 
 mod admin;
+pub mod customerio;
 mod faults;
 mod ingest;
 mod line;
@@ -53,6 +54,7 @@ impl Simulator {
             .route("/admin/events/last", get(admin::last_event))
             .route("/admin/faults", get(admin::faults).post(admin::set_fault).delete(admin::clear_faults))
             .route("/admin/reset", post(admin::reset))
+            .merge(customerio::router())
             // The limit on requests is the simulator's own, with Platform's answer.
             .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
             .with_state(Arc::clone(&state));

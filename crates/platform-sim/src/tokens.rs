@@ -35,7 +35,7 @@ pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String)
 }
 
 /// `application/x-www-form-urlencoded`.
-fn form(body: &str) -> HashMap<String, String> {
+pub(crate) fn form(body: &str) -> HashMap<String, String> {
     let decode = |text: &str| {
         let mut bytes = Vec::with_capacity(text.len());
         let mut rest = text.bytes();

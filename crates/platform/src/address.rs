@@ -1,7 +1,6 @@
 //! Addresses of Adobe's services, as they are configured.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -47,15 +46,7 @@ impl fmt::Display for ImsUrl {
 /// Whether requests to this address would cross a network unencrypted: by http, and not to this machine.
 #[must_use]
 pub fn is_unencrypted(url: &Url) -> bool {
-    url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match address {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
+    url.scheme() == "http" && !url.host_str().is_some_and(settings::is_loopback_host)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 pub mod command_line;
 mod file;
+mod loopback;
 mod problems;
 mod reload;
 mod secret;
@@ -17,6 +18,7 @@ mod variables;
 pub mod watched;
 
 pub use file::{FileError, read_bytes, read_text};
+pub use loopback::is_loopback_host;
 pub use problems::Problems;
 pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};

@@ -1,0 +1,221 @@
+//! The addresses of Customer.io's APIs: one host for each region, or one address that replaces them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// The region of a Customer.io account. A key of one region is refused by the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Region {
+    /// United States.
+    Us,
+    /// European Union.
+    Eu,
+}
+
+impl Region {
+    /// Both of them.
+    pub const ALL: &'static [Self] = &[Self::Us, Self::Eu];
+
+    /// The name in `CUSTOMERIO_REGION`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Us => "us",
+            Self::Eu => "eu",
+        }
+    }
+
+    /// The one that this is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Us => Self::Eu,
+            Self::Eu => Self::Us,
+        }
+    }
+
+    fn host(self, api: Api) -> &'static str {
+        match (api, self) {
+            (Api::App, Self::Us) => "https://api.customer.io",
+            (Api::App, Self::Eu) => "https://api-eu.customer.io",
+            (Api::ServiceAccount, Self::Us) => "https://us.fly.customer.io",
+            (Api::ServiceAccount, Self::Eu) => "https://eu.fly.customer.io",
+        }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Region {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = |region: &&Self| region.as_str().eq_ignore_ascii_case(text.trim());
+        Self::ALL.iter().find(named).copied().ok_or(AddressError::Region)
+    }
+}
+
+/// One of Customer.io's APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// The documented App API.
+    App,
+    /// The API of Customer.io's own pages, which takes service-account tokens.
+    ServiceAccount,
+}
+
+/// The rule for addresses by http.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnencryptedHttp {
+    /// Only loopback addresses may be reached by http.
+    LoopbackOnly,
+    /// Any address may. For trials.
+    Allowed,
+}
+
+/// The reason why an address is refused. The text that was given is left out: it may hold a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither of the two regions.
+    #[error("this is not a region of Customer.io; set CUSTOMERIO_REGION to `us` or `eu`")]
+    Region,
+    /// Not the address of an HTTP server.
+    #[error(
+        "CUSTOMERIO_API_URL is not an address that begins with https:// and a host; leave it empty to use the region's address"
+    )]
+    NotHttp,
+    /// A user name or password is part of the address.
+    #[error("CUSTOMERIO_API_URL has a user name or password; remove it, the key belongs in CUSTOMERIO_APP_API_KEY")]
+    Credentials,
+    /// The address has a query or a fragment.
+    #[error("CUSTOMERIO_API_URL has a query; remove everything from `?` or `#` on")]
+    Query,
+    /// The key would cross a network unencrypted.
+    #[error(
+        "CUSTOMERIO_API_URL would send the key unencrypted over a network; use https, or set PLATFORM_ALLOW_HTTP=true for a trial"
+    )]
+    Unencrypted,
+}
+
+/// The address that requests are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiAddress {
+    region: Region,
+    replaced_by: Option<Url>,
+}
+
+impl ApiAddress {
+    /// The address of a region.
+    #[must_use]
+    pub fn of(region: Region) -> Self {
+        Self { region, replaced_by: None }
+    }
+
+    /// One address in place of all of Customer.io's, as `CUSTOMERIO_API_URL` gives it. Its path is kept as a prefix.
+    ///
+    /// # Errors
+    /// [`AddressError`].
+    pub fn replaced(region: Region, by: &str, http: UnencryptedHttp) -> Result<Self, AddressError> {
+        let url: Url = by.parse().map_err(|_| AddressError::NotHttp)?;
+        let host = url.host_str().filter(|_| matches!(url.scheme(), "https" | "http")).ok_or(AddressError::NotHttp)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(AddressError::Credentials);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(AddressError::Query);
+        }
+        if url.scheme() == "http" && http == UnencryptedHttp::LoopbackOnly && !settings::is_loopback_host(host) {
+            return Err(AddressError::Unencrypted);
+        }
+        Ok(Self { region, replaced_by: Some(url) })
+    }
+
+    /// The configured region.
+    #[must_use]
+    pub fn region(&self) -> Region {
+        self.region
+    }
+
+    /// Returns true if an address was given that replaces the region's.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced_by.is_some()
+    }
+
+    /// The address of the other region; `None` where one address replaces both.
+    #[must_use]
+    pub fn other_region(&self) -> Option<Self> {
+        (!self.is_replaced()).then(|| Self::of(self.region.other()))
+    }
+
+    /// The address of a path below the API's base.
+    pub(crate) fn join(&self, api: Api, path: &str) -> String {
+        let base = self.replaced_by.as_ref().map_or(self.region.host(api), Url::as_str);
+        format!("{}{path}", base.trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/v1/workspaces";
+
+    #[test]
+    fn each_region_has_its_hosts() {
+        let us = ApiAddress::of(Region::Us);
+        let eu = us.other_region().unwrap();
+        assert_eq!(us.join(Api::App, PATH), "https://api.customer.io/v1/workspaces");
+        assert_eq!(eu.join(Api::App, PATH), "https://api-eu.customer.io/v1/workspaces");
+        assert_eq!(us.join(Api::ServiceAccount, PATH), "https://us.fly.customer.io/v1/workspaces");
+        assert_eq!(eu.join(Api::ServiceAccount, PATH), "https://eu.fly.customer.io/v1/workspaces");
+        assert_eq!(" EU ".parse::<Region>(), Ok(Region::Eu));
+        assert!("topsecret".parse::<Region>().unwrap_err().to_string().contains("`us` or `eu`"));
+    }
+
+    #[test]
+    fn a_replacing_address_keeps_its_path_and_serves_both_apis() {
+        let address =
+            ApiAddress::replaced(Region::Us, "http://127.0.0.1:8090/customerio/", UnencryptedHttp::LoopbackOnly)
+                .unwrap();
+        for api in [Api::App, Api::ServiceAccount] {
+            assert_eq!(address.join(api, PATH), "http://127.0.0.1:8090/customerio/v1/workspaces");
+        }
+        assert!(address.is_replaced() && address.other_region().is_none());
+    }
+
+    #[test]
+    fn a_wrong_address_is_refused_and_not_repeated() {
+        for (text, expected) in [
+            ("topsecret", AddressError::NotHttp),
+            ("ftp://topsecret", AddressError::NotHttp),
+            ("data:topsecret", AddressError::NotHttp),
+            ("https://me:topsecret@x", AddressError::Credentials),
+            ("https://topsecret@x", AddressError::Credentials),
+            ("https://x?k=topsecret", AddressError::Query),
+            ("https://x#topsecret", AddressError::Query),
+        ] {
+            let error = ApiAddress::replaced(Region::Us, text, UnencryptedHttp::Allowed).unwrap_err();
+            assert_eq!(error, expected, "{text}");
+            assert!(!error.to_string().contains("topsecret") && error.to_string().contains("CUSTOMERIO_API_URL"));
+        }
+    }
+
+    #[test]
+    fn http_beyond_this_machine_needs_permission() {
+        let replaced = |text, http| ApiAddress::replaced(Region::Us, text, http);
+        for text in ["http://127.0.0.1:8090", "http://sim.localhost", "http://[::1]:1", "https://proxy.example.com"] {
+            assert!(replaced(text, UnencryptedHttp::LoopbackOnly).is_ok(), "{text}");
+        }
+        for text in ["http://10.0.0.1", "http://localhost.example.com", "http://platform-sim:8090"] {
+            assert_eq!(replaced(text, UnencryptedHttp::LoopbackOnly), Err(AddressError::Unencrypted), "{text}");
+            assert!(replaced(text, UnencryptedHttp::Allowed).is_ok(), "{text}");
+        }
+    }
+}

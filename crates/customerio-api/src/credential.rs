@@ -1,0 +1,156 @@
+//! Customer.io's credentials. None of them is ever printed; a key is shown as a fingerprint.
+
+use std::fmt;
+
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+/// The first characters of a service-account token.
+const SERVICE_ACCOUNT_PREFIX: &str = "sa_live_";
+
+/// Replaces a secret where it appears in a text of the other side.
+const REDACTED: &str = "[redacted]";
+
+/// The reason why a credential cannot be used. It is found before anything is sent, and the value is never repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// There is nothing but white space.
+    #[error("{0} is empty; put the credential there as Customer.io showed it")]
+    Empty(&'static str),
+    /// A character that cannot be sent.
+    #[error(
+        "{0} has a character that no credential of Customer.io has, such as a space or a line break; copy it again"
+    )]
+    Character(&'static str),
+    /// A service-account token in place of an App API key.
+    #[error(
+        "CUSTOMERIO_APP_API_KEY holds a service-account token; put it into CUSTOMERIO_SERVICE_ACCOUNT_TOKEN, and an App API key here"
+    )]
+    IsServiceAccountToken,
+    /// The site id and key of the Track API in place of an App API key.
+    #[error(
+        "CUSTOMERIO_APP_API_KEY holds two parts with a colon, as the Track API has them; put an App API key there \
+         (in Customer.io: Account settings > API credentials > App API keys)"
+    )]
+    IsTrackCredential,
+    /// Another credential in place of a service-account token.
+    #[error("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN does not begin with `sa_live_`; put a service-account token there")]
+    NotServiceAccountToken,
+}
+
+/// A key of the App API.
+#[derive(Clone)]
+pub struct AppApiKey(SecretString);
+
+impl AppApiKey {
+    /// Takes the key as Customer.io shows it. White space around it is not part of it.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn new(secret: &SecretString) -> Result<Self, CredentialError> {
+        let text = checked(secret, "CUSTOMERIO_APP_API_KEY")?;
+        if text.starts_with(SERVICE_ACCOUNT_PREFIX) {
+            return Err(CredentialError::IsServiceAccountToken);
+        }
+        if text.contains(':') {
+            return Err(CredentialError::IsTrackCredential);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and no help in guessing one.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut digest = customerio::sha256_hex([self.0.expose_secret()]);
+        digest.truncate(8);
+        digest
+    }
+
+    pub(crate) fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AppApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AppApiKey(fingerprint {})", self.fingerprint())
+    }
+}
+
+/// A long-lived service-account token, which is exchanged for a short-lived access token.
+#[derive(Clone)]
+pub struct ServiceAccountToken(SecretString);
+
+impl ServiceAccountToken {
+    /// Takes the token as Customer.io shows it.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn new(secret: &SecretString) -> Result<Self, CredentialError> {
+        let text = checked(secret, "CUSTOMERIO_SERVICE_ACCOUNT_TOKEN")?;
+        if !text.starts_with(SERVICE_ACCOUNT_PREFIX) {
+            return Err(CredentialError::NotServiceAccountToken);
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub(crate) fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServiceAccountToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceAccountToken([redacted])")
+    }
+}
+
+/// The text without white space around it, if it can be sent in a header.
+fn checked<'a>(secret: &'a SecretString, variable: &'static str) -> Result<&'a str, CredentialError> {
+    let text = secret.expose_secret().trim();
+    if text.is_empty() {
+        return Err(CredentialError::Empty(variable));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || HeaderValue::from_str(text).is_err() {
+        return Err(CredentialError::Character(variable));
+    }
+    Ok(text)
+}
+
+/// The text without the secret, should the other side repeat it.
+pub(crate) fn without_secret(text: &str, secret: &SecretString) -> String {
+    match secret.expose_secret() {
+        "" => text.to_owned(),
+        secret => text.replace(secret, REDACTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_of_another_kind_is_refused_before_it_is_sent() {
+        let key = |text: &str| AppApiKey::new(&text.into()).map(|key| key.0.expose_secret().to_owned());
+        assert_eq!(key(" 5f3c \n").as_deref(), Ok("5f3c"));
+        assert_eq!(key(" \n"), Err(CredentialError::Empty("CUSTOMERIO_APP_API_KEY")));
+        assert_eq!(key("top secret"), Err(CredentialError::Character("CUSTOMERIO_APP_API_KEY")));
+        assert_eq!(key("topsecrét"), Err(CredentialError::Character("CUSTOMERIO_APP_API_KEY")));
+        assert_eq!(key("sa_live_topsecret"), Err(CredentialError::IsServiceAccountToken));
+        assert_eq!(key("site:topsecret"), Err(CredentialError::IsTrackCredential));
+        let token = |text: &str| ServiceAccountToken::new(&text.into()).map(|_| ());
+        assert_eq!(token("sa_live_topsecret"), Ok(()));
+        assert_eq!(token("topsecret"), Err(CredentialError::NotServiceAccountToken));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_keys_apart_and_nothing_shows_one() {
+        let key = |text: &str| AppApiKey::new(&text.into()).unwrap();
+        let (one, other) = (key("topsecret1"), key("topsecret2"));
+        assert_eq!(one.fingerprint().len(), 8);
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        let token = ServiceAccountToken::new(&"sa_live_topsecret".into()).unwrap();
+        assert!(!format!("{one:?}{token:?}").contains("topsecret"));
+        assert_eq!(without_secret("key topsecret1 is bad", one.secret()), "key [redacted] is bad");
+    }
+}

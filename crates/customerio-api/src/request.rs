@@ -1,0 +1,143 @@
+//! The requests of the App API as values.
+
+use std::fmt;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::change::{NewWebhook, WebhookUpdate};
+use crate::webhook::WebhookId;
+
+/// The rule for a request whose outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It may: carrying it out twice leaves the same state as once.
+    Safe,
+    /// It may not: each time it is carried out makes another object.
+    Unsafe,
+}
+
+/// A request of the App API.
+#[derive(Clone, PartialEq)]
+pub struct ApiRequest {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    repeat: Repeat,
+    with_key: bool,
+    /// Fields of the body that this version does not know.
+    unknown_fields: Vec<String>,
+}
+
+impl ApiRequest {
+    fn new(method: Method, path: impl Into<String>, repeat: Repeat) -> Self {
+        Self { method, path: path.into(), body: None, repeat, with_key: true, unknown_fields: Vec::new() }
+    }
+
+    /// Lists the webhooks of the key's workspace.
+    #[must_use]
+    pub fn list_webhooks() -> Self {
+        Self::new(Method::GET, "/v1/reporting_webhooks", Repeat::Safe)
+    }
+
+    /// Gets one webhook.
+    #[must_use]
+    pub fn get_webhook(id: WebhookId) -> Self {
+        Self::new(Method::GET, format!("/v1/reporting_webhooks/{id}"), Repeat::Safe)
+    }
+
+    /// Creates a webhook, disabled. The only request that must not be repeated blindly.
+    #[must_use]
+    pub fn create_webhook(new: &NewWebhook) -> Self {
+        Self { body: Some(new.body()), ..Self::new(Method::POST, "/v1/reporting_webhooks", Repeat::Unsafe) }
+    }
+
+    /// Replaces a webhook as a whole.
+    #[must_use]
+    pub fn update_webhook(update: &WebhookUpdate) -> Self {
+        Self {
+            body: Some(update.body()),
+            unknown_fields: update.unknown_fields(),
+            ..Self::new(Method::PUT, format!("/v1/reporting_webhooks/{}", update.id()), Repeat::Safe)
+        }
+    }
+
+    /// Deletes a webhook.
+    #[must_use]
+    pub fn delete_webhook(id: WebhookId) -> Self {
+        Self::new(Method::DELETE, format!("/v1/reporting_webhooks/{id}"), Repeat::Safe)
+    }
+
+    /// Lists the account's workspaces; any App API key may.
+    #[must_use]
+    pub fn list_workspaces() -> Self {
+        Self::new(Method::GET, "/v1/workspaces", Repeat::Safe)
+    }
+
+    /// Lists the addresses that webhooks come from. It needs no key and is sent without one.
+    #[must_use]
+    pub fn list_sender_addresses() -> Self {
+        Self { with_key: false, ..Self::new(Method::GET, "/v1/info/ip_addresses", Repeat::Safe) }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path below the API's base address.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The JSON body. It holds no secret of ours; the endpoint's URL is whole.
+    #[must_use]
+    pub fn body(&self) -> Option<&Value> {
+        self.body.as_ref()
+    }
+
+    /// The rule for repeating it.
+    #[must_use]
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+
+    /// Returns true if it is sent with the key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.with_key
+    }
+
+    pub(crate) fn unknown_fields(&self) -> &[String] {
+        &self.unknown_fields
+    }
+}
+
+/// Without the body, whose endpoint may have a query.
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiRequest({} {})", self.method, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_and_paths_are_as_documented() {
+        let id = WebhookId(4);
+        for (request, line, with_key) in [
+            (ApiRequest::list_webhooks(), "GET /v1/reporting_webhooks", true),
+            (ApiRequest::get_webhook(id), "GET /v1/reporting_webhooks/4", true),
+            (ApiRequest::delete_webhook(id), "DELETE /v1/reporting_webhooks/4", true),
+            (ApiRequest::list_workspaces(), "GET /v1/workspaces", true),
+            (ApiRequest::list_sender_addresses(), "GET /v1/info/ip_addresses", false),
+        ] {
+            assert_eq!(format!("{} {}", request.method(), request.path()), line);
+            assert_eq!((request.has_key(), request.body(), request.repeat()), (with_key, None, Repeat::Safe), "{line}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Sends requests one after the other, as the budget and the retry policy say.
+
+use std::error::Error as _;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::RequestBuilder;
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+use crate::pace::{Ended, RequestBudget, RetryPolicy};
+use crate::request::Repeat;
+
+/// The most bytes of an answer that are read. A list of a hundred webhooks takes a tenth of it.
+const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The HTTP side of the clients.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    pub(crate) http: reqwest::Client,
+    pub(crate) budget: RequestBudget,
+    pub(crate) retry: RetryPolicy,
+}
+
+/// Without the HTTP client, whose proxy may have a password.
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("retry", &self.retry).finish_non_exhaustive()
+    }
+}
+
+/// The end of a request after all its attempts.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) last: Attempt,
+    pub(crate) attempts: u32,
+    /// An attempt before the last may have been carried out.
+    pub(crate) earlier_unknown: bool,
+}
+
+/// The end of one attempt.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Answered(Answer),
+    /// No connection.
+    NotSent(String),
+    /// No answer, or not a whole one.
+    NoAnswer(String),
+}
+
+impl Attempt {
+    pub(crate) fn ended(&self) -> Ended {
+        match self {
+            Self::Answered(answer) => Ended::Answered(answer.status),
+            Self::NotSent(_) => Ended::NotSent,
+            Self::NoAnswer(_) => Ended::NoAnswer,
+        }
+    }
+}
+
+impl Transport {
+    pub(crate) async fn send(&self, repeat: Repeat, build: impl Fn(&reqwest::Client) -> RequestBuilder) -> Sent {
+        let (mut attempts, mut earlier_unknown) = (0, false);
+        loop {
+            tokio::time::sleep_until(self.budget.reserve(Instant::now())).await;
+            attempts += 1;
+            let last = attempt(build(&self.http)).await;
+            let ended = last.ended();
+            if ended == Ended::Answered(429) {
+                // Others that share the budget wait as well, even if this request gives up.
+                self.budget.pause(Instant::now() + self.retry.wait(attempts));
+            }
+            let Some(wait) = self.retry.wait_after(attempts, repeat, ended) else {
+                return Sent { last, attempts, earlier_unknown };
+            };
+            earlier_unknown |= ended.is_unknown();
+            tracing::debug!(attempts, ?wait, ?ended, "repeating a request to Customer.io");
+            if ended != Ended::Answered(429) {
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+async fn attempt(request: RequestBuilder) -> Attempt {
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) if error.is_connect() || error.is_builder() => return Attempt::NotSent(reason(error)),
+        Err(error) => return Attempt::NoAnswer(reason(error)),
+    };
+    let status = response.status().as_u16();
+    match body_up_to_limit(response).await {
+        Ok(body) => Attempt::Answered(Answer { status, body }),
+        Err(error) => Attempt::NoAnswer(reason(error)),
+    }
+}
+
+/// Stops reading at [`ANSWER_LIMIT`]: what is cut there is not JSON, and is reported as such.
+async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = ANSWER_LIMIT - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() >= room {
+            break;
+        }
+    }
+    Ok(body.freeze())
+}
+
+/// The innermost cause, which names what happened ("connection refused"); never the address.
+fn reason(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "the time-out has passed".to_owned();
+    }
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = cause.to_string();
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! Faults of the App API, one after the other.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Break;
+
+/// A fault and the requests that meet it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiFault {
+    /// The fault.
+    #[serde(flatten)]
+    pub kind: ApiFaultKind,
+    /// Only requests of this method meet it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The number of requests that meet it.
+    #[serde(default = "once")]
+    pub requests: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// The fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApiFaultKind {
+    /// The request is answered with this status and not carried out. A redirect leads to its own address.
+    Status {
+        /// The status.
+        status: u16,
+        /// The shape of the body.
+        #[serde(default)]
+        shape: ErrorShape,
+        /// The words in it.
+        #[serde(default)]
+        detail: String,
+    },
+    /// The request is carried out, and the answer comes late.
+    Late {
+        /// The delay in milliseconds.
+        millis: u64,
+    },
+    /// The request is carried out, and its success is answered with this body.
+    Body {
+        /// The body.
+        body: String,
+    },
+    /// The connection breaks.
+    Reset {
+        /// The moment.
+        when: Break,
+    },
+}
+
+/// The shape of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorShape {
+    /// `{"errors": [{"detail", "status"}]}`
+    Errors,
+    /// `{"meta": {"error"}}`
+    #[default]
+    Meta,
+    /// JSON:API with `source.pointer`.
+    JsonApi,
+    /// A page of a proxy.
+    Html,
+}
+
+/// The faults that are to come.
+#[derive(Debug, Default)]
+pub(super) struct Faults(VecDeque<ApiFault>);
+
+impl Faults {
+    pub(super) fn add(&mut self, fault: ApiFault) {
+        self.0.push_back(fault);
+    }
+
+    /// The first fault that a request of this method meets; it is used up by one.
+    pub(super) fn next(&mut self, method: &str) -> Option<ApiFaultKind> {
+        let met = |fault: &ApiFault| fault.method.as_ref().is_none_or(|only| only.eq_ignore_ascii_case(method));
+        let place = self.0.iter().position(met)?;
+        let fault = self.0.get_mut(place)?;
+        let kind = fault.kind.clone();
+        fault.requests = fault.requests.saturating_sub(1);
+        if fault.requests == 0 {
+            self.0.remove(place);
+        }
+        Some(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_read_strictly_and_used_up_by_the_requests_that_meet_them() {
+        let read = |text| serde_json::from_str::<ApiFault>(text);
+        let mut faults = Faults::default();
+        faults.add(read(r#"{"fault":"late","millis":5,"method":"POST"}"#).unwrap());
+        faults.add(read(r#"{"fault":"status","status":503,"shape":"json_api","requests":2}"#).unwrap());
+        faults.add(read(r#"{"fault":"reset","when":"after"}"#).unwrap());
+        faults.add(read(r#"{"fault":"body","body":""}"#).unwrap());
+        let status = |kind: Option<ApiFaultKind>| matches!(kind, Some(ApiFaultKind::Status { status: 503, .. }));
+        assert!(status(faults.next("GET")));
+        assert_eq!(faults.next("post"), Some(ApiFaultKind::Late { millis: 5 }));
+        assert!(status(faults.next("POST")));
+        assert_eq!(faults.next("GET"), Some(ApiFaultKind::Reset { when: Break::After }));
+        assert_eq!(faults.next("GET"), Some(ApiFaultKind::Body { body: String::new() }));
+        assert_eq!(faults.next("GET"), None);
+        assert!(read(r#"{"fault":"late","millis":5,"requets":2}"#).is_err());
+        assert!(read(r#"{"fault":"nonsense"}"#).is_err());
+    }
+}
