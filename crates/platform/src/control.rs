@@ -1,5 +1,5 @@
 //! A client of Experience Platform's control plane: sandboxes, permissions, namespaces, schemas, datasets, Flow Service,
-//! and what became of accepted events.
+//! and the results of accepted events.
 //!
 //! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads its
 //! answer. A plan lists calls without sending them; [`ControlClient`] is the only part that sends. It repeats only what is

@@ -10,7 +10,7 @@ use crate::control::request::{Call, Effect, Method, Request};
 
 const BASE: &str = "/data/foundation/access-control/acl";
 
-/// What may be done with each resource that was asked about.
+/// The allowed actions for each requested resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EffectivePolicies(BTreeMap<String, BTreeSet<String>>);
 

@@ -1,4 +1,4 @@
-//! What failed after Platform had accepted it: failed batches, and their rows with the reasons.
+//! Failures after acceptance: failed batches, and their rows with the reasons.
 
 use std::fmt;
 
@@ -27,14 +27,14 @@ pub struct Batch {
     /// How many records failed.
     #[serde(rename = "failedRecordCount", default, deserialize_with = "number")]
     pub failed_record_count: Option<i64>,
-    /// Why.
+    /// The reasons.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Vec<BatchError>,
     #[serde(default, deserialize_with = "or_default")]
     metrics: Map<String, Value>,
 }
 
-/// Why a batch failed.
+/// The reason of a failed batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BatchError {
     /// Adobe's code. The same code has more than one meaning: show the description with it.
@@ -113,7 +113,7 @@ pub struct FailedRows {
 pub struct FailedRow {
     /// The event's `_id`, if the row has one.
     pub id: Option<String>,
-    /// Why it failed.
+    /// The reasons.
     pub errors: Vec<RowError>,
     /// The row, with personal data.
     pub row: Map<String, Value>,
@@ -126,7 +126,7 @@ impl fmt::Debug for FailedRow {
     }
 }
 
-/// Why a row failed. The message can quote a value of the row.
+/// The reason of a failed row. The message can quote a value of the row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowError {
     /// Adobe's code, where there is one.
@@ -135,9 +135,9 @@ pub struct RowError {
     pub message: Option<String>,
     /// The rule that was broken: `type`, `required`, `additionalProperties`, …
     pub keyword: Option<String>,
-    /// Where in the row.
+    /// The place in the row.
     pub pointer: Option<String>,
-    /// Where in the schema.
+    /// The place in the schema.
     pub schema_location: Option<String>,
 }
 

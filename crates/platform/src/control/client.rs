@@ -21,7 +21,7 @@ use crate::verdict::{Failure, retry_after};
 /// A role that was granted shows in new tokens only: one that is older than this is replaced after a 403.
 const TOKEN_AGE_FOR_403: Duration = Duration::from_secs(60);
 
-/// How the control plane is reached.
+/// Address, identity and behaviour of the client.
 #[derive(Debug, Clone)]
 pub struct ControlSettings {
     /// Base address, `PLATFORM_API_URL`.

@@ -28,7 +28,7 @@ pub struct SpecRef {
     pub version: Option<String>,
 }
 
-/// What Flow Service keeps.
+/// The kinds of objects in Flow Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
     /// A base connection.
@@ -91,7 +91,7 @@ pub struct BaseConnection {
     /// Its specification.
     #[serde(rename = "connectionSpec", default)]
     pub spec: Option<SpecRef>,
-    /// How it is reached.
+    /// Its authentication and parameters.
     #[serde(default)]
     pub auth: Option<Auth>,
     /// When it was changed, in milliseconds since 1970.
@@ -122,7 +122,7 @@ pub struct StreamingParams {
     /// Whether senders need an access token. If not, anyone with the address can write.
     #[serde(rename = "authenticationRequired", default)]
     pub authentication_required: Option<bool>,
-    /// Where messages are sent.
+    /// The address for messages.
     #[serde(rename = "inletUrl", default)]
     pub inlet_url: Option<String>,
     /// The inlet's id.
@@ -220,7 +220,7 @@ struct TargetData {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetSchema {
     id: String,
-    /// What other services call `contentType`.
+    /// Other services call this `contentType`.
     #[serde(default)]
     version: String,
 }

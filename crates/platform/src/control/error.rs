@@ -1,4 +1,4 @@
-//! What can go wrong with a request of the control plane, and what to do about it.
+//! Errors of control-plane requests, each with its remedy.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +14,11 @@ pub struct ControlError {
     pub method: Method,
     /// The request's path and query.
     pub path: String,
-    /// What went wrong. Boxed: results stay small.
+    /// The cause. Boxed: results stay small.
     pub kind: Box<ErrorKind>,
 }
 
-/// What went wrong.
+/// The cause of a failed request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ErrorKind {
     /// IMS gives no token; nothing was sent.
@@ -50,7 +50,7 @@ pub enum ErrorKind {
     AlreadyExists {
         /// The existing object's id, where Platform names it.
         existing: Option<String>,
-        /// What Platform says.
+        /// Platform's explanation.
         problem: Problem,
     },
     /// 412: the object is no longer the version that `If-Match` names.
@@ -61,7 +61,7 @@ pub enum ErrorKind {
     RateLimited {
         /// How long to wait, where Platform says it.
         retry_after: Option<Duration>,
-        /// What Platform says.
+        /// Platform's explanation.
         problem: Problem,
     },
     /// Any other refusal.
@@ -69,7 +69,7 @@ pub enum ErrorKind {
     Rejected {
         /// The status.
         status: u16,
-        /// What Platform says.
+        /// Platform's explanation.
         problem: Problem,
     },
     /// A success that cannot be read.
@@ -88,16 +88,16 @@ pub enum ErrorKind {
     },
 }
 
-/// How a request ended without a usable answer.
+/// The end of a request that has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interruption {
-    /// Nothing came in time, or the connection broke.
+    /// No answer arrived in time, or the connection broke.
     Failed(Failure),
     /// An error of the server.
     Status {
         /// The status.
         status: u16,
-        /// What Platform says.
+        /// Platform's explanation.
         problem: Problem,
     },
 }
@@ -111,10 +111,10 @@ impl fmt::Display for Interruption {
     }
 }
 
-/// Who can do something about an error.
+/// The person who can resolve an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// Whoever runs this program.
+    /// The person who runs this program.
     You,
     /// An administrator of the organisation's Experience Platform.
     AdobeAdministrator,
@@ -135,9 +135,9 @@ impl fmt::Display for Who {
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
-    /// Who can take it.
+    /// The person who can take it.
     pub who: Who,
-    /// What it is.
+    /// The instruction.
     pub step: String,
 }
 
@@ -152,7 +152,7 @@ impl ControlError {
         Self { method: request.method, path: request.path.clone(), kind: Box::new(kind) }
     }
 
-    /// What to do, and who can do it.
+    /// The next step, and the person who can take it.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         use Who::{AdobeSupport, You};
@@ -276,7 +276,7 @@ pub(crate) fn classify(request: &Request, status: u16, retry_after: Option<Durat
     ControlError::new(request, kind)
 }
 
-/// What a request without an answer means: the caller has to look first, unless repeating it is safe.
+/// The cause for a request without an answer: the caller has to look first, unless repeating it is safe.
 pub(crate) fn interrupted(request: &Request, interruption: Interruption) -> ErrorKind {
     if request.is_repeatable() { ErrorKind::Unavailable(interruption) } else { ErrorKind::OutcomeUnknown(interruption) }
 }

@@ -54,7 +54,7 @@ struct FlowOptions {
 }
 
 impl Flow {
-    /// Where messages are sent, if the answer names it; the base connection names it too.
+    /// The inlet's address, if the answer names it; the base connection names it too.
     #[must_use]
     pub fn inlet_url(&self) -> Option<&str> {
         self.options.as_ref()?.inlet_url.as_deref()
@@ -105,7 +105,7 @@ pub fn create_flow(new: &NewFlow) -> Call<Created> {
     Call::new(Request::post(Object::Flow.list(), body), |_, answer| answer.json())
 }
 
-/// What a flow is told to do.
+/// A change of a flow's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowAction {
     /// Take messages.
@@ -149,11 +149,11 @@ pub struct FlowRun {
     pub failed: Option<i64>,
     /// Records ingested with a warning.
     pub warnings: Option<i64>,
-    /// Why records failed.
+    /// The reasons of failed records.
     pub errors: Vec<RunError>,
 }
 
-/// Why records of a run failed.
+/// The reason of failed records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunError {
     /// Adobe's code. The same code has more than one meaning: show the message with it.

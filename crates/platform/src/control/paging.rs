@@ -15,11 +15,11 @@ use crate::control::{ApiUrl, Request};
 pub struct Page<T> {
     /// The page's entries.
     pub items: Vec<T>,
-    /// Where the next page is.
+    /// The next page.
     pub next: Option<Next>,
 }
 
-/// Where the next page is.
+/// The way to the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// A link, absolute or relative.

@@ -17,7 +17,7 @@ use serde_json::Value;
 /// The longest text that is kept of an error body.
 const TEXT_LIMIT: usize = 600;
 
-/// What an error body says.
+/// The content of an error body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
     /// Adobe's code: `XDM-1012-404`, `1404-412`, `403025`, `NAMESPACE_CODE_CONFLICT`.

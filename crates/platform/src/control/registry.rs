@@ -27,7 +27,7 @@ pub struct Stats {
     pub tenant_id: String,
 }
 
-/// What a resource of the registry is.
+/// The kind of a registry resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A field group.

@@ -36,11 +36,11 @@ impl fmt::Display for Method {
     }
 }
 
-/// What a request does to Platform. A method does not say it: one `POST` only asks.
+/// The effect of a request. The method does not determine it: one `POST` only reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Nothing changes.
+    /// It changes nothing.
     Read,
     /// A new object.
     Create,
@@ -63,7 +63,7 @@ pub struct Request {
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
-    /// What it does.
+    /// Its effect.
     pub effect: Effect,
 }
 

@@ -24,7 +24,7 @@ pub struct Sandbox {
     /// Production or development.
     #[serde(rename = "type", default)]
     pub kind: SandboxType,
-    /// Where it is: `VA7`, …
+    /// Its region: `VA7`, …
     #[serde(default, deserialize_with = "text")]
     pub region: Option<String>,
     /// Whether it is the organisation's default.
