@@ -18,9 +18,6 @@ use crate::control::{
 use crate::token::TokenProvider;
 use crate::verdict::{Failure, retry_after};
 
-/// A role that was granted shows in new tokens only: one that is older than this is replaced after a 403.
-const TOKEN_AGE_FOR_403: Duration = Duration::from_secs(60);
-
 /// Address, identity and behaviour of the client.
 #[derive(Debug, Clone)]
 pub struct ControlSettings {
@@ -49,11 +46,18 @@ pub struct Retries {
     pub first_wait: Duration,
     /// The longest wait, also where Platform asks for a longer one.
     pub longest_wait: Duration,
+    /// After a 403 a token of at least this age is replaced: a role that was granted meanwhile shows in new tokens only.
+    pub token_age_on_403: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { attempts: 4, first_wait: Duration::from_millis(500), longest_wait: Duration::from_secs(30) }
+        Self {
+            attempts: 4,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(30),
+            token_age_on_403: Duration::from_secs(60),
+        }
     }
 }
 
@@ -235,18 +239,21 @@ impl ControlClient {
     async fn answer_to(&self, request: &Request) -> Result<Answer, ControlError> {
         let mut attempts = 1;
         loop {
+            let mut asked = None;
             let error = match self.authorized(request).await? {
                 Ok(Attempt { answer, .. }) if (200..300).contains(&answer.status) => return Ok(answer),
-                Ok(Attempt { answer, retry_after }) => classify(request, answer.status, retry_after, &answer.body),
+                Ok(Attempt { answer, retry_after }) => {
+                    asked = retry_after;
+                    classify(request, answer.status, retry_after, &answer.body)
+                }
                 Err(failure @ Failure::Connect(_)) => ControlError::new(request, ErrorKind::Unreachable(failure)),
                 Err(failure) => ControlError::new(request, interrupted(request, Interruption::Failed(failure))),
             };
-            let asked = match &*error.kind {
-                ErrorKind::RateLimited { retry_after, .. } => *retry_after,
-                ErrorKind::Unavailable(_) | ErrorKind::Unreachable(_) => None,
-                _ => return Err(error),
-            };
-            if !request.is_repeatable() || attempts >= self.settings.retries.attempts {
+            let may_pass = matches!(
+                *error.kind,
+                ErrorKind::RateLimited { .. } | ErrorKind::Unavailable(_) | ErrorKind::Unreachable(_)
+            );
+            if !may_pass || !request.is_repeatable() || attempts >= self.settings.retries.attempts {
                 return Err(error);
             }
             let wait = self.settings.retries.wait(attempts, asked);
@@ -264,7 +271,7 @@ impl ControlClient {
         match first.as_ref().map(|attempt| attempt.answer.status) {
             Ok(401) => self.tokens.invalidate(&token).await,
             Ok(403) => {
-                if let Some(long_ago) = Instant::now().checked_sub(TOKEN_AGE_FOR_403) {
+                if let Some(long_ago) = Instant::now().checked_sub(self.settings.retries.token_age_on_403) {
                     self.tokens.invalidate_before(long_ago).await;
                 }
             }

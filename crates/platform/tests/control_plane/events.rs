@@ -129,6 +129,26 @@ async fn a_disabled_or_removed_flow_loses_events_and_an_unknown_inlet_refuses_th
 }
 
 #[tokio::test]
+async fn with_several_flows_an_event_that_names_none_is_lost() {
+    let setup = start(fresh()).await;
+    let connected = setup.connect().await;
+    let second = platform::control::NewFlow {
+        name: "second".to_owned(),
+        description: "d".to_owned(),
+        source_connection_id: connected.source.clone(),
+        target_connection_id: connected.target.clone(),
+    };
+    let second = setup.client.send(&platform::control::create_flow(&second)).await.unwrap().id;
+    let inlet = setup.client.send(&base_connection(&connected.base)).await.unwrap();
+    let inlet = inlet.params().unwrap().inlet_url.clone().unwrap();
+    for (id, flow) in [("a", None), ("b", Some(second.as_str())), ("c", Some("other"))] {
+        assert_eq!(send(&setup, &inlet, &connected.schema.id, &connected.dataset, flow, &[id]).await, "A");
+    }
+    assert_eq!(setup.lost(), [("a".to_owned(), "no_flow_named"), ("c".to_owned(), "no_flow_named")]);
+    assert_eq!(setup.client.list(&flow_runs(&second)).await.unwrap()[0].received, Some(1));
+}
+
+#[tokio::test]
 async fn events_of_another_schema_or_dataset_are_refused() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;

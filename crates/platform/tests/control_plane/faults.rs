@@ -10,6 +10,7 @@ use platform::control::{
 use platform::{TokenError, control::ControlSettings};
 use platform_sim::{Break, ControlFault, ControlFaultKind, FaultKind};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::setup::{self, Setup, client, fresh, kind, start, start_with};
 
@@ -56,12 +57,14 @@ async fn a_stale_version_is_its_own_error_for_every_service() {
 #[tokio::test]
 async fn a_rate_limit_is_waited_out_for_reads_only() {
     let setup = start(fresh()).await;
-    let limited = ControlFaultKind::Status { status: 429, retry_after: Some(1), body: None };
-    setup.simulator.add_control_fault(ControlFault::from(limited.clone()).times(1));
-    let begun = Instant::now();
-    setup.client.send(&stats()).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(900), "Retry-After is heeded");
-    setup.simulator.add_control_fault(ControlFault::from(limited).times(1));
+    let status = |status| ControlFaultKind::Status { status, retry_after: Some(1), body: None };
+    for kind in [status(429), status(503)] {
+        setup.simulator.add_control_fault(ControlFault::from(kind).times(1));
+        let begun = Instant::now();
+        setup.client.send(&stats()).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(900), "Retry-After was ignored");
+    }
+    setup.simulator.add_control_fault(ControlFault::from(status(429)).times(1));
     let error = setup.client.send(&create_base_connection(&setup::base("b"))).await.unwrap_err();
     assert!(error.to_string().contains("wait 1 s"), "{error}");
     assert_eq!(setup.requests("POST", "/connections").len(), 1);
@@ -169,6 +172,43 @@ async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
     }
     assert_eq!(setup.simulator.stats().tokens, 1);
     setup.client.list(&usable_sandboxes()).await.unwrap();
+    // A check asks with a new token, which would have a role that was granted meanwhile.
+    let renewing = Retries { token_age_on_403: Duration::ZERO, ..Retries::default() };
+    let client = client(&setup.simulator, "sim-secret", |settings| settings.retries = renewing);
+    setup.simulator.add_control_fault(ControlFault::status(403, 1).on("GET", "/stats"));
+    client.send(&stats()).await.unwrap();
+    assert_eq!(setup.simulator.stats().tokens, 3);
+}
+
+/// A server that answers everything with 403 and the token it got.
+async fn server_that_repeats_the_token() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|part| part == b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let token = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default();
+            let body = json!({"message": format!("refused: {token}")}).to_string();
+            let length = body.len();
+            let answer = format!("HTTP/1.1 403 X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_the_token_is_shown_without_it() {
+    let setup = start(fresh()).await;
+    let address = server_that_repeats_the_token().await;
+    let client = client(&setup.simulator, "sim-secret", |settings| {
+        settings.api = format!("http://{address}").parse().unwrap();
+    });
+    let error = client.send(&stats()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("refused: Bearer [token]") && !text.contains("sim-token"), "{text}");
 }
 
 #[tokio::test]
