@@ -215,31 +215,41 @@ fn take_batch(state: &State, inlet: &Inlet, headers: &HeaderMap, body: &[u8], fa
             Some((shape, status, text)) => {
                 state.refuse();
                 let message = format!("inletId: [{}] imsOrgId: [{}] {text}", inlet.id, settings.ims_org);
-                match shape {
-                    Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
-                    Shape::B => json!({"xactionId": format!("7a5c-{index}"), "status": status, "message": message}),
-                }
+                refused_entry(shape, index, status, &message)
             }
         });
     }
     take(state, inlet, deliveries);
-    let odd = match fault {
-        Some(FaultKind::Answer { answer }) => Some(*answer),
-        _ => None,
-    };
-    match odd {
-        None => {}
-        Some(OddAnswer::Fewer) => drop(responses.pop()),
-        Some(OddAnswer::More) => responses.push(json!({"xactionId": "one-more"})),
-        Some(OddAnswer::Empty) => responses.clear(),
-        Some(OddAnswer::Reversed) => responses.reverse(),
-        Some(OddAnswer::NotJson) => return (StatusCode::MULTI_STATUS, "<html>accepted</html>").into_response(),
-        Some(OddAnswer::NoBody) => return StatusCode::NO_CONTENT.into_response(),
+    if let Some(FaultKind::Answer { answer }) = fault
+        && let Some(answer) = spoil(*answer, &mut responses)
+    {
+        return answer;
     }
     let answer = json!({
         "inletId": inlet.id, "batchId": batch, "receivedTimeMs": now(), "responses": responses,
     });
     (StatusCode::MULTI_STATUS, Json(answer)).into_response()
+}
+
+/// The entry of a refused message, in one of Adobe's two shapes.
+fn refused_entry(shape: Shape, index: usize, status: u16, message: &str) -> Value {
+    match shape {
+        Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
+        Shape::B => json!({"xactionId": format!("7a5c-{index}"), "status": status, "message": message}),
+    }
+}
+
+/// Spoils the answer to accepted messages; the whole answer, if it is not a changed list.
+fn spoil(odd: OddAnswer, responses: &mut Vec<Value>) -> Option<Response> {
+    match odd {
+        OddAnswer::Fewer => drop(responses.pop()),
+        OddAnswer::More => responses.push(json!({"xactionId": "one-more"})),
+        OddAnswer::Empty => responses.clear(),
+        OddAnswer::Reversed => responses.reverse(),
+        OddAnswer::NotJson => return Some((StatusCode::MULTI_STATUS, "<html>accepted</html>").into_response()),
+        OddAnswer::NoBody => return Some(StatusCode::NO_CONTENT.into_response()),
+    }
+    None
 }
 
 fn problem(status: StatusCode, title: &str, message: &str) -> Response {

@@ -178,7 +178,7 @@ impl World {
     fn change_resource(&mut self, incoming: &Incoming, kind: Kind, id: &str) -> Outcome {
         let (after, ims_org) = (self.after(), self.ims_org.clone());
         let entry = kind.all(self.space(incoming)).get(id, after).ok_or_else(|| not_found(id))?.clone();
-        // Whether the registry heeds `If-Match` is not documented; here it does.
+        // It is not documented whether the registry honours `If-Match`; here it does.
         if incoming.is_stale(&entry.etag()) {
             return Err(Reply::xdm("1530-412", "Precondition Failed", "The resource was changed meanwhile"));
         }

@@ -1,5 +1,5 @@
-//! The initial state: two sandboxes with Adobe's namespaces and, unless the simulator starts empty, the objects that its
-//! settings name.
+//! The initial state: two sandboxes with Adobe's namespaces and, unless the simulator starts empty, the objects that
+//! its settings name.
 
 use serde_json::{Map, Value, json};
 

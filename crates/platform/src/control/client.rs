@@ -46,7 +46,7 @@ pub struct Retries {
     pub first_wait: Duration,
     /// The longest wait, also where Platform asks for a longer one.
     pub longest_wait: Duration,
-    /// After a 403 a token of at least this age is replaced: a role that was granted meanwhile shows in new tokens only.
+    /// After a 403 a token of at least this age is replaced: a role that was granted meanwhile is in new tokens only.
     pub token_age_on_403: Duration,
 }
 
@@ -169,8 +169,8 @@ impl ControlClient {
         }
     }
 
-    /// Sends a call that names an object created at `created_at`. While that is less than [`Visibility::within`] ago, 400
-    /// and 404 are taken for "not visible yet" and the call is sent again; both say that nothing was done.
+    /// Sends a call that names an object created at `created_at`. While that is less than [`Visibility::within`] ago,
+    /// 400 and 404 are taken for "not visible yet" and the call is sent again; both say that nothing was done.
     ///
     /// # Errors
     /// [`ErrorKind::NotVisible`] when the time is over, or any other [`ControlError`].
@@ -191,8 +191,8 @@ impl ControlClient {
         }
     }
 
-    /// Looks in a list for an object that was created at `created_at`, or may have been: a list can miss it for as long as
-    /// [`Visibility::within`]. `None` means that it does not exist.
+    /// Looks in a list for an object that was created at `created_at`, or may have been: a list can miss it for as long
+    /// as [`Visibility::within`]. `None` means that it does not exist.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -263,8 +263,8 @@ impl ControlClient {
         }
     }
 
-    /// Sends a request with a token; once more with a new one if it is refused. A refusal by 401 or 403 means that nothing
-    /// was done, so this is safe for every request.
+    /// Sends a request with a token; once more with a new one if it is refused. A refusal by 401 or 403 means that
+    /// nothing was done, so this is safe for every request.
     async fn authorized(&self, request: &Request) -> Result<Result<Attempt, Failure>, ControlError> {
         let token = self.token(request).await?;
         let first = self.attempt(request, &token).await;

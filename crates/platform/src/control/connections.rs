@@ -71,7 +71,8 @@ impl fmt::Display for Object {
     }
 }
 
-/// One base connection. Of `auth.params` only what the HTTP API source has is read: those of other sources hold secrets.
+/// One base connection. Of `auth.params` only the members of the HTTP API source are read: other sources keep secrets
+/// there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BaseConnection {
     /// Its id.

@@ -1,4 +1,5 @@
-//! JSON Patch, in the lower-case spelling of Adobe's tutorials. The specification file has upper case; both are accepted.
+//! JSON Patch, in the lower-case spelling of Adobe's tutorials. The specification file has upper case.
+//! Platform accepts both.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

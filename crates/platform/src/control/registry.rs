@@ -199,8 +199,8 @@ pub fn create_schema(body: &SchemaBody) -> Call<Resource> {
     Call::new(Request::post(Kind::Schema.list(), to_value(body)), read_resource)
 }
 
-/// Replaces a field group. Whether the registry heeds `If-Match` is not documented: give the `ETag` of the look-up where
-/// there was one.
+/// Replaces a field group. It is not documented whether the registry honours `If-Match`: give the `ETag` of the look-up
+/// if it had one.
 #[must_use]
 pub fn replace_field_group(id: &str, body: &FieldGroupBody, etag: Option<&str>) -> Call<Resource> {
     replace(Kind::FieldGroup, id, to_value(body), etag)

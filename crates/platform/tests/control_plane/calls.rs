@@ -273,6 +273,16 @@ async fn a_link_to_another_server_is_not_followed() {
     assert!(matches!(*error.kind, ErrorKind::BadLink(_)) && error.to_string().contains("elsewhere.example"), "{error}");
 }
 
+#[tokio::test]
+async fn links_that_lead_in_a_circle_end_with_an_error() {
+    let setup = start(fresh()).await;
+    let body = Some(r#"{"items":[],"_links":{"next":{"href":"/connections?continuationToken=a"}}}"#.to_owned());
+    let circle = ControlFaultKind::Status { status: 200, retry_after: None, body };
+    setup.simulator.add_control_fault(ControlFault::from(circle).times(5));
+    let error = kind(setup.client.list(&base_connections(None)).await);
+    assert!(matches!(error, ErrorKind::BadLink(_)), "{error}");
+}
+
 async fn find(client: &ControlClient, name: &str, since: Instant) -> Option<String> {
     let call = base_connections(Some(("name", name)));
     client.find_when_visible(&call, |one| one.name == name, since).await.unwrap().map(|one| one.id)
