@@ -8,6 +8,9 @@ use crate::control::request::Incoming;
 use crate::control::store::Entry;
 use crate::control::world::{Space, World, hex, members, object, text};
 
+/// Members that a dataset can have.
+const OPTIONAL: [&str; 4] = ["description", "tags", "enableErrorDiagnostics", "fileDescription"];
+
 pub(crate) fn invalid(detail: &str) -> Reply {
     Reply::catalog(400, "1503", detail)
 }
@@ -95,12 +98,11 @@ impl World {
     }
 
     fn create_dataset(&mut self, incoming: &Incoming) -> Outcome {
-        incoming.only_params(&[]).map_err(|error| invalid(&error))?;
+        incoming.only_params(&["requestDataSource"]).map_err(|error| invalid(&error))?;
         let body: Map<String, Value> = incoming.read().map_err(|error| invalid(&error))?;
         let after = self.after();
         let space = self.space(incoming);
-        members(&body, &["name", "schemaRef"], &["description", "tags", "enableErrorDiagnostics"])
-            .map_err(|error| invalid(&error))?;
+        members(&body, &["name", "schemaRef"], &OPTIONAL).map_err(|error| invalid(&error))?;
         check(&body, space, after).map_err(|error| invalid(&error))?;
         let id = hex(24);
         space.datasets.insert(&id, Value::Object(body));
@@ -125,7 +127,7 @@ impl World {
         };
         let after = self.after();
         let space = self.space(incoming);
-        members(&new, &["name", "schemaRef"], &["description", "tags", "enableErrorDiagnostics", "lastBatchId"])
+        members(&new, &["name", "schemaRef"], &[&OPTIONAL[..], &["lastBatchId"]].concat())
             .map_err(|error| invalid(&error))?;
         check(&new, space, after).map_err(|error| invalid(&error))?;
         if new["schemaRef"] != entry.body["schemaRef"] {

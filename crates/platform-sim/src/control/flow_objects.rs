@@ -28,6 +28,12 @@ fn spec(body: &Map<String, Value>, name: &str, id: &str) -> Result<(), Reply> {
     Ok(())
 }
 
+/// The major version that a content type names. The rest of the text differs between Adobe's clients.
+fn major_version(content_type: &str) -> Option<String> {
+    let (_, version) = content_type.split_once("version=")?;
+    version.trim().split('.').next().map(str::to_owned)
+}
+
 /// The object as it is kept: with its state.
 fn kept(body: &Map<String, Value>) -> Value {
     let mut body = body.clone();
@@ -37,7 +43,8 @@ fn kept(body: &Map<String, Value>) -> Value {
 
 impl World {
     pub(crate) fn new_connection(&self, body: &Map<String, Value>) -> Result<Value, Reply> {
-        members(body, &["name", "connectionSpec", "auth"], &["description"]).map_err(|error| bad(&error))?;
+        members(body, &["name", "connectionSpec", "auth"], &["description", "providerId"])
+            .map_err(|error| bad(&error))?;
         text(body, "name").map_err(|error| bad(&error))?;
         spec(body, "connectionSpec", HTTP_API)?;
         let auth = object(body, "auth").map_err(|error| bad(&error))?;
@@ -71,7 +78,7 @@ impl World {
     }
 
     pub(crate) fn new_source(&mut self, incoming: &Incoming, body: &Map<String, Value>) -> Result<Value, Reply> {
-        members(body, &["name", "baseConnectionId", "connectionSpec", "data"], &["description"])
+        members(body, &["name", "baseConnectionId", "connectionSpec", "data"], &["description", "providerId"])
             .map_err(|error| bad(&error))?;
         text(body, "name").map_err(|error| bad(&error))?;
         spec(body, "connectionSpec", HTTP_API)?;
@@ -102,8 +109,9 @@ impl World {
         let id = text(params, "dataSetId").map_err(|error| bad(&error))?;
         let dataset = self.space(incoming).datasets.get(id, after);
         let dataset = dataset.ok_or_else(|| bad(&format!("the dataset {id} does not exist")))?;
-        let of_dataset = (dataset.at("/schemaRef/id"), dataset.at("/schemaRef/contentType"));
-        let given = (schema["id"].as_str().map(str::to_owned), schema["version"].as_str().map(str::to_owned));
+        let of_dataset =
+            (dataset.at("/schemaRef/id"), dataset.at("/schemaRef/contentType").as_deref().and_then(major_version));
+        let given = (schema["id"].as_str().map(str::to_owned), schema["version"].as_str().and_then(major_version));
         if of_dataset != given {
             let detail = "The schema and its version must be the same as the dataset's";
             return Err(Reply::flow("1425-400", "Invalid request", detail));
@@ -112,8 +120,13 @@ impl World {
     }
 
     pub(crate) fn new_flow(&mut self, incoming: &Incoming, body: &Map<String, Value>) -> Result<Value, Reply> {
-        members(body, &["name", "flowSpec", "sourceConnectionIds", "targetConnectionIds"], &["description"])
+        let optional = ["description", "transformations", "scheduleParams"];
+        members(body, &["name", "flowSpec", "sourceConnectionIds", "targetConnectionIds"], &optional)
             .map_err(|error| bad(&error))?;
+        let is_filled = |name: &&&str| body.get(**name).is_some_and(|value| *value != json!([]) && *value != json!({}));
+        if let Some(name) = optional[1..].iter().find(is_filled) {
+            return Err(bad(&format!("a flow for XDM has no `{name}`")));
+        }
         text(body, "name").map_err(|error| bad(&error))?;
         spec(body, "flowSpec", XDM_FLOW)?;
         let after = self.after();

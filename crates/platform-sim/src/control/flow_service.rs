@@ -80,8 +80,6 @@ fn created(entry: &Entry) -> Value {
 
 impl World {
     pub(crate) fn flow_service(&mut self, incoming: &Incoming, rest: &[&str]) -> Outcome {
-        // Adobe's specification ends some paths with a slash.
-        let rest = rest.strip_suffix(&[""]).unwrap_or(rest);
         let kind = rest.first().and_then(|word| Kind::of(word)).ok_or_else(|| incoming.unknown(&[]))?;
         match (incoming.method.as_str(), &rest[1..]) {
             ("GET", []) => self.list_objects(incoming, kind),
@@ -176,7 +174,8 @@ impl World {
 
     /// A page of a list, with the token for the next one in a link from the service's base.
     pub(crate) fn flow_page(&self, incoming: &Incoming, items: Vec<Value>) -> Outcome {
-        if incoming.param("limit").is_some() && incoming.param("count").is_some() {
+        let is_counted = incoming.param("count").is_some_and(|count| count.eq_ignore_ascii_case("true"));
+        if incoming.param("limit").is_some() && is_counted {
             let detail = "The limit and count parameters cannot be given together in the same request.";
             return Err(Reply::flow("1401-400", "Invalid request", detail));
         }
@@ -201,7 +200,7 @@ impl World {
             let relative = link.strip_prefix("/data/foundation/flowservice").unwrap_or(&link).to_owned();
             body["_links"] = json!({"next": {"href": self.link(incoming, &relative, false)}});
         }
-        if incoming.param("count") == Some("true") {
+        if is_counted {
             body["count"] = json!(total);
         }
         Ok(Reply::ok(body))

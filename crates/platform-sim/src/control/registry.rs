@@ -119,10 +119,10 @@ impl World {
         if orderby.is_some_and(|order| order.trim_start_matches('-') != "title") {
             return Err(invalid("this simulator orders by title only"));
         }
-        let filter = incoming.param("property").map(filter).transpose().map_err(|error| invalid(&error))?;
+        let filter = incoming.param("property").map(Filter::parse).transpose().map_err(|error| invalid(&error))?;
         let (after, page_size, ims_org) = (self.after(), self.options.page_size, self.ims_org.clone());
         let space = self.space(incoming);
-        let matches = |entry: &&Entry| filter.as_ref().is_none_or(|(name, value)| has(entry, name, value));
+        let matches = |entry: &&Entry| filter.as_ref().is_none_or(|filter| filter.matches(entry));
         let mut found: Vec<&Entry> = kind.all(space).visible(after).filter(matches).collect();
         found.sort_by(|a, b| a.text("title").cmp(b.text("title")));
         if descends {
@@ -276,18 +276,30 @@ fn look_up_accept(incoming: &Incoming) -> Result<bool, Reply> {
     }
 }
 
-/// `title==Customer.io`.
-fn filter(property: &str) -> Result<(String, String), String> {
-    let (name, value) = property.split_once("==").ok_or("this simulator filters by `name==value` only")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+/// `title==Customer.io`, or `!=`.
+struct Filter {
+    name: String,
+    value: String,
+    is_negative: bool,
 }
 
-fn has(entry: &Entry, name: &str, value: &str) -> bool {
-    match (name, entry.body.get(name)) {
-        ("$id", _) => entry.id == value,
-        (_, Some(Value::Array(list))) => list.iter().any(|item| item == value),
-        (_, Some(Value::String(text))) => text == value,
-        _ => false,
+impl Filter {
+    fn parse(property: &str) -> Result<Self, String> {
+        let is_negative = !property.contains("==");
+        let (name, value) = property
+            .split_once(if is_negative { "!=" } else { "==" })
+            .ok_or("this simulator filters by `name==value` and `name!=value` only")?;
+        Ok(Self { name: name.trim().to_owned(), value: value.trim().to_owned(), is_negative })
+    }
+
+    fn matches(&self, entry: &Entry) -> bool {
+        let has = match (self.name.as_str(), entry.body.get(&self.name)) {
+            ("$id", _) => entry.id == self.value,
+            (_, Some(Value::Array(list))) => list.iter().any(|item| *item == self.value),
+            (_, Some(Value::String(text))) => *text == self.value,
+            _ => false,
+        };
+        has != self.is_negative
     }
 }
 

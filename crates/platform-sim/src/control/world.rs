@@ -98,7 +98,11 @@ impl World {
 
     /// Answers a request that passed the gate.
     pub(crate) fn respond(&mut self, incoming: &Incoming) -> Reply {
-        let parts = incoming.parts();
+        let mut parts = incoming.parts();
+        // Adobe's specification and clients end some paths with a slash. Only one path is meant so.
+        if parts.last() == Some(&"") && parts.get(1) != Some(&"sandbox-management") {
+            parts.pop();
+        }
         let outcome: Outcome = match parts.as_slice() {
             ["foundation", "schemaregistry", "tenant", "descriptors", rest @ ..] => self.descriptors(incoming, rest),
             ["foundation", "schemaregistry", rest @ ..] => self.registry(incoming, rest),

@@ -229,6 +229,32 @@ async fn a_misspelt_member_of_any_body_is_refused_and_the_right_one_is_taken() {
 }
 
 #[tokio::test]
+async fn the_spellings_of_other_clients_are_taken() {
+    let setup = start(fresh()).await;
+    let connected = setup.connect().await;
+    for (mut path, mut body, _) in bodies(&connected) {
+        if path.ends_with("/connections") || path.ends_with("/sourceConnections") {
+            body["providerId"] = json!("521eee4d-8cbe-4906-bb48-fb6bd4450033");
+        }
+        if path.ends_with("/targetConnections") {
+            body["data"]["schema"]["version"] = json!("application/vnd.adobe.xed-full+json;version=1.0");
+        }
+        if path.ends_with("/flows") {
+            body["transformations"] = json!([]);
+        }
+        path.push_str(if path.ends_with("/dataSets") { "?requestDataSource=false" } else { "/" });
+        let (status, answer) = raw("POST", path.clone()).body(body).send(&setup).await;
+        assert!(matches!(status, 200 | 201), "{path}: {status} {answer}");
+    }
+    let (status, answer) = raw("GET", format!("{FLOWS}/flows?limit=1&count=False")).send(&setup).await;
+    assert_eq!((status, answer["items"].as_array().map(Vec::len)), (200, Some(1)));
+    let not_adhoc =
+        format!("{REGISTRY}/schemas?property=meta%3Aextends%21%3Dhttps%3A%2F%2Fns.adobe.com%2Fxdm%2Fdata%2Fadhoc");
+    let (status, answer) = raw("GET", not_adhoc).header("accept", "application/vnd.adobe.xed+json").send(&setup).await;
+    assert_eq!((status, answer["results"].as_array().map(Vec::len)), (200, Some(2)));
+}
+
+#[tokio::test]
 async fn wrong_references_and_contents_are_refused() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
