@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use platform_sim::{Fault, FaultKind, SimSettings, Simulator};
+use platform_sim::{ControlFault, ControlOptions, Fault, FaultKind, SimSettings, Simulator};
 use service::shutdown_on_signal;
 use settings::DurationArg;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,8 @@ use crate::{CommandError, Verdict, output};
 /// Serve a simulator of Experience Platform and IMS, with faults on demand
 ///
 /// It prints the sink's variables for it. Its own pages: GET /admin/stats, /admin/events, /admin/events/last;
-/// POST /admin/faults, DELETE /admin/faults, POST /admin/reset.
+/// POST /admin/faults, DELETE /admin/faults, POST /admin/reset. For the control plane: GET /admin/control/requests,
+/// /admin/control/lost; GET, POST and DELETE /admin/control/faults.
 #[derive(Debug, Args)]
 pub(crate) struct SimulatorArgs {
     /// Address to serve on
@@ -55,11 +56,60 @@ pub(crate) struct SimulatorArgs {
     /// {"fault":"reset","when":"after"}, {"fault":"delay","millis":500}, {"fault":"expire_tokens"}. Beside the script hold
     /// {"fault":"poison","prefix":"bad-","status":400,"whole":true}, {"fault":"limit","requests":10},
     /// {"fault":"tokens","status":500} and {"fault":"clock","behind":120}
-    #[arg(long, value_name = "JSON", value_parser = parse_fault)]
+    #[arg(long, value_name = "JSON", value_parser = parse_fault::<Fault>)]
     fault: Vec<Fault>,
+
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
-fn parse_fault(text: &str) -> Result<Fault, String> {
+/// Options of the simulator's control plane.
+#[derive(Debug, Args)]
+struct ControlArgs {
+    /// Start as an empty sandbox: no schema, dataset or flow, and so no inlet
+    #[arg(long)]
+    fresh: bool,
+
+    /// How long a created object is missing from lists and look-ups
+    #[arg(long, default_value = "0s", value_name = "DURATION")]
+    visible_after: DurationArg,
+
+    /// Factor on the times in which events are lost, as on Platform: five minutes after a flow changed, fifteen after a
+    /// schema did; also on the hour of a flow run. 0 loses nothing
+    #[arg(long, default_value = "1", value_name = "FACTOR", value_parser = parse_factor)]
+    settle_scale: f64,
+
+    /// The most entries of one page of a list
+    #[arg(long, default_value = "100", value_name = "COUNT")]
+    page_size: std::num::NonZeroU16,
+
+    /// A fault of the control plane, as JSON; repeatable. "method", "path" (a part of it), "requests" and "every" say for
+    /// which requests: for example {"fault":"status","status":503,"method":"POST","path":"/flows","requests":1},
+    /// {"fault":"reset","when":"after","every":3}, {"fault":"delay","millis":6000}. Until they are cleared hold
+    /// {"fault":"missing_permission","permission":"manage-schemas"}, {"fault":"sandbox_state","sandbox":"dev","state":"creating"},
+    /// {"fault":"foreign_links"} and {"fault":"fail_after_acceptance","prefix":"bad-"}
+    #[arg(long, value_name = "JSON", value_parser = parse_fault::<ControlFault>)]
+    control_fault: Vec<ControlFault>,
+}
+
+impl ControlArgs {
+    fn options(&self, public_host: Option<String>) -> ControlOptions {
+        ControlOptions {
+            fresh: self.fresh,
+            visible_after: self.visible_after.0,
+            settle_scale: self.settle_scale,
+            page_size: usize::from(self.page_size.get()),
+            public_host,
+        }
+    }
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| (0.0..=1000.0).contains(factor));
+    factor.ok_or_else(|| "this is not a factor; write a number from 0 to 1000, for example 0.01".to_owned())
+}
+
+fn parse_fault<F: serde::de::DeserializeOwned>(text: &str) -> Result<F, String> {
     serde_json::from_str(text).map_err(|error| {
         let what =
             if error.is_data() { "this is JSON, but not one of the faults of the help" } else { "this is not JSON" };
@@ -92,6 +142,7 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
         jitter: args.jitter.0,
         count_only: args.count_only,
         token_lifetime: args.token_lifetime.0,
+        control: args.control.options(args.host.clone()),
         ..SimSettings::default()
     };
     let simulator = Simulator::start(args.listen, settings.clone())
@@ -104,12 +155,18 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     for fault in args.fault {
         simulator.add_fault(fault);
     }
+    for fault in args.control.control_fault {
+        simulator.add_control_fault(fault);
+    }
     let host = args.host.unwrap_or_else(|| simulator.address().to_string());
-    let variables = sink_variables(&settings, &host);
+    let variables = match settings.control.fresh {
+        true => setup_variables(&settings, &host),
+        false => sink_variables(&settings, &host),
+    };
     if json {
         output::json(&variables.into_iter().collect::<std::collections::BTreeMap<_, _>>());
     } else {
-        output::line("# The simulator is serving; the sink's variables for it:");
+        output::line("# The simulator is serving; the variables for it:");
         for (name, value) in variables {
             output::line(&format!("{name}={value}"));
         }
@@ -118,13 +175,43 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     shutdown_on_signal(stop.clone())?;
     stop.cancelled().await;
     simulator.stop();
+    let lost = simulator.stats().lost;
     drop(tokio::time::timeout(Duration::from_secs(2), simulator.join()).await);
+    if lost > 0 {
+        output::line(&format!(
+            "{lost} events were accepted and lost: sent too early after a change of a flow or schema, or without an enabled flow"
+        ));
+        return Ok(Verdict::Problem);
+    }
     Ok(Verdict::Good)
+}
+
+/// The variables for an empty simulator: what `setup apply` needs to create the rest.
+fn setup_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
+    let created = ["PLATFORM_TENANT", "PLATFORM_INLET_URL", "PLATFORM_SCHEMA_ID", "PLATFORM_DATASET_ID"];
+    let kept = sink_variables(settings, host).into_iter().filter(|(name, _)| !created.contains(name));
+    kept.chain([("PLATFORM_API_URL", format!("http://{host}")), ("PLATFORM_SANDBOX", "dev".to_owned())]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_simulator_names_no_object_that_has_to_be_created() {
+        let names: Vec<_> =
+            setup_variables(&SimSettings::default(), "127.0.0.1:8090").into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"PLATFORM_API_URL") && names.contains(&"IMS_CLIENT_SECRET"), "{names:?}");
+        assert!(!names.contains(&"PLATFORM_INLET_URL") && !names.contains(&"PLATFORM_DATASET_ID"), "{names:?}");
+    }
+
+    #[test]
+    fn a_factor_is_a_number_from_0_to_1000() {
+        assert_eq!(parse_factor("0.01"), Ok(0.01));
+        for text in ["-1", "NaN", "1001", "x", ""] {
+            assert!(parse_factor(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn what_the_sink_refuses_outside_of_a_trial_is_allowed_for_the_simulator() {

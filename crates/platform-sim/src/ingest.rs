@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::control::{Delivery, Inlet};
 use crate::faults::{Break, FaultKind, OddAnswer, Shape};
 use crate::line::Breaker;
-use crate::messages;
 use crate::state::{Poison, State};
 
 /// Platform answers 413 above this.
@@ -28,9 +28,9 @@ pub(crate) async fn batch(
     let fault = state.next_fault();
     let mut answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
         Err(refusal) => refusal,
-        Ok(()) => match fault {
-            Some(FaultKind::Reset { when }) => reset(&state, &body, when, &breaker),
-            fault => take_batch(&state, &body, fault.as_ref()),
+        Ok(inlet) => match fault {
+            Some(FaultKind::Reset { when }) => reset(&state, &inlet, &headers, &body, when, &breaker),
+            fault => take_batch(&state, &inlet, &headers, &body, fault.as_ref()),
         },
     };
     let behind = state.clock_behind();
@@ -53,25 +53,40 @@ pub(crate) async fn single(
     let fault = state.next_fault();
     let answer = match gate(&state, &inlet, &headers, &body, fault.as_ref()).await {
         Err(refusal) => refusal,
-        Ok(()) => match serde_json::from_slice::<Value>(&body) {
+        Ok(inlet) => match serde_json::from_slice::<Value>(&body) {
             Err(_) => problem(StatusCode::BAD_REQUEST, "Invalid JSON", "the body is not JSON"),
-            Ok(message) => match messages::check(&message, state.settings()) {
-                Ok((id, event)) => {
-                    state.accept(id, event);
-                    let batch = state.next_batch();
-                    let settings = state.settings();
-                    Json(json!({"inletId": settings.inlet_id, "xactionId": format!("{batch}:0:0"), "receivedTimeMs": now()}))
-                        .into_response()
-                }
-                Err(message) => {
+            Ok(message) => match inlet.deliver(&message, flow_id(&headers)) {
+                Delivery::Refused(message) => {
                     state.refuse();
                     problem(StatusCode::BAD_REQUEST, "Invalid XDM Message Format", &message)
+                }
+                delivery => {
+                    take(&state, &inlet, vec![delivery]);
+                    let batch = state.next_batch();
+                    Json(json!({"inletId": inlet.id, "xactionId": format!("{batch}:0:0"), "receivedTimeMs": now()}))
+                        .into_response()
                 }
             },
         },
     };
     state.answered(answer.status().as_u16());
     answer
+}
+
+/// The flow that a request names for all its messages.
+fn flow_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-adobe-flow-id").and_then(|value| value.to_str().ok())
+}
+
+/// Keeps the messages of a request that are not refused.
+fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
+    state.control.record(inlet, &deliveries);
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Accepted { id, event, .. } | Delivery::Failed { id, event, .. } => state.accept(id, event),
+            Delivery::Lost(_) | Delivery::Refused(_) => {}
+        }
+    }
 }
 
 /// What is checked of every request: fault, address, size, token.
@@ -81,7 +96,7 @@ async fn gate(
     headers: &HeaderMap,
     body: &Bytes,
     fault: Option<&FaultKind>,
-) -> Result<(), Response> {
+) -> Result<Inlet, Response> {
     let settings = state.settings();
     tokio::time::sleep(settings.latency + settings.jitter.mul_f64(fastrand::f64())).await;
     match fault {
@@ -106,13 +121,13 @@ async fn gate(
         }
         _ => {}
     }
-    if inlet != settings.inlet_id {
+    let Some(inlet) = state.control.inlet(inlet) else {
         return Err(problem(StatusCode::NOT_FOUND, "Not Found", "unknown inlet"));
-    }
+    };
     if body.len() > REQUEST_LIMIT {
         return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
     }
-    if settings.credential.is_some() {
+    if !inlet.is_open {
         let token = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -122,12 +137,12 @@ async fn gate(
                 "type": "https://ns.adobe.com/adobecloud/problem/data-collection-service-authorization",
                 "status": "401",
                 "title": "Authorization",
-                "report": {"message": format!("[{inlet}] Ims service token is invalid")},
+                "report": {"message": format!("[{}] Ims service token is invalid", inlet.id)},
             });
             return Err((StatusCode::UNAUTHORIZED, Json(body)).into_response());
         }
     }
-    Ok(())
+    Ok(inlet)
 }
 
 /// The date so many seconds from now, as HTTP writes it.
@@ -136,10 +151,10 @@ fn http_date(seconds: i64) -> String {
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
 }
 
-fn reset(state: &State, body: &[u8], when: Break, breaker: &Breaker) -> Response {
+fn reset(state: &State, inlet: &Inlet, headers: &HeaderMap, body: &[u8], when: Break, breaker: &Breaker) -> Response {
     let answer = match when {
         Break::Before => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Break::After | Break::Within => take_batch(state, body, None),
+        Break::After | Break::Within => take_batch(state, inlet, headers, body, None),
     };
     if when == Break::Within {
         let broken = futures_util::stream::iter([Ok(Bytes::from_static(b"{\"inletId\":")), Err("broken off")]);
@@ -163,7 +178,7 @@ fn poison<'p>(poisons: &'p [Poison], message: &Value) -> Option<&'p Poison> {
     poisons.iter().find(|poison| id.starts_with(&poison.prefix))
 }
 
-fn take_batch(state: &State, body: &[u8], fault: Option<&FaultKind>) -> Response {
+fn take_batch(state: &State, inlet: &Inlet, headers: &HeaderMap, body: &[u8], fault: Option<&FaultKind>) -> Response {
     let Some(messages) = messages_of(body) else {
         return problem(StatusCode::BAD_REQUEST, "Invalid JSON", "`messages` is missing or empty");
     };
@@ -179,6 +194,7 @@ fn take_batch(state: &State, body: &[u8], fault: Option<&FaultKind>) -> Response
     let settings = state.settings();
     let batch = format!("{}:{}:153", now(), state.next_batch());
     let mut responses = Vec::with_capacity(messages.len());
+    let mut deliveries = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
         let by_fault = match fault {
             Some(FaultKind::Partial { shape, every, status }) if (index + 1) % (*every).max(1) == 0 => {
@@ -191,12 +207,12 @@ fn take_batch(state: &State, body: &[u8], fault: Option<&FaultKind>) -> Response
             }
             _ => poison(&poisons, message).map(|poison| (Shape::A, poison.status, "poison".to_owned())),
         };
-        let refusal = by_fault.or_else(|| match messages::check(message, settings) {
-            Ok((id, event)) => {
-                state.accept(id, event);
+        let refusal = by_fault.or_else(|| match inlet.deliver(message, flow_id(headers)) {
+            Delivery::Refused(text) => Some((Shape::A, 400, text)),
+            delivery => {
+                deliveries.push(delivery);
                 None
             }
-            Err(text) => Some((Shape::A, 400, text)),
         });
         let shape_b = matches!(fault, Some(FaultKind::Partial { shape: Shape::B | Shape::Mixed, .. }));
         responses.push(match refusal {
@@ -204,31 +220,42 @@ fn take_batch(state: &State, body: &[u8], fault: Option<&FaultKind>) -> Response
             None => json!({"xactionId": format!("{batch}:{index}")}),
             Some((shape, status, text)) => {
                 state.refuse();
-                let message = format!("inletId: [{}] imsOrgId: [{}] {text}", settings.inlet_id, settings.ims_org);
-                match shape {
-                    Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
-                    Shape::B => json!({"xactionId": format!("7a5c-{index}"), "status": status, "message": message}),
-                }
+                let message = format!("inletId: [{}] imsOrgId: [{}] {text}", inlet.id, settings.ims_org);
+                refused_entry(shape, index, status, &message)
             }
         });
     }
-    let odd = match fault {
-        Some(FaultKind::Answer { answer }) => Some(*answer),
-        _ => None,
-    };
-    match odd {
-        None => {}
-        Some(OddAnswer::Fewer) => drop(responses.pop()),
-        Some(OddAnswer::More) => responses.push(json!({"xactionId": "one-more"})),
-        Some(OddAnswer::Empty) => responses.clear(),
-        Some(OddAnswer::Reversed) => responses.reverse(),
-        Some(OddAnswer::NotJson) => return (StatusCode::MULTI_STATUS, "<html>accepted</html>").into_response(),
-        Some(OddAnswer::NoBody) => return StatusCode::NO_CONTENT.into_response(),
+    take(state, inlet, deliveries);
+    if let Some(FaultKind::Answer { answer }) = fault
+        && let Some(answer) = spoil(*answer, &mut responses)
+    {
+        return answer;
     }
     let answer = json!({
-        "inletId": settings.inlet_id, "batchId": batch, "receivedTimeMs": now(), "responses": responses,
+        "inletId": inlet.id, "batchId": batch, "receivedTimeMs": now(), "responses": responses,
     });
     (StatusCode::MULTI_STATUS, Json(answer)).into_response()
+}
+
+/// The entry of a refused message, in one of Adobe's two shapes.
+fn refused_entry(shape: Shape, index: usize, status: u16, message: &str) -> Value {
+    match shape {
+        Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
+        Shape::B => json!({"xactionId": format!("7a5c-{index}"), "status": status, "message": message}),
+    }
+}
+
+/// Spoils the answer to accepted messages; the whole answer, if it is not a changed list.
+fn spoil(odd: OddAnswer, responses: &mut Vec<Value>) -> Option<Response> {
+    match odd {
+        OddAnswer::Fewer => drop(responses.pop()),
+        OddAnswer::More => responses.push(json!({"xactionId": "one-more"})),
+        OddAnswer::Empty => responses.clear(),
+        OddAnswer::Reversed => responses.reverse(),
+        OddAnswer::NotJson => return Some((StatusCode::MULTI_STATUS, "<html>accepted</html>").into_response()),
+        OddAnswer::NoBody => return Some(StatusCode::NO_CONTENT.into_response()),
+    }
+    None
 }
 
 fn problem(status: StatusCode, title: &str, message: &str) -> Response {

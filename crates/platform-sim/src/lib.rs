@@ -1,9 +1,11 @@
-//! A simulator of the Experience Platform endpoints this product uses: IMS tokens and streaming ingestion, with faults.
+//! A simulator of the Experience Platform endpoints this product uses: IMS tokens, streaming ingestion and the control
+//! plane, with faults.
 //!
 //! It behaves as Adobe's documentation says, checks what Platform checks on the way in, and remembers the ids it accepted,
 //! so that a test can look each one up. It knows nothing of Kafka and keeps nothing on disk.
 
 mod admin;
+mod control;
 pub mod customerio;
 mod faults;
 mod ingest;
@@ -21,6 +23,8 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use control::faults::{ControlFault, ControlFaultKind};
+pub use control::{ControlOptions, ControlRequest, LostEvent};
 pub use faults::{Break, Fault, FaultKind, OddAnswer, Shape};
 pub use state::{SimSettings, Stats};
 
@@ -55,6 +59,7 @@ impl Simulator {
             .route("/admin/faults", get(admin::faults).post(admin::set_fault).delete(admin::clear_faults))
             .route("/admin/reset", post(admin::reset))
             .merge(customerio::router())
+            .merge(control::routes())
             // The limit on requests is the simulator's own, with Platform's answer.
             .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
             .with_state(Arc::clone(&state));
@@ -105,6 +110,23 @@ impl Simulator {
     /// Adds a fault.
     pub fn add_fault(&self, fault: Fault) {
         self.state.add_fault(fault);
+    }
+
+    /// Adds a fault of the control plane.
+    pub fn add_control_fault(&self, fault: ControlFault) {
+        self.state.control.add_fault(fault);
+    }
+
+    /// The requests that the control plane got.
+    #[must_use]
+    pub fn control_requests(&self) -> Vec<ControlRequest> {
+        self.state.control.requests()
+    }
+
+    /// Events that were answered as accepted and never arrive. A run that has some has failed.
+    #[must_use]
+    pub fn lost(&self) -> Vec<LostEvent> {
+        self.state.control.lost()
     }
 
     /// Waits until the simulator ends by itself, which is only on an error of its listener.

@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use crate::state::SimSettings;
-
 /// Top-level keys of the composed schema; Platform refuses others.
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "_id",
     "timestamp",
     "eventType",
@@ -17,12 +15,22 @@ const KEYS: &[&str] = &[
     "inappMessageTracking",
 ];
 
+/// The schema, dataset, organisation and tenant that a message must name.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) schema_id: String,
+    pub(crate) dataset_id: String,
+    pub(crate) ims_org: String,
+    /// With its leading underscore.
+    pub(crate) tenant: String,
+}
+
 /// Checks a message; returns the event and its id, or what is wrong.
-pub(crate) fn check(message: &Value, settings: &SimSettings) -> Result<(String, Value), String> {
+pub(crate) fn check(message: &Value, destination: &Destination) -> Result<(String, Value), String> {
     let header = message.get("header").filter(|header| header.is_object());
     let header = header.ok_or("The 'header' field is mandatory and cannot be null or empty")?;
     let schema = header.get("schemaRef").ok_or("Message has unknown xdm format")?;
-    if schema.get("id").and_then(Value::as_str) != Some(&settings.schema_id)
+    if schema.get("id").and_then(Value::as_str) != Some(&destination.schema_id)
         || !schema
             .get("contentType")
             .and_then(Value::as_str)
@@ -30,10 +38,10 @@ pub(crate) fn check(message: &Value, settings: &SimSettings) -> Result<(String, 
     {
         return Err("Message has unknown xdm format".to_owned());
     }
-    if header.get("imsOrgId").is_some_and(|org| org != &settings.ims_org) {
+    if header.get("imsOrgId").is_some_and(|org| org != &destination.ims_org) {
         return Err("Message has an absent or wrong ims org in the header".to_owned());
     }
-    if header.get("datasetId").and_then(Value::as_str) != Some(&settings.dataset_id) {
+    if header.get("datasetId").and_then(Value::as_str) != Some(&destination.dataset_id) {
         return Err("Message has an unknown dataset in the header".to_owned());
     }
     if header.get("source").is_some_and(|source| source.get("name").and_then(Value::as_str).is_none()) {
@@ -49,10 +57,10 @@ pub(crate) fn check(message: &Value, settings: &SimSettings) -> Result<(String, 
     let timestamp =
         event.get("timestamp").and_then(Value::as_str).ok_or("Message is invalid: #/timestamp: required")?;
     timestamp.parse::<jiff::Timestamp>().map_err(|_| "Message is invalid: #/timestamp: no date-time")?;
-    if !event.get(&settings.tenant).is_some_and(Value::is_object) {
-        return Err(format!("Message is invalid: required key [{}] not found", settings.tenant));
+    if !event.get(&destination.tenant).is_some_and(Value::is_object) {
+        return Err(format!("Message is invalid: required key [{}] not found", destination.tenant));
     }
-    if let Some(key) = event.keys().find(|key| !KEYS.contains(&key.as_str()) && **key != settings.tenant) {
+    if let Some(key) = event.keys().find(|key| !KEYS.contains(&key.as_str()) && **key != destination.tenant) {
         return Err(format!("Message is invalid: extraneous key [{key}] is not permitted"));
     }
     if let Some(path) = null_in(event.values()) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::control::{Control, ControlOptions};
 use crate::faults::{Fault, FaultKind, Script};
 
 /// Who the simulator pretends to be.
@@ -14,9 +15,9 @@ use crate::faults::{Fault, FaultKind, Script};
 pub struct SimSettings {
     /// The inlet's id, as in its address. It begins with `sim`: by that the sink knows it for a simulator's.
     pub inlet_id: String,
-    /// `$id` of the only schema it knows.
+    /// `$id` of the schema that is there from the start.
     pub schema_id: String,
-    /// The only dataset it knows.
+    /// The dataset that is there from the start.
     pub dataset_id: String,
     /// The organisation.
     pub ims_org: String,
@@ -32,6 +33,8 @@ pub struct SimSettings {
     pub jitter: Duration,
     /// Only count what is accepted; ids are not kept. For loads that would fill the memory.
     pub count_only: bool,
+    /// The control plane.
+    pub control: ControlOptions,
 }
 
 impl Default for SimSettings {
@@ -47,6 +50,7 @@ impl Default for SimSettings {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             count_only: false,
+            control: ControlOptions::default(),
         }
     }
 }
@@ -64,6 +68,9 @@ pub struct Stats {
     pub refused: u64,
     /// Tokens issued.
     pub tokens: u64,
+    /// Messages answered as accepted that never arrive: sent too early after a change, or without a flow.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -124,12 +131,14 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct State {
     settings: SimSettings,
+    pub(crate) control: Control,
     inner: Mutex<Inner>,
 }
 
 impl State {
     pub(crate) fn new(settings: SimSettings) -> Self {
-        Self { settings, inner: Mutex::default() }
+        let control = Control::new(&settings);
+        Self { settings, control, inner: Mutex::default() }
     }
 
     pub(crate) fn settings(&self) -> &SimSettings {
@@ -148,6 +157,7 @@ impl State {
             distinct: inner.accepted.len() as u64,
             refused: inner.refused,
             tokens: inner.issued,
+            lost: self.control.lost_count(),
         }
     }
 
@@ -192,6 +202,7 @@ impl State {
     }
 
     pub(crate) fn reset(&self) {
+        self.control.forget_seen();
         *self.lock() = Inner::default();
     }
 

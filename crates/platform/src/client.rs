@@ -51,11 +51,43 @@ pub enum ClientError {
     Http(String),
 }
 
+/// How HTTP requests are made.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// A further certificate authority, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
+    pub https_proxy: Option<SecretString>,
+    /// Hosts that are reached without it, as in `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}
+
+impl HttpSettings {
+    /// An HTTP client with the settings' certificate authority and proxy; it follows no redirects.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn client(&self) -> Result<reqwest::Client, ClientError> {
+        build(self)
+    }
+}
+
 /// An HTTP client with the settings' certificate authority and proxy; it follows no redirects.
 ///
 /// # Errors
 /// [`ClientError`].
 pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
+    build(&HttpSettings {
+        timeout: settings.timeout,
+        ca_file: settings.ca_file.clone(),
+        https_proxy: settings.https_proxy.clone(),
+        no_proxy: settings.no_proxy.clone(),
+    })
+}
+
+fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
     let mut builder = reqwest::Client::builder()
         .timeout(settings.timeout)
         .connect_timeout(Duration::from_secs(10))
@@ -189,24 +221,27 @@ impl PlatformClient {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, jiff::Timestamp::now()));
         match body_up_to_limit(response).await {
-            Ok(body) => Answer::Response(Response { status, retry_after: wait, body }),
+            Ok((body, _)) => Answer::Response(Response { status, retry_after: wait, body }),
             Err(error) => Answer::Failed(failure(&error)),
         }
     }
 }
 
-/// Reads an answer's body and stops at [`ANSWER_LIMIT`]: what is cut there is no JSON and so decides nothing.
-async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
+/// Reads an answer's body and stops at [`ANSWER_LIMIT`]: what is cut there is no JSON and so decides nothing. Says
+/// whether it was cut.
+pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<(Bytes, bool), reqwest::Error> {
+    let mut is_cut = false;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         let room = ANSWER_LIMIT - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
             tracing::warn!(limit = ANSWER_LIMIT, "an answer of Platform's was longer than its limit and was cut");
+            is_cut = true;
             break;
         }
     }
-    Ok(body.freeze())
+    Ok((body.freeze(), is_cut))
 }
 
 /// Why a request has no answer.

@@ -1,0 +1,265 @@
+//! Faults of the control plane. They are tried in their order, for the requests that they name.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::request::Incoming;
+use crate::faults::Break;
+
+/// A fault, and which requests it applies to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ControlFault {
+    /// The fault.
+    #[serde(flatten)]
+    pub kind: ControlFaultKind,
+    /// Only requests with this method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Only requests whose path contains this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// For how many requests; without it, until the faults are cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Only every n-th of these requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+}
+
+/// The kinds of faults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ControlFaultKind {
+    /// The request is not carried out and gets this status.
+    Status {
+        /// The status.
+        status: u16,
+        /// `Retry-After`, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u32>,
+        /// The body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<String>,
+    },
+    /// The connection breaks, before or after the request is carried out.
+    Reset {
+        /// When.
+        when: Break,
+    },
+    /// The answer comes late.
+    Delay {
+        /// The delay in milliseconds.
+        millis: u64,
+        /// The request is carried out late, too.
+        #[serde(default)]
+        before: bool,
+    },
+    /// From now on the credential lacks a permission.
+    MissingPermission {
+        /// Its name, such as `manage-schemas`.
+        permission: String,
+    },
+    /// From now on a sandbox is in another state.
+    SandboxState {
+        /// Its name.
+        sandbox: String,
+        /// The state, such as `creating`.
+        state: String,
+    },
+    /// From now on links to a next page lead to another server.
+    ForeignLinks,
+    /// From now on accepted events whose `_id` begins with a text fail afterwards: they are rows of a failed batch.
+    FailAfterAcceptance {
+        /// The text.
+        prefix: String,
+        /// The code of the batch's and the rows' error.
+        #[serde(default = "default_code")]
+        code: String,
+        /// The message.
+        #[serde(default = "default_message")]
+        message: String,
+        /// The rule that was broken.
+        #[serde(default = "default_keyword")]
+        keyword: String,
+        /// The place in the event.
+        #[serde(default = "default_pointer")]
+        pointer: String,
+    },
+}
+
+fn default_code() -> String {
+    "DCVS-1104-400".to_owned()
+}
+
+fn default_message() -> String {
+    "expected type: String, found: Long".to_owned()
+}
+
+fn default_keyword() -> String {
+    "type".to_owned()
+}
+
+fn default_pointer() -> String {
+    "#/_id".to_owned()
+}
+
+impl From<ControlFaultKind> for ControlFault {
+    fn from(kind: ControlFaultKind) -> Self {
+        Self { kind, method: None, path: None, requests: None, every: None }
+    }
+}
+
+impl ControlFault {
+    /// A status for a number of requests.
+    #[must_use]
+    pub fn status(status: u16, requests: u64) -> Self {
+        Self::from(ControlFaultKind::Status { status, retry_after: None, body: None }).times(requests)
+    }
+
+    /// For so many requests.
+    #[must_use]
+    pub fn times(self, requests: u64) -> Self {
+        Self { requests: Some(requests), ..self }
+    }
+
+    /// For requests of this method whose path contains this text.
+    #[must_use]
+    pub fn on(self, method: &str, path: &str) -> Self {
+        Self { method: Some(method.to_owned()), path: Some(path.to_owned()), ..self }
+    }
+
+    /// For every n-th request.
+    #[must_use]
+    pub fn every(self, n: u64) -> Self {
+        Self { every: Some(n), ..self }
+    }
+
+    fn matches(&self, incoming: &Incoming) -> bool {
+        let is_method = self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&incoming.method));
+        is_method && self.path.as_ref().is_none_or(|path| incoming.target.contains(path.as_str()))
+    }
+
+    /// Whether it changes how requests are answered, until it is cleared.
+    fn is_standing(&self) -> bool {
+        use ControlFaultKind::{FailAfterAcceptance, ForeignLinks, MissingPermission, SandboxState};
+        matches!(self.kind, MissingPermission { .. } | SandboxState { .. } | ForeignLinks | FailAfterAcceptance { .. })
+    }
+}
+
+/// The faults that are set.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// With the number of requests that matched.
+    script: Vec<(ControlFault, u64)>,
+    standing: Vec<ControlFaultKind>,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, fault: ControlFault) {
+        if fault.is_standing() {
+            self.standing.push(fault.kind);
+        } else {
+            self.script.push((fault, 0));
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<ControlFault> {
+        let script = self.script.iter().map(|(fault, _)| fault.clone());
+        script.chain(self.standing.iter().cloned().map(ControlFault::from)).collect()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The fault of this request, which uses it up by one.
+    pub(crate) fn next(&mut self, incoming: &Incoming) -> Option<ControlFaultKind> {
+        for index in 0..self.script.len() {
+            let (fault, seen) = &mut self.script[index];
+            if !fault.matches(incoming) {
+                continue;
+            }
+            *seen += 1;
+            if *seen % fault.every.unwrap_or(1).max(1) != 0 {
+                continue;
+            }
+            let kind = fault.kind.clone();
+            if let Some(left) = &mut fault.requests {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.script.remove(index);
+                }
+            }
+            return Some(kind);
+        }
+        None
+    }
+
+    pub(crate) fn missing_permissions(&self) -> BTreeSet<&str> {
+        let names = self.standing.iter().filter_map(|kind| match kind {
+            ControlFaultKind::MissingPermission { permission } => Some(permission.as_str()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// The state that a sandbox was set to.
+    pub(crate) fn sandbox_state(&self, wanted: &str) -> Option<&str> {
+        self.standing.iter().rev().find_map(|kind| match kind {
+            ControlFaultKind::SandboxState { sandbox, state } if sandbox == wanted => Some(state.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn has_foreign_links(&self) -> bool {
+        self.standing.contains(&ControlFaultKind::ForeignLinks)
+    }
+
+    pub(crate) fn failing(&self) -> Vec<ControlFaultKind> {
+        let fails = |kind: &&ControlFaultKind| matches!(kind, ControlFaultKind::FailAfterAcceptance { .. });
+        self.standing.iter().filter(fails).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+
+    use super::*;
+
+    fn get(path: &str) -> Incoming {
+        Incoming::new("GET", &path.parse().unwrap(), &HeaderMap::new(), b"").unwrap()
+    }
+
+    #[test]
+    fn faults_are_read_as_documented_and_unknown_members_are_refused() {
+        let read = serde_json::from_str::<ControlFault>;
+        for text in [
+            r#"{"fault":"status","status":429,"retry_after":1,"requests":2,"method":"POST","path":"/flows"}"#,
+            r#"{"fault":"reset","when":"after","every":3}"#,
+            r#"{"fault":"delay","millis":100}"#,
+            r#"{"fault":"missing_permission","permission":"manage-schemas"}"#,
+            r#"{"fault":"sandbox_state","sandbox":"dev","state":"creating"}"#,
+            r#"{"fault":"foreign_links"}"#,
+            r#"{"fault":"fail_after_acceptance","prefix":"bad-"}"#,
+        ] {
+            assert!(read(text).is_ok(), "{text}: {:?}", read(text));
+        }
+        assert!(read(r#"{"fault":"status","status":503,"requets":2}"#).is_err());
+        assert!(read(r#"{"fault":"nonsense"}"#).is_err());
+    }
+
+    #[test]
+    fn a_fault_applies_to_its_requests_only_and_as_often_as_it_says() {
+        let mut faults = Faults::default();
+        faults.add(ControlFault::status(503, 2).on("get", "/flows"));
+        faults.add(ControlFault::status(429, 1).every(2));
+        let status = |kind: Option<ControlFaultKind>| match kind {
+            Some(ControlFaultKind::Status { status, .. }) => status,
+            _ => 0,
+        };
+        let paths = ["/data/a/flows", "/data/a/x", "/data/a/flows", "/data/a/flows", "/data/a/flows"];
+        assert_eq!(paths.map(|path| status(faults.next(&get(path)))), [503, 0, 503, 429, 0]);
+    }
+}

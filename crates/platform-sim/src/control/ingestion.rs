@@ -1,0 +1,224 @@
+//! Routes the messages of an inlet, and decides which of them are lost or fail although they are accepted.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::control::LostEvent;
+use crate::control::faults::ControlFaultKind;
+use crate::control::fields;
+use crate::control::registry::{custom_fields, references};
+use crate::control::results::{Counts, FailedBatch};
+use crate::control::store::{Entry, now_ms};
+use crate::control::world::{Space, World, hex};
+use crate::messages::{self, Destination};
+
+/// Messages are lost for so long after a flow was created or changed.
+const AFTER_FLOW: Duration = Duration::from_secs(5 * 60);
+/// And for so long after its schema was.
+const AFTER_SCHEMA: Duration = Duration::from_secs(15 * 60);
+
+/// An inlet as it is at the time of a request.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    pub(crate) id: String,
+    /// Whether it takes messages without an access token.
+    pub(crate) is_open: bool,
+    sandbox: String,
+    flows: Vec<Flow>,
+    failing: Vec<ControlFaultKind>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    id: String,
+    /// The reason for losing its messages, if they are lost.
+    loses: Option<&'static str>,
+    destination: Destination,
+    /// The custom fields of its schema, if that was created here.
+    fields: Option<Map<String, Value>>,
+}
+
+/// The fate of one message.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// It arrives.
+    Accepted {
+        /// Its `_id`.
+        id: String,
+        /// The event; taken out when it is kept.
+        event: Value,
+        /// Index of the flow.
+        flow: usize,
+    },
+    /// It is answered as accepted, and fails afterwards.
+    Failed {
+        /// Its `_id`.
+        id: String,
+        /// The event.
+        event: Value,
+        /// Index of the flow.
+        flow: usize,
+        /// The row of the failed batch.
+        row: Value,
+        /// The code of its error.
+        code: String,
+    },
+    /// It is answered as accepted, and never arrives.
+    Lost(LostEvent),
+    /// It is refused at once.
+    Refused(String),
+}
+
+impl Inlet {
+    /// Decides about one message. `flow_id` is the header of the request.
+    pub(crate) fn deliver(&self, message: &Value, flow_id: Option<&str>) -> Delivery {
+        let lost = |id: &str, flow: Option<&Flow>, reason| {
+            Delivery::Lost(LostEvent { id: id.to_owned(), flow_id: flow.map(|flow| flow.id.clone()), reason })
+        };
+        let named = message.pointer("/header/flowId").and_then(Value::as_str).or(flow_id);
+        let index = match self.flows.len() {
+            1 => Some(0),
+            _ => self.flows.iter().position(|flow| named == Some(flow.id.as_str())),
+        };
+        let Some(index) = index else {
+            let id = message.pointer("/body/xdmEntity/_id").and_then(Value::as_str).unwrap_or_default();
+            return lost(id, None, if self.flows.is_empty() { "no_flow" } else { "no_flow_named" });
+        };
+        let flow = &self.flows[index];
+        match messages::check(message, &flow.destination) {
+            Err(text) => Delivery::Refused(text),
+            Ok((id, event)) => match (flow.loses, self.failure(flow, &id, &event)) {
+                (Some(reason), _) => lost(&id, Some(flow), reason),
+                (None, Some((row, code))) => Delivery::Failed { id, event, flow: index, row, code },
+                (None, None) => Delivery::Accepted { id, event, flow: index },
+            },
+        }
+    }
+
+    /// The row of a failed batch, and its code: for what a fault names, and for a field that the schema does not have.
+    fn failure(&self, flow: &Flow, id: &str, event: &Value) -> Option<(Value, String)> {
+        for fault in &self.failing {
+            if let ControlFaultKind::FailAfterAcceptance { prefix, code, message, keyword, pointer } = fault
+                && id.starts_with(prefix)
+            {
+                return Some((row(event, code, message, keyword, pointer), code.clone()));
+            }
+        }
+        let fields = flow.fields.as_ref()?;
+        let tenant = &flow.destination.tenant;
+        let at = format!("#/{tenant}");
+        let members = event.get(tenant)?.as_object()?;
+        let known = fields.get(tenant).and_then(|field| field.get("properties")?.as_object());
+        let pointer = fields::unknown(members, known.unwrap_or(&Map::new()), &at)?;
+        let name = pointer.rsplit('/').next().unwrap_or_default();
+        let message = format!("extraneous key [{name}] is not permitted");
+        let code = "DCVS-1106-400";
+        Some((row(event, code, &message, "additionalProperties", &pointer), code.to_owned()))
+    }
+}
+
+fn row(event: &Value, code: &str, message: &str, keyword: &str, pointer: &str) -> Value {
+    let error = json!({
+        "code": code, "message": message, "keyword": keyword, "pointerToViolation": pointer,
+        "schemaLocation": "#", "causingExceptions": [],
+    });
+    let mut row = event.clone();
+    row["_errors"] = json!({"_streamingValidation": [error]});
+    row
+}
+
+impl World {
+    /// The inlet with this id, in whichever sandbox it is.
+    pub(crate) fn inlet(&self, id: &str) -> Option<Inlet> {
+        let of_inlet = |base: &&Entry| base.at("/auth/params/inletId").as_deref() == Some(id);
+        let mut found = self
+            .spaces
+            .iter()
+            .filter_map(|(name, space)| Some((name, space, space.connections.all().iter().find(of_inlet)?)));
+        let (sandbox, space, base) = found.next()?;
+        let flows = space.flows.all().iter().filter(|flow| source_of(space, flow) == Some(&base.id));
+        Some(Inlet {
+            id: id.to_owned(),
+            is_open: base.at("/auth/params/authenticationRequired").as_deref() != Some("true"),
+            sandbox: sandbox.clone(),
+            flows: flows.filter_map(|flow| self.destination(space, flow)).collect(),
+            failing: self.faults.failing(),
+        })
+    }
+
+    fn destination(&self, space: &Space, flow: &Entry) -> Option<Flow> {
+        let target = flow.at("/targetConnectionIds/0")?;
+        let target = space.targets.all().iter().find(|known| known.id == target)?;
+        let dataset_id = target.at("/params/dataSetId")?;
+        let schema_id = target.at("/data/schema/id")?;
+        let schema = space.schemas.all().iter().find(|known| known.id == schema_id)?;
+        let groups =
+            space.field_groups.all().iter().filter(|group| references(&schema.body).contains(&group.id.as_str()));
+        let is_recent = |entry: &Entry, time: Duration| {
+            entry.changed.is_some_and(|changed| changed.elapsed() < time.mul_f64(self.options.settle_scale))
+        };
+        let loses = if flow.text("state") != "enabled" {
+            Some("flow_disabled")
+        } else if is_recent(flow, AFTER_FLOW) {
+            Some("flow_changed_lately")
+        } else if groups.chain([schema]).any(|entry| is_recent(entry, AFTER_SCHEMA)) {
+            Some("schema_changed_lately")
+        } else {
+            None
+        };
+        let tenant = format!("_{}", self.tenant);
+        let fields = schema.changed.map(|_| custom_fields(space, schema));
+        let destination = Destination { schema_id, dataset_id, ims_org: self.ims_org.clone(), tenant };
+        Some(Flow { id: flow.id.clone(), loses, destination, fields })
+    }
+
+    /// Counts a request's messages for the runs, keeps what failed, and notes what is lost.
+    pub(crate) fn record(&mut self, inlet: &Inlet, deliveries: &[Delivery]) {
+        let window = now_ms() / self.window_ms();
+        let mut counts = vec![Counts::default(); inlet.flows.len()];
+        let mut rows: Vec<Vec<(&Value, &str)>> = vec![Vec::new(); inlet.flows.len()];
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Accepted { flow, .. } => counts[*flow].ingested += 1,
+                Delivery::Failed { flow, row, code, .. } => {
+                    counts[*flow].failed += 1;
+                    rows[*flow].push((row, code));
+                }
+                Delivery::Lost(event) => self.lose(event.clone()),
+                Delivery::Refused(_) => {}
+            }
+        }
+        let Some(space) = self.spaces.get_mut(&inlet.sandbox) else { return };
+        for ((flow, counts), rows) in inlet.flows.iter().zip(counts).zip(rows) {
+            let received = counts.ingested + counts.failed;
+            if received == 0 {
+                continue;
+            }
+            let run = space.runs.entry((flow.id.clone(), window)).or_default();
+            run.received += received;
+            run.ingested += counts.ingested;
+            run.failed += counts.failed;
+            if let Some(dataset) = space.datasets.get_mut(&flow.destination.dataset_id) {
+                dataset.body.entry("lastBatchId").or_insert_with(|| json!(hex(24)));
+            }
+            if let Some((_, code)) = rows.first() {
+                space.batches.push(FailedBatch {
+                    id: format!("01{}", hex(24)).to_ascii_uppercase(),
+                    dataset_id: flow.destination.dataset_id.clone(),
+                    created_ms: now_ms(),
+                    code: (*code).to_owned(),
+                    rows: rows.iter().map(|(row, _)| (*row).clone()).collect(),
+                });
+            }
+        }
+    }
+}
+
+/// The base connection of a flow.
+fn source_of<'s>(space: &'s Space, flow: &Entry) -> Option<&'s String> {
+    let source = flow.at("/sourceConnectionIds/0")?;
+    let source = space.sources.all().iter().find(|known| known.id == source)?;
+    let base = source.text("baseConnectionId");
+    space.connections.all().iter().find(|known| known.id == base).map(|known| &known.id)
+}

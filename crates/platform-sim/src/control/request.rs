@@ -1,0 +1,167 @@
+//! A request, taken apart.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderMap, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::control::reply::Reply;
+
+/// Headers that decide about an answer, and are noted.
+const NOTED: [&str; 5] = ["accept", "content-type", "if-match", "x-api-key", "x-gw-ims-org-id"];
+
+/// One request to the control plane.
+#[derive(Debug, Clone)]
+pub(crate) struct Incoming {
+    pub(crate) method: String,
+    /// Path and query as sent.
+    pub(crate) target: String,
+    /// The path's parts, decoded, without `data`.
+    pub(crate) segments: Vec<String>,
+    /// The query, decoded, in its order.
+    pub(crate) query: Vec<(String, String)>,
+    headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Incoming {
+    /// `None` if the request is not text.
+    pub(crate) fn new(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let path = uri.path().strip_prefix("/data/")?;
+        let segments = path.split('/').map(decode).collect::<Option<Vec<_>>>()?;
+        let mut query = Vec::new();
+        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            query.push((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?));
+        }
+        let text = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        Some(Self {
+            method: method.to_owned(),
+            target: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            segments,
+            query,
+            headers: text.collect(),
+            body: body.to_vec(),
+        })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn noted_headers(&self) -> BTreeMap<String, String> {
+        let noted = |name: &&&str| self.header(name).is_some();
+        NOTED.iter().filter(noted).map(|name| ((*name).to_owned(), self.headers[*name].clone())).collect()
+    }
+
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
+    pub(crate) fn sandbox(&self) -> &str {
+        self.header("x-sandbox-name").unwrap_or_default()
+    }
+
+    /// A query parameter.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The parts of the path as text, for matching.
+    pub(crate) fn parts(&self) -> Vec<&str> {
+        self.segments.iter().map(String::as_str).collect()
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        self.method != "GET"
+    }
+
+    /// Refuses query parameters that the endpoint does not have.
+    pub(crate) fn only_params(&self, allowed: &[&str]) -> Result<(), String> {
+        match self.query.iter().find(|(name, _)| !allowed.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("unknown query parameter `{name}`; allowed: {}", allowed.join(", "))),
+        }
+    }
+
+    /// The body as JSON of this type; unknown members are refused by the type.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_slice(&self.body).map_err(|error| format!("the body is not as documented: {error}"))
+    }
+
+    pub(crate) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Whether the `If-Match` that was sent, if any, names another version.
+    pub(crate) fn is_stale(&self, etag: &str) -> bool {
+        let bare = |text: &str| text.trim().trim_matches('"').to_owned();
+        self.header("if-match").is_some_and(|sent| sent != "*" && bare(sent) != bare(etag))
+    }
+
+    /// The link to the same list with some parameters set.
+    pub(crate) fn link(&self, changes: &[(&str, &str)]) -> String {
+        let mut query = self.query.clone();
+        for (name, value) in changes {
+            query.retain(|(key, _)| key != name);
+            query.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        format!("{}?{}", self.target.split('?').next().unwrap_or_default(), pairs.join("&"))
+    }
+
+    /// No method of this path, or no such path.
+    pub(crate) fn unknown(&self, methods: &[&str]) -> Reply {
+        if methods.is_empty() {
+            return Reply::problem(404, "Not Found", &format!("there is no {}", self.target));
+        }
+        let detail = format!("{} is not a method of this path; it has {}", self.method, methods.join(", "));
+        Reply::problem(405, "Method Not Allowed", &detail)
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoded_id_is_one_segment_and_links_keep_the_query() {
+        let uri: Uri = "/data/foundation/x/https%3A%2F%2Fa%2Fb?property=name%3D%3Da+b&limit=2".parse().unwrap();
+        let incoming = Incoming::new("GET", &uri, &HeaderMap::new(), b"").unwrap();
+        assert_eq!(incoming.parts(), ["foundation", "x", "https://a/b"]);
+        assert_eq!(incoming.param("property"), Some("name==a b"));
+        let link = incoming.link(&[("start", "2"), ("limit", "3")]);
+        assert_eq!(link, "/data/foundation/x/https%3A%2F%2Fa%2Fb?property=name%3D%3Da%20b&start=2&limit=3");
+        assert!(incoming.only_params(&["property", "limit"]).is_ok() && incoming.only_params(&["limit"]).is_err());
+        assert!(decode("%zz").is_none() && decode("%4").is_none());
+    }
+}

@@ -1,0 +1,99 @@
+//! The base address of the control plane.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// Base address of Platform's APIs, `PLATFORM_API_URL`; paths such as `/data/foundation/…` are appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiUrl(Url);
+
+impl Default for ApiUrl {
+    fn default() -> Self {
+        Self(Url::parse("https://platform.adobe.io").expect("a constant that a test parses"))
+    }
+}
+
+impl ApiUrl {
+    /// The address.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The address of a path with its query.
+    pub(crate) fn join(&self, path: &str) -> Option<Url> {
+        format!("{}{path}", self.0.as_str().trim_end_matches('/')).parse().ok()
+    }
+
+    /// Whether a URL is of the same server.
+    pub(crate) fn is_same_server(&self, url: &Url) -> bool {
+        let server =
+            |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+        url.username().is_empty() && url.password().is_none() && server(url) == server(&self.0)
+    }
+
+    /// Path and query of a URL of this server, without the base's own path.
+    pub(crate) fn path_of(&self, url: &Url) -> String {
+        let base = self.0.path().trim_end_matches('/');
+        let path = url.path().strip_prefix(base).unwrap_or(url.path());
+        match url.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        }
+    }
+}
+
+impl FromStr for ApiUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The text is left out: it may hold a password.
+        let wrong = |why: &str| format!("{why}; it looks like https://platform.adobe.io");
+        let url: Url = text.parse().map_err(|_| wrong("this is not an address of Platform's APIs"))?;
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return Err(wrong("the address of Platform's APIs begins with https:// and a host"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("the address of Platform's APIs has no user name and no password"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("the address of Platform's APIs has no query"));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for ApiUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_address_is_refused_without_repeating_it() {
+        assert_eq!(ApiUrl::default().url().host_str(), Some("platform.adobe.io"));
+        for text in ["ftp://topsecret", "topsecret", "https://me:topsecret@x", "https://x?k=topsecret"] {
+            let error = text.parse::<ApiUrl>().unwrap_err();
+            assert!(error.contains("https://platform.adobe.io") && !error.contains("topsecret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_kept_in_requests_and_removed_from_links() {
+        let base: ApiUrl = "https://proxy.example/adobe/".parse().unwrap();
+        assert_eq!(base.join("/data/x?a=b").unwrap().as_str(), "https://proxy.example/adobe/data/x?a=b");
+        assert_eq!(base.path_of(&"https://proxy.example/adobe/data/x?a=b".parse().unwrap()), "/data/x?a=b");
+        assert!(base.is_same_server(&"https://proxy.example:443/y".parse().unwrap()));
+        for other in
+            ["http://proxy.example/", "https://proxy.example:444/", "https://other/", "https://me@proxy.example/"]
+        {
+            assert!(!base.is_same_server(&other.parse().unwrap()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Failures after acceptance: failed batches, and their rows with the reasons.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::control::answer::{Answer, Unreadable, number, or_default, text};
+use crate::control::paging::{Page, offset_page, page};
+use crate::control::request::{Call, Request, encode};
+
+const CATALOG: &str = "/data/foundation/catalog/batches";
+const EXPORT: &str = "/data/foundation/export/batches";
+
+/// One batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Batch {
+    /// Its id.
+    #[serde(default)]
+    pub id: String,
+    /// `failed`, `success`, …
+    #[serde(default)]
+    pub status: String,
+    /// When it was created, in milliseconds since 1970.
+    #[serde(default, deserialize_with = "number")]
+    pub created: Option<i64>,
+    /// How many records failed.
+    #[serde(rename = "failedRecordCount", default, deserialize_with = "number")]
+    pub failed_record_count: Option<i64>,
+    /// The reasons.
+    #[serde(default, deserialize_with = "or_default")]
+    pub errors: Vec<BatchError>,
+    #[serde(default, deserialize_with = "or_default")]
+    metrics: Map<String, Value>,
+}
+
+/// The reason of a failed batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BatchError {
+    /// Adobe's code. The same code has more than one meaning: show the description with it.
+    #[serde(default, deserialize_with = "text")]
+    pub code: Option<String>,
+    /// The description.
+    #[serde(default, alias = "message")]
+    pub description: Option<String>,
+}
+
+/// The failed batches of a dataset that were created after a time, in milliseconds since 1970; the oldest first.
+#[must_use]
+pub fn failed_batches(dataset_id: &str, created_after: i64) -> Call<Page<Batch>> {
+    let request = Request::get(CATALOG)
+        .query("dataSet", dataset_id)
+        .query("status", "failed")
+        .query("createdAfter", &created_after.to_string())
+        .query("orderBy", "asc:created")
+        .query("limit", "100");
+    Call::new(request, |request, answer| offset_page(request, answer, with_id))
+}
+
+fn with_id(id: String, value: Value) -> Result<Batch, Unreadable> {
+    let read = serde_json::from_value::<Batch>(value);
+    let mut batch = read.map_err(|_| Unreadable("a batch is not of the documented form".to_owned()))?;
+    // The count is a member of its own, or one of the metrics.
+    let in_metrics = batch.metrics.get("failedRecordCount").and_then(Value::as_i64);
+    batch.failed_record_count = batch.failed_record_count.or(in_metrics);
+    batch.id = id;
+    Ok(batch)
+}
+
+/// A file of a failed batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FailedFile {
+    /// Its name, for [`download_failed`].
+    pub name: String,
+    /// Its size in bytes.
+    #[serde(default, deserialize_with = "number")]
+    pub length: Option<i64>,
+}
+
+/// The files with the failed rows of a batch. Platform keeps them for up to 30 days.
+#[must_use]
+pub fn failed_files(batch_id: &str) -> Call<Page<FailedFile>> {
+    Call::new(Request::get(format!("{EXPORT}/{}/failed", encode(batch_id))), |_, answer| page(answer, "data"))
+}
+
+/// The files with the errors of rows that could not be read at all.
+#[must_use]
+pub fn row_error_files(batch_id: &str) -> Call<Page<FailedFile>> {
+    let request = Request::get(format!("{EXPORT}/{}/meta", encode(batch_id))).query("path", "row_errors");
+    Call::new(request, |_, answer| page(answer, "data"))
+}
+
+/// Downloads a file of [`failed_files`].
+#[must_use]
+pub fn download_failed(batch_id: &str, file: &str) -> Call<FailedRows> {
+    let request = Request::get(format!("{EXPORT}/{}/failed", encode(batch_id))).query("path", file);
+    Call::new(request, |_, answer| Ok(rows(answer)))
+}
+
+/// The rows of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FailedRows {
+    /// The rows, in their order.
+    pub rows: Vec<FailedRow>,
+    /// Lines that are not JSON objects.
+    pub unreadable: usize,
+    /// Whether the file is longer than what is read: there are more rows.
+    pub is_cut: bool,
+}
+
+/// A row that failed.
+#[derive(Clone, PartialEq)]
+pub struct FailedRow {
+    /// The event's `_id`, if the row has one.
+    pub id: Option<String>,
+    /// The reasons.
+    pub errors: Vec<RowError>,
+    /// The row, with personal data.
+    pub row: Map<String, Value>,
+}
+
+/// The row holds personal data and is not shown.
+impl fmt::Debug for FailedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailedRow").field("id", &self.id).field("errors", &self.errors).finish_non_exhaustive()
+    }
+}
+
+/// The reason of a failed row. The message can quote a value of the row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowError {
+    /// Adobe's code, where there is one.
+    pub code: Option<String>,
+    /// The message.
+    pub message: Option<String>,
+    /// The rule that was broken: `type`, `required`, `additionalProperties`, …
+    pub keyword: Option<String>,
+    /// The place in the row.
+    pub pointer: Option<String>,
+    /// The place in the schema.
+    pub schema_location: Option<String>,
+}
+
+fn rows(answer: &Answer) -> FailedRows {
+    let mut rows = FailedRows { is_cut: answer.is_cut, ..FailedRows::default() };
+    let mut lines: Vec<&[u8]> = answer.body.split(|byte| *byte == b'\n').collect();
+    if answer.is_cut {
+        // The last line ends in the middle.
+        lines.pop();
+    }
+    for line in lines.into_iter().filter(|line| !line.trim_ascii().is_empty()) {
+        match serde_json::from_slice::<Map<String, Value>>(line) {
+            Ok(row) => rows.rows.push(failed_row(row)),
+            Err(_) => rows.unreadable += 1,
+        }
+    }
+    rows
+}
+
+/// The event is the row itself, or in the envelope that it was sent in.
+fn failed_row(row: Map<String, Value>) -> FailedRow {
+    let whole = Value::Object(row);
+    let id = ["/_id", "/body/xdmEntity/_id", "/xdmEntity/_id"].iter().find_map(|at| whole.pointer(at)?.as_str());
+    let id = id.map(str::to_owned);
+    let mut errors = Vec::new();
+    for pointer in ["/_validationErrors", "/_errors/_streamingValidation", "/_errors/_validationErrors"] {
+        for error in whole.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+            row_errors(error, &mut errors, 0);
+        }
+    }
+    let Value::Object(row) = whole else { return FailedRow { id, errors, row: Map::new() } };
+    FailedRow { id, errors, row }
+}
+
+/// The causes in the order they are written; an error with causes is only their sum.
+fn row_errors(error: &Value, into: &mut Vec<RowError>, depth: usize) {
+    let causes = error.get("causingExceptions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !causes.is_empty() && depth < 8 {
+        causes.iter().for_each(|cause| row_errors(cause, into, depth + 1));
+        return;
+    }
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+    into.push(RowError {
+        code: text("code"),
+        message: text("message").or_else(|| error.as_str().map(str::to_owned)),
+        keyword: text("keyword"),
+        pointer: text("pointerToViolation"),
+        schema_location: text("schemaLocation"),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(body: String) -> Answer {
+        Answer { status: 200, body: body.into(), ..Answer::default() }
+    }
+
+    #[test]
+    fn failed_batches_are_read_with_their_counts() {
+        let call = failed_batches("5e7", 12);
+        assert_eq!(
+            call.request().path,
+            "/data/foundation/catalog/batches?dataSet=5e7&status=failed&createdAfter=12&orderBy=asc%3Acreated&limit=100"
+        );
+        let body = json!({
+            "b1": {"status": "failed", "created": 13, "errors": [{"code": "INGEST-1212-400", "description": "d"}], "metrics": {"failedRecordCount": 2}},
+            "b2": {"status": "failed", "failedRecordCount": 3, "errors": null},
+        });
+        let page = call.read(&answer(body.to_string())).unwrap();
+        let counts: Vec<_> = page.items.iter().map(|batch| (batch.id.as_str(), batch.failed_record_count)).collect();
+        assert_eq!(counts, [("b1", Some(2)), ("b2", Some(3))]);
+        assert_eq!(page.items[0].errors[0].code.as_deref(), Some("INGEST-1212-400"));
+    }
+
+    #[test]
+    fn rows_are_read_in_both_documented_forms() {
+        let cause = json!({"message": "expected type: String, found: Long", "keyword": "type", "pointerToViolation": "#/_id",
+            "schemaLocation": "#/properties/_id", "causingExceptions": []});
+        let body = [
+            json!({"_id": "1", "_validationErrors": [{"code": "DCVS-1104-400", "message": "m"}]}).to_string(),
+            String::new(),
+            "not json".to_owned(),
+            json!({"body": {"xdmEntity": {"_id": "2", "email": "a@example.com"}},
+                "_errors": {"_streamingValidation": [{"message": "1 schema violations found", "causingExceptions": [cause]}]}})
+            .to_string(),
+        ]
+        .join("\n");
+        let rows = download_failed("b", "f").read(&answer(body)).unwrap();
+        assert_eq!((rows.rows.len(), rows.unreadable, rows.is_cut), (2, 1, false));
+        assert_eq!(rows.rows[0].id.as_deref(), Some("1"));
+        assert_eq!(rows.rows[0].errors[0].code.as_deref(), Some("DCVS-1104-400"));
+        assert_eq!(rows.rows[1].id.as_deref(), Some("2"));
+        assert_eq!(rows.rows[1].errors.len(), 1);
+        assert_eq!(rows.rows[1].errors[0].pointer.as_deref(), Some("#/_id"));
+        assert!(!format!("{rows:?}").contains("example.com"), "a row is not shown");
+    }
+
+    #[test]
+    fn the_broken_last_line_of_a_cut_file_is_left_out() {
+        let cut = Answer { is_cut: true, ..answer("{\"_id\":\"1\"}\n{\"_id\":\"2\"}".to_owned()) };
+        let rows = download_failed("b", "f").read(&cut).unwrap();
+        assert_eq!((rows.rows.len(), rows.unreadable, rows.is_cut), (1, 0, true));
+    }
+
+    #[test]
+    fn files_are_listed_and_downloaded_by_name() {
+        let body = json!({"data": [{"name": "part 1.json", "length": "12", "_links": {}}], "_page": {"limit": 100, "count": 1}});
+        let page = failed_files("b").read(&answer(body.to_string())).unwrap();
+        assert_eq!((page.items[0].name.as_str(), page.items[0].length, page.next), ("part 1.json", Some(12), None));
+        let path = download_failed("b", "part 1.json").request().path.clone();
+        assert_eq!(path, "/data/foundation/export/batches/b/failed?path=part%201.json");
+        assert!(row_error_files("b").request().path.ends_with("/b/meta?path=row_errors"));
+    }
+}

@@ -1,0 +1,366 @@
+//! Sends calls: the token, the headers that every request has, repeats where they are safe, pages, and waiting for an
+//! object that was created a moment ago.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use crate::client::{ClientError, body_up_to_limit, failure};
+use crate::control::error::{classify, interrupted};
+use crate::control::{
+    Answer, ApiUrl, BadLink, Call, ControlError, Created, ErrorKind, FlowAction, Interruption, Method, Page, Problem,
+    Request, flow_action, following,
+};
+use crate::token::TokenProvider;
+use crate::verdict::{Failure, retry_after};
+
+/// Address, identity and behaviour of the client.
+#[derive(Debug, Clone)]
+pub struct ControlSettings {
+    /// Base address, `PLATFORM_API_URL`.
+    pub api: ApiUrl,
+    /// The organisation; sent as `x-gw-ims-org-id`.
+    pub ims_org: String,
+    /// The sandbox; sent as `x-sandbox-name`.
+    pub sandbox: String,
+    /// The credential's id; sent as `x-api-key`.
+    pub client_id: String,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Repeats of requests that are safe to repeat.
+    pub retries: Retries,
+    /// Waiting for created objects.
+    pub visibility: Visibility,
+}
+
+/// How often a request is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries {
+    /// How often it is sent at most; 1 means that it is not repeated.
+    pub attempts: u32,
+    /// The wait before the first repeat; each further one is twice as long.
+    pub first_wait: Duration,
+    /// The longest wait, also where Platform asks for a longer one.
+    pub longest_wait: Duration,
+    /// After a 403 a token of at least this age is replaced: a role that was granted meanwhile is in new tokens only.
+    pub token_age_on_403: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(30),
+            token_age_on_403: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Retries {
+    /// The wait after so many attempts.
+    fn wait(&self, attempts: u32, asked: Option<Duration>) -> Duration {
+        let doubled = self.first_wait.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
+        asked.unwrap_or(doubled).min(self.longest_wait)
+    }
+}
+
+/// How long a created object may be missing from answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Visibility {
+    /// How long after its creation.
+    pub within: Duration,
+    /// How often to ask.
+    pub interval: Duration,
+}
+
+impl Default for Visibility {
+    fn default() -> Self {
+        Self { within: Duration::from_secs(60), interval: Duration::from_secs(2) }
+    }
+}
+
+/// Sends calls for one organisation and sandbox.
+pub struct ControlClient {
+    http: reqwest::Client,
+    settings: ControlSettings,
+    headers: HeaderMap,
+    tokens: TokenProvider,
+}
+
+impl fmt::Debug for ControlClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlClient").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// One attempt's result: an answer of any status, or none.
+struct Attempt {
+    answer: Answer,
+    retry_after: Option<Duration>,
+}
+
+impl ControlClient {
+    /// A client. `http` must not follow redirects, as those of [`crate::client::HttpSettings::client`] do not.
+    ///
+    /// # Errors
+    /// [`ClientError`] if a setting cannot be sent in a header.
+    pub fn new(settings: ControlSettings, http: reqwest::Client, tokens: TokenProvider) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        for (name, value, variable) in [
+            ("x-gw-ims-org-id", &settings.ims_org, "PLATFORM_IMS_ORG"),
+            ("x-sandbox-name", &settings.sandbox, "PLATFORM_SANDBOX"),
+            ("x-api-key", &settings.client_id, "IMS_CLIENT_ID"),
+        ] {
+            let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header(variable))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(Self { http, settings, headers, tokens })
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &ControlSettings {
+        &self.settings
+    }
+
+    /// Sends a call and reads its answer.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn send<T>(&self, call: &Call<T>) -> Result<T, ControlError> {
+        let answer = self.answer_to(call.request()).await?;
+        call.read(&answer).map_err(|error| {
+            let kind = match call.request().is_repeatable() {
+                true => ErrorKind::Unreadable(error.to_string()),
+                // It was carried out, and what came of it is not known.
+                false => ErrorKind::OutcomeUnknown(Interruption::Status {
+                    status: answer.status,
+                    problem: Problem { detail: Some(error.to_string()), ..Problem::default() },
+                }),
+            };
+            ControlError::new(call.request(), kind)
+        })
+    }
+
+    /// Reads all pages of a list.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn list<T>(&self, call: &Call<Page<T>>) -> Result<Vec<T>, ControlError> {
+        let mut items = Vec::new();
+        let mut call = call.clone();
+        let mut seen = BTreeSet::new();
+        loop {
+            seen.insert(call.request().path.clone());
+            let page = self.send(&call).await?;
+            items.extend(page.items);
+            let Some(next) = page.next else { return Ok(items) };
+            let bad_link = |error: BadLink| ControlError::new(call.request(), ErrorKind::BadLink(error.to_string()));
+            let request = following(call.request(), &next, &self.settings.api).map_err(bad_link)?;
+            if seen.contains(&request.path) {
+                return Err(bad_link(BadLink::Loop));
+            }
+            call = call.with_request(request);
+        }
+    }
+
+    /// Sends a call that names an object created at `created_at`. While that is less than [`Visibility::within`] ago,
+    /// 400 and 404 are taken for "not visible yet" and the call is sent again; both say that nothing was done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotVisible`] when the time is over, or any other [`ControlError`].
+    pub async fn send_when_visible<T>(&self, call: &Call<T>, created_at: Instant) -> Result<T, ControlError> {
+        loop {
+            let error = match self.send(call).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let last = match &*error.kind {
+                ErrorKind::NotFound(problem) | ErrorKind::Rejected { status: 400, problem } => problem.clone(),
+                _ => return Err(error),
+            };
+            if !self.wait_until_visible(created_at).await {
+                let kind = ErrorKind::NotVisible { waited: created_at.elapsed(), last };
+                return Err(ControlError::new(call.request(), kind));
+            }
+        }
+    }
+
+    /// Looks in a list for an object that was created at `created_at`, or may have been: a list can miss it for as long
+    /// as [`Visibility::within`]. `None` means that it does not exist.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn find_when_visible<T>(
+        &self,
+        call: &Call<Page<T>>,
+        is_wanted: impl Fn(&T) -> bool,
+        created_at: Instant,
+    ) -> Result<Option<T>, ControlError> {
+        loop {
+            if let Some(found) = self.list(call).await?.into_iter().find(&is_wanted) {
+                return Ok(Some(found));
+            }
+            if !self.wait_until_visible(created_at).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for the next attempt; `false` if the time is over.
+    async fn wait_until_visible(&self, created_at: Instant) -> bool {
+        let Visibility { within, interval } = self.settings.visibility;
+        let is_early = created_at.elapsed() < within;
+        if is_early {
+            tokio::time::sleep(interval).await;
+        }
+        is_early
+    }
+
+    /// Enables or disables a flow; with `subOp` if Platform refuses the request without it.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn set_flow_state(&self, id: &str, action: FlowAction) -> Result<Created, ControlError> {
+        match self.send(&flow_action(id, action, false)).await {
+            Err(error) if matches!(*error.kind, ErrorKind::Rejected { status: 400, .. }) => {
+                self.send(&flow_action(id, action, true)).await
+            }
+            other => other,
+        }
+    }
+
+    /// A successful answer, after repeats where they are safe.
+    async fn answer_to(&self, request: &Request) -> Result<Answer, ControlError> {
+        let mut attempts = 1;
+        loop {
+            let mut asked = None;
+            let error = match self.authorized(request).await? {
+                Ok(Attempt { answer, .. }) if (200..300).contains(&answer.status) => return Ok(answer),
+                Ok(Attempt { answer, retry_after }) => {
+                    asked = retry_after;
+                    classify(request, answer.status, retry_after, &answer.body)
+                }
+                Err(failure @ Failure::Connect(_)) => ControlError::new(request, ErrorKind::Unreachable(failure)),
+                Err(failure) => ControlError::new(request, interrupted(request, Interruption::Failed(failure))),
+            };
+            let may_pass = matches!(
+                *error.kind,
+                ErrorKind::RateLimited { .. } | ErrorKind::Unavailable(_) | ErrorKind::Unreachable(_)
+            );
+            if !may_pass || !request.is_repeatable() || attempts >= self.settings.retries.attempts {
+                return Err(error);
+            }
+            let wait = self.settings.retries.wait(attempts, asked);
+            tracing::debug!(%request, attempts, ?wait, "repeating a request to Platform");
+            tokio::time::sleep(wait).await;
+            attempts += 1;
+        }
+    }
+
+    /// Sends a request with a token; once more with a new one if it is refused. A refusal by 401 or 403 means that
+    /// nothing was done, so this is safe for every request.
+    async fn authorized(&self, request: &Request) -> Result<Result<Attempt, Failure>, ControlError> {
+        let token = self.token(request).await?;
+        let first = self.attempt(request, &token).await;
+        match first.as_ref().map(|attempt| attempt.answer.status) {
+            Ok(401) => self.tokens.invalidate(&token).await,
+            Ok(403) => {
+                if let Some(long_ago) = Instant::now().checked_sub(self.settings.retries.token_age_on_403) {
+                    self.tokens.invalidate_before(long_ago).await;
+                }
+            }
+            _ => return Ok(first),
+        }
+        let fresh = self.token(request).await?;
+        if fresh.expose_secret() == token.expose_secret() {
+            return Ok(first);
+        }
+        Ok(self.attempt(request, &fresh).await)
+    }
+
+    async fn token(&self, request: &Request) -> Result<SecretString, ControlError> {
+        self.tokens.token().await.map_err(|error| ControlError::new(request, ErrorKind::NoToken(error)))
+    }
+
+    async fn attempt(&self, request: &Request, token: &SecretString) -> Result<Attempt, Failure> {
+        let Some(url) = self.settings.api.join(&request.path) else {
+            return Err(Failure::Connect(crate::verdict::Unreached::Other));
+        };
+        // A path is built here or checked by `following`; this is the last line between the token and another server.
+        if !self.settings.api.is_same_server(&url) {
+            return Err(Failure::Connect(crate::verdict::Unreached::Other));
+        }
+        let mut headers = self.headers.clone();
+        for (name, value) in &request.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) {
+                headers.insert(name, value);
+            }
+        }
+        if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())) {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut sending =
+            self.http.request(method(request.method), url).headers(headers).timeout(self.settings.timeout);
+        if let Some(body) = &request.body {
+            sending = sending.body(body.to_string());
+        }
+        let response = sending.send().await.map_err(|error| failure(&error))?;
+        let text =
+            |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (status, etag) = (response.status().as_u16(), text(ETAG));
+        let wait = text(RETRY_AFTER).and_then(|value| retry_after(&value, jiff::Timestamp::now()));
+        let (body, is_cut) = body_up_to_limit(response).await.map_err(|error| failure(&error))?;
+        let body = without_token(body, token);
+        Ok(Attempt { answer: Answer { status, etag, body, is_cut }, retry_after: wait })
+    }
+}
+
+/// An answer that repeats the token must not carry it into a message.
+fn without_token(body: bytes::Bytes, token: &SecretString) -> bytes::Bytes {
+    let secret = token.expose_secret().as_bytes();
+    if secret.is_empty() || !body.windows(secret.len()).any(|window| window == secret) {
+        return body;
+    }
+    String::from_utf8_lossy(&body).replace(token.expose_secret(), "[token]").into()
+}
+
+fn method(method: Method) -> reqwest::Method {
+    match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
+        Method::Patch => reqwest::Method::PATCH,
+        Method::Delete => reqwest::Method::DELETE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_are_bounded() {
+        let retries = Retries::default();
+        let waits: Vec<_> = (1..=8).map(|attempts| retries.wait(attempts, None).as_millis()).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        assert_eq!(retries.wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(retries.wait(1, Some(Duration::from_secs(3600))), Duration::from_secs(30));
+        assert_eq!(retries.wait(60, None), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_token_is_removed_from_an_answer() {
+        let token = SecretString::from("topsecret");
+        let body = without_token(bytes::Bytes::from_static(b"{\"message\":\"bad topsecret!\"}"), &token);
+        assert_eq!(&body[..], b"{\"message\":\"bad [token]!\"}");
+        let other = bytes::Bytes::from_static(b"\xff");
+        assert_eq!(without_token(other.clone(), &token), other);
+    }
+}

@@ -1,0 +1,150 @@
+//! Identity namespaces. They cannot be removed.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::control::answer::number;
+use crate::control::request::{Call, Request};
+
+const BASE: &str = "/data/core/idnamespace/identities";
+
+/// The type of an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum IdType {
+    /// A cookie.
+    Cookie,
+    /// A person across devices.
+    CrossDevice,
+    /// A device.
+    Device,
+    /// An email address.
+    Email,
+    /// A mobile device.
+    Mobile,
+    /// Not a person.
+    NonPeople,
+    /// A telephone number.
+    Phone,
+    /// A type that this program does not know.
+    Other(String),
+}
+
+impl From<String> for IdType {
+    /// Without regard to case: what is created as `Cross_device` comes back as `CROSS_DEVICE`.
+    fn from(text: String) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "cookie" => Self::Cookie,
+            "cross_device" => Self::CrossDevice,
+            "device" => Self::Device,
+            "email" => Self::Email,
+            "mobile" => Self::Mobile,
+            "non_people" => Self::NonPeople,
+            "phone" => Self::Phone,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl fmt::Display for IdType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cookie => "Cookie",
+            Self::CrossDevice => "Cross_device",
+            Self::Device => "Device",
+            Self::Email => "Email",
+            Self::Mobile => "Mobile",
+            Self::NonPeople => "Non_people",
+            Self::Phone => "Phone",
+            Self::Other(text) => text,
+        })
+    }
+}
+
+/// One namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Namespace {
+    /// Its number.
+    #[serde(default, deserialize_with = "number")]
+    pub id: Option<i64>,
+    /// The code that events name it by.
+    pub code: String,
+    /// The name that people see.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its description.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The type of its identities.
+    #[serde(rename = "idType", default)]
+    pub id_type: Option<IdType>,
+    /// `ACTIVE`, or not.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Whether the organisation made it; the others are Adobe's.
+    #[serde(default)]
+    pub custom: Option<bool>,
+}
+
+/// A namespace to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNamespace {
+    /// The code: letters and digits, unique.
+    pub code: String,
+    /// The name that people see.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// The type of its identities.
+    pub id_type: IdType,
+}
+
+/// All namespaces, Adobe's own included. The service gives them in one answer.
+#[must_use]
+pub fn namespaces() -> Call<Vec<Namespace>> {
+    Call::new(Request::get(BASE), |_, answer| answer.json())
+}
+
+/// One namespace by its number.
+#[must_use]
+pub fn namespace(id: i64) -> Call<Namespace> {
+    Call::new(Request::get(format!("{BASE}/{id}")), |_, answer| answer.json())
+}
+
+/// Creates a namespace.
+#[must_use]
+pub fn create_namespace(new: &NewNamespace) -> Call<Namespace> {
+    let body = json!({
+        "name": new.name, "code": new.code, "idType": new.id_type.to_string(), "description": new.description,
+    });
+    Call::new(Request::post(BASE, body), |_, answer| answer.json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_compared_without_case() {
+        let read = |text: &str| serde_json::from_str::<Namespace>(text).unwrap();
+        let namespace = read(r#"{"id":"10018776","code":"CioId","idType":"CROSS_DEVICE","custom":true}"#);
+        assert_eq!((namespace.id, namespace.id_type), (Some(10_018_776), Some(IdType::CrossDevice)));
+        let other = read(r#"{"code":"B2B","idType":"B2B_account"}"#).id_type.unwrap();
+        assert_eq!(other.to_string(), "B2B_account");
+    }
+
+    #[test]
+    fn a_namespace_is_created_in_the_documented_form() {
+        let new = NewNamespace {
+            code: "CioId".to_owned(),
+            name: "Customer.io cio_id".to_owned(),
+            description: "d".to_owned(),
+            id_type: IdType::CrossDevice,
+        };
+        let call = create_namespace(&new);
+        assert_eq!(call.request().to_string(), "POST /data/core/idnamespace/identities");
+        assert_eq!(call.request().body.as_ref().unwrap()["idType"], "Cross_device");
+    }
+}

@@ -1,0 +1,154 @@
+//! Sandboxes: which there are, and of what type, state and region.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::control::answer::{Answer, Unreadable, text};
+use crate::control::paging::{Page, page};
+use crate::control::request::{Call, Request, encode};
+
+const BASE: &str = "/data/foundation/sandbox-management";
+
+/// One sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Sandbox {
+    /// The name that `x-sandbox-name` takes, in lower case.
+    pub name: String,
+    /// The name that people see.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Whether it can be used.
+    #[serde(default)]
+    pub state: SandboxState,
+    /// Production or development.
+    #[serde(rename = "type", default)]
+    pub kind: SandboxType,
+    /// Its region: `VA7`, …
+    #[serde(default, deserialize_with = "text")]
+    pub region: Option<String>,
+    /// Whether it is the organisation's default.
+    #[serde(rename = "isDefault", default)]
+    pub is_default: Option<bool>,
+}
+
+/// The state of a sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum SandboxState {
+    /// It can be used.
+    Active,
+    /// It is being made.
+    Creating,
+    /// It is being emptied.
+    Resetting,
+    /// It is being removed.
+    Deleting,
+    /// It is removed.
+    Deleted,
+    /// Making it failed.
+    Failed,
+    /// A state that this program does not know.
+    Other(String),
+    /// The answer does not say.
+    #[default]
+    Unknown,
+}
+
+impl From<String> for SandboxState {
+    fn from(text: String) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "active" => Self::Active,
+            "creating" | "provisioning" => Self::Creating,
+            "resetting" | "cleaning" => Self::Resetting,
+            "deleting" | "de-provisioning" => Self::Deleting,
+            "deleted" => Self::Deleted,
+            "failed" => Self::Failed,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl fmt::Display for SandboxState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Creating => "creating",
+            Self::Resetting => "resetting",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Failed => "failed",
+            Self::Other(text) => text,
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// The type of a sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum SandboxType {
+    /// It holds real data.
+    Production,
+    /// It can be reset.
+    Development,
+    /// The answer does not say. Treat it as production.
+    #[default]
+    Unknown,
+}
+
+impl From<String> for SandboxType {
+    fn from(text: String) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "production" => Self::Production,
+            "development" => Self::Development,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Whether writing here needs the care of a production sandbox.
+    #[must_use]
+    pub fn is_production(&self) -> bool {
+        self.kind != SandboxType::Development
+    }
+}
+
+fn sandbox_page(_: &Request, answer: &Answer) -> Result<Page<Sandbox>, Unreadable> {
+    page(answer, "sandboxes")
+}
+
+/// The sandboxes that this credential may use.
+#[must_use]
+pub fn usable_sandboxes() -> Call<Page<Sandbox>> {
+    Call::new(Request::get(format!("{BASE}/")), sandbox_page)
+}
+
+/// All sandboxes of the organisation; needs the permission to see them.
+#[must_use]
+pub fn all_sandboxes() -> Call<Page<Sandbox>> {
+    Call::new(Request::get(format!("{BASE}/sandboxes")), sandbox_page)
+}
+
+/// One sandbox by its name; needs the permission to see it.
+#[must_use]
+pub fn sandbox(name: &str) -> Call<Sandbox> {
+    Call::new(Request::get(format!("{BASE}/sandboxes/{}", encode(name))), |_, answer| answer.json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_types_count_as_production_and_unknown_states_are_kept() {
+        let read = |text: &str| serde_json::from_str::<Sandbox>(text).unwrap();
+        let sandbox = read(r#"{"name":"dev","state":"active","type":"development","region":"VA7","etag":1}"#);
+        assert!(!sandbox.is_production() && sandbox.state == SandboxState::Active);
+        let sandbox = read(r#"{"name":"x","state":"frozen","type":"staging"}"#);
+        assert!(sandbox.is_production());
+        assert_eq!(sandbox.state.to_string(), "frozen");
+        assert!(read(r#"{"name":"x"}"#).is_production());
+    }
+}
