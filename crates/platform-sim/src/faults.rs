@@ -1,5 +1,5 @@
-//! Faults: one after the other, each for a number of ingestion requests or a time, or until it is cleared. Poison and rate
-//! limits hold beside them.
+//! Faults: one after the other, each for a number of ingestion requests or a time, or until it is cleared. Poison and
+//! rate limits apply in addition.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -29,7 +29,7 @@ pub struct SimSettings {
     pub token_lifetime: Duration,
     /// How long an ingestion request takes.
     pub latency: Duration,
-    /// How much longer it takes at the most, at random.
+    /// Maximum additional time, at random.
     pub jitter: Duration,
     /// Only count what is accepted; ids are not kept. For loads that would fill the memory.
     pub count_only: bool,

@@ -1,4 +1,4 @@
-//! The batch request.
+//! Sends batch requests.
 
 use std::error::Error as _;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::inlet::InletUrl;
 use crate::token::{TokenError, TokenProvider};
 use crate::verdict::{Answer, Failure, Response, Unreached, retry_after};
 
-/// How Platform is reached.
+/// How to reach Platform.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// The inlet.
@@ -26,27 +26,27 @@ pub struct ClientSettings {
     pub flow_id: Option<String>,
     /// How long a request may take.
     pub timeout: Duration,
-    /// A further certificate authority, PEM.
+    /// An additional certificate authority, PEM.
     pub ca_file: Option<PathBuf>,
     /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
     pub https_proxy: Option<SecretString>,
-    /// Hosts that are reached without it, as in `NO_PROXY`.
+    /// Hosts to reach without the proxy, as in `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
-/// Why a client cannot be made.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file with the certificate authority.
+    /// The file with the certificate authority cannot be used.
     #[error("PLATFORM_CA_FILE: {0}")]
     CaFile(String),
-    /// A value that cannot stand in a header.
+    /// A value contains characters that a header cannot carry.
     #[error("{0} holds characters that cannot be sent in a header")]
     Header(&'static str),
-    /// The proxy's address.
+    /// The proxy's address is not valid.
     #[error("HTTPS_PROXY: {0}")]
     Proxy(String),
-    /// The HTTP client.
+    /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Http(String),
 }
@@ -94,7 +94,7 @@ fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
         .redirect(reqwest::redirect::Policy::none())
         .pool_idle_timeout(Duration::from_secs(30))
         .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION")))
-        // The proxy comes from the configuration alone.
+        // Only the configuration decides about the proxy, not the environment.
         .no_proxy();
     if let Some(path) = &settings.ca_file {
         let pem = settings::read_bytes(path).map_err(|error| ClientError::CaFile(error.to_string()))?;
@@ -102,7 +102,7 @@ fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
         let certificates =
             reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong("it is not well-formed PEM"))?;
         if certificates.is_empty() {
-            return Err(wrong("it holds no PEM certificate"));
+            return Err(wrong("it contains no PEM certificate"));
         }
         for certificate in certificates {
             builder = builder.add_root_certificate(certificate);
@@ -117,7 +117,7 @@ fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
     builder.build().map_err(|error| ClientError::Http(error.to_string()))
 }
 
-/// The most bytes of an answer that are read. The entries of a full batch take a tenth of it.
+/// Maximum bytes of a response that are read. The entries of a full batch need a tenth of this.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Sends batches to one inlet.
@@ -129,7 +129,7 @@ pub struct PlatformClient {
     on_date: OnDate,
 }
 
-/// Told of the time that each answer names, in Unix seconds.
+/// Called with the time in each response, in Unix seconds.
 pub type OnDate = Box<dyn Fn(i64) + Send + Sync>;
 
 impl fmt::Debug for PlatformClient {
@@ -139,7 +139,7 @@ impl fmt::Debug for PlatformClient {
 }
 
 impl PlatformClient {
-    /// A client; without `tokens` the inlet must be an open one.
+    /// Builds a client; without `tokens` the inlet must be one without authentication.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -165,7 +165,7 @@ impl PlatformClient {
         Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens, on_date })
     }
 
-    /// Sends one batch. A token that is refused is forgotten, so that the next request asks for a new one.
+    /// Sends one batch. A refused token is dropped, so that the next request gets a new one.
     pub async fn send_batch(&self, body: Bytes) -> Answer {
         match self.token().await {
             Ok(token) => self.send_batch_with(body, token.as_ref()).await,
@@ -173,7 +173,7 @@ impl PlatformClient {
         }
     }
 
-    /// The token for the next request; `None` for an open inlet.
+    /// Returns the token for the next request; `None` for an inlet without authentication.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -184,7 +184,7 @@ impl PlatformClient {
         }
     }
 
-    /// Sends one batch with this token. If it is refused it is forgotten.
+    /// Sends one batch with this token. If Platform refuses the token, it is dropped.
     pub async fn send_batch_with(&self, body: Bytes, token: Option<&SecretString>) -> Answer {
         let answer = self.request(body, token).await;
         if let (Answer::Response(response), Some(tokens), Some(token)) = (&answer, &self.tokens, token)
@@ -195,7 +195,7 @@ impl PlatformClient {
         answer
     }
 
-    /// Forgets the token of a request that was sent at this time, for an answer whose entries refuse it.
+    /// Drops the token of a request that was sent at this time, because the entries of its response refuse it.
     pub async fn forget_token(&self, sent_at: tokio::time::Instant) {
         if let Some(tokens) = &self.tokens {
             tokens.invalidate_before(sent_at).await;
@@ -244,7 +244,7 @@ pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<
     Ok((body.freeze(), is_cut))
 }
 
-/// Why a request has no answer.
+/// Why a request has no response.
 pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     let (mut causes, mut next) = (Vec::new(), error.source());
     while let Some(cause) = next {
@@ -265,7 +265,7 @@ fn http_date(text: &str) -> Option<i64> {
     Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
 }
 
-/// The HTTP client tells these apart in words only.
+/// The HTTP client distinguishes these only by their text.
 fn unreached(causes: &[String]) -> Unreached {
     let any = |words: &[&str]| causes.iter().any(|cause| words.iter().any(|word| cause.contains(word)));
     if any(&["dns error", "failed to lookup address"]) {
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_endless_answer_is_cut() {
+    async fn an_endless_response_is_cut() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
@@ -293,7 +293,7 @@ mod tests {
             assert!(stream.read(&mut request).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 207 Multi-Status\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
             let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
-            // It would go on for ever: only the client's hanging up ends it.
+            // The response never ends: only the client can close the connection.
             while stream.write_all(&chunk).await.is_ok() {}
         });
         let settings = ClientSettings {

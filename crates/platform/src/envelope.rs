@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-/// The most bytes of a request; Platform answers 413 above it (streaming ingestion API: 1 MB).
+/// Maximum bytes of a request; Platform responds with 413 above it (streaming ingestion API: 1 MB).
 pub const REQUEST_LIMIT: usize = 1_000_000;
 
 const OPEN: &[u8] = b"{\"messages\":[";
@@ -13,16 +13,16 @@ const CLOSE: &[u8] = b"]}";
 /// The content type of a schema reference; dataset and message must name the same one.
 const SCHEMA_CONTENT_TYPE: &str = "application/vnd.adobe.xed-full+json;version=1";
 
-/// What every message of one sink says of itself.
+/// What every message of one sink says about itself.
 #[derive(Debug, Clone)]
 pub struct EnvelopeSettings {
-    /// `$id` of the XDM schema; the dataset's.
+    /// `$id` of the dataset's XDM schema.
     pub schema_id: String,
     /// The dataset.
     pub dataset_id: String,
     /// The organisation, `…@AdobeOrg`.
     pub ims_org: String,
-    /// The dataflow, where one account serves several.
+    /// The dataflow, if one account serves several.
     pub flow_id: Option<String>,
 }
 
@@ -52,19 +52,19 @@ impl Envelope {
         Self { before: before.into_bytes(), after: b"}}" }
     }
 
-    /// Bytes a message takes in a batch beside its event, the comma included.
+    /// Bytes that a message takes in a batch in addition to its event, including the comma.
     #[must_use]
     pub fn overhead_per_message(&self) -> usize {
         self.before.len() + self.after.len() + 1
     }
 
-    /// Bytes a batch takes beside its messages.
+    /// Bytes that a batch takes in addition to its messages.
     #[must_use]
     pub fn overhead_per_batch(&self) -> usize {
         OPEN.len() + CLOSE.len()
     }
 
-    /// The largest event that fits a request of its own.
+    /// Maximum bytes of an event that fits into a request of its own.
     #[must_use]
     pub fn largest_event(&self) -> usize {
         REQUEST_LIMIT - self.overhead_per_batch() - self.overhead_per_message()
@@ -80,7 +80,7 @@ pub struct BatchBody<'e> {
 }
 
 impl<'e> BatchBody<'e> {
-    /// An empty one with room for `capacity` bytes.
+    /// Creates an empty body with room for `capacity` bytes.
     #[must_use]
     pub fn new(envelope: &'e Envelope, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity);
@@ -99,7 +99,7 @@ impl<'e> BatchBody<'e> {
         self.messages += 1;
     }
 
-    /// The finished body.
+    /// Returns the finished body.
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         self.bytes.extend_from_slice(CLOSE);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_is_the_documented_one_and_its_size_is_known_before() {
+    fn the_body_has_the_documented_form_and_the_calculated_size() {
         let settings = EnvelopeSettings {
             schema_id: "https://ns.adobe.com/acme/schemas/1".into(),
             dataset_id: "d1".into(),

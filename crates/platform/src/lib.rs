@@ -1,8 +1,8 @@
 //! A client of Adobe Experience Platform. Streaming ingestion: message envelope, access tokens, the batch request, and
 //! what its answers mean for each record. The [`control`] plane: schemas, datasets, flows, and what they say.
 //!
-//! It knows nothing of Kafka and nothing of Customer.io: it is given finished XDM JSON. The meaning of an answer is
-//! a pure function ([`verdict::judge`]); what to do about it is the sink's business.
+//! It knows neither Kafka nor Customer.io: callers pass in finished XDM JSON. A pure function ([`verdict::classify`])
+//! decides what a response means; the sink decides what follows.
 
 mod address;
 pub mod client;
@@ -19,4 +19,4 @@ pub use client::{ClientError, ClientSettings, HttpSettings, OnDate, PlatformClie
 pub use envelope::{BatchBody, Envelope, EnvelopeSettings, REQUEST_LIMIT};
 pub use inlet::InletUrl;
 pub use token::{RefreshOutcome, TokenError, TokenProvider, TokenSettings};
-pub use verdict::{Answer, Failure, HoldReason, RecordVerdict, Response, RetryReason, Unreached, Verdict, judge};
+pub use verdict::{Answer, Failure, HoldReason, RecordVerdict, Response, RetryReason, Unreached, Verdict, classify};

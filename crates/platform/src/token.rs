@@ -1,6 +1,7 @@
 //! Access tokens of Adobe IMS (OAuth server-to-server, `POST /ims/token/v3`, client credentials).
 //!
-//! One request at a time, however many ask; renewed before it expires, because Adobe throttles those who ask too often.
+//! Only one request is in flight, however many callers need a token. A token is renewed before it expires. Adobe
+//! throttles clients that ask too often.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,18 +18,18 @@ use tokio::time::Instant;
 use crate::client::failure;
 use crate::verdict::Failure;
 
-/// The longest lifetime that is believed; Adobe's tokens live for 24 hours.
+/// The maximum lifetime that is accepted; Adobe's tokens live for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// What is assumed where IMS does not say how long a token lives (RFC 6749 only recommends `expires_in`): short, and a token
-/// that lives shorter is replaced at the first 401.
+/// The assumed lifetime if IMS does not return one (RFC 6749 only recommends `expires_in`). It is short; a token with a
+/// shorter lifetime is replaced at the first 401.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How long a token that is still good serves on after a failed renewal before the next attempt.
+/// How long to wait after a failed renewal before the next attempt, while the old token is still valid.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Where a secret is read from, anew for each token: a rotated one is picked up with the next.
+/// Reads a secret again for each token, so that a rotated secret is used with the next one.
 pub type ReadSecret = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
-/// How tokens are asked for.
+/// How to request tokens.
 #[derive(Clone)]
 pub struct TokenSettings {
     /// Base address of IMS; `/ims/token/v3` is appended.
@@ -62,30 +63,30 @@ pub enum TokenError {
         /// The OAuth error code, where the body named one.
         code: Option<String>,
     },
-    /// IMS did not answer.
-    #[error("IMS gives no token for now: {0}")]
+    /// IMS did not respond.
+    #[error("IMS returns no token for now: {0}")]
     NoAnswer(Failure),
-    /// IMS answered with a status that says nothing about the credential.
-    #[error("IMS gives no token for now: HTTP {0}")]
+    /// IMS responded with a status that does not concern the credential.
+    #[error("IMS returns no token for now: HTTP {0}")]
     Unavailable(u16),
-    /// A success that is not what IMS answers.
-    #[error("IMS gives no token for now: {0}")]
+    /// A success that does not have the form of IMS's response.
+    #[error("IMS returns no token for now: {0}")]
     Unusable(&'static str),
     /// The secret cannot be read.
     #[error("IMS_CLIENT_SECRET: {0}")]
     Secret(String),
 }
 
-/// What became of one request for a token.
+/// The result of one request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshOutcome {
-    /// There is a new token.
+    /// IMS granted a token.
     Granted,
-    /// There is none.
+    /// IMS granted no token.
     Failed,
 }
 
-/// Told of each request for a token.
+/// Called after each request for a token.
 pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
 
 struct Cached {
@@ -98,20 +99,21 @@ struct Cached {
 #[derive(Default)]
 struct State {
     cached: Option<Cached>,
-    /// How the last request ended, if badly.
+    /// The error of the last request, if it failed.
     failure: Option<TokenError>,
 }
 
-/// Hands out tokens.
+/// Provides tokens.
 pub struct TokenProvider {
     settings: TokenSettings,
     endpoint: Url,
     http: reqwest::Client,
-    /// Held while a token is fetched: that is what makes everybody else wait for the same one.
+    /// Locked while a token is fetched, so that all other callers wait for the same token.
     state: Mutex<State>,
-    /// Requests that have ended; read before the lock, to tell those who waited for one from those who came after it.
+    /// Number of finished requests. It is read before the lock is taken, to distinguish callers who waited for a
+    /// request from those who came after it.
     ended: AtomicU64,
-    /// An answer without a lifetime was spoken of.
+    /// Whether a response without a lifetime has been logged.
     assumed: AtomicBool,
     on_refresh: OnRefresh,
 }
@@ -132,14 +134,14 @@ struct Granted {
 }
 
 impl Granted {
-    /// The token.
+    /// Returns the token.
     fn token(&self) -> Result<&str, &'static str> {
-        let token = self.access_token.as_ref().ok_or("its answer has no `access_token`")?;
+        let token = self.access_token.as_ref().ok_or("its response has no `access_token`")?;
         let token = token.as_str().map(str::trim).filter(|token| !token.is_empty());
-        token.ok_or("`access_token` in its answer is no text, or empty")
+        token.ok_or("`access_token` in its response is not a text, or is empty")
     }
 
-    /// How long the token lives, as a number or as its text; `None` if the answer does not say, or nothing that makes sense.
+    /// How long the token lives, given as a number or as text; `None` if the response has no valid lifetime.
     fn lifetime(&self) -> Option<Duration> {
         let seconds = match self.expires_in.as_ref()? {
             Value::Number(number) => number.as_f64(),
@@ -147,7 +149,7 @@ impl Granted {
             _ => None,
         };
         let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
-        // What is no duration at all is longer than any.
+        // A value that no duration can hold counts as the longest one.
         Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFETIME, |lifetime| lifetime.min(LONGEST_LIFETIME)))
     }
 }
@@ -158,10 +160,10 @@ struct Denied {
 }
 
 impl TokenProvider {
-    /// A provider without a token yet.
+    /// Creates a provider that has no token yet.
     ///
     /// # Errors
-    /// A sentence if the address cannot take the path.
+    /// Returns a message if the path cannot be appended to the address.
     pub fn new(settings: TokenSettings, http: reqwest::Client, on_refresh: OnRefresh) -> Result<Self, String> {
         let base = settings.ims_url.as_str().trim_end_matches('/');
         let endpoint = format!("{base}/ims/token/v3").parse().map_err(|error| format!("IMS_URL: {error}"))?;
@@ -176,7 +178,7 @@ impl TokenProvider {
         })
     }
 
-    /// A token that is good for a while yet.
+    /// Returns a token that is still valid for a while.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -187,7 +189,8 @@ impl TokenProvider {
         if let Some(cached) = state.cached.as_ref().filter(|cached| now < cached.renew_at) {
             return Ok(cached.token.clone());
         }
-        // The request this caller waited for has failed. Asking again at once, one after the other, would hammer IMS.
+        // The request that this caller waited for has failed. If each waiting caller now sent its own, IMS would be
+        // overloaded.
         if let Some(failure) = state.failure.as_ref().filter(|_| self.ended.load(Ordering::Acquire) != ended) {
             return Err(failure.clone());
         }
@@ -203,7 +206,7 @@ impl TokenProvider {
             Err(error) => error,
         };
         let now = Instant::now();
-        // An outage of IMS must not stop the delivery while the old token is good.
+        // An outage of IMS must not stop the delivery while the old token is valid.
         if let Some(cached) = state.cached.as_mut().filter(|cached| now < cached.expires_at) {
             cached.renew_at = (now + RENEW_AGAIN).min(cached.expires_at);
             return Ok(cached.token.clone());
@@ -212,7 +215,7 @@ impl TokenProvider {
         Err(error)
     }
 
-    /// Forgets a token that was refused, unless it has been replaced meanwhile.
+    /// Drops a refused token, unless it has been replaced meanwhile.
     pub async fn invalidate(&self, refused: &SecretString) {
         let mut state = self.state.lock().await;
         if state.cached.as_ref().is_some_and(|cached| cached.token.expose_secret() == refused.expose_secret()) {
@@ -220,7 +223,7 @@ impl TokenProvider {
         }
     }
 
-    /// Forgets the token if it was asked for before `sent_at`: a request sent then was answered as if it were refused.
+    /// Drops the token if it was requested before `sent_at`, because a request sent then was refused with it.
     pub async fn invalidate_before(&self, sent_at: Instant) {
         let mut state = self.state.lock().await;
         if state.cached.as_ref().is_some_and(|cached| cached.asked_at <= sent_at) {
@@ -228,12 +231,12 @@ impl TokenProvider {
         }
     }
 
-    /// Said once: it is the same with every token.
+    /// Logs once that the lifetime is missing: it is the same with every token.
     fn assumed_lifetime(&self) -> Duration {
         if !self.assumed.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 assumed = ?ASSUMED_LIFETIME,
-                "the answer of IMS does not say how long the token lives (`expires_in` in seconds): it is renewed after this time"
+                "the response of IMS has no lifetime of the token (`expires_in` in seconds): it is renewed after this time"
             );
         }
         ASSUMED_LIFETIME
@@ -252,9 +255,9 @@ impl TokenProvider {
         let status = answer.status();
         let body = answer.bytes().await.map_err(no_answer)?;
         if status.is_success() {
-            // The body holds the token: nothing of it may get into a message.
+            // The body holds the token, so no part of it may get into a message.
             let granted: Granted = serde_json::from_slice(&body)
-                .map_err(|_| TokenError::Unusable("its answer is no JSON object; check IMS_URL"))?;
+                .map_err(|_| TokenError::Unusable("its response is not a JSON object; check IMS_URL"))?;
             let token = granted.token().map_err(TokenError::Unusable)?;
             let lifetime = granted.lifetime().unwrap_or_else(|| self.assumed_lifetime());
             let margin = (lifetime / 10).min(Duration::from_secs(300));
@@ -284,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    /// An IMS that gives each request the next of `answers` (status, body), the last one for ever.
+    /// An IMS that gives each request the next of `answers` (status, body), and repeats the last one.
     async fn ims(answers: Vec<(u16, String)>) -> (Arc<TokenProvider>, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_at_once_share_one_failure() {
+    async fn concurrent_callers_share_one_failed_request() {
         let (provider, asked) = ims(vec![(503, String::new())]).await;
         let callers: Vec<_> = (0..50)
             .map(|_| {
@@ -332,11 +335,11 @@ mod tests {
         }
         assert_eq!(asked.load(Order::SeqCst), 1);
         assert!(provider.token().await.is_err());
-        assert_eq!(asked.load(Order::SeqCst), 2, "a caller who comes later asks again");
+        assert_eq!(asked.load(Order::SeqCst), 2, "a later caller sends a new request");
     }
 
     #[tokio::test]
-    async fn a_token_serves_on_when_its_renewal_fails() {
+    async fn a_valid_token_is_used_after_its_renewal_fails() {
         let (provider, asked) = ims(vec![granted(3600), (503, String::new())]).await;
         provider.token().await.unwrap();
         make_due(&provider).await;
@@ -347,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absurd_lifetime_is_survived() {
+    async fn an_absurd_lifetime_is_accepted_without_overflow() {
         let (provider, _) = ims(vec![granted(u64::MAX)]).await;
         provider.token().await.unwrap();
     }
@@ -380,12 +383,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_cannot_be_used_says_what_is_wrong_with_it_and_nothing_of_its_text() {
+    async fn an_unusable_response_is_reported_without_its_text() {
         for (body, words) in [
             (r#"{"expires_in":3600,"secret":"x"}"#, "no `access_token`"),
             (r#"{"access_token":"","secret":"x"}"#, "no text, or empty"),
             (r#"{"access_token":{"secret":"x"}}"#, "no text, or empty"),
-            ("<html>secret</html>", "no JSON object; check IMS_URL"),
+            ("<html>secret</html>", "not a JSON object; check IMS_URL"),
         ] {
             let (provider, _) = ims(vec![(200, body.to_owned())]).await;
             let error = provider.token().await.unwrap_err().to_string();

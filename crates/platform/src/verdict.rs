@@ -1,7 +1,8 @@
-//! What an answer means for each record of a batch: one pure function.
+//! Decides what a response means for each record of a batch, as one pure function.
 //!
-//! Only the status decides, never a text. What cannot be told is sent again: a repeat is harmless in Profile (same
-//! `_id`), a record taken for accepted that was not is lost, and one taken for refused that was not is condemned.
+//! Only the status decides, never a text. A record without a clear status is sent again: a repeat is harmless in
+//! Profile (same `_id`). A record taken for accepted that was not is lost, and one taken for refused that was not
+//! becomes a dead letter by mistake.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,18 +12,18 @@ use serde_json::{Map, Value};
 
 use crate::token::TokenError;
 
-/// What a request led to.
+/// The result of a request.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// An HTTP answer, whole.
+    /// A complete HTTP response.
     Response(Response),
-    /// None.
+    /// There was no response.
     Failed(Failure),
-    /// The request was not sent: there is no token.
+    /// The request was not sent, because there is no token.
     NoToken(TokenError),
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone)]
 pub struct Response {
     /// The status.
@@ -33,7 +34,7 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// The body may repeat what was sent: its length is all that is shown.
+/// `Debug` shows only the length of the body, because the body may repeat what was sent.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -44,12 +45,12 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Why there is no answer. Whether the request arrived is unknown for all but the first.
+/// Why there is no response. Except for `Connect`, it is unknown whether the request arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No connection.
+    /// No connection could be made.
     Connect(Unreached),
-    /// No answer in time.
+    /// No response arrived in time.
     Timeout,
     /// The connection broke.
     Interrupted,
@@ -59,7 +60,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect(Unreached::Dns) => "the host name cannot be resolved",
-            Self::Connect(Unreached::Tls) => "no TLS connection comes about",
+            Self::Connect(Unreached::Tls) => "the TLS handshake failed",
             Self::Connect(Unreached::Other) => "no connection",
             Self::Timeout => "no answer in time",
             Self::Interrupted => "the connection broke",
@@ -67,52 +68,52 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why there is no connection.
+/// Why no connection could be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreached {
     /// The host name cannot be resolved.
     Dns,
-    /// The certificate is not good, or the other side speaks no TLS.
+    /// The certificate is not valid, or the server does not speak TLS.
     Tls,
-    /// Refused, or no route.
+    /// The connection was refused, or there is no route.
     Other,
 }
 
-/// What a batch's answer means.
+/// What the response to a batch means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// One verdict for each record, in their order.
+    /// One verdict for each record, in the order of the records.
     Records {
-        /// Platform's id of the inlet, where it was named.
+        /// Platform's id of the inlet, if the response has one.
         inlet_id: Option<String>,
-        /// Platform's id of the batch, where it was named.
+        /// Platform's id of the batch, if the response has one.
         batch_id: Option<String>,
-        /// As many as there were records.
+        /// As many verdicts as there were records.
         records: Vec<RecordVerdict>,
     },
-    /// Send all again, later.
+    /// Send all records again later.
     RetryAll {
-        /// Not before this, if Platform said so.
+        /// Do not send before this time has passed, if Platform said so.
         after: Option<Duration>,
-        /// Why.
+        /// The reason, for logs and metrics.
         reason: RetryReason,
     },
-    /// Some record makes the whole request unacceptable: send the halves, to find it.
+    /// One record makes the whole request unacceptable: send the halves, to find that record.
     Bisect {
         /// What Platform said, at most 1 KiB.
         message: String,
     },
-    /// Too large as a whole, or the answer cannot be matched to the records: send the halves.
+    /// The request is too large, or the entries cannot be matched to the records: send the halves.
     Halve {
-        /// Why.
+        /// The reason, for logs and metrics.
         reason: RetryReason,
     },
-    /// Nothing can be delivered until somebody or something changes: hold everything, dead-letter nothing.
+    /// Nothing can be delivered until a person or something outside changes: hold everything, dead-letter nothing.
     Hold(HoldReason),
 }
 
 impl Verdict {
-    /// Whether the entries refuse the token that the request was sent with: some do, and none is accepted.
+    /// Whether the entries refuse the token of the request: some do, and none is accepted.
     #[must_use]
     pub fn refuses_the_token(&self) -> bool {
         let Self::Records { records, .. } = self else { return false };
@@ -121,26 +122,26 @@ impl Verdict {
     }
 }
 
-/// What became of one record.
+/// The verdict on one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordVerdict {
-    /// Platform has it.
+    /// Platform accepted the record.
     Accepted {
         /// Platform's id of the transaction.
         xaction_id: Option<String>,
     },
-    /// Platform refuses this record, and would again.
+    /// Platform refuses this record, and would refuse it again.
     Refused {
-        /// Its status.
+        /// The status of the entry.
         status: u16,
         /// What Platform said, at most 1 KiB.
         message: String,
     },
-    /// Not accepted now, or not known: to be sent again.
+    /// The record was not accepted, or its state is unknown: send it again.
     Retry(RetryReason),
 }
 
-/// Why something is sent again. A closed list, used as a metric's label.
+/// Why a record is sent again. The list is complete; it is used as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryReason {
     /// 429.
@@ -149,20 +150,20 @@ pub enum RetryReason {
     Unavailable,
     /// 500 and other 5xx.
     ServerError,
-    /// No answer in time, or 408.
+    /// No response in time, or 408.
     Timeout,
     /// No connection, or a broken one.
     Connection,
     /// 413 for a batch.
     TooLarge,
-    /// An entry says 401 or 403.
+    /// An entry has the status 401 or 403.
     Unauthorized,
-    /// The answer does not say what became of it.
+    /// The response does not say what happened to the record.
     Undeterminable,
 }
 
 impl RetryReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: &'static [Self] = &[
         Self::Throttled,
         Self::Unavailable,
@@ -174,7 +175,7 @@ impl RetryReason {
         Self::Undeterminable,
     ];
 
-    /// Name in logs and metrics.
+    /// The name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,22 +191,22 @@ impl RetryReason {
     }
 }
 
-/// Why nothing can be delivered. A closed list, used as a metric's label.
+/// Why nothing can be delivered. The list is complete; it is used as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldReason {
     /// 401, or 403 with a body, or IMS refuses the credential: the token is missing, expired or not entitled.
     Unauthorized,
     /// 403 without a body: this address is not on the organisation's allow list.
     Blocked,
-    /// 404, 405, 3xx, 501 and the like: the address is not that of an inlet.
+    /// 404, 405, 3xx, 501 and similar: the address is not that of an inlet.
     Endpoint,
 }
 
 impl HoldReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: &'static [Self] = &[Self::Unauthorized, Self::Blocked, Self::Endpoint];
 
-    /// Name in logs and metrics.
+    /// The name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -215,25 +216,25 @@ impl HoldReason {
         }
     }
 
-    /// What a person has to do.
+    /// What a person must do.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
             Self::Unauthorized => {
                 "check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES, and that the technical account may write to this sandbox"
             }
-            Self::Blocked => "have this machine's address put on the organisation's allow list",
-            Self::Endpoint => "check PLATFORM_INLET_URL: the address does not answer like an inlet",
+            Self::Blocked => "add this machine's address to the organisation's allow list",
+            Self::Endpoint => "check PLATFORM_INLET_URL: the address does not respond like an inlet",
         }
     }
 }
 
-/// The longest text of Platform's that is kept, in bytes.
+/// Maximum length of a text of Platform that is kept, in bytes.
 const MESSAGE_LIMIT: usize = 1024;
 
-/// Judges the answer to a batch of `records` (at least 1).
+/// Classifies the response to a batch of `records` (at least 1).
 #[must_use]
-pub fn judge(answer: &Answer, records: usize) -> Verdict {
+pub fn classify(answer: &Answer, records: usize) -> Verdict {
     let response = match answer {
         Answer::Failed(Failure::Connect(_) | Failure::Interrupted) => return retry(None, RetryReason::Connection),
         Answer::Failed(Failure::Timeout) => return retry(None, RetryReason::Timeout),
@@ -260,7 +261,7 @@ pub fn judge(answer: &Answer, records: usize) -> Verdict {
         502..=504 => retry(after, RetryReason::Unavailable),
         501 => Verdict::Hold(HoldReason::Endpoint),
         500..=599 => retry(after, RetryReason::ServerError),
-        // Another 2xx or a 1xx: whoever answered, it was not the batch endpoint saying what it did.
+        // Another 2xx or a 1xx does not come from the batch endpoint.
         100..=299 => retry(after, RetryReason::Undeterminable),
         _ => Verdict::Hold(HoldReason::Endpoint),
     }
@@ -287,23 +288,23 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
         return unmatched;
     };
     let Some(places) = places(entries, records) else { return unmatched };
-    // A record without an entry was not spoken of.
+    // A record without an entry has no verdict.
     let mut verdicts = vec![RecordVerdict::Retry(RetryReason::Undeterminable); records];
     for (entry, place) in entries.iter().zip(places) {
         if let Some(verdict) = verdicts.get_mut(place) {
-            *verdict = judge_entry(entry);
+            *verdict = classify_entry(entry);
         }
     }
     let id = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     Verdict::Records { inlet_id: id("inletId"), batch_id: id("batchId"), records: verdicts }
 }
 
-/// Which record each entry speaks of, in the entries' order; `None` if that cannot be told.
+/// Finds the record of each entry, in the order of the entries; `None` if that is not possible.
 ///
-/// An index is the number at the end of `xactionId`, if it is that of a record and of no other entry. When every entry has one
-/// they decide, in any order and number. Else the position decides, when there are as many entries as records. An index
-/// that contradicts the position then leaves both in doubt: the number may be no index (Adobe shows such ids too), or
-/// the entries may be out of order, and a record taken for another would be lost or condemned.
+/// An index is the number at the end of `xactionId`, if it is the index of a record and of no other entry. If every
+/// entry has one, the indices decide, in any order and number. Otherwise the positions decide, if there are as many
+/// entries as records. If an index then contradicts the position, neither counts: the number may not be an index (Adobe
+/// shows such ids too), or the entries may be out of order, and a mistaken record would be lost or dead-lettered.
 fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     let mut claims = vec![0_u32; records];
     let numbers: Vec<Option<usize>> = entries.iter().map(trailing_number).collect();
@@ -321,14 +322,14 @@ fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     (entries.len() == records && in_order).then(|| (0..records).collect())
 }
 
-/// The digits after the last `-` or `:` of an entry's `xactionId`.
+/// Returns the digits after the last `-` or `:` of an entry's `xactionId`.
 fn trailing_number(entry: &Value) -> Option<usize> {
     let (_, digits) = entry.get("xactionId")?.as_str()?.rsplit_once(['-', ':'])?;
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The status an entry names under one of its two names: `None` if it does not, 0 if it is unreadable.
+/// Returns the status of an entry under either of its two names: `None` if it has none, 0 if it cannot be read.
 fn named_status(entry: &Map<String, Value>, name: &str) -> Option<u64> {
     entry.get(name).map(|status| match status {
         Value::Number(number) => number.as_u64().unwrap_or(0),
@@ -337,13 +338,13 @@ fn named_status(entry: &Map<String, Value>, name: &str) -> Option<u64> {
     })
 }
 
-fn judge_entry(entry: &Value) -> RecordVerdict {
+fn classify_entry(entry: &Value) -> RecordVerdict {
     let Some(entry) = entry.as_object() else { return RecordVerdict::Retry(RetryReason::Undeterminable) };
     let xaction_id = entry.get("xactionId").and_then(Value::as_str).map(str::to_owned);
     let status = match (named_status(entry, "status"), named_status(entry, "statusCode")) {
         (Some(one), Some(other)) if one != other => 0,
         (Some(status), _) | (None, Some(status)) => status,
-        // The documented success has an id and no status; an entry with neither says nothing.
+        // A documented success has an id and no status. An entry with neither is undeterminable.
         (None, None) if xaction_id.is_some() => 200,
         (None, None) => 0,
     };
@@ -370,7 +371,7 @@ fn cut(text: &str) -> String {
     text.get(..text.floor_char_boundary(MESSAGE_LIMIT)).unwrap_or_default().to_owned()
 }
 
-/// How long a `Retry-After` asks to wait: seconds, or a date compared with `now`. At most an hour is believed.
+/// How long a `Retry-After` asks to wait: seconds, or a date compared with `now`. At most an hour is honoured.
 #[must_use]
 pub fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! Client and tokens against the simulator.
+//! Tests client and tokens against the simulator.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use platform::client::http_client;
 use platform::{
     Answer, BatchBody, ClientSettings, Envelope, EnvelopeSettings, HoldReason, PlatformClient, RecordVerdict,
-    RefreshOutcome, RetryReason, TokenProvider, TokenSettings, Verdict, judge,
+    RefreshOutcome, RetryReason, TokenProvider, TokenSettings, Verdict, classify,
 };
 use platform_sim::{Break, Fault, FaultKind, Shape, SimSettings, Simulator};
 
@@ -80,26 +80,26 @@ impl Setup {
     }
 
     async fn send(&self, events: &[String]) -> Verdict {
-        judge(&self.client.send_batch(self.body(events)).await, events.len())
+        classify(&self.client.send_batch(self.body(events)).await, events.len())
     }
 }
 
-/// One letter a record: A accepted, R refused, T to be tried again.
-fn letters(verdict: &Verdict) -> String {
+/// One character per record: A accepted, R refused, T to be sent again.
+fn marks(verdict: &Verdict) -> String {
     let Verdict::Records { records, .. } = verdict else { panic!("{verdict:?}") };
-    let letter = |record: &RecordVerdict| match record {
+    let mark = |record: &RecordVerdict| match record {
         RecordVerdict::Accepted { .. } => 'A',
         RecordVerdict::Refused { .. } => 'R',
         RecordVerdict::Retry(_) => 'T',
     };
-    records.iter().map(letter).collect()
+    records.iter().map(mark).collect()
 }
 
 #[tokio::test]
-async fn good_events_are_accepted_and_bad_ones_refused_alone() {
+async fn valid_events_are_accepted_and_only_invalid_ones_refused() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let bad = event("b").replace("timestamp", "when");
-    assert_eq!(letters(&setup.send(&[event("a"), bad, event("c")]).await), "ARA");
+    assert_eq!(marks(&setup.send(&[event("a"), bad, event("c")]).await), "ARA");
     let stats = setup.simulator.stats();
     assert_eq!((stats.accepted, stats.distinct, stats.refused, stats.tokens), (2, 2, 1, 1));
     assert_eq!(setup.simulator.last_event().unwrap()["_id"], "c");
@@ -111,13 +111,13 @@ async fn many_senders_share_one_token_and_an_expired_one_is_replaced() {
     let mut senders = tokio::task::JoinSet::new();
     for number in 0..20 {
         let setup = Arc::clone(&setup);
-        senders.spawn(async move { letters(&setup.send(&[event(&number.to_string())]).await) });
+        senders.spawn(async move { marks(&setup.send(&[event(&number.to_string())]).await) });
     }
-    assert!(senders.join_all().await.iter().all(|letters| letters == "A"));
+    assert!(senders.join_all().await.iter().all(|marks| marks == "A"));
     assert_eq!(setup.granted.load(Ordering::SeqCst), 1);
     setup.simulator.add_fault(FaultKind::ExpireTokens.into());
     assert_eq!(setup.send(&[event("x")]).await, Verdict::Hold(HoldReason::Unauthorized));
-    assert_eq!(letters(&setup.send(&[event("x")]).await), "A");
+    assert_eq!(marks(&setup.send(&[event("x")]).await), "A");
     assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
 }
 
@@ -127,7 +127,7 @@ async fn a_token_is_renewed_before_it_expires() {
     let setup = setup(short, "sim-secret").await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while setup.granted.load(Ordering::SeqCst) < 3 {
-        assert_eq!(letters(&setup.send(&[event("a")]).await), "A", "a token was used after its time");
+        assert_eq!(marks(&setup.send(&[event("a")]).await), "A", "an expired token was used");
         assert!(tokio::time::Instant::now() < deadline, "never renewed");
     }
 }
@@ -138,11 +138,11 @@ async fn a_wrong_secret_holds_and_shows_no_secret() {
     let answer = setup.client.send_batch(setup.body(&[event("a")])).await;
     let Answer::NoToken(error) = &answer else { panic!("{answer:?}") };
     assert!(error.to_string().contains("invalid_client") && !format!("{answer:?}").contains("wrong-secret"));
-    assert_eq!(judge(&answer, 1), Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(classify(&answer, 1), Verdict::Hold(HoldReason::Unauthorized));
 }
 
 #[tokio::test]
-async fn faults_are_answered_as_documented() {
+async fn faults_get_the_documented_verdicts() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     setup.simulator.add_fault(Fault::status(503, Some(3), 1));
     let after = Some(Duration::from_secs(3));
@@ -150,7 +150,7 @@ async fn faults_are_answered_as_documented() {
     for shape in [Shape::A, Shape::B] {
         setup.simulator.add_fault(Fault::from(FaultKind::Partial { shape, every: 2, status: 400 }).times(1));
         let events: Vec<_> = (0..5).map(|number| event(&format!("{shape:?}{number}"))).collect();
-        assert_eq!(letters(&setup.send(&events).await), "ARARA");
+        assert_eq!(marks(&setup.send(&events).await), "ARARA");
     }
     assert_eq!(setup.simulator.accepted().len(), 6);
 }
@@ -161,13 +161,13 @@ async fn a_request_over_the_limit_is_413_and_garbage_400() {
     let big = event(&"x".repeat(600_000));
     assert_eq!(setup.send(&[big.clone(), big]).await, Verdict::Halve { reason: RetryReason::TooLarge });
     let garbage = setup.client.send_batch(Bytes::from_static(b"{")).await;
-    assert!(matches!(judge(&garbage, 2), Verdict::Bisect { .. }));
+    assert!(matches!(classify(&garbage, 2), Verdict::Bisect { .. }));
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_connection_failure() {
+async fn a_closed_port_is_a_connection_failure() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
-    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    assert_eq!(marks(&setup.send(&[event("a")]).await), "A");
     setup.simulator.stop();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     loop {
@@ -189,12 +189,12 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_found_and_a_tls_that_is_not_agreed_on_are_connection_failures() {
+async fn an_unknown_host_and_a_failed_tls_handshake_are_connection_failures() {
     let connection = Verdict::RetryAll { after: None, reason: RetryReason::Connection };
     let nowhere =
         |settings: &mut ClientSettings| settings.inlet = "https://inlet.invalid/collection/a".parse().unwrap();
     assert_eq!(setup_with(SimSettings::default(), "sim-secret", nowhere).await.send(&[event("a")]).await, connection);
-    // The simulator speaks no TLS.
+    // The simulator does not speak TLS.
     let no_tls = |settings: &mut ClientSettings| {
         settings.inlet =
             settings.inlet.batch_url().as_str().replace("http:", "https:").replace("/batch", "").parse().unwrap();
@@ -203,16 +203,16 @@ async fn a_name_that_is_not_found_and_a_tls_that_is_not_agreed_on_are_connection
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_too_late_is_a_time_out() {
+async fn a_late_response_is_a_timeout() {
     let hasty = |settings: &mut ClientSettings| settings.timeout = Duration::from_millis(300);
     let setup = setup_with(SimSettings::default(), "sim-secret", hasty).await;
     setup.simulator.add_fault(Fault::from(FaultKind::Delay { millis: 2000 }).times(1));
     assert_eq!(setup.send(&[event("a")]).await, Verdict::RetryAll { after: None, reason: RetryReason::Timeout });
-    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+    assert_eq!(marks(&setup.send(&[event("a")]).await), "A");
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_leaves_the_outcome_open() {
+async fn after_a_broken_connection_the_records_are_sent_again() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     for (when, accepted) in [(Break::Before, 0), (Break::After, 1), (Break::Within, 2)] {
         setup.simulator.add_fault(Fault::from(FaultKind::Reset { when }).times(1));
@@ -223,22 +223,26 @@ async fn a_connection_that_breaks_leaves_the_outcome_open() {
 }
 
 #[tokio::test]
-async fn entries_that_refuse_the_token_have_it_replaced_once() {
+async fn entries_that_refuse_the_token_replace_it_once() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let sent_at = tokio::time::Instant::now();
-    assert_eq!(letters(&setup.send(&[event("a"), event("b")]).await), "AA");
+    assert_eq!(marks(&setup.send(&[event("a"), event("b")]).await), "AA");
     for (every, refuses) in [(2, false), (1, true)] {
         setup.simulator.add_fault(Fault::from(FaultKind::Partial { shape: Shape::B, every, status: 401 }).times(1));
         assert_eq!(setup.send(&[event("a"), event("b")]).await.refuses_the_token(), refuses);
     }
     setup.client.forget_token(sent_at).await;
-    assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
-    assert_eq!(setup.granted.load(Ordering::SeqCst), 1, "a request sent before the token was asked for says nothing");
-    // The answers to requests in flight come one after the other.
+    assert_eq!(marks(&setup.send(&[event("a")]).await), "A");
+    assert_eq!(
+        setup.granted.load(Ordering::SeqCst),
+        1,
+        "a request sent before the token was requested does not drop it"
+    );
+    // The responses to requests in flight arrive one after the other.
     let sent_at = tokio::time::Instant::now();
     for _ in 0..3 {
         setup.client.forget_token(sent_at).await;
-        assert_eq!(letters(&setup.send(&[event("a")]).await), "A");
+        assert_eq!(marks(&setup.send(&[event("a")]).await), "A");
     }
     assert_eq!(setup.granted.load(Ordering::SeqCst), 2);
 }

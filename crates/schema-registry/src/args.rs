@@ -25,7 +25,7 @@ pub struct RegistryArgs {
     #[arg(long, env = "SCHEMA_REGISTRY_PASSWORD", hide_env_values = true, value_name = "SECRET")]
     schema_registry_password: Option<SecretString>,
 
-    /// File that holds the password; read anew for each request
+    /// File that holds the password; read again for each request
     #[arg(long, env = "SCHEMA_REGISTRY_PASSWORD_FILE", value_name = "PATH")]
     schema_registry_password_file: Option<PathBuf>,
 }

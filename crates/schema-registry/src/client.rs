@@ -47,7 +47,7 @@ impl SchemaRegistry {
             .default_headers(headers)
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            // A registry stands beside the brokers, not behind a proxy.
+            // A registry runs next to the brokers, not behind a proxy.
             .no_proxy()
             .build();
         let http = client

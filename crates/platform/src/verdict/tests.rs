@@ -1,4 +1,4 @@
-//! The outcome table, row by row, and its promise for any answer.
+//! Tests each row of the outcome table, and the property that holds for every response.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -20,8 +20,8 @@ fn records(verdict: Verdict) -> Vec<RecordVerdict> {
     }
 }
 
-/// One letter a record: A accepted, R refused, T to be tried again.
-fn letters(verdict: Verdict) -> String {
+/// One character per record: A accepted, R refused, T to be sent again.
+fn marks(verdict: Verdict) -> String {
     records(verdict)
         .iter()
         .map(|verdict| match verdict {
@@ -35,50 +35,50 @@ fn letters(verdict: Verdict) -> String {
 #[test]
 fn a_success_is_read_with_its_ids() {
     let answer = multi(&json!([{"xactionId":"1:2:3:0"},{"xactionId":"1:2:3:1"}]));
-    let Verdict::Records { inlet_id, batch_id, records } = judge(&answer, 2) else { panic!() };
+    let Verdict::Records { inlet_id, batch_id, records } = classify(&answer, 2) else { panic!() };
     assert_eq!((inlet_id.as_deref(), batch_id.as_deref()), (Some("i"), Some("b")));
     assert_eq!(records[1], RecordVerdict::Accepted { xaction_id: Some("1:2:3:1".into()) });
 }
 
 #[test]
-fn a_failed_entry_of_shape_a_is_found_by_its_place() {
+fn a_failed_entry_of_shape_a_is_matched_by_position() {
     let answer = multi(
         &json!([{"xactionId":"1:2:3:0"},{"statusCode":400,"message":"unknown xdm format"},{"xactionId":"1:2:3:2"}]),
     );
-    let records = records(judge(&answer, 3));
+    let records = records(classify(&answer, 3));
     assert_eq!(records[1], RecordVerdict::Refused { status: 400, message: "unknown xdm format".into() });
-    assert_eq!(letters(judge(&answer, 3)), "ARA");
+    assert_eq!(marks(classify(&answer, 3)), "ARA");
 }
 
 #[test]
-fn a_failed_entry_of_shape_b_is_found_by_its_index() {
+fn a_failed_entry_of_shape_b_is_matched_by_index() {
     let answer = multi(&json!([
         {"xactionId":"u-u-2","status":400,"message":"m"}, {"xactionId":"u-u-0"}, {"xactionId":"u-u-1","status":"503"}
     ]));
-    assert_eq!(letters(judge(&answer, 3)), "ATR");
+    assert_eq!(marks(classify(&answer, 3)), "ATR");
 }
 
 #[test]
 fn fewer_entries_than_records_are_matched_by_index_or_not_at_all() {
     let indexed = multi(&json!([{"xactionId":"u-0"},{"xactionId":"u-3","status":400}]));
-    assert_eq!(letters(judge(&indexed, 4)), "ATTR");
+    assert_eq!(marks(classify(&indexed, 4)), "ATTR");
     let mixed = multi(&json!([{"xactionId":"a:0"},{"statusCode":400},{"xactionId":"a:3"},{"xactionId":"a:4"}]));
-    assert_eq!(judge(&mixed, 5), Verdict::Halve { reason: RetryReason::Undeterminable });
+    assert_eq!(classify(&mixed, 5), Verdict::Halve { reason: RetryReason::Undeterminable });
     let more = multi(&json!([{"xactionId":"a:0"},{"xactionId":"a:1"},{"xactionId":"a:2"}]));
-    assert_eq!(judge(&more, 2), Verdict::Halve { reason: RetryReason::Undeterminable });
-    assert_eq!(judge(&more, 1), Verdict::RetryAll { after: None, reason: RetryReason::Undeterminable });
+    assert_eq!(classify(&more, 2), Verdict::Halve { reason: RetryReason::Undeterminable });
+    assert_eq!(classify(&more, 1), Verdict::RetryAll { after: None, reason: RetryReason::Undeterminable });
 }
 
 #[test]
-fn indices_that_repeat_or_lie_outside_give_way_to_the_place() {
+fn repeated_or_invalid_indices_leave_the_decision_to_the_position() {
     let repeated = multi(&json!([{"xactionId":"a:3"},{"xactionId":"a:3","status":400}]));
-    assert_eq!(letters(judge(&repeated, 2)), "AR");
+    assert_eq!(marks(classify(&repeated, 2)), "AR");
     let foreign = multi(&json!([{"xactionId":"1565650704337:2124:92:7","status":429},{"xactionId":"no digits"}]));
-    assert_eq!(letters(judge(&foreign, 2)), "TA");
+    assert_eq!(marks(classify(&foreign, 2)), "TA");
 }
 
 #[test]
-fn an_entrys_status_decides_alone() {
+fn only_the_status_of_an_entry_decides() {
     let cases = [
         (json!({"xactionId":"a"}), 'A'),
         (json!({"status":200}), 'A'),
@@ -101,25 +101,25 @@ fn an_entrys_status_decides_alone() {
         (json!(null), 'T'),
     ];
     for (entry, expected) in cases {
-        assert_eq!(letters(judge(&multi(&json!([entry])), 1)), expected.to_string(), "{entry}");
+        assert_eq!(marks(classify(&multi(&json!([entry])), 1)), expected.to_string(), "{entry}");
     }
 }
 
 #[test]
-fn a_207_that_says_nothing_is_sent_again() {
+fn a_207_without_a_verdict_is_sent_again() {
     for body in ["", "<html>", "[]", "{}", r#"{"responses":[]}"#, r#"{"responses":{}}"#] {
-        assert_eq!(judge(&response(207, body), 3), Verdict::Halve { reason: RetryReason::Undeterminable }, "{body}");
-        assert!(matches!(judge(&response(207, body), 1), Verdict::RetryAll { .. }), "{body}");
+        assert_eq!(classify(&response(207, body), 3), Verdict::Halve { reason: RetryReason::Undeterminable }, "{body}");
+        assert!(matches!(classify(&response(207, body), 1), Verdict::RetryAll { .. }), "{body}");
     }
 }
 
 #[test]
-fn every_status_has_its_row() {
-    let all = |status, body: &'static str| judge(&response(status, body), 2);
+fn every_status_has_the_documented_verdict() {
+    let all = |status, body: &'static str| classify(&response(status, body), 2);
     assert_eq!(all(400, "bad"), Verdict::Bisect { message: "bad".into() });
-    assert_eq!(letters(judge(&response(400, "bad"), 1)), "R");
+    assert_eq!(marks(classify(&response(400, "bad"), 1)), "R");
     assert_eq!(all(413, ""), Verdict::Halve { reason: RetryReason::TooLarge });
-    assert_eq!(letters(judge(&response(413, ""), 1)), "R");
+    assert_eq!(marks(classify(&response(413, ""), 1)), "R");
     assert_eq!(all(401, ""), Verdict::Hold(HoldReason::Unauthorized));
     assert_eq!(all(403, "{}"), Verdict::Hold(HoldReason::Unauthorized));
     assert_eq!(all(403, ""), Verdict::Hold(HoldReason::Blocked));
@@ -141,24 +141,24 @@ fn every_status_has_its_row() {
     let waiting =
         Answer::Response(Response { status: 503, retry_after: Some(Duration::from_secs(7)), body: Bytes::new() });
     assert_eq!(
-        judge(&waiting, 2),
+        classify(&waiting, 2),
         Verdict::RetryAll { after: Some(Duration::from_secs(7)), reason: RetryReason::Unavailable }
     );
 }
 
 #[test]
-fn no_answer_and_no_token_condemn_nobody() {
+fn without_a_response_or_a_token_no_record_is_refused() {
     for failure in [Failure::Connect(Unreached::Other), Failure::Timeout, Failure::Interrupted] {
-        assert!(matches!(judge(&Answer::Failed(failure), 1), Verdict::RetryAll { .. }));
+        assert!(matches!(classify(&Answer::Failed(failure), 1), Verdict::RetryAll { .. }));
     }
     let refused = TokenError::Refused { status: 400, code: None };
-    assert_eq!(judge(&Answer::NoToken(refused), 1), Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(classify(&Answer::NoToken(refused), 1), Verdict::Hold(HoldReason::Unauthorized));
     for passing in [
         TokenError::NoAnswer(Failure::Timeout),
         TokenError::Unavailable(503),
-        TokenError::Unusable("its answer is no JSON object"),
+        TokenError::Unusable("its response is not a JSON object"),
     ] {
-        assert!(matches!(judge(&Answer::NoToken(passing), 1), Verdict::RetryAll { .. }));
+        assert!(matches!(classify(&Answer::NoToken(passing), 1), Verdict::RetryAll { .. }));
     }
 }
 
@@ -177,17 +177,17 @@ fn an_entry_that_names_neither_a_status_nor_an_id_is_sent_again() {
     for entry in
         [json!({}), json!({"message":"accepted"}), json!({"xactionId":7}), json!({"status":200,"statusCode":400})]
     {
-        assert_eq!(letters(judge(&multi(&json!([entry])), 1)), "T", "{entry}");
+        assert_eq!(marks(classify(&multi(&json!([entry])), 1)), "T", "{entry}");
     }
-    assert_eq!(letters(judge(&multi(&json!([{"xactionId":"a"}])), 1)), "A");
+    assert_eq!(marks(classify(&multi(&json!([{"xactionId":"a"}])), 1)), "A");
 }
 
 #[test]
-fn an_index_that_contradicts_the_position_leaves_all_in_doubt() {
+fn an_index_that_contradicts_the_position_makes_all_records_undeterminable() {
     let answer = multi(
         &json!([{"xactionId":"1565650704337:2124:92:3"}, {"statusCode":400}, {"statusCode":400}, {"statusCode":400}]),
     );
-    assert_eq!(judge(&answer, 4), Verdict::Halve { reason: RetryReason::Undeterminable });
+    assert_eq!(classify(&answer, 4), Verdict::Halve { reason: RetryReason::Undeterminable });
 }
 
 #[test]
@@ -236,7 +236,7 @@ proptest! {
                 })
             })
             .count();
-        if let Verdict::Records { records, .. } = judge(&multi(&json!(entries)), count) {
+        if let Verdict::Records { records, .. } = classify(&multi(&json!(entries)), count) {
             prop_assert_eq!(records.len(), count);
             let accepted = records.iter().filter(|verdict| matches!(verdict, RecordVerdict::Accepted { .. })).count();
             prop_assert!(accepted <= good, "{accepted} accepted, {good} good entries");
@@ -244,12 +244,12 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_answered_only_a_2xx_accepts_and_only_a_4xx_refuses(
+    fn only_a_2xx_accepts_and_only_a_4xx_refuses(
         status in 100..600u16,
         body in prop::collection::vec(any::<u8>(), 0..60),
         count in 1..4usize,
     ) {
-        if let Verdict::Records { records, .. } = judge(&response(status, body), count) {
+        if let Verdict::Records { records, .. } = classify(&response(status, body), count) {
             prop_assert_eq!(records.len(), count);
             for verdict in records {
                 match verdict {
