@@ -1,7 +1,7 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Liveness says only that the process answers; whether it can work is readiness. The server has limits of its own, so that no
-//! client keeps it from answering the others, or takes files or memory from the service.
+//! Liveness says only that the process answers; whether it can work is readiness. The server has limits of its own, so
+//! that no client keeps it from answering the others, or takes files or memory from the service.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -33,9 +33,9 @@ pub struct AdminError {
 /// What one client may take.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// How long the head of a request may take.
+    /// How long the headers of a request may take.
     head: Duration,
-    /// How long a connection serves requests; one that is under way then has `head` to end.
+    /// How long a connection serves requests; a request in progress then has `head` to end.
     lifetime: Duration,
     /// The most connections. At it the oldest one is closed: a client that wants an answer has had it by then.
     connections: usize,
@@ -77,7 +77,7 @@ impl AdminServer {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until `stop`, and then ends what is under way.
+    /// Serves until `stop`, and then ends the requests in progress.
     pub async fn serve(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_no_whole_head_is_let_go() {
+    async fn a_client_that_does_not_send_complete_headers_is_disconnected() {
         let (address, _stop, _) = start(Limits { head: Duration::from_millis(200), ..LIMITS }).await;
         let started = Instant::now();
         for begun in ["", "GET /metrics HTTP/1.1\r\nhost:"] {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_does_not_serve_for_ever() {
+    async fn a_connection_serves_for_a_limited_time() {
         let limits = Limits { lifetime: Duration::from_millis(200), head: Duration::from_secs(1), connections: 10 };
         let (address, _stop, _) = start(limits).await;
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -1,6 +1,6 @@
 //! How long to wait before the next attempt: exponential, capped, with full jitter.
 //!
-//! A pure state: it is told of failures and successes and names a duration; sleeping is the caller's.
+//! This is a pure state: callers report failures and successes, and it returns a duration; callers do the sleeping.
 
 use std::time::Duration;
 

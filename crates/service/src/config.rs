@@ -1,4 +1,5 @@
-//! The command line and environment of a service: one clap definition, checked as a whole, all problems reported at once.
+//! The command line and environment of a service: one clap definition, checked as a whole, all problems reported at
+//! once.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,7 +10,7 @@ use settings::{DurationArg, Problems, Variables, command_line};
 
 use crate::telemetry::{LogFormat, LogLevel};
 
-/// Flags every service has.
+/// The flags that every service has.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operating")]
 pub struct ServiceArgs {
@@ -17,49 +18,49 @@ pub struct ServiceArgs {
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
 
-    /// How logs are written
+    /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or `target=level` pairs separated by commas
+    /// Log level, or `target=level` pairs separated by commas
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: LogLevel,
 
-    /// The longest a clean stop may take before the process ends with code 1
+    /// Maximum time for a clean stop before the process exits with code 1
     #[arg(long, env = "SHUTDOWN_TIMEOUT", default_value = "30s", value_name = "DURATION")]
     pub shutdown_timeout: DurationArg,
 
-    /// Check the configuration and exit: 0 if it is good, 2 if not
+    /// Check the configuration and exit: 0 if it is valid, 2 if not
     #[arg(long)]
     pub check_config: bool,
 }
 
-/// The configuration of one service: how it is parsed and what it becomes once it has been checked.
+/// The configuration of one service: how it is parsed, and its checked form.
 pub trait ServiceConfig: Parser + fmt::Debug {
     /// Name of the service, as in logs and `build_info`.
     const SERVICE: &'static str;
     /// Default of `ADMIN_LISTEN`.
     const ADMIN_LISTEN: &'static str;
-    /// Whether SIGHUP makes it read files again; it ends the process where this is not so.
+    /// Whether SIGHUP makes the service read files again; otherwise SIGHUP ends the process.
     const RELOADS: bool = false;
-    /// The checked form, in which wrong states cannot be expressed.
+    /// The checked form, which cannot express invalid states.
     type Settings: Send + 'static;
 
     /// The flags every service has.
     fn service(&self) -> &ServiceArgs;
 
-    /// What has to be warned of at every start: options that are good for a trial only.
+    /// Warnings for every start, about options that are only for trials.
     fn warnings(&self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    /// Checks the whole.
+    /// Checks the whole configuration.
     ///
     /// # Errors
     /// All problems found, not only the first.
     fn validate(&self) -> Result<Self::Settings, Problems>;
 
-    /// The command line's definition, of which `--help` and the reference of the configuration are made.
+    /// The definition of the command line, from which `--help` and docs/configuration.md are generated.
     fn definition() -> clap::Command {
         Self::command()
             .mut_arg("admin_listen", |arg| arg.default_value(Self::ADMIN_LISTEN).required(false))

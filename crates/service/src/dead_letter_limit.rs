@@ -1,16 +1,16 @@
-//! When too many records become dead letters it is no longer the records' fault: after a bad deploy or a wrong setting a
-//! service holds rather than drain its topic into the dead letters.
+//! If too many records would become dead letters, the records are probably not the cause: after a bad deployment or a
+//! wrong setting, a service holds, so that its topic does not drain into the dead letters.
 //!
-//! It is counted for each source and code, so that one sender, or one kind of mistake, holds nothing else.
+//! The limit counts for each source and code, so that one source, or one kind of mistake, holds nothing else.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
-/// The records of a source that are looked back on.
+/// How many recent records of a source count.
 const WINDOW: usize = 1000;
 
-/// So few dead letters never count as too many.
+/// Fewer dead letters than this never exceed the limit.
 const AT_LEAST: usize = 200;
 
 /// The share of a source's recent records that may become dead letters with one code; `off` for no limit.
@@ -45,47 +45,47 @@ impl fmt::Display for DeadLetterLimit {
     }
 }
 
-/// What became of each source's last records.
+/// The outcomes of each source's last records.
 #[derive(Debug, Clone)]
 pub struct RecentOutcomes {
     limit: DeadLetterLimit,
-    /// There are few sources: looking through them is quicker than a map.
+    /// There are few sources, so a search is faster than a map.
     sources: Vec<(String, Window)>,
 }
 
 /// The last records of one source.
 #[derive(Debug, Clone, Default)]
 struct Window {
-    /// Oldest first; the code of a dead letter.
+    /// Oldest first; the code of a dead letter, `None` for other outcomes.
     outcomes: VecDeque<Option<&'static str>>,
 }
 
 impl RecentOutcomes {
-    /// Nothing yet.
+    /// Creates an empty window for each source.
     #[must_use]
     pub fn new(limit: DeadLetterLimit) -> Self {
         Self { limit, sources: Vec::new() }
     }
 
-    /// Whether these dead letters of one source with one code, on top of its last outcomes, would be too many: measured against
-    /// the records that came through. Dead letters with other codes neither count nor excuse.
+    /// Whether these dead letters of one source with one code, on top of its last outcomes, would exceed the limit.
+    /// They are compared with the other records of the source. Dead letters with other codes do not count.
     #[must_use]
-    pub fn would_exceed(&self, source: &str, code: &'static str, letters: usize) -> bool {
+    pub fn would_exceed(&self, source: &str, code: &'static str, dead_letters: usize) -> bool {
         let Some(percent) = self.limit.0 else { return false };
         let window = self.sources.iter().find(|(known, _)| known == source).map(|(_, window)| window);
-        let (good, dead) = window.map_or((0, 0), |window| window.counts(code, letters));
-        let dead = dead + letters;
+        let (good, dead) = window.map_or((0, 0), |window| window.counts(code, dead_letters));
+        let dead = dead + dead_letters;
         dead >= AT_LEAST && dead * 100 > usize::from(percent) * (good + dead)
     }
 
-    /// Remembers records of a source that came through.
+    /// Notes records of a source that did not become dead letters.
     pub fn note_good(&mut self, source: &str, records: usize) {
         self.window(source).note(None, records);
     }
 
-    /// Remembers dead letters of a source.
-    pub fn note_dead(&mut self, source: &str, code: &'static str, letters: usize) {
-        self.window(source).note(Some(code), letters);
+    /// Notes dead letters of a source.
+    pub fn note_dead(&mut self, source: &str, code: &'static str, dead_letters: usize) {
+        self.window(source).note(Some(code), dead_letters);
     }
 
     fn window(&mut self, source: &str) -> &mut Window {
@@ -98,7 +98,8 @@ impl RecentOutcomes {
 }
 
 impl Window {
-    /// The records that came through and those with this code, without the oldest that `new` records push out.
+    /// Counts the records that did not become dead letters and those with this code, without the oldest that `new`
+    /// records push out.
     fn counts(&self, code: &str, new: usize) -> (usize, usize) {
         let leaving = (self.outcomes.len() + new).saturating_sub(WINDOW).min(self.outcomes.len());
         self.outcomes.iter().skip(leaving).fold((0, 0), |(good, dead), outcome| match outcome {
@@ -121,7 +122,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// One source and one code, as most deployments have them.
+    /// One source and one code, as in most deployments.
     struct One(RecentOutcomes);
 
     impl One {
@@ -129,18 +130,18 @@ mod tests {
             Self(RecentOutcomes::new(limit.parse().unwrap()))
         }
 
-        fn note(&mut self, good: usize, letters: usize) {
+        fn note(&mut self, good: usize, dead_letters: usize) {
             self.0.note_good("default", good);
-            self.0.note_dead("default", "not_json", letters);
+            self.0.note_dead("default", "not_json", dead_letters);
         }
 
-        fn would_exceed(&self, letters: usize) -> bool {
-            self.0.would_exceed("default", "not_json", letters)
+        fn would_exceed(&self, dead_letters: usize) -> bool {
+            self.0.would_exceed("default", "not_json", dead_letters)
         }
     }
 
     #[test]
-    fn a_few_bad_records_are_never_too_many_and_half_of_many_is() {
+    fn a_few_dead_letters_never_exceed_the_limit_but_half_of_many_records_do() {
         let mut recent = One::new("50%");
         assert!(!recent.would_exceed(199));
         assert!(recent.would_exceed(200), "all of the first 200");
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_and_each_code_is_counted_by_itself() {
+    fn each_source_and_each_code_is_counted_separately() {
         let mut recent = RecentOutcomes::new(DeadLetterLimit::HALF);
         recent.note_dead("shop", "not_json", 1000);
         assert!(recent.would_exceed("shop", "not_json", 1));
@@ -173,9 +174,9 @@ mod tests {
         // A flood of one code must not make room for another.
         recent.note_good("shop", 100);
         recent.note_dead("shop", "bad_timestamp", 199);
-        assert!(recent.would_exceed("shop", "bad_timestamp", 1), "200 beside 100 that came through");
+        assert!(recent.would_exceed("shop", "bad_timestamp", 1), "200 dead letters and 100 others");
         recent.note_good("shop", 100);
-        assert!(!recent.would_exceed("shop", "bad_timestamp", 1), "200 beside 200");
+        assert!(!recent.would_exceed("shop", "bad_timestamp", 1), "200 dead letters and 200 others");
     }
 
     #[test]

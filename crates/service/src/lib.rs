@@ -1,9 +1,9 @@
-//! What every service of the pipeline needs and nothing that is special to one of them: command line and environment,
-//! logs, metrics endpoint, readiness, start and stop.
+//! What every service of the pipeline needs: command line and environment, logs, metrics endpoint, readiness, start and
+//! stop.
 //!
 //! This crate, `settings` and the `main.rs` files are the only places that touch argv, the environment, signals and exit
 //! codes.
-//! It knows nothing of Kafka, Customer.io or Experience Platform.
+//! It does not know Kafka, Customer.io or Experience Platform.
 
 mod admin;
 mod backoff;

@@ -12,7 +12,7 @@ use settings::Reload;
 
 use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, init_logs, registry};
 
-/// What a service is given beside its settings.
+/// What a service gets in addition to its settings.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// Where it registers its metrics.
@@ -56,12 +56,12 @@ where
     let settings = match config.validate() {
         Ok(settings) => settings,
         Err(problems) => {
-            say(&format!("{}: the configuration is wrong:\n{problems}", C::SERVICE));
+            say(&format!("{}: the configuration is invalid:\n{problems}", C::SERVICE));
             return ExitCode::from(2);
         }
     };
     if config.service().check_config {
-        say(&format!("{}: the configuration is good\n", C::SERVICE));
+        say(&format!("{}: the configuration is valid\n", C::SERVICE));
         return ExitCode::SUCCESS;
     }
     init_logs(config.service().log_format, &config.service().log_level);

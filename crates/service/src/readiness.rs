@@ -27,7 +27,7 @@ impl Readiness {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = None;
     }
 
-    /// From now on it cannot; `reason` is shown to whoever asks.
+    /// The service is not ready from now on; `/readyz` shows the `reason`.
     pub fn set_unready(&self, reason: &'static str) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = Some(reason);
     }

@@ -15,14 +15,14 @@ pub(crate) fn on_hang_up() -> std::io::Result<Reload> {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
             tracing::info!("SIGHUP: reading files again");
-            // While the service stops nobody listens any more.
+            // While the service stops, the receivers may be gone.
             sender.send_replace(());
         }
     });
     Ok(reload)
 }
 
-/// How reading files again went.
+/// Counts how files were read again.
 #[derive(Debug)]
 pub struct ReloadMetrics {
     reloads: IntCounterVec,
@@ -45,7 +45,7 @@ impl ReloadMetrics {
         let broken = IntGaugeVec::new(
             Opts::new(
                 format!("customerio_{service}_reload_broken"),
-                "1 while the files cannot be used and the former content stays in force",
+                "1 while the files cannot be used and their previous content stays current",
             ),
             &["files"],
         )?;

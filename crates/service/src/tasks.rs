@@ -21,8 +21,8 @@ pub enum TasksError {
         /// Its error.
         source: TaskError,
     },
-    /// A task returned although nobody had asked for a stop.
-    #[error("{0} ended although nobody had asked it to; this is a defect, please report it")]
+    /// A task returned without a stop request.
+    #[error("{0} ended without a stop request; this is a defect, please report it")]
     Ended(&'static str),
     /// A task panicked.
     #[error("{0} panicked; this is a defect, please report it with the log before this line")]

@@ -9,16 +9,16 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// What is logged: a level, or `target=level` pairs.
+/// The log level: a level, or `target=level` pairs.
 #[derive(Clone)]
 pub struct LogLevel(Targets);
 
@@ -42,7 +42,7 @@ pub fn init_logs(format: LogFormat, level: &LogLevel) {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic_message(panic.payload());
-        tracing::error!(place, message, "a part of the program panicked; this is a defect, please report it");
+        tracing::error!(place, message, "a thread panicked; this is a defect, please report it");
     }));
     let builder = tracing_subscriber::registry().with(level.0.clone());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -55,16 +55,16 @@ pub fn init_logs(format: LogFormat, level: &LogLevel) {
     }
 }
 
-/// The words of a panic if they are the program's own. A message that was put together at run time may show a part of what
-/// was worked on (slicing a text within a character quotes that text), and payloads do not belong in a log.
+/// Returns the message of a panic if it is a constant of the program. A message that was built at run time may contain
+/// a part of the data (slicing a text within a character quotes that text), and payloads must not be logged.
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown: it may hold data)")
 }
 
-/// A new registry with what every service exposes: `customerio_build_info` and the `process_*` figures.
+/// Creates a registry with the metrics of every service: `customerio_build_info` and the `process_*` metrics.
 ///
 /// # Panics
-/// Never: the registry is new, so that no name can be taken.
+/// Never: the registry is new, so no name can be taken.
 #[must_use]
 pub fn registry(service: &str) -> Registry {
     let registry = Registry::new();

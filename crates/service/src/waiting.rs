@@ -26,37 +26,37 @@ const UNANSWERED: Duration = Duration::from_secs(5);
 /// How long work that readiness depends on may fail before the service is not ready.
 const UNREADY_AFTER: Duration = Duration::from_secs(15);
 
-/// Why something outside is waited for.
+/// Why the service waits for something outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// It cannot be reached, or it answers that it cannot work now.
+    /// It cannot be reached, or it responds that it cannot work now.
     Unavailable,
     /// It asks for fewer requests.
     Throttled,
-    /// It does not answer in time.
+    /// It does not respond in time.
     Timeout,
     /// Its name cannot be resolved.
     Dns,
-    /// No secure connection comes about.
+    /// No secure connection can be made.
     Tls,
-    /// It does not accept who we are.
+    /// It does not accept our credentials.
     Unauthenticated,
-    /// It does not allow what we ask.
+    /// It does not allow what we request.
     Unauthorized,
-    /// What is asked for does not exist.
+    /// The requested object does not exist.
     Missing,
-    /// Its answer is not what its interface describes.
+    /// Its response does not have the documented form.
     UnexpectedAnswer,
     /// A transaction of another process is open.
     OpenTransaction,
-    /// The buffer is full: records come faster than they are taken.
+    /// The buffer is full: records arrive faster than they are processed.
     BufferFull,
     /// The clocks of this machine and of another one differ.
     Clock,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 12] = [
         Self::Unavailable,
         Self::Throttled,
@@ -91,7 +91,7 @@ impl Reason {
         }
     }
 
-    /// It does not pass by itself: somebody has to change something.
+    /// Whether a person must change something, because it does not pass by itself.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::Unauthenticated | Self::Unauthorized | Self::Missing)
@@ -109,7 +109,7 @@ impl fmt::Display for Reason {
 pub struct Trouble {
     /// The reason.
     pub reason: Reason,
-    /// What happened, in words; nothing secret or personal.
+    /// What happened, as a text without secrets and personal data.
     pub cause: String,
     /// What to do about it.
     pub remedy: &'static str,
@@ -139,9 +139,9 @@ impl fmt::Debug for Activity {
 struct Inner {
     name: String,
     ready: Ready,
-    /// What to say when an answer does not come.
+    /// What to do if no response arrives.
     unanswered: &'static str,
-    /// Spares a success the lock.
+    /// Avoids the lock for a success.
     fails: AtomicBool,
     next_request: AtomicU64,
     state: Mutex<State>,
@@ -154,7 +154,7 @@ struct State {
 }
 
 impl Activity {
-    /// It failed.
+    /// Reports a failure.
     pub fn failed(&self, trouble: Trouble) {
         self.failed_at(trouble, Instant::now());
     }
@@ -183,15 +183,16 @@ impl Activity {
         }
     }
 
-    /// Starts a request. It counts as failed when it has no answer for five seconds. Dropping the returned value ends it.
-    #[must_use = "dropped at once, the request is over at once"]
+    /// Starts a request. It counts as failed if it has no response for five seconds. Dropping the returned value ends
+    /// it.
+    #[must_use = "if it is dropped at once, the request ends at once"]
     pub fn request(&self) -> Request {
         let number = self.0.next_request.fetch_add(1, Ordering::Relaxed);
         self.state().requests.push((number, Instant::now()));
         Request { activity: self.clone(), number }
     }
 
-    /// It fails for a reason that does not pass by itself.
+    /// Whether it fails for a reason that does not pass by itself.
     #[must_use]
     pub fn fails_permanently(&self) -> bool {
         self.state().episode.as_ref().is_some_and(Episode::is_permanent)
@@ -201,7 +202,7 @@ impl Activity {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line to log now.
+    /// Returns the line to log now.
     fn look(&self, now: Instant) -> Option<Line> {
         let mut state = self.state();
         let overdue = state.requests.iter().map(|(_, since)| now.saturating_duration_since(*since)).max();
@@ -239,7 +240,7 @@ impl Activity {
     }
 }
 
-/// A request without an answer yet.
+/// A request without a response so far.
 #[derive(Debug)]
 pub struct Request {
     activity: Activity,
@@ -280,7 +281,7 @@ impl Waiting {
         Ok(Self { activities: Arc::default(), gauge, readiness: readiness.clone() })
     }
 
-    /// Checks the activities twice a second until `stop`.
+    /// Checks the activities twice per second until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.look(Instant::now());
@@ -291,7 +292,8 @@ impl Waiting {
         }
     }
 
-    /// An activity. `name` completes the sentence "… does not succeed"; `unanswered` says what to do when answers do not come.
+    /// Creates an activity. `name` completes the sentence "… does not succeed"; `unanswered` says what to do if no
+    /// response arrives.
     pub fn activity(&self, name: impl Into<String>, ready: Ready, unanswered: &'static str) -> Activity {
         let activity = Activity(Arc::new(Inner {
             name: name.into(),
@@ -333,7 +335,7 @@ fn log(activity: &str, line: &Line) {
                     remedy,
                     failures,
                     seconds,
-                    "waiting: this has to be changed by a person; no record is lost"
+                    "waiting: a person must change this; no record is lost"
                 );
             } else {
                 tracing::warn!(activity, reason, cause, remedy, failures, seconds, "waiting; no record is lost");
@@ -374,7 +376,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         sending.failed_at(refused(), at(0));
         waiting.look(at(1));
-        assert!(!shows(&waiting, Reason::Unavailable), "one failure is no outage yet");
+        assert!(!shows(&waiting, Reason::Unavailable), "one failure is not an outage yet");
         waiting.look(at(4));
         assert!(shows(&waiting, Reason::Unavailable));
         sending.state().episode.as_mut().unwrap().succeeded(at(5));
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_answer_is_a_time_out_after_five_seconds() {
+    fn a_request_without_a_response_is_a_timeout_after_five_seconds() {
         let (waiting, _) = waiting();
         let sending = waiting.activity("sending", Ready::Stays, "wait");
         let request = sending.request();
@@ -400,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_only_what_it_depends_on_and_comes_back_by_itself() {
+    fn readiness_follows_only_the_activities_that_it_depends_on_and_recovers_by_itself() {
         let (waiting, readiness) = waiting();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -424,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_leaves_readiness_alone_where_only_the_permanent_counts() {
+    fn a_temporary_failure_does_not_affect_readiness_if_only_permanent_ones_count() {
         for (reason, is_ready) in [(Reason::Unavailable, true), (Reason::Unauthorized, false)] {
             let (waiting, readiness) = waiting();
             let writing = waiting.activity("writing", Ready::DependsIfPermanent, "wait");

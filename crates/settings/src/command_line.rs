@@ -1,4 +1,4 @@
-//! Command lines: parsed with the variables behind them, and errors that name the option and never its value.
+//! Parses command lines together with the variables, with errors that name the option and never its value.
 
 use std::ffi::OsString;
 
@@ -7,20 +7,20 @@ use clap::{ArgMatches, Command};
 
 use crate::variables::Variables;
 
-/// What stands in a message where clap puts the value.
+/// The text in a message where clap puts the value.
 const NOT_SHOWN: &str = "(not shown)";
 
-/// Parses arguments, with variables behind them.
+/// Parses arguments; options without a flag get their values from the variables.
 ///
 /// # Errors
-/// clap's own error, which holds the text for the user and no value.
+/// clap's own error, with the text for the user and without any value.
 pub fn parse(command: &Command, variables: &Variables, arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
     let applied = variables.apply(command.clone());
     applied.try_get_matches_from(arguments).map_err(|error| without_values(command, error))
 }
 
-/// The same, with all wrong values reported at once, and without asking for required options: they are reported with what
-/// else is found when the whole is checked.
+/// The same, but reports all invalid values at once, and does not require options: missing ones are reported together
+/// with the other problems of the configuration.
 ///
 /// # Errors
 /// As [`parse`].
@@ -34,10 +34,10 @@ pub fn parse_leniently(
     lenient.try_get_matches_from(arguments).map_err(|first| all_problems(command, &applied, arguments, first))
 }
 
-/// clap stops at the first wrong value; this asks for each option on its own, the others taken as they come.
+/// clap stops at the first invalid value; this parses each option separately, and accepts any value for the others.
 fn all_problems(command: &Command, applied: &Command, arguments: &[OsString], first: clap::Error) -> clap::Error {
     if first.kind() == ErrorKind::DisplayHelp {
-        // It shows which options are required.
+        // The help shows which options are required.
         return applied.clone().try_get_matches_from(arguments).err().unwrap_or(first);
     }
     if !matches!(first.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
@@ -75,10 +75,10 @@ fn all_problems(command: &Command, applied: &Command, arguments: &[OsString], fi
     clap::Error::raw(first.kind(), text)
 }
 
-/// clap's error without the values that it quotes, and with the variables of the options that it names.
+/// Returns clap's error without the values that it quotes, and with the variables of the options that it names.
 fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     let mut command = command.clone();
-    // Only then can an option be written as clap writes it.
+    // Only then is an option printed as clap prints it.
     command.build();
     let command = &command;
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
@@ -96,14 +96,14 @@ fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     if let Some(named) = named {
         error.insert(ContextKind::InvalidArg, named);
     }
-    // These tips repeat what was written.
+    // These tips repeat the user's input.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
     error
 }
 
-/// An option in a message, with its variable. What is no option, and does not look like the name of one either, is not shown:
-/// it is a value in the place of an option.
+/// Returns an option for a message, with its variable. A text that is not an option and does not look like the name of
+/// one is not shown, because it is a value in the wrong place.
 fn option(command: &Command, kind: ErrorKind, name: &str) -> String {
     let variable = variable(command, name);
     let looks_like_a_name = name.strip_prefix("--").is_some_and(|name| {

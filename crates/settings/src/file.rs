@@ -1,14 +1,15 @@
-//! Reading a text file that a person or a tool has written: editors and shells on Windows put a byte order mark before the
-//! text, or write UTF-16, and what is not removed becomes a part of the first key or value.
+//! Reads a text file that a person or a tool has written. Editors and shells on Windows write a byte order mark before
+//! the text, or UTF-16; if that is not removed, it becomes part of the first key or value.
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Why a file cannot be used. A path that does not exist is not shown: it may be a secret in the wrong variable.
+/// Why a file cannot be used. A path that does not exist is not shown, because it may be a secret in the wrong
+/// variable.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system does not give it.
+    /// The operating system cannot read it.
     #[error("cannot read {}: {}", Shown(path), Reason(source))]
     Unreadable {
         /// The path as configured.
@@ -19,7 +20,7 @@ pub enum FileError {
     /// It is UTF-16 or UTF-32.
     #[error("{} is not UTF-8 text but UTF-16 or UTF-32; save it as UTF-8", Shown(.0))]
     Utf16(PathBuf),
-    /// It is no text.
+    /// It is not text.
     #[error("{} is not UTF-8 text; save it as UTF-8", Shown(.0))]
     NotText(PathBuf),
 }
@@ -33,7 +34,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// What to do about it.
+/// The reason and what to do about it.
 struct Reason<'e>(&'e std::io::Error);
 
 impl fmt::Display for Reason<'_> {
@@ -47,23 +48,23 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// The text of a file, without a byte order mark before it.
+/// Returns the text of a file, without a byte order mark before it.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     let bytes = read_bytes(path)?;
-    // Text does not hold NUL: this is UTF-16 without a mark.
+    // Text does not contain NUL: this is UTF-16 without a byte order mark.
     if bytes.contains(&0) {
         return Err(FileError::Utf16(path.to_owned()));
     }
     String::from_utf8(bytes).map_err(|_| FileError::NotText(path.to_owned()))
 }
 
-/// The bytes of a file, without a UTF-8 byte order mark before them.
+/// Returns the bytes of a file, without a UTF-8 byte order mark before them.
 ///
 /// # Errors
-/// [`FileError`]; UTF-16 and UTF-32 are known by their marks.
+/// [`FileError`]; UTF-16 and UTF-32 are recognised by their byte order marks.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = std::fs::read(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.starts_with(b"\0\0\xfe\xff") {
@@ -84,7 +85,7 @@ mod tests {
     use crate::testing::Folder;
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn a_byte_order_mark_is_not_part_of_the_text() {
         let folder = Folder::new("mark");
         let path = folder.write("key", b"\xef\xbb\xbfkey\r\n");
         assert_eq!(read_text(&path).unwrap(), "key\r\n");
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn utf16_and_what_is_no_text_is_refused_with_the_remedy() {
+    fn utf16_and_binary_files_are_refused_with_the_remedy() {
         let folder = Folder::new("utf16");
         let utf16 = |big: bool| {
             "key".encode_utf16().flat_map(move |unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_file_may_be_a_secret() {
+    fn a_path_that_does_not_exist_is_not_shown() {
         let error = read_text(Path::new("topsecret")).unwrap_err().to_string();
         assert!(error.contains("there is no file") && !error.contains("topsecret"), "{error}");
         let folder = Folder::new("folder");

@@ -1,8 +1,8 @@
-//! Everything found wrong with a configuration, reported at once.
+//! All problems of a configuration, reported at once.
 
 use std::fmt;
 
-/// Everything found wrong with a configuration; one line each.
+/// All problems of a configuration; one line each.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<String>);
 
@@ -12,12 +12,12 @@ impl Problems {
         self.0.push(problem.into());
     }
 
-    /// Keeps the value, or the problem.
+    /// Returns the value, or adds the problem.
     pub fn check<T, E: fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(error.to_string())).ok()
     }
 
-    /// The value of an option that must be set; adds a problem that names its variable if it is not.
+    /// Returns the value of a required option; adds a problem that names its variable if it is not set.
     pub fn required<'v, T>(&mut self, variable: &str, value: &'v Option<T>) -> Option<&'v T> {
         if value.is_none() {
             self.add(format!("{variable} is not set"));
@@ -25,7 +25,7 @@ impl Problems {
         value.as_ref()
     }
 
-    /// Takes over the problems of a part.
+    /// Adds the problems of a part.
     pub fn extend(&mut self, other: Problems) {
         self.0.extend(other.0);
     }
@@ -36,7 +36,7 @@ impl Problems {
         self.0.clone()
     }
 
-    /// `true` when nothing was found.
+    /// Whether there is no problem.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

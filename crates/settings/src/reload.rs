@@ -1,30 +1,30 @@
-//! Asking for files to be read again.
+//! Requests to read files again.
 
 use tokio::sync::watch;
 
-/// Tells a service that its files are to be read again. Each clone hears of every request.
+/// Notifies a service that it must read its files again. Each clone gets every request.
 #[derive(Debug, Clone)]
 pub struct Reload(watch::Receiver<()>);
 
 impl Default for Reload {
-    /// Nobody ever asks.
+    /// A handle without requests.
     fn default() -> Self {
         Self(watch::channel(()).1)
     }
 }
 
 impl Reload {
-    /// A handle, and what asks through it.
+    /// Creates a handle and the sender of its requests.
     #[must_use]
     pub fn channel() -> (watch::Sender<()>, Self) {
         let (sender, receiver) = watch::channel(());
         (sender, Self(receiver))
     }
 
-    /// Waits until somebody asks; several requests in quick succession count as one.
+    /// Waits for a request; several requests in quick succession count as one.
     pub async fn asked(&mut self) {
         if self.0.changed().await.is_err() {
-            // Nobody is left who could ask.
+            // The sender is gone, so no request can come.
             std::future::pending::<()>().await;
         }
     }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_clone_hears_of_a_request_and_none_of_silence() {
+    async fn every_clone_gets_every_request() {
         let (sender, mut first) = Reload::channel();
         let mut second = first.clone();
         sender.send(()).unwrap();

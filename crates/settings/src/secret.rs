@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::file::{FileError, MARK, Shown, read_text};
 
-/// Where a secret comes from. A file is read anew at each [`SecretSource::read`], so that a rotated secret is picked up.
+/// Where a secret comes from. A file is read again at each [`SecretSource::read`], so that a rotated secret is used.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
     /// The secret itself.
@@ -15,19 +15,19 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// Why a secret could not be had.
+/// Why a secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file holds nothing but white space.
+    /// The file contains nothing but white space.
     #[error("{} is empty; write the secret into it", Shown(.0))]
     Empty(PathBuf),
 }
 
 impl SecretSource {
-    /// The secret as it stands now.
+    /// Reads the current secret.
     ///
     /// # Errors
     /// [`SecretError`] if the file cannot be read or is blank.
@@ -46,7 +46,7 @@ impl SecretSource {
 /// Joins the two forms of one secret, `NAME` and `NAME_FILE`; `None` when neither is set.
 ///
 /// # Errors
-/// A sentence naming the variable when both are set, or the file cannot be read.
+/// A message that names the variable if both are set or the file cannot be read.
 pub fn secret_source(
     name: &str,
     value: Option<&SecretString>,
@@ -54,7 +54,7 @@ pub fn secret_source(
 ) -> Result<Option<SecretSource>, String> {
     let source = match (value, file) {
         (Some(_), Some(_)) => return Err(format!("{name} and {name}_FILE are both set; keep one of them")),
-        // A shell that read it from a file has kept the file's byte order mark.
+        // A shell that read the secret from a file has kept the file's byte order mark.
         (Some(value), None) => SecretSource::Value(match value.expose_secret().strip_prefix(MARK) {
             Some(rest) => rest.into(),
             None => value.clone(),

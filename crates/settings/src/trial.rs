@@ -1,13 +1,13 @@
-//! What only a trial may have.
+//! The option for trials.
 
 use clap::{ArgAction, Args};
 
-/// The option that every service has which refuses something outside of a trial.
+/// The option of every service that refuses something outside a trial.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Operating")]
 pub struct TrialArgs {
-    /// Allow what only a trial may have: a published or short signing key on other than loopback addresses (gateway), and the
-    /// inlet of the simulator (sink). It is warned of at every start
+    /// Allow a published or short signing key on non-loopback addresses (gateway) and the simulator's inlet (sink);
+    /// warns at every start
     #[arg(
         long,
         env = "TRIAL",
@@ -22,6 +22,6 @@ pub struct TrialArgs {
 }
 
 impl TrialArgs {
-    /// What is said at every start of a trial.
+    /// Logged at every start of a trial.
     pub const WARNING: &str = "TRIAL=true: published and short signing keys and the simulator's inlet are accepted; set TRIAL=false before real events are sent";
 }

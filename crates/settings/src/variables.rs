@@ -1,4 +1,4 @@
-//! The variables that options are taken from: the environment, and an `.env` file behind it.
+//! The variables that options are read from: the environment, and then an `.env` file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,17 +8,17 @@ use clap::Command;
 
 use crate::file::{FileError, Shown, read_text};
 
-/// Variables whose empty value says "none". Any other variable that is empty is not set, whatever reads it: deployment
-/// tools pass a variable that nobody has filled in as an empty one.
+/// Variables whose empty value means "none". Any other empty variable is not set, whatever reads it: deployment tools
+/// pass variables without a value as empty ones.
 pub const EMPTY_MEANS_NONE: &[&str] = &["RECEIPTS_TOPIC"];
 
 /// Why an `.env` file cannot be used. Its text is never shown.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An entry is not of the right form.
+    /// An entry does not have the right form.
     #[error(
         "{}: the entry of line {line} is not NAME=value; put a value with spaces, quotes, `$` or line breaks into single quotes, where it is taken as it is",
         Shown(path)
@@ -26,10 +26,10 @@ pub enum EnvFileError {
     Form {
         /// The file.
         path: PathBuf,
-        /// Where the entry begins.
+        /// The first line of the entry.
         line: usize,
     },
-    /// A value would lose a part of itself.
+    /// A part of a value would be lost.
     #[error(
         "{}: the value of {name} has a `$` that would stand for another variable, which is not set; put the value into single quotes",
         Shown(path)
@@ -42,14 +42,14 @@ pub enum EnvFileError {
     },
 }
 
-/// Where options take the values from that no flag gives.
+/// Where options get the values that no flag sets.
 #[derive(Clone, Default)]
 pub struct Variables {
     file: BTreeMap<String, String>,
     ignores_environment: bool,
 }
 
-/// Shows names only: a value may be a secret.
+/// Shows only names, because a value may be a secret.
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.file.keys()).finish()
@@ -68,19 +68,19 @@ enum Found<'v> {
 }
 
 impl Variables {
-    /// The environment alone.
+    /// Reads only the environment.
     #[must_use]
     pub fn of_process() -> Self {
         Self::default()
     }
 
-    /// No variables: only flags set options. For tests, whose process may have variables of its own.
+    /// Reads no variables: only flags set options. For tests, whose process may have its own variables.
     #[must_use]
     pub fn none() -> Self {
         Self { ignores_environment: true, ..Self::default() }
     }
 
-    /// The environment, and this file for what is not set there.
+    /// Reads the environment, and this file for variables that are not set there.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -88,7 +88,7 @@ impl Variables {
         Ok(Self { file: parse(path, &read_text(path)?)?, ..Self::default() })
     }
 
-    /// The environment, and this text of a file.
+    /// Reads the environment, and then this text of a file.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -99,7 +99,7 @@ impl Variables {
     fn find(&self, name: &OsStr, environment: Option<OsString>) -> Found<'_> {
         let says_none = EMPTY_MEANS_NONE.iter().any(|exempt| *exempt == name);
         let is_set = |value: &str| says_none || !value.trim().is_empty();
-        // A value that is not UTF-8 is set; what is wrong with it is said where it is read.
+        // A value that is not UTF-8 is set; the code that reads it reports the error.
         if environment.is_some_and(|value| value.to_str().is_none_or(is_set)) {
             return Found::InEnvironment;
         }
@@ -107,7 +107,7 @@ impl Variables {
         in_file.filter(|value| is_set(value)).map_or(Found::Nowhere, Found::InFile)
     }
 
-    /// A command whose options take their values from these variables, and whose help shows none of them.
+    /// Returns a command whose options get their values from these variables, and whose help shows none of them.
     #[must_use]
     pub fn apply(&self, command: Command) -> Command {
         let command = command.mut_args(|arg| {
@@ -130,7 +130,7 @@ impl Variables {
     }
 }
 
-/// Entries as Docker Compose reads them: the last of a name counts.
+/// Reads the entries as Docker Compose does: the last entry of a name counts.
 fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, String>, EnvFileError> {
     let Some(variables) = entries(text) else {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -144,15 +144,15 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, String>, EnvFileErr
 }
 
 fn entries(text: &str) -> Option<BTreeMap<String, String>> {
-    // The parser takes white space at the very end of a file for an entry that has not ended.
+    // The parser would treat white space at the end of a file as an unfinished entry.
     let text = format!("{}\n", text.trim_end());
     dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().ok()
 }
 
-/// A variable whose value refers to one that is not set: most likely it is a secret with a `$` in it, which would lose what
-/// follows the `$`.
+/// Returns a variable whose value refers to one that is not set: most likely, it is a secret that contains a `$` and
+/// would lose what follows.
 fn lost_reference(text: &str, variables: &BTreeMap<String, String>) -> Option<String> {
-    // A character that stands for `$` in a text of the same form, where nothing is replaced.
+    // A character that replaces `$` in a copy of the text, in which no reference is resolved.
     const STAND_IN: char = '\u{e000}';
     let untouched = entries(&text.replace("\\$", "\\\\").replace('$', &STAND_IN.to_string()))?;
     untouched.into_iter().find_map(|(name, value)| {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_as_people_write_them() {
+    fn entries_are_read_in_all_common_forms() {
         let text = "# comment\n\nA=1\nexport B=\"two words\"\nC = 'x=y'\nD=\nE=1 # comment\nKEYS=\"one\ntwo\"\nA=2\nF='a$b'\nG=\"a\\$b\"  ";
         let variables = parsed(text).unwrap();
         let value = |name: &str| variables[name].as_str();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_entries_are_named_by_their_line_and_not_shown() {
+    fn invalid_entries_are_reported_by_line_without_their_text() {
         for (text, line) in [
             ("A=1\ntopsecret", 2),
             ("A=1\nB=\"x\ny\"\nC=top secret\nD=1", 4),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_with_a_dollar_loses_nothing_in_silence() {
+    fn a_secret_that_would_lose_text_after_a_dollar_is_refused() {
         for text in
             ["KEY=top$ecret", "KEY=\"top$ecret\"", "KEY=\"top$ecret!\"", "KEY=top${NO_SUCH}", "A='x$y'\nKEY=a$$b"]
         {

@@ -1,7 +1,7 @@
-//! Reading files again while serving: keys and certificates change without a restart.
+//! Reads files again while serving, so that keys and certificates change without a restart.
 //!
-//! Files are looked at every few seconds, and at once when asked for (SIGHUP). What cannot be read or makes no sense
-//! leaves in force what was there before: a broken file must not refuse a single event.
+//! Files are checked every few seconds, and at once on request (SIGHUP). If they cannot be read or are invalid, the
+//! previous value stays current: a broken file must not make the gateway refuse events.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -14,30 +14,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Problems, Reload};
 
-/// How often files are looked at.
+/// How often files are checked.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// For how long a changed file must stay as it is before it is read: who writes it may not be finished.
+/// How long a changed file must stay unchanged before it is read, because it may still be being written.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// How often a change is waited out before the files are read as they are.
+/// How often to wait for further changes before the files are read as they are.
 const PATIENCE: u32 = 10;
 
-/// What is in force now. Reading it takes no lock that a reader could wait for long.
+/// The current value. Readers never wait for long.
 #[derive(Debug)]
 pub struct Current<T> {
     value: RwLock<Arc<T>>,
-    /// Grows with each new value.
+    /// Increases with each new value.
     version: AtomicU64,
 }
 
 impl<T> Current<T> {
-    /// A value that is in force.
+    /// Creates a holder with this value.
     pub fn new(value: T) -> Self {
         Self { value: RwLock::new(Arc::new(value)), version: AtomicU64::new(0) }
     }
 
-    /// What is in force.
+    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -48,7 +48,7 @@ impl<T> Current<T> {
     }
 }
 
-/// What is in force, for a thread that looks at it for each record: as long as nothing changes, nothing is shared.
+/// The current value for a thread that needs it for each record: without a change, it touches no shared state.
 #[derive(Debug, Clone)]
 pub struct Latest<T> {
     current: Arc<Current<T>>,
@@ -57,15 +57,15 @@ pub struct Latest<T> {
 }
 
 impl<T> Latest<T> {
-    /// Of this value.
+    /// The version of the cached value.
     #[must_use]
     pub fn new(current: Arc<Current<T>>) -> Self {
-        // In this order a change in between is noticed by the next look.
+        // In this order, a change in between is noticed by the next check.
         let version = current.version.load(Ordering::Acquire);
         Self { value: current.get(), current, version }
     }
 
-    /// What is in force.
+    /// Returns the current value.
     pub fn get(&mut self) -> &Arc<T> {
         let version = self.current.version.load(Ordering::Acquire);
         if version != self.version {
@@ -75,42 +75,42 @@ impl<T> Latest<T> {
     }
 }
 
-/// Told of how reading the files again goes; `files` is [`Origin::LABEL`].
+/// Called with the results of reading files again; `files` is [`Origin::LABEL`].
 pub trait OnReload: Send + Sync + 'static {
     /// The files are as they were at the start.
     fn in_step(&self, files: &str);
-    /// They were read again and are in force.
+    /// The files were read again, and the new value is current.
     fn loaded(&self, files: &str);
-    /// They cannot be used.
+    /// The files cannot be used.
     fn refused(&self, files: &str);
 }
 
-/// A value and the files it was made of; no files, and it never changes.
+/// A value and the files that it was loaded from; without files it never changes.
 #[derive(Debug)]
 pub struct Loaded<T> {
-    /// The value.
+    /// The loaded value.
     pub value: T,
-    /// The files.
+    /// The files to follow.
     pub files: Vec<PathBuf>,
 }
 
-/// Where a value comes from.
+/// Loads a value, from files or elsewhere.
 pub trait Origin: Clone + Send + Sync + 'static {
-    /// What is loaded.
+    /// The type of the value.
     type Value: Send + Sync + 'static;
-    /// What it is, in the log.
+    /// The name of the value in the log.
     const WHAT: &'static str;
-    /// The same as a metric's label.
+    /// The value of the metric label.
     const LABEL: &'static str;
 
-    /// Loads it.
+    /// Loads the value.
     ///
     /// # Errors
     /// All problems found.
     fn load(&self) -> Result<Loaded<Self::Value>, Problems>;
 }
 
-/// A value with the state its files were in, to be followed.
+/// A value and the state of its files, which are followed.
 #[derive(Debug)]
 pub struct Followed<O: Origin> {
     origin: O,
@@ -129,12 +129,12 @@ impl<O: Origin> Followed<O> {
         Ok(Self { origin, files, state, current: Arc::new(Current::new(value)) })
     }
 
-    /// What is in force.
+    /// Returns the holder of the current value.
     pub fn current(&self) -> Arc<Current<O::Value>> {
         Arc::clone(&self.current)
     }
 
-    /// Keeps it in step with its files until the stop; `changed` is called with each new value.
+    /// Follows the files until the stop; `changed` is called with each new value.
     pub async fn follow(
         mut self,
         metrics: Arc<impl OnReload>,
@@ -157,12 +157,12 @@ impl<O: Origin> Followed<O> {
                     changed(&value);
                     self.current.set(value);
                     metrics.loaded(O::LABEL);
-                    tracing::info!(files = ?self.files, "the {} were read again and are in force", O::WHAT);
+                    tracing::info!(files = ?self.files, "reloaded the {}", O::WHAT);
                 }
                 Some(Err(problems)) => {
                     metrics.refused(O::LABEL);
                     tracing::error!(
-                        "reading the {} again failed, the former ones stay in force; correct the files:\n{problems}",
+                        "reloading the {} failed, keeping the previous ones; correct the files:\n{problems}",
                         O::WHAT
                     );
                 }
@@ -170,7 +170,7 @@ impl<O: Origin> Followed<O> {
         }
     }
 
-    /// The value anew, if the files have changed or somebody asks for it.
+    /// Returns a new value if the files have changed or a reload was requested.
     async fn check(&mut self, asked: bool) -> Option<Result<O::Value, Problems>> {
         let mut state = self.look().await;
         if state == self.state && !asked {
@@ -194,7 +194,7 @@ impl<O: Origin> Followed<O> {
                 self.state = state;
                 Some(Err(problems))
             }
-            Err(error) => Some(Err(format!("reading the files broke down: {error}").into())),
+            Err(error) => Some(Err(format!("reading the files failed: {error}").into())),
         }
     }
 
@@ -215,7 +215,7 @@ async fn next(reload: &mut Reload) -> bool {
 }
 
 /// Loads a value and tells the state of its files from before they were read, so that no later change is missed.
-/// `files` are those it is expected to be made of.
+/// `files` are those that the value is expected to be loaded from.
 fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O::Value>, String), Problems> {
     loop {
         let state = state_of(&files);

@@ -1,7 +1,7 @@
 //! `SOURCES_FILE`: several Customer.io workspaces on one pipeline.
 //!
-//! One file for gateway and transformer, so that a source cannot be known to one and unknown to the other. This crate
-//! knows the file's form; what a signing key or a namespace is for is the services' business.
+//! Gateway and transformer use the same file, so that a source cannot be known to only one of them. This crate knows
+//! the file's form; the services know the purpose of a signing key or a namespace.
 //!
 //! ```toml
 //! [sources.shop]
@@ -60,22 +60,22 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// One source, as the file has it. What is not there takes the value of the variable of the same name.
+/// One source, as in the file. A missing field gets the value of the variable of the same name.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceEntry {
     /// All live signing keys.
     #[serde(default)]
     pub signing_keys: Vec<SecretString>,
-    /// File that holds them, one a line.
+    /// File that holds them, one per line.
     pub signing_keys_file: Option<PathBuf>,
-    /// The Customer.io workspace; written into each event.
+    /// The Customer.io workspace; it is written into each event.
     pub workspace_id: Option<String>,
     /// `IDENTITY_NAMESPACE_ID`.
     pub identity_namespace_id: Option<String>,
     /// `IDENTITY_NAMESPACE_CIO_ID`.
     pub identity_namespace_cio_id: Option<String>,
-    /// Whether it may share its namespaces with other sources: its ids mean the same people.
+    /// Whether it may share its namespaces with other sources, because its ids mean the same people.
     #[serde(default)]
     pub shared_identity: bool,
     /// `INCLUDE_PHONE`.
@@ -99,10 +99,10 @@ struct File {
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("SOURCES_FILE: {0}")]
     Read(#[from] FileError),
-    /// It is not TOML of the right form. The place is named, the text is not shown: it may hold a key.
+    /// The file is not TOML of the right form. The error has the position but not the text, because that may be a key.
     #[error("SOURCES_FILE: {path}, line {line}: {message}")]
     Form {
         /// The file.
@@ -112,7 +112,7 @@ pub enum SourcesError {
         /// What is wrong.
         message: String,
     },
-    /// Its content makes no sense.
+    /// The content is not valid.
     #[error("SOURCES_FILE: {path}: {message}")]
     Content {
         /// The file.
@@ -159,8 +159,8 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<SourceName, SourceEntry>, S
     Ok(sources)
 }
 
-/// The parser quotes wrong values in double quotes and wrong names in backticks, and either may be a key. Only what could be
-/// the name of a field is left.
+/// The parser quotes wrong values in double quotes and wrong names in backticks, and either may be a key. Only texts
+/// that could be the name of a field are kept.
 fn without_values(message: &str) -> String {
     let mut parts = message.split('"');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_files_are_refused_with_their_place_and_without_their_keys() {
+    fn invalid_files_are_refused_with_the_position_and_without_their_keys() {
         let unknown = parsed("[sources.a]\nsigning_keys = [\"topsecret\"]\nsigning_key = \"topsecret\"\n").unwrap_err();
         assert!(unknown.contains("line 3") && unknown.contains("signing_key"), "{unknown}");
         let syntax = parsed("[sources.a]\nsigning_keys = [\"topsecret\n").unwrap_err();

@@ -10,18 +10,18 @@ const REPORT_AFTER: Duration = Duration::from_secs(3);
 /// How often a lasting failure is reported again.
 const REMIND_AFTER: Duration = Duration::from_secs(60);
 
-/// An activity works again when it has succeeded and not failed for this time.
+/// An activity works again if it has succeeded and not failed for this time.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// A failure without another attempt ends after this time: its state is unknown by then.
+/// A failure without another attempt ends after this time, because its state is unknown by then.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// Something to be logged.
+/// A line to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
-    /// It fails, or still does.
+    /// The activity fails, or still fails.
     Fails { trouble: Trouble, failures: u64, lasted: Duration },
-    /// It succeeds again, or has not been tried for a long time.
+    /// The activity succeeds again, or has not been tried for a long time.
     Over { failures: u64, lasted: Duration, succeeded: bool },
 }
 
@@ -37,31 +37,31 @@ pub(super) struct Episode {
 }
 
 impl Episode {
-    /// It begins with this failure.
+    /// Starts with this failure.
     pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
         Self { trouble, first: now, last: now, succeeded: None, failures: 1, reported: None }
     }
 
-    /// Another failure.
+    /// Notes another failure.
     pub(super) fn failed(&mut self, trouble: Trouble, now: Instant) {
         self.failures += 1;
         self.lasts(trouble, now);
     }
 
-    /// The same failure goes on.
+    /// The same failure continues.
     pub(super) fn lasts(&mut self, trouble: Trouble, now: Instant) {
         self.trouble = trouble;
         self.last = self.last.max(now);
-        // A failure after a success: what fails now and then has not passed.
+        // This is a failure after a success: an activity that fails from time to time has not recovered.
         self.succeeded = None;
     }
 
-    /// A success.
+    /// Notes a success.
     pub(super) fn succeeded(&mut self, now: Instant) {
         self.succeeded.get_or_insert(now);
     }
 
-    /// The line to log now.
+    /// Returns the line to log now.
     pub(super) fn look(&mut self, now: Instant) -> Option<Line> {
         let lasted = self.lasted(now);
         if self.is_over(now) {
@@ -70,10 +70,10 @@ impl Episode {
             return self.reported.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
         }
         let fails = self.succeeded.is_none() && lasted >= REPORT_AFTER;
-        // It succeeds in between, and has failed over a longer time all the same.
+        // It succeeds in between, but has failed over a longer time nevertheless.
         let keeps_failing = self.last.saturating_duration_since(self.first) >= REPORT_AFTER;
         let due = match self.reported {
-            // A new reason is news.
+            // A new reason is reported at once.
             Some((reason, _)) if reason != self.trouble.reason => true,
             Some((_, at)) => now.saturating_duration_since(at) >= REMIND_AFTER,
             None => self.trouble.reason.is_permanent() || fails || keeps_failing,
@@ -84,7 +84,7 @@ impl Episode {
         })
     }
 
-    /// It has succeeded, and not failed since for a while; or it was not tried for long.
+    /// Whether it has succeeded and not failed since for a while, or was not tried for long.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let since = |instant| now.saturating_duration_since(instant);
         self.succeeded.map_or(since(self.last) >= FORGOTTEN, |succeeded| since(succeeded) >= QUIET)
@@ -105,7 +105,7 @@ impl Episode {
         self.reported.map(|(reason, _)| reason)
     }
 
-    /// How long it has been failing; nothing once it succeeds.
+    /// How long it has been failing; zero once it succeeds.
     pub(super) fn lasted(&self, now: Instant) -> Duration {
         let until = self.succeeded.map_or(now, |_| self.last);
         until.saturating_duration_since(self.first)
@@ -120,8 +120,8 @@ mod tests {
         Trouble { reason, cause: "cause".to_owned(), remedy: "remedy" }
     }
 
-    /// The reports of `seconds` seconds with one attempt a second: `fails` is `Some(true)` for a failure, `Some(false)` for a
-    /// success, `None` for no attempt.
+    /// Returns the reports of `seconds` seconds with one attempt per second: `fails` is `Some(true)` for a failure,
+    /// `Some(false)` for a success, `None` for no attempt.
     fn lines(reason: Reason, seconds: u64, fails: impl Fn(u64) -> Option<bool>) -> Vec<(u64, &'static str)> {
         let start = Instant::now();
         let mut episode: Option<Episode> = None;

@@ -1,4 +1,4 @@
-//! Files that change, break, and are mended.
+//! Tests files that change, become invalid, and are fixed.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// What was reported, in words.
+/// The reported results, as texts.
 #[derive(Default)]
 struct Reports(Mutex<Vec<&'static str>>);
 
@@ -36,7 +36,7 @@ impl OnReload for Reports {
     }
 }
 
-/// The files named in the first, one a line; what is loaded is all their text.
+/// The files that the first file names, one per line; the value is the text of all.
 #[derive(Clone)]
 struct Texts(PathBuf);
 
@@ -67,7 +67,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
+async fn files_are_followed_and_broken_ones_keep_the_previous_value_current() {
     let folder = std::env::temp_dir().join(format!("settings-watched-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
@@ -80,10 +80,10 @@ async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
     assert_eq!(*current.get(), "one");
     let (reports, stop) = (Arc::new(Reports::default()), CancellationToken::new());
     let (ask, reload) = Reload::channel();
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let changes = Arc::new(Mutex::new(Vec::new()));
     let changed = {
-        let told = Arc::clone(&told);
-        move |value: &String| told.lock().unwrap().push(value.clone())
+        let changes = Arc::clone(&changes);
+        move |value: &String| changes.lock().unwrap().push(value.clone())
     };
     let mut latest = Latest::new(Arc::clone(&current));
     let follower = tokio::spawn(followed.follow(Arc::clone(&reports), reload, stop.clone(), changed));
@@ -102,14 +102,14 @@ async fn files_are_followed_and_broken_ones_leave_in_force_what_was_there() {
     std::fs::remove_file(folder.join("a")).unwrap();
     until("the refusal of what is missing", || reports.count("refused") == 2).await;
     assert_eq!(*current.get(), "new2");
-    write("a", "mended");
-    until("the mended file", || *current.get() == "mended2").await;
-    assert_eq!((reports.last(), latest.get().as_str()), (Some("loaded"), "mended2"));
+    write("a", "fixed");
+    until("the fixed file", || *current.get() == "fixed2").await;
+    assert_eq!((reports.last(), latest.get().as_str()), (Some("loaded"), "fixed2"));
 
     let loaded = reports.count("loaded");
     ask.send(()).unwrap();
     until("a reload that was asked for", || reports.count("loaded") == loaded + 1).await;
-    assert_eq!(*told.lock().unwrap(), ["new", "newtwo", "new2", "mended2", "mended2"]);
+    assert_eq!(*changes.lock().unwrap(), ["new", "newtwo", "new2", "fixed2", "fixed2"]);
     stop.cancel();
     follower.await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
