@@ -1,7 +1,7 @@
 //! The partitions a group member is assigned, and which of them are paused.
 //!
-//! librdkafka keeps its pause flag through unassign and assign: a partition that was paused, left and came back would
-//! never be read again. Here a pause ends with the assignment it was made in.
+//! librdkafka keeps its pause flag through unassign and assign: a partition that was paused, revoked and assigned again
+//! would never be read again. Here, a pause ends with its assignment.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use crate::topic::TopicName;
 /// Whether a partition is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fetching {
-    /// Its records are handed out.
+    /// Its records are returned by polling.
     Running,
-    /// Nothing of it is handed out until it is resumed.
+    /// No record of it is returned until it is resumed.
     Paused,
 }
 
@@ -34,7 +34,7 @@ impl Assignment {
         Self { topic: topic.clone(), partitions: BTreeMap::new() }
     }
 
-    /// Adds partitions that are read from these offsets.
+    /// Adds partitions, which are read from these offsets.
     pub(crate) fn assign<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
@@ -55,7 +55,7 @@ impl Assignment {
         }
     }
 
-    /// Gives partitions back; those that were not added yet are none of librdkafka's either.
+    /// Removes partitions. Those that were not added yet are unknown to librdkafka too.
     pub(crate) fn unassign<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
@@ -70,7 +70,7 @@ impl Assignment {
             .map_err(KafkaError::during("giving partitions back"))
     }
 
-    /// Stops the fetching of assigned partitions.
+    /// Pauses assigned partitions.
     pub(crate) fn pause<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
@@ -80,7 +80,7 @@ impl Assignment {
         consumer.pause(&group::partitions(&self.topic, partitions)).map_err(KafkaError::during("pausing partitions"))
     }
 
-    /// Continues the fetching of assigned partitions.
+    /// Resumes assigned partitions.
     pub(crate) fn resume<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
@@ -109,7 +109,7 @@ impl Assignment {
     }
 }
 
-/// Notices partitions that have records and are fetched, but of which no record comes.
+/// Detects partitions that have records and are fetched, but return no record.
 #[derive(Debug)]
 pub(crate) struct Unread {
     after: Duration,
@@ -122,8 +122,8 @@ impl Unread {
         Self { after, since: BTreeMap::new() }
     }
 
-    /// Takes in each partition's position and whether records of it should come now. Returns a partition of which none
-    /// came for too long.
+    /// Takes each partition's position, and whether it should return records now. Returns a partition that has returned
+    /// none for too long.
     pub(crate) fn look(&mut self, partitions: impl Iterator<Item = (i32, i64, bool)>, now: Instant) -> Option<i32> {
         let mut seen = BTreeMap::new();
         let mut found = None;
@@ -156,14 +156,14 @@ mod tests {
 
     const PARTITIONS: i32 = 3;
 
-    /// librdkafka with a mock broker, next to what a reader must see of it.
+    /// librdkafka with a mock broker, and what a reader must get from it.
     struct Model {
         consumer: BaseConsumer<group::GroupContext>,
         producer: BaseProducer,
         assignment: Assignment,
         /// Records written to each partition.
         written: BTreeMap<i32, i64>,
-        /// The next offset that each partition's reader has to see.
+        /// The next offset that each partition's reader must get.
         next: BTreeMap<i32, i64>,
     }
 
@@ -193,7 +193,7 @@ mod tests {
             *self.written.get_mut(&partition).unwrap() += 1;
         }
 
-        /// Every partition that is fetched is read to its end, and no other one is.
+        /// Checks that every fetched partition is read to its end, and no other one is.
         fn check(&mut self, history: &[(u8, i32)]) {
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
@@ -207,7 +207,7 @@ mod tests {
                 assert!(Instant::now() < deadline, "partitions {behind:?} are not read after {history:?}");
                 if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) {
                     let partition = message.partition();
-                    // What librdkafka had handed out before a pause or an unassign is read again later.
+                    // Records that librdkafka had returned before a pause or an unassign are read again later.
                     if self.assignment.is_fetching(partition) && message.offset() >= self.next[&partition] {
                         assert_eq!(message.offset(), self.next[&partition], "a gap after {history:?}");
                         self.next.insert(partition, message.offset() + 1);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn every_assigned_partition_that_is_not_paused_is_read_whatever_happened_before() {
+    fn every_assigned_partition_that_is_not_paused_is_read_after_any_history() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", PARTITIONS, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
@@ -244,14 +244,14 @@ mod tests {
             for partition in 0..PARTITIONS {
                 model.write(partition);
             }
-            // cargo shows it when the test fails.
+            // cargo prints this if the test fails.
             eprintln!("seed {seed}, round {round}");
             model.check(&operations);
         }
     }
 
     #[test]
-    fn a_partition_that_should_move_and_does_not_is_named_after_the_time() {
+    fn a_partition_that_does_not_move_is_reported_after_the_time() {
         let start = Instant::now();
         let mut unread = Unread::new(Duration::from_secs(60));
         let mut at = |seconds, partitions: &[(i32, i64, bool)]| {

@@ -1,4 +1,4 @@
-//! How to reach the brokers: flags, checks, and librdkafka's configuration made of them.
+//! How to reach the brokers: flags, checks, and the librdkafka configuration built from them.
 
 mod options;
 
@@ -14,7 +14,7 @@ use settings::{Problems, SecretSource, read_bytes, secret_source};
 
 pub use options::KafkaOptions;
 
-/// Flags that say how to reach Kafka; the same for every service.
+/// Flags that say how to reach Kafka; they are the same for every service.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
@@ -72,7 +72,7 @@ pub struct KafkaArgs {
     #[arg(long = "kafka-ssl-key", env = "KAFKA_SSL_KEY", value_name = "PATH")]
     pub ssl_key: Option<PathBuf>,
 
-    /// Further librdkafka properties, `key=value` separated by commas
+    /// Additional librdkafka properties, `key=value` separated by commas
     #[arg(
         long = "kafka-options",
         env = "KAFKA_OPTIONS",
@@ -216,15 +216,17 @@ impl KafkaArgs {
         }
         self.options.add_to(&mut config);
         let connection = Connection::from_config(servers.to_owned(), config);
-        // librdkafka checks values as it takes them over; better here than at the first connection. Its own words hold them.
+        // librdkafka checks values when they are set; better here than at the first connection. Its own message
+        // contains the value.
         connection.config().create_native_config().map_err(|_| {
-            "librdkafka does not take a value of the KAFKA_* variables: control characters, perhaps".to_owned()
+            "librdkafka refuses a value of the KAFKA_* variables; check them for control characters".to_owned()
         })?;
         Ok(connection)
     }
 }
 
-/// A host name or address and a port, perhaps with a protocol before them; nothing that could hold a password.
+/// Whether this is a host name or address and a port, with an optional protocol; nothing else, because it could be a
+/// password.
 fn is_host_and_port(server: &str) -> bool {
     let is_protocol = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let server = match server.split_once("://") {
@@ -237,17 +239,17 @@ fn is_host_and_port(server: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && host.chars().all(legal) && port.parse::<u16>().is_ok())
 }
 
-/// OpenSSL, which reads these files, takes a byte order mark for a part of the first line.
+/// OpenSSL reads these files and treats a byte order mark as part of the first line.
 fn readable_pem(path: &Path) -> Result<(), String> {
     let text = read_bytes(path).map_err(|error| error.to_string())?;
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > text.len() as u64 {
-        return Err(format!("{} begins with a byte order mark; save it without one", path.display()));
+        return Err(format!("{} starts with a byte order mark; save it without one", path.display()));
     }
     Ok(())
 }
 
-/// A checked way to reach Kafka, from which clients are made. Its `Debug` form shows the servers only.
+/// A checked way to reach Kafka, which clients are built from. Its `Debug` form shows only the servers.
 #[derive(Clone)]
 pub struct Connection {
     bootstrap: String,
@@ -275,12 +277,13 @@ impl Connection {
         Self { bootstrap, config, keeps_transactional_offsets: true }
     }
 
-    /// An unencrypted connection to the embedded broker, which forgets the offsets that are sent with a transaction.
+    /// An unencrypted connection to the embedded broker, which does not keep the offsets that are sent with a
+    /// transaction.
     pub(crate) fn embedded(bootstrap: &str, client_id: &str) -> Self {
         Self { keeps_transactional_offsets: false, ..Self::plaintext(bootstrap, client_id) }
     }
 
-    /// Whether a group's committed offsets show what transactions have committed.
+    /// Whether a group's committed offsets include those that transactions have committed.
     pub(crate) fn keeps_transactional_offsets(&self) -> bool {
         self.keeps_transactional_offsets
     }
@@ -302,8 +305,8 @@ impl Connection {
     }
 }
 
-/// librdkafka's own lines in our log, with its chatter about passing connection trouble kept at `debug`: what matters
-/// of an outage is told by the service and its metrics.
+/// Writes librdkafka's log lines to our log. Lines about temporary connection errors are logged at `debug`: the service
+/// and its metrics report outages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LogContext;
 
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_passed_on_and_wrong_ones_refused_without_their_values() {
+    fn options_are_passed_on_and_invalid_ones_are_refused_without_their_values() {
         let connection =
             parse(&["--kafka-options", "linger.ms=7, socket.keepalive.enable=true"]).unwrap().connection("t").unwrap();
         assert_eq!(connection.config().get("linger.ms"), Some("7"));

@@ -1,21 +1,21 @@
-//! How far a partition is processed when some of its records were deferred: left where they are, for a person to decide on,
-//! while those after them go on.
+//! How far a partition is processed if some of its records were deferred: they stay on the topic until a person
+//! decides, while the records after them are processed.
 //!
-//! The committed offset is that of the first deferred record, so that Kafka's own lag, the retention and every tool see what
-//! is not done. What is done after it stands in the metadata of the same commit: so both become visible in one
-//! transaction, and whoever takes the partition over neither repeats nor forgets a record.
+//! The committed offset is that of the first deferred record, so that Kafka's lag, the retention and every tool see
+//! which records are not processed. The metadata of the same commit contains which records after it are processed. So
+//! both become visible in one transaction, and the next owner of the partition neither repeats nor skips a record.
 
 use std::fmt::Write;
 
-/// The most bytes of this text in a commit's metadata. Brokers take 4,096 (`offset.metadata.max.bytes`) together with the
-/// fingerprint of the last record. It is enough for more than 1,000 stretches of deferred records in a partition, each
-/// of any length.
+/// Maximum bytes of this text in a commit's metadata. Brokers accept 4,096 (`offset.metadata.max.bytes`), including the
+/// fingerprint of the last record. That is enough for more than 1,000 runs of deferred records in a partition, each of
+/// any length.
 const LONGEST_TEXT: usize = 3_500;
 
-/// What the text begins with.
+/// The prefix of the text.
 const MARK: &str = "deferred ";
 
-/// Offsets in ascending ranges that neither overlap nor touch; each with its end, which it does not hold.
+/// Ascending ranges of offsets that neither overlap nor touch; each with its exclusive end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Ranges(Vec<(i64, i64)>);
 
@@ -69,7 +69,7 @@ pub struct Consumed {
     deferred: Ranges,
 }
 
-/// How it was before a record was processed.
+/// The state before a record was processed.
 #[derive(Debug, Clone, Copy)]
 pub struct Undo {
     offset: i64,
@@ -77,13 +77,13 @@ pub struct Undo {
 }
 
 impl Consumed {
-    /// Everything before `next` is processed.
+    /// Creates a state in which everything before `next` is processed.
     #[must_use]
     pub fn at(next: i64) -> Self {
         Self { next, deferred: Ranges::default() }
     }
 
-    /// The first offset that is not processed: what is committed, and where a new owner begins to read.
+    /// The first offset that is not processed: the one that is committed, and that a new owner starts to read at.
     #[must_use]
     pub fn frontier(&self) -> i64 {
         self.deferred.0.first().map_or(self.next, |(start, _)| *start)
@@ -101,13 +101,13 @@ impl Consumed {
         self.deferred.len()
     }
 
-    /// Whether the record of this offset is still to be processed.
+    /// Whether the record at this offset is still to be processed.
     #[must_use]
     pub fn lacks(&self, offset: i64) -> bool {
         offset >= self.next || self.deferred.contains(offset)
     }
 
-    /// The record of this offset, which was lacking, is processed. Returns what [`Consumed::put_back`] needs.
+    /// Marks the record at this offset as processed; it was not before. Returns what [`Consumed::put_back`] needs.
     pub fn process(&mut self, offset: i64) -> Undo {
         let undo = Undo { offset, next: self.next };
         self.deferred.remove(offset);
@@ -115,7 +115,7 @@ impl Consumed {
         undo
     }
 
-    /// The record that was processed last was not processed after all.
+    /// Undoes the processing of the last record.
     pub fn put_back(&mut self, undo: Undo) {
         if undo.offset < undo.next {
             self.deferred.insert(undo.offset);
@@ -123,8 +123,8 @@ impl Consumed {
         self.next = undo.next;
     }
 
-    /// The record of this offset, which was lacking, is left for later. Returns whether there is room to remember it; if not,
-    /// nothing has changed.
+    /// Marks the record at this offset as deferred. Returns whether the metadata has room for that; if not, nothing is
+    /// changed.
     pub fn defer(&mut self, offset: i64) -> bool {
         let (next, was_deferred) = (self.next, self.deferred.contains(offset));
         self.next = next.max(offset + 1);
@@ -137,7 +137,7 @@ impl Consumed {
         fits || was_deferred
     }
 
-    /// The records before this offset have expired. Returns how many of them were not processed.
+    /// Drops the records before this offset, which have expired. Returns how many of them were not processed.
     pub fn expire(&mut self, low: i64) -> u64 {
         let before = self.deferred();
         self.deferred.0.retain_mut(|(start, end)| {
@@ -149,9 +149,11 @@ impl Consumed {
         before - self.deferred() + unread
     }
 
-    /// What a commit of the frontier has to say besides; `None` if everything before it is processed and nothing after it.
+    /// Returns the metadata for a commit of the frontier; `None` if everything before it is processed and nothing after
+    /// it.
     ///
-    /// The lengths of the stretches from the frontier on, in hexadecimal: deferred, processed, deferred and so on.
+    /// The text contains the lengths of the runs from the frontier on, in hexadecimal: deferred, processed, deferred
+    /// and so on.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         let mut at = self.frontier();
@@ -159,7 +161,7 @@ impl Consumed {
         for &(start, end) in &self.deferred.0 {
             let gap = start - at;
             let separator = if at == self.frontier() { "" } else { "." };
-            // The first stretch begins at the frontier.
+            // The first run starts at the frontier.
             let gap = if separator.is_empty() { String::new() } else { format!("{gap:x}.") };
             write!(text, "{separator}{gap}{:x}", end - start).ok()?;
             at = end;
@@ -168,7 +170,7 @@ impl Consumed {
         (!self.deferred.0.is_empty()).then_some(text)
     }
 
-    /// The consumed that a commit of this offset with this metadata stands for.
+    /// Returns the state that a commit of this offset with this metadata stands for.
     #[must_use]
     pub fn read(frontier: i64, metadata: &str) -> Self {
         metadata.split_once(MARK).and_then(|(_, text)| Self::from_lengths(frontier, text)).unwrap_or(Self::at(frontier))
@@ -198,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_noted_unless_something_is_deferred() {
+    fn the_metadata_is_empty_unless_a_record_is_deferred() {
         let mut consumed = Consumed::at(7);
         assert_eq!((consumed.frontier(), consumed.note()), (7, None));
         assert!(consumed.defer(7));
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_says_nothing_of_it_means_that_all_before_the_offset_is_processed() {
+    fn without_metadata_exactly_the_records_before_the_offset_are_processed() {
         for text in
             ["", "last-record 7 1 2", "note of an operator", "deferred ", "deferred x", "deferred 1.-1", "deferred 0.1"]
         {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_is_counted_once() {
+    fn expired_records_are_counted_once() {
         let mut consumed = Consumed::at(0);
         for offset in 0..10 {
             if offset % 2 == 0 {
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_a_thousand_stretches_of_any_length_and_what_does_not_fit_changes_nothing() {
+    fn the_metadata_has_room_for_a_thousand_runs_and_a_record_that_does_not_fit_changes_nothing() {
         let mut consumed = Consumed::at(0);
         let mut offset = 0;
         let fits = (0..).take_while(|_| {
@@ -255,20 +257,20 @@ mod tests {
             }
             fits
         });
-        let stretches = fits.count();
-        assert!((800..LONGEST_TEXT).contains(&stretches), "{stretches}");
+        let runs = fits.count();
+        assert!((800..LONGEST_TEXT).contains(&runs), "{runs}");
         let full = consumed.clone();
         assert!(!consumed.defer(offset));
         assert_eq!(consumed, full);
         consumed.process(offset);
         assert_eq!(Consumed::read(consumed.frontier(), &consumed.note().unwrap()), consumed);
         let mut long = Consumed::at(0);
-        assert!((0..100_000).all(|offset| long.defer(offset)), "one stretch");
+        assert!((0..100_000).all(|offset| long.defer(offset)), "one run");
     }
 
     proptest! {
         #[test]
-        fn it_does_as_a_set_of_offsets_does(
+        fn it_behaves_like_a_set_of_offsets(
             start in 0_i64..1000,
             steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
         ) {

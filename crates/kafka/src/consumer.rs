@@ -1,9 +1,10 @@
-//! A consumer for work that is settled later and in any order: records go out by a channel, settlements come back by
-//! another, and offsets are committed only behind the contiguous frontier of settled records ([`crate::ledger`]).
+//! A consumer for work that is settled later and in any order. Records go out through one channel, and settlements come
+//! back through another. Offsets are committed only up to the frontier, before which every record is settled
+//! ([`crate::ledger`]).
 //!
-//! One thread polls and never waits for the work. What is outstanding is bounded in bytes by pausing the partitions.
-//! When partitions leave, the work on them is drained first, up to a deadline; what is not settled by then will be read
-//! again by the next owner.
+//! One thread polls and never waits for the work. Outstanding records are limited in bytes by pausing the partitions.
+//! When partitions are revoked, the work on them is drained first, up to a deadline; records that are not settled by
+//! then will be read again by the next owner.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ mod stalls;
 
 pub use output::Output;
 
-/// How a consumer works.
+/// The settings of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
     /// How to reach Kafka.
@@ -40,50 +41,51 @@ pub struct ConsumerSettings {
     pub group: String,
     /// The topic read.
     pub input: TopicName,
-    /// Where work leaves something behind; `None` if there is nothing to tell by.
+    /// The topic in which earlier work leaves records; `None` if there is none.
     pub output: Option<Output>,
-    /// Accept that a partition without committed offset is read from its beginning although there is output.
+    /// Accept that a partition without a committed offset is read from its beginning although output exists.
     pub from_beginning: bool,
-    /// The most bytes of records that may be outstanding; polling pauses there and resumes at three quarters.
+    /// Maximum bytes of outstanding records; polling pauses there and resumes at three quarters.
     pub budget_bytes: usize,
-    /// The most bytes librdkafka may fetch ahead, beside the budget.
+    /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.
     pub fetch_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// How long leaving partitions wait for the work on them.
+    /// How long revoked partitions wait for the work on them.
     pub drain_timeout: Duration,
-    /// A partition whose next record to be committed was started ([`Settler::started`]) and has had no outcome for so long
-    /// is stalled: the consumer ends with an error.
+    /// A partition is stalled if its next record to be committed was started ([`Settler::started`]) and has had no
+    /// outcome for this long. The consumer then ends with an error.
     pub stall_after: Duration,
-    /// While the work says that it waits for something outside, no partition is stalled.
-    pub patience: Patience,
+    /// While this says that the work waits for something outside, no partition is stalled.
+    pub external_wait: ExternalWait,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
-    /// Where it tells how Kafka does.
+    /// The health check to report to.
     pub health: KafkaHealth,
     /// Set once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }
 
-/// What the consumer hands out.
+/// A message from the consumer.
 #[derive(Debug)]
 pub enum Feed {
     /// A record. Its claim must be settled or released, exactly once.
     Record(Claim, PackedRecord),
-    /// So many partitions are assigned now.
+    /// This number of partitions is assigned now.
     Assigned(usize),
-    /// These partitions are about to leave, or have left: release what has not been sent, settle what is being sent.
+    /// These partitions are being revoked, or are lost: release the records that have not been sent, settle those in
+    /// flight.
     Revoking(Vec<i32>),
-    /// The consumer stops: the same for everything.
+    /// The consumer stops: the same applies to all partitions.
     Stopping,
 }
 
-/// Tells the consumer that started records wait for something outside, which may take any time. Cheap to clone.
+/// Says that started records wait for something outside, which may take any time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Patience(Arc<AtomicBool>);
+pub struct ExternalWait(Arc<AtomicBool>);
 
-impl Patience {
-    /// Whether it waits.
+impl ExternalWait {
+    /// Sets whether the work waits.
     pub fn set(&self, waiting: bool) {
         self.0.store(waiting, Ordering::Relaxed);
     }
@@ -93,18 +95,18 @@ impl Patience {
     }
 }
 
-/// What becomes of claims.
+/// The result for some claims.
 #[derive(Debug)]
-enum Closing {
+enum Settlement {
     Started(Vec<Claim>),
     Deferred(Vec<Claim>),
     Settled(Vec<Claim>),
     Released(Vec<Claim>),
 }
 
-/// Where claims are settled. Cheap to clone.
+/// Settles claims. Cheap to clone.
 #[derive(Clone)]
-pub struct Settler(mpsc::UnboundedSender<Closing>);
+pub struct Settler(mpsc::UnboundedSender<Settlement>);
 
 impl fmt::Debug for Settler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,39 +115,40 @@ impl fmt::Debug for Settler {
 }
 
 impl Settler {
-    /// The work on these records begins, or its next step does: an outcome is due, and the stall clock of their partitions
-    /// runs. Records that only wait (for their turn, for a rate limit) are not started.
+    /// The work on these records begins, or their next step does: an outcome is due, and the stall clock of their
+    /// partitions runs. Records that only wait (for their turn, for a rate limit) are not started.
     pub fn started(&self, claims: Vec<Claim>) {
-        self.send(Closing::Started(claims));
+        self.send(Settlement::Started(claims));
     }
 
     /// These records were started and wait again, for a later attempt.
     pub fn deferred(&self, claims: Vec<Claim>) {
-        self.send(Closing::Deferred(claims));
+        self.send(Settlement::Deferred(claims));
     }
 
-    /// The effect of these records is durable: their offsets may be committed.
+    /// The outcome of these records is durable: their offsets may be committed.
     pub fn settle(&self, claims: Vec<Claim>) {
-        self.send(Closing::Settled(claims));
+        self.send(Settlement::Settled(claims));
     }
 
-    /// These records were not worked on; whoever owns their partitions next reads them again.
+    /// No work was done on these records; the next owner of their partitions reads them again.
     pub fn release(&self, claims: Vec<Claim>) {
-        self.send(Closing::Released(claims));
+        self.send(Settlement::Released(claims));
     }
 
-    fn send(&self, closing: Closing) {
-        // Without a consumer there is nothing left to commit; the records will be read again.
-        drop(self.0.send(closing));
+    fn send(&self, settlement: Settlement) {
+        // Without a consumer no offset can be committed; the records will be read again.
+        drop(self.0.send(settlement));
     }
 }
 
-/// A consumer whose thread is still to be started, with [`Consumer::run`].
+/// A consumer whose thread is not started yet; [`Consumer::run`] starts it.
 pub struct Consumer {
     settings: ConsumerSettings,
     feed: mpsc::UnboundedSender<Feed>,
-    closings: mpsc::UnboundedReceiver<Closing>,
-    /// They outlive a client, or an assignment of the next one could be taken for one of the last.
+    settlements: mpsc::UnboundedReceiver<Settlement>,
+    /// The ledgers outlive a client. Otherwise an assignment of the next client could be mistaken for one of the
+    /// previous.
     ledgers: Ledgers,
 }
 
@@ -156,20 +159,20 @@ impl fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// The consumer, the records it will hand out, and where they are settled. The channel of records is bounded by the
-    /// budget, not by a count.
+    /// Returns the consumer, the channel of its records, and the settler. The budget limits the channel of records, not
+    /// a count.
     #[must_use]
     pub fn new(settings: ConsumerSettings) -> (Self, mpsc::UnboundedReceiver<Feed>, Settler) {
         let (feed, records) = mpsc::unbounded_channel();
-        let (settler, closings) = mpsc::unbounded_channel();
-        (Self { settings, feed, closings, ledgers: Ledgers::default() }, records, Settler(settler))
+        let (settler, settlements) = mpsc::unbounded_channel();
+        (Self { settings, feed, settlements, ledgers: Ledgers::default() }, records, Settler(settler))
     }
 
-    /// Consumes on this thread until `stop`, then drains and commits. When the consumer fails for good or the position
-    /// falls out of the retained range, it is built anew; what was outstanding is read again.
+    /// Consumes on this thread until `stop`, then drains and commits. If the consumer fails permanently or the position
+    /// is outside the retained range, the client is rebuilt; outstanding records are read again.
     ///
     /// # Errors
-    /// [`KafkaError`] when new clients would not help.
+    /// [`KafkaError`] if new clients would not help.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
         let mut replaced = Latest::new();
         loop {
@@ -177,7 +180,7 @@ impl Consumer {
             let session = session::Session::start(
                 &self.settings,
                 &self.feed,
-                &mut self.closings,
+                &mut self.settlements,
                 &mut self.ledgers,
                 known,
                 stop,
@@ -195,7 +198,7 @@ impl Consumer {
                 session::End::Rebuild(reason) => reason,
             };
             if self.settings.health.fails_permanently() {
-                // The failure is reported once a minute already; this would be a line for each attempt.
+                // The failure is already logged once a minute; this would be a line for each attempt.
                 tracing::debug!(reason, "building a new consumer");
             } else {
                 tracing::warn!(reason, "building a new consumer");

@@ -1,6 +1,7 @@
-//! Dead letters: the original record, untouched, with headers that say where it came from and why it lies here.
+//! Dead letters: the original record, unchanged, with headers that say where it came from and why it is here.
 //!
-//! This module knows the form of a dead letter; which record deserves one, and the codes, are the services' business.
+//! This module knows the form of a dead letter; the services decide which records become dead letters, and with which
+//! codes.
 
 use std::fmt;
 
@@ -11,15 +12,15 @@ mod entry;
 use crate::record::{Header, Headers};
 use crate::topic::TopicName;
 
-pub use entry::{Closed, Cut, Entry, Letter, LetterOrigin, Resolution, original_headers, resolution_headers};
+pub use entry::{Closed, Cut, DeadLetter, DeadLetterOrigin, Entry, Resolution, original_headers, resolution_headers};
 
-/// Names of the headers a dead letter has beside the original ones.
+/// Names of the headers that a dead letter has in addition to the original ones.
 pub mod header {
-    /// Which stage wrote it: `gateway`, `transformer`, `sink` or `platform`.
+    /// The stage that wrote it: `gateway`, `transformer`, `sink` or `platform`.
     pub const STAGE: &str = "dead-letter-stage";
     /// Stable code of the reason.
     pub const CODE: &str = "dead-letter-code";
-    /// The reason in words, at most 1 KiB.
+    /// The reason as a text of at most 1 KiB.
     pub const MESSAGE: &str = "dead-letter-message";
     /// Topic of the original record.
     pub const TOPIC: &str = "dead-letter-topic";
@@ -35,24 +36,24 @@ pub mod header {
     pub const ORIGINAL_SIZE: &str = "dead-letter-original-size";
     /// Only on a dead letter whose value is cut: the SHA-256 of the original value, 64 lower-case hex digits.
     pub const ORIGINAL_SHA256: &str = "dead-letter-original-sha256";
-    /// On a resolution (a record without value, in the partition and with the key of the dead letter): the offset of the
-    /// dead letter it closes, decimal.
+    /// On a resolution (a record without a value, in the partition and with the key of the dead letter): the offset of
+    /// the dead letter that it resolves, decimal.
     pub const RESOLVES: &str = "dead-letter-resolves";
     /// On a resolution: `replayed` or `discarded`.
     pub const RESOLUTION: &str = "dead-letter-resolution";
-    /// On a resolution: who closed it.
+    /// On a resolution: who resolved it.
     pub const BY: &str = "dead-letter-by";
-    /// On a resolution: why, in the words of whoever closed it.
+    /// On a resolution: why, in the words of that person.
     pub const NOTE: &str = "dead-letter-note";
 }
 
-/// The longest text in `dead-letter-message`, in bytes.
+/// Maximum length of a `dead-letter-message`, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// How much of a value is kept, in bytes, when the dead-letter topic does not take it whole.
+/// How many bytes of a value are kept if the dead-letter topic refuses the whole value.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// The beginning of a value that cannot be stored whole, and what identifies the original.
+/// The beginning of a value that cannot be stored whole, and the size and hash of the original.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutValue<'v> {
     /// The first [`KEPT_BYTES`].
@@ -62,7 +63,7 @@ pub struct CutValue<'v> {
 }
 
 impl<'v> CutValue<'v> {
-    /// Cuts a value that is held whole.
+    /// Cuts a value that is in memory as a whole.
     #[must_use]
     pub fn of(value: &'v [u8]) -> Self {
         let hash = digest(&SHA256, value);
@@ -95,7 +96,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in the order of the pipeline.
+    /// All stages, in the order of the pipeline.
     pub const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
 
     /// The value of the header.
@@ -109,7 +110,7 @@ impl Stage {
         }
     }
 
-    /// The stage of that name.
+    /// Returns the stage of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == name)
@@ -122,7 +123,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Where the original record lies.
+/// The position of the original record.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     /// Its topic.
@@ -136,11 +137,11 @@ pub struct Origin<'a> {
 /// Why a record becomes a dead letter.
 #[derive(Debug, Clone, Copy)]
 pub struct Reason<'a> {
-    /// The stage that says so.
+    /// The stage that decided it.
     pub stage: Stage,
-    /// Stable code, from the stage's closed list.
+    /// Stable code, from the stage's list.
     pub code: &'a str,
-    /// What is wrong, in words; cut to [`MESSAGE_LIMIT`] bytes.
+    /// What is wrong, as a text; cut to [`MESSAGE_LIMIT`] bytes.
     pub message: &'a str,
     /// Milliseconds since 1970.
     pub at: i64,
@@ -169,7 +170,7 @@ pub fn headers<'a>(
     headers.with(header::AT, reason.at.to_string().as_bytes()).with(header::VERSION, service::VERSION.as_bytes())
 }
 
-/// The text up to [`MESSAGE_LIMIT`] bytes, cut between code points.
+/// Cuts the text to [`MESSAGE_LIMIT`] bytes, between code points.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MESSAGE_LIMIT)]
 }

@@ -1,8 +1,8 @@
 //! A broker inside this process, for a trial without Kafka: librdkafka's own mock cluster.
 //!
-//! It answers requests, but it is no transactional broker: data of aborted transactions stays visible, offsets sent with
-//! a transaction are forgotten, zombies are not fenced, and a partition keeps at most 5 MiB. It says nothing about
-//! exactly-once, and nothing that must not be lost belongs into it.
+//! It responds to requests, but it is not a transactional broker: records of aborted transactions stay visible, offsets
+//! sent with a transaction are lost, zombies are not fenced, and a partition keeps at most 5 MiB. It proves nothing
+//! about exactly-once, and must not hold data that must not be lost.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::topic::TopicName;
 
-/// What one partition of the embedded broker holds before it silently drops its oldest records, with room to spare.
+/// The most bytes that one partition of the embedded broker keeps before it drops its oldest records, with a margin.
 pub const PARTITION_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// See the module. The broker ends when this is dropped.
+/// The broker; it ends when this value is dropped. See the module.
 pub struct EmbeddedBroker {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
@@ -36,7 +36,7 @@ impl EmbeddedBroker {
         MockCluster::new(1).map(|cluster| Self { cluster }).map_err(KafkaError::during("starting the embedded broker"))
     }
 
-    /// Makes a topic.
+    /// Creates a topic.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -46,7 +46,7 @@ impl EmbeddedBroker {
             .map_err(KafkaError::during("creating a topic on the embedded broker"))
     }
 
-    /// Its address, as `KAFKA_BOOTSTRAP_SERVERS` takes it.
+    /// Its address, in the form of `KAFKA_BOOTSTRAP_SERVERS`.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.cluster.bootstrap_servers()

@@ -1,4 +1,4 @@
-//! What can go wrong with Kafka, in the terms of whoever has to act on it.
+//! Errors of Kafka operations, with what to do about them.
 
 /// A failure of a Kafka operation. The texts name the operation and the topic, never a record's content.
 #[derive(Debug, thiserror::Error)]
@@ -6,31 +6,31 @@ pub enum KafkaError {
     /// librdkafka refused its configuration.
     #[error("librdkafka refuses the configuration: {0}; check KAFKA_OPTIONS and the KAFKA_S* variables")]
     Configuration(String),
-    /// No broker answered.
+    /// No broker responded.
     #[error(
-        "no Kafka broker answered at {bootstrap} within {seconds} s: {reason}; check KAFKA_BOOTSTRAP_SERVERS, the network and the KAFKA_S* variables"
+        "no Kafka broker responded at {bootstrap} within {seconds} s: {reason}; check KAFKA_BOOTSTRAP_SERVERS, the network and the KAFKA_S* variables"
     )]
     Unreachable {
         /// The configured bootstrap servers.
         bootstrap: String,
         /// How long was waited.
         seconds: u64,
-        /// librdkafka's last words.
+        /// librdkafka's last error.
         reason: String,
     },
     /// A topic does not exist.
     #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
     NoTopic(String),
-    /// A record was started, nothing outside is waited for, and its outcome does not come.
+    /// A record was started, nothing outside is waited for, and it has no outcome.
     #[error(
-        "the record at offset {offset} of partition {partition} of `{topic}` has been worked on for {after:?} without an outcome; this is a defect, please report it with the log. Nothing is lost: a restart continues at that record"
+        "the record at offset {offset} of partition {partition} of `{topic}` has been in progress for {after:?} without an outcome; this is a defect, please report it with the log. No record is lost: a restart continues at that record"
     )]
     Stalled {
         /// The topic read.
         topic: String,
         /// The partition.
         partition: i32,
-        /// The offset behind the last settled record.
+        /// The offset after the last settled record.
         offset: i64,
         /// For how long.
         after: std::time::Duration,
@@ -49,9 +49,9 @@ pub enum KafkaError {
         /// Its partitions.
         output_partitions: usize,
     },
-    /// The consumer group has no offsets although its work has been done before.
+    /// The consumer group has no offsets although the topic was processed before.
     #[error(
-        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already holds records that were made of it: starting over would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
+        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already contains records that were written from it: starting again would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
     )]
     LostGroup {
         /// The consumer group.
@@ -63,20 +63,20 @@ pub enum KafkaError {
         /// Where output was found.
         output: String,
     },
-    /// The processor cannot go on with a record.
+    /// The processor cannot continue with a record.
     #[error("{0}")]
     GivenUp(String),
     /// Another process has the same name.
     #[error(
-        "another process has taken over as `{instance}`: each instance needs a TRANSFORMER_INSTANCE of its own. This older one ends; nothing is lost"
+        "another process has taken over as `{instance}`: each instance needs its own TRANSFORMER_INSTANCE. This older one ends; no record is lost"
     )]
     InstanceTaken {
         /// The worker's name, `{group}-{TRANSFORMER_INSTANCE}-{worker}`.
         instance: String,
     },
-    /// The same worker had to be rebuilt too often.
+    /// The clients of a worker were rebuilt too often.
     #[error(
-        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last because: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"
+        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"
     )]
     TooManyRebuilds {
         /// How often.
@@ -86,9 +86,9 @@ pub enum KafkaError {
         /// The last reason.
         reason: String,
     },
-    /// A transaction of somebody else does not end.
+    /// A transaction of another producer does not end.
     #[error(
-        "a transaction in {topic}[{partition}] has been open since offset {offset} and does not end: what lies behind it is not final yet. Try again later; the brokers end a transaction whose writer died after its time-out"
+        "a transaction in {topic}[{partition}] has been open since offset {offset} and does not end: the records after it are not final yet. Try again later; the brokers end a transaction whose writer died after its timeout"
     )]
     OpenTransaction {
         /// The topic.
@@ -98,9 +98,9 @@ pub enum KafkaError {
         /// Its last stable offset.
         offset: i64,
     },
-    /// A partition was not read to its end: nothing came for a while.
+    /// A partition was not read to its end, because no record arrived for a while.
     #[error(
-        "{topic}[{partition}] was read up to offset {offset} of {end}, then nothing came for {seconds} s; check the brokers and try again"
+        "{topic}[{partition}] was read up to offset {offset} of {end}, then no record arrived for {seconds} s; check the brokers and try again"
     )]
     Silence {
         /// The topic.
@@ -114,9 +114,9 @@ pub enum KafkaError {
         /// How long was waited.
         seconds: u64,
     },
-    /// A topic does not take a record of this size, or a batch with it.
+    /// A topic refuses a record of this size, or a batch with it.
     #[error(
-        "`{topic}` does not take a batch with a record of {bytes} bytes: raise the topic's max.message.bytes (and the brokers' message.max.bytes)"
+        "`{topic}` refuses a batch with a record of {bytes} bytes: raise the topic's max.message.bytes (and the brokers' message.max.bytes)"
     )]
     RecordTooLarge {
         /// The topic.
@@ -124,8 +124,8 @@ pub enum KafkaError {
         /// Key and value of the record in bytes.
         bytes: usize,
     },
-    /// A command's transaction failed.
-    #[error("writing as `{id}` failed: {reason}; run the command again: what is done already is passed over")]
+    /// The transaction of a command failed.
+    #[error("writing as `{id}` failed: {reason}; run the command again: it skips what is already done")]
     Write {
         /// The transactional id.
         id: String,
@@ -143,7 +143,7 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
-    /// Wraps librdkafka's error with what was tried: `.map_err(KafkaError::during("commit"))`.
+    /// Wraps librdkafka's error with the operation: `.map_err(KafkaError::during("commit"))`.
     pub(crate) fn during(operation: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> Self {
         move |source| Self::Operation { operation, source }
     }

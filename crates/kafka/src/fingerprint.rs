@@ -1,8 +1,9 @@
-//! Fingerprints of processed records: whether a partition's log is still the one that was read.
+//! Fingerprints of processed records show whether a partition's log is still the one that was read.
 //!
-//! Offsets say nothing about that. A topic that was deleted and created again has the same offsets with other records, and
-//! an unclean leader election removes records whose offsets new ones then get. rdkafka shows neither topic ids nor leader
-//! epochs, so the last processed record itself is looked up again (docs/adr/0009-fingerprints-of-processed-records.md).
+//! Offsets cannot show that. A topic that was deleted and created again has the same offsets with other records, and
+//! after an unclean leader election, new records get the offsets of removed ones. rdkafka shows neither topic ids nor
+//! leader epochs, so the last processed record itself is looked up again
+//! (docs/adr/0009-fingerprints-of-processed-records.md).
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::record::Record;
 
-/// What a processed record is recognised by. Its text form is kept with the committed offset, as its metadata.
+/// Identifies a processed record. Its text form is stored in the metadata of the committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     /// Its offset.
@@ -21,8 +22,8 @@ pub(crate) struct Fingerprint {
     pub(crate) bytes: usize,
 }
 
-/// Records this much older than the last processed one are read again after the log was replaced: the gateways' clocks
-/// differ, and records of one partition are not written in the order of their times.
+/// After a log was replaced, records up to this much older than the last processed one are read again: the gateways'
+/// clocks differ, and the records of one partition are not in the order of their times.
 pub(crate) const OVERLAP: Duration = Duration::from_secs(60);
 
 impl Fingerprint {
@@ -31,7 +32,7 @@ impl Fingerprint {
         Self { offset: record.offset(), timestamp, bytes: record.value().len() }
     }
 
-    /// Where reading continues in a log that was replaced: at records of this time.
+    /// Where reading continues in a replaced log: at records of this time.
     pub(crate) fn resume_millis(&self) -> i64 {
         let overlap = i64::try_from(OVERLAP.as_millis()).unwrap_or(i64::MAX);
         self.timestamp.saturating_sub(overlap).max(0)
@@ -57,12 +58,12 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// What is found when a fingerprint's record is looked up.
+/// The result of looking up a fingerprint's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LookUp {
     /// The record at the offset.
     Record(Fingerprint),
-    /// The log begins after the offset: the record has expired.
+    /// The log starts after the offset: the record has expired.
     Expired,
     /// The log ends at or before the offset.
     BeyondEnd,
@@ -74,12 +75,12 @@ pub(crate) enum LookUp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Log {
     Same,
-    /// The record has expired: nothing can be said.
+    /// The record has expired, so this is unknown.
     Expired,
     Replaced,
 }
 
-/// Compares a fingerprint with what is at its offset now.
+/// Compares a fingerprint with the current record at its offset.
 pub(crate) fn compare(fingerprint: &Fingerprint, found: LookUp) -> Log {
     match found {
         LookUp::Record(found) if found == *fingerprint => Log::Same,
@@ -95,7 +96,7 @@ mod tests {
     const LAST: Fingerprint = Fingerprint { offset: 7, timestamp: 1_700_000_000_000, bytes: 512 };
 
     #[test]
-    fn the_text_form_is_read_as_it_was_written_and_nothing_else_is() {
+    fn only_the_written_text_form_can_be_read() {
         assert_eq!(LAST.to_string().parse(), Ok(LAST));
         for other in ["", "note of an operator", "last-record 7", "last-record a b c"] {
             assert_eq!(other.parse::<Fingerprint>(), Err(()), "{other}");
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_record_shows_that_the_log_is_the_same() {
+    fn only_the_same_record_shows_that_the_log_is_the_same() {
         assert_eq!(compare(&LAST, LookUp::Record(LAST)), Log::Same);
         assert_eq!(compare(&LAST, LookUp::Expired), Log::Expired);
         let later = Fingerprint { timestamp: LAST.timestamp + 1, ..LAST };

@@ -1,8 +1,9 @@
-//! The consumer side of a group: how our consumers are configured, and the callbacks librdkafka makes while we poll.
+//! The consumer side of a group: the configuration of our consumers, and the callbacks that librdkafka makes while we
+//! poll.
 //!
-//! A rebalance is only *noted* in the callback; the thread that polls carries it out as soon as `poll` returns, before
-//! anything else, and only then answers it. librdkafka waits for the answer, so that a partition never leaves while
-//! work on it is unfinished. While the consumer closes, the callback answers at once.
+//! The callback only *notes* a rebalance. The polling thread carries it out as soon as `poll` returns, before anything
+//! else, and only then answers it. librdkafka waits for the answer, so a partition is never revoked while work on it is
+//! in progress. While the consumer closes, the callback answers at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,29 +24,29 @@ use crate::error::KafkaError;
 use crate::producer::set_default;
 use crate::topic::{LogContextConsumer, TopicName};
 
-/// How often librdkafka tells its figures, among them where its reader sees the ends of partitions.
+/// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// `session.timeout.ms`: how long a member that was killed keeps its partitions from the others. The smallest value that
+/// `session.timeout.ms`: how long a killed member keeps its partitions from the others. This is the smallest value that
 /// brokers accept by default (`group.min.session.timeout.ms`).
 const SESSION_TIMEOUT: &str = "6000";
 
-/// The session time-out of our group members.
+/// Returns the session timeout of our group members.
 pub(crate) fn session_timeout(connection: &Connection) -> Duration {
     let config = connection.config();
     let millis = config.get("session.timeout.ms").unwrap_or(SESSION_TIMEOUT);
-    // What cannot be read, librdkafka has refused at the start.
+    // librdkafka has refused an invalid value at the start.
     Duration::from_millis(millis.parse().unwrap_or(45_000))
 }
 
-/// A change of the assignment, to be carried out and answered.
+/// A change of the assignment that must be carried out and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
     Assign(Vec<i32>),
     Revoke { partitions: Vec<i32>, lost: bool },
 }
 
-/// What the callbacks of one consumer leave for its thread.
+/// The results of one consumer's callbacks, for its thread.
 #[derive(Debug, Default)]
 pub(crate) struct GroupContext {
     rebalances: Mutex<VecDeque<Rebalance>>,
@@ -54,12 +55,12 @@ pub(crate) struct GroupContext {
 }
 
 impl GroupContext {
-    /// The next rebalance to carry out.
+    /// Returns the next rebalance to carry out.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Whether a rebalance is to be carried out.
+    /// Whether a rebalance must be carried out.
     #[cfg(test)]
     pub(crate) fn has_rebalance(&self) -> bool {
         !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
@@ -77,7 +78,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: RdError, reason: &str) {
-        // The end of a partition is told as an error, and here again; it is news to nobody.
+        // `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
         if matches!(error, RdError::PartitionEOF(_))
             || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
         {
@@ -120,8 +121,8 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-/// To be called before a consumer is dropped, or polled for something else than its records: from now on rebalances are
-/// answered in the callback, and those that were waiting are answered here. librdkafka does not close while one waits.
+/// Must be called before a consumer is dropped, or polled for anything other than its records. From now on the callback
+/// answers rebalances, and those that were waiting are answered here. librdkafka does not close while one waits.
 pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &TopicName) {
     let context = consumer.context();
     context.closing.store(true, Ordering::SeqCst);
@@ -136,16 +137,17 @@ pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &Topi
     }
 }
 
-/// What distinguishes one group consumer from another.
+/// The settings that differ between group consumers.
 pub(crate) struct GroupSettings<'a> {
     pub(crate) group: &'a str,
-    /// `client.id`, where it is not the connection's: the group shows it with each member.
+    /// `client.id`, if it is not the connection's: the group lists it with each member.
     pub(crate) client_id: Option<&'a str>,
-    /// The most bytes librdkafka may fetch ahead.
+    /// Maximum bytes that librdkafka may fetch ahead.
     pub(crate) fetch_bytes: usize,
 }
 
-/// A consumer that reads committed records only, decides its starting offsets itself and commits nothing by itself.
+/// Creates a consumer that reads only committed records, decides its starting offsets itself and commits nothing by
+/// itself.
 pub(crate) fn consumer(
     connection: &Connection,
     settings: &GroupSettings<'_>,
@@ -161,17 +163,18 @@ pub(crate) fn consumer(
         .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
-    // One answer to a fetch counts only once it is there: it has to be small beside the queue.
+    // A fetch response counts only once it has arrived, so it must be small compared with the queue.
     let per_partition = (settings.fetch_bytes / 32).clamp(64 * 1024, 1024 * 1024);
     set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
-    // By default a full queue stops the fetching for a second, which would bound the rate at a queue a second.
+    // By default a full queue stops fetching for a second, which would limit the rate to one queue per second.
     set_default(&mut config, "fetch.queue.backoff.ms", "10");
     set_default(&mut config, "session.timeout.ms", SESSION_TIMEOUT);
-    // A member learns of a rebalance by the answer to its heartbeat.
+    // A member learns of a rebalance from the response to its heartbeat.
     set_default(&mut config, "heartbeat.interval.ms", "500");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
-    // How soon partitions that a topic was given are noticed; librdkafka's own five minutes are long for the events in them.
+    // How soon new partitions of a topic are noticed; librdkafka's default of five minutes is too long for the events
+    // in them.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
@@ -179,14 +182,14 @@ pub(crate) fn consumer(
     config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// A client that asks for a group's stable committed offsets without being a member.
+/// A client that reads a group's stable committed offsets without being a member.
 pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
     let mut config: ClientConfig = connection.config();
     config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// A list of partitions of one topic with offsets.
+/// Builds a list of partitions of one topic with offsets.
 pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for &(partition, offset) in offsets {
@@ -213,7 +216,7 @@ pub(crate) fn offsets_with_metadata(
     Ok(list)
 }
 
-/// A list of partitions of one topic.
+/// Builds a list of partitions of one topic.
 pub(crate) fn partitions(topic: &TopicName, partitions: &[i32]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for &partition in partitions {
@@ -231,9 +234,9 @@ mod tests {
 
     use super::*;
 
-    /// librdkafka would wait for the answer for ever.
+    /// librdkafka would wait for the answer forever.
     #[test]
-    fn a_consumer_that_has_been_told_of_a_rebalance_can_be_dropped_without_carrying_it_out() {
+    fn a_consumer_with_a_pending_rebalance_can_be_dropped() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("typed", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
@@ -256,7 +259,7 @@ mod tests {
         next(&first, &|| {});
         let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
         first.incremental_assign(&partitions(&topic, &all)).unwrap();
-        // Another one joins, and nobody carries out what the first one is told.
+        // Another member joins, and the first one does not carry out the rebalance that it receives.
         let second = member();
         next(&first, &|| drop(second.poll(Duration::from_millis(50))));
         let (done, closed) = mpsc::channel();

@@ -1,4 +1,5 @@
-//! How Kafka does, for the log, the metric `waiting` and readiness: what an error means and what to do about it.
+//! Reports the state of Kafka to the log, the metric `waiting` and readiness: what an error means and what to do about
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +10,18 @@ use crate::error::KafkaError;
 use crate::producer::ProduceError;
 use crate::topic::TopicName;
 
-/// The work of a service that needs Kafka. Cheap to clone.
+/// The activities of a service that need Kafka. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KafkaHealth {
-    /// Asking the brokers, which is done all the time.
+    /// Querying the brokers, which is done continuously.
     pub(crate) brokers: Activity,
     /// Reading as a member of a group, and committing its offsets.
     pub(crate) group: Activity,
     /// Writing.
     writing: Activity,
-    /// Handing records on.
+    /// Passing records on.
     handing_on: Activity,
-    /// Transactions of others that hold readers back.
+    /// Transactions of other processes that delay readers.
     pub(crate) open_transactions: Activity,
 }
 
@@ -30,11 +31,12 @@ const FULL_FOR_LONG: Duration = Duration::from_secs(10);
 const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
 
 impl KafkaHealth {
-    /// The activities of a service. `ready` says whether its readiness depends on them.
+    /// Creates the activities of a service. `ready` says whether its readiness depends on them.
     #[must_use]
     pub fn new(waiting: &Waiting, ready: Ready) -> Self {
         let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
-        // Brokers that are busy or away show in the other two. Without the right to write another instance could do the work.
+        // An outage of the brokers shows in the other two. If only this instance may not write, another one could do
+        // the work.
         let writing = if ready == Ready::Depends { Ready::DependsIfPermanent } else { ready };
         Self {
             brokers: activity("asking the Kafka brokers", ready),
@@ -45,30 +47,30 @@ impl KafkaHealth {
         }
     }
 
-    /// A record was written, or was not.
+    /// Reports the result of a write.
     pub fn wrote<T>(&self, topic: &TopicName, result: &Result<T, ProduceError>) {
         match result {
             Ok(_) => self.writing.succeeded(),
-            // That is about the record.
+            // This error is about the record, not about Kafka.
             Err(ProduceError::TooLarge) => {}
             Err(error) => self.writing.failed(write_trouble(topic, error)),
         }
     }
 
-    /// Nothing has been read since then, because the buffer is full; `None` while there is room.
+    /// Since when no record has been read because the buffer is full; `None` while there is room.
     pub(crate) fn buffer_full(&self, since: Option<Instant>) {
         match since {
             Some(since) if since.elapsed() >= FULL_FOR_LONG => self.handing_on.failed(Trouble {
                 reason: Reason::BufferFull,
-                cause: format!("the buffer has been full for {} s: records come faster than they are taken", since.elapsed().as_secs()),
-                remedy: "see what else is waited for; if nothing is, raise the rates or add instances. What waits stays in Kafka",
+                cause: format!("the buffer has been full for {} s: records arrive faster than they are processed", since.elapsed().as_secs()),
+                remedy: "check the other reasons for waiting; if there are none, raise the rates or add instances. The waiting records stay in Kafka",
             }),
             Some(_) => {}
             None => self.handing_on.succeeded(),
         }
     }
 
-    /// Somebody has to change something before Kafka works for this service again.
+    /// A person must change something before Kafka works for this service again.
     pub(crate) fn fails_permanently(&self) -> bool {
         [&self.brokers, &self.group, &self.writing].into_iter().any(Activity::fails_permanently)
     }
@@ -93,7 +95,7 @@ impl KafkaHealth {
     }
 }
 
-/// An error that every rebalance brings.
+/// An error that occurs in every rebalance.
 fn is_of_rebalances(error: &RdError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -108,7 +110,7 @@ fn is_of_rebalances(error: &RdError) -> bool {
     )
 }
 
-/// The code of an error, also of one that transactions bring.
+/// The code of an error, including those of transactions.
 fn code(error: &RdError) -> Option<RDKafkaErrorCode> {
     match error {
         RdError::Transaction(error) => Some(error.code()),
@@ -116,12 +118,12 @@ fn code(error: &RdError) -> Option<RDKafkaErrorCode> {
     }
 }
 
-/// What an error means.
+/// Returns what an error means.
 pub(crate) fn trouble(error: &RdError) -> Trouble {
     by_code(code(error), error.to_string())
 }
 
-/// What an error means, when this text says more than the error does.
+/// Returns what an error means, with a text that says more than the error does.
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
     use RDKafkaErrorCode as Code;
     let (reason, remedy) = match code {
@@ -145,7 +147,7 @@ pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble 
         }
         Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => (
             Reason::Unavailable,
-            "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are there",
+            "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are in sync",
         ),
         Some(Code::ThrottlingQuotaExceeded) => (Reason::Throttled, "raise the brokers' quota for this client"),
         _ => (Reason::Unavailable, CHECK_BROKERS),
@@ -153,16 +155,16 @@ pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble 
     Trouble { reason, cause, remedy }
 }
 
-/// The group went on without this member.
+/// The group continued without this member.
 pub(crate) fn assignment_lost() -> Trouble {
     Trouble {
         reason: Reason::Unavailable,
-        cause: "the consumer group let this member go; it joins again".to_owned(),
+        cause: "the consumer group removed this member; it joins again".to_owned(),
         remedy: CHECK_BROKERS,
     }
 }
 
-/// What an error of this crate means.
+/// Returns what an error of this crate means.
 pub(crate) fn kafka_trouble(error: &KafkaError) -> Trouble {
     match error {
         KafkaError::Operation { source, .. } => Trouble { cause: error.to_string(), ..trouble(source) },

@@ -1,15 +1,16 @@
-//! The offset ledger: which polled records are settled, and up to where their offsets may be committed.
+//! The offset ledger: records which polled records are settled, and up to which offset they may be committed.
 //!
-//! Per partition and assignment. Records may be settled in any order; the *frontier* is the offset before which
-//! everything is settled, and only the frontier may be committed. A ledger knows no time, no Kafka client and no record.
+//! There is one ledger per partition and assignment. Records may be settled in any order. The *frontier* is the offset
+//! before which everything is settled, and only the frontier may be committed. A ledger knows no time, no Kafka client
+//! and no record.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// One assignment of one partition to this consumer. A completion that carries an old epoch belongs to somebody else now.
+/// One assignment of one partition to this consumer. A completion with an old epoch belongs to an earlier assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
-/// A polled record that has to be settled or released, exactly once.
+/// A polled record that must be settled or released, exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Its partition.
@@ -20,7 +21,7 @@ pub struct Claim {
     pub offset: i64,
 }
 
-/// A breach of the accounting. It means a defect in the caller, never bad input.
+/// A breach of the ledger's rules. It means a defect in the caller, never bad input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// A record was polled out of order.
@@ -28,7 +29,7 @@ pub enum LedgerError {
     OutOfOrder {
         /// The offset polled.
         offset: i64,
-        /// The lowest offset that could have come.
+        /// The lowest offset that was possible.
         next: i64,
     },
     /// An offset was settled that is not outstanding.
@@ -38,11 +39,11 @@ pub enum LedgerError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Somebody works on it.
+    /// The record is in progress.
     Outstanding,
-    /// Given back unsettled; the next owner of the partition will read it again.
+    /// The record was released without an outcome; the next owner of the partition will read it again.
     Released,
-    /// Its effect is durable.
+    /// The outcome of the record is durable.
     Settled,
 }
 
@@ -56,22 +57,22 @@ struct Slot {
 /// The ledger of one partition under one assignment.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Charged and not yet behind the frontier, by rising offset.
+    /// Records that are charged and not before the frontier, by ascending offset.
     slots: VecDeque<Slot>,
-    /// One past everything polled.
+    /// The offset after the last polled record.
     next: i64,
     outstanding: usize,
     outstanding_bytes: usize,
 }
 
 impl Ledger {
-    /// A ledger that starts at `start`, the first offset that will be read.
+    /// Creates a ledger that starts at `start`, the first offset that will be read.
     #[must_use]
     pub fn new(start: i64) -> Self {
         Self { slots: VecDeque::new(), next: start, outstanding: 0, outstanding_bytes: 0 }
     }
 
-    /// Enters a polled record of `bytes`. Every polled record must be entered, or the frontier would pass it.
+    /// Enters a polled record of `bytes`. Every polled record must be entered; otherwise the frontier would pass it.
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
@@ -86,7 +87,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Marks a record as settled; returns the bytes it had been charged with.
+    /// Marks a record as settled; returns the bytes that it was charged with.
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`] if it was never charged, or settled or released before.
@@ -98,7 +99,7 @@ impl Ledger {
         Ok(bytes)
     }
 
-    /// Gives a record back: nobody works on it any more, and the frontier will not pass it.
+    /// Releases a record: work on it has ended, and the frontier will not pass it.
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`].
@@ -120,37 +121,37 @@ impl Ledger {
         Ok(slot.bytes)
     }
 
-    /// Says that everything before `position` has been polled: what was not charged was no record (transaction
-    /// markers, aborted or compacted records), so that an idle ledger's frontier may move there.
+    /// Notes that everything before `position` has been polled. Offsets that were not charged are not records
+    /// (transaction markers, aborted or compacted records), so the frontier of an idle ledger may move there.
     pub fn polled_to(&mut self, position: i64) {
         self.next = self.next.max(position);
     }
 
-    /// One past the last offset of the contiguous settled run: what may be committed.
+    /// The offset up to which every record is settled and which may be committed.
     #[must_use]
     pub fn frontier(&self) -> i64 {
         self.slots.front().map_or(self.next, |slot| slot.offset)
     }
 
-    /// Records somebody works on.
+    /// Number of records in progress.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.outstanding
     }
 
-    /// Their bytes.
+    /// Bytes of the records in progress.
     #[must_use]
     pub fn outstanding_bytes(&self) -> usize {
         self.outstanding_bytes
     }
 }
 
-/// What became of a completion.
+/// The effect of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// It counted.
+    /// The completion was applied.
     Counted,
-    /// It belongs to an assignment that is gone.
+    /// The completion belongs to an assignment that has ended.
     Stale,
 }
 
@@ -169,7 +170,7 @@ pub struct Ledgers {
 }
 
 impl Ledgers {
-    /// Begins an assignment that reads from `start`.
+    /// Starts an assignment that reads from `start`.
     pub fn assign(&mut self, partition: i32, start: i64) -> Epoch {
         self.epochs += 1;
         let epoch = Epoch(self.epochs);
@@ -177,7 +178,7 @@ impl Ledgers {
         epoch
     }
 
-    /// Ends an assignment; what is still outstanding becomes stale.
+    /// Ends an assignment; outstanding records become stale.
     pub fn revoke(&mut self, partition: i32) {
         self.partitions.remove(&partition);
     }
@@ -226,7 +227,7 @@ impl Ledgers {
         }
     }
 
-    /// Partitions whose frontier is ahead of what the brokers have acknowledged, with that frontier.
+    /// Returns the partitions whose frontier is after the acknowledged committed offset, with that frontier.
     pub fn to_commit(&self) -> impl Iterator<Item = (i32, i64)> {
         self.partitions
             .iter()
@@ -248,13 +249,13 @@ impl Ledgers {
         self.partitions.get(&partition).map(|assigned| assigned.ledger.frontier())
     }
 
-    /// Records somebody works on in this partition.
+    /// Number of records in progress in this partition.
     #[must_use]
     pub fn outstanding(&self, partition: i32) -> usize {
         self.partitions.get(&partition).map_or(0, |assigned| assigned.ledger.outstanding())
     }
 
-    /// Bytes of all records somebody works on.
+    /// Bytes of all records in progress.
     #[must_use]
     pub fn outstanding_bytes(&self) -> usize {
         self.partitions.values().map(|assigned| assigned.ledger.outstanding_bytes()).sum()

@@ -1,5 +1,5 @@
-//! Watches whether the partitions a consumer reads are replaced under it: a thread looks the records up again that were
-//! processed some seconds ago.
+//! Detects whether the log of a consumed partition is replaced while the consumer runs: a thread looks up the records
+//! again that were processed some seconds ago.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -16,17 +16,17 @@ use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
-/// How often the partitions are looked at. What was processed before the last look is looked up at the next one, so that a
-/// consumer that goes on in a replaced log cannot hide it.
+/// How often the partitions are checked. A check looks up the last record processed before the previous check, so that
+/// a consumer that continues in a replaced log cannot hide the replacement.
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long the brokers have to answer a question.
+/// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(5);
 
 /// The last processed record of each partition.
 pub(crate) type Latest = BTreeMap<i32, Fingerprint>;
 
-/// Looks single records up. Its calls block.
+/// Looks up single records. Its calls block.
 pub(crate) struct LogLookUp {
     topics: Topics,
     reader: BaseConsumer<LogContextConsumer>,
@@ -39,7 +39,7 @@ impl LogLookUp {
         Ok(Self { topics: Topics::new(connection)?, reader, topic: topic.clone() })
     }
 
-    /// Whether a partition's log is the one that the fingerprint was taken from; `None` where no answer came.
+    /// Whether a partition's log is the one that the fingerprint was taken from; `None` without a response.
     pub(crate) fn check(&self, partition: i32, fingerprint: &Fingerprint) -> Result<Option<Log>, KafkaError> {
         Ok(self.find(partition, fingerprint.offset)?.map(|found| compare(fingerprint, found)))
     }
@@ -58,7 +58,7 @@ impl LogLookUp {
         self.reader.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         let found = self.read(offset);
         self.reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
-        // The retention may have passed the record meanwhile.
+        // The record may have expired meanwhile.
         if found == Some(LookUp::NoRecord) && offset < self.topics.watermarks(&self.topic, partition, CALL)?.0 {
             return Ok(Some(LookUp::Expired));
         }
@@ -68,7 +68,8 @@ impl LogLookUp {
     fn read(&self, offset: i64) -> Option<LookUp> {
         let deadline = Instant::now() + CALL;
         while Instant::now() < deadline {
-            // After a leader has changed, a partition seems shorter than it is for a moment, which is an error here.
+            // After a leader change, a partition may look shorter than it is for a moment; that counts as an error
+            // here.
             if let Some(Ok(message)) = self.reader.poll(Duration::from_millis(100)) {
                 let found = Fingerprint::of(&Record::new(&message));
                 return Some(if found.offset == offset { LookUp::Record(found) } else { LookUp::NoRecord });
@@ -78,14 +79,14 @@ impl LogLookUp {
     }
 }
 
-/// A partition whose log is not the one that was read, with the last record that was processed of the old one.
+/// A partition whose log is not the one that was read, with the last processed record of the old one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaced {
     pub(crate) partition: i32,
     pub(crate) last: Fingerprint,
 }
 
-/// The watching thread. It ends with this value.
+/// The thread that checks. It ends when this value is dropped.
 pub(crate) struct LogWatch {
     latest: Arc<Mutex<Latest>>,
     found: mpsc::Receiver<Replaced>,
@@ -103,12 +104,12 @@ impl LogWatch {
         Ok(Self { latest, found, stop })
     }
 
-    /// Tells what was processed last. To be called about once a second.
+    /// Reports the last processed records. To be called about once a second.
     pub(crate) fn processed(&self, latest: &Latest) {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(latest);
     }
 
-    /// A partition that was found to be replaced.
+    /// Returns a partition whose log was replaced, if there is one.
     pub(crate) fn replaced(&self) -> Option<Replaced> {
         self.found.try_recv().ok()
     }
@@ -131,7 +132,7 @@ fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Repla
             std::thread::sleep(Duration::from_millis(100));
         }
         let now = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // A partition that has left is another member's.
+        // A revoked partition belongs to another member now.
         before.retain(|partition, _| now.contains_key(partition));
         for (partition, last) in now {
             if stop.is_cancelled() {
@@ -151,9 +152,9 @@ fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Repla
                 Ok(Some(Log::Same | Log::Expired)) => {
                     before.insert(partition, last);
                 }
-                // Without an answer the earlier record stays the one to look up.
+                // Without a response, the earlier record will be looked up again.
                 Ok(None) => {}
-                // The outage is reported by the session itself; nothing is known about the log.
+                // The session itself reports the outage; nothing is known about the log.
                 Err(error) => tracing::debug!(%error, "looking a processed record up"),
             }
         }

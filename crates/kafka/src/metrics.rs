@@ -1,4 +1,4 @@
-//! Metrics every consumer has. The names are here and nowhere else.
+//! The metrics that every consumer has, with all their names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,13 +25,13 @@ pub struct ConsumerMetrics {
 /// How far one partition has been processed.
 #[derive(Debug)]
 struct Progress {
-    /// The offset behind the last record whose outcome is durable.
+    /// The offset after the last record whose outcome is durable.
     frontier: i64,
     lag: Option<IntGauge>,
     offset: IntGauge,
 }
 
-/// What a rebalance did.
+/// The kind of a rebalance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RebalanceKind {
     Assigned,
@@ -55,7 +55,7 @@ impl ConsumerMetrics {
         let offsets = IntGaugeVec::new(
             Opts::new(
                 "customerio_kafka_consumer_offset",
-                "The offset behind the last record of the partition whose outcome is durable",
+                "The offset after the last record of the partition whose outcome is durable",
             ),
             &["topic", "partition"],
         )?;
@@ -66,7 +66,7 @@ impl ConsumerMetrics {
         )?;
         let expired = IntCounter::new(
             "customerio_kafka_records_expired_total",
-            "Offsets that the retention removed before they were read: lost for good",
+            "Offsets that the retention removed before they were read: permanently lost",
         )?;
         let logs_replaced = IntCounter::new(
             "customerio_kafka_logs_replaced_total",
@@ -78,7 +78,7 @@ impl ConsumerMetrics {
         )?;
         let stale = IntCounter::new(
             "customerio_kafka_stale_completions_total",
-            "Records settled after their partition had left; the next owner reads them again",
+            "Records settled after their partition was revoked; the next owner reads them again",
         )?;
         let oldest = Gauge::new(
             format!("customerio_{service}_oldest_unsettled_seconds"),
@@ -108,7 +108,7 @@ impl ConsumerMetrics {
         })
     }
 
-    /// A partition was processed up to this offset.
+    /// Notes that a partition was processed up to this offset.
     pub(crate) fn processed_to(&self, partition: i32, frontier: i64) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let progress = partitions.entry(partition).or_insert_with(|| {
@@ -119,13 +119,13 @@ impl ConsumerMetrics {
         progress.offset.set(frontier);
     }
 
-    /// How far each partition that is assigned here has been processed.
+    /// How far each assigned partition has been processed.
     pub(crate) fn frontiers(&self) -> BTreeMap<i32, i64> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
     }
 
-    /// Shows how far the progress of each partition is behind its end.
+    /// Updates the lag of each partition.
     pub(crate) fn show_lag(&self, ends: &BTreeMap<i32, i64>) {
         for (partition, progress) in &mut *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) {
             if let Some(end) = ends.get(partition) {
@@ -135,7 +135,7 @@ impl ConsumerMetrics {
         }
     }
 
-    /// A partition that went to another member is that member's to report.
+    /// The new owner of a partition reports it from now on.
     pub(crate) fn forget(&self, partition: i32) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if partitions.remove(&partition).is_some() {
@@ -146,7 +146,7 @@ impl ConsumerMetrics {
         }
     }
 
-    /// The oldest record without a durable outcome is so many milliseconds old.
+    /// Sets the age of the oldest record without a durable outcome, in milliseconds.
     pub(crate) fn set_oldest(&self, milliseconds: i64) {
         // Exact up to some 285,000 years.
         #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds has far less than 53 bits")]

@@ -1,9 +1,9 @@
-//! Tells whether another living process works under the name of a worker whose producer was fenced.
+//! Finds out whether another running process uses the name of a worker whose producer was fenced.
 //!
-//! A producer is fenced when another process initialises its `transactional.id`, and also when its own transaction ran
-//! into the time-out; the error is the same. The consumer of a named worker has a client id of its own, and a living
-//! process keeps its member in the group: a member of that name that stays after this worker has left the group belongs to
-//! another process. A member that a broken connection left behind goes with its session.
+//! A producer is fenced if another process initialises its `transactional.id`, and also if its own transaction timed
+//! out; the error is the same. The consumer of a named worker has its own client id, and a running process keeps its
+//! member in the group. So a member with that client id that stays after this worker has left the group belongs to
+//! another process. A member of a broken connection is removed when its session times out.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::topic::Topics;
 
-/// How often the group is looked at.
+/// How often the group is checked.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the brokers have to answer a question.
+/// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(5);
 
 /// How long another process may take from fencing this one to joining the group.
 const JOIN: Duration = Duration::from_secs(5);
 
-/// Whether another process is a member of `group` with this client id. The caller's own consumer has to be closed. Blocks
-/// until the group shows it, at least for `session` (the session time-out of the group's members) if there is such a member.
-/// As long as no broker answers nothing is decided. `None` when `stop` came first.
+/// Whether another process is a member of `group` with this client id. The caller's own consumer must be closed. Blocks
+/// until the group shows the answer, at least for `session` (the session timeout of the group's members) if there is
+/// such a member. While no broker responds, nothing is decided. `None` if `stop` came first.
 pub(crate) fn exists(
     connection: &Connection,
     group: &str,
@@ -48,7 +48,7 @@ pub(crate) fn exists(
                         return Ok(Some(true));
                     }
                 } else {
-                    // It was there and has gone: what this process had left behind, or a process that has ended.
+                    // The member existed and is gone: it was this process's own, or that of a process that has ended.
                     absent = seen_since.take().is_some() || absent;
                     if absent || started.elapsed() >= JOIN {
                         return Ok(Some(false));

@@ -1,4 +1,4 @@
-//! Questions about offsets: what a partition holds, where a time begins, what of it is settled.
+//! Queries about offsets: the range of a partition, the first offset of a time, and whether open transactions remain.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,19 +13,19 @@ use crate::error::KafkaError;
 use crate::reader::{Isolation, observer};
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
-/// How long the brokers have for one answer.
+/// How long the brokers may take for one response.
 const CALL: Duration = Duration::from_secs(10);
 
-/// What a partition holds: from the oldest retained offset to the one behind the newest.
+/// The offsets of a partition: from the oldest retained one to the one after the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Oldest offset retained; more than 0 once something has expired.
+    /// Oldest offset retained; more than 0 once a record has expired.
     pub start: i64,
-    /// Offset of the next record to be written; records of open transactions lie before it.
+    /// Offset of the next record to be written; records of open transactions are before it.
     pub end: i64,
 }
 
-/// Answers questions about offsets. Its calls block.
+/// Queries offsets. Its calls block.
 pub struct Offsets {
     topics: Topics,
     committed: BaseConsumer<LogContextConsumer>,
@@ -39,7 +39,7 @@ impl fmt::Debug for Offsets {
 }
 
 impl Offsets {
-    /// A client for questions; nothing is connected yet.
+    /// Creates a client for queries; it does not connect yet.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
@@ -51,10 +51,10 @@ impl Offsets {
         })
     }
 
-    /// What each partition of the topic holds now.
+    /// Returns the current offsets of each partition of the topic.
     ///
     /// # Errors
-    /// [`KafkaError`] when the topic does not exist or its brokers do not answer.
+    /// [`KafkaError`] if the topic does not exist or its brokers do not respond.
     pub fn extents(&self, topic: &TopicName) -> Result<BTreeMap<i32, Extent>, KafkaError> {
         let count = i32::try_from(self.topics.partitions(topic, CALL)?).unwrap_or(i32::MAX);
         (0..count)
@@ -68,8 +68,8 @@ impl Offsets {
             .collect()
     }
 
-    /// For each of these partitions the offset of the first record written at `millis` since 1970 or later; its end if there
-    /// is none.
+    /// Returns, for each of these partitions, the offset of the first record written at `millis` since 1970 or later;
+    /// its end if there is none.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -103,11 +103,11 @@ impl Offsets {
         Ok(offsets)
     }
 
-    /// Waits until nothing before these ends belongs to a transaction that is still open, so that a reader of committed
-    /// records sees all that will ever be there.
+    /// Waits until no offset before these ends belongs to an open transaction, so that a reader of committed records
+    /// sees every record that will ever be there.
     ///
     /// # Errors
-    /// [`KafkaError::OpenTransaction`] when one stays open for `patience`.
+    /// [`KafkaError::OpenTransaction`] if one stays open for `patience`.
     pub fn wait_until_settled(
         &self,
         topic: &TopicName,
@@ -133,7 +133,7 @@ impl Offsets {
         Ok(())
     }
 
-    /// What a consumer group has committed of a topic; partitions without a committed offset are left out.
+    /// Returns a consumer group's committed offsets of a topic; partitions without one are left out.
     ///
     /// # Errors
     /// As [`Topics::committed`].

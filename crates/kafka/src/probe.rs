@@ -1,7 +1,7 @@
-//! Asks the brokers all the time: whether they answer, and where the input's partitions end.
+//! Queries the brokers continuously: whether they respond, and where the input's partitions end.
 //!
-//! It has clients of its own, so that an outage shows also when nothing is read or written, and the lag stays true when the
-//! readers are paused or held back. One thread for each process.
+//! It has its own clients, so that it also notices an outage when no record is read or written, and keeps the lag
+//! correct while the readers are paused. There is one thread for each process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,24 +25,24 @@ use crate::reader::{Isolation, observing};
 use crate::record::{Record, header};
 use crate::topic::TopicName;
 
-/// How often the brokers are asked.
+/// How often the brokers are queried.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long they have to answer a question.
+/// How long they may take to respond.
 const CALL: Duration = Duration::from_secs(5);
 
-/// How long the look at the oldest records may take.
+/// How long the search for the oldest records may take.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// How old what a client last complained of may be to be the cause of a failure.
+/// The maximum age of a client's last error for it to be the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
 /// A transaction that is open for longer than this is reported.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
 
-const OPEN_TRANSACTION: &str = "the brokers end it at its time-out if its writer died; if it stays, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
+const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
 
-/// Keeps what its client last complained of: a question that failed says less.
+/// Keeps the last error of its client, because a failed query says less.
 #[derive(Debug, Default)]
 struct Complaints(Mutex<Option<(RDKafkaErrorCode, String, Instant)>>);
 
@@ -81,19 +81,19 @@ pub struct Probe {
     health: KafkaHealth,
     /// Sees open transactions.
     all: BaseConsumer<Complaints>,
-    /// What is read, for a service that reads the topic.
+    /// The topic that the service reads, if it reads one.
     reading: Option<Reading>,
 }
 
 struct Reading {
     metrics: ConsumerMetrics,
-    /// Sees what is committed.
+    /// Sees only committed records.
     committed: BaseConsumer<Complaints>,
-    /// The ends at the last look.
+    /// The ends at the last check.
     ends: BTreeMap<i32, i64>,
-    /// Partitions in which a transaction is open: where it begins, and since when that is known.
+    /// Partitions with an open transaction: where it starts, and since when that is known.
     open: BTreeMap<i32, (i64, Instant)>,
-    /// When the first record behind a frontier was received, so that it is looked up once.
+    /// When the first record at a frontier was received, so that it is looked up once.
     oldest: BTreeMap<i32, (i64, i64)>,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// A probe for a service that only writes to `topic`.
+    /// Creates a probe for a service that only writes to `topic`.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`].
@@ -113,7 +113,8 @@ impl Probe {
         Ok(Self { topic: topic.clone(), health: health.clone(), all, reading: None })
     }
 
-    /// A probe for a service that reads `topic`; it keeps the lag and the age of the oldest record in `metrics`.
+    /// Creates a probe for a service that reads `topic`; it keeps the lag and the age of the oldest record in
+    /// `metrics`.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`].
@@ -134,7 +135,7 @@ impl Probe {
         Ok(probe)
     }
 
-    /// Asks on this thread until `stop`.
+    /// Queries on this thread until `stop`.
     ///
     /// # Errors
     /// None; the type is that of a service's threads.
@@ -163,7 +164,7 @@ impl Probe {
         let frontiers = reading.metrics.frontiers();
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
-        // A record that was there at the last look already is at least as old as that look.
+        // A record that existed at the last check is at least as old as that check.
         let late: Vec<(i32, i64)> = frontiers
             .iter()
             .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))
@@ -173,7 +174,7 @@ impl Probe {
         reading.show_oldest(&self.all, &self.topic, &late)
     }
 
-    /// What the client complained of says more than that a question had no answer.
+    /// The client's own error says more than the fact that a query got no response.
     fn trouble(&self, error: &KafkaError) -> Trouble {
         let trouble = kafka_trouble(error);
         match self.all.context().recent() {

@@ -1,8 +1,8 @@
-//! A producer that tells of each record when all in-sync replicas have it.
+//! A producer that reports for each record when all in-sync replicas have it.
 //!
-//! Idempotent, `acks=all`. What the caller attaches to a record (for example its share of a memory budget) is held
-//! until librdkafka reports on that record, whether or not anyone still waits for the answer. A producer that meets a
-//! fatal error is replaced in place.
+//! It is idempotent, with `acks=all`. A value that the caller attaches to a record (for example its share of a memory
+//! budget) is kept until librdkafka reports on that record, whether or not a caller still waits. After a fatal error,
+//! the client is replaced in place.
 
 use std::fmt;
 use std::future::Future;
@@ -27,16 +27,16 @@ use crate::topic::TopicName;
 /// The partitioner of Java clients, so that other producers to the same topic agree with ours.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
 
-/// How a producer behaves.
+/// The settings of a producer.
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
     /// How long a record may wait for its acknowledgement before it is given up.
     pub delivery_timeout: Duration,
-    /// How long a record may wait for company in its batch.
+    /// How long a record may wait for others in its batch.
     pub linger: Duration,
-    /// The largest record, headers and key included, in bytes.
+    /// Maximum size of a record, including headers and key, in bytes.
     pub max_record_bytes: usize,
-    /// The most bytes librdkafka's own queue may hold.
+    /// Maximum bytes in librdkafka's own queue.
     pub queue_bytes: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct NewRecord<'a> {
     pub headers: Headers,
 }
 
-/// Where a record was written.
+/// The position at which a record was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Its partition.
@@ -64,25 +64,25 @@ pub struct Written {
     pub offset: i64,
 }
 
-/// Why a record is not known to be stored.
+/// Why it is not known that a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
-    /// librdkafka's queue is full: the brokers do not keep up.
+    /// librdkafka's queue is full, because the brokers are too slow.
     #[error("the producer's queue is full")]
     QueueFull,
     /// The record is larger than the topic or the producer allows.
     #[error("the record is larger than the topic allows; raise max.message.bytes of the topic")]
     TooLarge,
-    /// The topic does not exist, or not any more.
+    /// The topic does not exist, or no longer.
     #[error("the topic does not exist")]
     NoTopic,
     /// This user may not write to the topic.
     #[error("this user may not write to the topic; give it the ACL Write on the topic")]
     Unauthorized,
-    /// No acknowledgement in time. The record may be stored all the same.
+    /// No acknowledgement arrived in time. The record may be stored nevertheless.
     #[error("no acknowledgement in time")]
     Unacknowledged,
-    /// Anything else librdkafka reports.
+    /// Any other error of librdkafka.
     #[error("librdkafka: {0}")]
     Other(String),
 }
@@ -121,13 +121,13 @@ impl ProduceError {
     }
 }
 
-/// What travels with a record until its delivery report.
+/// What is kept with a record until its delivery report.
 struct Pending<H> {
     answer: oneshot::Sender<Result<Written, ProduceError>>,
     held: H,
 }
 
-/// Routes delivery reports to whoever waits for them.
+/// Passes each delivery report to the caller that waits for it.
 struct ReportContext<H>(std::marker::PhantomData<fn(H)>);
 
 impl<H: Send + Sync + 'static> ClientContext for ReportContext<H> {
@@ -149,19 +149,19 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
-        // First, so that who gets the answer can count on it.
+        // Drops it first, so that the caller who gets the report can rely on that.
         drop(held);
-        // Nobody waits any more after a time-out of the caller's own.
+        // After a timeout of its own, the caller no longer waits.
         drop(waiting.send(answer));
     }
 }
 
 type Inner<H> = ThreadedProducer<ReportContext<H>>;
 
-/// See the module. `H` is what is held for each record until the report on it.
+/// The producer. See the module. `H` is what is kept for each record until its report.
 pub struct DurableProducer<H: Send + Sync + 'static> {
     batching: Replaceable<H>,
-    /// Its batches have one record each. Built when it is first needed.
+    /// Its batches have one record each. It is built when it is first needed.
     single: Replaceable<H>,
 }
 
@@ -172,7 +172,7 @@ impl<H: Send + Sync + 'static> fmt::Debug for DurableProducer<H> {
 }
 
 impl<H: Send + Sync + 'static> DurableProducer<H> {
-    /// Makes the producer; it connects in the background.
+    /// Creates the producer; it connects in the background.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`].
@@ -197,17 +197,17 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
         Ok(producer)
     }
 
-    /// Hands a record over. The returned future resolves with the delivery report; `held` is dropped at that moment,
-    /// also when the future was dropped before.
+    /// Queues a record. The returned future resolves with the delivery report; `held` is dropped at that moment, even
+    /// if the future was dropped before.
     ///
-    /// # Errors
+    /// [`ProduceError`] if the record was not even queued.
     /// [`ProduceError`] when the record was not even queued.
     pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
         self.batching.send(record, held)
     }
 
-    /// The same in a batch of its own. A broker that finds a batch too large refuses all of its records, so that
-    /// [`ProduceError::TooLarge`] is the fault of this very record only here.
+    /// The same in a batch of its own. A broker refuses all records of a batch that is too large, so only here does
+    /// [`ProduceError::TooLarge`] refer to this record.
     ///
     /// # Errors
     /// As [`DurableProducer::send`].
@@ -215,7 +215,7 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
         self.single.send(record, held)
     }
 
-    /// Records queued or sent whose report has not come yet.
+    /// Number of records queued or sent without a report.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         [&self.batching, &self.single].into_iter().filter_map(Replaceable::current).map(|inner| in_flight(&inner)).sum()
@@ -224,7 +224,7 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// Waits until every record has its report. Blocks.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] when time ran out first.
+    /// [`KafkaError::Operation`] if the time is over first.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         for current in [&self.batching, &self.single].into_iter().filter_map(Replaceable::current) {
@@ -250,12 +250,12 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
         Self { config, current: RwLock::new(None) }
     }
 
-    /// The client, if it has been needed yet.
+    /// The client, if it has been built.
     fn current(&self) -> Option<Arc<Inner<H>>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The client, built if it has not been needed yet.
+    /// The client; it is built first if necessary.
     fn get(&self) -> Result<Arc<Inner<H>>, ProduceError> {
         match self.current() {
             Some(current) => Ok(current),
@@ -275,14 +275,14 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
         let Some((_, reason)) = producer.client().fatal_error() else {
             return Err(ProduceError::from_code(error.rdkafka_error_code(), &error));
         };
-        tracing::error!(reason, "the Kafka producer met a fatal error; building a new one");
+        tracing::error!(reason, "the Kafka producer had a fatal error; building a new one");
         match self.build_instead_of(Some(&producer))?.send(base) {
             Ok(()) => Ok(Delivery(delivery)),
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), &error)),
         }
     }
 
-    /// Builds a client in place of `old`; if another thread did so first, its client is returned.
+    /// Builds a client to replace `old`; if another thread has already done so, returns that client.
     fn build_instead_of(&self, old: Option<&Arc<Inner<H>>>) -> Result<Arc<Inner<H>>, ProduceError> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         match (&*current, old) {
@@ -303,7 +303,7 @@ pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
     }
 }
 
-/// The report on one record, to come.
+/// The pending delivery report of one record.
 #[derive(Debug)]
 #[must_use = "a record is stored only once its delivery report says so"]
 pub struct Delivery(oneshot::Receiver<Result<Written, ProduceError>>);
@@ -312,7 +312,7 @@ impl Future for Delivery {
     type Output = Result<Written, ProduceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A dropped sender means the producer went away without a report: the fate of the record is unknown.
+        // A dropped sender means that the producer ended without a report: it is unknown whether the record is stored.
         Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(ProduceError::Unacknowledged)))
     }
 }
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_report_names_the_offset_and_what_was_held_is_released_with_it() {
+    async fn the_report_has_the_offset_and_releases_the_attached_value() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_broker_ends_in_unacknowledged_and_the_budget_is_held_until_then() {
+    async fn a_silent_broker_ends_in_unacknowledged_and_keeps_the_budget_until_then() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_is_told_at_once_and_takes_records_again_once_the_brokers_are_back() {
+    async fn a_full_queue_is_reported_at_once_and_accepts_records_again_once_the_brokers_respond() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let settings = ProducerSettings { delivery_timeout: Duration::from_secs(20), ..settings() };
@@ -432,14 +432,14 @@ mod tests {
             let released = Arc::new(AtomicBool::new(false));
             let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
             let stored = delivery.await;
-            assert!(released.load(Ordering::SeqCst), "what was held is released whatever comes of the record");
+            assert!(released.load(Ordering::SeqCst), "the attached value is released for every outcome of the record");
             match stored {
                 Ok(_) => break,
                 Err(_) => failures += 1,
             }
         }
-        assert!(failures > 0, "the first producer was denied its id");
-        assert_ne!(first, Arc::as_ptr(&producer.batching.current().unwrap()), "another one took its place");
+        assert!(failures > 0, "the first producer never failed to get its id");
+        assert_ne!(first, Arc::as_ptr(&producer.batching.current().unwrap()), "the client was not replaced");
         for _ in 0..10 {
             producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
         }

@@ -1,7 +1,7 @@
-//! Readers that look at a topic without belonging to a group: for the accounting, for tests, for a person who looks.
+//! Readers that look at a topic without belonging to a group: for the audit, for tests, and for commands.
 //!
-//! They `assign` explicit offsets. A reader that subscribed could be set back by a rebalance and report duplicates that
-//! are not there.
+//! They `assign` explicit offsets. A rebalance could set back a reader that subscribed, and the reader would then
+//! report duplicates that do not exist.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,12 +19,12 @@ use crate::producer::set_default;
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
-/// What a reader sees.
+/// Which records a reader sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Records of committed transactions and of no transaction.
+    /// Records of committed transactions, and records outside transactions.
     ReadCommitted,
-    /// Everything, records of open and aborted transactions included.
+    /// All records, including those of open and aborted transactions.
     ReadUncommitted,
 }
 
@@ -34,13 +34,14 @@ pub(crate) fn observer(
     isolation: Isolation,
 ) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
     let mut config = observing(connection, isolation);
-    // Several readers may be at work at once, each with as much fetched ahead.
+    // Several readers may run at once, each with this much fetched ahead.
     set_default(&mut config, "queued.max.messages.kbytes", "8192");
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// The same for a service that reads beside its work and has little memory for it. Answers to fetches count only once
-/// they are there, unpacked, each partition's by itself: they have to be small beside the queue.
+/// The same for a service that reads while it does other work and has little memory for it. A fetch response counts
+/// only once it has arrived and is unpacked, for each partition separately, so it must be small compared with the
+/// queue.
 pub(crate) fn frugal_observer(
     connection: &Connection,
     isolation: Isolation,
@@ -54,7 +55,7 @@ pub(crate) fn frugal_observer(
 pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
     let mut config = connection.config();
     config
-        // librdkafka wants a group id even of a reader that joins none.
+        // librdkafka needs a group id even for a reader that joins no group.
         .set("group.id", "customerio-reader")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -68,7 +69,7 @@ pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> Client
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
-    // A full queue is asked for more this soon; by default a second is lost each time.
+    // How soon a full queue is filled again; by default, a second is lost each time.
     set_default(&mut config, "fetch.queue.backoff.ms", "5");
     config
 }
@@ -87,10 +88,10 @@ impl fmt::Debug for TopicReader {
 }
 
 impl TopicReader {
-    /// A reader that starts at the oldest record of every partition.
+    /// Creates a reader that starts at the oldest record of every partition.
     ///
     /// # Errors
-    /// [`KafkaError`] if the topic does not exist or no broker answers within 10 s.
+    /// [`KafkaError`] if the topic does not exist or no broker responds within 10 s.
     pub fn new(connection: &Connection, topic: &TopicName, isolation: Isolation) -> Result<Self, KafkaError> {
         let count = Topics::new(connection)?.partitions(topic, Duration::from_secs(10))?;
         let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
@@ -104,10 +105,10 @@ impl TopicReader {
         Ok(Self { topic: topic.clone(), consumer, partitions })
     }
 
-    /// Passes on what comes until `visit` answers `false` or `timeout` is over; returns whether `visit` ended it.
+    /// Passes records to `visit` until it returns `false` or `timeout` is over; returns whether `visit` ended it.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] when reading fails for good.
+    /// [`KafkaError::Operation`] if reading fails permanently.
     pub fn read_until(
         &self,
         timeout: Duration,
@@ -131,11 +132,11 @@ impl TopicReader {
         }
     }
 
-    /// Passes on every record up to the end each partition has now; markers and open transactions behind the last
-    /// stable offset are no records.
+    /// Passes on every record up to the current end of each partition; markers and open transactions after the last
+    /// stable offset are not records.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`], also when the end was not reached within `timeout`.
+    /// [`KafkaError::Operation`], also if the end was not reached within `timeout`.
     pub fn read_to_end(&self, timeout: Duration, mut visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         let mut ends = BTreeMap::new();
@@ -165,7 +166,7 @@ impl TopicReader {
             for _ in 0..1000 {
                 match self.consumer.poll(Duration::from_millis(20)) {
                     Some(Ok(message)) => visit(&Record::new(&message)),
-                    // The end of what is left after retention or of markers only.
+                    // All records before the end have expired, or are markers.
                     Some(Err(RdError::PartitionEOF(partition))) => {
                         end_seen.insert(partition);
                         break;
@@ -177,42 +178,43 @@ impl TopicReader {
     }
 }
 
-/// A stretch of one partition.
+/// A range of offsets in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+pub struct OffsetRange {
     /// The partition.
     pub partition: i32,
     /// Its first offset.
     pub start: i64,
-    /// The offset behind its last.
+    /// The offset after its last.
     pub end: i64,
 }
 
-/// Passes on every committed record of these stretches of a topic. The calls block.
+/// Passes on every committed record in these ranges of a topic. The calls block.
 ///
-/// The stretches must be settled ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled)), or the reader waits
-/// until they are. What has expired meanwhile is left out.
+/// No transaction in the ranges may be open ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled));
+/// otherwise the reader waits until it ends. Records that have expired meanwhile are skipped.
 ///
 /// # Errors
-/// What `visit` answers; [`KafkaError::Silence`] when nothing comes for `patience`, [`KafkaError::Operation`] when reading
-/// fails for good.
-pub fn read_stretches<E: From<KafkaError>>(
+/// The error that `visit` returns; [`KafkaError::Silence`] if no record arrives for `patience`;
+/// [`KafkaError::Operation`] if reading fails permanently.
+pub fn read_offset_ranges<E: From<KafkaError>>(
     connection: &Connection,
     topic: &TopicName,
-    stretches: &[Stretch],
+    offset_ranges: &[OffsetRange],
     patience: Duration,
     mut visit: impl FnMut(&Record<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut open: BTreeMap<i32, Stretch> = stretches
+    let mut open: BTreeMap<i32, OffsetRange> = offset_ranges
         .iter()
-        .filter(|stretch| stretch.start < stretch.end)
-        .map(|stretch| (stretch.partition, *stretch))
+        .filter(|offset_range| offset_range.start < offset_range.end)
+        .map(|offset_range| (offset_range.partition, *offset_range))
         .collect();
     if open.is_empty() {
         return Ok(());
     }
     let consumer = observer(connection, Isolation::ReadCommitted)?;
-    let starts: Vec<(i32, i64)> = open.values().map(|stretch| (stretch.partition, stretch.start)).collect();
+    let starts: Vec<(i32, i64)> =
+        open.values().map(|offset_range| (offset_range.partition, offset_range.start)).collect();
     consumer.assign(&group::offsets(topic, &starts)?).map_err(KafkaError::during("assigning a reader"))?;
     let mut heard = Instant::now();
     while !open.is_empty() {
@@ -220,24 +222,25 @@ pub fn read_stretches<E: From<KafkaError>>(
             Some(Ok(message)) => {
                 heard = Instant::now();
                 let record = Record::new(&message);
-                let Some(stretch) = open.get_mut(&record.partition()) else { continue };
-                if (stretch.start..stretch.end).contains(&record.offset()) {
+                let Some(offset_range) = open.get_mut(&record.partition()) else { continue };
+                if (offset_range.start..offset_range.end).contains(&record.offset()) {
                     visit(&record)?;
-                    stretch.start = record.offset() + 1;
+                    offset_range.start = record.offset() + 1;
                 }
-                (record.offset() + 1 >= stretch.end).then_some(record.partition())
+                (record.offset() + 1 >= offset_range.end).then_some(record.partition())
             }
-            // A replica that follows may not have all of it yet; a marker at the end is no record, but counts for the position.
+            // A follower may not have all records yet. A marker at the end is not a record, but counts for the
+            // position.
             Some(Err(RdError::PartitionEOF(partition))) => match open.get(&partition) {
-                Some(stretch) if is_behind(&consumer, topic, stretch)? => Some(partition),
+                Some(offset_range) if is_behind(&consumer, topic, offset_range)? => Some(partition),
                 _ => None,
             },
             Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
                 return Err(KafkaError::during("reading a topic")(error).into());
             }
             None | Some(Err(_)) => {
-                if let Some(stretch) = open.values().next().filter(|_| heard.elapsed() >= patience) {
-                    let Stretch { partition, start, end } = *stretch;
+                if let Some(offset_range) = open.values().next().filter(|_| heard.elapsed() >= patience) {
+                    let OffsetRange { partition, start, end } = *offset_range;
                     let (topic, seconds) = (topic.to_string(), patience.as_secs());
                     return Err(KafkaError::Silence { topic, partition, offset: start, end, seconds }.into());
                 }
@@ -247,34 +250,34 @@ pub fn read_stretches<E: From<KafkaError>>(
         if let Some(partition) = done.filter(|partition| open.remove(partition).is_some())
             && !open.is_empty()
         {
-            // What comes behind the end is not wanted.
+            // Records after the end are not needed.
             let list = group::partitions(topic, &[partition]);
-            consumer.incremental_unassign(&list).map_err(KafkaError::during("letting go of a partition"))?;
+            consumer.incremental_unassign(&list).map_err(KafkaError::during("unassigning a partition"))?;
         }
     }
     Ok(())
 }
 
-/// Whether a reader that has come to the end of what it sees has left a stretch behind, or everything in it has expired.
+/// Whether a reader at the end of what it sees has passed the range, or everything in the range has expired.
 fn is_behind(
     consumer: &BaseConsumer<LogContextConsumer>,
     topic: &TopicName,
-    stretch: &Stretch,
+    offset_range: &OffsetRange,
 ) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
-    let position = positions.find_partition(topic.as_str(), stretch.partition).map(|found| found.offset());
-    if matches!(position, Some(Offset::Offset(position)) if position >= stretch.end) {
+    let position = positions.find_partition(topic.as_str(), offset_range.partition).map(|found| found.offset());
+    if matches!(position, Some(Offset::Offset(position)) if position >= offset_range.end) {
         return Ok(true);
     }
-    let watermarks = consumer.fetch_watermarks(topic.as_str(), stretch.partition, Duration::from_secs(10));
-    Ok(watermarks.map_err(KafkaError::during("asking for a partition's offsets"))?.0 >= stretch.end)
+    let watermarks = consumer.fetch_watermarks(topic.as_str(), offset_range.partition, Duration::from_secs(10));
+    Ok(watermarks.map_err(KafkaError::during("asking for a partition's offsets"))?.0 >= offset_range.end)
 }
 
-/// When the first committed record at or behind these offsets was written, in milliseconds since 1970; partitions without
-/// one are left out. The call blocks.
+/// Returns when the first committed record at or after these offsets was written, in milliseconds since 1970;
+/// partitions without one are left out. The call blocks.
 ///
 /// # Errors
-/// As [`read_stretches`].
+/// As [`read_offset_ranges`].
 pub fn first_times(
     connection: &Connection,
     topic: &TopicName,

@@ -1,10 +1,10 @@
-//! Records: one Kafka entry with key, value, headers and offset, and the names of the headers the services share.
+//! Records: key, value, headers and offset of one Kafka record, and the names of the headers that the services share.
 
 use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
 /// Names of the record headers that are part of the contract between the services.
 pub mod header {
-    /// When the gateway had received the request's head: milliseconds since 1970, decimal.
+    /// When the gateway had received the request's headers: milliseconds since 1970, decimal.
     pub const RECEIVED_AT: &str = "received-at";
     /// Name of the configured source.
     pub const SOURCE: &str = "source";
@@ -20,9 +20,9 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// On a typed record: the XDM `_id`.
     pub const EVENT_ID: &str = "event-id";
-    /// On a typed record: the offset of the raw record it was made of, decimal; the partition is the same.
+    /// On a typed record: the offset of the raw record that it was mapped from, decimal; the partition is the same.
     pub const RAW_OFFSET: &str = "raw-offset";
-    /// On a raw or typed record that was written again: what it is a replay of, `topic/partition/offset`.
+    /// On a raw or typed record that was replayed: the position of the original, `topic/partition/offset`.
     pub const REPLAY_OF: &str = "replay-of";
     /// On a raw record: its event is mapped even if it was mapped before. The value does not matter.
     pub const REPROCESS: &str = "reprocess";
@@ -44,7 +44,7 @@ pub struct Header<'a> {
 pub struct Headers(OwnedHeaders);
 
 impl Headers {
-    /// No headers yet, with room for `capacity`.
+    /// Creates empty headers with room for `capacity`.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self(OwnedHeaders::new_with_capacity(capacity))
@@ -65,7 +65,7 @@ impl Headers {
         }
     }
 
-    /// Adds a header as it stands on another record.
+    /// Adds a header as it is on another record.
     #[must_use]
     pub fn with_header(self, header: Header<'_>) -> Self {
         Self(self.0.insert(RdHeader { key: header.name, value: header.value }))
@@ -138,7 +138,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A record of one's own: what a [`Record`] borrows, kept.
+/// An owned copy of a [`Record`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
     /// The partition it was read from.
@@ -187,14 +187,14 @@ impl From<&Record<'_>> for OwnedRecord {
     }
 }
 
-/// A record kept for as long as it takes, in one piece of memory: a backlog holds many.
+/// A record in one compact allocation, because a backlog holds many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedRecord {
     /// The partition it was read from.
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// Key, value, and name and value of each header, each behind its length (-1 if there is none).
+    /// Key, value, and name and value of each header, each after its length (-1 if there is none).
     pieces: Box<[u8]>,
 }
 
@@ -257,7 +257,7 @@ impl PackedRecord {
         header.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// About how many bytes of memory it takes, with its place in a queue.
+    /// About how many bytes of memory the record takes, including its slot in a queue.
     #[must_use]
     pub fn size(&self) -> usize {
         const PLACE: usize = 160;
@@ -267,17 +267,17 @@ impl PackedRecord {
 
 impl From<&Record<'_>> for PackedRecord {
     fn from(record: &Record<'_>) -> Self {
-        // The iterator of a record's headers is cheap to make and cannot be cloned.
+        // The iterator over a record's headers is cheap to create and cannot be cloned.
         let headers: Vec<Header<'_>> = record.headers().collect();
         Self::pack((record.partition(), record.offset()), record.key(), record.value(), headers.iter().copied())
     }
 }
 
-/// What is left of a record's pieces.
+/// The pieces of a record that are not read yet.
 struct Pieces<'a>(&'a [u8]);
 
 impl<'a> Pieces<'a> {
-    /// The next piece; `None` for one that is not there, and at the end.
+    /// The next piece; `None` for a missing one, and at the end.
     fn take(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
         self.0 = rest;

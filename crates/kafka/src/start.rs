@@ -1,5 +1,5 @@
-//! Where a consumer starts in a partition. We decide it ourselves (`auto.offset.reset=error`): a wrong guess either
-//! loses records or repeats a whole topic.
+//! Decides where a consumer starts in a partition. This is not left to Kafka (`auto.offset.reset=error`): a wrong start
+//! either loses records or repeats a whole topic.
 
 use std::time::Duration;
 
@@ -14,38 +14,39 @@ use crate::log_watch::{Latest, LogLookUp};
 use crate::metrics::ConsumerMetrics;
 use crate::topic::{TopicName, Topics};
 
-/// Where to start, and what there is to say about it.
+/// Where to start, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Start here; nothing is amiss.
+    /// Start here; nothing was lost.
     At(i64),
-    /// The committed offset has expired, or the first ones before anything was committed: start at the oldest record; `lost`
-    /// offsets are gone unread.
+    /// The committed offset has expired, or the first records expired before anything was committed. Start at the
+    /// oldest record; `lost` offsets were removed without having been read.
     Expired {
         /// The oldest retained offset.
         at: i64,
-        /// How many offsets lie between the committed one and it.
+        /// How many offsets are between the committed one and the oldest retained one.
         lost: u64,
     },
-    /// The committed offset lies beyond the end, as after a topic was deleted and made anew: start at the oldest record.
+    /// The committed offset is beyond the end, as after a topic was deleted and created again. Start at the oldest
+    /// record.
     Recreated {
         /// The oldest retained offset.
         at: i64,
     },
-    /// No committed offset, but output exists: starting over would repeat it, so a person must decide.
+    /// There is no committed offset, but output exists. Starting again would repeat it, so a person must decide.
     Refuse,
 }
 
-/// What is known about a partition when the decision is due.
+/// What is known about a partition before the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// The group's committed offset.
     pub committed: Option<i64>,
     /// The oldest retained offset.
     pub low: i64,
-    /// The offset the next record will get.
+    /// The offset that the next record will get.
     pub high: i64,
-    /// Whether this partition's work has left output behind.
+    /// Whether earlier work on this partition has left output.
     pub output_exists: bool,
     /// Whether the operator accepts repeats (`--from-beginning`).
     pub from_beginning: bool,
@@ -66,15 +67,15 @@ pub fn resolve(known: Known) -> Start {
     }
 }
 
-/// Who asks for the start, and how its own output is recognised.
+/// Describes the consumer that starts, and how to recognise its own output.
 pub(crate) struct StartRule<'a> {
     pub(crate) group: &'a str,
     pub(crate) topic: &'a TopicName,
     pub(crate) connection: &'a Connection,
     pub(crate) from_beginning: bool,
-    /// Partitions whose log was found to be replaced, with the last record that was processed of the old one.
+    /// Partitions whose log was found to be replaced, with the last record of the old log that was processed.
     pub(crate) replaced: &'a Latest,
-    /// Whether a partition's work has left output behind, and where.
+    /// Returns whether, and where, earlier work on a partition has left output.
     pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
 }
 
@@ -85,7 +86,7 @@ pub(crate) struct FoundStart {
     pub(crate) offset: i64,
     /// The group has not committed this offset. See [`commit_new`].
     pub(crate) is_new: bool,
-    /// Which records from that offset on are processed already.
+    /// Which records from that offset on are already processed.
     pub(crate) consumed: Consumed,
     /// What is missing between the group's committed offset and this one.
     gap: Option<Gap>,
@@ -167,11 +168,11 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     Ok(())
 }
 
-/// Asks the brokers what is known of the partitions and decides for each. Blocks for at most a few `timeout`s, and for
-/// `pending` while a transaction holds committed offsets back.
+/// Asks the brokers about the partitions and decides for each. Blocks for at most a few `timeout`s, and for `pending`
+/// while a transaction delays committed offsets.
 ///
 /// # Errors
-/// [`KafkaError::LostGroup`] when a person must decide, [`KafkaError::Operation`] when the brokers do not answer.
+/// [`KafkaError::LostGroup`] if a person must decide, [`KafkaError::Operation`] if the brokers do not respond.
 pub(crate) fn starts<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     rule: &StartRule<'_>,
@@ -211,11 +212,11 @@ pub(crate) fn starts<C: ConsumerContext>(
             .fetch_watermarks(topic, partition, timeout)
             .map_err(KafkaError::during("asking for a partition's offsets"))?;
         if committed.is_some_and(|committed| committed > high) {
-            // This client does not see what lies behind an open transaction; offsets may have been set there by hand.
+            // This client does not see records after an open transaction; offsets may have been set there manually.
             high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
-        // Brokers that delete a topic delete the group's offsets with it.
+        // Brokers that delete a topic also delete the group's offsets for it.
         if let Some(last) = last
             && let Some(committed) = committed.or(is_replaced.then_some(last.offset + 1))
             && (is_replaced || committed >= low)
@@ -232,7 +233,7 @@ pub(crate) fn starts<C: ConsumerContext>(
         let (offset, gap) = match resolve(known) {
             Start::At(offset) => (offset, None),
             Start::Expired { at, lost } => {
-                // Of the records from the committed offset on, some were processed where others were deferred.
+                // Some of the records from the committed offset on were processed while others were deferred.
                 let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
                 (at, Some(Gap::Expired { lost }))
             }
@@ -253,7 +254,8 @@ pub(crate) fn starts<C: ConsumerContext>(
     Ok(starts)
 }
 
-/// The first offset with a record that may not have been processed before the log was replaced; `None` if all are older.
+/// The first offset with a record that may not have been processed before the log was replaced; `None` if all are
+/// older.
 fn resume<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &TopicName,
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_committed_offset_in_range_is_used_whatever_else_is_known() {
+    fn a_committed_offset_in_range_is_always_used() {
         for committed in [10, 15, 20] {
             assert_eq!(resolve(Known { output_exists: true, ..known(Some(committed)) }), Start::At(committed));
         }
@@ -326,9 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_reads_everything_but_a_lost_group_needs_a_persons_word() {
+    fn a_first_start_reads_everything_but_a_lost_group_needs_a_decision() {
         assert_eq!(resolve(Known { low: 0, ..known(None) }), Start::At(0));
-        assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "nobody has ever read what is gone");
+        assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "the expired records were never read");
         assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);
         assert_eq!(resolve(Known { output_exists: true, from_beginning: true, ..known(None) }), Start::At(10));
     }

@@ -1,4 +1,4 @@
-//! Topics: their names, whether they exist, how many partitions they have, and making them.
+//! Topics: their names, whether they exist, how many partitions they have, and how to create them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,20 +65,20 @@ impl FromStr for OptionalTopic {
     }
 }
 
-/// A topic as it should be made.
+/// The settings of a topic to create.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
     /// Its name.
     pub name: TopicName,
     /// Number of partitions.
     pub partitions: i32,
-    /// Replicas of each partition; `None` takes the broker's default.
+    /// Replicas of each partition; `None` uses the brokers' default.
     pub replication: Option<i32>,
     /// Topic settings, as Kafka names them.
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// Each partition of `input` has its counterpart in `output`, since records keep their partition number.
+/// Checks that each partition of `input` has a counterpart in `output`, because records keep their partition number.
 ///
 /// # Errors
 /// [`KafkaError::TooFewPartitions`].
@@ -94,19 +94,19 @@ pub fn check_counterparts(input: (&TopicName, usize), output: (&TopicName, usize
     })
 }
 
-/// What [`Topics::ensure`] found or did.
+/// The result of [`Topics::ensure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
-    /// The topic was made.
+    /// The topic was created.
     Created,
-    /// It was there, with at least as many partitions.
+    /// The topic existed, with at least as many partitions.
     Exists {
         /// Its partitions.
         partitions: usize,
     },
 }
 
-/// Questions about topics, over one connection. Its calls block.
+/// Queries about topics, over one connection. Its calls block.
 pub struct Topics {
     bootstrap: String,
     client: BaseConsumer<LogContextConsumer>,
@@ -136,23 +136,23 @@ impl rdkafka::client::ClientContext for LogContextConsumer {
 impl rdkafka::consumer::ConsumerContext for LogContextConsumer {}
 
 impl Topics {
-    /// A client for questions; nothing is connected yet.
+    /// Creates a client for queries; it does not connect yet.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
     pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
         let mut config = connection.config();
-        // A committed reader would take the beginning of an open transaction for a partition's end.
+        // A read-committed reader would see the start of an open transaction as a partition's end.
         config.set("isolation.level", "read_uncommitted");
         let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
     }
 
-    /// The number of partitions of `topic`, asking until a broker answers or `timeout` is over.
+    /// Returns the number of partitions of `topic`; asks until a broker responds or `timeout` is over.
     ///
     /// # Errors
-    /// [`KafkaError::NoTopic`] as soon as a broker says so, [`KafkaError::Unreachable`] when none answers.
+    /// [`KafkaError::NoTopic`] as soon as a broker says so, [`KafkaError::Unreachable`] if none responds.
     pub fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -171,7 +171,7 @@ impl Topics {
                     match found {
                         _ if missing => return Err(KafkaError::NoTopic(topic.to_string())),
                         Some(found) if !found.partitions().is_empty() => return Ok(found.partitions().len()),
-                        // Known, but without a leader yet: ask again.
+                        // The topic exists but has no leader yet: ask again.
                         Some(_) | None => {}
                     }
                     if left.is_zero() {
@@ -185,7 +185,8 @@ impl Topics {
         }
     }
 
-    /// The offsets `[low, high)` a partition holds: oldest retained and next to be written (uncommitted ones included).
+    /// The offsets `[low, high)` of a partition: the oldest retained and the next to be written (including uncommitted
+    /// ones).
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -195,10 +196,10 @@ impl Topics {
             .map_err(KafkaError::during("asking for a partition's offsets"))
     }
 
-    /// What a consumer group has committed of a topic; partitions without a committed offset are left out.
+    /// The offsets that a consumer group has committed for a topic; partitions without a committed offset are left out.
     ///
     /// # Errors
-    /// [`KafkaError`] when the topic does not exist or the group's coordinator does not answer.
+    /// [`KafkaError`] if the topic does not exist or the group's coordinator does not respond.
     pub fn committed(
         &self,
         group: &str,
@@ -221,7 +222,7 @@ impl Topics {
         Ok(committed.elements().iter().filter_map(offset).collect())
     }
 
-    /// The number of replicas that each partition of a topic has, at the least.
+    /// The minimum number of replicas over the partitions of a topic.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`].
@@ -241,7 +242,7 @@ impl Topics {
         metadata.map(|metadata| metadata.brokers().len()).map_err(|error| self.unreachable(timeout, &error.to_string()))
     }
 
-    /// Makes the topic if it does not exist. Partitions and settings of an existing one are left alone.
+    /// Creates the topic if it does not exist. Partitions and settings of an existing topic are not changed.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -265,7 +266,7 @@ impl Topics {
         }
     }
 
-    /// Gives a topic exactly these settings of its own; all others fall back to the brokers' defaults.
+    /// Sets exactly these settings of a topic; all others get the brokers' defaults.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -283,7 +284,7 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Gives a topic more partitions. What is in it stays where it is; keys go to other partitions from now on.
+    /// Adds partitions to a topic. Existing records stay where they are; keys go to other partitions from now on.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason, for example that it has as many already.
@@ -297,7 +298,7 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes a topic with all its records. The brokers go on with that for a moment after they have answered.
+    /// Deletes a topic with all its records. The brokers finish that shortly after they have responded.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -310,10 +311,10 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes the records of a partition that lie before `offset`, as the retention does; [`i64::MAX`] for all.
+    /// Deletes the records of a partition before `offset`, as the retention does; [`i64::MAX`] for all.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] with the broker's reason, for example that the offset lies beyond the end.
+    /// [`KafkaError::Operation`] with the broker's reason, for example that the offset is beyond the end.
     pub async fn delete_before(&self, topic: &TopicName, partition: i32, offset: i64) -> Result<(), KafkaError> {
         let during = || KafkaError::during("deleting records");
         let mut list = TopicPartitionList::new();
@@ -348,7 +349,7 @@ impl Topics {
         Ok(settings)
     }
 
-    /// The client, for questions about other things than topics.
+    /// The client, for queries that are not about topics.
     pub(crate) fn client(&self) -> &BaseConsumer<LogContextConsumer> {
         &self.client
     }
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_broker_is_named_with_the_variable_to_check() {
+    fn an_unreachable_broker_is_reported_with_the_variable_to_check() {
         let topics = Topics::new(&Connection::plaintext("127.0.0.1:1", "test")).unwrap();
         let error = topics.partitions(&"t".parse().unwrap(), Duration::from_millis(300)).unwrap_err().to_string();
         assert!(error.contains("127.0.0.1:1") && error.contains("KAFKA_BOOTSTRAP_SERVERS"), "{error}");

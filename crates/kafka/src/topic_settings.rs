@@ -1,4 +1,4 @@
-//! Settings of a topic: which of them do less than the pipeline needs, and telling that when a service starts.
+//! Compares the settings of a topic with what the pipeline needs, and reports differences when a service starts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,37 +7,37 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::topic::{TopicName, Topics};
 
-/// How long the brokers have to answer a question.
+/// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(5);
 
 /// Kafka's own default of `max.message.bytes`. Producers fill batches nearly up to it.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-/// What key, headers and framing add to a record's value at most, in bytes.
+/// Maximum bytes that key, headers and framing add to a record's value.
 pub const RECORD_OVERHEAD: usize = 64 * 1024;
 
-/// A setting that does less than is needed.
+/// A setting that is weaker than needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Its name in Kafka.
     pub setting: &'static str,
     /// Its value on the broker.
     pub current: String,
-    /// The value that is needed.
+    /// The required value.
     pub wanted: String,
-    /// A record could be lost or refused; otherwise the operator may have wanted it so.
+    /// Whether a record could be lost or refused; otherwise, the difference may be intended.
     pub breaks_a_promise: bool,
 }
 
 impl Difference {
-    /// What differs in `topic`, what follows from it, and the command that changes it.
+    /// Describes the difference in `topic`, its consequence, and the command that changes it.
     #[must_use]
     pub fn text(&self, topic: &TopicName) -> String {
         let Self { setting, current, wanted, .. } = self;
         let why = match *setting {
             "max.message.bytes" => "; larger records are refused",
             "min.insync.replicas" => {
-                "; a broker that fails can take acknowledged records with it (the topic needs at least 3 replicas before you change it)"
+                "; acknowledged records can be lost with one broker (the topic needs at least 3 replicas before you change it)"
             }
             "unclean.leader.election.enable" => "; a replica that lacks acknowledged records can become leader",
             "cleanup.policy" => "; compaction deletes records that have a later one with the same key",
@@ -50,7 +50,8 @@ impl Difference {
     }
 }
 
-/// The settings that do less than is wanted. A limit that is higher, or a retention that is longer, is not a difference; nor is a
+/// The settings that are weaker than wanted. A higher limit or a longer retention is not a difference, and neither is a
+/// setting that the broker does not report.
 /// setting that the broker does not report.
 #[must_use]
 pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String, String>) -> Vec<Difference> {
@@ -75,31 +76,32 @@ fn suffices(setting: &str, current: &str, wanted: &str) -> bool {
     }
 }
 
-/// The room for one record that a topic has to have.
+/// The record size that a topic must allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Room {
     /// Its `max.message.bytes` is at least this.
     Bytes(usize),
-    /// Its `max.message.bytes` is at least that of `topic` and `bytes` more: it takes that topic's records with headers added.
+    /// Its `max.message.bytes` is at least that of `topic` plus `bytes`: it accepts that topic's records with added
+    /// headers.
     Beyond {
         /// The topic the records come from.
         topic: TopicName,
-        /// What is added to them, in bytes.
+        /// How many bytes are added to them.
         bytes: usize,
     },
 }
 
-/// What a service needs of one of its topics.
+/// What a service requires of one of its topics.
 #[derive(Debug, Clone)]
 pub struct Need {
     /// The topic.
     pub topic: TopicName,
-    /// The room; `None` if the service only reads it.
+    /// The record size; `None` if the service only reads the topic.
     pub room: Option<Room>,
 }
 
-/// Compares the settings of a service's topics with what it needs, and logs a warning for each that does less. A service starts
-/// nevertheless: it keeps every record, cut to its beginning where the topic does not take it whole.
+/// Compares the settings of a service's topics with what it requires, and logs a warning for each weaker one. The
+/// service starts nevertheless: it keeps every record, cut to its beginning if the topic refuses the whole.
 pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
     for need in &needs {
         match found(&connection, need).await {
@@ -154,7 +156,7 @@ async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, 
 fn needed(room: Option<usize>, replicas: usize) -> Vec<(&'static str, String)> {
     let mut needed = vec![("unclean.leader.election.enable", "false".to_owned())];
     needed.extend(room.map(|bytes| ("max.message.bytes", bytes.to_string())));
-    // With fewer replicas a broker that is restarted would stop the writing.
+    // With fewer replicas, the restart of a broker would stop all writes.
     if replicas >= 3 {
         needed.push(("min.insync.replicas", "2".to_owned()));
     }
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_topic_needs_goes_by_its_replicas_and_by_what_is_written_to_it() {
+    fn the_needed_settings_depend_on_the_replicas_and_the_largest_record() {
         let settings = |needed: Vec<(&'static str, String)>| {
             needed.into_iter().map(|(setting, value)| format!("{setting}={value}")).collect::<Vec<_>>().join(" ")
         };
@@ -189,7 +191,7 @@ mod tests {
         .into()
     }
 
-    /// The settings that differ when one is set to `value` and all others are as wanted.
+    /// Returns the settings that differ if one is set to `value` and all others are as wanted.
     fn with(setting: &str, value: &str) -> Vec<(&'static str, String, bool)> {
         let mut current: BTreeMap<String, String> =
             wanted().into_iter().map(|(setting, value)| (setting.to_owned(), value)).collect();
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_does_less_than_is_wanted_is_named_with_its_value() {
+    fn a_weaker_setting_is_reported_with_its_value() {
         for (setting, value, breaks_a_promise) in [
             ("max.message.bytes", "1048588", true),
             ("min.insync.replicas", "1", true),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_does_as_much_or_more_is_not_a_difference() {
+    fn an_equal_or_stronger_setting_is_not_a_difference() {
         for (setting, value) in [
             ("max.message.bytes", "10551296"),
             ("max.message.bytes", "104857600"),

@@ -1,8 +1,8 @@
 //! Consume, transform and produce in Kafka transactions: each input record's effect and its offset become visible
 //! together, or not at all.
 //!
-//! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one thread
-//! per worker. What a record turns into is the [`Processor`]'s business.
+//! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one
+//! thread per worker. What a record turns into is the [`Processor`]'s business.
 
 mod clients;
 mod cursor;
@@ -19,6 +19,6 @@ mod worker;
 mod writer;
 
 pub use outbox::Outbox;
-pub use takeover::{Memory, Reach};
+pub use takeover::{Lookback, PartitionState};
 pub use worker::{Processor, WorkerSettings, run};
 pub use writer::TransactionalWriter;

@@ -1,7 +1,7 @@
-//! `KAFKA_OPTIONS`: any librdkafka property, except those that the product's promises rest on.
+//! `KAFKA_OPTIONS`: any librdkafka property, except those that the product's guarantees depend on.
 //!
-//! Messages show neither a value nor a name that librdkafka does not know: a secret with a comma in it falls into pieces
-//! that look like names.
+//! Messages show neither a value nor a name that librdkafka does not know: a secret that contains a comma is split into
+//! pieces that look like names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError as RdError;
 use rdkafka::types::RDKafkaConfRes;
 
-/// Properties that `KAFKA_OPTIONS` may not set: the promises of this product rest on their values, or a variable of its own
+/// Properties that `KAFKA_OPTIONS` may not set: the guarantees of this product depend on them, or a variable of its own
 /// sets them.
 const RESERVED: &[&str] = &[
     "auto.commit.enable",
@@ -47,7 +47,7 @@ const RESERVED: &[&str] = &[
     "transactional.id",
 ];
 
-/// Further names of reserved properties (librdkafka's CONFIGURATION.md, "Alias for").
+/// Other names of reserved properties (librdkafka's CONFIGURATION.md, "Alias for").
 const ALIASES: &[(&str, &str)] = &[
     ("acks", "request.required.acks"),
     ("bootstrap.servers", "metadata.broker.list"),
@@ -57,7 +57,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("sasl.mechanism", "sasl.mechanisms"),
 ];
 
-/// Parsed `KAFKA_OPTIONS`. Its `Debug` form shows the keys only, since a value may be a secret.
+/// Parsed `KAFKA_OPTIONS`. Its `Debug` form shows only the keys, since a value may be a secret.
 #[derive(Clone, Default)]
 pub struct KafkaOptions(Vec<(String, String)>);
 
@@ -80,7 +80,7 @@ impl FromStr for KafkaOptions {
             let (key, value) = (key.trim(), value.trim());
             if let Some(reserved) = reserved(key) {
                 return Err(format!(
-                    "entry {number} sets `{reserved}`, which may not be set here: a promise of this product rests on it, or a variable of its own sets it"
+                    "entry {number} sets `{reserved}`, which may not be set here: a guarantee of this product depends on it, or a variable of its own sets it"
                 ));
             }
             check(number, key, value)?;
@@ -92,7 +92,7 @@ impl FromStr for KafkaOptions {
         match changed(&with) {
             None => Ok(options),
             Some(reserved) => Err(format!(
-                "an entry changes `{reserved}`, which may not be changed here: a promise of this product rests on it"
+                "an entry changes `{reserved}`, which may not be changed here: a guarantee of this product depends on it"
             )),
         }
     }
@@ -107,46 +107,46 @@ impl KafkaOptions {
     }
 }
 
-/// The reserved property that librdkafka takes this name for.
+/// Returns the reserved property that has this name for librdkafka.
 fn reserved(name: &str) -> Option<&'static str> {
-    // Properties of topics are also known by this prefix.
+    // Topic properties also have a name with this prefix.
     let name = name.strip_prefix("topic.").unwrap_or(name);
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, property)| property);
     RESERVED.iter().copied().find(|reserved| *reserved == name)
 }
 
-/// librdkafka knows the property and takes the value.
+/// Checks that librdkafka knows the property and accepts the value.
 fn check(number: usize, key: &str, value: &str) -> Result<(), String> {
     let mut alone = ClientConfig::new();
     alone.set(key, value);
     match alone.create_native_config() {
         Ok(_) => Ok(()),
         Err(RdError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, ..)) => Err(format!(
-            "librdkafka does not take the value of `{key}` (entry {number}); its CONFIGURATION.md says which values there are"
+            "librdkafka refuses the value of `{key}` (entry {number}); its CONFIGURATION.md lists the valid values"
         )),
         Err(_) => Err(format!(
-            "entry {number} does not begin with the name of a librdkafka property (it is not shown, in case it is a part of a secret: a value cannot hold a comma)"
+            "entry {number} does not start with the name of a librdkafka property (it is not shown, in case it is a part of a secret: a value cannot contain a comma)"
         )),
     }
 }
 
-/// The reserved property whose value is not the default one any more, by whatever name it was set.
+/// Returns the reserved property whose value is no longer the default, by whatever name it was set.
 fn changed(with: &ClientConfig) -> Option<&'static str> {
     let (Ok(default), Ok(with)) = (ClientConfig::new().create_native_config(), with.create_native_config()) else {
         return None;
     };
     let value = |config: &rdkafka::config::NativeClientConfig, name: &str| config.get(name).ok();
-    // Properties of topics have no value before one of them is set.
+    // Topic properties have no value before one of them is set.
     RESERVED.iter().copied().find(|name| {
         let now = value(&with, name);
         now.is_some() && now != value(&default, name).or_else(|| topic_default(name))
     })
 }
 
-/// The default of a property of topics.
+/// The default of a topic property.
 fn topic_default(name: &str) -> Option<String> {
     let mut config = ClientConfig::new();
-    // Any property of topics makes librdkafka fill in the others.
+    // Setting any topic property makes librdkafka fill in the others.
     config.set("request.timeout.ms", "30000");
     config.create_native_config().ok()?.get(name).ok()
 }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn options_the_promises_rest_on_are_refused_by_every_name() {
+    fn reserved_options_are_refused_by_every_name() {
         for name in RESERVED.iter().chain(ALIASES.iter().map(|(alias, _)| alias)) {
             for name in [(*name).to_owned(), format!("topic.{name}")] {
                 let error = refused(&format!("socket.keepalive.enable=true,{name}=topmarker"));
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What the names mean is asked of librdkafka, not of the list above.
+    /// librdkafka itself says what the names mean, not the list above.
     #[test]
     fn every_alias_that_librdkafka_has_for_a_reserved_property_is_known() {
         let set = |name: &str, value: &str| {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_wrong_entry_is_shown_but_the_name_of_a_property() {
+    fn only_the_property_name_of_an_invalid_entry_is_shown() {
         for text in [
             "topmarker",
             "ssl.key.password=top,marker",

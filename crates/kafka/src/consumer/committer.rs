@@ -1,5 +1,6 @@
-//! Commits offsets on a thread of its own. Only who waits for a commit learns what became of it: librdkafka tells the fate of
-//! an asynchronous one to a callback that rdkafka does not set. Polling must not wait, so somebody else does.
+//! Commits offsets on a thread of its own. librdkafka reports the result of an asynchronous commit only to a callback
+//! that rdkafka does not set, so a caller has to wait for the result. Polling must not wait for it, so this thread
+//! does.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -15,10 +16,10 @@ use crate::topic::TopicName;
 /// Offsets by partition, each with the fingerprint of a record before it.
 pub(super) type Offsets = Vec<(i32, i64, Option<Fingerprint>)>;
 
-/// What became of a commit, and the offsets that were to be committed.
+/// The result of a commit, and the offsets that were to be committed.
 pub(super) type Committed = (Result<(), KafkaError>, Offsets);
 
-/// Waits until these offsets are committed.
+/// Commits these offsets and waits for the result.
 pub(super) fn commit(
     consumer: &BaseConsumer<GroupContext>,
     topic: &TopicName,
@@ -32,11 +33,11 @@ pub(super) fn commit(
     consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"))
 }
 
-/// See the module. One commit at a time.
+/// The thread that commits, with at most one commit at a time. See the module.
 pub(super) struct Committer {
     orders: mpsc::Sender<Offsets>,
     results: mpsc::Receiver<Committed>,
-    under_way: bool,
+    in_progress: bool,
     thread: JoinHandle<()>,
 }
 
@@ -52,35 +53,36 @@ impl Committer {
                 }
             }
         });
-        Self { orders, results, under_way: false, thread }
+        Self { orders, results, in_progress: false, thread }
     }
 
-    /// Whether the next order would have to wait.
+    /// Whether a commit is in progress, so that the next one would have to wait.
     pub(super) fn is_busy(&self) -> bool {
-        self.under_way
+        self.in_progress
     }
 
     pub(super) fn order(&mut self, offsets: Offsets) {
         // The thread lives as long as this value.
-        self.under_way = self.orders.send(offsets).is_ok();
+        self.in_progress = self.orders.send(offsets).is_ok();
     }
 
-    /// What became of the last order, once it is known.
+    /// Returns the result of the last commit, once it is known.
     pub(super) fn result(&mut self) -> Option<Committed> {
         let result = self.results.try_recv().ok()?;
-        self.under_way = false;
+        self.in_progress = false;
         Some(result)
     }
 
-    /// Waits for what is under way: a late commit must not follow a newer one, or one of the partition's next owner.
+    /// Waits for the commit in progress: a late commit must not overwrite a newer one, or one of the partition's next
+    /// owner.
     pub(super) fn wait(&mut self) -> Option<Committed> {
-        if !std::mem::take(&mut self.under_way) {
+        if !std::mem::take(&mut self.in_progress) {
             return None;
         }
         self.results.recv().ok()
     }
 
-    /// Ends the thread and gives its hold on the client back.
+    /// Ends the thread and releases its reference to the client.
     pub(super) fn end(self) {
         drop(self.orders);
         if self.thread.join().is_err() {

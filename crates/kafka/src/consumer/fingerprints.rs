@@ -1,4 +1,4 @@
-//! Fingerprints of polled records, kept until the offsets behind them are committed.
+//! Fingerprints of polled records, kept until the offsets after them are committed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,11 +6,11 @@ use super::committer::Offsets;
 use crate::fingerprint::Fingerprint;
 use crate::log_watch::Latest;
 
-/// How many are kept of one partition.
+/// How many are kept per partition.
 const KEPT: usize = 64;
 
-/// For each partition the last polled record, and some before it: a commit lies before what is polled, and is kept with the
-/// newest fingerprint before it.
+/// For each partition, the last polled record and some before it. A committed offset is usually before the last polled
+/// record, and is stored with the newest fingerprint before it.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
     latest: Latest,
@@ -28,7 +28,7 @@ impl Fingerprints {
         &self.latest
     }
 
-    /// Keeps the last polled records for commits to come; to be called once for each commit interval.
+    /// Keeps the last polled records for future commits; to be called once per commit interval.
     pub(super) fn keep(&mut self) {
         for (&partition, last) in &self.latest {
             let earlier = self.earlier.entry(partition).or_default();
@@ -36,14 +36,14 @@ impl Fingerprints {
                 continue;
             }
             if earlier.len() == KEPT {
-                // The first one stays: without it a frontier that stands still would lose its fingerprint.
+                // The first one stays: without it a frontier that does not move would lose its fingerprint.
                 earlier.remove(1);
             }
             earlier.push_back(*last);
         }
     }
 
-    /// Adds to each offset to be committed the newest fingerprint before it.
+    /// Adds the newest fingerprint before each offset that is to be committed.
     pub(super) fn with(&mut self, offsets: Vec<(i32, i64)>) -> Offsets {
         let with = |(partition, offset)| {
             let before = self.earlier.get_mut(&partition).and_then(|earlier| {
@@ -58,7 +58,7 @@ impl Fingerprints {
         offsets.into_iter().map(with).collect()
     }
 
-    /// The partition has left.
+    /// The partition was revoked.
     pub(super) fn forget(&mut self, partition: i32) {
         self.latest.remove(&partition);
         self.earlier.remove(&partition);

@@ -1,5 +1,5 @@
-//! Whether the work of a group has left something behind. It is asked when the group has no offsets at all: then either it
-//! has never worked, or the brokers have forgotten it, and starting over would repeat everything.
+//! Finds out whether earlier work of a group has left output. This matters when the group has no offsets at all: then
+//! either it has never worked, or the brokers have lost its offsets, and starting again would repeat everything.
 
 use std::time::Duration;
 
@@ -13,27 +13,28 @@ use crate::reader::{Isolation, TopicReader};
 use crate::record::Record;
 use crate::topic::{TopicName, Topics};
 
-/// How long the brokers have to answer a question.
+/// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(10);
 
-/// How long reading a topic for what the work has left may take.
+/// Maximum time for reading a topic to find earlier output.
 const READ: Duration = Duration::from_secs(240);
 
-/// Where the work leaves something behind.
+/// Where earlier work leaves records.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// A topic that holds records only once work has been done.
+    /// A topic that contains records only if there was earlier work.
     Topic(TopicName),
-    /// A topic that holds other records too.
+    /// A topic that contains other records too.
     Records {
         /// The topic.
         topic: TopicName,
-        /// Whether a record was written by work on this input.
+        /// Whether a record was written by earlier work on this input.
         is_of: fn(&Record<'_>, &TopicName) -> bool,
     },
 }
 
-/// Whether the group has committed no offset of the topic: a group that has committed anywhere is not lost, and a partition it
+/// Whether the group has committed no offset for the topic. A group that has committed any offset is not lost, and a
+/// partition without an offset is then new.
 /// has no offset for is new.
 pub(super) fn has_no_offsets(
     consumer: &BaseConsumer<GroupContext>,
@@ -49,8 +50,8 @@ pub(super) fn has_no_offsets(
 }
 
 impl Output {
-    /// Where something was found. Blocks, for [`Output::Records`] until the whole topic is read: this is done at most once in
-    /// the life of a group.
+    /// Returns where output was found. Blocks, for [`Output::Records`] until the whole topic is read, which happens at
+    /// most once for a group.
     pub(super) fn find(
         &self,
         connection: &Connection,
@@ -89,7 +90,7 @@ mod tests {
     use crate::record::Headers;
 
     #[test]
-    fn only_records_of_the_work_count_where_there_are_others() {
+    fn only_records_of_the_same_work_count() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("dead-letters", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");

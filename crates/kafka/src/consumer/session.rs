@@ -1,4 +1,4 @@
-//! One life of the ledger consumer's client.
+//! One session of the ledger consumer's client.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::committer::{Committed, Committer, commit};
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
-use super::{Closing, ConsumerSettings, Feed, output};
+use super::{ConsumerSettings, Feed, Settlement, output};
 use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
@@ -25,20 +25,20 @@ use crate::record::{PackedRecord, Record};
 use crate::start::{FoundStart, StartRule, commit_new, starts};
 use crate::topic::Topics;
 
-/// The longest a single poll blocks; settlements wait no longer than this.
+/// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long the brokers have to answer a question or a last commit.
+/// How long the brokers may take to respond to a request or to the last commit.
 const CALL: Duration = Duration::from_secs(10);
 
-/// A partition that is fetched and has records, but hands none out for so long, is not read any more.
+/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a session ended.
 pub(super) enum End {
     Stopped,
     Rebuild(String),
-    /// A partition's log is not the one that was read.
+    /// The partition's log is not the one that was read before.
     Replaced(Replaced),
     Fatal(KafkaError),
 }
@@ -57,18 +57,18 @@ impl From<KafkaError> for End {
 pub(super) struct Session<'s> {
     settings: &'s ConsumerSettings,
     feed: &'s mpsc::UnboundedSender<Feed>,
-    closings: &'s mut mpsc::UnboundedReceiver<Closing>,
+    settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
     stop: &'s CancellationToken,
     consumer: Arc<BaseConsumer<GroupContext>>,
     assignment: Assignment,
     committer: Committer,
     ledgers: &'s mut Ledgers,
-    /// Since when all partitions are paused, the budget being used up.
+    /// Since when all partitions are paused because the budget is used up.
     paused: Option<Instant>,
     unread: Unread,
     fingerprints: Fingerprints,
     logs: LogWatch,
-    /// Partitions whose log was found to be replaced, by the session before.
+    /// Partitions whose log the previous session found to be replaced.
     replaced: Latest,
     committed_at: Instant,
     stalls: Stalls,
@@ -78,7 +78,7 @@ impl<'s> Session<'s> {
     pub(super) fn start(
         settings: &'s ConsumerSettings,
         feed: &'s mpsc::UnboundedSender<Feed>,
-        closings: &'s mut mpsc::UnboundedReceiver<Closing>,
+        settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
         ledgers: &'s mut Ledgers,
         replaced: Latest,
         stop: &'s CancellationToken,
@@ -89,7 +89,7 @@ impl<'s> Session<'s> {
         Ok(Self {
             settings,
             feed,
-            closings,
+            settlements,
             stop,
             committer: Committer::start(Arc::clone(&consumer), settings.input.clone()),
             consumer,
@@ -114,7 +114,7 @@ impl<'s> Session<'s> {
                 break end;
             }
         };
-        // Whatever is still worked on belongs to nobody from here on.
+        // The records that are still in progress belong to no assignment from here on.
         let partitions: Vec<i32> = self.ledgers.partitions().collect();
         for &partition in &partitions {
             self.ledgers.revoke(partition);
@@ -124,12 +124,12 @@ impl<'s> Session<'s> {
             drop(self.feed.send(Feed::Revoking(partitions)));
         }
         group::stop_following(&self.consumer, &self.settings.input);
-        // The client closes with the last hold on it: here, not on a thread that nobody waits for.
+        // Dropping the last reference closes the client: here, and not on a thread that no one waits for.
         self.committer.end();
         end
     }
 
-    /// One round: poll, rebalance, settle, pause or resume, commit when due.
+    /// One round: poll, rebalance, settle, pause or resume, commit if due.
     fn turn(&mut self) -> Result<(), End> {
         self.poll(POLL)?;
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
@@ -138,7 +138,7 @@ impl<'s> Session<'s> {
                 Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
             }
         }
-        self.take_closings()?;
+        self.take_settlements()?;
         self.keep_budget()?;
         if let Some(committed) = self.committer.result() {
             self.note(committed);
@@ -202,8 +202,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// librdkafka's position counts transaction markers, which are no records: where nothing is outstanding, the
-    /// frontier moves behind them, so that the lag of an idle group is 0.
+    /// librdkafka's position counts transaction markers, which are not records. If nothing is outstanding, the frontier
+    /// moves past them, so that the lag of an idle group is 0.
     fn follow_positions(&mut self) {
         let Ok(positions) = self.consumer.position() else { return };
         for element in positions.elements_for_topic(self.settings.input.as_str()) {
@@ -213,11 +213,11 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// A record that was started and never completed is a defect, and going on would only hide it.
+    /// A record that was started and never completed is a defect, and continuing would hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
         let ledgers = &*self.ledgers;
         let frontiers = ledgers.partitions().filter_map(|partition| Some((partition, ledgers.frontier(partition)?)));
-        let (excused, limit) = (self.settings.patience.is_asked_for(), self.settings.stall_after);
+        let (excused, limit) = (self.settings.external_wait.is_asked_for(), self.settings.stall_after);
         match self.stalls.look(frontiers, excused, limit, Instant::now()) {
             None => Ok(()),
             Some(stall) => Err(End::Fatal(KafkaError::Stalled {
@@ -229,7 +229,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// A partition that has records and is fetched, and yet hands none out, was lost inside librdkafka.
+    /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
     fn look_for_unread(&mut self) -> Result<(), End> {
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
             let position = self.ledgers.frontier(partition)?;
@@ -240,36 +240,36 @@ impl<'s> Session<'s> {
         match self.unread.look(progress, Instant::now()) {
             None => Ok(()),
             Some(partition) => Err(End::Rebuild(format!(
-                "partition {partition} of `{}` has records and is not paused, but none came for {UNREAD_AFTER:?}",
+                "partition {partition} of `{}` has records and is not paused, but none were returned for {UNREAD_AFTER:?}",
                 self.settings.input
             ))),
         }
     }
 
-    fn take_closings(&mut self) -> Result<(), End> {
-        while let Ok(closing) = self.closings.try_recv() {
-            self.close(closing)?;
+    fn take_settlements(&mut self) -> Result<(), End> {
+        while let Ok(settlement) = self.settlements.try_recv() {
+            self.settle(settlement)?;
         }
         Ok(())
     }
 
-    fn close(&mut self, closing: Closing) -> Result<(), End> {
-        type Close = fn(&mut Ledgers, Claim) -> Result<Completion, LedgerError>;
-        let (claims, close): (_, Close) = match closing {
-            Closing::Started(claims) => {
+    fn settle(&mut self, settlement: Settlement) -> Result<(), End> {
+        type Apply = fn(&mut Ledgers, Claim) -> Result<Completion, LedgerError>;
+        let (claims, apply): (_, Apply) = match settlement {
+            Settlement::Started(claims) => {
                 self.stalls.started(&claims);
                 return Ok(());
             }
-            Closing::Deferred(claims) => {
+            Settlement::Deferred(claims) => {
                 self.stalls.deferred(&claims);
                 return Ok(());
             }
-            Closing::Settled(claims) => (claims, Ledgers::settle),
-            Closing::Released(claims) => (claims, Ledgers::release),
+            Settlement::Settled(claims) => (claims, Ledgers::settle),
+            Settlement::Released(claims) => (claims, Ledgers::release),
         };
         let mut stale = 0;
         for claim in claims {
-            if close(self.ledgers, claim).map_err(defect)? == Completion::Stale {
+            if apply(self.ledgers, claim).map_err(defect)? == Completion::Stale {
                 stale += 1;
             }
         }
@@ -294,7 +294,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Commits and waits for it.
+    /// Commits and waits for the result.
     fn commit_now(&mut self) {
         if let Some(committed) = self.committer.wait() {
             self.note(committed);
@@ -307,7 +307,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// What failed stays due and is committed with the next interval.
+    /// Offsets whose commit failed stay due and are committed with the next interval.
     fn note(&mut self, (result, offsets): Committed) {
         match result {
             Ok(()) => {
@@ -337,7 +337,7 @@ impl<'s> Session<'s> {
             }
         })?;
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
-        // What is new would be read at once although the budget is used up.
+        // Otherwise the new partitions would be read at once although the budget is used up.
         let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
         self.assignment.assign(&self.consumer, &offsets, fetching)?;
         for start in &starts {
@@ -370,11 +370,11 @@ impl<'s> Session<'s> {
         starts(&self.consumer, &rule, partitions, CALL, Duration::ZERO)
     }
 
-    /// Drains the work on leaving partitions, commits what is settled, then lets them go.
+    /// Drains the work on revoked partitions, commits the offsets of their settled records, and releases them.
     fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<(), End> {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
         drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
-        // Somebody else may be reading what is lost already: nothing of it can be committed.
+        // Another member may already be reading lost partitions, so none of their offsets can be committed.
         if lost {
             self.settings.health.group.failed(assignment_lost());
         } else {
@@ -392,16 +392,16 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Waits until nobody works on these partitions, at most for the drain timeout.
+    /// Waits until no work on these partitions is in progress, at most for the drain timeout.
     fn drain(&mut self, partitions: &[i32]) -> Result<(), End> {
         let deadline = Instant::now() + self.settings.drain_timeout;
         while partitions.iter().any(|&partition| self.ledgers.outstanding(partition) > 0) {
             if Instant::now() >= deadline {
-                tracing::warn!("work was still under way when its time ran out; those records are read again");
+                tracing::warn!("work was still in progress at the drain timeout; those records will be read again");
                 break;
             }
-            match self.closings.try_recv() {
-                Ok(closing) => self.close(closing)?,
+            match self.settlements.try_recv() {
+                Ok(settlement) => self.settle(settlement)?,
                 Err(mpsc::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(2)),
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
             }
@@ -412,7 +412,7 @@ impl<'s> Session<'s> {
     fn finish(&mut self) -> Result<(), End> {
         let partitions: Vec<i32> = self.ledgers.partitions().collect();
         drop(self.feed.send(Feed::Stopping));
-        self.take_closings()?;
+        self.take_settlements()?;
         self.drain(&partitions)?;
         self.follow_positions();
         self.commit_now();
@@ -420,7 +420,7 @@ impl<'s> Session<'s> {
     }
 }
 
-/// A breach of the accounting is a defect; going on could commit past an unsettled record.
+/// A breach of the ledger's rules is a defect; continuing could commit past an unsettled record.
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
 }

@@ -1,16 +1,16 @@
-//! The stall clock: for how long the record at a partition's frontier has been worked on without an outcome.
+//! The stall clock: how long the record at a partition's frontier has been in progress without an outcome.
 //!
-//! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is for as long
-//! as it takes, and that is not a defect. The clock therefore runs only while the record at the frontier is started: it is
-//! in a request or in a write. If its completion never comes, the partition is stalled. A plain value; the time comes in
-//! from outside.
+//! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is, and
+//! that is not a defect. Therefore, the clock runs only while the record at the frontier is started: it is in a request
+//! or in a write. If its completion never comes, the partition is stalled. This is a plain value; callers pass in the
+//! time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ledger::{Claim, Epoch};
 
-/// A partition whose frontier record has been started and has not been completed for too long.
+/// A partition whose record at the frontier was started and has not been completed for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stall {
     pub(super) partition: i32,
@@ -27,12 +27,12 @@ struct Clock {
     epoch: Epoch,
     started: OffsetRuns,
     frontier: i64,
-    /// `None` means that the clock starts at the next look.
+    /// `None` means that the clock starts at the next check.
     since: Option<Instant>,
 }
 
 impl Stalls {
-    /// An assignment begins: nothing of it has been started.
+    /// An assignment starts: none of its records has been started.
     pub(super) fn assigned(&mut self, partition: i32, epoch: Epoch) {
         self.0.insert(partition, Clock { epoch, started: OffsetRuns::default(), frontier: 0, since: None });
     }
@@ -58,7 +58,8 @@ impl Stalls {
         }
     }
 
-    /// Takes the frontiers as they are now; returns a partition that has stalled for `limit` or longer. `excused`: the work
+    /// Takes the current frontiers; returns a partition that has been stalled for `limit` or longer. `excused`: the
+    /// work waits for something outside.
     /// says that it waits for something outside.
     pub(super) fn look(
         &mut self,
@@ -83,7 +84,7 @@ impl Stalls {
     }
 }
 
-/// A set of offsets. Records are started almost in the order of their offsets, so that few runs hold them all.
+/// A set of offsets. Records are started almost in the order of their offsets, so a few runs are enough.
 #[derive(Debug, Default)]
 struct OffsetRuns(VecDeque<(i64, i64)>);
 
@@ -137,7 +138,7 @@ impl OffsetRuns {
         self.0.get(index).filter(|&&(start, _)| start <= offset).map(|_| index)
     }
 
-    /// Forgets the runs that end before this offset.
+    /// Drops the runs that end before this offset.
     fn forget_before(&mut self, offset: i64) {
         while self.0.front().is_some_and(|&(_, end)| end <= offset) {
             self.0.pop_front();
@@ -189,7 +190,7 @@ mod tests {
             self.stalls.look([(0, frontier)].into_iter(), excused, LIMIT, self.now)
         }
 
-        /// Looks every half a second; returns the first stall.
+        /// Checks every half second; returns the first stall.
         fn pass(&mut self, seconds: u64) -> Option<Stall> {
             (0..seconds * 2).find_map(|_| {
                 self.now += Duration::from_millis(500);
@@ -201,14 +202,14 @@ mod tests {
     #[test]
     fn a_record_that_waits_to_be_started_never_stalls_its_partition() {
         let mut partition = Partition::with(3);
-        assert_eq!(partition.pass(86_400), None, "polled, and behind the backlog of another partition for a day");
+        assert_eq!(partition.pass(86_400), None, "polled, and queued after the backlog of another partition for a day");
         partition.start(0);
         partition.settle(0);
         assert_eq!(partition.pass(86_400), None, "the next one waits for the rate limit");
     }
 
     #[test]
-    fn a_completion_that_never_comes_is_a_stall_once_the_limit_has_passed_since_the_start() {
+    fn a_missing_completion_is_a_stall_once_the_limit_has_passed_since_the_start() {
         let mut partition = Partition::with(3);
         assert_eq!(partition.pass(1000), None);
         partition.start(0);
@@ -235,14 +236,14 @@ mod tests {
         for _ in 0..100 {
             partition.start(0);
             assert_eq!(partition.pass(250), None);
-            // Between two looks.
+            // Between two checks.
             partition.defer(0);
         }
         assert_eq!(partition.pass(1000), None, "deferred");
         partition.start(0);
         assert_eq!(partition.pass(250), None);
         partition.start(0);
-        assert_eq!(partition.pass(250), None, "the write after the answer is a step of its own");
+        assert_eq!(partition.pass(250), None, "the write after the response is a separate step");
         assert!(partition.pass(60).is_some());
     }
 
@@ -266,7 +267,7 @@ mod tests {
         partition.ledgers.revoke(0);
         let epoch = partition.ledgers.assign(0, 0);
         partition.stalls.assigned(0, epoch);
-        // A late report on the old assignment.
+        // A late report for the old assignment.
         partition.start(0);
         assert_eq!(partition.pass(1000), None);
     }
@@ -296,7 +297,7 @@ mod tests {
             prop_assert!((forgotten..41).all(|offset| runs.contains(offset) == model.contains(&offset)));
         }
 
-        /// Whatever happens, a stall is a record that was started, neither deferred nor settled, for the whole limit.
+        /// In every history, a stalled record was started, and neither deferred nor settled, for the whole limit.
         #[test]
         fn only_an_uncompleted_start_is_a_stall(
             steps in prop::collection::vec((0..5u8, 0..6usize, 1..200u64), 1..200),

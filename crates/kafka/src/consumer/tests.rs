@@ -1,5 +1,5 @@
-//! The consumer's driver on librdkafka's mock cluster: budget, rebalances, rebuilds, stalls, failed commits. What it says
-//! of offsets is proven by the ledger's own tests and, on a real Kafka, end to end.
+//! Tests the consumer on librdkafka's mock cluster: budget, rebalances, rebuilds, stalls, failed commits. The ledger's
+//! own tests and the end-to-end tests on a real Kafka cover its offsets.
 
 use std::thread::JoinHandle;
 
@@ -58,12 +58,12 @@ impl Kafka {
 struct Running {
     records: mpsc::UnboundedReceiver<Feed>,
     settler: Settler,
-    patience: Patience,
+    external_wait: ExternalWait,
     stop: CancellationToken,
     thread: JoinHandle<Result<(), KafkaError>>,
     registry: Registry,
     claims: Vec<Claim>,
-    /// What was said to leave.
+    /// The partitions that were reported as revoked.
     revoked: Vec<i32>,
     assigned: usize,
 }
@@ -72,7 +72,7 @@ impl Running {
     fn start(kafka: &Kafka, change: impl FnOnce(&mut ConsumerSettings)) -> Self {
         let registry = Registry::new();
         let input: TopicName = "typed".parse().unwrap();
-        let patience = Patience::default();
+        let external_wait = ExternalWait::default();
         let mut settings = ConsumerSettings {
             connection: kafka.connection(),
             group: "group".to_owned(),
@@ -89,7 +89,7 @@ impl Running {
             commit_interval: Duration::from_millis(50),
             drain_timeout: Duration::from_millis(300),
             stall_after: Duration::from_secs(300),
-            patience: patience.clone(),
+            external_wait: external_wait.clone(),
             readiness: Readiness::default(),
         };
         change(&mut settings);
@@ -100,7 +100,7 @@ impl Running {
         Self {
             records,
             settler,
-            patience,
+            external_wait,
             stop,
             thread,
             registry,
@@ -110,7 +110,7 @@ impl Running {
         }
     }
 
-    /// Takes in what has come.
+    /// Takes in all messages that have arrived.
     fn take_in(&mut self) {
         while let Ok(feed) = self.records.try_recv() {
             match feed {
@@ -122,7 +122,7 @@ impl Running {
         }
     }
 
-    /// Takes in until `condition` holds.
+    /// Takes in messages until `condition` holds.
     fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + SOON;
         loop {
@@ -140,7 +140,7 @@ impl Running {
         }
     }
 
-    /// Takes in until nothing has come for a while.
+    /// Takes in messages until none has arrived for a while.
     fn until_quiet(&mut self) {
         let (mut before, mut since) = (self.claims.len(), Instant::now());
         self.until("quiet", |running| {
@@ -151,7 +151,7 @@ impl Running {
         });
     }
 
-    /// Takes in for so long; the consumer must not end meanwhile.
+    /// Takes in messages for this long; the consumer must not end meanwhile.
     fn until_passed(&mut self, time: Duration) {
         let since = Instant::now();
         self.until("time to pass", |running| {
@@ -184,10 +184,10 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
     let mut one = Running::start(&kafka, |settings| settings.budget_bytes = 200_000);
     one.until("the first records", |one| !one.claims.is_empty());
     one.until_quiet();
-    // What lies in librdkafka's queue when the pause begins is not handed out either.
+    // Records in librdkafka's queue when the pause begins are not returned either.
     let read = one.claims.len();
     assert!((20..=22).contains(&read), "{read} records of 10 kB in a budget of 200 kB");
-    // Another member takes a partition and reads it to its end.
+    // Another member gets a partition and reads it to its end.
     let mut other = Running::start(&kafka, |_| {});
     other.until("its partition", |other| {
         one.take_in();
@@ -203,8 +203,8 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
     one.claims.retain(|claim| claim.partition == kept);
     one.until_quiet();
     assert!((20..=22).contains(&one.claims.len()), "{} records", one.claims.len());
-    // Between three quarters of the budget and all of it, neither a pause nor a resumption is due. Now the partition
-    // comes back, with nothing to read.
+    // Between three quarters of the budget and all of it, neither a pause nor a resume is due. Now the partition is
+    // assigned to this member again, with nothing to read.
     let settled = one.claims.drain(..2).collect();
     one.settler.settle(settled);
     one.until_quiet();
@@ -215,8 +215,8 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
     assert!((18..=20).contains(&one.claims.len()), "still paused: {} records", one.claims.len());
     kafka.produce(left, 60, 10_000).await;
     one.until_quiet();
-    assert!((18..=20).contains(&one.claims.len()), "the new one is paused as well: {} records", one.claims.len());
-    // From here on all is settled as it comes: every record of both partitions arrives.
+    assert!((18..=20).contains(&one.claims.len()), "the new partition is paused as well: {} records", one.claims.len());
+    // From here on, every record is settled as it arrives: every record of both partitions arrives.
     one.until("the end of both partitions", |one| {
         one.settle_all();
         kafka.committed(left) == Some(120) && kafka.committed(kept) == Some(60)
@@ -225,17 +225,17 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuilt_consumer_takes_nothing_for_its_own_that_belonged_to_the_last_one() {
+async fn a_rebuilt_consumer_ignores_claims_of_the_previous_one() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 5, 10).await;
     let mut running = Running::start(&kafka, |_| {});
     running.until("all records", |running| running.claims.len() == 5);
     let old = std::mem::take(&mut running.claims);
-    // A breach of the accounting: the consumer is built anew, and says that all it had has left.
+    // A breach of the ledger's rules: the consumer is rebuilt, and reports all its partitions as revoked.
     running.settler.settle(vec![old[4], old[4]]);
     running.until("all records again", |running| running.claims.len() == 5);
     assert_eq!(running.revoked, [0]);
-    // The work on the old ones comes to its end only now.
+    // The work on the old records ends only now.
     running.settler.release(vec![old[0]]);
     running.settler.settle(old[1..4].to_vec());
     running.until("them to be counted", |running| running.metric("customerio_kafka_stale_completions_total") == 4.0);
@@ -246,16 +246,16 @@ async fn a_rebuilt_consumer_takes_nothing_for_its_own_that_belonged_to_the_last_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_completion_ends_the_consumer_with_an_error_but_not_while_something_outside_is_waited_for() {
+async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_something_outside() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
-    running.patience.set(true);
+    running.external_wait.set(true);
     running.until("the records", |running| running.claims.len() == 3);
     running.settler.started(running.claims.clone());
     running.until_passed(Duration::from_millis(1500));
-    running.patience.set(false);
-    // Progress is not a stall, however little.
+    running.external_wait.set(false);
+    // Any progress ends a stall.
     running.settler.settle(vec![running.claims.remove(0)]);
     running.until("the end", |running| running.thread.is_finished());
     let error = running.stop().unwrap_err();
@@ -263,13 +263,13 @@ async fn a_lost_completion_ends_the_consumer_with_an_error_but_not_while_somethi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_whose_records_only_wait_is_not_stalled() {
+async fn a_partition_whose_records_all_wait_is_not_stalled() {
     let kafka = Kafka::start(2);
     kafka.produce(0, 3, 10).await;
     kafka.produce(1, 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
     running.until("the records", |running| running.claims.len() == 6);
-    // Partition 0 is not started at all; in partition 1 an attempt failed, and its records wait for the next one.
+    // No record of partition 0 is started; in partition 1 an attempt failed, and its records wait for the next one.
     let (waiting, deferred): (Vec<Claim>, Vec<Claim>) =
         running.claims.drain(..).partition(|claim| claim.partition == 0);
     running.settler.started(deferred.clone());
@@ -283,7 +283,7 @@ async fn a_partition_whose_records_only_wait_is_not_stalled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_commit_is_counted_and_made_good() {
+async fn a_failed_commit_is_counted_and_repeated() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 3, 10).await;
     let mut running = Running::start(&kafka, |_| {});
@@ -299,7 +299,7 @@ async fn a_failed_commit_is_counted_and_made_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_done_in_time_when_it_stops_is_not_committed() {
+async fn records_that_are_not_done_in_time_at_a_stop_are_not_committed() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));
@@ -307,7 +307,7 @@ async fn what_is_not_done_in_time_when_it_stops_is_not_committed() {
     let (settler, claims) = (running.settler.clone(), running.claims.clone());
     let (started, stopping) = (Instant::now(), std::thread::spawn(move || running.stop()));
     std::thread::sleep(Duration::from_millis(200));
-    // In time for the first one only.
+    // Only the first one is settled in time.
     settler.settle(vec![claims[0], claims[2]]);
     stopping.join().unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());

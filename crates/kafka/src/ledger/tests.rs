@@ -1,4 +1,4 @@
-//! The ledger against a naive model, and the cases worth a name.
+//! Tests the ledger against a naive model, and in special cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ fn the_frontier_waits_for_the_oldest_unsettled_record() {
 }
 
 #[test]
-fn gaps_never_hold_the_frontier_back() {
+fn gaps_do_not_stop_the_frontier() {
     let mut ledger = Ledger::new(0);
     ledger.charge(5, 1).unwrap();
     assert_eq!(ledger.frontier(), 5);
@@ -44,7 +44,7 @@ fn a_record_settles_once() {
 }
 
 #[test]
-fn a_released_record_is_nobodys_work_but_stops_the_frontier() {
+fn a_released_record_is_not_in_progress_but_stops_the_frontier() {
     let mut ledger = Ledger::new(0);
     for offset in 0..3 {
         ledger.charge(offset, 10).unwrap();
@@ -90,7 +90,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What the ledger must agree with, written as plainly as possible.
+/// A model of the ledger, written as simply as possible.
 #[derive(Default)]
 struct Model {
     position: BTreeMap<i32, i64>,
@@ -145,7 +145,7 @@ proptest! {
                     }
                 }
                 Op::Release(index) if !claims.is_empty() => {
-                    // A released record stays unsettled for the model: only its memory is given back.
+                    // A released record stays unsettled in the model; only its bytes are released.
                     let claim = claims.swap_remove(index.index(claims.len()));
                     ledgers.release(claim).unwrap();
                 }

@@ -31,7 +31,7 @@ fn value(registry: &Registry, line: &str) -> Option<f64> {
 }
 
 #[test]
-fn lag_and_age_go_by_the_end_of_the_log_whatever_the_readers_do() {
+fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("input", 2, 1).unwrap();
     let producer: BaseProducer = Connection::plaintext(&cluster.bootstrap_servers(), "test").config().create().unwrap();
@@ -64,8 +64,8 @@ fn lag_and_age_go_by_the_end_of_the_log_whatever_the_readers_do() {
 }
 
 #[test]
-fn an_outage_shows_although_nothing_is_read_or_written_and_so_does_its_end() {
-    // Nobody listens on port 1.
+fn an_outage_and_its_end_are_reported_although_nothing_is_read_or_written() {
+    // No process listens on port 1.
     let Setting { registry, probe, waiting, readiness, .. } = setting("127.0.0.1:1");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let stop = CancellationToken::new();
@@ -74,7 +74,7 @@ fn an_outage_shows_although_nothing_is_read_or_written_and_so_does_its_end() {
     let asking = std::thread::spawn(move || probe.run(&stopped));
     let started = Instant::now();
     while value(&registry, "customerio_test_waiting{reason=\"unavailable\"}") != Some(1.0) {
-        assert!(started.elapsed() < Duration::from_secs(10), "nothing was said of the outage");
+        assert!(started.elapsed() < Duration::from_secs(10), "the outage was not reported");
         std::thread::sleep(Duration::from_millis(50));
     }
     while readiness.unready_reason().is_none() {

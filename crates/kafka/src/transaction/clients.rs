@@ -17,7 +17,7 @@ pub(super) struct Clients<'s> {
     pub(super) producer: &'s TransactionalProducer,
     pub(super) consumer: &'s BaseConsumer<GroupContext>,
     pub(super) topic: &'s TopicName,
-    /// The last record accepted of each partition.
+    /// The last accepted record of each partition.
     pub(super) latest: &'s Latest,
     pub(super) health: &'s KafkaHealth,
     /// See [`crate::Connection::keeps_transactional_offsets`].
@@ -62,8 +62,8 @@ impl Client for Clients<'_> {
         let Some(metadata) = self.consumer.group_metadata() else {
             return Outcome::Abort("the consumer has left its group".to_owned());
         };
-        // After it has lost its membership the client has no member id for a moment, and the brokers take offsets without
-        // one from anybody. Asked in this order, the answer covers the metadata.
+        // After it has lost its membership, the client has no member id for a moment, and the brokers accept offsets
+        // without a member id from any client. With this order of calls, the check covers the metadata.
         if self.consumer.assignment_lost() {
             return Outcome::Abort("the partitions were lost".to_owned());
         }
@@ -95,7 +95,8 @@ impl Client for Clients<'_> {
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
-            // While a record is deferred the offset stays the same; what is processed after it is in the metadata.
+            // While a record is deferred, the offset stays the same; the metadata contains which records after it are
+            // processed.
             let consumed = Consumed::read(offset, found.metadata());
             if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(
@@ -122,7 +123,7 @@ impl Client for Clients<'_> {
         match self.consumer.seek_partitions(list, CALL) {
             Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
             Ok(_) => Outcome::Retry,
-            // Not done in time; how long that may go on is the machine's business.
+            // The call did not finish in time; the machine decides how often to repeat it.
             Err(RdError::Seek(_)) => Outcome::Retry,
             Err(error) => Outcome::Broken(format!("setting the consumer back failed: {error}")),
         }

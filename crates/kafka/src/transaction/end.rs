@@ -5,17 +5,17 @@ use crate::log_watch::Replaced;
 
 /// Why a session ended.
 pub(super) enum End {
-    /// The stop was asked for, and nothing is left open.
+    /// A stop was requested, and no transaction is open.
     Stopped,
-    /// The clients are of no more use; new ones may do better.
+    /// The clients are broken; new ones may work.
     Rebuild(String),
-    /// The group went on without this member.
+    /// The group continued without this member.
     Evicted(String),
-    /// A partition's log is not the one that was read.
+    /// The partition's log is not the one that was read before.
     Replaced(Replaced),
     /// The producer was fenced: by another process with this name, or because its transaction took too long.
     Fenced(String),
-    /// Nothing that new clients would mend.
+    /// New clients would not fix this.
     Fatal(KafkaError),
 }
 
@@ -23,7 +23,7 @@ pub(super) fn rebuild(error: KafkaError) -> End {
     End::Rebuild(error.to_string())
 }
 
-/// An operation that failed may do better with new clients; everything else is for a person.
+/// New clients may fix a failed operation; every other error needs a person.
 pub(super) fn given_up(error: KafkaError) -> End {
     match error {
         KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => rebuild(error),

@@ -1,15 +1,16 @@
-//! The transactional worker's decisions, as a value: when to begin, send offsets, commit, abort and rewind, and what each
-//! outcome leads to.
+//! The decisions of the transactional worker, as a value: when to begin, send offsets, commit, abort and rewind, and
+//! what each outcome leads to.
 //!
-//! The rules it keeps:
-//! - offsets are sent only for partitions owned now, and only behind records processed in this transaction;
-//! - after an abort everything polled is read again: the position returns to the committed offset;
-//! - a partition leaves only when no transaction is open (commit within the revoke's deadline, else abort);
+//! It keeps these rules:
+//! - offsets are sent only for partitions that are owned now, and only after records that were processed in this
+//! transaction;
+//! - after an abort, every polled record is read again: the position returns to the committed offset;
+//! - a partition is released only while no transaction is open (commit within the revoke's deadline, else abort);
 //! - after an abort, and before the commit of a revoke, the group's committed offsets must be the ones known here: if
-//!   another member has committed, this one was evicted meanwhile, and its positions are worth nothing;
-//! - a commit whose outcome is unknown is never guessed at: the clients are built anew, and the brokers decide.
+//!   another member has committed, this one was evicted meanwhile, and its positions are invalid;
+//! - the machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers decide.
 //!
-//! It knows no Kafka client and no clock: times come in as values.
+//! It knows no Kafka client and no clock: callers pass in times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -19,18 +20,18 @@ use crate::consumed::Consumed;
 
 pub use super::cursor::Mark;
 
-/// What a call to the brokers led to, as far as the machine cares.
+/// The result of a call to the brokers, as far as the machine needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done.
+    /// The call succeeded.
     Done,
-    /// Not done; the same call may be made again.
+    /// The call had no effect and may be made again.
     Retry,
-    /// The transaction cannot be committed any more, but the producer lives.
+    /// The transaction cannot be committed any more, but the producer still works.
     Abort(String),
-    /// The producer or consumer is of no more use.
+    /// The producer or the consumer is broken and must be rebuilt.
     Broken(String),
-    /// The group has gone on without this member: another one may have processed its partitions.
+    /// The group has continued without this member: another one may have processed its partitions.
     Evicted(String),
 }
 
@@ -39,8 +40,8 @@ pub enum Outcome {
 pub struct Breakage {
     /// What happened.
     pub reason: String,
-    /// The group has gone on without this member. That happens to a member whose network was away and is no sign that new
-    /// clients will not do better.
+    /// The group has continued without this member. That happens when a member's network was down, and does not mean
+    /// that new clients will fail too.
     pub evicted: bool,
 }
 
@@ -48,16 +49,16 @@ pub struct Breakage {
 pub trait Client {
     /// Begins a transaction.
     fn begin(&mut self) -> Outcome;
-    /// Adds what is processed to the transaction.
+    /// Adds the offsets of the processed records to the transaction.
     fn send_offsets(&mut self, marks: &[Mark]) -> Outcome;
-    /// Commits.
+    /// Commits the transaction.
     fn commit(&mut self) -> Outcome;
-    /// Aborts.
+    /// Aborts the transaction.
     fn abort(&mut self) -> Outcome;
-    /// Compares these with the group's stable committed offsets and their metadata: [`Outcome::Done`] if they are the same,
-    /// [`Outcome::Evicted`] if another member has committed.
+    /// Compares these offsets with the group's stable committed offsets and their metadata: [`Outcome::Done`] if they
+    /// are the same, [`Outcome::Evicted`] if another member has committed.
     fn confirm(&mut self, committed: &[Mark]) -> Outcome;
-    /// Makes the consumer read on from these offsets.
+    /// Makes the consumer continue from these offsets.
     fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome;
 }
 
@@ -68,29 +69,29 @@ pub struct Limits {
     pub interval: Duration,
     /// Commit when it holds this many records.
     pub records: usize,
-    /// Give the clients up when a transaction has been open for this long.
+    /// Give up the clients if a transaction has been open for this long.
     pub timeout: Duration,
-    /// On a revoke, how long a commit may take before it is an abort.
+    /// How long a commit may take on a revoke before the transaction is aborted.
     pub revoke: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// No transaction.
+    /// No transaction is open.
     Idle,
     /// Records are being processed.
     Open,
-    /// The offsets are in; the commit is to come or under way.
+    /// The transaction contains the offsets; its commit is still to come or in progress.
     OffsetsSent,
-    /// The transaction is to be aborted.
+    /// The transaction must be aborted.
     Aborting(String),
-    /// Aborted; the consumer is to be set back.
+    /// The transaction was aborted; the consumer must be set back.
     Rewinding,
-    /// The clients are of no more use.
+    /// The clients are broken and must be rebuilt.
     Broken(Breakage),
 }
 
-/// What the driver has to do next.
+/// What the driver must do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Poll for records, at most until the transaction is due.
@@ -101,21 +102,21 @@ pub enum Step {
     Rebuild(Breakage),
 }
 
-/// What came of one [`Machine::advance`].
+/// The result of one [`Machine::advance`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing final yet.
+    /// Nothing is final yet.
     None,
-    /// The transaction's records are final.
+    /// The transaction was committed.
     Committed {
         /// How long the transaction was open.
         took: Duration,
     },
-    /// The transaction left no trace; all its records will be read again.
+    /// The transaction was aborted; all its records will be read again.
     Aborted(String),
 }
 
-/// See the module.
+/// The state of one worker's transactions. See the module.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -128,7 +129,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine without partitions and without a transaction.
+    /// Creates a machine without partitions and without a transaction.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -142,35 +143,35 @@ impl Machine {
         }
     }
 
-    /// A partition was assigned and will be read from the first record that is not processed.
+    /// A partition was assigned. It will be read from its first record that is not processed.
     pub fn assign(&mut self, partition: i32, consumed: Consumed) {
         self.cursors.insert(partition, Cursor::at(consumed));
     }
 
-    /// The partitions owned now.
+    /// The partitions that are owned now.
     pub fn partitions(&self) -> impl Iterator<Item = i32> {
         self.cursors.keys().copied()
     }
 
-    /// The first offset that is not processed, as the brokers know it.
+    /// The first offset that is not processed, according to the brokers.
     #[must_use]
     pub fn committed(&self, partition: i32) -> Option<i64> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.consumed.frontier())
     }
 
-    /// How far the partition is read with what is committed.
+    /// How far the partition is processed, according to the committed offset and metadata.
     #[must_use]
     pub fn read(&self, partition: i32) -> Option<i64> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.read)
     }
 
-    /// How many records of the partition are deferred, as the brokers know it.
+    /// How many records of the partition are deferred, according to the brokers.
     #[must_use]
     pub fn deferred(&self, partition: i32) -> u64 {
         self.cursors.get(&partition).map_or(0, |cursor| cursor.committed.consumed.deferred())
     }
 
-    /// What to do next.
+    /// Returns what to do next.
     #[must_use]
     pub fn step(&self, now: Instant) -> Step {
         match &self.phase {
@@ -184,7 +185,7 @@ impl Machine {
         }
     }
 
-    /// Time until the open transaction is due; `None` when it is.
+    /// Time until the open transaction is due; `None` if it is due now.
     fn due_in(&self, now: Instant) -> Option<Duration> {
         if self.records >= self.limits.records || self.revoke_deadline.is_some() {
             return None;
@@ -193,8 +194,8 @@ impl Machine {
         self.limits.interval.checked_sub(age).filter(|left| !left.is_zero())
     }
 
-    /// Whether a polled record is to be processed now: begins a transaction if none is open. `false` means: drop it, it
-    /// belongs to somebody else, will be read again, or was read before.
+    /// Whether to process a polled record now: begins a transaction if none is open. `false` means that the record must
+    /// be dropped: its partition is not owned, or it will be read again, or it was read before.
     pub fn accept(&mut self, partition: i32, offset: i64, now: Instant, client: &mut impl Client) -> bool {
         if !matches!(self.phase, Phase::Idle | Phase::Open) {
             return false;
@@ -203,7 +204,7 @@ impl Machine {
             return false;
         };
         if !cursor.open.consumed.lacks(offset) {
-            // Processed while one before it was deferred.
+            // The record was processed while an earlier one was deferred.
             cursor.open.read = offset + 1;
             return false;
         }
@@ -233,7 +234,7 @@ impl Machine {
         true
     }
 
-    /// The record accepted last had no effect and is to be read again, by whoever owns its partition then.
+    /// The record accepted last had no effect and must be read again, by the owner of its partition at that time.
     pub fn put_back(&mut self) {
         if let Some(accepted) = self.accepted.take()
             && let Some(cursor) = self.cursors.get_mut(&accepted.partition)
@@ -243,21 +244,21 @@ impl Machine {
         }
     }
 
-    /// The record accepted last had no effect and is left for later: it is read again when its partition is assigned anew.
-    /// Returns `false` if no more can be deferred in its partition; it is then as if the record had just been accepted.
+    /// The record accepted last had no effect and is deferred: it is read again when its partition is assigned again.
+    /// Returns `false` if no more records of its partition can be deferred; then the record counts as just accepted.
     pub fn defer(&mut self) -> bool {
         let Some(accepted) = &self.accepted else { return false };
         self.cursors.get_mut(&accepted.partition).is_some_and(|cursor| cursor.defer(accepted))
     }
 
-    /// The accepted record's output could not be handed over: the transaction is lost.
+    /// The output of the accepted record could not be queued, so the transaction must be aborted.
     pub fn output_failed(&mut self, reason: String) {
         if self.phase == Phase::Open {
             self.phase = Phase::Aborting(reason);
         }
     }
 
-    /// The clients are of no more use, for a reason found outside the machine.
+    /// The clients must be rebuilt for a reason found outside the machine.
     pub fn break_with(&mut self, reason: String) {
         self.phase = Phase::Broken(Breakage { reason, evicted: false });
     }
@@ -266,7 +267,7 @@ impl Machine {
         self.phase = Phase::Broken(Breakage { reason, evicted: true });
     }
 
-    /// Makes the next call and takes its outcome in.
+    /// Makes the next call and applies its outcome.
     pub fn advance(&mut self, now: Instant, client: &mut impl Client) -> Progress {
         match self.phase.clone() {
             Phase::Idle | Phase::Broken(_) => Progress::None,
@@ -285,7 +286,7 @@ impl Machine {
 
     fn send_offsets(&mut self, now: Instant, client: &mut impl Client) {
         let due = || self.cursors.iter().filter(|(_, cursor)| cursor.open.consumed != cursor.committed.consumed);
-        // A partition that is about to leave may have been another member's for a while: what it has committed counts.
+        // Another member may have owned a partition that is being revoked; then its committed offset counts.
         let outcome = if self.revoke_deadline.is_some() {
             let marks = due().map(|(&partition, cursor)| Mark::new(partition, &cursor.committed.consumed));
             client.confirm(&marks.collect::<Vec<_>>())
@@ -321,7 +322,7 @@ impl Machine {
             }
             Outcome::Retry => {
                 // From here on the outcome is open: the commit may have reached the broker. Only the same call again,
-                // or new clients, can settle it.
+                // or new clients, can resolve it.
                 if self.revoke_deadline.is_some_and(|deadline| now >= deadline) {
                     self.break_with("a revoke came while a commit was unresolved".to_owned());
                 } else {
@@ -394,15 +395,16 @@ impl Machine {
     }
 
     fn check_timeout(&mut self, now: Instant, what: &str) {
-        // While rewinding no transaction is open; the first failure starts the clock.
+        // No transaction is open while the consumer is set back; the first failure starts the clock.
         let since = *self.opened.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.limits.timeout {
             self.break_with(format!("{what} was not resolved within {:?}", self.limits.timeout));
         }
     }
 
-    /// Partitions are to leave. Afterwards the driver advances until [`Machine::is_open`] is false, then calls
-    /// [`Machine::remove`]. If they are lost already, committing is no longer ours to do: the transaction is aborted.
+    /// Partitions are being revoked. The driver then advances until [`Machine::is_open`] is false, and calls
+    /// [`Machine::remove`]. If they are lost already, this worker may not commit them any more: the transaction is
+    /// aborted.
     pub fn begin_revoke(&mut self, lost: bool, now: Instant) {
         self.revoke_deadline = Some(now + self.limits.revoke);
         if lost && matches!(self.phase, Phase::Open | Phase::OffsetsSent) {
@@ -410,26 +412,26 @@ impl Machine {
         }
     }
 
-    /// Whether a transaction is open; a partition may only leave when it is not.
+    /// Whether a transaction is open; a partition may only be removed when none is.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::OffsetsSent | Phase::Aborting(_))
     }
 
-    /// The partitions are gone.
+    /// The partitions were revoked.
     pub fn remove(&mut self, partitions: &BTreeSet<i32>) {
-        debug_assert!(!self.is_open(), "a partition leaves only when no transaction is open");
+        debug_assert!(!self.is_open(), "a partition is removed only when no transaction is open");
         self.cursors.retain(|partition, _| !partitions.contains(partition));
         self.revoke_deadline = None;
     }
 
-    /// An assignment is to be worked out, which may take long: what is open is due now, before that. Afterwards the driver
-    /// advances until [`Machine::is_open`] is false, then calls [`Machine::remove`] with nothing.
+    /// An assignment must be handled, which may take long, so the open transaction is due before that. The driver then
+    /// advances until [`Machine::is_open`] is false, and calls [`Machine::remove`] with no partitions.
     pub fn begin_assign(&mut self, now: Instant) {
         self.begin_revoke(false, now);
     }
 
-    /// The stop was asked for: what is open is due now.
+    /// A stop was requested, so the open transaction is due now.
     pub fn finish(&mut self, now: Instant) {
         self.revoke_deadline = Some(now + self.limits.timeout);
     }

@@ -1,11 +1,11 @@
-//! Where a record's output goes.
+//! Takes the output of a record.
 
 use super::oversized::Oversized;
 use super::producer::{InputNumber, TransactionalProducer};
 use crate::producer::NewRecord;
 use crate::topic::TopicName;
 
-/// Where a record's output goes during [`Processor::process`](super::Processor::process).
+/// Takes the output of a record during [`Processor::process`](super::Processor::process).
 pub struct Outbox<'p> {
     producer: &'p TransactionalProducer,
     oversized: &'p Oversized,
@@ -15,7 +15,7 @@ pub struct Outbox<'p> {
     pub(super) result: Processed,
 }
 
-/// What came of processing one record, as far as the worker is concerned.
+/// The result of processing one record.
 #[derive(Debug, Default)]
 pub(super) struct Processed {
     pub(super) failure: Option<String>,
@@ -49,28 +49,28 @@ impl<'p> Outbox<'p> {
         }
     }
 
-    /// How many outputs of this record `topic` has refused because of their size, in earlier transactions: write less
-    /// than the last time, write to another topic, or hold.
+    /// How many outputs of this record `topic` has refused in earlier transactions because of their size. The processor
+    /// then writes less than the last time, writes to another topic, or holds.
     #[must_use]
     pub fn refusals(&self, topic: &TopicName) -> u32 {
         self.oversized.refusals(self.position.0, self.position.1, topic)
     }
 
-    /// Stops before this record, which must have had no effect: what was processed before it is committed, and the worker
-    /// then holds, alive and reading nothing, until it is restarted. `reason` says what to do.
+    /// Stops before this record, which must have had no effect. The records before it are committed; then the worker
+    /// holds: it stays alive and reads nothing until it is restarted. `reason` says what to do.
     pub fn hold(&mut self, reason: String) {
         self.result.held = Some(reason);
     }
 
-    /// Leaves this record where it is and goes on with those after it; it must have had no effect. It is processed when its
-    /// partition is assigned anew, as after a restart. If too many records of the partition are left like this already, the
-    /// partition stops before this one, and the others go on; `reason` then says why.
+    /// Defers this record and continues with those after it; the record must have had no effect. It is processed when
+    /// its partition is assigned again, for example after a restart. If too many records of the partition are deferred
+    /// already, the partition stops before this one, and the others continue; `reason` then says why.
     pub fn defer(&mut self, reason: String) {
         self.result.deferred = Some(reason);
     }
 
-    /// Ends the worker: this record can neither be turned into output nor be passed over until a person has changed
-    /// something, which `reason` says. Nothing of the open transaction becomes visible.
+    /// Ends the worker: this record can neither be turned into output nor be skipped until a person has changed
+    /// something; `reason` says what. Nothing of the open transaction becomes visible.
     pub fn give_up(&mut self, reason: String) {
         self.result.given_up = Some(reason);
     }

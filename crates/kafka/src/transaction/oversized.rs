@@ -1,29 +1,30 @@
-//! Records whose output a topic refused because of its size: which of them are confirmed, and for which topics.
+//! Finds the records whose output a topic refuses because of its size: which of them are confirmed, and for which
+//! topics.
 //!
-//! A broker that finds a batch too large refuses all records of that batch, so a refusal alone does not tell which record
-//! was at fault. A suspected record is therefore read again and written in a batch of its own; only a refusal of that batch
-//! counts against the record and its topic.
+//! A broker that finds a batch too large refuses all records of that batch, so a refusal alone does not show which
+//! record is the cause. A suspected record is therefore read again and written in a batch of its own; only a refusal of
+//! that batch counts against the record and its topic.
 
 use std::collections::BTreeMap;
 
 use crate::topic::TopicName;
 
-/// What is known of one input record.
+/// The state of one input record.
 #[derive(Debug, Default)]
 struct Known {
     /// By topic, how many outputs of this record were refused although each was alone in its batch.
     refusals: BTreeMap<String, u32>,
 }
 
-/// The input records, by partition and offset, of which an output was refused and that are not committed yet.
+/// The input records (partition and offset) with a refused output that are not committed yet.
 #[derive(Debug, Default)]
 pub(super) struct Oversized {
     known: BTreeMap<(i32, i64), Known>,
 }
 
 impl Oversized {
-    /// An output of this record was in a batch that `topic` refused for its size. `alone`: it was the whole batch.
-    /// Returns whether that is news: a repetition of what is known must not be taken for progress.
+    /// An output of this record was in a batch that `topic` refused because of its size. `alone`: it was the whole
+    /// batch. Returns whether this is new: repeating a known fact does not count as progress.
     pub(super) fn refused(&mut self, partition: i32, offset: i64, topic: &str, alone: bool) -> bool {
         let is_new = !self.known.contains_key(&(partition, offset));
         let known = self.known.entry((partition, offset)).or_default();
@@ -44,12 +45,12 @@ impl Oversized {
         known.and_then(|known| known.refusals.get(topic.as_str())).copied().unwrap_or(0)
     }
 
-    /// The partition's records before `offset` are committed.
+    /// The offsets of the partition before `offset` are committed.
     pub(super) fn committed(&mut self, partition: i32, offset: i64) {
         self.known.retain(|&(known, position), _| known != partition || position >= offset);
     }
 
-    /// The partition has left.
+    /// The partition was revoked.
     pub(super) fn forget(&mut self, partition: i32) {
         self.known.retain(|&(known, _), _| known != partition);
     }

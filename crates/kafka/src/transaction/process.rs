@@ -1,4 +1,4 @@
-//! One record through the processor, in a batch of its own where that is needed, and the clients of its transaction.
+//! Runs one record through the processor, in a batch of its own if necessary; and the clients of its transaction.
 
 use rdkafka::consumer::BaseConsumer;
 
@@ -12,8 +12,8 @@ use crate::group::GroupContext;
 use crate::log_watch::Latest;
 use crate::record::Record;
 
-/// Turns an accepted record into output. If outputs of it were refused for their size before, they go in batches of their
-/// own, and their delivery is waited for: only so is the next refusal this record's own.
+/// Turns an accepted record into output. If outputs of it were refused because of their size before, they are written
+/// in batches of their own, and this waits for their delivery: only then does the next refusal refer to this record.
 pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,
@@ -38,7 +38,7 @@ pub(super) fn process(
     processed
 }
 
-/// Remembers the record that a partition's log is recognised by: the last one, not one that was deferred before it.
+/// Keeps the record by which a partition's log is recognised: the last one, unless it was deferred before.
 pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
     let fingerprint = Fingerprint::of(record);
     let last = latest.entry(record.partition()).or_insert(fingerprint);

@@ -18,30 +18,30 @@ use crate::health::KafkaHealth;
 use crate::producer::{NewRecord, set_default};
 use crate::topic::TopicName;
 
-/// How long one call to the brokers may block. A call that needs longer answers "retry" and is made again.
+/// Maximum time of one call to the brokers. A call that needs longer returns "retry" and is made again.
 pub(super) const CALL: Duration = Duration::from_secs(1);
 
-/// How long a record waits for room in the producer's queue before the transaction is given up.
+/// How long a record waits for room in the producer's queue before the transaction is aborted.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// The most bytes of records that wait for their delivery report, for one worker. A larger record waits until it is the
-/// only one.
+/// Maximum bytes of records that wait for their delivery report, per worker. A larger record waits until it is the only
+/// one.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// librdkafka's own limits, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. A record is at most
-/// `GATEWAY_MAX_BODY`'s 64 MiB and its headers; the topic's `max.message.bytes` is the limit that counts.
+/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. A record has at
+/// most `GATEWAY_MAX_BODY`'s 64 MiB plus its headers; the limit that matters is the topic's `max.message.bytes`.
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 
-/// Which input record an output record belongs to: a number that the caller chooses.
+/// The number of the input record that an output record belongs to; the caller chooses it.
 pub(super) type InputNumber = usize;
 
-/// A record that its topic does not take because of its size.
+/// A record that its topic refuses because of its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TooLarge {
     pub(super) topic: String,
     pub(super) input: InputNumber,
-    /// Key and value, in bytes.
+    /// Bytes of key and value.
     pub(super) bytes: usize,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct TooLarge {
 pub(super) struct DeliveryFailures {
     /// The first failure: librdkafka only says that the transaction must be aborted, not why.
     pub(super) first: Option<String>,
-    /// Records of batches that were refused for their size.
+    /// Records of batches that were refused because of their size.
     pub(super) too_large: Vec<TooLarge>,
 }
 
@@ -99,17 +99,17 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
-/// A producer with a transactional id, initialised. `ThreadedProducer`'s own thread serves its events, so that
-/// delivery reports arrive while this thread does something else, during an abort above all.
+/// An initialised producer with a transactional id. `ThreadedProducer` serves its events on its own thread, so that
+/// delivery reports also arrive while this thread is busy, in particular during an abort.
 pub(super) struct TransactionalProducer {
     producer: ThreadedProducer<DeliveryContext>,
     context: DeliveryContext,
-    /// Where it tells how it does; a command has nobody to tell.
+    /// The health check to report to; commands have none.
     health: Option<KafkaHealth>,
 }
 
 impl TransactionalProducer {
-    /// Makes the producer.
+    /// Creates the producer.
     pub(super) fn new(
         connection: &Connection,
         id: &str,
@@ -137,13 +137,13 @@ impl TransactionalProducer {
         Ok(Self { producer, context, health })
     }
 
-    /// Registers the transactional id; ends what an earlier process with the same id left open.
+    /// Registers the transactional id; this aborts the open transaction of an earlier process with the same id.
     pub(super) fn init(&self, timeout: Duration) -> Outcome {
         self.outcome(self.producer.init_transactions(timeout))
     }
 
-    /// How many partitions a topic has. The producer learns of new ones by this: otherwise it refuses records for them until it
-    /// next looks, which is minutes later.
+    /// Returns how many partitions a topic has. The call also makes the producer notice new partitions; otherwise it
+    /// would refuse records for them for some minutes.
     pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -158,7 +158,7 @@ impl TransactionalProducer {
             });
             match count {
                 Ok(count) if count > 0 => return Ok(count),
-                // A broker that has just come back may not know the topic yet.
+                // A broker that has just restarted may not know the topic yet.
                 Ok(_) if !left.is_zero() => std::thread::sleep(Duration::from_millis(100).min(left)),
                 Ok(_) => {
                     let error = RdError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
@@ -169,12 +169,12 @@ impl TransactionalProducer {
         }
     }
 
-    /// Hands a record over, waiting for room in the queue.
+    /// Queues a record, and waits for room in the queue.
     pub(super) fn send(&self, record: NewRecord<'_>, input: InputNumber) -> Result<(), String> {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let deadline = Instant::now() + QUEUE_WAIT;
         let queued = &self.context.queued_bytes;
-        // A record that is larger than the whole queue goes when nothing else is in it.
+        // A record that is larger than the whole queue is sent when the queue is empty.
         while queued.load(Ordering::Relaxed) > QUEUE_BYTES.saturating_sub(bytes) {
             if Instant::now() >= deadline {
                 return Err(format!("a record for {} found no room in the producer's queue", record.topic));
@@ -197,8 +197,8 @@ impl TransactionalProducer {
         }
     }
 
-    /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll in steps of
-    /// 100 ms; looking often is what makes a commit take milliseconds.
+    /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll every 100 ms;
+    /// polling more often makes a commit take only milliseconds.
     pub(super) fn drained(&self) -> bool {
         let deadline = Instant::now() + CALL;
         while self.producer.in_flight_count() > 0 {
@@ -210,18 +210,19 @@ impl TransactionalProducer {
         true
     }
 
-    /// Waits for the delivery of all that was sent.
+    /// Waits for the delivery of all records that were sent.
     pub(super) fn drain(&self) -> Result<(), String> {
         let deadline = Instant::now() + QUEUE_WAIT;
         while !self.drained() {
             if Instant::now() >= deadline {
-                return Err("the brokers did not acknowledge in time what was written".to_owned());
+                return Err("the brokers did not acknowledge the written records in time".to_owned());
             }
         }
         Ok(())
     }
 
-    /// Whether another producer has registered this transactional id, or the brokers gave this one up.
+    /// Whether another producer has registered this transactional id, or the brokers have fenced this one after a
+    /// timeout.
     pub(super) fn is_fenced(&self) -> bool {
         self.producer.client().fatal_error().is_some_and(|(code, _)| {
             matches!(
@@ -231,12 +232,12 @@ impl TransactionalProducer {
         })
     }
 
-    /// Whether a record of the open transaction was not delivered, and why.
+    /// Returns why a record of the open transaction was not delivered, if that happened.
     pub(super) fn failure(&self) -> Option<String> {
         self.failures().first.clone()
     }
 
-    /// Takes what is known of records that were not delivered.
+    /// Takes the failures of delivery collected so far.
     pub(super) fn take_failures(&self) -> DeliveryFailures {
         std::mem::take(&mut *self.failures())
     }
@@ -245,7 +246,7 @@ impl TransactionalProducer {
         self.context.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a call to the brokers means for the transaction; tells how Kafka does.
+    /// Maps the result of a call to its outcome for the transaction, and reports it to the health check.
     fn outcome(&self, result: Result<(), RdError>) -> Outcome {
         match (&self.health, &result) {
             (Some(health), Ok(())) => health.transacted(),
@@ -266,12 +267,12 @@ impl TransactionalProducer {
         self.outcome(self.producer.send_offsets_to_transaction(offsets, group, CALL))
     }
 
-    /// Makes the open transaction's records visible.
+    /// Commits the open transaction.
     pub(super) fn commit(&self) -> Outcome {
         self.outcome(self.producer.commit_transaction(CALL))
     }
 
-    /// Drops the open transaction.
+    /// Aborts the open transaction.
     pub(super) fn abort(&self) -> Outcome {
         let result = self.producer.abort_transaction(CALL);
         // An abort that succeeds does not mean that writing does.
@@ -282,12 +283,12 @@ impl TransactionalProducer {
     }
 }
 
-/// librdkafka's three-way answer (retriable, abortable, fatal), made exhaustive. A member that the group does not know any
-/// more was evicted. A member with an old generation was not: the group knows it, and a rebalance is under way.
+/// Maps librdkafka's three kinds of errors (retriable, abortable, fatal). A member that the group does not know any
+/// more was evicted. A member with an old generation was not: the group knows it, and a rebalance is in progress.
 fn outcome(result: Result<(), RdError>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
-        // The flush before the commit ran out of time: the commit was not tried yet.
+        // The flush before the commit timed out, so the commit was not tried yet.
         Err(RdError::Flush(_)) => Outcome::Retry,
         Err(RdError::Transaction(error))
             if matches!(error.code(), RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) =>

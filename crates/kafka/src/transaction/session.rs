@@ -1,4 +1,4 @@
-//! One life of a worker's consumer and producer: from joining the group until a stop or until they are of no more use.
+//! One session of a worker's consumer and producer: from joining the group until a stop, or until they must be rebuilt.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,20 +24,20 @@ use crate::metrics::RebalanceKind;
 use crate::record::Record;
 use crate::start::FoundStart;
 
-/// The longest a single poll blocks, so that a stop is noticed.
+/// Maximum time of a single poll, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
 /// How often the brokers look for transactions that are over their time (`transaction.abort.timed.out.transaction.cleanup.interval.ms`,
 /// by default), and a little more.
 const CLEAN_UP: Duration = Duration::from_secs(15);
 
-/// Aborts in a row, without a commit between them, after which new clients are tried.
+/// After this many aborts in a row, without a commit between them, new clients are tried.
 const ABORTS_IN_A_ROW: u32 = 10;
 
-/// Waited after the second abort in a row, and as much longer after each further one.
+/// The pause after the second abort in a row; each further abort makes it longer by the same time.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A partition that is fetched and has records, but hands none out for so long, is not read any more.
+/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Session<'s, P: Processor> {
@@ -57,20 +57,20 @@ pub(super) struct Session<'s, P: Processor> {
     /// A transaction was committed.
     committed: bool,
     unread: Unread,
-    /// The last record accepted of each partition.
+    /// The last accepted record of each partition.
     latest: Latest,
     logs: LogWatch,
     /// The processor has asked to stop before a record: nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
-    /// The records processed in the open transaction, by their number: partition and offset.
+    /// The records processed in the open transaction (partition and offset), by their number.
     inputs: Vec<(i32, i64)>,
     oversized: Oversized,
     lag_shown: Instant,
 }
 
 impl<'s, P: Processor> Session<'s, P> {
-    /// Registers the transactional id, which ends what a dead predecessor left open, and joins the group.
+    /// Registers the transactional id, which aborts the open transaction of a dead predecessor, and joins the group.
     pub(super) fn start(
         settings: &'s WorkerSettings,
         processor: &'s mut P,
@@ -88,7 +88,7 @@ impl<'s, P: Processor> Session<'s, P> {
             match producer.init(Duration::from_secs(5)) {
                 Outcome::Done => break,
                 _ if stop.is_cancelled() => return Err(End::Stopped),
-                // The producer has told how Kafka does.
+                // The producer has already reported this to the health check.
                 Outcome::Retry => {}
                 Outcome::Abort(reason) | Outcome::Broken(reason) | Outcome::Evicted(reason) => {
                     return Err(End::Rebuild(reason));
@@ -112,12 +112,12 @@ impl<'s, P: Processor> Session<'s, P> {
             revoke: Duration::from_secs(5),
         };
         let machine = Machine::new(limits);
-        let takeovers = Takeovers::new(Ground {
+        let restores = Restores::new(RestoreContext {
             connection: settings.connection.clone(),
             group: settings.group.clone(),
             input: settings.input.clone(),
             output: settings.output.clone(),
-            reach: settings.reach,
+            lookback: settings.lookback,
             from_beginning: settings.from_beginning,
             replaced,
             pending: settings.transaction_timeout + CLEAN_UP,
@@ -131,7 +131,7 @@ impl<'s, P: Processor> Session<'s, P> {
             consumer,
             assignment: Assignment::new(&settings.input),
             machine,
-            takeovers,
+            restores,
             awaited: BTreeSet::new(),
             found: Vec::new(),
             committed: false,
@@ -146,7 +146,7 @@ impl<'s, P: Processor> Session<'s, P> {
         })
     }
 
-    /// Works until the end; tells whether a transaction was committed.
+    /// Runs until the end; returns whether a transaction was committed.
     pub(super) fn run(mut self) -> (End, bool) {
         let end = loop {
             if self.stop.is_cancelled() && !self.machine.is_open() {
@@ -171,14 +171,13 @@ impl<'s, P: Processor> Session<'s, P> {
             }
             self.show_lag();
         };
-        // A transaction that its clients did not survive counts as open no more, and was not committed either, as far as
-        // is known here.
+        // A transaction whose clients are broken counts neither as open nor as committed here.
         if !matches!(end, End::Stopped) {
             self.processor.aborted();
         }
         for partition in self.machine.partitions() {
             self.settings.metrics.forget(partition);
-            self.processor.let_go(partition);
+            self.processor.release(partition);
         }
         self.add_awaited();
         group::stop_following(&self.consumer, &self.settings.input);
@@ -193,7 +192,7 @@ impl<'s, P: Processor> Session<'s, P> {
                 let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
                 let record = Record::new(&message);
                 let (partition, offset) = (record.partition(), record.offset());
-                // Its partition is paused: librdkafka drops what it had fetched, and reads it again on resume.
+                // The record's partition is paused: librdkafka drops what it has fetched, and reads it again on resume.
                 let paused = !self.assignment.is_fetching(partition);
                 if !self.machine.is_open() {
                     self.inputs.clear();
@@ -229,10 +228,10 @@ impl<'s, P: Processor> Session<'s, P> {
                 Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost),
             }
         }
-        self.take_over()
+        self.restored()
     }
 
-    /// Notes which records' outputs were refused for their size. Returns whether anything new was learnt.
+    /// Notes the records whose outputs were refused because of their size. Returns whether there were new ones.
     fn note_refusals(&mut self) -> bool {
         let mut news = false;
         for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
@@ -241,7 +240,7 @@ impl<'s, P: Processor> Session<'s, P> {
             if alone {
                 tracing::warn!(
                     input = %self.settings.input, partition, offset, topic, bytes,
-                    "the topic does not take the output of this record because of its size; raise its max.message.bytes"
+                    "the topic refuses the output of this record because of its size; raise its max.message.bytes"
                 );
             }
             news |= self.oversized.refused(partition, offset, &topic, alone);
@@ -249,20 +248,20 @@ impl<'s, P: Processor> Session<'s, P> {
         news
     }
 
-    /// Stops reading for good: what to do about it is for a person to decide.
+    /// Stops reading permanently: a person must decide what to do.
     fn hold(&mut self, reason: &str) -> Result<(), End> {
-        tracing::error!(reason, "holding: nothing more is read, no record is lost");
+        tracing::error!(reason, "holding: no more records are read, no record is lost");
         self.held = true;
         let all = self.assignment.partitions();
         self.assignment.pause(&self.consumer, &all).map_err(rebuild)
     }
 
-    /// The same for one partition: the others go on.
+    /// Stops reading one partition, while the others continue.
     fn hold_partition(&mut self, partition: i32, reason: &str) -> Result<(), End> {
         tracing::error!(
             reason,
             partition,
-            "so many records of the partition wait that no more of it is read; none is lost"
+            "holding this partition: too many of its records are deferred, so no more of it is read; no record is lost"
         );
         self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
     }
@@ -276,7 +275,7 @@ impl<'s, P: Processor> Session<'s, P> {
             RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 self.machine.break_with(format!("the topic `{}` is gone: {error}", self.settings.input));
             }
-            // Passing trouble of connections: librdkafka goes on by itself.
+            // Connection errors are temporary; librdkafka continues by itself.
             _ => {
                 tracing::debug!(%error, "polling");
                 self.settings.health.group.failed(trouble(error));
@@ -299,14 +298,15 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.processor.committed(took);
             }
             Progress::Aborted(reason) => {
-                // An abort that showed which record is too large is progress.
+                // An abort that found out which record is too large is progress.
                 self.aborts = if self.note_refusals() { 0 } else { self.aborts + 1 };
-                tracing::warn!(reason, "a transaction was aborted; its records are read again");
+                tracing::warn!(reason, "a transaction was aborted; its records will be read again");
                 self.processor.aborted();
                 if self.aborts >= ABORTS_IN_A_ROW {
                     self.machine.break_with(format!("{ABORTS_IN_A_ROW} transactions in a row were aborted: {reason}"));
                 } else if self.aborts > 1 {
-                    // What made the last one fail may pass; short enough for a rebalance to wait.
+                    // The cause of the last failure may be temporary. The pause is short enough for a rebalance to
+                    // wait.
                     std::thread::sleep(ABORT_PAUSE * self.aborts);
                 }
             }
@@ -332,7 +332,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.takeovers.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
-            self.processor.let_go(partition);
+            self.processor.release(partition);
         }
         if let Err(error) = self.assignment.unassign(&self.consumer, partitions) {
             self.machine.break_with(error.to_string());
@@ -356,7 +356,7 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
-    /// A partition that has records and is fetched, and yet hands none out, was lost inside librdkafka.
+    /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
     fn look_for_unread(&mut self) {
         let now = Instant::now();
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
@@ -367,7 +367,7 @@ impl<'s, P: Processor> Session<'s, P> {
         });
         if let Some(partition) = self.unread.look(progress, now) {
             self.machine.break_with(format!(
-                "partition {partition} of `{}` has records and is not paused, but none came for {UNREAD_AFTER:?}",
+                "partition {partition} of `{}` has records and is not paused, but none were returned for {UNREAD_AFTER:?}",
                 self.settings.input
             ));
         }

@@ -1,10 +1,10 @@
-//! What a worker must know before it goes on with a partition that somebody else worked on: the newest records of the
-//! partition of the same number in the output topic, read on a thread of their own while the other partitions go on.
+//! Restores a partition's state from the tail of the output topic after an assignment. It reads the newest records of
+//! the partition with the same number on a thread of its own, while the other partitions continue.
 //!
-//! The order is what makes it complete. First comes the group's committed offset, from a client that waits for pending
-//! transactions, which can take as long as another member's transaction may stay open. Then the output's end and the place to begin are asked for, open transactions included; then a
-//! read-committed reader reads until it is at that end. Whatever was written for an input offset before the committed one
-//! lies before it.
+//! The order of the steps makes the result complete. First comes the group's committed offset, from a client that waits
+//! for pending transactions; that can take as long as another member's transaction may stay open. Then come the end of
+//! the output and the offset to start at, including open transactions. Then a read-committed reader reads up to that
+//! end. All output for an input offset before the committed one is before that end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -24,62 +24,62 @@ use crate::record::Record;
 use crate::start::{FoundStart, StartRule, starts};
 use crate::topic::{LogContextConsumer, TopicName, Topics};
 
-/// How long the brokers have to answer a question.
+/// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(10);
 
-/// How often is said that it takes long.
+/// How often to log that restoring takes long.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// What is gathered of one partition's earlier output.
-pub trait Memory: Send + 'static {
-    /// There is older output that is not read. Called before the first record, if at all.
+/// The state that is restored from one partition's earlier output.
+pub trait PartitionState: Send + 'static {
+    /// There is older output that is not read. Called at most once, before the first record.
     fn starts_late(&mut self);
-    /// The next record, in the order of the partition.
-    fn remember(&mut self, record: &Record<'_>);
+    /// Adds the next record, in the order of the partition.
+    fn restore(&mut self, record: &Record<'_>);
 }
 
-/// How far back is read.
+/// How far back to read.
 #[derive(Debug, Clone, Copy)]
-pub struct Reach {
-    /// The most offsets.
+pub struct Lookback {
+    /// Maximum number of offsets.
     pub offsets: i64,
-    /// Not further than this, where nothing waits to be read: output older than that matters to no input to come.
+    /// Maximum age if no input waits to be read: older output does not matter to any input that is still to come.
     pub age: Duration,
 }
 
-/// A partition to be taken over.
+/// A partition whose state is to be restored.
 pub(super) struct Candidate<M> {
     pub(super) partition: i32,
-    pub(super) memory: M,
+    pub(super) state: M,
 }
 
-/// What has become known of an assignment. The starts of all its partitions come first, of those that have not left.
+/// The next result for an assignment. The starts of all its partitions come first, except those that were revoked.
 pub(super) enum Finding<M> {
     /// Where the partitions are read from.
     Starts(Vec<FoundStart>),
-    /// A partition whose earlier output is known, and how long that took.
-    Restored { partition: i32, memory: M, took: Duration },
+    /// A partition whose state is restored, and how long that took.
+    Restored { partition: i32, state: M, took: Duration },
 }
 
-struct Told<M> {
+struct Report<M> {
     assignment: u64,
     outcome: Result<Found<M>, KafkaError>,
 }
 
-/// What the reading thread has found.
+/// A result of the reading thread.
 enum Found<M> {
     Starts(Vec<FoundStart>),
-    Memory(i32, M),
+    State(i32, M),
 }
 
-/// What the takeovers of a session have in common.
+/// What all restores of a session have in common.
 #[derive(Clone)]
-pub(super) struct Ground {
+pub(super) struct RestoreContext {
     pub(super) connection: Connection,
     pub(super) group: String,
     pub(super) input: TopicName,
     pub(super) output: TopicName,
-    pub(super) reach: Reach,
+    pub(super) lookback: Lookback,
     pub(super) from_beginning: bool,
     /// Partitions whose log was found to be replaced.
     pub(super) replaced: Latest,
@@ -87,34 +87,34 @@ pub(super) struct Ground {
     pub(super) pending: Duration,
 }
 
-/// The takeovers of one session.
-pub(super) struct Takeovers<M> {
-    ground: Ground,
-    /// By partition, under which assignment: a result for an older one says nothing.
+/// The restores of one session.
+pub(super) struct Restores<M> {
+    context: RestoreContext,
+    /// The partitions that wait, with the number of their assignment: results for an older assignment are ignored.
     waiting: BTreeMap<i32, (u64, Instant)>,
     assignments: u64,
-    /// What stops the reader of an assignment; only of those that are waited for.
+    /// Stops the reader of an assignment; only for assignments with waiting partitions.
     readers: BTreeMap<u64, CancellationToken>,
-    tell: mpsc::Sender<Told<M>>,
-    told: mpsc::Receiver<Told<M>>,
+    reports: mpsc::Sender<Report<M>>,
+    received: mpsc::Receiver<Report<M>>,
     stop: CancellationToken,
 }
 
-impl<M: Memory> Takeovers<M> {
-    pub(super) fn new(ground: Ground) -> Self {
-        let (tell, told) = mpsc::channel();
+impl<M: PartitionState> Restores<M> {
+    pub(super) fn new(context: RestoreContext) -> Self {
+        let (reports, received) = mpsc::channel();
         Self {
-            ground,
+            context,
             waiting: BTreeMap::new(),
             assignments: 0,
             readers: BTreeMap::new(),
-            tell,
-            told,
+            reports,
+            received,
             stop: CancellationToken::new(),
         }
     }
 
-    /// Begins to read. Until [`Takeovers::finished`] names a partition, nothing of its input may be processed.
+    /// Starts to read. No input of a partition may be processed until [`Restores::finished`] returns it.
     pub(super) fn begin(&mut self, candidates: Vec<Candidate<M>>) {
         self.assignments += 1;
         let assignment = self.assignments;
@@ -123,18 +123,18 @@ impl<M: Memory> Takeovers<M> {
         let stop = self.stop.child_token();
         self.readers.insert(assignment, stop.clone());
         self.stop_readers();
-        let tail = Tail { ground: self.ground.clone(), stop };
-        let tell = self.tell.clone();
+        let tail = Tail { context: self.context.clone(), stop };
+        let reports = self.reports.clone();
         std::thread::spawn(move || {
-            // No one listens any more once the session is over.
-            let report = |outcome| drop(tell.send(Told { assignment, outcome }));
+            // The receiver is gone once the session is over.
+            let report = |outcome| drop(reports.send(Report { assignment, outcome }));
             if let Err(error) = tail.read(candidates, |found| report(Ok(found))) {
                 report(Err(error));
             }
         });
     }
 
-    /// The partition has left before it was taken over.
+    /// The partition was revoked before its state was restored.
     pub(super) fn forget(&mut self, partition: i32) {
         self.waiting.remove(&partition);
         self.stop_readers();
@@ -144,7 +144,7 @@ impl<M: Memory> Takeovers<M> {
         self.waiting.values().any(|(waiting, _)| *waiting == assignment)
     }
 
-    /// Nobody reads what nobody waits for any more.
+    /// Stops the readers whose results no partition waits for any more.
     fn stop_readers(&mut self) {
         let waiting: BTreeSet<u64> = self.waiting.values().map(|(assignment, _)| *assignment).collect();
         self.readers.retain(|assignment, stop| {
@@ -156,58 +156,63 @@ impl<M: Memory> Takeovers<M> {
         });
     }
 
-    /// What has become known next.
+    /// Returns the next result, if there is one.
     ///
     /// # Errors
-    /// [`KafkaError`] when the brokers do not answer, a tail cannot be read, or a person must decide where to start.
+    /// Returns a [`KafkaError`] if the brokers do not respond, if the output cannot be read, or if a person must decide
+    /// where to start.
     pub(super) fn finished(&mut self) -> Result<Option<Finding<M>>, KafkaError> {
-        while let Ok(told) = self.told.try_recv() {
-            if !self.is_waited_for(told.assignment) {
+        while let Ok(report) = self.received.try_recv() {
+            if !self.is_waited_for(report.assignment) {
                 continue;
             }
-            let (partition, memory) = match told.outcome? {
+            let (partition, state) = match report.outcome? {
                 Found::Starts(mut starts) => {
-                    // Partitions that have left meanwhile, and perhaps come back, wait for another reader.
+                    // Partitions that were revoked meanwhile, and perhaps assigned again, wait for another reader.
                     let waiting = &self.waiting;
                     starts.retain(|start| {
-                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == told.assignment)
+                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == report.assignment)
                     });
                     return Ok(Some(Finding::Starts(starts)));
                 }
-                Found::Memory(partition, memory) => (partition, memory),
+                Found::State(partition, state) => (partition, state),
             };
             if let Some(&(assignment, since)) = self.waiting.get(&partition)
-                && assignment == told.assignment
+                && assignment == report.assignment
             {
                 self.forget(partition);
-                return Ok(Some(Finding::Restored { partition, memory, took: since.elapsed() }));
+                return Ok(Some(Finding::Restored { partition, state, took: since.elapsed() }));
             }
         }
         Ok(None)
     }
 }
 
-impl<M> Drop for Takeovers<M> {
+impl<M> Drop for Restores<M> {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// A partition being read.
+/// A partition that is being read.
 struct Reading<M> {
-    memory: M,
+    state: M,
     end: i64,
 }
 
-/// Reads tails; blocks.
+/// Reads the tails of the output; blocks.
 struct Tail {
-    ground: Ground,
+    context: RestoreContext,
     stop: CancellationToken,
 }
 
 impl Tail {
-    fn read<M: Memory>(&self, candidates: Vec<Candidate<M>>, mut done: impl FnMut(Found<M>)) -> Result<(), KafkaError> {
-        let Ground { connection, input, output, reach, .. } = &self.ground;
+    fn read<M: PartitionState>(
+        &self,
+        candidates: Vec<Candidate<M>>,
+        mut done: impl FnMut(Found<M>),
+    ) -> Result<(), KafkaError> {
+        let RestoreContext { connection, input, output, lookback, .. } = &self.context;
         let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
         let topics = Topics::new(connection)?;
         let starts = self.starts(&topics, &partitions)?;
@@ -220,27 +225,27 @@ impl Tail {
             let partition = candidate.partition;
             let Some(start) = start_of(partition) else { continue };
             let (low, end) = topics.watermarks(output, partition, CALL)?;
-            // Where no input waits, all that is to come is newer than now. (A replay may bring an older record, which then
-            // becomes a second typed record if its event was typed of another one.)
+            // If no input waits, all future input is newer than now. (A replay may bring an older record, which then
+            // becomes a second typed record if its event was typed from another one.)
             let caught_up = start.offset >= topics.watermarks(input, partition, CALL)?.1;
             let by_time = if caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
-            let first = first(low, end, by_time, reach.offsets);
+            let first = first(low, end, by_time, lookback.offsets);
             if first.starts_late {
-                candidate.memory.starts_late();
+                candidate.state.starts_late();
             }
             if first.offset >= end {
-                done(Found::Memory(partition, candidate.memory));
+                done(Found::State(partition, candidate.state));
                 continue;
             }
             list.add_partition_offset(output.as_str(), partition, Offset::Offset(first.offset))
                 .map_err(KafkaError::during("building a list of offsets"))?;
-            readings.insert(partition, Reading { memory: candidate.memory, end });
+            readings.insert(partition, Reading { state: candidate.state, end });
         }
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         self.follow(&topics, &consumer, readings, done)
     }
 
-    /// Where the input is read from: what the group has committed, once no transaction holds it back any more.
+    /// Returns where the input is read from: the group's committed offsets, once no open transaction holds them back.
     fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
         let Ground { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.ground;
         let has_output = |partition| {
@@ -259,8 +264,8 @@ impl Tail {
         starts(&client, &rule, partitions, CALL, *pending)
     }
 
-    /// Reads on until every partition's reader is at its end.
-    fn follow<M: Memory>(
+    /// Reads until every partition's reader is at its end.
+    fn follow<M: PartitionState>(
         &self,
         topics: &Topics,
         consumer: &BaseConsumer<LogContextConsumer>,
@@ -276,17 +281,17 @@ impl Tail {
                     if let Some(reading) = readings.get_mut(&record.partition())
                         && record.offset() < reading.end
                     {
-                        reading.memory.remember(&record);
+                        reading.state.restore(&record);
                         if record.offset() + 1 < reading.end {
                             continue;
                         }
                     }
                     reached.insert(record.partition());
                 }
-                // Everything that was left may have expired meanwhile: then there is nothing to come.
+                // All remaining records may have expired meanwhile; then no more will come.
                 Some(Err(RdError::PartitionEOF(partition))) => {
                     if let Some(reading) = readings.get(&partition)
-                        && topics.watermarks(&self.ground.output, partition, CALL)?.0 >= reading.end
+                        && topics.watermarks(&self.context.output, partition, CALL)?.0 >= reading.end
                     {
                         reached.insert(partition);
                     }
@@ -294,10 +299,10 @@ impl Tail {
                 Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
                     return Err(KafkaError::during("reading the output's tail")(error));
                 }
-                // Passing trouble of connections; librdkafka goes on by itself.
+                // Connection errors are temporary; librdkafka continues by itself.
                 None | Some(Err(_)) => {}
             }
-            // The position counts transaction markers and aborted records, which are never handed out.
+            // The position also counts transaction markers and aborted records, which the reader never receives.
             let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
             reached.extend(positions.elements().iter().filter_map(|element| match element.offset() {
                 Offset::Offset(position) => {
@@ -308,30 +313,31 @@ impl Tail {
             }));
             for partition in reached {
                 if let Some(reading) = readings.remove(&partition) {
-                    done(Found::Memory(partition, reading.memory));
+                    done(Found::State(partition, reading.state));
                 }
             }
             if Instant::now() >= reminder && !readings.is_empty() {
                 reminder = Instant::now() + REMINDER;
                 tracing::warn!(
-                    topic = %self.ground.output,
+                    topic = %self.context.output,
                     partitions = ?readings.keys().collect::<Vec<_>>(),
-                    "still reading what was written last; a transaction that a dead process left open is waited for"
+                    "still reading the latest output; waiting for the transaction that a dead process left open"
                 );
             }
         }
         Ok(())
     }
 
-    /// The first offset that is not older than the reach; `end` if there is none. Asked for by a client that sees open
-    /// transactions too: one that has been committed may look open here for a moment longer, and its records count.
+    /// Returns the first offset that is not older than the lookback; `end` if there is none. A client that also sees
+    /// open transactions is asked, because a committed transaction may still look open here for a moment, and its
+    /// records count.
     fn offset_by_age(&self, topics: &Topics, partition: i32, end: i64) -> Result<i64, KafkaError> {
-        let age = i64::try_from(self.ground.reach.age.as_millis()).unwrap_or(i64::MAX);
+        let age = i64::try_from(self.context.lookback.age.as_millis()).unwrap_or(i64::MAX);
         let since = service::unix_millis().saturating_sub(age).max(0);
-        let list = group::offsets(&self.ground.output, &[(partition, since)])?;
+        let list = group::offsets(&self.context.output, &[(partition, since)])?;
         let found = topics.client().offsets_for_times(list, CALL);
         let found = found.map_err(KafkaError::during("asking for the offset at a time"))?;
-        let offset = found.find_partition(self.ground.output.as_str(), partition).map(|element| element.offset());
+        let offset = found.find_partition(self.context.output.as_str(), partition).map(|element| element.offset());
         Ok(match offset {
             Some(Offset::Offset(offset)) => offset,
             _ => end,
@@ -339,20 +345,20 @@ impl Tail {
     }
 }
 
-/// Where reading begins.
+/// Where reading starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct First {
     offset: i64,
-    /// Something before it might matter.
+    /// Something before this offset might matter.
     starts_late: bool,
 }
 
-/// Decides where reading begins in a partition that holds `[low, end)`, when only what lies at `by_time` or behind it
-/// matters and at most `offsets` are read.
+/// Decides where reading starts in a partition that holds `[low, end)`, if only records at or after `by_time` matter
+/// and at most `offsets` of them are read.
 fn first(low: i64, end: i64, by_time: i64, offsets: i64) -> First {
     let floor = end.saturating_sub(offsets);
     let offset = low.max(floor).max(by_time);
-    // What lies before the oldest retained record is gone, and nobody knows how old it was.
+    // The records before the oldest retained one are gone, and their age is unknown.
     let unknown = offset == low && low > 0 && by_time <= low;
     First { offset, starts_late: floor > by_time.max(low) || unknown }
 }
@@ -362,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_begins_at_the_latest_of_what_matters_and_what_is_there() {
+    fn starts_at_the_later_of_needed_and_retained_offset() {
         let at = |offset, starts_late| First { offset, starts_late };
         assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
         assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");

@@ -1,4 +1,4 @@
-//! A worker: sessions one after the other, until a stop, or until new clients no longer help.
+//! Runs a worker: one session after the other, until a stop, or until new clients no longer help.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::end::End;
 use super::outbox::Outbox;
 use super::session::Session;
-use super::takeover::{Memory, Reach};
+use super::takeover::{Lookback, PartitionState};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
@@ -20,65 +20,68 @@ use crate::namesake;
 use crate::record::Record;
 use crate::topic::TopicName;
 
-/// What a record turns into, and what happens once that is final.
+/// Turns records into output, and is notified when that output is committed or aborted.
 pub trait Processor {
-    /// What it knows of a partition's earlier output.
-    type Memory: Memory;
-    /// An empty memory, to be filled on another thread.
-    fn memory(&self) -> Self::Memory;
-    /// A partition is taken over: its records come from now on. `took` is how long it took to fill the memory.
-    fn take_over(&mut self, partition: i32, memory: Self::Memory, took: Duration);
-    /// A partition has left; it may come back with a new memory.
-    fn let_go(&mut self, partition: i32);
+    /// The state that is restored from a partition's earlier output.
+    type State: PartitionState;
+    /// Creates an empty state, to be restored on another thread.
+    fn new_state(&self) -> Self::State;
+    /// The state of a partition is restored, and its records follow. `took` is how long restoring took.
+    fn restored(&mut self, partition: i32, state: Self::State, took: Duration);
+    /// A partition was revoked; it may be assigned again with a new state.
+    fn release(&mut self, partition: i32);
     /// Turns one record into output. May be called again for the same record after an abort.
     fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>);
-    /// How many records of a partition are deferred now; called about every second while there are any, and once after.
+    /// Reports how many records of a partition are deferred; called about every second while there are any, and once
+    /// after.
     fn show_deferred(&mut self, partition: i32, records: u64);
-    /// Everything processed since the last call of this or [`Processor::aborted`] is final.
+    /// All records processed since the last call of this or [`Processor::aborted`] are committed.
     fn committed(&mut self, took: Duration);
-    /// Everything processed since the last call of this or [`Processor::committed`] is void and will be read again.
+    /// All records processed since the last call of this or [`Processor::committed`] are aborted and will be read
+    /// again.
     fn aborted(&mut self);
 }
 
-/// How a worker works.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
     /// How to reach Kafka.
     pub connection: Connection,
     /// The consumer group.
     pub group: String,
-    /// A name of this worker that is the same after a restart, unique in the group. Its consumer's `client.id` shows it.
+    /// The name of this worker, unique in the group and stable across restarts. Its consumer's `client.id` contains it.
     pub name: Option<String>,
-    /// `transactional.id`; unique among all producers of the cluster. The same after a restart is best: the new process
-    /// then ends what the old one left open.
+    /// `transactional.id`; unique among all producers of the cluster. It should be stable across restarts: the new
+    /// process then aborts the transaction that the old one left open.
     pub transactional_id: String,
-    /// The topic read.
+    /// The input topic.
     pub input: TopicName,
-    /// The topic whose partition of the same number shows that there was work before.
+    /// The output topic. A partition of it with records shows that the input partition of the same number was processed
+    /// before.
     pub output: TopicName,
-    /// The topic written for what has no output.
+    /// The topic for records without output.
     pub dead_letters: TopicName,
-    /// How far back the output is read when a partition is taken over.
-    pub reach: Reach,
-    /// Accept that a partition without committed offset is read from its beginning although there is output.
+    /// How far back the output is read to restore a partition's state.
+    pub lookback: Lookback,
+    /// Accept that a partition without a committed offset is read from its beginning although output exists.
     pub from_beginning: bool,
     /// Commit at least this often while there are records.
     pub commit_interval: Duration,
     /// Commit at the latest after this many records.
     pub max_records: usize,
-    /// After this time the brokers abort an open transaction.
+    /// The brokers abort an open transaction after this time.
     pub transaction_timeout: Duration,
-    /// The most bytes fetched ahead.
+    /// Maximum bytes fetched ahead.
     pub fetch_bytes: usize,
     /// Consumer metrics.
     pub metrics: ConsumerMetrics,
-    /// Where it tells how Kafka does.
+    /// The health check to report to.
     pub health: KafkaHealth,
     /// Set once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }
 
-/// The first and the longest pause before new clients are built.
+/// The maximum of the first pause before new clients are built, and of later ones.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Rebuilds within this time are counted together.
@@ -87,13 +90,13 @@ const REBUILD_WINDOW: Duration = Duration::from_secs(600);
 /// This many rebuilds within [`REBUILD_WINDOW`] without a committed transaction between them end the worker.
 const REBUILDS: usize = 5;
 
-/// When the last rebuilds were.
+/// The times of the last rebuilds.
 #[derive(Debug, Default)]
 struct Rebuilds(VecDeque<Instant>);
 
 impl Rebuilds {
-    /// Counts one more; `false` when it was one too many. `committed`: the clients that are replaced had committed a
-    /// transaction.
+    /// Counts one more rebuild; returns `false` if it was one too many. `committed` says whether the replaced clients
+    /// had committed a transaction.
     fn allow(&mut self, now: Instant, committed: bool) -> bool {
         if committed {
             self.0.clear();
@@ -107,7 +110,7 @@ impl Rebuilds {
 /// Runs a worker on this thread until `stop`.
 ///
 /// # Errors
-/// [`KafkaError::TooManyRebuilds`] and everything that new clients do not help against.
+/// [`KafkaError::TooManyRebuilds`], and every error that new clients would not fix.
 pub fn run<P: Processor>(
     settings: &WorkerSettings,
     processor: &mut P,
@@ -135,12 +138,12 @@ pub fn run<P: Processor>(
                 }
                 counted(&mut rebuilds, committed, reason)?
             }
-            // Until a person has changed what has to be changed new clients do no better, and ending would not either.
+            // Until a person has changed something, new clients would not help, and neither would ending the process.
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
             End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
         };
         if settings.health.fails_permanently() {
-            // The failure is reported once a minute already; this would be a line for each attempt.
+            // The failure is already logged once a minute; this would be a line for each attempt.
             tracing::debug!(reason, "building a new consumer and producer");
         } else {
             tracing::warn!(
@@ -170,8 +173,8 @@ fn counted(rebuilds: &mut Rebuilds, committed: bool, reason: String) -> Result<S
     Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes: REBUILD_WINDOW.as_secs() / 60, reason })
 }
 
-/// Whether the producer was fenced because another process has this worker's name. If not, its transaction ran into the
-/// time-out, and new clients are all that is needed.
+/// Whether the producer was fenced because another process has this worker's name. If not, its transaction timed out,
+/// and new clients are sufficient.
 fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Result<Option<KafkaError>, KafkaError> {
     let Some(name) = &settings.name else { return Ok(None) };
     let client_id = member_client_id(&settings.connection, name);

@@ -1,7 +1,7 @@
-//! A transactional writer for commands: a few transactions, one after the other, then it is done.
+//! A transactional writer for commands, which write a few transactions and then end.
 //!
-//! Whoever opens a writer with the same id later ends what this one has open and keeps it from writing any more. What was
-//! read of the topics *after* the opening is therefore the whole truth about what earlier writers have done.
+//! A later writer with the same id aborts the open transaction of this one and fences it. Therefore, what a writer
+//! reads from the topics *after* it was opened contains everything that earlier writers have done.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::producer::NewRecord;
 /// The brokers abort a transaction whose writer died after this time, unless a new writer with its id comes first.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes records in transactions, all of a transaction's or none. Its calls block.
+/// Writes records in transactions; a transaction contains either all of its records or none. The calls block.
 pub struct TransactionalWriter {
     id: String,
     producer: TransactionalProducer,
@@ -28,11 +28,11 @@ impl fmt::Debug for TransactionalWriter {
 }
 
 impl TransactionalWriter {
-    /// Takes the transactional id over: an open transaction of an earlier writer is aborted, and that writer can write no
-    /// more.
+    /// Takes over the transactional id: the open transaction of an earlier writer is aborted, and that writer is
+    /// fenced.
     ///
     /// # Errors
-    /// [`KafkaError::Write`] when the brokers do not answer for `patience`.
+    /// [`KafkaError::Write`] if the brokers do not respond for `patience`.
     pub fn open(connection: &Connection, id: &str, patience: Duration) -> Result<Self, KafkaError> {
         let producer = TransactionalProducer::new(connection, id, TRANSACTION_TIMEOUT, None)?;
         let writer = Self { id: id.to_owned(), producer };
@@ -43,9 +43,9 @@ impl TransactionalWriter {
     /// Writes these records in one transaction.
     ///
     /// # Errors
-    /// [`KafkaError::RecordTooLarge`]: none of the records will be seen, and fewer of them in one transaction may be taken,
-    /// since a broker refuses a whole batch for its size. [`KafkaError::Write`]: none of the records will be seen; or, when
-    /// it says so, it is not known yet whether all or none.
+    /// [`KafkaError::RecordTooLarge`]: none of the records was written. Fewer records in one transaction may be
+    /// accepted, since a broker refuses a whole batch because of its size. [`KafkaError::Write`]: none of the records
+    /// was written; or, if the error says so, it is unknown whether all or none were.
     pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
         self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
         for record in records {
@@ -62,7 +62,7 @@ impl TransactionalWriter {
                 None => self.producer.commit(),
             }
         });
-        // librdkafka does not say why a transaction must be aborted; a record's report does.
+        // librdkafka does not return why a transaction must be aborted; the report of a record does.
         committed.map_err(|error| {
             let failures = self.producer.take_failures();
             match (failures.too_large.into_iter().max_by_key(|record| record.bytes), failures.first) {
@@ -81,20 +81,20 @@ impl TransactionalWriter {
                 Outcome::Retry if Instant::now() < deadline => {}
                 Outcome::Retry => {
                     return Err(self.failed(format!(
-                        "the brokers did not answer for {} s, and it is not known whether the transaction was committed",
+                        "the brokers did not respond for {} s, and it is not known whether the transaction was committed",
                         patience.as_secs()
                     )));
                 }
                 Outcome::Abort(reason) => return Err(self.roll_back(reason)),
                 Outcome::Broken(_) if self.producer.is_fenced() => {
-                    return Err(self.failed("another command with the same task has taken over".to_owned()));
+                    return Err(self.failed("another run of the same command has fenced this one".to_owned()));
                 }
                 Outcome::Broken(reason) | Outcome::Evicted(reason) => return Err(self.failed(reason)),
             }
         }
     }
 
-    /// Aborts as well as it goes: what stays open, the next writer or the brokers abort.
+    /// Aborts if possible; otherwise the next writer or the brokers abort the transaction.
     fn roll_back(&self, reason: String) -> KafkaError {
         let deadline = Instant::now() + Duration::from_secs(10);
         while matches!(self.producer.abort(), Outcome::Retry) && Instant::now() < deadline {}

@@ -1,4 +1,4 @@
-//! The machine against a model of the brokers, over random schedules of outcomes and rebalances.
+//! Tests the machine against a model of the brokers, over random schedules of outcomes and rebalances.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn limits() -> Limits {
     }
 }
 
-/// What the brokers know: a log of raw offsets per partition (every third offset is a marker, no record), the
+/// The state of the brokers: a log of raw offsets per partition (every third offset is a marker, not a record), the
 /// committed offsets, and the typed output that a read-committed reader sees.
 #[derive(Debug, Default)]
 struct Brokers {
@@ -30,9 +30,9 @@ struct Brokers {
     script: Vec<u8>,
     in_transaction: bool,
     owned: BTreeSet<i32>,
-    /// A commit that was answered with `Retry` may have happened already.
+    /// A commit whose outcome was `Retry` may have been applied already.
     applied: bool,
-    /// The group has evicted the member, and it has joined again without learning of a lost partition.
+    /// The group has evicted the member, and it has joined again without noticing a lost partition.
     evicted: bool,
 }
 
@@ -59,7 +59,7 @@ impl Brokers {
         self.in_transaction = false;
     }
 
-    /// What a new producer with the same transactional id brings about.
+    /// The effect of a new producer with the same transactional id.
     fn fence(&mut self) {
         if self.in_transaction && !self.applied {
             self.discard();
@@ -69,10 +69,10 @@ impl Brokers {
         self.evicted = false;
     }
 
-    /// Another member reads a partition that we do not own.
+    /// Another member reads a partition that this one does not own.
     fn other_member(&mut self, partition: i32) {
         let mut consumed = self.consumed(partition);
-        // It begins with what was deferred, and may defer it once more.
+        // It starts with the deferred records, and may defer them again.
         let from = consumed.frontier();
         let record = if is_marker(from) { from + 1 } else { from };
         if from % 5 == 0 && consumed.lacks(record + 1) && !is_marker(record + 1) {
@@ -183,9 +183,9 @@ impl Client for Brokers {
 #[derive(Debug, Clone)]
 enum Event {
     Poll(i32),
-    /// A record is read, found to be one that stops the worker for now, and put back.
+    /// A record is read, stops the worker for now, and is put back.
     PutBack(i32),
-    /// A record is read and left for later.
+    /// A record is read and deferred.
     Defer(i32),
     Time(u64),
     Assign(i32),
@@ -193,7 +193,8 @@ enum Event {
     OutputFails,
     Crash,
     OtherMember(i32),
-    /// The group evicts the member inside a transaction, and another one processes this partition until it is back.
+    /// The group evicts the member inside a transaction, and another one processes this partition until the member is
+    /// back.
     Eviction(i32),
 }
 
@@ -278,7 +279,7 @@ impl Driver {
             return;
         }
         if lost {
-            // Somebody else has it already: from here on nothing of it may be committed.
+            // Another member already owns the partition: from here on, no offset of it may be committed.
             self.brokers.owned.remove(&partition);
         }
         self.machine.begin_revoke(lost, self.now);
@@ -313,7 +314,7 @@ impl Driver {
             }
             Event::Eviction(partition) => {
                 let brokers = &mut self.brokers;
-                // Offsets that are sent keep other members waiting until the transaction has ended.
+                // Offsets in an open transaction make other members wait until it has ended.
                 if brokers.in_transaction && !brokers.applied && brokers.pending_offsets.is_empty() {
                     brokers.other_member(partition);
                     brokers.evicted = true;
@@ -324,14 +325,15 @@ impl Driver {
     }
 }
 
-/// Every record that is processed by what is committed is in the output once, and nothing else is.
+/// Checks that every record that is processed according to the committed state is in the output once, and no other
+/// record is.
 fn assert_exactly_once(brokers: &Brokers) {
     for (&partition, typed) in &brokers.typed {
         let consumed = brokers.consumed(partition);
         let expected: Vec<i64> =
             (0..consumed.end()).filter(|&offset| !is_marker(offset) && !consumed.lacks(offset)).collect();
         let mut typed = typed.clone();
-        // In order, except for what was deferred.
+        // In order, except for deferred records.
         typed.sort_unstable();
         assert_eq!(typed, expected, "partition {partition}");
     }
@@ -353,7 +355,7 @@ proptest! {
                 assert_exactly_once(&driver.brokers);
             }
         }
-        // Calm weather: everything that was begun comes to an end.
+        // Without further faults, everything that was started ends.
         driver.brokers.script.clear();
         driver.apply(Event::Time(1000));
         driver.apply(Event::Time(1000));
@@ -381,7 +383,7 @@ fn records_of_foreign_partitions_and_repeats_are_dropped() {
 }
 
 #[test]
-fn what_is_deferred_is_read_again_by_the_next_owner_and_nothing_else_is() {
+fn only_deferred_records_are_read_again_by_the_next_owner() {
     let mut brokers = Brokers { owned: BTreeSet::from([0]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();

@@ -1,8 +1,8 @@
-//! Brokers that do not resolve a call: how long the machine waits, and for what.
+//! Brokers that do not resolve a call: how long the machine waits, and what it does then.
 
 use super::*;
 
-/// Brokers that never resolve one kind of call, and what they were asked.
+/// Brokers that never resolve one kind of call, with the calls that they got.
 struct Silent {
     about: &'static str,
     calls: Vec<&'static str>,
@@ -36,7 +36,7 @@ impl Client for Silent {
     }
 }
 
-/// Revokes a partition with an open transaction; returns the calls, how long it took, and what is next.
+/// Revokes a partition with an open transaction; returns the calls, how long that took, and what is next.
 fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step) {
     let mut client = Silent { about, calls: Vec::new() };
     let mut machine = Machine::new(limits());
