@@ -1,4 +1,4 @@
-//! Mapping and Avro encoding of a typical event, and beside them what merely reading its JSON costs in the same run.
+//! Measures mapping and Avro encoding of a typical event, and, for comparison in the same run, only reading its JSON.
 //!
 //! `cargo bench -p bench`. The budget is 5 µs for both steps together.
 

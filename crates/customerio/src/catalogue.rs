@@ -1,7 +1,7 @@
 //! The catalogue of events: every pair of channel and metric that Customer.io documents or lets one subscribe to.
 //!
-//! Facts from Customer.io's reporting-webhooks specification (payloads) and the App API's list of events that a webhook can
-//! subscribe to. The catalogue gates nothing: what is not in it passes through the pipeline all the same.
+//! Facts from Customer.io's reporting-webhooks specification (payloads) and the App API's list of events that a webhook
+//! can subscribe to. The catalogue gates nothing: what is not in it passes through the pipeline all the same.
 
 /// Declares a closed list of names as they stand on the wire.
 macro_rules! names {
@@ -99,7 +99,7 @@ names! {
 }
 
 names! {
-    /// A key of `data` that belongs to the event itself, beside the person and the message.
+    /// A key of `data` that belongs to the event itself, not to the person or the message.
     OwnField {
         /// `data.subject`
         Subject = "subject",
@@ -141,8 +141,8 @@ names! {
     Variant {
         /// A campaign: the specification's campaign block with the fields it requires.
         Campaign = "campaign",
-        /// A step of a workflow: the campaign block with everything a run through a workflow adds, and with null for the
-        /// kinds of message it is not, as the App API writes deliveries.
+        /// A step of a workflow: the campaign block with everything a run through a workflow adds, and with null for
+        /// the kinds of message it is not, as the App API writes deliveries.
         Workflow = "workflow",
         /// An API-triggered broadcast.
         Broadcast = "broadcast",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-/// A SHA-256 under way, for what arrives in pieces.
+/// A SHA-256 in progress, for data that arrives in pieces.
 #[derive(Clone)]
 pub struct Sha256(Context);
 

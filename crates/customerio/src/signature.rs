@@ -31,9 +31,9 @@ impl SigningKey {
 
 /// The text of `X-CIO-Timestamp`: 1 to 20 ASCII digits.
 ///
-/// The signed text is `v0:{timestamp}:{body}`, so a timestamp with a `:` in it would let whoever holds one signed request
-/// move the boundary, and have parts of its body accepted as bodies of their own. Digits alone rule that out: the first
-/// `:` after them is the boundary.
+/// The signed text is `v0:{timestamp}:{body}`. If a timestamp could contain a `:`, anyone with one signed request could
+/// move the boundary, and parts of its body would be accepted as bodies of their own. Digits alone prevent that: the
+/// first `:` after them is the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureTimestamp<'a>(&'a [u8]);
 
@@ -68,7 +68,7 @@ pub struct Verifier {
     contexts: Vec<Context>,
 }
 
-/// An HMAC under way.
+/// An HMAC in progress.
 struct Context(hmac::Context);
 
 impl fmt::Debug for Context {

@@ -1,10 +1,11 @@
-//! Ids and names without the characters that nobody sees: they get into them when text is copied from a web page or a
-//! spreadsheet, and two ids that look the same are then two people.
+//! Removes invisible characters from ids and names. They get there when text is copied from a web page or a
+//! spreadsheet, and two ids that look the same would then be two people.
 
 use std::borrow::Cow;
 
-/// The text without white space, control and invisible characters at both ends, and without those inside that mean nothing in an
-/// id: zero-width spaces, direction marks, word joiners, soft hyphens, byte order marks. Empty if nothing can be seen of it.
+/// The text without white space, control and invisible characters at both ends, and without those inside that mean
+/// nothing in an id: zero-width spaces, direction marks, word joiners, soft hyphens, byte order marks. Empty if nothing
+/// can be seen of it.
 ///
 /// Joiners (U+200C, U+200D) and variation selectors stay inside: scripts and emoji need them.
 #[must_use]
@@ -33,7 +34,8 @@ fn is_artefact(c: char) -> bool {
     )
 }
 
-/// Characters that nothing is seen of where they stand alone: Unicode's `Default_Ignorable_Code_Point`, and the Braille blank.
+/// Characters that nothing is seen of where they stand alone: Unicode's `Default_Ignorable_Code_Point`, and the Braille
+/// blank.
 fn is_ignorable(c: char) -> bool {
     is_artefact(c)
         || matches!(

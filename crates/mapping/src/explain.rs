@@ -1,8 +1,8 @@
-//! Where each field of an event came from.
+//! Explains where each field of an event came from.
 //!
-//! The answer is found by experiment: each value of the body is changed or taken away in turn, and what changes in the
-//! event was made of it. So the explanation cannot drift away from what the mapping does; the words of [`RULES`] are
-//! held against it by tests.
+//! The explanation is found by experiment: each value of the body is changed or removed in turn, and the parts of the
+//! event that change were mapped from it. So the explanation always matches the mapping; tests compare the texts of
+//! [`RULES`] with it.
 
 use customerio::webhook::{Data, Device, Field, Identifiers, Webhook};
 use serde_json::Value;

@@ -61,14 +61,14 @@ pub(crate) fn identities<'a>(
     if let Some(address) = first([identifiers.email, data.email_address], email, &mut ignored) {
         add_email(&mut found.map, address, source);
     }
-    let nobody = found.map.is_empty();
+    let no_identity = found.map.is_empty();
     match kind.object_type {
-        Some(ObjectType::Sms | ObjectType::Whatsapp) if source.include_phone || nobody => {
+        Some(ObjectType::Sms | ObjectType::Whatsapp) if source.include_phone || no_identity => {
             if let Some(phone) = first([data.recipient], |field| phone(field, source), &mut ignored) {
                 found.map.add(Cow::Borrowed("Phone"), Cow::Owned(phone));
             }
         }
-        Some(ObjectType::Email) if nobody => {
+        Some(ObjectType::Email) if no_identity => {
             if let Some(address) = first([data.recipient], email, &mut ignored) {
                 add_email(&mut found.map, address, source);
             }

@@ -1,7 +1,7 @@
 //! One Customer.io webhook to one XDM ExperienceEvent, or the reason why not.
 //!
-//! A pure function of the body, the time it was received and the source's configuration: running it again, today or on a
-//! replay, gives the same result. The rules are tables ([`tables`]); what a body may look like is `customerio`'s
+//! A pure function of the body, the time it was received and the source's configuration: running it again, today or on
+//! a replay, gives the same result. The rules are tables ([`tables`]); what a body may look like is `customerio`'s
 //! knowledge, how an event is written is `xdm`'s.
 
 mod contact;
@@ -34,8 +34,8 @@ pub use validation::validate;
 /// Version of the mapping tables, written into every event.
 pub const MAPPING_VERSION: &str = "1";
 
-/// How far an event's time may lie after its receipt before it is refused: as far as a gateway's clock may be slow. It is no
-/// reason to lose events, and what is further ahead is not in Unix seconds.
+/// How far an event's time may lie after its receipt before it is refused: as far as a gateway's clock may be slow. It
+/// is no reason to lose events, and what is further ahead is not in Unix seconds.
 const CLOCK_DIFFERENCE_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// When the gateway received the webhook: milliseconds since 1970.
@@ -206,17 +206,17 @@ fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestam
         .whole_number()
         .ok_or_else(|| bad("`timestamp` is missing or no whole number (Unix seconds)"))?;
     if seconds < 1 {
-        return Err(bad("`timestamp` lies before 1970-01-01T00:00:01Z"));
+        return Err(bad("`timestamp` is before 1970-01-01T00:00:01Z"));
     }
     let millis = seconds.saturating_mul(1000);
     let ahead = millis.saturating_sub(received_at.0);
     if ahead > CLOCK_DIFFERENCE_MS {
         return Err(bad(
-            "`timestamp` lies more than a day after the webhook was received; it must be in Unix seconds, and the gateway's clock right",
+            "`timestamp` is more than a day after the webhook was received; it must be in Unix seconds, and the gateway's clock must be right",
         ));
     }
     if !Timestamp(millis).can_be_written() {
-        return Err(bad("`timestamp` lies beyond the year 9999; it must be in Unix seconds"));
+        return Err(bad("`timestamp` is after the year 9999; it must be in Unix seconds"));
     }
     Ok((Timestamp(millis.min(received_at.0)), ahead))
 }

@@ -1,5 +1,5 @@
-//! Profile drops an event above 10 KB of JSON without telling the sender, so we look first: long texts are cut, and what
-//! is still too large becomes a dead letter.
+//! Profile drops an event above 10 KB of JSON without telling the sender, so we look first: long texts are cut, and
+//! what is still too large becomes a dead letter.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use crate::{Rejection, RejectionCode};
 /// The most bytes of an event's JSON. Adobe's limit is 10 KB; the tenant's real name may be longer than ours here.
 pub(crate) const EVENT_LIMIT: usize = 10_000;
 
-/// A tenant id as long as they get.
+/// The longest possible tenant id.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// No text of the body gets more than three times as long in the event's JSON (an id stands there twice, and half of a
-/// surrogate pair, six bytes, becomes nine; a preference gets keys of its own), and beside the texts there is less than
-/// this. Shorter bodies need no measuring.
+/// No text of the body becomes more than three times as long in the event's JSON (an id is in it twice, and half of a
+/// surrogate pair, six bytes, becomes nine; a preference gets its own keys). Apart from the texts, the event has fewer
+/// bytes than this. Shorter bodies need no measuring.
 const SURELY_SMALL: usize = 2_500;
 
 /// The longest texts once cutting is needed, in characters.

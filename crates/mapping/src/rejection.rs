@@ -7,19 +7,19 @@ use xdm::avro::EncodeError;
 /// The stable code of a rejection. A closed list: `docs/dead-letters.md` has a row for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectionCode {
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     NotJson,
-    /// `event_id` is missing or blank: without it repeats could not be told from new events.
+    /// `event_id` is missing or blank: without it, repeats could not be distinguished from new events.
     MissingEventId,
-    /// The channel cannot be told.
+    /// The channel cannot be determined.
     MissingObjectType,
     /// `metric` is missing or blank.
     MissingMetric,
-    /// `timestamp` is no Unix time in seconds, or lies in the future.
+    /// `timestamp` is not a Unix time in seconds, or is in the future.
     BadTimestamp,
-    /// `data` is missing or no object.
+    /// `data` is missing or not an object.
     BadData,
-    /// No identity, and the configuration asks for a dead letter then.
+    /// There is no identity, and the configuration asks for a dead letter in this case.
     NoIdentity,
     /// Larger than Profile accepts, even after texts were cut.
     TooLarge,
@@ -76,8 +76,8 @@ pub struct Rejection {
     pub message: Cow<'static, str>,
 }
 
-/// The schema takes every event there can be, so that this is a defect. What exactly did not fit is left out: the encoder's
-/// words may hold a value.
+/// The schema takes every event there can be, so that this is a defect. What exactly did not fit is left out: the
+/// encoder's words may hold a value.
 impl From<EncodeError> for Rejection {
     fn from(_: EncodeError) -> Self {
         Self::new(RejectionCode::InvalidXdm, "the event does not fit the Avro schema; please report it with the record")

@@ -14,10 +14,10 @@ pub struct Rule {
     pub rule: &'static str,
 }
 
-/// The channel is read from here.
+/// The fields that determine the channel.
 const CHANNEL: &[&str] = &["object_type", "object_type_type", "metric"];
 
-/// What identities are made of.
+/// The fields that identities are built from.
 const PERSON: &[&str] = &[
     "data.identifiers.id",
     "data.customer_id",
@@ -34,7 +34,7 @@ const PERSON: &[&str] = &[
     "option HASH_EMAIL",
 ];
 
-/// What tells the two shapes of an event about unsubscribing apart.
+/// The fields that distinguish the two forms of an unsubscribe event.
 const KIND: &[&str] = &["object_type", "object_type_type", "metric", "data.email_address", "data.recipient"];
 
 const fn rule(output: &'static str, inputs: &'static [&'static str], rule: &'static str) -> Rule {
@@ -44,21 +44,21 @@ const fn rule(output: &'static str, inputs: &'static [&'static str], rule: &'sta
 /// One rule for each field that an event can have.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
-    rule("_id", &["event_id"], "as it is if it consists of at most 64 letters, digits, `.`, `_`, `~` and `-`; else the lower-case hex SHA-256 of it"),
-    rule("timestamp", &["timestamp", "header received-at"], "Unix seconds as RFC 3339 in UTC; up to a day later than received-at (a slow clock of the gateway), received-at is written instead"),
-    rule("eventType", KIND, "the table of the channel, whatever the letter case of the two names; for what no table names, customerio.{objectType}.{metric} in lower camel case"),
-    rule("producedBy", &["metric", "data.prefetched", "data.machine"], "self for an act of the person, system for anything else, opens and clicks by machines included"),
+    rule("_id", &["event_id"], "unchanged if it consists of at most 64 letters, digits, `.`, `_`, `~` and `-`; otherwise the lower-case hex SHA-256"),
+    rule("timestamp", &["timestamp", "header received-at"], "Unix seconds as RFC 3339 in UTC; if it is up to a day after received-at (the gateway's clock is slow), received-at is used"),
+    rule("eventType", KIND, "from the channel's table, ignoring letter case; otherwise customerio.{objectType}.{metric} in lower camel case"),
+    rule("producedBy", &["metric", "data.prefetched", "data.machine"], "self for an action of the person; system for everything else, including opens and clicks by machines"),
     rule("identityMap.{IDENTITY_NAMESPACE_ID}[].id", &["data.identifiers.id", "data.customer_id", "option IDENTITY_NAMESPACE_ID", "option HASH_EMAIL"], "the first of the two that is an id: without invisible characters and white space around it, not blank, not null, anonymous, invalid or on BLOCKED_IDS, at most 1024 characters long; with HASH_EMAIL an address in it is hashed"),
     rule("identityMap.{IDENTITY_NAMESPACE_CIO_ID}[].id", &["data.identifiers.cio_id", "option IDENTITY_NAMESPACE_CIO_ID", "option HASH_EMAIL"], "cleaned in the same way"),
     rule("identityMap.Email[].id", &["data.identifiers.email", "data.email_address", "data.recipient", "object_type", "object_type_type", "data.identifiers.id", "data.customer_id", "data.identifiers.cio_id", "option HASH_EMAIL"], "the first of the first two that is clean and holds one valid address, without its display name, in lower case; the recipient of an email only if there is no other identity"),
-    rule("identityMap.Email_LC_SHA256[].id", &["data.identifiers.email", "data.email_address", "data.recipient", "object_type", "object_type_type", "data.identifiers.id", "data.customer_id", "data.identifiers.cio_id", "option HASH_EMAIL"], "with HASH_EMAIL, in place of Email: lower-case hex SHA-256 of that address"),
+    rule("identityMap.Email_LC_SHA256[].id", &["data.identifiers.email", "data.email_address", "data.recipient", "object_type", "object_type_type", "data.identifiers.id", "data.customer_id", "data.identifiers.cio_id", "option HASH_EMAIL"], "with HASH_EMAIL, instead of Email: lower-case hex SHA-256 of that address"),
     rule("identityMap.Phone[].id", &["data.recipient", "object_type", "object_type_type", "data.identifiers.id", "data.customer_id", "data.identifiers.cio_id", "option INCLUDE_PHONE"], "the recipient of an SMS or WhatsApp message if it begins with + and a country code and has 7 to 15 digits, without separators; only with INCLUDE_PHONE or if there is no other identity"),
     rule("identityMap.*[].authenticatedState", PERSON, "always ambiguous: a webhook proves no login"),
-    rule("identityMap.*[].primary", PERSON, "true for the first identity there is (in the order of these rows), false for the others"),
+    rule("identityMap.*[].primary", PERSON, "true for the first identity present (in the order of these rows), false for the others"),
     rule("channel._id", CHANNEL, "the channel's URI, by the table of channels"),
     rule("channel._type", CHANNEL, "the kind of channel, by the table of channels"),
     rule("channel.typeAtSource", CHANNEL, "Customer.io's name of the channel"),
-    rule("directMarketing.messageID", &["data.delivery_id", "object_type", "object_type_type", "metric"], "as it is, for email, SMS, push, in-app and WhatsApp"),
+    rule("directMarketing.messageID", &["data.delivery_id", "object_type", "object_type_type", "metric"], "unchanged, for email, SMS, push, in-app and WhatsApp"),
     rule("directMarketing.*.value", KIND, "1.0 in the counter that the table of the channel names"),
     rule("pushNotificationTracking.pushProvider", &["data.recipients[].device_platform", "object_type", "object_type_type", "metric"], "push opened and clicked: apns for ios, fcm for android, from the first device"),
     rule("pushNotificationTracking.customAction.actionID", &["data.link_id", "object_type", "object_type_type", "metric"], "push clicked: the link"),

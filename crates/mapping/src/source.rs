@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use customerio::webhook::Data;
 
-/// What becomes of an event that names nobody.
+/// Handling of an event that names no person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMissingIdentity {
     /// It is sent: the data lake takes it, Profile does not.
@@ -45,8 +45,8 @@ impl FromStr for DropField {
     }
 }
 
-/// A placeholder that is no person's id, although it stands where one should: `undefined`, `[object Object]` and the like.
-/// Letter case does not matter; one `*` stands for any text.
+/// A placeholder that is no person's id, although it stands where one should: `undefined`, `[object Object]` and the
+/// like. Letter case does not matter; one `*` stands for any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockedId {
     before: String,
@@ -55,8 +55,8 @@ pub struct BlockedId {
 }
 
 impl BlockedId {
-    /// The list that holds unless the configuration says otherwise: what programming languages, spreadsheets and templates
-    /// write where a value is missing.
+    /// The list that holds unless the configuration says otherwise: what programming languages, spreadsheets and
+    /// templates write where a value is missing.
     pub const DEFAULTS: &'static [&'static str] = &[
         "undefined",
         "none",
@@ -124,9 +124,9 @@ pub struct Source {
     pub hash_email: bool,
     /// Fields of `data` that leave no trace in the event.
     pub drop_fields: Vec<DropField>,
-    /// Values that are no person's id, besides those that Identity Service blocks.
+    /// Values that are not a person's id, in addition to those that Identity Service blocks.
     pub blocked_ids: Vec<BlockedId>,
-    /// What becomes of an event that names nobody.
+    /// Handling of an event that names no person.
     pub on_missing_identity: OnMissingIdentity,
 }
 

@@ -65,7 +65,7 @@ pub enum Counter {
     Clicks,
     /// Temporarily undeliverable.
     Bounces,
-    /// Undeliverable for good.
+    /// Permanently undeliverable.
     NonDeliverables,
     /// Not dispatched.
     NotSent,
@@ -130,7 +130,7 @@ const NOTHING: Meaning = meaning(None, None, None, false);
 pub fn metric_meaning(metric: Metric) -> Meaning {
     use Counter as C;
     match metric {
-        //                                 counter                         feedback status    interaction            by the person
+        // counter                         feedback status    interaction            by the person
         M::Drafted            => meaning(None,                           None,              None,                   false),
         M::Attempted          => meaning(None,                           Some("delay"),     None,                   false),
         M::Sent               => meaning(Some(C::Sends),                 Some("sent"),      None,                   false),
@@ -250,7 +250,7 @@ fn kind_meaning(kind: Kind) -> Meaning {
         .map_or_else(|| metric_meaning(metric), |(_, _, meaning)| *meaning)
 }
 
-/// Looks an event up. Opens and clicks by machines are told from the flags that emails carry.
+/// Looks up an event. The flags of emails distinguish opens and clicks by machines.
 pub(crate) fn facts(kind: Kind, data: &Data<'_>) -> Facts {
     let meaning = kind_meaning(kind);
     let is_machine = match kind.metric {

@@ -1,6 +1,6 @@
-//! One file for each oddity of real webhooks and each hostile value: the body, and the event or the rejection it leads to.
+//! One file for each oddity of real webhooks and each hostile value: the body, and the resulting event or rejection.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` writes them anew; read the difference before committing it.
+//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` writes them again; read the difference before you commit it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -121,7 +121,7 @@ fn preferences_are_read_from_json_inside_a_string_and_sorted() {
 }
 
 #[test]
-fn machines_are_told_from_people() {
+fn machines_are_distinguished_from_people() {
     let open = |flag: &str| mapped(&body("email", "opened", flag));
     let human = open(r#"{"prefetched":false}"#);
     assert_eq!((&human["producedBy"], &human["_acme"]["customerio"]["isMachine"]), (&json!("self"), &json!(false)));
@@ -203,11 +203,11 @@ fn the_options_of_a_source_take_effect() {
     let email = mapped_with(&body("email", "sent", r#"{"recipient":"A@b.example"}"#), &source);
     assert!(!email.to_string().to_lowercase().contains("a@b.example"));
     let strict = Source { on_missing_identity: OnMissingIdentity::DeadLetter, ..Source::default() };
-    let nobody = body("slack", "sent", "{}");
-    let result = map(nobody.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &strict);
+    let anonymous = body("slack", "sent", "{}");
+    let result = map(anonymous.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &strict);
     assert_eq!(result.unwrap_err().code, RejectionCode::NoIdentity);
     let lenient = Source::default();
-    let result = map(nobody.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &lenient).unwrap();
+    let result = map(anonymous.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &lenient).unwrap();
     assert_eq!(result.identity, Identity::Missing);
 }
 
@@ -215,7 +215,8 @@ fn the_options_of_a_source_take_effect() {
 fn the_time_is_judged_against_the_receipt() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
-    // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the same.
+    // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the
+    // same.
     let beyond = at("300000000000");
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &Source::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);

@@ -1,5 +1,5 @@
-//! The Avro form on the typed topic, in two framings: Avro single-object encoding (`C3 01` and the schema's fingerprint)
-//! or the Confluent wire format (`00` and a registry's id). A reader tells them apart by the first byte.
+//! The Avro form on the typed topic, in two framings: Avro single-object encoding (`C3 01` and the schema's
+//! fingerprint) or the Confluent wire format (`00` and a registry's id). A reader tells them apart by the first byte.
 //!
 //! Evolution is additive: a record written with any released schema is read with that schema, and fields it lacks take
 //! their defaults. A schema that this build does not have is no fault of the record.
@@ -73,8 +73,7 @@ impl Encoder {
 /// Why bytes are no event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The record names a registry's id that nobody has resolved yet: not the record's fault. Look it up, then
-    /// [`Decoder::learn`] it.
+    /// The record contains a registry's id that has not been looked up yet. Look it up, then call [`Decoder::learn`].
     #[error("the record names schema id {schema_id} of a registry, which has not been looked up")]
     UnresolvedId {
         /// The registry's id.

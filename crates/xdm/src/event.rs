@@ -110,7 +110,7 @@ records! {
         clicks: Option<Measure> = "clicks",
         /// Temporarily undeliverable.
         bounces: Option<Measure> = "bounces",
-        /// Undeliverable for good.
+        /// Permanently undeliverable.
         non_deliverables: Option<Measure> = "nonDeliverables",
         /// Not dispatched.
         not_sent: Option<Measure> = "notSent",

@@ -1,5 +1,5 @@
-//! The JSON form, as Experience Platform takes it: keys in XDM's platform spelling, and nothing that is empty, because XDM
-//! types do not admit null.
+//! The JSON form, as Experience Platform takes it: keys in XDM's platform spelling, and nothing that is empty, because
+//! XDM types do not admit null.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +54,7 @@ pub(crate) trait Value {
     fn write(&self, json: &mut Json<'_>) -> bool;
 }
 
-/// An object under way. Members that turn out to be empty leave no trace, and neither does an object without members.
+/// An object that is being written. Empty members are left out, and so is an object without members.
 pub(crate) struct Object {
     start: usize,
     members: usize,

@@ -1,5 +1,5 @@
-//! The Avro schemas of an ExperienceEvent: the one this build writes, and every one that was ever released, so that a
-//! record that still lies on a topic can be read.
+//! The Avro schemas of an ExperienceEvent: the one that this build writes, and every released one, so that older
+//! records on a topic can be read.
 //!
 //! Evolution is additive (FULL_TRANSITIVE): `tests/schema_history.rs` refuses anything else.
 
@@ -19,8 +19,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Every released schema with its version, oldest first: the files of `schemas/released/`.
 pub const RELEASED: &[(u32, &str)] = &[(1, include_str!("../../../schemas/released/experience-event.v1.avsc"))];
 
-/// Fingerprints that records of released schemas have besides the right one, by version. Builds before the first release wrote the first
-/// schema's: their canonical form kept `{"type":"long"}` of a logical type, which the specification reduces to `"long"`.
+/// Fingerprints that records of released schemas have besides the right one, by version. Builds before the first
+/// release wrote the first schema's: their canonical form kept `{"type":"long"}` of a logical type, which the
+/// specification reduces to `"long"`.
 const FORMER: &[(u32, Fingerprint)] = &[(1, Fingerprint([0xa4, 0x8f, 0x38, 0xc8, 0xe5, 0x50, 0x92, 0x4d]))];
 
 pub(crate) static SCHEMA: LazyLock<Schema> =
@@ -59,8 +60,8 @@ impl Fingerprint {
     }
 }
 
-/// The schema as apache-avro has to see it for the right canonical form: the crate (0.22) leaves `{"type":"long"}` of a logical
-/// type in it, where the specification's rules STRIP and PRIMITIVES make it `"long"`.
+/// The schema as apache-avro has to see it for the right canonical form: the crate (0.22) leaves `{"type":"long"}` of a
+/// logical type in it, where the specification's rules STRIP and PRIMITIVES make it `"long"`.
 fn without_logical_types(schema: &Schema) -> Schema {
     fn strip(schema: &mut Value) {
         match schema {

@@ -1,5 +1,6 @@
-//! The artefacts in `schemas/` say the same: what the typed topic carries, what the tenant's field group declares to Platform,
-//! and what the composed schema is checked by. A field that one of them lacks would be refused by Platform or never leave Kafka.
+//! The artefacts in `schemas/` say the same: what the typed topic carries, what the tenant's field group declares to
+//! Platform, and what the composed schema is checked by. A field that one of them lacks would be refused by Platform or
+//! never leave Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -95,9 +96,10 @@ fn the_typed_topic_and_the_composed_schema_have_the_same_fields_of_the_same_type
     assert_eq!(carried, accepted);
 }
 
-/// A schema without what only one of the two has: words for people, and what is stricter here than Platform's own check.
+/// Returns a schema without the parts that only one of the two has: descriptions, and checks that are stricter than
+/// Platform's.
 fn bare(schema: &Value) -> Value {
-    const BESIDE: [&str; 9] = [
+    const ONLY_IN_ONE: [&str; 9] = [
         "title",
         "description",
         "meta:xdmType",
@@ -111,7 +113,8 @@ fn bare(schema: &Value) -> Value {
     match schema {
         Value::Object(members) => {
             // A property may be called like a keyword; those have objects as values.
-            let kept = members.iter().filter(|(name, value)| !BESIDE.contains(&name.as_str()) || value.is_object());
+            let kept =
+                members.iter().filter(|(name, value)| !ONLY_IN_ONE.contains(&name.as_str()) || value.is_object());
             let kept = kept.filter(|(name, _)| name.as_str() != "meta:enum");
             kept.map(|(name, member)| (name.clone(), bare(member))).collect::<serde_json::Map<_, _>>().into()
         }

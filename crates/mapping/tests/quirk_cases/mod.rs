@@ -4,7 +4,7 @@ mod people;
 
 use people::people;
 
-/// A body with these members of the envelope beside event id and timestamp, and these of `data`.
+/// A body with event id, timestamp, these members of the envelope, and these of `data`.
 fn body(envelope: &str, data: &str) -> String {
     format!(r#"{{"event_id":"01HZX","timestamp":1700000000,{envelope},"data":{{{data}}}}}"#)
 }
@@ -27,7 +27,8 @@ fn all(names: &[&str], value: &str) -> String {
     names.iter().map(|name| format!(r#""{name}":{value}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// Name, what it is about, body. The numbers are those of the quirks in Customer.io's protocol as this project wrote them down.
+/// Name, what it is about, body. The numbers are those of the quirks in Customer.io's protocol as this project wrote
+/// them down.
 pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     [envelope(), people(), attribution(), channels(), hostile()].concat()
 }
@@ -109,7 +110,7 @@ fn envelope() -> Vec<Case> {
         ),
         (
             "null-object-type",
-            "object_type is null beside the misspelling",
+            "object_type is null next to the misspelling",
             body(r#""object_type":null,"object_type_type":"sms","metric":"sent""#, id),
         ),
         // 8 and 9: what other tools describe.
@@ -156,7 +157,7 @@ fn envelope() -> Vec<Case> {
         ),
         (
             "synthetic-open",
-            "no open was seen: inferred from a click, nobody says by whom",
+            "no open was seen: inferred from a click of an unknown person",
             opened(r#""identifiers":{"id":"u1"},"synthetic":true"#),
         ),
         (

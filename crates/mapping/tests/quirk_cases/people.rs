@@ -44,7 +44,7 @@ pub(super) fn people() -> Vec<Case> {
         ),
         (
             "address-list",
-            "several addresses are nobody's",
+            "several addresses do not identify a person",
             email(
                 r#""identifiers":{"email":"jo@example.com, al@example.com"},"recipient":"jo@example.com;al@example.com""#,
             ),
@@ -129,7 +129,7 @@ pub(super) fn people() -> Vec<Case> {
         ),
         (
             "preferences-other-keys",
-            "members that are no booleans, and keys beside topics",
+            "members that are not booleans, and keys next to topics",
             preferences(r#""{\"topics\":{\"topic_1\":true,\"topic_2\":\"yes\",\"topic_3\":null},\"reason\":\"x\"}""#),
         ),
     ]
