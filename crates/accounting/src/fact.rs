@@ -1,10 +1,10 @@
-//! The facts: what one record of one topic says, no more.
+//! The facts: the content of one record of one topic, as far as the audit needs it.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-/// A record's place in its topic.
+/// The position of a record in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Its partition.
@@ -13,12 +13,12 @@ pub struct Place {
     pub offset: i64,
 }
 
-/// An event id, in 128 bits: two ids of a billion share one with a chance below one in 10^20.
+/// An event id in 128 bits: two of a billion ids have the same hash with a probability below 10^-20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdHash([u64; 2]);
 
 impl IdHash {
-    /// The hash of an id. It is stable within one build only; nothing keeps it.
+    /// Hashes an id. The hash is stable only within one build, and is never stored.
     #[must_use]
     pub fn of(id: &[u8]) -> Self {
         let half = |salt: u8| {
@@ -30,7 +30,7 @@ impl IdHash {
     }
 }
 
-/// What Kafka's partitioner makes of a record's key: of `count` partitions the record goes to number `hash % count`.
+/// The hash of a record's key in Kafka's partitioner: of `count` partitions, the record goes to number `hash % count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u32);
 
@@ -44,13 +44,13 @@ impl KeyHash {
 /// A record of the raw topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawRecord {
-    /// Where it lies.
+    /// Its position.
     pub place: Place,
     /// The id of its event as the mapping finds it; `None` for a body that the mapping rejects.
     pub id: Option<IdHash>,
     /// When it was written: milliseconds since 1970.
     pub time: i64,
-    /// It asks to be mapped even if its event was mapped before: it is never a duplicate.
+    /// The record asks to be mapped even if its event was mapped before, so it is never a duplicate.
     pub reprocess: bool,
     /// It was written by a replay.
     pub replay: bool,
@@ -59,23 +59,23 @@ pub struct RawRecord {
 /// A record of the typed topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypedRecord {
-    /// Where it lies.
+    /// Its position.
     pub place: Place,
-    /// Offset of the raw record it was made of; `None` if it does not say.
+    /// Offset of the raw record that it was mapped from; `None` if it has none.
     pub raw_offset: Option<i64>,
     /// The id of its event.
     pub id: IdHash,
     /// When it was written: milliseconds since 1970.
     pub time: i64,
-    /// When the gateway received what it was made of: milliseconds since 1970.
+    /// When the gateway received the webhook: milliseconds since 1970.
     pub received: i64,
-    /// Of its key, which is its raw record's; `None` if it has no key.
+    /// Hash of its key, which is the key of its raw record; `None` if it has no key.
     pub key: Option<KeyHash>,
-    /// It is a typed record written again by a replay, not made of its raw record anew.
+    /// A replay wrote the typed record again; it was not mapped from its raw record again.
     pub replay: bool,
 }
 
-/// Who wrote a dead letter.
+/// The stage that wrote a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// The gateway: a body that it could not store.
@@ -88,78 +88,78 @@ pub enum Stage {
     Platform,
 }
 
-/// The record a dead letter was made of.
+/// The original record of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetterOrigin {
+pub enum DeadLetterOrigin {
     /// A record of the raw topic.
     Raw(Place),
     /// A record of the typed topic.
     Typed(Place),
-    /// The letter names none.
+    /// The dead letter does not name one.
     None,
-    /// A record of a topic that is not looked at.
+    /// A record of a topic that the audit does not read.
     Elsewhere,
 }
 
 /// A dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Letter {
-    /// Where it lies.
+pub struct DeadLetter {
+    /// Its position.
     pub place: Place,
-    /// Who wrote it.
+    /// The stage that wrote it.
     pub stage: Stage,
-    /// What it was made of.
-    pub origin: LetterOrigin,
+    /// The original record.
+    pub origin: DeadLetterOrigin,
 }
 
-/// How a dead letter was closed.
+/// How a dead letter was resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResolutionKind {
     /// Its record was written again.
     Replayed,
-    /// Somebody decided to do without it.
+    /// A person decided to discard it.
     Discarded,
 }
 
-/// The record that closes a dead letter.
+/// The record that resolves a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
-    /// Where the letter lies that it closes.
-    pub letter: Place,
-    /// How.
+    /// The position of the dead letter that it resolves.
+    pub dead_letter: Place,
+    /// How it was resolved.
     pub kind: ResolutionKind,
 }
 
-/// What a receipt says of a record.
+/// The verdict of a receipt on a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Platform has it.
+    /// Platform accepted the record.
     Accepted,
-    /// Platform refused it; there is a dead letter.
+    /// Platform refused the record; there is a dead letter.
     Refused,
 }
 
 /// One record's entry of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// Where the typed record lies.
+    /// The position of the typed record.
     pub typed: Place,
     /// The id of its event.
     pub id: IdHash,
-    /// What became of it.
+    /// The verdict on it.
     pub verdict: Verdict,
 }
 
-/// Since when a topic's partition holds everything that was ever written to it.
+/// Since when a partition still contains every record that was written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub enum Retained {
     /// Nothing has expired.
     Whole,
-    /// What was written before this time, in milliseconds since 1970, may have expired.
+    /// Records that were written before this time, in milliseconds since 1970, may have expired.
     Since(i64),
 }
 
-impl Evidence {
+impl Retained {
     /// Whether a record written at this time may have expired.
     #[must_use]
     pub fn may_lack(self, time: i64) -> bool {
@@ -167,45 +167,46 @@ impl Evidence {
     }
 }
 
-/// How far back the transformer looks for an event's earlier record, in the partition of the same number.
+/// How far back the transformer looks for an earlier record of an event, in the partition of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupReach {
     /// In milliseconds between the two times of receipt.
     pub window: i64,
     /// In typed records.
     pub ids: i64,
-    /// Over how many partitions the raw topic's records are spread by their keys.
+    /// Number of partitions over which the raw topic's records are spread by their keys.
     pub partitions: u32,
 }
 
-/// Which receipts there are.
+/// Whether there are receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipts {
-    /// None: the sink's committed offsets have to do.
+    /// There are none, so the sink's committed offsets must be sufficient.
     Off,
-    /// Those that this says.
-    Kept(Evidence),
+    /// There are receipts, retained since this time.
+    Kept(Retained),
 }
 
-/// One partition number of the raw and the typed topic: what is audited, and how far the services have come.
+/// One partition number of the raw and the typed topic: which offsets are audited, and up to which offsets the services
+/// have committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct AuditScope {
     /// The raw offsets audited.
     pub raw: Range<i64>,
-    /// The typed offsets audited; those made of the raw range are audited too.
+    /// The typed offsets that are audited; typed records of the raw range are audited too.
     pub typed: Range<i64>,
     /// Oldest raw offset retained.
     pub raw_log_start: i64,
     /// Oldest typed offset retained.
     pub typed_log_start: i64,
-    /// The transformer's committed offset, read before the topics were.
+    /// The transformer's committed offset, read before the topics.
     pub transformer: Option<i64>,
-    /// The sink's, likewise.
+    /// The sink's committed offset, read before the topics.
     pub sink: Option<i64>,
-    /// What the typed topic still proves.
-    pub typed_evidence: Evidence,
+    /// Since when the typed partition is complete.
+    pub typed_retained: Retained,
     /// Whether anything was ever written to the typed partition.
     pub typed_ever: bool,
-    /// What the dead-letter topic still proves.
-    pub letter_evidence: Evidence,
+    /// Since when the dead-letter partition is complete.
+    pub dead_letters_retained: Retained,
 }

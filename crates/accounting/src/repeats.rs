@@ -1,13 +1,13 @@
 //! Typed records whose event was typed before, of another raw record.
 //!
-//! The dedup window of a partition knows the events of that partition only, so all deliveries of an event have to come to
-//! one partition. The record's key brings them there, unless partitions are added between two deliveries.
+//! The dedup window of a partition knows the events of that partition only, so all deliveries of an event have to come
+//! to one partition. The record's key brings them there, unless partitions are added between two deliveries.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::books::{Partition, Typed};
-use crate::close::Closing;
+use crate::close::Classifier;
 use crate::fact::{DedupReach, IdHash, KeyHash, Place};
 use crate::report::{FindingKind, Topic};
 
@@ -29,13 +29,13 @@ enum Elsewhere {
     Unexplained,
 }
 
-impl Closing<'_> {
+impl Classifier<'_> {
     /// Classifies what was typed again, over all partitions.
     pub(crate) fn repeats(&mut self) {
-        let books = self.books;
-        let history = History::of(&books.partitions, books.dedup);
+        let reconciliation = self.reconciliation;
+        let history = History::of(&reconciliation.partitions, reconciliation.dedup);
         let mut all: Vec<(IdHash, Copied<'_>)> = Vec::new();
-        for (&partition, facts) in &books.partitions {
+        for (&partition, facts) in &reconciliation.partitions {
             let made = facts.typed.iter().filter(|typed| !typed.replay);
             all.extend(made.map(|typed| (typed.id, Copied { partition, typed })));
         }
@@ -56,14 +56,15 @@ impl Closing<'_> {
         }
     }
 
-    /// One record that was typed again; `newest` has the last record of its event that was typed before it, by partition.
+    /// One record that was typed again; `newest` has the last record of its event that was typed before it, by
+    /// partition.
     fn repeat(&mut self, copied: Copied<'_>, newest: &BTreeMap<i32, &Typed>, history: &History<'_>) {
         let Copied { partition: number, typed } = copied;
-        let Some(frame) = self.books.frames.get(&number) else { return };
-        if !frame.typed.contains(&typed.offset) && !frame.raw.contains(&typed.raw_offset) {
+        let Some(scope) = self.reconciliation.scopes.get(&number) else { return };
+        if !scope.typed.contains(&typed.offset) && !scope.raw.contains(&typed.raw_offset) {
             return;
         }
-        let raw = &self.books.partitions[&number].raw;
+        let raw = &self.reconciliation.partitions[&number].raw;
         let found = raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset).ok().map(|index| raw[index]);
         if found.is_some_and(|raw| raw.reprocess) {
             self.report.typed.reprocessed += 1;
@@ -75,7 +76,7 @@ impl Closing<'_> {
         }
         let columns = &mut self.report.typed;
         let place = Place { partition: number, offset: typed.offset };
-        if newest.get(&number).is_some_and(|before| self.books.dedup.covers(before, typed)) {
+        if newest.get(&number).is_some_and(|before| self.reconciliation.dedup.covers(before, typed)) {
             columns.repeats_within += 1;
             self.find(FindingKind::Repeated, Topic::Typed, place, Some(typed.id));
             return;

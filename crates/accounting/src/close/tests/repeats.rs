@@ -11,7 +11,7 @@ type Delivery = (i32, i64, Option<KeyHash>);
 /// A history in which the partitions in `early` had other records long before.
 fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> Facts {
     let mut facts = play(&[Vec::new()], 0);
-    facts.frames.clear();
+    facts.scopes.clear();
     facts.receipts_kept = Receipts::Off;
     let mut add = |event: u32, (partition, received, key): Delivery| {
         let offset = i64::try_from(facts.raw.len()).unwrap();
@@ -26,7 +26,7 @@ fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> 
     }
     deliveries.iter().for_each(|&delivery| add(1, delivery));
     let end = i64::try_from(facts.raw.len()).unwrap();
-    facts.frames = (0..12).map(|number| (number, frame(end, end, end, end))).collect();
+    facts.scopes = (0..12).map(|number| (number, scope(end, end, end, end))).collect();
     facts
 }
 
@@ -37,7 +37,7 @@ fn kinds(report: &Report) -> Vec<FindingKind> {
 
 #[test]
 fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
-    let second = |received: i64| deliveries(0..12, &[(3, 0, key(3)), (7, received, key(3))]).close();
+    let second = |received: i64| deliveries(0..12, &[(3, 0, key(3)), (7, received, key(3))]).classify();
     let report = second(900);
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
     assert_eq!((report.typed.repeats_elsewhere, report.typed.repeats), (1, 0));
@@ -45,7 +45,7 @@ fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
     assert!(report.balances());
     assert_eq!((report.typed.repeats_elsewhere, report.typed.repeats), (0, 1));
     // Two keys do not explain it either.
-    let report = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(7))]).close();
+    let report = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(7))]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
 }
 
@@ -66,21 +66,21 @@ fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_no
             reprocess: false,
             replay: false,
         });
-        assert_eq!(facts.close().typed.repeats_elsewhere, u64::from(number < 8), "{number}");
-        facts.frames.insert(3, frame(offset + 1, offset + 1, offset + 1, offset + 1));
+        assert_eq!(facts.classify().typed.repeats_elsewhere, u64::from(number < 8), "{number}");
+        facts.scopes.insert(3, scope(offset + 1, offset + 1, offset + 1, offset + 1));
     }
 }
 
 #[test]
 fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_class() {
     let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
-    let report = deliveries(0..12, &spread).close();
+    let report = deliveries(0..12, &spread).classify();
     assert!(!report.balances());
     // Those that met an earlier one in their own partition are repeats of the ordinary class.
     assert_eq!((report.typed.repeats_without_key, report.typed.repeats_within), (5, 4));
     assert_eq!(kinds(&report).len(), 9);
     // One of the two was written by a gateway that gives every record a key.
-    let report = deliveries(0..12, &[(3, 0, None), (7, 900, key(7))]).close();
+    let report = deliveries(0..12, &[(3, 0, None), (7, 900, key(7))]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedWithoutKey]);
 }
 
@@ -89,13 +89,13 @@ fn partitions_that_had_records_long_before_were_not_added_in_between() {
     // 5 of 11 partitions and 4 of 12 are the key's, so that adding the twelfth would explain the two.
     let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
     let two = [(5, 0, hash), (4, 900, hash)];
-    let report = deliveries(0..11, &two).close();
+    let report = deliveries(0..11, &two).classify();
     assert!(report.balances());
     assert_eq!((report.typed.repeats_after_growth, report.typed.repeats), (1, 0));
-    let report = deliveries(0..12, &two).close();
+    let report = deliveries(0..12, &two).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
     // Partitions are only ever added.
-    let report = deliveries(0..11, &[(4, 0, hash), (5, 900, hash)]).close();
+    let report = deliveries(0..11, &[(4, 0, hash), (5, 900, hash)]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
 }
 
@@ -107,7 +107,7 @@ proptest! {
         let hash = KeyHash(hash);
         let first = hash.partition(12).unwrap();
         prop_assume!(first != other);
-        let report = deliveries(0..12, &[(first, 0, Some(hash)), (other, after, Some(hash))]).close();
+        let report = deliveries(0..12, &[(first, 0, Some(hash)), (other, after, Some(hash))]).classify();
         prop_assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
     }
 
@@ -120,12 +120,12 @@ proptest! {
         prop_assume!(first != second);
         let early = (0..i32::try_from(before).unwrap()).filter(|number| early & 1 << number != 0);
         let mut facts = deliveries(early, &[(first, 0, Some(hash)), (second, after, Some(hash))]);
-        let report = facts.close();
+        let report = facts.classify();
         prop_assert!(report.balances(), "{:?}", report);
         prop_assert_eq!(report.typed.repeats_after_growth, 1);
         // The transformer may reach the second delivery first.
         let length = facts.typed.len();
         facts.typed[length - 2].time += 5000;
-        prop_assert_eq!(facts.close().typed.repeats_after_growth, 1);
+        prop_assert_eq!(facts.classify().typed.repeats_after_growth, 1);
     }
 }
