@@ -1,4 +1,4 @@
-//! Notices that the gateway's clock is ahead of this machine's: one of the two is wrong.
+//! Detects that the gateway's clock is ahead of this machine's: one of the two is wrong.
 
 use service::{Activity, Reason, Trouble};
 
@@ -17,12 +17,12 @@ impl Clock {
         Self { comparing, newest: i64::MIN }
     }
 
-    /// A record was received then, by the gateway's clock, in Unix milliseconds.
+    /// A record was received at this time, by the gateway's clock, in Unix milliseconds.
     pub(crate) fn received(&mut self, at: i64) {
         self.newest = self.newest.max(at);
     }
 
-    /// Says whether the newest time of receipt can be right; `now` in Unix milliseconds.
+    /// Checks whether the newest time of receipt can be right; `now` is in Unix milliseconds.
     pub(crate) fn compare(&mut self, now: i64) {
         let ahead = std::mem::replace(&mut self.newest, i64::MIN).saturating_sub(now);
         match trouble(ahead) {
@@ -36,7 +36,7 @@ fn trouble(ahead: i64) -> Option<Trouble> {
     (ahead > DIFFERENCE).then(|| Trouble {
         reason: Reason::Clock,
         cause: format!("the gateway's clock is {} s ahead of this machine's", ahead / 1000),
-        remedy: "set the clocks of both machines (NTP): the dedup window and the times of events go by them",
+        remedy: "set the clocks of both machines (NTP): the dedup window and the times of events depend on them",
     })
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_time_of_receipt_that_lies_ahead_tells_of_a_wrong_clock() {
+    fn only_a_time_of_receipt_in_the_future_reports_a_wrong_clock() {
         assert_eq!(trouble(i64::MIN), None, "nothing was received");
         assert_eq!(trouble(-7 * 24 * 3600 * 1000), None, "a backlog");
         assert_eq!(trouble(59_000), None);

@@ -11,8 +11,8 @@ use settings::{ByteCount, DurationArg, Problems};
 use crate::dedup::WindowLimits;
 use crate::sources::MappingArgs;
 
-/// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction holds the typed
-/// records, the dead letters and the consumed offsets).
+/// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction contains the
+/// typed records, the dead letters and the consumed offsets).
 #[derive(Debug, Parser)]
 #[command(name = "transformer")]
 pub struct Config {
@@ -49,7 +49,7 @@ pub struct Config {
     )]
     typed_topic: TopicName,
 
-    /// Topic for what cannot be mapped; needs at least as many partitions as the raw topic
+    /// Topic for dead letters; needs at least as many partitions as the raw topic
     #[arg(
         long,
         env = "DEAD_LETTER_TOPIC",
@@ -59,11 +59,11 @@ pub struct Config {
     )]
     dead_letter_topic: TopicName,
 
-    /// Worker threads, each with a consumer and a producer of its own [default: the number of cores]
+    /// Worker threads, each with its own consumer and producer [default: the number of cores]
     #[arg(long = "workers", env = "TRANSFORMER_WORKERS", value_name = "COUNT", help_heading = "Transformer")]
     workers: Option<usize>,
 
-    /// Commit a transaction at least this often while there are records; readers see records this late
+    /// Commit a transaction at least this often; readers see records with this delay
     #[arg(
         long = "commit-interval",
         env = "TRANSFORMER_COMMIT_INTERVAL",
@@ -73,7 +73,7 @@ pub struct Config {
     )]
     commit_interval: DurationArg,
 
-    /// After this time the brokers abort a transaction whose owner has died
+    /// The brokers abort a transaction whose owner died after this time
     #[arg(
         long = "transaction-timeout",
         env = "TRANSFORMER_TRANSACTION_TIMEOUT",
@@ -83,12 +83,12 @@ pub struct Config {
     )]
     transaction_timeout: DurationArg,
 
-    /// A name for this instance, unique in the group and the same after a restart: the restarted process then ends at
-    /// once what a killed one left open. `@hostname` takes the machine's name
+    /// Name of this instance, unique in the group and stable across restarts, so that a restarted process immediately
+    /// ends the transaction of a killed one. `@hostname` uses the host name
     #[arg(long = "instance", env = "TRANSFORMER_INSTANCE", value_name = "NAME", help_heading = "Transformer")]
     instance: Option<String>,
 
-    /// A webhook that is received again within this time becomes no second record
+    /// A webhook received again within this time becomes no second record
     #[arg(
         long = "dedup-window",
         env = "TRANSFORMER_DEDUP_WINDOW",
@@ -98,8 +98,8 @@ pub struct Config {
     )]
     dedup_window: DurationArg,
 
-    /// The most ids remembered for that, in each partition; one takes 27 bytes. If they do not reach back for the whole
-    /// window, customerio_transformer_dedup_window_seconds says how far they do
+    /// Maximum ids in the window per partition (27 bytes each). If they do not cover the window,
+    /// customerio_transformer_dedup_window_seconds shows how far back they reach
     #[arg(
         long = "dedup-max-ids",
         env = "TRANSFORMER_DEDUP_MAX_IDS",
@@ -109,9 +109,9 @@ pub struct Config {
     )]
     dedup_max_ids: usize,
 
-    /// The share of a source's last 1,000 records of a worker that may become dead letters with one code (if at least 200 do). Above
-    /// it, records of that source and code are left where they are until a restart, and everything else goes on; `off` for no
-    /// limit
+    /// The share of a source's last 1,000 records of a worker that may become dead letters with one code (if at least
+    /// 200 do). Above it, such records stay on the raw topic until a restart, and everything else continues; `off` for
+    /// no limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",
@@ -121,7 +121,7 @@ pub struct Config {
     )]
     dead_letter_limit: DeadLetterLimit,
 
-    /// The largest body once it is unpacked; the same as the gateway's
+    /// Maximum size of a body after decompression; the same as the gateway's
     #[arg(
         long = "max-body",
         env = "GATEWAY_MAX_BODY",
@@ -137,7 +137,7 @@ pub struct Config {
     #[command(flatten)]
     mapping: MappingArgs,
 
-    /// Read a partition without committed offset from its beginning although there is output already: accepts repeats
+    /// Read a partition without a committed offset from the beginning although output exists; accepts repeats
     #[arg(long, help_heading = "Transformer")]
     from_beginning: bool,
 
@@ -161,15 +161,15 @@ pub struct Settings {
     pub(crate) fetch_bytes: usize,
     pub(crate) dedup: WindowLimits,
     pub(crate) dead_letter_limit: DeadLetterLimit,
-    /// The most bytes a body may unpack to.
+    /// Maximum size of a body after decompression.
     pub(crate) max_body: usize,
     /// Where the schema's id comes from, if records carry one.
     pub(crate) registry: Option<RegistrySettings>,
-    /// How each source is mapped; it can be loaded.
+    /// How each source is mapped, after checking that it can be loaded.
     pub(crate) mapping: MappingArgs,
 }
 
-/// The most ids of one partition's window: they are numbered with 32 bits.
+/// Maximum ids of one partition's window: they are numbered with 32 bits.
 const LARGEST_WINDOW: usize = 100_000_000;
 
 /// Bytes fetched ahead, over all workers.
@@ -199,14 +199,14 @@ impl ServiceConfig for Config {
             ));
         }
         if self.transaction_timeout.0 < Duration::from_secs(1) {
-            problems.add("TRANSFORMER_TRANSACTION_TIMEOUT must be at least 1s: a commit takes its time");
+            problems.add("TRANSFORMER_TRANSACTION_TIMEOUT must be at least 1s: a commit needs time");
         }
         if self.dedup_window.0 < Duration::from_secs(1) {
             problems.add("TRANSFORMER_DEDUP_WINDOW must be at least 1s");
         }
         if !(1..=LARGEST_WINDOW).contains(&self.dedup_max_ids) {
             problems.add(format!(
-                "TRANSFORMER_DEDUP_MAX_IDS ({}) must lie between 1 and {LARGEST_WINDOW}",
+                "TRANSFORMER_DEDUP_MAX_IDS ({}) must be between 1 and {LARGEST_WINDOW}",
                 self.dedup_max_ids
             ));
         }
@@ -248,7 +248,7 @@ impl Config {
         let Some(instance) = self.instance.as_deref().filter(|instance| !instance.is_empty()) else { return Ok(None) };
         if instance == "@hostname" {
             let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-                .map_err(|error| format!("TRANSFORMER_INSTANCE: cannot read this machine's name: {error}"))?;
+                .map_err(|error| format!("TRANSFORMER_INSTANCE: cannot read the host name: {error}"))?;
             return Ok(Some(name.trim().to_owned()));
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_name_can_be_the_instance() {
+    fn the_host_name_can_be_the_instance() {
         let settings = parse(&["--instance=@hostname"]).validate().unwrap();
         assert!(settings.instance.is_some_and(|instance| !instance.is_empty() && instance != "@hostname"));
     }

@@ -1,9 +1,10 @@
-//! The dedup window: which events have become typed records lately, so that a webhook delivered again becomes one record.
+//! The dedup window: the events that recently became typed records, so that a webhook that is delivered again becomes
+//! one record.
 //!
-//! It holds nothing that the typed topic does not hold: an id enters it when its transaction has been committed, and
-//! when a partition is taken over the window is read from that partition's tail (`kafka::transaction`'s takeover). It
-//! knows no Kafka client and no clock; time is when the gateway received a webhook, so that a backlog worked off late
-//! is judged like one worked off at once.
+//! It contains only what the typed topic contains: an id enters it when its transaction has been committed, and after
+//! an assignment the window is restored from the tail of that partition (`kafka::transaction`). It knows no Kafka
+//! client and no clock. Time is when the gateway received a webhook, so that a backlog that is processed late gives the
+//! same results as one that is processed at once.
 
 mod window;
 
@@ -12,16 +13,16 @@ use std::collections::{BTreeMap, HashSet};
 use customerio::sha256_half;
 use kafka::Record;
 use kafka::record::header;
-use kafka::transaction::Memory;
+use kafka::transaction::PartitionState;
 
 pub(crate) use window::{Window, WindowLimits};
 
-/// An event's id as the window keeps it: half a SHA-256.
+/// An event's id in the window: half a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct IdHash([u8; 16]);
 
 impl IdHash {
-    /// Of the XDM `_id`, as the header `event-id` has it.
+    /// Hashes the XDM `_id`, as it is in the header `event-id`.
     pub(crate) fn of(id: &[u8]) -> Self {
         Self(sha256_half(id))
     }
@@ -32,7 +33,7 @@ impl IdHash {
 pub(crate) struct Seconds(pub(crate) u32);
 
 impl Seconds {
-    /// From milliseconds; what lies outside of 1970 to 2106 is taken for the nearer end.
+    /// Converts milliseconds; times outside 1970 to 2106 become the nearer limit.
     pub(crate) fn from_millis(millis: i64) -> Self {
         Self(u32::try_from((millis / 1000).max(0)).unwrap_or(u32::MAX))
     }
@@ -43,7 +44,7 @@ impl Seconds {
 pub(crate) struct Dedup {
     limits: WindowLimits,
     windows: BTreeMap<i32, Window>,
-    /// In the order they came, so that the windows get them in it.
+    /// In the order of processing, in which the windows get them.
     open: Vec<(i32, IdHash, Seconds)>,
     open_ids: HashSet<(i32, IdHash)>,
 }
@@ -53,34 +54,34 @@ impl Dedup {
         Self { limits, windows: BTreeMap::new(), open: Vec::new(), open_ids: HashSet::new() }
     }
 
-    /// An empty window.
+    /// Creates an empty window.
     pub(crate) fn window(&self) -> Window {
         Window::new(self.limits)
     }
 
-    /// A partition comes with what its typed records tell.
-    pub(crate) fn take_over(&mut self, partition: i32, window: Window) {
+    /// A partition was assigned, and its window was restored from its typed records.
+    pub(crate) fn restored(&mut self, partition: i32, window: Window) {
         self.windows.insert(partition, window);
     }
 
-    /// A partition leaves. No transaction is open then.
-    pub(crate) fn let_go(&mut self, partition: i32) {
+    /// A partition was revoked. No transaction is open at that time.
+    pub(crate) fn release(&mut self, partition: i32) {
         self.windows.remove(&partition);
     }
 
-    /// Whether this event is a typed record already, or will be one with the open transaction.
+    /// Whether this event is already a typed record, or will be one with the open transaction.
     pub(crate) fn is_duplicate(&self, partition: i32, id: IdHash, received: Seconds) -> bool {
         self.open_ids.contains(&(partition, id))
             || self.windows.get(&partition).is_some_and(|window| window.contains(id, received))
     }
 
-    /// The open transaction makes a typed record of this event.
+    /// Notes that the open transaction writes a typed record of this event.
     pub(crate) fn note(&mut self, partition: i32, id: IdHash, received: Seconds) {
         self.open.push((partition, id, received));
         self.open_ids.insert((partition, id));
     }
 
-    /// The open transaction's records are there for good.
+    /// The open transaction was committed.
     pub(crate) fn committed(&mut self) {
         self.open_ids.clear();
         for (partition, id, received) in self.open.drain(..) {
@@ -90,7 +91,7 @@ impl Dedup {
         }
     }
 
-    /// They never came to be.
+    /// The open transaction was aborted.
     pub(crate) fn aborted(&mut self) {
         self.open_ids.clear();
         self.open.clear();
@@ -102,20 +103,20 @@ impl Dedup {
     }
 }
 
-impl Memory for Window {
+impl PartitionState for Window {
     fn starts_late(&mut self) {
         self.begin_late();
     }
 
-    fn remember(&mut self, record: &Record<'_>) {
+    fn restore(&mut self, record: &Record<'_>) {
         let Some(id) = record.header(header::EVENT_ID) else { return };
         let written = record.timestamp().unwrap_or_default();
         self.insert(IdHash::of(id), received_for_window(record, written));
     }
 }
 
-/// When the gateway received what this record was made of, in milliseconds since 1970; the record's own time where
-/// somebody else wrote it.
+/// Returns when the gateway received the webhook of this record, in milliseconds since 1970; the record's own time if
+/// another program wrote it.
 pub(crate) fn received_at(record: &Record<'_>) -> i64 {
     let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     written.or(record.timestamp()).unwrap_or_default()
@@ -124,12 +125,13 @@ pub(crate) fn received_at(record: &Record<'_>) -> i64 {
 /// How far the clocks of gateways and transformers may differ, in milliseconds.
 pub(crate) const CLOCK_DIFFERENCE: i64 = 300_000;
 
-/// When the window counts this record as received; `now`, in milliseconds since 1970, is when its typed record was written.
+/// Returns the time of receipt that the window uses for this record; `now`, in milliseconds since 1970, is when its
+/// typed record was written.
 pub(crate) fn received_for_window(record: &Record<'_>, now: i64) -> Seconds {
     Seconds::from_millis(not_after(received_at(record), now))
 }
 
-/// A time of receipt, but not later than it can have been: one gateway whose clock is far ahead would otherwise push
+/// Limits a time of receipt to the latest possible value. Otherwise one gateway whose clock is far ahead would push
 /// everything else out of the window.
 fn not_after(received: i64, now: i64) -> i64 {
     received.min(now.saturating_add(CLOCK_DIFFERENCE))

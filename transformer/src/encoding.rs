@@ -1,4 +1,4 @@
-//! Bodies that were compressed on their way: the gateway keeps them as they came, here they are read.
+//! Decompresses bodies: the gateway stores them as they were received, and here they are read.
 
 use std::io::Read;
 
@@ -6,17 +6,17 @@ use customerio::webhook::Webhook;
 use flate2::read::MultiGzDecoder;
 use mapping::{Rejection, RejectionCode};
 
-/// What every gzip stream begins with (RFC 1952), and no JSON text.
+/// The first bytes of every gzip stream (RFC 1952); no JSON text starts with them.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
-/// The body as it was before its `Content-Encoding` (RFC 9110): itself, or out of `buffer` for gzip. At most `limit` bytes
-/// are unpacked.
+/// Returns the body without its `Content-Encoding` (RFC 9110): unchanged, or decompressed into `buffer` for gzip. At
+/// most `limit` bytes are decompressed.
 ///
-/// The bytes count more than the header, which a proxy may have left in place, or taken away: gzip is known by its first
-/// bytes, and a body that is a JSON object as it stands needs no unpacking.
+/// The bytes count more than the header, which a proxy may have left in place or removed: gzip is recognised by its
+/// first bytes, and a body that is a JSON object needs no decompression.
 ///
 /// # Errors
-/// `unsupported_encoding` for any other encoding and for what is no whole gzip stream, `too_large` beyond the limit.
+/// `unsupported_encoding` for any other encoding and for an incomplete gzip stream, `too_large` above the limit.
 pub fn decoded<'a>(
     encoding: Option<&[u8]>,
     body: &'a [u8],
@@ -41,7 +41,7 @@ pub fn decoded<'a>(
         )),
         _ => Err(Rejection::new(
             RejectionCode::UnsupportedEncoding,
-            "the request had a content-encoding other than gzip, and its body is no JSON object; it is kept as it came",
+            "the request had a content-encoding other than gzip, and its body is not a JSON object; it is kept as it was received",
         )),
     }
 }
@@ -50,7 +50,10 @@ fn unpack(body: &[u8], limit: usize, buffer: &mut Vec<u8>) -> Result<(), Rejecti
     buffer.clear();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     MultiGzDecoder::new(body).take(most).read_to_end(buffer).map_err(|_| {
-        Rejection::new(RejectionCode::UnsupportedEncoding, "the body begins like gzip, but is no whole gzip stream")
+        Rejection::new(
+            RejectionCode::UnsupportedEncoding,
+            "the body starts like gzip, but is not a complete gzip stream",
+        )
     })?;
     if buffer.len() > limit {
         return Err(Rejection::new(
@@ -81,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_itself_or_unpacked() {
+    fn a_body_is_unchanged_or_decompressed() {
         let body = b"{\"event_id\":\"1\"}";
         let mut buffer = b"left over".to_vec();
         for encoding in [None, Some("identity"), Some(" "), Some("Identity")] {
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readable_body_is_read_whatever_the_header_says() {
+    fn a_readable_body_is_read_despite_its_header() {
         let body = b" {\"event_id\":\"1\"}";
         let packed = gzip(body);
         let mut buffer = Vec::new();
@@ -106,18 +109,18 @@ mod tests {
         }
         for encoding in [None, Some("identity"), Some("")] {
             let encoding = encoding.map(str::as_bytes);
-            assert_eq!(decoded(encoding, &packed, 100, &mut buffer).unwrap(), body, "the header was taken away");
+            assert_eq!(decoded(encoding, &packed, 100, &mut buffer).unwrap(), body, "the header was removed");
         }
         let twice = gzip(&packed);
         assert_eq!(
             code("gzip, gzip", &twice, 100),
             Some(RejectionCode::UnsupportedEncoding),
-            "unpacked once it is no JSON"
+            "decompressed because it is not JSON"
         );
     }
 
     #[test]
-    fn what_cannot_be_unpacked_is_rejected_and_a_bomb_stops_at_the_limit() {
+    fn an_invalid_body_is_rejected_and_a_decompression_bomb_stops_at_the_limit() {
         let unsupported = Some(RejectionCode::UnsupportedEncoding);
         for encoding in ["br", "deflate", "gzip, gzip", "zstd"] {
             assert_eq!(code(encoding, b"x", 100), unsupported, "{encoding}");

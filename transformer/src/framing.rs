@@ -1,6 +1,6 @@
-//! What stands before each Avro record: the schema's fingerprint, or its id in a Schema Registry.
+//! The prefix of each Avro record: the schema's fingerprint, or its id in a Schema Registry.
 //!
-//! The id is asked for once, at the start; after that the registry may go away.
+//! The id is requested once, at the start; afterwards the registry is not needed.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
 
 const CHECK_REGISTRY: &str = "check that SCHEMA_REGISTRY_URL can be reached from here; webhooks wait on the raw topic";
 
-/// The framing of this run; `None` when asked to stop before the registry answered.
+/// Returns the framing of this run; `None` if a stop came before the registry responded.
 ///
 /// # Errors
-/// When the registry refuses the schema: asking again would not help.
+/// Fails if the registry refuses the schema: another request would not help.
 pub(crate) async fn framing(
     registry: Option<&RegistrySettings>,
     topic: &TopicName,
@@ -50,7 +50,7 @@ pub(crate) async fn framing(
     }
 }
 
-/// A subject that we have just made gets the compatibility that its readers rely on; that of an older one is its owner's.
+/// A subject that was just created gets the compatibility that its readers rely on; an older one belongs to its owner.
 async fn require_compatibility(registry: &SchemaRegistry, subject: &str) {
     if let Err(error) = registry.require_full_compatibility(subject).await {
         tracing::warn!(%error, subject, "cannot set the subject's compatibility; set it to FULL_TRANSITIVE yourself");

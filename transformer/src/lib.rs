@@ -1,8 +1,8 @@
 //! Turns raw webhooks into typed XDM records, exactly once.
 //!
-//! Each worker is a thread with a consumer and a transactional producer of its own (`kafka::transaction`); what a record
-//! becomes is decided by the pure `mapping` crate. This crate joins the two: it decodes headers, encodes Avro, writes
-//! dead letters, and counts outcomes once they are final. It knows no HTTP and nothing of Experience Platform's API.
+//! Each worker is a thread with its own consumer and transactional producer (`kafka::transaction`); the pure `mapping`
+//! crate decides what a record becomes. This crate connects the two: it decodes headers, encodes Avro, writes dead
+//! letters, and counts outcomes once they are committed. It knows neither HTTP nor Platform's API.
 
 mod clock;
 mod config;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use kafka::probe::Probe;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
-use kafka::transaction::{self, Reach, WorkerSettings};
+use kafka::transaction::{self, Lookback, WorkerSettings};
 use kafka::{KafkaError, KafkaHealth, TopicName};
 use service::{Context, Ready, ReloadMetrics, ServiceConfig, TaskError, Tasks, Waiting};
 use settings::watched::{Current, Followed};
@@ -30,16 +30,16 @@ use metrics::Metrics;
 use processor::EventProcessor;
 pub use sources::{MappingArgs, Sources};
 
-/// Records of one transaction at the most: bounds what an abort reads again.
+/// Maximum records of one transaction; an abort reads at most this many again.
 const MAX_RECORDS: usize = 2_000;
 
-/// How long the brokers have to answer at the start.
+/// How long the brokers may take to respond at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the transformer until `context.stop`.
 ///
 /// # Errors
-/// When the topics are missing or do not fit together, or a worker fails for good.
+/// Fails if the topics are missing or do not fit together, or if a worker fails permanently.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
     let waiting = Waiting::register("transformer", &context.registry, &context.readiness)?;
@@ -70,7 +70,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// Loads the sources and keeps them in step with `SOURCES_FILE`.
+/// Loads the sources and follows `SOURCES_FILE`.
 fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<Sources>>, TaskError> {
     let reloads = Arc::new(ReloadMetrics::register(&context.registry, Config::SERVICE)?);
     let followed = Followed::new(settings.mapping.clone()).map_err(|problems| problems.to_string())?;
@@ -79,7 +79,8 @@ fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<
     Ok(current)
 }
 
-/// Every topic exists, and each input partition has its counterpart; returns the number of input partitions.
+/// Checks that every topic exists and that each input partition has its counterpart; returns the number of input
+/// partitions.
 async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let connection = settings.connection.clone();
     let (input, typed, dead_letters) = (settings.input.clone(), settings.typed.clone(), settings.dead_letters.clone());
@@ -97,7 +98,7 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
     }
 }
 
-/// What the transformer needs of its topics.
+/// What the transformer requires of its topics.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
     vec![
@@ -116,7 +117,8 @@ fn worker_settings(
 ) -> WorkerSettings {
     let name = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
     let transactional_id = name.clone().unwrap_or_else(|| {
-        // Without a name nobody can take this id over: the brokers end what it leaves open at the time-out.
+        // Without an instance name, no process can take over this id: the brokers end its open transaction at the
+        // timeout.
         format!("{}-{:016x}-{number}", settings.group, fastrand::u64(..))
     });
     WorkerSettings {
@@ -127,8 +129,8 @@ fn worker_settings(
         input: settings.input.clone(),
         output: settings.typed.clone(),
         dead_letters: settings.dead_letters.clone(),
-        reach: Reach {
-            // About every other offset of a quiet topic is a transaction's marker.
+        lookback: Lookback {
+            // About every other offset of a quiet topic is a transaction marker.
             offsets: i64::try_from(settings.dedup.ids.saturating_mul(2)).unwrap_or(i64::MAX),
             age: Duration::from_secs(settings.dedup.seconds.into())
                 + Duration::from_millis(dedup::CLOCK_DIFFERENCE.unsigned_abs()),

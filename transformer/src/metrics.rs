@@ -1,4 +1,4 @@
-//! The transformer's metrics: every name is here. Counted when a transaction has been committed, never before.
+//! The transformer's metrics, with all their names. Outcomes are counted once their transaction is committed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use kafka::{ConsumerMetrics, TopicName};
 use mapping::{IgnoredFields, IgnoredIdentities};
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// What became of a raw record.
+/// The outcome of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// A typed record with an identity.
     Mapped,
-    /// A typed record without one: the data lake takes it, Profile does not.
+    /// A typed record without an identity: the data lake accepts it, Profile does not.
     MappedWithoutIdentity,
-    /// Nothing: the event is a typed record already.
+    /// No record, because the event already is a typed record.
     Duplicate,
     /// A dead letter.
     DeadLetter(&'static str),
@@ -31,7 +31,7 @@ impl Outcome {
     }
 }
 
-/// One counter's labels. All values come from closed lists.
+/// The labels of one counter. All values come from fixed lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     pub(crate) outcome: Outcome,
@@ -58,16 +58,16 @@ pub(crate) struct Metrics {
     ahead: Gauge,
 }
 
-/// Why a worker holds; the metric's one label value so far.
+/// Why a worker holds; this is the only value of the metric's label so far.
 const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
         let records = IntCounterVec::new(
             Opts::new(
                 "customerio_transformer_records_total",
-                "Raw records by what became of them, counted when their transaction was committed",
+                "Raw records by outcome, counted when their transaction was committed",
             ),
             &["outcome", "object_type", "metric"],
         )?;
@@ -100,14 +100,14 @@ impl Metrics {
         let rebuilds = Histogram::with_opts(
             HistogramOpts::new(
                 "customerio_transformer_dedup_rebuild_duration_seconds",
-                "Reading a partition's dedup window from the typed topic when the partition is taken over",
+                "Restoring a partition's dedup window from the typed topic after an assignment",
             )
             .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
         )?;
         let held = IntGaugeVec::new(
             Opts::new(
                 "customerio_transformer_held",
-                "Workers that leave records where they are until they are restarted, by reason; the log names source and code",
+                "Workers that leave records on the raw topic until they are restarted, by reason; the log names source and code",
             ),
             &["reason"],
         )?;
@@ -115,7 +115,7 @@ impl Metrics {
         let deferred = IntGaugeVec::new(
             Opts::new(
                 "customerio_transformer_deferred_records",
-                "Records of the partition that are left on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them",
+                "Records of the partition that stay on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them",
             ),
             &["partition"],
         )?;
@@ -123,7 +123,7 @@ impl Metrics {
         let ignored = IntCounterVec::new(
             Opts::new(
                 "customerio_transformer_ignored_fields_total",
-                "Fields of webhooks that left no trace in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them",
+                "Fields of webhooks that are not in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them",
             ),
             &["reason"],
         )?;
@@ -133,7 +133,7 @@ impl Metrics {
         let ignored_identities = IntCounterVec::new(
             Opts::new(
                 "customerio_transformer_ignored_identities_total",
-                "Values that say who the person is and became no identity: not_an_address (not exactly one valid email address), not_international (a phone number without its country code), blocked (a placeholder, BLOCKED_IDS), too_long",
+                "Values that identify the person but did not become an identity: not_an_address (not exactly one valid email address), not_international (a phone number without its country code), blocked (a placeholder, BLOCKED_IDS), too_long",
             ),
             &["reason"],
         )?;
@@ -142,7 +142,7 @@ impl Metrics {
         }
         let adjusted = IntCounter::new(
             "customerio_transformer_timestamps_adjusted_total",
-            "Events whose time lies after their receipt, by up to a day, and was replaced by that of the receipt (timestampAdjusted): the gateway's clock is slow",
+            "Events whose time is after their receipt, by up to a day, and was replaced by that of the receipt (timestampAdjusted): the gateway's clock is slow",
         )?;
         let ahead = Gauge::new(
             "customerio_transformer_event_time_ahead_seconds",
@@ -182,28 +182,28 @@ impl Metrics {
         })
     }
 
-    /// A partition's window was read.
+    /// A partition's window was restored.
     pub(crate) fn rebuilt(&self, took: Duration) {
         self.rebuilds.observe(took.as_secs_f64());
     }
 
-    /// Shows a partition's window.
+    /// Updates the metrics of a partition's window.
     pub(crate) fn show_window(&self, partition: i32, ids: usize, reach: u32) {
         let partition = partition.to_string();
         self.window_ids.with_label_values(&[&partition]).set(i64::try_from(ids).unwrap_or(i64::MAX));
         self.window_seconds.with_label_values(&[&partition]).set(i64::from(reach));
     }
 
-    /// A partition that has left is its new owner's to show.
+    /// A revoked partition is reported by its new owner.
     pub(crate) fn forget_window(&self, partition: i32) {
         let partition = partition.to_string();
-        // That it was never shown changes nothing.
+        // Removing a series that was never shown has no effect.
         drop(self.window_ids.remove_label_values(&[&partition]));
         drop(self.window_seconds.remove_label_values(&[&partition]));
         drop(self.deferred.remove_label_values(&[&partition]));
     }
 
-    /// Shows how many records of a partition are left for later.
+    /// Sets how many records of a partition are deferred.
     pub(crate) fn show_deferred(&self, partition: i32, records: u64) {
         let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
         gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
@@ -235,16 +235,16 @@ fn identities_by_reason(ignored: IgnoredIdentities) -> [(&'static str, u32); 4] 
     ]
 }
 
-/// What the event times of one worker's open transaction say about the gateway's clock.
+/// The event times of one worker's open transaction, which show whether the gateway's clock is slow.
 #[derive(Debug, Clone, Copy, Default)]
 struct Clock {
-    /// Events whose time was replaced by that of their receipt.
+    /// Events whose time was replaced by the time of their receipt.
     adjusted: u64,
     /// The largest event time minus receipt, in milliseconds.
     ahead_ms: Option<i64>,
 }
 
-/// The outcomes of one worker's open transaction, and the handles of the counters they go to.
+/// The outcomes of one worker's open transaction, and the handles of their counters.
 #[derive(Debug)]
 pub(crate) struct Tally {
     metrics: Metrics,
@@ -269,19 +269,19 @@ impl Tally {
         }
     }
 
-    /// One more record in the open transaction.
+    /// Counts one more record of the open transaction.
     pub(crate) fn count(&mut self, labels: Labels) {
         *self.open.entry(labels).or_default() += 1;
     }
 
-    /// Fields that a typed record of the open transaction does not have.
+    /// Counts fields that a typed record of the open transaction does not have.
     pub(crate) fn ignored(&mut self, fields: IgnoredFields) {
         self.ignored.unknown += fields.unknown;
         self.ignored.unreadable += fields.unreadable;
         self.ignored.withheld += fields.withheld;
     }
 
-    /// Values of a record of the open transaction that became no identity.
+    /// Counts values of a record of the open transaction that did not become an identity.
     pub(crate) fn ignored_identities(&mut self, ignored: IgnoredIdentities) {
         let sum = &mut self.ignored_identities;
         sum.not_an_address += ignored.not_an_address;
@@ -290,13 +290,13 @@ impl Tally {
         sum.too_long += ignored.too_long;
     }
 
-    /// An event of the open transaction: its time minus that of its receipt.
+    /// Counts an event of the open transaction, with its time minus that of its receipt.
     pub(crate) fn event_time(&mut self, ahead_ms: i64) {
         self.clock.adjusted += u64::from(ahead_ms > 0);
         self.clock.ahead_ms = self.clock.ahead_ms.max(Some(ahead_ms));
     }
 
-    /// The open transaction's records are final.
+    /// The open transaction was committed.
     pub(crate) fn committed(&mut self, took: Duration) {
         self.metrics.transactions.observe(took.as_secs_f64());
         for (reason, count) in by_reason(std::mem::take(&mut self.ignored)) {
@@ -326,7 +326,7 @@ impl Tally {
         }
     }
 
-    /// They never happened.
+    /// The open transaction was aborted.
     pub(crate) fn aborted(&mut self) {
         self.metrics.aborted();
         self.open.clear();
@@ -336,7 +336,7 @@ impl Tally {
     }
 }
 
-/// Says in the log that a gateway's clock is slow: at once, then every minute with the count.
+/// Logs that a gateway's clock is slow: at once, then every minute with the count.
 #[derive(Debug, Default)]
 struct SlowClock {
     adjusted: u64,
@@ -344,11 +344,11 @@ struct SlowClock {
 }
 
 impl SlowClock {
-    /// Less than this is the difference that synchronised clocks have.
+    /// Synchronised clocks differ by less than this.
     const TOLERATED_MS: i64 = 60_000;
     const EVERY: Duration = Duration::from_secs(60);
 
-    /// Returns the number of events to speak of, if it is time.
+    /// Returns the number of events to report, if it is time.
     fn note(&mut self, adjusted: u64, ahead_ms: i64, now: Instant) -> Option<u64> {
         self.adjusted += adjusted;
         let is_due = self.said.is_none_or(|said| now - said >= Self::EVERY);
@@ -360,7 +360,7 @@ impl SlowClock {
         tracing::warn!(
             events,
             ahead_seconds = ahead_ms / 1000,
-            "events have a time after their receipt: the clock of a gateway is slow. The time of the receipt is written instead, with timestampAdjusted; set the gateway's clock, for beyond a day such events become dead letters"
+            "events have a time after their receipt: the clock of a gateway is slow. The time of the receipt is written instead, with timestampAdjusted; set the gateway's clock, if it is slow by more than a day, such events become dead letters"
         );
         Some(events)
     }
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aborted_transaction_counts_nothing_but_itself() {
+    fn an_aborted_transaction_counts_only_the_abort() {
         let registry = Registry::new();
         let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
         tally.count(labels(Outcome::Mapped));
@@ -433,12 +433,12 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_clock_is_named_at_once_and_then_every_minute() {
+    fn a_slow_clock_is_reported_at_once_and_then_every_minute() {
         let start = Instant::now();
         let mut clock = SlowClock::default();
         let mut note =
             |adjusted, ahead_ms, seconds| clock.note(adjusted, ahead_ms, start + Duration::from_secs(seconds));
-        assert_eq!(note(1, 59_999, 0), None, "synchronised clocks differ, too");
+        assert_eq!(note(1, 59_999, 0), None, "synchronised clocks also differ");
         assert_eq!(note(2, 60_000, 1), Some(3));
         assert_eq!(note(4, 90_000, 60), None);
         assert_eq!(note(8, 90_000, 61), Some(12));

@@ -1,4 +1,4 @@
-//! One raw record to one typed record or one dead letter.
+//! Maps one raw record to one typed record or one dead letter.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 use crate::sources::Sources;
 
-/// How long a source that is not known is waited for: files are read again every two seconds.
+/// How long to wait for an unknown source: files are read again every two seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// Maps records and writes the results into the worker's transaction.
@@ -31,17 +31,17 @@ pub(crate) struct EventProcessor {
     typed: TopicName,
     dead_letters: TopicName,
     sources: Latest<Sources>,
-    /// How long a source that is not known is waited for.
+    /// How long to wait for an unknown source.
     reload_wait: Duration,
     encoder: Encoder,
     max_body: usize,
-    /// What the record at hand is unpacked and written into.
+    /// The buffers for the current record.
     buffers: Buffers,
     dedup: Dedup,
-    /// With the open transaction's records, and without them.
+    /// The recent outcomes with and without those of the open transaction.
     recent: RecentOutcomes,
     recent_committed: RecentOutcomes,
-    /// Sources and codes of which so many records were dead letters that no more are made until a person has looked.
+    /// Sources and codes with too many recent dead letters; no more are written until a person has checked.
     tripped: BTreeSet<(String, &'static str)>,
     holds: bool,
     metrics: Metrics,
@@ -49,10 +49,10 @@ pub(crate) struct EventProcessor {
     clock: Clock,
 }
 
-/// Memory that is used again for each record.
+/// Buffers that are reused for each record.
 #[derive(Debug, Default)]
 struct Buffers {
-    /// The body, where it came compressed.
+    /// The body, if it was compressed.
     body: Vec<u8>,
     /// The Avro bytes.
     value: Vec<u8>,
@@ -86,7 +86,7 @@ impl EventProcessor {
         })
     }
 
-    /// A source that has just been added may be known to the gateway first: then `SOURCES_FILE` is about to be read again.
+    /// The gateway may know a new source first; then `SOURCES_FILE` will be read again soon.
     fn wait_for_source(&mut self, name: Option<&str>) {
         let deadline = Instant::now() + self.reload_wait;
         while self.sources.get().get(name).is_none() && Instant::now() < deadline {
@@ -94,7 +94,7 @@ impl EventProcessor {
         }
     }
 
-    /// The record's event is written, unless it is there already.
+    /// Writes the event of the record, unless it is already a typed record.
     fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
         let (partition, received) = (record.partition(), received_for_window(record, service::unix_millis()));
         let id = IdHash::of(typed.id.as_bytes());
@@ -151,7 +151,7 @@ impl EventProcessor {
         }
     }
 
-    /// Whether a dead letter of this source with this code would be one too many; says so the first time.
+    /// Whether a dead letter of this source with this code would exceed the limit; logs it the first time.
     fn is_over_limit(&mut self, source: &str, code: &'static str) -> bool {
         if self.tripped.iter().any(|(known, other)| known == source && *other == code) {
             return true;
@@ -162,7 +162,7 @@ impl EventProcessor {
         tracing::error!(
             source,
             code,
-            "too many of the recent records of this source would become dead letters with this code (DEAD_LETTER_LIMIT): from now on they are left where they are, on the raw topic, and everything else goes on. Look at the dead letters; after a wrong setting or version, correct it and restart; if they are meant to go there, raise the limit or set it to off, and restart. The restart processes what was left; nothing is lost as long as the raw topic retains it"
+            "too many of the recent records of this source would become dead letters with this code (DEAD_LETTER_LIMIT): from now on they stay on the raw topic, and everything else continues. Check the dead letters; after a wrong setting or version, correct it and restart; if these records are expected to become dead letters, raise the limit or set it to off, and restart. The restart processes the deferred records; none is lost as long as the raw topic retains it"
         );
         self.tripped.insert((source.to_owned(), code));
         self.show_held();
@@ -177,13 +177,13 @@ impl EventProcessor {
 }
 
 impl Processor for EventProcessor {
-    type Memory = Window;
+    type State = Window;
 
-    fn memory(&self) -> Window {
+    fn new_state(&self) -> Window {
         self.dedup.window()
     }
 
-    fn take_over(&mut self, partition: i32, window: Window, took: Duration) {
+    fn restored(&mut self, partition: i32, window: Window, took: Duration) {
         tracing::info!(
             partition,
             ids = window.ids(),
@@ -192,12 +192,12 @@ impl Processor for EventProcessor {
             "the dedup window is there"
         );
         self.metrics.rebuilt(took);
-        self.dedup.take_over(partition, window);
+        self.dedup.restored(partition, window);
         self.show_windows();
     }
 
-    fn let_go(&mut self, partition: i32) {
-        self.dedup.let_go(partition);
+    fn release(&mut self, partition: i32) {
+        self.dedup.release(partition);
         self.metrics.forget_window(partition);
     }
 
@@ -206,9 +206,10 @@ impl Processor for EventProcessor {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
-            // The gateway knew the source: mapping it by guess could merge people, a dead letter would punish the event.
+            // The gateway knew the source, so the event is valid: a guess at its mapping could merge people, and a dead
+            // letter would lose it.
             return outbox.give_up(format!(
-                "a record of source `{}` came, which SOURCES_FILE does not name (it names: {}); add it and start again, nothing is lost",
+                "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or("default"),
                 self.sources.get().names()
             ));
@@ -216,7 +217,7 @@ impl Processor for EventProcessor {
         if outbox.refusals(&self.dead_letters) > 1 {
             return self.hold(
                 format!(
-                    "`{}` does not even take the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
+                    "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
                     self.dead_letters,
                     dead_letter::KEPT_BYTES / 1024
                 ),
@@ -235,7 +236,7 @@ impl Processor for EventProcessor {
                 let (source, code) = (source.name.clone(), rejection.code.as_str());
                 if self.is_over_limit(&source, code) {
                     return outbox.defer(format!(
-                        "records of source `{source}` that would become dead letters with code {code} are left where they are (DEAD_LETTER_LIMIT), and there is no room to remember more of them"
+                        "records of source `{source}` that would become dead letters with code {code} are deferred (DEAD_LETTER_LIMIT), and no more of them can be deferred"
                     ));
                 }
                 self.recent.note_dead(&source, code, 1);
@@ -264,14 +265,14 @@ impl Processor for EventProcessor {
     }
 }
 
-/// A typed record that its topic has refused for its size becomes a dead letter.
+/// A typed record that its topic has refused because of its size becomes a dead letter.
 fn too_large(bytes: usize) -> Rejection {
     let message =
         format!("the typed record has {bytes} bytes, which is more than max.message.bytes of the typed topic allows");
     Rejection::new(RejectionCode::TooLarge, message)
 }
 
-/// What is left to say of a mapped record once its bytes stand in the buffer.
+/// The metadata of a mapped record; its bytes are in the buffer.
 struct Typed {
     id: String,
     labels: Labels,
@@ -281,7 +282,7 @@ struct Typed {
     ahead_ms: i64,
 }
 
-/// Maps the record and leaves its Avro form in the buffers. A panic costs this record only.
+/// Maps the record and writes its Avro form into the buffers. A panic only affects this record.
 fn map(
     record: &Record<'_>,
     source: &Source,
@@ -314,7 +315,7 @@ fn map(
 
 /// Runs the mapping of one record; a panic becomes that record's rejection.
 fn guarded(map: impl FnOnce() -> Result<Typed, Rejection>) -> Result<Typed, Rejection> {
-    // Nothing that outlives a panic is left half-changed: the buffer is cleared before each use.
+    // Nothing survives a panic in an inconsistent state: the buffer is cleared before each use.
     catch_unwind(AssertUnwindSafe(map)).unwrap_or_else(|_| {
         Err(Rejection::new(
             RejectionCode::MappingPanic,
@@ -337,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_costs_one_record() {
+    fn a_panic_affects_only_one_record() {
         let rejected = |result: Result<Typed, Rejection>| result.err().map(|rejection| rejection.code);
         assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
         let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };

@@ -1,4 +1,4 @@
-//! How each source's events are mapped: the options, and `SOURCES_FILE` where there are several sources.
+//! How each source's events are mapped: the options, and `SOURCES_FILE` if there are several sources.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use settings::Problems;
 use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
 
-/// Adobe's standard namespaces that hold something other than a customer's or Customer.io's ids.
+/// Adobe's standard namespaces for ids other than those of a customer or of Customer.io.
 const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECID"];
 
-/// Options of the mapping. With `SOURCES_FILE` they hold for every source that does not say otherwise.
+/// Options of the mapping. With `SOURCES_FILE`, they are the defaults of every source.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Mapping")]
 pub struct MappingArgs {
-    /// TOML file that names several sources, each with its mapping options (docs/sources.md); the options here are then
-    /// the defaults. The services read it again when it changes, and on SIGHUP
+    /// TOML file that names several sources, each with its mapping options (docs/sources.md); the options here become
+    /// the defaults. Read again on change and SIGHUP
     #[arg(long, env = "SOURCES_FILE", value_name = "PATH")]
     sources_file: Option<PathBuf>,
 
@@ -37,12 +37,12 @@ pub struct MappingArgs {
     #[arg(long, env = "HASH_EMAIL")]
     hash_email: bool,
 
-    /// Fields of `data` that are treated as if Customer.io had not sent them, for example `recipient,subject`
+    /// Fields of `data` that are treated as not sent, for example `recipient,subject`
     #[arg(long, env = "DROP_FIELDS", value_name = "FIELD,...", value_delimiter = ',')]
     drop_fields: Vec<DropField>,
 
-    /// Placeholders that are no person's id, in any letter case; `*` stands for any text. `null`, `anonymous` and `invalid` are
-    /// always blocked, as Platform blocks them
+    /// Placeholders that are not a person's id, in any letter case; `*` stands for any text. `null`, `anonymous` and
+    /// `invalid` are always blocked, as Platform blocks them
     #[arg(
         long,
         env = "BLOCKED_IDS",
@@ -52,12 +52,12 @@ pub struct MappingArgs {
     )]
     blocked_ids: Vec<BlockedId>,
 
-    /// What becomes of an event that names nobody: `send` it (Profile will not take it), or `dead-letter`
+    /// Handling of an event that names no person: `send` it (Profile does not accept it), or `dead-letter`
     #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
     on_missing_identity: MissingIdentity,
 }
 
-/// [`BlockedId::DEFAULTS`], as the variable has them.
+/// [`BlockedId::DEFAULTS`] in the form of the variable.
 fn default_blocked_ids() -> String {
     BlockedId::DEFAULTS.join(",")
 }
@@ -84,12 +84,12 @@ impl From<MissingIdentity> for OnMissingIdentity {
 #[derive(Debug, Clone)]
 pub struct Sources {
     by_name: BTreeMap<String, Source>,
-    /// Without a file every record is mapped alike, whoever wrote it.
+    /// Without a file, every record is mapped the same way, whatever its source.
     single: bool,
 }
 
 impl Sources {
-    /// The source of a record by its header `source`; `None` if `SOURCES_FILE` does not name it.
+    /// Returns the source of a record by its header `source`; `None` if `SOURCES_FILE` does not name it.
     #[must_use]
     pub fn get(&self, name: Option<&str>) -> Option<&Source> {
         if self.single { self.by_name.values().next() } else { self.by_name.get(name.unwrap_or(SourceName::DEFAULT)) }
@@ -102,7 +102,7 @@ impl Sources {
     }
 }
 
-/// Changes of `SOURCES_FILE` are followed, as the gateway follows them.
+/// Changes of `SOURCES_FILE` are followed, as in the gateway.
 impl Origin for MappingArgs {
     type Value = Sources;
 
@@ -134,7 +134,7 @@ impl MappingArgs {
                 let code = by_name.get(other.as_str()).and_then(|other| shared_namespace(&source, other));
                 if let Some(code) = code {
                     problems.add(format!(
-                        "SOURCES_FILE: sources `{other}` and `{name}` share the identity namespace `{code}`: equal ids of the two workspaces would merge different people for good. Give each its own identity_namespace_id and identity_namespace_cio_id, or, if the ids mean the same people, both shared_identity = true"
+                        "SOURCES_FILE: sources `{other}` and `{name}` share the identity namespace `{code}`: equal ids of the two workspaces would merge different people permanently. Give each its own identity_namespace_id and identity_namespace_cio_id, or, if the ids mean the same people, both shared_identity = true"
                     ));
                 }
             }
@@ -188,7 +188,7 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
     let name = &source.name;
     if source.namespace_id.eq_ignore_ascii_case(&source.namespace_cio_id) {
         problems.add(format!(
-            "source `{name}`: IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ, or the two kinds of id would mix"
+            "source `{name}`: IDENTITY_NAMESPACE_ID and IDENTITY_NAMESPACE_CIO_ID must differ, otherwise the two kinds of ids would be mixed"
         ));
     }
     for (variable, code) in
@@ -199,13 +199,13 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
         }
         if STANDARD_NAMESPACES.iter().any(|standard| standard.eq_ignore_ascii_case(code)) {
             problems.add(format!(
-                "source `{name}`: {variable} is `{code}`, a standard namespace of Experience Platform that holds something else than ids of Customer.io: other people's identities would be joined to theirs for good. Name a custom namespace, for example CustomerioID"
+                "source `{name}`: {variable} is `{code}`, a standard namespace of Experience Platform for other ids than those of Customer.io: different people would be merged permanently. Name a custom namespace, for example CustomerioID"
             ));
         }
     }
 }
 
-/// A namespace that holds ids of both; the standard ones of addresses and phones mean the same people everywhere.
+/// A namespace with ids of both sources; the standard ones of addresses and phones mean the same people everywhere.
 fn shared_namespace<'a>(one: &'a Source, other: &Source) -> Option<&'a str> {
     [&one.namespace_id, &one.namespace_cio_id]
         .into_iter()
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_every_record_is_mapped_alike() {
+    fn without_a_file_every_record_is_mapped_the_same_way() {
         let sources = sources(None, &["--hash-email", "--drop-fields=subject,href"]).unwrap();
         for name in [None, Some("default"), Some("other")] {
             let source = sources.get(name).unwrap();
@@ -270,7 +270,7 @@ mod tests {
         assert!(a.drop_fields.is_empty() && a.on_missing_identity == OnMissingIdentity::DeadLetter);
         assert_eq!((b.namespace_id.as_str(), b.hash_email, b.drop_fields.len()), ("CustomerioID", true, 1));
         assert_eq!(a.blocked_ids, ["test-*".parse().unwrap()]);
-        assert_eq!(b.blocked_ids, BlockedId::defaults(), "the variable's default is the list that the mapping has");
+        assert_eq!(b.blocked_ids, BlockedId::defaults(), "the variable's default is the mapping's list");
         assert!(sources.get(None).is_none() && sources.get(Some("c")).is_none());
     }
 
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_all_named() {
+    fn all_invalid_values_are_reported() {
         let file = "[sources.a]\nidentity_namespace_id = \"a b\"\ndrop_fields = [\"nonsense\"]\nblocked_ids = [\"*\"]\non_missing_identity = \"guess\"\n";
         let problems = sources(Some(file), &[]).unwrap_err();
         for part in [

@@ -1,4 +1,4 @@
-//! Window and dedup against naive models: over random ids and times, and over random schedules of a worker's life.
+//! Tests window and dedup against naive models: over random ids and times, and over random schedules of a worker.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ fn limits(seconds: u32, ids: usize) -> WindowLimits {
     WindowLimits { seconds, ids }
 }
 
-/// Ids with their times, in order; looked through from the newest on.
+/// Ids with their times, in order; searched from the newest to the oldest.
 struct Naive(Vec<(u32, u32)>, WindowLimits);
 
 impl Naive {
@@ -26,7 +26,8 @@ impl Naive {
     fn insert(&mut self, number: u32, received: u32) {
         self.0.push((number, received));
         let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
-        // `newest` only rises in the window, whatever has left it; so it does here, where nothing is forgotten but the front.
+        // `newest` only grows in the window, whatever has been dropped from it; here too, because only the oldest
+        // entries are dropped.
         while let Some((_, at)) = self.0.first() {
             if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {
                 break;
@@ -40,7 +41,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn a_window_answers_as_a_list_would(
+    fn a_window_behaves_like_a_list(
         steps in prop::collection::vec((0_u32..40, 0_u32..30, 0_u32..20), 1..400),
         seconds in 1_u32..200,
         ids in 1_usize..60,
@@ -61,21 +62,21 @@ proptest! {
 }
 
 #[test]
-fn the_reach_is_what_the_room_allows() {
+fn the_reach_is_limited_by_the_number_of_ids() {
     let mut window = Window::new(limits(100, 10));
     assert_eq!(window.reach(), 100, "nothing was ever lost");
     (0..10).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
     assert_eq!(window.reach(), 100);
     (10..20).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
-    assert_eq!(window.reach(), 10, "the entry of 1009 had to go");
+    assert_eq!(window.reach(), 10, "the entry of 1009 was dropped");
     window.insert(id(20), Seconds(1200));
-    assert_eq!(window.reach(), 100, "what was lost would have expired by now");
+    assert_eq!(window.reach(), 100, "the dropped entry would have expired by now");
 
     let mut late = Window::new(limits(100, 10));
     late.begin_late();
     late.insert(id(1), Seconds(1000));
     late.insert(id(2), Seconds(1030));
-    assert_eq!(late.reach(), 30, "what lay before 1000 is unknown");
+    assert_eq!(late.reach(), 30, "entries before 1000 are unknown");
 }
 
 #[test]
@@ -90,36 +91,36 @@ fn numbers_may_wrap() {
 }
 
 #[test]
-fn a_gateway_whose_clock_is_far_ahead_empties_no_window() {
+fn a_gateway_whose_clock_is_far_ahead_does_not_empty_the_window() {
     let now = 1_700_000_000_000;
     let mut window = Window::new(limits(7200, 10));
     window.insert(id(1), Seconds::from_millis(not_after(now, now)));
     window.insert(id(2), Seconds::from_millis(not_after(now + 86_400_000, now)));
     assert!(window.contains(id(1), Seconds::from_millis(now + 1000)));
     assert_eq!(window.ids(), 2);
-    assert_eq!(not_after(now - 86_400_000, now), now - 86_400_000, "a backlog is as old as it says");
+    assert_eq!(not_after(now - 86_400_000, now), now - 86_400_000, "the time of receipt of a backlog is not changed");
 }
 
 #[test]
 fn an_id_of_a_full_window_takes_less_than_28_bytes() {
     let mut window = Window::new(limits(7200, 200_000));
     let begun = Instant::now();
-    // Twice over: what it held before leaves nothing behind.
+    // Fills it twice: the old entries must not leave allocated memory behind.
     (0..400_000).for_each(|number| window.insert(id(number), Seconds(number / 100)));
     let per_id = window.bytes() / window.ids();
     println!("{per_id} bytes an id; 400,000 ids in {:?}", begun.elapsed());
     assert!(per_id < 28, "{per_id}");
 }
 
-/// A worker's life: raw events of one partition with repeats, transactions that commit or abort, and owners that come and
-/// go. The typed topic is what was committed; a new owner's window is made of it.
+/// The steps of a worker: raw events of one partition with repeats, transactions that commit or abort, and owners that
+/// change. The typed topic contains what was committed, and a new owner's window is restored from it.
 #[derive(Debug, Clone)]
 enum Event {
-    /// The next raw record is processed.
+    /// The worker processes the next raw record.
     Process,
     Commit,
     Abort,
-    /// The owner leaves after the transaction's end; the next one reads the typed topic.
+    /// The partition is revoked after the transaction's end; the next owner reads the typed topic.
     Rebalance {
         committed: bool,
     },
@@ -137,10 +138,10 @@ fn event() -> impl Strategy<Value = Event> {
 struct Life {
     raw: Vec<(u32, u32)>,
     limits: WindowLimits,
-    /// Next to be read, and where a new owner or an abort begins.
+    /// The next record to read, and where a new owner, or an abort, starts.
     position: usize,
     committed: usize,
-    /// The typed topic: (id, time), and what the open transaction would add.
+    /// The typed topic (id, time), and what the open transaction would add.
     typed: Vec<(u32, u32)>,
     open: Vec<(u32, u32)>,
     dedup: Dedup,
@@ -149,7 +150,7 @@ struct Life {
 impl Life {
     fn new(raw: Vec<(u32, u32)>, limits: WindowLimits) -> Self {
         let mut dedup = Dedup::new(limits);
-        dedup.take_over(0, dedup.window());
+        dedup.restored(0, dedup.window());
         Self { raw, limits, position: 0, committed: 0, typed: Vec::new(), open: Vec::new(), dedup }
     }
 
@@ -181,10 +182,10 @@ impl Life {
             Event::Abort => self.end(false),
             Event::Rebalance { committed } => {
                 self.end(committed);
-                self.dedup.let_go(0);
+                self.dedup.release(0);
                 let mut window = Window::new(self.limits);
                 self.typed.iter().for_each(|&(number, received)| window.insert(id(number), Seconds(received)));
-                self.dedup.take_over(0, window);
+                self.dedup.restored(0, window);
             }
         }
     }
@@ -194,11 +195,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn each_event_is_typed_once_whatever_becomes_of_transactions_and_owners(
+    fn each_event_is_typed_once_despite_aborts_and_new_owners(
         raw in prop::collection::vec(0_u32..30, 1..120),
         events in prop::collection::vec(event(), 1..400),
     ) {
-        // One a second; all within the window.
+        // One event per second; all are within the window.
         let raw: Vec<_> = raw.into_iter().zip(1000..).collect();
         let mut life = Life::new(raw.clone(), limits(10_000, 1000));
         for event in events {
@@ -215,6 +216,6 @@ proptest! {
                 expected.push(number);
             }
         }
-        prop_assert_eq!(typed, expected, "each id once, at the place of its first copy");
+        prop_assert_eq!(typed, expected, "each id once, at the position of its first copy");
     }
 }

@@ -1,4 +1,5 @@
-//! One partition's window: ids with their times in the order of the typed partition, bounded in time and in number.
+//! The window of one partition: ids with their times in the order of the typed partition, limited in time and in
+//! number.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use hashbrown::HashTable;
 
 use super::{IdHash, Seconds};
 
-/// How much a window holds.
+/// The limits of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowLimits {
     /// `TRANSFORMER_DEDUP_WINDOW`, in seconds.
@@ -35,18 +36,18 @@ impl Entry {
     }
 }
 
-/// See the module.
+/// The entries of one window. See the module.
 #[derive(Debug)]
 pub(crate) struct Window {
     limits: WindowLimits,
     entries: VecDeque<Entry>,
-    /// Number of the oldest entry; numbers only rise, and wrap.
+    /// Number of the oldest entry; numbers only grow, and wrap.
     oldest: u32,
     /// The number of each id's newest entry.
     index: HashTable<u32>,
-    /// The latest time seen.
+    /// The latest time so far.
     newest: Seconds,
-    /// The latest time of an entry that had to go for lack of room, or was never read.
+    /// The latest time of an entry that was dropped because the window was full, or that was never read.
     lost: Option<Seconds>,
     begins_late: bool,
 }
@@ -64,12 +65,12 @@ impl Window {
         }
     }
 
-    /// Whatever comes first, something before it is missing.
+    /// Entries before the first one are missing.
     pub(super) fn begin_late(&mut self) {
         self.begins_late = true;
     }
 
-    /// Whether an event received at `received` has been seen within the window before.
+    /// Whether the window contains this event, received at most one window before `received`.
     pub(crate) fn contains(&self, id: IdHash, received: Seconds) -> bool {
         self.find(id).is_some_and(|seen| received.0.saturating_sub(seen.0) <= self.limits.seconds)
     }
@@ -83,7 +84,7 @@ impl Window {
         self.entries.get(usize::try_from(number.wrapping_sub(self.oldest)).ok()?)
     }
 
-    /// Adds an id; the same one again counts from its new time.
+    /// Adds an id; a repeated id counts from its new time.
     pub(crate) fn insert(&mut self, id: IdHash, received: Seconds) {
         if std::mem::take(&mut self.begins_late) {
             self.lost = Some(received);
@@ -95,8 +96,8 @@ impl Window {
         self.evict();
     }
 
-    /// Makes room for one entry more. Left to themselves both parts would double, the index only because of what has been
-    /// taken out of it, and a full window would be a third larger for good.
+    /// Makes room for one more entry. By default both parts would double their capacity, the index even only because of
+    /// removed entries, and a full window would stay a third larger permanently.
     fn make_room(&mut self) {
         let held = self.entries.len();
         if held == self.entries.capacity() {
@@ -106,7 +107,7 @@ impl Window {
         if self.index.len() == self.index.capacity() {
             let ids = self.index.len();
             self.index.clear();
-            // Otherwise the room it had was used up by what is gone.
+            // Otherwise its capacity would be used up by removed entries.
             if self.index.capacity() < ids + ids / 16 + 1 {
                 self.index = HashTable::with_capacity((ids * 2).max(4));
             }
@@ -114,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Makes the entry at this place the one that its id leads to.
+    /// Makes the index of the id point to the entry at this place.
     fn note(&mut self, place: usize) {
         let Some(&Entry { id, .. }) = self.entries.get(place) else { return };
         let number = self.oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
@@ -140,7 +141,7 @@ impl Window {
                 self.lost = self.lost.max(Some(entry.received()));
             }
             let number = self.oldest;
-            // An id that came again has a newer entry, which stays.
+            // An id that was repeated has a newer entry, which stays.
             if let Ok(found) = self.index.find_entry(hash(entry.id), |&found| found == number) {
                 found.remove();
             }
@@ -149,12 +150,12 @@ impl Window {
         }
     }
 
-    /// Ids held.
+    /// Number of ids.
     pub(crate) fn ids(&self) -> usize {
         self.index.len()
     }
 
-    /// How far back repeats are recognised, in seconds: the configured window, or less where room did not suffice.
+    /// How far back repeats are recognised, in seconds: the configured window, or less if the window was full.
     pub(crate) fn reach(&self) -> u32 {
         self.lost.map_or(self.limits.seconds, |lost| self.newest.0.saturating_sub(lost.0).min(self.limits.seconds))
     }
@@ -164,14 +165,14 @@ impl Window {
         self.oldest = oldest;
     }
 
-    /// Bytes allocated.
+    /// Allocated bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
     }
 }
 
-/// The id is a hash already.
+/// The id is already a hash.
 fn hash(id: IdHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = id.0;
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
