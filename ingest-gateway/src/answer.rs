@@ -1,5 +1,5 @@
-//! Every answer the gateway gives, and how it looks on the wire; in one place, because a wrong status costs the sender an
-//! hour: 400, 401, 404, 405, 429, 500, 502 and reset connections put it into its slow lane, 503 does not
+//! All responses of the gateway, and their form in HTTP. They are in one place, because a wrong status makes
+//! Customer.io wait an hour: 400, 401, 404, 405, 429, 500, 502 and reset connections do that, 503 does not
 //! (reporting-webhooks specification).
 
 use axum::body::Body;
@@ -8,33 +8,34 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 /// Media type of RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What a request led to.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// All in-sync replicas have the body, or the dead letter that stands for a body over the limit.
+    /// All in-sync replicas have the body, or the dead letter for a body over the limit.
     Stored,
-    /// Missing, malformed or wrong signature, or a timestamp out of tolerance. One answer for all: no hint.
+    /// Missing, malformed or invalid signature, or a timestamp out of tolerance. All get the same response, which gives
+    /// no hint.
     Unauthenticated,
-    /// No such route or source.
+    /// The route or the source does not exist.
     NotFound,
     /// Only POST is allowed.
     MethodNotAllowed,
-    /// Over the limit, and not authentic or over the hard limit as well.
+    /// The body is over the limit and not authentic, or over the hard limit.
     TooLarge,
-    /// The sender stopped in the middle of the request, or took too long over it.
+    /// The client stopped in the middle of the request, or took too long.
     ReadTimeout,
-    /// The sender went away in the middle of the request, or its framing was wrong.
+    /// The client closed the connection in the middle of the request, or its framing was invalid.
     Unreadable,
-    /// More bytes are under way than the budget allows.
+    /// More bytes are in flight than the budget allows.
     Overloaded,
-    /// Kafka did not acknowledge in time, or the producer could not take the record.
+    /// Kafka did not acknowledge in time, or the producer could not queue the record.
     Unavailable,
-    /// A defect; the sender should try again.
+    /// A defect; the client should try again.
     Defect,
 }
 
 impl Answer {
-    /// All of them.
+    /// All responses.
     #[cfg(test)]
     pub(crate) const ALL: &'static [Self] = &[
         Self::Stored,
@@ -61,7 +62,7 @@ impl Answer {
         }
     }
 
-    /// Problem details (RFC 9457): stable code and title; never anything of the request.
+    /// Problem details (RFC 9457): stable code and title, without any content of the request.
     fn problem(self) -> Option<&'static str> {
         match self {
             Self::Stored => None,
@@ -81,7 +82,7 @@ impl Answer {
                 r#"{"type":"about:blank","status":408,"code":"read_timeout","title":"The request did not arrive whole"}"#,
             ),
             Self::Overloaded => Some(
-                r#"{"type":"about:blank","status":503,"code":"overloaded","title":"Too many bytes are under way"}"#,
+                r#"{"type":"about:blank","status":503,"code":"overloaded","title":"Too many bytes are in flight"}"#,
             ),
             Self::Unavailable => Some(
                 r#"{"type":"about:blank","status":503,"code":"unavailable","title":"The event could not be stored in time"}"#,
@@ -92,14 +93,14 @@ impl Answer {
         }
     }
 
-    /// A header beyond the content type.
+    /// A header in addition to the content type.
     fn header(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::MethodNotAllowed => Some((header::ALLOW, HeaderValue::from_static("POST"))),
             Self::Overloaded | Self::Unavailable | Self::Defect => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
             }
-            // What is left of such a request cannot be told from the next one.
+            // The rest of such a request cannot be distinguished from the next one.
             Self::TooLarge | Self::ReadTimeout | Self::Unreadable => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
@@ -107,7 +108,7 @@ impl Answer {
         }
     }
 
-    /// The answer as bytes, for a connection that has no more to say: it is closed after it.
+    /// The response as bytes, for a connection that is closed after it.
     pub(crate) fn on_the_wire(self) -> String {
         let (status, problem) = (self.status(), self.problem().unwrap_or_default());
         format!(
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_answer_but_to_what_is_not_authentic_puts_the_sender_into_its_slow_lane() {
+    fn only_responses_to_requests_that_are_not_authentic_slow_customerio_down() {
         let slow = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
         for &answer in Answer::ALL {
             let expected = matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);

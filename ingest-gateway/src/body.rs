@@ -1,8 +1,8 @@
-//! Receiving a body: within the limit it is kept whole; beyond it is only hashed, so that an authentic one can be
-//! accounted for without being held in memory.
+//! Receives a body. A body within the limit is kept whole; a larger one is only hashed, so that an authentic one can be
+//! accounted for without being kept in memory.
 //!
-//! Bytes are charged to the budget as they arrive, not as they are announced: who announces much and sends nothing
-//! takes nothing from others.
+//! Bytes are charged to the budget as they arrive, not as they are announced: a client that announces many bytes and
+//! sends none takes nothing from others.
 
 use std::time::Duration;
 
@@ -14,33 +14,33 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::Answer;
 use crate::budget::{InFlight, Share};
 
-/// Nothing longer is received, whatever it is.
+/// No body longer than this is received.
 pub(crate) const HARD_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// What is kept of a body over the limit.
+/// How many bytes of a body over the limit are kept.
 pub(crate) const KEPT: usize = 64 * 1024;
 
-/// How much is received, and for how long.
+/// How many bytes may be received, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// The longest body that is kept whole, in bytes.
+    /// Maximum length of a body that is kept whole, in bytes.
     pub(crate) whole: usize,
-    /// How long the sender may send nothing.
+    /// How long the client may send nothing.
     pub(crate) idle: Duration,
-    /// When the answer is due: a body that comes so slowly is not waited for any longer.
+    /// When the response is due: the body must be complete before.
     pub(crate) until: Instant,
 }
 
-/// A body that has arrived.
+/// A body that was received.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Within the limit.
+    /// The body is within the limit.
     Whole(Bytes, Share),
-    /// Over it.
+    /// The body is over the limit.
     Oversized(Oversized),
 }
 
-/// What is known of a body that was not kept.
+/// The properties of a body that was not kept.
 #[derive(Debug)]
 pub(crate) struct Oversized {
     /// Its first [`KEPT`] bytes.
@@ -49,13 +49,13 @@ pub(crate) struct Oversized {
     pub(crate) length: u64,
     /// Its SHA-256, 64 lower-case hex digits.
     pub(crate) sha256: String,
-    /// Has seen all of it.
+    /// The verifier, which has processed the whole body.
     pub(crate) verifier: Verifier,
-    /// For what is kept.
+    /// The share of the budget for the kept bytes.
     pub(crate) share: Share,
 }
 
-/// Receives a body that is announced with `declared` bytes. `verifier` is begun when the body turns out to be over the
+/// Receives a body that is announced with `declared` bytes. The signature verification starts once the body is over the
 /// limit.
 pub(crate) async fn receive(
     mut body: Body,
@@ -112,7 +112,7 @@ pub(crate) async fn receive(
     })
 }
 
-/// What a body that is not kept is put through.
+/// The hashes of a body that is not kept.
 struct Hashes {
     verifier: Verifier,
     sha256: Sha256,
@@ -129,11 +129,11 @@ impl Hashes {
     }
 }
 
-/// The bytes kept, and the share of the budget they take. Most bodies arrive in one piece and are never copied.
+/// The kept bytes and their share of the budget. Most bodies arrive in one piece and are never copied.
 #[derive(Default)]
 struct Kept {
     first: Bytes,
-    /// All of them, once there was a second piece.
+    /// All pieces, once there was a second one.
     all: Vec<u8>,
     share: Option<Share>,
 }
@@ -163,7 +163,7 @@ impl Kept {
         if self.all.is_empty() { &self.first } else { &self.all }
     }
 
-    /// Lets go of everything beyond [`KEPT`] bytes, and of its share.
+    /// Drops everything beyond [`KEPT`] bytes, and its share of the budget.
     fn cut(&mut self) {
         let excess = self.bytes().len().saturating_sub(KEPT);
         if excess == 0 {
@@ -176,7 +176,7 @@ impl Kept {
         }
     }
 
-    /// The share; an empty body has one too.
+    /// Returns the share; an empty body has one too.
     fn share(&mut self, budget: &InFlight) -> Result<Share, Answer> {
         self.share.take().map_or_else(|| budget.take(0).map_err(|_| Answer::Overloaded), Ok)
     }

@@ -1,31 +1,31 @@
-//! The budget of bytes under way: taken as a body arrives, given back by the delivery report.
+//! The budget of bytes in flight: charged as a body arrives, released by the delivery report.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a request takes beside its body.
+/// Bytes that a request takes in addition to its body.
 const PER_REQUEST: usize = 2048;
 
-/// See the module. Cheap to clone.
+/// The budget. See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     semaphore: Arc<Semaphore>,
     total: usize,
 }
 
-/// A share of the budget; dropping it gives it back.
+/// A share of the budget; dropping it releases the bytes.
 #[derive(Debug)]
 pub(crate) struct Share(OwnedSemaphorePermit);
 
 impl Share {
-    /// Gives `bytes` of it back.
+    /// Releases `bytes` of the share.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         drop(self.0.split(bytes));
     }
 }
 
-/// The budget is spent.
+/// The budget is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spent;
 
@@ -35,7 +35,8 @@ impl InFlight {
         Self { semaphore: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// A share for a request of whose body `bytes` have arrived. Never waits: a sender with 4 s is better told at once.
+    /// Takes a share for a request of whose body `bytes` have arrived. Never waits: a client that waits at most 4 s
+    /// should get its response at once.
     pub(crate) fn take(&self, bytes: usize) -> Result<Share, Spent> {
         self.permits(bytes.saturating_add(PER_REQUEST)).map(Share)
     }
@@ -51,7 +52,7 @@ impl InFlight {
         Arc::clone(&self.semaphore).try_acquire_many_owned(bytes).map_err(|_| Spent)
     }
 
-    /// Bytes under way.
+    /// Bytes in flight.
     pub(crate) fn used(&self) -> usize {
         self.total - self.semaphore.available_permits().min(self.total)
     }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_never_exceed_the_budget_and_come_back() {
+    fn shares_never_exceed_the_budget_and_are_released() {
         let budget = InFlight::new(10_000);
         let mut first = budget.take(4_000).unwrap();
         assert_eq!(budget.used(), 4_000 + PER_REQUEST);

@@ -1,4 +1,4 @@
-//! Notices that this machine's clock is behind the sender's.
+//! Detects that this machine's clock is behind Customer.io's.
 
 use customerio::SignatureTimestamp;
 use service::{Activity, Reason, Trouble};
@@ -6,13 +6,13 @@ use service::{Activity, Reason, Trouble};
 /// How far ahead the time of an authentic signature may be, in milliseconds.
 const DIFFERENCE: i64 = 60_000;
 
-/// Compares the times of authentic signatures with this machine's clock. That one is old says nothing: whether retries are
-/// signed anew is not documented.
+/// Compares the times of authentic signatures with this machine's clock. An old signature means nothing, because it is
+/// not documented whether Customer.io signs a retry again.
 #[derive(Debug)]
 pub(crate) struct SenderClock(pub(crate) Activity);
 
 impl SenderClock {
-    /// An authentic request was signed then, and received at `arrival` in Unix milliseconds.
+    /// An authentic request was signed at this time, and received at `arrival`, in Unix milliseconds.
     pub(crate) fn signed(&self, timestamp: SignatureTimestamp<'_>, arrival: i64) {
         let ahead = timestamp.seconds().unwrap_or_default().saturating_mul(1000).saturating_sub(arrival);
         match trouble(ahead) {
@@ -26,7 +26,7 @@ fn trouble(ahead: i64) -> Option<Trouble> {
     (ahead > DIFFERENCE).then(|| Trouble {
         reason: Reason::Clock,
         cause: format!("this machine's clock is {} s behind Customer.io's", ahead / 1000),
-        remedy: "set the clock (NTP): the times of receipt go by it",
+        remedy: "set the clock (NTP): the times of receipt depend on it",
     })
 }
 
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_signature_from_the_future_tells_of_a_wrong_clock() {
+    fn only_a_signature_from_the_future_reports_a_wrong_clock() {
         assert_eq!(trouble(-3_600_000), None);
         assert_eq!(trouble(60_000), None);
         assert!(trouble(90_000).unwrap().cause.contains("90 s behind"));

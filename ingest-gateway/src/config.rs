@@ -14,8 +14,8 @@ use crate::source::{Keys, KeysFrom, SourcesOrigin};
 use crate::tls::TlsFiles;
 use settings::watched::Origin;
 
-/// Takes Customer.io's reporting webhooks in: verifies the signature, writes the body as it came to Kafka, answers 202
-/// once all in-sync replicas have it.
+/// Receives Customer.io's reporting webhooks: verifies the signature, writes the body bytes unchanged to Kafka,
+/// responds with 202 once all in-sync replicas have them.
 #[derive(Debug, Parser)]
 #[command(name = "ingest-gateway")]
 pub struct Config {
@@ -52,7 +52,7 @@ pub struct Config {
     )]
     listen: SocketAddr,
 
-    /// Certificate with its intermediates, PEM; with it the gateway speaks TLS itself. It is read again when it changes
+    /// Certificate with its intermediates, PEM; the gateway then serves TLS. Read again when it changes
     #[arg(long = "tls-cert", env = "GATEWAY_TLS_CERT", value_name = "PATH", help_heading = "Gateway")]
     tls_cert: Option<PathBuf>,
 
@@ -60,7 +60,8 @@ pub struct Config {
     #[arg(long = "tls-key", env = "GATEWAY_TLS_KEY", value_name = "PATH", help_heading = "Gateway")]
     tls_key: Option<PathBuf>,
 
-    /// The largest body that is stored whole; a larger authentic one, up to 64 MiB, becomes a dead letter with its hash
+    /// Maximum size of a body that is stored whole; a larger authentic one, up to 64 MiB, becomes a dead letter with
+    /// its hash
     #[arg(
         long = "max-body",
         env = "GATEWAY_MAX_BODY",
@@ -70,7 +71,7 @@ pub struct Config {
     )]
     max_body: ByteCount,
 
-    /// How long after a request's head the answer is given at the latest; Customer.io gives up after 4 s
+    /// Latest time for the response after the request headers; Customer.io gives up after 4 s
     #[arg(
         long = "ack-deadline",
         env = "GATEWAY_ACK_DEADLINE",
@@ -80,8 +81,8 @@ pub struct Config {
     )]
     ack_deadline: DurationArg,
 
-    /// How old or new X-CIO-Timestamp may be [default: any; repeats are collapsed downstream, and whether Customer.io
-    /// signs its retries anew is not documented]
+    /// How far X-CIO-Timestamp may differ from now [default: any; repeats are deduplicated later, and Customer.io does
+    /// not document whether it signs a retry again]
     #[arg(
         long = "timestamp-tolerance",
         env = "GATEWAY_TIMESTAMP_TOLERANCE",
@@ -90,7 +91,7 @@ pub struct Config {
     )]
     timestamp_tolerance: Option<DurationArg>,
 
-    /// How long requests are still answered after a stop was asked for, so that load balancers notice
+    /// How long requests are still served after SIGTERM, so that load balancers notice
     #[arg(
         long = "drain-delay",
         env = "GATEWAY_DRAIN_DELAY",
@@ -100,8 +101,8 @@ pub struct Config {
     )]
     drain_delay: DurationArg,
 
-    /// How long a request's head may take, and how long its sender may send nothing of its body, before the answer is
-    /// 408; a body must also be there within GATEWAY_ACK_DEADLINE
+    /// Timeout for the request headers, and for the next bytes of a body, before a 408; the body must also be complete
+    /// within GATEWAY_ACK_DEADLINE
     #[arg(
         long = "read-timeout",
         env = "GATEWAY_READ_TIMEOUT",
@@ -111,7 +112,7 @@ pub struct Config {
     )]
     read_timeout: DurationArg,
 
-    /// The most bytes of bodies received and not yet acknowledged by Kafka
+    /// Maximum bytes of bodies received and not yet acknowledged by Kafka
     #[arg(
         long = "in-flight-bytes",
         env = "GATEWAY_IN_FLIGHT_BYTES",
@@ -121,8 +122,7 @@ pub struct Config {
     )]
     in_flight_bytes: ByteCount,
 
-    /// The most connections at once, the limit on open files permitting; at it those are closed that have waited longest
-    /// for their sender
+    /// Maximum connections (limited by open files); at the limit, those that waited longest for their client are closed
     #[arg(
         long = "max-connections",
         env = "GATEWAY_MAX_CONNECTIONS",
@@ -133,7 +133,7 @@ pub struct Config {
     )]
     max_connections: u32,
 
-    /// Signing keys of the webhook, as Customer.io shows them, one a line; all are live
+    /// Signing keys of the webhook, as Customer.io shows them, one per line; all are live
     #[arg(
         long = "signing-keys",
         env = "CUSTOMERIO_SIGNING_KEYS",
@@ -143,7 +143,7 @@ pub struct Config {
     )]
     signing_keys: Option<SecretString>,
 
-    /// File that holds the signing keys; it is read again when it changes, and on SIGHUP
+    /// File that holds the signing keys; read again on change and SIGHUP
     #[arg(
         long = "signing-keys-file",
         env = "CUSTOMERIO_SIGNING_KEYS_FILE",
@@ -152,8 +152,8 @@ pub struct Config {
     )]
     signing_keys_file: Option<PathBuf>,
 
-    /// TOML file that names several sources, each with its signing keys (docs/sources.md), in place of the keys here; it is
-    /// read again when it changes, and on SIGHUP
+    /// TOML file that names several sources, each with its signing keys (docs/sources.md); replaces the keys here; read
+    /// again on change and SIGHUP
     #[arg(long = "sources-file", env = "SOURCES_FILE", value_name = "PATH", help_heading = "Customer.io")]
     sources_file: Option<PathBuf>,
 
@@ -182,10 +182,10 @@ pub struct Settings {
     pub(crate) sources: SourcesOrigin,
 }
 
-/// The sender gives up after this time (reporting-webhooks specification).
+/// Customer.io gives up after this time (reporting-webhooks specification).
 const SENDER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The most bytes that are received of one body.
+/// Maximum bytes that are received of one body.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 impl ServiceConfig for Config {
@@ -215,11 +215,11 @@ impl ServiceConfig for Config {
             problems.add(format!("GATEWAY_ACK_DEADLINE ({}) must be at least 100ms", self.ack_deadline));
         }
         if !(1024..=LARGEST_BODY).contains(&self.max_body.0) {
-            problems.add(format!("GATEWAY_MAX_BODY ({}) must lie between 1KiB and 64MiB", self.max_body));
+            problems.add(format!("GATEWAY_MAX_BODY ({}) must be between 1KiB and 64MiB", self.max_body));
         }
         if self.in_flight_bytes.0 < self.max_body.0.saturating_mul(2) {
             problems.add(format!(
-                "GATEWAY_IN_FLIGHT_BYTES ({}) must be at least twice GATEWAY_MAX_BODY ({}), or large bodies could never be taken",
+                "GATEWAY_IN_FLIGHT_BYTES ({}) must be at least twice GATEWAY_MAX_BODY ({}), or large bodies could never be accepted",
                 self.in_flight_bytes, self.max_body
             ));
         }
@@ -259,7 +259,7 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    /// Where the keys come from; they can be loaded from there.
+    /// The origin of the keys, after checking that they can be loaded.
     fn sources(&self) -> Result<SourcesOrigin, Problems> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
         let from = match &self.sources_file {
@@ -282,7 +282,7 @@ impl Config {
         Ok(origin)
     }
 
-    /// The certificate's files, if the gateway is to speak TLS; they can be used.
+    /// The certificate's files, if the gateway serves TLS, after checking that they can be used.
     fn tls(&self) -> Result<Option<TlsFiles>, Problems> {
         let files = match (&self.tls_cert, &self.tls_key) {
             (None, None) => return Ok(None),
@@ -306,13 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_all_that_is_needed_beside_kafka() {
+    fn only_a_key_and_kafka_are_required() {
         let settings = parse(&["--signing-keys", "0123456789abcdef"]).validate().unwrap();
         assert_eq!((settings.max_body, settings.ack_deadline), (10 << 20, Duration::from_millis(3500)));
     }
 
     #[test]
-    fn the_published_key_is_for_loopback_and_trials() {
+    fn the_published_key_is_accepted_on_loopback_and_in_trials() {
         let published = "--signing-keys=trial-key-for-the-simulator-only";
         for listen in ["--listen=0.0.0.0:8080", "--listen=10.0.0.1:8080", "--listen=[::]:8080"] {
             for key in [published, "--signing-keys=0123456789abcde"] {

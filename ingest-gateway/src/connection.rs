@@ -1,9 +1,10 @@
-//! One connection, from the socket to its end: the time a head may take, and an end that costs no sender an answer.
+//! Serves one connection from the handshake to its end: limits the time for request headers, and ends it so that no
+//! client misses its response.
 //!
-//! hyper closes a connection without a word when a head does not come in time, and resets it when something is left
-//! unread. Either costs this sender an hour. So the time of heads is kept here, its end is answered 408 (which clients take
-//! for "send it again on another connection"), and a connection is closed for reading only once its sender has
-//! closed it or has had time to read what it was told.
+//! If the headers do not arrive in time, hyper closes the connection without a response; if something is left unread,
+//! the kernel resets it. After either, Customer.io waits an hour. Therefore, this module measures the time for headers
+//! and responds with 408, which clients understand as "send it again on another connection". It closes a connection for
+//! reading only after the client has closed it or has had time to read the response.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,38 +24,38 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Answer;
-use crate::connections::Watch;
+use crate::connections::ConnectionState;
 
-/// The longest head, and the most that is read of a body in one piece.
+/// Maximum size of the request headers, and of one piece of a body.
 const BUFFER: usize = 16 * 1024;
 
-/// How long a connection that is over is still read from, so that its sender can read the answer.
+/// How long to keep reading from a connection that has ended, so that the client can read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How a connection came to its end.
+/// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// One of both sides closed it, as HTTP wants it.
+    /// The client or the gateway closed it according to HTTP.
     Closed,
-    /// The sender is told to come again on another connection.
+    /// The client gets a 408, so that it sends the request again on another connection.
     Dismissed,
-    /// It has to make room at once.
+    /// The connection must make room at once.
     Evicted,
 }
 
-/// How connections are served.
+/// The settings for serving connections.
 pub(crate) fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(BUFFER);
     http
 }
 
-/// Serves one connection. Once `finish` is cancelled it comes to its end after the request under way. Returns `true` if a
-/// request was begun and its head never became complete.
+/// Serves one connection. Once `finish` is cancelled, it ends after the request in progress. Returns `true` if a
+/// request was started and its headers never became complete.
 pub(crate) async fn serve<S, H, F>(
     stream: S,
     http: &http1::Builder,
-    watch: &Arc<Watch>,
+    state: &Arc<ConnectionState>,
     finish: &CancellationToken,
     handle: H,
 ) -> bool
@@ -64,25 +65,25 @@ where
     F: Future<Output = Response<Body>>,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        watch.head_came(Instant::now());
+        state.head_received(Instant::now());
         let body = |body: Incoming| {
             if body.is_end_stream() {
-                watch.body_came();
+                state.body_received();
             }
-            Body::new(WatchedBody { body, watch: Arc::clone(watch) })
+            Body::new(TrackedBody { body, state: Arc::clone(state) })
         };
         let answer = handle(request.map(body));
         async {
             let mut answer = answer.await;
-            if watch.waits() {
-                // hyper does not receive the rest, and its sender must not take the connection for one to be used again.
+            if state.waits() {
+                // hyper does not receive the rest of the body, so the client must not reuse the connection.
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            watch.answered(Instant::now());
+            state.answered(Instant::now());
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
-    let io = TokioIo::new(WatchedStream { stream, watch: Arc::clone(watch) });
+    let io = TokioIo::new(TrackedStream { stream, state: Arc::clone(state) });
     let mut connection = http.serve_connection(io, service);
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     let mut finishing = false;
@@ -96,39 +97,40 @@ where
                 break End::Closed;
             }
             () = finish.cancelled(), if !finishing => {
-                if watch.is_resting() {
+                if state.is_idle() {
                     break End::Dismissed;
                 }
                 finishing = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            // It may have got a whole request since it was chosen: then it stays.
-            () = watch.evicted() => if watch.waits() { break End::Evicted },
-            () = expired(watch, sleep.as_mut()) => break End::Dismissed,
+            // The connection may have received a complete request since it was chosen; then it stays open.
+            () = state.evicted() => if state.waits() { break End::Evicted },
+            () = expired(state, sleep.as_mut()) => break End::Dismissed,
         }
     };
-    let dismissed = end != End::Closed && watch.awaits_request();
-    let unfinished = dismissed && !watch.is_resting();
-    watch.closing(Instant::now());
+    let dismissed = end != End::Closed && state.awaits_request();
+    let unfinished = dismissed && !state.is_idle();
+    state.closing(Instant::now());
     let mut stream = connection.into_parts().io.into_inner().stream;
     if dismissed && let Err(error) = dismiss(&mut stream).await {
-        tracing::debug!(%error, "a sender could not be told 408");
+        tracing::debug!(%error, "the response 408 could not be written");
     }
     if end != End::Evicted {
         tokio::select! {
             () = linger(&mut stream) => {}
-            () = watch.evicted() => {}
+            () = state.evicted() => {}
         }
     }
     unfinished
 }
 
-/// Resolves when the sender has had its time.
-async fn expired(watch: &Watch, mut sleep: Pin<&mut Sleep>) {
+/// Resolves when the connection has been in its phase for too long.
+async fn expired(state: &ConnectionState, mut sleep: Pin<&mut Sleep>) {
     poll_fn(|context| {
         loop {
-            let Some(until) = watch.until() else { return Poll::Pending };
-            // A time that has been moved back is found out when the earlier one is over: timers are set only then.
+            let Some(until) = state.until() else { return Poll::Pending };
+            // A later deadline is noticed only when the earlier one is over, so that timers are not set more often than
+            // needed.
             if until < sleep.deadline() || sleep.is_elapsed() {
                 sleep.as_mut().reset(until);
             }
@@ -141,7 +143,7 @@ async fn expired(watch: &Watch, mut sleep: Pin<&mut Sleep>) {
     .await;
 }
 
-/// Writes the answer 408 past hyper, which has nothing to say on this connection any more.
+/// Writes the 408 without hyper, which sends nothing on this connection any more.
 async fn dismiss(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let write = async {
         stream.write_all(Answer::ReadTimeout.on_the_wire().as_bytes()).await?;
@@ -150,8 +152,8 @@ async fn dismiss(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     tokio::time::timeout(LINGER, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Closes for writing and reads on until the sender has closed too: a connection that is closed with something unread is
-/// reset, and the sender may never see the answer.
+/// Closes the connection for writing and keeps reading until the client has closed it too. Otherwise, the kernel would
+/// reset a connection with unread bytes, and the client might never see the response.
 async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let read = async {
         stream.shutdown().await?;
@@ -159,19 +161,19 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         while stream.read(&mut buffer).await? > 0 {}
         Ok::<_, io::Error>(())
     };
-    // Whatever goes wrong now, the connection is over.
+    // Errors do not matter any more, because the connection has ended.
     if let Ok(Err(error)) = tokio::time::timeout(LINGER, read).await {
         tracing::debug!(%error, "closing a connection");
     }
 }
 
-/// Tells the watch what comes and goes.
-struct WatchedStream<S> {
+/// A stream that reports to the connection's state what is read and written.
+struct TrackedStream<S> {
     stream: S,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -180,13 +182,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.watch.bytes_came(Instant::now());
+            self.state.bytes_received(Instant::now());
         }
         result
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -205,23 +207,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.watch.flushed(Instant::now());
+        self.state.flushed(Instant::now());
         Poll::Ready(Ok(()))
     }
 
-    /// hyper is done with it; how it is closed is decided in [`serve`].
+    /// hyper has finished; [`serve`] decides how to close the connection.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }
 }
 
-/// Tells the watch when it is complete.
-struct WatchedBody {
+/// A body that reports to the connection's state when it is complete.
+struct TrackedBody {
     body: Incoming,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
 }
 
-impl hyper::body::Body for WatchedBody {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -231,7 +233,7 @@ impl hyper::body::Body for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if frame.is_none() {
-            self.watch.body_came();
+            self.state.body_received();
         }
         Poll::Ready(frame)
     }

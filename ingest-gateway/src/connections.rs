@@ -1,7 +1,9 @@
-//! All connections: what each is waiting for, how many there may be, and which one makes room for another.
+//! Tracks all connections: what each of them waits for, how many there may be, and which one is closed to make room for
+//! another.
 //!
-//! Whoever waits for its sender (for a head, for a body, for the next request) can be closed to make room; a request
-//! that is here whole cannot. So however many senders are slow, one that is not finds a place.
+//! A connection that waits for its client (for headers, a body, or the next request) can be closed to make room. A
+//! connection with a complete request cannot. So a client that is not slow is always admitted, however many slow
+//! clients there are.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,43 +14,43 @@ use tokio::time::Instant;
 
 use crate::metrics::ConnectionMetrics;
 
-/// How long a connection may rest between two requests. Longer than the senders' and proxies' own patience (90 s in Go's
-/// client, 60 s in common load balancers), so that it is them who close: a sender that writes into a connection which
-/// is being closed sees it end without an answer, which costs an hour.
-const REST: Duration = Duration::from_secs(120);
+/// How long a connection may be idle between two requests. This is longer than the idle timeouts of clients and proxies
+/// (90 s in Go's client, 60 s in common load balancers), so that they close first. A client that writes into a
+/// connection that is being closed gets no response, and Customer.io then waits an hour.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a place is waited for before others are told to make room.
+/// How long to wait for a free slot before other connections are closed to make room.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What a connection is about.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No byte of a request is here: of the first, or of the next.
-    Resting { since: Instant, until: Instant },
-    /// A head has begun, or the handshake before it.
+    /// No byte of the first or the next request has been received.
+    Idle { since: Instant, until: Instant },
+    /// The request headers, or the TLS handshake before them, are being received.
     Head { since: Instant, until: Instant },
-    /// The head is here, and the body being received; its time-outs are the receiver's.
+    /// The headers were received, and the body is being received; the code that receives it has its own timeouts.
     Body { since: Instant },
-    /// The request is here whole.
+    /// The request was received completely.
     Answering,
-    /// The answer is on its way into the socket; a sender that does not read holds it up.
+    /// The response is being written to the socket; a client that does not read delays it.
     Answered { since: Instant, until: Instant },
-    /// Over: what the sender still has to say is not listened to.
+    /// The connection is ending: bytes that the client still sends are ignored.
     Closing { since: Instant },
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ConnectionState {
     phase: Mutex<Phase>,
     evicted: Notify,
     read_timeout: Duration,
 }
 
-impl Watch {
-    /// A connection that has just been accepted: a head is due.
+impl ConnectionState {
+    /// Creates the state of a connection that was just accepted and must send headers.
     fn new(since: Instant, read_timeout: Duration) -> Self {
-        let phase = Mutex::new(Phase::Resting { since, until: since + read_timeout });
+        let phase = Mutex::new(Phase::Idle { since, until: since + read_timeout });
         Self { phase, evicted: Notify::new(), read_timeout }
     }
 
@@ -56,69 +58,69 @@ impl Watch {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes have come.
-    pub(crate) fn bytes_came(&self, since: Instant) {
+    /// The first bytes of a request were received.
+    pub(crate) fn bytes_received(&self, since: Instant) {
         let mut phase = self.phase();
-        if matches!(*phase, Phase::Resting { .. }) {
+        if matches!(*phase, Phase::Idle { .. }) {
             *phase = Phase::Head { since, until: since + self.read_timeout };
         }
     }
 
-    /// A head is complete.
-    pub(crate) fn head_came(&self, since: Instant) {
+    /// The request headers were received.
+    pub(crate) fn head_received(&self, since: Instant) {
         *self.phase() = Phase::Body { since };
     }
 
-    /// A body is complete.
-    pub(crate) fn body_came(&self) {
+    /// The body was received.
+    pub(crate) fn body_received(&self) {
         *self.phase() = Phase::Answering;
     }
 
-    /// The answer is known.
+    /// The response is decided.
     pub(crate) fn answered(&self, since: Instant) {
         *self.phase() = Phase::Answered { since, until: since + self.read_timeout };
     }
 
-    /// Everything written is in the socket.
+    /// All written bytes are in the socket.
     pub(crate) fn flushed(&self, since: Instant) {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Answered { .. }) {
-            *phase = Phase::Resting { since, until: since + REST };
+            *phase = Phase::Idle { since, until: since + IDLE_TIMEOUT };
         }
     }
 
-    /// It is being closed.
+    /// The connection is being closed.
     pub(crate) fn closing(&self, since: Instant) {
         *self.phase() = Phase::Closing { since };
     }
 
-    /// Until when the sender may take its time, where that is not somebody else's business.
+    /// Until when the connection may stay in its phase; `None` if other code has the timeout.
     pub(crate) fn until(&self) -> Option<Instant> {
         match *self.phase() {
-            Phase::Resting { until, .. } | Phase::Head { until, .. } | Phase::Answered { until, .. } => Some(until),
+            Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Answered { until, .. } => Some(until),
             Phase::Body { .. } | Phase::Answering | Phase::Closing { .. } => None,
         }
     }
 
-    /// Whether it rests before or between requests.
-    pub(crate) fn is_resting(&self) -> bool {
-        matches!(*self.phase(), Phase::Resting { .. })
+    /// Whether the connection is idle before or between requests.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(*self.phase(), Phase::Idle { .. })
     }
 
-    /// Whether a request is to come or has come in part: it can be told to come again.
+    /// Whether no complete request has been received, so that a 408 makes the client send it again.
     pub(crate) fn awaits_request(&self) -> bool {
-        matches!(*self.phase(), Phase::Resting { .. } | Phase::Head { .. } | Phase::Body { .. })
+        matches!(*self.phase(), Phase::Idle { .. } | Phase::Head { .. } | Phase::Body { .. })
     }
 
-    /// Whether it waits for its sender.
+    /// Whether the connection waits for its client.
     pub(crate) fn waits(&self) -> bool {
         self.waiting_since().is_some()
     }
 
-    /// Since when it waits for its sender; `None` while the sender waits for an answer.
+    /// Since when the connection waits for its client; `None` while the client waits for a response.
     fn waiting_since(&self) -> Option<Instant> {
         match *self.phase() {
-            Phase::Resting { since, .. }
+            Phase::Idle { since, .. }
             | Phase::Head { since, .. }
             | Phase::Body { since }
             | Phase::Answered { since, .. }
@@ -127,7 +129,7 @@ impl Watch {
         }
     }
 
-    /// Resolves when it is to make room for another.
+    /// Resolves when the connection must make room for another.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -149,53 +151,54 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    watches: HashMap<u64, Arc<Watch>>,
+    states: HashMap<u64, Arc<ConnectionState>>,
 }
 
 impl Connections {
-    /// At most `limit` at once.
+    /// Creates the set of connections, with at most `limit` at once.
     pub(crate) fn new(limit: usize, read_timeout: Duration, metrics: ConnectionMetrics) -> Self {
         metrics.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         Self(Arc::new(Inner { limit, read_timeout, open: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
-    /// A place for one more; makes room, and waits for it, if there is none.
+    /// Admits one more connection; if there is no slot, makes room and waits for it.
     pub(crate) async fn admit(&self) -> Admitted {
         loop {
             if let Some(admitted) = self.try_admit() {
                 return admitted;
             }
             self.evict();
-            // Those may have become busy meanwhile, so it is tried again even if nobody tells of a free place.
+            // The evicted connections may have received a request meanwhile, so this tries again even without a
+            // notification.
             if tokio::time::timeout(RETRY, self.0.freed.notified()).await.is_err() {
-                tracing::debug!("no place has become free yet");
+                tracing::debug!("no slot has become free yet");
             }
         }
     }
 
     fn try_admit(&self) -> Option<Admitted> {
         let mut open = self.0.open();
-        if open.watches.len() >= self.0.limit {
+        if open.states.len() >= self.0.limit {
             return None;
         }
         let id = open.next;
         open.next += 1;
-        let watch = Arc::new(Watch::new(Instant::now(), self.0.read_timeout));
-        open.watches.insert(id, Arc::clone(&watch));
+        let state = Arc::new(ConnectionState::new(Instant::now(), self.0.read_timeout));
+        open.states.insert(id, Arc::clone(&state));
         self.0.metrics.open.inc();
-        Some(Admitted { watch, id, connections: self.clone() })
+        Some(Admitted { state, id, connections: self.clone() })
     }
 
-    /// Tells those that have waited longest for their sender to close: several at a time, so that not every new
-    /// connection has to look at all of them.
+    /// Asks the connections that have waited longest for their client to close. It asks several at a time, so that not
+    /// every new connection has to search all of them.
     fn evict(&self) {
         let open = self.0.open();
-        let mut waiting: Vec<(Instant, &Arc<Watch>)> =
-            open.watches.values().filter_map(|watch| Some((watch.waiting_since()?, watch))).collect();
+        let mut waiting: Vec<(Instant, &Arc<ConnectionState>)> =
+            open.states.values().filter_map(|state| Some((state.waiting_since()?, state))).collect();
         let count = (self.0.limit / 64 + 1).min(waiting.len());
         waiting.sort_unstable_by_key(|(since, _)| *since);
-        for (_, watch) in &waiting[..count] {
-            watch.evicted.notify_one();
+        for (_, state) in &waiting[..count] {
+            state.evicted.notify_one();
             self.0.metrics.evicted.inc();
         }
     }
@@ -207,10 +210,10 @@ impl Inner {
     }
 }
 
-/// A connection's place among all; dropping it gives the place to another.
+/// The slot of an admitted connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) state: Arc<ConnectionState>,
     id: u64,
     connections: Connections,
 }
@@ -218,7 +221,7 @@ pub(crate) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let inner = &self.connections.0;
-        inner.open().watches.remove(&self.id);
+        inner.open().states.remove(&self.id);
         inner.metrics.open.dec();
         inner.freed.notify_one();
     }
@@ -236,19 +239,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_one_that_waits_longest_makes_room_and_one_with_a_whole_request_does_not() {
+    async fn at_the_limit_the_longest_waiting_connection_is_evicted_unless_its_request_is_complete() {
         let connections = connections(3);
         let mut open = Vec::new();
         for _ in 0..3 {
             open.push(connections.admit().await);
         }
-        open[0].watch.head_came(Instant::now());
-        open[0].watch.body_came();
+        open[0].state.head_received(Instant::now());
+        open[0].state.body_received();
         let mut fourth = Box::pin(connections.admit());
         assert!(fourth.as_mut().now_or_never().is_none(), "there is no place yet");
-        assert!(open[0].watch.evicted().now_or_never().is_none(), "its sender waits for an answer");
-        assert!(open[1].watch.evicted().now_or_never().is_some());
-        assert!(open[2].watch.evicted().now_or_never().is_none());
+        assert!(open[0].state.evicted().now_or_never().is_none(), "its client waits for a response");
+        assert!(open[1].state.evicted().now_or_never().is_some());
+        assert!(open[2].state.evicted().now_or_never().is_none());
         drop(open.remove(1));
         let fourth = fourth.await;
         assert_eq!(connections.0.metrics.open.get(), 3);
@@ -258,29 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn a_head_has_its_time_from_its_first_byte_and_a_rest_is_longer_than_the_senders() {
+    fn the_header_timeout_starts_with_the_first_byte_and_the_idle_timeout_is_longer_than_the_clients() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let watch = Watch::new(start, Duration::from_secs(10));
-        assert_eq!(watch.until(), Some(at(10)), "a new connection");
-        watch.bytes_came(at(3));
-        assert_eq!(watch.until(), Some(at(13)), "its first byte");
-        watch.bytes_came(at(7));
-        assert_eq!(watch.until(), Some(at(13)), "more bytes give no more time");
-        watch.head_came(at(8));
-        assert_eq!(watch.until(), None);
-        assert!(watch.awaits_request() && watch.waits());
-        watch.body_came();
-        assert!(!watch.awaits_request() && !watch.waits());
-        watch.flushed(at(8));
-        assert!(!watch.is_resting(), "nothing was answered yet");
-        watch.answered(at(9));
-        assert_eq!(watch.until(), Some(at(19)), "to take the answer");
-        assert!(!watch.awaits_request() && watch.waits());
-        watch.flushed(at(9));
-        assert!(watch.is_resting());
-        assert_eq!(watch.until(), Some(at(9 + 120)));
-        watch.bytes_came(at(60));
-        assert_eq!(watch.until(), Some(at(70)), "the next request's first byte");
+        let state = ConnectionState::new(start, Duration::from_secs(10));
+        assert_eq!(state.until(), Some(at(10)), "a new connection");
+        state.bytes_received(at(3));
+        assert_eq!(state.until(), Some(at(13)), "its first byte");
+        state.bytes_received(at(7));
+        assert_eq!(state.until(), Some(at(13)), "more bytes give no more time");
+        state.head_received(at(8));
+        assert_eq!(state.until(), None);
+        assert!(state.awaits_request() && state.waits());
+        state.body_received();
+        assert!(!state.awaits_request() && !state.waits());
+        state.flushed(at(8));
+        assert!(!state.is_idle(), "nothing was answered yet");
+        state.answered(at(9));
+        assert_eq!(state.until(), Some(at(19)), "to take the answer");
+        assert!(!state.awaits_request() && state.waits());
+        state.flushed(at(9));
+        assert!(state.is_idle());
+        assert_eq!(state.until(), Some(at(9 + 120)));
+        state.bytes_received(at(60));
+        assert_eq!(state.until(), Some(at(70)), "the next request's first byte");
     }
 }

@@ -1,5 +1,5 @@
-//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. No part of
-//! the service.
+//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. No
+//! part of the service.
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
@@ -104,10 +104,11 @@ impl Harness {
             let handle = async |request| Ok::<_, Infallible>(self.gateway.answer(request).await.into_response());
             let handle = |request| async { handle(request).await.unwrap_or_else(|never| match never {}) };
             let (http, finish) = (connection::http(), CancellationToken::new());
-            let serve = connection::serve(server, &http, &admitted.watch, &finish, handle);
+            let serve = connection::serve(server, &http, &admitted.state, &finish, handle);
             let read = async {
                 let mut answers = Vec::new();
-                // A sender that hangs up gets no answer: it waits until there is nothing left to do with what it has sent.
+                // A sender that hangs up gets no answer: it waits until there is nothing left to do with what it has
+                // sent.
                 loop {
                     tokio::select! {
                         biased;

@@ -1,4 +1,4 @@
-//! One request: route, method, signature headers, size, signature, publish, answer, in this order.
+//! Handles one request in this order: route, method, signature headers, size, signature, publish, response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const TIMESTAMP: &str = "x-cio-timestamp";
 const SIGNATURE: &str = "x-cio-signature";
 const TRACEPARENT: &str = "traceparent";
 
-/// The longest of the other headers that are kept with the record.
+/// Maximum length of the other headers that are kept with the record.
 const HEADER_LIMIT: usize = 256;
 
 /// The gateway's state.
@@ -45,14 +45,14 @@ pub(crate) struct Gateway<P> {
     clock: SenderClock,
 }
 
-/// What a request says about its own authenticity.
+/// What a request says about its authenticity.
 #[derive(Debug, Clone, Copy)]
 struct Claim<'a> {
     timestamp: SignatureTimestamp<'a>,
     signature: &'a [u8],
 }
 
-/// When a request's head was there, on both clocks.
+/// When the request headers were received, on both clocks.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     at: Instant,
@@ -82,10 +82,10 @@ impl<P: Publish> Gateway<P> {
         }
     }
 
-    /// Answers a request whose head has just been received.
+    /// Handles a request whose headers have just been received.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let arrival = Arrival { at: Instant::now(), unix_millis: service::unix_millis() };
-        // The keys that are live now count for the whole of the request.
+        // The keys that are current now count for the whole request.
         let sources = self.sources.get();
         let (parts, body) = request.into_parts();
         let source = route(&sources, &parts);
@@ -105,7 +105,7 @@ impl<P: Publish> Gateway<P> {
         let headers = &parts.headers;
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let limits = Limits { whole: self.max_body, idle: self.read_timeout, until: arrival.at + self.ack_deadline };
-        // Nothing is received of a request that cannot be authentic.
+        // The body of a request that cannot be authentic is not received.
         let claim = self.claim(headers, arrival).ok_or(Answer::Unauthenticated)?;
         let verifier = || Verifier::new(&source.keys, claim.timestamp);
         match body::receive(body, declared, limits, &self.budget, verifier).await? {
@@ -118,8 +118,8 @@ impl<P: Publish> Gateway<P> {
         }
     }
 
-    /// What the request says about itself, if it could be true: both headers are there, and the timestamp is one and
-    /// within the tolerance.
+    /// Returns the request's signature and timestamp, if they could be valid: both headers exist, and the timestamp is
+    /// a number within the tolerance.
     fn claim<'h>(&self, headers: &'h HeaderMap, arrival: Arrival) -> Option<Claim<'h>> {
         let text = |name| headers.get(name).map(|value| value.as_bytes());
         let timestamp = SignatureTimestamp::parse(text(TIMESTAMP)?)?;
@@ -129,7 +129,7 @@ impl<P: Publish> Gateway<P> {
         (u128::from(age) <= tolerance.as_millis()).then_some(claim)
     }
 
-    /// Stores a body whole; if the raw topic does not take it because of its size, as a dead letter.
+    /// Stores a body whole, or as a dead letter if the raw topic refuses it because of its size.
     async fn store_raw(
         &self,
         source: &Source,
@@ -150,7 +150,7 @@ impl<P: Publish> Gateway<P> {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
         }
-        // The broker refuses a whole batch for its size: alone, this body may well fit.
+        // The broker refuses a whole batch because of its size: alone, this body may fit.
         match self.publish(record(), Batch::Own, again()?, arrival).await {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
@@ -160,7 +160,7 @@ impl<P: Publish> Gateway<P> {
         self.store_dead_letter(source, headers, kept, &cut, limit, again()?, arrival).await
     }
 
-    /// An authentic body over `GATEWAY_MAX_BODY`, of which the beginning is left.
+    /// Handles an authentic body over `GATEWAY_MAX_BODY`, of which the beginning was kept.
     async fn store_oversized(
         &self,
         source: &Source,
@@ -175,9 +175,9 @@ impl<P: Publish> Gateway<P> {
         self.store_dead_letter(source, headers, &first, &cut, "GATEWAY_MAX_BODY", share, arrival).await
     }
 
-    /// Stores the beginning of an authentic body as a dead letter with the size and hash of all of it: it is not stored
-    /// whole, but it is accounted for.
-    #[expect(clippy::too_many_arguments, reason = "what a dead letter consists of")]
+    /// Stores the beginning of an authentic body as a dead letter with the size and hash of the whole body, so that it
+    /// is accounted for.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a dead letter")]
     async fn store_dead_letter(
         &self,
         source: &Source,
@@ -203,7 +203,7 @@ impl<P: Publish> Gateway<P> {
         if stored == Err(ProduceError::TooLarge) {
             tracing::error!(
                 bytes = kept.len(),
-                "the dead-letter topic does not take the first 64 KiB of a body: raise its max.message.bytes; until then such webhooks are answered 503"
+                "the dead-letter topic refuses the first 64 KiB of a body: raise its max.message.bytes; until then such webhooks get a 503"
             );
         }
         self.answer_to(stored)?;
@@ -218,7 +218,7 @@ impl<P: Publish> Gateway<P> {
         Ok(())
     }
 
-    /// Writes a record and waits until its fate is known or the answer is due.
+    /// Writes a record and waits until it is stored or has failed, or until the response is due.
     async fn publish(
         &self,
         record: Outgoing<'_>,
@@ -261,8 +261,8 @@ impl<P: Publish> Gateway<P> {
     }
 }
 
-/// The source that the path names. A single slash at the end is taken for none: it is easily left in the address that is
-/// entered at Customer.io, and a 404 costs an hour.
+/// Returns the source that the path names. A single slash at the end is ignored: it is easily left in the address that
+/// is entered at Customer.io, and a 404 makes Customer.io wait an hour.
 fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     let rest = parts.uri.path().strip_prefix(ROUTE)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -272,7 +272,7 @@ fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     sources.get(rest.strip_prefix('/')?)
 }
 
-/// What is written beside the body: only what was received, and when and for whom.
+/// The headers of the record: only values that were received, and when and for which source.
 fn record_headers(source: &Source, headers: &HeaderMap, arrival: Arrival) -> Headers {
     let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)

@@ -1,7 +1,7 @@
-//! Takes Customer.io's webhooks in: verifies the signature, writes the bytes as they came to Kafka, answers.
+//! Receives Customer.io's webhooks: verifies the signature, writes the body bytes unchanged to Kafka, and responds.
 //!
 //! It checks route, signature and size and nothing else: an authentic event is never refused because it is not
-//! understood. A 2xx means that all in-sync replicas have the bytes. It knows nothing of XDM.
+//! understood. A 2xx means that all in-sync replicas have the bytes. This crate does not know XDM.
 
 mod answer;
 mod body;
@@ -10,7 +10,7 @@ mod clock;
 mod config;
 mod connection;
 mod connections;
-// In tests too, so that it keeps compiling.
+// Also compiled in tests, so that it keeps compiling.
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod ingest;
@@ -42,11 +42,11 @@ use publish::KafkaPublisher;
 use server::Server;
 use tls::Tls;
 
-/// How long the brokers have to answer at the start.
+/// How long the brokers may take to respond at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When a record is given up: before the answer is due, `GATEWAY_ACK_DEADLINE` after the head. Little may be stored after a
-/// 503, and what is, is a repeat that the transformer collapses.
+/// How long the producer may try to deliver a record: until shortly before the response is due, `GATEWAY_ACK_DEADLINE`
+/// after the request headers. Few records are stored after a 503, and the transformer deduplicates them.
 fn delivery_timeout(ack_deadline: Duration) -> Duration {
     ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
 }
@@ -54,7 +54,8 @@ fn delivery_timeout(ack_deadline: Duration) -> Duration {
 /// Binds the configured address and runs the gateway until `context.stop`.
 ///
 /// # Errors
-/// When the address is taken, a topic does not exist, no broker answers at the start, or keys or certificate cannot be read.
+/// Fails if the address is in use, a topic does not exist, no broker responds at the start, or keys or certificate
+/// cannot be read.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let address = settings.listen;
     let listener = TcpListener::bind(address)
@@ -63,10 +64,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     run_on(listener, settings, context).await
 }
 
-/// Files the process needs beside connections from senders: Kafka's, the admin server's, the log's.
+/// Files that the process needs in addition to client connections: for Kafka, the admin server, the log.
 const OTHER_FILES: u64 = 256;
 
-/// Runs the gateway on a listener that is bound already.
+/// Runs the gateway on a listener that is already bound.
 ///
 /// # Errors
 /// As [`run`].
@@ -83,17 +84,17 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
             queue_bytes: settings.in_flight_bytes.saturating_mul(2),
         },
     )?);
-    let sources = in_force(settings.sources.clone(), &metrics, &context, {
+    let sources = follow(settings.sources.clone(), &metrics, &context, {
         let metrics = Arc::clone(&metrics);
         move |sources| metrics.sources(sources)
     })?;
     let tls = match settings.tls.clone() {
-        Some(files) => Some(in_force(files, &metrics, &context, |_: &Tls| {})?),
+        Some(files) => Some(follow(files, &metrics, &context, |_: &Tls| {})?),
         None => None,
     };
     let waiting = Waiting::register("gateway", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
-    // A gateway out of rotation refuses connections, which costs the sender an hour; its own 503 does not.
+    // A gateway out of rotation refuses connections, after which Customer.io waits an hour; after a 503 it does not.
     let health = KafkaHealth::new(&waiting, Ready::Stays);
     let broker_probe = Probe::of_writer(&settings.connection, &settings.raw_topic, &health)?;
     let stop = context.stop.clone();
@@ -118,23 +119,24 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     );
 
     server.serve(listener, settings.drain_delay, &context).await;
-    // Requests have been answered; what is still queued belongs to requests that were answered 503.
+    // All requests have got their responses; records that are still queued belong to requests that got a 503.
     let flushed = tokio::task::spawn_blocking(move || producer.flush(delivery_timeout)).await?;
     if let Err(error) = flushed {
-        tracing::warn!(%error, "records of requests that were not acknowledged were left behind");
+        tracing::warn!(%error, "records of requests that got a 503 were not delivered");
     }
     Ok(())
 }
 
-/// What the gateway needs of the topics it writes to. Of a body that is too large for either, a dead letter has the beginning.
+/// What the gateway requires of its topics. If a body is too large for both, the dead letter contains only its
+/// beginning.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need =
         |topic: &TopicName, bytes| Need { topic: topic.clone(), room: Some(Room::Bytes(bytes + RECORD_OVERHEAD)) };
     vec![need(&settings.raw_topic, settings.max_body), need(&settings.dead_letter_topic, body::KEPT)]
 }
 
-/// Loads a value and keeps it in step with its files; `changed` is told of it now and whenever it changes.
-fn in_force<O: Origin>(
+/// Loads a value and follows its files; `changed` is called with the value now and after each change.
+fn follow<O: Origin>(
     origin: O,
     metrics: &Arc<Metrics>,
     context: &Context,
@@ -147,7 +149,7 @@ fn in_force<O: Origin>(
     Ok(current)
 }
 
-/// `GATEWAY_MAX_CONNECTIONS`, or as many as the process may have.
+/// Returns `GATEWAY_MAX_CONNECTIONS`, or fewer if the process may not open as many files.
 fn max_connections(settings: &Settings) -> usize {
     let wanted = settings.max_connections as u64;
     let allowed = allow_open_files(wanted.saturating_add(OTHER_FILES)).saturating_sub(OTHER_FILES).max(1);
@@ -161,8 +163,8 @@ fn max_connections(settings: &Settings) -> usize {
     usize::try_from(allowed.min(wanted)).unwrap_or(usize::MAX)
 }
 
-/// Waits until the brokers know the topics. Afterwards an outage is a matter of metrics, not of readiness: a gateway
-/// out of rotation refuses connections, which costs the sender an hour; its own 503 does not.
+/// Waits until the brokers know the topics. A later outage is reported by metrics, not by readiness: a gateway out of
+/// rotation refuses connections, after which Customer.io waits an hour; after a 503 it does not.
 async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> {
     let connection = settings.connection.clone();
     let topics = [settings.raw_topic.clone(), settings.dead_letter_topic.clone()];
@@ -189,11 +191,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_given_up_before_the_answer_is_due() {
+    fn the_delivery_timeout_ends_before_the_response_is_due() {
         let timeout = |millis| delivery_timeout(Duration::from_millis(millis));
         assert_eq!(timeout(3500), Duration::from_millis(3000));
         for millis in [100, 101, 500, 1000, 3500, 3999] {
-            // Longer than the producer's linger, or librdkafka refuses it.
+            // librdkafka refuses a value that is not longer than the producer's linger.
             assert!(timeout(millis) < Duration::from_millis(millis) && timeout(millis) > Duration::from_millis(50));
         }
     }

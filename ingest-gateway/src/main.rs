@@ -1,4 +1,4 @@
-//! The gateway's process: everything is in the library.
+//! The gateway's process; the code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The gateway's metrics: every name is here.
+//! The gateway's metrics, with all their names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::budget::InFlight;
 use crate::source::{Source, Sources};
 
-/// Label of requests to no configured source.
+/// The label of requests to no configured source.
 const UNKNOWN: &str = "unknown";
 
 /// The code of the gateway's only dead letter.
@@ -30,13 +30,13 @@ pub(crate) struct Metrics {
     publish_failures: IntCounterVec,
     dead_letters: IntCounter,
     signing_keys: IntGaugeVec,
-    /// How reading files again went.
+    /// The results of reading files again.
     pub(crate) reloads: Arc<ReloadMetrics>,
     /// Connections.
     pub(crate) connections: ConnectionMetrics,
 }
 
-/// What is known of the open connections.
+/// Metrics of the open connections.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionMetrics {
     pub(crate) open: IntGauge,
@@ -54,14 +54,14 @@ impl Metrics {
         let request_duration = Histogram::with_opts(
             HistogramOpts::new(
                 "customerio_gateway_request_duration_seconds",
-                "From a request's head to its answer; the sender gives up after 4 s",
+                "From the request headers to the response; Customer.io gives up after 4 s",
             )
             .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 4.0]),
         )?;
         let publish_duration = Histogram::with_opts(
             HistogramOpts::new(
                 "customerio_gateway_publish_duration_seconds",
-                "From handing a record to the producer to the acknowledgement of all in-sync replicas",
+                "From queueing a record in the producer to the acknowledgement of all in-sync replicas",
             )
             .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5]),
         )?;
@@ -94,7 +94,7 @@ impl Metrics {
         })
     }
 
-    /// These sources and keys are in force from now on.
+    /// These sources and keys are current from now on.
     pub(crate) fn sources(&self, sources: &Sources) {
         self.signing_keys.reset();
         for source in sources.iter() {
@@ -109,7 +109,7 @@ impl Metrics {
         source.stored.get_or_init(|| self.requests.with_label_values(&[source.name.as_str(), status.as_str()]))
     }
 
-    /// One request was answered; `source` is a configured one or none.
+    /// A request got its response; `source` is a configured one, or none.
     pub(crate) fn answered(&self, source: Option<&Source>, answer: Answer, took: Duration) {
         self.request_duration.observe(took.as_secs_f64());
         match source {
@@ -118,7 +118,7 @@ impl Metrics {
         }
     }
 
-    /// A connection was closed over a request whose head did not become complete.
+    /// A connection was closed during a request whose headers did not become complete.
     pub(crate) fn abandoned(&self) {
         self.count(UNKNOWN, Answer::ReadTimeout);
     }
@@ -146,11 +146,11 @@ impl ConnectionMetrics {
         let open = IntGauge::new("customerio_gateway_connections", "Open connections")?;
         let limit = IntGauge::new(
             "customerio_gateway_connections_limit",
-            "The most connections: at it those that have waited longest for their sender are closed",
+            "Maximum connections: at the limit, those that waited longest for their client are closed",
         )?;
         let evicted = IntCounter::new(
             "customerio_gateway_connections_evicted_total",
-            "Connections closed to make room while they waited for their sender",
+            "Connections closed to make room while they waited for their client",
         )?;
         let tls_failures = IntCounter::new(
             "customerio_gateway_tls_handshake_failures_total",
@@ -164,7 +164,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// Reads the budget when it is asked for.
+/// Reads the budget when the metrics are collected.
 struct BudgetGauges {
     budget: InFlight,
     used: IntGauge,
@@ -179,7 +179,7 @@ impl BudgetGauges {
         )?;
         let total = IntGauge::new(
             "customerio_gateway_in_flight_limit_bytes",
-            "GATEWAY_IN_FLIGHT_BYTES: at it the answer is 503",
+            "GATEWAY_IN_FLIGHT_BYTES: at this limit the response is 503",
         )?;
         Ok(Self { budget, used, total })
     }

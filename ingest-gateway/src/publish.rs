@@ -1,4 +1,4 @@
-//! Where accepted bodies go. Behind a trait, so that every answer can be tested without Kafka.
+//! Writes accepted bodies. It is a trait, so that tests can cover every response without Kafka.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use kafka::{Headers, KafkaHealth, TopicName};
 
 use crate::budget::Share;
 
-/// Which topic.
+/// The topic to write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// Webhooks as they came.
+    /// The raw topic, for webhooks as they were received.
     Raw,
-    /// What cannot go on.
+    /// The dead-letter topic.
     DeadLetters,
 }
 
-/// A body to be stored, with what is written beside it.
+/// A body to be stored, with its key and headers.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) to: Destination,
@@ -29,15 +29,16 @@ pub(crate) struct Outgoing<'a> {
 /// Whether a record may share its batch with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// With whatever is written at the same time.
+    /// In a batch with other records.
     Shared,
-    /// A batch of its own: only then is a refusal for the batch's size the fault of this record.
+    /// In a batch of its own: only then does a refusal because of the batch's size refer to this record.
     Own,
 }
 
 /// Stores bodies durably.
 pub(crate) trait Publish: Send + Sync + 'static {
-    /// Hands a record over; the future resolves once its fate is known. `share` is held until then, whoever waits.
+    /// Queues a record; the future resolves once the record is stored or has failed. `share` is kept until then, even
+    /// if no request waits any more.
     fn publish(
         &self,
         record: Outgoing<'_>,
@@ -45,11 +46,11 @@ pub(crate) trait Publish: Send + Sync + 'static {
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
 
-    /// Tells what became of a record, as far as whoever waited for it knows.
+    /// Reports the result of a record, as the caller that waited for it knows it.
     fn report(&self, to: Destination, stored: &Result<(), ProduceError>);
 }
 
-/// Writes to the topics of a Kafka.
+/// Writes to Kafka.
 #[derive(Debug)]
 pub(crate) struct KafkaPublisher {
     pub(crate) producer: Arc<DurableProducer<Share>>,

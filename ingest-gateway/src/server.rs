@@ -112,7 +112,7 @@ impl<P: Publish> Server<P> {
         let handshake = TlsAcceptor::from(Arc::clone(&tls.get().0)).accept(stream);
         let outcome = tokio::select! {
             outcome = tokio::time::timeout(self.read_timeout, handshake) => outcome,
-            () = admitted.watch.evicted() => return,
+            () = admitted.state.evicted() => return,
         };
         match outcome {
             Ok(Ok(stream)) => return self.requests(stream, &admitted).await,
@@ -127,13 +127,13 @@ impl<P: Publish> Server<P> {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
         let handle = |request| self.handle(request);
-        if connection::serve(stream, &self.http, &admitted.watch, &self.finish, handle).await {
+        if connection::serve(stream, &self.http, &admitted.state, &self.finish, handle).await {
             self.metrics.abandoned();
         }
     }
 
-    /// A defect in the handling of one request answers 503 and leaves the connection alone: a reset would cost the sender
-    /// an hour.
+    /// A defect in the handling of one request answers 503 and leaves the connection alone: a reset would cost the
+    /// sender an hour.
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();

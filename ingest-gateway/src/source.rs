@@ -18,7 +18,7 @@ pub(crate) struct Source {
     pub(crate) name: SourceName,
     /// All live keys; never empty.
     pub(crate) keys: Vec<SigningKey>,
-    /// Counts what was stored, resolved once.
+    /// Counts stored webhooks; resolved once.
     pub(crate) stored: OnceLock<IntCounter>,
 }
 
@@ -33,7 +33,7 @@ impl Source {
 pub(crate) struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// One source named `default`.
+    /// A single source named `default`.
     pub(crate) fn single(keys: Vec<SigningKey>) -> Self {
         let name = SourceName::default();
         Self(BTreeMap::from([(name.as_str().to_owned(), Source::new(name, keys))]))
@@ -48,32 +48,33 @@ impl Sources {
     }
 }
 
-/// Keys that are published with this product, for trials: whoever knows one can sign webhooks.
+/// Keys that are published with this product, for trials: anyone who knows one can sign webhooks.
 const PUBLISHED_KEYS: [&str; 2] = ["trial-key-for-the-simulator-only", "demo-signing-key"];
 
-/// A shorter key can be guessed from one signed webhook. In bytes; Customer.io's are longer.
+/// Minimum length of a key in bytes. A shorter key can be guessed from one signed webhook. Customer.io's keys are
+/// longer.
 const SHORTEST_KEY: usize = 16;
 
-/// Which signing keys are taken.
+/// Which signing keys are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
-    /// Published and short ones too: in a trial, and where only this machine reaches the gateway.
+    /// Also published and short ones: in a trial, or if only this machine can reach the gateway.
     Any,
-    /// Only those that cannot be guessed or looked up.
+    /// Only keys that can be neither guessed nor looked up.
     Secret,
 }
 
-/// Where sources and keys come from.
+/// The origin of sources and keys.
 #[derive(Debug, Clone)]
 pub(crate) struct SourcesOrigin {
     pub(crate) from: KeysFrom,
     pub(crate) keys: Keys,
 }
 
-/// Where they come from.
+/// Where the keys come from.
 #[derive(Debug, Clone)]
 pub(crate) enum KeysFrom {
-    /// `CUSTOMERIO_SIGNING_KEYS`: one source, for as long as the process lives.
+    /// `CUSTOMERIO_SIGNING_KEYS`: one source, unchanged while the process runs.
     Value(SecretString),
     /// `CUSTOMERIO_SIGNING_KEYS_FILE`: one source.
     KeysFile(PathBuf),
@@ -106,7 +107,7 @@ impl Origin for SourcesOrigin {
     }
 }
 
-/// The sources of `SOURCES_FILE` with their keys; everything that is wrong with the file and its keys.
+/// Returns the sources of `SOURCES_FILE` with their keys, or everything that is invalid in the file and its keys.
 fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
     let mut problems = Problems::default();
     let Some(entries) = problems.check(sources::read(path)) else { return Err(problems) };
@@ -141,18 +142,18 @@ fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
     if problems.is_empty() { Ok(Loaded { value: Sources(found), files }) } else { Err(problems) }
 }
 
-/// Reads signing keys, one a line; blank lines are passed over.
+/// Reads signing keys, one per line; blank lines are skipped.
 ///
 /// # Errors
-/// A sentence naming the place when no key is left, or one of them is not taken.
+/// A message that names the place, if there is no key or if one is not accepted.
 fn parse_keys(place: &str, text: &str, taken: Keys) -> Result<Vec<SigningKey>, String> {
-    // Files that were put together from several keep the byte order mark of each.
+    // Files that were concatenated keep the byte order mark of each.
     let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
     let lines = text.lines().map(|line| line.trim_matches(is_no_part));
     let keys = signing_keys(place, lines.filter(|line| !line.is_empty()), taken)?;
     if keys.is_empty() {
         return Err(format!(
-            "{place} holds no key; copy the signing key from the Reporting Webhooks page of Customer.io, one a line"
+            "{place} holds no key; copy the signing key from the Reporting Webhooks page of Customer.io, one per line"
         ));
     }
     Ok(keys)
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn published_and_short_keys_are_taken_in_a_trial_only() {
+    fn published_and_short_keys_are_accepted_only_in_a_trial() {
         let long = "8f2a6c1d9e4b47f0";
         for weak in PUBLISHED_KEYS.into_iter().chain(["123456789012345"]) {
             let text = format!("{long}\n{weak}\n");

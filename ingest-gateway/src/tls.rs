@@ -1,4 +1,4 @@
-//! The gateway's own certificate and key, where no proxy terminates TLS before it.
+//! The gateway's own certificate and key, if no proxy terminates TLS.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct TlsFiles {
     pub(crate) key: PathBuf,
 }
 
-/// What a handshake needs.
+/// The configuration of a handshake.
 #[derive(Debug)]
 pub(crate) struct Tls(pub(crate) Arc<ServerConfig>);
 
@@ -62,7 +62,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let problem = match chain {
         Ok(chain) if !chain.is_empty() => return Ok(chain),
-        Ok(_) => "it holds no certificate; PEM with BEGIN CERTIFICATE is expected",
+        Ok(_) => "it contains no certificate; PEM with BEGIN CERTIFICATE is expected",
         Err(_) => NOT_PEM,
     };
     Err(format!("GATEWAY_TLS_CERT: {}: {problem}", path.display()))
@@ -73,7 +73,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let problem = match error {
             pem::Error::NoItemsFound => {
-                "it holds no private key; PEM with BEGIN PRIVATE KEY, without a passphrase, is expected"
+                "it contains no private key; PEM with BEGIN PRIVATE KEY, without a passphrase, is expected"
             }
             _ => NOT_PEM,
         };
@@ -81,7 +81,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// What the parser says would show the content of the file.
+/// The parser's own message would show the content of the file.
 const NOT_PEM: &str = "it is not well-formed PEM";
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+    fn files_that_cannot_be_used_are_reported_with_the_reason() {
         let folder = std::env::temp_dir().join(format!("gateway-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let write = |name: &str, text: &str| {

@@ -1,4 +1,4 @@
-//! Bodies of all lengths around the limits, in pieces of all sizes.
+//! Tests bodies of all lengths around the limits, in pieces of all sizes.
 
 use customerio::{SignatureTimestamp, SigningKey, sha256_hex, sign};
 use futures_util::StreamExt;
@@ -51,7 +51,7 @@ proptest! {
     }
 }
 
-/// What a request takes beside its body.
+/// Bytes that a request takes in addition to its body.
 fn budget_of_a_request() -> usize {
     let budget = InFlight::new(1 << 20);
     let _share = budget.take(0).unwrap();
@@ -59,7 +59,7 @@ fn budget_of_a_request() -> usize {
 }
 
 #[tokio::test]
-async fn the_hard_limit_holds_for_who_announces_nothing() {
+async fn the_hard_limit_applies_to_bodies_of_unannounced_length() {
     let budget = InFlight::new(1 << 20);
     let body = vec![b' '; usize::try_from(HARD_LIMIT).unwrap() + 1];
     assert!(matches!(received(&body[1..], 1 << 20, false, &budget).await, Ok(Received::Oversized(_))));
@@ -68,7 +68,7 @@ async fn the_hard_limit_holds_for_who_announces_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_are_charged_as_they_come_not_as_they_are_announced() {
+async fn bytes_are_charged_as_they_arrive_not_as_they_are_announced() {
     let budget = InFlight::new(50_000);
     let first = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b' '; 1000])]);
     let pieces = first.chain(futures_util::stream::pending());

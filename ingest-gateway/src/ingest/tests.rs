@@ -1,4 +1,4 @@
-//! Every answer, through a real socket, with a publisher that does as it is told.
+//! Tests every response through a real socket, with a publisher whose results the test chooses.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -21,9 +21,9 @@ mod stalls;
 enum Fate {
     Stored,
     Refused,
-    /// The raw topic refuses batches with others in them.
+    /// The raw topic refuses batches with several records.
     TooLargeTogether,
-    /// The raw topic refuses it in any batch.
+    /// The raw topic refuses the record in any batch.
     TooLarge,
     Unacknowledged,
     Silent,
@@ -153,14 +153,14 @@ impl Running {
             .unwrap()
     }
 
-    /// The value of a metric, all labels summed.
+    /// The value of a metric, summed over all labels.
     fn metric(&self, name: &str) -> f64 {
         let families = self.metrics.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
         family.get_metric().iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }
 
-    /// Sends bytes as they are and returns all that comes back until the connection closes.
+    /// Sends these bytes and returns everything that is received until the connection closes.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -171,7 +171,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn a_batch_refused_for_its_size_is_retried_with_one_record_and_stored_whole() {
+async fn a_body_whose_batch_is_refused_as_too_large_is_sent_again_alone_and_stored_whole() {
     let gateway = start(Fate::TooLargeTogether, &[]).await;
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
     let stored = gateway.stored.lock().unwrap();
@@ -180,7 +180,7 @@ async fn a_batch_refused_for_its_size_is_retried_with_one_record_and_stored_whol
 }
 
 #[tokio::test]
-async fn a_body_the_raw_topic_refuses_for_its_size_becomes_a_dead_letter_and_is_answered_202() {
+async fn a_body_that_the_raw_topic_refuses_as_too_large_becomes_a_dead_letter_and_gets_202() {
     let gateway = start(Fate::TooLarge, &[]).await;
     let body = "x".repeat(dead_letter::KEPT_BYTES + 1);
     assert_eq!(gateway.post(ROUTE, "first", body.clone()).await.status(), 202);
@@ -196,7 +196,7 @@ async fn a_body_the_raw_topic_refuses_for_its_size_becomes_a_dead_letter_and_is_
 }
 
 #[tokio::test]
-async fn a_signed_body_is_stored_as_it_came_with_its_headers() {
+async fn a_signed_body_is_stored_unchanged_with_its_headers() {
     let gateway = start(Fate::Stored, &[]).await;
     for key in ["first", "second"] {
         let answer = gateway.post(ROUTE, key, BODY).await;
@@ -220,12 +220,12 @@ async fn a_signed_body_is_stored_as_it_came_with_its_headers() {
 }
 
 #[tokio::test]
-async fn what_is_not_authentic_gets_one_answer_whatever_is_wrong() {
+async fn all_requests_that_are_not_authentic_get_the_same_response() {
     let gateway = start(Fate::Stored, &[]).await;
     let client = reqwest::Client::new();
     let good = sign(&SigningKey::new("first"), "1700000000", BODY.as_bytes());
     let long = "1".repeat(21);
-    // The part of the body in front of a colon, moved into the timestamp: the bytes that are signed stay the same.
+    // The part of the body before a colon is moved into the timestamp: the signed bytes stay the same.
     let (moved, rest) = BODY.split_once(':').unwrap();
     let moved = format!("1700000000:{moved}");
     let cases: [(Option<&str>, Option<&str>); 7] = [
@@ -265,7 +265,7 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
         assert_eq!(gateway.post(path, "first", BODY).await.status(), 404, "{path}");
     }
     let get = reqwest::get(gateway.url(ROUTE)).await.unwrap();
-    assert!(!get.headers().contains_key("connection"), "there is no body that was left unread");
+    assert!(!get.headers().contains_key("connection"), "no body was left unread");
     assert_eq!((get.status().as_u16(), get.headers()["allow"].to_str().unwrap()), (405, "POST"));
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2048]).await.status(), 202);
     assert_eq!(gateway.post(ROUTE, "wrong", vec![b' '; 2049]).await.status(), 413);
@@ -287,7 +287,7 @@ async fn routes_methods_and_sizes_are_checked_before_the_signature() {
 }
 
 #[tokio::test]
-async fn one_slash_at_the_end_of_the_path_is_taken_for_none() {
+async fn one_slash_at_the_end_of_the_path_is_ignored() {
     let gateway = start(Fate::Stored, &[]).await;
     for path in ["/webhooks/customerio/", "/webhooks/customerio/default/", "/webhooks/customerio/?x=1"] {
         assert_eq!(gateway.post(path, "first", BODY).await.status(), 202, "{path}");
@@ -320,20 +320,20 @@ async fn an_authentic_body_over_the_limit_is_a_dead_letter_with_its_size_hash_an
     let sha256 = sha256.hex();
     let stored = gateway.stored.lock().unwrap();
     assert_eq!(stored.len(), 2);
-    for letter in stored.iter() {
-        assert_eq!((letter.to, letter.key.as_ref()), (Destination::DeadLetters, None));
-        assert_eq!(letter.body, body[..body::KEPT]);
-        assert_eq!(letter.header("dead-letter-stage"), Some("gateway"));
-        assert_eq!(letter.header("dead-letter-code"), Some("body_too_large"));
-        let message = letter.header("dead-letter-message").unwrap();
+    for dead_letter in stored.iter() {
+        assert_eq!((dead_letter.to, dead_letter.key.as_ref()), (Destination::DeadLetters, None));
+        assert_eq!(dead_letter.body, body[..body::KEPT]);
+        assert_eq!(dead_letter.header("dead-letter-stage"), Some("gateway"));
+        assert_eq!(dead_letter.header("dead-letter-code"), Some("body_too_large"));
+        let message = dead_letter.header("dead-letter-message").unwrap();
         assert!(message.contains("300000 bytes") && message.contains(&sha256), "{message}");
         assert_eq!(
-            (letter.header("source"), letter.header("content-type")),
+            (dead_letter.header("source"), dead_letter.header("content-type")),
             (Some("default"), Some("application/json"))
         );
-        assert_eq!(letter.header("cio-timestamp"), Some("1700000000"));
+        assert_eq!(dead_letter.header("cio-timestamp"), Some("1700000000"));
         for absent in ["dead-letter-topic", "dead-letter-partition", "dead-letter-offset"] {
-            assert_eq!(letter.header(absent), None);
+            assert_eq!(dead_letter.header(absent), None);
         }
     }
     assert_eq!(gateway.metric("customerio_dead_letters_total"), 2.0);
@@ -341,7 +341,7 @@ async fn an_authentic_body_over_the_limit_is_a_dead_letter_with_its_size_hash_an
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_stored_is_answered_503() {
+async fn a_dead_letter_that_cannot_be_stored_gets_503() {
     let gateway = start(Fate::Silent, &["--max-body=2KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2049]).await.status(), 503);
     assert_eq!(gateway.metric("customerio_dead_letters_total"), 0.0);
@@ -362,7 +362,7 @@ async fn a_chunked_body_is_verified_and_stored_whole() {
 }
 
 #[tokio::test]
-async fn a_timestamp_out_of_tolerance_is_refused_only_when_asked_for() {
+async fn a_timestamp_out_of_tolerance_is_refused_only_if_configured() {
     let gateway = start(Fate::Stored, &["--timestamp-tolerance=5m"]).await;
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 401);
     let now = (service::unix_millis() / 1000).to_string();
@@ -376,7 +376,7 @@ async fn a_timestamp_out_of_tolerance_is_refused_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_answered_503_in_time() {
+async fn a_body_that_cannot_be_stored_gets_503_in_time() {
     for fate in [Fate::Refused, Fate::Unacknowledged, Fate::Silent, Fate::Panic] {
         let gateway = start(fate, &[]).await;
         let started = Instant::now();
@@ -394,14 +394,14 @@ async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "the report has not come");
     let answer = gateway.post(ROUTE, "first", vec![b' '; 4000]).await;
-    assert_eq!(answer.headers()["connection"], "close", "what was not received cannot be followed by another request");
+    assert_eq!(answer.headers()["connection"], "close", "no other request may follow unread bytes");
     assert!(answer.text().await.unwrap().contains("overloaded"));
     gateway.shares.lock().unwrap().clear();
     assert_eq!(gateway.budget.used(), 0);
 }
 
 #[tokio::test]
-async fn malformed_requests_never_take_the_gateway_down() {
+async fn malformed_requests_do_not_stop_the_gateway() {
     let gateway = start(Fate::Stored, &[]).await;
     let huge = format!("POST {ROUTE} HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let cases = [
@@ -418,11 +418,11 @@ async fn malformed_requests_never_take_the_gateway_down() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_was_begun_and_then_closes() {
+async fn a_stop_completes_open_requests_and_then_closes() {
     let gateway = start(Fate::Stored, &["--drain-delay=300ms"]).await;
     let client = reqwest::Client::new();
     assert_eq!(client.get(gateway.url("/")).send().await.unwrap().status(), 404);
-    let mut resting = TcpStream::connect(gateway.address).await.unwrap();
+    let mut idle = TcpStream::connect(gateway.address).await.unwrap();
     let mut busy = TcpStream::connect(gateway.address).await.unwrap();
     let signature = sign(&SigningKey::new("first"), "1", BODY.as_bytes());
     let head = format!(
@@ -438,12 +438,12 @@ async fn a_stop_answers_what_was_begun_and_then_closes() {
     busy.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     busy.write_all(second.as_bytes()).await.unwrap();
-    let (mut told, mut answered) = (String::new(), String::new());
+    let (mut dismissed, mut answered) = (String::new(), String::new());
     busy.read_to_string(&mut answered).await.unwrap();
     assert!(answered.starts_with("HTTP/1.1 202"), "begun before the end of the drain: {answered:?}");
-    resting.read_to_string(&mut told).await.unwrap();
-    assert!(told.starts_with("HTTP/1.1 408"), "who may be about to send is told to send elsewhere: {told:?}");
-    drop((resting, busy));
+    idle.read_to_string(&mut dismissed).await.unwrap();
+    assert!(dismissed.starts_with("HTTP/1.1 408"), "an idle connection gets a 408: {dismissed:?}");
+    drop((idle, busy));
     tokio::time::timeout(Duration::from_secs(5), gateway.ended).await.unwrap().unwrap();
     assert!(reqwest::get(format!("http://{}/", gateway.address)).await.is_err());
 }

@@ -1,8 +1,8 @@
-//! Senders that are slow, stop, or never begin.
+//! Clients that are slow, stop, or never send anything.
 
 use super::*;
 
-/// The beginning of a head that could be authentic.
+/// The beginning of request headers that could be authentic.
 fn claiming_head() -> String {
     format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\n", "0".repeat(64))
 }
@@ -30,7 +30,7 @@ async fn a_request_without_a_signature_is_answered_401_before_its_body_is_read()
 }
 
 #[tokio::test]
-async fn who_stalls_is_told_408_wherever_it_stalls() {
+async fn a_client_that_stalls_gets_408_at_any_point_of_its_request() {
     let gateway = start(Fate::Stored, &["--read-timeout=200ms", "--ack-deadline=3s"]).await;
     let head = claiming_head();
     let stalled_body = format!("{head}content-length: 50\r\n\r\nhalf");
@@ -44,7 +44,7 @@ async fn who_stalls_is_told_408_wherever_it_stalls() {
         let took = started.elapsed();
         assert!((150..2000).contains(&took.as_millis()), "{stalled:?} {took:?}");
     }
-    // A connection that rests is not one that stalls; and the next head has its own time.
+    // An idle connection does not stall, and the next request's headers have their own timeout.
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(empty.as_bytes()).await.unwrap();
     let mut buffer = [0; 1024];
@@ -59,7 +59,7 @@ async fn who_stalls_is_told_408_wherever_it_stalls() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
+async fn a_slow_body_gets_its_response_at_the_deadline() {
     let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=400ms"]).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let head = format!("{}content-length: 5000\r\n\r\n", claiming_head());
@@ -80,7 +80,7 @@ async fn a_body_that_drips_is_not_waited_for_beyond_the_deadline() {
 }
 
 #[tokio::test]
-async fn slow_senders_make_room_for_one_that_is_not() {
+async fn slow_clients_are_evicted_to_admit_a_fast_one() {
     let gateway = start(Fate::Stored, &["--max-connections=20", "--read-timeout=60s", "--ack-deadline=3s"]).await;
     let head = claiming_head();
     let mut slow = Vec::new();
@@ -91,7 +91,7 @@ async fn slow_senders_make_room_for_one_that_is_not() {
         stream.write_all(sent).await.unwrap();
         slow.push(stream);
         if number % 10 == 0 {
-            assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "after {number} slow senders");
+            assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202, "after {number} slow clients");
         }
     }
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
@@ -99,5 +99,5 @@ async fn slow_senders_make_room_for_one_that_is_not() {
     assert!(gateway.metric("customerio_gateway_connections_evicted_total") >= 40.0);
     let mut answer = String::new();
     slow[1].read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408"), "one that made room is told so: {answer:?}");
+    assert!(answer.starts_with("HTTP/1.1 408"), "an evicted connection gets a 408: {answer:?}");
 }
