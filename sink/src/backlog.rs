@@ -1,11 +1,11 @@
-//! Records that have been read and not decoded yet: one queue for each partition, and the partitions take turns, so that a
-//! large backlog in one does not delay the others. Within a partition the order stays.
+//! Holds the records that have been read and not decoded yet. There is one queue for each partition, and the partitions
+//! take turns, so that a large backlog in one does not delay the others. Records of one partition stay in order.
 
 use std::collections::VecDeque;
 
 use kafka::ledger::Claim;
 
-/// See the module.
+/// The queues of all partitions. See the module.
 #[derive(Debug)]
 pub(crate) struct Backlog<R> {
     /// By partition number.
@@ -34,7 +34,7 @@ impl<R> Backlog<R> {
         queue.push_back((claim, record));
     }
 
-    /// The next record of the partition whose turn it is.
+    /// Removes and returns the next record of the partition whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<(Claim, R)> {
         let partition = self.turns.pop_front()?;
         let queue = &mut self.queues[partition];
@@ -67,7 +67,7 @@ impl<R> Backlog<R> {
                 !gone
             });
             if queue.is_empty() {
-                // A partition that has left does not keep the memory of its backlog.
+                // The queue of a revoked partition must not keep the memory of its backlog.
                 queue.shrink_to_fit();
             }
         }
@@ -90,7 +90,7 @@ mod tests {
 
     const PARTITIONS: i32 = 5;
 
-    /// Claims as the consumer makes them.
+    /// Makes claims as the consumer does.
     struct Source(Ledgers, Vec<i64>);
 
     impl Source {

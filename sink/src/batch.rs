@@ -1,13 +1,13 @@
-//! Cutting batches: by bytes, by count, by age. A plain value; sizes and times come in from outside.
+//! Cuts batches by bytes, by count and by age. This is a plain value; callers pass in sizes and times.
 
 use std::time::{Duration, Instant};
 
 /// When a batch is full or due.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
-    /// The most bytes of all items together.
+    /// Maximum bytes of all items together.
     pub(crate) bytes: usize,
-    /// The most items.
+    /// Maximum number of items.
     pub(crate) records: usize,
     /// How long the first item waits.
     pub(crate) linger: Duration,
@@ -27,8 +27,8 @@ impl<T> Batcher<T> {
         Self { limits, items: Vec::new(), bytes: 0, due: None }
     }
 
-    /// Adds an item of `bytes`; returns the batch that this completes. An item larger than the limit makes a batch of its
-    /// own.
+    /// Adds an item of `bytes`; returns the batch that this completes. An item larger than the limit gets a batch of
+    /// its own.
     pub(crate) fn push(&mut self, item: T, bytes: usize, now: Instant) -> Option<Vec<T>> {
         let full = if !self.items.is_empty() && self.bytes + bytes > self.limits.bytes { self.take() } else { None };
         self.items.push(item);
@@ -40,7 +40,7 @@ impl<T> Batcher<T> {
         if self.items.len() >= self.limits.records || self.bytes >= self.limits.bytes { self.take() } else { None }
     }
 
-    /// The batch, if its time has come.
+    /// Returns the batch if it is due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Vec<T>> {
         if self.due.is_some_and(|due| now >= due) { self.take() } else { None }
     }
@@ -50,7 +50,7 @@ impl<T> Batcher<T> {
         self.due
     }
 
-    /// Everything collected so far.
+    /// Returns everything collected so far.
     pub(crate) fn take(&mut self) -> Option<Vec<T>> {
         self.bytes = 0;
         self.due = None;

@@ -15,6 +15,9 @@ use xdm::TenantId;
 use self::platform::{ImsArgs, PlatformArgs};
 use crate::dispatch::Limits;
 
+/// The default of `SINK_DEAD_LETTER_AFTER`.
+const DEAD_LETTER_AFTER: Duration = Duration::from_secs(300);
+
 /// Delivers typed records to Adobe Experience Platform's streaming ingestion, at least once and with a stable `_id`.
 #[derive(Debug, Parser)]
 #[command(name = "sink")]
@@ -42,7 +45,7 @@ pub struct Config {
     )]
     typed_topic: TopicName,
 
-    /// Topic for what Platform refuses; needs at least as many partitions as the typed topic
+    /// Topic for dead letters; needs at least as many partitions as the typed topic
     #[arg(
         long,
         env = "DEAD_LETTER_TOPIC",
@@ -71,7 +74,7 @@ pub struct Config {
     #[command(flatten)]
     ims: ImsArgs,
 
-    /// The most records of a batch
+    /// Maximum records per batch
     #[arg(
         long = "batch-max-records",
         env = "SINK_BATCH_MAX_RECORDS",
@@ -81,7 +84,7 @@ pub struct Config {
     )]
     batch_max_records: usize,
 
-    /// The most bytes of a request's body; Platform's limit is 1,000,000
+    /// Maximum bytes of a request body; Platform's limit is 1,000,000
     #[arg(
         long = "batch-max-bytes",
         env = "SINK_BATCH_MAX_BYTES",
@@ -91,7 +94,7 @@ pub struct Config {
     )]
     batch_max_bytes: ByteCount,
 
-    /// How long a record waits for company in its batch
+    /// How long a record waits for others to fill its batch
     #[arg(
         long = "batch-linger",
         env = "SINK_BATCH_LINGER",
@@ -101,7 +104,7 @@ pub struct Config {
     )]
     batch_linger: DurationArg,
 
-    /// The most requests in flight; how many there are follows what Platform answers
+    /// Maximum requests in flight; the actual number follows Platform's responses
     #[arg(
         long = "max-in-flight",
         env = "SINK_MAX_IN_FLIGHT",
@@ -111,7 +114,7 @@ pub struct Config {
     )]
     max_in_flight: usize,
 
-    /// Requests a second of the whole consumer group, shared out by partitions; 0 for no limit
+    /// Requests per second for the whole consumer group, divided by partitions; 0 for no limit
     #[arg(
         long = "max-requests-per-second",
         env = "SINK_MAX_REQUESTS_PER_SECOND",
@@ -121,7 +124,7 @@ pub struct Config {
     )]
     max_requests_per_second: u32,
 
-    /// Records a second of the whole consumer group, shared out by partitions; 0 for no limit
+    /// Records per second for the whole consumer group, divided by partitions; 0 for no limit
     #[arg(
         long = "max-records-per-second",
         env = "SINK_MAX_RECORDS_PER_SECOND",
@@ -131,19 +134,17 @@ pub struct Config {
     )]
     max_records_per_second: u32,
 
-    /// A record that Platform answers with 500 whenever it is sent alone, while it takes others, becomes a dead letter
-    /// after this time
-    #[arg(
-        long = "condemn-after",
-        env = "SINK_CONDEMN_AFTER",
-        default_value = "5m",
-        value_name = "DURATION",
-        help_heading = "Sink"
-    )]
-    condemn_after: DurationArg,
+    /// Time after which a record becomes a dead letter if Platform responds 500 whenever it is sent alone and accepts
+    /// others [default: 5m]
+    #[arg(long = "dead-letter-after", env = "SINK_DEAD_LETTER_AFTER", value_name = "DURATION", help_heading = "Sink")]
+    dead_letter_after: Option<DurationArg>,
 
-    /// The share of a source's last 1,000 records that may become dead letters with one code (if at least 200 do). What is above
-    /// it waits, and everything else is delivered; `off` for no limit
+    /// The old name of `dead_letter_after`, accepted for one release
+    #[arg(long = "condemn-after", env = "SINK_CONDEMN_AFTER", hide = true, value_name = "DURATION")]
+    sink_condemn_after: Option<DurationArg>,
+
+    /// The share of a source's last 1,000 records that may become dead letters with one code (if at least 200 do).
+    /// Records above it wait, and everything else is delivered; `off` for no limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",
@@ -153,7 +154,7 @@ pub struct Config {
     )]
     dead_letter_limit: DeadLetterLimit,
 
-    /// While nothing can be delivered (wrong credential, wrong address), how often it is tried
+    /// How often to try while nothing can be delivered (wrong credential, wrong address)
     #[arg(
         long = "hold-probe",
         env = "SINK_HOLD_PROBE",
@@ -163,7 +164,7 @@ pub struct Config {
     )]
     hold_probe: DurationArg,
 
-    /// The most bytes of records read and not yet settled; at most a quarter as much JSON is made of them at a time
+    /// Maximum bytes of records read and without a durable outcome; JSON takes at most a quarter as much
     #[arg(
         long = "buffer-bytes",
         env = "SINK_BUFFER_BYTES",
@@ -173,7 +174,7 @@ pub struct Config {
     )]
     buffer_bytes: ByteCount,
 
-    /// Read a partition without committed offset from its beginning although there are receipts already: accepts repeats
+    /// Read a partition without a committed offset from its beginning although receipts exist: accepts repeats
     #[arg(long, help_heading = "Sink")]
     from_beginning: bool,
 
@@ -219,7 +220,10 @@ impl ServiceConfig for Config {
         let http = self.platform.platform_allow_http.then_some(
             "PLATFORM_ALLOW_HTTP=true: access tokens and events may cross the network unencrypted; set PLATFORM_ALLOW_HTTP=false before real events are sent",
         );
-        trial.into_iter().chain(http).collect()
+        let renamed = self.sink_condemn_after.is_some().then_some(
+            "SINK_CONDEMN_AFTER is the old name of SINK_DEAD_LETTER_AFTER, and the next release ignores it; rename the variable (flag: --dead-letter-after)",
+        );
+        trial.into_iter().chain(http).chain(renamed).collect()
     }
 
     fn validate(&self) -> Result<Settings, Problems> {
@@ -234,7 +238,7 @@ impl ServiceConfig for Config {
             .map_or(0, |platform| BatchBody::new(&Envelope::new(&platform.envelope), 0).finish().len());
         if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
             problems.add(format!(
-                "SINK_BATCH_MAX_BYTES ({}) must lie between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
+                "SINK_BATCH_MAX_BYTES ({}) must be between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
                 self.batch_max_bytes
             ));
         }
@@ -246,6 +250,11 @@ impl ServiceConfig for Config {
         }
         if self.max_in_flight == 0 {
             problems.add("SINK_MAX_IN_FLIGHT must be at least 1");
+        }
+        if self.dead_letter_after.is_some() && self.sink_condemn_after.is_some() {
+            problems.add(
+                "SINK_DEAD_LETTER_AFTER and SINK_CONDEMN_AFTER are both set, and the second is the old name of the first; remove SINK_CONDEMN_AFTER",
+            );
         }
         if self.hold_probe.0.is_zero() {
             problems.add("SINK_HOLD_PROBE must be more than 0s");
@@ -275,7 +284,10 @@ impl ServiceConfig for Config {
                     in_flight: self.max_in_flight,
                     requests_per_second: self.max_requests_per_second,
                     records_per_second: self.max_records_per_second,
-                    condemn_after: self.condemn_after.0,
+                    dead_letter_after: self
+                        .dead_letter_after
+                        .or(self.sink_condemn_after)
+                        .map_or(DEAD_LETTER_AFTER, |after| after.0),
                     hold_probe: self.hold_probe.0,
                     dead_letters: self.dead_letter_limit,
                 },
@@ -308,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_good_and_need_no_token() {
+    fn the_defaults_are_valid_and_need_no_token() {
         let settings = parse(&[]).validate().unwrap();
         assert_eq!((settings.batch_max_records, settings.batch_max_bytes), (200, 900 * 1024));
         assert!(settings.tokens.is_none());
@@ -316,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn http_stays_on_this_machine_unless_it_is_allowed() {
+    fn http_to_another_machine_is_refused_unless_it_is_allowed() {
         let http = ["--platform-inlet-url=http://platform:8090/collection/abc", "--ims-url=http://ims:8090"];
         let credential = ["--ims-client-id=id", "--ims-client-secret=topsecret"];
         let config = parse(&[&http[..], &credential].concat());
@@ -338,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inlet_of_the_simulator_is_for_a_trial() {
+    fn the_inlet_of_the_simulator_needs_a_trial() {
         let id = platform_sim::SimSettings::default().inlet_id;
         let inlet = format!("--platform-inlet-url=http://127.0.0.1:8090/collection/{id}");
         let problems = parse(&[&inlet]).validate().unwrap_err().to_string();
@@ -346,6 +358,39 @@ mod tests {
         let trial = parse(&[&inlet, "--trial"]);
         assert!(trial.validate().is_ok() && trial.warnings().iter().any(|warning| warning.contains("TRIAL=true")));
         assert!(parse(&["--trial=false"]).warnings().is_empty());
+    }
+
+    #[test]
+    fn the_old_name_of_dead_letter_after_works_with_a_warning_and_not_together_with_the_new_one() {
+        let (new, old) = (("SINK_DEAD_LETTER_AFTER", "--dead-letter-after"), ("SINK_CONDEMN_AFTER", "--condemn-after"));
+        let by_flags = |set: &[((&str, &str), &str)]| {
+            let flags: Vec<String> = set.iter().map(|((_, flag), value)| format!("{flag}={value}")).collect();
+            parse(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let by_file = |set: &[((&str, &str), &str)]| {
+            let text: String = set.iter().map(|((variable, _), value)| format!("{variable}={value}\n")).collect();
+            Config::parse_with(&Variables::with_text(&text).unwrap(), BASE).unwrap()
+        };
+        let parsers: [&dyn Fn(&[((&str, &str), &str)]) -> Config; 2] = [&by_flags, &by_file];
+        for parsed in parsers {
+            let seconds = |config: &Config| config.validate().unwrap().limits.dead_letter_after.as_secs();
+            for (set, expected, warns) in
+                [(&[][..], 300, false), (&[(new, "7m")], 420, false), (&[(old, "7m")], 420, true)]
+            {
+                let config = parsed(set);
+                assert_eq!(seconds(&config), expected, "{set:?}");
+                let warnings = config.warnings();
+                let renamed = warnings.iter().any(|text| text.contains(old.0) && text.contains(new.0));
+                assert_eq!((renamed, warnings.len()), (warns, usize::from(warns)), "{set:?}: {warnings:?}");
+            }
+            // Both are an error even if one of them equals the default.
+            for value in ["5m", "7m"] {
+                let problems = parsed(&[(new, value), (old, value)]).validate().unwrap_err().to_string();
+                assert!(problems.contains(new.0) && problems.contains(old.0), "{problems}");
+            }
+        }
+        let help = Config::definition().render_long_help().to_string();
+        assert!(help.contains(new.1) && help.contains("[default: 5m]") && !help.contains(old.1), "{help}");
     }
 
     #[test]
@@ -371,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_required_is_named_with_its_variable() {
+    fn missing_options_are_reported_with_their_variables() {
         let none = Variables::none();
         let arguments = ["sink", "--ims-url=https://ims-na1.adobelogin.com", "--batch-max-records=0"];
         let problems = Config::parse_with(&none, arguments).unwrap().validate().unwrap_err().to_string();
@@ -388,7 +433,7 @@ mod tests {
         ] {
             assert!(problems.contains(variable), "{variable} in {problems}");
         }
-        // What cannot be read at all is reported together with what is missing, too.
+        // Values that cannot be parsed are reported together with missing ones.
         let error = Config::parse_with(&none, ["sink", "--batch-max-bytes=many"]).unwrap_err().to_string();
         for name in ["SINK_BATCH_MAX_BYTES", "PLATFORM_TENANT", "KAFKA_BOOTSTRAP_SERVERS"] {
             assert!(error.contains(name), "{name} in {error}");

@@ -1,8 +1,8 @@
-//! The sink's one task: records in, requests out, answers applied.
+//! The sink's delivery task: takes records in, sends requests, and applies the responses.
 //!
-//! What is sent when, and what an answer leads to, is decided by [`crate::dispatch`]; here it is carried out. What waits
-//! is held undecoded, bounded by the consumer's budget; when partitions leave, everything of theirs that is not being
-//! sent is given back at once.
+//! [`crate::dispatch`] decides what to send when, and what a response leads to; this module carries it out. Waiting
+//! records stay undecoded, and the consumer's budget limits them. When partitions are revoked, all their records that
+//! are not in a request or a write are released at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,40 +12,40 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
-use kafka::consumer::{Feed, Patience, Settler};
+use kafka::consumer::{ExternalWait, Feed, Settler};
 use kafka::ledger::{Claim, Epoch};
 use kafka::record::PackedRecord;
-use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, judge};
+use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, classify};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
-use crate::dispatch::{Dispatch, Hold, Next, Sending, Sentence, Settled};
+use crate::dispatch::{DeadLetterReason, Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
 use crate::health::Health;
 use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
-use crate::work::{Code, Condemned, Item, Json, Meter};
+use crate::work::{Code, Item, Json, Meter, ToDeadLetter};
 
-/// Records taken from the channel in one go.
+/// Maximum records taken from the channel at once.
 const INTAKE: usize = 1000;
 
-/// How long what is under way may still take once the stop was asked for.
+/// How long requests and writes in progress may still take after a stop was requested.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// What came to its end.
+/// A finished request or write.
 enum Done {
-    /// A request, with its answer, what that means, and when it was sent.
+    /// A request, with its response, the verdict on that, and the time when it was sent.
     Answered(Sending<Item>, Answer, Verdict, i64),
-    /// What these records came to is durable.
+    /// The outcome of these records is durable.
     Durable(Vec<Claim>),
 }
 
-/// What requests and writes need; shared with the futures that make them.
-struct Outside {
+/// What requests and writes need. The futures that carry them out share it.
+struct Shared {
     client: PlatformClient,
     envelope: Envelope,
     journal: Journal,
@@ -53,49 +53,49 @@ struct Outside {
     health: Health,
 }
 
-/// See the module.
+/// The state of the delivery task. See the module.
 pub(crate) struct Delivery {
-    outside: Arc<Outside>,
+    shared: Arc<Shared>,
     settler: Settler,
-    patience: Patience,
+    external_wait: ExternalWait,
     schemas: Schemas,
-    /// Partitions of the topic, over all instances.
+    /// Number of partitions of the topic, over all instances.
     partitions: usize,
-    /// Read but not decoded yet.
+    /// Records that were read and are not decoded yet.
     backlog: Backlog<PackedRecord>,
-    /// JSON that waits or is being sent, and how much of it there may be before nothing more is decoded.
+    /// Counts the JSON that waits or is in flight. Nothing is decoded while it is more than `most_encoded`.
     encoded: Meter,
     most_encoded: usize,
-    /// One event's JSON, to be copied at its size.
+    /// Buffer for the JSON of one event. It is copied from there, so that no record keeps a buffer that is too large.
     event_json: EventJson,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
-    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// The newest assignment seen of each partition, and the newest one that has left.
+    in_progress: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// For each partition, the epoch of its newest assignment and of its newest revocation.
     seen: HashMap<i32, Epoch>,
     left: HashMap<i32, Epoch>,
-    /// What was last shown in log and metrics.
+    /// The hold that log and metrics last showed.
     shown: Option<Hold>,
     shown_unwritable: bool,
     probe: Duration,
 }
 
-/// What the delivery works with.
-pub(crate) struct Tools {
+/// The parts that [`Delivery::new`] takes over.
+pub(crate) struct DeliveryDeps {
     pub(crate) client: PlatformClient,
     pub(crate) envelope: Envelope,
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) settler: Settler,
-    pub(crate) patience: Patience,
-    /// Partitions of the topic.
+    pub(crate) external_wait: ExternalWait,
+    /// Number of partitions of the topic.
     pub(crate) partitions: usize,
 }
 
 impl Delivery {
-    pub(crate) fn new(settings: &Settings, tools: Tools) -> Result<Self, TaskError> {
-        let Tools { client, envelope, journal, metrics, health, settler, patience, partitions } = tools;
+    pub(crate) fn new(settings: &Settings, deps: DeliveryDeps) -> Result<Self, TaskError> {
+        let DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, partitions } = deps;
         let limits = BatchLimits {
             bytes: settings.batch_max_bytes - envelope.overhead_per_batch(),
             records: settings.batch_max_records,
@@ -104,9 +104,9 @@ impl Delivery {
         let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
             schemas: Schemas::new(settings, metrics.clone(), health.registry.clone())?,
-            outside: Arc::new(Outside { client, envelope, journal, metrics, health }),
+            shared: Arc::new(Shared { client, envelope, journal, metrics, health }),
             settler,
-            patience,
+            external_wait,
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
@@ -114,7 +114,7 @@ impl Delivery {
             event_json,
             batcher: Batcher::new(limits),
             dispatch: Dispatch::new(settings.limits, Instant::now()),
-            under_way: FuturesUnordered::new(),
+            in_progress: FuturesUnordered::new(),
             seen: HashMap::new(),
             left: HashMap::new(),
             shown: None,
@@ -123,7 +123,7 @@ impl Delivery {
         })
     }
 
-    /// Works until the consumer says that it stops.
+    /// Runs until the consumer announces that it stops.
     pub(crate) async fn run(mut self, mut records: UnboundedReceiver<Feed>) -> Result<(), TaskError> {
         let mut look_up: Option<LookUp> = None;
         let mut intake = Vec::with_capacity(INTAKE);
@@ -134,7 +134,7 @@ impl Delivery {
             look_up = look_up.or_else(|| self.schemas.look_up());
             tokio::select! {
                 biased;
-                Some(done) = self.under_way.next(), if !self.under_way.is_empty() => self.done(done),
+                Some(done) = self.in_progress.next(), if !self.in_progress.is_empty() => self.done(done),
                 Some(found) = OptionFuture::from(look_up.as_mut()) => {
                     look_up = None;
                     self.schemas.found(found);
@@ -150,7 +150,7 @@ impl Delivery {
         }
     }
 
-    /// `false` when the consumer stops.
+    /// Takes in one message of the consumer; returns `false` if the consumer stops.
     fn take_in(&mut self, feed: Feed) -> bool {
         match feed {
             Feed::Record(claim, record) => {
@@ -165,7 +165,7 @@ impl Delivery {
                     }
                 }
                 self.release_left();
-                // What could not be read may just have gone to a sink that can.
+                // The records that could not be decoded may have been in these partitions.
                 self.schemas.try_again();
                 true
             }
@@ -177,7 +177,7 @@ impl Delivery {
         }
     }
 
-    /// Gives back everything of partitions that have left, wherever it waits.
+    /// Releases all waiting records of revoked partitions.
     fn release_left(&mut self) {
         let left = &self.left;
         let gone = |claim: Claim| left.get(&claim.partition).is_some_and(|&epoch| claim.epoch <= epoch);
@@ -194,14 +194,14 @@ impl Delivery {
         }
     }
 
-    /// Starts all requests that may be started; returns when to look again.
+    /// Starts all requests that may be started; returns when to call this again.
     fn start(&mut self, now: Instant) -> Instant {
         loop {
             self.fill(now);
-            let convicts = self.dispatch.convicts(now);
-            if !convicts.is_empty() {
-                let settled = Settled { accepted: Vec::new(), condemned: convicts, ids: (None, None) };
-                self.make_durable(settled, None);
+            let due = self.dispatch.due_dead_letters(now);
+            if !due.is_empty() {
+                let decided = Decided { accepted: Vec::new(), dead_letters: due, ids: (None, None) };
+                self.make_durable(decided, None);
                 continue;
             }
             match self.dispatch.next(now) {
@@ -209,8 +209,8 @@ impl Delivery {
                     self.settler.started(claims(sending.items()));
                     let body = self.body(&mut sending);
                     let metered = self.encoded.hold(body.len());
-                    let request = request(Arc::clone(&self.outside), sending, body);
-                    self.under_way.push(request.inspect(|_| drop(metered)).boxed());
+                    let request = request(Arc::clone(&self.shared), sending, body);
+                    self.in_progress.push(request.inspect(|_| drop(metered)).boxed());
                 }
                 Next::Wait(until) => {
                     let linger = self.batcher.due().filter(|_| self.dispatch.is_hungry());
@@ -220,13 +220,14 @@ impl Delivery {
         }
     }
 
-    /// The body of a request. It takes the events' JSON; what was sent before has none any more and is written again.
+    /// Builds the body of a request. It consumes the JSON of the records; a record that was sent before has none any
+    /// more and is encoded again.
     fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
-        let outside = Arc::clone(&self.outside);
-        let per_message = outside.envelope.overhead_per_message();
+        let shared = Arc::clone(&self.shared);
+        let per_message = shared.envelope.overhead_per_message();
         let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
-        let size = json.map(|json| json + per_message).sum::<usize>() + outside.envelope.overhead_per_batch();
-        let mut body = BatchBody::new(&outside.envelope, size);
+        let size = json.map(|json| json + per_message).sum::<usize>() + shared.envelope.overhead_per_batch();
+        let mut body = BatchBody::new(&shared.envelope, size);
         for item in sending.items_mut() {
             if let Some(json) = item.json.take() {
                 body.add(json.as_bytes());
@@ -240,14 +241,14 @@ impl Delivery {
         body.finish()
     }
 
-    /// Decodes what is needed for the next batch.
+    /// Decodes the records that the next batch needs.
     fn fill(&mut self, now: Instant) {
         while self.dispatch.is_hungry() && self.schemas.may_decode() && self.encoded.bytes() < self.most_encoded {
             let Some((claim, record)) = self.backlog.pop() else { break };
             let (code, message) = match self.schemas.decode(record.value()) {
                 Ok(event) => match self.event_json.write(&event) {
                     Ok(json) => {
-                        let bytes = json.len() + self.outside.envelope.overhead_per_message();
+                        let bytes = json.len() + self.shared.envelope.overhead_per_message();
                         let json = Some(Json::new(json, &self.encoded));
                         if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
                             self.dispatch.offer(full);
@@ -262,10 +263,10 @@ impl Delivery {
                     break;
                 }
             };
-            let judged = vec![(Item { claim, record, json: None }, Sentence::Unsendable(code, message))];
-            let condemned = self.dispatch.condemn(judged, now);
-            if !condemned.is_empty() {
-                self.make_durable(Settled { accepted: Vec::new(), condemned, ids: (None, None) }, None);
+            let rejected = vec![(Item { claim, record, json: None }, DeadLetterReason::Unsendable(code, message))];
+            let dead_letters = self.dispatch.dead_letter(rejected, now);
+            if !dead_letters.is_empty() {
+                self.make_durable(Decided { accepted: Vec::new(), dead_letters, ids: (None, None) }, None);
             }
         }
         if self.dispatch.is_hungry()
@@ -281,19 +282,19 @@ impl Delivery {
             Done::Answered(sending, answer, verdict, sent_at) => {
                 let records = sending.items().len();
                 let deferred = claims(sending.items());
-                let settled = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
-                let again = records - settled.accepted.len() - settled.condemned.len();
-                self.outside.metrics.retried(again);
+                let decided = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
+                let again = records - decided.accepted.len() - decided.dead_letters.len();
+                self.shared.metrics.retried(again);
                 if again > 0 {
-                    // Those that are decided are started again below, with the write of their outcome.
+                    // The decided records are started again below, with the write of their outcome.
                     self.settler.deferred(deferred);
                 }
                 let status = match answer {
                     Answer::Response(response) => response.status,
                     Answer::Failed(_) | Answer::NoToken(_) => 0,
                 };
-                if !(settled.accepted.is_empty() && settled.condemned.is_empty()) {
-                    self.make_durable(settled, Some((sent_at, status)));
+                if !(decided.accepted.is_empty() && decided.dead_letters.is_empty()) {
+                    self.make_durable(decided, Some((sent_at, status)));
                 }
                 if again > 0 && !self.left.is_empty() {
                     self.release_left();
@@ -302,26 +303,27 @@ impl Delivery {
         }
     }
 
-    /// Writes what has become of records; only then are they settled.
-    fn make_durable(&mut self, settled: Settled<Item>, answered: Option<(i64, u16)>) {
-        let items = settled.accepted.iter().map(|(item, _)| item).chain(settled.condemned.iter().map(|(item, _)| item));
+    /// Starts to write the outcome of records. The records have a durable outcome once that is acknowledged.
+    fn make_durable(&mut self, decided: Decided<Item>, answered: Option<(i64, u16)>) {
+        let items =
+            decided.accepted.iter().map(|(item, _)| item).chain(decided.dead_letters.iter().map(|(item, _)| item));
         self.settler.started(items.map(|item| item.claim).collect());
-        let outside = Arc::clone(&self.outside);
-        self.under_way.push(async move { Done::Durable(settle(&outside, settled, answered).await) }.boxed());
+        let shared = Arc::clone(&self.shared);
+        self.in_progress.push(async move { Done::Durable(write_outcomes(&shared, decided, answered).await) }.boxed());
     }
 
-    /// Log and metrics follow the state, once for each change.
+    /// Updates log and metrics, once for each change of the state.
     fn show(&mut self) {
-        let metrics = &self.outside.metrics;
+        let metrics = &self.shared.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
-        let journal = &self.outside.journal;
+        let journal = &self.shared.journal;
         let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {
             metrics.set_held(UNWRITABLE, unwritable);
             self.shown_unwritable = unwritable;
         }
-        // Records that wait for Platform, for a schema or for a rate limit are not started; those of a write are.
-        self.patience.set(journal.is_repeating());
+        // Only records in a request or in a write can stall, so only repeated writes need more patience.
+        self.external_wait.set(journal.is_repeating());
         let held = self.dispatch.held();
         if held == self.shown {
             return;
@@ -332,24 +334,24 @@ impl Delivery {
         match held {
             Some(hold) => {
                 metrics.set_held(hold.as_str(), true);
-                tracing::error!(reason = hold.as_str(), advice = hold.advice(), probe = ?self.probe, "holding: {}", hold.extent());
+                tracing::error!(reason = hold.as_str(), advice = hold.advice(), probe = ?self.probe, "holding: {}", hold.scope());
             }
             None => tracing::info!("delivering again"),
         }
         self.shown = held;
     }
 
-    /// Lets what is under way finish and gives everything else back.
+    /// Waits for the requests and writes in progress, and releases everything else.
     async fn finish(mut self) -> Result<(), TaskError> {
         self.left = self.seen.clone();
         self.release_left();
         let deadline = tokio::time::Instant::now() + LAST_REQUESTS;
-        while !self.under_way.is_empty() {
-            match tokio::time::timeout_at(deadline, self.under_way.next()).await {
+        while !self.in_progress.is_empty() {
+            match tokio::time::timeout_at(deadline, self.in_progress.next()).await {
                 Ok(Some(done)) => self.done(done),
                 Ok(None) => break,
                 Err(_) => {
-                    tracing::warn!("the last requests did not end in time; their records are read again");
+                    tracing::warn!("the last requests did not end in time; their records will be read again");
                     break;
                 }
             }
@@ -363,64 +365,64 @@ fn claims(items: &[Item]) -> Vec<Claim> {
 }
 
 /// Sends one batch.
-async fn request(outside: Arc<Outside>, sending: Sending<Item>, body: Bytes) -> Done {
+async fn request(shared: Arc<Shared>, sending: Sending<Item>, body: Bytes) -> Done {
     let (records, bytes) = (sending.items().len(), body.len());
     let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
-    let unanswered = outside.health.token_request();
-    let token = outside.client.token().await;
+    let unanswered = shared.health.token_request();
+    let token = shared.client.token().await;
     drop(unanswered);
     let answer = match token {
         Err(error) => Answer::NoToken(error),
         Ok(token) => {
-            let _unanswered = outside.health.request();
-            outside.client.send_batch_with(body, token.as_ref()).await
+            let _unanswered = shared.health.request();
+            shared.client.send_batch_with(body, token.as_ref()).await
         }
     };
-    outside.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
-    let verdict = judge(&answer, records);
-    outside.health.answered(&answer, &verdict);
+    shared.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
+    let verdict = classify(&answer, records);
+    shared.health.answered(&answer, &verdict);
     if verdict.refuses_the_token() {
-        outside.client.forget_token(started).await;
+        shared.client.forget_token(started).await;
     }
     Done::Answered(sending, answer, verdict, sent_at)
 }
 
-/// Makes durable what is final: dead letters first, then the receipt of the answer, if there was one.
-async fn settle(outside: &Outside, settled: Settled<Item>, answered: Option<(i64, u16)>) -> Vec<Claim> {
-    let (inlet_id, batch_id) = settled.ids;
+/// Writes the outcome of decided records: dead letters first, then the receipt of the response, if there was one.
+async fn write_outcomes(shared: &Shared, decided: Decided<Item>, answered: Option<(i64, u16)>) -> Vec<Claim> {
+    let (inlet_id, batch_id) = decided.ids;
     let (sent_at, status) = answered.unwrap_or_default();
-    let records = Vec::with_capacity(settled.accepted.len() + settled.condemned.len());
+    let records = Vec::with_capacity(decided.accepted.len() + decided.dead_letters.len());
     let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
-    for (item, _) in &settled.condemned {
+    for (item, _) in &decided.dead_letters {
         receipt.add(item, None, REFUSED);
     }
-    let letters: Vec<Condemned> = settled
-        .condemned
+    let dead_letters: Vec<ToDeadLetter> = decided
+        .dead_letters
         .into_iter()
-        .map(|(item, sentence)| {
-            let (code, message) = sentence.reason();
-            Condemned { claim: item.claim, record: item.record, code, message }
+        .map(|(item, reason)| {
+            let (code, message) = reason.into_parts();
+            ToDeadLetter { claim: item.claim, record: item.record, code, message }
         })
         .collect();
-    let mut claims = condemn(outside, letters).await;
+    let mut claims = write_dead_letters(shared, dead_letters).await;
     let now = service::unix_millis();
-    outside.metrics.accepted(settled.accepted.iter().map(|(item, _)| item.received_at()), now);
-    for (item, xaction_id) in settled.accepted {
+    shared.metrics.accepted(decided.accepted.iter().map(|(item, _)| item.received_at()), now);
+    for (item, xaction_id) in decided.accepted {
         receipt.add(&item, xaction_id, ACCEPTED);
         claims.push(item.claim);
     }
     if answered.is_some() {
-        outside.journal.receipt(&receipt).await;
+        shared.journal.receipt(&receipt).await;
     }
     claims
 }
 
-async fn condemn(outside: &Outside, letters: Vec<Condemned>) -> Vec<Claim> {
-    outside.journal.dead_letters(&letters).await;
-    for letter in &letters {
-        outside.metrics.dead_letter(letter.code);
+async fn write_dead_letters(shared: &Shared, records: Vec<ToDeadLetter>) -> Vec<Claim> {
+    shared.journal.dead_letters(&records).await;
+    for record in &records {
+        shared.metrics.dead_letter(record.code);
     }
-    letters.into_iter().map(|letter| letter.claim).collect()
+    records.into_iter().map(|record| record.claim).collect()
 }
 
 #[cfg(test)]

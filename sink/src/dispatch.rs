@@ -1,10 +1,10 @@
-//! Which batch is sent when, and what follows from its answer: the sink's decisions as a plain value.
+//! Decides which batch is sent when, and what follows from Platform's response, as a plain value without I/O.
 //!
-//! A batch is offered, sent, answered, and then each of its records is accepted, condemned, or still owed; nothing else
-//! can become of it. Time, randomness and answers come in from outside, so that every sequence of answers can be tested.
+//! A batch is offered, sent and answered. Then each of its records is accepted, becomes a dead letter, or is still
+//! pending. Callers pass in time, randomness and responses, so that tests can run every sequence of responses.
 //!
-//! A record is condemned only on evidence against that record: Platform refuses it while it takes others. As long as
-//! nothing else is taken, the fault may be a setting's, and the record waits.
+//! A record becomes a dead letter only after a confirmed rejection: Platform refuses this record and accepts others.
+//! While Platform accepts nothing else, the cause may be a wrong setting, and the record waits.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,41 +18,42 @@ use crate::work::Code;
 use over_limit::OverLimit;
 pub(crate) use over_limit::Sourced;
 
-/// How it works.
+/// The limits and intervals that the operator configures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// The most requests in flight.
+    /// Maximum requests in flight.
     pub(crate) in_flight: usize,
-    /// Requests a second of the whole group; 0 for no limit.
+    /// Requests per second of the whole consumer group; 0 for no limit.
     pub(crate) requests_per_second: u32,
-    /// Records a second of the whole group; 0 for no limit.
+    /// Records per second of the whole consumer group; 0 for no limit.
     pub(crate) records_per_second: u32,
-    /// How long a record must have failed alone with 500 before it is condemned.
-    pub(crate) condemn_after: Duration,
-    /// How often it is tried while nothing can be delivered.
+    /// How long a record must have failed alone with 500 before it becomes a dead letter.
+    pub(crate) dead_letter_after: Duration,
+    /// How often to send a request while nothing can be delivered.
     pub(crate) hold_probe: Duration,
-    /// How many of the recent records may be condemned.
+    /// How many of the recent records may become dead letters.
     pub(crate) dead_letters: DeadLetterLimit,
 }
 
-/// The longest first and the longest pause of the instance, where Platform names none. The pause may have begun just
-/// before an outage ended, so that it is also how late that is noticed. It ends with one request, alone: one every second
-/// on average is no burden for a Platform that takes a thousand a second in good times, and a longer pause would save it
-/// nothing but that one. Chance spreads the instances of a group.
+/// The maximum of the instance's first pause and of every later one, unless Platform asks for a longer one. A pause may
+/// have begun just before the end of an outage, so the second value is also the longest time until the sink notices
+/// that end. After a pause the sink sends only one request. One request per second on average is no load for Platform,
+/// which takes a thousand per second otherwise, so a longer pause would save nothing. Jitter spreads the instances of a
+/// group.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// So many failures without a success between them are Platform's trouble, not a batch's.
+/// After this many failures without a success between them, the cause is Platform and not one of the batches.
 const OUTAGE: u32 = 3;
 
-/// How often a record must have failed alone with 500 before it is condemned.
-const CONDEMNING_FAILURES: u32 = 5;
+/// How often a record must have failed alone with 500 before it becomes a dead letter.
+const DEAD_LETTER_FAILURES: u32 = 5;
 
 /// Why nothing is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// An answer said so.
+    /// A response of Platform is the reason.
     Platform(HoldReason),
-    /// Everything is refused, so it is not the records' fault.
+    /// Platform refuses every record, so the records are not the cause.
     RefusedAlike,
     /// `DEAD_LETTER_LIMIT`.
     DeadLetterLimit,
@@ -78,13 +79,13 @@ impl Hold {
                 "Platform refuses every record: check PLATFORM_IMS_ORG, PLATFORM_SCHEMA_ID, PLATFORM_DATASET_ID and PLATFORM_TENANT, and that the dataset's schema is schemas/xdm"
             }
             Self::DeadLetterLimit => {
-                "too many of the recent records of a source would become dead letters with one code: look at what Platform says of them; if they are meant to go there, raise DEAD_LETTER_LIMIT or set it to off"
+                "too many of the recent records of a source would become dead letters with one code: check the reasons that Platform gives; if these records are expected to become dead letters, raise DEAD_LETTER_LIMIT or set it to off"
             }
         }
     }
 
-    /// What is held.
-    pub(crate) fn extent(self) -> &'static str {
+    /// Which records are held.
+    pub(crate) fn scope(self) -> &'static str {
         match self {
             Self::Platform(_) | Self::RefusedAlike => "nothing is delivered, no record is lost",
             Self::DeadLetterLimit => "only these records wait, everything else is delivered, no record is lost",
@@ -92,18 +93,18 @@ impl Hold {
     }
 }
 
-/// Why a record is condemned.
+/// Why a record becomes a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sentence {
-    /// Platform refuses it, with this status and these words.
+pub(crate) enum DeadLetterReason {
+    /// Platform refuses the record, with this status and message.
     Refused(u16, String),
-    /// Platform fails on it, and on nothing else.
+    /// Platform responds with 500 to this record and to no other.
     ServerError,
-    /// It cannot be sent at all.
+    /// The record cannot be sent at all.
     Unsendable(Code, String),
 }
 
-impl Sentence {
+impl DeadLetterReason {
     /// The dead letter's code.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -115,53 +116,53 @@ impl Sentence {
     }
 
     /// The dead letter's code and message.
-    pub(crate) fn reason(self) -> (Code, String) {
+    pub(crate) fn into_parts(self) -> (Code, String) {
         match self {
             Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
             Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
             Self::Unsendable(code, message) => (code, message),
             Self::ServerError => (
                 Code::ServerError,
-                "Platform answered 500 whenever this record was sent alone, while it took others".to_owned(),
+                "Platform answered 500 whenever this record was sent alone, and accepted others".to_owned(),
             ),
         }
     }
 }
 
-/// What has become of a batch's records; the others are still owed.
+/// The records of a batch that have an outcome; the others are still pending.
 #[derive(Debug)]
-pub(crate) struct Settled<T> {
-    /// Platform has them; with its id of the transaction.
+pub(crate) struct Decided<T> {
+    /// Records that Platform accepted, with its transaction id.
     pub(crate) accepted: Vec<(T, Option<String>)>,
-    /// They go to the dead letters.
-    pub(crate) condemned: Vec<(T, Sentence)>,
-    /// Platform's ids of inlet and batch.
+    /// Records to write to the dead-letter topic.
+    pub(crate) dead_letters: Vec<(T, DeadLetterReason)>,
+    /// Platform's ids of the inlet and of the batch.
     pub(crate) ids: (Option<String>, Option<String>),
 }
 
-/// A batch's past.
+/// What happened to a batch so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Past {
-    /// Failures with 500, each after something else had succeeded.
+    /// Failures with 500, each after another request had succeeded.
     failures: u32,
     first_failure: Option<Instant>,
-    /// Successes of others at the last failure.
+    /// `Dispatch::successes` at the last failure.
     successes: u64,
-    /// Refused as a whole before, and something else was accepted since.
-    evidence: bool,
-    /// How often it was put off.
-    put_off: u32,
-    /// It waited for the limit on dead letters.
+    /// Platform has refused the whole batch and has accepted another record since.
+    others_accepted: bool,
+    /// How often the batch was deferred.
+    deferrals: u32,
+    /// The batch was held because of the limit on dead letters.
     over_limit: bool,
 }
 
-/// A batch on its way.
+/// A batch in flight.
 #[derive(Debug)]
 pub(crate) struct Sending<T> {
     items: Vec<T>,
     past: Past,
     number: u64,
-    /// No further request could have been in flight beside it.
+    /// The limit on requests in flight was reached with this one.
     bound: bool,
 }
 
@@ -178,13 +179,12 @@ impl<T> Sending<T> {
 /// What to do next.
 #[derive(Debug)]
 pub(crate) enum Next<T> {
-    /// Send this.
     Send(Sending<T>),
-    /// Nothing before this time, or before an answer or a new batch.
+    /// Nothing can be sent before this time, unless a response or a new batch arrives earlier.
     Wait(Option<Instant>),
 }
 
-/// Waiting batches.
+/// A batch that waits to be sent.
 #[derive(Debug)]
 struct Waiting<T> {
     items: Vec<T>,
@@ -192,34 +192,35 @@ struct Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    /// A lone record that failed with 500 while others succeeded: its failures are its own.
+    /// Whether this is a single record that failed with 500 while others succeeded, so that the record is the likely
+    /// cause.
     fn is_suspect(&self) -> bool {
         self.items.len() == 1 && self.past.failures > 1
     }
 }
 
-/// A batch that nothing speaks for or against yet.
+/// A batch whose rejection is unconfirmed.
 #[derive(Debug)]
-struct Doubted<T> {
+struct Unconfirmed<T> {
     waiting: Waiting<T>,
-    /// Its request: what is accepted of a later one is evidence.
+    /// The number of its request. If a later request has an accepted record, the batch is sent once more.
     number: u64,
-    /// When it is asked for again, should no evidence come.
+    /// When the batch is sent again if no other record is accepted before.
     ask_at: Instant,
 }
 
-/// See the module.
+/// Holds all batches that are not in flight and decides what to send next. See the module.
 #[derive(Debug)]
 pub(crate) struct Dispatch<T> {
     limits: Limits,
     ready: VecDeque<Waiting<T>>,
-    /// Each with its own time.
-    put_off: Vec<(Instant, Waiting<T>)>,
-    /// Refused as a whole while nothing else was accepted.
-    doubted: VecDeque<Doubted<T>>,
+    /// Batches that wait, each until its own time.
+    deferred: Vec<(Instant, Waiting<T>)>,
+    /// Batches that Platform refused as a whole while it accepted nothing else.
+    unconfirmed: VecDeque<Unconfirmed<T>>,
     in_flight: usize,
     next_number: u64,
-    /// Answers to requests before this one say nothing new.
+    /// Responses to requests before this number do not change the pace any more.
     round: u64,
     concurrency: Concurrency,
     requests: Rate,
@@ -227,14 +228,14 @@ pub(crate) struct Dispatch<T> {
     backoff: Backoff,
     paused_until: Option<Instant>,
     held: Option<(Hold, Instant)>,
-    /// From this request on, a refused token is not an old one.
+    /// Requests from this number on carry a new token. If it is refused too, an expired token is not the reason.
     fresh_token: Option<u64>,
     successes: u64,
-    /// The newest request of which something was accepted.
+    /// The newest request that had an accepted record.
     last_success: Option<u64>,
     failures_in_row: u32,
-    /// The last answer was no success: what is new goes before what has failed, or a few bad records would be all that
-    /// is ever tried.
+    /// The last response was not a success, so new batches are sent before those that have failed. Otherwise the sink
+    /// might try nothing but a few bad records.
     new_first: bool,
     recent: RecentOutcomes,
     over_limit: Vec<OverLimit<T>>,
@@ -245,8 +246,8 @@ impl<T: Sourced> Dispatch<T> {
     pub(crate) fn new(limits: Limits, now: Instant) -> Self {
         Self {
             ready: VecDeque::new(),
-            put_off: Vec::new(),
-            doubted: VecDeque::new(),
+            deferred: Vec::new(),
+            unconfirmed: VecDeque::new(),
             in_flight: 0,
             next_number: 0,
             round: 0,
@@ -268,51 +269,51 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// This instance's part of the group's rates.
+    /// Sets this instance's share of the group's rates.
     pub(crate) fn set_share(&mut self, assigned: usize, all: usize) {
         self.requests.set_share(assigned, all);
         self.records.set_share(assigned, all);
     }
 
-    /// A new batch.
+    /// Adds a new batch.
     pub(crate) fn offer(&mut self, items: Vec<T>) {
         self.ready.push_back(Waiting { items, past: Past::default() });
     }
 
-    /// Whether a further batch could be of use now.
+    /// Whether another batch can be used now.
     pub(crate) fn is_hungry(&self) -> bool {
         self.ready.is_empty()
     }
 
-    /// Requests that may be in flight.
+    /// How many requests may be in flight.
     pub(crate) fn allowed(&self) -> usize {
         self.concurrency.allowed()
     }
 
-    /// Requests that are in flight.
+    /// How many requests are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Why nothing, or only a part, is delivered, if so.
+    /// Why nothing or only a part is delivered; `None` if everything is.
     pub(crate) fn held(&self) -> Option<Hold> {
         let over_limit = (!self.over_limit.is_empty()).then_some(Hold::DeadLetterLimit);
         self.held.map(|(hold, _)| hold).or(over_limit)
     }
 
-    /// What to do now.
+    /// Returns what to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Next<T> {
         if let Some(until) = self.paused_until.filter(|until| now < *until) {
             return Next::Wait(Some(until));
         }
         self.paused_until = None;
         if let Some((hold, probe_at)) = self.held {
-            // One request at a time shows whether it goes again.
+            // During a hold, one request at a time finds out whether Platform accepts records again.
             if self.in_flight > 0 {
                 return Next::Wait(None);
             }
-            // A lone doubted batch may be the only bad one: what comes new is asked at once.
-            let news = hold == Hold::RefusedAlike && self.doubted.len() == 1 && !self.ready.is_empty();
+            // If only one batch is unconfirmed, it may be the only bad one: send a new batch at once to find out.
+            let news = hold == Hold::RefusedAlike && self.unconfirmed.len() == 1 && !self.ready.is_empty();
             if now < probe_at && !news {
                 return Next::Wait(Some(probe_at));
             }
@@ -332,9 +333,9 @@ impl<T: Sourced> Dispatch<T> {
                 Next::Send(self.send(waiting, now))
             }
             None => {
-                let put_off = self.put_off.iter().map(|(time, _)| *time);
-                let doubted = self.doubted.front().map(|doubted| doubted.ask_at);
-                Next::Wait(put_off.chain(doubted).chain(self.over_limit_due()).min())
+                let deferred = self.deferred.iter().map(|(time, _)| *time);
+                let unconfirmed = self.unconfirmed.front().map(|unconfirmed| unconfirmed.ask_at);
+                Next::Wait(deferred.chain(unconfirmed).chain(self.over_limit_due()).min())
             }
         }
     }
@@ -347,26 +348,26 @@ impl<T: Sourced> Dispatch<T> {
         if new.is_some() {
             return new;
         }
-        if let Some(due) = self.put_off.iter().position(|(time, _)| *time <= now) {
-            return Some(self.put_off.swap_remove(due).1);
+        if let Some(due) = self.deferred.iter().position(|(time, _)| *time <= now) {
+            return Some(self.deferred.swap_remove(due).1);
         }
-        self.ready.pop_front().or_else(|| self.pick_doubted(now)).or_else(|| self.pick_probe())
+        self.ready.pop_front().or_else(|| self.pick_unconfirmed(now)).or_else(|| self.pick_probe())
     }
 
-    fn pick_doubted(&mut self, now: Instant) -> Option<Waiting<T>> {
-        let due = self.doubted.front().is_some_and(|doubted| self.held.is_some() || doubted.ask_at <= now);
-        if due { self.doubted.pop_front().map(|doubted| doubted.waiting) } else { None }
+    fn pick_unconfirmed(&mut self, now: Instant) -> Option<Waiting<T>> {
+        let due = self.unconfirmed.front().is_some_and(|unconfirmed| self.held.is_some() || unconfirmed.ask_at <= now);
+        if due { self.unconfirmed.pop_front().map(|unconfirmed| unconfirmed.waiting) } else { None }
     }
 
-    /// In an outage the pauses set the pace, not the time of each batch: one of them shows when it is over. So do the
-    /// probes while everything is held.
+    /// In an outage and during a hold, a batch is sent before its own time, whenever the pause or the probe interval
+    /// ends: any batch can show that the outage is over.
     fn pick_probe(&mut self) -> Option<Waiting<T>> {
         if self.failures_in_row < OUTAGE && self.held.is_none() {
             return None;
         }
-        let put_off = self.put_off.iter().enumerate().filter(|(_, (_, batch))| !batch.is_suspect());
-        let (next, _) = put_off.min_by_key(|(_, (time, _))| *time)?;
-        Some(self.put_off.swap_remove(next).1)
+        let deferred = self.deferred.iter().enumerate().filter(|(_, (_, batch))| !batch.is_suspect());
+        let (next, _) = deferred.min_by_key(|(_, (time, _))| *time)?;
+        Some(self.deferred.swap_remove(next).1)
     }
 
     fn send(&mut self, waiting: Waiting<T>, now: Instant) -> Sending<T> {
@@ -379,21 +380,21 @@ impl<T: Sourced> Dispatch<T> {
         Sending { items: waiting.items, past: waiting.past, number, bound }
     }
 
-    /// Records that have failed alone often and long enough, with successes of others between, and those that the limit kept
-    /// back and keeps back no more: to be condemned.
-    pub(crate) fn convicts(&mut self, now: Instant) -> Vec<(T, Sentence)> {
-        let condemn_after = self.limits.condemn_after;
-        let convicted = |waiting: &Waiting<T>| {
+    /// Returns the records that must become dead letters now: those that failed alone often enough and for long enough
+    /// while others succeeded, and those that were over the dead-letter limit and no longer are.
+    pub(crate) fn due_dead_letters(&mut self, now: Instant) -> Vec<(T, DeadLetterReason)> {
+        let dead_letter_after = self.limits.dead_letter_after;
+        let is_confirmed = |waiting: &Waiting<T>| {
             let past = waiting.past;
-            let long = past.first_failure.is_some_and(|first| now - first >= condemn_after);
-            waiting.items.len() == 1 && past.failures >= CONDEMNING_FAILURES && long
+            let long = past.first_failure.is_some_and(|first| now - first >= dead_letter_after);
+            waiting.items.len() == 1 && past.failures >= DEAD_LETTER_FAILURES && long
         };
-        while let Some(index) = self.put_off.iter().position(|(_, waiting)| convicted(waiting)) {
-            let (_, waiting) = self.put_off.swap_remove(index);
-            let judged = waiting.items.into_iter().map(|item| (item, Sentence::ServerError)).collect();
-            let condemned = self.condemn(judged, now);
-            if !condemned.is_empty() {
-                return condemned;
+        while let Some(index) = self.deferred.iter().position(|(_, waiting)| is_confirmed(waiting)) {
+            let (_, waiting) = self.deferred.swap_remove(index);
+            let rejected = waiting.items.into_iter().map(|item| (item, DeadLetterReason::ServerError)).collect();
+            let dead_letters = self.dead_letter(rejected, now);
+            if !dead_letters.is_empty() {
+                return dead_letters;
             }
         }
         self.within_limit()
@@ -404,7 +405,7 @@ impl<T: Sourced> Dispatch<T> {
         self.held = Some((hold, now + self.limits.hold_probe));
     }
 
-    /// Takes out what does not stay: its partition has left.
+    /// Removes and returns the records of revoked partitions; `stays` is false for them.
     pub(crate) fn remove(&mut self, mut stays: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         let mut sift = |waiting: &mut Waiting<T>| {
@@ -415,8 +416,8 @@ impl<T: Sourced> Dispatch<T> {
             !waiting.items.is_empty()
         };
         self.ready.retain_mut(&mut sift);
-        self.put_off.retain_mut(|(_, waiting)| sift(waiting));
-        self.doubted.retain_mut(|doubted| sift(&mut doubted.waiting));
+        self.deferred.retain_mut(|(_, waiting)| sift(waiting));
+        self.unconfirmed.retain_mut(|unconfirmed| sift(&mut unconfirmed.waiting));
         self.over_limit.retain_mut(|group| {
             let items = std::mem::take(group.items());
             let (stay, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|(item, _)| stays(item));

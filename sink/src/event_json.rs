@@ -1,14 +1,14 @@
-//! An event as XDM JSON, as far as a request takes it.
+//! Writes an event as XDM JSON, up to the size that a request can carry.
 
 use std::fmt;
 
 use xdm::{ExperienceEvent, TenantId};
 
-/// Writes events into memory that is used again.
+/// Writes events into a buffer that is reused.
 #[derive(Debug)]
 pub(crate) struct EventJson {
     tenant: TenantId,
-    /// The most bytes of an event in a request.
+    /// Maximum bytes of an event in a request.
     largest: usize,
     scratch: Vec<u8>,
 }
@@ -31,13 +31,13 @@ impl EventJson {
         Self { tenant, largest, scratch: Vec::new() }
     }
 
-    /// The event's JSON, until the next call.
+    /// Writes the event's JSON; the result is valid until the next call.
     pub(crate) fn write(&mut self, event: &ExperienceEvent<'_>) -> Result<&[u8], TooLarge> {
         self.scratch.clear();
         xdm::write_json(event, &self.tenant, &mut self.scratch);
         let (bytes, largest) = (self.scratch.len(), self.largest);
         if bytes > largest {
-            // One such event must not decide how much memory the sink keeps.
+            // Drops the buffer, so that one large event does not increase the sink's memory permanently.
             self.scratch = Vec::new();
             return Err(TooLarge { bytes, largest });
         }
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_the_json_counts_not_that_of_the_record() {
+    fn the_limit_applies_to_the_json_and_not_to_the_record() {
         let mut json = EventJson::new("acme".parse().unwrap(), LARGEST);
         // Each of these characters takes six bytes in JSON.
         let error = json.write(&decoded("\u{1}".repeat(LARGEST / 5))).unwrap_err();

@@ -1,15 +1,15 @@
-//! What the sink waits for outside Kafka: Platform, its tokens, the Schema Registry, a clock that is right.
+//! Reports what the sink waits for outside Kafka: Platform, access tokens, the Schema Registry, and a correct clock.
 
 use platform::{Answer, Failure, RetryReason, TokenError, Unreached, Verdict};
 use service::{Activity, Ready, Reason, Trouble, Waiting};
 
-/// How far the clock of this machine may be from that of an answer's sender, in seconds.
+/// The maximum difference between the clock of this machine and that of a responding server, in seconds.
 const CLOCK_DIFFERENCE: i64 = 60;
 
-const CHECK_PLATFORM: &str = "check that PLATFORM_INLET_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; what waits stays in Kafka";
-const CHECK_IMS: &str = "check that IMS_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; what waits stays in Kafka";
+const CHECK_PLATFORM: &str = "check that PLATFORM_INLET_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
+const CHECK_IMS: &str = "check that IMS_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
 
-/// The work that needs something outside. Cheap to clone.
+/// The activities that need something outside. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     platform: Activity,
@@ -32,17 +32,17 @@ impl Health {
         }
     }
 
-    /// A request to Platform goes out; what it returns is held until the answer is there.
+    /// Starts a request to Platform; keep the returned value until the response is received.
     pub(crate) fn request(&self) -> service::Request {
         self.platform.request()
     }
 
-    /// IMS may be asked for a token; what it returns is held until the token is there.
+    /// Starts a request to IMS, if a token is needed; keep the returned value until the token is received.
     pub(crate) fn token_request(&self) -> service::Request {
         self.tokens.request()
     }
 
-    /// What a request led to.
+    /// Records the result of a request.
     pub(crate) fn answered(&self, answer: &Answer, verdict: &Verdict) {
         if let Answer::NoToken(error) = answer {
             return self.tokens.failed(token_trouble(error));
@@ -54,7 +54,7 @@ impl Health {
         }
     }
 
-    /// The time that an answer was given, by its sender's clock, in Unix seconds.
+    /// Compares the time in a response, by its sender's clock in Unix seconds, with the clock of this machine.
     pub(crate) fn dated(&self, theirs: i64) {
         let ahead = service::unix_millis() / 1000 - theirs;
         if ahead.abs() <= CLOCK_DIFFERENCE {
@@ -63,8 +63,8 @@ impl Health {
         let which = if ahead > 0 { "ahead of" } else { "behind" };
         self.clock.failed(Trouble {
             reason: Reason::Clock,
-            cause: format!("this machine's clock is {} s {which} that of the other side", ahead.abs()),
-            remedy: "set the clock (NTP): times of receipt, tokens and time-outs go by it",
+            cause: format!("this machine's clock is {} s {which} that of the responding server", ahead.abs()),
+            remedy: "set the clock (NTP): times of receipt, tokens and timeouts depend on it",
         });
     }
 }
@@ -87,13 +87,13 @@ fn token_trouble(error: &TokenError) -> Trouble {
         TokenError::Unavailable(429) => (Reason::Throttled, "wait: IMS is asked again by itself"),
         TokenError::Unavailable(_) => (Reason::Unavailable, CHECK_IMS),
         TokenError::Unusable(_) => {
-            (Reason::UnexpectedAnswer, "check that IMS_URL is Adobe's, and that no proxy answers in its place")
+            (Reason::UnexpectedAnswer, "check that IMS_URL is Adobe's, and that no proxy responds in its place")
         }
     };
     Trouble { reason, cause: error.to_string(), remedy }
 }
 
-/// Why a request did not succeed. A hold is reported elsewhere, and a refused record is not a failed request.
+/// Returns why a request did not succeed. A hold is reported elsewhere, and a refused record is not a failed request.
 fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     if let Answer::Failed(failure) = answer {
         let (reason, remedy) = match failure {
@@ -111,7 +111,7 @@ fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     let retried = match verdict {
         Verdict::RetryAll { reason, .. } | Verdict::Halve { reason } => *reason,
         Verdict::Records { records, .. } => {
-            // Nothing was decided: the entries speak for the whole.
+            // If no record was decided, the reason of the first entry counts for the whole request.
             let retry = |record: &platform::RecordVerdict| match record {
                 platform::RecordVerdict::Retry(reason) => Some(*reason),
                 platform::RecordVerdict::Accepted { .. } | platform::RecordVerdict::Refused { .. } => None,
@@ -138,9 +138,9 @@ fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
         }
         RetryReason::Undeterminable => (
             Reason::UnexpectedAnswer,
-            "check that PLATFORM_INLET_URL is the inlet's address and that no proxy answers in its place",
+            "check that PLATFORM_INLET_URL is the inlet's address and that no proxy responds in its place",
         ),
-        // The halves are sent.
+        // The sink sends halves of the batch.
         RetryReason::TooLarge => return None,
     };
     Some(Trouble { reason, cause: format!("Platform answers HTTP {status} ({})", retried.as_str()), remedy })
@@ -149,18 +149,18 @@ fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use platform::{Response, judge};
+    use platform::{Response, classify};
 
     use super::*;
 
     fn reason(status: u16, body: &'static str) -> Option<&'static str> {
         let answer =
             Answer::Response(Response { status, retry_after: None, body: Bytes::from_static(body.as_bytes()) });
-        trouble(&answer, &judge(&answer, 2)).map(|trouble| trouble.reason.as_str())
+        trouble(&answer, &classify(&answer, 2)).map(|trouble| trouble.reason.as_str())
     }
 
     #[test]
-    fn every_answer_that_is_waited_out_has_its_reason_and_no_other() {
+    fn every_response_that_makes_the_sink_wait_has_its_reason_and_no_other_has_one() {
         assert_eq!(reason(503, ""), Some("unavailable"));
         assert_eq!(reason(500, ""), Some("unavailable"));
         assert_eq!(reason(429, ""), Some("throttled"));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_without_an_answer_has_its_reason() {
+    fn each_failure_without_a_response_has_its_reason() {
         for (failure, reason) in [
             (Failure::Connect(Unreached::Dns), Reason::Dns),
             (Failure::Connect(Unreached::Tls), Reason::Tls),
@@ -183,7 +183,7 @@ mod tests {
             (Failure::Timeout, Reason::Timeout),
         ] {
             let answer = Answer::Failed(failure);
-            assert_eq!(trouble(&answer, &judge(&answer, 2)).map(|trouble| trouble.reason), Some(reason));
+            assert_eq!(trouble(&answer, &classify(&answer, 2)).map(|trouble| trouble.reason), Some(reason));
         }
     }
 }

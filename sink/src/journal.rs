@@ -1,7 +1,8 @@
-//! What the sink writes to Kafka before a record is durable: dead letters and receipts, both acknowledged.
+//! Writes dead letters and receipts to Kafka. The outcome of a record is durable once these are acknowledged.
 //!
-//! A broker refuses a whole batch for its size, so a record that is refused is first sent again in a batch of its own. What
-//! is too large even then is made smaller: a dead letter keeps the beginning of its value, a receipt is split.
+//! A broker refuses a whole batch because of its size, so a refused record is first sent again in a batch of its own.
+//! If it is too large even then, it is made smaller: a dead letter keeps the beginning of its value, and a receipt is
+//! split.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,39 +17,38 @@ use service::Backoff;
 use tokio::sync::Mutex;
 
 use crate::config::Settings;
-use crate::work::{Condemned, Item};
+use crate::work::{Item, ToDeadLetter};
 
 /// Version of the receipt's JSON form.
 const RECEIPT_VERSION: &str = "1";
 
-/// What a receipt says of a record that Platform has.
+/// The verdict in a receipt on a record that Platform accepted.
 pub(crate) const ACCEPTED: &str = "accepted";
-/// What it says of one that Platform refuses.
+/// The verdict in a receipt on a record that Platform refused.
 pub(crate) const REFUSED: &str = "refused";
 
-/// The largest record that is written whole.
+/// The size of the largest record that is written whole.
 const LARGEST_RECORD: usize = 100 * 1024 * 1024;
 
 /// `[partition, offset, event id, xactionId, verdict]`.
 pub(crate) type ReceiptEntry = (i32, i64, String, Option<String>, &'static str);
 
-/// A receipt: what an answered request says of the records that it decided. It holds no personal data.
+/// A receipt: one response of Platform, with every record that it decided. It holds no personal data.
 /// `docs/receipts.md` has its schema.
 #[derive(Debug, Default)]
 pub(crate) struct Receipt {
     /// When the request was sent: milliseconds since 1970.
     pub(crate) sent_at: i64,
-    /// Its HTTP status.
+    /// The HTTP status of the response.
     pub(crate) status: u16,
     /// Platform's id of the inlet.
     pub(crate) inlet_id: Option<String>,
     /// Platform's id of the batch.
     pub(crate) batch_id: Option<String>,
-    /// An entry for each record.
     pub(crate) records: Vec<ReceiptEntry>,
 }
 
-/// The value of one record of the receipts topic: a receipt, or a part of its entries.
+/// The value of one record of the receipts topic: a receipt with all its entries, or with some of them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ReceiptValue<'r> {
@@ -65,7 +65,7 @@ impl Receipt {
         self.records.push((item.claim.partition, item.claim.offset, item.event_id().to_owned(), xaction_id, verdict));
     }
 
-    /// The JSON for these of its entries.
+    /// Returns the JSON of a receipt with these entries.
     fn json(&self, records: &[ReceiptEntry]) -> Vec<u8> {
         let value = ReceiptValue {
             sent_at: self.sent_at,
@@ -81,20 +81,20 @@ impl Receipt {
 /// Which batch a record is sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batching {
-    /// With others.
+    /// In a batch with other records.
     Shared,
-    /// Alone: too large is a statement about this record only here.
+    /// In a batch of its own: only then does "too large" refer to this record.
     Alone,
 }
 
-/// Writes one record. Tests have a writer of their own.
+/// Writes one record. Tests implement this without Kafka.
 pub(crate) trait Write: Send + Sync {
-    /// Hands the record over at once; the future ends with the acknowledgement.
+    /// Passes the record to the producer at once; the future ends with the acknowledgement.
     fn write(&self, record: NewRecord<'_>, batching: Batching)
     -> impl Future<Output = Result<(), ProduceError>> + Send;
 }
 
-/// Writes to Kafka, and tells how that goes.
+/// Writes to Kafka, and reports success and failure to the health check.
 #[derive(Debug)]
 pub(crate) struct KafkaWriter {
     producer: DurableProducer<()>,
@@ -128,15 +128,15 @@ impl Write for KafkaWriter {
 pub(crate) struct Journal<W = KafkaWriter> {
     writer: W,
     topics: JournalTopics,
-    /// Writes that Kafka has refused or not acknowledged, and that are tried again.
+    /// Number of writes that Kafka refused or did not acknowledge and that are being repeated.
     failing: AtomicUsize,
-    /// The same, and those that are being made smaller.
+    /// The same, plus the writes whose record is being made smaller.
     repeated: AtomicUsize,
-    /// When [`DELIVERED_FROM`] was written last.
+    /// When [`DELIVERED_FROM`] was last written.
     marked: Mutex<Option<Instant>>,
 }
 
-/// The topics involved.
+/// The topics that the sink writes to, and the input topic that they refer to.
 #[derive(Debug, Clone)]
 pub(crate) struct JournalTopics {
     pub(crate) input: TopicName,
@@ -152,7 +152,7 @@ impl Journal {
                 delivery_timeout: Duration::from_secs(30),
                 linger: Duration::from_millis(5),
                 max_record_bytes: LARGEST_RECORD,
-                // A record larger than the queue would never be sent. What is queued is part of SINK_BUFFER_BYTES.
+                // A record larger than the queue would never be sent. Queued bytes are part of SINK_BUFFER_BYTES.
                 queue_bytes: 2 * LARGEST_RECORD,
             },
         )?;
@@ -170,67 +170,67 @@ impl<W: Write> Journal<W> {
         Self { writer, topics, failing: AtomicUsize::new(0), repeated: AtomicUsize::new(0), marked: Mutex::default() }
     }
 
-    /// Whether something waits for Kafka to take it.
+    /// Whether a write is being repeated because Kafka refused or did not acknowledge it.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether something is written once more, for whatever reason: that takes as long as Kafka takes.
+    /// Whether a write is being repeated for any reason. That takes as long as Kafka needs.
     pub(crate) fn is_repeating(&self) -> bool {
         self.repeated.load(Ordering::Relaxed) > 0
     }
 
-    /// Produces one dead letter for each record, all together, and returns once all are acknowledged. Failures of Kafka are
-    /// waited out: the records stay undecided meanwhile.
-    pub(crate) async fn dead_letters(&self, condemned: &[Condemned]) {
-        join_all(condemned.iter().map(|letter| self.dead_letter(letter))).await;
+    /// Produces one dead letter for each record, all together, and returns once all are acknowledged. It repeats a
+    /// write until Kafka accepts it; the records have no durable outcome meanwhile.
+    pub(crate) async fn dead_letters(&self, records: &[ToDeadLetter]) {
+        join_all(records.iter().map(|record| self.dead_letter(record))).await;
     }
 
-    async fn dead_letter(&self, letter: &Condemned) {
+    async fn dead_letter(&self, record: &ToDeadLetter) {
         let mut attempts = Attempts::new(self);
-        let whole = || self.dead_letter_record(letter, letter.record.value(), |headers| headers);
+        let whole = || self.dead_letter_record(record, record.record.value(), |headers| headers);
         for batching in [Batching::Shared, Batching::Alone] {
             if attempts.write(batching, whole).await.is_ok() {
                 return;
             }
         }
-        let value = CutValue::of(letter.record.value());
-        let (partition, offset) = (letter.record.partition, letter.record.offset);
+        let value = CutValue::of(record.record.value());
+        let (partition, offset) = (record.record.partition, record.record.offset);
         tracing::warn!(
             topic = %self.topics.dead_letters, partition, offset, bytes = value.cut.size, kept = value.kept.len(),
-            "the dead-letter topic does not take the record whole: writing its beginning with its size and SHA-256; to keep such records whole, raise max.message.bytes of the topic"
+            "the dead-letter topic refuses the whole record because of its size: writing its beginning with its size and SHA-256; to keep such records whole, raise max.message.bytes of the topic"
         );
         attempts
-            .write_smallest(|| self.dead_letter_record(letter, value.kept, |headers| value.cut.headers(headers)))
+            .write_smallest(|| self.dead_letter_record(record, value.kept, |headers| value.cut.headers(headers)))
             .await;
     }
 
     fn dead_letter_record<'a>(
         &'a self,
-        letter: &'a Condemned,
+        record: &'a ToDeadLetter,
         value: &'a [u8],
         headers: impl FnOnce(Headers) -> Headers,
     ) -> NewRecord<'a> {
         let reason = Reason {
             stage: Stage::Sink,
-            code: letter.code.as_str(),
-            message: &letter.message,
+            code: record.code.as_str(),
+            message: &record.message,
             at: service::unix_millis(),
         };
         let origin =
-            Origin { topic: &self.topics.input, partition: letter.record.partition, offset: letter.record.offset };
+            Origin { topic: &self.topics.input, partition: record.record.partition, offset: record.record.offset };
         NewRecord {
             topic: &self.topics.dead_letters,
-            partition: Some(letter.record.partition),
-            key: letter.record.key(),
+            partition: Some(record.record.partition),
+            key: record.record.key(),
             value: Some(value),
-            headers: headers(dead_letter::headers(letter.record.headers(), reason, Some(origin))),
+            headers: headers(dead_letter::headers(record.record.headers(), reason, Some(origin))),
         }
     }
 
-    /// Says in the dead-letter topic, once a day, that records are delivered.
+    /// Writes a record to the dead-letter topic, once a day, that says that a sink has delivered records.
     async fn mark(&self) {
-        // Held until it is acknowledged: no offset is committed before.
+        // Keeps the lock until the record is acknowledged, because no offset may be committed before.
         let mut marked = self.marked.lock().await;
         if marked.is_some_and(|marked| marked.elapsed() < MARK_EVERY) {
             return;
@@ -243,8 +243,8 @@ impl<W: Write> Journal<W> {
         *marked = Some(Instant::now());
     }
 
-    /// Writes a receipt and returns once it is acknowledged. If the topic does not take it whole, several records share its
-    /// entries.
+    /// Writes a receipt and returns once it is acknowledged. If it is too large for the topic, its entries are written
+    /// in several records.
     pub(crate) async fn receipt(&self, receipt: &Receipt) {
         let Some(topic) = &self.topics.receipts else { return self.mark().await };
         let mut attempts = Attempts::new(self);
@@ -266,11 +266,12 @@ impl<W: Write> Journal<W> {
     }
 }
 
-/// Only where there are no receipts: the header of a record of the dead-letter topic that says that a sink has delivered
-/// records of this topic. By it a sink whose group the brokers have forgotten knows that it has worked before.
+/// The header of a record on the dead-letter topic that says that a sink has delivered records of this input topic. It
+/// is written only if there is no receipts topic. If the brokers have lost the group's offsets, this record tells the
+/// sink that this is not its first start.
 const DELIVERED_FROM: &str = "sink-delivered-from";
 
-/// How often that is written: the record must outlive the group's offsets, and expires like a dead letter.
+/// How often that record is written. It must outlive the group's offsets, and it expires like a dead letter.
 const MARK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a record of the dead-letter topic was written by a sink of this input.
@@ -279,8 +280,8 @@ pub(crate) fn is_of_a_sink(record: &Record<'_>, input: &TopicName) -> bool {
         return true;
     }
     match Entry::read(record.headers()) {
-        Entry::Letter(letter) => {
-            letter.stage == Stage::Sink && letter.origin.is_some_and(|origin| origin.topic == input.as_str())
+        Entry::DeadLetter(dead_letter) => {
+            dead_letter.stage == Stage::Sink && dead_letter.origin.is_some_and(|origin| origin.topic == input.as_str())
         }
         Entry::Closed(_) | Entry::Foreign => false,
     }
@@ -291,11 +292,11 @@ fn receipt_record<'a>(topic: &'a TopicName, json: &'a [u8]) -> NewRecord<'a> {
     NewRecord { topic, partition: None, key: None, value: Some(json), headers }
 }
 
-/// The topic does not take the record.
+/// The record is too large for the topic.
 #[derive(Debug)]
 struct TooLarge;
 
-/// The attempts to write one dead letter or one receipt. While they go on, the journal counts them.
+/// The attempts to write one dead letter or one receipt. The journal counts those that are being repeated.
 struct Attempts<'j, W> {
     journal: &'j Journal<W>,
     backoff: Backoff,
@@ -309,7 +310,7 @@ impl<'j, W: Write> Attempts<'j, W> {
         Self { journal, backoff, failing: false, repeated: false }
     }
 
-    /// Tries until Kafka takes the record or says that it is too large.
+    /// Repeats the write until Kafka accepts the record or refuses it as too large.
     async fn write<'a>(&mut self, batching: Batching, record: impl Fn() -> NewRecord<'a>) -> Result<(), TooLarge> {
         loop {
             let Err(error) = self.journal.writer.write(record(), batching).await else {
@@ -323,14 +324,14 @@ impl<'j, W: Write> Attempts<'j, W> {
                 return Err(TooLarge);
             }
             if self.is_first_failure() {
-                // The writer tells how Kafka does.
-                tracing::debug!(%error, topic = %record().topic, "cannot write to Kafka; trying again until it works");
+                // The writer reports this to the health check, which logs it.
+                tracing::debug!(%error, topic = %record().topic, "writing to Kafka failed; trying again until it works");
             }
             self.wait().await;
         }
     }
 
-    /// Tries until Kafka takes the record, which cannot be made any smaller.
+    /// Repeats the write until Kafka accepts the record, which cannot be made any smaller.
     async fn write_smallest<'a>(&mut self, record: impl Fn() -> NewRecord<'a>) {
         let mut logged = false;
         while self.write(Batching::Alone, &record).await.is_err() {
@@ -340,7 +341,7 @@ impl<'j, W: Write> Attempts<'j, W> {
                 let bytes = size(&refused);
                 tracing::error!(
                     topic = %refused.topic, bytes, needed = needed(bytes),
-                    "the topic refuses even the smallest form of a record: set max.message.bytes of the topic to at least `needed`; trying again until it works, nothing of this partition is committed meanwhile"
+                    "the topic refuses even the smallest form of a record: set max.message.bytes of the topic to at least `needed`; trying again until it works, no offset of this partition is committed meanwhile"
                 );
             }
             self.wait().await;
@@ -367,14 +368,14 @@ impl<W> Drop for Attempts<'_, W> {
     }
 }
 
-/// About how many bytes a record has in its batch.
+/// Estimates how many bytes a record takes in its batch.
 fn size(record: &NewRecord<'_>) -> usize {
     let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
     let headers: usize = record.headers.iter().map(|header| 8 + header.name.len() + length(header.value)).sum();
     length(record.key) + length(record.value) + headers
 }
 
-/// The `max.message.bytes` that takes a record of this size: a batch has a header of its own.
+/// The `max.message.bytes` that a record of this size needs, including the header of its batch.
 fn needed(bytes: usize) -> usize {
     (bytes + 1024).next_multiple_of(1024)
 }

@@ -1,9 +1,9 @@
 //! Delivers typed records to Experience Platform, at least once and with a stable `_id`.
 //!
-//! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger; one async task ([`delivery`]) cuts batches,
-//! sends them, and settles a record only once its fate is durable: accepted by Platform (with a receipt), or in the
-//! dead-letter topic. What an answer means is decided by `platform::judge`, what follows from it by [`dispatch`]; both are
-//! pure. It knows nothing of Customer.io's bodies.
+//! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger. One async task ([`delivery`]) cuts batches
+//! and sends them. It reports a record to the ledger only once its outcome is durable: accepted by Platform (with a
+//! receipt), or written to the dead-letter topic. `platform::classify` decides what a response means, and [`dispatch`]
+//! what follows from it; both are pure. This crate does not know Customer.io's bodies.
 
 mod backlog;
 mod batch;
@@ -21,7 +21,7 @@ mod work;
 
 use std::time::Duration;
 
-use kafka::consumer::{Consumer, ConsumerSettings, Output, Patience};
+use kafka::consumer::{Consumer, ConsumerSettings, ExternalWait, Output};
 use kafka::probe::Probe;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
@@ -32,31 +32,32 @@ use service::{Context, Ready, TaskError, Tasks, Waiting};
 
 pub use config::{Config, Settings};
 
-use delivery::{Delivery, Tools};
+use delivery::{Delivery, DeliveryDeps};
 use health::Health;
 use journal::Journal;
 use metrics::Metrics;
 
-/// How long the brokers have to answer at the start.
+/// How long the brokers may take to respond at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often offsets are committed.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The most bytes librdkafka fetches ahead, beside `SINK_BUFFER_BYTES`. It takes about twice as much memory for them.
+/// Maximum bytes that librdkafka fetches ahead, in addition to `SINK_BUFFER_BYTES`. It needs about twice as much memory
+/// for them.
 const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long leaving partitions wait for the request that is under way.
+/// How long revoked partitions wait for their requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request or a write ends within its own time-out of 30 s, one way or the other; a record that was started and has no
-/// outcome after this time has been lost by a defect.
+/// A request or a write ends within its own timeout of 30 s. If a record was started and has no outcome after this
+/// time, a defect has lost it.
 const STALL_AFTER: Duration = Duration::from_secs(300);
 
 /// Runs the sink until `context.stop`.
 ///
 /// # Errors
-/// When a topic is missing, the settings do not make a client, or Kafka fails for good.
+/// Fails if a topic is missing, if no client can be built from the settings, or if Kafka fails permanently.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
     let waiting = Waiting::register("sink", &context.registry, &context.readiness)?;
@@ -97,7 +98,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         commit_interval: COMMIT_INTERVAL,
         drain_timeout: DRAIN_TIMEOUT.min(context.shutdown_timeout / 2),
         stall_after: STALL_AFTER,
-        patience: patience.clone(),
+        external_wait: external_wait.clone(),
         metrics: metrics.consumer.clone(),
         health: kafka_health,
         readiness: context.readiness.clone(),
@@ -112,7 +113,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// What the sink needs of its topics.
+/// What the sink requires of its topics.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
     let dead_letters = Room::Beyond { topic: settings.input.clone(), bytes: RECORD_OVERHEAD };
@@ -121,7 +122,7 @@ fn needs(settings: &Settings) -> Vec<Need> {
     needs
 }
 
-/// Every topic exists and goes together with the others; returns the number of input partitions.
+/// Checks that every topic exists and fits the others; returns the number of input partitions.
 async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let (connection, input) = (settings.connection.clone(), settings.input.clone());
     let (dead_letters, receipts) = (settings.dead_letters.clone(), settings.receipts.clone());

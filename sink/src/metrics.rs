@@ -1,4 +1,4 @@
-//! The sink's metrics: every name is here.
+//! The sink's metrics, with all their names.
 
 use kafka::{ConsumerMetrics, TopicName};
 use platform::{Answer, Failure, RefreshOutcome};
@@ -7,12 +7,12 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 use crate::dispatch::Hold;
 use crate::work::Code;
 
-/// Why records cannot be read.
+/// Why records cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// Written with a schema that this build does not have.
+    /// The records were written with a schema that this build does not have.
     UnknownSchema,
-    /// The Schema Registry does not say what their id stands for.
+    /// The Schema Registry does not return the schema of their id.
     SchemaRegistry,
 }
 
@@ -27,10 +27,10 @@ impl Unreadable {
     }
 }
 
-/// Why nothing is settled: dead letters or receipts cannot be written.
+/// The reason to hold while dead letters or receipts cannot be written.
 pub(crate) const UNWRITABLE: &str = "kafka";
 
-/// Reasons to hold that no answer of Platform's gives.
+/// The reasons to hold that do not come from Platform's responses.
 pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
     Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE])
 }
@@ -80,17 +80,17 @@ impl Metrics {
         let metrics = Self {
             records: counter(
                 "customerio_sink_records_total",
-                "Records by what became of them: accepted, dead_letter, or retried (sent again)",
+                "Records by outcome: accepted, dead_letter, or retried (sent again)",
                 &["outcome"],
             )?,
             requests: counter(
                 "customerio_sink_requests_total",
-                "Requests to Platform by HTTP status, or by what went wrong without one",
+                "Requests to Platform by HTTP status, or by the kind of failure if there was no response",
                 &["status"],
             )?,
             request_duration: histogram(
                 "customerio_sink_request_duration_seconds",
-                "From sending a batch to its whole answer",
+                "From sending a batch to its complete response",
                 vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
             )?,
             batch_records: histogram(
@@ -120,7 +120,7 @@ impl Metrics {
             )?,
             concurrency: gauge(
                 "customerio_sink_concurrency_limit",
-                "Requests that may be in flight; follows what Platform answers",
+                "Requests that may be in flight; follows Platform's responses",
             )?,
             in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
             consumer: ConsumerMetrics::register(registry, "sink", input)?,
@@ -191,7 +191,7 @@ impl Metrics {
     }
 }
 
-/// Counts of one request are far below 2^32.
+/// Converts a count of one request, which is far below 2^32.
 fn count(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -1,6 +1,6 @@
-//! Makes `docs/outcomes.md`: each thing that Platform can answer, run through `platform::judge` and the dispatch. The test
-//! holds the page to the code, and the code to the promise that nothing but a verdict on a record condemns it.
-//! `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page anew.
+//! Generates `docs/outcomes.md` by running every response that Platform can give through `platform::classify` and the
+//! dispatch. The test compares the page with the code, and checks that only a verdict on a record makes that record a
+//! dead dead letter. `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page again.
 
 #![cfg(test)]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use platform::verdict::retry_after;
-use platform::{Answer, Failure, RecordVerdict, Response, RetryReason, TokenError, Verdict, judge};
+use platform::{Answer, Failure, RecordVerdict, Response, RetryReason, TokenError, Verdict, classify};
 use serde_json::{Value, json};
 use service::DeadLetterLimit;
 
@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     in_flight: 64,
     requests_per_second: 0,
     records_per_second: 0,
-    condemn_after: Duration::from_secs(300),
+    dead_letter_after: Duration::from_secs(300),
     hold_probe: Duration::from_secs(30),
     dead_letters: DeadLetterLimit::HALF,
 };
@@ -28,52 +28,51 @@ const LIMITS: Limits = Limits {
 const INTRODUCTION: &str = "\
 # Outcomes
 
-What the sink makes of every answer of Platform's, record by record. A record ends in exactly one way: **accepted** (with a
-receipt), **dead letter**, or still **owed**, which is tried again and never lost. The tables are made by a test that runs each
-case through the code that judges answers and decides what follows.
+This page lists what the sink does with every response of Platform, record by record. A record is **accepted** (with a receipt),
+becomes a **dead letter**, or stays **pending**: then it is sent again and never lost. A test generates the tables by running each
+case through the code that classifies responses.
 
-Three rules stand above them all:
+Three rules hold for all cases:
 
-1. **Only the status decides**, never a text. What an answer does not say clearly is sent again: Profile drops a repeated `_id`.
-2. **Only evidence against that very record makes a dead letter**: Platform refuses it and takes others, before or after. While
-   everything is refused alike, it is not the records' fault: the sink holds.
-3. **An outage, a rate limit, an expired secret or a wrong setting never makes one.** The sink waits as long as it takes, says why in
-   `customerio_sink_held{reason}` and once in its log, and goes on by itself.
+1. **Only the status decides**, never a text. What a response does not say clearly is sent again: Profile drops a repeated `_id`.
+2. **Only a confirmed rejection of that record makes a dead letter**: Platform refuses it and accepts others, before or after. While
+   Platform refuses everything, the sink holds, because the records are not the cause.
+3. **An outage, a rate limit, an expired secret or a wrong setting never makes one.** The sink waits as long as necessary, reports the
+   reason in `customerio_sink_held{reason}` and once in its log, and continues by itself.
 
-How to read the columns: *of three* is the answer to a request with three records, of which the second is concerned; *alone* the
-answer to a request with that record only. *All so for an hour* is what becomes of a topic when every request gets this answer;
-*one so for an hour* what becomes of one record that always gets it while the others are accepted. The times are those of the
-defaults: `SINK_CONDEMN_AFTER=5m`, `SINK_HOLD_PROBE=30s`.
+How to read the columns: *of three* is the response to a request with three records, the second of which is the case; *alone*: to a
+request with only that record. *all for an hour*: every request gets this response; *one for an hour*: one record always gets it while
+others are accepted. The times are those of the defaults: `SINK_DEAD_LETTER_AFTER=5m`, `SINK_HOLD_PROBE=30s`.
 ";
 
 const WORDS: &str = "\
-## What is done
+## What the sink does
 
 | word | what the sink does |
 |---|---|
-| accepted | The record's receipt is written and acknowledged, then its offset may be committed. |
-| refused | Platform's verdict on this record. It becomes a dead letter if something else has been accepted by the same request or a later one; if not, it waits in doubt, is asked for once more when something is accepted, and then that counts. |
-| again: `throttled`, `unavailable` | The whole instance pauses, as long as `Retry-After` says (seconds or a date; at most an hour is believed), at least 0.1 s and, without the header, at most 2 s. Then one request alone; with its success the number of requests in flight doubles up to half of what it was, and grows by one a round from there. The batch itself waits up to 3 s beyond that while others are tried. The third failure in a row is an outage; with the first success after it everything that it put off is due. |
-| again: `timeout`, `connection` | The batch waits 0.1 s to 50 s, longer with each failure of its own; the number of requests in flight is halved. In an outage the whole instance pauses, as above, whatever the time of each batch. |
-| again: `server_error` | As `timeout`. If others are accepted meanwhile, the batch is halved until the record is alone. It becomes a dead letter (`server_error`) once it has failed alone at least five times, over `SINK_CONDEMN_AFTER`, each time after something else had been accepted. A 500 with `Retry-After` is Platform's own trouble and counts for nothing. |
-| again: `undeterminable` | Sent again as halves, a lone record after a wait; three in a row are an outage. |
-| again: `unauthorized` | The record waits 0.1 s to 50 s. If the request had no accepted record, the token is at fault: as *hold: `unauthorized`*. |
-| halves: bisect | Some record makes the request unacceptable: the halves are sent, until it is alone. |
-| halves: too large | The same for a request over Platform's limit; a lone record over it is refused. |
-| hold: `unauthorized` | The token is dropped and one new one is fetched, whoever asks. If that is refused as well, nothing is sent but one request every `SINK_HOLD_PROBE`, with a fresh token. |
-| hold: `blocked`, `endpoint` | Nothing is sent but one request every `SINK_HOLD_PROBE`. |
-| hold, of one batch while others are accepted | Then it is neither the credential nor the address but something on the way (a filter of a proxy, say): the batch is halved until the record is alone, and that waits 0.1 s to 50 s from one time to the next. The lag shows it. |
+| accepted | It writes the record's receipt and waits until Kafka acknowledges it; then the record's offset may be committed. |
+| refused | Platform's verdict on this record. It becomes a dead letter if another record was accepted in the same request or a later one. Otherwise the rejection is unconfirmed: the record waits, is sent once more after something is accepted, and that response counts. |
+| again: `throttled`, `unavailable` | The whole instance pauses for as long as `Retry-After` says (seconds or a date; at most an hour is honoured), for at least 0.1 s and, without the header, for at most 2 s. Then it sends one request alone. After its success, the number of requests in flight doubles up to half of what it was, and then grows by one per round. The batch itself waits up to 3 s longer while others are sent. Three failures in a row are an outage; after the first success, every deferred batch is due. |
+| again: `timeout`, `connection` | The batch waits 0.1 s to 50 s, longer with each failure of its own; the number of requests in flight is halved. In an outage the whole instance pauses, as above, regardless of the time of each batch. |
+| again: `server_error` | As `timeout`. If others are accepted meanwhile, the batch is halved until the record is alone. It becomes a dead letter (`server_error`) once it has failed alone at least five times within at least `SINK_DEAD_LETTER_AFTER`, each time after another record had been accepted. A 500 with `Retry-After` is attributed to Platform and does not count. |
+| again: `undeterminable` | The halves are sent, and a record that is alone waits first. Three such responses in a row are an outage. |
+| again: `unauthorized` | The record waits 0.1 s to 50 s. If the request had no accepted record, the token is the cause: as *hold: `unauthorized`*. |
+| halves: bisect | One record makes the request unacceptable: the sink sends halves until that record is alone. |
+| halves: too large | The same for a request over Platform's limit; a record that is over it alone is refused. |
+| hold: `unauthorized` | The sink drops the token and fetches a new one, once for all requests. If it is refused too, the sink sends only one request every `SINK_HOLD_PROBE`, with a fresh token. |
+| hold: `blocked`, `endpoint` | The sink sends only one request every `SINK_HOLD_PROBE`. |
+| hold, of one batch while others are accepted | The cause is then neither the credential nor the address but something in between, such as a proxy's filter. The batch is halved until the record is alone; that record waits 0.1 s to 50 s between attempts. The lag shows it. |
 
-Beside these the sink holds for reasons of its own, with the same metric: `refused_alike` (every record is refused: wrong organisation, schema
-or dataset), `dead_letter_limit` (`DEAD_LETTER_LIMIT`: only the records of that source and code wait, with a request every
-`SINK_HOLD_PROBE`, and everything else is delivered), `unknown_schema` and `schema_registry` ([schemas.md](schemas.md)), `kafka` (dead
-letters or receipts cannot be written).
+The sink also holds for reasons that no single response gives, with the same metric: `refused_alike` (every record is refused: wrong
+organisation, schema or dataset), `dead_letter_limit` (`DEAD_LETTER_LIMIT`: only the records of that source and code wait, with a request
+every `SINK_HOLD_PROBE`, and everything else is delivered), `unknown_schema` and `schema_registry` ([schemas.md](schemas.md)), `kafka`
+(dead letters or receipts cannot be written).
 
-What is not sent at all: an event whose JSON is larger than a request becomes a dead letter `too_large`, bytes that are no event
-`undecodable` ([dead-letters.md](dead-letters.md)).
+Some records are not sent at all: an event whose JSON is larger than a request becomes a dead letter `too_large`, and bytes that are not
+an event become a dead letter `undecodable` ([dead-letters.md](dead-letters.md)).
 ";
 
-/// What makes an answer to these records; `true` stands for the record in question.
+/// Makes a response to these records; `true` stands for the record that the case is about.
 type Reply = Box<dyn Fn(&[bool]) -> Answer>;
 
 struct Case {
@@ -106,7 +105,8 @@ fn multi(entries: Vec<Value>) -> Answer {
     response(207, None, json!({"inletId": "i", "batchId": "b", "responses": entries}).to_string())
 }
 
-/// Each record's entry: good ones with an id that is no index, the one in question as it says.
+/// A 207 with one entry for each record. The entry of the case's record comes from `bad`; the others are accepted and
+/// have an id that does not contain an index.
 fn entry(what: impl Into<String>, bad: impl Fn(usize) -> Value + 'static) -> Case {
     case(what, move |records| {
         let entry = |(index, is_bad): (usize, &bool)| {
@@ -116,7 +116,7 @@ fn entry(what: impl Into<String>, bad: impl Fn(usize) -> Value + 'static) -> Cas
     })
 }
 
-/// A 207 whose entries are all good and spoilt in their number or order, if the record in question is among them.
+/// A 207 whose entries are all accepted. If the case's record is in the request, `spoil` changes their number or order.
 fn odd(what: &str, spoil: impl Fn(&mut Vec<Value>) + 'static) -> Case {
     case(what, move |records| {
         let mut entries = (0..records.len()).map(|index| json!({"xactionId": format!("7a5c-{index}")})).collect();
@@ -162,7 +162,7 @@ fn entries() -> Vec<Case> {
     let mut cases = vec![
         entry("an id and no status", |index| json!({"xactionId": format!("7a5c-{index}")})),
         entry("`status` 200", |_| json!({"status": 200})),
-        entry("shape A: `statusCode` 400, no id, found by its place", shape_a(400)),
+        entry("shape A: `statusCode` 400, no id, matched by its position", shape_a(400)),
         entry("shape B: `status` 400, an id that ends in the index", shape_b(400)),
         entry("`status` \"400\", a text", |_| json!({"status": "400"})),
     ];
@@ -170,12 +170,12 @@ fn entries() -> Vec<Case> {
         cases.push(entry(format!("{status}, in either shape"), shape_b(status)));
     }
     cases.push(entry("404, 422 and any other 4xx", shape_a(404)));
-    cases.push(entry("302, 0, or a status that is no number", |_| json!({"status": "x"})));
+    cases.push(entry("302, 0, or a status that is not a number", |_| json!({"status": "x"})));
     cases.push(entry(
         "`status` and `statusCode` that contradict each other",
         |_| json!({"status": 200, "statusCode": 400}),
     ));
-    cases.push(entry("neither an id nor a status, or no object", |_| json!({"message": "accepted"})));
+    cases.push(entry("neither an id nor a status, or not an object", |_| json!({"message": "accepted"})));
     cases
 }
 
@@ -188,13 +188,13 @@ fn odd_bodies() -> Vec<Case> {
             multi(entries.chain([json!({"statusCode": 400})]).skip(1).collect())
         }),
         odd("more entries than records", |entries| entries.push(json!({"xactionId": "one-more"}))),
-        case("an index that contradicts the place of an entry without one", |records| {
+        case("an index that contradicts the position of an entry without one", |records| {
             let mut entries = vec![json!({"statusCode": 400}); records.len()];
             entries[0] = json!({"xactionId": format!("7a5c-{}", records.len() - 1)});
             multi(if records.len() > 1 { entries } else { Vec::new() })
         }),
         case("`responses` empty", |_| multi(Vec::new())),
-        case("no `responses`, or no JSON", |_| response(207, None, "<html>")),
+        case("no `responses`, or not JSON", |_| response(207, None, "<html>")),
         case("no body", |_| response(207, None, "")),
     ]
 }
@@ -204,11 +204,11 @@ fn without_answer() -> Vec<Case> {
     let no_token = |what: &str, error: TokenError| case(what, move |_| Answer::NoToken(error.clone()));
     vec![
         failed(
-            "no connection: name not found, refused, TLS not agreed on, proxy down",
+            "no connection: name not found, refused, TLS failed, proxy down",
             Failure::Connect(platform::Unreached::Other),
         ),
-        failed("no answer within 30 s", Failure::Timeout),
-        failed("connection reset before the answer, or within its body", Failure::Interrupted),
+        failed("no response within 30 s", Failure::Timeout),
+        failed("connection reset before the response, or within its body", Failure::Interrupted),
         no_token(
             "IMS refuses the credential (400, 401, 403)",
             TokenError::Refused { status: 400, code: Some("invalid_client".into()) },
@@ -218,7 +218,7 @@ fn without_answer() -> Vec<Case> {
     ]
 }
 
-/// A verdict in words.
+/// Describes a verdict.
 fn words(verdict: &Verdict) -> String {
     let record = |record: &RecordVerdict| match record {
         RecordVerdict::Accepted { .. } => "accepted".to_owned(),
@@ -238,10 +238,11 @@ fn words(verdict: &Verdict) -> String {
     }
 }
 
-/// Platform for an hour: answers so to every request that holds a record of `concerned`, accepts the others.
+/// The result of one simulated hour, in which Platform gives the case's response to every request that contains a
+/// record of `concerned`, and accepts all other requests.
 struct Hour {
     /// Time and code of each dead letter.
-    condemned: BTreeMap<u32, (Duration, &'static str)>,
+    dead_letters: BTreeMap<u32, (Duration, &'static str)>,
     accepted: BTreeMap<u32, Duration>,
     offered: u32,
     held: Option<Hold>,
@@ -253,11 +254,11 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
     let start = Instant::now();
     let mut dispatch = Dispatch::new(LIMITS, start);
     let mut hour =
-        Hour { condemned: BTreeMap::new(), accepted: BTreeMap::new(), offered: 0, held: None, gap: Duration::ZERO };
+        Hour { dead_letters: BTreeMap::new(), accepted: BTreeMap::new(), offered: 0, held: None, gap: Duration::ZERO };
     let (mut now, mut last) = (start, start);
     while now - start < Duration::from_secs(3600) {
-        for (item, sentence) in dispatch.convicts(now) {
-            hour.condemned.insert(item, (now - start, sentence.reason().0.as_str()));
+        for (item, reason) in dispatch.due_dead_letters(now) {
+            hour.dead_letters.insert(item, (now - start, reason.code().as_str()));
         }
         if dispatch.is_hungry() && hour.offered < 60_000 {
             dispatch.offer((hour.offered..hour.offered + 3).collect());
@@ -274,11 +275,11 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
                 } else {
                     multi((0..records.len()).map(|index| json!({"xactionId": format!("7a5c-{index}")})).collect())
                 };
-                let settled = dispatch.answered(sending, judge(&answer, records.len()), now, 0.999);
-                for (item, sentence) in settled.condemned {
-                    hour.condemned.insert(item, (now - start, sentence.reason().0.as_str()));
+                let decided = dispatch.answered(sending, classify(&answer, records.len()), now, 0.999);
+                for (item, reason) in decided.dead_letters {
+                    hour.dead_letters.insert(item, (now - start, reason.code().as_str()));
                 }
-                hour.accepted.extend(settled.accepted.into_iter().map(|(item, _)| (item, now - start)));
+                hour.accepted.extend(decided.accepted.into_iter().map(|(item, _)| (item, now - start)));
             }
             Next::Wait(until) => {
                 now = until.unwrap_or(now + Duration::from_secs(1)).max(now + Duration::from_millis(1))
@@ -290,36 +291,37 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
     hour
 }
 
-/// Every request is answered so.
+/// Every request gets the response of the case.
 fn all_so(what: &str, reply: &Reply) -> String {
     let hour = an_hour(reply, |_| true);
-    assert!(hour.condemned.is_empty(), "{what}: while everything is answered so, nothing may be condemned");
+    assert!(hour.dead_letters.is_empty(), "{what}: if every request gets this, no record may become a dead letter");
     if !hour.accepted.is_empty() {
         let all = u32::try_from(hour.accepted.len()).unwrap() + 6 >= hour.offered;
-        return if all { "all are accepted" } else { "what has an entry is accepted, the rest is owed" }.to_owned();
+        return if all { "all are accepted" } else { "records with an entry are accepted, the others are pending" }
+            .to_owned();
     }
     let how = match hour.held {
         Some(hold) => format!("held: `{}`", hold.as_str()),
-        None => "owed".to_owned(),
+        None => "pending".to_owned(),
     };
-    format!("{how}, tried at least every {} s", hour.gap.as_secs_f64().ceil())
+    format!("{how}, a request at least every {} s", hour.gap.as_secs_f64().ceil())
 }
 
-/// One record is answered so, the others are accepted.
+/// One record always gets the response of the case, and the others are accepted.
 fn one_so(what: &str, reply: &Reply) -> String {
     const ONE: u32 = 1;
     let hour = an_hour(reply, |item| item == ONE);
-    assert!(hour.condemned.keys().all(|item| *item == ONE), "{what}: a healthy record was condemned");
-    // Whatever is asked in the same request as the one may have to wait with it; everybody else only if Platform says so.
+    assert!(hour.dead_letters.keys().all(|item| *item == ONE), "{what}: a valid record became a dead letter");
+    // Records in the same request may have to wait as well; all others only if Platform asks for a pause.
     let freely = hour.accepted.len() > 3_000;
     assert!(freely || what.contains("Retry-After"), "{what}: only {} others in an hour", hour.accepted.len());
-    match (hour.accepted.get(&ONE), hour.condemned.get(&ONE)) {
+    match (hour.accepted.get(&ONE), hour.dead_letters.get(&ONE)) {
         (Some(_), None) => "accepted".to_owned(),
         (None, Some((after, code))) if *after < Duration::from_secs(10) => format!("dead letter `{code}`"),
         (None, Some((after, code))) => format!("dead letter `{code}` after {:.0} min", after.as_secs_f64() / 60.0),
-        (None, None) if freely => "owed; the others go through".to_owned(),
-        (None, None) => "owed; the others wait as long as Platform asks each time".to_owned(),
-        (Some(_), Some(_)) => panic!("{what}: accepted and condemned"),
+        (None, None) if freely => "pending; the others are accepted".to_owned(),
+        (None, None) => "pending; the others wait as long as Platform asks each time".to_owned(),
+        (Some(_), Some(_)) => panic!("{what}: accepted and dead-lettered"),
     }
 }
 
@@ -329,18 +331,18 @@ fn page() -> String {
         Section { title: "Statuses of a request", cases: statuses() },
         Section { title: "Entries of a 207 (or 200)", cases: entries() },
         Section { title: "Bodies of a 207 that do not match the request", cases: odd_bodies() },
-        Section { title: "No answer", cases: without_answer() },
+        Section { title: "No response", cases: without_answer() },
     ];
     for section in sections {
         write!(
             page,
-            "\n## {}\n\n| Platform's answer | of three | alone | all so for an hour | one so for an hour |\n|---|---|---|---|---|\n",
+            "\n## {}\n\n| Platform's response | of three | alone | all for an hour | one for an hour |\n|---|---|---|---|---|\n",
             section.title
         )
         .unwrap();
         for Case { what, reply } in section.cases {
-            let three = words(&judge(&reply(&[false, true, false]), 3));
-            let alone = words(&judge(&reply(&[true]), 1));
+            let three = words(&classify(&reply(&[false, true, false]), 3));
+            let alone = words(&classify(&reply(&[true]), 1));
             let (all, one) = (all_so(&what, &reply), one_so(&what, &reply));
             writeln!(page, "| {what} | {three} | {alone} | {all} | {one} |").unwrap();
         }
@@ -351,7 +353,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_of_outcomes_says_what_the_code_does() {
+fn the_page_of_outcomes_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outcomes.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, page()).unwrap();
@@ -362,7 +364,7 @@ fn the_page_of_outcomes_says_what_the_code_does() {
 }
 
 #[test]
-fn every_reason_to_hold_or_to_send_again_is_explained() {
+fn every_reason_to_hold_or_to_send_again_is_documented() {
     let holds = Hold::all().map(Hold::as_str).chain(crate::metrics::held_for_other_reasons());
     for name in holds.chain(RetryReason::ALL.iter().map(|reason| reason.as_str())) {
         let known = WORDS.contains(&format!("`{name}`")) || name == RetryReason::TooLarge.as_str();

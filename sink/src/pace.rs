@@ -1,20 +1,20 @@
-//! How fast this instance may send: requests in flight, and requests and records a second. Plain values; the time comes in
-//! from outside.
+//! Limits how fast this instance sends: requests in flight, and requests and records per second. These are plain
+//! values; callers pass in the time.
 
 use std::time::{Duration, Instant};
 
 /// How many requests may be in flight: additive increase, multiplicative decrease, as TCP does it.
 ///
-/// It grows only while it is what binds, so that a quiet hour does not end in a burst.
+/// The limit grows only while it is reached, so that a quiet hour does not end in a burst.
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
     limit: f64,
-    /// Below this it doubles with each round, above it it grows by one.
+    /// Below this value the limit doubles with each round; above, it grows by one.
     threshold: f64,
     most: f64,
 }
 
-/// Where it begins: Platform's answer to the first requests decides where it goes.
+/// The limit at the start; Platform's responses then raise or lower it.
 const FIRST: f64 = 4.0;
 
 impl Concurrency {
@@ -23,7 +23,7 @@ impl Concurrency {
         Self { limit: FIRST.min(most), threshold: most, most }
     }
 
-    /// Requests that may be in flight now.
+    /// How many requests may be in flight now.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,7 +33,7 @@ impl Concurrency {
         self.limit as usize
     }
 
-    /// A request succeeded; `bound` when no more could have been in flight.
+    /// A request succeeded; `bound` says whether the limit was reached when it was sent.
     pub(crate) fn succeeded(&mut self, bound: bool) {
         if bound {
             let step = if self.limit < self.threshold { 1.0 } else { 1.0 / self.limit };
@@ -41,14 +41,15 @@ impl Concurrency {
         }
     }
 
-    /// Platform is slow: half as many.
+    /// Platform is slow, so the limit is halved.
     pub(crate) fn congested(&mut self) {
         self.limit = (self.limit / 2.0).max(1.0);
         self.threshold = self.limit;
     }
 
-    /// Platform asked for a pause: one at first, then quickly up to half of what it was, so that nobody storms in. A probe
-    /// that fails during the pause says nothing about how many Platform could answer.
+    /// Platform asked for a pause. The limit becomes one and then doubles up to half of its old value, so that the
+    /// instances do not all send at full rate at once. A probe that fails during the pause does not lower the threshold
+    /// again.
     pub(crate) fn stopped(&mut self) {
         if self.limit > 1.0 {
             self.threshold = (self.limit / 2.0).max(1.0);
@@ -57,12 +58,12 @@ impl Concurrency {
     }
 }
 
-/// A limit a second. What is taken may run into debt, which is paid back before more is taken, so that the rate holds
-/// whatever the sizes are.
+/// A limit per second. A large batch may bring the level below zero; nothing more is taken until it is positive again,
+/// so that the rate holds for batches of any size.
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     per_second: f64,
-    /// This instance's part of it.
+    /// This instance's share of `per_second`, from 0 to 1.
     share: f64,
     level: f64,
     at: Instant,
@@ -77,7 +78,7 @@ impl Rate {
         Self { per_second: f64::from(per_second), share: 1.0, level: 1.0, at: now }
     }
 
-    /// The group's limit is shared out by partitions.
+    /// Divides the group's limit by partitions.
     pub(crate) fn set_share(&mut self, assigned: usize, all: usize) {
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.share = if all == 0 { 1.0 } else { (count(assigned) / count(all)).min(1.0) };
@@ -94,17 +95,18 @@ impl Rate {
         self.level = (self.level + passed * self.rate()).min(most);
     }
 
-    /// When something may be taken: now, or later.
+    /// Returns when something may be taken: now, or later.
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.per_second == 0.0 || self.level > 0.0 {
             return now;
         }
         if self.rate() == 0.0 {
-            // Nothing is assigned: whatever is left waits for news.
+            // No partition is assigned; look again later.
             return now + Duration::from_secs(1);
         }
-        // A little more than to the point of no debt, or rounding would ask again at once.
+        // Waits slightly longer than until the level is zero; otherwise rounding would make the caller ask again at
+        // once.
         now + Duration::from_secs_f64((-self.level / self.rate()).min(3600.0)) + Duration::from_micros(100)
     }
 
@@ -122,11 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn concurrency_grows_while_it_binds_and_shrinks_when_platform_is_slow() {
+    fn concurrency_grows_while_its_limit_is_reached_and_shrinks_when_platform_is_slow() {
         let mut concurrency = Concurrency::new(64);
         assert_eq!(concurrency.allowed(), 4);
         (0..100).for_each(|_| concurrency.succeeded(false));
-        assert_eq!(concurrency.allowed(), 4, "it did not bind");
+        assert_eq!(concurrency.allowed(), 4, "the limit was not reached");
         (0..100).for_each(|_| concurrency.succeeded(true));
         assert_eq!(concurrency.allowed(), 64);
         concurrency.congested();
@@ -136,13 +138,13 @@ mod tests {
         (0..10).for_each(|_| concurrency.stopped());
         assert_eq!(concurrency.allowed(), 1);
         (0..15).for_each(|_| concurrency.succeeded(true));
-        assert_eq!(concurrency.allowed(), 16, "quickly up to a half");
+        assert_eq!(concurrency.allowed(), 16, "doubles up to half of the old limit");
         (0..10).for_each(|_| concurrency.congested());
         assert_eq!(concurrency.allowed(), 1);
         assert_eq!(Concurrency::new(1).allowed(), 1);
     }
 
-    /// How many records leave within ten seconds at best.
+    /// Returns how many records can be sent within ten seconds.
     fn within_ten_seconds(rate: &mut Rate, batch: usize, start: Instant) -> usize {
         let mut now = start;
         let mut sent = 0;
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_holds_whatever_the_sizes_are_and_is_shared_out() {
+    fn a_rate_holds_for_all_batch_sizes_and_is_divided_by_partitions() {
         let start = Instant::now();
         for batch in [1, 7, 200, 1500] {
             let sent = within_ten_seconds(&mut Rate::new(1000, start), batch, start);

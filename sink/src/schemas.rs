@@ -1,6 +1,7 @@
-//! Reading records: which schema each was written with, and what to do while that cannot be told.
+//! Decodes records: finds the schema that each was written with, and decides what to do while that schema is unknown.
 //!
-//! A record whose schema is not known is never condemned: everything behind it waits, and the log says once what is needed.
+//! A record whose schema is unknown never becomes a dead letter: everything after it waits, and the log says once what
+//! is needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,43 +16,43 @@ use xdm::schema::ForeignSchema;
 use crate::config::Settings;
 use crate::metrics::{Metrics, Unreadable};
 
-/// What the registry says of an id.
+/// The registry's response for a schema id.
 pub(crate) struct Found {
     schema_id: u32,
     schema: Result<ForeignSchema, RegistryError>,
 }
 
-/// A question to the registry that is under way.
+/// A request to the registry in progress.
 pub(crate) type LookUp = BoxFuture<'static, Found>;
 
-/// Why a record is no event, for now or for good.
+/// Why a record cannot be decoded, temporarily or permanently.
 #[derive(Debug)]
 pub(crate) enum NoEvent {
-    /// No record of its schema.
+    /// The bytes do not match their schema.
     Broken(String),
-    /// It has to wait.
+    /// The schema is not known yet, so the record has to wait.
     NotYet,
 }
 
 /// Why nothing is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// The schema is not of this build; only another build can read on.
+    /// This build does not have the schema; only another build can decode the record.
     UnknownSchema,
-    /// The registry has to be asked about this id.
+    /// The registry must be queried for this id.
     Ask(u32),
-    /// It is being asked.
+    /// A query for this id is in progress.
     Asking(u32),
 }
 
-/// See the module.
+/// The decoder and the state of its schema look-ups. See the module.
 pub(crate) struct Schemas {
     decoder: Decoder,
     registry: Option<Arc<SchemaRegistry>>,
     wait: Option<Wait>,
     held: Option<Unreadable>,
     backoff: Backoff,
-    /// Before the next question.
+    /// How long to wait before the next query.
     pause: Duration,
     metrics: Metrics,
     asking: Activity,
@@ -73,7 +74,7 @@ impl Schemas {
         })
     }
 
-    /// Whether there is a point in decoding now.
+    /// Whether records can be decoded now.
     pub(crate) fn may_decode(&self) -> bool {
         self.wait.is_none()
     }
@@ -94,7 +95,7 @@ impl Schemas {
         Err(NoEvent::NotYet)
     }
 
-    /// The question that has to be asked next.
+    /// Returns the next query to the registry, if one is needed.
     pub(crate) fn look_up(&mut self) -> Option<LookUp> {
         let Some(Wait::Ask(schema_id)) = self.wait else { return None };
         let registry = Arc::clone(self.registry.as_ref()?);
@@ -108,7 +109,7 @@ impl Schemas {
         Some(ask.boxed())
     }
 
-    /// Takes the registry's answer.
+    /// Applies the registry's response.
     pub(crate) fn found(&mut self, found: Found) {
         let schema_id = found.schema_id;
         match found.schema {
@@ -122,7 +123,7 @@ impl Schemas {
             Err(error) => {
                 self.asking.failed(registry_trouble(schema_id, &error));
                 self.pause = self.backoff.next_wait(fastrand::f64());
-                // Unless the record has left meanwhile.
+                // The partition of the record may have been revoked meanwhile; then nothing waits for this id.
                 if self.wait == Some(Wait::Asking(schema_id)) {
                     self.wait = Some(Wait::Ask(schema_id));
                     self.hold(Some(Unreadable::SchemaRegistry));
@@ -131,7 +132,7 @@ impl Schemas {
         }
     }
 
-    /// What had to wait may be decodable, or gone.
+    /// Ends the wait: the waiting records may be decodable now, or released.
     pub(crate) fn try_again(&mut self) {
         self.wait = None;
         self.hold(None);

@@ -1,4 +1,4 @@
-//! A record on its way to Platform.
+//! A record between Kafka and Platform.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use crate::dispatch::Sourced;
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// What has to be settled in the end.
+    /// Its claim in the ledger, which needs a durable outcome in the end.
     pub(crate) claim: Claim,
-    /// The record as it was read: a dead letter holds it untouched.
+    /// The record as it was read: a dead letter holds it unchanged.
     pub(crate) record: PackedRecord,
-    /// The event, until it goes into the body of a request: should that fail, it is made anew.
+    /// The event, until it is written into the body of a request. If that request fails, the event is encoded again.
     pub(crate) json: Option<Json>,
 }
 
@@ -54,8 +54,8 @@ impl Json {
     }
 }
 
-/// How many bytes of JSON there are, as events and in bodies. Records wait undecoded, bounded by the consumer's budget; their
-/// JSON is several times as large and needs a bound of its own.
+/// Counts the bytes of JSON in memory, as events and in request bodies. Waiting records are undecoded and limited by
+/// the consumer's budget; their JSON is several times as large and needs a limit of its own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 
@@ -64,7 +64,7 @@ impl Meter {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts these bytes until what it returns is dropped.
+    /// Counts these bytes until the returned value is dropped.
     pub(crate) fn hold(&self, bytes: usize) -> Metered {
         self.0.fetch_add(bytes, Ordering::Relaxed);
         Metered { bytes, meter: self.clone() }
@@ -84,29 +84,27 @@ impl Drop for Metered {
     }
 }
 
-/// A record that cannot be delivered, and why.
+/// A record to write to the dead-letter topic, with the reason.
 #[derive(Debug)]
-pub(crate) struct Condemned {
-    /// What has to be settled in the end.
+pub(crate) struct ToDeadLetter {
+    /// Its claim in the ledger, which needs a durable outcome in the end.
     pub(crate) claim: Claim,
     /// The record as it was read.
     pub(crate) record: PackedRecord,
-    /// The reason's code.
     pub(crate) code: Code,
-    /// The reason in words.
     pub(crate) message: String,
 }
 
-/// The sink's codes for dead letters. A closed list: `docs/dead-letters.md` has a row for each.
+/// The sink's codes for dead letters. The list is complete: `docs/dead-letters.md` has a row for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
-    /// Platform refused this record, and would again.
+    /// Platform refused this record, and accepted others.
     Refused,
-    /// Larger than a request may be.
+    /// The record is larger than a request may be.
     TooLarge,
-    /// Platform fails on this record alone, time and again.
+    /// Platform responds with 500 to this record alone, every time.
     ServerError,
-    /// The bytes are no event.
+    /// The bytes are not an event.
     Undecodable,
 }
 

@@ -1,4 +1,4 @@
-//! Options that say where in Platform the events go, and how access tokens are had.
+//! Options for the destination in Platform and for access tokens.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) struct PlatformArgs {
     #[arg(long, env = "PLATFORM_DATASET_ID", required = true, value_name = "ID")]
     platform_dataset_id: Option<String>,
 
-    /// The dataflow, where one account serves several
+    /// The dataflow, if one account serves several
     #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID")]
     platform_flow_id: Option<String>,
 
@@ -45,8 +45,8 @@ pub(super) struct PlatformArgs {
     #[arg(long, env = "PLATFORM_SANDBOX", value_name = "NAME")]
     platform_sandbox: Option<String>,
 
-    /// Allow http to an inlet or to IMS on another machine: tokens and events then cross the network unencrypted. It is
-    /// warned of at every start
+    /// Allow http to an inlet or to IMS on another machine: tokens and events then cross the network unencrypted; warns
+    /// at every start
     #[arg(
         long,
         env = "PLATFORM_ALLOW_HTTP",
@@ -59,7 +59,7 @@ pub(super) struct PlatformArgs {
     )]
     pub(super) platform_allow_http: bool,
 
-    /// PEM file with a further certificate authority for Platform and IMS
+    /// PEM file with an additional certificate authority for Platform and IMS
     #[arg(long, env = "PLATFORM_CA_FILE", value_name = "PATH")]
     platform_ca_file: Option<PathBuf>,
 
@@ -67,12 +67,12 @@ pub(super) struct PlatformArgs {
     #[arg(long, env = "HTTPS_PROXY", hide_env_values = true, value_name = "URL")]
     https_proxy: Option<SecretString>,
 
-    /// Hosts reached without the proxy, separated by commas
+    /// Hosts to reach without the proxy, separated by commas
     #[arg(long, env = "NO_PROXY", value_name = "HOST,...")]
     no_proxy: Option<String>,
 }
 
-/// How access tokens are had. Without `IMS_CLIENT_ID` the inlet must be one without authentication.
+/// How to get access tokens. Without `IMS_CLIENT_ID` the inlet must be one without authentication.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "IMS (access tokens)")]
 pub(super) struct ImsArgs {
@@ -88,7 +88,7 @@ pub(super) struct ImsArgs {
     #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
     ims_client_secret: Option<SecretString>,
 
-    /// File that holds the client secret; read anew for each token
+    /// File that holds the client secret; read again for each token
     #[arg(long, env = "IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
     ims_client_secret_file: Option<PathBuf>,
 
@@ -102,7 +102,7 @@ pub(super) struct ImsArgs {
     ims_scopes: String,
 }
 
-/// What is set of the options that have no default.
+/// The values of the options that have no default.
 pub(super) struct Required {
     pub(super) tenant: TenantId,
     pub(super) envelope: EnvelopeSettings,
@@ -141,7 +141,7 @@ impl PlatformArgs {
         Ok(Required { tenant: tenant.clone(), envelope, client })
     }
 
-    /// Events and tokens go to Adobe, encrypted, unless the operator says otherwise.
+    /// Checks that events and tokens are sent to Adobe and encrypted, unless the operator allows otherwise.
     pub(super) fn check_addresses(&self, ims: &ImsArgs, trial: bool, problems: &mut Problems) {
         let inlet = self.platform_inlet_url.as_ref();
         if inlet.is_some_and(InletUrl::is_simulated) && !trial {

@@ -38,10 +38,10 @@ fn settings(bootstrap: &str, inlet: &str, arguments: &[&str]) -> Settings {
     Config::parse_with(&Variables::none(), arguments).unwrap().validate().unwrap()
 }
 
-fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Metrics, Patience) {
+fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Metrics, ExternalWait) {
     let registry = Registry::new();
     let metrics = Metrics::register(&registry, &settings.input).unwrap();
-    let patience = Patience::default();
+    let external_wait = ExternalWait::default();
     let consumer = ConsumerSettings {
         connection: settings.connection.clone(),
         group: settings.group.clone(),
@@ -53,12 +53,12 @@ fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Me
         commit_interval: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(1),
         stall_after,
-        patience: patience.clone(),
+        external_wait: external_wait.clone(),
         metrics: metrics.consumer.clone(),
         health: KafkaHealth::new(&waiting(), Ready::Depends),
         readiness: Readiness::default(),
     };
-    (consumer, metrics, patience)
+    (consumer, metrics, external_wait)
 }
 
 fn waiting() -> Waiting {
@@ -69,21 +69,21 @@ fn delivery(
     settings: &Settings,
     metrics: Metrics,
     settler: Settler,
-    patience: Patience,
+    external_wait: ExternalWait,
     partitions: usize,
 ) -> Delivery {
     let http = http_client(&settings.client).unwrap();
-    let tools = Tools {
+    let deps = DeliveryDeps {
         client: PlatformClient::new(&settings.client, http, None, Box::new(|_| {})).unwrap(),
         envelope: Envelope::new(&settings.envelope),
         journal: Journal::new(settings, KafkaHealth::new(&waiting(), Ready::Depends)).unwrap(),
         metrics,
         health: Health::new(&waiting()),
         settler,
-        patience,
+        external_wait,
         partitions,
     };
-    Delivery::new(settings, tools).unwrap()
+    Delivery::new(settings, deps).unwrap()
 }
 
 fn typed(id: &str) -> Vec<u8> {
@@ -103,9 +103,9 @@ struct Running {
 
 impl Running {
     fn start(settings: &Settings, stall_after: Duration, partitions: usize) -> Self {
-        let (consumer_settings, metrics, patience) = consumer(settings, stall_after);
+        let (consumer_settings, metrics, external_wait) = consumer(settings, stall_after);
         let (consumer, records, settler) = Consumer::new(consumer_settings);
-        let delivery = delivery(settings, metrics, settler, patience, partitions);
+        let delivery = delivery(settings, metrics, settler, external_wait, partitions);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || consumer.run(&stopped));
@@ -133,7 +133,7 @@ impl Running {
 struct World {
     settings: Settings,
     simulator: Simulator,
-    /// Its topics are gone with it.
+    /// Keeps the topics: they disappear with the broker.
     _broker: EmbeddedBroker,
 }
 
@@ -159,7 +159,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_rate_limit_with_a_backlog_in_several_partitions_is_not_a_stall() {
+async fn a_low_rate_limit_with_a_backlog_in_several_partitions_is_not_a_stall() {
     let arguments = ["--max-records-per-second=2", "--batch-max-records=1", "--batch-linger=10ms"];
     let world = World::with(6, 12, &arguments).await;
     // With two records a second each partition waits three seconds for its next turn.
@@ -184,7 +184,7 @@ async fn a_request_that_never_ends_is_a_stall() {
     let world = World::with(2, 2, &[]).await;
     world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
     let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
-    // Shorter than the request's own time-out of 30 s.
+    // Shorter than the request's own timeout of 30 s.
     let deadline = Instant::now() + Duration::from_secs(25);
     while !sink.thread.is_finished() {
         assert!(Instant::now() < deadline, "waited for the consumer to end");
@@ -205,7 +205,7 @@ fn producer(settings: &Settings) -> DurableProducer<()> {
     DurableProducer::new(&settings.connection, &producer).unwrap()
 }
 
-/// The partitions of the records in the next batch; it is accepted.
+/// Returns the partitions of the records in the next batch, and accepts that batch.
 fn next_batch(delivery: &mut Delivery, now: Instant) -> Vec<i32> {
     delivery.fill(now);
     let Next::Send(sending) = delivery.dispatch.next(now) else { panic!("there is a batch to send") };
@@ -216,11 +216,11 @@ fn next_batch(delivery: &mut Delivery, now: Instant) -> Vec<i32> {
 }
 
 #[tokio::test]
-async fn one_record_leaves_within_the_next_batches_whatever_the_backlog_of_another_partition() {
+async fn a_record_is_sent_within_two_batches_despite_the_backlog_of_another_partition() {
     let settings = settings("127.0.0.1:1", "http://127.0.0.1:1/collection/inlet", &["--max-records-per-second=0"]);
-    let (consumer_settings, metrics, patience) = consumer(&settings, Duration::from_secs(300));
+    let (consumer_settings, metrics, external_wait) = consumer(&settings, Duration::from_secs(300));
     let (_consumer, _records, settler) = Consumer::new(consumer_settings);
-    let mut delivery = delivery(&settings, metrics, settler, patience, 2);
+    let mut delivery = delivery(&settings, metrics, settler, external_wait, 2);
     let mut ledgers = Ledgers::default();
     for partition in 0..2 {
         ledgers.assign(partition, 0);
@@ -239,5 +239,5 @@ async fn one_record_leaves_within_the_next_batches_whatever_the_backlog_of_anoth
     }
     feed(&mut delivery, 1, 0);
     let batches = (1..).find(|_| next_batch(&mut delivery, now).contains(&1)).unwrap();
-    assert!(batches <= 2, "it left in batch {batches}");
+    assert!(batches <= 2, "it was sent in batch {batches}");
 }

@@ -1,46 +1,51 @@
-//! Records that would become dead letters too many (`DEAD_LETTER_LIMIT`): they wait, and everything else goes on.
+//! Holds the records that would exceed the dead-letter limit (`DEAD_LETTER_LIMIT`), while everything else continues.
 //!
-//! The limit counts for each source and code. What waits is condemned once enough records of its source have come through,
-//! and is asked for again from time to time: Platform may have been put right.
+//! The limit applies to each source and code. Held records become dead letters once enough records of their source have
+//! been accepted. They are also sent again from time to time, because the configuration of Platform may have been
+//! corrected.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Dispatch, Past, Sentence, Waiting};
+use super::{DeadLetterReason, Dispatch, Past, Waiting};
 
-/// What the limit needs to know of a record.
+/// What the limit needs to know about a record.
 pub(crate) trait Sourced {
-    /// The source that its webhook came to.
+    /// The source that received its webhook.
     fn source(&self) -> &str;
 }
 
-/// Records of one source with one code, as they were judged.
+/// Held records of one source with one code.
 #[derive(Debug)]
 pub(super) struct OverLimit<T> {
     source: String,
     code: &'static str,
-    items: Vec<(T, Sentence)>,
+    items: Vec<(T, DeadLetterReason)>,
 }
 
 impl<T> OverLimit<T> {
-    pub(super) fn items(&mut self) -> &mut Vec<(T, Sentence)> {
+    pub(super) fn items(&mut self) -> &mut Vec<(T, DeadLetterReason)> {
         &mut self.items
     }
 
-    /// Whether there is a request that could be made again.
+    /// Whether the records can be sent again.
     fn can_be_sent(&self) -> bool {
-        self.items.iter().all(|(_, sentence)| !matches!(sentence, Sentence::Unsendable(..)))
+        self.items.iter().all(|(_, reason)| !matches!(reason, DeadLetterReason::Unsendable(..)))
     }
 }
 
 impl<T: Sourced> Dispatch<T> {
-    /// Those of the judged records that may be condemned now. The others wait.
-    pub(crate) fn condemn(&mut self, judged: Vec<(T, Sentence)>, now: Instant) -> Vec<(T, Sentence)> {
-        let mut groups: BTreeMap<(String, &'static str), Vec<(T, Sentence)>> = BTreeMap::new();
-        for (item, sentence) in judged {
-            groups.entry((item.source().to_owned(), sentence.code().as_str())).or_default().push((item, sentence));
+    /// Returns those of the rejected records that may become dead letters now. The others are held.
+    pub(crate) fn dead_letter(
+        &mut self,
+        rejected: Vec<(T, DeadLetterReason)>,
+        now: Instant,
+    ) -> Vec<(T, DeadLetterReason)> {
+        let mut groups: BTreeMap<(String, &'static str), Vec<(T, DeadLetterReason)>> = BTreeMap::new();
+        for (item, reason) in rejected {
+            groups.entry((item.source().to_owned(), reason.code().as_str())).or_default().push((item, reason));
         }
-        let mut condemned = Vec::new();
+        let mut dead_letters = Vec::new();
         for ((source, code), items) in groups {
             if self.recent.would_exceed(&source, code, items.len()) {
                 if self.over_limit.is_empty() {
@@ -49,14 +54,14 @@ impl<T: Sourced> Dispatch<T> {
                 self.over_limit.push(OverLimit { source, code, items });
             } else {
                 self.recent.note_dead(&source, code, items.len());
-                condemned.extend(items);
+                dead_letters.extend(items);
             }
         }
-        condemned
+        dead_letters
     }
 
-    /// Records that waited for the limit and are not too many any more.
-    pub(super) fn within_limit(&mut self) -> Vec<(T, Sentence)> {
+    /// Removes and returns the records of one group that was over the limit and no longer is.
+    pub(super) fn within_limit(&mut self) -> Vec<(T, DeadLetterReason)> {
         let recent = &self.recent;
         let fits = |group: &OverLimit<T>| !recent.would_exceed(&group.source, group.code, group.items.len());
         let Some(index) = self.over_limit.iter().position(fits) else { return Vec::new() };
@@ -65,12 +70,12 @@ impl<T: Sourced> Dispatch<T> {
         items
     }
 
-    /// When some of them are asked for again.
+    /// When some of the held records are sent again.
     pub(super) fn over_limit_due(&self) -> Option<Instant> {
         self.over_limit.iter().any(OverLimit::can_be_sent).then_some(self.over_limit_probe_at)
     }
 
-    /// A batch of them, if it is time.
+    /// Returns a batch of held records if it is time to send one.
     pub(super) fn pick_over_limit(&mut self, now: Instant) -> Option<Waiting<T>> {
         if self.over_limit_due()? > now {
             return None;
@@ -80,7 +85,7 @@ impl<T: Sourced> Dispatch<T> {
         Some(again(self.over_limit.remove(index)))
     }
 
-    /// One of them was accepted: Platform takes them now.
+    /// One of the held records was accepted, so all of them are sent again.
     pub(super) fn retry_over_limit(&mut self) {
         let (again_now, stay) = std::mem::take(&mut self.over_limit).into_iter().partition(OverLimit::can_be_sent);
         self.over_limit = stay;
@@ -88,8 +93,8 @@ impl<T: Sourced> Dispatch<T> {
     }
 }
 
-/// What was refused once others had been accepted needs no more evidence.
+/// Held records were refused after others had been accepted, so another rejection is confirmed at once.
 fn again<T>(group: OverLimit<T>) -> Waiting<T> {
     let items = group.items.into_iter().map(|(item, _)| item).collect();
-    Waiting { items, past: Past { evidence: true, over_limit: true, ..Past::default() } }
+    Waiting { items, past: Past { others_accepted: true, over_limit: true, ..Past::default() } }
 }

@@ -1,4 +1,4 @@
-//! Single rules, and (in `any_answers`) what holds for every sequence of answers.
+//! Tests of single rules; `any_answers` has the property test over every sequence of responses.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const LIMITS: Limits = Limits {
     in_flight: 8,
     requests_per_second: 0,
     records_per_second: 0,
-    condemn_after: Duration::from_secs(60),
+    dead_letter_after: Duration::from_secs(60),
     hold_probe: Duration::from_secs(30),
     dead_letters: DeadLetterLimit::HALF,
 };
@@ -25,28 +25,28 @@ impl Sourced for u32 {
     }
 }
 
-/// Records from this one on are of another source.
+/// Records from this number on belong to another source.
 const OTHER: u32 = 1_000_000;
 
-/// A dispatch with a clock.
-struct Desk {
+/// A dispatch with a simulated clock.
+struct Harness {
     dispatch: Dispatch<u32>,
     now: Instant,
-    dice: f64,
+    jitter: f64,
     accepted: Vec<u32>,
-    condemned: Vec<u32>,
+    dead_letters: Vec<u32>,
 }
 
-impl Desk {
+impl Harness {
     fn new(limits: Limits) -> Self {
         let now = Instant::now();
-        Self { dispatch: Dispatch::new(limits, now), now, dice: 0.5, accepted: Vec::new(), condemned: Vec::new() }
+        Self { dispatch: Dispatch::new(limits, now), now, jitter: 0.5, accepted: Vec::new(), dead_letters: Vec::new() }
     }
 
     fn with(batches: &[&[u32]]) -> Self {
-        let mut desk = Self::new(LIMITS);
-        batches.iter().for_each(|batch| desk.dispatch.offer(batch.to_vec()));
-        desk
+        let mut harness = Self::new(LIMITS);
+        batches.iter().for_each(|batch| harness.dispatch.offer(batch.to_vec()));
+        harness
     }
 
     fn try_send(&mut self) -> Option<Sending<u32>> {
@@ -60,31 +60,31 @@ impl Desk {
         self.try_send().expect("a batch to send")
     }
 
-    /// Waits until something can be sent; how long that took.
+    /// Waits until something can be sent; returns it with the time that passed.
     fn wait(&mut self) -> (Sending<u32>, Duration) {
         let start = self.now;
         for _ in 0..10_000 {
-            self.convict();
+            self.collect_due();
             match self.dispatch.next(self.now) {
                 Next::Send(sending) => return (sending, self.now - start),
                 Next::Wait(Some(until)) => self.now = until.max(self.now + Duration::from_micros(1)),
                 Next::Wait(None) => panic!("nothing to send and nothing to wait for"),
             }
         }
-        panic!("it waits for ever");
+        panic!("nothing was sent after 10,000 waits");
     }
 
-    fn convict(&mut self) {
-        self.condemned.extend(self.dispatch.convicts(self.now).into_iter().map(|(item, _)| item));
+    fn collect_due(&mut self) {
+        self.dead_letters.extend(self.dispatch.due_dead_letters(self.now).into_iter().map(|(item, _)| item));
     }
 
     fn answer(&mut self, sending: Sending<u32>, verdict: Verdict) {
-        let settled = self.dispatch.answered(sending, verdict, self.now, self.dice);
-        self.accepted.extend(settled.accepted.into_iter().map(|(item, _)| item));
-        self.condemned.extend(settled.condemned.into_iter().map(|(item, _)| item));
+        let decided = self.dispatch.answered(sending, verdict, self.now, self.jitter);
+        self.accepted.extend(decided.accepted.into_iter().map(|(item, _)| item));
+        self.dead_letters.extend(decided.dead_letters.into_iter().map(|(item, _)| item));
     }
 
-    /// Answers like a Platform that accepts all but these.
+    /// Responds as Platform does when it accepts all records except these.
     fn accept_all_but(&mut self, sending: Sending<u32>, bad: &[u32]) {
         let verdicts = sending.items().iter().map(|item| if bad.contains(item) { refused() } else { accepted() });
         let verdict = records(verdicts.collect());
@@ -109,138 +109,138 @@ fn all(reason: RetryReason) -> Verdict {
 }
 
 #[test]
-fn a_refused_record_is_condemned_when_others_of_its_batch_are_accepted() {
-    let mut desk = Desk::with(&[&[1, 2, 3]]);
-    let sending = desk.send();
-    desk.accept_all_but(sending, &[2]);
-    assert_eq!((desk.accepted, desk.condemned), (vec![1, 3], vec![2]));
+fn a_refused_record_becomes_a_dead_letter_if_others_of_its_batch_are_accepted() {
+    let mut harness = Harness::with(&[&[1, 2, 3]]);
+    let sending = harness.send();
+    harness.accept_all_but(sending, &[2]);
+    assert_eq!((harness.accepted, harness.dead_letters), (vec![1, 3], vec![2]));
 }
 
 #[test]
-fn a_batch_that_is_refused_whole_waits_for_evidence_and_is_asked_once_more() {
-    let mut desk = Desk::with(&[&[1], &[2]]);
-    let sending = desk.send();
-    desk.accept_all_but(sending, &[1]);
-    assert!(desk.condemned.is_empty() && desk.dispatch.held().is_none());
-    let sending = desk.send();
+fn a_batch_that_is_refused_whole_is_sent_once_more_after_another_is_accepted() {
+    let mut harness = Harness::with(&[&[1], &[2]]);
+    let sending = harness.send();
+    harness.accept_all_but(sending, &[1]);
+    assert!(harness.dead_letters.is_empty() && harness.dispatch.held().is_none());
+    let sending = harness.send();
     assert_eq!(sending.items(), [2]);
-    desk.accept_all_but(sending, &[1]);
-    let sending = desk.send();
-    assert_eq!(sending.items(), [1], "asked once more");
-    desk.accept_all_but(sending, &[1]);
-    assert_eq!(desk.condemned, [1]);
+    harness.accept_all_but(sending, &[1]);
+    let sending = harness.send();
+    assert_eq!(sending.items(), [1], "sent once more");
+    harness.accept_all_but(sending, &[1]);
+    assert_eq!(harness.dead_letters, [1]);
 }
 
 #[test]
-fn a_success_of_a_later_request_is_evidence_at_once() {
-    let mut desk = Desk::with(&[&[1], &[2]]);
-    let (bad, good) = (desk.send(), desk.send());
-    desk.accept_all_but(good, &[]);
-    desk.accept_all_but(bad, &[1]);
-    assert_eq!(desk.condemned, [1]);
+fn an_acceptance_in_a_later_request_confirms_a_rejection_at_once() {
+    let mut harness = Harness::with(&[&[1], &[2]]);
+    let (bad, good) = (harness.send(), harness.send());
+    harness.accept_all_but(good, &[]);
+    harness.accept_all_but(bad, &[1]);
+    assert_eq!(harness.dead_letters, [1]);
 }
 
 #[test]
-fn when_everything_is_refused_everything_is_held_until_something_is_accepted() {
-    let mut desk = Desk::with(&[&[1, 2], &[3, 4], &[5, 6], &[7, 8]]);
+fn while_every_record_is_refused_all_are_held_until_one_is_accepted() {
+    let mut harness = Harness::with(&[&[1, 2], &[3, 4], &[5, 6], &[7, 8]]);
     for _ in 0..2 {
-        let sending = desk.send();
-        desk.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let sending = harness.send();
+        harness.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
     }
-    assert_eq!(desk.dispatch.held(), Some(Hold::RefusedAlike));
-    // A wrong setting stays wrong for an hour; it is probed, nothing is condemned.
+    assert_eq!(harness.dispatch.held(), Some(Hold::RefusedAlike));
+    // A setting is wrong for an hour: the sink sends probes, and no record becomes a dead letter.
     for _ in 0..120 {
-        let (sending, waited) = desk.wait();
+        let (sending, waited) = harness.wait();
         assert_eq!(waited, LIMITS.hold_probe);
-        assert!(desk.try_send().is_none(), "one probe at a time");
-        desk.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(harness.try_send().is_none(), "only one probe at a time");
+        harness.accept_all_but(sending, &[1, 2, 3, 4, 5, 6, 7, 8]);
     }
-    assert!(desk.condemned.is_empty());
-    // It is put right, and one record was really bad.
-    while desk.accepted.len() + desk.condemned.len() < 8 {
-        let (sending, _) = desk.wait();
-        desk.accept_all_but(sending, &[3]);
+    assert!(harness.dead_letters.is_empty());
+    // The setting is corrected. One record is refused even then.
+    while harness.accepted.len() + harness.dead_letters.len() < 8 {
+        let (sending, _) = harness.wait();
+        harness.accept_all_but(sending, &[3]);
     }
-    assert_eq!(desk.condemned, [3]);
-    assert_eq!(desk.dispatch.held(), None);
+    assert_eq!(harness.dead_letters, [3]);
+    assert_eq!(harness.dispatch.held(), None);
 }
 
 #[test]
-fn a_lone_bad_record_does_not_delay_what_comes_after_it() {
-    let mut desk = Desk::with(&[&[1]]);
+fn a_single_refused_record_does_not_delay_the_records_after_it() {
+    let mut harness = Harness::with(&[&[1]]);
     for _ in 0..3 {
-        let (sending, _) = desk.wait();
-        desk.accept_all_but(sending, &[1]);
+        let (sending, _) = harness.wait();
+        harness.accept_all_but(sending, &[1]);
     }
-    assert_eq!(desk.dispatch.held(), Some(Hold::RefusedAlike), "it is shown");
-    desk.dispatch.offer(vec![2]);
-    let sending = desk.send();
-    desk.accept_all_but(sending, &[1]);
-    let sending = desk.send();
-    desk.accept_all_but(sending, &[1]);
-    assert_eq!((desk.accepted, desk.condemned), (vec![2], vec![1]));
+    assert_eq!(harness.dispatch.held(), Some(Hold::RefusedAlike));
+    harness.dispatch.offer(vec![2]);
+    let sending = harness.send();
+    harness.accept_all_but(sending, &[1]);
+    let sending = harness.send();
+    harness.accept_all_but(sending, &[1]);
+    assert_eq!((harness.accepted, harness.dead_letters), (vec![2], vec![1]));
 }
 
 #[test]
-fn retry_after_pauses_the_whole_instance_and_recovery_begins_with_one_request() {
+fn retry_after_pauses_the_whole_instance_and_recovery_starts_with_one_request() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
-    let mut desk = Desk::new(LIMITS);
-    batches.into_iter().for_each(|batch| desk.dispatch.offer(batch));
-    let sent: Vec<_> = (0..4).map(|_| desk.send()).collect();
+    let mut harness = Harness::new(LIMITS);
+    batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
+    let sent: Vec<_> = (0..4).map(|_| harness.send()).collect();
     for sending in sent {
         let verdict = Verdict::RetryAll { after: Some(Duration::from_secs(7)), reason: RetryReason::Throttled };
-        desk.answer(sending, verdict);
+        harness.answer(sending, verdict);
     }
-    let (sending, waited) = desk.wait();
+    let (sending, waited) = harness.wait();
     assert_eq!(waited, Duration::from_secs(7));
-    assert!(desk.try_send().is_none(), "one at first");
-    desk.accept_all_but(sending, &[]);
-    let two = [desk.send(), desk.send()];
-    assert!(desk.try_send().is_none());
-    two.into_iter().for_each(|sending| desk.accept_all_but(sending, &[]));
-    assert_eq!(desk.dispatch.allowed(), 2, "then carefully");
+    assert!(harness.try_send().is_none(), "only one request at first");
+    harness.accept_all_but(sending, &[]);
+    let two = [harness.send(), harness.send()];
+    assert!(harness.try_send().is_none());
+    two.into_iter().for_each(|sending| harness.accept_all_but(sending, &[]));
+    assert_eq!(harness.dispatch.allowed(), 2, "the limit grows slowly");
 }
 
 #[test]
-fn a_burst_of_throttled_answers_is_one_signal() {
+fn a_burst_of_throttled_responses_causes_one_pause() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
-    let mut desk = Desk::new(LIMITS);
-    batches.into_iter().for_each(|batch| desk.dispatch.offer(batch));
-    let sent: Vec<_> = (0..4).map(|_| desk.send()).collect();
-    sent.into_iter().for_each(|sending| desk.answer(sending, all(RetryReason::Throttled)));
-    let (_, waited) = desk.wait();
+    let mut harness = Harness::new(LIMITS);
+    batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
+    let sent: Vec<_> = (0..4).map(|_| harness.send()).collect();
+    sent.into_iter().for_each(|sending| harness.answer(sending, all(RetryReason::Throttled)));
+    let (_, waited) = harness.wait();
     assert!(waited <= Duration::from_millis(200), "{waited:?}");
 }
 
 #[test]
-fn however_long_an_outage_was_it_is_over_within_seconds() {
+fn delivery_resumes_within_seconds_after_an_outage_of_any_length() {
     const SECONDS: Duration = Duration::from_secs(2);
     for reason in [RetryReason::Connection, RetryReason::Timeout, RetryReason::ServerError, RetryReason::Unavailable] {
-        let mut desk = Desk::new(LIMITS);
-        // The worst luck.
-        desk.dice = 0.999;
-        let (mut offered, start) = (0, desk.now);
-        while desk.now - start < Duration::from_secs(600) {
-            if desk.dispatch.is_hungry() && offered < 40 {
-                desk.dispatch.offer(vec![offered, offered + 1]);
+        let mut harness = Harness::new(LIMITS);
+        // The jitter that makes every wait the longest.
+        harness.jitter = 0.999;
+        let (mut offered, start) = (0, harness.now);
+        while harness.now - start < Duration::from_secs(600) {
+            if harness.dispatch.is_hungry() && offered < 40 {
+                harness.dispatch.offer(vec![offered, offered + 1]);
                 offered += 2;
             }
-            let (sending, waited) = desk.wait();
+            let (sending, waited) = harness.wait();
             assert!(waited <= SECONDS, "{reason:?}: {waited:?} without a try");
-            desk.answer(sending, all(reason));
+            harness.answer(sending, all(reason));
         }
-        assert!(desk.condemned.is_empty());
-        let over = desk.now;
-        while desk.accepted.len() < offered as usize {
-            let (sending, _) = desk.wait();
-            desk.accept_all_but(sending, &[]);
+        assert!(harness.dead_letters.is_empty());
+        let over = harness.now;
+        while harness.accepted.len() < offered as usize {
+            let (sending, _) = harness.wait();
+            harness.accept_all_but(sending, &[]);
         }
-        assert!(desk.now - over <= SECONDS, "{reason:?}: the last one came {:?} after it", desk.now - over);
+        assert!(harness.now - over <= SECONDS, "{reason:?}: the last one came {:?} after it", harness.now - over);
     }
 }
 
 #[test]
-fn one_record_that_is_always_answered_strangely_holds_nobody_up() {
+fn one_record_that_never_gets_an_outcome_delays_no_other_record() {
     let strange: Vec<Verdict> = HoldReason::ALL
         .iter()
         .map(|reason| Verdict::Hold(*reason))
@@ -248,42 +248,42 @@ fn one_record_that_is_always_answered_strangely_holds_nobody_up() {
         .chain(RetryReason::ALL.iter().map(|reason| records(vec![RecordVerdict::Retry(*reason)])))
         .collect();
     for verdict in strange {
-        let mut desk = Desk::with(&[&[1, 2, 3, 4]]);
+        let mut harness = Harness::with(&[&[1, 2, 3, 4]]);
         let mut next = 1000;
-        // Ten minutes of others, one batch every half a second.
+        // Other records arrive for ten minutes, one batch every half second.
         for _ in 0..1200 {
-            desk.now += Duration::from_millis(500);
-            if desk.dispatch.is_hungry() {
-                desk.dispatch.offer(vec![next]);
+            harness.now += Duration::from_millis(500);
+            if harness.dispatch.is_hungry() {
+                harness.dispatch.offer(vec![next]);
                 next += 1;
             }
-            while let Some(sending) = desk.try_send() {
+            while let Some(sending) = harness.try_send() {
                 if sending.items().contains(&3) {
-                    desk.answer(sending, verdict.clone());
+                    harness.answer(sending, verdict.clone());
                 } else {
-                    desk.accept_all_but(sending, &[]);
+                    harness.accept_all_but(sending, &[]);
                 }
             }
         }
-        let others = desk.accepted.iter().filter(|item| **item >= 1000).count();
+        let others = harness.accepted.iter().filter(|item| **item >= 1000).count();
         assert!(others > 900, "{verdict:?}: only {others} others in ten minutes");
     }
 }
 
 #[test]
-fn this_instance_takes_its_part_of_the_groups_rates() {
+fn an_instance_uses_its_share_of_the_groups_rates() {
     for (requests, records) in [(400, 0), (0, 4000)] {
         let limits = Limits { requests_per_second: requests, records_per_second: records, ..LIMITS };
-        let mut desk = Desk::new(limits);
-        desk.dispatch.set_share(3, 12);
-        let start = desk.now;
+        let mut harness = Harness::new(limits);
+        harness.dispatch.set_share(3, 12);
+        let start = harness.now;
         let mut sent = 0;
-        while desk.now - start < Duration::from_secs(10) {
-            if desk.dispatch.is_hungry() {
-                desk.dispatch.offer((0..10).collect());
+        while harness.now - start < Duration::from_secs(10) {
+            if harness.dispatch.is_hungry() {
+                harness.dispatch.offer((0..10).collect());
             }
-            let (sending, _) = desk.wait();
-            desk.accept_all_but(sending, &[]);
+            let (sending, _) = harness.wait();
+            harness.accept_all_but(sending, &[]);
             sent += 1;
         }
         assert!((1000..=1020).contains(&sent), "{sent} requests of 10 records in 10 s");
@@ -291,104 +291,104 @@ fn this_instance_takes_its_part_of_the_groups_rates() {
 }
 
 #[test]
-fn an_expired_token_costs_one_try_and_a_refused_one_holds() {
-    let mut desk = Desk::with(&[&[1], &[2], &[3]]);
-    let sent = [desk.send(), desk.send()];
-    sent.into_iter().for_each(|sending| desk.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
-    assert_eq!(desk.dispatch.held(), None, "both had the old token");
-    let sending = desk.send();
-    desk.answer(sending, Verdict::Hold(HoldReason::Unauthorized));
-    assert_eq!(desk.dispatch.held(), Some(Hold::Platform(HoldReason::Unauthorized)));
-    let (sending, waited) = desk.wait();
+fn an_expired_token_costs_one_request_and_a_refused_new_token_holds() {
+    let mut harness = Harness::with(&[&[1], &[2], &[3]]);
+    let sent = [harness.send(), harness.send()];
+    sent.into_iter().for_each(|sending| harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
+    assert_eq!(harness.dispatch.held(), None, "both had the old token");
+    let sending = harness.send();
+    harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized));
+    assert_eq!(harness.dispatch.held(), Some(Hold::Platform(HoldReason::Unauthorized)));
+    let (sending, waited) = harness.wait();
     assert_eq!(waited, LIMITS.hold_probe);
-    desk.accept_all_but(sending, &[]);
-    assert_eq!(desk.dispatch.held(), None);
+    harness.accept_all_but(sending, &[]);
+    assert_eq!(harness.dispatch.held(), None);
 }
 
 #[test]
-fn a_record_that_platform_fails_on_is_found_and_condemned_only_after_its_time() {
+fn a_record_that_always_gets_500_becomes_a_dead_letter_only_after_the_configured_time() {
     let bad = 13;
-    let mut desk = Desk::new(LIMITS);
-    desk.dispatch.offer((0..16).collect());
-    let start = desk.now;
+    let mut harness = Harness::new(LIMITS);
+    harness.dispatch.offer((0..16).collect());
+    let start = harness.now;
     let mut others = 1000;
-    while desk.condemned.is_empty() {
-        if desk.dispatch.is_hungry() {
-            desk.dispatch.offer(vec![others]);
+    while harness.dead_letters.is_empty() {
+        if harness.dispatch.is_hungry() {
+            harness.dispatch.offer(vec![others]);
             others += 1;
         }
-        let (sending, _) = desk.wait();
-        desk.now += Duration::from_millis(50);
+        let (sending, _) = harness.wait();
+        harness.now += Duration::from_millis(50);
         if sending.items().contains(&bad) {
-            desk.answer(sending, all(RetryReason::ServerError));
+            harness.answer(sending, all(RetryReason::ServerError));
         } else {
-            desk.accept_all_but(sending, &[]);
+            harness.accept_all_but(sending, &[]);
         }
-        assert!(desk.now - start < Duration::from_secs(600), "it is never condemned");
-        desk.convict();
+        assert!(harness.now - start < Duration::from_secs(600), "the record never becomes a dead letter");
+        harness.collect_due();
     }
-    assert_eq!(desk.condemned, [bad]);
-    assert!(desk.now - start >= LIMITS.condemn_after);
-    let healthy: BTreeSet<u32> = desk.accepted.iter().copied().filter(|item| *item < 16).collect();
-    assert_eq!(healthy.len(), 15, "the others went through meanwhile");
+    assert_eq!(harness.dead_letters, [bad]);
+    assert!(harness.now - start >= LIMITS.dead_letter_after);
+    let healthy: BTreeSet<u32> = harness.accepted.iter().copied().filter(|item| *item < 16).collect();
+    assert_eq!(healthy.len(), 15, "the others were accepted meanwhile");
 }
 
 #[test]
-fn records_that_platform_fails_on_do_not_hold_the_others_up() {
-    let mut desk = Desk::new(LIMITS);
+fn records_that_always_get_500_do_not_delay_the_others() {
+    let mut harness = Harness::new(LIMITS);
     let is_bad = |item: &u32| (1..=5).contains(item);
-    (1..=5).for_each(|bad| desk.dispatch.offer(vec![bad]));
+    (1..=5).for_each(|bad| harness.dispatch.offer(vec![bad]));
     let mut next = 1000;
     let mut slowest = Duration::ZERO;
-    let mut last_good = desk.now;
-    let start = desk.now;
-    while desk.condemned.len() < 5 {
-        assert!(desk.now - start < Duration::from_secs(600), "not condemned: {:?}", desk.dispatch);
-        if desk.dispatch.is_hungry() {
-            desk.dispatch.offer(vec![next]);
+    let mut last_good = harness.now;
+    let start = harness.now;
+    while harness.dead_letters.len() < 5 {
+        assert!(harness.now - start < Duration::from_secs(600), "not dead-lettered: {:?}", harness.dispatch);
+        if harness.dispatch.is_hungry() {
+            harness.dispatch.offer(vec![next]);
             next += 1;
         }
-        let (sending, _) = desk.wait();
-        desk.now += Duration::from_millis(20);
+        let (sending, _) = harness.wait();
+        harness.now += Duration::from_millis(20);
         if sending.items().iter().any(is_bad) {
-            desk.answer(sending, all(RetryReason::ServerError));
+            harness.answer(sending, all(RetryReason::ServerError));
         } else {
-            desk.accept_all_but(sending, &[]);
-            slowest = slowest.max(desk.now - last_good);
-            last_good = desk.now;
+            harness.accept_all_but(sending, &[]);
+            slowest = slowest.max(harness.now - last_good);
+            last_good = harness.now;
         }
-        desk.convict();
+        harness.collect_due();
     }
     assert!(slowest < Duration::from_secs(2), "the others waited {slowest:?}");
-    assert_eq!(desk.condemned.len(), 5);
+    assert_eq!(harness.dead_letters.len(), 5);
 }
 
 #[test]
-fn an_outage_of_500_condemns_nobody_and_splits_nothing() {
-    let mut desk = Desk::with(&[&[1, 2, 3], &[4, 5, 6]]);
+fn an_outage_with_500_makes_no_dead_letter_and_splits_no_batch() {
+    let mut harness = Harness::with(&[&[1, 2, 3], &[4, 5, 6]]);
     for _ in 0..200 {
-        let (sending, _) = desk.wait();
+        let (sending, _) = harness.wait();
         assert_eq!(sending.items().len(), 3);
-        desk.answer(sending, all(RetryReason::ServerError));
+        harness.answer(sending, all(RetryReason::ServerError));
     }
-    assert!(desk.condemned.is_empty());
+    assert!(harness.dead_letters.is_empty());
 }
 
 #[test]
-fn a_request_that_is_unacceptable_as_a_whole_is_bisected_to_the_guilty() {
-    let mut desk = Desk::new(LIMITS);
-    desk.dispatch.offer((0..100).collect());
+fn an_unacceptable_request_is_bisected_to_the_record_that_causes_it() {
+    let mut harness = Harness::new(LIMITS);
+    harness.dispatch.offer((0..100).collect());
     let mut requests = 0;
-    while desk.accepted.len() + desk.condemned.len() < 100 {
-        let (sending, _) = desk.wait();
+    while harness.accepted.len() + harness.dead_letters.len() < 100 {
+        let (sending, _) = harness.wait();
         requests += 1;
         assert!(requests < 1000, "it does not end");
         match sending.items() {
-            [_] | [..] if !sending.items().contains(&42) => desk.accept_all_but(sending, &[]),
-            [_] => desk.accept_all_but(sending, &[42]),
-            _ => desk.answer(sending, Verdict::Bisect { message: String::new() }),
+            [_] | [..] if !sending.items().contains(&42) => harness.accept_all_but(sending, &[]),
+            [_] => harness.accept_all_but(sending, &[42]),
+            _ => harness.answer(sending, Verdict::Bisect { message: String::new() }),
         }
     }
-    assert_eq!(desk.condemned, [42]);
+    assert_eq!(harness.dead_letters, [42]);
     assert!(requests <= 20, "{requests} requests");
 }

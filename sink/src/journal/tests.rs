@@ -1,4 +1,4 @@
-//! The journal with a topic that has limits, and a receipt against its page.
+//! Tests the journal on a topic with limits, and the receipt against the schema in its page.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -35,15 +35,15 @@ impl Stored {
 struct Broker {
     /// `max.message.bytes`; `None` for no limit.
     limit: Option<usize>,
-    /// Every batch with several records has one that is too large.
+    /// Whether every batch with several records contains one that is too large.
     large_neighbours: bool,
-    /// So many records are refused whatever their size.
+    /// How many more records are refused regardless of their size.
     refuse: AtomicUsize,
     stored: Mutex<Vec<Stored>>,
     refused: AtomicUsize,
-    /// Writes handed over, and the most that were under way at once.
-    under_way: AtomicUsize,
-    most_under_way: AtomicUsize,
+    /// Number of writes in progress now, and its maximum so far.
+    in_progress: AtomicUsize,
+    most_in_progress: AtomicUsize,
 }
 
 impl Write for &Broker {
@@ -66,11 +66,11 @@ impl Write for &Broker {
                 .collect(),
             batching,
         };
-        let under_way = broker.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        broker.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        let in_progress = broker.in_progress.fetch_add(1, Ordering::SeqCst) + 1;
+        broker.most_in_progress.fetch_max(in_progress, Ordering::SeqCst);
         async move {
             tokio::task::yield_now().await;
-            broker.under_way.fetch_sub(1, Ordering::SeqCst);
+            broker.in_progress.fetch_sub(1, Ordering::SeqCst);
             if too_large {
                 broker.refused.fetch_add(1, Ordering::SeqCst);
                 return Err(ProduceError::TooLarge);
@@ -101,10 +101,10 @@ impl Broker {
 }
 
 /// Records that become dead letters, at offsets from 0.
-fn condemned(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<Condemned> {
+fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> {
     let mut ledgers = Ledgers::default();
     ledgers.assign(2, 0);
-    let condemned = values.into_iter().zip(0..).map(|(value, offset)| Condemned {
+    let dead_letters = values.into_iter().zip(0..).map(|(value, offset)| ToDeadLetter {
         claim: ledgers.charge(2, offset, value.len()).unwrap().unwrap(),
         record: PackedRecord::pack(
             (2, offset),
@@ -115,26 +115,26 @@ fn condemned(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<Condemned> {
         code: Code::TooLarge,
         message: "the event is too large".to_owned(),
     });
-    condemned.collect()
+    dead_letters.collect()
 }
 
 #[tokio::test]
-async fn a_record_that_is_refused_for_the_size_of_its_batch_is_written_whole() {
+async fn a_record_that_is_refused_because_of_its_batch_is_written_whole() {
     let broker = Broker { large_neighbours: true, ..Broker::default() };
-    broker.journal().dead_letters(&condemned([vec![7; MIB]])).await;
+    broker.journal().dead_letters(&dead_letters([vec![7; MIB]])).await;
     let stored = broker.stored();
     assert_eq!((stored.len(), stored[0].batching, stored[0].value.len()), (1, Batching::Alone, MIB));
     assert!(!stored[0].headers.contains_key(dead_letter::header::ORIGINAL_SIZE));
 }
 
 #[tokio::test]
-async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_goes_on() {
+async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_is_written() {
     for size in [MIB, 8 * MIB, 10 * MIB, 64 * MIB] {
-        // With equal limits the headers of the dead letter are what is too much.
+        // If both topics have the same limit, the additional headers make the dead letter too large.
         let broker = Broker::with_limit(size);
         let journal = broker.journal();
         let value: Vec<u8> = (0..size).map(|index| u8::try_from(index % 251).unwrap()).collect();
-        journal.dead_letters(&condemned([value.clone(), b"small".to_vec()])).await;
+        journal.dead_letters(&dead_letters([value.clone(), b"small".to_vec()])).await;
         let stored = broker.stored();
         let cut = stored.iter().find(|record| record.header(dead_letter::header::OFFSET) == "0").unwrap();
         assert_eq!(cut.value, value[..KEPT_BYTES]);
@@ -149,12 +149,12 @@ async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_goes_
 }
 
 #[tokio::test]
-async fn a_topic_that_refuses_the_cut_dead_letter_is_tried_until_its_limit_is_raised() {
-    // Whole, whole and alone, and two attempts with the cut form.
+async fn a_cut_dead_letter_that_its_topic_refuses_is_written_once_the_limit_is_raised() {
+    // Refuses the whole record twice (in a shared batch and alone), and the cut one twice.
     let broker = Broker { refuse: AtomicUsize::new(4), ..Broker::default() };
     let journal = broker.journal();
-    let condemned = condemned([vec![7; MIB]]);
-    let mut write = Box::pin(journal.dead_letters(&condemned));
+    let dead_letters = dead_letters([vec![7; MIB]]);
+    let mut write = Box::pin(journal.dead_letters(&dead_letters));
     let mut was_failing = false;
     std::future::poll_fn(|context| {
         let done = write.as_mut().poll(context);
@@ -162,7 +162,7 @@ async fn a_topic_that_refuses_the_cut_dead_letter_is_tried_until_its_limit_is_ra
         done
     })
     .await;
-    assert!(was_failing, "the metric shows it");
+    assert!(was_failing, "the metric never showed the failure");
     assert_eq!((journal.is_failing(), journal.is_repeating()), (false, false));
     let stored = broker.stored();
     assert_eq!((stored.len(), stored[0].value.len()), (1, KEPT_BYTES));
@@ -172,8 +172,8 @@ async fn a_topic_that_refuses_the_cut_dead_letter_is_tried_until_its_limit_is_ra
 #[tokio::test]
 async fn the_dead_letters_of_a_batch_are_produced_together() {
     let broker = Broker::default();
-    broker.journal().dead_letters(&condemned(vec![vec![7; 10]; 200])).await;
-    assert_eq!(broker.most_under_way.load(Ordering::SeqCst), 200);
+    broker.journal().dead_letters(&dead_letters(vec![vec![7; 10]; 200])).await;
+    assert_eq!(broker.most_in_progress.load(Ordering::SeqCst), 200);
     assert_eq!(broker.stored().len(), 200);
 }
 
@@ -192,12 +192,12 @@ fn receipt(entries: usize) -> Receipt {
     }
 }
 
-/// The largest record that a single entry makes.
+/// The size of the largest record with a single entry.
 const ONE_ENTRY: usize = 250;
 
 proptest! {
     #[test]
-    fn a_receipt_over_the_limit_of_its_topic_is_split_and_every_entry_is_written_once_in_order(
+    fn a_receipt_over_the_limit_of_its_topic_is_split_and_each_entry_is_written_once_in_order(
         entries in 1..300usize,
         limit in ONE_ENTRY..20_000usize,
         large_neighbours in any::<bool>(),
@@ -218,7 +218,7 @@ proptest! {
         let whole: Value = serde_json::from_slice(&receipt.json(&receipt.records)).unwrap();
         prop_assert_eq!(&Value::Array(written), &whole["records"]);
         if receipt.json(&receipt.records).len() + 100 < limit {
-            prop_assert_eq!(stored.len(), 1, "nothing is split without need");
+            prop_assert_eq!(stored.len(), 1, "a receipt within the limit was split");
         }
     }
 }
@@ -232,7 +232,7 @@ fn documented() -> Value {
 }
 
 #[test]
-fn a_receipt_is_what_its_page_says() {
+fn a_receipt_matches_the_schema_in_its_page() {
     let schema = documented();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let receipt = Receipt {
@@ -248,7 +248,7 @@ fn a_receipt_is_what_its_page_says() {
     let json: Value = serde_json::from_slice(&receipt.json(&receipt.records)).unwrap();
     let problems: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
     assert!(problems.is_empty(), "{problems:?}");
-    // The page asks for each member, and allows no other: one that is renamed, added or dropped is noticed.
+    // The schema requires each member and allows no other, so that a renamed, added or removed one fails the test.
     let mut members: Vec<&String> = json.as_object().unwrap().keys().collect();
     members.sort_unstable();
     let mut required: Vec<_> =
@@ -266,7 +266,7 @@ fn a_receipt_is_what_its_page_says() {
 }
 
 #[test]
-fn without_receipts_one_record_a_day_says_that_a_sink_has_delivered() {
+fn without_a_receipts_topic_one_record_a_day_says_that_a_sink_has_delivered() {
     let broker = Broker::default();
     let topics = |receipts: Option<&str>| JournalTopics {
         input: "typed".parse().unwrap(),

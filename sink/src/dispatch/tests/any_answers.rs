@@ -1,4 +1,4 @@
-//! Whatever Platform answers, in whatever order: each record ends once.
+//! For every sequence of Platform's responses, each record gets exactly one outcome.
 
 use platform::{RecordVerdict, RetryReason, Verdict};
 use proptest::prelude::*;
@@ -70,40 +70,40 @@ fn verdict_of(reply: Reply) -> Verdict {
 
 proptest! {
     #[test]
-    fn each_record_ends_once_and_in_the_end_all_do(steps in prop::collection::vec(step(), 0..120)) {
-        let mut desk = Desk::new(LIMITS);
+    fn each_record_gets_exactly_one_outcome_and_every_record_gets_one(steps in prop::collection::vec(step(), 0..120)) {
+        let mut harness = Harness::new(LIMITS);
         let (mut offered, mut flying, mut gone) = (0, Vec::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Offer(count) => {
                     let first = offered;
                     offered += u32::try_from(count).unwrap();
-                    desk.dispatch.offer((first..offered).collect());
+                    harness.dispatch.offer((first..offered).collect());
                 }
                 Step::Send => {
-                    desk.convict();
-                    flying.extend(desk.try_send());
+                    harness.collect_due();
+                    flying.extend(harness.try_send());
                 }
                 Step::Answer(which, reply) if !flying.is_empty() => {
                     let sending = flying.swap_remove(which % flying.len());
-                    desk.answer(sending, verdict_of(reply));
+                    harness.answer(sending, verdict_of(reply));
                 }
                 Step::Answer(..) => {}
-                Step::Advance(millis) => desk.now += Duration::from_millis(millis),
-                Step::Leave(partition) => gone.extend(desk.dispatch.remove(|item| item % 7 != partition)),
+                Step::Advance(millis) => harness.now += Duration::from_millis(millis),
+                Step::Leave(partition) => gone.extend(harness.dispatch.remove(|item| item % 7 != partition)),
             }
             prop_assert!(flying.len() <= LIMITS.in_flight);
-            prop_assert!(desk.condemned.is_empty() || desk.dispatch.successes > 0, "condemned without any evidence");
+            prop_assert!(harness.dead_letters.is_empty() || harness.dispatch.successes > 0, "dead-lettered although no record was ever accepted");
         }
-        // From now on Platform accepts everything: nothing may be stuck, and it does not take for ever.
-        let start = desk.now;
-        flying.into_iter().for_each(|sending| desk.accept_all_but(sending, &[]));
-        while desk.accepted.len() + desk.condemned.len() + gone.len() < offered as usize {
-            let (sending, _) = desk.wait();
-            desk.accept_all_but(sending, &[]);
+        // From now on Platform accepts everything: all records must be accepted within two minutes.
+        let start = harness.now;
+        flying.into_iter().for_each(|sending| harness.accept_all_but(sending, &[]));
+        while harness.accepted.len() + harness.dead_letters.len() + gone.len() < offered as usize {
+            let (sending, _) = harness.wait();
+            harness.accept_all_but(sending, &[]);
         }
-        prop_assert!(desk.now - start <= Duration::from_secs(120));
-        let mut ended: Vec<u32> = desk.accepted.into_iter().chain(desk.condemned).chain(gone).collect();
+        prop_assert!(harness.now - start <= Duration::from_secs(120));
+        let mut ended: Vec<u32> = harness.accepted.into_iter().chain(harness.dead_letters).chain(gone).collect();
         ended.sort_unstable();
         prop_assert_eq!(ended, (0..offered).collect::<Vec<_>>());
     }

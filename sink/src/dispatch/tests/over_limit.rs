@@ -1,72 +1,72 @@
-//! `DEAD_LETTER_LIMIT`: what is over it waits, and nothing else does.
+//! `DEAD_LETTER_LIMIT`: the records over the limit wait, and no others.
 
 use super::*;
 
 #[test]
-fn too_many_dead_letters_wait_and_good_records_of_their_source_end_it() {
-    let mut desk = Desk::new(LIMITS);
-    (0..7).for_each(|batch| desk.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
+fn records_over_the_limit_wait_until_enough_records_of_their_source_are_accepted() {
+    let mut harness = Harness::new(LIMITS);
+    (0..7).for_each(|batch| harness.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
     let bad: Vec<u32> = (0..300).filter(|item| item % 100 != 0).collect();
     for _ in 0..3 {
-        let (sending, _) = desk.wait();
-        desk.accept_all_but(sending, &bad);
+        let (sending, _) = harness.wait();
+        harness.accept_all_but(sending, &bad);
     }
-    assert_eq!(desk.dispatch.held(), Some(Hold::DeadLetterLimit));
-    assert_eq!(desk.condemned.len(), 198);
-    while desk.accepted.len() + desk.condemned.len() < 700 {
-        let (sending, _) = desk.wait();
-        desk.accept_all_but(sending, &bad);
+    assert_eq!(harness.dispatch.held(), Some(Hold::DeadLetterLimit));
+    assert_eq!(harness.dead_letters.len(), 198);
+    while harness.accepted.len() + harness.dead_letters.len() < 700 {
+        let (sending, _) = harness.wait();
+        harness.accept_all_but(sending, &bad);
     }
-    assert_eq!(desk.condemned.len(), 297, "among enough good ones they are no longer too many");
-    assert_eq!(desk.dispatch.held(), None);
+    assert_eq!(harness.dead_letters.len(), 297, "their share fell below the limit");
+    assert_eq!(harness.dispatch.held(), None);
 }
 
 #[test]
-fn one_source_over_the_limit_holds_no_other_and_no_other_code() {
-    let mut desk = Desk::new(LIMITS);
+fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
+    let mut harness = Harness::new(LIMITS);
     let bad: Vec<u32> = (0..1000).filter(|item| item % 100 != 0).collect();
-    (0..10).for_each(|batch| desk.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
+    (0..10).for_each(|batch| harness.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
     for _ in 0..10 {
-        let (sending, _) = desk.wait();
-        desk.accept_all_but(sending, &bad);
+        let (sending, _) = harness.wait();
+        harness.accept_all_but(sending, &bad);
     }
-    assert_eq!((desk.dispatch.held(), desk.condemned.len()), (Some(Hold::DeadLetterLimit), 198));
+    assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 198));
     // Another source is delivered at once, and its own few refusals become dead letters.
-    desk.dispatch.offer((OTHER..OTHER + 10).collect());
-    let sending = desk.send();
-    desk.accept_all_but(sending, &[OTHER + 3]);
-    assert!(desk.accepted.contains(&(OTHER + 9)) && desk.condemned.contains(&(OTHER + 3)));
-    // So do those of the same source with another code.
+    harness.dispatch.offer((OTHER..OTHER + 10).collect());
+    let sending = harness.send();
+    harness.accept_all_but(sending, &[OTHER + 3]);
+    assert!(harness.accepted.contains(&(OTHER + 9)) && harness.dead_letters.contains(&(OTHER + 3)));
+    // So do records of the same source with another code.
     let unsendable =
-        |count| (0..count).map(|item| (item, Sentence::Unsendable(Code::Undecodable, String::new()))).collect();
-    assert_eq!(desk.dispatch.condemn(unsendable(50), desk.now).len(), 50);
-    // The others wait, and are asked for once in a while.
-    assert!(desk.try_send().is_none());
-    desk.now += LIMITS.hold_probe;
-    let probe = desk.send();
-    assert!(desk.try_send().is_none(), "one at a time");
-    desk.accept_all_but(probe, &bad);
-    assert_eq!((desk.dispatch.held(), desk.condemned.len()), (Some(Hold::DeadLetterLimit), 199));
-    // Platform is put right: the next probe ends it for all of them.
-    desk.now += LIMITS.hold_probe;
+        |count| (0..count).map(|item| (item, DeadLetterReason::Unsendable(Code::Undecodable, String::new()))).collect();
+    assert_eq!(harness.dispatch.dead_letter(unsendable(50), harness.now).len(), 50);
+    // The others wait, and one batch of them is sent at each probe.
+    assert!(harness.try_send().is_none());
+    harness.now += LIMITS.hold_probe;
+    let probe = harness.send();
+    assert!(harness.try_send().is_none(), "only one probe at a time");
+    harness.accept_all_but(probe, &bad);
+    assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 199));
+    // Platform accepts these records now: the next probe ends the hold for all of them.
+    harness.now += LIMITS.hold_probe;
     for _ in 0..8 {
-        let (sending, waited) = desk.wait();
+        let (sending, waited) = harness.wait();
         assert_eq!(waited, Duration::ZERO);
-        desk.accept_all_but(sending, &[]);
+        harness.accept_all_but(sending, &[]);
     }
-    assert_eq!(desk.dispatch.held(), None);
-    assert_eq!((desk.accepted.len(), desk.condemned.len()), (10 + 9 + 8 * 99, 199));
+    assert_eq!(harness.dispatch.held(), None);
+    assert_eq!((harness.accepted.len(), harness.dead_letters.len()), (10 + 9 + 8 * 99, 199));
 }
 
 #[test]
-fn what_waits_for_the_limit_leaves_with_its_partition() {
-    let mut desk = Desk::new(LIMITS);
-    let judged =
-        |range: std::ops::Range<u32>| range.map(|item| (item, Sentence::Refused(400, String::new()))).collect();
-    assert!(desk.dispatch.condemn(judged(0..300), desk.now).is_empty());
-    let mut gone = desk.dispatch.remove(|item| *item >= 100);
+fn records_over_the_limit_are_removed_when_their_partition_is_revoked() {
+    let mut harness = Harness::new(LIMITS);
+    let rejected =
+        |range: std::ops::Range<u32>| range.map(|item| (item, DeadLetterReason::Refused(400, String::new()))).collect();
+    assert!(harness.dispatch.dead_letter(rejected(0..300), harness.now).is_empty());
+    let mut gone = harness.dispatch.remove(|item| *item >= 100);
     gone.sort_unstable();
     assert_eq!(gone, (0..100).collect::<Vec<_>>());
-    assert_eq!(desk.dispatch.remove(|_| false).len(), 200);
-    assert_eq!(desk.dispatch.held(), None);
+    assert_eq!(harness.dispatch.remove(|_| false).len(), 200);
+    assert_eq!(harness.dispatch.held(), None);
 }
