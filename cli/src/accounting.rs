@@ -1,4 +1,4 @@
-//! The demo's accounting: read from the topics and from the simulator, not from anybody's own counts.
+//! The demo's accounting: read from the topics and from the simulator, not from the services' own counts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::topics::settled;
 
-/// What became of every webhook of a demo.
+/// The outcomes of all webhooks of a demo.
 #[derive(Debug, Default, Serialize, PartialEq, Eq)]
 pub(crate) struct Accounting {
     /// Webhooks sent.
@@ -27,9 +27,9 @@ pub(crate) struct Accounting {
     pub(crate) dead_letters: BTreeMap<String, u64>,
     /// Different events that Platform has accepted.
     pub(crate) accepted: u64,
-    /// Stored, but neither accepted nor a dead letter; or answered 2xx, but not stored.
+    /// Stored, but neither accepted nor a dead letter; or acknowledged with a 2xx, but not stored.
     pub(crate) lost: u64,
-    /// More than one typed record or dead letter of one raw record, or accepted more than once.
+    /// More than one typed record or dead letter for one raw record, or accepted more than once.
     pub(crate) doubled: u64,
 }
 
@@ -45,12 +45,13 @@ impl Accounting {
         const READ: Duration = Duration::from_secs(30);
         let offsets = Offsets::new(connection)?;
         let read = |topic: &TopicName, visit: &mut dyn FnMut(&kafka::Record<'_>)| {
-            // The brokers end a transaction in one partition after the other; a reader of committed records sees less before.
+            // The brokers end a transaction in one partition after the other; before that, a reader of committed
+            // records sees less.
             settled(&offsets, topic)?;
             TopicReader::new(connection, topic, Isolation::ReadCommitted)?.read_to_end(READ, |record| visit(record))
         };
         let mut accounting = Self { sent, refused, ..Self::default() };
-        // How many ends each raw record has come to.
+        // How many outcomes each raw record has.
         let mut ends: HashMap<(i32, i64), u64> = HashMap::new();
         read(raw, &mut |record| {
             ends.insert((record.partition(), record.offset()), 0);

@@ -1,6 +1,7 @@
-//! `audit`: every raw and every typed record of a range is where it should be, or is named.
+//! `audit`: checks that every raw and every typed record of a range is where it should be, and reports each one that is
+//! not.
 //!
-//! `gather` says what is to be read, `reading` reads it, the `accounting` crate classifies, `tell` says it.
+//! `gather` decides what to read, `reading` reads it, the `accounting` crate classifies, and `tell` prints the result.
 
 mod fact;
 mod gather;
@@ -20,16 +21,18 @@ use transformer::MappingArgs;
 
 use crate::topics::{PlaceArg, TopicArgs};
 use crate::when::parse_bound;
-use crate::{CommandError, Verdict, WrongUse};
+use crate::{CommandError, UsageError, Verdict};
 
-/// Prove for a range of time that every event is accepted, a dead letter, or on its way
+/// Prove for a range of time that every event is accepted, a dead letter, or still in progress
 ///
-/// Reads the four topics and the services' committed offsets, and writes nothing: it is safe beside a running pipeline.
-/// Exit code 0 if everything is explained and nothing stands still, 1 if not, and every record that is wrong is named; 3 if
-/// Kafka does not answer. The mapping options and variables are the transformer's. docs/operate.md explains the columns.
+/// Reads the four topics and the services' committed offsets, and writes nothing: it is safe while the pipeline runs.
+/// Exit code 0 if everything is explained and nothing is late, 1 if not, and every record with a problem is listed; 3
+/// if Kafka does not respond. The mapping options and variables are the transformer's. docs/operate.md explains the
+/// columns.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// From this time on: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago [default: all that is retained]
+    /// From this time on: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago [default: everything that is
+    /// retained]
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     since: Option<i64>,
 
@@ -37,21 +40,21 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     until: Option<i64>,
 
-    /// Only these raw offsets of one partition, the last one left out, and what was made of them: for example 3:1000-2000
+    /// Only these raw offsets of one partition (without the last one), and their typed records: for example 3:1000-2000
     #[arg(long, value_name = "PARTITION:FROM-TO", conflicts_with_all = ["since", "until"])]
     offsets: Option<RawOffsets>,
 
-    /// How many records are named at the most; all are counted
+    /// How many records to list at most; all are counted
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: usize,
 
-    /// Records written before this time were delivered while the receipts were off: their acceptance is inferred from the
-    /// sink's committed offsets
+    /// Records written before this time were delivered while the receipts were off: their acceptance is inferred from
+    /// the sink's committed offsets
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     receipts_since: Option<i64>,
 
-    /// Records that have been ahead of their reader's committed offset for longer than this stand still: they are named, and
-    /// the exit code is 1
+    /// Records that have been ahead of their reader's committed offset for longer than this are late: they are listed,
+    /// and the exit code is 1
     #[arg(long, default_value = "15m", value_name = "DURATION")]
     late: DurationArg,
 
@@ -65,7 +68,7 @@ pub(crate) struct AuditArgs {
     )]
     dedup_window: DurationArg,
 
-    /// How many ids of a partition the transformer remembers for that
+    /// How many ids per partition the transformer keeps for that
     #[arg(
         long,
         env = "TRANSFORMER_DEDUP_MAX_IDS",
@@ -75,7 +78,7 @@ pub(crate) struct AuditArgs {
     )]
     dedup_max_ids: u32,
 
-    /// The largest body once it is unpacked
+    /// Maximum size of a body after decompression
     #[arg(long, env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Services")]
     max_body: ByteCount,
 
@@ -121,7 +124,7 @@ pub(crate) struct GroupArgs {
     pub(crate) sink_group: String,
 }
 
-/// How long the topics that prove something keep it, in milliseconds; `None` if that is not known.
+/// How long the topics retain the records that the audit needs, in milliseconds; `None` if that is not known.
 #[derive(Debug, Clone, Copy)]
 struct Retention {
     typed: Option<i64>,
@@ -129,12 +132,12 @@ struct Retention {
     receipts: Option<i64>,
 }
 
-/// How far the services have come, where the brokers do not keep it.
+/// How far the services have processed the topics, if the brokers do not keep that.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Positions {
-    /// The transformer's, in the raw topic.
+    /// The transformer's offsets in the raw topic.
     pub(crate) transformer: BTreeMap<i32, i64>,
-    /// The sink's, in the typed topic.
+    /// The sink's offsets in the typed topic.
     pub(crate) sink: BTreeMap<i32, i64>,
 }
 
@@ -143,8 +146,8 @@ pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandE
     Ok(tell::tell(&args, &found, json))
 }
 
-/// The audit in a line, and whether it found nothing wrong. `positions` are those that the services themselves name, where the
-/// brokers do not keep them.
+/// Returns the result of the audit in one line, and whether there is no problem. `positions` are the services' own
+/// offsets, for brokers that do not keep them.
 pub(crate) async fn summary(args: AuditArgs, positions: Option<Positions>) -> Result<(String, bool), CommandError> {
     let found = find(&args, positions).await?;
     Ok((tell::summary(&found), tell::is_good(&found)))
@@ -155,12 +158,12 @@ async fn find(args: &AuditArgs, positions: Option<Positions>) -> Result<gather::
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since >= until
     {
-        return Err(WrongUse("--since must be before --until".to_owned()).into());
+        return Err(UsageError("--since must be before --until".to_owned()).into());
     }
     let sources =
-        args.mapping.sources().map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
+        args.mapping.sources().map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
     let topics = Topics::new(&connection)?;
-    // Brokers that do not keep the services' offsets keep no settings of topics either.
+    // Brokers that do not keep the services' offsets do not keep topic settings either.
     let retention = if positions.is_some() {
         Retention { typed: None, dead_letters: None, receipts: None }
     } else {
@@ -176,7 +179,7 @@ async fn find(args: &AuditArgs, positions: Option<Positions>) -> Result<gather::
     })
 }
 
-/// How long a topic keeps its records at least. Not known if it is limited by size, or the brokers do not tell.
+/// How long a topic retains its records at least. `None` if its size is limited, or if the brokers do not say.
 async fn retention(topics: &Topics, topic: Option<&TopicName>) -> Option<i64> {
     let settings = topics.settings(topic?).await.ok()?;
     let number = |name: &str| settings.get(name)?.parse::<i64>().ok();
@@ -188,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_of_offsets_has_a_partition_a_beginning_and_an_end() {
+    fn a_range_of_offsets_has_a_partition_a_start_and_an_end() {
         assert_eq!("3:1000-2000".parse(), Ok(RawOffsets { partition: 3, range: 1000..2000 }));
         for wrong in ["3:1000", "1000-2000", "3:5-5", "3:5-x", ""] {
             assert!(wrong.parse::<RawOffsets>().is_err(), "{wrong}");

@@ -9,8 +9,8 @@ use crate::{CommandError, Verdict, output};
 
 /// Check the configuration of all three services, as each does with --check-config
 ///
-/// It reads the environment and `.env`, connects to nothing, and names everything that is missing or wrong. Exit code 0 if the
-/// configuration is good, 2 if not.
+/// It reads the environment and `.env`, connects to nothing, and names everything that is missing or wrong. Exit code 0
+/// if the configuration is valid, 2 if not.
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigArgs {}
 
@@ -39,12 +39,12 @@ pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandE
             output::problem(&format!("{service}: {warning}"));
         }
         if problems.is_empty() {
-            output::problem(&format!("{service}: the configuration is good"));
+            output::problem(&format!("{service}: the configuration is valid"));
         } else {
-            output::problem(&format!("{service}: the configuration is wrong:\n  - {}", problems.join("\n  - ")));
+            output::problem(&format!("{service}: the configuration is invalid:\n  - {}", problems.join("\n  - ")));
         }
     }
-    Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::WrongUse })
+    Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::UsageError })
 }
 
 fn check<C: ServiceConfig>(variables: &Variables) -> Checked {

@@ -1,5 +1,5 @@
-//! Keeps the tables of `docs/configuration.md` in step with the services' own definitions. `UPDATE_DOCS=1 cargo test
-//! configuration_page` writes them anew.
+//! Generates the tables of `docs/configuration.md` from the services' definitions. `UPDATE_DOCS=1 cargo test
+//! configuration_page` writes them again.
 
 #![cfg(test)]
 
@@ -9,7 +9,8 @@ use std::path::Path;
 use clap::Command;
 use service::ServiceConfig;
 
-const BEGIN: &str = "<!-- The tables below are made from the services' --help by a test of the `cli` folder. -->\n";
+const BEGIN: &str =
+    "<!-- A test in `cli/src/configuration_page.rs` generates the tables below from the services' --help. -->\n";
 
 /// One option, and the services that have it.
 struct Row {
@@ -24,7 +25,7 @@ struct Row {
 fn rows(services: &[(&'static str, Command)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (service, command) in services {
-        for arg in command.get_arguments() {
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let Some(flag) = arg.get_long().filter(|flag| !["help", "version"].contains(flag)) else { continue };
             let variable = arg.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
             let heading = arg.get_help_heading().unwrap_or_default().to_owned();
@@ -92,7 +93,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_configuration_page_says_what_the_services_say() {
+fn the_configuration_page_matches_the_services() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (introduction, tables) = text.split_at(text.find(BEGIN).expect("the page's mark"));

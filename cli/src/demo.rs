@@ -1,4 +1,5 @@
-//! `demo`: the whole pipeline in one process, every catalogued event and some bad ones through it, and the accounting.
+//! `demo`: runs the whole pipeline in one process, sends every catalogued event and some bad ones, and accounts for
+//! them.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -27,15 +28,15 @@ use crate::{CommandError, Verdict, output, setup};
 
 /// Run the whole pipeline in this process and account for every event
 ///
-/// Without --kafka on a broker embedded in this process (librdkafka's mock cluster): a trial only. It has no real
-/// transactions and says nothing about exactly-once; it keeps nothing.
+/// Without --kafka, it uses a broker embedded in this process (librdkafka's mock cluster), for a trial only: it has no
+/// real transactions, proves nothing about exactly-once, and keeps nothing.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Use this Kafka, `host:port`, with topics of its own
+    /// Use this Kafka, `host:port`, with separate topics
     #[arg(long, value_name = "HOST:PORT,...")]
     kafka: Option<String>,
 
-    /// Take webhooks in at this address and keep serving after the accounting, until Ctrl-C
+    /// Receive webhooks at this address and keep serving after the accounting, until Ctrl-C
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
@@ -51,7 +52,7 @@ struct AuditCommand {
     audit: AuditArgs,
 }
 
-/// How long the demo waits for its events to come through.
+/// How long the demo waits for the outcome of its events.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Demo {
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandEr
     demo.stop.cancel();
     let ended = joined.await?;
     demo.simulator.stop();
-    // A service's own failure says more than that events did not come through.
+    // A service's own failure explains more than the fact that events are missing.
     ended?;
     outcome
 }
@@ -127,7 +128,7 @@ impl Demo {
         }
     }
 
-    /// Starts the three services; returns what tells that each is ready.
+    /// Starts the three services; returns a readiness check for each.
     fn start_services(
         &self,
         tasks: &mut Tasks,
@@ -138,7 +139,7 @@ impl Demo {
             format!("--kafka-bootstrap-servers={}", self.bootstrap),
             "--kafka-security-protocol=plaintext".to_owned(),
         ];
-        // An admin server has no place in the demo; the address is asked for but never bound.
+        // The demo has no admin server; the address is required but never bound.
         common.push("--admin-listen=127.0.0.1:0".to_owned());
         let arguments = |name: &str, own: &[String]| -> Vec<String> {
             [name.to_owned()].into_iter().chain(common.iter().cloned()).chain(own.iter().cloned()).collect()
@@ -185,7 +186,7 @@ impl Demo {
         }
         let sink = sink::Config::parse_with(&Variables::none(), arguments("sink", &own))?;
 
-        let wrong = |problems: settings::Problems| format!("the demo's own configuration is wrong:\n{problems}");
+        let wrong = |problems: settings::Problems| format!("the demo's own configuration is invalid:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
         let [gateway_context, transformer_context, sink_context] = contexts;
@@ -197,7 +198,7 @@ impl Demo {
         Ok(ready)
     }
 
-    /// Waits for the services, sends, waits for the events, accounts.
+    /// Waits for the services, sends the events, waits for their outcome, and accounts for them.
     async fn show(
         &self,
         ready: &[service::Readiness; 3],
@@ -231,8 +232,8 @@ impl Demo {
         Ok(if balanced { Verdict::Good } else { Verdict::Problem })
     }
 
-    /// Sends every catalogued event in every kind of attribution, and bad ones. Returns how many, and how many of them
-    /// were refused.
+    /// Sends every catalogued event in every variant, and bad ones. Returns how many, and how many of them were
+    /// refused.
     async fn send(&self, begun: Instant) -> Result<(u64, u64), CommandError> {
         let key = SigningKey::new(SIGNING_KEY);
         let http = reqwest::Client::builder().no_proxy().build()?;
@@ -277,7 +278,7 @@ impl Demo {
 
     async fn wait_for_balance(&self, sent: u64, refused: u64, begun: Instant) -> Result<Accounting, CommandError> {
         let deadline = Instant::now() + PATIENCE;
-        // Two of the bad ones become dead letters; all else is accepted in the end.
+        // Two of the bad ones become dead letters; all others are accepted in the end.
         let expected = sent - refused - 2;
         while self.simulator.stats().distinct < expected && Instant::now() < deadline {
             output::progress(&format!(
@@ -293,7 +294,7 @@ impl Demo {
         Ok(tokio::task::block_in_place(read)?)
     }
 
-    /// What `audit` says of the demo's topics, in a line, and whether it is satisfied.
+    /// Returns the result of `audit` for the demo's topics in one line, and whether it found no problem.
     async fn audit(&self) -> Result<(String, bool), CommandError> {
         let [raw, typed, dead_letters, receipts] = &self.topics;
         let deadline = Instant::now() + PATIENCE / 4;
@@ -311,7 +312,7 @@ impl Demo {
             ];
             let AuditCommand { audit } = AuditCommand::try_parse_from(arguments)?;
             let (text, proven) = audit::summary(audit, self._broker.as_ref().map(|_| self.positions())).await?;
-            // The services show their positions once a second.
+            // The services update their positions once a second.
             if proven || Instant::now() >= deadline {
                 let whose = match &self._broker {
                     Some(_) => {
@@ -325,7 +326,7 @@ impl Demo {
         }
     }
 
-    /// How far transformer and sink have come, by their metrics.
+    /// How far transformer and sink have processed the topics, according to their metrics.
     fn positions(&self) -> Positions {
         let of = |registry: &Registry| {
             let families = registry.gather();
@@ -343,7 +344,7 @@ impl Demo {
         Positions { transformer: of(transformer), sink: of(sink) }
     }
 
-    /// Serves until Ctrl-C, or until the embedded broker would begin to drop records.
+    /// Serves until Ctrl-C, or until the embedded broker would drop records.
     async fn keep_serving(&self) -> Result<(), CommandError> {
         output::line(&format!(
             "\nServing at http://{}/webhooks/customerio, signing key `{SIGNING_KEY}`; Ctrl-C ends it.",

@@ -1,6 +1,6 @@
-//! `find`: the life of an event, from the topics.
+//! `find`: the history of an event, from the topics.
 //!
-//! `search` reads them, `life` puts together what was found.
+//! `search` reads the topics, `life` puts the history together.
 
 mod life;
 mod search;
@@ -14,20 +14,20 @@ use crate::topics::TopicArgs;
 use crate::when::parse_bound;
 use crate::{CommandError, Verdict, output};
 
-/// Find events and tell their lives: received, mapped, accepted by Platform, dead-lettered, replayed
+/// Find events and show their history: received, mapped, accepted by Platform, dead-lettered, replayed
 ///
-/// By person only one partition is read, since a record's key is a hash of the person's id; by event or delivery id all
-/// are. Exit code 1 if nothing is found: it was never stored, or has expired.
+/// By person, it reads only one partition, since a record's key is a hash of the person's id; by event id or delivery
+/// id, it reads all. Exit code 1 if nothing is found: the event was never stored, or has expired.
 #[derive(Debug, Args)]
 pub(crate) struct FindArgs {
     #[command(flatten)]
     what: WhatArgs,
 
-    /// Look into every partition, for a person's events from before partitions were added
+    /// Search every partition, for a person's events from before partitions were added
     #[arg(long)]
     all_partitions: bool,
 
-    /// Only what was received at this time or later: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago
+    /// Only records received at this time or later: 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     since: Option<i64>,
 
@@ -53,16 +53,16 @@ struct WhatArgs {
     #[arg(long, value_name = "ID")]
     person_id: Option<String>,
 
-    /// Customer.io's id of the person (`identifiers.cio_id`), where events have no id of the person's own
+    /// Customer.io's id of the person (`identifiers.cio_id`), if the events have no id of the person's own
     #[arg(long, value_name = "ID")]
     cio_id: Option<String>,
 
-    /// The person's address, where events have neither of the two ids
+    /// The person's address, if the events have neither of the two ids
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
 }
 
-/// What is looked for.
+/// What to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Event(String),
@@ -72,7 +72,7 @@ enum Wanted {
 
 impl WhatArgs {
     fn wanted(self) -> Option<Wanted> {
-        // The key is computed by the function that made the records' keys.
+        // The same function made the records' keys.
         let person = |identifier, value: String| PersonKey::of_person(identifier, &value).map(Wanted::Person);
         match self {
             Self { event_id: Some(id), .. } => Some(Wanted::Event(id)),
@@ -86,7 +86,8 @@ impl WhatArgs {
 }
 
 pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
-    let wanted = args.what.clone().wanted().ok_or_else(|| crate::WrongUse("what is looked for is blank".to_owned()))?;
+    let wanted =
+        args.what.clone().wanted().ok_or_else(|| crate::UsageError("the value to search for is blank".to_owned()))?;
     let connection = args.topics.connection()?;
     let found = block_in_place(|| search::search(&args, &connection, &wanted))?;
     let lives = life::lives(found);
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_looked_for_by_the_key_their_records_have() {
+    fn a_person_is_found_by_the_key_of_their_records() {
         let key = |what: WhatArgs| match what.wanted() {
             Some(Wanted::Person(key)) => key.as_str().to_owned(),
             other => panic!("{other:?}"),

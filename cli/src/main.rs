@@ -1,4 +1,4 @@
-//! `customerio-aep`: what an operator does beside running the three services.
+//! `customerio-aep`: everything that an operator does in addition to running the three services.
 
 mod accounting;
 mod audit;
@@ -28,8 +28,8 @@ use settings::{Variables, command_line};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
-/// Exit codes: 0 good; 1 found a problem; 2 usage or configuration error; 3 no answer, because Kafka or another service did
-/// not respond or denied the request; 130 ended by Ctrl-C.
+/// Exit codes: 0 success; 1 found a problem; 2 usage or configuration error; 3 no answer, because Kafka or another
+/// service did not respond or denied the request; 130 ended by Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "customerio-aep", version = service::VERSION)]
 struct Cli {
@@ -40,12 +40,13 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
 
-    /// File with `NAME=value` entries for variables that are not set, as Docker Compose reads it: a value of several lines
-    /// stands in quotes [default: ./.env if there is one]
+    /// File with `NAME=value` entries for variables that are not set, as Docker Compose reads it: quote a value of
+    /// several
+    /// lines [default: ./.env if there is one]
     #[arg(long, global = true, value_name = "PATH")]
     env_file: Option<std::path::PathBuf>,
 
-    /// What is logged to standard error
+    /// Log level of the log on standard error
     #[arg(long, global = true, env = "LOG_LEVEL", default_value = "warn", value_name = "LEVEL")]
     log_level: LogLevel,
 }
@@ -69,24 +70,24 @@ enum Command {
 enum Verdict {
     Good,
     Problem,
-    /// What the user asked for cannot be done as it was asked; said already.
-    WrongUse,
+    /// The command cannot be run with these arguments or this configuration; already reported.
+    UsageError,
 }
 
-/// Anything that ends a command early; shown to the user as it is.
+/// An error that ends a command early; shown to the user as it is.
 type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the user asked for cannot be done as it was asked; ends a command with exit code 2.
+/// The command cannot be run with these arguments; it ends with exit code 2.
 #[derive(Debug)]
-struct WrongUse(String);
+struct UsageError(String);
 
-impl std::fmt::Display for WrongUse {
+impl std::fmt::Display for UsageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0.trim_end())
     }
 }
 
-impl std::error::Error for WrongUse {}
+impl std::error::Error for UsageError {}
 
 fn main() -> ExitCode {
     let (cli, variables) = match parse() {
@@ -117,7 +118,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Problem) => ExitCode::from(1),
-        Ok(Verdict::WrongUse) => ExitCode::from(2),
+        Ok(Verdict::UsageError) => ExitCode::from(2),
         Err(error) => failed(&error),
     }
 }
@@ -127,20 +128,20 @@ fn failed(error: &CommandError) -> ExitCode {
     ExitCode::from(exit_code(error))
 }
 
-/// The exit code for an error that ended a command.
+/// Returns the exit code for an error that ended a command.
 fn exit_code(error: &CommandError) -> u8 {
-    if error.is::<WrongUse>() {
+    if error.is::<UsageError>() {
         return 2;
     }
     match error.downcast_ref::<kafka::KafkaError>() {
-        // An answer: what was asked for is not there, or not as it should be.
+        // This is an answer: the requested thing does not exist, or has a problem.
         Some(kafka::KafkaError::NoTopic(_) | kafka::KafkaError::TooFewPartitions { .. }) | None => 1,
         Some(kafka::KafkaError::Configuration(_)) => 2,
         Some(_) => 3,
     }
 }
 
-/// The command line, and the variables: the environment with the environment file behind it.
+/// The command line and its variables: the environment, then the environment file.
 fn parse() -> Result<(Cli, Variables), ExitCode> {
     let wrong = |text: &str| {
         output::problem(&format!("customerio-aep: {text}"));

@@ -1,4 +1,4 @@
-//! `map`: one webhook to XDM, offline, by the same code as the transformer's.
+//! `map`: maps one webhook to XDM, offline, with the transformer's code.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(crate) struct MapArgs {
     #[arg(long, conflicts_with = "table")]
     explain: bool,
 
-    /// Print the whole mapping as Markdown (docs/mapping.md) in place of mapping a body
+    /// Print the whole mapping as Markdown (docs/mapping.md) instead of mapping a body
     #[arg(long, conflicts_with = "file")]
     table: bool,
 
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
     }
     let wrong = |text: String| {
         output::problem(&format!("customerio-aep: {}", text.trim_end()));
-        Ok(Verdict::WrongUse)
+        Ok(Verdict::UsageError)
     };
     let sources = match args.mapping.sources() {
         Ok(sources) => sources,
-        Err(problems) => return wrong(format!("these options are wrong:\n{problems}")),
+        Err(problems) => return wrong(format!("these options are invalid:\n{problems}")),
     };
     let Some(source) = sources.get(Some(&args.source)) else {
         return wrong(format!(
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
     Ok(Verdict::Good)
 }
 
-/// The event's JSON; it has to fit the Avro schema as well, as in the transformer.
+/// Returns the event's JSON; it must fit the Avro schema as well, as in the transformer.
 fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
     let mapped = mapping::map(body, received_at, source)?;
     Encoder::new(Framing::SingleObject)?.encode(&mapped.event, &mut Vec::new())?;
@@ -108,7 +108,7 @@ fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId)
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
     let stdin = std::path::Path::new("-");
     match args.file.as_deref().filter(|path| *path != stdin) {
-        // The bytes as they are: the transformer takes no byte order mark away either.
+        // The bytes are not changed: the transformer does not remove a byte order mark either.
         Some(path) => {
             std::fs::read(path).map_err(|error| format!("cannot read the file with the body: {error}; check the path"))
         }

@@ -1,4 +1,4 @@
-//! `docs/mapping.md`: the mapping as a page, made of the tables it works by.
+//! `docs/mapping.md`: the mapping as a page, generated from the tables of the transformer.
 
 use std::fmt::Write;
 
@@ -9,22 +9,21 @@ use mapping::tables::{self, Row};
 const INTRODUCTION: &str = "\
 # Mapping
 
-How each Customer.io reporting webhook becomes an XDM ExperienceEvent. This page is printed by `customerio-aep map --table`
-from the tables that the transformer works by; a test keeps the two in step.
+This page shows how each Customer.io reporting webhook becomes an XDM ExperienceEvent. `customerio-aep map --table` prints it from
+the tables that the transformer uses; a test compares the two.
 
-To see it on a webhook of your own: `customerio-aep map body.json`, and with `--explain` where each field came from, by which
-rule, and what was ignored. What cannot be mapped becomes a dead letter: [dead-letters.md](dead-letters.md). Options that change
-the result (namespaces, hashing, dropped fields): [sources.md](sources.md). What to do with the events in Platform:
+To map your own webhook: `customerio-aep map body.json`; `--explain` shows where each field came from, which rule applied, and what
+was ignored. A body that cannot be mapped becomes a dead letter: [dead-letters.md](dead-letters.md). Options that change the result
+(namespaces, hashing, dropped fields): [sources.md](sources.md). What to do with the events in Platform:
 [use-in-platform.md](use-in-platform.md).
 
-A metric, channel or field that Customer.io introduces tomorrow does not stop anything: the event gets the type
-`customerio.{channel}.{metric}`, no counter, and the fields that are known; the rest is counted as ignored
-(`customerio_transformer_ignored_fields_total`), so that you hear of it.
+A metric, channel or field that Customer.io adds later stops nothing: the event gets the type `customerio.{channel}.{metric}`, no
+counter, and the known fields; unknown fields are counted (`customerio_transformer_ignored_fields_total`).
 
-In the tables of the channels each name links to an example: the webhook and the event that becomes of it, as the tests hold them.
+In the channel tables, each name links to an example: a webhook and the event mapped from it, which the tests check.
 ";
 
-/// What a family's table cannot say.
+/// Remarks on a channel that its table does not contain.
 fn remarks(object_type: ObjectType) -> &'static str {
     match object_type {
         ObjectType::Customer => {
@@ -34,8 +33,8 @@ fn remarks(object_type: ObjectType) -> &'static str {
              webhook is set to send body content; they become `subscription.topics` and `subscription.channels`."
         }
         ObjectType::Email => {
-            "Opens and clicks by machines (`prefetched`, `machine`) are counted like those of people, as in Customer.io, and told \
-             apart by `interactionType` (`bot_open`, `bot_click`), `isMachine` and `producedBy`. `proxied` alone is no machine. \
+            "Opens and clicks by machines (`prefetched`, `machine`) are counted like those of people, as in Customer.io, and are \
+             distinguished by `interactionType` (`bot_open`, `bot_click`), `isMachine` and `producedBy`. `proxied` alone does not indicate a machine. \
              `bounced` is final (`nonDeliverables`), `deferred` temporary (`bounces`)."
         }
         ObjectType::Sms => {
@@ -43,12 +42,12 @@ fn remarks(object_type: ObjectType) -> &'static str {
              identity only with `INCLUDE_PHONE`, or if there is no other."
         }
         ObjectType::Push => {
-            "The first 10 devices are kept, each with its own failure. `pushProvider` is that of the first device. Push tokens are no \
-             identities. `dropped` means that the token bounced before, hence `denylist`."
+            "The first 10 devices are kept, each with its own failure. `pushProvider` is that of the first device. Push tokens are not \
+             identities. `dropped` means that the token bounced earlier, so the status is `denylist`."
         }
         ObjectType::InApp => {
             "`opened` counts as an impression and can come long after `sent`, since the message shows only while the app is open. The \
-             component that was used, or the answer to a survey, stands in `inappMessageTracking.action`; `link.href` may be a link \
+             component that was used, or the answer to a survey, is in `inappMessageTracking.action`; `link.href` may be a link \
              into the app, or absent."
         }
         ObjectType::Slack => "A custom channel without counters: nothing in XDM counts Slack messages.",
@@ -100,7 +99,7 @@ fn write_page(page: &mut String) -> std::fmt::Result {
     }
     write!(
         page,
-        "\nFields that are absent, null or empty leave no trace. `option` is the transformer's configuration, `header` a header of \
+        "\nFields that are absent, null or empty are left out. `option` is the transformer's configuration, `header` a header of \
          the raw record.\n\nNever forwarded:\n\n"
     )?;
     for (path, why) in NEVER_FORWARDED {
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_is_what_the_tables_say() {
+    fn the_page_matches_the_tables() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mapping.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(&path, page()).unwrap();

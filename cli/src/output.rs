@@ -1,4 +1,4 @@
-//! Words for the terminal. What a closed pipe swallows is not missed.
+//! Writes to the terminal. Errors of a closed pipe are ignored.
 
 use std::io::{IsTerminal, Write};
 
@@ -22,7 +22,7 @@ pub(crate) fn json(value: &impl serde::Serialize) {
     line(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Progress on a terminal: one line, written over again and again; nothing where nobody watches.
+/// Shows progress on a terminal, in one line that is overwritten; shows nothing elsewhere.
 pub(crate) fn progress(text: &str) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
@@ -68,13 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tables_columns_stand_below_each_other() {
+    fn the_columns_of_a_table_are_aligned() {
         let rows = vec![vec!["a".to_owned(), "long".to_owned(), "z".to_owned()]];
         assert_eq!(table(&["one", "b", "c"], &rows), ["one  b     c", "a    long  z"]);
     }
 
     #[test]
-    fn thousands_are_kept_apart() {
+    fn thousands_are_separated() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `send`: Customer.io, simulated. Signed webhooks at a URL, with the retries and the repeats of the real sender.
+//! `send`: simulates Customer.io. Sends signed webhooks to a URL, with the retries and repeats of Customer.io.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{CommandError, Verdict, output};
 
-/// The sender gives up on a call after this time (reporting-webhooks specification).
+/// Customer.io gives up on a request after this time (reporting-webhooks specification).
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Send signed webhooks, as Customer.io would
@@ -81,7 +81,7 @@ fn parse_channel(name: &str) -> Result<ObjectType, String> {
     })
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     /// Different events sent.
@@ -92,12 +92,12 @@ struct Report {
     duplicates: u64,
     /// Answers by HTTP status, `error` for none.
     answers: BTreeMap<String, u64>,
-    /// The slowest acknowledged call.
+    /// The slowest acknowledged request.
     slowest_ms: u128,
     seconds: f64,
 }
 
-/// What all calls share.
+/// What all requests share.
 struct Sender {
     args: SendArgs,
     key: SigningKey,
@@ -137,8 +137,8 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     sender.finish(json)
 }
 
-/// The number of the event that is sent at `place`, of `count`: the events of each group in the group's order. The last
-/// group stays in order if it is not whole.
+/// Returns the number of the event that is sent at `place`, of `count`: each group of events is shuffled. The last
+/// group stays in order if it is not complete.
 fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
     let size = order.len() as u64;
     let (group, within) = (place / size, place % size);
@@ -152,7 +152,7 @@ fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
 impl Sender {
     fn new(args: SendArgs) -> Result<Self, CommandError> {
         let key = args.signing_keys.expose_secret().lines().map(str::trim).find(|line| !line.is_empty());
-        let key = SigningKey::new(key.ok_or("CUSTOMERIO_SIGNING_KEYS holds no key")?);
+        let key = SigningKey::new(key.ok_or("CUSTOMERIO_SIGNING_KEYS contains no key")?);
         let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build()?;
         let pool: Vec<_> = combinations()
             .filter(|(event, _)| args.channels.is_empty() || args.channels.contains(&event.object_type))
@@ -175,7 +175,8 @@ impl Sender {
         })
     }
 
-    /// Takes events until there are none left. Each has its time: a slow answer delays nobody else's.
+    /// Sends events until there are none left. Each has its own time, so that a slow response does not delay other
+    /// events.
     async fn work(self: &Arc<Self>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +220,7 @@ impl Sender {
         }
     }
 
-    /// Calls until a 2xx comes; each attempt is signed anew.
+    /// Sends an event until it gets a 2xx; each attempt is signed again.
     async fn deliver(&self, body: &str) -> bool {
         let give_up = Instant::now() + self.args.give_up.0;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -246,7 +247,7 @@ impl Sender {
         }
     }
 
-    /// Counts an answer; `true` for a 2xx.
+    /// Counts a response; `true` for a 2xx.
     fn count_answer(&self, status: Option<reqwest::StatusCode>, took: Duration) -> bool {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let label = status.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use settings::ByteCount;
 
 use crate::topics::reachable;
-use crate::{CommandError, Verdict, WrongUse, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
-/// Make what lives outside the three services
+/// Create what the three services need outside themselves
 #[derive(Debug, Args)]
 pub(crate) struct SetupArgs {
     #[command(subcommand)]
@@ -23,7 +23,8 @@ pub(crate) struct SetupArgs {
 enum Action {
     /// Show what `apply` would create, and which settings of existing topics differ; nothing is changed
     Plan(ApplyArgs),
-    /// Create what is missing. Existing topics are not changed; settings that differ from what is needed are named
+    /// Create what is missing. Existing topics are not changed; settings that differ from the required ones are
+    /// reported
     Apply(ApplyArgs),
 }
 
@@ -72,12 +73,12 @@ struct ApplyArgs {
     max_body: ByteCount,
 }
 
-/// How long the brokers have to answer.
+/// How long the brokers may take to respond.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// The topics as they should be: settings are those of the design, retention long enough for a bad week.
+/// The topics as they should be: with the settings of the design, and enough retention for a long outage.
 pub(crate) fn topic_specs(
     names: [&TopicName; 3],
     receipts: Option<&TopicName>,
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
 
 async fn kafka(args: ApplyArgs, apply: bool, json: bool) -> Result<Verdict, CommandError> {
     let connection = args.kafka.connection("customerio-aep");
-    let connection = connection.map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
+    let connection = connection.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
     let topics = reachable(&connection)?;
     let brokers = tokio::task::block_in_place(|| topics.brokers(TIMEOUT))?;
     let replication = args.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 });
@@ -170,7 +171,7 @@ async fn ensure(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError
     }
 }
 
-/// Looks at the topic and changes nothing.
+/// Checks the topic and changes nothing.
 async fn look_up(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError> {
     match tokio::task::block_in_place(|| topics.partitions(&spec.name, TIMEOUT)) {
         Ok(partitions) => Ok(existing(topics, spec, partitions).await),
@@ -185,7 +186,7 @@ fn missing(spec: &TopicSpec, state: &'static str) -> Found {
 }
 
 async fn existing(topics: &Topics, spec: &TopicSpec, partitions: usize) -> Found {
-    // A principal that may create topics need not be allowed to read their settings.
+    // A principal that may create topics may not be allowed to read their settings.
     let (differences, unread) = match topics.settings(&spec.name).await {
         Ok(settings) => (differences(&spec.settings, &settings), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
@@ -193,7 +194,8 @@ async fn existing(topics: &Topics, spec: &TopicSpec, partitions: usize) -> Found
     Found { name: spec.name.clone(), state: "exists", partitions, differences, unread }
 }
 
-/// What has to be changed before the pipeline keeps its promises; the topics are in the order of [`topic_specs`].
+/// Returns what must be changed before the pipeline keeps its guarantees; the topics are in the order of
+/// [`topic_specs`].
 fn problems(found: &[Found]) -> Vec<String> {
     let mut problems = Vec::new();
     let Some(raw) = found.first() else { return problems };
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn each_topic_takes_the_largest_record_that_is_written_to_it() {
+    fn each_topic_accepts_the_largest_record_that_is_written_to_it() {
         let limits = |max_body| {
             let limit = |spec: &TopicSpec| setting(spec, "max.message.bytes").unwrap().parse().unwrap();
             specs(1, max_body).iter().map(limit).collect::<Vec<usize>>()
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn differing_settings_and_missing_partitions_are_named_with_their_topic() {
+    fn differing_settings_and_missing_partitions_are_reported_with_their_topic() {
         let difference = |setting, breaks_a_promise| Difference {
             setting,
             current: "1048588".to_owned(),

@@ -22,7 +22,7 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, env = "PLATFORM_SIM_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
     listen: SocketAddr,
 
-    /// Name under which the sink reaches it, where that is not the address
+    /// Name under which the sink reaches it, if that is not the address
     #[arg(long, env = "PLATFORM_SIM_HOST", value_name = "HOST:PORT")]
     host: Option<String>,
 
@@ -30,19 +30,19 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, default_value = "0ms", value_name = "DURATION")]
     latency: DurationArg,
 
-    /// How much longer it takes at the most, at random
+    /// Maximum additional time of a request, at random
     #[arg(long, default_value = "0ms", value_name = "DURATION")]
     jitter: DurationArg,
 
-    /// Only count what is accepted, keep no ids: for loads that would fill the memory
+    /// Only count accepted records, keep no ids: for loads that would fill the memory
     #[arg(long)]
     count_only: bool,
 
-    /// More requests in a second are answered with 429
+    /// More requests per second get a 429
     #[arg(long, value_name = "COUNT")]
     max_requests_per_second: Option<u64>,
 
-    /// More messages in a second are answered with 429
+    /// More messages per second get a 429
     #[arg(long, value_name = "COUNT")]
     max_records_per_second: Option<u64>,
 
@@ -50,8 +50,8 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     token_lifetime: DurationArg,
 
-    /// A fault, as JSON; repeatable. They come one after the other, each for so many "requests" or "seconds": for example
-    /// {"fault":"status","status":503,"retry_after":2,"requests":5}, {"fault":"none","seconds":3},
+    /// A fault, as JSON; repeatable. They apply one after the other, each for a number of "requests" or "seconds": for
+    /// example {"fault":"status","status":503,"retry_after":2,"requests":5}, {"fault":"none","seconds":3},
     /// {"fault":"partial","shape":"mixed","every":3,"status":400,"requests":1}, {"fault":"answer","answer":"fewer"},
     /// {"fault":"reset","when":"after"}, {"fault":"delay","millis":500}, {"fault":"expire_tokens"}. Beside the script hold
     /// {"fault":"poison","prefix":"bad-","status":400,"whole":true}, {"fault":"limit","requests":10},
@@ -112,7 +112,7 @@ fn parse_factor(text: &str) -> Result<f64, String> {
 fn parse_fault<F: serde::de::DeserializeOwned>(text: &str) -> Result<F, String> {
     serde_json::from_str(text).map_err(|error| {
         let what =
-            if error.is_data() { "this is JSON, but not one of the faults of the help" } else { "this is not JSON" };
+            if error.is_data() { "this is JSON, but not one of the faults in the help" } else { "this is not JSON" };
         format!("{what} (column {})", error.column())
     })
 }

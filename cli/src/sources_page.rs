@@ -1,5 +1,5 @@
-//! Keeps the examples of `docs/sources.md` true: each option is read from a file as it is written there, and what it changes
-//! in the event is what the page says. `UPDATE_DOCS=1 cargo test sources_page` writes them anew.
+//! Checks the examples of `docs/sources.md`: each option is read from a file as it is written there, and must change
+//! the event as the page says. `UPDATE_DOCS=1 cargo test sources_page` writes them again.
 
 #![cfg(test)]
 
@@ -13,13 +13,13 @@ use serde_json::Value;
 use transformer::MappingArgs;
 
 const BEGIN: &str =
-    "<!-- What follows is made by a test of the `cli` folder, which maps this body with each option. -->\n";
+    "<!-- A test in `cli/src/sources_page.rs` generates what follows by mapping this body with each option. -->\n";
 
 const BODY: &str = r#"{"event_id":"01HZX","object_type":"sms","metric":"delivered","timestamp":1700000000,
  "data":{"identifiers":{"id":"u-1042","email":"Jo@Example.com","cio_id":"d9c106"},
          "delivery_id":"RPIL","campaign_id":8,"recipient":"+1 555 123 4567"}}"#;
 
-/// As it stands in the file, the variable, and what it is for.
+/// As it is in the file, the variable, and its purpose.
 const OPTIONS: &[(&str, &str, &str)] = &[
     (
         r#"workspace_id = "104732""#,
@@ -29,37 +29,37 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     (
         r#"identity_namespace_id = "ShopID""#,
         "IDENTITY_NAMESPACE_ID",
-        "The namespace of `identifiers.id`. Make it in Platform before the first event.",
+        "The namespace of `identifiers.id`. Create it in Platform before the first event.",
     ),
     (
         r#"identity_namespace_cio_id = "ShopCioID""#,
         "IDENTITY_NAMESPACE_CIO_ID",
-        "The namespace of `identifiers.cio_id`. Make it in Platform before the first event.",
+        "The namespace of `identifiers.cio_id`. Create it in Platform before the first event.",
     ),
     (
         "include_phone = true",
         "INCLUDE_PHONE",
-        "Makes the number an SMS or WhatsApp message went to an identity of the person. Without it the number is one only if there is no other.",
+        "Uses the recipient's number of an SMS or WhatsApp message as an identity. Without it, only if there is no other identity.",
     ),
     (
         "hash_email = true",
         "HASH_EMAIL",
-        "No address leaves as an identity or as `recipient`. Texts are passed on as they are: where a subject, a link or a failure message may hold an address, drop them, too.",
+        "No address is sent as an identity or as `recipient`. Texts are not changed: also drop a subject, link or failure message that may contain an address.",
     ),
     (
         r#"drop_fields = ["recipient", "campaign_id"]"#,
         "DROP_FIELDS",
-        "As if Customer.io had not sent these fields of `data`. Those that say who the person is have options of their own and cannot be dropped.",
+        "Treats these fields of `data` as not sent. Fields that identify the person have their own options and cannot be dropped.",
     ),
     (
         r#"blocked_ids = ["undefined", "u-*"]"#,
         "BLOCKED_IDS",
-        "Placeholders that are no person's id, in place of the default list: `undefined`, `[object Object]`, `{{ customer.id }}` and the like. Letter case does not matter, one `*` stands for any text. `null`, `anonymous` and `invalid` are always blocked, as Platform blocks them.",
+        "Placeholders that are not a person's id; replaces the default list: `undefined`, `[object Object]`, `{{ customer.id }}` and the like. Letter case does not matter, one `*` stands for any text. `null`, `anonymous` and `invalid` are always blocked, as Platform blocks them.",
     ),
     (
         r#"on_missing_identity = "dead-letter""#,
         "ON_MISSING_IDENTITY",
-        "For a dataset that is there for Profile only. The default, `send`, has such events in the data lake.",
+        "For a dataset that is used for Profile only. With the default, `send`, such events are in the data lake.",
     ),
 ];
 
@@ -93,13 +93,13 @@ fn mapped(body: &str, option: &str) -> Result<BTreeMap<String, String>, Rejectio
     Ok(fields)
 }
 
-/// What an option changes, in words.
+/// Describes what an option changes.
 fn effect(option: &str) -> String {
-    let nobody = BODY.replace("identifiers", "other").replace("recipient", "to_whom");
+    let anonymous = BODY.replace("identifiers", "other").replace("recipient", "to_whom");
     let mut effects = Vec::new();
-    match mapped(&nobody, option) {
+    match mapped(&anonymous, option) {
         Err(rejection) => {
-            effects.push(format!("a body that names nobody becomes a dead letter `{}`", rejection.code.as_str()));
+            effects.push(format!("a body that names no person becomes a dead letter `{}`", rejection.code.as_str()));
         }
         Ok(fields) => assert!(fields.keys().all(|name| !name.starts_with("identityMap"))),
     }

@@ -10,7 +10,7 @@ use kafka::offsets::{Extent, Offsets};
 use kafka::topic::Topics;
 use kafka::{Connection, KafkaArgs, KafkaError, OptionalTopic, TopicName};
 
-use crate::{CommandError, WrongUse};
+use crate::{CommandError, UsageError};
 
 /// How long a transaction that is open while a command looks at a topic may take to end.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ impl TopicArgs {
         let connection = self
             .kafka
             .connection("customerio-aep")
-            .map_err(|problems| WrongUse(format!("these options are wrong:\n{problems}")))?;
+            .map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
         reachable(&connection)?;
         Ok(connection)
     }

@@ -1,6 +1,8 @@
 //! One record of a topic as the accounting's fact.
 
-use accounting::{IdHash, KeyHash, Letter, LetterOrigin, Place, Resolution, ResolutionKind, Stage, TypedRecord};
+use accounting::{
+    DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Place, Resolution, ResolutionKind, Stage, TypedRecord,
+};
 use contract::receipt::Receipt;
 use kafka::dead_letter::{self, Entry};
 use kafka::record::header;
@@ -44,40 +46,40 @@ pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<accounting::R
     }));
 }
 
-pub(super) enum LetterFact {
-    Letter(Letter),
+pub(super) enum DeadLetterFact {
+    DeadLetter(DeadLetter),
     Closed(Resolution),
 }
 
-pub(super) fn letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<LetterFact> {
+pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<DeadLetterFact> {
     match Entry::read(record.headers()) {
-        Entry::Letter(letter) => {
-            let origin = match letter.origin {
-                None => LetterOrigin::None,
+        Entry::DeadLetter(dead_letter) => {
+            let origin = match dead_letter.origin {
+                None => DeadLetterOrigin::None,
                 Some(origin) => {
                     let place = Place { partition: origin.partition, offset: origin.offset };
                     match origin.topic {
-                        topic if topic == raw.as_str() => LetterOrigin::Raw(place),
-                        topic if topic == typed.as_str() => LetterOrigin::Typed(place),
-                        _ => LetterOrigin::Elsewhere,
+                        topic if topic == raw.as_str() => DeadLetterOrigin::Raw(place),
+                        topic if topic == typed.as_str() => DeadLetterOrigin::Typed(place),
+                        _ => DeadLetterOrigin::Elsewhere,
                     }
                 }
             };
-            let stage = match letter.stage {
+            let stage = match dead_letter.stage {
                 dead_letter::Stage::Gateway => Stage::Gateway,
                 dead_letter::Stage::Transformer => Stage::Transformer,
                 dead_letter::Stage::Sink => Stage::Sink,
                 dead_letter::Stage::Platform => Stage::Platform,
             };
-            Some(LetterFact::Letter(Letter { place: place(record), stage, origin }))
+            Some(DeadLetterFact::DeadLetter(DeadLetter { place: place(record), stage, origin }))
         }
         Entry::Closed(closed) => {
-            let letter = Place { partition: record.partition(), offset: closed.letter };
+            let dead_letter = Place { partition: record.partition(), offset: closed.dead_letter };
             let kind = match closed.resolution {
                 dead_letter::Resolution::Replayed => ResolutionKind::Replayed,
                 dead_letter::Resolution::Discarded => ResolutionKind::Discarded,
             };
-            Some(LetterFact::Closed(Resolution { letter, kind }))
+            Some(DeadLetterFact::Closed(Resolution { dead_letter, kind }))
         }
         Entry::Foreign => None,
     }

@@ -1,14 +1,16 @@
-//! What is to be read of the topics, and what is said of the result. `reading` reads.
+//! Decides what to read from the topics, and adds notes to the result. `reading` does the reading.
 //!
-//! The order is what makes it sound beside running services: first the committed offsets, then the ends of the topics.
-//! What a service had committed by then has left its traces before those ends.
+//! The order makes the result correct while the services run: first the committed offsets, then the ends of the topics.
+//! All output for the offsets that a service had committed by then is before those ends.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use accounting::{Books, DedupReach, Evidence, Finding, FindingKind, Frame, Place, Receipts, Report, Topic};
+use accounting::{
+    AuditScope, DedupReach, Finding, FindingKind, Place, Receipts, Reconciliation, Report, Retained, Topic,
+};
 use kafka::offsets::{Extent, Offsets};
-use kafka::reader::{Stretch, first_times, read_stretches};
+use kafka::reader::{OffsetRange, first_times, read_offset_ranges};
 use kafka::{Connection, KafkaError, TopicName};
 use transformer::Sources;
 
@@ -16,12 +18,12 @@ use super::reading::{Gathered, Reading};
 use super::{AuditArgs, Positions, RawOffsets, Retention};
 use crate::topics::{PATIENCE, settled};
 use crate::when::show;
-use crate::{CommandError, WrongUse, dead_letters, output};
+use crate::{CommandError, UsageError, dead_letters, output};
 
 /// How far the clocks of the machines that write records may differ, in milliseconds.
 const CLOCK_DIFFERENCE: i64 = 5 * 60 * 1000;
 
-/// How often an audit begins anew because something expired under it.
+/// How often an audit starts again because records expired while it read them.
 const ATTEMPTS: u32 = 3;
 
 pub(super) struct Audit<'a> {
@@ -29,11 +31,11 @@ pub(super) struct Audit<'a> {
     pub(super) connection: &'a Connection,
     pub(super) sources: &'a Sources,
     pub(super) retention: Retention,
-    /// In place of the groups' committed offsets.
+    /// Used instead of the groups' committed offsets.
     pub(super) positions: Option<Positions>,
 }
 
-/// The result, with all that has to be said beside it.
+/// The result, with the notes for its reader.
 pub(super) struct Found {
     pub(super) report: Report,
     /// The first findings, with the ids of their events.
@@ -45,7 +47,7 @@ pub(super) struct Found {
     pub(super) records_read: u64,
 }
 
-/// A group that has no committed offset in a topic that holds records, or did.
+/// A group without a committed offset in a topic that contains records, or did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MissingGroup {
     pub(super) group: String,
@@ -59,21 +61,21 @@ impl MissingGroup {
     }
 }
 
-/// What a topic's partitions hold, and from which offset on they are read.
+/// The offsets that a topic's partitions contain, and the first offset to read.
 pub(super) struct View {
     pub(super) extents: BTreeMap<i32, Extent>,
     from: BTreeMap<i32, i64>,
-    evidence: BTreeMap<i32, Evidence>,
+    retained: BTreeMap<i32, Retained>,
 }
 
 impl View {
-    pub(super) fn stretches(&self) -> Vec<Stretch> {
-        let stretch = |(&partition, extent): (&i32, &Extent)| Stretch {
+    pub(super) fn offset_ranges(&self) -> Vec<OffsetRange> {
+        let offset_range = |(&partition, extent): (&i32, &Extent)| OffsetRange {
             partition,
             start: self.from.get(&partition).copied().unwrap_or(extent.start),
             end: extent.end,
         };
-        self.extents.iter().map(stretch).collect()
+        self.extents.iter().map(offset_range).collect()
     }
 }
 
@@ -84,14 +86,14 @@ impl Audit<'_> {
             if let Some(found) = self.attempt(&offsets)? {
                 return Ok(found);
             }
-            output::progress("records have expired while they were read: beginning anew");
+            output::progress("records expired while they were read: starting again");
         }
         Err(CommandError::from(format!(
-            "records expired while they were read, {ATTEMPTS} times in a row; audit what is younger than the retention of the topics with --since"
+            "records expired while they were read, {ATTEMPTS} times in a row; use --since to audit only records that are younger than the topics' retention"
         )))
     }
 
-    /// `None` if something expired while it was read: then some facts are there and others, that belong to them, are not.
+    /// Returns `None` if records expired while they were read: then related records may be missing.
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Found>, CommandError> {
         let topics = &self.args.topics;
         output::progress("asking for committed offsets and the ends of the topics");
@@ -106,7 +108,8 @@ impl Audit<'_> {
         let raw = self.view(offsets, &topics.raw_topic, 0, None)?;
         let reach = window.saturating_add(CLOCK_DIFFERENCE);
         let typed = self.view(offsets, &topics.typed_topic, reach, self.retention.typed)?;
-        let letters = self.view(offsets, &topics.dead_letter_topic, CLOCK_DIFFERENCE, self.retention.dead_letters)?;
+        let dead_letters =
+            self.view(offsets, &topics.dead_letter_topic, CLOCK_DIFFERENCE, self.retention.dead_letters)?;
         let groups = &self.args.groups;
         let missing_groups = [
             MissingGroup::find(&groups.transformer_group, &topics.raw_topic, &transformer, &raw),
@@ -125,56 +128,56 @@ impl Audit<'_> {
                 self.range(offsets, &topics.typed_topic, &typed.extents)?,
             ),
         };
-        let frames = frames((&raw, &raw_range, &transformer), (&typed, &typed_range, &sink), &letters);
+        let scopes = scopes((&raw, &raw_range, &transformer), (&typed, &typed_range, &sink), &dead_letters);
         let receipts_exist =
             receipts.as_ref().is_some_and(|(view, _)| view.extents.values().any(|extent| extent.end > 0));
-        self.note(&frames, &raw, &typed, receipts_exist, &mut notes);
-        let raw_stretches: Vec<Stretch> = raw_range
+        self.note(&scopes, &raw, &typed, receipts_exist, &mut notes);
+        let raw_stretches: Vec<OffsetRange> = raw_range
             .iter()
-            .map(|(&partition, range)| Stretch { partition, start: range.start, end: range.end })
+            .map(|(&partition, range)| OffsetRange { partition, start: range.start, end: range.end })
             .collect();
         let late = i64::try_from(self.args.late.0.as_millis()).unwrap_or(i64::MAX);
         let late_before = service::unix_millis().saturating_sub(late);
-        let kept = receipts.as_ref().map_or(Receipts::Off, |(_, evidence)| Receipts::Kept(*evidence));
+        let kept = receipts.as_ref().map_or(Receipts::Off, |(_, retained)| Receipts::Kept(*retained));
         let partitions = u32::try_from(raw.extents.len()).unwrap_or(u32::MAX);
         let reach = DedupReach { window, ids: i64::from(self.args.dedup_max_ids), partitions };
-        let reading = Reading::into(self, Books::new(frames, kept, reach).late_before(late_before));
-        reading.all(&raw_stretches, &typed, &letters, receipts.as_ref().map(|(view, _)| view))?;
+        let reading = Reading::into(self, Reconciliation::new(scopes, kept, reach).late_before(late_before));
+        reading.all(&raw_stretches, &typed, &dead_letters, receipts.as_ref().map(|(view, _)| view))?;
         reading.earlier_typed(&typed)?;
         let mut read = vec![
             (&topics.raw_topic, raw_stretches),
-            (&topics.typed_topic, typed.stretches()),
-            (&topics.dead_letter_topic, letters.stretches()),
+            (&topics.typed_topic, typed.offset_ranges()),
+            (&topics.dead_letter_topic, dead_letters.offset_ranges()),
         ];
         if let (Some((view, _)), Some(topic)) = (&receipts, &topics.receipts_topic.0) {
-            read.push((topic, view.stretches()));
+            read.push((topic, view.offset_ranges()));
         }
         if expired_meanwhile(offsets, read)? {
             return Ok(None);
         }
         output::progress_done();
-        let Gathered { books, records_read, unknown_source: unknown } = reading.end();
+        let Gathered { reconciliation, records_read, unknown_source: unknown } = reading.end();
         if unknown > 0 {
             notes.push(format!(
                 "{unknown} raw records are of sources that SOURCES_FILE does not name ({}): their ids are not known here",
                 self.sources.names()
             ));
         }
-        let report = books.close();
+        let report = reconciliation.classify();
         let named = self.name(&report.findings)?;
         let expired = |view: &View| view.extents.values().any(|extent| extent.start > 0);
         if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
-            && (expired(&typed) || expired(&letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
+            && (expired(&typed) || expired(&dead_letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
         {
             notes.push(
-                "what would explain a record is looked for as far back as the topics' retention says that it is there: records that were deleted by hand, or had expired before a retention was raised, leave others unexplained"
+                "the audit trusts the topics' retention: if records were deleted manually, or expired before a retention was raised, related records are reported as unexplained"
                     .to_owned(),
             );
         }
         Ok(Some(Found { report, named, notes, missing_groups, partitions: raw.extents.len(), records_read }))
     }
 
-    /// What a topic holds; read from `reach` milliseconds before the range on.
+    /// Finds the offsets of a topic; it is read from `reach` milliseconds before the range on.
     fn view(
         &self,
         offsets: &Offsets,
@@ -194,20 +197,20 @@ impl Audit<'_> {
             .collect();
         let first = first_times(self.connection, topic, &cut, PATIENCE)?;
         let now = service::unix_millis();
-        let evidence = cut
+        let retained = cut
             .into_iter()
             .map(|(partition, _)| {
                 let oldest = first.get(&partition).copied().unwrap_or(now);
-                // What has expired is older than the retention, however rare what is left may be.
+                // Expired records are older than the retention, even if the remaining records are much younger.
                 let since = retention.map_or(oldest, |retention| oldest.min(now - retention));
-                (partition, Evidence::Since(since.saturating_add(CLOCK_DIFFERENCE)))
+                (partition, Retained::Since(since.saturating_add(CLOCK_DIFFERENCE)))
             })
             .collect();
-        Ok(View { extents, from, evidence })
+        Ok(View { extents, from, retained })
     }
 
-    /// The receipts, and since when they are all there; `None` without a topic for them.
-    fn receipts(&self, offsets: &Offsets, notes: &mut Vec<String>) -> Result<Option<(View, Evidence)>, CommandError> {
+    /// Finds the receipts, and since when they are complete; `None` without a receipts topic.
+    fn receipts(&self, offsets: &Offsets, notes: &mut Vec<String>) -> Result<Option<(View, Retained)>, CommandError> {
         let Some(topic) = &self.args.topics.receipts_topic.0 else {
             notes.push(
                 "there is no receipts topic: acceptance is inferred from the sink's committed offsets".to_owned(),
@@ -224,10 +227,10 @@ impl Audit<'_> {
             found => found?,
         };
         let view = self.view(offsets, topic, CLOCK_DIFFERENCE, self.retention.receipts)?;
-        // A receipt may lie in any partition.
-        let expired = view.evidence.values().filter_map(|evidence| match evidence {
-            Evidence::Since(since) => Some(*since),
-            Evidence::Whole => None,
+        // A receipt may be in any partition.
+        let expired = view.retained.values().filter_map(|retained| match retained {
+            Retained::Since(since) => Some(*since),
+            Retained::Whole => None,
         });
         let since = expired.chain(self.args.receipts_since).max();
         if let Some(since) = since {
@@ -236,7 +239,7 @@ impl Audit<'_> {
                 show(since)
             ));
         }
-        Ok(Some((view, since.map_or(Evidence::Whole, Evidence::Since))))
+        Ok(Some((view, since.map_or(Retained::Whole, Retained::Since))))
     }
 
     fn range(
@@ -257,10 +260,10 @@ impl Audit<'_> {
         Ok(extents.iter().map(range).collect())
     }
 
-    /// What somebody who reads the columns has to know.
+    /// Adds the notes that a reader of the columns needs.
     fn note(
         &self,
-        frames: &BTreeMap<i32, Frame>,
+        scopes: &BTreeMap<i32, AuditScope>,
         raw: &View,
         typed: &View,
         receipts_exist: bool,
@@ -278,7 +281,7 @@ impl Audit<'_> {
             let expired: i64 = view.extents.values().map(|extent| extent.start).sum();
             let asked = self.args.since.is_none_or(|since| {
                 view.extents.iter().any(|(partition, extent)| {
-                    extent.start > 0 && view.evidence.get(partition).is_some_and(|evidence| evidence.may_lack(since))
+                    extent.start > 0 && view.retained.get(partition).is_some_and(|retained| retained.may_lack(since))
                 })
             });
             if expired > 0 && asked {
@@ -288,23 +291,23 @@ impl Audit<'_> {
         }
         let mut lost = |group: &str, topic: &TopicName, partition: i32| {
             notes.push(format!(
-                "the group `{group}` has no committed offset for {topic}[{partition}] although its work has been done before: its records count as ahead; see docs/operate.md, lost group"
+                "the group `{group}` has no committed offset for {topic}[{partition}] although it was processed before: its records count as ahead; see docs/operate.md, lost group"
             ));
         };
-        for (&partition, frame) in frames {
-            if frame.transformer.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+        for (&partition, scope) in scopes {
+            if scope.transformer.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
                 lost(&self.args.groups.transformer_group, &topics.raw_topic, partition);
             }
         }
-        let sink_began = receipts_exist || frames.values().any(|frame| frame.sink.is_some());
-        for (&partition, frame) in frames.iter().filter(|_| sink_began) {
-            if frame.sink.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+        let sink_began = receipts_exist || scopes.values().any(|scope| scope.sink.is_some());
+        for (&partition, scope) in scopes.iter().filter(|_| sink_began) {
+            if scope.sink.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
                 lost(&self.args.groups.sink_group, &topics.typed_topic, partition);
             }
         }
     }
 
-    /// The ids of the first findings' events: the books have only their hashes.
+    /// Finds the ids of the events of the first findings, because the reconciliation has only their hashes.
     fn name(&self, findings: &[Finding]) -> Result<Vec<(Finding, Option<String>)>, CommandError> {
         let findings = findings.get(..self.args.limit.min(findings.len())).unwrap_or_default();
         let mut ids = BTreeMap::new();
@@ -313,11 +316,18 @@ impl Audit<'_> {
             let places: Vec<Place> =
                 findings.iter().filter(|finding| finding.topic == topic).map(|finding| finding.place).collect();
             for place in places {
-                let stretch = Stretch { partition: place.partition, start: place.offset, end: place.offset + 1 };
-                read_stretches(self.connection, name, &[stretch], PATIENCE, |record| -> Result<(), KafkaError> {
-                    ids.insert((topic, place), dead_letters::event_id(record));
-                    Ok(())
-                })?;
+                let offset_range =
+                    OffsetRange { partition: place.partition, start: place.offset, end: place.offset + 1 };
+                read_offset_ranges(
+                    self.connection,
+                    name,
+                    &[offset_range],
+                    PATIENCE,
+                    |record| -> Result<(), KafkaError> {
+                        ids.insert((topic, place), dead_letters::event_id(record));
+                        Ok(())
+                    },
+                )?;
             }
         }
         let named = findings.iter().map(|&finding| {
@@ -328,51 +338,53 @@ impl Audit<'_> {
     }
 }
 
-/// What the topics, what is audited of them, and the groups' committed offsets say of each partition.
-fn frames(
+/// Combines the topics, the audited range and the groups' committed offsets for each partition.
+fn scopes(
     (raw, raw_range, transformer): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
     (typed, typed_range, sink): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
-    letters: &View,
-) -> BTreeMap<i32, Frame> {
-    let frame = |&partition: &i32| {
+    dead_letters: &View,
+) -> BTreeMap<i32, AuditScope> {
+    let scope = |&partition: &i32| {
         let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
-        let evidence = |view: &View| view.evidence.get(&partition).copied().unwrap_or(Evidence::Whole);
-        let frame = Frame {
+        let retained = |view: &View| view.retained.get(&partition).copied().unwrap_or(Retained::Whole);
+        let scope = AuditScope {
             raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
             typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
             raw_log_start: start(raw),
             typed_log_start: start(typed),
             transformer: transformer.get(&partition).copied(),
             sink: sink.get(&partition).copied(),
-            typed_evidence: evidence(typed),
+            typed_retained: retained(typed),
             typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
-            letter_evidence: evidence(letters),
+            dead_letters_retained: retained(dead_letters),
         };
-        (partition, frame)
+        (partition, scope)
     };
-    raw.extents.keys().chain(typed.extents.keys()).map(frame).collect()
+    raw.extents.keys().chain(typed.extents.keys()).map(scope).collect()
 }
 
-/// Whether something of what was read has expired by now, and may have been missed therefore.
-fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<Stretch>)>) -> Result<bool, KafkaError> {
-    for (topic, stretches) in read {
+/// Whether records that were to be read have expired by now, so that some may be missing.
+fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)>) -> Result<bool, KafkaError> {
+    for (topic, offset_ranges) in read {
         let now = offsets.extents(topic)?;
-        let expired = |stretch: &Stretch| {
-            let start = now.get(&stretch.partition).map(|extent| extent.start);
-            stretch.start < stretch.end && start.is_none_or(|start| start > stretch.start)
+        let expired = |offset_range: &OffsetRange| {
+            let start = now.get(&offset_range.partition).map(|extent| extent.start);
+            offset_range.start < offset_range.end && start.is_none_or(|start| start > offset_range.start)
         };
-        if stretches.iter().any(expired) {
+        if offset_ranges.iter().any(expired) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// What of these raw offsets is retained.
+/// Returns the retained part of these raw offsets.
 fn only_offsets(only: &RawOffsets, extents: &BTreeMap<i32, Extent>) -> Result<BTreeMap<i32, Range<i64>>, CommandError> {
     let Some(extent) = extents.get(&only.partition) else {
         let (partition, count) = (only.partition, extents.len());
-        return Err(WrongUse(format!("--offsets: there is no partition {partition}, the raw topic has {count}")).into());
+        return Err(
+            UsageError(format!("--offsets: there is no partition {partition}, the raw topic has {count}")).into()
+        );
     };
     let start = only.range.start.clamp(extent.start, extent.end);
     Ok(BTreeMap::from([(only.partition, start..only.range.end.clamp(start, extent.end))]))

@@ -1,4 +1,4 @@
-//! The facts, read from the topics: one record after the other, several topics at once.
+//! Reads the facts from the topics: each topic in order, several topics at once.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,44 +6,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use accounting::{Books, IdHash, RawRecord, TypedRecord};
-use kafka::reader::{Stretch, read_stretches};
+use accounting::{IdHash, RawRecord, Reconciliation, TypedRecord};
+use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::header;
 use kafka::{KafkaError, Record, TopicName};
 use mapping::ReceivedAt;
 
-use super::fact::{LetterFact, has, letter_fact, number, place, receipt_entries, typed_record};
+use super::fact::{DeadLetterFact, dead_letter_fact, has, number, place, receipt_entries, typed_record};
 use super::gather::{Audit, View};
 use crate::topics::PATIENCE;
 use crate::{CommandError, output};
 
-/// Facts entered at once.
+/// Facts added at once.
 const BATCH: usize = 1024;
 
-/// Reading the topics into the books, several at once.
+/// Reads the topics into the reconciliation, several at once.
 pub(super) struct Reading<'r> {
     audit: &'r Audit<'r>,
-    books: Mutex<Books>,
+    reconciliation: Mutex<Reconciliation>,
     read: AtomicU64,
     unknown_source: AtomicU64,
 }
 
-/// What was read.
+/// The result of reading.
 pub(super) struct Gathered {
-    pub(super) books: Books,
+    pub(super) reconciliation: Reconciliation,
     pub(super) records_read: u64,
-    /// Raw records of sources that are not known here.
+    /// Raw records of unknown sources.
     pub(super) unknown_source: u64,
 }
 
 impl<'r> Reading<'r> {
-    pub(super) fn into(audit: &'r Audit<'r>, books: Books) -> Self {
-        Self { audit, books: Mutex::new(books), read: AtomicU64::new(0), unknown_source: AtomicU64::new(0) }
+    pub(super) fn into(audit: &'r Audit<'r>, reconciliation: Reconciliation) -> Self {
+        Self {
+            audit,
+            reconciliation: Mutex::new(reconciliation),
+            read: AtomicU64::new(0),
+            unknown_source: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn end(self) -> Gathered {
         Gathered {
-            books: self.books.into_inner().unwrap_or_else(PoisonError::into_inner),
+            reconciliation: self.reconciliation.into_inner().unwrap_or_else(PoisonError::into_inner),
             records_read: self.read.into_inner(),
             unknown_source: self.unknown_source.into_inner(),
         }
@@ -51,33 +56,35 @@ impl<'r> Reading<'r> {
 
     pub(super) fn all(
         &self,
-        raw: &[Stretch],
+        raw: &[OffsetRange],
         typed: &View,
-        letters: &View,
+        dead_letters: &View,
         receipts: Option<&View>,
     ) -> Result<(), CommandError> {
         let topics = &self.audit.args.topics;
-        // Mapping is what takes time.
+        // Mapping needs most of the time.
         let lanes = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-        let lanes: Vec<Vec<Stretch>> =
+        let lanes: Vec<Vec<OffsetRange>> =
             (0..lanes).map(|lane| raw.iter().copied().skip(lane).step_by(lanes).collect()).collect();
         thread::scope(|scope| {
             let mut readers = vec![
                 scope.spawn(|| {
                     self.facts(
                         &topics.typed_topic,
-                        &typed.stretches(),
+                        &typed.offset_ranges(),
                         &|record, facts| {
                             facts.push(typed_record(record));
                         },
-                        &|books, fact| books.typed(fact),
+                        &|reconciliation, fact| reconciliation.typed(fact),
                     )
                 }),
-                scope.spawn(|| self.letters(&letters.stretches())),
+                scope.spawn(|| self.dead_letters(&dead_letters.offset_ranges())),
             ];
             if let (Some(view), Some(topic)) = (receipts, &topics.receipts_topic.0) {
                 readers.push(scope.spawn(|| {
-                    self.facts(topic, &view.stretches(), &receipt_entries, &|books, fact| books.receipt(fact))
+                    self.facts(topic, &view.offset_ranges(), &receipt_entries, &|reconciliation, fact| {
+                        reconciliation.receipt(fact)
+                    })
                 }));
             }
             for lane in &lanes {
@@ -86,70 +93,77 @@ impl<'r> Reading<'r> {
                         &topics.raw_topic,
                         lane,
                         &|record, facts| facts.push(self.raw_record(record)),
-                        &|books, fact| {
-                            books.raw(fact);
+                        &|reconciliation, fact| {
+                            reconciliation.raw(fact);
                         },
                     )
                 }));
             }
             for reader in readers {
-                reader.join().map_err(|_| "a reader of the audit broke down; this is a defect, please report it")??;
+                reader.join().map_err(|_| "a reader of the audit failed; this is a defect, please report it")??;
             }
             Ok(())
         })
     }
 
-    /// Reads stretches of a topic and enters what `of` makes of each record.
+    /// Reads offset ranges of a topic and adds the facts that `of` finds in each record.
     fn facts<F>(
         &self,
         topic: &TopicName,
-        stretches: &[Stretch],
+        offset_ranges: &[OffsetRange],
         of: &dyn Fn(&Record<'_>, &mut Vec<F>),
-        enter: &dyn Fn(&mut Books, F),
+        enter: &dyn Fn(&mut Reconciliation, F),
     ) -> Result<(), KafkaError> {
         let mut facts = Vec::with_capacity(BATCH);
         let flush = |facts: &mut Vec<F>| {
-            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-            facts.drain(..).for_each(|fact| enter(&mut books, fact));
+            let mut reconciliation = self.reconciliation.lock().unwrap_or_else(PoisonError::into_inner);
+            facts.drain(..).for_each(|fact| enter(&mut reconciliation, fact));
         };
         let mut seen = 0_u64;
-        read_stretches(self.audit.connection, topic, stretches, PATIENCE, |record| -> Result<(), KafkaError> {
-            of(record, &mut facts);
-            seen += 1;
-            if facts.len() >= BATCH {
-                flush(&mut facts);
-            }
-            if seen.is_multiple_of(10_000) {
-                let read = self.read.fetch_add(10_000, Ordering::Relaxed);
-                output::progress(&format!("{} records read", output::thousands(read)));
-            }
-            Ok(())
-        })?;
+        read_offset_ranges(
+            self.audit.connection,
+            topic,
+            offset_ranges,
+            PATIENCE,
+            |record| -> Result<(), KafkaError> {
+                of(record, &mut facts);
+                seen += 1;
+                if facts.len() >= BATCH {
+                    flush(&mut facts);
+                }
+                if seen.is_multiple_of(10_000) {
+                    let read = self.read.fetch_add(10_000, Ordering::Relaxed);
+                    output::progress(&format!("{} records read", output::thousands(read)));
+                }
+                Ok(())
+            },
+        )?;
         self.read.fetch_add(seen % 10_000, Ordering::Relaxed);
         flush(&mut facts);
         Ok(())
     }
 
-    fn letters(&self, stretches: &[Stretch]) -> Result<(), KafkaError> {
+    fn dead_letters(&self, offset_ranges: &[OffsetRange]) -> Result<(), KafkaError> {
         let topics = &self.audit.args.topics;
-        let of = |record: &Record<'_>, facts: &mut Vec<LetterFact>| {
-            facts.extend(letter_fact(record, &topics.raw_topic, &topics.typed_topic));
+        let of = |record: &Record<'_>, facts: &mut Vec<DeadLetterFact>| {
+            facts.extend(dead_letter_fact(record, &topics.raw_topic, &topics.typed_topic));
         };
-        self.facts(&topics.dead_letter_topic, stretches, &of, &|books, fact| match fact {
-            LetterFact::Letter(letter) => books.letter(letter),
-            LetterFact::Closed(resolution) => books.resolution(resolution),
+        self.facts(&topics.dead_letter_topic, offset_ranges, &of, &|reconciliation, fact| match fact {
+            DeadLetterFact::DeadLetter(dead_letter) => reconciliation.dead_letter(dead_letter),
+            DeadLetterFact::Closed(resolution) => reconciliation.resolution(resolution),
         })
     }
 
-    /// Records that look lost may be duplicates of events typed before what was read: looks further back for them.
+    /// Records that look lost may be duplicates of events that were typed before the first record read: searches
+    /// further back.
     pub(super) fn earlier_typed(&self, typed: &View) -> Result<(), CommandError> {
-        let missing: HashSet<IdHash> = self.books.lock().unwrap_or_else(PoisonError::into_inner).missing();
-        let earlier: Vec<Stretch> = typed
-            .stretches()
+        let missing: HashSet<IdHash> = self.reconciliation.lock().unwrap_or_else(PoisonError::into_inner).missing();
+        let earlier: Vec<OffsetRange> = typed
+            .offset_ranges()
             .into_iter()
-            .filter_map(|stretch| {
-                let start = typed.extents.get(&stretch.partition)?.start;
-                (start < stretch.start).then_some(Stretch { start, end: stretch.start, ..stretch })
+            .filter_map(|offset_range| {
+                let start = typed.extents.get(&offset_range.partition)?.start;
+                (start < offset_range.start).then_some(OffsetRange { start, end: offset_range.start, ..offset_range })
             })
             .collect();
         if missing.is_empty() || earlier.is_empty() {
@@ -158,7 +172,9 @@ impl<'r> Reading<'r> {
         let of = |record: &Record<'_>, facts: &mut Vec<TypedRecord>| {
             facts.extend(Some(typed_record(record)).filter(|typed| missing.contains(&typed.id)));
         };
-        Ok(self.facts(&self.audit.args.topics.typed_topic, &earlier, &of, &|books, fact| books.typed(fact))?)
+        Ok(self.facts(&self.audit.args.topics.typed_topic, &earlier, &of, &|reconciliation, fact| {
+            reconciliation.typed(fact)
+        })?)
     }
 
     fn raw_record(&self, record: &Record<'_>) -> RawRecord {
@@ -171,7 +187,7 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// The id of the event that the transformer makes of the record; `None` if it makes a dead letter.
+    /// Returns the id of the event that the transformer maps the record to; `None` if it writes a dead letter.
     fn mapped_id(&self, record: &Record<'_>) -> Option<IdHash> {
         let name = record.header(header::SOURCE).map(String::from_utf8_lossy);
         let Some(source) = self.audit.sources.get(name.as_deref()) else {
@@ -186,7 +202,7 @@ impl<'r> Reading<'r> {
             let body = transformer::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
             Some(IdHash::of(mapping::map(body, received_at, source).ok()?.event.id.as_bytes()))
         };
-        // What panics here panicked in the transformer too, and became a dead letter.
+        // A body that panics here panicked in the transformer too, and became a dead letter.
         catch_unwind(AssertUnwindSafe(map)).unwrap_or_default()
     }
 }

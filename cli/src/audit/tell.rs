@@ -1,6 +1,6 @@
-//! The result in words: one table, then every record that is wrong, then what has to be known to read it.
+//! Prints the result: a table, then every record with a problem, then the notes that are needed to read it.
 
-use accounting::{Finding, FindingKind, LetterCounts, Topic};
+use accounting::{DeadLetterCounts, Finding, FindingKind, Topic};
 use serde_json::{Value, json};
 
 use super::AuditArgs;
@@ -25,30 +25,30 @@ pub(super) fn tell(args: &AuditArgs, found: &Found, json: bool) -> Verdict {
     if good { Verdict::Good } else { Verdict::Problem }
 }
 
-/// Whether every record is where it should be, and somebody is there to read it.
+/// Whether every record is where it should be, and every group exists.
 pub(super) fn is_good(found: &Found) -> bool {
     found.report.balances() && found.missing_groups.is_empty()
 }
 
-/// The result in a line.
+/// Returns the result in one line.
 pub(super) fn summary(found: &Found) -> String {
     let (raw, typed) = (found.report.raw.records, found.report.typed.records);
     let verdict = if is_good(found) { "everything is explained" } else { "NOT everything is explained" };
     format!("{} raw and {} typed records, {verdict}", output::thousands(raw), output::thousands(typed))
 }
 
-/// A row of the table, and a remark behind it.
+/// A row of the table, with a remark after it.
 fn row(name: &str, count: u64, remark: &str) -> String {
     format!("  {name:<46}{:>14}  {remark}", output::thousands(count)).trim_end().to_owned()
 }
 
-fn states(counts: LetterCounts) -> String {
+fn states(counts: DeadLetterCounts) -> String {
     let [open, replayed, discarded] = [counts.open, counts.replayed, counts.discarded].map(output::thousands);
     format!("open {open}, replayed {replayed}, discarded {discarded}")
 }
 
 fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
-    let (raw, typed, letters) = (&found.report.raw, &found.report.typed, &found.report.letters);
+    let (raw, typed, dead_letters) = (&found.report.raw, &found.report.typed, &found.report.dead_letters);
     let since = args.since.map_or_else(|| "the oldest record retained".to_owned(), show);
     let until = args.until.map_or_else(|| "now".to_owned(), show);
     let range = match &args.offsets {
@@ -64,12 +64,12 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("dead-lettered by the transformer", raw.dead_lettered.total(), &states(raw.dead_lettered)),
         row("duplicates of an earlier record", raw.duplicates, ""),
         row("ahead of the transformer's committed offset", raw.ahead, &late(raw.late)),
-        row("beyond proof: what would prove it has expired", raw.expired, ""),
+        row("unverifiable: the proof has expired", raw.expired, ""),
         row("UNEXPLAINED", raw.unexplained, ""),
         row("doubled", raw.doubled, "more than one outcome of one record"),
     ];
     if raw.expired_unread > 0 {
-        lines.push(row("EXPIRED before the transformer read them", raw.expired_unread, "offsets, at the most"));
+        lines.push(row("EXPIRED before the transformer read them", raw.expired_unread, "offsets, at most"));
     }
     lines.extend([
         String::new(),
@@ -79,9 +79,9 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("accepted, inferred from committed offsets", typed.inferred, ""),
         row("dead-lettered by the sink", typed.dead_lettered.total(), &states(typed.dead_lettered)),
         row("ahead of the sink's committed offset", typed.ahead, &late(typed.late)),
-        row("beyond proof: what would prove it has expired", typed.expired, ""),
+        row("unverifiable: the proof has expired", typed.expired, ""),
         row("UNEXPLAINED", typed.unexplained, ""),
-        row("made of no raw record", typed.orphans, ""),
+        row("without a raw record", typed.orphans, ""),
         row("typed again within the dedup window", typed.repeats_within, ""),
         row("  in another partition", typed.repeats_elsewhere, ""),
         row("  in another partition, without a key", typed.repeats_without_key, "written by an older gateway"),
@@ -95,14 +95,14 @@ fn lines(args: &AuditArgs, found: &Found) -> Vec<String> {
         row("rejected by Platform after acceptance", typed.rejected_later, ""),
     ]);
     if typed.expired_unread > 0 {
-        lines.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at the most"));
+        lines.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at most"));
     }
     lines.extend([
         String::new(),
         format!("other dead letters ({})", args.topics.dead_letter_topic),
-        row("by the gateway: too large to be stored", letters.gateway.total(), &states(letters.gateway)),
-        row("written twice by the sink", letters.written_again, ""),
-        row("of other topics", letters.elsewhere, ""),
+        row("by the gateway: too large to be stored", dead_letters.gateway.total(), &states(dead_letters.gateway)),
+        row("written twice by the sink", dead_letters.written_again, ""),
+        row("of other topics", dead_letters.elsewhere, ""),
         String::new(),
     ]);
     lines
@@ -124,10 +124,10 @@ fn words(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Unexplained => "unexplained",
         FindingKind::Late => "has been ahead of the committed offset for longer than --late: nothing reads it",
-        FindingKind::RefusedWithoutLetter => "refused by Platform, but there is no dead letter",
-        FindingKind::OtherEvent => "its typed record holds another event",
+        FindingKind::RefusedWithoutDeadLetter => "refused by Platform, but there is no dead letter",
+        FindingKind::OtherEvent => "its typed record has another event",
         FindingKind::Doubled => "has more than one outcome",
-        FindingKind::Orphan => "was made of a raw record that is not there",
+        FindingKind::Orphan => "names a raw record that does not exist",
         FindingKind::Repeated => "was typed before, within the dedup window",
         FindingKind::RepeatedElsewhere => {
             "was typed before in another partition, within the dedup window; no added partitions explain it"
@@ -142,7 +142,7 @@ fn code(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Unexplained => "unexplained",
         FindingKind::Late => "late",
-        FindingKind::RefusedWithoutLetter => "refused_without_letter",
+        FindingKind::RefusedWithoutDeadLetter => "refused_without_letter",
         FindingKind::OtherEvent => "other_event",
         FindingKind::Doubled => "doubled",
         FindingKind::Orphan => "orphan",
@@ -173,14 +173,14 @@ fn wrong(args: &AuditArgs, found: &Found) -> Vec<String> {
     let mut lines: Vec<String> = missing.chain(found.named.iter().map(line)).collect();
     let more = found.report.findings.len() - found.named.len();
     if more > 0 {
-        lines.push(format!("and {more} more; --limit names more of them"));
+        lines.push(format!("and {more} more; --limit lists more of them"));
     }
     lines
 }
 
 fn as_json(args: &AuditArgs, found: &Found) -> Value {
-    let (raw, typed, letters) = (&found.report.raw, &found.report.typed, &found.report.letters);
-    let counts = |counts: LetterCounts| json!({"total": counts.total(), "open": counts.open, "replayed": counts.replayed, "discarded": counts.discarded});
+    let (raw, typed, dead_letters) = (&found.report.raw, &found.report.typed, &found.report.dead_letters);
+    let counts = |counts: DeadLetterCounts| json!({"total": counts.total(), "open": counts.open, "replayed": counts.replayed, "discarded": counts.discarded});
     let findings: Vec<Value> = found
         .named
         .iter()
@@ -240,9 +240,9 @@ fn as_json(args: &AuditArgs, found: &Found) -> Value {
             "replays": typed.replays,
         },
         "deadLetters": {
-            "gateway": counts(letters.gateway),
-            "writtenAgain": letters.written_again,
-            "otherTopics": letters.elsewhere,
+            "gateway": counts(dead_letters.gateway),
+            "writtenAgain": dead_letters.written_again,
+            "otherTopics": dead_letters.elsewhere,
         },
         "findingsTotal": found.report.findings.len(),
         "findings": findings,

@@ -28,37 +28,38 @@ pub(super) struct ListArgs {
 const MESSAGE: usize = 80;
 
 pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> {
-    let letters = register::read(&args.topics.connection()?, &args.topics.dead_letter_topic)?;
-    let total = letters.len();
-    let chosen = |letter: &Registered| (args.all || letter.closed.is_none()) && args.filter.takes(letter);
-    let letters: Vec<_> = letters.into_values().filter(chosen).collect();
+    let dead_letters = register::read(&args.topics.connection()?, &args.topics.dead_letter_topic)?;
+    let total = dead_letters.len();
+    let chosen =
+        |dead_letter: &Registered| (args.all || dead_letter.closed.is_none()) && args.filter.takes(dead_letter);
+    let dead_letters: Vec<_> = dead_letters.into_values().filter(chosen).collect();
     if json {
-        output::json(&letters.iter().map(Registered::json).collect::<Vec<Value>>());
+        output::json(&dead_letters.iter().map(Registered::json).collect::<Vec<Value>>());
         return Ok(Verdict::Good);
     }
-    let rows: Vec<Vec<String>> = letters.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = dead_letters.iter().map(row).collect();
     for line in output::table(&["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"], &rows) {
         output::line(&line);
     }
-    output::line(&format!("{} of {total} dead letters", letters.len()));
+    output::line(&format!("{} of {total} dead letters", dead_letters.len()));
     Ok(Verdict::Good)
 }
 
-pub(super) fn row(letter: &Registered) -> Vec<String> {
-    let head = &letter.letter;
+pub(super) fn row(dead_letter: &Registered) -> Vec<String> {
+    let head = &dead_letter.dead_letter;
     let mut message: String =
         head.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect();
-    if let Some(cut) = letter.cut() {
+    if let Some(cut) = dead_letter.cut() {
         message = format!("{message} ({cut})");
     }
     vec![
-        letter.place.to_string(),
-        show(letter.time),
-        letter.state().to_owned(),
+        dead_letter.place.to_string(),
+        show(dead_letter.time),
+        dead_letter.state().to_owned(),
         head.stage.to_string(),
         head.code.clone(),
-        letter.source.clone(),
-        letter.event_id.clone().unwrap_or_else(|| "-".to_owned()),
+        dead_letter.source.clone(),
+        dead_letter.event_id.clone().unwrap_or_else(|| "-".to_owned()),
         message,
     ]
 }
@@ -72,11 +73,11 @@ mod tests {
 
     #[test]
     fn a_row_of_a_cut_dead_letter_has_its_original_size_and_hash() {
-        let mut letter = registered("0:5", Stage::Sink, "refused");
-        assert_eq!(row(&letter)[7], "why");
-        letter.letter.message = "x".repeat(1000);
-        letter.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
-        let message = &row(&letter)[7];
+        let mut dead_letter = registered("0:5", Stage::Sink, "refused");
+        assert_eq!(row(&dead_letter)[7], "why");
+        dead_letter.dead_letter.message = "x".repeat(1000);
+        dead_letter.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        let message = &row(&dead_letter)[7];
         assert!(message.contains("9437184 bytes") && message.contains(&"ab".repeat(32)), "{message}");
     }
 }

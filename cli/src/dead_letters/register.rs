@@ -1,4 +1,4 @@
-//! The register of dead letters: every letter of the topic without its value, and how it was closed.
+//! The index of dead letters: every dead letter of the topic without its value, and its resolution.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,28 +6,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use customerio::Beginning;
 use customerio::webhook::Webhook;
-use kafka::dead_letter::{Closed, Entry, Letter, Stage};
+use kafka::dead_letter::{Closed, DeadLetter, Entry, Stage};
 use kafka::offsets::{Extent, Offsets};
-use kafka::reader::{Stretch, read_stretches};
+use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::header;
 use kafka::{Connection, KafkaError, Record, TopicName};
 use serde_json::{Value, json};
 
 use crate::topics::{PATIENCE, PlaceArg, settled};
 use crate::when::{parse_bound, show};
-use crate::{CommandError, WrongUse, output};
+use crate::{CommandError, UsageError, output};
 
 /// A dead letter, without its value.
 #[derive(Debug, Clone)]
 pub(super) struct Registered {
     pub(super) place: PlaceArg,
-    pub(super) letter: Letter,
+    pub(super) dead_letter: DeadLetter,
     /// When it was written.
     pub(super) time: i64,
     pub(super) event_id: Option<String>,
     pub(super) source: String,
     pub(super) key: Option<Vec<u8>>,
-    /// Of a typed record: the raw record it was made of.
+    /// For a typed record: the raw record that it was mapped from.
     pub(super) raw_offset: Option<i64>,
     /// Bytes of its value.
     pub(super) size: usize,
@@ -35,36 +35,36 @@ pub(super) struct Registered {
 }
 
 impl Registered {
-    fn read(record: &Record<'_>, letter: Letter) -> Self {
+    fn read(record: &Record<'_>, dead_letter: DeadLetter) -> Self {
         let text = |name: &str| record.header(name).map(|value| String::from_utf8_lossy(value).into_owned());
         Self {
             place: PlaceArg { partition: record.partition(), offset: record.offset() },
-            time: letter.at.or(record.timestamp()).unwrap_or_default(),
+            time: dead_letter.at.or(record.timestamp()).unwrap_or_default(),
             event_id: event_id(record),
             source: text(header::SOURCE).unwrap_or_else(|| "default".to_owned()),
             key: record.key().map(<[u8]>::to_vec),
             raw_offset: text(header::RAW_OFFSET).and_then(|offset| offset.parse().ok()),
             size: record.value().len(),
-            letter,
+            dead_letter,
             closed: None,
         }
     }
 
-    /// `open`, or how it was closed.
+    /// Returns `open`, or how the dead letter was resolved.
     pub(super) fn state(&self) -> &'static str {
         self.closed.as_ref().map_or("open", |closed| closed.resolution.as_str())
     }
 
-    /// Of a value that was cut: how much of it is kept, and what the whole was.
+    /// For a value that was cut: how much of it is kept, and the size and hash of the whole.
     pub(super) fn cut(&self) -> Option<String> {
-        let cut = self.letter.cut.as_ref()?;
+        let cut = self.dead_letter.cut.as_ref()?;
         Some(format!("the first {} of {} bytes are kept; SHA-256 of the whole: {}", self.size, cut.size, cut.sha256))
     }
 
-    /// The letter for programs.
+    /// The JSON form of the dead letter.
     pub(super) fn json(&self) -> Value {
         let origin = self
-            .letter
+            .dead_letter
             .origin
             .as_ref()
             .map(|origin| json!({"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}));
@@ -80,22 +80,22 @@ impl Registered {
             "partition": self.place.partition,
             "offset": self.place.offset,
             "at": show(self.time),
-            "stage": self.letter.stage.as_str(),
-            "code": self.letter.code,
-            "message": self.letter.message,
+            "stage": self.dead_letter.stage.as_str(),
+            "code": self.dead_letter.code,
+            "message": self.dead_letter.message,
             "source": self.source,
             "eventId": self.event_id,
             "origin": origin,
             "bytes": self.size,
-            "originalSize": self.letter.cut.as_ref().map(|cut| cut.size),
-            "originalSha256": self.letter.cut.as_ref().map(|cut| cut.sha256.as_str()),
+            "originalSize": self.dead_letter.cut.as_ref().map(|cut| cut.size),
+            "originalSha256": self.dead_letter.cut.as_ref().map(|cut| cut.sha256.as_str()),
             "state": self.state(),
             "closed": closed,
         })
     }
 }
 
-/// The event id of a record: its header, where it is or was a typed record; else what the body says.
+/// Returns the event id of a record: the header of a typed record, otherwise the id in the body.
 pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
     match record.header(header::EVENT_ID) {
         Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
@@ -103,7 +103,7 @@ pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
     }
 }
 
-/// The event id of a body; of one that was cut, if its beginning has the id.
+/// Returns the event id of a body; of a cut one, if its beginning contains the id.
 fn body_event_id(body: &[u8]) -> Option<String> {
     match Webhook::parse(body) {
         Ok(webhook) => webhook.event_id.non_blank().map(Cow::into_owned),
@@ -111,18 +111,18 @@ fn body_event_id(body: &[u8]) -> Option<String> {
     }
 }
 
-/// The most bytes a body unpacks to: as much as the gateway reads of a request.
+/// Maximum size of a decompressed body: as much as the gateway reads of a request.
 const UNPACKED: usize = 64 * 1024 * 1024;
 
-/// A record's body, out of `buffer` where it came compressed; as it lies there if it cannot be unpacked.
+/// Returns a record's body, decompressed into `buffer` if necessary; unchanged if it cannot be decompressed.
 pub(crate) fn unpacked<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> &'a [u8] {
     let encoding = record.header(header::CONTENT_ENCODING);
     transformer::decoded(encoding, record.value(), UNPACKED, buffer).unwrap_or(record.value())
 }
 
-/// Which letters.
+/// Filters for dead letters.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Which letters")]
+#[command(next_help_heading = "Which dead letters")]
 pub(super) struct FilterArgs {
     /// Only these codes, for example not_json,refused
     #[arg(long, value_delimiter = ',', value_name = "CODE,...")]
@@ -151,35 +151,36 @@ pub(super) struct FilterArgs {
 
 fn parse_stage(name: &str) -> Result<Stage, String> {
     Stage::from_name(name)
-        .ok_or_else(|| format!("no such stage; there are {}", Stage::ALL.map(Stage::as_str).join(", ")))
+        .ok_or_else(|| format!("no such stage; the stages are {}", Stage::ALL.map(Stage::as_str).join(", ")))
 }
 
 impl FilterArgs {
-    pub(super) fn takes(&self, letter: &Registered) -> bool {
-        (self.code.is_empty() || self.code.contains(&letter.letter.code))
-            && self.stage.is_none_or(|stage| stage == letter.letter.stage)
-            && self.source.as_ref().is_none_or(|source| *source == letter.source)
-            && self.since.is_none_or(|since| letter.time >= since)
-            && self.until.is_none_or(|until| letter.time < until)
-            && (self.event_id.is_empty() || letter.event_id.as_ref().is_some_and(|id| self.event_id.contains(id)))
+    pub(super) fn takes(&self, dead_letter: &Registered) -> bool {
+        (self.code.is_empty() || self.code.contains(&dead_letter.dead_letter.code))
+            && self.stage.is_none_or(|stage| stage == dead_letter.dead_letter.stage)
+            && self.source.as_ref().is_none_or(|source| *source == dead_letter.source)
+            && self.since.is_none_or(|since| dead_letter.time >= since)
+            && self.until.is_none_or(|until| dead_letter.time < until)
+            && (self.event_id.is_empty() || dead_letter.event_id.as_ref().is_some_and(|id| self.event_id.contains(id)))
     }
 }
 
-/// Every letter of the topic that is there now, closed or not, by place.
+/// Reads every dead letter that the topic contains now, resolved or not, by position.
 pub(super) fn read(connection: &Connection, topic: &TopicName) -> Result<BTreeMap<PlaceArg, Registered>, KafkaError> {
     let extents = settled(&Offsets::new(connection)?, topic)?;
     let all: i64 = extents.values().map(|extent| extent.end - extent.start).sum();
-    let stretches: Vec<Stretch> = extents.iter().map(|(&partition, extent)| stretch(partition, extent)).collect();
-    let (mut letters, mut closings, mut seen) = (BTreeMap::new(), Vec::new(), 0_u64);
-    read_stretches(connection, topic, &stretches, PATIENCE, |record| -> Result<(), KafkaError> {
+    let offset_ranges: Vec<OffsetRange> =
+        extents.iter().map(|(&partition, extent)| offset_range(partition, extent)).collect();
+    let (mut dead_letters, mut closings, mut seen) = (BTreeMap::new(), Vec::new(), 0_u64);
+    read_offset_ranges(connection, topic, &offset_ranges, PATIENCE, |record| -> Result<(), KafkaError> {
         seen += 1;
         if seen.is_multiple_of(1000) {
             output::progress(&format!("{seen} of about {all} records of {topic} read"));
         }
         match Entry::read(record.headers()) {
-            Entry::Letter(letter) => {
-                let registered = Registered::read(record, letter);
-                letters.insert(registered.place, registered);
+            Entry::DeadLetter(dead_letter) => {
+                let registered = Registered::read(record, dead_letter);
+                dead_letters.insert(registered.place, registered);
             }
             Entry::Closed(closed) => closings.push((record.partition(), closed)),
             Entry::Foreign => {}
@@ -188,50 +189,51 @@ pub(super) fn read(connection: &Connection, topic: &TopicName) -> Result<BTreeMa
     })?;
     output::progress_done();
     for (partition, closed) in closings {
-        if let Some(letter) = letters.get_mut(&PlaceArg { partition, offset: closed.letter }) {
-            letter.closed.get_or_insert(closed);
+        if let Some(dead_letter) = dead_letters.get_mut(&PlaceArg { partition, offset: closed.dead_letter }) {
+            dead_letter.closed.get_or_insert(closed);
         }
     }
-    Ok(letters)
+    Ok(dead_letters)
 }
 
-fn stretch(partition: i32, extent: &Extent) -> Stretch {
-    Stretch { partition, start: extent.start, end: extent.end }
+fn offset_range(partition: i32, extent: &Extent) -> OffsetRange {
+    OffsetRange { partition, start: extent.start, end: extent.end }
 }
 
-/// The unresolved dead letters that a command works on: those named, or all that match the filter; and how many of them
-/// are resolved.
+/// Returns the unresolved dead letters that a command works on, and how many resolved ones were chosen as well. The
+/// chosen ones are those that were named, or all that match the filter.
 pub(super) fn choose<'l>(
-    letters: &'l BTreeMap<PlaceArg, Registered>,
+    dead_letters: &'l BTreeMap<PlaceArg, Registered>,
     named: &[PlaceArg],
     filter: &FilterArgs,
 ) -> Result<(Vec<&'l Registered>, u64), CommandError> {
     let named: BTreeSet<PlaceArg> = named.iter().copied().collect();
-    if let Some(missing) = named.iter().find(|place| !letters.contains_key(place)) {
-        return Err(WrongUse(format!(
-            "there is no dead letter at {missing}; `dead-letters list --all` shows which there are"
-        ))
-        .into());
+    if let Some(missing) = named.iter().find(|place| !dead_letters.contains_key(place)) {
+        return Err(
+            UsageError(format!("there is no dead letter at {missing}; `dead-letters list --all` lists them")).into()
+        );
     }
-    let chosen =
-        letters.values().filter(|letter| (named.is_empty() || named.contains(&letter.place)) && filter.takes(letter));
-    let (closed, open): (Vec<_>, Vec<_>) = chosen.partition(|letter| letter.closed.is_some());
+    let chosen = dead_letters
+        .values()
+        .filter(|dead_letter| (named.is_empty() || named.contains(&dead_letter.place)) && filter.takes(dead_letter));
+    let (closed, open): (Vec<_>, Vec<_>) = chosen.partition(|dead_letter| dead_letter.closed.is_some());
     Ok((open, closed.len() as u64))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use kafka::dead_letter::{Cut, LetterOrigin, Resolution};
+    use kafka::dead_letter::{Cut, DeadLetterOrigin, Resolution};
 
     use super::*;
 
     pub(in super::super) fn registered(place: &str, stage: Stage, code: &str) -> Registered {
         let place: PlaceArg = place.parse().unwrap();
         let topic = if stage == Stage::Transformer { "raw" } else { "typed" };
-        let origin = LetterOrigin { topic: topic.to_owned(), partition: place.partition, offset: 100 + place.offset };
+        let origin =
+            DeadLetterOrigin { topic: topic.to_owned(), partition: place.partition, offset: 100 + place.offset };
         Registered {
             place,
-            letter: Letter {
+            dead_letter: DeadLetter {
                 stage,
                 code: code.to_owned(),
                 message: "why".to_owned(),
@@ -250,12 +252,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_filter_narrows_down() {
-        let letter = registered("0:5", Stage::Sink, "refused");
+    fn each_filter_reduces_the_result() {
+        let dead_letter = registered("0:5", Stage::Sink, "refused");
         let takes = |change: &dyn Fn(&mut FilterArgs)| {
             let mut filter = FilterArgs::default();
             change(&mut filter);
-            filter.takes(&letter)
+            filter.takes(&dead_letter)
         };
         assert!(takes(&|_| {}));
         assert!(takes(&|filter| filter.code = vec!["not_json".to_owned(), "refused".to_owned()]));
@@ -271,27 +273,28 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn named_letters_must_exist_and_closed_ones_are_only_counted() {
+    fn named_dead_letters_must_exist_and_resolved_ones_are_only_counted() {
         let mut closed = registered("0:6", Stage::Sink, "refused");
-        closed.closed = Some(Closed { letter: 6, resolution: Resolution::Replayed, by: None, note: None, at: None });
-        let letters = [registered("0:5", Stage::Sink, "refused"), closed];
-        let all = BTreeMap::from(letters.map(|letter| (letter.place, letter)));
+        closed.closed =
+            Some(Closed { dead_letter: 6, resolution: Resolution::Replayed, by: None, note: None, at: None });
+        let dead_letters = [registered("0:5", Stage::Sink, "refused"), closed];
+        let all = BTreeMap::from(dead_letters.map(|dead_letter| (dead_letter.place, dead_letter)));
         let (open, done) = choose(&all, &[], &FilterArgs::default()).unwrap();
         assert_eq!((open.len(), done), (1, 1));
         let (open, done) = choose(&all, &["0:6".parse().unwrap()], &FilterArgs::default()).unwrap();
         assert_eq!((open.len(), done), (0, 1));
         let error = choose(&all, &["0:7".parse().unwrap()], &FilterArgs::default()).unwrap_err();
-        assert!(error.is::<WrongUse>() && error.to_string().contains("0:7"), "{error}");
+        assert!(error.is::<UsageError>() && error.to_string().contains("0:7"), "{error}");
     }
 
     #[test]
     fn a_cut_dead_letter_has_the_size_and_the_hash_of_the_whole_value() {
-        let mut letter = registered("0:5", Stage::Transformer, "not_json");
-        assert_eq!((letter.cut(), &letter.json()["originalSize"]), (None, &Value::Null));
-        letter.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
-        let text = letter.cut().unwrap();
+        let mut dead_letter = registered("0:5", Stage::Transformer, "not_json");
+        assert_eq!((dead_letter.cut(), &dead_letter.json()["originalSize"]), (None, &Value::Null));
+        dead_letter.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        let text = dead_letter.cut().unwrap();
         assert!(text.contains("9437184 bytes") && text.contains(&"ab".repeat(32)), "{text}");
-        let json = letter.json();
+        let json = dead_letter.json();
         assert_eq!((&json["originalSize"], &json["originalSha256"]), (&9_437_184.into(), &"ab".repeat(32).into()));
     }
 

@@ -1,5 +1,5 @@
-//! `dead-letters replay`: the record is written again to the topic it came from, and its dead letters are resolved, in one
-//! transaction.
+//! `dead-letters replay`: the record is written again to the topic it came from, and its dead letters are resolved, in
+//! one transaction.
 
 mod plan;
 mod writing;
@@ -10,12 +10,12 @@ use kafka::offsets::Offsets;
 use kafka::{Connection, KafkaError};
 use serde_json::json;
 
-use self::plan::{ReplayContext, ReplayPlan, SinkLetters, Target, Unsaid};
+use self::plan::{ReplayContext, ReplayPlan, SinkDeadLetters, Target, Unsaid};
 use self::writing::Writing;
 use super::register::{self, FilterArgs};
 use super::resolver::{Pace, ResolveArgs, Resolver};
 use crate::topics::{PlaceArg, TopicArgs};
-use crate::{CommandError, Verdict, WrongUse, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Send dead letters through the pipeline again, after their cause has been fixed
 ///
@@ -25,16 +25,17 @@ use crate::{CommandError, Verdict, WrongUse, output};
 /// nothing twice. Without --yes it only prints what it would do.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The dead letters, by their positions as `list` shows them; all unresolved ones that match the filters if left out
+    /// The dead letters, by their positions as `list` shows them; all unresolved ones that match the filters if left
+    /// out
     #[arg(value_name = "PARTITION:OFFSET")]
-    letters: Vec<PlaceArg>,
+    dead_letters: Vec<PlaceArg>,
 
     /// Send the dead letters of the sink to Platform as they are: after Platform's side has been fixed
     #[arg(long, conflicts_with = "remap")]
     as_is: bool,
 
-    /// Map the webhooks of the sink's dead letters again: after the mapping has been fixed. Needs the raw records, which
-    /// are kept for 7 days
+    /// Map the webhooks of the sink's dead letters again: after the mapping has been fixed. Needs the raw records,
+    /// which are kept for 7 days
     #[arg(long)]
     remap: bool,
 
@@ -85,14 +86,14 @@ pub(super) fn run(args: &ReplayArgs, json: bool) -> Result<Verdict, CommandError
 fn plan(args: &ReplayArgs, connection: &Connection) -> Result<ReplayPlan, CommandError> {
     let context = context(args, connection)?;
     let index = register::read(connection, &args.topics.dead_letter_topic)?;
-    let (chosen, resolved) = register::choose(&index, &args.letters, &args.filter)?;
-    let sink_letters = match (args.as_is, args.remap) {
-        (true, _) => SinkLetters::AsIs,
-        (false, true) => SinkLetters::Remap,
-        (false, false) => SinkLetters::Unsaid,
+    let (chosen, resolved) = register::choose(&index, &args.dead_letters, &args.filter)?;
+    let sink_dead_letters = match (args.as_is, args.remap) {
+        (true, _) => SinkDeadLetters::AsIs,
+        (false, true) => SinkDeadLetters::Remap,
+        (false, false) => SinkDeadLetters::Unsaid,
     };
-    ReplayPlan::new(&index, (&chosen, resolved), sink_letters, &context).map_err(|Unsaid(count)| {
-        WrongUse(format!(
+    ReplayPlan::new(&index, (&chosen, resolved), sink_dead_letters, &context).map_err(|Unsaid(count)| {
+        UsageError(format!(
             "{count} of the chosen dead letters are the sink's: add --as-is to send them to Platform as they are, or --remap to map their webhooks again (or choose others, for example with --stage transformer)"
         ))
         .into()

@@ -46,8 +46,8 @@ impl Resolve {
 
 /// The right to resolve dead letters of the topic. Opening a second one, in any process, takes it away from the first.
 ///
-/// The right covers the whole topic, because the dead letters of one record need not be in one partition. An index of the
-/// dead letters that is read after [`Resolver::open`] stays true for as long as this resolver can write: only the
+/// The right covers the whole topic, because the dead letters of one record need not be in one partition. An index of
+/// the dead letters that is read after [`Resolver::open`] stays true for as long as this resolver can write: only the
 /// holder of the right resolves dead letters.
 #[derive(Debug)]
 pub(super) struct Resolver<'c> {
@@ -74,7 +74,7 @@ impl<'c> Resolver<'c> {
     /// The record that resolves a dead letter.
     pub(super) fn record<'a>(&'a self, resolve: &'a Resolve) -> NewRecord<'a> {
         let closed = Closed {
-            letter: resolve.place.offset,
+            dead_letter: resolve.place.offset,
             resolution: self.resolution,
             by: Some(self.by.clone()),
             note: self.note.clone(),

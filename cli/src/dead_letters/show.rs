@@ -3,7 +3,7 @@
 use clap::Args;
 use kafka::KafkaError;
 use kafka::dead_letter::Entry;
-use kafka::reader::{Stretch, read_stretches};
+use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::OwnedRecord;
 use serde_json::{Map, Value, json};
 use xdm::TenantId;
@@ -12,14 +12,14 @@ use xdm::schema::ForeignSchema;
 
 use super::register;
 use crate::topics::{PATIENCE, PlaceArg, TopicArgs};
-use crate::{CommandError, Verdict, WrongUse, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
-/// Show one dead letter whole: headers, reason, and the body with all personal data in it
+/// Show one complete dead letter: headers, reason, and the body with all its personal data
 ///
-/// A webhook is shown as JSON or text, a typed record as the XDM event it holds.
+/// A webhook is shown as JSON or text, a typed record as its XDM event.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// Its place, as `list` shows it
+    /// Its position, as `list` shows it
     #[arg(value_name = "PARTITION:OFFSET")]
     place: PlaceArg,
 
@@ -35,14 +35,14 @@ pub(super) fn run(args: &ShowArgs, json: bool) -> Result<Verdict, CommandError> 
     let connection = args.topics.connection()?;
     let topic = &args.topics.dead_letter_topic;
     let none = || -> CommandError {
-        WrongUse(format!("there is no dead letter at {}; `dead-letters list --all` shows which there are", args.place))
-            .into()
+        UsageError(format!("there is no dead letter at {}; `dead-letters list --all` lists them", args.place)).into()
     };
     let registered = register::read(&connection, topic)?.remove(&args.place).ok_or_else(none)?;
-    let stretch = Stretch { partition: args.place.partition, start: args.place.offset, end: args.place.offset + 1 };
+    let offset_range =
+        OffsetRange { partition: args.place.partition, start: args.place.offset, end: args.place.offset + 1 };
     let mut found = None;
-    read_stretches(&connection, topic, &[stretch], PATIENCE, |record| -> Result<(), KafkaError> {
-        if matches!(Entry::read(record.headers()), Entry::Letter(_)) {
+    read_offset_ranges(&connection, topic, &[offset_range], PATIENCE, |record| -> Result<(), KafkaError> {
+        if matches!(Entry::read(record.headers()), Entry::DeadLetter(_)) {
             found = Some(OwnedRecord::from(record));
         }
         Ok(())
@@ -81,10 +81,10 @@ pub(super) fn run(args: &ShowArgs, json: bool) -> Result<Verdict, CommandError> 
     Ok(Verdict::Good)
 }
 
-/// What a letter holds, as well as it can be read.
+/// The content of a dead letter, as far as it can be read.
 enum Body {
     Json(Value),
-    /// An event that was decoded; `assumed` if its schema is a registry's and was taken to be this build's.
+    /// A decoded event; `assumed` if its schema is a registry's and this build's schema was used instead.
     Event {
         event: Value,
         assumed: bool,
@@ -109,7 +109,7 @@ impl Body {
             Self::Json(value) => pretty(value),
             Self::Event { event, assumed: false } => pretty(event),
             Self::Event { event, assumed: true } => {
-                format!("{}\n(read with this build's schema; the registry was not asked)", pretty(event))
+                format!("{}\n(read with this build's schema, without asking the registry)", pretty(event))
             }
             Self::Text(text) => text.clone(),
             Self::Bytes(hex) => format!("{} bytes that are neither text nor an event: {hex}", hex.len() / 2),
@@ -144,7 +144,7 @@ fn event(value: &[u8], tenant: &TenantId) -> Option<Body> {
     Some(Body::Event { event: serde_json::from_slice(&json).ok()?, assumed })
 }
 
-/// Text with nothing in it that a terminal would obey.
+/// Removes characters that a terminal would interpret.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_shown_as_what_it_is() {
+    fn a_body_is_shown_in_the_form_it_has() {
         assert!(matches!(body_of(b"{\"a\":1}"), Body::Json(_)));
         assert!(matches!(body_of(b"not json"), Body::Text(_)));
         assert_eq!(body_of(&[0xff, 0x00]).json(), json!({"hex": "ff00"}));

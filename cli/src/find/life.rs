@@ -1,10 +1,10 @@
-//! What was found, put together: one life for each event, in the order of time.
+//! Puts together what was found: one history for each event, in the order of time.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::search::{Answer, DeadLetter, Found, Raw, Typed};
+use super::search::{Answer, Found, FoundDeadLetter, Raw, Typed};
 use crate::when::show;
 
 /// Something that happened to an event.
@@ -14,13 +14,13 @@ struct Step {
     /// Among what happened in the same millisecond.
     rank: u8,
     name: &'static str,
-    /// Where the record lies that says so.
+    /// The position of the record that this step comes from.
     place: String,
     detail: String,
     facts: Value,
 }
 
-/// The life of one event.
+/// The history of one event.
 #[derive(Debug)]
 pub(super) struct Life {
     event_id: Option<String>,
@@ -28,34 +28,34 @@ pub(super) struct Life {
     steps: Vec<Step>,
 }
 
-/// What is known of one event.
+/// The records of one event.
 #[derive(Debug, Default)]
 struct Traces {
     raw: Vec<Raw>,
     typed: Vec<Typed>,
-    letters: Vec<DeadLetter>,
+    dead_letters: Vec<FoundDeadLetter>,
     answers: Vec<Answer>,
 }
 
-/// The lives, in the order in which they began.
+/// Returns the histories, in the order of their first steps.
 pub(super) fn lives(found: Found) -> Vec<Life> {
-    // A body without an event id has a life of its own, by its place.
+    // A body without an event id has its own history, by its position.
     let mut events: BTreeMap<(Option<String>, String), Traces> = BTreeMap::new();
     let group = |id: &Option<String>, place: String| match id {
         Some(id) => (Some(id.clone()), String::new()),
         None => (None, place),
     };
-    let Found { raw, typed, letters, answers, transformer, sink, receipts_kept } = found;
+    let Found { raw, typed, dead_letters, answers, transformer, sink, receipts_kept } = found;
     for raw in raw {
         events.entry(group(&raw.event_id, raw.place.to_string())).or_default().raw.push(raw);
     }
     for typed in typed {
         events.entry((Some(typed.event_id.clone()), String::new())).or_default().typed.push(typed);
     }
-    for letter in letters {
-        let origin = letter.letter.origin.as_ref();
-        let of = origin.map_or_else(|| letter.place.to_string(), |of| format!("{}:{}", of.partition, of.offset));
-        events.entry(group(&letter.event_id, of)).or_default().letters.push(letter);
+    for dead_letter in dead_letters {
+        let origin = dead_letter.dead_letter.origin.as_ref();
+        let of = origin.map_or_else(|| dead_letter.place.to_string(), |of| format!("{}:{}", of.partition, of.offset));
+        events.entry(group(&dead_letter.event_id, of)).or_default().dead_letters.push(dead_letter);
     }
     for answer in answers {
         events.entry((Some(answer.event_id.clone()), String::new())).or_default().answers.push(answer);
@@ -76,12 +76,14 @@ pub(super) fn lives(found: Found) -> Vec<Life> {
     lives
 }
 
-/// In one word where the event is. `raw_done` and `typed_done` say whether the services have committed all its records.
+/// Returns where the event is. `raw_done` and `typed_done` say whether the services have committed all its records.
 fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool) -> &'static str {
-    let open =
-        traces.letters.iter().any(|letter| letter.closed.is_none() && letter.letter.stage.as_str() != "platform");
+    let open = traces
+        .dead_letters
+        .iter()
+        .any(|dead_letter| dead_letter.closed.is_none() && dead_letter.dead_letter.stage.as_str() != "platform");
     if traces.answers.iter().any(|answer| answer.accepted) {
-        if traces.letters.iter().any(|letter| letter.letter.stage.as_str() == "platform") {
+        if traces.dead_letters.iter().any(|dead_letter| dead_letter.dead_letter.stage.as_str() == "platform") {
             "rejected by Platform after acceptance"
         } else {
             "accepted"
@@ -93,17 +95,17 @@ fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool)
     } else if !traces.typed.is_empty() && !typed_done {
         "waiting for the sink"
     } else if traces
-        .letters
+        .dead_letters
         .iter()
-        .any(|letter| letter.closed.as_ref().is_some_and(|closed| closed.resolution.as_str() == "discarded"))
+        .any(|dead_letter| dead_letter.closed.as_ref().is_some_and(|closed| closed.resolution.as_str() == "discarded"))
     {
         "dead letter, discarded"
     } else if traces.typed.is_empty() {
-        "stored, and no trace of what became of it: run `audit`"
+        "stored, but its outcome is not known: run `audit`"
     } else if receipts_kept {
-        "delivered as the sink's committed offset says, without a receipt: run `audit`"
+        "delivered according to the sink's committed offset, but without a receipt: run `audit`"
     } else {
-        "accepted, as the sink's committed offset says"
+        "accepted, according to the sink's committed offset"
     }
 }
 
@@ -123,22 +125,22 @@ fn steps(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
         let has_outcome =
             |offset: Option<i64>, partition: i32| offset == Some(raw.place.offset) && partition == raw.place.partition;
         let typed = traces.typed.iter().any(|typed| has_outcome(typed.raw_offset, typed.place.partition));
-        let letter = traces.letters.iter().any(|letter| {
-            letter.letter.stage.as_str() == "transformer"
-                && letter.letter.origin.as_ref().is_some_and(|of| has_outcome(Some(of.offset), of.partition))
+        let dead_letter = traces.dead_letters.iter().any(|dead_letter| {
+            dead_letter.dead_letter.stage.as_str() == "transformer"
+                && dead_letter.dead_letter.origin.as_ref().is_some_and(|of| has_outcome(Some(of.offset), of.partition))
         });
         let done = transformer.get(&raw.place.partition).is_some_and(|&committed| raw.place.offset < committed);
         let earlier = traces
             .typed
             .iter()
             .any(|typed| typed.place.partition == raw.place.partition && typed.raw_offset < Some(raw.place.offset));
-        if !typed && !letter && done && earlier {
+        if !typed && !dead_letter && done && earlier {
             steps.push(Step {
                 time: raw.time,
                 rank: 1,
                 name: "duplicate",
                 place: format!("raw {}", raw.place),
-                detail: "its event had been typed before".to_owned(),
+                detail: "its event was typed before".to_owned(),
                 facts: json!({}),
             });
         }
@@ -147,7 +149,7 @@ fn steps(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
         let detail = match (&typed.replay_of, typed.raw_offset) {
             (Some(of), _) => format!("sent again, as a replay of the dead letter {of}"),
             (None, Some(offset)) => format!("of raw {}:{offset}", typed.place.partition),
-            (None, None) => "of no raw record that it names".to_owned(),
+            (None, None) => "without the offset of a raw record".to_owned(),
         };
         steps.push(Step {
             time: typed.time,
@@ -159,15 +161,15 @@ fn steps(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
         });
     }
     steps.extend(traces.answers.iter().map(answered));
-    for letter in &traces.letters {
-        let head = &letter.letter;
+    for dead_letter in &traces.dead_letters {
+        let head = &dead_letter.dead_letter;
         let cut = head.cut.as_ref();
         let of = cut.map(|cut| format!("; cut, of {} bytes with SHA-256 {}", cut.size, cut.sha256)).unwrap_or_default();
         steps.push(Step {
-            time: letter.time,
+            time: dead_letter.time,
             rank: 4,
             name: "dead-lettered",
-            place: format!("dead letter {}", letter.place),
+            place: format!("dead letter {}", dead_letter.place),
             detail: format!("by {}: {} ({}){of}", head.stage, head.code, head.message),
             facts: json!({
                 "stage": head.stage.as_str(),
@@ -177,14 +179,14 @@ fn steps(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
                 "originalSha256": cut.map(|cut| cut.sha256.as_str()),
             }),
         });
-        if let Some(closed) = &letter.closed {
+        if let Some(closed) = &dead_letter.closed {
             let by = closed.by.as_deref().unwrap_or("unknown");
             let note = closed.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             steps.push(Step {
-                time: closed.at.unwrap_or(letter.time),
+                time: closed.at.unwrap_or(dead_letter.time),
                 rank: 5,
                 name: closed.resolution.as_str(),
-                place: format!("dead letter {}", letter.place),
+                place: format!("dead letter {}", dead_letter.place),
                 detail: format!("by {by}{note}"),
                 facts: json!({"by": closed.by, "note": closed.note}),
             });
@@ -233,7 +235,7 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
-    use kafka::dead_letter::{Closed, Letter, LetterOrigin, Resolution, Stage};
+    use kafka::dead_letter::{Closed, DeadLetter, DeadLetterOrigin, Resolution, Stage};
 
     use super::*;
 
@@ -266,20 +268,20 @@ mod tests {
         life.steps.iter().map(|step| step.name).collect()
     }
 
-    fn letter(stage: Stage, closed: Option<Resolution>) -> DeadLetter {
-        let origin = LetterOrigin { topic: "typed".to_owned(), partition: 0, offset: 3 };
+    fn dead_letter(stage: Stage, closed: Option<Resolution>) -> FoundDeadLetter {
+        let origin = DeadLetterOrigin { topic: "typed".to_owned(), partition: 0, offset: 3 };
         let closed = closed.map(|resolution| Closed {
-            letter: 1,
+            dead_letter: 1,
             resolution,
             by: None,
-            note: Some("mended".to_owned()),
+            note: Some("fixed".to_owned()),
             at: Some(40),
         });
-        DeadLetter {
+        FoundDeadLetter {
             place: "0:1".parse().unwrap(),
             time: 30,
             event_id: Some("01X".to_owned()),
-            letter: Letter {
+            dead_letter: DeadLetter {
                 stage,
                 code: "refused".to_owned(),
                 message: "no".to_owned(),
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_told_in_its_order() {
+    fn the_steps_are_shown_in_order() {
         let life = only(found());
         assert_eq!(names(&life), ["received", "received", "duplicate", "mapped"]);
         assert_eq!(life.state, "waiting for the sink");
@@ -321,19 +323,19 @@ mod tests {
     }
 
     #[test]
-    fn the_state_says_where_the_event_is() {
+    fn the_state_is_where_the_event_is() {
         let mut refused = found();
-        refused.letters.push(letter(Stage::Sink, None));
+        refused.dead_letters.push(dead_letter(Stage::Sink, None));
         assert_eq!(only(refused).state, "dead letter, open");
-        let (mut cut, mut whole) = (found(), letter(Stage::Sink, None));
-        whole.letter.cut = Some(kafka::dead_letter::Cut { size: 9_437_184, sha256: "ab".repeat(32) });
-        cut.letters.push(whole);
+        let (mut cut, mut whole) = (found(), dead_letter(Stage::Sink, None));
+        whole.dead_letter.cut = Some(kafka::dead_letter::Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        cut.dead_letters.push(whole);
         let life = only(cut);
         assert!(life.lines()[5].contains("9437184 bytes") && life.lines()[5].contains("abab"), "{:?}", life.lines());
         assert_eq!(life.json()["steps"][4]["details"]["originalSize"], 9_437_184);
         let mut closed = found();
         closed.sink.insert(0, 4);
-        closed.letters.push(letter(Stage::Sink, Some(Resolution::Discarded)));
+        closed.dead_letters.push(dead_letter(Stage::Sink, Some(Resolution::Discarded)));
         let life = only(closed);
         assert_eq!(life.state, "dead letter, discarded");
         assert_eq!(names(&life)[4..], ["dead-lettered", "discarded"]);
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_without_an_id_have_lives_of_their_own() {
+    fn bodies_without_an_id_have_their_own_histories() {
         let mut found = found();
         for raw in &mut found.raw {
             raw.event_id = None;

@@ -1,12 +1,12 @@
-//! Reading the topics for what is looked for.
+//! Searches the topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::receipt::Receipt;
 use customerio::webhook::{Data, Webhook};
-use kafka::dead_letter::{Closed, Entry, Letter};
+use kafka::dead_letter::{Closed, DeadLetter, Entry};
 use kafka::offsets::Offsets;
-use kafka::reader::{Stretch, read_stretches};
+use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::header;
 use kafka::{Connection, KafkaError, Record, TopicName, partition_of};
 
@@ -36,11 +36,11 @@ pub(super) struct Typed {
 
 /// A dead letter of an event.
 #[derive(Debug, Clone)]
-pub(super) struct DeadLetter {
+pub(super) struct FoundDeadLetter {
     pub(super) place: PlaceArg,
     pub(super) time: i64,
     pub(super) event_id: Option<String>,
-    pub(super) letter: Letter,
+    pub(super) dead_letter: DeadLetter,
     pub(super) closed: Option<Closed>,
 }
 
@@ -56,12 +56,12 @@ pub(super) struct Answer {
     pub(super) xaction_id: Option<String>,
 }
 
-/// All that was found, and how far the services have come.
+/// Everything that was found, and how far the services have processed the topics.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) raw: Vec<Raw>,
     pub(super) typed: Vec<Typed>,
-    pub(super) letters: Vec<DeadLetter>,
+    pub(super) dead_letters: Vec<FoundDeadLetter>,
     pub(super) answers: Vec<Answer>,
     pub(super) transformer: BTreeMap<i32, i64>,
     pub(super) sink: BTreeMap<i32, i64>,
@@ -99,11 +99,11 @@ pub(super) fn search(args: &FindArgs, connection: &Connection, wanted: &Wanted) 
     })?;
     let typed_places: BTreeSet<PlaceArg> = found.typed.iter().map(|typed| typed.place).collect();
     ids.extend(found.typed.iter().map(|typed| typed.event_id.clone()));
-    let mut letters: BTreeMap<PlaceArg, DeadLetter> = BTreeMap::new();
+    let mut dead_letters: BTreeMap<PlaceArg, FoundDeadLetter> = BTreeMap::new();
     look.at(&topics.dead_letter_topic, only, |record| match Entry::read(record.headers()) {
-        Entry::Letter(letter) => {
+        Entry::DeadLetter(dead_letter) => {
             let from = |topic: &TopicName, places: &BTreeSet<PlaceArg>| {
-                letter.origin.as_ref().is_some_and(|origin| {
+                dead_letter.origin.as_ref().is_some_and(|origin| {
                     let place = PlaceArg { partition: origin.partition, offset: origin.offset };
                     origin.topic == topic.as_str() && places.contains(&place)
                 })
@@ -116,19 +116,19 @@ pub(super) fn search(args: &FindArgs, connection: &Connection, wanted: &Wanted) 
                 || matches!(wanted, Wanted::Event(id) if event_id.as_ref() == Some(id))
             {
                 let place = place(record);
-                let time = letter.at.or(record.timestamp()).unwrap_or_default();
-                letters.insert(place, DeadLetter { place, time, event_id, letter, closed: None });
+                let time = dead_letter.at.or(record.timestamp()).unwrap_or_default();
+                dead_letters.insert(place, FoundDeadLetter { place, time, event_id, dead_letter, closed: None });
             }
         }
         Entry::Closed(closed) => {
-            let place = PlaceArg { partition: record.partition(), offset: closed.letter };
-            if let Some(letter) = letters.get_mut(&place) {
-                letter.closed.get_or_insert(closed);
+            let place = PlaceArg { partition: record.partition(), offset: closed.dead_letter };
+            if let Some(dead_letter) = dead_letters.get_mut(&place) {
+                dead_letter.closed.get_or_insert(closed);
             }
         }
         Entry::Foreign => {}
     })?;
-    found.letters = letters.into_values().collect();
+    found.dead_letters = dead_letters.into_values().collect();
     if let Wanted::Event(id) = wanted {
         ids.insert(id.clone());
     }
@@ -137,7 +137,7 @@ pub(super) fn search(args: &FindArgs, connection: &Connection, wanted: &Wanted) 
     Ok(found)
 }
 
-/// Reads topics from the time on that was asked for.
+/// Reads topics from the requested time on.
 struct Look<'l> {
     args: &'l FindArgs,
     connection: &'l Connection,
@@ -151,17 +151,17 @@ impl Look<'_> {
             Some(since) => self.offsets.at(topic, &extents, since.saturating_sub(CLOCK_DIFFERENCE))?,
             None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
         };
-        let stretches: Vec<Stretch> = extents
+        let offset_ranges: Vec<OffsetRange> = extents
             .iter()
             .filter(|(partition, _)| only.is_none_or(|only| only == **partition))
-            .map(|(&partition, extent)| Stretch {
+            .map(|(&partition, extent)| OffsetRange {
                 partition,
                 start: from.get(&partition).copied().unwrap_or(extent.start),
                 end: extent.end,
             })
             .collect();
         let mut seen = 0_u64;
-        read_stretches(self.connection, topic, &stretches, PATIENCE, |record| {
+        read_offset_ranges(self.connection, topic, &offset_ranges, PATIENCE, |record| {
             seen += 1;
             if seen.is_multiple_of(10_000) {
                 output::progress(&format!("{} records of {topic} read", output::thousands(seen)));
@@ -171,7 +171,7 @@ impl Look<'_> {
         })
     }
 
-    /// Whether there is a topic with receipts.
+    /// Whether a receipts topic exists.
     fn receipts(
         &self,
         ids: &BTreeSet<String>,
@@ -225,7 +225,7 @@ fn raw(record: &Record<'_>, wanted: &Wanted) -> Option<Raw> {
     })
 }
 
-/// Whether a raw record, or a dead letter made of one, is what is looked for.
+/// Whether a raw record, or a dead letter with one, matches the search.
 fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     let mut buffer = Vec::new();
     match wanted {
@@ -244,7 +244,7 @@ fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     }
 }
 
-/// Whether a body has the id where it should be. Most bodies are passed over without being read as JSON.
+/// Whether a body has the id where it should be. Most bodies are skipped without being parsed as JSON.
 fn holds(body: &[u8], id: &str, there: impl Fn(&Webhook<'_>) -> bool) -> bool {
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='));
     let may = !plain || std::str::from_utf8(body).is_ok_and(|body| body.contains(id));
@@ -261,12 +261,12 @@ fn typed(record: &Record<'_>) -> Typed {
     }
 }
 
-/// Whether a typed record is what is looked for, even if its raw record has expired.
+/// Whether a typed record matches the search, even if its raw record has expired.
 fn typed_is(record: &Record<'_>, typed: &Typed, wanted: &Wanted) -> bool {
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
         Wanted::Event(id) => typed.event_id == *id,
-        // Avro writes texts as they are.
+        // Avro writes texts unchanged.
         Wanted::Delivery(id) => record.value().windows(id.len().max(1)).any(|window| window == id.as_bytes()),
     }
 }

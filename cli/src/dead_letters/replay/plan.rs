@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka::TopicName;
-use kafka::dead_letter::{Letter, LetterOrigin, Resolution, Stage};
+use kafka::dead_letter::{DeadLetter, DeadLetterOrigin, Resolution, Stage};
 use kafka::topic_settings::RECORD_OVERHEAD;
 
 use super::super::register::Registered;
@@ -44,7 +44,7 @@ pub(super) struct ReplayPlan {
 
 /// How the dead letters of the sink are to be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SinkLetters {
+pub(super) enum SinkDeadLetters {
     AsIs,
     Remap,
     Unsaid,
@@ -73,16 +73,17 @@ enum Refusal {
 pub(super) struct Unsaid(pub(super) u64);
 
 impl ReplayPlan {
-    /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have several.
+    /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have
+    /// several.
     pub(super) fn new(
         index: &BTreeMap<PlaceArg, Registered>,
         (chosen, resolved_before): (&[&Registered], u64),
-        sink_letters: SinkLetters,
+        sink_dead_letters: SinkDeadLetters,
         context: &ReplayContext<'_>,
     ) -> Result<Self, Unsaid> {
-        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&LetterOrigin, Vec<&Registered>>::new());
+        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&DeadLetterOrigin, Vec<&Registered>>::new());
         for dead_letter in index.values() {
-            let Some(origin) = &dead_letter.letter.origin else { continue };
+            let Some(origin) = &dead_letter.dead_letter.origin else { continue };
             match &dead_letter.closed {
                 None => unresolved.entry(origin).or_default().push(dead_letter),
                 Some(closed) if closed.resolution == Resolution::Replayed => drop(written.insert(origin)),
@@ -94,7 +95,7 @@ impl ReplayPlan {
         // The dead letter from which each record is written.
         let mut writers: BTreeMap<(&TopicName, i32, i64), PlaceArg> = BTreeMap::new();
         for dead_letter in chosen {
-            let origin = dead_letter.letter.origin.as_ref();
+            let origin = dead_letter.dead_letter.origin.as_ref();
             if resolving.contains(&dead_letter.place) {
                 continue;
             }
@@ -103,7 +104,7 @@ impl ReplayPlan {
                 plan.resolve_only.push(Resolve::of(dead_letter));
                 continue;
             }
-            let target = match target(dead_letter, sink_letters, context) {
+            let target = match target(dead_letter, sink_dead_letters, context) {
                 Ok(target) => target,
                 Err(Refusal::Unsaid) => {
                     unsaid += 1;
@@ -141,8 +142,8 @@ impl ReplayPlan {
         self.writes.values().filter(|write| wanted(&write.target)).count()
     }
 
-    /// Takes the right to write, then plans: what others wrote before they lost the right is part of the plan. A plan that
-    /// was made earlier would write it again.
+    /// Takes the right to write, then plans: what others wrote before they lost the right is part of the plan. A plan
+    /// that was made earlier would write it again.
     pub(super) fn with_right<R, E>(
         take: impl FnOnce() -> Result<R, E>,
         plan: impl FnOnce() -> Result<Self, E>,
@@ -152,40 +153,44 @@ impl ReplayPlan {
     }
 }
 
-fn target(dead_letter: &Registered, sink_letters: SinkLetters, context: &ReplayContext<'_>) -> Result<Target, Refusal> {
-    let letter = &dead_letter.letter;
+fn target(
+    registered: &Registered,
+    sink_dead_letters: SinkDeadLetters,
+    context: &ReplayContext<'_>,
+) -> Result<Target, Refusal> {
+    let dead_letter = &registered.dead_letter;
     let never = |reason: String| Err(Refusal::Never(reason));
-    let Some(origin) = &letter.origin else {
-        return never(match letter.stage {
-            Stage::Gateway => gateway_cut(letter, context),
-            Stage::Transformer | Stage::Sink | Stage::Platform => {
-                "it does not name the record it was made from".to_owned()
-            }
+    let Some(origin) = &dead_letter.origin else {
+        return never(match dead_letter.stage {
+            Stage::Gateway => gateway_cut(dead_letter, context),
+            Stage::Transformer | Stage::Sink | Stage::Platform => "it does not name its original record".to_owned(),
         });
     };
     let partition = origin.partition;
     let wrong_topic = |variable: &str, topic: &TopicName| {
-        never(format!("it was made from a record of `{}`, not of {variable} (`{topic}`)", origin.topic))
+        never(format!("its original record is in `{}`, not of {variable} (`{topic}`)", origin.topic))
     };
-    match letter.stage {
+    match dead_letter.stage {
         Stage::Gateway | Stage::Transformer if origin.topic != context.raw.as_str() => {
             wrong_topic("RAW_TOPIC", context.raw)
         }
         Stage::Gateway | Stage::Transformer if !context.raw_starts.contains_key(&partition) => {
             never(format!("`{}` has no partition {partition}", context.raw))
         }
-        Stage::Gateway | Stage::Transformer => whole(letter, context, "").map(|()| Target::ToRaw { partition }),
+        Stage::Gateway | Stage::Transformer => whole(dead_letter, context, "").map(|()| Target::ToRaw { partition }),
         Stage::Sink | Stage::Platform if origin.topic != context.typed.as_str() => {
             wrong_topic("TYPED_TOPIC", context.typed)
         }
-        Stage::Sink | Stage::Platform => match sink_letters {
-            SinkLetters::Unsaid => Err(Refusal::Unsaid),
-            SinkLetters::AsIs if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) => {
+        Stage::Sink | Stage::Platform => match sink_dead_letters {
+            SinkDeadLetters::Unsaid => Err(Refusal::Unsaid),
+            SinkDeadLetters::AsIs
+                if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) =>
+            {
                 let remap = "; --remap maps its raw record again while that is retained";
-                whole(letter, context, remap).map(|()| Target::ToTyped { partition })
+                whole(dead_letter, context, remap).map(|()| Target::ToTyped { partition })
             }
-            SinkLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
-            SinkLetters::Remap => match (dead_letter.raw_offset, context.raw_starts.get(&partition)) {
+            SinkDeadLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
+            SinkDeadLetters::Remap => match (registered.raw_offset, context.raw_starts.get(&partition)) {
                 (None, _) => never("its typed record does not name the raw record it was mapped from".to_owned()),
                 (Some(raw_offset), Some(&start)) if raw_offset >= start => Ok(Target::Remap { partition, raw_offset }),
                 (Some(raw_offset), _) => never(format!(
@@ -197,10 +202,10 @@ fn target(dead_letter: &Registered, sink_letters: SinkLetters, context: &ReplayC
 }
 
 /// Whether the dead letter has the whole value of its record.
-fn whole(letter: &Letter, context: &ReplayContext<'_>, otherwise: &str) -> Result<(), Refusal> {
-    let Some(cut) = &letter.cut else { return Ok(()) };
+fn whole(dead_letter: &DeadLetter, context: &ReplayContext<'_>, otherwise: &str) -> Result<(), Refusal> {
+    let Some(cut) = &dead_letter.cut else { return Ok(()) };
     Err(Refusal::Never(format!(
-        "only the beginning of its {} bytes is kept (SHA-256 {}), because `{topic}` did not take the whole: raise max.message.bytes of `{topic}` to at least {} for the next one, ask Customer.io to send this one again, and discard this one with a note{otherwise}",
+        "only the beginning of its {} bytes is kept (SHA-256 {}), because `{topic}` refused the whole: raise max.message.bytes of `{topic}` to at least {} for the next one, ask Customer.io to send this one again, and discard this one with a note{otherwise}",
         cut.size,
         cut.sha256,
         cut.size.saturating_add(2 * RECORD_OVERHEAD as u64),
@@ -209,8 +214,8 @@ fn whole(letter: &Letter, context: &ReplayContext<'_>, otherwise: &str) -> Resul
 }
 
 /// Why the body of a gateway's dead letter cannot be written to the raw topic.
-fn gateway_cut(letter: &Letter, context: &ReplayContext<'_>) -> String {
-    let (kept, limits) = match &letter.cut {
+fn gateway_cut(dead_letter: &DeadLetter, context: &ReplayContext<'_>) -> String {
+    let (kept, limits) = match &dead_letter.cut {
         Some(cut) => (
             format!("of its {} bytes (SHA-256 {})", cut.size, cut.sha256),
             format!("to at least {}", cut.size.saturating_add(RECORD_OVERHEAD as u64)),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka::dead_letter::original_headers;
 use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
-use kafka::reader::{Stretch, read_stretches};
+use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::{OwnedRecord, header};
 use kafka::topic_settings::RECORD_OVERHEAD;
 use kafka::{Connection, Headers, KafkaError};
@@ -64,10 +64,10 @@ impl<'r> Writing<'r> {
     fn partition(&mut self, partition: i32, offsets: &[i64]) -> Result<(), CommandError> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
         let (connection, topic) = (self.connection, &self.topics.dead_letter_topic);
-        let stretch = Stretch { partition, start: first, end: last + 1 };
+        let offset_range = OffsetRange { partition, start: first, end: last + 1 };
         let mut chunk: Vec<OwnedRecord> = Vec::new();
         let mut bytes = 0;
-        read_stretches(connection, topic, &[stretch], PATIENCE, |record| -> Result<(), CommandError> {
+        read_offset_ranges(connection, topic, &[offset_range], PATIENCE, |record| -> Result<(), CommandError> {
             if offsets.binary_search(&record.offset()).is_ok() {
                 chunk.push(OwnedRecord::from(record));
                 bytes += record.value().len();
@@ -81,8 +81,8 @@ impl<'r> Writing<'r> {
         self.write(&chunk)
     }
 
-    /// Writes the records of these dead letters in one transaction with the resolutions, and reports those that cannot be
-    /// written.
+    /// Writes the records of these dead letters in one transaction with the resolutions, and reports those that cannot
+    /// be written.
     fn write(&mut self, dead_letters: &[OwnedRecord]) -> Result<(), CommandError> {
         let originals = self.originals(dead_letters)?;
         let mut items = Vec::with_capacity(dead_letters.len());
@@ -131,18 +131,19 @@ impl<'r> Writing<'r> {
             }
         };
         let wanted: BTreeSet<PlaceArg> = dead_letters.iter().filter_map(raw_record).collect();
-        let mut stretches: BTreeMap<i32, Stretch> = BTreeMap::new();
+        let mut offset_ranges: BTreeMap<i32, OffsetRange> = BTreeMap::new();
         for &PlaceArg { partition, offset } in &wanted {
-            let stretch = stretches.entry(partition).or_insert(Stretch { partition, start: offset, end: offset + 1 });
-            stretch.end = stretch.end.max(offset + 1);
+            let offset_range =
+                offset_ranges.entry(partition).or_insert(OffsetRange { partition, start: offset, end: offset + 1 });
+            offset_range.end = offset_range.end.max(offset + 1);
         }
         let mut found = BTreeMap::new();
-        if stretches.is_empty() {
+        if offset_ranges.is_empty() {
             return Ok(found);
         }
         settled(&Offsets::new(self.connection)?, &self.topics.raw_topic)?;
-        let stretches: Vec<Stretch> = stretches.into_values().collect();
-        read_stretches(self.connection, &self.topics.raw_topic, &stretches, PATIENCE, |record| {
+        let offset_ranges: Vec<OffsetRange> = offset_ranges.into_values().collect();
+        read_offset_ranges(self.connection, &self.topics.raw_topic, &offset_ranges, PATIENCE, |record| {
             let place = PlaceArg { partition: record.partition(), offset: record.offset() };
             if wanted.contains(&place) {
                 found.insert(place, OwnedRecord::from(record));
@@ -163,7 +164,7 @@ impl<'r> Writing<'r> {
         };
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
         let headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
-        // Times are judged against the receipt: one that a slow clock wrote would fail the record again.
+        // Times are compared with the time of receipt: one that a slow clock wrote would make the record fail again.
         let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {
             // Its event was typed before: without this the transformer takes it for a duplicate.
@@ -184,13 +185,14 @@ fn received_at(headers: &Headers, now: i64) -> Headers {
 
 fn too_large(topic: &str, bytes: usize) -> String {
     format!(
-        "`{topic}` does not take a record of {bytes} bytes: raise max.message.bytes of `{topic}` to at least {} and replay it again, or discard it with a note",
+        "`{topic}` refuses a record of {bytes} bytes: raise max.message.bytes of `{topic}` to at least {} and replay it again, or discard it with a note",
         bytes + RECORD_OVERHEAD
     )
 }
 
-/// Writes the items in one transaction. Where a topic refuses a record for its size, nothing of the transaction is written and
-/// the error may name a neighbour in the same batch, so it is written in halves until the refused ones are alone.
+/// Writes the items in one transaction. Where a topic refuses a record for its size, nothing of the transaction is
+/// written and the error may name a neighbour in the same batch, so it is written in halves until the refused ones are
+/// alone.
 fn in_halves<T>(
     items: &[T],
     write: &mut impl FnMut(&[T]) -> Result<(), KafkaError>,

@@ -16,24 +16,25 @@ fn context([raw, typed, dead_letters]: &[TopicName; 3]) -> ReplayContext<'_> {
 
 /// A dead letter of the sink at `place`, of the typed record 0:`typed`, which was mapped from the raw record 0:`raw`.
 fn of(place: &str, typed: i64, raw: i64) -> Registered {
-    let mut letter = registered(place, Stage::Sink, "refused");
-    letter.letter.origin = Some(LetterOrigin { topic: "typed".to_owned(), partition: 0, offset: typed });
-    letter.raw_offset = Some(raw);
-    letter
+    let mut dead_letter = registered(place, Stage::Sink, "refused");
+    dead_letter.dead_letter.origin = Some(DeadLetterOrigin { topic: "typed".to_owned(), partition: 0, offset: typed });
+    dead_letter.raw_offset = Some(raw);
+    dead_letter
 }
 
-fn resolve(letter: &mut Registered, resolution: Resolution) {
-    letter.closed = Some(Closed { letter: letter.place.offset, resolution, by: None, note: None, at: None });
+fn resolve(dead_letter: &mut Registered, resolution: Resolution) {
+    dead_letter.closed =
+        Some(Closed { dead_letter: dead_letter.place.offset, resolution, by: None, note: None, at: None });
 }
 
-fn index(letters: impl IntoIterator<Item = Registered>) -> BTreeMap<PlaceArg, Registered> {
-    letters.into_iter().map(|letter| (letter.place, letter)).collect()
+fn index(dead_letters: impl IntoIterator<Item = Registered>) -> BTreeMap<PlaceArg, Registered> {
+    dead_letters.into_iter().map(|dead_letter| (dead_letter.place, dead_letter)).collect()
 }
 
 /// The plan for the dead letters at these positions.
-fn plan_of(index: &BTreeMap<PlaceArg, Registered>, places: &[&str], how: SinkLetters) -> ReplayPlan {
+fn plan_of(index: &BTreeMap<PlaceArg, Registered>, places: &[&str], how: SinkDeadLetters) -> ReplayPlan {
     let chosen: Vec<_> = places.iter().map(|place| &index[&place.parse().unwrap()]).collect();
-    let (open, done): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|letter| letter.closed.is_none());
+    let (open, done): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|dead_letter| dead_letter.closed.is_none());
     ReplayPlan::new(index, (&open, done.len() as u64), how, &context(&topics())).unwrap()
 }
 
@@ -50,7 +51,7 @@ fn writes(plan: &ReplayPlan) -> Vec<(String, Vec<String>)> {
 fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it() {
     // They need not be in one partition.
     let index = index([of("0:3", 7, 70), of("1:4", 7, 70), of("0:9", 8, 80)]);
-    let plan = plan_of(&index, &["0:3", "0:9", "1:4"], SinkLetters::AsIs);
+    let plan = plan_of(&index, &["0:3", "0:9", "1:4"], SinkDeadLetters::AsIs);
     let expected = [("0:3", vec!["0:3", "1:4"]), ("0:9", vec!["0:9"])];
     assert_eq!(
         writes(&plan),
@@ -58,7 +59,7 @@ fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it(
     );
     assert_eq!((plan.resolves(), plan.resolve_only.len()), (3, 0));
     // The second one is resolved though only the first was chosen.
-    let plan = plan_of(&index, &["1:4"], SinkLetters::AsIs);
+    let plan = plan_of(&index, &["1:4"], SinkDeadLetters::AsIs);
     assert_eq!(writes(&plan), [("1:4".to_owned(), vec!["0:3".to_owned(), "1:4".to_owned()])]);
 }
 
@@ -68,7 +69,7 @@ fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_let
     resolve(&mut replayed, Resolution::Replayed);
     resolve(&mut discarded, Resolution::Discarded);
     let index = index([replayed, discarded, of("0:3", 7, 70), of("0:4", 8, 80)]);
-    let plan = plan_of(&index, &["0:1", "0:3", "0:4"], SinkLetters::AsIs);
+    let plan = plan_of(&index, &["0:1", "0:3", "0:4"], SinkDeadLetters::AsIs);
     assert_eq!(places(&plan.resolve_only), ["0:3"]);
     assert_eq!(writes(&plan), [("0:4".to_owned(), vec!["0:4".to_owned()])], "discarding did not write it");
     assert_eq!(plan.resolved_before, 1);
@@ -77,15 +78,15 @@ fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_let
 #[test]
 fn typed_records_of_one_raw_record_are_mapped_again_once() {
     let index = index([of("0:3", 7, 70), of("0:4", 8, 70)]);
-    let plan = plan_of(&index, &["0:3", "0:4"], SinkLetters::Remap);
+    let plan = plan_of(&index, &["0:3", "0:4"], SinkDeadLetters::Remap);
     assert_eq!(writes(&plan), [("0:3".to_owned(), vec!["0:3".to_owned(), "0:4".to_owned()])]);
-    assert_eq!(plan_of(&index, &["0:3", "0:4"], SinkLetters::AsIs).writes.len(), 2);
+    assert_eq!(plan_of(&index, &["0:3", "0:4"], SinkDeadLetters::AsIs).writes.len(), 2);
 }
 
 #[test]
 fn what_another_operator_wrote_before_the_right_was_taken_is_not_written_again() {
     let shared = RefCell::new(index([of("0:3", 7, 70), of("0:4", 7, 70), of("0:9", 8, 80)]));
-    let plan = || Ok::<_, KafkaFailure>(plan_of(&shared.borrow(), &["0:4", "0:9"], SinkLetters::AsIs));
+    let plan = || Ok::<_, KafkaFailure>(plan_of(&shared.borrow(), &["0:4", "0:9"], SinkDeadLetters::AsIs));
     let before = plan().unwrap();
     assert_eq!(before.writes.len(), 2);
     // The other operator writes record 7 from 0:3 and record 8, and is stopped in front of 0:4.
@@ -107,54 +108,57 @@ struct KafkaFailure;
 #[test]
 fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
     let topics = topics();
-    let plan = |letter: &Registered, how| target(letter, how, &context(&topics));
+    let plan = |dead_letter: &Registered, how| target(dead_letter, how, &context(&topics));
     let says = |found: Result<Target, Refusal>, words: &str| match found {
         Err(Refusal::Never(reason)) => assert!(reason.contains(words), "{reason}"),
         other => panic!("{other:?}"),
     };
     let transformer = registered("0:3", Stage::Transformer, "bad_data");
-    assert_eq!(plan(&transformer, SinkLetters::Unsaid), Ok(Target::ToRaw { partition: 0 }));
-    says(plan(&registered("7:3", Stage::Transformer, "bad_data"), SinkLetters::Unsaid), "no partition 7");
+    assert_eq!(plan(&transformer, SinkDeadLetters::Unsaid), Ok(Target::ToRaw { partition: 0 }));
+    says(plan(&registered("7:3", Stage::Transformer, "bad_data"), SinkDeadLetters::Unsaid), "no partition 7");
     let sink = registered("0:3", Stage::Sink, "refused");
-    assert_eq!(plan(&sink, SinkLetters::Unsaid), Err(Refusal::Unsaid));
-    assert_eq!(plan(&sink, SinkLetters::AsIs), Ok(Target::ToTyped { partition: 0 }));
-    assert_eq!(plan(&sink, SinkLetters::Remap), Ok(Target::Remap { partition: 0, raw_offset: 7 }));
-    says(plan(&registered("1:3", Stage::Sink, "refused"), SinkLetters::Remap), "1:7 has expired");
-    says(plan(&registered("2:3", Stage::Sink, "refused"), SinkLetters::AsIs), "no partition 2");
-    says(plan(&registered("0:3", Stage::Gateway, "body_too_large"), SinkLetters::AsIs), "64 KiB");
+    assert_eq!(plan(&sink, SinkDeadLetters::Unsaid), Err(Refusal::Unsaid));
+    assert_eq!(plan(&sink, SinkDeadLetters::AsIs), Ok(Target::ToTyped { partition: 0 }));
+    assert_eq!(plan(&sink, SinkDeadLetters::Remap), Ok(Target::Remap { partition: 0, raw_offset: 7 }));
+    says(plan(&registered("1:3", Stage::Sink, "refused"), SinkDeadLetters::Remap), "1:7 has expired");
+    says(plan(&registered("2:3", Stage::Sink, "refused"), SinkDeadLetters::AsIs), "no partition 2");
+    says(plan(&registered("0:3", Stage::Gateway, "body_too_large"), SinkDeadLetters::AsIs), "64 KiB");
     let mut moved = transformer;
-    if let Some(origin) = &mut moved.letter.origin {
+    if let Some(origin) = &mut moved.dead_letter.origin {
         origin.topic = "other".to_owned();
     }
-    says(plan(&moved, SinkLetters::Unsaid), "RAW_TOPIC");
+    says(plan(&moved, SinkDeadLetters::Unsaid), "RAW_TOPIC");
     let mut unknown = sink;
     unknown.raw_offset = None;
-    says(plan(&unknown, SinkLetters::Remap), "does not name");
+    says(plan(&unknown, SinkDeadLetters::Remap), "does not name");
 }
 
 #[test]
 fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
     let topics = topics();
     let cut = |stage, code| {
-        let mut letter = registered("0:3", stage, code);
-        letter.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
-        letter
+        let mut dead_letter = registered("0:3", stage, code);
+        dead_letter.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+        dead_letter
     };
-    let reason = |letter: &Registered, how| match target(letter, how, &context(&topics)) {
+    let reason = |dead_letter: &Registered, how| match target(dead_letter, how, &context(&topics)) {
         Err(Refusal::Never(reason)) => reason,
         other => panic!("{other:?}"),
     };
     let transformer = cut(Stage::Transformer, "not_json");
-    let found = reason(&transformer, SinkLetters::Unsaid);
+    let found = reason(&transformer, SinkDeadLetters::Unsaid);
     for words in
         ["9437184 bytes", &"ab".repeat(32), "max.message.bytes of `dead` to at least 9568256", "discard", "Customer.io"]
     {
         assert!(found.contains(words), "{words}: {found}");
     }
     let sink = cut(Stage::Sink, "refused");
-    assert!(reason(&sink, SinkLetters::AsIs).contains("--remap"));
-    assert_eq!(target(&sink, SinkLetters::Remap, &context(&topics)), Ok(Target::Remap { partition: 0, raw_offset: 7 }));
-    let found = reason(&cut(Stage::Gateway, "body_too_large"), SinkLetters::Unsaid);
+    assert!(reason(&sink, SinkDeadLetters::AsIs).contains("--remap"));
+    assert_eq!(
+        target(&sink, SinkDeadLetters::Remap, &context(&topics)),
+        Ok(Target::Remap { partition: 0, raw_offset: 7 })
+    );
+    let found = reason(&cut(Stage::Gateway, "body_too_large"), SinkDeadLetters::Unsaid);
     for words in ["9437184 bytes", "GATEWAY_MAX_BODY", "max.message.bytes of `raw`", "9502720", "discard"] {
         assert!(found.contains(words), "{words}: {found}");
     }
@@ -163,9 +167,9 @@ fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
 #[test]
 fn a_cut_dead_letter_is_resolved_by_a_whole_one_of_the_same_record() {
     let mut cut = of("0:3", 7, 70);
-    cut.letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
+    cut.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
     let index = index([cut, of("0:4", 7, 70)]);
-    let plan = plan_of(&index, &["0:3", "0:4"], SinkLetters::AsIs);
+    let plan = plan_of(&index, &["0:3", "0:4"], SinkDeadLetters::AsIs);
     assert_eq!(writes(&plan), [("0:4".to_owned(), vec!["0:3".to_owned(), "0:4".to_owned()])]);
     assert_eq!(plan.refused, []);
 }
