@@ -1,11 +1,12 @@
-//! Any bytes as Platform's answer: each record gets exactly one verdict, and only a status that refuses a record does so.
+//! Any bytes as Platform's answer: each record gets exactly one verdict, and only a status that refuses a record does
+//! so.
 
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use platform::verdict::retry_after;
-use platform::{Answer, RecordVerdict, Response, Verdict, judge};
+use platform::{Answer, RecordVerdict, Response, Verdict, classify};
 
 // The first four bytes are the status and how many records the request had; a first line `Retry-After` may follow.
 fuzz_target!(|bytes: &[u8]| {
@@ -20,8 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(wait.is_none_or(|wait| wait.as_secs() <= 3600));
     let answer = Answer::Response(Response { status, retry_after: wait, body: Bytes::copy_from_slice(body) });
-    let verdict = judge(&answer, records);
-    assert_eq!(verdict, judge(&answer, records));
+    let verdict = classify(&answer, records);
+    assert_eq!(verdict, classify(&answer, records));
     let message = match &verdict {
         Verdict::Records { records: verdicts, .. } => {
             assert_eq!(verdicts.len(), records);
