@@ -1,5 +1,5 @@
-//! The proof at the end of a test: every id looked up, on the topics and at Platform. Counts are not compared: each
-//! record is followed by its own id and offset.
+//! The proof at the end of a test: every id is looked up, on the topics and at Platform. It does not compare counts,
+//! but follows each record by its own id and offset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use kafka::{Connection, KafkaError, TopicName};
 use crate::pipeline::Pipeline;
 use crate::process::http_get;
 
-/// How long reading a topic may take.
+/// Maximum time for reading a topic.
 const READ: Duration = Duration::from_secs(120);
 
-/// A topic's records that are there for good.
+/// Reads the committed records of a topic.
 ///
 /// # Panics
 /// When the topic cannot be read.
@@ -30,10 +30,10 @@ pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
 /// How long a transaction that is being committed may take until it is readable in every partition.
 const MARKERS: Duration = Duration::from_secs(5);
 
-/// Shows a topic's records that are there for good, one after the other.
+/// Visits the committed records of a topic, one after the other.
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
-    // A group's offsets can be committed a moment before the records of the same transaction can be read: the brokers end it in
-    // one partition after the other. One that a dead process left open is not waited for.
+    // A group's offsets may be committed a moment before the records of the same transaction can be read: the brokers
+    // end the transaction in one partition after the other. This does not wait for one that a dead process left open.
     let offsets = Offsets::new(connection).expect("a client");
     let extents = offsets.extents(topic).expect("the topic's ends");
     match offsets.wait_until_settled(topic, &extents, MARKERS) {
@@ -44,39 +44,39 @@ pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut
     reader.read_to_end(READ, visit).expect("the topic's end");
 }
 
-/// The place of a raw record: partition and offset.
+/// The position of a raw record: partition and offset.
 pub type Place = (i32, i64);
 
-/// A dead letter that stands for a record.
+/// A dead letter and its original record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Topic, partition and offset of the record; the gateway's letters have none.
+    /// Topic, partition and offset of the record; the gateway's dead letters have none.
     pub of: Option<(String, i32, i64)>,
     /// The code.
     pub code: String,
-    /// The event's id, where it is known.
+    /// The event's id, if it is known.
     pub event_id: Option<String>,
 }
 
-/// What the topics say.
+/// The content of the topics.
 #[derive(Debug, Default)]
 pub struct Topics {
     /// Event id of each raw record that has one.
     pub raw: BTreeMap<Place, Option<String>>,
-    /// For each typed record: the raw record it was made of, and the event id.
+    /// For each typed record: the raw record that it was mapped from, and the event id.
     pub typed: Vec<(Place, String)>,
     /// The dead letters, resolved ones included.
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// What became of the raw records.
+/// The outcomes of the raw records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Raw records that became nothing although an earlier record of the partition with their id was typed: duplicates.
+    /// Raw records without output whose id was typed from an earlier record of the partition: duplicates.
     pub collapsed: usize,
-    /// Raw records that became nothing, for no reason that the topics show.
+    /// Raw records without output, for no reason that the topics show.
     pub unexplained: Vec<Place>,
-    /// Raw records that became more than one thing, or things that were made of no raw record.
+    /// Raw records with more than one outcome, and outcomes without a raw record.
     pub doubled: Vec<Place>,
     /// Ids that were typed more than once, from different raw records of one partition.
     pub repeated: Vec<String>,
@@ -97,16 +97,16 @@ fn number<T: std::str::FromStr>(record: &Record<'_>, name: &str) -> Option<T> {
     text(record, name)?.parse().ok()
 }
 
-/// The raw record that a typed one was made of.
+/// The raw record that a typed one was mapped from.
 pub(crate) fn raw_place(typed: &Record<'_>) -> Place {
     (typed.partition(), number(typed, header::RAW_OFFSET).expect("raw-offset"))
 }
 
 impl Topics {
-    /// Reads them, and keeps ids only.
+    /// Reads the topics, and keeps only ids.
     ///
     /// # Panics
-    /// When a topic cannot be read, or a record lacks a header that the contract asks for.
+    /// If a topic cannot be read, or a record lacks a required header.
     #[must_use]
     pub fn read(connection: &Connection, pipeline: &Pipeline) -> Self {
         let mut topics = Self { dead_letters: Self::read_dead_letters(connection, pipeline), ..Self::default() };
@@ -120,35 +120,39 @@ impl Topics {
         topics
     }
 
-    /// Reads the dead letters only, without the records that say that one is resolved.
+    /// Reads only the dead letters, without the resolutions.
     ///
     /// # Panics
     /// As [`Topics::read`].
     #[must_use]
     pub fn read_dead_letters(connection: &Connection, pipeline: &Pipeline) -> Vec<DeadLetter> {
-        let mut letters = Vec::new();
+        let mut dead_letters = Vec::new();
         each(connection, &pipeline.topic("dead-letters"), |record| {
             if record.header(dead_letter::RESOLVES).is_some() {
                 return;
             }
             let of = text(record, dead_letter::TOPIC).map(|topic| {
-                let partition = number(record, dead_letter::PARTITION).expect("the partition beside the topic");
-                (topic.to_owned(), partition, number(record, dead_letter::OFFSET).expect("the offset beside the topic"))
+                let partition = number(record, dead_letter::PARTITION).expect("the partition next to the topic");
+                (
+                    topic.to_owned(),
+                    partition,
+                    number(record, dead_letter::OFFSET).expect("the offset next to the topic"),
+                )
             });
             let code = text(record, dead_letter::CODE).expect("a code").to_owned();
             let event_id = text(record, header::EVENT_ID).map(str::to_owned).or_else(|| event_id(record.value()));
-            letters.push(DeadLetter { of, code, event_id });
+            dead_letters.push(DeadLetter { of, code, event_id });
         });
-        letters
+        dead_letters
     }
 
-    /// What became of each raw record: exactly one typed record or one dead letter of the transformer, or nothing because
-    /// its event had been typed before.
+    /// Finds the outcome of each raw record: exactly one typed record or one dead letter of the transformer, or none
+    /// because its event was typed before.
     #[must_use]
     pub fn balance(&self, raw_topic: &TopicName) -> Balance {
         let mut balance = Balance::default();
         let mut outcomes: BTreeMap<Place, u32> = self.raw.keys().map(|&place| (place, 0)).collect();
-        let dead = self.dead_letters.iter().filter_map(|letter| match &letter.of {
+        let dead = self.dead_letters.iter().filter_map(|dead_letter| match &dead_letter.of {
             Some((topic, partition, offset)) if topic == raw_topic.as_str() => Some((*partition, *offset)),
             _ => None,
         });
@@ -185,11 +189,11 @@ impl Topics {
         balance
     }
 
-    /// Every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of an earlier
-    /// record of its partition that is typed; and no event is typed twice in a partition.
+    /// Checks that every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of
+    /// an earlier record of its partition that is typed; and that no event is typed twice in a partition.
     ///
     /// # Panics
-    /// When one is missing, doubled, or made of nothing.
+    /// If one is missing, doubled, or has no raw record.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
         let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
         let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());
@@ -198,20 +202,20 @@ impl Topics {
         assert!(repeated.is_empty(), "{} events are typed twice, for example {:?}", repeated.len(), repeated.first());
     }
 
-    /// Raw records that became nothing, since their event had been typed before.
+    /// Number of raw records without output, because their event was typed before.
     #[must_use]
     pub fn collapsed(&self, pipeline: &Pipeline) -> usize {
         self.balance(&pipeline.topic("raw")).collapsed
     }
 
-    /// Ids of this list that the raw topic does not hold.
+    /// Returns the ids of this list that are not on the raw topic.
     #[must_use]
     pub fn not_stored<'i>(&self, ids: &'i [String]) -> Vec<&'i String> {
         let stored: BTreeSet<&str> = self.raw.values().flatten().map(String::as_str).collect();
         ids.iter().filter(|id| !stored.contains(id.as_str())).collect()
     }
 
-    /// The raw topic holds each of these ids.
+    /// Checks that each of these ids is on the raw topic.
     ///
     /// # Panics
     /// When one is missing.
@@ -221,10 +225,10 @@ impl Topics {
     }
 }
 
-/// Ids that Platform (the simulator) has accepted, with how often.
+/// Returns the ids that Platform (the simulator) has accepted, with how often.
 ///
 /// # Panics
-/// When the simulator does not answer.
+/// If the simulator does not respond.
 #[must_use]
 pub fn accepted(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let mut accepted = BTreeMap::new();
@@ -260,7 +264,7 @@ pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
     }
 }
 
-/// The body of an answer that may have come in chunks.
+/// The body of a response, which may be chunked.
 fn dechunk(body: &str) -> String {
     if body.starts_with('{') {
         return body.to_owned();
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_nothing_is_explained_by_an_earlier_typed_record_only() {
+    fn a_record_without_output_is_explained_only_by_an_earlier_typed_record() {
         assert_eq!(balance(&["a", "b"], &[0, 1]), Balance::default());
         assert_eq!(balance(&["a", "a", "a"], &[0]), Balance { collapsed: 2, ..Balance::default() });
         let unexplained = |places: &[Place]| Balance { unexplained: places.to_vec(), ..Balance::default() };
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn doubled_and_repeated_are_told_apart() {
+    fn doubled_and_repeated_are_distinguished() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);
@@ -317,14 +321,14 @@ mod tests {
     #[test]
     fn a_dead_letter_of_the_transformer_is_an_outcome_and_one_of_the_sink_is_not() {
         let mut topics = topics(&["a", "b"], &[0]);
-        let letter = |topic: &str| DeadLetter {
+        let dead_letter = |topic: &str| DeadLetter {
             of: Some((topic.to_owned(), 0, 1)),
             code: "not_json".to_owned(),
             event_id: None,
         };
-        topics.dead_letters.push(letter("typed"));
+        topics.dead_letters.push(dead_letter("typed"));
         assert_eq!(topics.balance(&"raw".parse().expect("a name")).unexplained, [(0, 1)]);
-        topics.dead_letters.push(letter("raw"));
+        topics.dead_letters.push(dead_letter("raw"));
         assert_eq!(topics.balance(&"raw".parse().expect("a name")), Balance::default());
     }
 }

@@ -72,7 +72,7 @@ impl Acl {
     }
 }
 
-/// Grants these ACLs. `broker` is an address at which nobody has to say who they are.
+/// Grants these ACLs. `broker` is an address that needs no authentication.
 ///
 /// # Panics
 /// When the broker refuses.

@@ -19,21 +19,21 @@ pub use report::Report;
 pub use run::{Chaos, has_skew, run};
 pub use schedule::schedule;
 
-/// The most transformers and sinks at once.
+/// Maximum number of transformers and sinks at once.
 pub(crate) const MOST: usize = 3;
 
-/// What the schedule is computed from.
+/// The input for the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Everything random comes from this.
+    /// The seed for everything random.
     pub seed: u64,
-    /// How long things are done to the pipeline.
+    /// How long actions are taken against the pipeline.
     pub duration: Duration,
     /// Brokers of the cluster.
     pub brokers: usize,
     /// The time between two actions, on average.
     pub pace: Duration,
-    /// Whether the machine can skew a process's clock; without, no clock is skewed.
+    /// Whether the machine can skew a process's clock; otherwise, no clock is skewed.
     pub has_skew: bool,
 }
 
@@ -51,10 +51,10 @@ pub enum Link {
 }
 
 impl Link {
-    /// All of them.
+    /// All links.
     pub(crate) const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
 
-    /// Those to the brokers; each has a proxied listener of its own, in this order.
+    /// The links to the brokers; each has its own proxied listener, in this order.
     pub(crate) const TO_BROKERS: [Self; 3] = [Self::Gateway, Self::Transformer, Self::Sink];
 }
 
@@ -69,16 +69,16 @@ pub enum Service {
     Sink(usize),
 }
 
-/// Something that is done.
+/// An action against the pipeline.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// SIGKILL; started again after a while. A transformer comes back with `TRANSFORMER_INSTANCE` or without.
     Kill(Service, Duration, Naming),
     /// SIGTERM; started again as soon as it has ended.
     Restart(Service, Naming),
-    /// So many transformers from now on; those that are too many get SIGTERM.
+    /// This number of transformers from now on; the others get SIGTERM.
     Transformers(usize),
-    /// So many sinks from now on.
+    /// This number of sinks from now on.
     Sinks(usize),
     /// SIGKILL for a broker.
     KillBroker(usize),
@@ -88,13 +88,13 @@ pub enum Action {
     PauseBroker(usize),
     /// SIGCONT for it.
     ResumeBroker(usize),
-    /// A fault of Platform, as the simulator takes it.
+    /// A fault of Platform, in the form of the simulator.
     Platform(Value),
-    /// Platform is well again.
+    /// Platform works again.
     PlatformIsWell,
     /// A fault of the network between a process and its servers.
     Network(Link, Fault),
-    /// The network is well again.
+    /// The network works again.
     NetworkHeals(Link),
     /// All connections of a process are reset once.
     NetworkReset(Link),
@@ -104,19 +104,19 @@ pub enum Action {
     Body(usize),
 }
 
-/// Whether a transformer has a name that stays the same.
+/// Whether a transformer has a name that is stable across restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// `TRANSFORMER_INSTANCE` is set.
     Named,
-    /// It is not.
+    /// `TRANSFORMER_INSTANCE` is not set.
     Unnamed,
 }
 
 /// An action and its moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Since the beginning.
+    /// Time since the start.
     pub at: Duration,
     /// What is done.
     pub action: Action,
@@ -143,7 +143,7 @@ impl fmt::Display for Link {
     }
 }
 
-/// A fault in words.
+/// Describes a fault.
 fn describe(fault: Fault) -> String {
     match fault {
         Fault::None => "well".to_owned(),
@@ -186,7 +186,7 @@ impl fmt::Display for Action {
 }
 
 impl Action {
-    /// The kind, for figures by kind.
+    /// The kind, for statistics by kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

@@ -296,7 +296,7 @@ impl Pipeline {
     }
 }
 
-/// A load under way.
+/// A running load.
 #[derive(Debug)]
 pub struct Load {
     child: std::process::Child,
@@ -341,7 +341,7 @@ impl Load {
         Sent { ids, events: report["events"].as_u64().expect("a count"), answers }
     }
 
-    /// Whether it is still under way.
+    /// Whether it is still running.
     ///
     /// # Panics
     /// When the process cannot be asked.

@@ -1,4 +1,4 @@
-//! The real binaries, started as a user starts them: a command, its environment, its log.
+//! Starts the real binaries as a user does: a command, its environment, its log.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,10 +26,11 @@ pub struct Process {
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     static BUILD: Once = Once::new();
-    // Tests lie in target/<profile>/deps, binaries beside that folder.
+    // Tests are in target/<profile>/deps, and binaries in the folder above.
     let own = std::env::current_exe().expect("the test's own path");
-    let beside = own.parent().expect("a file lies in a folder");
-    let folder = if beside.ends_with("deps") { beside.parent().expect("target/<profile>") } else { beside }.to_owned();
+    let own_folder = own.parent().expect("a file is in a folder");
+    let folder = if own_folder.ends_with("deps") { own_folder.parent().expect("target/<profile>") } else { own_folder }
+        .to_owned();
     BUILD.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
@@ -43,7 +44,7 @@ pub fn binary(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// What the names of the services' variables begin with.
+/// The prefixes of the services' variables.
 const PREFIXES: [&str; 10] = [
     "KAFKA_",
     "GATEWAY_",
@@ -57,7 +58,7 @@ const PREFIXES: [&str; 10] = [
     "TRIAL",
 ];
 
-/// A command for a binary with nothing of the tests' own environment that configures it.
+/// A command for a binary, without the variables of the tests' environment that configure it.
 #[must_use]
 pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
     let mut command = Command::new(binary(name));
@@ -118,7 +119,7 @@ impl Process {
         Self::spawn_command(name, command, None)
     }
 
-    /// Tells where its pages are asked for.
+    /// Sets the port of the admin pages.
     pub fn set_admin(&mut self, port: u16) {
         self.admin = Some(port);
     }
@@ -153,7 +154,7 @@ impl Process {
         http_get(self.admin?, path)
     }
 
-    /// The value of a metric, all labels summed; 0 if it is not there.
+    /// The value of a metric, summed over all labels; 0 if it does not exist.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.admin_get("/metrics").unwrap_or_default();
@@ -209,7 +210,7 @@ impl Process {
         status.and_then(|status| status.code())
     }
 
-    /// The exit code once it has ended, `Some(None)` where a signal ended it; `None` while it runs.
+    /// The exit code once the process has ended, `Some(None)` if a signal ended it; `None` while it runs.
     ///
     /// # Panics
     /// When the process cannot be asked.
@@ -217,7 +218,7 @@ impl Process {
         self.child.try_wait().expect("the process's state").map(|status| status.code())
     }
 
-    /// Whether it is still under way.
+    /// Whether the process is still running.
     ///
     /// # Panics
     /// When the process cannot be asked.
@@ -264,7 +265,7 @@ pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
     http(port, "GET", path, "")
 }
 
-/// A request with a JSON body to this machine: status and body.
+/// Sends a request with a JSON body to this machine; returns status and body.
 pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     request(port, method, path, "content-type: application/json\r\n", body)
 }

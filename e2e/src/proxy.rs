@@ -1,8 +1,8 @@
 //! A TCP proxy between one service and its brokers, or Platform, whose faults are switched while the test runs.
 //!
-//! A proxy has one listener for each server behind it, and a fault applies to all of them at once. Bytes that a fault has
-//! swallowed are gone, so a connection that lost some is reset as soon as its fault ends: a byte stream with a hole would
-//! be a fault that no network has.
+//! A proxy has one listener for each server behind it, and a fault applies to all of them at once. Bytes that a fault
+//! has swallowed are gone, so a connection that lost some is reset as soon as its fault ends: a byte stream with a hole
+//! would be a fault that no network has.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -87,7 +87,7 @@ struct Route {
     server: u16,
 }
 
-/// A proxy under way; it ends with the value.
+/// A running proxy; it ends when the value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     routes: Vec<Route>,

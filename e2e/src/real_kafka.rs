@@ -1,5 +1,5 @@
-//! A real Apache Kafka for the tests: the one at `KAFKA_BOOTSTRAP_SERVERS`, else one from Maven's artefacts and Java, else
-//! one in Docker. librdkafka's mock cluster is no substitute: it has no real transactions.
+//! A real Apache Kafka for the tests: the one at `KAFKA_BOOTSTRAP_SERVERS`, otherwise one from Maven's artefacts and
+//! Java, otherwise one in Docker. librdkafka's mock cluster cannot replace it, because it has no real transactions.
 
 mod docker;
 mod node;
@@ -16,29 +16,29 @@ use node::{Node, Order};
 use crate::free_port;
 use crate::proxy::Proxy;
 
-/// How long a broker may take until it answers.
+/// How long a broker may take until it responds.
 const START: Duration = Duration::from_secs(90);
 
-/// With a controller of its own: so long after its last heartbeat a broker is no leader any more.
+/// With a separate controller: a broker is no longer a leader this long after its last heartbeat.
 pub const FENCED_AFTER: Duration = Duration::from_secs(6);
 
-/// What cluster is wanted.
+/// The cluster that a test needs.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// Brokers. Everything is replicated to all of them.
+    /// Number of brokers. Everything is replicated to all of them.
     pub brokers: usize,
-    /// The controller is a node of its own, which nothing happens to; otherwise each broker is also a controller.
+    /// The controller is a separate node without faults; otherwise, each broker is also a controller.
     ///
-    /// A single broker that is killed and keeps its transactions needs this, and has to stay away for longer than
+    /// A single broker that is killed and keeps its transactions needs this, and must stay down for longer than
     /// [`FENCED_AFTER`]: docs/adr/0006-one-broker-is-not-enough.md.
     pub own_controller: bool,
     /// How often the brokers look for transactions that have timed out; `None` is their default, 10 s.
     pub transaction_cleanup: Option<Duration>,
-    /// Services that reach the brokers through a [`Proxy`] of their own. Each has a listener of its own on every broker,
-    /// since clients follow the addresses in the brokers' metadata.
+    /// Number of services that reach the brokers through their own [`Proxy`]. Each has its own listener on every
+    /// broker, since clients use the addresses in the brokers' metadata.
     pub proxied: usize,
-    /// Users of a listener with SASL PLAIN ([`RealKafka::sasl_bootstrap`]); the password is [`password`]. They may do what
-    /// [`acls`](crate::acls) allows them. Who comes to the other listeners may do everything.
+    /// Users of a listener with SASL PLAIN ([`RealKafka::sasl_bootstrap`]); the password is [`password`]. They may do
+    /// what [`acls`](crate::acls) allows them. Clients of the other listeners may do everything.
     pub users: &'static [&'static str],
 }
 
@@ -49,7 +49,7 @@ pub fn password(user: &str) -> String {
 }
 
 impl Default for Cluster {
-    /// One broker that ends dead transactions soon after their time-out.
+    /// One broker that aborts dead transactions soon after their timeout.
     fn default() -> Self {
         Self {
             brokers: 1,
@@ -62,7 +62,7 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// Three brokers: what is acknowledged is on two of them at least.
+    /// Three brokers: acknowledged records are on at least two of them.
     #[must_use]
     pub fn of_three() -> Self {
         Self { brokers: 3, ..Self::default() }
@@ -93,7 +93,7 @@ pub struct RealKafka {
 
 #[derive(Debug)]
 enum Brokers {
-    /// Somebody else's: they are never stopped here.
+    /// A foreign cluster: its brokers are never stopped here.
     Foreign,
     Java {
         brokers: Vec<Node>,
@@ -104,10 +104,10 @@ enum Brokers {
 }
 
 impl RealKafka {
-    /// The one at `KAFKA_BOOTSTRAP_SERVERS`, else [`RealKafka::own`].
+    /// Uses the Kafka at `KAFKA_BOOTSTRAP_SERVERS`, otherwise [`RealKafka::own`].
     ///
     /// # Errors
-    /// A text for people when no real Kafka can be had.
+    /// A text for the user if no real Kafka is available.
     pub fn find() -> Result<Self, String> {
         match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap) if !bootstrap.trim().is_empty() => {
@@ -118,18 +118,18 @@ impl RealKafka {
         }
     }
 
-    /// Starts a single broker that may be stopped and started at will.
+    /// Starts a single broker that may be stopped and started.
     ///
     /// # Errors
-    /// A text for people when there is neither Java with Maven nor Docker.
+    /// A text for the user if there is neither Java with Maven nor Docker.
     pub fn own() -> Result<Self, String> {
         Self::start(&Cluster::default())
     }
 
-    /// Starts a cluster whose brokers may be stopped and started at will.
+    /// Starts a cluster whose brokers may be stopped and started.
     ///
     /// # Errors
-    /// A text for people when there is neither Java with Maven nor, for a single broker without users, Docker.
+    /// A text for the user if there is neither Java with Maven nor, for a single broker without users, Docker.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
         let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
         let sasl = (!cluster.users.is_empty()).then(free_port);
@@ -172,7 +172,7 @@ impl RealKafka {
         &self.bootstrap
     }
 
-    /// The address of the listener at which [`Cluster::users`] say who they are.
+    /// The address of the listener at which [`Cluster::users`] authenticate.
     ///
     /// # Panics
     /// When the cluster was started without users.
@@ -184,19 +184,19 @@ impl RealKafka {
     /// The proxy of one of the services that have one ([`Cluster::proxied`]), counted from 0.
     ///
     /// # Panics
-    /// When the cluster was started with fewer.
+    /// If the cluster was started with fewer.
     #[must_use]
     pub fn proxy(&self, service: usize) -> &Proxy {
         &self.proxies[service]
     }
 
-    /// What a test run says in its first line.
+    /// The text for the first line of a test run.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// The number of brokers that may be ordered about. A foreign Kafka counts as one.
+    /// The number of brokers that the tests may stop. A foreign Kafka counts as one.
     #[must_use]
     pub fn brokers(&self) -> usize {
         match &self.brokers {
@@ -211,7 +211,7 @@ impl RealKafka {
         Connection::plaintext(&self.bootstrap, "e2e")
     }
 
-    /// Stops the only broker (SIGTERM), its data kept.
+    /// Stops the only broker (SIGTERM); its data stays.
     ///
     /// # Panics
     /// When it cannot be stopped.
@@ -219,7 +219,7 @@ impl RealKafka {
         self.order(0, Order::Stop);
     }
 
-    /// Starts the only broker again and waits until it answers.
+    /// Starts the only broker again and waits until it responds.
     ///
     /// # Panics
     /// When it does not.
@@ -228,7 +228,7 @@ impl RealKafka {
         self.wait();
     }
 
-    /// Stops the only broker in its tracks (SIGSTOP): its connections stay, and nothing answers.
+    /// Pauses the only broker (SIGSTOP): its connections stay open, and nothing responds.
     ///
     /// # Panics
     /// When it cannot be paused.
@@ -236,7 +236,7 @@ impl RealKafka {
         self.pause(0);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     ///
     /// # Panics
     /// When it cannot be resumed.
@@ -268,7 +268,7 @@ impl RealKafka {
         self.order(broker, Order::Resume);
     }
 
-    /// Starts one of the brokers again, without waiting until it answers.
+    /// Starts one of the brokers again, without waiting until it responds.
     ///
     /// # Panics
     /// When it runs, or is not ours.

@@ -11,8 +11,8 @@ use crate::{free_port, wait_until};
 /// The newest version that runs on Java 17.
 const VERSION: &str = "3.0.9";
 
-/// Starts the registry and stays beside it; the end of its standard input, which also comes when the test process dies in
-/// whatever way, ends the registry.
+/// Starts the registry and waits for the end of its standard input, which also comes when the test process dies; then
+/// it ends the registry.
 const KEEPER: &str = r#"trap '' INT; "$@" & registry=$!; read -r order; kill -9 $registry; wait $registry"#;
 
 /// A registry. It keeps its schemas in memory: a restarted one is empty.

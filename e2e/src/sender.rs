@@ -1,6 +1,6 @@
-//! A sender that forgives nothing: what costs Customer.io's sender an hour (a refused or reset connection, an end
-//! without an answer, a status of its slow lane) is kept and told. It keeps its connections open, as Go's client does,
-//! and sends each event once.
+//! A strict client: it records and reports everything that makes Customer.io wait an hour (a refused or reset
+//! connection, an end without a response, a status that slows it down). It keeps its connections open, as Go's client
+//! does, and sends each event once.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use customerio::{SigningKey, sign};
 
-/// After this time Customer.io gives up.
+/// Customer.io gives up after this time.
 const GIVES_UP: Duration = Duration::from_secs(4);
 
 /// A small event of its own person.
@@ -36,7 +36,7 @@ pub fn request(path: &str, key: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// An answer's head.
+/// The status line and headers of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// Its status.
@@ -45,10 +45,10 @@ pub struct Answer {
     pub closes: bool,
 }
 
-/// Reads one answer with its body.
+/// Reads one response with its body.
 ///
 /// # Errors
-/// When the connection ends before the answer does.
+/// If the connection ends before the response does.
 pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -65,7 +65,7 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     Ok(Answer { status, closes: value("connection:") == Some("close") })
 }
 
-/// Opens a connection to a port of this machine, which answers within the sender's patience.
+/// Opens a connection to a port of this machine that responds in time.
 ///
 /// # Errors
 /// When it is refused.
@@ -79,38 +79,38 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
 /// Sends one request on a connection of its own.
 ///
 /// # Errors
-/// When there is no answer.
+/// If there is no response.
 pub fn send_once(port: u16, request: &[u8]) -> io::Result<Answer> {
     let mut stream = connect(port)?;
-    // Who is told "too large" may be told so before everything is written.
+    // A client that sends too much may get its response before everything is written.
     let written = stream.write_all(request);
     read_answer(&mut stream).map_err(|error| written.err().unwrap_or(error))
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// How often each status, or each kind of failure.
     pub answers: BTreeMap<String, u64>,
-    /// Ids of the events that were answered 202.
+    /// Ids of the events that got a 202.
     pub acknowledged: Vec<String>,
-    /// The longest wait for an answer.
+    /// The longest wait for a response.
     pub slowest: Duration,
 }
 
 impl Outcome {
-    /// Everything was answered 202 before the sender gives up.
+    /// Checks that every request got a 202 before Customer.io gives up.
     ///
     /// # Panics
     /// When not.
     pub fn assert_all_stored(&self) {
         let others: Vec<_> = self.answers.iter().filter(|(answer, _)| *answer != "202").collect();
-        assert!(others.is_empty(), "what a sender must not see: {others:?}, beside {:?}", self.answers.get("202"));
+        assert!(others.is_empty(), "responses other than 202: {others:?}, next to {:?}", self.answers.get("202"));
         assert!(!self.acknowledged.is_empty() && self.slowest < GIVES_UP, "{:?}", self.slowest);
     }
 }
 
-/// Several senders at work, each with its own connection.
+/// Several clients, each with its own connection.
 #[derive(Debug)]
 pub struct Senders {
     shared: Arc<Shared>,
@@ -131,13 +131,13 @@ struct Shared {
 }
 
 impl Senders {
-    /// Starts `count` senders that send an event each `pause`; `prefix` begins the events' ids.
+    /// Starts `count` clients that send an event each `pause`; `prefix` starts the events' ids.
     #[must_use]
     pub fn start(port: u16, path: &str, key: &str, count: usize, pause: Duration, prefix: &str) -> Self {
         Self::start_with(port, path, key, count, pause, prefix, event)
     }
 
-    /// The same with bodies of one's own.
+    /// The same with other bodies.
     #[must_use]
     pub fn start_with(
         port: u16,
@@ -171,7 +171,7 @@ impl Senders {
         key.clone_into(&mut self.shared.key.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How many answers there have been.
+    /// How many responses there were.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.shared.outcome().answers.values().sum()
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     fn send(&self, connection: &mut Option<TcpStream>, request: &[u8]) -> io::Result<Answer> {
-        // A connection that was closed while it rested is not used again: Go's client sees it in time.
+        // A connection that was closed while it was idle is not used again: Go's client notices that in time.
         let usable = connection.take().filter(is_open);
         let mut stream = usable.map_or_else(|| connect(self.port), Ok)?;
         stream.write_all(request)?;
@@ -239,7 +239,7 @@ impl Shared {
     }
 }
 
-/// Whether nothing has come on a connection that rests, not even its end.
+/// Whether nothing was received on an idle connection, not even its end.
 fn is_open(stream: &TcpStream) -> bool {
     let peek = || {
         stream.set_nonblocking(true)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kafka::reader::{Isolation, TopicReader};
 use kafka::{Connection, TopicName};
 
-/// A read-committed reader under way.
+/// A running read-committed reader.
 #[derive(Debug)]
 pub struct Watch {
     started: Instant,
@@ -71,7 +71,8 @@ impl Watch {
     }
 }
 
-/// When records arrived, by partition, in milliseconds since the reader's start; records of one millisecond are one entry.
+/// When records arrived, by partition, in milliseconds since the reader's start; records of one millisecond are one
+/// entry.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arrivals(BTreeMap<i32, Vec<u64>>);
 

@@ -1,4 +1,5 @@
-//! Wrong use: one message that says what, where and what to do; exit code 2 for configuration, 1 at run time.
+//! Usage errors: one message that says what is wrong, where, and what to do; exit code 2 for configuration, 1 at run
+//! time.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! A webhook that is delivered again becomes one typed record, whoever owns its partition by then; and what the
-//! transformer does with records that others would choke on.
+//! A webhook that is delivered again becomes one typed record, whichever worker owns its partition at that time; and
+//! how the transformer handles records that could block it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -38,7 +38,7 @@ fn topics(pipeline: &Pipeline) -> Topics {
     Topics::read(&shared_kafka().connection(), pipeline)
 }
 
-/// Waits until the transformer has done with `records` raw records since the topic was made.
+/// Waits until the transformer has processed `records` raw records since the topic was created.
 fn wait_for(pipeline: &Pipeline, records: usize) {
     let group = format!("{}-transformer", pipeline.name);
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
@@ -56,7 +56,7 @@ fn transformer(pipeline: &Pipeline, own: &[(&'static str, &str)]) -> Process {
 }
 
 #[test]
-fn p4_a_webhook_delivered_again_becomes_one_typed_record_whoever_owns_its_partition() {
+fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_partition() {
     let pipeline = Pipeline::new(shared_kafka(), "again");
     let _gateway = pipeline.gateway();
     let mut first = pipeline.transformer();
@@ -71,7 +71,7 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_whoever_owns_its_partit
     });
     wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
-    // A clean restart, a kill, a second owner and a last one alone: each begins with what the typed topic tells.
+    // A clean restart, a kill, a second owner and a last one alone: each restores its windows from the typed topic.
     assert_eq!(first.terminate(), Some(0));
     let mut second = pipeline.transformer();
     send(&pipeline, &ids);
@@ -102,8 +102,8 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_whoever_owns_its_partit
 fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
     let pipeline = Pipeline::new(shared_kafka(), "gap");
     let _gateway = pipeline.gateway();
-    // Without a name the next one cannot end what this one leaves open: it has to wait for the brokers to do it, and must
-    // not begin before that.
+    // Without an instance name, the next process cannot abort the transaction that this one leaves open: it must wait
+    // until the brokers do it, and must not start before.
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "5s")];
     let slow = [unnamed[0], unnamed[1], ("TRANSFORMER_COMMIT_INTERVAL", "4s")];
     let mut killed = transformer(&pipeline, &slow);
@@ -125,7 +125,7 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p4_a_partition_is_taken_over_only_once_all_that_others_have_open_there_is_settled() {
+fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended() {
     let pipeline = Pipeline::new(shared_kafka(), "unsettled");
     let _gateway = pipeline.gateway();
     let typed = pipeline.topic("typed");
@@ -135,7 +135,7 @@ fn p4_a_partition_is_taken_over_only_once_all_that_others_have_open_there_is_set
     let writer = TransactionalWriter::open(&shared_kafka().connection(), &pipeline.name, SOON).unwrap();
     let (settle, settled) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        // The transaction stays open until it is told to go on.
+        // The transaction stays open until the test ends it.
         let rest = std::iter::from_fn(move || {
             settled.recv().unwrap_or_default();
             None
@@ -143,16 +143,16 @@ fn p4_a_partition_is_taken_over_only_once_all_that_others_have_open_there_is_set
         scope.spawn(|| writer.write(std::iter::once(record).chain(rest)).unwrap());
         let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
         wait_until("the open transaction", SOON, || client.watermarks(&typed, 0, SOON).unwrap().1 > 0);
-        // The older one is nothing that this group knows, therefore it has to be told where to begin.
+        // The group does not know the older consumer, so the test sets where it starts.
         let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
         command.arg("--from-beginning");
         let transformer = Process::start_command("transformer", command, free_port());
         let values = [body("unsettled"), body("new")];
         values.iter().for_each(|value| produce(&pipeline, 0, value.as_bytes(), Headers::with_capacity(0)));
-        // The other partitions go on meanwhile, this one has to wait.
+        // The other partitions continue meanwhile, this one has to wait.
         produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
         wait_for(&pipeline, 1);
-        wait_until("the reminder", SOON, || transformer.log().contains("still reading what was written last"));
+        wait_until("the reminder", SOON, || transformer.log().contains("still reading the latest output"));
         assert_eq!(client.watermarks(&typed, 0, SOON).unwrap().1, 1, "nothing more was written to this partition");
         drop(settle);
         wait_for(&pipeline, 3);
@@ -185,13 +185,13 @@ fn p4_beyond_the_window_and_with_the_reprocess_header_an_event_is_mapped_again()
     wait_for(&pipeline, 5);
     let typed: Vec<_> = topics(&pipeline).typed.iter().map(|((_, offset), _)| *offset).collect();
     assert_eq!(typed, [0, 2, 4], "the first, the one that asks for it, and the one that comes too late");
-    // Partitions may be on their way to the second worker.
+    // Partitions may be moving to the second worker.
     wait_until("the reach of four windows", SOON, || {
         transformer.metric("customerio_transformer_dedup_window_seconds") == 4.0 * 60.0
     });
 }
 
-/// Writes a raw record as somebody other than the gateway might.
+/// Writes a raw record as a program other than the gateway might.
 fn produce(pipeline: &Pipeline, partition: i32, value: &[u8], headers: Headers) {
     let topic = pipeline.topic("raw");
     let record = NewRecord { topic: &topic, partition: Some(partition), key: None, value: Some(value), headers };
@@ -210,7 +210,7 @@ fn producer() -> DurableProducer<()> {
 }
 
 #[test]
-fn p2_what_is_authentic_is_stored_and_judged_later_whatever_it_is() {
+fn p2_every_authentic_body_is_stored_and_classified_later() {
     let pipeline = Pipeline::new(shared_kafka(), "authentic");
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
@@ -237,7 +237,7 @@ fn p2_what_is_authentic_is_stored_and_judged_later_whatever_it_is() {
 }
 
 #[test]
-fn a_compressed_body_is_stored_as_it_came_and_unpacked_for_the_mapping() {
+fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
     let pipeline = Pipeline::new(shared_kafka(), "gzip");
     let _transformer = transformer(&pipeline, &[("GATEWAY_MAX_BODY", "100KiB")]);
     let gzip = |body: &[u8]| {
@@ -249,18 +249,19 @@ fn a_compressed_body_is_stored_as_it_came_and_unpacked_for_the_mapping() {
     produce(&pipeline, 0, &gzip(body("packed").as_bytes()), headers("gzip"));
     produce(&pipeline, 0, &gzip(&vec![b' '; 5_000_000]), headers("gzip"));
     produce(&pipeline, 0, b"\x1b\x10 brotli", headers("br"));
-    // The bytes count: a proxy has unpacked the one body and left the header, and taken the header from the other.
+    // The bytes count, not the header: a proxy has decompressed one body and left the header, and removed the header of
+    // the other.
     produce(&pipeline, 0, body("plain").as_bytes(), headers("gzip"));
     produce(&pipeline, 0, &gzip(body("bare").as_bytes()), Headers::with_capacity(0));
     wait_for(&pipeline, 5);
     let topics = topics(&pipeline);
     let typed = [(0, "packed"), (3, "plain"), (4, "bare")];
     assert_eq!(topics.typed, typed.map(|(offset, id)| ((0, offset), id.to_owned())));
-    let of = |letter: &DeadLetter| (letter.of.clone().unwrap().2, letter.code.clone());
+    let of = |dead_letter: &DeadLetter| (dead_letter.of.clone().unwrap().2, dead_letter.code.clone());
     let codes: Vec<_> = topics.dead_letters.iter().map(of).collect();
     assert_eq!(codes, [(1, "too_large".to_owned()), (2, "unsupported_encoding".to_owned())]);
-    let letters = read(&shared_kafka().connection(), &pipeline.topic("dead-letters"));
-    assert_eq!(letters[0].value, gzip(&vec![b' '; 5_000_000]), "the original value, untouched");
+    let dead_letters = read(&shared_kafka().connection(), &pipeline.topic("dead-letters"));
+    assert_eq!(dead_letters[0].value, gzip(&vec![b' '; 5_000_000]), "the original value, untouched");
 }
 
 #[test]
@@ -278,7 +279,7 @@ fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
     }
     wait_until("the transformer to hold", SOON, || held.metric("customerio_transformer_held") == 1.0);
     assert!(held.log().contains("DEAD_LETTER_LIMIT"), "{}", held.log());
-    // It leaves the others where they are, and goes on with everything else: good events and dead letters of another code.
+    // It defers the others, and continues with everything else: valid events and dead letters of another code.
     for number in 0..20 {
         assert_eq!(pipeline.send(&body(&format!("later-{number}"))), 202);
         assert_eq!(pipeline.send(&body(&format!("silent-{number}")).replace("metric", "mood")), 202);
@@ -290,7 +291,7 @@ fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
     assert!(held.metric("customerio_kafka_consumer_lag_records") >= 201.0);
     assert_eq!(held.log().matches("DEAD_LETTER_LIMIT").count(), 1, "said once: {}", held.log());
     held.kill();
-    // A restart counts anew. It processes what was left behind and nothing else once more.
+    // A restart starts to count again. It processes the deferred records and repeats no other record.
     let mut again = transformer(&pipeline, &one);
     wait_until("it to leave some behind again", SOON, || counts() == (70, 199 + 20 + 199) && deferred(&again) == 2.0);
     assert_eq!(again.terminate(), Some(0));
@@ -306,7 +307,7 @@ fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_full_window_is_read_back_within_seconds() {
+fn a_full_window_is_restored_within_seconds() {
     let pipeline = Pipeline::new(shared_kafka(), "full-window");
     let count = 100_000;
     let producer = producer();

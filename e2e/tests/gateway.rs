@@ -1,4 +1,4 @@
-//! The gateway against senders of all kinds: those that repeat and reorder, that compress, that send too much, that
+//! The gateway with clients of all kinds: clients that repeat and reorder, that compress, that send too much, that
 //! stall, and thousands of them at once.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -28,11 +28,11 @@ fn records(pipeline: &Pipeline, topic: &str) -> Vec<OwnedRecord> {
 }
 
 #[test]
-fn p2_what_is_repeated_after_a_lost_answer_or_comes_out_of_order_is_stored_again_as_it_came() {
+fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
     let pipeline = Pipeline::new(shared_kafka(), "repeats");
     let _gateway = gateway(&pipeline, &[]);
     let port = pipeline.gateway_port;
-    // The second event of a person before the first, and the answer to it is never read.
+    // The second event of a person is sent before the first, and the response to it is never read.
     let (first, second) = (event("person-a").replace("sent", "delivered"), event("person-a"));
     let lost = request(PATH, SIGNING_KEY, "", second.as_bytes());
     for _ in 0..20 {
@@ -59,10 +59,10 @@ fn p2_what_is_repeated_after_a_lost_answer_or_comes_out_of_order_is_stored_again
 }
 
 #[test]
-fn p2_a_compressed_body_is_stored_as_it_came_with_its_encoding() {
+fn p2_a_compressed_body_is_stored_unchanged_with_its_encoding() {
     let pipeline = Pipeline::new(shared_kafka(), "encoded");
     let _gateway = gateway(&pipeline, &[]);
-    // gzip of `{}`; the gateway does not look into it, so the second may be anything.
+    // gzip of `{}`; the gateway does not decompress it, so the second one may be anything.
     let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     for body in [gzip, b"\x1f\x8b no gzip at all"] {
         let headers = "content-encoding: gzip\r\ncontent-type: application/json\r\n";
@@ -94,12 +94,12 @@ fn p2_an_oversized_body_is_a_dead_letter_if_it_is_authentic_and_refused_if_not()
     let mut unsigned =
         format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
     unsigned.extend_from_slice(&body);
-    assert_eq!(send_once(port, &unsigned).unwrap().status, 401, "told so without being listened to");
+    assert_eq!(send_once(port, &unsigned).unwrap().status, 401, "the response comes before the body is read");
     assert!(records(&pipeline, "raw").is_empty());
-    let letters = records(&pipeline, "dead-letters");
-    let [letter] = letters.as_slice() else { panic!("{} dead letters", letters.len()) };
-    assert_eq!((letter.key.as_ref(), letter.value.as_slice()), (None, &body[..64 * 1024]));
-    let header = |name: &str| letter.text_header(name);
+    let dead_letters = records(&pipeline, "dead-letters");
+    let [dead_letter] = dead_letters.as_slice() else { panic!("{} dead letters", dead_letters.len()) };
+    assert_eq!((dead_letter.key.as_ref(), dead_letter.value.as_slice()), (None, &body[..64 * 1024]));
+    let header = |name: &str| dead_letter.text_header(name);
     assert_eq!((header("dead-letter-stage"), header("dead-letter-code")), (Some("gateway"), Some("body_too_large")));
     let message = header("dead-letter-message").unwrap();
     let sha256 = customerio::sha256_hex([std::str::from_utf8(&body).unwrap()]);
@@ -112,15 +112,15 @@ fn p2_an_oversized_body_is_a_dead_letter_if_it_is_authentic_and_refused_if_not()
     assert!(gateway.resident_bytes() < 120 << 20, "{} bytes of memory", gateway.resident_bytes());
 }
 
-/// Headers as a signed request has them.
+/// The headers of a signed request.
 const SIGNED: &str = "x-cio-timestamp: 1700000000\r\nx-cio-signature: 00\r\n";
 
 #[test]
-fn who_stalls_in_head_or_body_is_told_408() {
+fn a_client_that_stalls_in_headers_or_body_gets_408() {
     let pipeline = Pipeline::new(shared_kafka(), "stalls");
     let gateway = gateway(&pipeline, &[("GATEWAY_READ_TIMEOUT", "700ms")]);
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n");
-    // Without a signature nothing of the body would be waited for.
+    // Without a signature, the gateway would not wait for the body.
     let body = format!("{head}{SIGNED}content-length: 100\r\n\r\nhalf");
     for stalled in [&head, &body] {
         let started = Instant::now();
@@ -136,7 +136,7 @@ fn who_stalls_in_head_or_body_is_told_408() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_thousands_of_slow_senders_keep_no_honest_one_from_its_answer() {
+fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
     const SLOW: usize = 3000;
     assert!(service::allow_open_files(SLOW as u64 + 500) > SLOW as u64 + 200, "the test needs as many sockets");
     let pipeline = Pipeline::new(shared_kafka(), "slow");
@@ -145,7 +145,7 @@ fn p8_thousands_of_slow_senders_keep_no_honest_one_from_its_answer() {
     let before = gateway.resident_bytes();
     let honest = Senders::start(port, PATH, SIGNING_KEY, 4, Duration::from_millis(10), "honest");
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n");
-    // What they announce is more than all the memory there is for bodies.
+    // They announce more bytes than the memory for all bodies.
     let announced = format!("{head}{SIGNED}content-length: 10000000\r\n\r\n{}", "x".repeat(1500));
     let long_head = format!("{head}x: {}", "y".repeat(12_000));
     let kinds = [b"".as_slice(), head.as_bytes(), announced.as_bytes(), long_head.as_bytes()];
@@ -155,7 +155,7 @@ fn p8_thousands_of_slow_senders_keep_no_honest_one_from_its_answer() {
         stream.write_all(kinds[number % kinds.len()]).unwrap();
         slow.push(stream);
     }
-    // They drip on until the first of them have been told that their time is over.
+    // They send slowly until the first of them have got a 408.
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut most = 0;
     slow.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());

@@ -35,7 +35,7 @@ fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_wi
     let before = gateway.resident_bytes();
 
     kafka.pause_broker();
-    // Many more at once than the budget has room for: some wait for the broker, the others are told at once.
+    // Many more at once than the budget has room for: some wait for the broker, the others get their response at once.
     let load = Senders::start_with(port, PATH, SIGNING_KEY, 400, Duration::from_millis(200), "outage", large);
     let mut most = 0;
     wait_until("answers from several deadlines", patience, || {

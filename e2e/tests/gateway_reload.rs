@@ -1,4 +1,4 @@
-//! Keys, sources and certificates change while webhooks come in, and none of those is refused.
+//! Keys, sources and certificates change while webhooks arrive, and no webhook is refused.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
 
-/// A folder that ends with the test.
+/// A folder that is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,7 +39,7 @@ impl Drop for Folder {
     }
 }
 
-/// The gateway with keys from elsewhere than the test's environment.
+/// Starts the gateway with keys that are not from the test's environment.
 fn gateway(pipeline: &Pipeline, more: &[(&'static str, String)]) -> Process {
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
@@ -71,7 +71,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
     for number in 1..=4 {
         let (old, new) = (format!("key-{}", number - 1), format!("key-{number}"));
         let before = loaded(&gateway);
-        // Also as editors on Windows write it.
+        // One of the files has the form that editors on Windows write.
         let (mark, end) = if number == 3 { ("\u{feff}", "\r\n") } else { ("", "\n") };
         folder.write("keys", &format!("{mark}{old}{end}{new}{end}"));
         if number % 2 == 0 {
@@ -87,18 +87,18 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
         let old = request(PATH, &old, "", event("forged").as_bytes());
         assert_eq!(send_once(pipeline.gateway_port, &old).unwrap().status, 401, "the old key opens nothing any more");
     }
-    // A broken file, under the same load: the old keys stay, and it shows.
+    // A broken file under the same load: the previous keys stay current, and the metric shows it.
     let before = refused(&gateway);
     folder.write("keys", "\n");
     wait_until("the refusal", patience, || refused(&gateway) > before);
     assert_eq!(gateway.metric("customerio_gateway_reload_broken"), 1.0);
-    assert!(gateway.log().contains("stay in force"), "{}", gateway.log());
+    assert!(gateway.log().contains("keeping the previous ones"), "{}", gateway.log());
     std::fs::remove_file(folder.0.join("keys")).unwrap();
     wait_until("the refusal of nothing", patience, || refused(&gateway) > before + 1.0);
     let sent = load.answered();
     wait_until("the load to go on", patience, || load.answered() > sent + 200);
     folder.write("keys", "key-4\nkey-5\n");
-    wait_until("the mended file", patience, || gateway.metric("customerio_gateway_reload_broken") == 0.0);
+    wait_until("the fixed file", patience, || gateway.metric("customerio_gateway_reload_broken") == 0.0);
     assert_eq!(gateway.metric("customerio_gateway_signing_keys"), 2.0);
     let outcome = load.finish();
     outcome.assert_all_stored();
@@ -186,13 +186,13 @@ fn a_certificate_is_changed_while_serving() {
 
     folder.write("key.pem", &second.signing_key.serialize_pem());
     wait_until("a key that does not fit to be refused", patience, || tls("refused") == 1.0);
-    assert_eq!(send(&first), Ok(202), "the former pair stays in force");
+    assert_eq!(send(&first), Ok(202), "the previous pair stays current");
     assert!(gateway.log().contains("is not the key of the first certificate"), "{}", gateway.log());
     write(&second);
     wait_until("the new pair", patience, || tls("loaded") >= 1.0);
     assert_eq!((send(&second), send(&first)), (Ok(202), Err("no answer")));
 
-    // Who does not finish the handshake, or does not begin it, is let go.
+    // A client that does not finish or does not start the handshake is disconnected.
     let failures = gateway.metric("customerio_gateway_tls_handshake_failures_total");
     let mut silent = e2e::sender::connect(pipeline.gateway_port).unwrap();
     assert_eq!(std::io::Read::read(&mut silent, &mut [0; 16]).unwrap(), 0, "closed");

@@ -1,5 +1,5 @@
-//! The real binaries say no secret: not in the help beside variables and an `.env` that hold it, and not when a variable is
-//! wrong. Every command and every variable is found in the help. (Each option with each kind of wrong value:
+//! The real binaries show no secret: neither in the help when variables and an `.env` contain it, nor when a variable
+//! is invalid. Every command and every variable is found in the help. (For each option with each kind of invalid value:
 //! `no_message_about_an_option_shows_its_value` in `cli`.)
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -80,7 +80,7 @@ fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
         let file: String = names.iter().map(|name| format!("{name}={SECRET}\n")).collect();
         std::fs::write(folder.0.join(".env"), file).unwrap();
         for (path, help) in helps(&folder.0, name, &[]) {
-            assert!(!help.contains(SECRET), "{name} {path:?} beside an .env: {help}");
+            assert!(!help.contains(SECRET), "{name} {path:?} with an .env: {help}");
         }
         std::fs::remove_file(folder.0.join(".env")).unwrap();
     }

@@ -1,4 +1,5 @@
-//! Where a service starts to read when its offsets are gone, expired or new: nothing is repeated or lost in silence.
+//! Where a service starts to read if its offsets are gone, expired or new: no record is repeated or lost without a
+//! report.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -40,8 +41,8 @@ fn start_with(name: &str, flags: &[&str], variables: &Variables) -> Process {
     process
 }
 
-/// Makes what a stopped service has not read yet expire, except for the newest tenth of each partition; returns how many
-/// offsets that are.
+/// Makes the records that a stopped service has not read yet expire, except for the newest tenth of each partition;
+/// returns how many offsets that are.
 fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     let committed = topics().committed(&format!("{}-{group}", pipeline.name), &pipeline.topic(topic), SOON).unwrap();
     let mut expired = 0;
@@ -54,7 +55,7 @@ fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     expired
 }
 
-/// The audit over all that is retained, once all of it is done.
+/// Repeats the audit over everything that is retained, until everything is processed.
 fn settled_audit(pipeline: &Pipeline) -> Value {
     let mut audit = Value::Null;
     wait_until("the audit to find all done", SOON, || {
@@ -65,13 +66,14 @@ fn settled_audit(pipeline: &Pipeline) -> Value {
     audit
 }
 
-/// Whether one of the notes beneath the audit's columns has all of these words.
+/// Whether one of the notes below the audit's columns contains all of these words.
 fn notes(audit: &Value, words: &[&str]) -> bool {
     let notes = audit["notes"].as_array().unwrap();
     notes.iter().any(|note| words.iter().all(|word| note.as_str().unwrap().contains(word)))
 }
 
-/// What has expired unread is a problem that the audit names until it is past, and it takes no retained record for lost.
+/// Offsets that expired unread are a problem that the audit reports until they are older than its range, and it reports
+/// no retained record as lost.
 fn assert_audit_names_the_loss(pipeline: &Pipeline, topic: &str, expired: i64) {
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit[topic]["expiredUnread"]), (Some(1), &expired.into()), "{audit:#}");
@@ -79,7 +81,7 @@ fn assert_audit_names_the_loss(pipeline: &Pipeline, topic: &str, expired: i64) {
     assert!(notes(&audit, &[pipeline.topic(topic).as_str(), "offsets have expired"]), "{audit:#}");
 }
 
-/// The service is started, counts what has expired and says so, once for each partition, and goes on.
+/// Starts the service and checks that it counts and logs the expired offsets, once per partition, and continues.
 fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
     wait_until("the loss to be counted", SOON, || service.metric("customerio_kafka_records_expired_total") > 0.0);
     wait_until("the lag to be 0", SOON, || {
@@ -98,7 +100,7 @@ fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
 }
 
 #[test]
-fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goes_on() {
+fn offsets_that_expired_before_the_transformer_read_them_are_counted_and_logged() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-raw");
     let _gateway = pipeline.gateway();
     let mut transformer = pipeline.transformer();
@@ -111,7 +113,7 @@ fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goe
     let expired = expire_unread(&pipeline, "transformer", "raw");
     assert_audit_names_the_loss(&pipeline, "raw", expired);
     assert_alarmed(&pipeline.transformer(), &pipeline, expired);
-    // What is still there has its outcome.
+    // The remaining records have their outcomes.
     let account = Account::read(&shared_kafka().connection(), &pipeline);
     let balance = account.balance(&pipeline.topic("raw"));
     assert!(balance.unexplained.is_empty(), "{balance:?}");
@@ -121,7 +123,7 @@ fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goe
         (code, &audit["raw"]["records"], &audit["raw"]["ahead"]),
         (Some(1), &account.raw.len().into(), &0.into())
     );
-    // All that is wrong is that no sink has ever been there.
+    // The only problem is that no sink has ever run.
     assert_eq!(audit["findingsTotal"], 0, "{audit:#}");
     assert_eq!(audit["missingGroups"][0]["topic"], pipeline.topic("typed").as_str(), "{audit:#}");
     assert_eq!(audit["missingGroups"].as_array().map(Vec::len), Some(1), "{audit:#}");
@@ -129,7 +131,7 @@ fn what_expired_before_the_transformer_read_it_is_counted_and_alarmed_and_it_goe
 }
 
 #[test]
-fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() {
+fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-typed");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -140,7 +142,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_eq!(sink.terminate(), Some(0));
     let second = pipeline.load(1_000, 1000).finish(SOON);
     wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
-    // Where a topic is limited by size, not its retention but its oldest record tells how far back it goes.
+    // If a topic's size is limited, its oldest record shows how far back it reaches, not its retention.
     let limited = |bytes| block_on(topics().set(&pipeline.topic("typed"), &[("retention.bytes", bytes)])).unwrap();
     limited("1000000000000");
     let expired = expire_unread(&pipeline, "sink", "typed");
@@ -154,7 +156,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_accepted(&pipeline, &left, SOON);
     let accepted = accepted(&pipeline);
     assert!(second.iter().any(|id| !accepted.contains_key(id)), "some really expired");
-    // The raw records whose typed records have expired are beyond proof, and counted as that, not as lost.
+    // The raw records whose typed records have expired are unverifiable, and counted as that, not as lost.
     let audit = settled_audit(&pipeline);
     let raw = &audit["raw"];
     assert_eq!((&raw["typed"], &audit["typed"]["accepted"]), (&left.len().into(), &left.len().into()), "{audit:#}");
@@ -162,7 +164,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
     assert_eq!(known.iter().sum::<u64>(), raw["records"].as_u64().unwrap(), "{audit:#}");
     let raw_expired = &raw["expired"];
     assert!(raw_expired.as_u64().unwrap() >= 1_000, "{audit:#}");
-    // With a retention that would have kept them they were deleted by hand, or never there.
+    // With a retention that would have kept them, they were deleted manually, or never existed.
     limited("-1");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["unexplained"]), (Some(1), raw_expired), "{audit:#}");
@@ -171,7 +173,7 @@ fn what_expired_before_the_sink_read_it_is_counted_and_alarmed_and_it_goes_on() 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn what_expires_under_a_running_transformer_is_counted_and_alarmed_too() {
+fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-running");
     let _gateway = pipeline.gateway();
     let transformer = pipeline.transformer();
@@ -179,7 +181,8 @@ fn what_expires_under_a_running_transformer_is_counted_and_alarmed_too() {
     wait_until("the first events", SOON, || {
         read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 1_000
     });
-    // Longer than a fetch stays under way, shorter than the group's patience: what comes meanwhile expires unread.
+    // Longer than a fetch stays in flight, shorter than the group's session timeout: records that arrive meanwhile
+    // expire unread.
     e2e::real_kafka::signal(transformer.id(), "STOP");
     std::thread::sleep(Duration::from_secs(2));
     drop(pipeline.load(3_000, 2000).finish(SOON));
@@ -197,7 +200,7 @@ fn what_expires_under_a_running_transformer_is_counted_and_alarmed_too() {
 }
 
 #[test]
-fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_beginning() {
+fn a_lost_group_with_existing_output_refuses_to_start_without_from_beginning() {
     let pipeline = Pipeline::new(shared_kafka(), "lost-group");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -210,7 +213,7 @@ fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_b
         ("transformer", pipeline.transformer_variables(), "customerio_transformer_records_total"),
         ("sink", pipeline.sink_variables(), "customerio_sink_records_total"),
     ] {
-        // A group that the brokers have forgotten is one they have never heard of.
+        // A group that the brokers have lost is the same as an unknown one.
         let lost: Variables = variables
             .into_iter()
             .map(|(name, value)| (name, if name == "KAFKA_GROUP_ID" { format!("{value}-forgotten") } else { value }))
@@ -227,7 +230,7 @@ fn a_lost_group_with_existing_output_refuses_to_start_until_a_person_says_from_b
     }
 }
 
-/// Without receipts the sink knows by a record of its own, in the dead-letter topic, that it has worked before.
+/// Without receipts, the sink's own record in the dead-letter topic shows that it has worked before.
 #[test]
 fn a_lost_sink_group_is_recognised_without_receipts() {
     let pipeline = Pipeline::new(shared_kafka(), "lost-sink");
@@ -237,7 +240,7 @@ fn a_lost_sink_group_is_recognised_without_receipts() {
     wait_until("typed records", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 200);
     let variables = with(pipeline.sink_variables(), &[("RECEIPTS_TOPIC", "")]);
     let mut sink = Process::start("sink", &variables, Some(free_port()));
-    // A first start is none of a lost group, although there are typed records already.
+    // A first start is not a lost group, although there are typed records already.
     assert_accepted(&pipeline, &first, SOON);
     assert_eq!(sink.terminate(), Some(0), "{}", sink.log());
     let mut sink = Process::start("sink", &variables, Some(free_port()));
@@ -258,7 +261,7 @@ fn a_lost_sink_group_is_recognised_without_receipts() {
 }
 
 #[test]
-fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
+fn audit_reports_a_lost_group_and_does_not_report_its_records_as_lost() {
     let pipeline = Pipeline::new(shared_kafka(), "audit-lost-group");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -270,10 +273,11 @@ fn audit_says_that_a_group_was_lost_and_takes_its_work_for_no_loss() {
     let (code, audit) = pipeline.ask(&["audit", "--transformer-group", &forgotten("transformer")]);
     assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(1), &0.into(), &0.into()));
     assert!(notes(&audit, &[&forgotten("transformer"), "no committed offset", "lost group"]), "{audit:#}");
-    // What is typed is typed, whatever the group says; only what the dedup window dropped cannot be told from what is to come.
+    // Typed records count as typed, whatever the group's offset; but records that the dedup window dropped cannot be
+    // distinguished from records that are still to come.
     let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
     assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
-    // What has a receipt is accepted, whatever the group says.
+    // Records with a receipt count as accepted, whatever the group's offset.
     let (code, audit) = pipeline.ask(&["audit", "--sink-group", &forgotten("sink")]);
     assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(1), &0.into(), &500.into()));
     assert!(notes(&audit, &[&forgotten("sink"), "no committed offset", "lost group"]), "{audit:#}");
@@ -289,7 +293,7 @@ fn order(
     for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
         let id = id(&record);
         let person = order.entry((record.partition, record.key.clone().unwrap_or_default())).or_default();
-        // A repeat of the sender's is no event of its own.
+        // A repeat by Customer.io is not another event.
         if !person.contains(&id) {
             person.push(id);
         }
@@ -297,7 +301,7 @@ fn order(
     order
 }
 
-/// Clients look for new partitions every five minutes unless they are told otherwise.
+/// Clients look for new partitions every five minutes by default.
 fn quick(mut variables: Variables) -> Variables {
     variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=1000".to_owned()));
     variables
@@ -330,7 +334,7 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
     account.assert_stored(&ids);
     account.assert_exactly_once(&pipeline);
     assert!(account.raw.keys().filter(|(partition, _)| *partition >= 4).count() > 100, "the new partitions are used");
-    // Every typed record lies in the partition number of its raw record, in the same order for each person.
+    // Every typed record is in the partition number of its raw record, in the same order for each person.
     let raw = order(&pipeline, "raw", |record| {
         serde_json::from_slice::<Value>(&record.value).unwrap()["event_id"].as_str().unwrap().to_owned()
     });
@@ -343,8 +347,8 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
     assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");
 }
 
-/// New partitions are what a group that has missed a rebalance leaves behind: nobody in it reads them, and nothing would
-/// change that for as long as all members stay.
+/// A group that has missed a rebalance does not read new partitions. No member reads them, and that would not change as
+/// long as all members stay.
 #[test]
 fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
@@ -361,7 +365,7 @@ fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_i
     let log = transformer.log();
     assert!(log.lines().last().unwrap_or_default().contains(&remedy), "{log}");
     let ids = load.finish(SOON * 2);
-    // Started again it says the same at once.
+    // Started again, it reports the same at once.
     let mut transformer = Process::spawn("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
     assert_eq!(transformer.wait(SOON), Some(1));
     assert!(transformer.log().contains(&remedy));

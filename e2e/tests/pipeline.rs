@@ -1,7 +1,8 @@
-//! The three real binaries on a real Kafka: everything arrives, a stop loses nothing, a kill neither loses nor doubles.
+//! The three real binaries on a real Kafka: every event arrives, a stop loses nothing, a kill neither loses nor
+//! doubles.
 //!
-//! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where CI
-//! runs a slice of it.
+//! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where
+//! CI runs a slice of it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -75,20 +76,20 @@ fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
         assert_eq!(runtime.block_on(request.send()).unwrap().status(), 202);
     }
     let connection = shared_kafka().connection();
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     wait_until("two dead letters", Duration::from_secs(30), || {
-        letters = e2e::accounting::read(&connection, &pipeline.topic("dead-letters"));
-        letters.len() == 2
+        dead_letters = e2e::accounting::read(&connection, &pipeline.topic("dead-letters"));
+        dead_letters.len() == 2
     });
     for (body, code) in bodies {
-        let letter = letters
+        let dead_letter = dead_letters
             .iter()
-            .find(|letter| letter.text_header("dead-letter-code") == Some(code))
+            .find(|dead_letter| dead_letter.text_header("dead-letter-code") == Some(code))
             .unwrap_or_else(|| panic!("no {code}"));
-        assert_eq!(letter.value, body.as_bytes(), "the original value, untouched");
-        assert_eq!(letter.text_header("dead-letter-stage"), Some("transformer"));
-        assert_eq!(letter.text_header("dead-letter-topic"), Some(pipeline.topic("raw").as_str()));
-        assert_eq!(letter.text_header("source"), Some("default"), "the original headers");
+        assert_eq!(dead_letter.value, body.as_bytes(), "the original value, untouched");
+        assert_eq!(dead_letter.text_header("dead-letter-stage"), Some("transformer"));
+        assert_eq!(dead_letter.text_header("dead-letter-topic"), Some(pipeline.topic("raw").as_str()));
+        assert_eq!(dead_letter.text_header("source"), Some("default"), "the original headers");
         for name in [
             "dead-letter-message",
             "dead-letter-partition",
@@ -98,7 +99,7 @@ fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
             "received-at",
             "cio-signature",
         ] {
-            assert!(letter.text_header(name).is_some_and(|text| !text.is_empty()), "{name}");
+            assert!(dead_letter.text_header(name).is_some_and(|text| !text.is_empty()), "{name}");
         }
     }
     Topics::read(&connection, &pipeline).assert_exactly_once(&pipeline);
@@ -114,7 +115,7 @@ fn stop_under_load(test: &str, which: usize) {
     let mut load = pipeline.load(count, rate);
     let stops = 3;
     for stop in 0..stops {
-        // Spread over the load; the moment itself is not the point of a clean stop.
+        // Spread over the load; the exact moment does not matter for a clean stop.
         let progressed = f64::from(u32::try_from(count / (stops + 1) * (stop + 1)).unwrap());
         let counted =
             if which == 0 { "customerio_transformer_records_total" } else { "customerio_gateway_requests_total" };
@@ -148,8 +149,8 @@ fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
     stop_under_load("term-sink", 2);
 }
 
-/// A transformer whose dedup window holds a single id, so that it hides nothing that is read twice. Without a name it leaves
-/// the group when it stops.
+/// A transformer whose dedup window holds a single id, so that it hides no record that is read twice. Without an
+/// instance name, it leaves the group when it stops.
 fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interval: &str) -> Process {
     let mut variables = pipeline.transformer_variables();
     variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
@@ -181,7 +182,8 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
             load = pipeline.load(count, rate);
         }
         // At 1,000 records a second and a commit every 100 ms a transaction is open at almost every moment, mostly with
-        // records on their way; with a commit after each poll it is the offsets or the commit that is mostly on its way.
+        // records on their way; with a commit after each poll it is the offsets or the commit that is mostly on its
+        // way.
         let alive = Duration::from_millis(random.u64(100..700));
         let before = transformer.metric("customerio_transformer_records_total");
         wait_until("the transformer to work", Duration::from_secs(30), || {
@@ -190,7 +192,7 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
         std::thread::sleep(alive);
         transformer.kill();
         transformer = transformer_without_window(&pipeline, &name, if kill % 3 == 0 { "100ms" } else { "1ms" });
-        // Partitions move to another one and back, with transactions open.
+        // Partitions move to another worker and back, with open transactions.
         if kill % 4 == 3 {
             let rebalances = transformer.metric("customerio_kafka_rebalances_total");
             match other.take() {
@@ -220,7 +222,7 @@ fn p5_killing_the_sink_loses_nothing() {
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut sink = pipeline.sink();
-    // A Platform that takes nothing: whatever the sink has read, none of it may be committed when it is killed.
+    // A Platform that accepts nothing: no record that the sink has read may be committed when it is killed.
     pipeline.fault(r#"{"fault":"status","status":503}"#);
     let before = pipeline.load(1_000, 1000).finish(Duration::from_secs(60));
     wait_until("some requests and the commits between them", Duration::from_secs(30), || {
@@ -244,7 +246,7 @@ fn p5_killing_the_sink_loses_nothing() {
 }
 
 #[test]
-fn p3_what_an_aborted_transaction_had_read_is_read_again() {
+fn p3_the_records_of_an_aborted_transaction_are_read_again() {
     let pipeline = Pipeline::new(shared_kafka(), "abort");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -260,8 +262,8 @@ fn p3_what_an_aborted_transaction_had_read_is_read_again() {
     wait_until("the transformer to work", Duration::from_secs(30), || {
         transformer.metric("customerio_transformer_records_total") > 500.0
     });
-    // The brokers now refuse every typed record, in the middle of transactions, but not the transactions' markers, which are
-    // smaller. (Where they refuse markers too, they leave transactions open for ever.)
+    // The brokers now refuse every typed record, in the middle of transactions, but not the transactions' markers,
+    // which are smaller. (If they refuse markers too, they leave transactions open forever.)
     limit("200");
     wait_until("an abort", Duration::from_secs(30), || {
         transformer.metric("customerio_transformer_transaction_aborts_total") >= 1.0
@@ -275,16 +277,22 @@ fn p3_what_an_aborted_transaction_had_read_is_read_again() {
     let topics = topics();
     topics.assert_stored(&ids);
     topics.assert_exactly_once(&pipeline);
-    // What was sent alone while the limit was that low was too large by itself; how much that is depends on the machine.
-    assert!(topics.dead_letters.iter().all(|letter| letter.code == "too_large"), "{:?}", topics.dead_letters.first());
-    let refused: BTreeSet<&String> = topics.dead_letters.iter().filter_map(|letter| letter.event_id.as_ref()).collect();
+    // Records that were sent alone while the limit was so low were too large by themselves; how many depends on the
+    // machine.
+    assert!(
+        topics.dead_letters.iter().all(|dead_letter| dead_letter.code == "too_large"),
+        "{:?}",
+        topics.dead_letters.first()
+    );
+    let refused: BTreeSet<&String> =
+        topics.dead_letters.iter().filter_map(|dead_letter| dead_letter.event_id.as_ref()).collect();
     let others: Vec<String> = ids.iter().filter(|id| !refused.contains(id)).cloned().collect();
     assert!(others.len() > 3_000, "{} of {} were refused", refused.len(), ids.len());
     assert_accepted(&pipeline, &others, Duration::from_secs(60));
 }
 
 #[test]
-fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() {
+fn two_sources_are_distinguished_and_an_unknown_one_stops_the_transformer() {
     let pipeline = Pipeline::new(shared_kafka(), "sources");
     let folder = std::env::temp_dir().join(&pipeline.name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -315,7 +323,7 @@ fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() 
         runtime.block_on(request.send()).unwrap().status().as_u16()
     };
     assert_eq!(send("shop", "k-app"), 401, "one source's key opens no other source");
-    assert_eq!(send("nobody", "k-app"), 404);
+    assert_eq!(send("unknown", "k-app"), 404);
     assert_eq!((send("shop", "k-shop"), send("app", "k-app")), (202, 202));
 
     let mut variables = pipeline.transformer_variables();
@@ -351,7 +359,7 @@ fn two_sources_are_told_apart_and_one_that_is_not_named_stops_the_transformer() 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
+fn platform_faults_lose_nothing_and_only_refused_records_become_dead_letters() {
     let pipeline = Pipeline::new(shared_kafka(), "faults");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -366,13 +374,13 @@ fn platform_faults_lose_nothing_and_condemn_only_what_was_refused() {
     fault(r#"{"fault":"expire_tokens"}"#);
     let connection = shared_kafka().connection();
     let mut dead = BTreeSet::new();
-    wait_until("every event to be accepted or condemned", Duration::from_secs(60), || {
+    wait_until("every event to be accepted or dead-lettered", Duration::from_secs(60), || {
         dead = e2e::accounting::read(&connection, &pipeline.topic("dead-letters"))
             .iter()
-            .map(|letter| {
-                assert_eq!(letter.text_header("dead-letter-stage"), Some("sink"));
-                assert_eq!(letter.text_header("dead-letter-code"), Some("refused"));
-                letter.text_header("event-id").unwrap().to_owned()
+            .map(|dead_letter| {
+                assert_eq!(dead_letter.text_header("dead-letter-stage"), Some("sink"));
+                assert_eq!(dead_letter.text_header("dead-letter-code"), Some("refused"));
+                dead_letter.text_header("event-id").unwrap().to_owned()
             })
             .collect();
         let accepted = accepted(&pipeline);

@@ -1,5 +1,5 @@
-//! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, and a registry that
-//! is down when it is needed or when it is not.
+//! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, and a registry
+//! that is down when it is needed or when it is not.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -129,14 +129,14 @@ fn the_registry_is_waited_for_at_the_start_and_not_missed_later() {
     wait_until("the sink to hold", SOON, || metric_line(&after, held) == Some(1.0));
     wait_until("a word about the registry", SOON, || after.log().contains("cannot reach the Schema Registry"));
     registry.start();
-    // This registry forgets when it stops; with the schema registered anew its id is the same.
+    // This registry loses its data when it stops; when the schema is registered again, it gets the same id.
     let _again = transformer_of_another_group(&pipeline, &registry);
     assert_accepted(&pipeline, &sent, SOON);
     assert_eq!(metric_line(&after, held), Some(0.0));
     assert!(read(&kafka.connection(), &pipeline.topic("dead-letters")).is_empty());
 }
 
-/// One that registers the schema and writes to another topic.
+/// A transformer that registers the schema and writes to another topic.
 fn transformer_of_another_group(pipeline: &Pipeline, registry: &RealRegistry) -> Process {
     let mut variables = with_registry(pipeline.transformer_variables(), registry);
     variables.push(("KAFKA_GROUP_ID", format!("{}-other", pipeline.name)));
@@ -151,7 +151,7 @@ fn metric_line(process: &Process, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_record_of_an_unknown_schema_is_held_and_the_version_named() {
+fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     let registry = RealRegistry::running();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-newer");
@@ -186,7 +186,7 @@ fn a_record_of_an_unknown_schema_is_held_and_the_version_named() {
     wait_until("the sink to hold", SOON, || metric_line(&sink, held) == Some(1.0));
     let log = sink.log();
     assert!(log.contains("version 9 of the schema") && log.contains("reads versions 1 to 1"), "{log}");
-    // It stays where it is, and what comes behind it on any partition waits with it; nothing is condemned.
+    // It stays where it is, and the records after it on any partition wait with it; no record becomes a dead letter.
     let behind = pipeline.load(100, 400).finish(SOON);
     wait_until("the lag to show", SOON, || sink.metric("customerio_kafka_consumer_lag_records") > 0.0);
     assert_eq!(sink.terminate(), Some(0));

@@ -1,5 +1,5 @@
-//! P12 and P2: no record stops a partition because of its size. Bodies around the limits, against topics that take more or
-//! less: each is stored whole, or it becomes a dead letter with its size and hash, and the records after it go on.
+//! P12 and P2: no record stops a partition because of its size. Bodies around the limits, against topics that take more
+//! or less: each is stored whole, or it becomes a dead letter with its size and hash, and the records after it go on.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(90);
 
 const MIB: usize = 1024 * 1024;
 
-/// `max.message.bytes` where nobody has changed it.
+/// The default of `max.message.bytes`.
 const KAFKAS_DEFAULT: usize = 1_048_588;
 
 /// What the brokers add to a record: the batch's head, lengths, key and headers.
@@ -74,8 +74,8 @@ struct Limits {
     dead_letters: usize,
 }
 
-/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks what became of it. Returns what
-/// the three services logged.
+/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks what became of it.
+/// Returns what the three services logged.
 fn check(limits: &Limits) -> [String; 3] {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "size", 2);
     limit(&pipeline, "raw", limits.raw);
@@ -116,16 +116,18 @@ fn check(limits: &Limits) -> [String; 3] {
     let mut accepted = Vec::new();
     for (kind, id, body) in &bodies {
         let whole = CutValue::of(body).cut;
-        let letter = found.iter().find(|(hash, _)| *hash == whole.sha256).map(|(_, record)| record);
-        let code = letter
-            .and_then(|letter| letter.header(header::CODE))
+        let dead_letter = found.iter().find(|(hash, _)| *hash == whole.sha256).map(|(_, record)| record);
+        let code = dead_letter
+            .and_then(|dead_letter| dead_letter.header(header::CODE))
             .map(|code| String::from_utf8_lossy(code).into_owned());
-        let outcome = match (letter, code.as_deref()) {
+        let outcome = match (dead_letter, code.as_deref()) {
             (None, _) => "accepted".to_owned(),
-            (Some(letter), Some(code)) if letter.value.len() == body.len() => format!("dead letter {code}, whole"),
-            (Some(letter), Some(code)) => {
-                assert_eq!(letter.value.as_slice(), &body[..KEPT_BYTES], "its first 64 KiB");
-                let Entry::Letter(read) = Entry::read(letter.headers()) else { panic!("a dead letter") };
+            (Some(dead_letter), Some(code)) if dead_letter.value.len() == body.len() => {
+                format!("dead letter {code}, whole")
+            }
+            (Some(dead_letter), Some(code)) => {
+                assert_eq!(dead_letter.value.as_slice(), &body[..KEPT_BYTES], "its first 64 KiB");
+                let Entry::DeadLetter(read) = Entry::read(dead_letter.headers()) else { panic!("a dead letter") };
                 assert_eq!(read.cut, Some(whole));
                 format!("dead letter {code}, cut")
             }
@@ -196,9 +198,9 @@ fn p12_typed_records_that_their_topic_refuses_become_dead_letters_and_their_neig
     let transformer = pipeline.transformer();
     assert_accepted(&pipeline, &fitting, SOON);
     wait_until("the large ones to become dead letters", SOON, || dead_letters(&pipeline).len() >= 4);
-    for (_, letter) in dead_letters(&pipeline) {
-        assert_eq!(letter.header(header::CODE), Some(b"too_large".as_slice()));
-        assert!(String::from_utf8_lossy(letter.value.as_slice()).contains("large-"));
+    for (_, dead_letter) in dead_letters(&pipeline) {
+        assert_eq!(dead_letter.header(header::CODE), Some(b"too_large".as_slice()));
+        assert!(String::from_utf8_lossy(dead_letter.value.as_slice()).contains("large-"));
     }
     assert_eq!(dead_letters(&pipeline).len(), 4);
     assert!(transformer.log().contains("raise its max.message.bytes"), "{}", transformer.log());

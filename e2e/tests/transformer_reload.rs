@@ -1,4 +1,5 @@
-//! The transformer follows `SOURCES_FILE`: sources are added and changed without a restart, and a broken file changes nothing.
+//! The transformer follows `SOURCES_FILE`: sources are added and changed without a restart, and a broken file changes
+//! nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -96,7 +97,7 @@ fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_not
     assert_eq!(sources.send("shop", "e4"), 202, "the gateway keeps the former keys, too");
     assert_eq!(sources.namespace("e4"), "OtherID");
     let log = transformer.log();
-    assert!(log.contains("the former ones stay in force") && !log.contains("topsecret"), "{log}");
+    assert!(log.contains("keeping the previous ones") && !log.contains("topsecret"), "{log}");
     sources.write(&source("shop", "ShopID"));
     wait_until("the corrected file", SOON, || transformer.metric("customerio_transformer_reload_broken") == 0.0);
     // SIGHUP asks for it, and does not end the process.

@@ -1,5 +1,5 @@
-//! The rules that keep the workspace's parts apart (ARCHITECTURE.md, "Invariants"), checked over `cargo metadata` and the
-//! sources. Each rule is also shown to fail on a workspace that breaks it.
+//! The rules that keep the workspace's parts apart (ARCHITECTURE.md, "Invariants"), checked over `cargo metadata` and
+//! the sources. Each rule is also shown to fail on a workspace that breaks it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+#[path = "workspace_rules/words.rs"]
+mod words;
 
 /// What the rules look at.
 #[derive(Clone)]

@@ -1,8 +1,8 @@
-//! `with-real-kafka COMMAND…` runs a command with a real Apache Kafka beside it: the first line names the broker, the
-//! command finds it in `KAFKA_BOOTSTRAP_SERVERS`, and it ends with the command.
+//! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka: the first line shows the broker, the
+//! command finds it in `KAFKA_BOOTSTRAP_SERVERS`, and Kafka ends with the command.
 //!
-//! Without a real Kafka it says so in red. Where `CI` is set that is a failure; elsewhere the command runs all the same,
-//! and the tests that need a broker fail one by one with the reason.
+//! Without a real Kafka it says so in red. Where `CI` is set that is a failure; elsewhere the command runs all the
+//! same, and the tests that need a broker fail one by one with the reason.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

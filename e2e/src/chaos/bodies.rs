@@ -1,4 +1,4 @@
-//! Bodies at every limit: sends them beside the load, and accounts for what became of each.
+//! Bodies at every limit: sends them in addition to the load, and checks the outcome of each.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -103,7 +103,8 @@ pub struct Bodies {
     pub too_large: usize,
     /// How often one over the limit was sent.
     pub attempts_over: usize,
-    /// Those that were not acknowledged, that are not stored although they fit, or that are stored although they do not.
+    /// Those that were not acknowledged, that are not stored although they fit, or that are stored although they do
+    /// not.
     pub wrong: Vec<String>,
 }
 

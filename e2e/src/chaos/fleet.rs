@@ -1,4 +1,4 @@
-//! The services' processes under a supervisor, as an orchestrator keeps them: what ends is started again.
+//! Supervises the services' processes as an orchestrator does: a process that ends is started again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,13 @@ use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 
-/// Waited before a service that has ended by itself is started again.
+/// How long to wait before a service that has ended by itself is started again.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// `SHUTDOWN_TIMEOUT` is 30 s; a service that SIGTERM has not ended by then never ends.
+/// `SHUTDOWN_TIMEOUT` is 30 s; a service that has not ended by then after SIGTERM never ends.
 const TERM: Duration = Duration::from_secs(40);
 
-/// What is expected of a process.
+/// The expected state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Runs,
@@ -26,7 +26,7 @@ enum Fate {
     Killed,
 }
 
-/// One place for a process.
+/// The slot of a process.
 struct Slot {
     wanted: bool,
     process: Option<Process>,
@@ -39,7 +39,7 @@ struct Slot {
     lives: usize,
 }
 
-/// What the processes run on: the topics, the networks to the servers, and a way to skew a clock.
+/// What the processes need: the topics, the networks to the servers, and a way to skew a clock.
 pub(super) struct Ground<'p> {
     pub(super) pipeline: &'p Pipeline,
     /// `KAFKA_BOOTSTRAP_SERVERS` by the place of the link in [`Link::TO_BROKERS`].
@@ -50,7 +50,7 @@ pub(super) struct Ground<'p> {
 }
 
 impl<'p> Ground<'p> {
-    /// Starts the proxy to Platform; those to the brokers come with the cluster.
+    /// Starts the proxy to Platform; the cluster starts those to the brokers.
     pub(super) fn new(pipeline: &'p Pipeline, kafka: &RealKafka) -> Self {
         let bootstrap = (0..Link::TO_BROKERS.len()).map(|place| kafka.proxy(place).bootstrap()).collect();
         let platform = Proxy::start(&[pipeline.simulator_port]).expect("a proxy");
@@ -58,8 +58,8 @@ impl<'p> Ground<'p> {
     }
 }
 
-/// The library of Debian's package `faketime` that skews a process's clock, where it is installed. Not its command, which
-/// would stand between a service and its signals.
+/// The library of Debian's package `faketime`, which skews a process's clock, if it is installed. Its command is not
+/// used, because it would catch the service's signals.
 pub(super) fn faketime() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
@@ -71,7 +71,7 @@ pub(super) struct Fleet<'p> {
     slots: BTreeMap<Service, Slot>,
     /// Where the logs of ended processes are kept.
     logs: PathBuf,
-    /// What ended although nobody had asked for it, or not as it should.
+    /// Processes that ended unexpectedly, or with an unexpected exit code.
     pub(super) surprises: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ impl<'p> Fleet<'p> {
         slot.wanted = true;
     }
 
-    /// So many of a service from now on; the others get SIGTERM.
+    /// Runs this number of processes of a service from now on; the others get SIGTERM.
     pub(super) fn scale(&mut self, kind: fn(usize) -> Service, count: usize) {
         for number in 0..super::MOST {
             let service = kind(number);
@@ -134,7 +134,7 @@ impl<'p> Fleet<'p> {
         }
     }
 
-    /// SIGTERM; it is started again with a clock that is so many seconds ahead.
+    /// SIGTERM; it is started again with a clock that is this many seconds ahead.
     pub(super) fn skew(&mut self, service: Service, seconds: i64) {
         if let Some(slot) = self.slots.get_mut(&service) {
             slot.skew = seconds;
@@ -142,7 +142,7 @@ impl<'p> Fleet<'p> {
         }
     }
 
-    /// Looks after all of them, without waiting.
+    /// Starts and checks all processes, without waiting.
     pub(super) fn tend(&mut self) {
         for (service, slot) in &mut self.slots {
             if let Some(process) = &mut slot.process
@@ -187,7 +187,7 @@ impl<'p> Fleet<'p> {
         self.slots.values().filter(|slot| slot.process.is_some()).count()
     }
 
-    /// Whether all that should run are ready.
+    /// Whether all processes that should run are ready.
     pub(super) fn is_ready(&self) -> bool {
         self.slots.values().all(|slot| slot.process.as_ref().is_some_and(Process::is_ready))
     }
@@ -225,16 +225,16 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
                 Naming::Named => format!("{}-{number}", pipeline.name),
                 Naming::Unnamed => String::new(),
             };
-            // Readers wait this long for what an unnamed one leaves open.
+            // Readers wait this long for the open transaction of an unnamed transformer.
             let changes = [("TRANSFORMER_INSTANCE", instance.as_str()), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
             let variables = with(pipeline.transformer_variables(), &changes);
             ("transformer", variables, (number == 0).then_some(Link::Transformer))
         }
         Service::Sink(number) => {
-            // A budget that is full after a moment without Platform.
+            // A budget that is full after a short time without Platform.
             let changes = [
                 ("SINK_HOLD_PROBE", "1s"),
-                ("SINK_CONDEMN_AFTER", "5s"),
+                ("SINK_DEAD_LETTER_AFTER", "5s"),
                 ("SINK_BATCH_MAX_BYTES", "100KiB"),
                 ("SINK_BUFFER_BYTES", "500KiB"),
             ];
@@ -252,7 +252,7 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
         variables = with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &ground.bootstrap[place])]);
     }
     if let (Some(library), seconds @ (..=-1 | 1..)) = (&ground.skew, slot.skew) {
-        // Time-outs are measured with a clock that is never set.
+        // Timeouts are measured with a clock that is never set.
         let (library, ahead) = (library.display().to_string(), format!("{seconds:+}s"));
         let skew = [("LD_PRELOAD", library.as_str()), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         variables = with(variables, &skew);

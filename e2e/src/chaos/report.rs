@@ -1,4 +1,4 @@
-//! What a chaos run came to, in lines for people.
+//! Prints the result of a chaos run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use crate::watch::Stall;
 /// How long readers waited after an action, by its kind.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
-    /// From each action until a reader of the typed topic had seen every partition go on.
+    /// From each action until a reader of the typed topic had received records of every partition.
     pub after: Vec<Duration>,
-    /// Actions after which a partition received nothing more: normal only for those close to the end of the load.
+    /// Actions after which a partition received no more records: normal only for those close to the end of the load.
     pub never: usize,
 }
 
-/// The figures and the findings.
+/// The statistics and the findings.
 #[derive(Debug)]
 pub struct Report {
     /// What was done.
@@ -44,27 +44,27 @@ pub struct Report {
     pub dead_letters: BTreeMap<String, usize>,
     /// What became of the bodies at the limits.
     pub bodies: Bodies,
-    /// Acknowledged ids that the raw topic does not hold.
+    /// Acknowledged ids that are not on the raw topic.
     pub not_stored: Vec<String>,
-    /// Acknowledged ids that came to no end: neither accepted nor dead-lettered.
+    /// Acknowledged ids without an outcome: neither accepted nor dead-lettered.
     pub unexplained: Vec<String>,
-    /// The longest time that a partition of the typed topic received nothing during the load, or while it had
+    /// The longest time that a partition of the typed topic received no record during the load, or while it had
     /// outstanding records after it.
     pub longest_stall: Option<Stall>,
-    /// The longest time without an event accepted, and when it began.
+    /// The longest time without an accepted event, and when it began.
     pub longest_pause: (Duration, Duration),
     /// By kind of action.
     pub recoveries: BTreeMap<&'static str, Recovery>,
-    /// Processes that ended although nobody had asked for it, or not as they should.
+    /// Processes that ended unexpectedly, or with an unexpected exit code.
     pub surprises: Vec<String>,
-    /// The exit code of `customerio-aep audit`, and what it said.
+    /// The exit code of `customerio-aep audit`, and its output.
     pub audit: (Option<i32>, String),
-    /// Whether everything ended with 0 when it was stopped at last.
+    /// Whether every process ended with 0 at the last stop.
     pub clean_end: bool,
 }
 
 impl Report {
-    /// Nothing is lost, nothing is doubled, and everything stopped as it should.
+    /// No record is lost or doubled, and every process stopped as it should.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.acknowledged as u64 == self.sent.0

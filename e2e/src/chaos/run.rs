@@ -1,4 +1,4 @@
-//! Carries a schedule out on a running pipeline under load, and accounts for every event at the end.
+//! Carries out a schedule on a running pipeline under load, and accounts for every event at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::proxy::Proxy;
 use crate::real_kafka::{Cluster, RealKafka};
 use crate::watch::{Stall, Watch, Window};
 
-/// How long the services have to become ready at first.
+/// How long the services may take to become ready at first.
 const START: Duration = Duration::from_secs(120);
 
-/// How long the sender may go on after the schedule, and how long the last events may take after that.
+/// How long the sender may continue after the schedule, and how long the last events may take after that.
 const FINISH: Duration = Duration::from_secs(300);
 
 /// A run.
@@ -26,13 +26,13 @@ const FINISH: Duration = Duration::from_secs(300);
 pub struct Chaos {
     /// What is done and when.
     pub plan: Plan,
-    /// Webhooks a second.
+    /// Webhooks per second.
     pub rate: usize,
-    /// Where the services' logs are kept; without, they are kept only of a run that is not good.
+    /// Where the services' logs are kept; without it, only the logs of a failed run are kept.
     pub logs: Option<PathBuf>,
 }
 
-/// Runs it, telling each action on standard output.
+/// Runs it, and prints each action on standard output.
 ///
 /// # Panics
 /// When there is no real Kafka, or the pipeline cannot be started or accounted for.
@@ -92,7 +92,7 @@ pub fn has_skew() -> bool {
     faketime().is_some()
 }
 
-/// What is known once the load has ended.
+/// What is known after the load has ended.
 struct Ended {
     actions: usize,
     sent: crate::pipeline::Sent,
@@ -103,7 +103,7 @@ struct Ended {
     open: Vec<String>,
 }
 
-/// The pipeline on its way.
+/// The running pipeline.
 struct Course<'p> {
     pipeline: &'p Pipeline,
     platform: &'p Proxy,
@@ -118,7 +118,7 @@ struct Course<'p> {
     deliveries: Deliveries,
 }
 
-/// When Platform accepted something new.
+/// When Platform accepted a new event.
 #[derive(Default)]
 struct Deliveries {
     accepted: u64,
@@ -175,7 +175,7 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// The clock starts now.
+    /// Starts the clock.
     fn begin(&mut self) {
         (self.begun, self.watch_begun) = (Instant::now(), self.watch.now());
     }
@@ -243,7 +243,7 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// Stops everything and reads what there is.
+    /// Stops everything and reads the topics.
     fn account(mut self, chaos: &Chaos, kafka: &RealKafka, ended: Ended) -> Report {
         let Ended { actions, sent, sending, bodies, open } = ended;
         let before = self.fleet.surprises.len();
@@ -264,8 +264,8 @@ impl<'p> Course<'p> {
             }
         }
         let mut dead_letters: BTreeMap<String, usize> = BTreeMap::new();
-        for letter in &topics.dead_letters {
-            *dead_letters.entry(letter.code.clone()).or_default() += 1;
+        for dead_letter in &topics.dead_letters {
+            *dead_letters.entry(dead_letter.code.clone()).or_default() += 1;
         }
         let too_large = dead_letters.get("body_too_large").copied().unwrap_or_default();
         let stored: BTreeSet<&str> = topics.raw.values().flatten().map(String::as_str).collect();
@@ -300,7 +300,7 @@ impl<'p> Course<'p> {
     }
 }
 
-/// Where the doubled records lie on the typed topic, for whoever looks for the cause.
+/// Prints where the doubled records are on the typed topic, to help to find the cause.
 #[allow(clippy::print_stdout, reason = "the run is watched")]
 fn show_doubled(pipeline: &Pipeline, kafka: &RealKafka, doubled: &[Place]) {
     each(&kafka.connection(), &pipeline.topic("typed"), |record| {
@@ -312,7 +312,7 @@ fn show_doubled(pipeline: &Pipeline, kafka: &RealKafka, doubled: &[Place]) {
     });
 }
 
-/// Ids of events that lie among the dead letters.
-fn dead_events(letters: &[DeadLetter]) -> BTreeSet<String> {
-    letters.iter().filter_map(|letter| letter.event_id.clone()).collect()
+/// Ids of events with a dead letter.
+fn dead_events(dead_letters: &[DeadLetter]) -> BTreeSet<String> {
+    dead_letters.iter().filter_map(|dead_letter| dead_letter.event_id.clone()).collect()
 }

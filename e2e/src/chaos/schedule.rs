@@ -9,8 +9,8 @@ use crate::faults::every_trouble;
 use crate::proxy::{Direction, Fault};
 use crate::real_kafka::FENCED_AFTER;
 
-/// How long the brokers are left alone between the end of one's trouble and the next: a cluster has to become whole again,
-/// since two of three must be in sync.
+/// How long the brokers are left alone between the end of one fault and the next: the cluster must recover, since two
+/// of three brokers must be in sync.
 fn rest(brokers: usize) -> Duration {
     Duration::from_secs(if brokers == 1 { 5 } else { 12 })
 }
@@ -18,7 +18,7 @@ fn rest(brokers: usize) -> Duration {
 /// How long the networks are left alone between two faults.
 const NETWORK_REST: Duration = Duration::from_secs(4);
 
-/// What may be drawn. Each is drawn once before any is drawn again.
+/// The kinds of actions. Each is drawn once before any is drawn again.
 #[derive(Debug, Clone, Copy)]
 enum Card {
     KillGateway,
@@ -68,7 +68,7 @@ const CARDS: [Card; 26] = [
     Card::Body,
 ];
 
-/// Cards that come back only when all others have been drawn.
+/// Cards that return to the deck only when all others have been drawn.
 struct Deck<T> {
     all: Vec<T>,
     left: Vec<T>,
@@ -88,7 +88,7 @@ impl<T: Clone> Deck<T> {
     }
 }
 
-/// What Platform can do here: every trouble, and refusals, which do condemn.
+/// What Platform can do here: every fault, and refusals, which do make dead letters.
 fn platform_faults() -> Vec<Value> {
     let mut faults = every_trouble();
     for shape in ["a", "b", "mixed"] {
@@ -99,7 +99,8 @@ fn platform_faults() -> Vec<Value> {
     faults
 }
 
-/// Sizes of bodies at every limit: a topic's default, the producer's queue, GATEWAY_MAX_BODY, and the most that is received.
+/// Sizes of bodies at every limit: a topic's default, the producer's queue, GATEWAY_MAX_BODY, and the maximum that is
+/// received.
 fn body_sizes() -> Vec<usize> {
     const MIB: usize = 1024 * 1024;
     let around = |size: usize| [size - 1, size, size + 1];
@@ -123,8 +124,8 @@ fn network_faults() -> Vec<(Link, Option<Fault>)> {
 /// How far a clock is set ahead, in seconds. Brokers refuse records that are an hour or more in the future.
 const SKEWS: [i64; 4] = [-1800, -30, 30, 1800];
 
-/// All that is done, in the order of time. It begins with one transformer and one sink. Every broker that is killed or
-/// paused comes back, if need be after the duration.
+/// All actions, in the order of time. The schedule starts with one transformer and one sink. Every broker that is
+/// killed or paused comes back, if necessary after the duration.
 #[must_use]
 pub fn schedule(plan: &Plan) -> Vec<Step> {
     let mut composer = Composer {
@@ -139,7 +140,7 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
         sinks: 1,
         sinks_change_until: Duration::ZERO,
         brokers_rest_until: Duration::ZERO,
-        network_rests_until: Duration::ZERO,
+        network_quiet_until: Duration::ZERO,
         steps: Vec::new(),
     };
     let mut at = Duration::ZERO;
@@ -154,7 +155,7 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
     composer.steps
 }
 
-/// A schedule in the making.
+/// A schedule that is being computed.
 struct Composer {
     plan: Plan,
     dice: fastrand::Rng,
@@ -168,7 +169,7 @@ struct Composer {
     sinks: usize,
     sinks_change_until: Duration,
     brokers_rest_until: Duration,
-    network_rests_until: Duration,
+    network_quiet_until: Duration,
     steps: Vec<Step>,
 }
 
@@ -181,13 +182,13 @@ impl Composer {
         Duration::from_millis(self.dice.u64(range))
     }
 
-    /// Draws a card and does what it says.
+    /// Draws a card and adds its actions.
     fn play(&mut self, at: Duration) {
         let naming = if self.dice.bool() { Naming::Named } else { Naming::Unnamed };
         let transformer = Service::Transformer(self.dice.usize(..self.transformers));
         let sinks = if at < self.sinks_change_until { 1 } else { self.sinks };
         let sink = Service::Sink(self.dice.usize(..sinks));
-        // Half of the time it is back at once: an orchestrator is quick, and that is where two lives meet.
+        // Half of the time, it is back at once: an orchestrator is fast, and then two processes overlap.
         let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
         match self.cards.draw(&mut self.dice) {
             Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),
@@ -201,7 +202,7 @@ impl Composer {
                 self.add(at, Action::Transformers(self.transformers));
             }
             Card::ScaleSink => {
-                // Not in the middle of a full budget's scaling.
+                // Not while the full budget changes the number of sinks.
                 let at = at.max(self.sinks_change_until);
                 if at < self.plan.duration {
                     self.sinks = if self.sinks == 1 { MOST } else { 1 };
@@ -239,23 +240,23 @@ impl Composer {
         }
     }
 
-    /// One link at a time is in trouble, some of the time for longer than a consumer's session.
+    /// One link at a time has a fault, sometimes for longer than a consumer's session.
     fn trouble_a_network(&mut self, at: Duration) {
         let (link, fault) = self.networks.draw(&mut self.dice);
         let is_short = self.dice.bool();
         let lasts = self.millis(if is_short { 500..8_000 } else { 11_000..18_000 });
-        let begin = at.max(self.network_rests_until);
+        let begin = at.max(self.network_quiet_until);
         if begin >= self.plan.duration {
             return;
         }
         let Some(fault) = fault else { return self.add(begin, Action::NetworkReset(link)) };
-        self.network_rests_until = begin + lasts + NETWORK_REST;
+        self.network_quiet_until = begin + lasts + NETWORK_REST;
         self.add(begin, Action::Network(link, fault));
         self.add(begin + lasts, Action::NetworkHeals(link));
     }
 
-    /// Platform is down until the sink's budget is full; then another sink joins, Platform comes back, and the other one
-    /// leaves again.
+    /// Platform is down until the sink's budget is full; then another sink joins, Platform comes back, and the other
+    /// one leaves again.
     fn fill_the_budget(&mut self, at: Duration) {
         let begin = at.max(self.sinks_change_until);
         let joins = begin + self.millis(4_000..6_000);
@@ -272,13 +273,13 @@ impl Composer {
         self.add(leaves, Action::Sinks(1));
     }
 
-    /// Kills or pauses one, as soon as the one before has had its rest.
+    /// Kills or pauses one broker, once the previous one has recovered.
     fn trouble_a_broker(&mut self, at: Duration, is_kill: bool) {
         let fenced = u64::try_from(FENCED_AFTER.as_millis()).expect("seconds");
         let broker = self.dice.usize(..self.plan.brokers);
         let away = self.millis(match (self.plan.brokers, is_kill) {
-            // An only broker that is killed stays away until it is fenced, and a paused one comes back before:
-            // docs/adr/0006-one-broker-is-not-enough.md.
+            // If the only broker is killed, it stays down until it is fenced; if it is paused, it comes back before
+            // that: docs/adr/0006-one-broker-is-not-enough.md.
             (1, true) => fenced + 1000..fenced + 3000,
             (1, false) => 1000..fenced - 1000,
             _ => 1000..8000,
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_is_the_same_schedule_and_another_seed_is_another() {
+    fn the_same_seed_gives_the_same_schedule_and_another_seed_another_one() {
         assert_eq!(schedule(&plan(7)), schedule(&plan(7)));
         assert_ne!(schedule(&plan(7)), schedule(&plan(8)));
     }
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_heal_and_one_at_a_time_is_in_trouble() {
+    fn networks_recover_and_only_one_at_a_time_has_a_fault() {
         for seed in 0..200 {
             let mut faulty = None;
             for Step { action, .. } in schedule(&plan(seed)) {
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn brokers_come_back_and_one_at_a_time_is_in_trouble() {
+    fn brokers_come_back_and_only_one_at_a_time_has_a_fault() {
         for seed in 0..200 {
             let mut away = None;
             let mut last = Duration::ZERO;
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn only_services_that_run_are_touched() {
+    fn only_running_services_are_acted_on() {
         for seed in 0..200 {
             let (mut transformers, mut sinks) = (1, 1);
             for Step { action, .. } in schedule(&plan(seed)) {

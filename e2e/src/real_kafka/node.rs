@@ -1,5 +1,5 @@
-//! One node, a broker or a controller or both, as a Java process of Maven's artefacts, with a keeper beside it that carries
-//! out orders and cleans up when the test process is no more.
+//! One node, a broker or a controller or both, as a Java process of Maven's artefacts. A keeper process carries out
+//! orders for it and cleans up when the test process has ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,8 +15,8 @@ use crate::proxy::Proxy;
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// Carries out the orders that come on its standard input, and repeats each on its output when it is done. The input's
-/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder. A signal to
-/// the whole process group must not end the keeper before that.
+/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder. A signal
+/// to the whole process group must not end the keeper before that.
 const KEEPER: &str = r#"trap '' INT
 trap : TERM HUP
 while read -r order; do
@@ -67,7 +67,7 @@ pub(super) struct Node {
     is_up: bool,
 }
 
-/// What a node is told to do.
+/// An order for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// Start its process.
@@ -83,11 +83,11 @@ pub(super) enum Order {
 }
 
 impl Node {
-    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of them
-    /// runs yet.
+    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of
+    /// them runs yet.
     ///
-    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port. `sasl` is the port of the
-    /// only broker's listener for users.
+    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port. `sasl` is the
+    /// port of the only broker's listener for users.
     pub(super) fn formatted(
         libs: &Path,
         cluster: &Cluster,
@@ -265,7 +265,8 @@ group.initial.rebalance.delay.ms=0
     )
 }
 
-/// Who may come to the listener with SASL, and that ACLs decide what they may do. Who comes to another one is `ANONYMOUS`.
+/// Who may come to the listener with SASL, and that ACLs decide what they may do. Who comes to another one is
+/// `ANONYMOUS`.
 fn users(users: &[&str]) -> String {
     let users: Vec<_> = users.iter().map(|user| format!("user_{user}=\"{}\"", super::password(user))).collect();
     format!(

@@ -1,5 +1,5 @@
-//! A gateway whose clock is slow: its events go on with the time of their receipt, and what became a dead letter nevertheless can
-//! be replayed once the clock is right.
+//! A gateway whose clock is slow: its events go on with the time of their receipt, and what became a dead letter
+//! nevertheless can be replayed once the clock is right.
 
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
@@ -8,7 +8,7 @@ use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
 
-use super::{SOON, letters, somebody};
+use super::{SOON, dead_letters, somebody};
 
 /// Writes a webhook of 1,700,000,000 s as a gateway does whose clock is this many seconds behind.
 fn write(pipeline: &Pipeline, id: &str, behind: i64) {
@@ -37,7 +37,7 @@ fn events_of_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_time_of_receipt()
     write(&pipeline, "hours-behind", 7_200);
     write(&pipeline, "days-behind", 200_000);
     assert_accepted(&pipeline, &["hours-behind".to_owned()], SOON);
-    wait_until("the dead letter", SOON, || letters(&pipeline, &["--code", "bad_timestamp"]).len() == 1);
+    wait_until("the dead letter", SOON, || dead_letters(&pipeline, &["--code", "bad_timestamp"]).len() == 1);
     assert_eq!(transformer.metric("customerio_transformer_timestamps_adjusted_total"), 1.0);
     assert_eq!(transformer.metric("customerio_transformer_event_time_ahead_seconds"), 7_200.0);
     let log = transformer.log();
@@ -46,7 +46,7 @@ fn events_of_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_time_of_receipt()
     let (code, done) = pipeline.ask(&["dead-letters", "replay", "--code", "bad_timestamp", "--yes"]);
     assert_eq!((code, &done["replayed"]), (Some(0), &1.into()), "{done:#}");
     assert_accepted(&pipeline, &["hours-behind".to_owned(), "days-behind".to_owned()], SOON);
-    assert!(letters(&pipeline, &[]).is_empty());
+    assert!(dead_letters(&pipeline, &[]).is_empty());
     let raw = read(&shared_kafka().connection(), &pipeline.topic("raw"));
     let replayed = raw.iter().find(|record| record.text_header(header::REPLAY_OF).is_some()).unwrap();
     assert_eq!(replayed.headers().filter(|header| header.name == header::RECEIVED_AT).count(), 1);

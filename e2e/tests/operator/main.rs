@@ -1,4 +1,4 @@
-//! What an operator does after a bad week: prove where every event is, find one, replay dead letters.
+//! What an operator does after an outage: prove where every event is, find one, replay dead letters.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -19,10 +19,10 @@ use kafka::record::header;
 use kafka::transaction::TransactionalWriter;
 use serde_json::Value;
 
-/// How long anything may take.
+/// Maximum time of any step.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Asks for the audit until nothing is on its way any more. It has to balance all the while.
+/// Repeats the audit until no record is in progress. It must find no problem at any time.
 fn settled_audit(pipeline: &Pipeline) -> Value {
     let deadline = Instant::now() + SOON;
     loop {
@@ -31,7 +31,7 @@ fn settled_audit(pipeline: &Pipeline) -> Value {
         if audit["raw"]["ahead"] == 0 && audit["typed"]["ahead"] == 0 {
             return audit;
         }
-        assert!(Instant::now() < deadline, "still on its way: {audit:#}");
+        assert!(Instant::now() < deadline, "still in progress: {audit:#}");
         std::thread::sleep(Duration::from_millis(300));
     }
 }
@@ -50,22 +50,22 @@ fn somebody(id: &str) -> String {
     event(id, &format!(r#""id":"person-{id}""#))
 }
 
-/// An event that names nobody: what becomes of it depends on ON_MISSING_IDENTITY.
-fn nobody(id: &str) -> String {
+/// An event that names no person; ON_MISSING_IDENTITY decides its outcome.
+fn anonymous(id: &str) -> String {
     event(id, "")
 }
 
-/// A transformer that makes dead letters of events that name nobody.
+/// Starts a transformer that dead-letters events that name no person.
 fn strict_transformer(pipeline: &Pipeline) -> Process {
     let mut variables = pipeline.transformer_variables();
     variables.push(("ON_MISSING_IDENTITY", "dead-letter".to_owned()));
     Process::start("transformer", &variables, Some(e2e::free_port()))
 }
 
-fn letters(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
-    let (code, letters) = pipeline.ask(&[&["dead-letters", "list"], arguments].concat());
+fn dead_letters(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
+    let (code, dead_letters) = pipeline.ask(&[&["dead-letters", "list"], arguments].concat());
     assert_eq!(code, Some(0));
-    letters.as_array().unwrap().clone()
+    dead_letters.as_array().unwrap().clone()
 }
 
 /// How often each dead letter was replayed to the raw topic.
@@ -80,7 +80,7 @@ fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missing() {
+fn p7_audit_balances_agrees_with_an_independent_look_up_and_lists_missing_records() {
     let pipeline = Pipeline::new(shared_kafka(), "audit");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -93,7 +93,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
         assert_eq!(pipeline.send(&format!(r#"{{"event_id":"no-metric-{number}","object_type":"email"}}"#)), 202);
         assert_eq!(pipeline.send(&somebody(&format!("poison-{number}"))), 202);
     }
-    // Beside a running load nothing is ever unexplained.
+    // While a load is running, no record is ever unexplained.
     while load.is_running() {
         let (code, audit) = pipeline.ask(&["audit"]);
         assert_eq!(code, Some(0), "{audit:#}");
@@ -111,7 +111,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     let (rejected, refused): (Vec<_>, Vec<_>) = topics
         .dead_letters
         .iter()
-        .partition(|letter| letter.of.as_ref().is_some_and(|(topic, ..)| topic == raw_topic.as_str()));
+        .partition(|dead_letter| dead_letter.of.as_ref().is_some_and(|(topic, ..)| topic == raw_topic.as_str()));
     assert_eq!(refused.len(), 5);
     assert_eq!(count(&audit["raw"]["records"]), topics.raw.len());
     assert_eq!(count(&audit["raw"]["typed"]), topics.typed.len());
@@ -125,11 +125,11 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
         assert_eq!(audit["typed"][column], 0, "{column}: {audit:#}");
     }
     assert_eq!((&audit["raw"]["doubled"], &audit["raw"]["expired"]), (&Value::from(0), &Value::from(0)));
-    // Without the receipts acceptance is only inferred.
+    // Without the receipts, acceptance is only inferred.
     let (code, inferred) = pipeline.ask(&["audit", "--receipts-topic", ""]);
     assert_eq!((code, &inferred["typed"]["acceptedInferred"]), (Some(0), &audit["typed"]["accepted"]));
 
-    // Somebody commits the transformer's offsets and keeps the typed record to himself.
+    // Another transformer commits the group's offsets and writes the typed record to another topic.
     assert_eq!(transformer.terminate(), Some(0));
     let elsewhere = |variables: Vec<(&'static str, String)>, variable: &'static str, topic: &str| {
         let changed = variables.into_iter().map(|(name, value)| match name {
@@ -152,7 +152,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     let mut thief = Process::start("transformer", &variables, Some(e2e::free_port()));
     let other_typed = || read(&shared_kafka().connection(), &pipeline.topic("other-typed")).len();
     assert_eq!(pipeline.send(&somebody("stolen")), 202);
-    wait_until("the stolen record", SOON, || other_typed() == 1);
+    wait_until("the record on the other topic", SOON, || other_typed() == 1);
     assert_eq!(thief.terminate(), Some(0));
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!(
@@ -164,7 +164,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     assert_eq!((&finding["kind"], &finding["eventId"]), (&"unexplained".into(), &"stolen".into()));
     assert_eq!(finding["topic"], raw_topic.as_str());
 
-    // Somebody delivers an event and keeps the receipt to himself.
+    // Another sink delivers an event and writes the receipt to another topic.
     let _transformer = pipeline.transformer();
     assert_eq!(sink.terminate(), Some(0));
     let variables = elsewhere(pipeline.sink_variables(), "RECEIPTS_TOPIC", "other-receipts");
@@ -179,7 +179,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_names_what_is_missin
     for id in ["stolen", "without-receipt"] {
         assert!(problems.lines().any(|line| line.contains(&format!("event {id}: unexplained"))), "{problems}");
     }
-    // Each range is proven for itself.
+    // Each range is proven on its own.
     let since = before.to_string();
     let (code, late) = pipeline.ask(&["audit", "--since", &since]);
     assert_eq!(
@@ -201,37 +201,38 @@ fn service_now() -> u128 {
 }
 
 #[test]
-fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
+fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_writes_nothing() {
     let pipeline = Pipeline::new(shared_kafka(), "replay");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let mut transformer = strict_transformer(&pipeline);
     let _sink = pipeline.sink();
-    let ids: Vec<String> = (0..60).map(|number| format!("nobody-{number}")).collect();
+    let ids: Vec<String> = (0..60).map(|number| format!("anonymous-{number}")).collect();
     for id in &ids {
-        assert_eq!(pipeline.send(&nobody(id)), 202);
-        // Customer.io delivers some twice: each is a letter of its own, and one event once they are replayed.
+        assert_eq!(pipeline.send(&anonymous(id)), 202);
+        // Customer.io delivers some events twice: each delivery is its own dead letter, and one event once they are
+        // replayed.
         if id.ends_with('7') {
-            assert_eq!(pipeline.send(&nobody(id)), 202);
+            assert_eq!(pipeline.send(&anonymous(id)), 202);
         }
         assert_eq!(pipeline.send(&somebody(&format!("good-{id}"))), 202);
     }
     assert_eq!(pipeline.send("not json"), 202);
-    wait_until("the dead letters", SOON, || letters(&pipeline, &[]).len() == 67);
-    let open = letters(&pipeline, &["--code", "no_identity", "--stage", "transformer"]);
+    wait_until("the dead letters", SOON, || dead_letters(&pipeline, &[]).len() == 67);
+    let open = dead_letters(&pipeline, &["--code", "no_identity", "--stage", "transformer"]);
     assert_eq!(open.len(), 66);
-    assert!(open.iter().all(|letter| letter["state"] == "open"));
-    let one = letters(&pipeline, &["--event-id", "nobody-3"]);
-    assert_eq!((one.len(), &one[0]["eventId"], &one[0]["code"]), (1, &"nobody-3".into(), &"no_identity".into()));
-    assert!(letters(&pipeline, &["--until", "2020-01-01"]).is_empty());
-    assert!(letters(&pipeline, &["--source", "shop"]).is_empty());
+    assert!(open.iter().all(|dead_letter| dead_letter["state"] == "open"));
+    let one = dead_letters(&pipeline, &["--event-id", "anonymous-3"]);
+    assert_eq!((one.len(), &one[0]["eventId"], &one[0]["code"]), (1, &"anonymous-3".into(), &"no_identity".into()));
+    assert!(dead_letters(&pipeline, &["--until", "2020-01-01"]).is_empty());
+    assert!(dead_letters(&pipeline, &["--source", "shop"]).is_empty());
 
-    // First it is only said what would be done.
+    // The first run only prints what it would do.
     let stored = read(&shared_kafka().connection(), &pipeline.topic("raw")).len();
     let replay = ["dead-letters", "replay", "--code", "no_identity"];
     let (code, dry) = pipeline.ask(&replay);
     assert_eq!((code, &dry["dryRun"], &dry["chosen"]["toRaw"]), (Some(0), &true.into(), &66.into()));
-    assert_eq!(letters(&pipeline, &[]).len(), 67);
+    assert_eq!(dead_letters(&pipeline, &[]).len(), 67);
 
     assert_eq!(transformer.terminate(), Some(0));
     let _transformer = pipeline.transformer();
@@ -239,17 +240,17 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     let (code, done) = pipeline.ask(&replay);
     assert_eq!((code, &done["replayed"]), (Some(0), &66.into()), "{done:#}");
     assert_accepted(&pipeline, &ids, SOON);
-    assert_eq!(letters(&pipeline, &[]).len(), 1);
+    assert_eq!(dead_letters(&pipeline, &[]).len(), 1);
     assert!(replays(&pipeline, "raw").values().all(|&times| times == 1));
     let (code, again) = pipeline.ask(&replay);
     assert_eq!((code, &again["replayed"], &again["closedBefore"]), (Some(0), &0.into(), &66.into()));
     assert_eq!(read(&shared_kafka().connection(), &pipeline.topic("raw")).len(), stored + 66);
 
-    // What cannot be mended is discarded, with a reason.
+    // A dead letter that cannot be fixed is discarded, with a reason.
     assert_eq!(pipeline.operate(&["dead-letters", "discard", "--yes"]).0, Some(2));
     let (_, _, problems) = pipeline.operate(&["dead-letters", "show", "9:9"]);
     assert!(problems.contains("9:9"), "{problems}");
-    let bad = &letters(&pipeline, &[])[0];
+    let bad = &dead_letters(&pipeline, &[])[0];
     let place = format!("{}:{}", bad["partition"], bad["offset"]);
     let (code, shown, _) = pipeline.operate(&["dead-letters", "show", &place]);
     assert_eq!(code, Some(0));
@@ -258,8 +259,8 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     let (code, discarded) = pipeline.ask(&discard);
     assert_eq!((code, &discarded["discarded"]), (Some(0), &1.into()));
     assert_eq!(pipeline.ask(&discard).1["discarded"], 0);
-    assert!(letters(&pipeline, &[]).is_empty());
-    let all = letters(&pipeline, &["--all", "--code", "not_json"]);
+    assert!(dead_letters(&pipeline, &[]).is_empty());
+    let all = dead_letters(&pipeline, &["--all", "--code", "not_json"]);
     assert_eq!(all[0]["closed"]["note"], "a test of ours");
     assert_eq!((&all[0]["closed"]["by"], &all[0]["state"]), (&"kim".into(), &"discarded".into()));
 
@@ -272,18 +273,18 @@ fn replay_after_a_mapping_fix_leaves_no_letter_open_and_twice_is_once() {
     // A body that no raw record can hold is counted, and cannot be replayed.
     let huge = somebody("huge").replace("delivery-huge", &"x".repeat(11 * 1024 * 1024));
     assert_eq!(pipeline.send(&huge), 202);
-    wait_until("the gateway's letter", SOON, || letters(&pipeline, &["--stage", "gateway"]).len() == 1);
+    wait_until("the gateway's dead letter", SOON, || dead_letters(&pipeline, &["--stage", "gateway"]).len() == 1);
     let (code, refused) = pipeline.ask(&["dead-letters", "replay", "--stage", "gateway", "--yes"]);
     assert_eq!((code, &refused["replayed"]), (Some(1), &0.into()), "{refused:#}");
     assert!(refused["cannotBeReplayed"][0]["reason"].as_str().unwrap().contains("64 KiB"), "{refused:#}");
     assert_eq!(settled_audit(&pipeline)["deadLetters"]["gateway"]["open"], 1);
-    let (code, life) = pipeline.ask(&["find", "--event-id", "nobody-3"]);
+    let (code, life) = pipeline.ask(&["find", "--event-id", "anonymous-3"]);
     assert_eq!(code, Some(0));
     assert_eq!(what(&life), ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"]);
     assert_eq!(life[0]["state"], "accepted");
 }
 
-/// The steps of the first event found, in the order in which they happen.
+/// The steps of the first event found, in order.
 fn what(found: &Value) -> Vec<&str> {
     let order = ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"];
     let mut steps: Vec<&str> =
@@ -316,10 +317,10 @@ fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
 fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let (topic, replayed) = (pipeline.topic("dead-letters"), replays(pipeline, "raw"));
     let mut found = BTreeMap::new();
-    for letter in letters(pipeline, &["--all"]) {
-        let of = format!("{topic}/{}/{}", letter["partition"], letter["offset"]);
+    for dead_letter in dead_letters(pipeline, &["--all"]) {
+        let of = format!("{topic}/{}/{}", dead_letter["partition"], dead_letter["offset"]);
         if let Some(times) = replayed.get(&of) {
-            *found.entry(letter["origin"].to_string()).or_default() += times;
+            *found.entry(dead_letter["origin"].to_string()).or_default() += times;
         }
     }
     found
@@ -332,9 +333,9 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
     let _gateway = pipeline.gateway();
     let mut transformer = strict_transformer(&pipeline);
     for number in 0..150 {
-        assert_eq!(pipeline.send(&nobody(&format!("nobody-{number}"))), 202);
+        assert_eq!(pipeline.send(&anonymous(&format!("anonymous-{number}"))), 202);
     }
-    wait_until("the dead letters", SOON, || letters(&pipeline, &[]).len() == 150);
+    wait_until("the dead letters", SOON, || dead_letters(&pipeline, &[]).len() == 150);
     assert_eq!(transformer.terminate(), Some(0));
     // The records of one partition have two dead letters each.
     let second = write_second_dead_letters(&pipeline, 1);
@@ -343,22 +344,24 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
     let start = |arguments: &[&str]| Process::spawn_with("customerio-aep", arguments, &pipeline.operator_variables());
 
     let mut killed = start(&slow);
-    wait_until("the replay to be under way", SOON, || replays(&pipeline, "raw").len() >= 10);
+    wait_until("the replay to be in progress", SOON, || replays(&pipeline, "raw").len() >= 10);
     killed.kill();
-    let open = letters(&pipeline, &[]);
+    let open = dead_letters(&pipeline, &[]);
     assert!((1..=140 + second).contains(&open.len()), "{} are unresolved", open.len());
 
-    // A second operator takes the right to write over from the first. Both have looked at the dead letters before; what the
-    // first wrote since then must not be written again, also not from the second dead letter of a record, which is all that
-    // the second operator asks for.
+    // A second operator takes over the transactional id from the first. Both have read the dead letters before. The
+    // records that the first has written since then must not be written again, not even from the second dead letter of
+    // a record, which is all that the second operator asks for.
     let last: BTreeMap<String, String> = open
         .iter()
-        .map(|letter| (letter["origin"].to_string(), format!("{}:{}", letter["partition"], letter["offset"])))
+        .map(|dead_letter| {
+            (dead_letter["origin"].to_string(), format!("{}:{}", dead_letter["partition"], dead_letter["offset"]))
+        })
         .collect();
     let places: Vec<&str> = last.values().map(String::as_str).collect();
     let before = replays(&pipeline, "raw").len();
     let mut one = start(&slow);
-    wait_until("the first to be under way", SOON, || replays(&pipeline, "raw").len() > before);
+    wait_until("the first to be in progress", SOON, || replays(&pipeline, "raw").len() > before);
     let mut two = start(&[&slow[..], &places[..]].concat());
     for replay in [&mut one, &mut two] {
         let code = replay.wait(SOON);
@@ -367,14 +370,14 @@ fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
     }
     let (code, _) = pipeline.ask(&["dead-letters", "replay", "--yes"]);
     assert_eq!(code, Some(0));
-    assert!(letters(&pipeline, &[]).is_empty());
+    assert!(dead_letters(&pipeline, &[]).is_empty());
     let replays = replays_by_origin(&pipeline);
     assert_eq!(replays.len(), 150);
     assert!(replays.values().all(|&times| times == 1), "{replays:?}");
 }
 
 #[test]
-fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
+fn the_sinks_dead_letters_are_replayed_as_they_are_or_mapped_again() {
     let pipeline = Pipeline::new(shared_kafka(), "refused");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -386,15 +389,15 @@ fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
         assert_eq!(pipeline.send(&somebody(id)), 202);
         assert_eq!(pipeline.send(&somebody(&format!("good-{id}"))), 202);
     }
-    wait_until("the dead letters", SOON, || letters(&pipeline, &["--stage", "sink"]).len() == 4);
+    wait_until("the dead letters", SOON, || dead_letters(&pipeline, &["--stage", "sink"]).len() == 4);
     let (code, life) = pipeline.ask(&["find", "--delivery-id", "delivery-poison-0"]);
     assert_eq!((code, &life[0]["state"]), (Some(0), &"dead letter, open".into()), "{life:#}");
-    let first = &letters(&pipeline, &["--event-id", "poison-0"])[0];
+    let first = &dead_letters(&pipeline, &["--event-id", "poison-0"])[0];
     let place = format!("{}:{}", first["partition"], first["offset"]);
     let (_, shown) = pipeline.ask(&["dead-letters", "show", &place]);
     assert_eq!(shown["body"]["event"]["_id"], "poison-0", "{shown:#}");
 
-    // How is not to be guessed.
+    // The operator must say how to replay them.
     let (code, _, problems) = pipeline.operate(&["dead-letters", "replay", "--yes"]);
     assert_eq!(code, Some(2));
     assert!(problems.contains("--as-is") && problems.contains("--remap"), "{problems}");
@@ -404,7 +407,7 @@ fn the_sinks_letters_go_back_as_they_are_or_are_mapped_anew() {
     let (code, remap) = pipeline.ask(&["dead-letters", "replay", "--remap", "--yes"]);
     assert_eq!((code, &remap["replayed"]), (Some(0), &3.into()), "{remap:#}");
     assert_accepted(&pipeline, &ids, SOON);
-    assert!(letters(&pipeline, &[]).is_empty());
+    assert!(dead_letters(&pipeline, &[]).is_empty());
     let audit = settled_audit(&pipeline);
     let typed = &audit["typed"];
     assert_eq!((&typed["replays"], &typed["reprocessed"], &typed["repeats"]), (&1.into(), &3.into(), &0.into()));

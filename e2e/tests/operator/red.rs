@@ -118,7 +118,7 @@ fn commands_exit_3_within_ten_seconds_when_kafka_does_not_respond() {
         let output = command.args(arguments).output().unwrap();
         let problems = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {problems}");
-        assert!(problems.contains("no Kafka broker answered at 127.0.0.1:1"), "{arguments:?}: {problems}");
+        assert!(problems.contains("no Kafka broker responded at 127.0.0.1:1"), "{arguments:?}: {problems}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", begun.elapsed());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{SOON, count};
 
-/// The bound that users are told: a million events within a minute. `E2E_FULL=1` runs the million, else a slice of it.
+/// The documented limit: a million events within a minute. `E2E_FULL=1` runs the million, else a part of it.
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_million_events_are_audited_within_a_minute() {
@@ -28,7 +28,7 @@ fn a_million_events_are_audited_within_a_minute() {
     assert_eq!(audit.wait(SOON), Some(0));
     let audit: Value = serde_json::from_str(&audit.log()).unwrap();
     let read = count(&audit["recordsRead"]);
-    println!("{events} events ({read} records) audited in {took:.1?}, at the most {} MiB resident", peak >> 20);
+    println!("{events} events ({read} records) audited in {took:.1?}, at most {} MiB resident", peak >> 20);
     assert_eq!(audit["raw"]["records"], events);
     // No group has committed anything: what is not typed may still become so.
     assert_eq!((&audit["raw"]["ahead"], &audit["raw"]["unexplained"]), (&duplicates.into(), &0.into()));

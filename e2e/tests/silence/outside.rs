@@ -33,12 +33,12 @@ fn p6_the_sink_reports_an_address_that_leads_nowhere() {
     let without_tls = inlet.replace("http://", "https://");
     let mute = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mute = format!("http://{}", mute.local_addr().unwrap());
-    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let unreachable = format!("http://127.0.0.1:{}", free_port());
     for (row, variable, address, reason) in [
         ("Platform without TLS", "PLATFORM_INLET_URL", without_tls.as_str(), "tls"),
         ("Platform's name does not exist", "PLATFORM_INLET_URL", "https://no-such-host.invalid/collection/sim1", "dns"),
         ("Platform does not answer", "PLATFORM_INLET_URL", &format!("{mute}/collection/sim1"), "timeout"),
-        ("IMS is away", "IMS_URL", &nobody, "unavailable"),
+        ("IMS is away", "IMS_URL", &unreachable, "unavailable"),
         ("IMS does not answer", "IMS_URL", &mute, "timeout"),
         ("IMS' name does not exist", "IMS_URL", "https://no-such-host.invalid", "dns"),
         ("IMS without TLS", "IMS_URL", &format!("https://127.0.0.1:{}", pipeline.simulator_port), "tls"),

@@ -1,7 +1,7 @@
-//! The sink against everything that Platform can answer: nothing is lost, nothing healthy is condemned, and it recovers by
-//! itself. The faults are the rows of docs/outcomes.md.
+//! Tests the sink with every response that Platform can give: no record is lost, no valid record becomes a dead letter,
+//! and the sink recovers by itself. The faults are the rows of docs/outcomes.md.
 //!
-//! `E2E_FULL=1` lets 50,000 events flow meanwhile; `E2E_SEED=…` repeats the moments of the kills.
+//! `E2E_FULL=1` sends 50,000 events meanwhile; `E2E_SEED=…` repeats the moments of the kills.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// Every kind of trouble, with three good requests between. None of it is a record's fault.
+/// Every kind of fault, with three successful requests after each. No record is the cause of any of them.
 fn script() -> Value {
     paced(every_trouble())
 }
@@ -30,17 +30,17 @@ fn paced(faults: Vec<Value>) -> Value {
     faults.into_iter().flat_map(|fault| [fault, pause.clone()]).collect()
 }
 
-/// Whether it says of a whole request that something in it is bad: to a record that is sent alone, for a neighbour's sake,
-/// that is a verdict.
-fn condemns_who_is_alone(fault: &Value) -> bool {
+/// Whether the fault claims about a whole request that a record in it is bad. For a record that is sent alone, although
+/// another record is the cause, that is a verdict.
+fn rejects_a_single_record(fault: &Value) -> bool {
     fault["fault"] == "status" && (fault["status"] == 400 || fault["status"] == 413)
 }
 
 fn sink_variables(pipeline: &Pipeline) -> Vec<(&'static str, String)> {
     let mut variables = pipeline.sink_variables();
     variables.push(("SINK_HOLD_PROBE", "1s".to_owned()));
-    variables.push(("SINK_CONDEMN_AFTER", "3s".to_owned()));
-    // Many requests, so that the script goes on quickly.
+    variables.push(("SINK_DEAD_LETTER_AFTER", "3s".to_owned()));
+    // Many small requests, so that the script advances quickly.
     variables.push(("SINK_BATCH_LINGER", "50ms".to_owned()));
     variables
 }
@@ -57,18 +57,18 @@ fn script_is_over(pipeline: &Pipeline) -> bool {
     http_get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
 }
 
-/// Dead letters by event id, with their codes; each of the sink's, and none doubled.
+/// Dead letters by event id, with their codes; checks that each is the sink's and that none is doubled.
 fn dead_letters(pipeline: &Pipeline) -> BTreeMap<String, String> {
-    let mut letters = BTreeMap::new();
-    for letter in read(&shared_kafka().connection(), &pipeline.topic("dead-letters")) {
-        assert_eq!(letter.text_header("dead-letter-stage"), Some("sink"));
-        let code = letter.text_header("dead-letter-code").unwrap().to_owned();
-        letters.insert(letter.text_header("event-id").unwrap().to_owned(), code);
+    let mut dead_letters = BTreeMap::new();
+    for dead_letter in read(&shared_kafka().connection(), &pipeline.topic("dead-letters")) {
+        assert_eq!(dead_letter.text_header("dead-letter-stage"), Some("sink"));
+        let code = dead_letter.text_header("dead-letter-code").unwrap().to_owned();
+        dead_letters.insert(dead_letter.text_header("event-id").unwrap().to_owned(), code);
     }
-    letters
+    dead_letters
 }
 
-/// How often each id lies on the typed topic.
+/// How often each id is on the typed topic.
 fn typed(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let mut typed = BTreeMap::new();
     for record in read(&shared_kafka().connection(), &pipeline.topic("typed")) {
@@ -77,7 +77,7 @@ fn typed(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     typed
 }
 
-/// Waits until each of these ids is accepted or condemned.
+/// Waits until each of these ids is accepted or a dead letter.
 fn wait_for_the_end(pipeline: &Pipeline, ids: &[String]) {
     let deadline = Instant::now() + SOON * 2;
     loop {
@@ -86,7 +86,7 @@ fn wait_for_the_end(pipeline: &Pipeline, ids: &[String]) {
         if open.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "{} events came to no end, for example {:?}", open.len(), open.first());
+        assert!(Instant::now() < deadline, "{} events got no outcome, for example {:?}", open.len(), open.first());
         std::thread::sleep(Duration::from_millis(300));
     }
 }
@@ -99,18 +99,18 @@ fn poison(id: &str) -> String {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_whatever_platform_answers_nothing_is_lost_and_only_the_guilty_are_condemned() {
+fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters() {
     let pipeline = Pipeline::new(shared_kafka(), "outcomes");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let sink = sink(&pipeline);
     let mut deadline = Instant::now() + SOON;
-    let (alone, others): (Vec<_>, Vec<_>) = every_trouble().into_iter().partition(condemns_who_is_alone);
+    let (alone, others): (Vec<_>, Vec<_>) = every_trouble().into_iter().partition(rejects_a_single_record);
     pipeline.fault(&paced(alone).to_string());
     let mut ids = Vec::new();
     while !script_is_over(&pipeline) {
-        assert!(Instant::now() < deadline, "the script does not begin");
+        assert!(Instant::now() < deadline, "the script does not start");
         ids.extend(pipeline.load(1_000, 1_000).finish(SOON));
     }
     pipeline.fault(
@@ -124,12 +124,12 @@ fn p6_whatever_platform_answers_nothing_is_lost_and_only_the_guilty_are_condemne
     pipeline.fault(&paced(others).to_string());
     let (count, rate) = load();
     let first = pipeline.load(count, rate);
-    let mut guilty = BTreeMap::new();
+    let mut poisoned = BTreeMap::new();
     for (name, code) in [("poison-entry", "refused"), ("poison-whole", "refused"), ("poison-500", "server_error")] {
         for number in 0..3 {
             let id = format!("{name}-{number}");
             assert_eq!(pipeline.send(&poison(&id)), 202);
-            guilty.insert(id, code.to_owned());
+            poisoned.insert(id, code.to_owned());
         }
     }
     ids.extend(first.finish(SOON * 2));
@@ -139,21 +139,21 @@ fn p6_whatever_platform_answers_nothing_is_lost_and_only_the_guilty_are_condemne
         ids.extend(pipeline.load(rate, rate).finish(SOON));
     }
     pipeline.fault(r#"{"fault":"expire_tokens"}"#);
-    // A record that gets 500 is condemned only while others succeed.
-    while !guilty.keys().all(|id| dead_letters(&pipeline).contains_key(id)) {
-        assert!(Instant::now() < deadline, "condemned so far: {:?}", dead_letters(&pipeline));
+    // A record that gets 500 becomes a dead letter only while others succeed.
+    while !poisoned.keys().all(|id| dead_letters(&pipeline).contains_key(id)) {
+        assert!(Instant::now() < deadline, "dead letters so far: {:?}", dead_letters(&pipeline));
         ids.extend(pipeline.load(500, 500).finish(SOON));
     }
-    ids.extend(guilty.keys().cloned());
+    ids.extend(poisoned.keys().cloned());
     wait_for_the_end(&pipeline, &ids);
-    assert_eq!(dead_letters(&pipeline), guilty, "the poison with its codes, and nothing healthy");
+    assert_eq!(dead_letters(&pipeline), poisoned, "exactly the poisoned records, with their codes");
     let (accepted, typed) = (accepted(&pipeline), typed(&pipeline));
-    assert!(accepted.keys().all(|id| !guilty.contains_key(id)));
-    // Sent again is only what the answer left open: cut connections and answers that do not say what became of a record.
+    assert!(accepted.keys().all(|id| !poisoned.contains_key(id)));
+    // Only records without a clear verdict are sent again: after cut connections and ambiguous responses.
     let again: u64 = accepted.iter().map(|(id, times)| times.saturating_sub(typed[id])).sum();
     let (_, statistics) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
     println!("accepted again: {again} of {}; {statistics}", accepted.len());
-    assert!(again <= 13 * 200, "{again} records were accepted more often than they lie on the typed topic");
+    assert!(again <= 13 * 200, "{again} records were accepted more often than they are on the typed topic");
     for metric in ["customerio_sink_held", "customerio_sink_requests_in_flight"] {
         wait_until(metric, SOON, || sink.metric(metric) == 0.0);
     }
@@ -184,10 +184,10 @@ fn an_outage_is_over_within_seconds() {
         let over = Instant::now();
         wait_until("the first event after it", Duration::from_secs(15), || total() > stuck);
         let first = over.elapsed();
-        // What had piled up in five seconds is through as well.
+        // The backlog of five seconds is delivered as well.
         wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);
         println!("after 5 s of {what}: first event after {first:.1?}, backlog gone after {:.1?}", over.elapsed());
-        // The longest pause is 2 s, and a machine under load takes its time with the probe.
+        // The longest pause is 2 s, and a machine under load may delay the probe.
         assert!(first < Duration::from_secs(4), "{what}: {first:?}");
     }
     let ids = load.finish(SOON);
@@ -196,7 +196,7 @@ fn an_outage_is_over_within_seconds() {
 }
 
 #[test]
-fn a_wrong_dataset_holds_everything_and_condemns_nothing() {
+fn a_wrong_dataset_holds_everything_and_makes_no_dead_letter() {
     let pipeline = Pipeline::new(shared_kafka(), "dataset");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -223,7 +223,7 @@ fn a_wrong_dataset_holds_everything_and_condemns_nothing() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_what_is_committed_has_its_receipt_whenever_the_sink_is_killed() {
+fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
@@ -233,7 +233,7 @@ fn p7_what_is_committed_has_its_receipt_whenever_the_sink_is_killed() {
     let _transformer = pipeline.transformer();
     let connection = shared_kafka().connection();
     let topics = Topics::new(&connection).unwrap();
-    // Kills in every phase of the script: between answer, receipt and commit as well.
+    // Kills in every phase of the script, also between response, receipt and commit.
     pipeline.fault(&script().to_string());
     let load = pipeline.load(6_000, 400);
     let mut sink = sink(&pipeline);
@@ -266,14 +266,14 @@ fn p7_what_is_committed_has_its_receipt_whenever_the_sink_is_killed() {
     assert!(dead_letters(&pipeline).is_empty());
 }
 
-/// How many requests the simulator has answered.
+/// How many requests the simulator has responded to.
 fn requests(pipeline: &Pipeline) -> u64 {
     let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
     let stats: Value = serde_json::from_str(&text).unwrap();
     stats["requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
-/// The script's faults, each to last until it is cleared; without `E2E_FULL=1` one of each kind.
+/// The script's faults, each until it is cleared; without `E2E_FULL=1` one of each kind.
 fn phases() -> Vec<Value> {
     let mut phases: Vec<Value> =
         script().as_array().unwrap().iter().filter(|fault| fault["fault"] != "none").cloned().collect();
@@ -302,13 +302,13 @@ fn phases() -> Vec<Value> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_a_kill_in_each_phase_of_the_script_loses_nothing_and_condemns_nobody() {
+fn p7_a_kill_in_each_phase_of_the_script_loses_nothing_and_makes_no_dead_letter() {
     let pipeline = Pipeline::new(shared_kafka(), "kills");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut variables = sink_variables(&pipeline);
-    // The shortest that a broker takes: a killed member's partitions are free after it.
+    // The minimum that a broker accepts: the partitions of a killed member are free after this time.
     variables.push(("KAFKA_OPTIONS", "session.timeout.ms=6000".to_owned()));
     let start = || Process::start("sink", &variables, Some(free_port()));
     let mut sink = start();
