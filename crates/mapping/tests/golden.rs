@@ -1,6 +1,6 @@
 //! One file for each catalogued pair and kind of message: what the mapping makes of the sample, readable side by side.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes them anew; read the difference before committing it. The
+//! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes them again; read the difference before committing it. The
 //! independent check of the rules is in `reference.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
