@@ -351,7 +351,7 @@ mod tests {
         assert!(only(inferred).state.starts_with("accepted"));
         let mut lost = found();
         lost.typed.clear();
-        assert!(only(lost).state.contains("no trace"));
+        assert!(only(lost).state.contains("not known"));
     }
 
     #[test]
