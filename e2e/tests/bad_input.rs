@@ -82,7 +82,7 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
             &["KAFKA_BOOTSTRAP_SERVERS", "host:port", "KAFKA_SSL_CA: cannot read the file"],
         );
         wrong.push(("KAFKA_OPTIONS", "acks=1".to_owned()));
-        assert_says(run(name, &["--check-config"], &wrong), 2, &["acks", "promise"]);
+        assert_says(run(name, &["--check-config"], &wrong), 2, &["acks", "guarantee"]);
         wrong.push(("SHUTDOWN_TIMEOUT", "soon".to_owned()));
         assert_says(run(name, &[], &wrong), 2, &["SHUTDOWN_TIMEOUT", "500ms"]);
     }

@@ -359,7 +359,7 @@ mod tests {
             parse(&["--kafka-options", "linger.ms=7, socket.keepalive.enable=true"]).unwrap().connection("t").unwrap();
         assert_eq!(connection.config().get("linger.ms"), Some("7"));
         let error = parse(&["--kafka-options", "acks=1"]).unwrap_err().to_string();
-        assert!(error.contains("promise"), "{error}");
+        assert!(error.contains("guarantee"), "{error}");
     }
 
     #[test]

@@ -164,7 +164,7 @@ mod tests {
         for name in RESERVED.iter().chain(ALIASES.iter().map(|(alias, _)| alias)) {
             for name in [(*name).to_owned(), format!("topic.{name}")] {
                 let error = refused(&format!("socket.keepalive.enable=true,{name}=topmarker"));
-                assert!(error.contains("promise") && !error.contains("topmarker"), "{name}: {error}");
+                assert!(error.contains("guarantee") && !error.contains("topmarker"), "{name}: {error}");
             }
         }
     }
