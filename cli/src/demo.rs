@@ -153,7 +153,7 @@ impl Demo {
                 &[
                     format!("--raw-topic={raw}"),
                     format!("--dead-letter-topic={dead_letters}"),
-                    // The listener is bound already; the address decides whether the demo's key may be used.
+                    // The listener is already bound; the address decides whether the demo's key is accepted.
                     format!("--listen={}", self.gateway),
                     format!("--trial={}", !self.gateway.ip().is_loopback()),
                     format!("--signing-keys={SIGNING_KEY}"),

@@ -53,9 +53,9 @@ pub(crate) struct SimulatorArgs {
     /// A fault, as JSON; repeatable. They apply one after the other, each for a number of "requests" or "seconds": for
     /// example {"fault":"status","status":503,"retry_after":2,"requests":5}, {"fault":"none","seconds":3},
     /// {"fault":"partial","shape":"mixed","every":3,"status":400,"requests":1}, {"fault":"answer","answer":"fewer"},
-    /// {"fault":"reset","when":"after"}, {"fault":"delay","millis":500}, {"fault":"expire_tokens"}. Beside the script hold
-    /// {"fault":"poison","prefix":"bad-","status":400,"whole":true}, {"fault":"limit","requests":10},
-    /// {"fault":"tokens","status":500} and {"fault":"clock","behind":120}
+    /// {"fault":"reset","when":"after"}, {"fault":"delay","millis":500}, {"fault":"expire_tokens"}. The following apply
+    /// in addition to the others: {"fault":"poison","prefix":"bad-","status":400,"whole":true},
+    /// {"fault":"limit","requests":10}, {"fault":"tokens","status":500} and {"fault":"clock","behind":120}
     #[arg(long, value_name = "JSON", value_parser = parse_fault::<Fault>)]
     fault: Vec<Fault>,
 

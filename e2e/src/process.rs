@@ -270,7 +270,7 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u
     request(port, method, path, "content-type: application/json\r\n", body)
 }
 
-/// A request with headers of its own: status and body.
+/// Sends a request with additional headers; returns status and body.
 #[must_use]
 pub fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     use std::io::{Read, Write};

@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let dates = health.clone();
     let client = PlatformClient::new(&settings.client, http, tokens, Box::new(move |date| dates.dated(date)))?;
     let journal = Journal::new(&settings, kafka_health.clone())?;
-    let patience = Patience::default();
+    let external_wait = ExternalWait::default();
     let (consumer, records, settler) = Consumer::new(ConsumerSettings {
         connection: settings.connection.clone(),
         group: settings.group.clone(),
@@ -104,8 +104,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         readiness: context.readiness.clone(),
     });
     let envelope = Envelope::new(&settings.envelope);
-    let tools = Tools { client, envelope, journal, metrics, health, settler, patience, partitions };
-    let delivery = Delivery::new(&settings, tools)?;
+    let deps = DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, partitions };
+    let delivery = Delivery::new(&settings, deps)?;
     let stop = context.stop.clone();
     tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
     tasks.spawn("sink delivery", delivery.run(records));

@@ -235,7 +235,7 @@ pub struct UnconfirmedCreate {
 pub enum Looked {
     /// The webhook exists.
     Created(Webhook),
-    /// It does not exist in this list. It may still appear if the create is under way: a list read once the time-out has
+    /// It does not exist in this list. It may still appear if the create is still in progress: a list read once the time-out has
     /// passed again is better evidence.
     Absent(NewWebhook),
     /// More than one webhook may be it, or one that cannot be read: a person has to choose.

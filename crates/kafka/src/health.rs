@@ -82,11 +82,11 @@ impl KafkaHealth {
 
     /// A transaction, or a record in one, failed.
     pub(crate) fn transaction_failed(&self, error: &RdError) {
-        // After a rebalance the new members go on where the last committed transaction ended.
+        // After a rebalance, the new members continue after the last committed transaction.
         if is_of_rebalances(error) {
             return;
         }
-        // So the brokers answer when a transaction is ended that they have refused to begin.
+        // The brokers return this when a transaction ends that they have refused to begin.
         if code(error) == Some(RDKafkaErrorCode::InvalidTransactionalState) {
             self.writing.failed_in_consequence(trouble(error));
         } else {

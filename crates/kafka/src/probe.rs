@@ -70,12 +70,13 @@ impl ClientContext for Complaints {
 
 impl ConsumerContext for Complaints {}
 
-/// One side speaks TLS and the other does not: librdkafka reports a connection that was closed, and says so in words only.
+/// Whether an error comes from TLS on only one side of a connection. librdkafka reports a closed connection then, and names TLS
+/// in the text only.
 fn is_about_tls(reason: &str) -> bool {
     ["SSL", "security.protocol"].iter().any(|word| reason.contains(word))
 }
 
-/// See the module.
+/// The clients and the last results. See the module.
 pub struct Probe {
     topic: TopicName,
     health: KafkaHealth,
@@ -246,8 +247,8 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<
     config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// Hands what the client complains of to its context. Nothing is assigned, so that nothing else comes; each call ends with the
-/// first complaint.
+/// Passes the client's errors to its context. No partition is assigned, so no record is returned; each poll ends with the first
+/// error.
 fn take_in_complaints(client: &BaseConsumer<Complaints>) {
     for _ in 0..100 {
         if client.poll(Duration::from_millis(10)).is_none() {
@@ -256,7 +257,7 @@ fn take_in_complaints(client: &BaseConsumer<Complaints>) {
     }
 }
 
-/// The partitions of a topic. Complaints of the client are taken in here too.
+/// Returns the partitions of a topic. This also collects the errors of the client.
 fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<i32>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
     take_in_complaints(client);

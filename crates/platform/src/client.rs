@@ -74,7 +74,7 @@ impl HttpSettings {
     }
 }
 
-/// An HTTP client with the settings' certificate authority and proxy; it follows no redirects.
+/// Builds an HTTP client with the settings' certificate authority and proxy; it follows no redirects.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -227,8 +227,8 @@ impl PlatformClient {
     }
 }
 
-/// Reads an answer's body and stops at [`ANSWER_LIMIT`]: what is cut there is no JSON and so decides nothing. Says
-/// whether it was cut.
+/// Reads the body of a response up to [`ANSWER_LIMIT`], and returns whether it was cut there. A cut body is not valid JSON
+/// and decides nothing.
 pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<(Bytes, bool), reqwest::Error> {
     let mut is_cut = false;
     let mut body = BytesMut::new();
@@ -236,7 +236,7 @@ pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<
         let room = ANSWER_LIMIT - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
-            tracing::warn!(limit = ANSWER_LIMIT, "an answer of Platform's was longer than its limit and was cut");
+            tracing::warn!(limit = ANSWER_LIMIT, "a response of Platform was longer than the limit and was cut");
             is_cut = true;
             break;
         }

@@ -168,13 +168,13 @@ impl Activity {
         self.0.fails.store(true, Ordering::Relaxed);
     }
 
-    /// It failed, perhaps only in consequence of an earlier failure: as long as that one lasts, it stays named.
+    /// Reports a failure that may only be a consequence of an earlier one. While the earlier one lasts, its cause is shown.
     pub fn failed_in_consequence(&self, trouble: Trouble) {
         let earlier = self.state().episode.as_ref().map(|episode| episode.trouble().clone());
         self.failed(earlier.unwrap_or(trouble));
     }
 
-    /// It succeeded.
+    /// Reports a success.
     pub fn succeeded(&self) {
         if self.0.fails.load(Ordering::Relaxed)
             && let Some(episode) = &mut self.state().episode

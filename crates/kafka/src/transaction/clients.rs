@@ -25,13 +25,13 @@ pub(super) struct Clients<'s> {
 }
 
 impl Clients<'_> {
-    /// The group's committed offsets are asked for again.
+    /// The group's committed offsets are requested again.
     fn unconfirmed(&self, error: &RdError) -> Outcome {
         self.health.group.failed(trouble(error));
         Outcome::Retry
     }
 
-    /// What is kept with a committed offset: by which record the log is recognised, and what is processed after the offset.
+    /// The metadata of a committed offset: the fingerprint of the log, and which records after the offset are processed.
     fn metadata(&self, mark: &Mark) -> Option<String> {
         let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
         match (last, &mark.note) {
@@ -84,7 +84,7 @@ impl Client for Clients<'_> {
         }
         let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
         let list = group::partitions(self.topic, &partitions);
-        // An answer that other members' open transactions hold back is asked for again.
+        // A response that open transactions of other members delay is requested again.
         let committed = match self.consumer.committed_offsets(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),

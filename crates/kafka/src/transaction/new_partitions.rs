@@ -1,5 +1,5 @@
-//! Partitions that the group assigns to a worker, from the assignment to their first record: where they are read from, and what
-//! must be known of their earlier output.
+//! New partitions of a worker, from their assignment to their first record: finds their starts, restores their state, and adds
+//! them to the consumer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,21 +20,21 @@ use crate::metrics::RebalanceKind;
 use crate::start::commit_new;
 use crate::topic::check_counterparts;
 
-/// How long the brokers have to say where a partition starts.
+/// How long the brokers may take to return where a partition starts.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<P: Processor> Session<'_, P> {
-    /// Reports what ends the session.
+    /// Reports the error that ends the session.
     fn given_up(&self, error: KafkaError) -> End {
         self.settings.health.group.failed(kafka_trouble(&error));
         given_up(error)
     }
 
-    /// Finds out where new partitions are read from, next to the work on the others: a member that died can hold the
-    /// answer back for as long as its transaction may stay open.
+    /// Finds out where new partitions are read from, while the other partitions continue: a member that died can delay
+    /// the response for as long as its transaction may stay open.
     pub(super) fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        // A transaction that stayed open during the questions to the brokers could run into its time-out.
+        // A transaction that stayed open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
         while self.machine.is_open() {
             self.advance();
@@ -47,14 +47,14 @@ impl<P: Processor> Session<'_, P> {
             return Ok(());
         }
         self.awaited.extend(&partitions);
-        let candidates = partitions.iter().map(|&partition| Candidate { partition, memory: self.processor.memory() });
+        let candidates = partitions.iter().map(|&partition| Candidate { partition, state: self.processor.new_state() });
         let candidates = candidates.collect();
         self.check_counterparts().map_err(|error| self.given_up(error))?;
-        self.takeovers.begin(candidates);
+        self.restores.begin(candidates);
         Ok(())
     }
 
-    /// The topics may have been given more partitions since the start.
+    /// The topics may have got more partitions since the start.
     fn check_counterparts(&self) -> Result<(), KafkaError> {
         let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
         let input = (&self.settings.input, count(&self.settings.input)?);
@@ -64,7 +64,8 @@ impl<P: Processor> Session<'_, P> {
         Ok(())
     }
 
-    /// librdkafka cannot close while partitions of the group's assignment have not been added. Nothing is read any more.
+    /// librdkafka cannot close before all partitions of the group's assignment have been added. Nothing is read any
+    /// more.
     pub(super) fn add_awaited(&mut self) {
         let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
         if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
@@ -72,19 +73,19 @@ impl<P: Processor> Session<'_, P> {
         }
     }
 
-    /// Adds the partitions whose starts are known now, paused, and begins with those whose earlier output is known.
-    pub(super) fn take_over(&mut self) -> Result<(), End> {
-        // To librdkafka an addition means that the loss has been dealt with; the revoke that does so is on its way.
+    /// Adds the partitions whose starts are known now, as paused, and resumes those whose state is restored.
+    pub(super) fn restored(&mut self) -> Result<(), End> {
+        // librdkafka would take an addition as the reaction to the loss; the revoke that reacts to it comes soon.
         while !self.consumer.assignment_lost() {
             if !self.add_found()? {
                 break;
             }
-            let finding = self.takeovers.finished();
+            let finding = self.restores.finished();
             let Some(finding) = finding.map_err(|error| self.given_up(error))? else { break };
             match finding {
                 Finding::Starts(starts) => self.found = starts,
-                Finding::Restored { partition, memory, took } => {
-                    self.processor.take_over(partition, memory, took);
+                Finding::Restored { partition, state, took } => {
+                    self.processor.restored(partition, state, took);
                     if !self.held {
                         self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
                     }
@@ -120,7 +121,7 @@ impl<P: Processor> Session<'_, P> {
     }
 }
 
-/// The group is between two generations: what it refuses now, it accepts from those that are members of the next one.
+/// Whether the group is between two generations. It accepts commits again from the members of the next one.
 fn is_rebalancing(error: &KafkaError) -> bool {
     let KafkaError::Operation { source, .. } = error else { return false };
     matches!(

@@ -13,7 +13,7 @@ use super::outbox::Processed;
 use super::oversized::Oversized;
 use super::process::{clients, note_latest, process};
 use super::producer::{TooLarge, TransactionalProducer};
-use super::takeover::{Ground, Takeovers};
+use super::takeover::{RestoreContext, Restores};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Unread};
 use crate::error::KafkaError;
@@ -27,8 +27,8 @@ use crate::start::FoundStart;
 /// Maximum time of a single poll, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How often the brokers look for transactions that are over their time (`transaction.abort.timed.out.transaction.cleanup.interval.ms`,
-/// by default), and a little more.
+/// How often the brokers look for transactions that have timed out
+/// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`, by default), plus a margin.
 const CLEAN_UP: Duration = Duration::from_secs(15);
 
 /// After this many aborts in a row, without a commit between them, new clients are tried.
@@ -48,19 +48,19 @@ pub(super) struct Session<'s, P: Processor> {
     pub(super) consumer: BaseConsumer<GroupContext>,
     pub(super) assignment: Assignment,
     pub(super) machine: Machine,
-    pub(super) takeovers: Takeovers<P::Memory>,
-    /// Partitions that the group has assigned, until it is known where they are read from. The rebalance is answered without
-    /// them and they are added later: until the answer librdkafka hands out nothing of the other partitions either.
+    pub(super) restores: Restores<P::State>,
+    /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
+    /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
     pub(super) awaited: BTreeSet<i32>,
-    /// Where some of them are read from; the group has not committed that yet.
+    /// The starts of some of them, which are not committed yet.
     pub(super) found: Vec<FoundStart>,
-    /// A transaction was committed.
+    /// Whether a transaction was committed.
     committed: bool,
     unread: Unread,
     /// The last accepted record of each partition.
     latest: Latest,
     logs: LogWatch,
-    /// The processor has asked to stop before a record: nothing is read any more.
+    /// The processor has asked to stop before a record, so nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
     /// The records processed in the open transaction (partition and offset), by their number.
@@ -313,7 +313,7 @@ impl<'s, P: Processor> Session<'s, P> {
         }
     }
 
-    /// Commits if that is done in time, else aborts; only then do the partitions leave.
+    /// Commits if there is enough time, else aborts; only then are the partitions released.
     fn revoke(&mut self, partitions: &[i32], lost: bool) {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
         if lost {
@@ -329,7 +329,7 @@ impl<'s, P: Processor> Session<'s, P> {
             self.settings.metrics.forget(partition);
             self.awaited.remove(&partition);
             self.found.retain(|start| start.partition != partition);
-            self.takeovers.forget(partition);
+            self.restores.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
             self.processor.release(partition);

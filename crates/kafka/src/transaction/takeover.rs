@@ -247,7 +247,7 @@ impl Tail {
 
     /// Returns where the input is read from: the group's committed offsets, once no open transaction holds them back.
     fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
-        let Ground { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.ground;
+        let RestoreContext { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.context;
         let has_output = |partition| {
             let (_, high) = topics.watermarks(output, partition, CALL)?;
             Ok((high > 0).then(|| format!("{output}[{partition}]")))

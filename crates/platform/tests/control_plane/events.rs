@@ -6,13 +6,15 @@ use platform::control::{
     FlowAction, Kind, Object, Patch, base_connection, download_failed, failed_batches, failed_files, flow, flow_runs,
     patch_resource, replace_field_group, row_error_files, update_object,
 };
-use platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, PlatformClient, RecordVerdict, Verdict, judge};
+use platform::{
+    BatchBody, ClientSettings, Envelope, EnvelopeSettings, PlatformClient, RecordVerdict, Verdict, classify,
+};
 use platform_sim::{ControlFault, ControlOptions, SimSettings};
 use serde_json::json;
 
 use crate::setup::{self, Connected, Setup, fresh, http, start, tokens};
 
-/// Sends events through the real client; one letter for each: A accepted, R refused.
+/// Sends events through the real client; one character for each: A accepted, R refused.
 async fn send(setup: &Setup, inlet: &str, schema: &str, dataset: &str, flow: Option<&str>, ids: &[&str]) -> String {
     let settings = ClientSettings {
         inlet: inlet.parse().unwrap(),
@@ -39,11 +41,11 @@ async fn send(setup: &Setup, inlet: &str, schema: &str, dataset: &str, flow: Opt
             json!({"_id": id, "timestamp": "2023-11-14T22:13:20.000Z", "_acme": {"customerio": {field: "sent"}}});
         body.add(event.to_string().as_bytes());
     }
-    match judge(&client.send_batch(body.finish()).await, ids.len()) {
+    match classify(&client.send_batch(body.finish()).await, ids.len()) {
         Verdict::Records { records, .. } => {
-            let letter =
+            let outcome =
                 |record: &RecordVerdict| if matches!(record, RecordVerdict::Accepted { .. }) { 'A' } else { 'R' };
-            records.iter().map(letter).collect()
+            records.iter().map(outcome).collect()
         }
         other => format!("{other:?}"),
     }

@@ -90,12 +90,12 @@ impl Episode {
         self.succeeded.map_or(since(self.last) >= FORGOTTEN, |succeeded| since(succeeded) >= QUIET)
     }
 
-    /// What failed last.
+    /// The last failure.
     pub(super) fn trouble(&self) -> &Trouble {
         &self.trouble
     }
 
-    /// It fails now, for a reason that does not pass by itself.
+    /// Whether it fails now, for a reason that does not pass by itself.
     pub(super) fn is_permanent(&self) -> bool {
         self.succeeded.is_none() && self.trouble.reason.is_permanent()
     }
