@@ -360,19 +360,21 @@ mod tests {
         assert!(parse(&["--trial=false"]).warnings().is_empty());
     }
 
+    /// Variable and flag of an option, and its value.
+    type Setting = ((&'static str, &'static str), &'static str);
+
     #[test]
     fn the_old_name_of_dead_letter_after_works_with_a_warning_and_not_together_with_the_new_one() {
         let (new, old) = (("SINK_DEAD_LETTER_AFTER", "--dead-letter-after"), ("SINK_CONDEMN_AFTER", "--condemn-after"));
-        let by_flags = |set: &[((&str, &str), &str)]| {
+        let by_flags = |set: &[Setting]| {
             let flags: Vec<String> = set.iter().map(|((_, flag), value)| format!("{flag}={value}")).collect();
             parse(&flags.iter().map(String::as_str).collect::<Vec<_>>())
         };
-        let by_file = |set: &[((&str, &str), &str)]| {
+        let by_file = |set: &[Setting]| {
             let text: String = set.iter().map(|((variable, _), value)| format!("{variable}={value}\n")).collect();
             Config::parse_with(&Variables::with_text(&text).unwrap(), BASE).unwrap()
         };
-        let parsers: [&dyn Fn(&[((&str, &str), &str)]) -> Config; 2] = [&by_flags, &by_file];
-        for parsed in parsers {
+        for parsed in [&by_flags as &dyn Fn(&[Setting]) -> Config, &by_file] {
             let seconds = |config: &Config| config.validate().unwrap().limits.dead_letter_after.as_secs();
             for (set, expected, warns) in
                 [(&[][..], 300, false), (&[(new, "7m")], 420, false), (&[(old, "7m")], 420, true)]

@@ -200,8 +200,8 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// Queues a record. The returned future resolves with the delivery report; `held` is dropped at that moment, even
     /// if the future was dropped before.
     ///
+    /// # Errors
     /// [`ProduceError`] if the record was not even queued.
-    /// [`ProduceError`] when the record was not even queued.
     pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
         self.batching.send(record, held)
     }

@@ -386,8 +386,8 @@ mod tests {
     async fn an_unusable_response_is_reported_without_its_text() {
         for (body, words) in [
             (r#"{"expires_in":3600,"secret":"x"}"#, "no `access_token`"),
-            (r#"{"access_token":"","secret":"x"}"#, "no text, or empty"),
-            (r#"{"access_token":{"secret":"x"}}"#, "no text, or empty"),
+            (r#"{"access_token":"","secret":"x"}"#, "not a text, or is empty"),
+            (r#"{"access_token":{"secret":"x"}}"#, "not a text, or is empty"),
             ("<html>secret</html>", "not a JSON object; check IMS_URL"),
         ] {
             let (provider, _) = ims(vec![(200, body.to_owned())]).await;

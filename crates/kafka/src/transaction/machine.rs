@@ -2,8 +2,7 @@
 //! what each outcome leads to.
 //!
 //! It keeps these rules:
-//! - offsets are sent only for partitions that are owned now, and only after records that were processed in this
-//! transaction;
+//! - offsets are sent only for partitions that are owned now, and only after records processed in this transaction;
 //! - after an abort, every polled record is read again: the position returns to the committed offset;
 //! - a partition is released only while no transaction is open (commit within the revoke's deadline, else abort);
 //! - after an abort, and before the commit of a revoke, the group's committed offsets must be the ones known here: if
