@@ -47,6 +47,9 @@ fn as_user(kafka: &RealKafka, pipeline: &Pipeline, service: &str, password: &str
     with(variables(pipeline, service), &changes)
 }
 
+/// The variables of the service of this name.
+type VariablesOf<'a> = &'a dyn Fn(&str) -> Variables;
+
 /// The table of docs/operate.md.
 fn acls(pipeline: &Pipeline) -> Vec<Acl> {
     use Operation::{DescribeConfigs, Read, Write};
@@ -179,7 +182,7 @@ fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
         with(variables(&pipeline, service), &[("KAFKA_BOOTSTRAP_SERVERS", "no-such-host.invalid:9092")])
     };
     let none = |service: &str| as_user(&kafka, &pipeline, service, "wrong");
-    let rows: [(&str, &str, &dyn Fn(&str) -> Variables); 3] = [
+    let rows: [(&str, &str, VariablesOf<'_>); 3] = [
         ("wrong password", "unauthenticated", &none),
         ("TLS against a listener without", "tls", &tls),
         ("a name that does not exist", "dns", &no_name),
