@@ -311,9 +311,9 @@ mod tests {
         let start = FoundStart { partition: 0, offset: 10, is_new: true, consumed: Consumed::at(10), gap };
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal]);
-        assert!(commit_new(&consumer, &topic, &[start.clone()], &metrics).is_err());
+        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 0.0, "the next member finds the same loss");
-        commit_new(&consumer, &topic, &[start], &metrics).unwrap();
+        commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).unwrap();
         assert_eq!(reported(), 7.0);
     }
 
