@@ -168,7 +168,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
     limited("-1");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["unexplained"]), (Some(1), raw_expired), "{audit:#}");
-    assert!(notes(&audit, &["deleted by hand", "retention"]), "{audit:#}");
+    assert!(notes(&audit, &["deleted manually", "retention"]), "{audit:#}");
 }
 
 #[test]
