@@ -331,7 +331,7 @@ fn two_sources_are_distinguished_and_an_unknown_one_stops_the_transformer() {
     let mut transformer = Process::start("transformer", &variables, Some(free_port()));
     assert_eq!(transformer.wait(Duration::from_secs(30)), Some(1));
     let log = transformer.log();
-    assert!(log.contains("source `app`") && log.contains("nothing is lost"), "{log}");
+    assert!(log.contains("source `app`") && log.contains("no record is lost"), "{log}");
 
     variables.push(gateway.last().unwrap().clone());
     let _transformer = Process::start("transformer", &variables, Some(free_port()));
