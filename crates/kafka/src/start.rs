@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
@@ -95,7 +96,7 @@ pub(crate) struct FoundStart {
 /// Why a partition is not read on from the group's committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
-    /// So many records expired before they were read.
+    /// `lost` records expired before they were read.
     Expired { lost: u64 },
     /// The committed offset is after the end of the partition.
     AfterEnd { committed: Option<i64>, high: i64 },
@@ -141,12 +142,12 @@ impl Gap {
     }
 }
 
-/// Commits the starts that the group has not committed yet, and reports what was lost before them. To be called by a member before
-/// it processes anything: a process that is killed before its first commit has already left output behind (aborted records count
-/// as well), and must not look like a lost group when it comes back.
+/// Commits the starts that the group has not committed yet, and reports what was lost before them. A member must call
+/// this before it processes anything: a process that is killed before its first commit has already left output (aborted
+/// records count as well), and must not look like a lost group when it starts again.
 ///
-/// A loss is reported only once its start is committed. If the commit fails, for example because of a rebalance, the next member
-/// to get the partition finds the same loss, and reports it.
+/// A loss is not reported if the group refuses the commit: the next member to get the partition finds the same loss and
+/// reports it. Every other result may mean that the new start is stored, so the loss is reported then, perhaps twice.
 pub(crate) fn commit_new<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &TopicName,
@@ -159,13 +160,37 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     }
     let note = |partition| starts.iter().find(|start| start.partition == partition)?.consumed.note();
     let list = crate::group::offsets_with_metadata(topic, &new, note)?;
-    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"))?;
-    for start in starts {
-        if let Some(gap) = start.gap {
-            gap.report(topic, start.partition, start.offset, metrics);
+    let committed =
+        consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"));
+    // An error may hide a commit that the brokers have stored, and then nobody would find the loss again.
+    if !committed.as_ref().is_err_and(|error| refusal(error).is_some()) {
+        for start in starts {
+            if let Some(gap) = start.gap {
+                gap.report(topic, start.partition, start.offset, metrics);
+            }
         }
     }
-    Ok(())
+    committed
+}
+
+/// Why the brokers have certainly not stored a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The group is between two generations. It accepts commits again from the members of the next one.
+    Rebalancing,
+    /// The group no longer knows this member.
+    Evicted,
+}
+
+/// Whether the group refused a commit of this member.
+pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
+    use RDKafkaErrorCode as Code;
+    let KafkaError::Operation { source, .. } = error else { return None };
+    match source.rdkafka_error_code()? {
+        Code::IllegalGeneration | Code::RebalanceInProgress => Some(Refusal::Rebalancing),
+        Code::UnknownMemberId | Code::FencedInstanceId => Some(Refusal::Evicted),
+        _ => None,
+    }
 }
 
 /// Asks the brokers about the partitions and decides for each. Blocks for at most a few `timeout`s, and for `pending`
@@ -294,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_reported_once_its_start_is_committed() {
+    fn a_loss_is_reported_unless_the_group_refuses_its_start() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -315,6 +340,10 @@ mod tests {
         assert_eq!(reported(), 0.0, "the next member finds the same loss");
         commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).unwrap();
         assert_eq!(reported(), 7.0);
+        let uncertain = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
+        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert_eq!(reported(), 14.0, "another partition's start may be stored");
     }
 
     #[test]

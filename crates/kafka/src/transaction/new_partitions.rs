@@ -1,12 +1,11 @@
-//! New partitions of a worker, from their assignment to their first record: finds their starts, restores their state, and adds
-//! them to the consumer.
+//! New partitions of a worker, from their assignment to their first record: finds their starts, restores their state, and
+//! adds them to the consumer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
 
 use super::end::{End, given_up, rebuild};
 use super::session::Session;
@@ -17,8 +16,11 @@ use crate::error::KafkaError;
 use crate::group;
 use crate::health::kafka_trouble;
 use crate::metrics::RebalanceKind;
-use crate::start::commit_new;
+use crate::start::{Refusal, commit_new, refusal};
 use crate::topic::check_counterparts;
+
+/// How long a commit that a rebalance refused waits for its next attempt.
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long the brokers may take to return where a partition starts.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ impl<P: Processor> Session<'_, P> {
         self.settings.readiness.set_ready();
         self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
+            // Nothing of this worker can fail any more.
+            self.settings.health.group.succeeded();
             return Ok(());
         }
         self.awaited.extend(&partitions);
@@ -75,7 +79,8 @@ impl<P: Processor> Session<'_, P> {
 
     /// Adds the partitions whose starts are known now, as paused, and resumes those whose state is restored.
     pub(super) fn restored(&mut self) -> Result<(), End> {
-        // librdkafka would take an addition as the reaction to the loss; the revoke that reacts to it comes soon.
+        // If a partition were added now, librdkafka would take that as the answer to the lost assignment. The revoke
+        // follows.
         while !self.consumer.assignment_lost() {
             if !self.add_found()? {
                 break;
@@ -95,19 +100,27 @@ impl<P: Processor> Session<'_, P> {
         Ok(())
     }
 
-    /// Commits the starts that are known and adds their partitions. Returns whether that is done: in a rebalance the brokers accept
-    /// no commit from this member, and the partitions may leave it again.
+    /// Commits the starts that are known and adds their partitions. Returns whether that is done: in a rebalance the
+    /// brokers accept no commit from this member, and the partitions may be revoked before they do.
     fn add_found(&mut self) -> Result<bool, End> {
         if self.found.is_empty() {
             return Ok(true);
         }
+        if Instant::now() < self.next_commit {
+            return Ok(false);
+        }
         match commit_new(&self.consumer, &self.settings.input, &self.found, &self.settings.metrics) {
             Ok(()) => {}
-            Err(error) if is_rebalancing(&error) => {
-                tracing::debug!(%error, "the new partitions are added after the rebalance");
-                return Ok(false);
-            }
-            Err(error) => return Err(self.given_up(error)),
+            Err(error) => match refusal(&error) {
+                Some(Refusal::Rebalancing) => {
+                    // Reported only if it lasts: a rebalance ends within seconds.
+                    self.settings.health.group.failed(kafka_trouble(&error));
+                    self.next_commit = Instant::now() + COMMIT_AGAIN;
+                    return Ok(false);
+                }
+                Some(Refusal::Evicted) => return Err(End::Evicted(error.to_string())),
+                None => return Err(self.given_up(error)),
+            },
         }
         let starts = std::mem::take(&mut self.found);
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
@@ -119,13 +132,4 @@ impl<P: Processor> Session<'_, P> {
         }
         Ok(true)
     }
-}
-
-/// Whether the group is between two generations. It accepts commits again from the members of the next one.
-fn is_rebalancing(error: &KafkaError) -> bool {
-    let KafkaError::Operation { source, .. } = error else { return false };
-    matches!(
-        source.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
-    )
 }

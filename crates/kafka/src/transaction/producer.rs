@@ -139,7 +139,11 @@ impl TransactionalProducer {
 
     /// Registers the transactional id; this aborts the open transaction of an earlier process with the same id.
     pub(super) fn init(&self, timeout: Duration) -> Outcome {
-        self.outcome(self.producer.init_transactions(timeout))
+        let result = self.producer.init_transactions(timeout);
+        if let Some(health) = &self.health {
+            health.registered(&result);
+        }
+        outcome(result)
     }
 
     /// Returns how many partitions a topic has. The call also makes the producer notice new partitions; otherwise it
@@ -151,8 +155,8 @@ impl TransactionalProducer {
             let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
             let count = found.and_then(|found| match found.topics().first() {
                 Some(found) => match found.error().map(RDKafkaErrorCode::from) {
-                    None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(found.partitions().len()),
-                    Some(code) => Err(RdError::MetadataFetch(code)),
+                    Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(RdError::MetadataFetch(code)),
+                    _ => Ok(found.partitions().len()),
                 },
                 None => Ok(0),
             });

@@ -52,8 +52,10 @@ pub(super) struct Session<'s, P: Processor> {
     /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
     /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
     pub(super) awaited: BTreeSet<i32>,
-    /// The starts of some of them, which are not committed yet.
+    /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
+    /// Not before this time they are committed.
+    pub(super) next_commit: Instant,
     /// Whether a transaction was committed.
     committed: bool,
     unread: Unread,
@@ -134,6 +136,7 @@ impl<'s, P: Processor> Session<'s, P> {
             restores,
             awaited: BTreeSet::new(),
             found: Vec::new(),
+            next_commit: Instant::now(),
             committed: false,
             unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
