@@ -19,6 +19,8 @@ pub struct KafkaHealth {
     pub(crate) group: Activity,
     /// Writing.
     writing: Activity,
+    /// Registering the transactional id.
+    registering: Activity,
     /// Passing records on.
     handing_on: Activity,
     /// Transactions of other processes that delay readers.
@@ -35,13 +37,14 @@ impl KafkaHealth {
     #[must_use]
     pub fn new(waiting: &Waiting, ready: Ready) -> Self {
         let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
-        // An outage of the brokers shows in the other two. If only this instance may not write, another one could do
-        // the work.
+        // `brokers` and `group` report an outage. If only this instance lacks the permission to write, another one could
+        // do the work.
         let writing = if ready == Ready::Depends { Ready::DependsIfPermanent } else { ready };
         Self {
             brokers: activity("asking the Kafka brokers", ready),
             group: activity("reading as a member of the consumer group", ready),
             writing: activity("writing to Kafka", writing),
+            registering: activity("registering the transactional id", writing),
             handing_on: activity("handing records on", Ready::Stays),
             open_transactions: activity("reading past a transaction of another process", Ready::Stays),
         }
@@ -72,12 +75,20 @@ impl KafkaHealth {
 
     /// A person must change something before Kafka works for this service again.
     pub(crate) fn fails_permanently(&self) -> bool {
-        [&self.brokers, &self.group, &self.writing].into_iter().any(Activity::fails_permanently)
+        [&self.brokers, &self.group, &self.writing, &self.registering].into_iter().any(Activity::fails_permanently)
     }
 
     /// A transaction, or a record in one, succeeded.
     pub(crate) fn transacted(&self) {
         self.writing.succeeded();
+    }
+
+    /// The transactional id was registered, or was not. That alone does not mean that records can be written.
+    pub(crate) fn registered(&self, result: &Result<(), RdError>) {
+        match result {
+            Ok(()) => self.registering.succeeded(),
+            Err(error) => self.registering.failed(trouble(error)),
+        }
     }
 
     /// A transaction, or a record in one, failed.
@@ -86,7 +97,7 @@ impl KafkaHealth {
         if is_of_rebalances(error) {
             return;
         }
-        // The brokers return this when a transaction ends that they have refused to begin.
+        // The brokers refused an earlier request of this transaction, and so do not know it when it ends.
         if code(error) == Some(RDKafkaErrorCode::InvalidTransactionalState) {
             self.writing.failed_in_consequence(trouble(error));
         } else {

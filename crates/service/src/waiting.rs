@@ -160,7 +160,10 @@ impl Activity {
     }
 
     fn failed_at(&self, trouble: Trouble, now: Instant) {
-        let mut state = self.state();
+        self.failed_in(&mut self.state(), trouble, now);
+    }
+
+    fn failed_in(&self, state: &mut State, trouble: Trouble, now: Instant) {
         match &mut state.episode {
             Some(episode) => episode.failed(trouble, now),
             None => state.episode = Some(Episode::new(trouble, now)),
@@ -170,8 +173,9 @@ impl Activity {
 
     /// Reports a failure that may only be a consequence of an earlier one. While the earlier one lasts, its cause is shown.
     pub fn failed_in_consequence(&self, trouble: Trouble) {
-        let earlier = self.state().episode.as_ref().map(|episode| episode.trouble().clone());
-        self.failed(earlier.unwrap_or(trouble));
+        let mut state = self.state();
+        let earlier = state.episode.as_ref().and_then(|episode| episode.current().cloned());
+        self.failed_in(&mut state, earlier.unwrap_or(trouble), Instant::now());
     }
 
     /// Reports a success.
@@ -229,12 +233,10 @@ impl Activity {
 
     fn keeps_from_readiness(&self, now: Instant) -> bool {
         let state = self.state();
-        let Some(episode) = state.episode.as_ref().filter(|episode| episode.lasted(now) >= UNREADY_AFTER) else {
-            return false;
-        };
+        let Some(episode) = &state.episode else { return false };
         match self.0.ready {
-            Ready::Depends => true,
-            Ready::DependsIfPermanent => episode.trouble().reason.is_permanent(),
+            Ready::Depends => episode.lasted(now) >= UNREADY_AFTER,
+            Ready::DependsIfPermanent => episode.permanent(now) >= UNREADY_AFTER,
             Ready::Stays => false,
         }
     }

@@ -33,13 +33,16 @@ pub(super) struct Episode {
     last: Instant,
     succeeded: Option<Instant>,
     failures: u64,
+    /// Since when every failure has had a reason that does not pass by itself.
+    permanent_since: Option<Instant>,
     reported: Option<(Reason, Instant)>,
 }
 
 impl Episode {
     /// Starts with this failure.
     pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
-        Self { trouble, first: now, last: now, succeeded: None, failures: 1, reported: None }
+        let permanent_since = trouble.reason.is_permanent().then_some(now);
+        Self { trouble, first: now, last: now, succeeded: None, failures: 1, permanent_since, reported: None }
     }
 
     /// Notes another failure.
@@ -50,6 +53,7 @@ impl Episode {
 
     /// The same failure continues.
     pub(super) fn lasts(&mut self, trouble: Trouble, now: Instant) {
+        self.permanent_since = trouble.reason.is_permanent().then(|| self.permanent_since.unwrap_or(now));
         self.trouble = trouble;
         self.last = self.last.max(now);
         // This is a failure after a success: an activity that fails from time to time has not recovered.
@@ -90,9 +94,15 @@ impl Episode {
         self.succeeded.map_or(since(self.last) >= FORGOTTEN, |succeeded| since(succeeded) >= QUIET)
     }
 
-    /// The last failure.
-    pub(super) fn trouble(&self) -> &Trouble {
-        &self.trouble
+    /// The last failure, unless it has succeeded since then.
+    pub(super) fn current(&self) -> Option<&Trouble> {
+        self.succeeded.is_none().then_some(&self.trouble)
+    }
+
+    /// How long it has failed for reasons that do not pass by themselves.
+    pub(super) fn permanent(&self, now: Instant) -> Duration {
+        let until = self.succeeded.map_or(now, |_| self.last);
+        self.permanent_since.map_or(Duration::ZERO, |since| until.saturating_duration_since(since))
     }
 
     /// Whether it fails now, for a reason that does not pass by itself.
