@@ -62,7 +62,6 @@ impl ClientContext for Complaints {
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
         // AllBrokersDown follows the errors of the single brokers, which say more.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
-            let code = if is_about_tls(reason) { RDKafkaErrorCode::SSL } else { code };
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
     }
@@ -70,10 +69,11 @@ impl ClientContext for Complaints {
 
 impl ConsumerContext for Complaints {}
 
-/// Whether an error comes from TLS on only one side of a connection. librdkafka reports a closed connection then, and names TLS
-/// in the text only.
-fn is_about_tls(reason: &str) -> bool {
-    ["SSL", "security.protocol"].iter().any(|word| reason.contains(word))
+/// Whether a connection was closed because only one side uses TLS. librdkafka says so in the text only. It adds its hint at
+/// `security.protocol` to every early disconnect, so the hint counts only if no broker has ever answered.
+fn is_about_tls(reason: &str, has_answered: bool) -> bool {
+    let handshake = ["SSL handshake", "SSL_HANDSHAKE"].iter().any(|text| reason.contains(text));
+    handshake || (!has_answered && reason.contains("connecting to a SSL listener"))
 }
 
 /// The clients and the last results. See the module.
@@ -84,6 +84,8 @@ pub struct Probe {
     all: BaseConsumer<Complaints>,
     /// The topic that the service reads, if it reads one.
     reading: Option<Reading>,
+    /// Whether a query has ever got its response.
+    has_answered: bool,
 }
 
 struct Reading {
@@ -111,7 +113,7 @@ impl Probe {
     /// [`KafkaError::Configuration`].
     pub fn of_writer(connection: &Connection, topic: &TopicName, health: &KafkaHealth) -> Result<Self, KafkaError> {
         let all = client(connection, Isolation::ReadUncommitted)?;
-        Ok(Self { topic: topic.clone(), health: health.clone(), all, reading: None })
+        Ok(Self { topic: topic.clone(), health: health.clone(), all, reading: None, has_answered: false })
     }
 
     /// Creates a probe for a service that reads `topic`; it keeps the lag and the age of the oldest record in
@@ -147,7 +149,10 @@ impl Probe {
             let asked = self.ask();
             drop(unanswered);
             match asked {
-                Ok(()) => self.health.brokers.succeeded(),
+                Ok(()) => {
+                    self.has_answered = true;
+                    self.health.brokers.succeeded();
+                }
                 Err(error) => self.health.brokers.failed(self.trouble(&error)),
             }
             while Instant::now() < next && !stop.is_cancelled() {
@@ -179,7 +184,10 @@ impl Probe {
     fn trouble(&self, error: &KafkaError) -> Trouble {
         let trouble = kafka_trouble(error);
         match self.all.context().recent() {
-            Some((code, text)) if !trouble.reason.is_permanent() => by_code(Some(code), text),
+            Some((code, text)) if !trouble.reason.is_permanent() => {
+                let code = if is_about_tls(&text, self.has_answered) { RDKafkaErrorCode::SSL } else { code };
+                by_code(Some(code), text)
+            }
             _ => trouble,
         }
     }
