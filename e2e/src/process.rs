@@ -148,6 +148,12 @@ impl Process {
         self.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
     }
 
+    /// Whether `/readyz` responds with 503. A process that has ended does not respond.
+    #[must_use]
+    pub fn is_unready(&self) -> bool {
+        self.admin_get("/readyz").is_some_and(|(status, _)| status == 503)
+    }
+
     /// One of the admin server's pages: status and body.
     #[must_use]
     pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {

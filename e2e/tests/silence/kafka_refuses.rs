@@ -10,7 +10,7 @@ use e2e::sender::event;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
-use super::{OVER, Trickle, line, over, reported};
+use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
 const SERVICES: [&str; 3] = ["gateway", "transformer", "sink"];
 
@@ -142,6 +142,7 @@ fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_g
                 service,
                 name,
                 &format!("no {:?} on {:?}", row.operation, row.resource),
+                begun,
                 from[row.service],
                 "unauthorized",
             );
@@ -151,7 +152,7 @@ fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_g
         for row in &round {
             let (service, name) = (&services[row.service], SERVICES[row.service]);
             if row.unready {
-                wait_until(&format!("{name} not to be ready: {:?}", row.resource), UNREADY, || !service.is_ready());
+                wait_until(&format!("{name} not to be ready: {:?}", row.resource), UNREADY, || service.is_unready());
                 println!("  {name}: not ready after {:.0} s", begun.elapsed().as_secs_f64());
             } else {
                 assert!(service.is_ready(), "a gateway out of rotation refuses connections");
@@ -188,12 +189,13 @@ fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
         ("a name that does not exist", "dns", &no_name),
     ];
     for (row, reason, variables) in rows {
+        let begun = Instant::now() + UNANSWERED;
         let services = SERVICES.map(|service| Process::spawn(binary(service), &variables(service), Some(free_port())));
         for (service, name) in services.iter().zip(SERVICES) {
-            reported(service, name, row, 0, reason);
+            reported(service, name, row, begun, 0, reason);
         }
         for service in &services[1..] {
-            assert!(!service.is_ready(), "{row}: it has never been ready");
+            assert!(service.is_unready(), "{row}: it has never been ready");
         }
     }
 }
@@ -207,17 +209,18 @@ fn p6_every_service_reports_a_topic_that_is_gone() {
     let services =
         SERVICES.map(|service| Process::start(binary(service), &variables(&pipeline, service), Some(free_port())));
     let _trickle = Trickle::of_events(pipeline.gateway_port);
-    wait_until("events to be accepted", OVER, || services[2].metric("customerio_sink_records_total") >= 10.0);
+    wait_until("events to be accepted", OVER, || services[2].metric(ACCEPTED) >= 10.0);
     let topics = Topics::new(&kafka.connection()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let from: Vec<usize> = services.iter().map(|service| service.log().len()).collect();
+    let begun = Instant::now();
     for topic in ["raw", "typed"] {
         runtime.block_on(topics.delete(&pipeline.topic(topic))).unwrap();
     }
     for ((service, name), from) in services.iter().zip(SERVICES).zip(from) {
-        reported(service, name, "its topic is gone", from, "missing");
+        reported(service, name, "its topic is gone", begun, from, "missing");
     }
     for (service, name) in services[1..].iter().zip(&SERVICES[1..]) {
-        wait_until(&format!("{name} not to be ready"), UNREADY, || !service.is_ready());
+        wait_until(&format!("{name} not to be ready"), UNREADY, || service.is_unready());
     }
 }

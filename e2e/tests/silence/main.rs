@@ -24,8 +24,14 @@ use e2e::sender::{event, request, send_once};
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
-/// How soon an outage is reported.
+/// The metric of the events that Platform has accepted.
+const ACCEPTED: &str = "customerio_sink_records_total{outcome=\"accepted\"}";
+
+/// How soon an outage is reported, from the first request that failed.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How much later at the start: until then a request has been without a response for so long that it counts as failed.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// How long the brokers have to answer the test.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,8 +95,7 @@ fn line(service: &Process, from: usize, reason: &str) -> Option<String> {
 }
 
 /// Waits until log and gauge report an outage; prints the row.
-fn reported(service: &Process, name: &str, row: &str, from: usize, reason: &str) {
-    let begun = Instant::now();
+fn reported(service: &Process, name: &str, row: &str, begun: Instant, from: usize, reason: &str) {
     while !(waits(service, name, reason) && line(service, from, reason).is_some()) {
         assert!(
             begun.elapsed() < REPORTED_WITHIN,
@@ -121,7 +126,7 @@ fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
     kafka.kill(0);
     let killed = Instant::now();
     for ((name, service), &from) in services.iter().zip(&from) {
-        reported(service, name, "Kafka down, idle", from, "unavailable");
+        reported(service, name, "Kafka down, idle", killed, from, "unavailable");
     }
     assert!(
         killed.elapsed() < REPORTED_WITHIN + Duration::from_secs(1),
@@ -129,7 +134,7 @@ fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
         killed.elapsed()
     );
     for (name, service) in &services[1..] {
-        wait_until(&format!("{name} not to be ready"), Duration::from_secs(25), || !service.is_ready());
+        wait_until(&format!("{name} not to be ready"), Duration::from_secs(25), || service.is_unready());
     }
     assert!(services[0].1.is_ready(), "a gateway out of rotation refuses connections");
     kafka.restart(0);
@@ -148,7 +153,7 @@ fn p6_the_sink_reports_every_way_in_which_platform_takes_no_events() {
     let _transformer = pipeline.transformer();
     let sink = pipeline.sink();
     assert_eq!(pipeline.send(&event("first")), 202);
-    wait_until("the first event to be accepted", OVER, || sink.metric("customerio_sink_records_total") >= 1.0);
+    wait_until("the first event to be accepted", OVER, || sink.metric(ACCEPTED) >= 1.0);
     for (row, fault, reason) in [
         ("Platform 503", r#"{"fault":"status","status":503}"#, "unavailable"),
         ("Platform 429", r#"{"fault":"status","status":429}"#, "throttled"),
@@ -156,9 +161,10 @@ fn p6_the_sink_reports_every_way_in_which_platform_takes_no_events() {
         ("connection reset", r#"{"fault":"reset","when":"before"}"#, "unavailable"),
     ] {
         let from = sink.log().len();
+        let begun = Instant::now();
         pipeline.fault(fault);
         assert_eq!(pipeline.send(&event(&format!("{row} {reason}"))), 202);
-        reported(&sink, "sink", row, from, reason);
+        reported(&sink, "sink", row, begun, from, reason);
         assert!(sink.is_ready(), "another sink would do no better");
         pipeline.clear_faults();
         over(&sink, "sink", from, reason);
@@ -182,11 +188,13 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
         ("sink", start("sink", through(2, pipeline.sink_variables()))),
     ];
     let from: Vec<usize> = services.iter().map(|(_, service)| service.log().len()).collect();
+    // A request that was sent just before counts as failed after five seconds.
+    let begun = Instant::now() + UNANSWERED;
     for service in 0..3 {
         kafka.proxy(service).set(Fault::BlackHole);
     }
     for ((name, service), &from) in services.iter().zip(&from) {
-        reported(service, name, "Kafka mute, idle", from, "timeout");
+        reported(service, name, "Kafka mute, idle", begun, from, "timeout");
     }
     for service in 0..3 {
         kafka.proxy(service).heal();

@@ -1,6 +1,6 @@
 //! What is neither Kafka nor a refusal of records: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
 use e2e::process::{Process, request};
@@ -12,7 +12,7 @@ use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
 
-use super::{OVER, Trickle, line, over, reported};
+use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
 /// How far wrong clocks are, in seconds.
 const WRONG: u64 = 120;
@@ -44,12 +44,13 @@ fn p6_the_sink_reports_an_address_that_leads_nowhere() {
         ("IMS without TLS", "IMS_URL", &format!("https://127.0.0.1:{}", pipeline.simulator_port), "tls"),
     ] {
         let variables = with(pipeline.sink_variables(), &[(variable, address)]);
+        let begun = Instant::now() + UNANSWERED;
         let sink = Process::start("sink", &variables, Some(free_port()));
-        reported(&sink, "sink", row, 0, reason);
+        reported(&sink, "sink", row, begun, 0, reason);
         assert!(sink.is_ready(), "{row}: another sink would do no better");
     }
     let sink = pipeline.sink();
-    wait_until("what waited to be accepted", OVER, || sink.metric("customerio_sink_records_total") >= 20.0);
+    wait_until("what waited to be accepted", OVER, || sink.metric(ACCEPTED) >= 20.0);
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn p6_the_sink_reports_ims_and_a_clock_that_differs() {
     let _transformer = pipeline.transformer();
     let sink = pipeline.sink();
     let _trickle = Trickle::of_events(pipeline.gateway_port);
-    wait_until("events to be accepted", OVER, || sink.metric("customerio_sink_records_total") >= 10.0);
+    wait_until("events to be accepted", OVER, || sink.metric(ACCEPTED) >= 10.0);
     for (row, fault, reason) in [
         ("IMS 500", r#"[{"fault":"tokens","status":500},{"fault":"expire_tokens"}]"#, "unavailable"),
         (
@@ -77,8 +78,9 @@ fn p6_the_sink_reports_ims_and_a_clock_that_differs() {
         ("Platform's clock is behind", &format!(r#"{{"fault":"clock","behind":{WRONG}}}"#), "clock"),
     ] {
         let from = sink.log().len();
+        let begun = Instant::now();
         pipeline.fault(fault);
-        reported(&sink, "sink", row, from, reason);
+        reported(&sink, "sink", row, begun, from, reason);
         assert!(sink.is_ready(), "{row}: another sink would do no better");
         pipeline.clear_faults();
         over(&sink, "sink", from, reason);
@@ -103,7 +105,7 @@ fn p6_gateway_and_transformer_report_clocks_that_differ() {
         std::thread::sleep(Duration::from_millis(100));
         super::waits(&gateway, "gateway", "clock")
     });
-    reported(&gateway, "gateway", "its clock is behind", 0, "clock");
+    reported(&gateway, "gateway", "its clock is behind", Instant::now(), 0, "clock");
     wait_until("the gateway to see that its clock is right", OVER, || {
         assert_eq!(send("right", unix_seconds()), 202);
         std::thread::sleep(Duration::from_millis(100));
@@ -122,7 +124,7 @@ fn p6_gateway_and_transformer_report_clocks_that_differ() {
         std::thread::sleep(Duration::from_millis(100));
         super::waits(&transformer, "transformer", "clock")
     });
-    reported(&transformer, "transformer", "the gateway's clock is ahead", from, "clock");
+    reported(&transformer, "transformer", "the gateway's clock is ahead", Instant::now(), from, "clock");
     wait_until("the transformer to see that it is right again", OVER, || {
         receive(0);
         std::thread::sleep(Duration::from_millis(100));
@@ -161,7 +163,7 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
     let _ids = pipeline.load(2000, 500).finish(OVER);
     // It is an outage only once the buffer has been full for ten seconds.
     wait_until("the full buffer to be reported", Duration::from_secs(40), || line(&sink, 0, "buffer_full").is_some());
-    reported(&sink, "sink", "paused by its budget", 0, "buffer_full");
+    reported(&sink, "sink", "paused by its budget", Instant::now(), 0, "buffer_full");
     assert!(sink.is_ready(), "it works, as fast as it may");
 }
 
@@ -176,17 +178,19 @@ fn p6_transformer_and_sink_report_a_registry_that_is_away() {
     let url = RealRegistry::url_at(proxy.port(0));
     let through = |variables: Variables| with(variables, &[("SCHEMA_REGISTRY_URL", url.as_str())]);
     proxy.set(Fault::Cut);
+    let begun = Instant::now() + UNANSWERED;
     let transformer = Process::spawn("transformer", &through(pipeline.transformer_variables()), Some(free_port()));
-    reported(&transformer, "transformer", "registry down at the start", 0, "unavailable");
+    reported(&transformer, "transformer", "registry down at the start", begun, 0, "unavailable");
     proxy.heal();
     over(&transformer, "transformer", 0, "unavailable");
     let _trickle = Trickle::of_events(pipeline.gateway_port);
     wait_until("typed records", OVER, || transformer.metric("customerio_transformer_records_total") >= 10.0);
     proxy.set(Fault::Cut);
+    let begun = Instant::now() + UNANSWERED;
     let sink = Process::start("sink", &through(pipeline.sink_variables()), Some(free_port()));
-    reported(&sink, "sink", "registry down, unknown schema", 0, "unavailable");
+    reported(&sink, "sink", "registry down, unknown schema", begun, 0, "unavailable");
     assert!(sink.is_ready(), "another sink would do no better");
     proxy.heal();
     over(&sink, "sink", 0, "unavailable");
-    wait_until("what waited to be accepted", OVER, || sink.metric("customerio_sink_records_total") >= 10.0);
+    wait_until("what waited to be accepted", OVER, || sink.metric(ACCEPTED) >= 10.0);
 }
