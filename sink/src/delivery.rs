@@ -322,7 +322,7 @@ impl Delivery {
             metrics.set_held(UNWRITABLE, unwritable);
             self.shown_unwritable = unwritable;
         }
-        // Only records in a request or in a write can stall, so only repeated writes need more patience.
+        // Only records in a request or in a write can stall, so only repeated writes set `external_wait`.
         self.external_wait.set(journal.is_repeating());
         let held = self.dispatch.held();
         if held == self.shown {
@@ -374,6 +374,7 @@ async fn request(shared: Arc<Shared>, sending: Sending<Item>, body: Bytes) -> Do
     let answer = match token {
         Err(error) => Answer::NoToken(error),
         Ok(token) => {
+            shared.health.token_received();
             let _unanswered = shared.health.request();
             shared.client.send_batch_with(body, token.as_ref()).await
         }

@@ -37,6 +37,11 @@ impl Health {
         self.platform.request()
     }
 
+    /// IMS gave a token, or none was needed.
+    pub(crate) fn token_received(&self) {
+        self.tokens.succeeded();
+    }
+
     /// Starts a request to IMS, if a token is needed; keep the returned value until the token is received.
     pub(crate) fn token_request(&self) -> service::Request {
         self.tokens.request()
@@ -84,7 +89,7 @@ fn token_trouble(error: &TokenError) -> Trouble {
             Failure::Timeout => (Reason::Timeout, CHECK_IMS),
             Failure::Connect(Unreached::Other) | Failure::Interrupted => (Reason::Unavailable, CHECK_IMS),
         },
-        TokenError::Unavailable(429) => (Reason::Throttled, "wait: IMS is asked again by itself"),
+        TokenError::Unavailable(429) => (Reason::Throttled, "nothing to do: the sink asks IMS again"),
         TokenError::Unavailable(_) => (Reason::Unavailable, CHECK_IMS),
         TokenError::Unusable(_) => {
             (Reason::UnexpectedAnswer, "check that IMS_URL is Adobe's, and that no proxy responds in its place")

@@ -48,7 +48,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let mut tasks = Tasks::new(context.stop.clone());
     let probe = Probe::of_reader(&settings.connection, &settings.input, &health, &metrics.consumer)?;
     let stop = context.stop.clone();
-    // First of all: it reports what keeps the transformer from its brokers, at the start too.
+    // Started first, so that it also reports why the brokers cannot be reached during the start.
     tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));

@@ -360,7 +360,7 @@ impl SlowClock {
         tracing::warn!(
             events,
             ahead_seconds = ahead_ms / 1000,
-            "events have a time after their receipt: the clock of a gateway is slow. The time of the receipt is written instead, with timestampAdjusted; set the gateway's clock, if it is slow by more than a day, such events become dead letters"
+            "events have a time after their receipt: the clock of a gateway is slow. The time of the receipt is written instead, with timestampAdjusted. Set the gateway's clock: if it is slow by more than a day, such events become dead letters"
         );
         Some(events)
     }

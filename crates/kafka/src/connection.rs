@@ -323,7 +323,8 @@ impl ClientContext for LogContext {
 /// One line of librdkafka's log. Lines name brokers, topics and ids of clients, never the content of a record.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
-        // The call that failed returns it too, and the service reports it once, with its remedy.
+        // The failed call also returns this error, and its caller reports it with a remedy. (A producer that is fenced while
+        // it is idle reports it with its next record.)
         _ if matches!(facility, "FATAL" | "TXNERR") => tracing::debug!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{line}");

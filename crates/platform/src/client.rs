@@ -60,7 +60,7 @@ pub struct HttpSettings {
     pub ca_file: Option<PathBuf>,
     /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
     pub https_proxy: Option<SecretString>,
-    /// Hosts that are reached without it, as in `NO_PROXY`.
+    /// Hosts that are reached without the proxy, as in `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 

@@ -108,7 +108,7 @@ pub enum Verdict {
         /// The reason, for logs and metrics.
         reason: RetryReason,
     },
-    /// Nothing can be delivered until a person or something outside changes: hold everything, dead-letter nothing.
+    /// Nothing can be delivered until a person changes a setting, or something outside changes: hold everything, dead-letter nothing.
     Hold(HoldReason),
 }
 

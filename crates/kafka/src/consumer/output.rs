@@ -35,7 +35,6 @@ pub enum Output {
 
 /// Whether the group has committed no offset for the topic. A group that has committed any offset is not lost, and a
 /// partition without an offset is then new.
-/// has no offset for is new.
 pub(super) fn has_no_offsets(
     consumer: &BaseConsumer<GroupContext>,
     topics: &Topics,
