@@ -162,7 +162,7 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     let list = crate::group::offsets_with_metadata(topic, &new, note)?;
     let committed =
         consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"));
-    // An error may hide a commit that the brokers have stored, and then nobody would find the loss again.
+    // An error may hide a commit that the brokers have stored, and then no member would find the loss again.
     if !committed.as_ref().is_err_and(|error| refusal(error).is_some()) {
         for start in starts {
             if let Some(gap) = start.gap {
