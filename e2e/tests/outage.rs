@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::accounting::{Topics, assert_accepted};
 use e2e::pipeline::{Pipeline, SIGNING_KEY};
-use e2e::real_kafka::RealKafka;
+use e2e::real_kafka::{Cluster, RealKafka};
 use e2e::wait_until;
 
 /// Sends one event; returns the status and how long it took.
@@ -27,7 +27,9 @@ fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duratio
 
 #[test]
 fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
-    let mut kafka = RealKafka::own().unwrap();
+    // One combined node would leave out the marker of a transaction that is open when it stops (ADR 6), and the sink would
+    // wait for it forever.
+    let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "outage");
     let _simulator = pipeline.simulator();
     let gateway = pipeline.gateway();
