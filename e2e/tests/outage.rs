@@ -25,8 +25,28 @@ fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duratio
     (answer.status().as_u16(), started.elapsed())
 }
 
+/// What the transformer does when the only broker stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transformer {
+    /// It has committed everything.
+    Idle,
+    /// It is about to commit the last webhooks.
+    Commits,
+}
+
 #[test]
 fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
+    stop_the_only_broker(Transformer::Idle);
+}
+
+/// It fails in about one of three runs: the transaction stays open after the restart (ADR 6).
+#[test]
+#[ignore = "slow: make test-slow runs it"]
+fn p1_p3_a_kafka_outage_during_a_commit_ends_without_a_restart() {
+    stop_the_only_broker(Transformer::Commits);
+}
+
+fn stop_the_only_broker(transformer: Transformer) {
     let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "outage");
     let _simulator = pipeline.simulator();
@@ -49,11 +69,11 @@ fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
     for _ in 0..20 {
         assert_eq!(next(), 202);
     }
-    // Kafka may leave a transaction open forever if its only broker stops during the commit (ADR 6). Here nothing is in
-    // flight; `cluster` stops brokers that are working.
-    wait_until("everything to be accepted", Duration::from_secs(30), || {
-        sink.metric("customerio_sink_records_total{outcome=\"accepted\"}") >= 20.0
-    });
+    if transformer == Transformer::Idle {
+        wait_until("everything to be accepted", Duration::from_secs(30), || {
+            sink.metric("customerio_sink_records_total{outcome=\"accepted\"}") >= 20.0
+        });
+    }
     kafka.stop_broker();
     for _ in 0..3 {
         assert_eq!(next(), 503);
