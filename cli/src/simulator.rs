@@ -186,7 +186,7 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     Ok(Verdict::Good)
 }
 
-/// The variables for an empty simulator: what `setup apply` needs to create the rest.
+/// The variables for an empty simulator: what `setup apply` needs to create everything else.
 fn setup_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
     let created = ["PLATFORM_TENANT", "PLATFORM_INLET_URL", "PLATFORM_SCHEMA_ID", "PLATFORM_DATASET_ID"];
     let kept = sink_variables(settings, host).into_iter().filter(|(name, _)| !created.contains(name));

@@ -34,22 +34,7 @@ pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String)
     Json(json!({"access_token": token, "token_type": "bearer", "expires_in": seconds})).into_response()
 }
 
-/// `application/x-www-form-urlencoded`.
+/// Reads `application/x-www-form-urlencoded`.
 pub(crate) fn form(body: &str) -> HashMap<String, String> {
-    let decode = |text: &str| {
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.bytes();
-        while let Some(byte) = rest.next() {
-            bytes.push(match byte {
-                b'+' => b' ',
-                b'%' => {
-                    let digits = [rest.next().unwrap_or(b'0'), rest.next().unwrap_or(b'0')];
-                    std::str::from_utf8(&digits).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(b'?')
-                }
-                other => other,
-            });
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    body.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (decode(name), decode(value))).collect()
+    form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }

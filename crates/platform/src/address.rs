@@ -21,19 +21,7 @@ impl FromStr for ImsUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The text is left out: it may hold a password.
-        let wrong = |why: &str| format!("{why}; it looks like https://ims-na1.adobelogin.com");
-        let url: Url = text.parse().map_err(|_| wrong("this is not the address of IMS"))?;
-        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-            return Err(wrong("the address of IMS begins with https:// and a host"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("no user name or password belongs into the address of IMS"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("the address of IMS has no query"));
-        }
-        Ok(Self(url))
+        base_address(text, "the address of IMS", "https://ims-na1.adobelogin.com").map(Self)
     }
 }
 
@@ -41,6 +29,23 @@ impl fmt::Display for ImsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Reads the base address of an HTTP server. `what` names it in the error, which does not repeat the text: it may hold a
+/// password.
+pub(crate) fn base_address(text: &str, what: &str, example: &str) -> Result<Url, String> {
+    let wrong = |why: &str| format!("{what} {why}; an example: {example}");
+    let url: Url = text.parse().map_err(|_| wrong("is not a URL"))?;
+    if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+        return Err(wrong("must begin with https:// and a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("must not contain a user name or a password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("must not have a query"));
+    }
+    Ok(url)
 }
 
 /// Whether requests to this address would cross a network unencrypted: by http, and not to this machine.

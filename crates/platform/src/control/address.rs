@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
+use crate::address::base_address;
+
 /// Base address of Platform's APIs, `PLATFORM_API_URL`; paths such as `/data/foundation/…` are appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUrl(Url);
@@ -49,19 +51,7 @@ impl FromStr for ApiUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The text is left out: it may hold a password.
-        let wrong = |why: &str| format!("{why}; it looks like https://platform.adobe.io");
-        let url: Url = text.parse().map_err(|_| wrong("this is not an address of Platform's APIs"))?;
-        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-            return Err(wrong("the address of Platform's APIs begins with https:// and a host"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("the address of Platform's APIs has no user name and no password"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("the address of Platform's APIs has no query"));
-        }
-        Ok(Self(url))
+        base_address(text, "the address of Platform's APIs", "https://platform.adobe.io").map(Self)
     }
 }
 
