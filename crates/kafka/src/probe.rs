@@ -251,6 +251,7 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<
     let mut config = observing(connection, isolation);
     crate::producer::set_default(&mut config, "queued.max.messages.kbytes", "1024");
     crate::producer::set_default(&mut config, "fetch.message.max.bytes", "16384");
+    group::limit_responses(&mut config, 0);
     crate::producer::set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
