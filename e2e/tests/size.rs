@@ -97,7 +97,7 @@ fn check(limits: &Limits) -> [String; 3] {
         for (kind, id, body) in [("mappable", Some(id.clone()), mappable(&id, size)), ("unmappable", None, unmappable)]
         {
             let status = post(&pipeline, &body);
-            assert_eq!(status, 202, "{}: a {kind} body of {size} bytes", limits.name);
+            assert_eq!(status, 202, "{}: a {kind} body of {size} bytes: {}", limits.name, gateway.log());
             let after = format!("after-{kind}-{size}");
             assert_eq!(post(&pipeline, event(&after).as_bytes()), 202);
             small.push(after);
