@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
-use crate::health::{KafkaHealth, by_code, kafka_trouble};
+use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
 use crate::reader::{Isolation, observing};
 use crate::record::{Record, header};
@@ -39,8 +39,6 @@ const RECENT: Duration = Duration::from_secs(15);
 
 /// A transaction that is open for longer than this is reported.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
-
-const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
 
 /// Keeps the last error of its client, because a failed query says less.
 #[derive(Debug, Default)]

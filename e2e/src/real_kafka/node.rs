@@ -181,7 +181,8 @@ impl Drop for Node {
     }
 }
 
-fn java(libs: &Path, class: &str) -> Command {
+/// A command that runs a class of Kafka's.
+pub(super) fn java(libs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
     // Each of a broker's threads keeps a buffer outside of the heap as large as the largest record it has written. By
     // default, all of them together may have as much as the heap, which is too little for records of 63 MiB.

@@ -7,7 +7,8 @@
 //! end. All output for an input offset before the committed one is before that end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -27,8 +28,12 @@ use crate::topic::{LogContextConsumer, TopicName, Topics};
 /// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(10);
 
-/// How often to log that restoring takes long.
-const REMINDER: Duration = Duration::from_secs(10);
+/// Restoring that makes no progress for this long waits for an open transaction. Everything else that it asks the
+/// brokers for is answered sooner, or fails.
+const DELAYED_AFTER: Duration = Duration::from_secs(6);
+
+/// How often a delay is reported.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// The state that is restored from one partition's earlier output.
 pub trait PartitionState: Send + 'static {
@@ -98,12 +103,30 @@ pub(super) struct Restores<M> {
     reports: mpsc::Sender<Report<M>>,
     received: mpsc::Receiver<Report<M>>,
     stop: CancellationToken,
+    /// Set by the readers with each record.
+    progress: Arc<AtomicBool>,
+    /// When restoring last made progress, or nothing waited.
+    progress_at: Instant,
+    /// When a delay is reported next; `None` if there is none.
+    next_report: Option<Instant>,
+}
+
+/// What restoring does, as far as its delay is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delay {
+    /// It makes no progress.
+    Lasts(Duration),
+    /// It was delayed and is not any more.
+    Ended,
 }
 
 impl<M: PartitionState> Restores<M> {
     pub(super) fn new(context: RestoreContext) -> Self {
         let (reports, received) = mpsc::channel();
         Self {
+            progress: Arc::default(),
+            progress_at: Instant::now(),
+            next_report: None,
             context,
             waiting: BTreeMap::new(),
             assignments: 0,
@@ -119,11 +142,12 @@ impl<M: PartitionState> Restores<M> {
         self.assignments += 1;
         let assignment = self.assignments;
         let now = Instant::now();
+        self.progress_at = now;
         self.waiting.extend(candidates.iter().map(|candidate| (candidate.partition, (assignment, now))));
         let stop = self.stop.child_token();
         self.readers.insert(assignment, stop.clone());
         self.stop_readers();
-        let tail = Tail { context: self.context.clone(), stop };
+        let tail = Tail { context: self.context.clone(), stop, progress: Arc::clone(&self.progress) };
         let reports = self.reports.clone();
         std::thread::spawn(move || {
             // The receiver is gone once the session is over.
@@ -156,6 +180,27 @@ impl<M: PartitionState> Restores<M> {
         });
     }
 
+    /// Returns whether restoring is delayed, at most once a [`REPORT`], and the end of a delay once.
+    pub(super) fn delay(&mut self, now: Instant) -> Option<Delay> {
+        if self.waiting.is_empty() || self.progress.swap(false, Ordering::Relaxed) {
+            self.progress_at = now;
+        }
+        let lasts = now.saturating_duration_since(self.progress_at);
+        if lasts < DELAYED_AFTER {
+            return self.next_report.take().map(|_| Delay::Ended);
+        }
+        if self.next_report.is_some_and(|next| now < next) {
+            return None;
+        }
+        self.next_report = Some(now + REPORT);
+        Some(Delay::Lasts(lasts))
+    }
+
+    /// The partitions that wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+        self.waiting.keys().copied()
+    }
+
     /// Returns the next result, if there is one.
     ///
     /// # Errors
@@ -166,6 +211,7 @@ impl<M: PartitionState> Restores<M> {
             if !self.is_waited_for(report.assignment) {
                 continue;
             }
+            self.progress.store(true, Ordering::Relaxed);
             let (partition, state) = match report.outcome? {
                 Found::Starts(mut starts) => {
                     // Partitions that were revoked meanwhile, and perhaps assigned again, wait for another reader.
@@ -204,6 +250,7 @@ struct Reading<M> {
 struct Tail {
     context: RestoreContext,
     stop: CancellationToken,
+    progress: Arc<AtomicBool>,
 }
 
 impl Tail {
@@ -272,11 +319,11 @@ impl Tail {
         mut readings: BTreeMap<i32, Reading<M>>,
         mut done: impl FnMut(Found<M>),
     ) -> Result<(), KafkaError> {
-        let mut reminder = Instant::now() + REMINDER;
         while !readings.is_empty() && !self.stop.is_cancelled() {
             let mut reached = BTreeSet::new();
             match consumer.poll(Duration::from_millis(50)) {
                 Some(Ok(message)) => {
+                    self.progress.store(true, Ordering::Relaxed);
                     let record = Record::new(&message);
                     if let Some(reading) = readings.get_mut(&record.partition())
                         && record.offset() < reading.end
@@ -315,14 +362,6 @@ impl Tail {
                 if let Some(reading) = readings.remove(&partition) {
                     done(Found::State(partition, reading.state));
                 }
-            }
-            if Instant::now() >= reminder && !readings.is_empty() {
-                reminder = Instant::now() + REMINDER;
-                tracing::warn!(
-                    topic = %self.context.output,
-                    partitions = ?readings.keys().collect::<Vec<_>>(),
-                    "still reading the latest output; waiting for the transaction that a dead process left open"
-                );
             }
         }
         Ok(())
@@ -366,6 +405,43 @@ fn first(low: i64, end: i64, by_time: i64, offsets: i64) -> First {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl PartitionState for () {
+        fn starts_late(&mut self) {}
+        fn restore(&mut self, _: &Record<'_>) {}
+    }
+
+    fn restores() -> Restores<()> {
+        Restores::new(RestoreContext {
+            connection: Connection::plaintext("localhost:9092", "test"),
+            group: "group".to_owned(),
+            input: "raw".parse().expect("a topic name"),
+            output: "typed".parse().expect("a topic name"),
+            lookback: Lookback { offsets: 1, age: Duration::ZERO },
+            from_beginning: false,
+            replaced: Latest::new(),
+            pending: Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn only_a_partition_that_waits_without_progress_is_delayed() {
+        let mut restores = restores();
+        let start = restores.progress_at;
+        let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));
+        assert_eq!(at(&mut restores, 100), None, "nothing waits");
+        restores.waiting.insert(0, (1, start));
+        assert_eq!(at(&mut restores, 105), None);
+        restores.progress.store(true, Ordering::Relaxed);
+        assert_eq!(at(&mut restores, 106), None, "a record arrived");
+        assert_eq!(at(&mut restores, 111), None);
+        assert_eq!(at(&mut restores, 112), Some(Delay::Lasts(Duration::from_secs(6))));
+        assert_eq!(at(&mut restores, 112), None, "reported once a second");
+        assert_eq!(at(&mut restores, 113), Some(Delay::Lasts(Duration::from_secs(7))));
+        restores.forget(0);
+        assert_eq!(at(&mut restores, 114), Some(Delay::Ended));
+        assert_eq!(at(&mut restores, 115), None, "the end is reported once");
+    }
 
     #[test]
     fn starts_at_the_later_of_needed_and_retained_offset() {
