@@ -32,8 +32,8 @@ pub struct KafkaHealth {
 /// What to do about a transaction that stays open.
 pub(crate) const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, the brokers have lost its end: see \"A transaction that stays open\" in docs/operate.md (`kafka-transactions.sh find-hanging` lists it, `kafka-transactions.sh abort` ends it)";
 
-/// A buffer that is full for longer than this is reported.
-const FULL_FOR_LONG: Duration = Duration::from_secs(10);
+/// A buffer that is full for longer than this, without a record being read, is reported.
+const FULL_FOR_LONG: Duration = Duration::from_secs(5);
 
 const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
 

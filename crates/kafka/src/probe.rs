@@ -37,8 +37,9 @@ const LOOK: Duration = Duration::from_secs(3);
 /// The maximum age of a client's last error for it to be the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// A transaction that is open for longer than this is reported.
-const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
+/// A transaction that is open for longer than this is reported: with the interval and the delay of a report, within ten
+/// seconds.
+const OPEN_TOO_LONG: Duration = Duration::from_secs(5);
 
 /// Keeps the last error of its client, because a failed query says less.
 #[derive(Debug, Default)]

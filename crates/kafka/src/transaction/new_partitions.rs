@@ -8,8 +8,8 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
 use super::end::{End, given_up, rebuild};
+use super::restore::{Candidate, Delay, Finding};
 use super::session::Session;
-use super::takeover::{Candidate, Delay, Finding};
 use super::worker::Processor;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
