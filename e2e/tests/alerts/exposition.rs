@@ -141,7 +141,7 @@ fn what_no_service_has_is_reported() {
     let breaches = |expression: &str| -> Vec<String> {
         crate::promql::selectors(expression).iter().flat_map(|selector| known.breaches("X", selector)).collect()
     };
-    for good in [
+    for valid in [
         "a",
         "a{code=\"401\",job=\"x\"}",
         "a{code=~\"202|401\"}",
@@ -149,7 +149,7 @@ fn what_no_service_has_is_reported() {
         "h_bucket{le=\"1\"}",
         "a{code=~\"4.*\"}",
     ] {
-        assert!(breaches(good).is_empty(), "{good}: {:?}", breaches(good));
+        assert!(breaches(valid).is_empty(), "{valid}: {:?}", breaches(valid));
     }
     for (wrong, said) in [
         ("b", "no service has a metric b"),
