@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_yaml_ng::Value;
 
@@ -238,14 +239,22 @@ fn commands(page: &str) -> Vec<Vec<String>> {
 #[test]
 fn the_runbooks_commands_are_commands_of_the_tool() {
     let page = std::fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
-    let commands = commands(&page);
+    let mut commands = commands(&page);
     assert!(commands.len() > 5, "{commands:?}");
-    for arguments in commands {
-        // The brokers' address is valid and no broker listens there, so that only the arguments decide about exit code 2.
-        let mut command = std::process::Command::new(e2e::process::binary("customerio-aep"));
-        let command = command.args(&arguments).env_clear().current_dir(std::env::temp_dir());
-        let command = command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").stdin(std::process::Stdio::null());
-        let output = command.output().unwrap();
+    // It would send to a host of the reader's.
+    commands.retain(|arguments| arguments[0] != "send");
+    let started: Vec<_> = commands
+        .into_iter()
+        .map(|arguments| {
+            // No broker listens on port 1, so a command with valid arguments ends without an answer.
+            let mut command = Command::new(e2e::process::binary("customerio-aep"));
+            let command = command.args(&arguments).env_clear().current_dir(std::env::temp_dir());
+            let command = command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").stdin(Stdio::null());
+            (arguments, command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+        })
+        .collect();
+    for (arguments, process) in started {
+        let output = process.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("Usage:") && !said.contains("error:"), "{arguments:?}: {said}");
     }

@@ -20,7 +20,10 @@ fn read(name: &str) -> String {
 
 fn file(name: &str) -> Value {
     let mut value: Value = serde_yaml_ng::from_str(&read(name)).unwrap();
-    value.apply_merge().unwrap();
+    // What is merged may hold a merge itself.
+    for _ in 0..4 {
+        value.apply_merge().unwrap();
+    }
     value
 }
 
