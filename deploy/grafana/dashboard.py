@@ -10,6 +10,24 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WHERE = 'namespace=~"$namespace"'
 PROCESS = WHERE + ',job=~".*(ingest-gateway|transformer|sink).*"'
 RATE = "$__rate_interval"
+OPTIONS = {
+    "stat": {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "graphMode": "none",
+        "colorMode": "value",
+        "justifyMode": "auto",
+        "textMode": "auto",
+        "orientation": "auto",
+        "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
+    },
+    "timeseries": {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        # All curves at one moment, the largest first.
+        "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": False},
+    },
+}
 
 
 class Page:
@@ -44,7 +62,7 @@ class Page:
     def end_line(self):
         self.x, self.y, self.height = 0, self.y + self.height, 0
 
-    def panel(self, kind, title, description, queries, width, height=8, unit="short", defaults=None, options=None):
+    def panel(self, kind, title, description, queries, width, height=8, unit="short", defaults=None):
         if self.x + width > 24:
             self.end_line()
         targets = [
@@ -60,7 +78,7 @@ class Page:
             "targets": targets,
             "gridPos": {"x": self.x, "y": self.y, "w": width, "h": height},
             "fieldConfig": {"defaults": {"unit": unit, **(defaults or {})}, "overrides": []},
-            "options": options or {},
+            "options": OPTIONS[kind],
         }
         (self.panels if self.folded is None else self.folded).append(panel)
         self.x, self.height = self.x + width, max(self.height, height)
@@ -428,6 +446,7 @@ def dashboard():
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [datasource, namespace]},
+        "annotations": {"list": []},
         "panels": build(),
     }
 
