@@ -42,6 +42,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Fails if the topics are missing or do not fit together, or if a worker fails permanently.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
+    metrics.show_window_limit(settings.dedup.seconds);
     let waiting = Waiting::register("transformer", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     let health = KafkaHealth::new(&waiting, Ready::Depends);

@@ -165,6 +165,7 @@ impl Probe {
         let partitions = partitions(&self.all, &self.topic)?;
         let Some(reading) = &mut self.reading else { return Ok(()) };
         let ends = ends(&self.all, &self.topic, &partitions)?;
+        reading.metrics.show_partitions(partitions.len());
         reading.metrics.show_lag(&ends);
         let frontiers = reading.metrics.frontiers();
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;

@@ -33,6 +33,10 @@ pub struct ServiceArgs {
     /// Check the configuration and exit: 0 if it is valid, 2 if not
     #[arg(long)]
     pub check_config: bool,
+
+    /// Ask the running service whether it is ready (/readyz) and exit: 0 if it is, 1 if not
+    #[arg(long, conflicts_with = "check_config")]
+    pub health: bool,
 }
 
 /// The configuration of one service: how it is parsed, and its checked form.

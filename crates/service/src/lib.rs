@@ -10,6 +10,7 @@ mod backoff;
 mod clock;
 mod config;
 mod dead_letter_limit;
+mod health;
 mod main_loop;
 mod open_files;
 mod readiness;
@@ -33,3 +34,9 @@ pub use waiting::{Activity, Ready, Reason, Request, Trouble, Waiting};
 
 /// The version of this build, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit of this build, if `BUILD_COMMIT` was set when it was compiled, as the Dockerfile does.
+pub const COMMIT: &str = match option_env!("BUILD_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};

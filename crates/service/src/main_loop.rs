@@ -53,6 +53,16 @@ where
             return if failed { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    // The running service has checked its configuration; a file may have become invalid since.
+    if config.service().health {
+        return match crate::health::ask(config.service().admin_listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("{}: {error}\n", C::SERVICE));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let settings = match config.validate() {
         Ok(settings) => settings,
         Err(problems) => {
