@@ -1,7 +1,7 @@
 //! `audit`: checks that every raw and every typed record of a range is where it should be, and reports each one that is
 //! not.
 //!
-//! `gather` decides what to read, `reading` reads it, the `accounting` crate classifies, and `tell` prints the result.
+//! `gather` decides what to read, `reading` reads it, the `reconcile` crate classifies, and `tell` prints the result.
 
 mod fact;
 mod gather;

@@ -24,7 +24,7 @@ struct Workspace {
 }
 
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
-const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "accounting"];
+const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "reconcile"];
 /// Crates that bring a clock, a network, a runtime or a broker.
 const IMPURE: [&str; 9] = ["tokio", "rdkafka", "reqwest", "axum", "hyper", "mio", "socket2", "prometheus", "clap"];
 /// Ways to argv, environment, signals and exit codes.

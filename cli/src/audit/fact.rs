@@ -1,12 +1,10 @@
-//! One record of a topic as the accounting's fact.
+//! One record of a topic as a fact for the audit.
 
-use accounting::{
-    DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Place, Resolution, ResolutionKind, Stage, TypedRecord,
-};
 use contract::receipt::Receipt;
 use kafka::dead_letter::{self, Entry};
 use kafka::record::header;
 use kafka::{Record, TopicName, partition_of};
+use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Place, Resolution, ResolutionKind, Stage, TypedRecord};
 
 pub(super) fn place(record: &Record<'_>) -> Place {
     Place { partition: record.partition(), offset: record.offset() }
@@ -37,12 +35,12 @@ fn key_hash(key: &[u8]) -> Option<KeyHash> {
     partition_of(key, 1 << 31).and_then(|hash| u32::try_from(hash).ok()).map(KeyHash)
 }
 
-pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<accounting::Receipt>) {
+pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<reconcile::Receipt>) {
     let Some(receipt) = Receipt::read(record.value()) else { return };
-    facts.extend(receipt.records.iter().map(|entry| accounting::Receipt {
+    facts.extend(receipt.records.iter().map(|entry| reconcile::Receipt {
         typed: Place { partition: entry.0, offset: entry.1 },
         id: IdHash::of(entry.2.as_bytes()),
-        verdict: if entry.is_accepted() { accounting::Verdict::Accepted } else { accounting::Verdict::Refused },
+        verdict: if entry.is_accepted() { reconcile::Verdict::Accepted } else { reconcile::Verdict::Refused },
     }));
 }
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use accounting::{
-    AuditScope, DedupReach, Finding, FindingKind, Place, Receipts, Reconciliation, Report, Retained, Topic,
-};
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{OffsetRange, first_times, read_offset_ranges};
 use kafka::{Connection, KafkaError, TopicName};
+use reconcile::{
+    AuditScope, DedupReach, Finding, FindingKind, Place, Receipts, Reconciliation, Report, Retained, Topic,
+};
 use transformer::Sources;
 
 use super::reading::{Gathered, Reading};

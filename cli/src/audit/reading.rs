@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use accounting::{IdHash, RawRecord, Reconciliation, TypedRecord};
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::header;
 use kafka::{KafkaError, Record, TopicName};
 use mapping::ReceivedAt;
+use reconcile::{IdHash, RawRecord, Reconciliation, TypedRecord};
 
 use super::fact::{DeadLetterFact, dead_letter_fact, has, number, place, receipt_entries, typed_record};
 use super::gather::{Audit, View};

@@ -1,6 +1,6 @@
 //! Prints the result: a table, then every record with a problem, then the notes that are needed to read it.
 
-use accounting::{DeadLetterCounts, Finding, FindingKind, Topic};
+use reconcile::{DeadLetterCounts, Finding, FindingKind, Topic};
 use serde_json::{Value, json};
 
 use super::AuditArgs;

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::books::{Partition, Raw, Reconciliation, Typed};
 use crate::fact::{AuditScope, DeadLetterOrigin, IdHash, Place, Receipts, ResolutionKind, Retained, Stage};
+use crate::reconciliation::{Partition, Raw, Reconciliation, Typed};
 use crate::report::{DeadLetterCounts, Finding, FindingKind, Report, Topic};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::close::Classifier;
+use crate::classify::Classifier;
 use crate::fact::{
     AuditScope, DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, Place, RawRecord, Receipt, Receipts,
     Resolution, ResolutionKind, Stage, TypedRecord, Verdict,

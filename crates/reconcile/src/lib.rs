@@ -10,15 +10,15 @@
 //!
 //! Gaps between offsets are not records: they are transaction markers, or records of aborted transactions.
 
-mod books;
-mod close;
+mod classify;
 mod fact;
+mod reconciliation;
 mod repeats;
 mod report;
 
-pub use books::Reconciliation;
 pub use fact::{
     AuditScope, DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, Place, RawRecord, Receipt, Receipts,
     Resolution, ResolutionKind, Retained, Stage, TypedRecord, Verdict,
 };
+pub use reconciliation::Reconciliation;
 pub use report::{DeadLetterCounts, DeadLetters, Finding, FindingKind, RawColumns, Report, Topic, TypedColumns};

@@ -6,9 +6,9 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::books::{Partition, Typed};
-use crate::close::Classifier;
+use crate::classify::Classifier;
 use crate::fact::{DedupReach, IdHash, KeyHash, Place};
+use crate::reconciliation::{Partition, Typed};
 use crate::report::{FindingKind, Topic};
 
 /// How far clocks differ, and how long a producer goes on without partitions that were added, in milliseconds.
