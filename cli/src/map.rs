@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use mapping::{Explanation, ReceivedAt, Rejection, Source};
+use mapping::{Explanation, ReceivedAt, Rejection, SourceOptions};
 use serde_json::{Value, json};
 use transformer::MappingArgs;
 use xdm::TenantId;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
 }
 
 /// Returns the event's JSON; it must fit the Avro schema as well, as in the transformer.
-fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
+fn map(body: &[u8], received_at: ReceivedAt, source: &SourceOptions, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
     let mapped = mapping::map(body, received_at, source)?;
     Encoder::new(Framing::SingleObject)?.encode(&mapped.event, &mut Vec::new())?;
     let mut json = Vec::with_capacity(body.len() * 2);

@@ -10,7 +10,7 @@ use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
-use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, Source};
+use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, SourceOptions};
 use service::{Activity, RecentOutcomes};
 use settings::watched::{Current, Latest};
 use xdm::avro::{EncodeError, Encoder, Framing};
@@ -285,7 +285,7 @@ struct Typed {
 /// Maps the record and writes its Avro form into the buffers. A panic only affects this record.
 fn map(
     record: &Record<'_>,
-    source: &Source,
+    source: &SourceOptions,
     encoder: &Encoder,
     max_body: usize,
     buffers: &mut Buffers,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mapping::{BlockedId, DropField, OnMissingIdentity, Source};
+use mapping::{BlockedId, DropField, OnMissingIdentity, SourceOptions};
 use settings::Problems;
 use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
@@ -83,7 +83,7 @@ impl From<MissingIdentity> for OnMissingIdentity {
 /// The sources by name.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    by_name: BTreeMap<String, Source>,
+    by_name: BTreeMap<String, SourceOptions>,
     /// Without a file, every record is mapped the same way, whatever its source.
     single: bool,
 }
@@ -91,7 +91,7 @@ pub struct Sources {
 impl Sources {
     /// Returns the source of a record by its header `source`; `None` if `SOURCES_FILE` does not name it.
     #[must_use]
-    pub fn get(&self, name: Option<&str>) -> Option<&Source> {
+    pub fn get(&self, name: Option<&str>) -> Option<&SourceOptions> {
         if self.single { self.by_name.values().next() } else { self.by_name.get(name.unwrap_or(SourceName::DEFAULT)) }
     }
 
@@ -125,7 +125,7 @@ impl MappingArgs {
             None => BTreeMap::from([(SourceName::default(), SourceEntry::default())]),
             Some(path) => problems.check(sources::read(path)).unwrap_or_default(),
         };
-        let mut by_name: BTreeMap<String, Source> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, SourceOptions> = BTreeMap::new();
         for (name, entry) in &entries {
             let source = self.source(name, entry, &mut problems);
             check_namespaces(&source, &mut problems);
@@ -143,7 +143,7 @@ impl MappingArgs {
         if problems.is_empty() { Ok(Sources { by_name, single: self.sources_file.is_none() }) } else { Err(problems) }
     }
 
-    fn source(&self, name: &SourceName, entry: &SourceEntry, problems: &mut Problems) -> Source {
+    fn source(&self, name: &SourceName, entry: &SourceEntry, problems: &mut Problems) -> SourceOptions {
         let drop_fields = match &entry.drop_fields {
             None => self.drop_fields.clone(),
             Some(names) => names
@@ -170,7 +170,7 @@ impl MappingArgs {
                 .unwrap_or(self.on_missing_identity),
         };
         let or = |value: &Option<String>, default: &String| value.as_ref().unwrap_or(default).clone();
-        Source {
+        SourceOptions {
             name: name.to_string(),
             workspace_id: entry.workspace_id.clone().filter(|id| !id.trim().is_empty()),
             namespace_id: or(&entry.identity_namespace_id, &self.identity_namespace_id),
@@ -184,7 +184,7 @@ impl MappingArgs {
     }
 }
 
-fn check_namespaces(source: &Source, problems: &mut Problems) {
+fn check_namespaces(source: &SourceOptions, problems: &mut Problems) {
     let name = &source.name;
     if source.namespace_id.eq_ignore_ascii_case(&source.namespace_cio_id) {
         problems.add(format!(
@@ -206,7 +206,7 @@ fn check_namespaces(source: &Source, problems: &mut Problems) {
 }
 
 /// A namespace with ids of both sources; the standard ones of addresses and phones mean the same people everywhere.
-fn shared_namespace<'a>(one: &'a Source, other: &Source) -> Option<&'a str> {
+fn shared_namespace<'a>(one: &'a SourceOptions, other: &SourceOptions) -> Option<&'a str> {
     [&one.namespace_id, &one.namespace_cio_id]
         .into_iter()
         .find(|code| {

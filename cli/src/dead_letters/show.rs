@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(body_of(&[0xff, 0x00]).json(), json!({"hex": "ff00"}));
         let mut event = Vec::new();
         let webhook = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{}}"#;
-        let source = mapping::Source::default();
+        let source = mapping::SourceOptions::default();
         let mapped = mapping::map(webhook, mapping::ReceivedAt::from_millis(1_700_000_000_000), &source).unwrap();
         let framing = xdm::avro::Framing::Confluent { schema_id: 3 };
         xdm::avro::Encoder::new(framing).unwrap().encode(&mapped.event, &mut event).unwrap();

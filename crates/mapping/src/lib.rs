@@ -12,7 +12,7 @@ mod ignored;
 mod limits;
 mod rejection;
 pub mod rules;
-mod source;
+mod source_options;
 mod subscription;
 pub mod tables;
 mod validation;
@@ -28,7 +28,7 @@ use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, P
 pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
 pub use ignored::{IgnoredFields, IgnoredIdentities};
 pub use rejection::{Rejection, RejectionCode};
-pub use source::{BlockedId, DropField, OnMissingIdentity, Source};
+pub use source_options::{BlockedId, DropField, OnMissingIdentity, SourceOptions};
 pub use validation::validate;
 
 /// Version of the mapping tables, written into every event.
@@ -96,7 +96,7 @@ pub(crate) struct Kind {
 ///
 /// # Errors
 /// [`Rejection`]: the code, and a message that names the field but never its value.
-pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> Result<Mapped<'a>, Rejection> {
+pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOptions) -> Result<Mapped<'a>, Rejection> {
     let webhook = Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
     let id = event_id(&webhook)?;
     let metric_name = webhook

@@ -10,7 +10,7 @@ mod composed_schema;
 use std::path::Path;
 
 use customerio::sample::{Person, Sample, combinations};
-use mapping::{ReceivedAt, Source, map};
+use mapping::{ReceivedAt, SourceOptions, map};
 
 #[test]
 fn every_sample_maps_to_its_file() {
@@ -28,7 +28,7 @@ fn every_sample_maps_to_its_file() {
             number: 7,
         };
         let body = sample.body();
-        let source = Source::default();
+        let source = SourceOptions::default();
         let mapped = map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_001_480), &source).unwrap();
         assert_eq!((mapped.ignored.unknown, mapped.ignored.unreadable), (0, 0), "{body}");
         let mut json = Vec::new();

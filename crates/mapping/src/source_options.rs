@@ -109,7 +109,7 @@ impl FromStr for BlockedId {
 
 /// One source and how its events are mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceOptions {
     /// Its name, as the gateway writes it into each record.
     pub name: String,
     /// The Customer.io workspace, where there are several: campaign and link ids are unique only within one.
@@ -130,13 +130,13 @@ pub struct Source {
     pub on_missing_identity: OnMissingIdentity,
 }
 
-impl Source {
+impl SourceOptions {
     pub(crate) fn drops(&self, name: &str) -> bool {
         self.drop_fields.iter().any(|field| field.as_str() == name)
     }
 }
 
-impl Default for Source {
+impl Default for SourceOptions {
     fn default() -> Self {
         Self {
             name: "default".to_owned(),
