@@ -15,9 +15,9 @@ use std::str::FromStr;
 use clap::Args;
 use kafka::TopicName;
 use kafka::topic::Topics;
+use mapping_options::MappingArgs;
 use settings::{ByteCount, DurationArg};
 use tokio::task::block_in_place;
-use transformer::MappingArgs;
 
 use crate::topics::{PlaceArg, TopicArgs};
 use crate::when::parse_bound;

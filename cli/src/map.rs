@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mapping::{Explanation, ReceivedAt, Rejection, SourceOptions};
+use mapping_options::MappingArgs;
 use serde_json::{Value, json};
-use transformer::MappingArgs;
 use xdm::TenantId;
 use xdm::avro::{Encoder, Framing};
 

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use clap::Parser;
 use mapping::{ReceivedAt, Rejection};
+use mapping_options::MappingArgs;
 use serde_json::Value;
-use transformer::MappingArgs;
 
 const BEGIN: &str =
     "<!-- A test in `cli/src/sources_page.rs` generates what follows by mapping this body with each option. -->\n";

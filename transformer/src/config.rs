@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
+use mapping_options::MappingArgs;
 use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
 use settings::{ByteCount, DurationArg, Problems};
 
 use crate::dedup::WindowLimits;
-use crate::sources::MappingArgs;
 
 /// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction contains the
 /// typed records, the dead letters and the consumed offsets).

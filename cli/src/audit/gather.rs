@@ -9,10 +9,10 @@ use std::ops::Range;
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{OffsetRange, first_times, read_offset_ranges};
 use kafka::{Connection, KafkaError, TopicName};
+use mapping::Sources;
 use reconcile::{
     AuditScope, DedupReach, Finding, FindingKind, Place, Receipts, Reconciliation, Report, Retained, Topic,
 };
-use transformer::Sources;
 
 use super::reading::{Gathered, Reading};
 use super::{AuditArgs, Positions, RawOffsets, Retention};

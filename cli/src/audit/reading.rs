@@ -199,7 +199,7 @@ impl<'r> Reading<'r> {
         let encoding = record.header(header::CONTENT_ENCODING);
         let map = || {
             let mut buffer = Vec::new();
-            let body = transformer::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
+            let body = mapping::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
             Some(IdHash::of(mapping::map(body, received_at, source).ok()?.event.id.as_bytes()))
         };
         // A body that panics here panicked in the transformer too, and became a dead letter.

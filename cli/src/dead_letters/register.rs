@@ -117,7 +117,7 @@ const UNPACKED: usize = 64 * 1024 * 1024;
 /// Returns a record's body, decompressed into `buffer` if necessary; unchanged if it cannot be decompressed.
 pub(crate) fn unpacked<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> &'a [u8] {
     let encoding = record.header(header::CONTENT_ENCODING);
-    transformer::decoded(encoding, record.value(), UNPACKED, buffer).unwrap_or(record.value())
+    mapping::decoded(encoding, record.value(), UNPACKED, buffer).unwrap_or(record.value())
 }
 
 /// Filters for dead letters.

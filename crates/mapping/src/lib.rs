@@ -5,14 +5,17 @@
 //! knowledge, how an event is written is `xdm`'s.
 
 mod contact;
+mod decoding;
 mod details;
 mod explain;
 mod identity;
 mod ignored;
 mod limits;
+mod record;
 mod rejection;
 pub mod rules;
 mod source_options;
+mod sources;
 mod subscription;
 pub mod tables;
 mod validation;
@@ -25,10 +28,13 @@ use customerio::{sha256_hex, visible};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
+pub use decoding::decoded;
 pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
 pub use ignored::{IgnoredFields, IgnoredIdentities};
+pub use record::map_record;
 pub use rejection::{Rejection, RejectionCode};
 pub use source_options::{BlockedId, DropField, OnMissingIdentity, SourceOptions};
+pub use sources::Sources;
 pub use validation::validate;
 
 /// Version of the mapping tables, written into every event.

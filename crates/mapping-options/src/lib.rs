@@ -1,10 +1,11 @@
-//! How each source's events are mapped: the options, and `SOURCES_FILE` if there are several sources.
+//! How each source's events are mapped: the options, and `SOURCES_FILE` if there are several sources. The transformer
+//! and every command that maps read them here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mapping::{BlockedId, DropField, OnMissingIdentity, SourceOptions};
+use mapping::{BlockedId, DropField, OnMissingIdentity, SourceOptions, Sources};
 use settings::Problems;
 use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
@@ -80,28 +81,6 @@ impl From<MissingIdentity> for OnMissingIdentity {
     }
 }
 
-/// The sources by name.
-#[derive(Debug, Clone)]
-pub struct Sources {
-    by_name: BTreeMap<String, SourceOptions>,
-    /// Without a file, every record is mapped the same way, whatever its source.
-    single: bool,
-}
-
-impl Sources {
-    /// Returns the source of a record by its header `source`; `None` if `SOURCES_FILE` does not name it.
-    #[must_use]
-    pub fn get(&self, name: Option<&str>) -> Option<&SourceOptions> {
-        if self.single { self.by_name.values().next() } else { self.by_name.get(name.unwrap_or(SourceName::DEFAULT)) }
-    }
-
-    /// The names, for messages.
-    #[must_use]
-    pub fn names(&self) -> String {
-        self.by_name.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-    }
-}
-
 /// Changes of `SOURCES_FILE` are followed, as in the gateway.
 impl Origin for MappingArgs {
     type Value = Sources;
@@ -140,7 +119,11 @@ impl MappingArgs {
             }
             by_name.insert(source.name.clone(), source);
         }
-        if problems.is_empty() { Ok(Sources { by_name, single: self.sources_file.is_none() }) } else { Err(problems) }
+        match &self.sources_file {
+            _ if !problems.is_empty() => Err(problems),
+            Some(_) => Ok(Sources::named(by_name.into_values())),
+            None => Ok(Sources::single(by_name.into_values().next().unwrap_or_default())),
+        }
     }
 
     fn source(&self, name: &SourceName, entry: &SourceEntry, problems: &mut Problems) -> SourceOptions {

@@ -4,7 +4,8 @@ use std::io::Read;
 
 use customerio::webhook::Webhook;
 use flate2::read::MultiGzDecoder;
-use mapping::{Rejection, RejectionCode};
+
+use crate::rejection::{Rejection, RejectionCode};
 
 /// The first bytes of every gzip stream (RFC 1952); no JSON text starts with them.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
