@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::fact::{AuditScope, DeadLetterOrigin, IdHash, Place, Receipts, ResolutionKind, Retained, Stage};
+use contract::Position;
+
+use crate::fact::{DeadLetterOrigin, IdHash, PartitionScope, Receipts, ResolutionKind, Retained, Stage};
 use crate::reconciliation::{Partition, Raw, Reconciliation, Typed};
 use crate::report::{DeadLetterCounts, Finding, FindingKind, Report, Topic};
 
@@ -21,9 +23,9 @@ pub(crate) struct Classifier<'b> {
     pub(crate) reconciliation: &'b Reconciliation,
     pub(crate) report: Report,
     /// Dead letters by their original record.
-    transformer_dead_letters: HashMap<Place, Vec<Place>>,
-    sink_dead_letters: HashMap<Place, Vec<Place>>,
-    platform_dead_letters: HashMap<Place, Vec<Place>>,
+    transformer_dead_letters: HashMap<Position, Vec<Position>>,
+    sink_dead_letters: HashMap<Position, Vec<Position>>,
+    platform_dead_letters: HashMap<Position, Vec<Position>>,
 }
 
 impl<'b> Classifier<'b> {
@@ -73,7 +75,7 @@ impl<'b> Classifier<'b> {
         }
         self.repeats();
         self.other_dead_letters();
-        self.report.findings.sort_unstable_by_key(|finding| (finding.topic, finding.place, finding.kind));
+        self.report.findings.sort_unstable_by_key(|finding| (finding.topic, finding.position, finding.kind));
         self.report
     }
 
@@ -81,18 +83,21 @@ impl<'b> Classifier<'b> {
     fn sink_has_read(&self, number: i32, partition: &Partition) -> Option<i64> {
         let accepted = partition.accepted.iter().map(|(offset, _)| *offset);
         let refused = partition.refused.iter().copied();
-        let dead_letters =
-            self.sink_dead_letters.keys().filter(|place| place.partition == number).map(|place| place.offset);
+        let dead_letters = self
+            .sink_dead_letters
+            .keys()
+            .filter(|position| position.partition.0 == number)
+            .map(|position| position.offset.0);
         let nothing = (self.reconciliation.receipts == Receipts::Kept(Retained::Whole)).then_some(0);
         accepted.chain(refused).chain(dead_letters).max().map(|offset| offset + 1).or(nothing)
     }
 
-    pub(crate) fn find(&mut self, kind: FindingKind, topic: Topic, place: Place, id: Option<IdHash>) {
-        self.report.findings.push(Finding { kind, topic, place, id });
+    pub(crate) fn find(&mut self, kind: FindingKind, topic: Topic, position: Position, id: Option<IdHash>) {
+        self.report.findings.push(Finding { kind, topic, position, id });
     }
 
     /// Counts dead letters by their state: an outcome is unresolved as long as one of its dead letters is.
-    fn count(&self, dead_letters: &[Place], counts: &mut DeadLetterCounts) {
+    fn count(&self, dead_letters: &[Position], counts: &mut DeadLetterCounts) {
         let states: Vec<_> =
             dead_letters.iter().map(|dead_letter| self.reconciliation.resolutions.get(dead_letter)).collect();
         if states.contains(&None) {
@@ -107,27 +112,27 @@ impl<'b> Classifier<'b> {
     fn raw_records(
         &mut self,
         number: i32,
-        scope: &AuditScope,
+        scope: &PartitionScope,
         partition: &Partition,
         unnamed: &mut dyn FnMut(&Raw, &Unnamed),
     ) {
         let mut open: Vec<&Raw> = Vec::new();
         for raw in in_range(&partition.raw, scope) {
-            let place = Place { partition: number, offset: raw.offset };
+            let position = Position::new(number, raw.offset);
             let made = typed_from(&partition.typed, raw.offset);
             let made: Vec<&Typed> = made.iter().filter(|typed| !typed.replay).collect();
-            let dead_letters = self.transformer_dead_letters.remove(&place).unwrap_or_default();
+            let dead_letters = self.transformer_dead_letters.remove(&position).unwrap_or_default();
             self.report.raw.records += 1;
             self.report.raw.replays += u64::from(raw.replay);
             let outcomes = made.len() + dead_letters.len();
             if outcomes > 1 {
                 self.report.raw.doubled += outcomes as u64 - 1;
-                self.find(FindingKind::Doubled, Topic::Raw, place, raw.id);
+                self.find(FindingKind::Doubled, Topic::Raw, position, raw.id);
             }
             if let Some(typed) = made.first() {
                 if raw.id.is_some_and(|id| id != typed.id) {
                     self.report.raw.unexplained += 1;
-                    self.find(FindingKind::OtherEvent, Topic::Raw, place, raw.id);
+                    self.find(FindingKind::OtherEvent, Topic::Raw, position, raw.id);
                 } else {
                     self.report.raw.typed += 1;
                 }
@@ -149,22 +154,22 @@ impl<'b> Classifier<'b> {
                     columns.ahead += 1;
                     if raw.time < self.reconciliation.late_before {
                         columns.late += 1;
-                        let place = Place { partition: number, offset: raw.offset };
-                        self.find(FindingKind::Late, Topic::Raw, place, raw.id);
+                        let position = Position::new(number, raw.offset);
+                        self.find(FindingKind::Late, Topic::Raw, position, raw.id);
                     }
                 }
                 Unnamed::Duplicate => columns.duplicates += 1,
                 Unnamed::Expired => columns.expired += 1,
                 Unnamed::Unexplained => {
                     columns.unexplained += 1;
-                    let place = Place { partition: number, offset: raw.offset };
-                    self.find(FindingKind::Unexplained, Topic::Raw, place, raw.id);
+                    let position = Position::new(number, raw.offset);
+                    self.find(FindingKind::Unexplained, Topic::Raw, position, raw.id);
                 }
             }
         }
     }
 
-    fn unnamed(&self, raw: &Raw, scope: &AuditScope, earliest: &HashMap<IdHash, i64>) -> Unnamed {
+    fn unnamed(&self, raw: &Raw, scope: &PartitionScope, earliest: &HashMap<IdHash, i64>) -> Unnamed {
         let earlier = raw.id.and_then(|id| earliest.get(&id)).is_some_and(|&offset| offset < raw.offset);
         // The typed record of a raw record is not older than that one. For a duplicate, the earlier record is not older
         // than the window.
@@ -180,29 +185,29 @@ impl<'b> Classifier<'b> {
         }
     }
 
-    fn typed_records(&mut self, number: i32, scope: &AuditScope, partition: &Partition) {
+    fn typed_records(&mut self, number: i32, scope: &PartitionScope, partition: &Partition) {
         for typed in &partition.typed {
             let of_range = scope.raw.contains(&typed.raw_offset);
             if !scope.typed.contains(&typed.offset) && !of_range {
                 continue;
             }
-            let place = Place { partition: number, offset: typed.offset };
+            let position = Position::new(number, typed.offset);
             self.report.typed.records += 1;
             self.report.typed.replays += u64::from(typed.replay);
-            self.report.typed.rejected_later += u64::from(self.platform_dead_letters.contains_key(&place));
+            self.report.typed.rejected_later += u64::from(self.platform_dead_letters.contains_key(&position));
             let without_raw =
                 of_range && partition.raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset).is_err();
             if typed.raw_offset < 0 || without_raw && !typed.replay {
                 self.report.typed.orphans += 1;
-                self.find(FindingKind::Orphan, Topic::Typed, place, Some(typed.id));
+                self.find(FindingKind::Orphan, Topic::Typed, position, Some(typed.id));
             }
-            self.delivery(place, typed, scope, partition);
+            self.delivery(position, typed, scope, partition);
         }
     }
 
-    fn delivery(&mut self, place: Place, typed: &Typed, scope: &AuditScope, partition: &Partition) {
+    fn delivery(&mut self, position: Position, typed: &Typed, scope: &PartitionScope, partition: &Partition) {
         let accepted = partition.accepted.binary_search(&(typed.offset, typed.id)).is_ok();
-        let dead_letters = self.sink_dead_letters.remove(&place);
+        let dead_letters = self.sink_dead_letters.remove(&position);
         if let Some(dead_letters) = &dead_letters {
             self.report.dead_letters.written_again += dead_letters.len() as u64 - 1;
         }
@@ -217,14 +222,14 @@ impl<'b> Classifier<'b> {
             self.report.typed.ahead += 1;
             if typed.time < self.reconciliation.late_before {
                 self.report.typed.late += 1;
-                self.find(FindingKind::Late, Topic::Typed, place, Some(typed.id));
+                self.find(FindingKind::Late, Topic::Typed, position, Some(typed.id));
             }
         } else if partition.refused.contains(&typed.offset) {
             if scope.dead_letters_retained.may_lack(typed.time) {
                 self.report.typed.expired += 1;
             } else {
                 self.report.typed.unexplained += 1;
-                self.find(FindingKind::RefusedWithoutDeadLetter, Topic::Typed, place, Some(typed.id));
+                self.find(FindingKind::RefusedWithoutDeadLetter, Topic::Typed, position, Some(typed.id));
             }
         } else if match self.reconciliation.receipts {
             Receipts::Off => true,
@@ -233,7 +238,7 @@ impl<'b> Classifier<'b> {
             self.report.typed.inferred += 1;
         } else {
             self.report.typed.unexplained += 1;
-            self.find(FindingKind::Unexplained, Topic::Typed, place, Some(typed.id));
+            self.find(FindingKind::Unexplained, Topic::Typed, position, Some(typed.id));
         }
     }
 
@@ -242,7 +247,7 @@ impl<'b> Classifier<'b> {
             match dead_letter.origin {
                 DeadLetterOrigin::None => {
                     let mut counts = self.report.dead_letters.gateway;
-                    self.count(&[dead_letter.place], &mut counts);
+                    self.count(&[dead_letter.position], &mut counts);
                     self.report.dead_letters.gateway = counts;
                 }
                 DeadLetterOrigin::Elsewhere => self.report.dead_letters.elsewhere += 1,
@@ -253,14 +258,14 @@ impl<'b> Classifier<'b> {
 }
 
 /// How far a transformer without a committed offset has read, according to the typed topic.
-fn transformer_has_read(scope: &AuditScope, partition: &Partition) -> Option<i64> {
+fn transformer_has_read(scope: &PartitionScope, partition: &Partition) -> Option<i64> {
     let nothing = (!scope.typed_ever).then_some(0);
     let made = partition.typed.iter().filter(|typed| !typed.replay).map(|typed| typed.raw_offset + 1);
     made.max().or(nothing)
 }
 
 /// The raw records of the range.
-fn in_range<'p>(raw: &'p [Raw], scope: &AuditScope) -> &'p [Raw] {
+fn in_range<'p>(raw: &'p [Raw], scope: &PartitionScope) -> &'p [Raw] {
     let from = raw.partition_point(|raw| raw.offset < scope.raw.start);
     let to = raw.partition_point(|raw| raw.offset < scope.raw.end);
     &raw[from..to.max(from)]

@@ -4,14 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-/// The position of a record in its topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-}
+use contract::Position;
 
 /// An event id in 128 bits: two of a billion ids have the same hash with a probability below 10^-20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +38,7 @@ impl KeyHash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawRecord {
     /// Its position.
-    pub place: Place,
+    pub position: Position,
     /// The id of its event as the mapping finds it; `None` for a body that the mapping rejects.
     pub id: Option<IdHash>,
     /// When it was written: milliseconds since 1970.
@@ -60,7 +53,7 @@ pub struct RawRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypedRecord {
     /// Its position.
-    pub place: Place,
+    pub position: Position,
     /// Offset of the raw record that it was mapped from; `None` if it has none.
     pub raw_offset: Option<i64>,
     /// The id of its event.
@@ -92,9 +85,9 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterOrigin {
     /// A record of the raw topic.
-    Raw(Place),
+    Raw(Position),
     /// A record of the typed topic.
-    Typed(Place),
+    Typed(Position),
     /// The dead letter does not name one.
     None,
     /// A record of a topic that the audit does not read.
@@ -105,7 +98,7 @@ pub enum DeadLetterOrigin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its position.
-    pub place: Place,
+    pub position: Position,
     /// The stage that wrote it.
     pub stage: Stage,
     /// The original record.
@@ -125,7 +118,7 @@ pub enum ResolutionKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
     /// The position of the dead letter that it resolves.
-    pub dead_letter: Place,
+    pub dead_letter: Position,
     /// How it was resolved.
     pub kind: ResolutionKind,
 }
@@ -143,7 +136,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     /// The position of the typed record.
-    pub typed: Place,
+    pub typed: Position,
     /// The id of its event.
     pub id: IdHash,
     /// The verdict on it.
@@ -190,7 +183,7 @@ pub enum Receipts {
 /// One partition number of the raw and the typed topic: which offsets are audited, and up to which offsets the services
 /// have committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditScope {
+pub struct PartitionScope {
     /// The raw offsets audited.
     pub raw: Range<i64>,
     /// The typed offsets that are audited; typed records of the raw range are audited too.

@@ -17,7 +17,7 @@ mod repeats;
 mod report;
 
 pub use fact::{
-    AuditScope, DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, Place, RawRecord, Receipt, Receipts,
+    DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, PartitionScope, RawRecord, Receipt, Receipts,
     Resolution, ResolutionKind, Retained, Stage, TypedRecord, Verdict,
 };
 pub use reconciliation::Reconciliation;

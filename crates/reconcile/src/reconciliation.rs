@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use contract::Position;
+
 use crate::classify::Classifier;
 use crate::fact::{
-    AuditScope, DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, Place, RawRecord, Receipt, Receipts,
+    DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, PartitionScope, RawRecord, Receipt, Receipts,
     Resolution, ResolutionKind, Stage, TypedRecord, Verdict,
 };
 use crate::report::Report;
@@ -46,14 +48,14 @@ pub(crate) struct Partition {
 /// The facts, to be classified once all are added.
 #[derive(Debug)]
 pub struct Reconciliation {
-    pub(crate) scopes: BTreeMap<i32, AuditScope>,
+    pub(crate) scopes: BTreeMap<i32, PartitionScope>,
     pub(crate) receipts: Receipts,
     pub(crate) dedup: DedupReach,
     /// Records that are ahead and were written before this time are late.
     pub(crate) late_before: i64,
     pub(crate) partitions: BTreeMap<i32, Partition>,
     pub(crate) dead_letters: Vec<DeadLetter>,
-    pub(crate) resolutions: HashMap<Place, ResolutionKind>,
+    pub(crate) resolutions: HashMap<Position, ResolutionKind>,
 }
 
 impl Reconciliation {
@@ -61,7 +63,7 @@ impl Reconciliation {
     /// it is a breach. If older typed records have expired, a record that follows them this closely may be a duplicate
     /// of one of them.
     #[must_use]
-    pub fn new(scopes: BTreeMap<i32, AuditScope>, receipts: Receipts, dedup: DedupReach) -> Self {
+    pub fn new(scopes: BTreeMap<i32, PartitionScope>, receipts: Receipts, dedup: DedupReach) -> Self {
         Self {
             scopes,
             receipts,
@@ -80,22 +82,30 @@ impl Reconciliation {
         Self { late_before, ..self }
     }
 
-    fn partition(&mut self, place: Place) -> &mut Partition {
-        self.partitions.entry(place.partition).or_default()
+    fn partition(&mut self, position: Position) -> &mut Partition {
+        self.partitions.entry(position.partition.0).or_default()
     }
 
     /// Adds a record of the raw topic; one outside the range is not audited.
     pub fn raw(&mut self, record: RawRecord) {
-        let RawRecord { place, id, time, reprocess, replay } = record;
-        self.partition(place).raw.push(Raw { offset: place.offset, time, id, reprocess, replay });
+        let RawRecord { position, id, time, reprocess, replay } = record;
+        self.partition(position).raw.push(Raw { offset: position.offset.0, time, id, reprocess, replay });
     }
 
     /// Adds a record of the typed topic. One outside the range proves the outcome of raw records, and that later ones
     /// are duplicates.
     pub fn typed(&mut self, record: TypedRecord) {
-        let TypedRecord { place, raw_offset, id, time, received, key, replay } = record;
+        let TypedRecord { position, raw_offset, id, time, received, key, replay } = record;
         let raw_offset = raw_offset.unwrap_or(-1);
-        self.partition(place).typed.push(Typed { offset: place.offset, raw_offset, time, received, id, key, replay });
+        self.partition(position).typed.push(Typed {
+            offset: position.offset.0,
+            raw_offset,
+            time,
+            received,
+            id,
+            key,
+            replay,
+        });
     }
 
     /// Adds a dead letter.
@@ -110,7 +120,7 @@ impl Reconciliation {
 
     /// Adds an entry of a receipt.
     pub fn receipt(&mut self, receipt: Receipt) {
-        let offset = receipt.typed.offset;
+        let offset = receipt.typed.offset.0;
         let partition = self.partition(receipt.typed);
         match receipt.verdict {
             Verdict::Accepted => partition.accepted.push((offset, receipt.id)),
@@ -133,11 +143,11 @@ impl Reconciliation {
     }
 
     /// Returns the dead letters by their original record.
-    pub(crate) fn by_origin(&self, stage: Stage) -> HashMap<Place, Vec<Place>> {
-        let mut found: HashMap<Place, Vec<Place>> = HashMap::new();
+    pub(crate) fn by_origin(&self, stage: Stage) -> HashMap<Position, Vec<Position>> {
+        let mut found: HashMap<Position, Vec<Position>> = HashMap::new();
         for dead_letter in self.dead_letters.iter().filter(|dead_letter| dead_letter.stage == stage) {
             if let DeadLetterOrigin::Raw(origin) | DeadLetterOrigin::Typed(origin) = dead_letter.origin {
-                found.entry(origin).or_default().push(dead_letter.place);
+                found.entry(origin).or_default().push(dead_letter.position);
             }
         }
         found

@@ -6,8 +6,10 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use contract::Position;
+
 use crate::classify::Classifier;
-use crate::fact::{DedupReach, IdHash, KeyHash, Place};
+use crate::fact::{DedupReach, IdHash, KeyHash};
 use crate::reconciliation::{Partition, Typed};
 use crate::report::{FindingKind, Topic};
 
@@ -75,10 +77,10 @@ impl Classifier<'_> {
             return;
         }
         let columns = &mut self.report.typed;
-        let place = Place { partition: number, offset: typed.offset };
+        let position = Position::new(number, typed.offset);
         if newest.get(&number).is_some_and(|before| self.reconciliation.dedup.covers(before, typed)) {
             columns.repeats_within += 1;
-            self.find(FindingKind::Repeated, Topic::Typed, place, Some(typed.id));
+            self.find(FindingKind::Repeated, Topic::Typed, position, Some(typed.id));
             return;
         }
         let others = newest.iter().filter(|(other, _)| **other != number);
@@ -87,11 +89,11 @@ impl Classifier<'_> {
             Some(Elsewhere::AfterGrowth) => columns.repeats_after_growth += 1,
             Some(Elsewhere::WithoutKey) => {
                 columns.repeats_without_key += 1;
-                self.find(FindingKind::RepeatedWithoutKey, Topic::Typed, place, Some(typed.id));
+                self.find(FindingKind::RepeatedWithoutKey, Topic::Typed, position, Some(typed.id));
             }
             Some(Elsewhere::Unexplained) => {
                 columns.repeats_elsewhere += 1;
-                self.find(FindingKind::RepeatedElsewhere, Topic::Typed, place, Some(typed.id));
+                self.find(FindingKind::RepeatedElsewhere, Topic::Typed, position, Some(typed.id));
             }
         }
     }

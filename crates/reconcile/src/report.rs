@@ -1,6 +1,8 @@
 //! The result of an audit.
 
-use crate::fact::{IdHash, Place};
+use contract::Position;
+
+use crate::fact::IdHash;
 
 /// Dead letters by their state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -145,7 +147,7 @@ pub struct Finding {
     /// The topic of the record.
     pub topic: Topic,
     /// The position of the record.
-    pub place: Place,
+    pub position: Position,
     /// Its event, if it has one.
     pub id: Option<IdHash>,
 }

@@ -14,7 +14,7 @@ mod repeats;
 /// All facts of one history, so that a test can remove or forge one before it classifies them.
 #[derive(Debug, Clone)]
 struct Facts {
-    scopes: BTreeMap<i32, AuditScope>,
+    scopes: BTreeMap<i32, PartitionScope>,
     receipts_kept: Receipts,
     raw: Vec<RawRecord>,
     typed: Vec<TypedRecord>,
@@ -47,8 +47,8 @@ fn id(number: u32) -> IdHash {
     IdHash::of(number.to_string().as_bytes())
 }
 
-fn place(partition: i32, offset: i64) -> Place {
-    Place { partition, offset }
+fn position(partition: i32, offset: i64) -> Position {
+    Position::new(partition, offset)
 }
 
 /// The outcome of one raw record.
@@ -97,37 +97,37 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
         for &(event, fate, gap) in webhooks {
             // The events of different partitions differ.
             let event = event + 1000 * u32::try_from(number).unwrap();
-            let raw = place(number, raw_end + gap);
-            raw_end = raw.offset + 1;
+            let raw = position(number, raw_end + gap);
+            raw_end = raw.offset.0 + 1;
             let known = seen.get(&event).copied();
             let rejected = known == Some(true) || known.is_none() && fate == Fate::Rejected;
             let hash = (!rejected).then(|| id(event));
-            facts.raw.push(RawRecord { place: raw, id: hash, time: raw.offset, reprocess: false, replay: false });
+            facts.raw.push(RawRecord { position: raw, id: hash, time: raw.offset.0, reprocess: false, replay: false });
             if fate == Fate::Waiting {
                 continue;
             }
             transformer = raw_end;
             seen.entry(event).or_insert(rejected);
             let mut dead_letter = |stage, origin| {
-                let at = place(number, dead_letters_end);
+                let at = position(number, dead_letters_end);
                 dead_letters_end += 1;
-                facts.dead_letters.push(DeadLetter { place: at, stage, origin });
-                if at.offset % 3 < i64::from(resolved) {
-                    let kind = if at.offset % 2 == 0 { ResolutionKind::Replayed } else { ResolutionKind::Discarded };
+                facts.dead_letters.push(DeadLetter { position: at, stage, origin });
+                if at.offset.0 % 3 < i64::from(resolved) {
+                    let kind = if at.offset.0 % 2 == 0 { ResolutionKind::Replayed } else { ResolutionKind::Discarded };
                     facts.resolutions.push(Resolution { dead_letter: at, kind });
                 }
             };
             if rejected {
                 dead_letter(Stage::Transformer, DeadLetterOrigin::Raw(raw));
             } else if known.is_none() {
-                let typed = place(number, typed_end + gap);
-                typed_end = typed.offset + 1;
+                let typed = position(number, typed_end + gap);
+                typed_end = typed.offset.0 + 1;
                 facts.typed.push(TypedRecord {
-                    place: typed,
-                    raw_offset: Some(raw.offset),
+                    position: typed,
+                    raw_offset: Some(raw.offset.0),
                     id: id(event),
-                    time: raw.offset,
-                    received: raw.offset,
+                    time: raw.offset.0,
+                    received: raw.offset.0,
                     key: key(number),
                     replay: false,
                 });
@@ -148,8 +148,8 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
     facts
 }
 
-fn scope(raw_end: i64, typed_end: i64, transformer: i64, sink: i64) -> AuditScope {
-    AuditScope {
+fn scope(raw_end: i64, typed_end: i64, transformer: i64, sink: i64) -> PartitionScope {
+    PartitionScope {
         raw: 0..raw_end,
         typed: 0..typed_end,
         raw_log_start: 0,
@@ -173,11 +173,11 @@ fn assert_sums(report: &Report) {
 }
 
 /// Returns the only finding.
-fn only(report: &Report) -> (FindingKind, Topic, Place) {
+fn only(report: &Report) -> (FindingKind, Topic, Position) {
     assert_sums(report);
     assert!(!report.balances());
     let [finding] = report.findings.as_slice() else { panic!("one finding: {:?}", report.findings) };
-    (finding.kind, finding.topic, finding.place)
+    (finding.kind, finding.topic, finding.position)
 }
 
 proptest! {
@@ -217,20 +217,20 @@ proptest! {
     fn one_loss_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
         let facts = play(&partitions, 1);
         let duplicated = |raw_offset: i64, partition: i32, hash: IdHash| {
-            facts.raw.iter().any(|raw| raw.place.partition == partition && raw.place.offset > raw_offset && raw.id == Some(hash))
+            facts.raw.iter().any(|raw| raw.position.partition.0 == partition && raw.position.offset.0 > raw_offset && raw.id == Some(hash))
         };
         // Removes a typed record. Duplicates of it would be unexplained as well.
-        let committed = |place: Place, group: fn(&AuditScope) -> Option<i64>| Some(place.offset) < group(&facts.scopes[&place.partition]);
+        let committed = |position: Position, group: fn(&PartitionScope) -> Option<i64>| Some(position.offset.0) < group(&facts.scopes[&position.partition.0]);
         let typed: Vec<usize> = (0..facts.typed.len())
             .filter(|&index| {
                 let typed = facts.typed[index];
-                !duplicated(typed.raw_offset.unwrap(), typed.place.partition, typed.id)
+                !duplicated(typed.raw_offset.unwrap(), typed.position.partition.0, typed.id)
             })
             .collect();
         if !typed.is_empty() {
             let mut broken = facts.clone();
             let lost = broken.typed.remove(typed[which.index(typed.len())]);
-            let raw = place(lost.place.partition, lost.raw_offset.unwrap());
+            let raw = position(lost.position.partition.0, lost.raw_offset.unwrap());
             prop_assert_eq!(only(&broken.classify()), (FindingKind::Unexplained, Topic::Raw, raw));
         }
         // Removes a dead letter.
@@ -238,8 +238,8 @@ proptest! {
             let mut broken = facts.clone();
             let lost = broken.dead_letters.remove(which.index(facts.dead_letters.len()));
             let expected = match lost.origin {
-                DeadLetterOrigin::Raw(place) => (FindingKind::Unexplained, Topic::Raw, place),
-                DeadLetterOrigin::Typed(place) => (FindingKind::RefusedWithoutDeadLetter, Topic::Typed, place),
+                DeadLetterOrigin::Raw(position) => (FindingKind::Unexplained, Topic::Raw, position),
+                DeadLetterOrigin::Typed(position) => (FindingKind::RefusedWithoutDeadLetter, Topic::Typed, position),
                 DeadLetterOrigin::None | DeadLetterOrigin::Elsewhere => unreachable!("play writes none"),
             };
             prop_assert_eq!(only(&broken.classify()), expected);
@@ -253,13 +253,13 @@ proptest! {
             prop_assert_eq!(only(&broken.classify()), (FindingKind::Unexplained, Topic::Typed, lost.typed));
         }
         // Moves a group's committed offset past a record that it has not processed.
-        let waiting = facts.raw.iter().filter(|raw| !committed(raw.place, |scope| scope.transformer)).min_by_key(|raw| raw.place);
+        let waiting = facts.raw.iter().filter(|raw| !committed(raw.position, |scope| scope.transformer)).min_by_key(|raw| raw.position);
         if let Some(raw) = waiting {
             let mut broken = facts.clone();
-            broken.scopes.get_mut(&raw.place.partition).unwrap().transformer = Some(raw.place.offset + 1);
-            let known = facts.typed.iter().any(|typed| typed.place.partition == raw.place.partition && Some(typed.id) == raw.id);
+            broken.scopes.get_mut(&raw.position.partition.0).unwrap().transformer = Some(raw.position.offset.0 + 1);
+            let known = facts.typed.iter().any(|typed| typed.position.partition.0 == raw.position.partition.0 && Some(typed.id) == raw.id);
             if !known {
-                prop_assert_eq!(only(&broken.classify()), (FindingKind::Unexplained, Topic::Raw, raw.place));
+                prop_assert_eq!(only(&broken.classify()), (FindingKind::Unexplained, Topic::Raw, raw.position));
             }
         }
     }
@@ -269,24 +269,24 @@ proptest! {
         let facts = play(&partitions, 1);
         prop_assume!(!facts.typed.is_empty());
         let typed = facts.typed[which.index(facts.typed.len())];
-        let raw = place(typed.place.partition, typed.raw_offset.unwrap());
-        let behind = place(typed.place.partition, facts.scopes[&typed.place.partition].typed.end);
+        let raw = position(typed.position.partition.0, typed.raw_offset.unwrap());
+        let behind = position(typed.position.partition.0, facts.scopes[&typed.position.partition.0].typed.end);
         // Types a record twice.
         let mut broken = facts.clone();
-        broken.typed.push(TypedRecord { place: behind, ..typed });
+        broken.typed.push(TypedRecord { position: behind, ..typed });
         let report = broken.classify();
         prop_assert_eq!(only(&report), (FindingKind::Doubled, Topic::Raw, raw));
         prop_assert_eq!(report.raw.doubled, 1);
         // Types and dead-letters a record.
         let mut broken = facts.clone();
-        let (at, origin) = (place(raw.partition, 10_000), DeadLetterOrigin::Raw(raw));
-        broken.dead_letters.push(DeadLetter { place: at, stage: Stage::Transformer, origin });
+        let (at, origin) = (position(raw.partition.0, 10_000), DeadLetterOrigin::Raw(raw));
+        broken.dead_letters.push(DeadLetter { position: at, stage: Stage::Transformer, origin });
         prop_assert_eq!(only(&broken.classify()), (FindingKind::Doubled, Topic::Raw, raw));
         // Adds a typed record whose raw record does not exist.
         let mut broken = facts;
-        broken.scopes.get_mut(&raw.partition).unwrap().raw.end += 1;
-        let nowhere = broken.scopes[&raw.partition].raw.end - 1;
-        broken.typed.push(TypedRecord { place: behind, raw_offset: Some(nowhere), id: id(9999), ..typed });
+        broken.scopes.get_mut(&raw.partition.0).unwrap().raw.end += 1;
+        let nowhere = broken.scopes[&raw.partition.0].raw.end - 1;
+        broken.typed.push(TypedRecord { position: behind, raw_offset: Some(nowhere), id: id(9999), ..typed });
         prop_assert_eq!(only(&broken.classify()), (FindingKind::Orphan, Topic::Typed, behind));
     }
 }
@@ -303,7 +303,7 @@ fn a_typed_record_with_another_event_is_not_the_outcome() {
     let report = facts.classify();
     assert_sums(&report);
     // Its receipt is for the event that should be there.
-    let kinds: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.place.offset)).collect();
+    let kinds: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.position.offset.0)).collect();
     assert_eq!(kinds, [(FindingKind::OtherEvent, 1), (FindingKind::Unexplained, 1)]);
 }
 
@@ -326,14 +326,14 @@ fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
 #[test]
 fn a_duplicate_of_any_earlier_record_counts_unless_it_has_reprocess() {
     let mut facts = three();
-    let again = RawRecord { place: place(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false };
+    let again = RawRecord { position: position(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false };
     facts.raw.push(again);
-    *facts.scopes.get_mut(&0).unwrap() = AuditScope { raw: 3..4, typed: 3..3, ..scope(4, 3, 4, 3) };
+    *facts.scopes.get_mut(&0).unwrap() = PartitionScope { raw: 3..4, typed: 3..3, ..scope(4, 3, 4, 3) };
     let report = facts.classify();
     assert_eq!((report.raw.records, report.raw.duplicates, report.typed.records), (1, 1, 0));
     assert!(report.balances());
     facts.raw[3].reprocess = true;
-    assert_eq!(only(&facts.classify()), (FindingKind::Unexplained, Topic::Raw, place(0, 3)));
+    assert_eq!(only(&facts.classify()), (FindingKind::Unexplained, Topic::Raw, position(0, 3)));
     facts.raw[3].reprocess = false;
     // A later record does not explain an earlier one.
     facts.typed[0].raw_offset = Some(4);
@@ -345,25 +345,25 @@ fn an_event_typed_twice_is_a_breach_within_the_window_and_a_repeat_outside_it() 
     let again = |received: i64, typed_offset: i64| {
         let mut facts = three();
         facts.raw.push(RawRecord {
-            place: place(0, 3),
+            position: position(0, 3),
             id: Some(id(1)),
             time: received,
             reprocess: false,
             replay: false,
         });
         let typed = TypedRecord {
-            place: place(0, typed_offset),
+            position: position(0, typed_offset),
             raw_offset: Some(3),
             time: received,
             received,
             ..facts.typed[0]
         };
         facts.typed.push(typed);
-        facts.receipts.push(Receipt { typed: typed.place, id: typed.id, verdict: Verdict::Accepted });
+        facts.receipts.push(Receipt { typed: typed.position, id: typed.id, verdict: Verdict::Accepted });
         facts.scopes.insert(0, scope(4, typed_offset + 1, 4, typed_offset + 1));
         facts
     };
-    assert_eq!(only(&again(900, 3).classify()), (FindingKind::Repeated, Topic::Typed, place(0, 3)));
+    assert_eq!(only(&again(900, 3).classify()), (FindingKind::Repeated, Topic::Typed, position(0, 3)));
     for beyond in [again(2100, 3), again(900, 12)] {
         let report = beyond.classify();
         assert!(report.balances(), "{report:?}");
@@ -377,21 +377,26 @@ fn replays_and_repeats_have_their_own_columns() {
     let mut facts = three();
     for (offset, reprocess) in [(3, false), (4, true)] {
         facts.raw.push(RawRecord {
-            place: place(0, offset),
+            position: position(0, offset),
             id: Some(id(1)),
             time: offset,
             reprocess,
             replay: reprocess,
         });
         let received = offset * 10_000;
-        let typed =
-            TypedRecord { place: place(0, offset), raw_offset: Some(offset), time: offset, received, ..facts.typed[0] };
+        let typed = TypedRecord {
+            position: position(0, offset),
+            raw_offset: Some(offset),
+            time: offset,
+            received,
+            ..facts.typed[0]
+        };
         facts.typed.push(typed);
     }
-    facts.typed.push(TypedRecord { place: place(0, 5), replay: true, time: 5, ..facts.typed[1] });
+    facts.typed.push(TypedRecord { position: position(0, 5), replay: true, time: 5, ..facts.typed[1] });
     for offset in 3..6 {
         let of = facts.typed[usize::try_from(offset).unwrap()];
-        facts.receipts.push(Receipt { typed: of.place, id: of.id, verdict: Verdict::Accepted });
+        facts.receipts.push(Receipt { typed: of.position, id: of.id, verdict: Verdict::Accepted });
     }
     facts.scopes.insert(0, scope(5, 6, 5, 6));
     let report = facts.classify();
@@ -407,15 +412,15 @@ fn replays_and_repeats_have_their_own_columns() {
 fn dead_letters_of_gateway_and_platform_and_repeated_ones_of_the_sink_are_counted_separately() {
     let mut facts = play(&[vec![(1, Fate::Accepted, 0), (2, Fate::Refused, 0)]], 0);
     let sink_dead_letter = facts.dead_letters[0];
-    let dead_letter = |offset, stage, origin| DeadLetter { place: place(0, offset), stage, origin };
+    let dead_letter = |offset, stage, origin| DeadLetter { position: position(0, offset), stage, origin };
     facts.dead_letters.extend([
-        DeadLetter { place: place(0, 1), ..sink_dead_letter },
-        dead_letter(2, Stage::Platform, DeadLetterOrigin::Typed(place(0, 0))),
+        DeadLetter { position: position(0, 1), ..sink_dead_letter },
+        dead_letter(2, Stage::Platform, DeadLetterOrigin::Typed(position(0, 0))),
         dead_letter(3, Stage::Gateway, DeadLetterOrigin::None),
         dead_letter(4, Stage::Sink, DeadLetterOrigin::Elsewhere),
-        dead_letter(5, Stage::Sink, DeadLetterOrigin::Typed(place(0, 0))),
+        dead_letter(5, Stage::Sink, DeadLetterOrigin::Typed(position(0, 0))),
     ]);
-    let closed = |offset, kind| Resolution { dead_letter: place(0, offset), kind };
+    let closed = |offset, kind| Resolution { dead_letter: position(0, offset), kind };
     facts.resolutions.extend([closed(0, ResolutionKind::Replayed), closed(3, ResolutionKind::Discarded)]);
     let report = facts.classify();
     assert!(report.balances());

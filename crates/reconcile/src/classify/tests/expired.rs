@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_possible_duplicate_of_an_expired_record_is_not_reported_as_lost() {
     let mut facts = three();
-    let again = RawRecord { place: place(0, 3), id: Some(id(9)), time: 3, reprocess: false, replay: false };
+    let again = RawRecord { position: position(0, 3), id: Some(id(9)), time: 3, reprocess: false, replay: false };
     facts.raw.push(again);
     *facts.scopes.get_mut(&0).unwrap() = scope(4, 3, 4, 3);
     let mut reconciliation = Reconciliation::new(facts.scopes.clone(), facts.receipts_kept, DEDUP);
@@ -52,21 +52,21 @@ fn records_that_expired_before_the_first_commit_are_lost_unless_output_shows_tha
     let mut facts = Facts { receipts_kept: Receipts::Kept(Retained::Whole), ..play(&[vec![(1, Fate::Waiting, 5)]], 0) };
     facts
         .scopes
-        .insert(0, AuditScope { raw: 5..6, raw_log_start: 5, transformer: None, sink: None, ..scope(6, 0, 0, 0) });
+        .insert(0, PartitionScope { raw: 5..6, raw_log_start: 5, transformer: None, sink: None, ..scope(6, 0, 0, 0) });
     let report = facts.classify();
     assert_eq!((report.raw.expired_unread, report.typed.expired_unread, report.raw.ahead), (5, 0, 1));
     // The sink was started late.
     let mut facts = three();
     facts.receipts.clear();
     facts.typed.remove(0);
-    facts.scopes.insert(0, AuditScope { typed: 1..3, typed_log_start: 1, sink: None, ..scope(3, 3, 3, 0) });
+    facts.scopes.insert(0, PartitionScope { typed: 1..3, typed_log_start: 1, sink: None, ..scope(3, 3, 3, 0) });
     facts.scopes.get_mut(&0).unwrap().typed_retained = Retained::Since(1);
     assert_eq!(facts.classify().typed.expired_unread, 1);
     // A sink whose group was forgotten has left receipts.
     let mut facts = three();
     facts.scopes.insert(
         0,
-        AuditScope { raw_log_start: 1, typed_log_start: 1, transformer: None, sink: None, ..scope(3, 3, 3, 3) },
+        PartitionScope { raw_log_start: 1, typed_log_start: 1, transformer: None, sink: None, ..scope(3, 3, 3, 3) },
     );
     let report = facts.classify();
     assert_eq!((report.raw.expired_unread, report.typed.expired_unread), (0, 0), "{report:?}");
@@ -74,7 +74,7 @@ fn records_that_expired_before_the_first_commit_are_lost_unless_output_shows_tha
     let mut facts = three();
     facts.receipts_kept = Receipts::Off;
     facts.receipts.clear();
-    facts.scopes.insert(0, AuditScope { typed_log_start: 1, sink: None, ..scope(3, 3, 3, 3) });
+    facts.scopes.insert(0, PartitionScope { typed_log_start: 1, sink: None, ..scope(3, 3, 3, 3) });
     assert_eq!(facts.classify().typed.expired_unread, 0);
 }
 
@@ -83,12 +83,13 @@ fn records_that_expired_before_they_were_read_are_lost() {
     let mut facts = three();
     facts.raw.remove(0);
     facts.typed.remove(0);
-    facts.scopes.insert(0, AuditScope { raw: 1..3, raw_log_start: 1, transformer: Some(0), ..scope(3, 3, 3, 3) });
+    facts.scopes.insert(0, PartitionScope { raw: 1..3, raw_log_start: 1, transformer: Some(0), ..scope(3, 3, 3, 3) });
     let report = facts.classify();
     assert_eq!(report.raw.expired_unread, 1);
     assert!(!report.balances());
-    facts
-        .scopes
-        .insert(0, AuditScope { raw: 1..3, raw_log_start: 1, typed_log_start: 2, sink: Some(1), ..scope(3, 3, 3, 3) });
+    facts.scopes.insert(
+        0,
+        PartitionScope { raw: 1..3, raw_log_start: 1, typed_log_start: 2, sink: Some(1), ..scope(3, 3, 3, 3) },
+    );
     assert_eq!(facts.classify().typed.expired_unread, 1);
 }

@@ -15,11 +15,11 @@ fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> 
     facts.receipts_kept = Receipts::Off;
     let mut add = |event: u32, (partition, received, key): Delivery| {
         let offset = i64::try_from(facts.raw.len()).unwrap();
-        let place = place(partition, offset);
+        let position = position(partition, offset);
         let id = id(event);
-        facts.raw.push(RawRecord { place, id: Some(id), time: received, reprocess: false, replay: false });
+        facts.raw.push(RawRecord { position, id: Some(id), time: received, reprocess: false, replay: false });
         let raw_offset = Some(offset);
-        facts.typed.push(TypedRecord { place, raw_offset, id, time: received, received, key, replay: false });
+        facts.typed.push(TypedRecord { position, raw_offset, id, time: received, received, key, replay: false });
     };
     for partition in early {
         add(100 + u32::try_from(partition).unwrap(), (partition, EARLY, key(partition)));
@@ -54,13 +54,13 @@ fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_no
     let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
     let first = facts.typed[12];
     for number in 0..10 {
-        let offset = first.place.offset + 2 + number;
+        let offset = first.position.offset.0 + 2 + number;
         let event = u32::try_from(200 + number).unwrap();
         let typed =
-            TypedRecord { place: place(3, offset), raw_offset: Some(offset), id: id(event), time: 500, ..first };
+            TypedRecord { position: position(3, offset), raw_offset: Some(offset), id: id(event), time: 500, ..first };
         facts.typed.push(typed);
         facts.raw.push(RawRecord {
-            place: typed.place,
+            position: typed.position,
             id: Some(typed.id),
             time: 500,
             reprocess: false,
