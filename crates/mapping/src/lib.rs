@@ -11,6 +11,7 @@ mod explain;
 mod identity;
 mod ignored;
 mod limits;
+pub mod page;
 mod record;
 mod rejection;
 pub mod rules;

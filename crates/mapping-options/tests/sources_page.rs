@@ -1,7 +1,7 @@
 //! Checks the examples of `docs/sources.md`: each option is read from a file as it is written there, and must change
 //! the event as the page says. `UPDATE_DOCS=1 cargo test sources_page` writes them again.
 
-#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,8 +12,7 @@ use mapping::{ReceivedAt, Rejection};
 use mapping_options::MappingArgs;
 use serde_json::Value;
 
-const BEGIN: &str =
-    "<!-- A test in `cli/src/sources_page.rs` generates what follows by mapping this body with each option. -->\n";
+const BEGIN: &str = "<!-- A test in `crates/mapping-options/tests/sources_page.rs` generates what follows by mapping this body with each option. -->\n";
 
 const BODY: &str = r#"{"event_id":"01HZX","object_type":"sms","metric":"delivered","timestamp":1700000000,
  "data":{"identifiers":{"id":"u-1042","email":"Jo@Example.com","cio_id":"d9c106"},
@@ -132,7 +131,7 @@ fn the_page_shows_what_each_option_does() {
     for (option, ..) in OPTIONS {
         assert!(!effect(option).is_empty(), "{option} does nothing to the example");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sources.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sources.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (before, after) = text.split_once(BEGIN).expect("the mark where the examples begin");
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::rules::{NEVER_FORWARDED, RULES};
+use crate::tables::{self, Row};
 use customerio::catalogue::{CATALOGUE, CatalogueEvent, Metric, ObjectType};
-use mapping::rules::{NEVER_FORWARDED, RULES};
-use mapping::tables::{self, Row};
 
 const INTRODUCTION: &str = "\
 # Mapping
@@ -84,8 +84,9 @@ const FAMILIES: [ObjectType; 8] = [
     ObjectType::Whatsapp,
 ];
 
-/// The page.
-pub(crate) fn page() -> String {
+/// The page, as Markdown.
+#[must_use]
+pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     write_page(&mut page).expect("a String takes everything");
     page
@@ -174,21 +175,21 @@ mod tests {
 
     #[test]
     fn the_page_matches_the_tables() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mapping.md");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mapping.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&path, page()).unwrap();
+            std::fs::write(&path, markdown()).unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, page(), "docs/mapping.md is out of step: UPDATE_DOCS=1 cargo test mapping_page");
+        assert_eq!(text, markdown(), "docs/mapping.md is out of step: UPDATE_DOCS=1 cargo test page");
     }
 
     #[test]
     fn every_catalogued_pair_has_a_row() {
-        let page = page();
+        let page = markdown();
         for event in CATALOGUE {
             assert_eq!(page.matches(&format!("| `{}` | [`{}`]", event.metric.as_str(), event.subscription)).count(), 1);
         }
-        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
         let links: Vec<_> = page.split("](../").skip(1).filter_map(|rest| rest.split(')').next()).collect();
         assert_eq!(links.len(), 74);
         for link in links {
