@@ -1,35 +1,39 @@
 //! Reads the facts from the topics: each topic in order, several topics at once.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use contract::RawRecord;
 use kafka::reader::{OffsetRange, read_offset_ranges};
-use kafka::record::header;
 use kafka::{KafkaError, Record, TopicName};
-use mapping::ReceivedAt;
-use reconcile::{IdHash, RawRecord, Reconciliation, TypedRecord};
+use mapping::{Sources, map_record};
+use reconcile::{IdHash, Reconciliation, TypedRecord};
 
-use super::fact::{DeadLetterFact, dead_letter_fact, has, number, place, receipt_entries, typed_record};
-use super::gather::{Audit, View};
-use crate::topics::PATIENCE;
-use crate::{CommandError, output};
+use super::fact::{DeadLetterFact, dead_letter_fact, receipt_entries, typed_record};
+use super::view::View;
+use crate::error::OperatorError;
+use crate::pipeline::{NEXT_RECORD, Pipeline};
+use crate::progress::Progress;
+use crate::record::position;
 
 /// Facts added at once.
 const BATCH: usize = 1024;
 
 /// Reads the topics into the reconciliation, several at once.
 pub(super) struct Reading<'r> {
-    audit: &'r Audit<'r>,
+    pipeline: Pipeline<'r>,
+    sources: &'r Sources,
+    /// Maximum size of a body after decompression.
+    max_body: usize,
     reconciliation: Mutex<Reconciliation>,
     read: AtomicU64,
     unknown_source: AtomicU64,
 }
 
 /// The result of reading.
-pub(super) struct Gathered {
+pub(super) struct ReadingResult {
     pub(super) reconciliation: Reconciliation,
     pub(super) records_read: u64,
     /// Raw records of unknown sources.
@@ -37,17 +41,24 @@ pub(super) struct Gathered {
 }
 
 impl<'r> Reading<'r> {
-    pub(super) fn into(audit: &'r Audit<'r>, reconciliation: Reconciliation) -> Self {
+    pub(super) fn into(
+        reconciliation: Reconciliation,
+        pipeline: Pipeline<'r>,
+        sources: &'r Sources,
+        max_body: usize,
+    ) -> Self {
         Self {
-            audit,
+            pipeline,
+            sources,
+            max_body,
             reconciliation: Mutex::new(reconciliation),
             read: AtomicU64::new(0),
             unknown_source: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn end(self) -> Gathered {
-        Gathered {
+    pub(super) fn end(self) -> ReadingResult {
+        ReadingResult {
             reconciliation: self.reconciliation.into_inner().unwrap_or_else(PoisonError::into_inner),
             records_read: self.read.into_inner(),
             unknown_source: self.unknown_source.into_inner(),
@@ -60,8 +71,8 @@ impl<'r> Reading<'r> {
         typed: &View,
         dead_letters: &View,
         receipts: Option<&View>,
-    ) -> Result<(), CommandError> {
-        let topics = &self.audit.args.topics;
+    ) -> Result<(), OperatorError> {
+        let topics = self.pipeline.topics;
         // Mapping needs most of the time.
         let lanes = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
         let lanes: Vec<Vec<OffsetRange>> =
@@ -70,7 +81,7 @@ impl<'r> Reading<'r> {
             let mut readers = vec![
                 scope.spawn(|| {
                     self.facts(
-                        &topics.typed_topic,
+                        &topics.typed,
                         &typed.offset_ranges(),
                         &|record, facts| {
                             facts.push(typed_record(record));
@@ -80,7 +91,7 @@ impl<'r> Reading<'r> {
                 }),
                 scope.spawn(|| self.dead_letters(&dead_letters.offset_ranges())),
             ];
-            if let (Some(view), Some(topic)) = (receipts, &topics.receipts_topic.0) {
+            if let (Some(view), Some(topic)) = (receipts, &topics.receipts) {
                 readers.push(scope.spawn(|| {
                     self.facts(topic, &view.offset_ranges(), &receipt_entries, &|reconciliation, fact| {
                         reconciliation.receipt(fact)
@@ -90,9 +101,9 @@ impl<'r> Reading<'r> {
             for lane in &lanes {
                 readers.push(scope.spawn(|| {
                     self.facts(
-                        &topics.raw_topic,
+                        &topics.raw,
                         lane,
-                        &|record, facts| facts.push(self.raw_record(record)),
+                        &|record, facts| facts.push(self.raw_record(record, &mut Vec::new())),
                         &|reconciliation, fact| {
                             reconciliation.raw(fact);
                         },
@@ -100,7 +111,7 @@ impl<'r> Reading<'r> {
                 }));
             }
             for reader in readers {
-                reader.join().map_err(|_| "a reader of the audit failed; this is a defect, please report it")??;
+                reader.join().map_err(|_| OperatorError::ReaderFailed)??;
             }
             Ok(())
         })
@@ -121,10 +132,10 @@ impl<'r> Reading<'r> {
         };
         let mut seen = 0_u64;
         read_offset_ranges(
-            self.audit.connection,
+            self.pipeline.connection,
             topic,
             offset_ranges,
-            PATIENCE,
+            NEXT_RECORD,
             |record| -> Result<(), KafkaError> {
                 of(record, &mut facts);
                 seen += 1;
@@ -132,8 +143,8 @@ impl<'r> Reading<'r> {
                     flush(&mut facts);
                 }
                 if seen.is_multiple_of(10_000) {
-                    let read = self.read.fetch_add(10_000, Ordering::Relaxed);
-                    output::progress(&format!("{} records read", output::thousands(read)));
+                    let records = self.read.fetch_add(10_000, Ordering::Relaxed);
+                    self.pipeline.report(Progress::Read { records });
                 }
                 Ok(())
             },
@@ -144,19 +155,19 @@ impl<'r> Reading<'r> {
     }
 
     fn dead_letters(&self, offset_ranges: &[OffsetRange]) -> Result<(), KafkaError> {
-        let topics = &self.audit.args.topics;
+        let topics = self.pipeline.topics;
         let of = |record: &Record<'_>, facts: &mut Vec<DeadLetterFact>| {
-            facts.extend(dead_letter_fact(record, &topics.raw_topic, &topics.typed_topic));
+            facts.extend(dead_letter_fact(record, &topics.raw, &topics.typed));
         };
-        self.facts(&topics.dead_letter_topic, offset_ranges, &of, &|reconciliation, fact| match fact {
+        self.facts(&topics.dead_letters, offset_ranges, &of, &|reconciliation, fact| match fact {
             DeadLetterFact::DeadLetter(dead_letter) => reconciliation.dead_letter(dead_letter),
-            DeadLetterFact::Closed(resolution) => reconciliation.resolution(resolution),
+            DeadLetterFact::Resolution(resolution) => reconciliation.resolution(resolution),
         })
     }
 
     /// Records that look lost may be duplicates of events that were typed before the first record read: searches
     /// further back.
-    pub(super) fn earlier_typed(&self, typed: &View) -> Result<(), CommandError> {
+    pub(super) fn earlier_typed(&self, typed: &View) -> Result<(), OperatorError> {
         let missing: HashSet<IdHash> = self.reconciliation.lock().unwrap_or_else(PoisonError::into_inner).missing();
         let earlier: Vec<OffsetRange> = typed
             .offset_ranges()
@@ -172,37 +183,27 @@ impl<'r> Reading<'r> {
         let of = |record: &Record<'_>, facts: &mut Vec<TypedRecord>| {
             facts.extend(Some(typed_record(record)).filter(|typed| missing.contains(&typed.id)));
         };
-        Ok(self.facts(&self.audit.args.topics.typed_topic, &earlier, &of, &|reconciliation, fact| {
-            reconciliation.typed(fact)
-        })?)
+        Ok(self.facts(&self.pipeline.topics.typed, &earlier, &of, &|reconciliation, fact| reconciliation.typed(fact))?)
     }
 
-    fn raw_record(&self, record: &Record<'_>) -> RawRecord {
-        RawRecord {
-            place: place(record),
-            id: self.mapped_id(record),
+    fn raw_record(&self, record: &Record<'_>, buffer: &mut Vec<u8>) -> reconcile::RawRecord {
+        let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
+        reconcile::RawRecord {
+            position: position(record),
+            id: self.mapped_id(&raw, buffer),
             time: record.timestamp().unwrap_or_default(),
-            reprocess: has(record, header::REPROCESS),
-            replay: has(record, header::REPLAY_OF),
+            reprocess: raw.reprocess,
+            replay: raw.replay_of.is_some(),
         }
     }
 
     /// Returns the id of the event that the transformer maps the record to; `None` if it writes a dead letter.
-    fn mapped_id(&self, record: &Record<'_>) -> Option<IdHash> {
-        let name = record.header(header::SOURCE).map(String::from_utf8_lossy);
-        let Some(source) = self.audit.sources.get(name.as_deref()) else {
+    fn mapped_id(&self, raw: &RawRecord<'_>, buffer: &mut Vec<u8>) -> Option<IdHash> {
+        let Some(source) = self.sources.get(raw.source.as_deref()) else {
             self.unknown_source.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        let written = number(record.header(header::RECEIVED_AT)).or(record.timestamp());
-        let received_at = ReceivedAt::from_millis(written.unwrap_or_default());
-        let encoding = record.header(header::CONTENT_ENCODING);
-        let map = || {
-            let mut buffer = Vec::new();
-            let body = mapping::decoded(encoding, record.value(), self.audit.args.max_body.0, &mut buffer).ok()?;
-            Some(IdHash::of(mapping::map(body, received_at, source).ok()?.event.id.as_bytes()))
-        };
-        // A body that panics here panicked in the transformer too, and became a dead letter.
-        catch_unwind(AssertUnwindSafe(map)).unwrap_or_default()
+        let id = |mapped: mapping::Mapped<'_>| Ok(IdHash::of(mapped.event.id.as_bytes()));
+        map_record(raw, source, self.max_body, buffer, id).ok()
     }
 }

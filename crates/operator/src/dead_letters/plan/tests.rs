@@ -14,37 +14,37 @@ fn context([raw, typed, dead_letters]: &[TopicName; 3]) -> ReplayContext<'_> {
     ReplayContext { raw, typed, dead_letters, raw_starts, typed_partitions: 2 }
 }
 
-/// A dead letter of the sink at `place`, of the typed record 0:`typed`, which was mapped from the raw record 0:`raw`.
-fn of(place: &str, typed: i64, raw: i64) -> Registered {
-    let mut dead_letter = registered(place, Stage::Sink, "refused");
+/// A dead letter of the sink at `position`, of the typed record 0:`typed`, which was mapped from the raw record 0:`raw`.
+fn of(position: &str, typed: i64, raw: i64) -> IndexedDeadLetter {
+    let mut dead_letter = indexed(position, Stage::Sink, "refused");
     dead_letter.dead_letter.origin = Some(DeadLetterOrigin { topic: "typed".to_owned(), partition: 0, offset: typed });
-    dead_letter.raw_offset = Some(raw);
+    dead_letter.raw_offset = Some(Offset(raw));
     dead_letter
 }
 
-fn resolve(dead_letter: &mut Registered, resolution: Resolution) {
-    dead_letter.closed =
-        Some(Closed { dead_letter: dead_letter.place.offset, resolution, by: None, note: None, at: None });
+fn resolve(dead_letter: &mut IndexedDeadLetter, resolution: Resolution) {
+    dead_letter.resolution =
+        Some(Closed { dead_letter: dead_letter.position.offset.0, resolution, by: None, note: None, at: None });
 }
 
-fn index(dead_letters: impl IntoIterator<Item = Registered>) -> BTreeMap<PlaceArg, Registered> {
-    dead_letters.into_iter().map(|dead_letter| (dead_letter.place, dead_letter)).collect()
+fn index(dead_letters: impl IntoIterator<Item = IndexedDeadLetter>) -> BTreeMap<Position, IndexedDeadLetter> {
+    dead_letters.into_iter().map(|dead_letter| (dead_letter.position, dead_letter)).collect()
 }
 
 /// The plan for the dead letters at these positions.
-fn plan_of(index: &BTreeMap<PlaceArg, Registered>, places: &[&str], how: SinkDeadLetters) -> ReplayPlan {
-    let chosen: Vec<_> = places.iter().map(|place| &index[&place.parse().unwrap()]).collect();
-    let (open, done): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|dead_letter| dead_letter.closed.is_none());
+fn plan_of(index: &BTreeMap<Position, IndexedDeadLetter>, positions: &[&str], how: SinkDeadLetters) -> ReplayPlan {
+    let chosen: Vec<_> = positions.iter().map(|position| &index[&position.parse().unwrap()]).collect();
+    let (open, done): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|dead_letter| dead_letter.resolution.is_none());
     ReplayPlan::new(index, (&open, done.len() as u64), how, &context(&topics())).unwrap()
 }
 
-fn places(resolves: &[Resolve]) -> Vec<String> {
-    resolves.iter().map(|resolve| resolve.place.to_string()).collect()
+fn positions(resolves: &[Resolve]) -> Vec<String> {
+    resolves.iter().map(|resolve| resolve.position.to_string()).collect()
 }
 
 /// The records that are written, by the dead letter they are written from, with the dead letters that are resolved.
 fn writes(plan: &ReplayPlan) -> Vec<(String, Vec<String>)> {
-    plan.writes.iter().map(|(place, write)| (place.to_string(), places(&write.resolves))).collect()
+    plan.writes.iter().map(|(position, write)| (position.to_string(), positions(&write.resolves))).collect()
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_let
     resolve(&mut discarded, Resolution::Discarded);
     let index = index([replayed, discarded, of("0:3", 7, 70), of("0:4", 8, 80)]);
     let plan = plan_of(&index, &["0:1", "0:3", "0:4"], SinkDeadLetters::AsIs);
-    assert_eq!(places(&plan.resolve_only), ["0:3"]);
+    assert_eq!(positions(&plan.resolve_only), ["0:3"]);
     assert_eq!(writes(&plan), [("0:4".to_owned(), vec!["0:4".to_owned()])], "discarding did not write it");
     assert_eq!(plan.resolved_before, 1);
 }
@@ -91,14 +91,14 @@ fn what_another_operator_wrote_before_the_right_was_taken_is_not_written_again()
     assert_eq!(before.writes.len(), 2);
     // The other operator writes record 7 from 0:3 and record 8, and is stopped in front of 0:4.
     let take = || {
-        for place in ["0:3", "0:9"] {
-            resolve(shared.borrow_mut().get_mut(&place.parse().unwrap()).unwrap(), Resolution::Replayed);
+        for position in ["0:3", "0:9"] {
+            resolve(shared.borrow_mut().get_mut(&position.parse().unwrap()).unwrap(), Resolution::Replayed);
         }
         Ok(())
     };
     let ((), plan) = ReplayPlan::with_right(take, plan).unwrap();
     assert_eq!(writes(&plan), []);
-    assert_eq!(places(&plan.resolve_only), ["0:4"]);
+    assert_eq!(positions(&plan.resolve_only), ["0:4"]);
     assert_eq!(plan.resolved_before, 1);
 }
 
@@ -108,26 +108,26 @@ struct KafkaFailure;
 #[test]
 fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
     let topics = topics();
-    let plan = |dead_letter: &Registered, how| target(dead_letter, how, &context(&topics));
+    let plan = |dead_letter: &IndexedDeadLetter, how| target(dead_letter, how, &context(&topics));
     let says = |found: Result<Target, Refusal>, words: &str| match found {
         Err(Refusal::Never(reason)) => assert!(reason.contains(words), "{reason}"),
         other => panic!("{other:?}"),
     };
-    let transformer = registered("0:3", Stage::Transformer, "bad_data");
-    assert_eq!(plan(&transformer, SinkDeadLetters::Unsaid), Ok(Target::ToRaw { partition: 0 }));
-    says(plan(&registered("7:3", Stage::Transformer, "bad_data"), SinkDeadLetters::Unsaid), "no partition 7");
-    let sink = registered("0:3", Stage::Sink, "refused");
-    assert_eq!(plan(&sink, SinkDeadLetters::Unsaid), Err(Refusal::Unsaid));
+    let transformer = indexed("0:3", Stage::Transformer, "bad_data");
+    assert_eq!(plan(&transformer, SinkDeadLetters::Unspecified), Ok(Target::ToRaw { partition: 0 }));
+    says(plan(&indexed("7:3", Stage::Transformer, "bad_data"), SinkDeadLetters::Unspecified), "no partition 7");
+    let sink = indexed("0:3", Stage::Sink, "refused");
+    assert_eq!(plan(&sink, SinkDeadLetters::Unspecified), Err(Refusal::Unspecified));
     assert_eq!(plan(&sink, SinkDeadLetters::AsIs), Ok(Target::ToTyped { partition: 0 }));
     assert_eq!(plan(&sink, SinkDeadLetters::Remap), Ok(Target::Remap { partition: 0, raw_offset: 7 }));
-    says(plan(&registered("1:3", Stage::Sink, "refused"), SinkDeadLetters::Remap), "1:7 has expired");
-    says(plan(&registered("2:3", Stage::Sink, "refused"), SinkDeadLetters::AsIs), "no partition 2");
-    says(plan(&registered("0:3", Stage::Gateway, "body_too_large"), SinkDeadLetters::AsIs), "64 KiB");
+    says(plan(&indexed("1:3", Stage::Sink, "refused"), SinkDeadLetters::Remap), "1:7 has expired");
+    says(plan(&indexed("2:3", Stage::Sink, "refused"), SinkDeadLetters::AsIs), "no partition 2");
+    says(plan(&indexed("0:3", Stage::Gateway, "body_too_large"), SinkDeadLetters::AsIs), "64 KiB");
     let mut moved = transformer;
     if let Some(origin) = &mut moved.dead_letter.origin {
         origin.topic = "other".to_owned();
     }
-    says(plan(&moved, SinkDeadLetters::Unsaid), "RAW_TOPIC");
+    says(plan(&moved, SinkDeadLetters::Unspecified), "RAW_TOPIC");
     let mut unknown = sink;
     unknown.raw_offset = None;
     says(plan(&unknown, SinkDeadLetters::Remap), "does not name");
@@ -137,16 +137,16 @@ fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
 fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
     let topics = topics();
     let cut = |stage, code| {
-        let mut dead_letter = registered("0:3", stage, code);
+        let mut dead_letter = indexed("0:3", stage, code);
         dead_letter.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
         dead_letter
     };
-    let reason = |dead_letter: &Registered, how| match target(dead_letter, how, &context(&topics)) {
+    let reason = |dead_letter: &IndexedDeadLetter, how| match target(dead_letter, how, &context(&topics)) {
         Err(Refusal::Never(reason)) => reason,
         other => panic!("{other:?}"),
     };
     let transformer = cut(Stage::Transformer, "not_json");
-    let found = reason(&transformer, SinkDeadLetters::Unsaid);
+    let found = reason(&transformer, SinkDeadLetters::Unspecified);
     for words in
         ["9437184 bytes", &"ab".repeat(32), "max.message.bytes of `dead` to at least 9568256", "discard", "Customer.io"]
     {
@@ -158,7 +158,7 @@ fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
         target(&sink, SinkDeadLetters::Remap, &context(&topics)),
         Ok(Target::Remap { partition: 0, raw_offset: 7 })
     );
-    let found = reason(&cut(Stage::Gateway, "body_too_large"), SinkDeadLetters::Unsaid);
+    let found = reason(&cut(Stage::Gateway, "body_too_large"), SinkDeadLetters::Unspecified);
     for words in ["9437184 bytes", "GATEWAY_MAX_BODY", "max.message.bytes of `raw`", "9502720", "discard"] {
         assert!(found.contains(words), "{words}: {found}");
     }

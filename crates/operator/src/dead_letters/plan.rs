@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::{Offset, Position};
 use kafka::TopicName;
 use kafka::dead_letter::{DeadLetter, DeadLetterOrigin, Resolution, Stage};
 use kafka::topic_settings::RECORD_OVERHEAD;
 
-use super::super::register::Registered;
-use super::super::resolver::Resolve;
-use crate::topics::PlaceArg;
+use super::index::IndexedDeadLetter;
+use super::resolver::Resolve;
 
 /// Where the record of a dead letter is written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,21 +33,25 @@ pub(super) struct Write {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplayPlan {
     /// The records that are written again, by the dead letter that they are written from.
-    pub(super) writes: BTreeMap<PlaceArg, Write>,
+    pub(super) writes: BTreeMap<Position, Write>,
     /// Dead letters whose record was written again before: they are only resolved.
     pub(super) resolve_only: Vec<Resolve>,
     /// Dead letters that cannot be replayed, with the reason.
-    pub(super) refused: Vec<(PlaceArg, String)>,
+    pub(super) refused: Vec<(Position, String)>,
     /// Chosen dead letters that are resolved.
     pub(super) resolved_before: u64,
 }
 
 /// How the dead letters of the sink are to be replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SinkDeadLetters {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SinkDeadLetters {
+    /// The typed record is written again.
     AsIs,
+    /// The raw record is mapped again.
     Remap,
-    Unsaid,
+    /// The request does not say: a dead letter of the sink is an error.
+    #[default]
+    Unspecified,
 }
 
 /// What a plan needs to know about the topics.
@@ -64,59 +68,60 @@ pub(super) struct ReplayContext<'t> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Refusal {
     /// The operator has to say how.
-    Unsaid,
+    Unspecified,
     Never(String),
 }
 
 /// So many of the chosen dead letters are the sink's, and the operator has not said how to replay these.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unsaid(pub(super) u64);
+pub(super) struct Unspecified(pub(super) u64);
 
 impl ReplayPlan {
     /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have
     /// several.
     pub(super) fn new(
-        index: &BTreeMap<PlaceArg, Registered>,
-        (chosen, resolved_before): (&[&Registered], u64),
+        index: &BTreeMap<Position, IndexedDeadLetter>,
+        (chosen, resolved_before): (&[&IndexedDeadLetter], u64),
         sink_dead_letters: SinkDeadLetters,
         context: &ReplayContext<'_>,
-    ) -> Result<Self, Unsaid> {
-        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&DeadLetterOrigin, Vec<&Registered>>::new());
+    ) -> Result<Self, Unspecified> {
+        let (mut written, mut unresolved) =
+            (BTreeSet::new(), BTreeMap::<&DeadLetterOrigin, Vec<&IndexedDeadLetter>>::new());
         for dead_letter in index.values() {
             let Some(origin) = &dead_letter.dead_letter.origin else { continue };
-            match &dead_letter.closed {
+            match &dead_letter.resolution {
                 None => unresolved.entry(origin).or_default().push(dead_letter),
                 Some(closed) if closed.resolution == Resolution::Replayed => drop(written.insert(origin)),
                 Some(_) => {}
             }
         }
-        let (mut plan, mut unsaid) = (Self { resolved_before, ..Self::default() }, 0);
-        let mut resolving: BTreeSet<PlaceArg> = BTreeSet::new();
+        let (mut plan, mut unspecified) = (Self { resolved_before, ..Self::default() }, 0);
+        let mut resolving: BTreeSet<Position> = BTreeSet::new();
         // The dead letter from which each record is written.
-        let mut writers: BTreeMap<(&TopicName, i32, i64), PlaceArg> = BTreeMap::new();
+        let mut writers: BTreeMap<(&TopicName, i32, i64), Position> = BTreeMap::new();
         for dead_letter in chosen {
             let origin = dead_letter.dead_letter.origin.as_ref();
-            if resolving.contains(&dead_letter.place) {
+            if resolving.contains(&dead_letter.position) {
                 continue;
             }
             if origin.is_some_and(|origin| written.contains(origin)) {
-                resolving.insert(dead_letter.place);
+                resolving.insert(dead_letter.position);
                 plan.resolve_only.push(Resolve::of(dead_letter));
                 continue;
             }
             let target = match target(dead_letter, sink_dead_letters, context) {
                 Ok(target) => target,
-                Err(Refusal::Unsaid) => {
-                    unsaid += 1;
+                Err(Refusal::Unspecified) => {
+                    unspecified += 1;
                     continue;
                 }
                 Err(Refusal::Never(reason)) => {
-                    plan.refused.push((dead_letter.place, reason));
+                    plan.refused.push((dead_letter.position, reason));
                     continue;
                 }
             };
             let siblings = origin.and_then(|origin| unresolved.get(origin)).map_or(&[][..], Vec::as_slice);
-            resolving.extend(siblings.iter().map(|sibling| sibling.place));
+            resolving.extend(siblings.iter().map(|sibling| sibling.position));
             let record = match (target, origin) {
                 (Target::Remap { partition, raw_offset }, _) => (context.raw, partition, raw_offset),
                 (Target::ToRaw { partition }, origin) => (context.raw, partition, origin.map_or(-1, |of| of.offset)),
@@ -124,12 +129,12 @@ impl ReplayPlan {
                     (context.typed, partition, origin.map_or(-1, |of| of.offset))
                 }
             };
-            let writer = *writers.entry(record).or_insert(dead_letter.place);
+            let writer = *writers.entry(record).or_insert(dead_letter.position);
             let write = plan.writes.entry(writer).or_insert(Write { target, resolves: Vec::new() });
             write.resolves.extend(siblings.iter().map(|sibling| Resolve::of(sibling)));
         }
-        plan.refused.retain(|(place, _)| !resolving.contains(place));
-        if unsaid > 0 { Err(Unsaid(unsaid)) } else { Ok(plan) }
+        plan.refused.retain(|(position, _)| !resolving.contains(position));
+        if unspecified > 0 { Err(Unspecified(unspecified)) } else { Ok(plan) }
     }
 
     /// How many dead letters the plan resolves.
@@ -154,11 +159,11 @@ impl ReplayPlan {
 }
 
 fn target(
-    registered: &Registered,
+    indexed: &IndexedDeadLetter,
     sink_dead_letters: SinkDeadLetters,
     context: &ReplayContext<'_>,
 ) -> Result<Target, Refusal> {
-    let dead_letter = &registered.dead_letter;
+    let dead_letter = &indexed.dead_letter;
     let never = |reason: String| Err(Refusal::Never(reason));
     let Some(origin) = &dead_letter.origin else {
         return never(match dead_letter.stage {
@@ -182,7 +187,7 @@ fn target(
             wrong_topic("TYPED_TOPIC", context.typed)
         }
         Stage::Sink | Stage::Platform => match sink_dead_letters {
-            SinkDeadLetters::Unsaid => Err(Refusal::Unsaid),
+            SinkDeadLetters::Unspecified => Err(Refusal::Unspecified),
             SinkDeadLetters::AsIs
                 if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) =>
             {
@@ -190,9 +195,11 @@ fn target(
                 whole(dead_letter, context, remap).map(|()| Target::ToTyped { partition })
             }
             SinkDeadLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
-            SinkDeadLetters::Remap => match (registered.raw_offset, context.raw_starts.get(&partition)) {
+            SinkDeadLetters::Remap => match (indexed.raw_offset, context.raw_starts.get(&partition)) {
                 (None, _) => never("its typed record does not name the raw record it was mapped from".to_owned()),
-                (Some(raw_offset), Some(&start)) if raw_offset >= start => Ok(Target::Remap { partition, raw_offset }),
+                (Some(Offset(raw_offset)), Some(&start)) if raw_offset >= start => {
+                    Ok(Target::Remap { partition, raw_offset })
+                }
                 (Some(raw_offset), _) => never(format!(
                     "the raw record {partition}:{raw_offset} has expired; --as-is still sends the event as it was mapped then"
                 )),

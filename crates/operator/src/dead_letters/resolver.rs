@@ -2,45 +2,39 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use contract::Position;
+use kafka::KafkaError;
 use kafka::dead_letter::{Closed, Resolution, resolution_headers};
 use kafka::producer::NewRecord;
 use kafka::transaction::TransactionalWriter;
-use kafka::{Connection, KafkaError, TopicName};
 
-use super::register::Registered;
-use crate::topics::PlaceArg;
+use super::index::IndexedDeadLetter;
+use crate::pipeline::Pipeline;
 
 /// How long the transaction coordinator has to answer.
 const OPEN: Duration = Duration::from_secs(60);
 
-/// How dead letters are resolved.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Resolving")]
-pub(super) struct ResolveArgs {
-    /// Apply the changes (default: dry run)
-    #[arg(long)]
-    pub(super) yes: bool,
-
-    /// At most this many dead letters a second; 0 for no limit
-    #[arg(long, default_value_t = 500, value_name = "COUNT")]
-    pub(super) rate: u32,
-
-    /// The name of the person who resolves them; it is kept with the resolution
-    #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
-    pub(super) by: String,
+/// Who resolves dead letters, why, and how fast.
+#[derive(Debug, Clone)]
+pub struct Resolving {
+    /// The person; the resolution keeps the name.
+    pub by: String,
+    /// Why, for a later reader.
+    pub note: Option<String>,
+    /// At most this many dead letters a second; 0 for no limit.
+    pub rate: u32,
 }
 
 /// A dead letter that is resolved: its position and its key, which the resolution has as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resolve {
-    pub(super) place: PlaceArg,
+    pub(super) position: Position,
     pub(super) key: Option<Vec<u8>>,
 }
 
 impl Resolve {
-    pub(super) fn of(dead_letter: &Registered) -> Self {
-        Self { place: dead_letter.place, key: dead_letter.key.clone() }
+    pub(super) fn of(dead_letter: &IndexedDeadLetter) -> Self {
+        Self { position: dead_letter.position, key: dead_letter.key.clone() }
     }
 }
 
@@ -50,39 +44,38 @@ impl Resolve {
 /// the dead letters that is read after [`Resolver::open`] stays true for as long as this resolver can write: only the
 /// holder of the right resolves dead letters.
 #[derive(Debug)]
-pub(super) struct Resolver<'c> {
+pub(super) struct Resolver<'p> {
     pub(super) writer: TransactionalWriter,
-    topic: &'c TopicName,
+    pipeline: Pipeline<'p>,
     resolution: Resolution,
-    by: String,
-    note: Option<String>,
+    resolving: &'p Resolving,
 }
 
-impl<'c> Resolver<'c> {
+impl<'p> Resolver<'p> {
     /// Takes the right.
     pub(super) fn open(
-        connection: &Connection,
-        topic: &'c TopicName,
+        pipeline: Pipeline<'p>,
         resolution: Resolution,
-        by: &str,
-        note: Option<&str>,
+        resolving: &'p Resolving,
     ) -> Result<Self, KafkaError> {
-        let writer = TransactionalWriter::open(connection, &format!("{topic}-closing-all"), OPEN)?;
-        Ok(Self { writer, topic, resolution, by: by.to_owned(), note: note.map(str::to_owned) })
+        // The name stays: versions that run at the same time must share the right.
+        let id = format!("{}-closing-all", pipeline.topics.dead_letters);
+        let writer = TransactionalWriter::open(pipeline.connection, &id, OPEN)?;
+        Ok(Self { writer, pipeline, resolution, resolving })
     }
 
     /// The record that resolves a dead letter.
     pub(super) fn record<'a>(&'a self, resolve: &'a Resolve) -> NewRecord<'a> {
         let closed = Closed {
-            dead_letter: resolve.place.offset,
+            dead_letter: resolve.position.offset.0,
             resolution: self.resolution,
-            by: Some(self.by.clone()),
-            note: self.note.clone(),
+            by: Some(self.resolving.by.clone()),
+            note: self.resolving.note.clone(),
             at: Some(service::unix_millis()),
         };
         let headers = resolution_headers(&closed);
-        let (partition, key) = (Some(resolve.place.partition), resolve.key.as_deref());
-        NewRecord { topic: self.topic, partition, key, value: None, headers }
+        let (partition, key) = (Some(resolve.position.partition.0), resolve.key.as_deref());
+        NewRecord { topic: &self.pipeline.topics.dead_letters, partition, key, value: None, headers }
     }
 }
 

@@ -1,32 +1,25 @@
 //! One record of a topic as a fact for the audit.
 
 use contract::receipt::Receipt;
+use contract::{Offset, Position};
 use kafka::dead_letter::{self, Entry};
-use kafka::record::header;
 use kafka::{Record, TopicName, partition_of};
-use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Place, Resolution, ResolutionKind, Stage, TypedRecord};
+use reconcile::{
+    DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, ResolutionKind, Stage, TypedRecord, Verdict,
+};
 
-pub(super) fn place(record: &Record<'_>) -> Place {
-    Place { partition: record.partition(), offset: record.offset() }
-}
-
-pub(super) fn has(record: &Record<'_>, name: &str) -> bool {
-    record.headers().any(|header| header.name == name)
-}
-
-pub(super) fn number(value: Option<&[u8]>) -> Option<i64> {
-    std::str::from_utf8(value?).ok()?.parse().ok()
-}
+use crate::record::position;
 
 pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
+    let typed = contract::TypedRecord::read(record.headers(), record.timestamp());
     TypedRecord {
-        place: place(record),
-        raw_offset: number(record.header(header::RAW_OFFSET)),
-        id: IdHash::of(record.header(header::EVENT_ID).unwrap_or_default()),
+        position: position(record),
+        raw_offset: typed.raw_offset.map(|Offset(offset)| offset),
+        id: IdHash::of(typed.event_id.as_bytes()),
         time: record.timestamp().unwrap_or_default(),
-        received: number(record.header(header::RECEIVED_AT)).or(record.timestamp()).unwrap_or_default(),
+        received: typed.received_at,
         key: record.key().and_then(key_hash),
-        replay: has(record, header::REPLAY_OF),
+        replay: typed.replay_of.is_some(),
     }
 }
 
@@ -38,15 +31,15 @@ fn key_hash(key: &[u8]) -> Option<KeyHash> {
 pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<reconcile::Receipt>) {
     let Some(receipt) = Receipt::read(record.value()) else { return };
     facts.extend(receipt.records.iter().map(|entry| reconcile::Receipt {
-        typed: Place { partition: entry.0, offset: entry.1 },
+        typed: Position::new(entry.0, entry.1),
         id: IdHash::of(entry.2.as_bytes()),
-        verdict: if entry.is_accepted() { reconcile::Verdict::Accepted } else { reconcile::Verdict::Refused },
+        verdict: if entry.is_accepted() { Verdict::Accepted } else { Verdict::Refused },
     }));
 }
 
 pub(super) enum DeadLetterFact {
     DeadLetter(DeadLetter),
-    Closed(Resolution),
+    Resolution(Resolution),
 }
 
 pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<DeadLetterFact> {
@@ -55,10 +48,10 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
             let origin = match dead_letter.origin {
                 None => DeadLetterOrigin::None,
                 Some(origin) => {
-                    let place = Place { partition: origin.partition, offset: origin.offset };
+                    let position = Position::new(origin.partition, origin.offset);
                     match origin.topic {
-                        topic if topic == raw.as_str() => DeadLetterOrigin::Raw(place),
-                        topic if topic == typed.as_str() => DeadLetterOrigin::Typed(place),
+                        topic if topic == raw.as_str() => DeadLetterOrigin::Raw(position),
+                        topic if topic == typed.as_str() => DeadLetterOrigin::Typed(position),
                         _ => DeadLetterOrigin::Elsewhere,
                     }
                 }
@@ -69,15 +62,15 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
                 dead_letter::Stage::Sink => Stage::Sink,
                 dead_letter::Stage::Platform => Stage::Platform,
             };
-            Some(DeadLetterFact::DeadLetter(DeadLetter { place: place(record), stage, origin }))
+            Some(DeadLetterFact::DeadLetter(DeadLetter { position: position(record), stage, origin }))
         }
         Entry::Closed(closed) => {
-            let dead_letter = Place { partition: record.partition(), offset: closed.dead_letter };
+            let dead_letter = Position::new(record.partition(), closed.dead_letter);
             let kind = match closed.resolution {
                 dead_letter::Resolution::Replayed => ResolutionKind::Replayed,
                 dead_letter::Resolution::Discarded => ResolutionKind::Discarded,
             };
-            Some(DeadLetterFact::Closed(Resolution { dead_letter, kind }))
+            Some(DeadLetterFact::Resolution(Resolution { dead_letter, kind }))
         }
         Entry::Foreign => None,
     }

@@ -2,72 +2,77 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::{Position, header};
 use kafka::dead_letter::original_headers;
 use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
 use kafka::reader::{OffsetRange, read_offset_ranges};
-use kafka::record::{OwnedRecord, header};
+use kafka::record::OwnedRecord;
 use kafka::topic_settings::RECORD_OVERHEAD;
-use kafka::{Connection, Headers, KafkaError};
+use kafka::{Headers, KafkaError};
 
-use super::Outcome;
 use super::plan::{ReplayPlan, Target, Write};
-use crate::dead_letters::resolver::{Pace, Resolver};
-use crate::topics::{PATIENCE, PlaceArg, TopicArgs, settled};
-use crate::{CommandError, output};
+use super::resolver::{Pace, Resolver};
+use crate::error::OperatorError;
+use crate::pipeline::{NEXT_RECORD, Pipeline, stable_extents};
+use crate::progress::Progress;
+use crate::record::owned_position;
 
 /// At most so many bytes of dead letters in one transaction, except for a single one that is larger.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Dead letters that were resolved.
+    pub(super) resolved: u64,
+    /// Dead letters that cannot be replayed, with the reason.
+    pub(super) refused: Vec<(Position, String)>,
+}
+
+/// Carries out one plan.
 pub(super) struct Writing<'r> {
-    connection: &'r Connection,
-    topics: &'r TopicArgs,
+    pipeline: Pipeline<'r>,
     resolver: &'r Resolver<'r>,
-    pace: Pace,
     plan: &'r ReplayPlan,
-    outcome: &'r mut Outcome,
+    pace: Pace,
+    written: Written,
 }
 
 /// A record to be written again.
 struct Item<'i> {
-    place: PlaceArg,
+    position: Position,
     write: &'i Write,
     /// The dead letter, or the raw record it was mapped from.
     record: &'i OwnedRecord,
 }
 
 impl<'r> Writing<'r> {
-    pub(super) fn new(
-        connection: &'r Connection,
-        topics: &'r TopicArgs,
-        resolver: &'r Resolver<'r>,
-        pace: Pace,
-        plan: &'r ReplayPlan,
-        outcome: &'r mut Outcome,
-    ) -> Self {
-        Self { connection, topics, resolver, pace, plan, outcome }
+    pub(super) fn new(pipeline: Pipeline<'r>, resolver: &'r Resolver<'r>, plan: &'r ReplayPlan, pace: Pace) -> Self {
+        Self { pipeline, resolver, plan, pace, written: Written::default() }
     }
 
-    pub(super) fn run(mut self) -> Result<(), CommandError> {
+    pub(super) fn run(mut self) -> Result<Written, OperatorError> {
         for resolves in self.plan.resolve_only.chunks(self.pace.chunk()) {
             self.resolver.writer.write(resolves.iter().map(|resolve| self.resolver.record(resolve)))?;
             self.done(resolves.len());
         }
         let mut partitions: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
-        for place in self.plan.writes.keys() {
-            partitions.entry(place.partition).or_default().push(place.offset);
+        for position in self.plan.writes.keys() {
+            partitions.entry(position.partition.0).or_default().push(position.offset.0);
         }
-        partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))
+        partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))?;
+        Ok(self.written)
     }
 
     /// Replays the dead letters at these offsets, which are in order.
-    fn partition(&mut self, partition: i32, offsets: &[i64]) -> Result<(), CommandError> {
+    fn partition(&mut self, partition: i32, offsets: &[i64]) -> Result<(), OperatorError> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
-        let (connection, topic) = (self.connection, &self.topics.dead_letter_topic);
+        let (connection, topic) = (self.pipeline.connection, &self.pipeline.topics.dead_letters);
         let offset_range = OffsetRange { partition, start: first, end: last + 1 };
         let mut chunk: Vec<OwnedRecord> = Vec::new();
         let mut bytes = 0;
-        read_offset_ranges(connection, topic, &[offset_range], PATIENCE, |record| -> Result<(), CommandError> {
+        read_offset_ranges(connection, topic, &[offset_range], NEXT_RECORD, |record| -> Result<(), OperatorError> {
             if offsets.binary_search(&record.offset()).is_ok() {
                 chunk.push(OwnedRecord::from(record));
                 bytes += record.value().len();
@@ -83,19 +88,19 @@ impl<'r> Writing<'r> {
 
     /// Writes the records of these dead letters in one transaction with the resolutions, and reports those that cannot
     /// be written.
-    fn write(&mut self, dead_letters: &[OwnedRecord]) -> Result<(), CommandError> {
+    fn write(&mut self, dead_letters: &[OwnedRecord]) -> Result<(), OperatorError> {
         let originals = self.originals(dead_letters)?;
         let mut items = Vec::with_capacity(dead_letters.len());
         for dead_letter in dead_letters {
-            let place = PlaceArg { partition: dead_letter.partition, offset: dead_letter.offset };
-            let Some(write) = self.plan.writes.get(&place) else { continue };
+            let position = owned_position(dead_letter);
+            let Some(write) = self.plan.writes.get(&position) else { continue };
             let record = match write.target {
                 Target::ToRaw { .. } | Target::ToTyped { .. } => Some(dead_letter),
-                Target::Remap { partition, raw_offset: offset } => originals.get(&PlaceArg { partition, offset }),
+                Target::Remap { partition, raw_offset } => originals.get(&Position::new(partition, raw_offset)),
             };
             match record {
-                Some(record) => items.push(Item { place, write, record }),
-                None => self.outcome.refused.push((place, "its raw record has expired meanwhile".to_owned())),
+                Some(record) => items.push(Item { position, write, record }),
+                None => self.written.refused.push((position, "its raw record has expired meanwhile".to_owned())),
             }
         }
         let (mut written, mut refused) = (0, Vec::new());
@@ -106,9 +111,9 @@ impl<'r> Writing<'r> {
                 written += items.iter().map(|item| item.write.resolves.len()).sum::<usize>();
                 Ok(())
             },
-            &mut |item, topic, bytes| refused.push((item.place, too_large(topic, bytes))),
+            &mut |item, topic, bytes| refused.push((item.position, too_large(topic, bytes))),
         )?;
-        self.outcome.refused.append(&mut refused);
+        self.written.refused.append(&mut refused);
         if written > 0 {
             self.done(written);
         }
@@ -116,23 +121,22 @@ impl<'r> Writing<'r> {
     }
 
     fn done(&mut self, count: usize) {
-        self.outcome.replayed += count as u64;
-        output::progress(&format!("{} of {} dead letters replayed", self.outcome.replayed, self.plan.resolves()));
+        self.written.resolved += count as u64;
+        let (dead_letters, of) = (self.written.resolved, self.plan.resolves() as u64);
+        self.pipeline.report(Progress::Resolved { dead_letters, of });
         self.pace.wait(count);
     }
 
     /// The raw records that are to be mapped again.
-    fn originals(&self, dead_letters: &[OwnedRecord]) -> Result<BTreeMap<PlaceArg, OwnedRecord>, KafkaError> {
-        let raw_record = |dead_letter: &OwnedRecord| {
-            let place = PlaceArg { partition: dead_letter.partition, offset: dead_letter.offset };
-            match self.plan.writes.get(&place)?.target {
-                Target::Remap { partition, raw_offset: offset } => Some(PlaceArg { partition, offset }),
-                Target::ToRaw { .. } | Target::ToTyped { .. } => None,
-            }
+    fn originals(&self, dead_letters: &[OwnedRecord]) -> Result<BTreeMap<Position, OwnedRecord>, KafkaError> {
+        let raw_record = |dead_letter: &OwnedRecord| match self.plan.writes.get(&owned_position(dead_letter))?.target {
+            Target::Remap { partition, raw_offset } => Some(Position::new(partition, raw_offset)),
+            Target::ToRaw { .. } | Target::ToTyped { .. } => None,
         };
-        let wanted: BTreeSet<PlaceArg> = dead_letters.iter().filter_map(raw_record).collect();
+        let wanted: BTreeSet<Position> = dead_letters.iter().filter_map(raw_record).collect();
         let mut offset_ranges: BTreeMap<i32, OffsetRange> = BTreeMap::new();
-        for &PlaceArg { partition, offset } in &wanted {
+        for position in &wanted {
+            let (partition, offset) = (position.partition.0, position.offset.0);
             let offset_range =
                 offset_ranges.entry(partition).or_insert(OffsetRange { partition, start: offset, end: offset + 1 });
             offset_range.end = offset_range.end.max(offset + 1);
@@ -141,12 +145,14 @@ impl<'r> Writing<'r> {
         if offset_ranges.is_empty() {
             return Ok(found);
         }
-        settled(&Offsets::new(self.connection)?, &self.topics.raw_topic)?;
+        let (connection, topic) = (self.pipeline.connection, &self.pipeline.topics.raw);
+        stable_extents(&Offsets::new(connection)?, topic)?;
         let offset_ranges: Vec<OffsetRange> = offset_ranges.into_values().collect();
-        read_offset_ranges(self.connection, &self.topics.raw_topic, &offset_ranges, PATIENCE, |record| {
-            let place = PlaceArg { partition: record.partition(), offset: record.offset() };
-            if wanted.contains(&place) {
-                found.insert(place, OwnedRecord::from(record));
+        read_offset_ranges(connection, topic, &offset_ranges, NEXT_RECORD, |record| {
+            let record = OwnedRecord::from(record);
+            let position = owned_position(&record);
+            if wanted.contains(&position) {
+                found.insert(position, record);
             }
             Ok::<(), KafkaError>(())
         })?;
@@ -155,12 +161,13 @@ impl<'r> Writing<'r> {
 
     /// The record, and the resolutions of its dead letters.
     fn records<'a>(&'a self, item: &Item<'a>) -> Vec<NewRecord<'a>> {
-        let &Item { place, write, record } = item;
-        let replay_of = format!("{}/{}/{}", self.topics.dead_letter_topic, place.partition, place.offset);
+        let &Item { position, write, record } = item;
+        let topics = self.pipeline.topics;
+        let replay_of = format!("{}/{}/{}", topics.dead_letters, position.partition, position.offset);
         let (topic, partition, remap) = match write.target {
-            Target::ToRaw { partition } => (&self.topics.raw_topic, partition, false),
-            Target::ToTyped { partition } => (&self.topics.typed_topic, partition, false),
-            Target::Remap { partition, .. } => (&self.topics.raw_topic, partition, true),
+            Target::ToRaw { partition } => (&topics.raw, partition, false),
+            Target::ToTyped { partition } => (&topics.typed, partition, false),
+            Target::Remap { partition, .. } => (&topics.raw, partition, true),
         };
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
         let headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
