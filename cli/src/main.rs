@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use service::{LogFormat, LogLevel, init_logs};
-use settings::{Variables, command_line};
+use settings::Variables;
+use settings::command_line::{self, Required};
 
 pub(crate) use exit::{CommandError, UsageError, Verdict};
 
@@ -104,8 +105,8 @@ fn parse() -> Result<(Cli, Variables), ExitCode> {
     };
     let arguments: Vec<_> = std::env::args_os().collect();
     let variables = env_file::variables(&arguments).map_err(|error| wrong(&error))?;
-    let parsed = command_line::parse(&Cli::command(), &variables, &arguments);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command_line::parse(&Cli::command(), &variables, &arguments, Required::Here);
+    let parsed = parsed.map_err(clap::Error::from).and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map(|cli| (cli, variables)).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }
