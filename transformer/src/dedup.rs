@@ -123,7 +123,7 @@ pub(crate) fn received_at(record: &Record<'_>) -> i64 {
 }
 
 /// How far the clocks of gateways and transformers may differ, in milliseconds.
-pub(crate) const CLOCK_DIFFERENCE: i64 = 300_000;
+pub(crate) const CLOCK_DIFFERENCE: i64 = contract::limits::CLOCK_TOLERANCE_MS;
 
 /// Returns the time of receipt that the window uses for this record; `now`, in milliseconds since 1970, is when its
 /// typed record was written.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::RawRecord;
-use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
+use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
+use contract::{Position, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
@@ -117,25 +117,21 @@ impl EventProcessor {
     }
 
     fn dead_letter(&self, record: &Record<'_>, rejection: &Rejection, outbox: &mut Outbox<'_>) -> Labels {
-        let reason = Reason {
-            stage: Stage::Transformer,
-            code: rejection.code.as_str(),
-            message: &rejection.message,
-            at: service::unix_millis(),
-        };
-        let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+        let (code, now) = (rejection.code.as_str(), service::unix_millis());
+        let origin = Position::new(record.partition(), record.offset());
+        let mut dead_letter =
+            DeadLetter::new(Stage::Transformer, code, &rejection.message, now).of(self.input.as_str(), origin);
         let mut value = record.value();
-        let mut headers = dead_letter::headers(record.headers(), reason, Some(origin));
         if outbox.refusals(&self.dead_letters) > 0 {
             let CutValue { kept, cut } = CutValue::of(value);
-            (value, headers) = (kept, cut.headers(headers));
+            (value, dead_letter) = (kept, dead_letter.cut(cut));
         }
         outbox.send(NewRecord {
             topic: &self.dead_letters,
             partition: Some(record.partition()),
             key: record.key(),
             value: Some(value),
-            headers,
+            headers: Headers::copied(record.headers()).with_all(dead_letter.headers()),
         });
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
     }
@@ -219,7 +215,7 @@ impl Processor for EventProcessor {
                 format!(
                     "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
                     self.dead_letters,
-                    dead_letter::KEPT_BYTES / 1024
+                    KEPT_BYTES / 1024
                 ),
                 outbox,
             );

@@ -10,12 +10,12 @@ use crate::pipeline::Reached;
 use crate::topics::TopicArgs;
 use crate::{CommandError, Verdict, output};
 
-/// List the open dead letters
+/// List the unresolved dead letters
 ///
 /// It shows codes, messages and ids; `show` is the one command that shows the value of a dead letter.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Those that are closed too
+    /// Include resolved ones
     #[arg(long)]
     all: bool,
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use contract::Position;
-use kafka::dead_letter::Stage;
+use contract::dead_letter::Stage;
 use operator::dead_letters::{Filter, Resolving};
 
 use crate::when::parse_bound;

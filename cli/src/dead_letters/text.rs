@@ -47,10 +47,10 @@ pub(super) fn json(dead_letter: &IndexedDeadLetter) -> Value {
     let origin = head
         .origin
         .as_ref()
-        .map(|origin| json!({"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}));
+        .map(|origin| json!({"topic": origin.topic, "partition": origin.position.partition.0, "offset": origin.position.offset.0}));
     let closed = dead_letter.resolution.as_ref().map(|closed| {
         json!({
-            "resolution": closed.resolution.as_str(),
+            "resolution": closed.kind.as_str(),
             "by": closed.by,
             "at": closed.at.map(rfc3339),
             "note": closed.note,
@@ -77,7 +77,7 @@ pub(super) fn json(dead_letter: &IndexedDeadLetter) -> Value {
 #[cfg(test)]
 mod tests {
     use contract::Position;
-    use kafka::dead_letter::{Cut, DeadLetter, Stage};
+    use contract::dead_letter::{Cut, DeadLetter, Stage};
 
     use super::*;
 

@@ -79,8 +79,8 @@ fn details(kind: &StepKind) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use contract::dead_letter::{Cut, Stage};
     use contract::{Offset, Position};
-    use kafka::dead_letter::{Cut, Stage};
     use operator::find::{State, StepRecord};
 
     use super::*;

@@ -30,6 +30,17 @@ impl Headers {
         }
     }
 
+    /// Adds headers, in their order.
+    #[must_use]
+    pub fn with_all<V: AsRef<[u8]>>(self, headers: impl IntoIterator<Item = (&'static str, V)>) -> Self {
+        headers.into_iter().fold(self, |all, (name, value)| all.with(name, value.as_ref()))
+    }
+
+    /// Copies headers of another record, in their order; there is room for some more.
+    pub fn copied<'h>(headers: impl Iterator<Item = Header<'h>>) -> Self {
+        headers.fold(Self::with_capacity(16), Self::with_header)
+    }
+
     /// Adds a header as it is on another record.
     #[must_use]
     pub fn with_header(self, header: Header<'_>) -> Self {

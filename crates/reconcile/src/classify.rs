@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use contract::Position;
+use contract::dead_letter::{ResolutionKind, Stage};
 
-use crate::fact::{DeadLetterOrigin, IdHash, PartitionScope, Receipts, ResolutionKind, Retained, Stage};
-use crate::reconciliation::{Partition, Raw, Reconciliation, Typed};
+use crate::fact::{DeadLetterOrigin, IdHash, PartitionScope, Receipts, Retained};
+use crate::reconciliation::{PartitionFacts, Raw, Reconciliation, Typed};
 use crate::report::{DeadLetterCounts, Finding, FindingKind, Report, Topic};
 
 #[cfg(test)]
@@ -17,6 +18,20 @@ enum Unnamed {
     Duplicate,
     Expired,
     Unexplained,
+}
+
+impl Reconciliation {
+    /// Returns the events that would be unexplained now, but may be duplicates of typed records that were not read yet.
+    #[must_use]
+    pub fn missing(&mut self) -> HashSet<IdHash> {
+        Classifier::of(self).missing()
+    }
+
+    /// Classifies every record of the range.
+    #[must_use]
+    pub fn classify(mut self) -> Report {
+        Classifier::of(&mut self).report()
+    }
 }
 
 pub(crate) struct Classifier<'b> {
@@ -61,7 +76,7 @@ impl<'b> Classifier<'b> {
 
     pub(crate) fn report(mut self) -> Report {
         let reconciliation = self.reconciliation;
-        let empty = Partition::default();
+        let empty = PartitionFacts::default();
         for (&number, scope) in &reconciliation.scopes {
             let partition = reconciliation.partitions.get(&number).unwrap_or(&empty);
             let unread =
@@ -80,7 +95,7 @@ impl<'b> Classifier<'b> {
     }
 
     /// How far a sink without a committed offset has read, according to receipts and dead letters.
-    fn sink_has_read(&self, number: i32, partition: &Partition) -> Option<i64> {
+    fn sink_has_read(&self, number: i32, partition: &PartitionFacts) -> Option<i64> {
         let accepted = partition.accepted.iter().map(|(offset, _)| *offset);
         let refused = partition.refused.iter().copied();
         let dead_letters = self
@@ -113,7 +128,7 @@ impl<'b> Classifier<'b> {
         &mut self,
         number: i32,
         scope: &PartitionScope,
-        partition: &Partition,
+        partition: &PartitionFacts,
         unnamed: &mut dyn FnMut(&Raw, &Unnamed),
     ) {
         let mut open: Vec<&Raw> = Vec::new();
@@ -185,7 +200,7 @@ impl<'b> Classifier<'b> {
         }
     }
 
-    fn typed_records(&mut self, number: i32, scope: &PartitionScope, partition: &Partition) {
+    fn typed_records(&mut self, number: i32, scope: &PartitionScope, partition: &PartitionFacts) {
         for typed in &partition.typed {
             let of_range = scope.raw.contains(&typed.raw_offset);
             if !scope.typed.contains(&typed.offset) && !of_range {
@@ -205,7 +220,7 @@ impl<'b> Classifier<'b> {
         }
     }
 
-    fn delivery(&mut self, position: Position, typed: &Typed, scope: &PartitionScope, partition: &Partition) {
+    fn delivery(&mut self, position: Position, typed: &Typed, scope: &PartitionScope, partition: &PartitionFacts) {
         let accepted = partition.accepted.binary_search(&(typed.offset, typed.id)).is_ok();
         let dead_letters = self.sink_dead_letters.remove(&position);
         if let Some(dead_letters) = &dead_letters {
@@ -258,7 +273,7 @@ impl<'b> Classifier<'b> {
 }
 
 /// How far a transformer without a committed offset has read, according to the typed topic.
-fn transformer_has_read(scope: &PartitionScope, partition: &Partition) -> Option<i64> {
+fn transformer_has_read(scope: &PartitionScope, partition: &PartitionFacts) -> Option<i64> {
     let nothing = (!scope.typed_ever).then_some(0);
     let made = partition.typed.iter().filter(|typed| !typed.replay).map(|typed| typed.raw_offset + 1);
     made.max().or(nothing)

@@ -5,6 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use contract::Position;
+use contract::dead_letter::{ResolutionKind, Stage};
+use contract::receipt::ReceiptVerdict;
 
 /// An event id in 128 bits: two of a billion ids have the same hash with a probability below 10^-20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,19 +70,6 @@ pub struct TypedRecord {
     pub replay: bool,
 }
 
-/// The stage that wrote a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// The gateway: a body that it could not store.
-    Gateway,
-    /// The transformer: a raw record that it could not map.
-    Transformer,
-    /// The sink: a typed record that Platform refused.
-    Sink,
-    /// Platform: it rejected a record after it had accepted it.
-    Platform,
-}
-
 /// The original record of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterOrigin {
@@ -105,15 +94,6 @@ pub struct DeadLetter {
     pub origin: DeadLetterOrigin,
 }
 
-/// How a dead letter was resolved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ResolutionKind {
-    /// Its record was written again.
-    Replayed,
-    /// A person decided to discard it.
-    Discarded,
-}
-
 /// The record that resolves a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
@@ -121,15 +101,6 @@ pub struct Resolution {
     pub dead_letter: Position,
     /// How it was resolved.
     pub kind: ResolutionKind,
-}
-
-/// The verdict of a receipt on a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Platform accepted the record.
-    Accepted,
-    /// Platform refused the record; there is a dead letter.
-    Refused,
 }
 
 /// One record's entry of a receipt.
@@ -140,7 +111,7 @@ pub struct Receipt {
     /// The id of its event.
     pub id: IdHash,
     /// The verdict on it.
-    pub verdict: Verdict,
+    pub verdict: ReceiptVerdict,
 }
 
 /// Since when a partition still contains every record that was written to it.

@@ -18,7 +18,7 @@ mod report;
 
 pub use fact::{
     DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, PartitionScope, RawRecord, Receipt, Receipts,
-    Resolution, ResolutionKind, Retained, Stage, TypedRecord, Verdict,
+    Resolution, Retained, TypedRecord,
 };
 pub use reconciliation::Reconciliation;
 pub use report::{DeadLetterCounts, DeadLetters, Finding, FindingKind, RawColumns, Report, Topic, TypedColumns};

@@ -1,15 +1,15 @@
 //! The facts of an audit, in any order and in a compact form (about 100 bytes for an event with all its records).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::Position;
+use contract::dead_letter::{ResolutionKind, Stage};
+use contract::receipt::ReceiptVerdict;
 
-use crate::classify::Classifier;
 use crate::fact::{
     DeadLetter, DeadLetterOrigin, DedupReach, IdHash, KeyHash, PartitionScope, RawRecord, Receipt, Receipts,
-    Resolution, ResolutionKind, Stage, TypedRecord, Verdict,
+    Resolution, TypedRecord,
 };
-use crate::report::Report;
 
 /// A raw record without its partition.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub(crate) struct Typed {
 
 /// The facts of one partition number.
 #[derive(Debug, Default)]
-pub(crate) struct Partition {
+pub(crate) struct PartitionFacts {
     pub(crate) raw: Vec<Raw>,
     pub(crate) typed: Vec<Typed>,
     /// Offsets that Platform has accepted, with their events.
@@ -53,7 +53,7 @@ pub struct Reconciliation {
     pub(crate) dedup: DedupReach,
     /// Records that are ahead and were written before this time are late.
     pub(crate) late_before: i64,
-    pub(crate) partitions: BTreeMap<i32, Partition>,
+    pub(crate) partitions: BTreeMap<i32, PartitionFacts>,
     pub(crate) dead_letters: Vec<DeadLetter>,
     pub(crate) resolutions: HashMap<Position, ResolutionKind>,
 }
@@ -82,7 +82,7 @@ impl Reconciliation {
         Self { late_before, ..self }
     }
 
-    fn partition(&mut self, position: Position) -> &mut Partition {
+    fn partition(&mut self, position: Position) -> &mut PartitionFacts {
         self.partitions.entry(position.partition.0).or_default()
     }
 
@@ -123,23 +123,11 @@ impl Reconciliation {
         let offset = receipt.typed.offset.0;
         let partition = self.partition(receipt.typed);
         match receipt.verdict {
-            Verdict::Accepted => partition.accepted.push((offset, receipt.id)),
-            Verdict::Refused => {
+            ReceiptVerdict::Accepted => partition.accepted.push((offset, receipt.id)),
+            ReceiptVerdict::Refused => {
                 partition.refused.insert(offset);
             }
         }
-    }
-
-    /// Returns the events that would be unexplained now, but may be duplicates of typed records that were not read yet.
-    #[must_use]
-    pub fn missing(&mut self) -> HashSet<IdHash> {
-        Classifier::of(self).missing()
-    }
-
-    /// Classifies every record of the range.
-    #[must_use]
-    pub fn classify(mut self) -> Report {
-        Classifier::of(&mut self).report()
     }
 
     /// Returns the dead letters by their original record.

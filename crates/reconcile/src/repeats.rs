@@ -7,14 +7,15 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contract::Position;
+use contract::limits::CLOCK_TOLERANCE_MS;
 
 use crate::classify::Classifier;
 use crate::fact::{DedupReach, IdHash, KeyHash};
-use crate::reconciliation::{Partition, Typed};
+use crate::reconciliation::{PartitionFacts, Typed};
 use crate::report::{FindingKind, Topic};
 
 /// How far clocks differ, and how long a producer goes on without partitions that were added, in milliseconds.
-const NOTICED_AFTER: i64 = 5 * 60 * 1000;
+const NOTICED_AFTER: i64 = CLOCK_TOLERANCE_MS;
 
 /// A typed record and its partition.
 #[derive(Clone, Copy)]
@@ -113,7 +114,7 @@ impl DedupReach {
 
 /// What the records tell of the partitions' past.
 struct History<'b> {
-    partitions: &'b BTreeMap<i32, Partition>,
+    partitions: &'b BTreeMap<i32, PartitionFacts>,
     dedup: DedupReach,
     /// When each partition got the first of its records that are known.
     first_times: OnceCell<Vec<(i32, i64)>>,
@@ -122,7 +123,7 @@ struct History<'b> {
 }
 
 impl<'b> History<'b> {
-    fn of(partitions: &'b BTreeMap<i32, Partition>, dedup: DedupReach) -> Self {
+    fn of(partitions: &'b BTreeMap<i32, PartitionFacts>, dedup: DedupReach) -> Self {
         Self { partitions, dedup, first_times: OnceCell::new(), written: OnceCell::new() }
     }
 
@@ -143,7 +144,7 @@ impl<'b> History<'b> {
     /// Whether the transformer would still have known of `earlier`, had `later` come to the same partition.
     fn covers_offsets(&self, earlier: Copied<'_>, later: Copied<'_>) -> bool {
         let written = self.written.get_or_init(|| {
-            let offsets = |facts: &Partition| {
+            let offsets = |facts: &PartitionFacts| {
                 let mut offsets: Vec<(i64, i64)> = facts.typed.iter().map(|typed| (typed.offset, typed.time)).collect();
                 offsets.sort_unstable();
                 let mut latest = i64::MIN;
@@ -181,7 +182,7 @@ impl<'b> History<'b> {
     /// How many partitions there were at least for the producer that wrote the record: all that had a record by then.
     fn at_least(&self, record: Copied<'_>) -> u32 {
         let first_times = self.first_times.get_or_init(|| {
-            let first = |facts: &Partition| {
+            let first = |facts: &PartitionFacts| {
                 let raw = facts.raw.iter().map(|raw| raw.time);
                 raw.chain(facts.typed.iter().map(|typed| typed.received)).min()
             };

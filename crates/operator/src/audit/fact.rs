@@ -1,12 +1,10 @@
 //! One record of a topic as a fact for the audit.
 
+use contract::dead_letter::Entry;
 use contract::receipt::Receipt;
 use contract::{Offset, Position};
-use kafka::dead_letter::{self, Entry};
 use kafka::{Record, TopicName, partition_of};
-use reconcile::{
-    DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, ResolutionKind, Stage, TypedRecord, Verdict,
-};
+use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, TypedRecord};
 
 use crate::record::position;
 
@@ -31,9 +29,9 @@ fn key_hash(key: &[u8]) -> Option<KeyHash> {
 pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<reconcile::Receipt>) {
     let Some(receipt) = Receipt::read(record.value()) else { return };
     facts.extend(receipt.records.iter().map(|entry| reconcile::Receipt {
-        typed: Position::new(entry.0, entry.1),
-        id: IdHash::of(entry.2.as_bytes()),
-        verdict: if entry.is_accepted() { Verdict::Accepted } else { Verdict::Refused },
+        typed: entry.position,
+        id: IdHash::of(entry.event_id.as_bytes()),
+        verdict: entry.verdict,
     }));
 }
 
@@ -43,34 +41,20 @@ pub(super) enum DeadLetterFact {
 }
 
 pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<DeadLetterFact> {
+    let position = position(record);
     match Entry::read(record.headers()) {
         Entry::DeadLetter(dead_letter) => {
             let origin = match dead_letter.origin {
                 None => DeadLetterOrigin::None,
-                Some(origin) => {
-                    let position = Position::new(origin.partition, origin.offset);
-                    match origin.topic {
-                        topic if topic == raw.as_str() => DeadLetterOrigin::Raw(position),
-                        topic if topic == typed.as_str() => DeadLetterOrigin::Typed(position),
-                        _ => DeadLetterOrigin::Elsewhere,
-                    }
-                }
+                Some(origin) if origin.topic == raw.as_str() => DeadLetterOrigin::Raw(origin.position),
+                Some(origin) if origin.topic == typed.as_str() => DeadLetterOrigin::Typed(origin.position),
+                Some(_) => DeadLetterOrigin::Elsewhere,
             };
-            let stage = match dead_letter.stage {
-                dead_letter::Stage::Gateway => Stage::Gateway,
-                dead_letter::Stage::Transformer => Stage::Transformer,
-                dead_letter::Stage::Sink => Stage::Sink,
-                dead_letter::Stage::Platform => Stage::Platform,
-            };
-            Some(DeadLetterFact::DeadLetter(DeadLetter { position: position(record), stage, origin }))
+            Some(DeadLetterFact::DeadLetter(DeadLetter { position, stage: dead_letter.stage, origin }))
         }
-        Entry::Closed(closed) => {
-            let dead_letter = Position::new(record.partition(), closed.dead_letter);
-            let kind = match closed.resolution {
-                dead_letter::Resolution::Replayed => ResolutionKind::Replayed,
-                dead_letter::Resolution::Discarded => ResolutionKind::Discarded,
-            };
-            Some(DeadLetterFact::Resolution(Resolution { dead_letter, kind }))
+        Entry::Resolution(resolution) => {
+            let dead_letter = Position { offset: resolution.dead_letter, ..position };
+            Some(DeadLetterFact::Resolution(Resolution { dead_letter, kind: resolution.kind }))
         }
         Entry::Foreign => None,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kafka::dead_letter::Resolution;
+use contract::dead_letter::ResolutionKind;
 
 use super::filter::Filter;
 use super::index::{self, IndexedDeadLetter};
@@ -38,7 +38,7 @@ pub fn discard(
         let chosen = chosen.into_iter().cloned().collect();
         return Ok(Discarded { chosen, resolved_before, discarded: 0 });
     };
-    let resolver = Resolver::open(pipeline, Resolution::Discarded, resolving)?;
+    let resolver = Resolver::open(pipeline, ResolutionKind::Discarded, resolving)?;
     // Others may have resolved some of them before this call got the right to.
     let current: BTreeMap<_, _> = index::read(pipeline)?;
     let (chosen, resolved_before) = filter.choose(&current)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Position;
-use kafka::dead_letter::Stage;
+use contract::dead_letter::Stage;
 
 use super::index::IndexedDeadLetter;
 use crate::error::OperatorError;
@@ -59,7 +59,8 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use kafka::dead_letter::{Closed, Resolution};
+    use contract::Offset;
+    use contract::dead_letter::{Resolution, ResolutionKind};
 
     use super::super::index::tests::indexed;
     use super::*;
@@ -91,7 +92,7 @@ mod tests {
     fn named_dead_letters_must_exist_and_resolved_ones_are_only_counted() {
         let mut resolved = indexed("0:6", Stage::Sink, "refused");
         resolved.resolution =
-            Some(Closed { dead_letter: 6, resolution: Resolution::Replayed, by: None, note: None, at: None });
+            Some(Resolution { dead_letter: Offset(6), kind: ResolutionKind::Replayed, by: None, note: None, at: None });
         let dead_letters = [indexed("0:5", Stage::Sink, "refused"), resolved];
         let index = BTreeMap::from(dead_letters.map(|dead_letter| (dead_letter.position, dead_letter)));
         let named = |position: &str| Filter { positions: vec![position.parse().unwrap()], ..Filter::default() };

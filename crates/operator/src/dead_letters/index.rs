@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use contract::dead_letter::{DeadLetter, Entry, Resolution};
 use contract::{Offset, Position, RawRecord, TypedRecord};
-use kafka::dead_letter::{Closed, DeadLetter, Entry};
 use kafka::offsets::Offsets;
 use kafka::{KafkaError, Record};
 
@@ -30,7 +30,7 @@ pub struct IndexedDeadLetter {
     /// Bytes of its value.
     pub size: usize,
     /// How it was resolved; `None` if it is not.
-    pub resolution: Option<Closed>,
+    pub resolution: Option<Resolution>,
 }
 
 impl IndexedDeadLetter {
@@ -52,7 +52,7 @@ impl IndexedDeadLetter {
     /// Returns `open`, or how the dead letter was resolved.
     #[must_use]
     pub fn state(&self) -> &'static str {
-        self.resolution.as_ref().map_or("open", |resolution| resolution.resolution.as_str())
+        self.resolution.as_ref().map_or("open", |resolution| resolution.kind.as_str())
     }
 }
 
@@ -66,12 +66,12 @@ pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedD
             let indexed = IndexedDeadLetter::read(record, dead_letter);
             index.insert(indexed.position, indexed);
         }
-        Entry::Closed(closed) => resolutions.push((record.partition(), closed)),
+        Entry::Resolution(resolution) => resolutions.push((position(record).partition, resolution)),
         Entry::Foreign => {}
     })?;
-    for (partition, closed) in resolutions {
-        if let Some(dead_letter) = index.get_mut(&Position::new(partition, closed.dead_letter)) {
-            dead_letter.resolution.get_or_insert(closed);
+    for (partition, resolution) in resolutions {
+        if let Some(dead_letter) = index.get_mut(&Position { partition, offset: resolution.dead_letter }) {
+            dead_letter.resolution.get_or_insert(resolution);
         }
     }
     Ok(index)
@@ -79,18 +79,15 @@ pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedD
 
 #[cfg(test)]
 pub(super) mod tests {
-    use kafka::dead_letter::{DeadLetterOrigin, Stage};
+    use contract::dead_letter::{Origin, Stage};
 
     use super::*;
 
     pub(in super::super) fn indexed(position: &str, stage: Stage, code: &str) -> IndexedDeadLetter {
         let position: Position = position.parse().unwrap();
         let topic = if stage == Stage::Transformer { "raw" } else { "typed" };
-        let origin = DeadLetterOrigin {
-            topic: topic.to_owned(),
-            partition: position.partition.0,
-            offset: 100 + position.offset.0,
-        };
+        let original = Position::new(position.partition.0, 100 + position.offset.0);
+        let origin = Origin { topic: topic.to_owned(), position: original };
         IndexedDeadLetter {
             position,
             dead_letter: DeadLetter {

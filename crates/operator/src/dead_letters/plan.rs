@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::dead_letter::{DeadLetter, Origin, ResolutionKind, Stage};
 use contract::{Offset, Position};
 use kafka::TopicName;
-use kafka::dead_letter::{DeadLetter, DeadLetterOrigin, Resolution, Stage};
 use kafka::topic_settings::RECORD_OVERHEAD;
 
 use super::index::IndexedDeadLetter;
@@ -85,13 +85,12 @@ impl ReplayPlan {
         sink_dead_letters: SinkDeadLetters,
         context: &ReplayContext<'_>,
     ) -> Result<Self, Unspecified> {
-        let (mut written, mut unresolved) =
-            (BTreeSet::new(), BTreeMap::<&DeadLetterOrigin, Vec<&IndexedDeadLetter>>::new());
+        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&Origin, Vec<&IndexedDeadLetter>>::new());
         for dead_letter in index.values() {
             let Some(origin) = &dead_letter.dead_letter.origin else { continue };
             match &dead_letter.resolution {
                 None => unresolved.entry(origin).or_default().push(dead_letter),
-                Some(closed) if closed.resolution == Resolution::Replayed => drop(written.insert(origin)),
+                Some(resolution) if resolution.kind == ResolutionKind::Replayed => drop(written.insert(origin)),
                 Some(_) => {}
             }
         }
@@ -124,9 +123,11 @@ impl ReplayPlan {
             resolving.extend(siblings.iter().map(|sibling| sibling.position));
             let record = match (target, origin) {
                 (Target::Remap { partition, raw_offset }, _) => (context.raw, partition, raw_offset),
-                (Target::ToRaw { partition }, origin) => (context.raw, partition, origin.map_or(-1, |of| of.offset)),
+                (Target::ToRaw { partition }, origin) => {
+                    (context.raw, partition, origin.map_or(-1, |of| of.position.offset.0))
+                }
                 (Target::ToTyped { partition }, origin) => {
-                    (context.typed, partition, origin.map_or(-1, |of| of.offset))
+                    (context.typed, partition, origin.map_or(-1, |of| of.position.offset.0))
                 }
             };
             let writer = *writers.entry(record).or_insert(dead_letter.position);
@@ -171,7 +172,7 @@ fn target(
             Stage::Transformer | Stage::Sink | Stage::Platform => "it does not name its original record".to_owned(),
         });
     };
-    let partition = origin.partition;
+    let partition = origin.position.partition.0;
     let wrong_topic = |variable: &str, topic: &TopicName| {
         never(format!("its original record is in `{}`, not of {variable} (`{topic}`)", origin.topic))
     };

@@ -2,8 +2,8 @@
 //! one transaction.
 
 use contract::Position;
+use contract::dead_letter::ResolutionKind;
 use kafka::KafkaError;
-use kafka::dead_letter::Resolution;
 use kafka::offsets::Offsets;
 
 use super::filter::Filter;
@@ -73,7 +73,7 @@ pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay,
     let Some(resolving) = request.resolving.as_ref().filter(|_| before.resolves() > 0) else {
         return Ok(Replay::of(&before));
     };
-    let take = || Ok(Resolver::open(pipeline, Resolution::Replayed, resolving)?);
+    let take = || Ok(Resolver::open(pipeline, ResolutionKind::Replayed, resolving)?);
     let (resolver, plan) = ReplayPlan::with_right(take, || plan(pipeline, request))?;
     let Written { resolved, refused } = Writing::new(pipeline, &resolver, &plan, Pace::new(resolving.rate)).run()?;
     let mut replay = Replay { replayed: resolved, ..Replay::of(&plan) };

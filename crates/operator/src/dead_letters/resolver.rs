@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use contract::Position;
-use kafka::KafkaError;
-use kafka::dead_letter::{Closed, Resolution, resolution_headers};
+use contract::dead_letter::{Resolution, ResolutionKind};
 use kafka::producer::NewRecord;
 use kafka::transaction::TransactionalWriter;
+use kafka::{Headers, KafkaError};
 
 use super::index::IndexedDeadLetter;
 use crate::pipeline::Pipeline;
@@ -47,7 +47,7 @@ impl Resolve {
 pub(super) struct Resolver<'p> {
     pub(super) writer: TransactionalWriter,
     pipeline: Pipeline<'p>,
-    resolution: Resolution,
+    kind: ResolutionKind,
     resolving: &'p Resolving,
 }
 
@@ -55,25 +55,25 @@ impl<'p> Resolver<'p> {
     /// Takes the right.
     pub(super) fn open(
         pipeline: Pipeline<'p>,
-        resolution: Resolution,
+        kind: ResolutionKind,
         resolving: &'p Resolving,
     ) -> Result<Self, KafkaError> {
         // The name stays: versions that run at the same time must share the right.
         let id = format!("{}-closing-all", pipeline.topics.dead_letters);
         let writer = TransactionalWriter::open(pipeline.connection, &id, OPEN)?;
-        Ok(Self { writer, pipeline, resolution, resolving })
+        Ok(Self { writer, pipeline, kind, resolving })
     }
 
     /// The record that resolves a dead letter.
     pub(super) fn record<'a>(&'a self, resolve: &'a Resolve) -> NewRecord<'a> {
-        let closed = Closed {
-            dead_letter: resolve.position.offset.0,
-            resolution: self.resolution,
+        let resolution = Resolution {
+            dead_letter: resolve.position.offset,
+            kind: self.kind,
             by: Some(self.resolving.by.clone()),
             note: self.resolving.note.clone(),
             at: Some(service::unix_millis()),
         };
-        let headers = resolution_headers(&closed);
+        let headers = Headers::with_capacity(5).with_all(resolution.headers());
         let (partition, key) = (Some(resolve.position.partition.0), resolve.key.as_deref());
         NewRecord { topic: &self.pipeline.topics.dead_letters, partition, key, value: None, headers }
     }

@@ -1,8 +1,8 @@
 //! One dead letter with its value.
 
 use contract::Position;
+use contract::dead_letter::Entry;
 use kafka::KafkaError;
-use kafka::dead_letter::Entry;
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::OwnedRecord;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::dead_letter::is_original;
 use contract::{Position, header};
-use kafka::dead_letter::original_headers;
 use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
 use kafka::reader::{OffsetRange, read_offset_ranges};
@@ -170,7 +170,8 @@ impl<'r> Writing<'r> {
             Target::Remap { partition, .. } => (&topics.raw, partition, true),
         };
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
-        let headers = original_headers(record.headers()).with(header::REPLAY_OF, replay_of.as_bytes());
+        let original = record.headers().filter(|header| is_original(header.name));
+        let headers = Headers::copied(original).with(header::REPLAY_OF, replay_of.as_bytes());
         // Times are compared with the time of receipt: one that a slow clock wrote would make the record fail again.
         let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use contract::dead_letter::{DeadLetter, Resolution};
 use contract::{Offset, Position};
-use kafka::dead_letter::{Closed, DeadLetter};
 
 /// A record of the raw topic.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub(super) struct FoundDeadLetter {
     pub(super) time: i64,
     pub(super) event_id: Option<String>,
     pub(super) dead_letter: DeadLetter,
-    pub(super) closed: Option<Closed>,
+    pub(super) resolution: Option<Resolution>,
 }
 
 /// An entry of a receipt.

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::dead_letter::Entry;
 use contract::limits::CLOCK_TOLERANCE_MS;
-use contract::receipt::Receipt;
+use contract::receipt::{Receipt, ReceiptVerdict};
 use contract::{Position, RawRecord, TypedRecord};
 use customerio::webhook::{Data, Webhook};
-use kafka::dead_letter::Entry;
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
 use kafka::{KafkaError, Record, TopicName, partition_of};
@@ -60,10 +60,10 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
     look.at(&topics.dead_letters, only, |record| match Entry::read(record.headers()) {
         Entry::DeadLetter(dead_letter) => {
             let from = |topic: &TopicName, positions: &BTreeSet<Position>| {
-                dead_letter.origin.as_ref().is_some_and(|origin| {
-                    let position = Position::new(origin.partition, origin.offset);
-                    origin.topic == topic.as_str() && positions.contains(&position)
-                })
+                dead_letter
+                    .origin
+                    .as_ref()
+                    .is_some_and(|origin| origin.topic == topic.as_str() && positions.contains(&origin.position))
             };
             let event_id = event_id(record);
             if from(&topics.raw, &raw_positions)
@@ -74,13 +74,14 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
             {
                 let position = position(record);
                 let time = dead_letter.at.or(record.timestamp()).unwrap_or_default();
-                dead_letters.insert(position, FoundDeadLetter { position, time, event_id, dead_letter, closed: None });
+                dead_letters
+                    .insert(position, FoundDeadLetter { position, time, event_id, dead_letter, resolution: None });
             }
         }
-        Entry::Closed(closed) => {
-            let position = Position::new(record.partition(), closed.dead_letter);
+        Entry::Resolution(resolution) => {
+            let position = Position { offset: resolution.dead_letter, ..position(record) };
             if let Some(dead_letter) = dead_letters.get_mut(&position) {
-                dead_letter.closed.get_or_insert(closed);
+                dead_letter.resolution.get_or_insert(resolution);
             }
         }
         Entry::Foreign => {}
@@ -129,17 +130,16 @@ impl Look<'_> {
         let Some(topic) = &self.pipeline.topics.receipts else { return Ok(false) };
         let read = self.at(topic, None, |record| {
             let Some(receipt) = Receipt::read(record.value()) else { return };
-            for entry in &receipt.records {
-                let position = Position::new(entry.0, entry.1);
-                if typed.contains(&position) || ids.contains(&*entry.2) {
+            for entry in receipt.records {
+                if typed.contains(&entry.position) || ids.contains(&*entry.event_id) {
                     answers.push(Answer {
-                        typed: position,
-                        event_id: entry.2.to_string(),
+                        typed: entry.position,
+                        event_id: entry.event_id.into_owned(),
                         time: receipt.sent_at,
                         status: receipt.status,
-                        accepted: entry.is_accepted(),
+                        accepted: entry.verdict == ReceiptVerdict::Accepted,
                         batch_id: receipt.batch_id.as_ref().map(ToString::to_string),
-                        xaction_id: entry.3.as_ref().map(ToString::to_string),
+                        xaction_id: entry.xaction_id.map(Cow::into_owned),
                     });
                 }
             }

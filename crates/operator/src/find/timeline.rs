@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use contract::dead_letter::{Cut, ResolutionKind, Stage};
 use contract::{Offset, Position};
-use kafka::dead_letter::{Cut, Resolution, Stage};
 
 use super::found::{Answer, Found, FoundDeadLetter, Raw, Typed};
 
@@ -148,7 +148,7 @@ pub enum StepKind {
     /// The dead letter was resolved.
     Resolved {
         /// How.
-        resolution: Resolution,
+        kind: ResolutionKind,
         /// By whom.
         by: Option<String>,
         /// Why.
@@ -168,7 +168,7 @@ impl StepKind {
             Self::Answered { accepted: true, .. } => "accepted",
             Self::Answered { accepted: false, .. } => "refused",
             Self::DeadLettered { .. } => "dead-lettered",
-            Self::Resolved { resolution, .. } => resolution.as_str(),
+            Self::Resolved { kind, .. } => kind.as_str(),
         }
     }
 
@@ -211,8 +211,7 @@ pub(super) fn timelines(found: Found) -> Vec<Timeline> {
     }
     for dead_letter in dead_letters {
         let origin = dead_letter.dead_letter.origin.as_ref();
-        let of =
-            origin.map_or_else(|| dead_letter.position.to_string(), |of| format!("{}:{}", of.partition, of.offset));
+        let of = origin.map_or(dead_letter.position, |of| of.position).to_string();
         events.entry(group(&dead_letter.event_id, of)).or_default().dead_letters.push(dead_letter);
     }
     for answer in answers {
@@ -239,11 +238,11 @@ fn is_committed(committed: &BTreeMap<i32, i64>, position: Position) -> bool {
 fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool) -> State {
     let is_platforms = |found: &FoundDeadLetter| found.dead_letter.stage == Stage::Platform;
     let is_discarded = |found: &FoundDeadLetter| {
-        found.closed.as_ref().is_some_and(|closed| closed.resolution == Resolution::Discarded)
+        found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Discarded)
     };
     if traces.answers.iter().any(|answer| answer.accepted) {
         if traces.dead_letters.iter().any(is_platforms) { State::RejectedAfterAcceptance } else { State::Accepted }
-    } else if traces.dead_letters.iter().any(|found| found.closed.is_none() && !is_platforms(found)) {
+    } else if traces.dead_letters.iter().any(|found| found.resolution.is_none() && !is_platforms(found)) {
         State::DeadLetter
     } else if !raw_done {
         State::WaitingForTransformer
@@ -285,7 +284,7 @@ fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
             xaction_id: answer.xaction_id,
         },
     }));
-    for FoundDeadLetter { position, time, dead_letter, closed, .. } in traces.dead_letters {
+    for FoundDeadLetter { position, time, dead_letter, resolution, .. } in traces.dead_letters {
         let record = StepRecord::DeadLetter(position);
         let kind = StepKind::DeadLettered {
             stage: dead_letter.stage,
@@ -294,10 +293,10 @@ fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
             cut: dead_letter.cut,
         };
         steps.push(Step { time, record, kind });
-        steps.extend(closed.map(|closed| Step {
-            time: closed.at.unwrap_or(time),
+        steps.extend(resolution.map(|resolution| Step {
+            time: resolution.at.unwrap_or(time),
             record,
-            kind: StepKind::Resolved { resolution: closed.resolution, by: closed.by, note: closed.note },
+            kind: StepKind::Resolved { kind: resolution.kind, by: resolution.by, note: resolution.note },
         }));
     }
     steps.sort_by_key(|step| (step.time, step.kind.rank()));
@@ -312,11 +311,7 @@ fn duplicates(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Position
         let is_earlier = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset < Some(position.offset));
         let is_dead_letter = traces.dead_letters.iter().any(|found| {
             found.dead_letter.stage == Stage::Transformer
-                && found
-                    .dead_letter
-                    .origin
-                    .as_ref()
-                    .is_some_and(|of| Position::new(of.partition, of.offset) == position)
+                && found.dead_letter.origin.as_ref().is_some_and(|of| of.position == position)
         });
         !is_typed && !is_dead_letter && is_committed(transformer, position) && is_earlier
     };
@@ -325,7 +320,7 @@ fn duplicates(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Position
 
 #[cfg(test)]
 mod tests {
-    use kafka::dead_letter::{Closed, DeadLetter, DeadLetterOrigin};
+    use contract::dead_letter::{DeadLetter, Origin, Resolution};
 
     use super::*;
 
@@ -358,11 +353,11 @@ mod tests {
         timeline.steps.iter().map(|step| step.kind.as_str()).collect()
     }
 
-    fn dead_letter(stage: Stage, closed: Option<Resolution>) -> FoundDeadLetter {
-        let origin = DeadLetterOrigin { topic: "typed".to_owned(), partition: 0, offset: 3 };
-        let closed = closed.map(|resolution| Closed {
-            dead_letter: 1,
-            resolution,
+    fn dead_letter(stage: Stage, kind: Option<ResolutionKind>) -> FoundDeadLetter {
+        let origin = Origin { topic: "typed".to_owned(), position: Position::new(0, 3) };
+        let resolution = kind.map(|kind| Resolution {
+            dead_letter: Offset(1),
+            kind,
             by: None,
             note: Some("fixed".to_owned()),
             at: Some(40),
@@ -379,7 +374,7 @@ mod tests {
                 at: Some(30),
                 cut: None,
             },
-            closed,
+            resolution,
         }
     }
 
@@ -416,7 +411,7 @@ mod tests {
         assert_eq!(only(refused).state, State::DeadLetter);
         let mut resolved = found();
         resolved.sink.insert(0, 4);
-        resolved.dead_letters.push(dead_letter(Stage::Sink, Some(Resolution::Discarded)));
+        resolved.dead_letters.push(dead_letter(Stage::Sink, Some(ResolutionKind::Discarded)));
         let timeline = only(resolved);
         assert_eq!(timeline.state, State::Discarded);
         assert_eq!(names(&timeline)[4..], ["dead-lettered", "discarded"]);

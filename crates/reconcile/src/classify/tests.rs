@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use contract::receipt::ReceiptVerdict;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fact::{DeadLetter, DedupReach, KeyHash, RawRecord, Receipt, Resolution, TypedRecord, Verdict};
+use crate::fact::{DeadLetter, DedupReach, KeyHash, RawRecord, Receipt, Resolution, TypedRecord};
 use crate::report::TypedColumns;
 
 mod expired;
@@ -133,9 +134,9 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
                 });
                 let mut receipt = |verdict| facts.receipts.push(Receipt { typed, id: id(event), verdict });
                 match fate {
-                    Fate::Accepted | Fate::Rejected => receipt(Verdict::Accepted),
+                    Fate::Accepted | Fate::Rejected => receipt(ReceiptVerdict::Accepted),
                     Fate::Refused => {
-                        receipt(Verdict::Refused);
+                        receipt(ReceiptVerdict::Refused);
                         dead_letter(Stage::Sink, DeadLetterOrigin::Typed(typed));
                     }
                     Fate::TypedOnly | Fate::Waiting => continue,
@@ -193,7 +194,7 @@ proptest! {
         let dead_letters = report.raw.dead_lettered.total() + report.typed.dead_lettered.total();
         prop_assert_eq!(dead_letters, facts.dead_letters.len() as u64);
         prop_assert_eq!(report.typed.repeats + report.typed.inferred + report.raw.expired, 0);
-        let accepted = facts.receipts.iter().filter(|receipt| receipt.verdict == Verdict::Accepted).count();
+        let accepted = facts.receipts.iter().filter(|receipt| receipt.verdict == ReceiptVerdict::Accepted).count();
         prop_assert_eq!(report.typed.accepted, accepted as u64);
         let open = facts.dead_letters.len() - facts.resolutions.len();
         prop_assert_eq!(report.raw.dead_lettered.open + report.typed.dead_lettered.open, open as u64);
@@ -246,7 +247,7 @@ proptest! {
         }
         // Removes the receipt of an accepted record.
         let accepted: Vec<usize> =
-            (0..facts.receipts.len()).filter(|&index| facts.receipts[index].verdict == Verdict::Accepted).collect();
+            (0..facts.receipts.len()).filter(|&index| facts.receipts[index].verdict == ReceiptVerdict::Accepted).collect();
         if !accepted.is_empty() {
             let mut broken = facts.clone();
             let lost = broken.receipts.remove(accepted[which.index(accepted.len())]);
@@ -359,7 +360,7 @@ fn an_event_typed_twice_is_a_breach_within_the_window_and_a_repeat_outside_it() 
             ..facts.typed[0]
         };
         facts.typed.push(typed);
-        facts.receipts.push(Receipt { typed: typed.position, id: typed.id, verdict: Verdict::Accepted });
+        facts.receipts.push(Receipt { typed: typed.position, id: typed.id, verdict: ReceiptVerdict::Accepted });
         facts.scopes.insert(0, scope(4, typed_offset + 1, 4, typed_offset + 1));
         facts
     };
@@ -396,7 +397,7 @@ fn replays_and_repeats_have_their_own_columns() {
     facts.typed.push(TypedRecord { position: position(0, 5), replay: true, time: 5, ..facts.typed[1] });
     for offset in 3..6 {
         let of = facts.typed[usize::try_from(offset).unwrap()];
-        facts.receipts.push(Receipt { typed: of.position, id: of.id, verdict: Verdict::Accepted });
+        facts.receipts.push(Receipt { typed: of.position, id: of.id, verdict: ReceiptVerdict::Accepted });
     }
     facts.scopes.insert(0, scope(5, 6, 5, 6));
     let report = facts.classify();

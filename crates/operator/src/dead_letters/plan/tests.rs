@@ -1,8 +1,8 @@
 use std::cell::RefCell;
 
-use kafka::dead_letter::{Closed, Cut};
+use contract::dead_letter::{Cut, Resolution};
 
-use super::super::super::register::tests::registered;
+use super::super::index::tests::indexed;
 use super::*;
 
 fn topics() -> [TopicName; 3] {
@@ -17,14 +17,14 @@ fn context([raw, typed, dead_letters]: &[TopicName; 3]) -> ReplayContext<'_> {
 /// A dead letter of the sink at `position`, of the typed record 0:`typed`, which was mapped from the raw record 0:`raw`.
 fn of(position: &str, typed: i64, raw: i64) -> IndexedDeadLetter {
     let mut dead_letter = indexed(position, Stage::Sink, "refused");
-    dead_letter.dead_letter.origin = Some(DeadLetterOrigin { topic: "typed".to_owned(), partition: 0, offset: typed });
+    dead_letter.dead_letter.origin = Some(Origin { topic: "typed".to_owned(), position: Position::new(0, typed) });
     dead_letter.raw_offset = Some(Offset(raw));
     dead_letter
 }
 
-fn resolve(dead_letter: &mut IndexedDeadLetter, resolution: Resolution) {
+fn resolve(dead_letter: &mut IndexedDeadLetter, kind: ResolutionKind) {
     dead_letter.resolution =
-        Some(Closed { dead_letter: dead_letter.position.offset.0, resolution, by: None, note: None, at: None });
+        Some(Resolution { dead_letter: dead_letter.position.offset, kind, by: None, note: None, at: None });
 }
 
 fn index(dead_letters: impl IntoIterator<Item = IndexedDeadLetter>) -> BTreeMap<Position, IndexedDeadLetter> {
@@ -66,8 +66,8 @@ fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it(
 #[test]
 fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_letters() {
     let (mut replayed, mut discarded) = (of("0:1", 7, 70), of("0:2", 8, 80));
-    resolve(&mut replayed, Resolution::Replayed);
-    resolve(&mut discarded, Resolution::Discarded);
+    resolve(&mut replayed, ResolutionKind::Replayed);
+    resolve(&mut discarded, ResolutionKind::Discarded);
     let index = index([replayed, discarded, of("0:3", 7, 70), of("0:4", 8, 80)]);
     let plan = plan_of(&index, &["0:1", "0:3", "0:4"], SinkDeadLetters::AsIs);
     assert_eq!(positions(&plan.resolve_only), ["0:3"]);
@@ -92,7 +92,7 @@ fn what_another_operator_wrote_before_the_right_was_taken_is_not_written_again()
     // The other operator writes record 7 from 0:3 and record 8, and is stopped in front of 0:4.
     let take = || {
         for position in ["0:3", "0:9"] {
-            resolve(shared.borrow_mut().get_mut(&position.parse().unwrap()).unwrap(), Resolution::Replayed);
+            resolve(shared.borrow_mut().get_mut(&position.parse().unwrap()).unwrap(), ResolutionKind::Replayed);
         }
         Ok(())
     };
