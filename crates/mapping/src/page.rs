@@ -143,8 +143,7 @@ fn example(event: &CatalogueEvent, shape: &str) -> String {
             event.metric.as_str()
         );
     }
-    let variant = event.variants().first().map_or("none", |variant| variant.as_str());
-    format!("../crates/mapping/tests/golden/{}.{variant}.json", event.subscription)
+    format!("../crates/mapping/tests/golden/{}.json", event.subscription)
 }
 
 fn row(page: &mut String, event: &CatalogueEvent, person: bool) -> std::fmt::Result {
