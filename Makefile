@@ -7,7 +7,7 @@ CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and show the accounting
+demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and audit it
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
@@ -19,11 +19,13 @@ test-slow: ## Run the tests that take long: memory, clusters, network faults, ch
 		cargo test --package e2e --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints and documentation, warnings being errors
+lint: ## Check formatting, lints, documentation (warnings are errors), and the dependencies' licenses if cargo-deny is installed
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 fmt: ## Format the code
 	cargo fmt --all

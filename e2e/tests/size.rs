@@ -10,12 +10,12 @@
 
 use std::time::Duration;
 
+use contract::dead_letter::{CutValue, Entry, KEPT_BYTES, header};
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka, with};
 use e2e::process::Process;
 use e2e::sender::{event, request, send_once};
 use e2e::{free_port, wait_until};
-use kafka::dead_letter::{CutValue, Entry, KEPT_BYTES, header};
 use kafka::record::OwnedRecord;
 use kafka::topic::Topics;
 

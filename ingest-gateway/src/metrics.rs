@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::dead_letter::Stage;
+use contract::dead_letter::Stage;
 use kafka::producer::ProduceError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;

@@ -7,11 +7,9 @@
 mod clock;
 mod config;
 mod dedup;
-mod encoding;
 mod framing;
 mod metrics;
 mod processor;
-mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +19,13 @@ use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Lookback, WorkerSettings};
 use kafka::{KafkaError, KafkaHealth, TopicName};
+use mapping::Sources;
 use service::{Context, Ready, ReloadMetrics, ServiceConfig, TaskError, Tasks, Waiting};
 use settings::watched::{Current, Followed};
 
 pub use config::{Config, Settings};
-pub use encoding::decoded;
 use metrics::Metrics;
 use processor::EventProcessor;
-pub use sources::{MappingArgs, Sources};
 
 /// Maximum records of one transaction; an abort reads at most this many again.
 const MAX_RECORDS: usize = 2_000;

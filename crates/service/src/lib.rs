@@ -22,7 +22,7 @@ mod waiting;
 pub use admin::{AdminError, AdminServer};
 pub use backoff::Backoff;
 pub use clock::unix_millis;
-pub use config::{ServiceArgs, ServiceConfig};
+pub use config::{ServiceArgs, ServiceConfig, Unusable};
 pub use dead_letter_limit::{DeadLetterLimit, RecentOutcomes};
 pub use main_loop::{Context, run_service, shutdown_on_signal};
 pub use open_files::allow_open_files;
