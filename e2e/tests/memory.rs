@@ -15,7 +15,7 @@ use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
-use mapping::{ReceivedAt, Source};
+use mapping::{ReceivedAt, SourceOptions};
 use serde_json::Value;
 use xdm::avro::{Encoder, Framing};
 
@@ -81,7 +81,7 @@ fn fill(
 
 /// Typed records as the transformer writes them.
 fn fill_typed(pipeline: &Pipeline, numbers: Range<usize>) {
-    let (source, encoder) = (Source::default(), Encoder::new(Framing::SingleObject).unwrap());
+    let (source, encoder) = (SourceOptions::default(), Encoder::new(Framing::SingleObject).unwrap());
     fill(pipeline, "typed", numbers, |number| {
         let body = body(number);
         let mapped = mapping::map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &source).unwrap();

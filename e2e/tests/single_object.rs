@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use customerio::sample::{Person, Sample, combinations};
-use mapping::{ReceivedAt, Source, map};
+use mapping::{ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 use xdm::avro::{Encoder, Framing};
 
@@ -20,7 +20,7 @@ struct Record {
 
 /// Every catalogued pair in every kind of message.
 fn records() -> Vec<Record> {
-    let (source, encoder) = (Source::default(), Encoder::new(Framing::SingleObject).unwrap());
+    let (source, encoder) = (SourceOptions::default(), Encoder::new(Framing::SingleObject).unwrap());
     let person = Person { id: "u1", email: "a@example.com", cio_id: "c1" };
     let samples = combinations().enumerate().map(|(number, (event, variant))| {
         let id = format!("01X{number}");

@@ -28,6 +28,12 @@ impl<'t> Reader<'t> {
         taken
     }
 
+    /// Whether the name before is one of a function or an aggregation.
+    fn is_at_call(&self) -> bool {
+        let word = &self.rest[..self.rest.find(|c| !is_name(c)).unwrap_or(self.rest.len())];
+        self.rest.starts_with('(') || ["by", "without"].contains(&word)
+    }
+
     /// A quoted text, which may hold escaped quotes.
     fn quoted(&mut self) -> String {
         let quote = self.rest.chars().next().unwrap();
@@ -92,7 +98,7 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
                     if reader.rest.starts_with('(') {
                         reader.skip_through(')');
                     }
-                } else if !OPERATORS.contains(&name.to_lowercase().as_str()) && !reader.rest.starts_with('(') {
+                } else if !OPERATORS.contains(&name.to_lowercase().as_str()) && !reader.is_at_call() {
                     let matchers = reader.matchers();
                     found.push(Selector { name: name.to_owned(), matchers });
                 }
