@@ -256,7 +256,7 @@ fn the_runbooks_commands_are_commands_of_the_tool() {
     for (arguments, process) in started {
         let output = process.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        // 2 is a command line that the tool does not accept.
-        assert_ne!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        // Nothing is configured here, so a valid command may fail; only clap's own errors count.
+        assert!(!said.starts_with("error:") && !said.contains("try '--help'"), "{arguments:?}: {said}");
     }
 }
