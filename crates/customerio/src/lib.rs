@@ -11,6 +11,10 @@ mod signature;
 mod visible;
 pub mod webhook;
 
+/// The `object_type` of the body that `customerio-aep check` sends through the gateway. It reports nothing: the transformer
+/// stops it.
+pub const CHECK_OBJECT_TYPE: &str = "customerio-aep.check";
+
 pub use beginning::Beginning;
 pub use hash::{Sha256, sha256_half, sha256_hex};
 pub use person_key::{Identifier, PersonKey, person_key};
