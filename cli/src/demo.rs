@@ -19,12 +19,13 @@ use serde_json::json;
 use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
 use settings::Variables;
 use tokio::net::TcpListener;
+use setup::topics::TopicWish;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::Accounting;
 use crate::audit::{self, AuditArgs, Positions};
 use crate::simulator::sink_variables;
-use crate::{CommandError, Verdict, output, setup};
+use crate::{CommandError, Verdict, output};
 
 /// Run the whole pipeline in this process and account for every event
 ///
@@ -110,7 +111,16 @@ impl Demo {
             None => {
                 let client = Topics::new(&connection)?;
                 let [raw, typed, dead_letters, receipts] = &topics;
-                for spec in setup::topic_specs([raw, typed, dead_letters], Some(receipts), PARTITIONS, 1, MAX_BODY) {
+                let wish = TopicWish {
+                    raw: raw.clone(),
+                    typed: typed.clone(),
+                    dead_letters: dead_letters.clone(),
+                    receipts: Some(receipts.clone()),
+                    partitions: PARTITIONS,
+                    replication: Some(1),
+                    max_body: MAX_BODY,
+                };
+                for spec in wish.specs(1) {
                     client.ensure(&spec).await?;
                 }
             }

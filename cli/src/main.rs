@@ -2,6 +2,7 @@
 
 mod accounting;
 mod audit;
+mod check;
 mod check_config;
 mod completions;
 mod configuration_page;
@@ -29,7 +30,7 @@ use settings::{Variables, command_line};
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
 /// Exit codes: 0 success; 1 found a problem; 2 usage or configuration error; 3 no answer, because Kafka or another
-/// service did not respond or denied the request; 130 ended by Ctrl-C.
+/// service did not respond or denied the request; 4 `setup apply` waits for something outside; 130 ended by Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "customerio-aep", version = service::VERSION)]
 struct Cli {
@@ -57,6 +58,7 @@ enum Command {
     Send(send::SendArgs),
     Map(map::MapArgs),
     Setup(setup::SetupArgs),
+    Check(check::CheckArgs),
     #[command(name = "dead-letters")]
     DeadLetters(dead_letters::DeadLettersArgs),
     Audit(audit::AuditArgs),
@@ -70,6 +72,10 @@ enum Command {
 enum Verdict {
     Good,
     Problem,
+    /// `setup apply` waits for something outside, which it has named.
+    Waiting,
+    /// Something could not be asked; already reported.
+    Unanswered,
     /// The command cannot be run with these arguments or this configuration; already reported.
     UsageError,
 }
@@ -106,6 +112,7 @@ fn main() -> ExitCode {
             Command::Send(args) => send::run(args, json).await,
             Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
+            Command::Check(args) => check::run(&args, &variables, json).await,
             Command::DeadLetters(args) => dead_letters::run(args, json).await,
             Command::Audit(args) => audit::run(args, json).await,
             Command::Find(args) => find::run(args, json).await,
@@ -119,6 +126,8 @@ fn main() -> ExitCode {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Problem) => ExitCode::from(1),
         Ok(Verdict::UsageError) => ExitCode::from(2),
+        Ok(Verdict::Unanswered) => ExitCode::from(3),
+        Ok(Verdict::Waiting) => ExitCode::from(4),
         Err(error) => failed(&error),
     }
 }
@@ -133,7 +142,15 @@ fn exit_code(error: &CommandError) -> u8 {
     if error.is::<UsageError>() {
         return 2;
     }
-    match error.downcast_ref::<kafka::KafkaError>() {
+    let of_setup = error.downcast_ref::<::setup::error::SetupError>();
+    if of_setup.is_some_and(|error| error.is_unanswered()) {
+        return 3;
+    }
+    let of_kafka = match of_setup {
+        Some(::setup::error::SetupError::Kafka(error)) => Some(error),
+        _ => error.downcast_ref::<kafka::KafkaError>(),
+    };
+    match of_kafka {
         // This is an answer: the requested thing does not exist, or has a problem.
         Some(kafka::KafkaError::NoTopic(_) | kafka::KafkaError::TooFewPartitions { .. }) | None => 1,
         Some(kafka::KafkaError::Configuration(_)) => 2,

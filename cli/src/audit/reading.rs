@@ -184,6 +184,7 @@ impl<'r> Reading<'r> {
             time: record.timestamp().unwrap_or_default(),
             reprocess: has(record, header::REPROCESS),
             replay: has(record, header::REPLAY_OF),
+            check: customerio::is_check(record.value()),
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Raw {
     pub(crate) id: Option<IdHash>,
     pub(crate) reprocess: bool,
     pub(crate) replay: bool,
+    pub(crate) check: bool,
 }
 
 /// A typed record without its partition.
@@ -86,8 +87,8 @@ impl Reconciliation {
 
     /// Adds a record of the raw topic; one outside the range is not audited.
     pub fn raw(&mut self, record: RawRecord) {
-        let RawRecord { place, id, time, reprocess, replay } = record;
-        self.partition(place).raw.push(Raw { offset: place.offset, time, id, reprocess, replay });
+        let RawRecord { place, id, time, reprocess, replay, check } = record;
+        self.partition(place).raw.push(Raw { offset: place.offset, time, id, reprocess, replay, check });
     }
 
     /// Adds a record of the typed topic. One outside the range proves the outcome of raw records, and that later ones

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no environment. It knows nothing of XDM and nothing of Kafka.
 
 mod beginning;
+mod check;
 pub mod catalogue;
 mod hash;
 mod person_key;
@@ -11,11 +12,8 @@ mod signature;
 mod visible;
 pub mod webhook;
 
-/// The `object_type` of the body that `customerio-aep check` sends through the gateway. It reports nothing: the transformer
-/// stops it.
-pub const CHECK_OBJECT_TYPE: &str = "customerio-aep.check";
-
 pub use beginning::Beginning;
+pub use check::{CHECK_OBJECT_TYPE, check_body, is_check};
 pub use hash::{Sha256, sha256_half, sha256_hex};
 pub use person_key::{Identifier, PersonKey, person_key};
 pub use signature::{SignatureMismatch, SignatureTimestamp, SigningKey, Verifier, sign, verify};

@@ -55,7 +55,7 @@ pub struct WebhookWish {
 ///
 /// # Errors
 /// A message if the address cannot have a path, or has a query.
-pub fn endpoint(public: &Url, source: &SourceName, only_source: bool) -> Result<Url, String> {
+pub fn endpoint(public: &Url, source: &SourceName) -> Result<Url, String> {
     const PATH: &str = "/webhooks/customerio";
     if public.query().is_some() || public.fragment().is_some() {
         return Err("CUSTOMERIO_PUBLIC_URL must not have a query; remove everything from `?` or `#` on".to_owned());
@@ -63,9 +63,9 @@ pub fn endpoint(public: &Url, source: &SourceName, only_source: bool) -> Result<
     if !public.username().is_empty() || public.password().is_some() {
         return Err("CUSTOMERIO_PUBLIC_URL must not have a user name or a password".to_owned());
     }
-    let wanted = match (only_source, source.as_str()) {
-        (true, SourceName::DEFAULT) => PATH.to_owned(),
-        (_, name) => format!("{PATH}/{name}"),
+    let wanted = match source.as_str() {
+        SourceName::DEFAULT => PATH.to_owned(),
+        name => format!("{PATH}/{name}"),
     };
     let base = public.path().trim_end_matches('/');
     let mut url = public.clone();
@@ -95,18 +95,19 @@ mod tests {
 
     #[test]
     fn the_endpoint_of_a_source_is_below_the_public_address() {
-        let url = |public: &str, source: &str, only| {
-            endpoint(&public.parse().unwrap(), &source.parse().unwrap(), only).map(String::from)
+        let url = |public: &str, source: &str| {
+            endpoint(&public.parse().unwrap(), &source.parse().unwrap()).map(String::from)
         };
         let ok = |text: &str| Ok(text.to_owned());
-        assert_eq!(url("https://x.example", "default", true), ok("https://x.example/webhooks/customerio"));
-        assert_eq!(url("https://x.example/", "shop", false), ok("https://x.example/webhooks/customerio/shop"));
-        assert_eq!(url("https://x.example/edge/", "shop", true), ok("https://x.example/edge/webhooks/customerio/shop"));
+        assert_eq!(url("https://x.example", "default"), ok("https://x.example/webhooks/customerio"));
+        assert_eq!(url("https://x.example/", "shop"), ok("https://x.example/webhooks/customerio/shop"));
+        assert_eq!(url("https://x.example/edge/", "shop"), ok("https://x.example/edge/webhooks/customerio/shop"));
         let whole = "https://x.example/webhooks/customerio";
-        assert_eq!(url(whole, "default", true), ok(whole));
-        assert_eq!(url(whole, "shop", false), ok("https://x.example/webhooks/customerio/shop"));
-        assert_eq!(url("https://x.example/webhooks/customerio/shop", "shop", true), ok("https://x.example/webhooks/customerio/shop"));
-        assert!(url("https://x.example/?a=1", "shop", true).is_err());
-        assert!(url("https://me:topsecret@x.example", "shop", true).unwrap_err().contains("password"));
+        assert_eq!(url(whole, "default"), ok(whole));
+        assert_eq!(url(whole, "shop"), ok("https://x.example/webhooks/customerio/shop"));
+        let of_shop = "https://x.example/webhooks/customerio/shop";
+        assert_eq!(url(of_shop, "shop"), ok(of_shop));
+        assert!(url("https://x.example/?a=1", "shop").is_err());
+        assert!(url("https://me:topsecret@x.example", "shop").unwrap_err().contains("password"));
     }
 }

@@ -9,6 +9,7 @@
 //!   nothing: what a person has to decide is a [`refusal::Refusal`].
 
 pub mod apply;
+pub mod check;
 pub mod clients;
 pub mod desired;
 pub mod destroy;

@@ -74,12 +74,10 @@ impl<'p> Planner<'p> {
         self.plan.changes_live_flow = takes_events && [Key::FieldGroup, Key::Schema, Key::Flow].iter().any(changes);
     }
 
-    /// Chooses our object; a refusal is noted, and counts as an absent object so that the rest is still planned.
-    fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Choice<'p, C> {
-        choose(key, candidates, &self.mark, name, self.permit.adopt).unwrap_or_else(|refusal| {
-            self.plan.refusals.push(refusal);
-            Choice::Absent
-        })
+    /// Chooses our object; a refusal is noted, and there is then no choice.
+    fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Option<Choice<'p, C>> {
+        let choice = choose(key, candidates, &self.mark, name, self.permit.adopt);
+        choice.map_err(|refusal| self.plan.refusals.push(refusal)).ok()
     }
 
     /// Adds an object; gives its id, or the placeholder for it.
@@ -160,7 +158,8 @@ impl<'p> Planner<'p> {
         let key = Key::FieldGroup;
         let body = field_group(self.tenant, self.stage, &self.mark);
         let objects = self.objects;
-        let Some((group, adopted)) = self.choose(&key, &objects.field_groups, &body.title).found() else {
+        let Some(choice) = self.choose(&key, &objects.field_groups, &body.title) else { return unknown_id() };
+        let Some((group, adopted)) = choice.found() else {
             return self.add(Planned::create(key, body.title.clone(), PlatformStep::CreateFieldGroup(body)));
         };
         let definitions = group.document.get("definitions").and_then(serde_json::Value::as_object);
@@ -185,7 +184,8 @@ impl<'p> Planner<'p> {
         let key = Key::Schema;
         let body = schema(field_group, self.stage, &self.mark, self.wish.profile);
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.schemas, &body.title).found() else {
+        let Some(choice) = self.choose(&key, &objects.schemas, &body.title) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             if self.wish.profile {
                 self.plan.permanent.push(Permanent { key: key.clone(), reason: PROFILE });
             }
@@ -193,7 +193,8 @@ impl<'p> Planner<'p> {
         };
         let (mut differences, mut patches) = (Vec::new(), Vec::new());
         let existing = found.references();
-        for reference in body.all_of.iter().filter(|reference| !existing.contains(&reference.to.as_str())) {
+        let is_missing = |to: &str| to != unknown_id() && !existing.contains(&to);
+        for reference in body.all_of.iter().filter(|reference| is_missing(&reference.to)) {
             differences.push(Difference::new("field group", "missing", &reference.to));
             patches.push(Patch::add("/allOf/-", json!({"$ref": reference.to})));
         }
@@ -240,7 +241,8 @@ impl<'p> Planner<'p> {
         let schema = SchemaRef::version_1(schema);
         let mark = self.mark.as_str().to_owned();
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.datasets, &name).found() else {
+        let Some(choice) = self.choose(&key, &objects.datasets, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             let mut tags = BTreeMap::from([(TAG.to_owned(), vec![mark])]);
             if self.wish.profile {
                 self.plan.permanent.push(Permanent { key: key.clone(), reason: PROFILE });
@@ -250,7 +252,8 @@ impl<'p> Planner<'p> {
             let new = NewDataset { name: name.clone(), description, schema, tags };
             return self.add(Planned::create(key, name, PlatformStep::CreateDataset(new)));
         };
-        if let Some(existing) = found.schema.as_ref().filter(|existing| !existing.is_same(&schema)) {
+        let differs = |existing: &&SchemaRef| schema.id != unknown_id() && !existing.is_same(&schema);
+        if let Some(existing) = found.schema.as_ref().filter(differs) {
             let remedy = "Events would be refused: delete the dataset if it is empty, or set another DEPLOYMENT";
             self.cannot_change(&key, &found.id, "the schema", &existing.id, &schema.id, remedy);
         }
@@ -299,6 +302,11 @@ impl<'p> Planner<'p> {
             patches.extend(tags.into_iter().map(|(tag, values)| Patch::add(&format!("/tags/{tag}"), json!(values))));
         }
     }
+}
+
+/// The id of an object about which there is a refusal: nothing is compared with it.
+fn unknown_id() -> String {
+    String::new()
 }
 
 const PROFILE: &str = "it is enabled for Profile, which cannot be undone";

@@ -107,7 +107,7 @@ async fn a_missing_permission_stops_before_the_first_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_permission_that_is_lost_on_the_way_is_waited_for_and_the_next_run_completes() {
     let world = World::start(fresh()).await;
-    world.simulator.add_control_fault(ControlFault::status(403, 2).on("POST", "/catalog/dataSets"));
+    world.simulator.add_control_fault(ControlFault::status(403, 1).on("POST", "/catalog/dataSets"));
     let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
     let forbidden = applied.forbidden.unwrap().to_string();
     assert!(forbidden.contains("HTTP 403") && forbidden.contains("role"), "{forbidden}");
@@ -248,7 +248,7 @@ async fn a_flow_that_leads_elsewhere_cannot_be_taken_over() {
     };
     client.send(&create_flow(&flow)).await.unwrap();
     let adopt = Permit { adopt: true, ..Permit::default() };
-    assert_eq!(refused(run(&world, &desired(&dev), &adopt).await), ["cannot_change"]);
+    assert_eq!(refused(run(&world, &desired(&dev), &adopt).await), ["cannot_change", "live_flow"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,11 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::{World, desired, fresh, signs, stage};
 
-const KEY: &str = "trial-key-for-the-simulator-only";
+pub(crate) const KEY: &str = "trial-key-for-the-simulator-only";
 
 /// How a gateway, or what is before it, behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     Right,
     AcceptsEverything,
     Redirects,
@@ -33,7 +33,7 @@ enum Behaviour {
 }
 
 /// A server that answers as a gateway does; gives its address and the number of requests it got.
-async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
+pub(crate) async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
@@ -83,13 +83,13 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<AtomicUsiz
     drop(stream.write_all(answer.as_bytes()).await);
 }
 
-fn enabling(key: Option<&str>, not_before: Option<Timestamp>) -> Enabling {
+pub(crate) fn enabling(key: Option<&str>, not_before: Option<Timestamp>) -> Enabling {
     let keys: BTreeMap<SourceName, SecretString> =
         key.map(|key| (SourceName::default(), SecretString::from(key))).into_iter().collect();
     Enabling { keys, round_trips: RoundTrips::new().unwrap(), not_before }
 }
 
-async fn second_phase(world: &World, desired: &Desired, enabling: &Enabling) -> (Vec<Waiting>, String) {
+pub(crate) async fn second_phase(world: &World, desired: &Desired, enabling: &Enabling) -> (Vec<Waiting>, String) {
     let stage = desired.stage.as_ref().unwrap();
     let clients = world.clients(stage);
     let permit = Permit::default();

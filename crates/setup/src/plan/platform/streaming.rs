@@ -6,7 +6,7 @@ use platform::control::{
 };
 use serde_json::json;
 
-use super::Planner;
+use super::{Planner, unknown_id};
 use crate::key::Key;
 use crate::plan::{Difference, Planned};
 use crate::step::{PlatformStep, Step};
@@ -49,7 +49,8 @@ impl Planner<'_> {
         let key = Key::BaseConnection;
         let name = self.stage.name(EVENTS);
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.bases, &name).found() else {
+        let Some(choice) = self.choose(&key, &objects.bases, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             let description = self.mark.on("Customer.io's reporting webhooks.");
             let new = NewBaseConnection { name: name.clone(), description, source_id: self.stage.source_id() };
             return self.add(Planned::create(key, name, PlatformStep::CreateBase(new)));
@@ -83,7 +84,8 @@ impl Planner<'_> {
         let key = Key::SourceConnection;
         let name = self.stage.name(EVENTS);
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.sources, &name).found() else {
+        let Some(choice) = self.choose(&key, &objects.sources, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             let new = NewSourceConnection {
                 name: name.clone(),
                 description: self.mark.on("Customer.io's reporting webhooks."),
@@ -92,7 +94,7 @@ impl Planner<'_> {
             return self.add(Planned::create(key, name, PlatformStep::CreateSource(new)));
         };
         let current = found.base_connection_id.as_deref().unwrap_or("none");
-        if current != base {
+        if base != unknown_id() && current != base {
             self.cannot_change(&key, &found.id, "the base connection", current, base, RECREATE);
         }
         let existing = Existing {
@@ -112,7 +114,8 @@ impl Planner<'_> {
         let name = self.stage.name(EVENTS);
         let schema = SchemaRef::version_1(schema);
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.targets, &name).found() else {
+        let Some(choice) = self.choose(&key, &objects.targets, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             let new = NewTargetConnection {
                 name: name.clone(),
                 description: self.mark.on("Customer.io's message events."),
@@ -122,10 +125,11 @@ impl Planner<'_> {
             return self.add(Planned::create(key, name, PlatformStep::CreateTarget(new)));
         };
         let current = found.dataset_id().unwrap_or("none");
-        if current != dataset {
+        if dataset != unknown_id() && current != dataset {
             self.cannot_change(&key, &found.id, "the dataset", current, dataset, RECREATE);
         }
-        if let Some(current) = found.schema().filter(|current| !current.is_same(&schema)) {
+        let differs = |current: &SchemaRef| schema.id != unknown_id() && !current.is_same(&schema);
+        if let Some(current) = found.schema().filter(differs) {
             self.cannot_change(&key, &found.id, "the schema", &current.id, &schema.id, RECREATE);
         }
         let existing = Existing {
@@ -144,7 +148,8 @@ impl Planner<'_> {
         let key = Key::Flow;
         let name = self.stage.name(EVENTS);
         let objects = self.objects;
-        let Some((found, adopted)) = self.choose(&key, &objects.flows, &name).found() else {
+        let Some(choice) = self.choose(&key, &objects.flows, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
             let new = NewFlow {
                 name: name.clone(),
                 description: self.mark.on("Customer.io's message events."),
@@ -161,7 +166,7 @@ impl Planner<'_> {
             ("the source connection", &found.source_connection_ids, source),
             ("the target connection", &found.target_connection_ids, target),
         ] {
-            if ids.as_slice() != [wanted] {
+            if wanted != unknown_id() && ids.as_slice() != [wanted] {
                 self.cannot_change(&key, &found.id, field, &ids.join(", "), wanted, RECREATE);
             }
         }
