@@ -18,8 +18,8 @@ use prometheus::Registry;
 use serde_json::json;
 use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
 use settings::Variables;
-use tokio::net::TcpListener;
 use setup::topics::TopicWish;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::Accounting;

@@ -132,15 +132,16 @@ fn reporter(json: bool) -> impl FnMut(Progress) + Send {
 fn ask_choices(connect: &mut Connect, plan: &Plan) -> Result<bool, CommandError> {
     let mut is_changed = false;
     for refusal in &plan.refusals {
-        let Some(wish) = refusal.source().and_then(|source| {
-            connect.desired.webhooks.iter_mut().find(|wish| wish.source == *source)
-        }) else {
+        let Some(wish) =
+            refusal.source().and_then(|source| connect.desired.webhooks.iter_mut().find(|wish| wish.source == *source))
+        else {
             continue;
         };
         match refusal {
             Refusal::ChoiceMissing { variable, consequence, .. } => {
                 let answer = ask::line(&format!("{variable}: {consequence}\n{variable}?"))?;
-                let truth = || answer.parse::<bool>().map_err(|_| UsageError(format!("{variable}: write true or false")));
+                let truth =
+                    || answer.parse::<bool>().map_err(|_| UsageError(format!("{variable}: write true or false")));
                 match *variable {
                     "CUSTOMERIO_EVENTS" => {
                         let choice = answer.parse::<EventChoice>().map_err(UsageError)?;
@@ -172,7 +173,8 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
     if let Some(name) = plan.production_sandbox.as_ref().filter(|_| may_ask && plan.changes(Target::Platform))
         && permit.confirmed_sandbox.is_none()
     {
-        permit.confirmed_sandbox = Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to go on:"))?);
+        permit.confirmed_sandbox =
+            Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to go on:"))?);
     }
     let refusals = refusals(plan, permit);
     if !refusals.is_empty() && plan.general_refusals().next().is_some()
@@ -188,7 +190,8 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
     if may_ask {
         return Ok(ask::yes("Carry out this plan?")?);
     }
-    Err(UsageError("there is no terminal to ask on; look at the plan above, and add --yes to carry it out".to_owned()).into())
+    Err(UsageError("there is no terminal to ask on; look at the plan above, and add --yes to carry it out".to_owned())
+        .into())
 }
 
 /// What was written outside the services.
@@ -210,8 +213,13 @@ async fn keys(
     may_ask: bool,
     written: &mut Written,
 ) -> Result<(), CommandError> {
-    let missing: Vec<SourceName> =
-        connect.desired.webhooks.iter().map(|wish| wish.source.clone()).filter(|source| !connect.keys.contains_key(source)).collect();
+    let missing: Vec<SourceName> = connect
+        .desired
+        .webhooks
+        .iter()
+        .map(|wish| wish.source.clone())
+        .filter(|source| !connect.keys.contains_key(source))
+        .collect();
     for source in missing {
         let fetched = fetch(connect, applied, &source).await;
         let key = match fetched {
@@ -231,7 +239,9 @@ async fn keys(
         };
         let Some(key) = key else { continue };
         if connect.has_sources_file {
-            output::line(&format!("put the signing key of source `{source}` into the file that SOURCES_FILE names for it"));
+            output::line(&format!(
+                "put the signing key of source `{source}` into the file that SOURCES_FILE names for it"
+            ));
         } else {
             let path = files::write_secret(&args.secrets_dir, "customerio-signing-keys", &key)?;
             written.secrets.push(("CUSTOMERIO_SIGNING_KEYS_FILE".to_owned(), path.display().to_string()));
@@ -255,7 +265,9 @@ async fn fetch(
         None => workspaces.first().filter(|_| workspaces.len() == 1),
     };
     let Some(workspace) = workspace else {
-        return Some(Err(format!("source `{source}`: name its workspace with CUSTOMERIO_WORKSPACE, so that the signing key can be fetched")));
+        return Some(Err(format!(
+            "source `{source}`: name its workspace with CUSTOMERIO_WORKSPACE, so that the signing key can be fetched"
+        )));
     };
     Some(account.signing_key(workspace.id).await.map_err(|error| error.to_string()))
 }
@@ -276,7 +288,8 @@ fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut W
     let platform = &args.connect.platform;
     entries.push(("DEPLOYMENT".to_owned(), platform.deployment.to_string()));
     entries.push(("IMS_URL".to_owned(), platform.ims_url.to_string().trim_end_matches('/').to_owned()));
-    entries.push(("PLATFORM_API_URL".to_owned(), platform.platform_api_url.to_string().trim_end_matches('/').to_owned()));
+    entries
+        .push(("PLATFORM_API_URL".to_owned(), platform.platform_api_url.to_string().trim_end_matches('/').to_owned()));
     let is_wanted = args.write_env.is_some() || args.print_env || args.secret_yaml;
     if let (Some((client_id, secret)), true) = (&connect.sink_credential, is_wanted) {
         entries.push(("IMS_CLIENT_ID".to_owned(), client_id.clone()));
@@ -390,7 +403,9 @@ fn next(args: &ApplyArgs, written: &Written, waiting: &[Waiting], has_variables:
         next.push("customerio-aep send URL --count 1               # or wait for the first real event".to_owned());
         next.push("customerio-aep find --event-id ID               # follow it to Platform".to_owned());
     } else {
-        next.push("customerio-aep setup apply --yes --wait         # goes on when what is waited for is there".to_owned());
+        next.push(
+            "customerio-aep setup apply --yes --wait         # goes on when what is waited for is there".to_owned(),
+        );
     }
     next
 }

@@ -218,7 +218,11 @@ impl Builder<'_> {
             || args.setup_ims_client_secret_file.is_some();
         let (prefix, client_id, secret) = if own {
             let file = args.setup_ims_client_secret_file.as_deref();
-            ("SETUP_IMS", &args.setup_ims_client_id, self.secret("SETUP_IMS_CLIENT_SECRET", args.setup_ims_client_secret.as_ref(), file))
+            (
+                "SETUP_IMS",
+                &args.setup_ims_client_id,
+                self.secret("SETUP_IMS_CLIENT_SECRET", args.setup_ims_client_secret.as_ref(), file),
+            )
         } else {
             let file = args.ims_client_secret_file.as_deref();
             ("IMS", &args.ims_client_id, self.secret("IMS_CLIENT_SECRET", args.ims_client_secret.as_ref(), file))
@@ -254,12 +258,7 @@ impl Builder<'_> {
         self.problems.check(ControlClient::new(settings, http, tokens))
     }
 
-    fn secret(
-        &mut self,
-        name: &str,
-        value: Option<&SecretString>,
-        file: Option<&Path>,
-    ) -> Option<SecretSource> {
+    fn secret(&mut self, name: &str, value: Option<&SecretString>, file: Option<&Path>) -> Option<SecretSource> {
         self.problems.check(secret_source(name, value, file)).flatten()
     }
 
@@ -384,7 +383,8 @@ impl Builder<'_> {
             (None, None) => return None,
         };
         let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
-        let first = text.expose_secret().lines().map(|line| line.trim_matches(is_no_part)).find(|line| !line.is_empty());
+        let first =
+            text.expose_secret().lines().map(|line| line.trim_matches(is_no_part)).find(|line| !line.is_empty());
         first.map(SecretString::from)
     }
 }

@@ -49,7 +49,9 @@ pub(crate) struct DestroyArgs {
 pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, CommandError> {
     let connect = Connect::of(&args.connect)?;
     let Some(stage) = &connect.desired.stage else {
-        return Err(UsageError("topics are never removed by this tool; name --only platform,customerio".to_owned()).into());
+        return Err(
+            UsageError("topics are never removed by this tool; name --only platform,customerio".to_owned()).into()
+        );
     };
     let mut journal = Journal::open(&connect.state, Some(stage)).map_err(SetupError::from)?;
     let (observed, _) = looked(&connect, &Permit::default(), &journal).await?;
@@ -62,7 +64,8 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
     let may_ask = !args.yes && !json && ask::is_possible();
     let mut plan = plan_destroy(&connect.desired, &observed, traffic, &permit);
     if let Some(name) = plan.production_sandbox.clone().filter(|_| may_ask && permit.confirmed_sandbox.is_none()) {
-        permit.confirmed_sandbox = Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to go on:"))?);
+        permit.confirmed_sandbox =
+            Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to go on:"))?);
         plan = plan_destroy(&connect.desired, &observed, traffic, &permit);
     }
     if json {
@@ -78,7 +81,10 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
     }
     let agreed = args.yes || (may_ask && ask::yes("Remove these objects? Events that are sent meanwhile are lost.")?);
     if !agreed && !may_ask {
-        return Err(UsageError("there is no terminal to ask on; look at the list above, and add --yes to remove".to_owned()).into());
+        return Err(UsageError(
+            "there is no terminal to ask on; look at the list above, and add --yes to remove".to_owned(),
+        )
+        .into());
     }
     if !agreed {
         output::problem("nothing was changed");
@@ -133,9 +139,7 @@ fn show(plan: &DestroyPlan) {
 }
 
 fn plan_json(plan: &DestroyPlan) -> Value {
-    let kept = |kept: &setup::destroy::Kept| {
-        json!({"object": kept.key.to_string(), "id": kept.id, "reason": kept.reason, "forever": kept.forever})
-    };
+    let kept = |kept: &setup::destroy::Kept| json!({"object": kept.key.to_string(), "id": kept.id, "reason": kept.reason, "forever": kept.forever});
     json!({
         "version": 1,
         "removals": plan.removals.iter().map(setup::destroy::Removal::text).collect::<Vec<_>>(),

@@ -12,7 +12,9 @@ use setup::env_text::{EntryChange, merged};
 
 /// Adds entries to an `.env` file, or replaces them there; gives the names of those that changed.
 pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec<String>, String> {
-    let error = |error: std::io::Error| format!("{}: {error}; check the path and that this user may write there", path.display());
+    let error = |error: std::io::Error| {
+        format!("{}: {error}; check the path and that this user may write there", path.display())
+    };
     let text = match settings::read_text(path) {
         Ok(text) => text,
         Err(_) if !path.exists() => String::new(),
@@ -47,7 +49,8 @@ fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 /// Writes a secret below the folder for secrets, and reads it back. The folder can be entered and not listed, and the file
 /// can be read, by other users of this machine: the container's user is one.
 pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
-    let error = |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
+    let error =
+        |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
     if !folder.exists() {
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
     }

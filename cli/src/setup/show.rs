@@ -111,18 +111,15 @@ fn object(object: &Planned) -> Value {
 
 /// A plan for machines.
 pub(crate) fn plan_json(connect: &Connect, plan: &Plan, refusals: &[Refusal]) -> Value {
-    let permission = |permission: &setup::plan::Permission| {
-        json!({"name": permission.name, "title": permission.title, "granted": permission.granted})
-    };
+    let permission = |permission: &setup::plan::Permission| json!({"name": permission.name, "title": permission.title, "granted": permission.granted});
     let stage = connect.desired.stage.as_ref().map(|stage| {
         json!({
             "deployment": stage.deployment.as_str(), "organisation": stage.organisation.as_str(),
             "sandbox": stage.sandbox.as_str(), "production": plan.production_sandbox.is_some(),
         })
     });
-    let permanent = |permanent: &setup::plan::Permanent| {
-        json!({"object": permanent.key.to_string(), "reason": permanent.reason})
-    };
+    let permanent =
+        |permanent: &setup::plan::Permanent| json!({"object": permanent.key.to_string(), "reason": permanent.reason});
     json!({
         "version": 1,
         "stage": stage,
@@ -150,18 +147,19 @@ pub(crate) fn applied_json(
     variables: &[(String, String)],
 ) -> Value {
     let mut value = plan_json(connect, &applied.plan, &[]);
-    let waits = |waiting: &Waiting| {
-        json!({"for": waiting.code(), "message": waiting.to_string(), "who": waiting.who().code()})
-    };
-    let failure = |(key, error): &(Key, setup::error::SetupError)| {
-        json!({"object": key.to_string(), "code": error.code(), "message": error.to_string(), "who": error.who().code()})
-    };
-    let changed: Vec<Value> =
-        applied.changed.iter().map(|(key, change)| json!({"object": key.to_string(), "change": change.as_str()})).collect();
+    let waits =
+        |waiting: &Waiting| json!({"for": waiting.code(), "message": waiting.to_string(), "who": waiting.who().code()});
+    let failure = |(key, error): &(Key, setup::error::SetupError)| json!({"object": key.to_string(), "code": error.code(), "message": error.to_string(), "who": error.who().code()});
+    let changed: Vec<Value> = applied
+        .changed
+        .iter()
+        .map(|(key, change)| json!({"object": key.to_string(), "change": change.as_str()}))
+        .collect();
     value["changed"] = json!(changed);
     value["waiting"] = waiting.iter().map(waits).collect();
     value["failures"] = applied.failures.iter().map(failure).collect();
-    value["variables"] = variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into();
+    value["variables"] =
+        variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into();
     value
 }
 

@@ -3,8 +3,8 @@
 //! Pure: no I/O, no clock, no environment. It knows nothing of XDM and nothing of Kafka.
 
 mod beginning;
-mod check;
 pub mod catalogue;
+mod check;
 mod hash;
 mod person_key;
 pub mod sample;

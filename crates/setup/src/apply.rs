@@ -123,8 +123,7 @@ struct Run<'r> {
 impl Run<'_> {
     /// Nothing in Platform is begun without a permission that a later step needs.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
-        let missing: Vec<String> =
-            plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
+        let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
         if plan.changes(Target::Platform) && !missing.is_empty() {
             self.forbidden = Some(SetupError::MissingPermissions(missing));
         }

@@ -95,9 +95,8 @@ mod tests {
 
     #[test]
     fn the_endpoint_of_a_source_is_below_the_public_address() {
-        let url = |public: &str, source: &str| {
-            endpoint(&public.parse().unwrap(), &source.parse().unwrap()).map(String::from)
-        };
+        let url =
+            |public: &str, source: &str| endpoint(&public.parse().unwrap(), &source.parse().unwrap()).map(String::from);
         let ok = |text: &str| Ok(text.to_owned());
         assert_eq!(url("https://x.example", "default"), ok("https://x.example/webhooks/customerio"));
         assert_eq!(url("https://x.example/", "shop"), ok("https://x.example/webhooks/customerio/shop"));

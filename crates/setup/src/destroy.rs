@@ -82,7 +82,9 @@ impl Removal {
     #[must_use]
     pub fn text(&self) -> String {
         match self {
-            Self::Disable { webhook, .. } => format!("disable the {} {} `{}`", self.key(), webhook.id(), webhook.name()),
+            Self::Disable { webhook, .. } => {
+                format!("disable the {} {} `{}`", self.key(), webhook.id(), webhook.name())
+            }
             Self::Object { key, id, name } => format!("remove the {key} `{name}` ({id})"),
             Self::Webhook { id, name, .. } => format!("remove the {} {id} `{name}`", self.key()),
         }
@@ -145,7 +147,9 @@ pub fn plan_destroy(
     });
     plan.removals.extend(deletions);
     for topic in desired.topics.iter().flat_map(|wish| wish.names()) {
-        let reason = "topics stay: they hold the proof of what was delivered. Remove them with kafka-topics.sh --delete".to_owned();
+        let reason =
+            "topics stay: they hold the proof of what was delivered. Remove them with kafka-topics.sh --delete"
+                .to_owned();
         plan.kept.push(Kept { key: Key::Topic(topic.to_string()), id: topic.to_string(), reason, forever: false });
     }
     traffic_refusals(traffic, permit, &mut plan);
@@ -166,7 +170,8 @@ fn marked_webhooks<'o>(desired: &Desired, observed: &'o Observed) -> Vec<(Source
     for wish in &desired.webhooks {
         let mark = stage.mark_of(&wish.source);
         let Some(workspace) = observed.customerio.get(&wish.source) else { continue };
-        let ours = workspace.webhooks.webhooks.iter().filter(|webhook| Mark::of(webhook.name()).as_ref() == Some(&mark));
+        let ours =
+            workspace.webhooks.webhooks.iter().filter(|webhook| Mark::of(webhook.name()).as_ref() == Some(&mark));
         found.extend(ours.map(|webhook| (wish.source.clone(), webhook)));
     }
     found

@@ -108,7 +108,8 @@ pub async fn enable(
     enabling: &Enabling,
     report: Report<'_>,
 ) -> Result<Vec<Waiting>, SetupError> {
-    let mut waiting: Vec<Waiting> = applied.forbidden.iter().map(|error| Waiting::Permission(error.to_string())).collect();
+    let mut waiting: Vec<Waiting> =
+        applied.forbidden.iter().map(|error| Waiting::Permission(error.to_string())).collect();
     for wish in &desired.webhooks {
         let key = Key::Webhook(wish.source.clone());
         let step = applied.plan.object(&key).and_then(|object| object.next(Phase::Enabling));

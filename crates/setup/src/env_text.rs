@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn entries_are_replaced_where_they_are_and_the_rest_is_kept() {
-        let text = "# A comment\nA=1\nKEYS=\"one\nA=not an entry\ntwo\"\nexport B='x'\n\nA=2\n#A=3\nlast without a line break";
+        let text =
+            "# A comment\nA=1\nKEYS=\"one\nA=not an entry\ntwo\"\nexport B='x'\n\nA=2\n#A=3\nlast without a line break";
         let (merged, changes) = merged(text, &entries(&[("A", "9"), ("B", "x y"), ("C", "c"), ("KEYS", "new")]));
-        let expected =
-            "# A comment\nA=1\nKEYS=new\nB='x y'\n\nA=9\n#A=3\nlast without a line break\nC=c\n";
+        let expected = "# A comment\nA=1\nKEYS=new\nB='x y'\n\nA=9\n#A=3\nlast without a line break\nC=c\n";
         assert_eq!(merged, expected);
         use EntryChange::{Added, Replaced};
         assert_eq!(changes, [Replaced, Replaced, Added, Replaced]);

@@ -102,11 +102,9 @@ impl SetupError {
                 error,
                 KafkaError::NoTopic(_) | KafkaError::TooFewPartitions { .. } | KafkaError::Configuration(_)
             ),
-            Self::Refused(_)
-            | Self::Moved(_)
-            | Self::Journal(_)
-            | Self::NoClient(_)
-            | Self::MissingPermissions(_) => false,
+            Self::Refused(_) | Self::Moved(_) | Self::Journal(_) | Self::NoClient(_) | Self::MissingPermissions(_) => {
+                false
+            }
         }
     }
 

@@ -124,7 +124,8 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(error)?;
         }
         // A lock on the file itself would end when it is replaced.
-        let lock = File::options().create(true).truncate(false).write(true).open(beside(path, "lock")).map_err(error)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(beside(path, "lock")).map_err(error)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { path: path.to_owned() }),

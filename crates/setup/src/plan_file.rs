@@ -112,7 +112,11 @@ mod tests {
     }
 
     fn subject() -> Planned {
-        Planned::create(Key::Subject("typed-value".into()), "typed-value", Step::Compatibility { subject: "typed-value".into() })
+        Planned::create(
+            Key::Subject("typed-value".into()),
+            "typed-value",
+            Step::Compatibility { subject: "typed-value".into() },
+        )
     }
 
     #[test]
@@ -132,7 +136,9 @@ mod tests {
         let flow = |id: &str| Planned::keep(Key::Flow, "Events", id);
         assert!(says(vec![subject(), flow("f-2")]).contains("the flow was f-1 and is f-2"));
         assert!(says(vec![subject()]).contains("the flow is no longer"));
-        assert!(says(vec![subject(), flow("f-1"), Planned::keep(Key::Dataset, "x", "d")]).contains("the dataset is new"));
+        assert!(
+            says(vec![subject(), flow("f-1"), Planned::keep(Key::Dataset, "x", "d")]).contains("the dataset is new")
+        );
         let kept = Planned::keep(Key::Subject("typed-value".into()), "typed-value", "typed-value");
         assert!(says(vec![kept, flow("f-1")]).contains("registry subject typed-value was missing and is typed-value"));
     }

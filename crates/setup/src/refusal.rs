@@ -83,9 +83,7 @@ pub enum Refusal {
         mark: Mark,
     },
     /// A property differs that cannot be changed.
-    #[error(
-        "the {key} ({id}) has {field} `{current}`, wanted `{wanted}`, and this cannot be changed. {remedy}"
-    )]
+    #[error("the {key} ({id}) has {field} `{current}`, wanted `{wanted}`, and this cannot be changed. {remedy}")]
     CannotChange {
         /// The object.
         key: Key,
@@ -164,7 +162,9 @@ pub enum Refusal {
         name: String,
     },
     /// A webhook that may be ours cannot be read.
-    #[error("source `{source_name}`: {what}; it may be this tool's. Look at it in Customer.io (Reporting Webhooks), and report the problem")]
+    #[error(
+        "source `{source_name}`: {what}; it may be this tool's. Look at it in Customer.io (Reporting Webhooks), and report the problem"
+    )]
     WebhookUnreadable {
         /// The source.
         source_name: SourceName,

@@ -27,13 +27,17 @@ pub enum RoundTripError {
     )]
     Certificate(String),
     /// There is no connection.
-    #[error("there is no connection to the public URL ({0}); check that the gateway runs, and the proxy and firewall before it")]
+    #[error(
+        "there is no connection to the public URL ({0}); check that the gateway runs, and the proxy and firewall before it"
+    )]
     NoConnection(String),
     /// There was no answer in time.
     #[error("the public URL did not answer within {} s; check the gateway (its /readyz) and what is before it", TIMEOUT.as_secs())]
     NoAnswer,
     /// The server redirects.
-    #[error("the public URL redirects (HTTP {status}) to {to}; Customer.io does not follow: set CUSTOMERIO_PUBLIC_URL to the final address")]
+    #[error(
+        "the public URL redirects (HTTP {status}) to {to}; Customer.io does not follow: set CUSTOMERIO_PUBLIC_URL to the final address"
+    )]
     Redirect {
         /// The status.
         status: u16,
@@ -53,10 +57,14 @@ pub enum RoundTripError {
     )]
     BodyChanged,
     /// A wrong signature is accepted.
-    #[error("the public URL accepts a wrong signature (HTTP {0}): it is not this product's gateway, or something before it answers in its place")]
+    #[error(
+        "the public URL accepts a wrong signature (HTTP {0}): it is not this product's gateway, or something before it answers in its place"
+    )]
     AcceptsAnything(u16),
     /// The path leads elsewhere.
-    #[error("the public URL answers HTTP 404: it is another server, or the gateway does not know this source; check CUSTOMERIO_PUBLIC_URL and SOURCES_FILE")]
+    #[error(
+        "the public URL answers HTTP 404: it is another server, or the gateway does not know this source; check CUSTOMERIO_PUBLIC_URL and SOURCES_FILE"
+    )]
     NotFound,
     /// The gateway cannot store.
     #[error("the gateway answers HTTP 503: Kafka does not acknowledge; see its log")]
@@ -65,7 +73,9 @@ pub enum RoundTripError {
     #[error("the public URL answers HTTP {0}, and only 202 means stored; check what is before the gateway")]
     Status(u16),
     /// It is too slow.
-    #[error("the gateway stored the body after {0} ms; Customer.io gives up after 4 s, so it should take less than a second: check Kafka's latency and what is before the gateway")]
+    #[error(
+        "the gateway stored the body after {0} ms; Customer.io gives up after 4 s, so it should take less than a second: check Kafka's latency and what is before the gateway"
+    )]
     Slow(u64),
 }
 

@@ -66,7 +66,9 @@ impl FromStr for Organisation {
             Some(id) if !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric()) => {
                 Ok(Self(text.to_owned()))
             }
-            _ => Err("this is not the id of an organisation: it has letters and digits and ends in @AdobeOrg".to_owned()),
+            _ => {
+                Err("this is not the id of an organisation: it has letters and digits and ends in @AdobeOrg".to_owned())
+            }
         }
     }
 }
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn no_two_stages_have_the_same_names() {
-        let stages = [stage("a", "b-c"), stage("a-b", "c"), stage("customerio-aep", "dev"), stage("customerio-aep", "prod")];
+        let stages =
+            [stage("a", "b-c"), stage("a-b", "c"), stage("customerio-aep", "dev"), stage("customerio-aep", "prod")];
         for (index, one) in stages.iter().enumerate() {
             for other in &stages[index + 1..] {
                 assert_ne!(one.source_id(), other.source_id());

@@ -101,7 +101,11 @@ mod tests {
     fn only_a_simulator_by_http_gets_the_variables_of_a_trial() {
         let names = |inlet_url: &str| -> Vec<&'static str> {
             let variables = values(inlet_url).variables();
-            variables.iter().map(|(name, _)| *name).filter(|name| ["TRIAL", "PLATFORM_ALLOW_HTTP"].contains(name)).collect()
+            variables
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| ["TRIAL", "PLATFORM_ALLOW_HTTP"].contains(name))
+                .collect()
         };
         assert!(names("https://dcs.adobedc.net/collection/9b0c").is_empty());
         assert!(names("http://proxy.example/collection/9b0c").is_empty(), "not a simulator's inlet");

@@ -17,7 +17,8 @@ pub(crate) const EVENTS: &str = "Customer.io Message Events";
 /// The field group for a tenant, which is given without a leading underscore.
 pub(crate) fn field_group(tenant: &str, stage: &Stage, mark: &Mark) -> FieldGroupBody {
     let text = FIELD_GROUP.replace("{TENANT_ID}", tenant);
-    let body: FieldGroupBody = serde_json::from_str(&text).expect("the file is part of this build, and a test reads it");
+    let body: FieldGroupBody =
+        serde_json::from_str(&text).expect("the file is part of this build, and a test reads it");
     FieldGroupBody { title: stage.name(&body.title), description: mark.on(&body.description), ..body }
 }
 
@@ -60,7 +61,8 @@ fn walk(wanted: &Map<String, Value>, found: &Map<String, Value>, path: &str, poi
     for (name, field) in wanted {
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let gap = |found_type| FieldGap { path: path.clone(), pointer: pointer.clone(), field: field.clone(), found_type };
+        let gap =
+            |found_type| FieldGap { path: path.clone(), pointer: pointer.clone(), field: field.clone(), found_type };
         let Some(existing) = found.get(name) else {
             all.push(gap(None));
             continue;
@@ -72,7 +74,10 @@ fn walk(wanted: &Map<String, Value>, found: &Map<String, Value>, path: &str, poi
             all.push(gap(Some(found)));
             continue;
         }
-        for (below, inner) in [("/properties", inner(field, existing, "/properties")), ("/items/properties", inner(field, existing, "/items/properties"))] {
+        for (below, inner) in [
+            ("/properties", inner(field, existing, "/properties")),
+            ("/items/properties", inner(field, existing, "/items/properties")),
+        ] {
             if let Some((wanted, found)) = inner {
                 walk(wanted, found, &path, &format!("{pointer}{below}"), all);
             }
@@ -153,7 +158,8 @@ mod tests {
             "more": {"type": "string"},
         }}}));
         let gaps = gaps(&wanted, &found);
-        let seen: Vec<_> = gaps.iter().map(|gap| (gap.path.as_str(), gap.pointer.as_str(), gap.found_type.as_deref())).collect();
+        let seen: Vec<_> =
+            gaps.iter().map(|gap| (gap.path.as_str(), gap.pointer.as_str(), gap.found_type.as_deref())).collect();
         assert_eq!(
             seen,
             [

@@ -146,8 +146,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<SourceName, SourceEntry>, SourcesErr
     let mut sources = parse(path, &read_text(path)?)?;
     let folder = path.parent();
     for entry in sources.values_mut() {
-        let files =
-            [&mut entry.signing_keys_file, &mut entry.app_api_key_file, &mut entry.service_account_token_file];
+        let files = [&mut entry.signing_keys_file, &mut entry.app_api_key_file, &mut entry.service_account_token_file];
         for file in files.into_iter().flatten() {
             if let Some(folder) = folder {
                 *file = folder.join(&*file);

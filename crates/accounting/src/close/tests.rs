@@ -102,7 +102,14 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
             let known = seen.get(&event).copied();
             let rejected = known == Some(true) || known.is_none() && fate == Fate::Rejected;
             let hash = (!rejected).then(|| id(event));
-            facts.raw.push(RawRecord { place: raw, id: hash, time: raw.offset, reprocess: false, replay: false, check: false });
+            facts.raw.push(RawRecord {
+                place: raw,
+                id: hash,
+                time: raw.offset,
+                reprocess: false,
+                replay: false,
+                check: false,
+            });
             if fate == Fate::Waiting {
                 continue;
             }
@@ -326,7 +333,8 @@ fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
 #[test]
 fn a_duplicate_of_any_earlier_record_counts_unless_it_has_reprocess() {
     let mut facts = three();
-    let again = RawRecord { place: place(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false, check: false };
+    let again =
+        RawRecord { place: place(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false, check: false };
     facts.raw.push(again);
     *facts.scopes.get_mut(&0).unwrap() = AuditScope { raw: 3..4, typed: 3..3, ..scope(4, 3, 4, 3) };
     let report = facts.classify();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use customerio_api::{AppApiClient, CreateError, WebhookUpdate};
 use platform::control::{
-    Call, ControlClient, ControlError, ErrorKind, FlowAction, create_base_connection, create_dataset, create_field_group,
-    create_flow, create_namespace, create_schema, create_source_connection, create_target_connection, patch_resource,
-    update_dataset, update_object,
+    Call, ControlClient, ControlError, ErrorKind, FlowAction, create_base_connection, create_dataset,
+    create_field_group, create_flow, create_namespace, create_schema, create_source_connection,
+    create_target_connection, patch_resource, update_dataset, update_object,
 };
 use sources::SourceName;
 use tokio::time::Instant;
@@ -267,12 +267,8 @@ async fn send(
             client.send(&update_dataset(id, patches, etag.as_deref())).await?
         }
         PlatformStep::CreateBase(new) => client.send(&create_base_connection(new)).await?.id,
-        PlatformStep::CreateSource(new) => {
-            after_creates(client, &create_source_connection(new), last_create).await?.id
-        }
-        PlatformStep::CreateTarget(new) => {
-            after_creates(client, &create_target_connection(new), last_create).await?.id
-        }
+        PlatformStep::CreateSource(new) => after_creates(client, &create_source_connection(new), last_create).await?.id,
+        PlatformStep::CreateTarget(new) => after_creates(client, &create_target_connection(new), last_create).await?.id,
         PlatformStep::CreateFlow(new) => after_creates(client, &create_flow(new), last_create).await?.id,
         PlatformStep::PatchObject { object, id, patches, etag } => {
             client.send(&update_object(*object, id, etag, patches)).await?.id

@@ -62,9 +62,11 @@ async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
     }
     let text = error.to_string();
     match error {
-        ApiError::NotSent { .. } | ApiError::NoAnswer { .. } | ApiError::Unavailable { .. } | ApiError::Unexpected { .. } | ApiError::TooManyRequests { .. } => {
-            Line::unanswered("app_api_key", asked, text, "as the text says")
-        }
+        ApiError::NotSent { .. }
+        | ApiError::NoAnswer { .. }
+        | ApiError::Unavailable { .. }
+        | ApiError::Unexpected { .. }
+        | ApiError::TooManyRequests { .. } => Line::unanswered("app_api_key", asked, text, "as the text says"),
         _ => {
             let step = "Please create an App API key with the scope for reporting webhooks (Account settings > API credentials > App API keys), and allow this machine's address if the key has a list of addresses";
             Line::bad("app_api_key", asked, text, error.remedy().into(), step)
@@ -76,7 +78,8 @@ async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
 fn events(wish: &WebhookWish, webhook: &Webhook) -> Line {
     let asked = format!("the events of the webhook of source {}", wish.source);
     let has = |event: SubscribableEvent| webhook.events().iter().any(|name| name.as_str() == event.as_str());
-    let missing: Vec<&str> = SubscribableEvent::all().filter(|event| !has(*event)).map(SubscribableEvent::as_str).collect();
+    let missing: Vec<&str> =
+        SubscribableEvent::all().filter(|event| !has(*event)).map(SubscribableEvent::as_str).collect();
     let unknown: Vec<String> =
         webhook.events().iter().filter(|name| matches!(name, EventName::Unknown(_))).map(ToString::to_string).collect();
     let mut found = match missing.as_slice() {
@@ -89,7 +92,11 @@ fn events(wish: &WebhookWish, webhook: &Webhook) -> Line {
     if !unknown.is_empty() {
         found.push_str(&format!("; this version does not know: {}", unknown.join(", ")));
     }
-    if missing.is_empty() && unknown.is_empty() { Line::good("events", asked, found) } else { Line::note("events", asked, found) }
+    if missing.is_empty() && unknown.is_empty() {
+        Line::good("events", asked, found)
+    } else {
+        Line::note("events", asked, found)
+    }
 }
 
 fn content(wish: &WebhookWish, webhook: &Webhook) -> Option<Line> {
@@ -102,7 +109,9 @@ fn content(wish: &WebhookWish, webhook: &Webhook) -> Option<Line> {
 
 /// Adobe's own source next to this one.
 fn others(wish: &WebhookWish, webhooks: &[Webhook]) -> Vec<Line> {
-    let to_adobe = webhooks.iter().filter(|webhook| webhook.is_enabled() && webhook.endpoint_host().as_deref() == Some(ADOBE_HOST));
+    let to_adobe = webhooks
+        .iter()
+        .filter(|webhook| webhook.is_enabled() && webhook.endpoint_host().as_deref() == Some(ADOBE_HOST));
     to_adobe
         .map(|webhook| {
             let asked = format!("the other webhooks of source {}'s workspace", wish.source);
@@ -111,7 +120,8 @@ fn others(wish: &WebhookWish, webhooks: &[Webhook]) -> Vec<Line> {
                 webhook.id(),
                 webhook.name()
             );
-            let step = "Please disable it once this product delivers (docs/connect.md, \"Moving from Adobe's own source\")";
+            let step =
+                "Please disable it once this product delivers (docs/connect.md, \"Moving from Adobe's own source\")";
             Line::bad("adobe_source", asked, found, Who::CustomerIoAdministrator, step)
         })
         .collect()

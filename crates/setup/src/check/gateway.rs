@@ -22,19 +22,30 @@ async fn source(checks: &Checks<'_>, wish: &WebhookWish) -> Vec<Line> {
     let Some(key) = checks.keys.get(&wish.source) else {
         let step = "Please send the signing key of the page Reporting Webhooks (Data & Integrations > Integrations) over a secure channel; it goes into CUSTOMERIO_SIGNING_KEYS_FILE";
         lines.push(Line::bad("signing_key", asked, "it is not known here", Who::CustomerIoAdministrator, step));
-        lines.push(Line::skipped("public_url", format!("the public URL of source {}", wish.source), "not called: there is no signing key"));
+        lines.push(Line::skipped(
+            "public_url",
+            format!("the public URL of source {}", wish.source),
+            "not called: there is no signing key",
+        ));
         return lines;
     };
     lines.push(Line::good("signing_key", asked, "it is given; the round trip proves that the gateway has it"));
     if wish.endpoint.scheme() == "http" && !wish.endpoint.host_str().is_some_and(settings::is_loopback_host) {
         let asked = format!("the address of source {}", wish.source);
         let found = "it begins with http://: personal data would cross the internet unencrypted";
-        lines.push(Line::bad("https", asked, found, Who::You, "serve the gateway over https, and set CUSTOMERIO_PUBLIC_URL"));
+        lines.push(Line::bad(
+            "https",
+            asked,
+            found,
+            Who::You,
+            "serve the gateway over https, and set CUSTOMERIO_PUBLIC_URL",
+        ));
     }
     let asked = format!("a signed round trip to {}", wish.endpoint);
     lines.push(match checks.round_trips.check(&wish.endpoint, key).await {
         Ok(accepted) => {
-            let found = format!("401 for a wrong signature, 202 for a right one after {} ms, {LIMITS}", accepted.millis);
+            let found =
+                format!("401 for a wrong signature, 202 for a right one after {} ms, {LIMITS}", accepted.millis);
             Line::good("public_url", asked, found)
         }
         Err(error @ (RoundTripError::NoAnswer | RoundTripError::NoConnection(_))) => {

@@ -24,7 +24,13 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
         Err(error) => return vec![failed("kafka", asked, &error)],
     };
     let mut lines = vec![match brokers {
-        0..3 => Line::note("kafka", asked, format!("{brokers} respond; exactly-once needs partitions with a second in-sync replica, so use three brokers in production")),
+        0..3 => Line::note(
+            "kafka",
+            asked,
+            format!(
+                "{brokers} respond; exactly-once needs partitions with a second in-sync replica, so use three brokers in production"
+            ),
+        ),
         _ => Line::good("kafka", asked, format!("{brokers} respond")),
     }];
     let mut found = ObservedKafka { brokers, ..ObservedKafka::default() };
@@ -37,12 +43,19 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
             Err(error) => lines.push(failed("topic", &format!("the topic {name}"), &error)),
         }
     }
-    let desired = Desired { stage: None, platform: None, subject: None, webhooks: Vec::new(), ..checks.desired.clone() };
+    let desired =
+        Desired { stage: None, platform: None, subject: None, webhooks: Vec::new(), ..checks.desired.clone() };
     let observed = Observed { kafka: Some(found), ..Observed::default() };
     let planned = plan(&desired, &observed, &Permit::default());
     lines.extend(objects::lines(&planned, Target::Kafka, "topic"));
     for problem in &planned.problems {
-        lines.push(Line::bad("topic_settings", "the settings of the topics", problem.clone(), Who::You, "as the text says"));
+        lines.push(Line::bad(
+            "topic_settings",
+            "the settings of the topics",
+            problem.clone(),
+            Who::You,
+            "as the text says",
+        ));
     }
     let exist = planned.objects.iter().all(|object| object.change == Change::Keep);
     if let Some(connection) = checks.kafka.as_ref().filter(|_| exist) {
@@ -74,7 +87,9 @@ fn failed(id: &'static str, asked: &str, error: &KafkaError) -> Line {
 }
 
 async fn registry(checks: &Checks<'_>) -> Vec<Line> {
-    let (Some(subject), Some(registry)) = (&checks.desired.subject, &checks.clients.registry) else { return Vec::new() };
+    let (Some(subject), Some(registry)) = (&checks.desired.subject, &checks.clients.registry) else {
+        return Vec::new();
+    };
     let asked = format!("the Schema Registry, subject {subject}");
     let step = "check SCHEMA_REGISTRY_URL, the credential and the registry";
     match in_time(crate::look::subject_of(subject, registry)).await {

@@ -36,7 +36,10 @@ pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
         lines.extend(objects_of(checks, wish, stage, client).await);
     } else {
         let why = "not asked: there is no access token";
-        lines.extend(["sandbox", "permission", "object", "schema_fields"].map(|id| Line::skipped(id, "Experience Platform", why)));
+        lines.extend(
+            ["sandbox", "permission", "object", "schema_fields"]
+                .map(|id| Line::skipped(id, "Experience Platform", why)),
+        );
     }
     lines.extend(inlet(checks).await);
     lines
@@ -62,7 +65,13 @@ async fn clock(checks: &Checks<'_>, client: &ControlClient) -> Line {
     }
     let which = if ahead.is_positive() { "ahead of" } else { "behind" };
     let found = format!("it is {} s {which} Platform's", ahead.as_secs().abs());
-    Line::bad("clock", asked, found, Who::You, "set the clock (NTP): signatures, tokens and times of receipt depend on it")
+    Line::bad(
+        "clock",
+        asked,
+        found,
+        Who::You,
+        "set the clock (NTP): signatures, tokens and times of receipt depend on it",
+    )
 }
 
 async fn token(checks: &Checks<'_>) -> Option<Line> {
@@ -98,7 +107,10 @@ fn failed(id: &'static str, asked: &str, error: &ControlError) -> Line {
     let remedy = error.remedy();
     let is_unanswered = matches!(
         &*error.kind,
-        ErrorKind::Unreachable(_) | ErrorKind::Unavailable(_) | ErrorKind::RateLimited { .. } | ErrorKind::Unreadable(_)
+        ErrorKind::Unreachable(_)
+            | ErrorKind::Unavailable(_)
+            | ErrorKind::RateLimited { .. }
+            | ErrorKind::Unreadable(_)
     );
     let text = error.kind.to_string();
     if is_unanswered {
@@ -114,7 +126,8 @@ fn failed(id: &'static str, asked: &str, error: &ControlError) -> Line {
 async fn objects_of(checks: &Checks<'_>, wish: &PlatformWish, stage: &Stage, client: &ControlClient) -> Vec<Line> {
     let mut lines = vec![sandbox(stage, client).await];
     // This asks several questions, each within the client's own time-out.
-    let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await {
+    let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
+    {
         Ok(Ok(observed)) => observed,
         Ok(Err(error)) => {
             lines.push(failed("object", &format!("{} {}", error.method, error.path), &error));
@@ -142,7 +155,9 @@ async fn objects_of(checks: &Checks<'_>, wish: &PlatformWish, stage: &Stage, cli
 async fn sandbox(stage: &Stage, client: &ControlClient) -> Line {
     let asked = format!("the sandbox {}", stage.sandbox);
     let sandboxes = match in_time(client.list(&usable_sandboxes())).await {
-        None => return Line::unanswered("sandbox", asked, "no answer within 5 s", "check PLATFORM_API_URL and the network"),
+        None => {
+            return Line::unanswered("sandbox", asked, "no answer within 5 s", "check PLATFORM_API_URL and the network");
+        }
         Some(Err(error)) => return failed("sandbox", &asked, &error),
         Some(Ok(sandboxes)) => sandboxes,
     };
@@ -207,7 +222,13 @@ async fn schema_fields(
         gaps => {
             let names: Vec<_> = gaps.iter().take(5).map(|gap| gap.path.as_str()).collect();
             let found = format!("{} are missing or have another type, such as {}", gaps.len(), names.join(", "));
-            Line::bad("schema_fields", asked, found, Who::You, "stop the sinks and run `customerio-aep setup apply --sinks-stopped`")
+            Line::bad(
+                "schema_fields",
+                asked,
+                found,
+                Who::You,
+                "stop the sinks and run `customerio-aep setup apply --sinks-stopped`",
+            )
         }
     })
 }
@@ -227,7 +248,13 @@ fn configuration(checks: &Checks<'_>, values: &PlatformValues) -> Vec<Line> {
         let asked = format!("{variable} of the sink");
         match configured {
             Some(value) if value == found => Line::good("configuration", asked, "it names this stage's object"),
-            Some(_) => Line::bad("configuration", asked, format!("it names another object; this stage's is {found}"), Who::You, step),
+            Some(_) => Line::bad(
+                "configuration",
+                asked,
+                format!("it names another object; this stage's is {found}"),
+                Who::You,
+                step,
+            ),
             None => Line::bad("configuration", asked, "it is not set", Who::You, step),
         }
     };
@@ -245,20 +272,50 @@ async fn inlet(checks: &Checks<'_>) -> Option<Line> {
     let (url, http) = (checks.configured.inlet_url.as_ref()?, checks.http.as_ref()?);
     let asked = "whether the inlet refuses a sender without a token";
     let Ok(inlet) = url.parse::<InletUrl>() else {
-        return Some(Line::bad("inlet", asked, "PLATFORM_INLET_URL is not an inlet's address", Who::You, "run `customerio-aep setup apply --write-env FILE`"));
+        return Some(Line::bad(
+            "inlet",
+            asked,
+            "PLATFORM_INLET_URL is not an inlet's address",
+            Who::You,
+            "run `customerio-aep setup apply --write-env FILE`",
+        ));
     };
-    let request = http.post(inlet.batch_url().clone()).header("content-type", "application/json").body("{\"messages\":[]}");
+    let request =
+        http.post(inlet.batch_url().clone()).header("content-type", "application/json").body("{\"messages\":[]}");
     let Some(Ok(answer)) = in_time(request.timeout(TIMEOUT).send()).await else {
         let step = "check that this machine, and the sink's, reach the inlet (firewall, HTTPS_PROXY)";
         return Some(Line::unanswered("inlet", asked, "no answer within 5 s", step));
     };
     Some(match answer.status().as_u16() {
-        401 | 403 => Line::good("inlet", asked, "it does; that it takes events is not provable without an event (`check --end-to-end`)"),
-        404 => Line::bad("inlet", asked, "the inlet does not exist (HTTP 404)", Who::You, "run `customerio-aep setup apply --write-env FILE`, and restart the sink"),
-        500..=599 => Line::unanswered("inlet", asked, format!("HTTP {}", answer.status().as_u16()), "see status.adobe.com, and try again"),
+        401 | 403 => Line::good(
+            "inlet",
+            asked,
+            "it does; that it takes events is not provable without an event (`check --end-to-end`)",
+        ),
+        404 => Line::bad(
+            "inlet",
+            asked,
+            "the inlet does not exist (HTTP 404)",
+            Who::You,
+            "run `customerio-aep setup apply --write-env FILE`, and restart the sink",
+        ),
+        500..=599 => Line::unanswered(
+            "inlet",
+            asked,
+            format!("HTTP {}", answer.status().as_u16()),
+            "see status.adobe.com, and try again",
+        ),
         status => {
-            let found = format!("it takes messages without a token (HTTP {status}): anyone who knows its address can write into the dataset");
-            Line::bad("inlet", asked, found, Who::You, "set up a connection with authentication: `customerio-aep setup destroy --only platform` and `setup apply`")
+            let found = format!(
+                "it takes messages without a token (HTTP {status}): anyone who knows its address can write into the dataset"
+            );
+            Line::bad(
+                "inlet",
+                asked,
+                found,
+                Who::You,
+                "set up a connection with authentication: `customerio-aep setup destroy --only platform` and `setup apply`",
+            )
         }
     })
 }

@@ -158,9 +158,11 @@ async fn all_namespaces(
     loop {
         let found = client.send(&namespaces()).await?;
         let is_missing = |code: &&String| found.iter().all(|namespace| !namespace.code.eq_ignore_ascii_case(code));
-        let created = wish.namespaces.iter().filter(is_missing).filter_map(|code| {
-            journal.created_at(&Key::Namespace(code.clone()))
-        });
+        let created = wish
+            .namespaces
+            .iter()
+            .filter(is_missing)
+            .filter_map(|code| journal.created_at(&Key::Namespace(code.clone())));
         if !created.into_iter().any(|created_at| created_at.elapsed() < visibility.within) {
             return Ok(found);
         }

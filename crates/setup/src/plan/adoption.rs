@@ -137,7 +137,9 @@ mod tests {
 
     fn chosen(flows: &[Flow], adopt: bool) -> Result<Option<(String, bool)>, &'static str> {
         let choice = choose(&Key::Flow, flows, &mark(), "Events", adopt);
-        choice.map(|choice| choice.found().map(|(flow, adopted)| (flow.id.clone(), adopted))).map_err(|error| error.code())
+        choice
+            .map(|choice| choice.found().map(|(flow, adopted)| (flow.id.clone(), adopted)))
+            .map_err(|error| error.code())
     }
 
     #[test]

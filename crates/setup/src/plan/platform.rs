@@ -4,9 +4,7 @@ mod streaming;
 
 use std::collections::BTreeMap;
 
-use platform::control::{
-    Dataset, IdType, Kind, NewDataset, NewNamespace, Patch, Resource, SandboxState, SchemaRef,
-};
+use platform::control::{Dataset, IdType, Kind, NewDataset, NewNamespace, Patch, Resource, SandboxState, SchemaRef};
 use serde_json::json;
 
 use crate::desired::{Permit, PlatformWish};
@@ -70,7 +68,8 @@ impl<'p> Planner<'p> {
         let dataset = self.dataset(&schema);
         let flow = self.streaming(&schema, &dataset);
         let takes_events = self.objects.flows.iter().any(|found| found.id == flow && found.is_enabled());
-        let changes = |key: &Key| self.plan.object(key).is_some_and(|object| object.id.is_some() && !object.steps.is_empty());
+        let changes =
+            |key: &Key| self.plan.object(key).is_some_and(|object| object.id.is_some() && !object.steps.is_empty());
         self.plan.changes_live_flow = takes_events && [Key::FieldGroup, Key::Schema, Key::Flow].iter().any(changes);
     }
 

@@ -19,7 +19,8 @@ use crate::step::{Step, WebhookDraft, WebhookStep};
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
 const EVENTS_CHOICE: &str = "`all`, channels such as `email,push`, or events such as `email_sent,email_opened`. Nothing arrives that is not chosen, and new channels are not added by themselves";
-const RESOLUTION_CHOICE: &str = "`false` reports only the first open and click of a message, `true` every one (many times as many events)";
+const RESOLUTION_CHOICE: &str =
+    "`false` reports only the first open and click of a message, `true` every one (many times as many events)";
 const CONTENT_CHOICE: &str = "`false` leaves message bodies out, and preference changes then do not say what changed; `true` puts whole messages into Kafka for the raw topic's retention";
 
 pub(super) fn webhook_objects(
@@ -136,11 +137,8 @@ impl<'p> Planner<'p> {
 
     fn create(mut self) {
         let wish = self.wish;
-        let missing = |variable, consequence| Refusal::ChoiceMissing {
-            source_name: wish.source.clone(),
-            variable,
-            consequence,
-        };
+        let missing =
+            |variable, consequence| Refusal::ChoiceMissing { source_name: wish.source.clone(), variable, consequence };
         let mut refusals = Vec::new();
         if wish.events.is_none() {
             refusals.push(missing("CUSTOMERIO_EVENTS", EVENTS_CHOICE));
@@ -153,7 +151,8 @@ impl<'p> Planner<'p> {
         }
         refusals.extend(self.workspace_refusal());
         self.plan.refusals.extend(refusals);
-        let (Some(events), Some(resolution), Some(content)) = (wish.events.clone(), wish.resolution, wish.content) else {
+        let (Some(events), Some(resolution), Some(content)) = (wish.events.clone(), wish.resolution, wish.content)
+        else {
             return;
         };
         let name = self.mark.on("Adobe Experience Platform");

@@ -259,7 +259,8 @@ async fn choices_without_a_default_and_the_workspace_are_asked_for_before_the_fi
     (webhook.events, webhook.resolution, webhook.content, webhook.workspace) = (None, None, None, None);
     let run_1 = run(&world, &wish, &Permit::default()).await;
     let error = run_1.as_ref().unwrap_err().to_string();
-    for words in ["CUSTOMERIO_EVENTS", "CUSTOMERIO_FULL_RESOLUTION", "CUSTOMERIO_WITH_CONTENT", "CUSTOMERIO_WORKSPACE"] {
+    for words in ["CUSTOMERIO_EVENTS", "CUSTOMERIO_FULL_RESOLUTION", "CUSTOMERIO_WITH_CONTENT", "CUSTOMERIO_WORKSPACE"]
+    {
         assert!(error.contains(words), "{words}: {error}");
     }
     assert!(error.contains("Acme, Acme development"), "{error}");

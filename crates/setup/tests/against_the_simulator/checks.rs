@@ -109,9 +109,10 @@ fn missing(permission: &str) -> ControlFaultKind {
 async fn break_it(row: &str, asked: &mut Asked) {
     match row {
         "wrong client secret" => asked.secret = "wrong",
-        "wrong scopes" => asked.world.simulator.add_fault(
-            FaultKind::Tokens { status: 400, body: Some(r#"{"error":"invalid_scope"}"#.to_owned()) }.into(),
-        ),
+        "wrong scopes" => asked
+            .world
+            .simulator
+            .add_fault(FaultKind::Tokens { status: 400, body: Some(r#"{"error":"invalid_scope"}"#.to_owned()) }.into()),
         "IMS is down" => asked.world.simulator.add_fault(FaultKind::Tokens { status: 503, body: None }.into()),
         "another organisation" => {
             let organisation = "OTHER@AdobeOrg".parse().unwrap();
@@ -163,10 +164,14 @@ async fn break_it(row: &str, asked: &mut Asked) {
         "a key of another API" => asked.app_key = "sim-track-key",
         "a key with too small a scope" => asked.app_key = "sim-app-key-send-only",
         "a key for other addresses" => asked.app_key = "sim-app-key-elsewhere",
-        "the webhook is gone" => asked.webhook(json!({"name": "without the mark", "endpoint": "https://x.example/"})).await,
+        "the webhook is gone" => {
+            asked.webhook(json!({"name": "without the mark", "endpoint": "https://x.example/"})).await
+        }
         "the webhook is disabled" => asked.webhook(json!({"disabled": true})).await,
         "the webhook reports too little" => asked.webhook(json!({"events": ["email_sent"]})).await,
-        "the webhook calls another host" => asked.webhook(json!({"endpoint": "https://old.example/webhooks/customerio"})).await,
+        "the webhook calls another host" => {
+            asked.webhook(json!({"endpoint": "https://old.example/webhooks/customerio"})).await
+        }
         "Adobe's own source is live" => {
             asked.world.create_webhook("Adobe", "https://dcs.adobedc.net/collection/a", true).await;
         }
@@ -241,7 +246,21 @@ async fn a_working_connection_has_no_finding() {
     let asked = Asked::working().await;
     let lines = asked.lines().await;
     assert!(wrong(&lines).is_empty(), "{:#?}", wrong(&lines));
-    for id in ["clock", "ims", "sandbox", "permission", "object", "schema_fields", "configuration", "inlet", "app_api_key", "webhook", "events", "signing_key", "public_url"] {
+    for id in [
+        "clock",
+        "ims",
+        "sandbox",
+        "permission",
+        "object",
+        "schema_fields",
+        "configuration",
+        "inlet",
+        "app_api_key",
+        "webhook",
+        "events",
+        "signing_key",
+        "public_url",
+    ] {
         assert!(lines.iter().any(|line| line.id == id), "{id} was not checked: {lines:#?}");
     }
 }
@@ -255,7 +274,9 @@ async fn each_broken_set_up_is_named_by_its_cause() {
         let lines = asked.lines().await;
         let line = lines.iter().find(|line| {
             let next = line.next.as_ref().map_or(String::new(), |next| format!(" {}", next.step));
-            line.id == *id && line.level >= Level::Unanswered && format!("{}: {}{next}", line.asked, line.found).contains(words)
+            line.id == *id
+                && line.level >= Level::Unanswered
+                && format!("{}: {}{next}", line.asked, line.found).contains(words)
         });
         let Some(line) = line else { panic!("{row}: not named; found: {:#?}", wrong(&lines)) };
         assert_eq!(line.next.as_ref().map(|next| next.who.code()), Some(*who), "{row}: {line:#?}");

@@ -39,7 +39,9 @@ async fn assert_converged(world: &World, desired: &Desired, clients: &Clients, w
         let done = world.simulator.control_requests();
         let done = done
             .iter()
-            .filter(|request| request.method == "POST" && request.path.ends_with(path) && (200..300).contains(&request.status))
+            .filter(|request| {
+                request.method == "POST" && request.path.ends_with(path) && (200..300).contains(&request.status)
+            })
             .count();
         assert_eq!(done, count, "{what}: {path}");
     }
@@ -67,7 +69,9 @@ async fn an_empty_sandbox_is_set_up_and_a_second_run_changes_nothing() {
     assert!(again.changed.is_empty(), "{:?}", again.changed);
     let writes = world.simulator.control_requests();
     assert!(
-        writes[requests..].iter().all(|request| request.method == "GET" || request.path.ends_with("effective-policies"))
+        writes[requests..]
+            .iter()
+            .all(|request| request.method == "GET" || request.path.ends_with("effective-policies"))
     );
 }
 

@@ -27,7 +27,11 @@ async fn drift_is_shown_by_property_and_put_right() {
     assert_eq!(signs(&plan), "=7 ~3");
     let fields = |key: Key| -> Vec<String> {
         let object = plan.object(&key).unwrap();
-        object.differences.iter().map(|difference| format!("{}: {} -> {}", difference.field, difference.current, difference.wanted)).collect()
+        object
+            .differences
+            .iter()
+            .map(|difference| format!("{}: {} -> {}", difference.field, difference.current, difference.wanted))
+            .collect()
     };
     assert_eq!(fields(Key::Dataset), ["error diagnostics: off -> on"]);
     assert_eq!(fields(Key::Flow), ["state: disabled -> enabled"]);

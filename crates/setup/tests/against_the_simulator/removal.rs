@@ -91,7 +91,8 @@ async fn a_dataset_with_records_stays_with_its_schema_unless_its_name_is_given()
     let ids: Vec<_> = kept.kept.iter().map(|kept| kept.key.kind()).collect();
     assert_eq!(ids, ["dataset", "schema", "field group", "identity namespace", "identity namespace"]);
     assert!(kept.kept[0].reason.contains("--delete-data \"Customer.io Message Events\""));
-    let named = DestroyPermit { delete_data: Some("Customer.io Message Events".to_owned()), ..DestroyPermit::default() };
+    let named =
+        DestroyPermit { delete_data: Some("Customer.io Message Events".to_owned()), ..DestroyPermit::default() };
     assert!(removals(&plan(&named)).contains(&"remove the dataset".to_owned()));
     let wrong = DestroyPermit { delete_data: Some("Other".to_owned()), ..DestroyPermit::default() };
     assert!(!removals(&plan(&wrong)).contains(&"remove the dataset".to_owned()));
@@ -102,7 +103,8 @@ async fn it_is_refused_while_something_is_in_the_pipeline() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
-    let refusals = async |traffic: Traffic, permit: DestroyPermit| planned(&world, Some(traffic), &permit).await.refusals;
+    let refusals =
+        async |traffic: Traffic, permit: DestroyPermit| planned(&world, Some(traffic), &permit).await.refusals;
     assert!(refusals(Traffic::default(), DestroyPermit::default()).await.is_empty());
     let busy = Traffic { lag: 7, members: 2, unresolved: 3 };
     let said = refusals(busy, DestroyPermit::default()).await;

@@ -17,7 +17,14 @@ fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> 
         let offset = i64::try_from(facts.raw.len()).unwrap();
         let place = place(partition, offset);
         let id = id(event);
-        facts.raw.push(RawRecord { place, id: Some(id), time: received, reprocess: false, replay: false, check: false });
+        facts.raw.push(RawRecord {
+            place,
+            id: Some(id),
+            time: received,
+            reprocess: false,
+            replay: false,
+            check: false,
+        });
         let raw_offset = Some(offset);
         facts.typed.push(TypedRecord { place, raw_offset, id, time: received, received, key, replay: false });
     };

@@ -35,12 +35,19 @@ impl Planner<'_> {
     }
 
     /// Adds an object that exists: it is marked if it is taken over.
-    fn streaming_object(&mut self, existing: &Existing<'_>, mut differences: Vec<Difference>, mut steps: Vec<Step>) -> String {
+    fn streaming_object(
+        &mut self,
+        existing: &Existing<'_>,
+        mut differences: Vec<Difference>,
+        mut steps: Vec<Step>,
+    ) -> String {
         if existing.adopted {
             differences.push(self.unmarked());
             let patches = vec![Patch::add("/description", json!(self.marked(existing.description)))];
             let etag = existing.etag.cloned().unwrap_or_default();
-            steps.push(PlatformStep::PatchObject { object: existing.object, id: existing.id.to_owned(), patches, etag }.into());
+            steps.push(
+                PlatformStep::PatchObject { object: existing.object, id: existing.id.to_owned(), patches, etag }.into(),
+            );
         }
         self.add(Planned::existing(existing.key.clone(), existing.name, existing.id, differences, steps))
     }
