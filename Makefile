@@ -2,27 +2,30 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test test-slow lint fmt bench fuzz independent chaos up down
+.PHONY: help demo test test-slow lint fmt bench fuzz independent chaos ops-rules ops-check dashboard manifests up down
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and show the accounting
+demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and audit it
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
 	@cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
 
 # Each of them keeps the whole machine busy, or waits for the brokers' time-outs.
-test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads
+test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
 	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
 		cargo test --package e2e --no-fail-fast -- --ignored
+	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints and documentation, warnings being errors
+lint: ## Check formatting, lints, documentation (warnings are errors), and the dependencies' licenses if cargo-deny is installed
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -61,6 +64,25 @@ $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)
 	@$(PYTHON_ENV)/bin/pip install --quiet --requirement $<
 	@touch $@
+
+PROMTOOL ?= promtool
+AMTOOL ?= amtool
+
+ops-rules: ## Check the alert rules with their tests, the configuration of Prometheus and Alertmanager, and the dashboard's file (needs promtool and amtool)
+	@$(PROMTOOL) check rules --lint=all --lint-fatal deploy/prometheus/rules/*.yml
+	@$(PROMTOOL) check config --lint=all --lint-fatal deploy/prometheus/prometheus.yml
+	@$(PROMTOOL) test rules deploy/prometheus/tests/*.yml
+	@$(AMTOOL) check-config deploy/alertmanager/alertmanager.yml
+	@python3 deploy/grafana/dashboard.py --check
+
+ops-check: ## Check everything in deploy/ with Prometheus 3, Grafana's SDK, Helm and kubeconform, which are compiled once (needs Go, Python 3)
+	@deploy/checks/ops-check
+
+dashboard: ## Write the dashboard's file from deploy/grafana/dashboard.py
+	@python3 deploy/grafana/dashboard.py
+
+manifests: ## Write deploy/kubernetes from the chart (after ops-check, which compiles helm)
+	@HELM=$(CURDIR)/.cache/ops/bin/helm deploy/checks/render deploy/kubernetes
 
 up: ## Build the image and start everything with Docker Compose
 	docker compose up --build --detach

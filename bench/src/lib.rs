@@ -1,6 +1,6 @@
 //! What the benchmarks measure: the transformer's work on one event, without Kafka.
 
-use mapping::{ReceivedAt, Rejection, Source};
+use mapping::{ReceivedAt, Rejection, SourceOptions};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
 /// A click in an email of a campaign, as Customer.io sends it: 1.2 kB, the size that the budgets are about.
@@ -12,7 +12,7 @@ const RECEIVED_AT: i64 = 1_700_000_001_480;
 /// What a worker of the transformer keeps from one event to the next.
 #[derive(Debug)]
 pub struct Worker {
-    source: Source,
+    source: SourceOptions,
     encoder: Encoder,
     value: Vec<u8>,
 }
@@ -24,7 +24,7 @@ impl Worker {
     /// If the Avro schema cannot be resolved.
     pub fn new() -> Result<Self, EncodeError> {
         let encoder = Encoder::new(Framing::SingleObject)?;
-        Ok(Self { source: Source::default(), encoder, value: Vec::with_capacity(4096) })
+        Ok(Self { source: SourceOptions::default(), encoder, value: Vec::with_capacity(4096) })
     }
 
     /// Parses, maps and encodes one body; returns the bytes of the record's value.

@@ -1,27 +1,19 @@
 //! `audit`: checks that every raw and every typed record of a range is where it should be, and reports each one that is
 //! not.
-//!
-//! `gather` decides what to read, `reading` reads it, the `accounting` crate classifies, and `tell` prints the result.
 
-mod fact;
-mod gather;
-mod reading;
-mod tell;
-
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::str::FromStr;
+mod json;
+mod text;
 
 use clap::Args;
-use kafka::TopicName;
-use kafka::topic::Topics;
+use mapping_options::MappingArgs;
+use operator::audit::{Audit, AuditScope, Committed, RawOffsets};
+use operator::{PipelineTopics, audit};
 use settings::{ByteCount, DurationArg};
-use tokio::task::block_in_place;
-use transformer::MappingArgs;
 
-use crate::topics::{PlaceArg, TopicArgs};
+use crate::pipeline::{GroupArgs, Reached};
+use crate::topics::TopicArgs;
 use crate::when::parse_bound;
-use crate::{CommandError, UsageError, Verdict};
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Prove for a range of time that every event is accepted, a dead letter, or still in progress
 ///
@@ -92,109 +84,49 @@ pub(crate) struct AuditArgs {
     mapping: MappingArgs,
 }
 
-/// A range of one partition's raw offsets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct RawOffsets {
-    partition: i32,
-    range: Range<i64>,
-}
-
-impl FromStr for RawOffsets {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.split_once('-').and_then(|(from, to)| {
-            let (from, to) = (from.parse::<PlaceArg>().ok()?, to.parse::<i64>().ok()?);
-            (from.offset < to).then_some(Self { partition: from.partition, range: from.offset..to })
-        });
-        parsed.ok_or_else(|| "invalid range of offsets: expected PARTITION:FROM-TO, for example 3:1000-2000".to_owned())
+impl AuditArgs {
+    fn scope(&self) -> AuditScope {
+        AuditScope {
+            since: self.since,
+            until: self.until,
+            offsets: self.offsets.clone(),
+            receipts_since: self.receipts_since,
+            late: self.late.0,
+            dedup_window: self.dedup_window.0,
+            dedup_max_ids: self.dedup_max_ids,
+            max_body: self.max_body.0,
+            name_at_most: self.limit,
+            committed: Committed::Groups(self.groups.groups()),
+        }
     }
-}
-
-/// The services' consumer groups.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Services")]
-pub(crate) struct GroupArgs {
-    /// The transformer's consumer group
-    #[arg(long, env = "TRANSFORMER_GROUP_ID", default_value = "customerio-transformer", value_name = "NAME")]
-    pub(crate) transformer_group: String,
-
-    /// The sink's consumer group
-    #[arg(long, env = "SINK_GROUP_ID", default_value = "customerio-sink", value_name = "NAME")]
-    pub(crate) sink_group: String,
-}
-
-/// How long the topics retain the records that the audit needs, in milliseconds; `None` if that is not known.
-#[derive(Debug, Clone, Copy)]
-struct Retention {
-    typed: Option<i64>,
-    dead_letters: Option<i64>,
-    receipts: Option<i64>,
-}
-
-/// How far the services have processed the topics, if the brokers do not keep that.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Positions {
-    /// The transformer's offsets in the raw topic.
-    pub(crate) transformer: BTreeMap<i32, i64>,
-    /// The sink's offsets in the typed topic.
-    pub(crate) sink: BTreeMap<i32, i64>,
 }
 
 pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandError> {
-    let found = find(&args, None).await?;
-    Ok(tell::tell(&args, &found, json))
-}
-
-/// Returns the result of the audit in one line, and whether there is no problem. `positions` are the services' own
-/// offsets, for brokers that do not keep them.
-pub(crate) async fn summary(args: AuditArgs, positions: Option<Positions>) -> Result<(String, bool), CommandError> {
-    let found = find(&args, positions).await?;
-    Ok((tell::summary(&found), tell::is_good(&found)))
-}
-
-async fn find(args: &AuditArgs, positions: Option<Positions>) -> Result<gather::Found, CommandError> {
-    let connection = args.topics.connection()?;
-    if let (Some(since), Some(until)) = (args.since, args.until)
-        && since >= until
-    {
-        return Err(UsageError("--since must be before --until".to_owned()).into());
-    }
-    let sources =
-        args.mapping.sources().map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let topics = Topics::new(&connection)?;
-    // Brokers that do not keep the services' offsets do not keep topic settings either.
-    let retention = if positions.is_some() {
-        Retention { typed: None, dead_letters: None, receipts: None }
+    let sources = args.mapping.sources();
+    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let reached = Reached::by(&args.topics)?;
+    let scope = args.scope();
+    let audit = audit::run(reached.pipeline(), &sources, &scope).await?;
+    output::progress_done();
+    if json {
+        output::json(&as_json(&audit, &reached.topics, &scope));
     } else {
-        Retention {
-            typed: retention(&topics, Some(&args.topics.typed_topic)).await,
-            dead_letters: retention(&topics, Some(&args.topics.dead_letter_topic)).await,
-            receipts: retention(&topics, args.topics.receipts_topic.0.as_ref()).await,
-        }
-    };
-    block_in_place(|| {
-        let audit = gather::Audit { args, connection: &connection, sources: &sources, retention, positions };
-        audit.run()
-    })
-}
-
-/// How long a topic retains its records at least. `None` if its size is limited, or if the brokers do not say.
-async fn retention(topics: &Topics, topic: Option<&TopicName>) -> Option<i64> {
-    let settings = topics.settings(topic?).await.ok()?;
-    let number = |name: &str| settings.get(name)?.parse::<i64>().ok();
-    (number("retention.bytes") == Some(-1)).then(|| number("retention.ms")).flatten().filter(|&millis| millis > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_of_offsets_has_a_partition_a_start_and_an_end() {
-        assert_eq!("3:1000-2000".parse(), Ok(RawOffsets { partition: 3, range: 1000..2000 }));
-        for wrong in ["3:1000", "1000-2000", "3:5-5", "3:5-x", ""] {
-            assert!(wrong.parse::<RawOffsets>().is_err(), "{wrong}");
-        }
+        show(&audit, &reached.topics, &scope);
     }
+    Ok(if audit.is_explained() { Verdict::Good } else { Verdict::Problem })
+}
+
+/// Prints an audit: a table, then every record with a problem, then the notes that are needed to read it.
+pub(crate) fn show(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) {
+    text::table(audit, topics, scope).iter().for_each(|line| output::line(line));
+    for note in &audit.notes {
+        output::line(&format!("note: {note}"));
+    }
+    text::problems(audit, topics).iter().for_each(|line| output::problem(line));
+    output::line(text::verdict(audit));
+}
+
+/// An audit as JSON.
+pub(crate) fn as_json(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> serde_json::Value {
+    json::audit(audit, topics, scope)
 }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use serde_json::json;
-use service::ServiceConfig;
-use settings::{Problems, Variables};
+use service::{ServiceConfig, Unusable};
+use settings::Variables;
 use setup::check::{Level, Line, NextStep};
 use setup::who::Who;
 
@@ -70,16 +70,14 @@ pub(crate) fn lines(variables: &Variables) -> Vec<Line> {
 
 fn check<C: ServiceConfig>(variables: &Variables) -> Checked {
     let service = C::SERVICE;
-    match C::parse_with(variables, [service]) {
-        Err(error) => {
-            let text = error.to_string();
-            let text = text.split("\n\nFor more").next().unwrap_or_default();
-            let problems = text.split("error: ").map(str::trim).filter(|problem| !problem.is_empty());
-            Checked { service, problems: problems.map(str::to_owned).collect(), warnings: Vec::new() }
+    match C::load(variables, [service]) {
+        Ok((config, _)) => Checked { service, problems: Vec::new(), warnings: config.warnings() },
+        Err(Unusable::Configuration(problems)) => {
+            let warnings = C::parse_with(variables, [service]).map_or_else(|_| Vec::new(), |config| config.warnings());
+            Checked { service, problems: problems.to_vec(), warnings }
         }
-        Ok(config) => {
-            let problems = config.validate().err().as_ref().map_or_else(Vec::new, Problems::to_vec);
-            Checked { service, problems, warnings: config.warnings() }
+        Err(Unusable::CommandLine(error)) => {
+            Checked { service, problems: vec![error.to_string()], warnings: Vec::new() }
         }
     }
 }

@@ -2,17 +2,15 @@
 
 mod discard;
 mod list;
-mod register;
+mod options;
 mod replay;
-mod resolver;
 mod show;
+mod text;
 
 use clap::{Args, Subcommand};
 use tokio::task::block_in_place;
 
 use crate::{CommandError, Verdict};
-
-pub(crate) use register::{event_id, unpacked};
 
 /// List, show, replay or discard dead letters
 ///
@@ -31,7 +29,7 @@ enum Action {
     Discard(discard::DiscardArgs),
 }
 
-pub(crate) async fn run(args: DeadLettersArgs, json: bool) -> Result<Verdict, CommandError> {
+pub(crate) fn run(args: DeadLettersArgs, json: bool) -> Result<Verdict, CommandError> {
     block_in_place(|| match args.action {
         Action::List(args) => list::run(&args, json),
         Action::Show(args) => show::run(&args, json),

@@ -1,18 +1,20 @@
-//! `demo`: runs the whole pipeline in one process, sends every catalogued event and some bad ones, and accounts for
-//! them.
+//! `demo`: runs the whole pipeline in one process, sends every catalogued event and some bad ones, and audits them.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser};
+use clap::Args;
 use customerio::sample::{self, Person, Sample, combinations};
 use customerio::{SigningKey, sign};
 use kafka::embedded::{EmbeddedBroker, PARTITION_LIMIT_BYTES};
 use kafka::reader::{Isolation, TopicReader};
 use kafka::topic::Topics;
 use kafka::{Connection, TopicName};
+use mapping::{SourceOptions, Sources};
+use operator::audit::{self, Audit, AuditScope, Committed, Positions};
+use operator::{Groups, Pipeline, PipelineTopics};
 use platform_sim::{SimSettings, Simulator};
 use prometheus::Registry;
 use serde_json::json;
@@ -22,12 +24,11 @@ use setup::topics::TopicWish;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::Accounting;
-use crate::audit::{self, AuditArgs, Positions};
+use crate::exit::Interrupted;
 use crate::simulator::sink_variables;
 use crate::{CommandError, Verdict, output};
 
-/// Run the whole pipeline in this process and account for every event
+/// Run the whole pipeline in this process and audit every event
 ///
 /// Without --kafka, it uses a broker embedded in this process (librdkafka's mock cluster), for a trial only: it has no
 /// real transactions, proves nothing about exactly-once, and keeps nothing.
@@ -37,7 +38,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "HOST:PORT,...")]
     kafka: Option<String>,
 
-    /// Receive webhooks at this address and keep serving after the accounting, until Ctrl-C
+    /// Receive webhooks at this address and keep serving after the audit, until Ctrl-C
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
@@ -46,21 +47,14 @@ const SIGNING_KEY: &str = "demo-signing-key";
 const PARTITIONS: i32 = 3;
 const MAX_BODY: usize = 1024 * 1024;
 
-/// The audit's options.
-#[derive(Debug, Parser)]
-struct AuditCommand {
-    #[command(flatten)]
-    audit: AuditArgs,
-}
-
 /// How long the demo waits for the outcome of its events.
-const PATIENCE: Duration = Duration::from_secs(60);
+const OUTCOMES: Duration = Duration::from_secs(60);
 
 struct Demo {
     connection: Connection,
     bootstrap: String,
-    /// raw, typed, dead letters, receipts
-    topics: [TopicName; 4],
+    topics: PipelineTopics,
+    receipts: TopicName,
     /// The metrics of transformer and sink.
     registries: OnceLock<[Registry; 2]>,
     simulator: Simulator,
@@ -83,7 +77,7 @@ pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandEr
     let joined = tokio::spawn(tasks.join(Duration::from_secs(20)));
     let outcome = tokio::select! {
         outcome = demo.show(&ready, &args, json, begun) => outcome,
-        () = demo.stop.cancelled() => Err("interrupted".into()),
+        () = demo.stop.cancelled() => Err(Interrupted.into()),
     };
     demo.stop.cancel();
     let ended = joined.await?;
@@ -105,12 +99,14 @@ impl Demo {
         };
         let connection = Connection::plaintext(&bootstrap, "customerio-aep");
         let name = |name: &str| format!("{prefix}{name}").parse::<TopicName>();
-        let topics = [name("webhooks")?, name("experience-events")?, name("dead-letters")?, name("receipts")?];
+        let (raw, typed) = (name("webhooks")?, name("experience-events")?);
+        let (dead_letters, receipts) = (name("dead-letters")?, name("receipts")?);
         match &broker {
-            Some(broker) => topics.iter().try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
+            Some(broker) => [&raw, &typed, &dead_letters, &receipts]
+                .into_iter()
+                .try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
             None => {
                 let client = Topics::new(&connection)?;
-                let [raw, typed, dead_letters, receipts] = &topics;
                 let wish = TopicWish {
                     raw: raw.clone(),
                     typed: typed.clone(),
@@ -128,13 +124,14 @@ impl Demo {
         let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0)), SimSettings::default()).await?;
         let stop = CancellationToken::new();
         let registries = OnceLock::new();
-        Ok(Self { connection, bootstrap, topics, registries, simulator, gateway, stop, _broker: broker })
+        let topics = PipelineTopics { raw, typed, dead_letters, receipts: Some(receipts.clone()) };
+        Ok(Self { connection, bootstrap, topics, receipts, registries, simulator, gateway, stop, _broker: broker })
     }
 
     fn headline(&self) -> String {
         match &self._broker {
             Some(_) => "Trial on an embedded broker (librdkafka's mock cluster): nothing is kept, and it says nothing about exactly-once. --kafka uses a real one.".to_owned(),
-            None => format!("On Kafka at {}, topics {} and its sisters.", self.bootstrap, self.topics[0]),
+            None => format!("On Kafka at {}, topics {} and its sisters.", self.bootstrap, self.topics.raw),
         }
     }
 
@@ -144,7 +141,9 @@ impl Demo {
         tasks: &mut Tasks,
         listener: TcpListener,
     ) -> Result<[service::Readiness; 3], CommandError> {
-        let [raw, typed, dead_letters, receipts] = &self.topics;
+        let PipelineTopics { raw, typed, dead_letters, .. } = &self.topics;
+        let receipts = &self.receipts;
+        let groups = self.groups();
         let mut common = vec![
             format!("--kafka-bootstrap-servers={}", self.bootstrap),
             "--kafka-security-protocol=plaintext".to_owned(),
@@ -180,7 +179,7 @@ impl Demo {
                     format!("--raw-topic={raw}"),
                     format!("--typed-topic={typed}"),
                     format!("--dead-letter-topic={dead_letters}"),
-                    format!("--kafka-group-id={raw}-transformer"),
+                    format!("--kafka-group-id={}", groups.transformer),
                     "--workers=1".to_owned(),
                 ],
             ),
@@ -189,7 +188,7 @@ impl Demo {
             format!("--typed-topic={typed}"),
             format!("--dead-letter-topic={dead_letters}"),
             format!("--receipts-topic={receipts}"),
-            format!("--kafka-group-id={raw}-sink"),
+            format!("--kafka-group-id={}", groups.sink),
         ];
         for (name, value) in sink_variables(&SimSettings::default(), &self.simulator.address().to_string()) {
             own.push(format!("--{}={value}", name.to_lowercase().replace('_', "-")));
@@ -208,7 +207,12 @@ impl Demo {
         Ok(ready)
     }
 
-    /// Waits for the services, sends the events, waits for their outcome, and accounts for them.
+    fn groups(&self) -> Groups {
+        let raw = &self.topics.raw;
+        Groups { transformer: format!("{raw}-transformer"), sink: format!("{raw}-sink") }
+    }
+
+    /// Waits for the services, sends the events, waits for their outcome, and audits the topics.
     async fn show(
         &self,
         ready: &[service::Readiness; 3],
@@ -221,25 +225,32 @@ impl Demo {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let (sent, refused) = self.send(begun).await?;
-        let accounting = self.wait_for_balance(sent, refused, begun).await?;
-        let (audit, proven) = self.audit().await?;
-        output::progress("");
+        self.wait_for_platform(sent, refused, begun).await;
+        let (scope, audit) = self.audit().await?;
+        output::progress_done();
         let sample = self.simulator.last_event().unwrap_or_default();
+        let ends = Ends { sent, refused, accepted: self.simulator.accepted().into_values().collect() };
+        let good = audit.is_explained() && audit.is_complete() && ends.agree_with(&audit);
         if json {
-            output::json(
-                &json!({"accounting": accounting, "balanced": accounting.balances(), "audit": {"explained": proven}, "sample": sample}),
-            );
+            let audit = crate::audit::as_json(&audit, &self.topics, &scope);
+            output::json(&json!({
+                "sent": sent,
+                "refused": refused,
+                "accepted": ends.accepted.len(),
+                "balanced": good,
+                "audit": audit,
+                "sample": sample,
+            }));
         } else {
             output::line(&format!("\nOne of the events, as Experience Platform got it:\n{sample:#}\n"));
-            output::line(&format!("The accounting, after {:.1} s:", begun.elapsed().as_secs_f32()));
-            accounting.lines().iter().for_each(|line| output::line(line));
-            output::line(&audit);
+            output::line(&format!("The audit, after {:.1} s:\n", begun.elapsed().as_secs_f32()));
+            crate::audit::show(&audit, &self.topics, &scope);
+            ends.lines(&audit).iter().for_each(|line| output::line(line));
         }
-        let balanced = accounting.balances() && proven;
-        if balanced && args.listen.is_some() {
+        if good && args.listen.is_some() {
             self.keep_serving().await?;
         }
-        Ok(if balanced { Verdict::Good } else { Verdict::Problem })
+        Ok(if good { Verdict::Good } else { Verdict::Problem })
     }
 
     /// Sends every catalogued event in every variant, and bad ones. Returns how many, and how many of them were
@@ -286,8 +297,8 @@ impl Demo {
         Ok((sent, refused))
     }
 
-    async fn wait_for_balance(&self, sent: u64, refused: u64, begun: Instant) -> Result<Accounting, CommandError> {
-        let deadline = Instant::now() + PATIENCE;
+    async fn wait_for_platform(&self, sent: u64, refused: u64, begun: Instant) {
+        let deadline = Instant::now() + OUTCOMES;
         // Two of the bad ones become dead letters; all others are accepted in the end.
         let expected = sent - refused - 2;
         while self.simulator.stats().distinct < expected && Instant::now() < deadline {
@@ -298,39 +309,27 @@ impl Demo {
             ));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let [raw, typed, dead_letters, _] = &self.topics;
-        let accepted = self.simulator.accepted();
-        let read = || Accounting::read(&self.connection, [raw, typed, dead_letters], &accepted, sent, refused);
-        Ok(tokio::task::block_in_place(read)?)
     }
 
-    /// Returns the result of `audit` for the demo's topics in one line, and whether it found no problem.
-    async fn audit(&self) -> Result<(String, bool), CommandError> {
-        let [raw, typed, dead_letters, receipts] = &self.topics;
-        let deadline = Instant::now() + PATIENCE / 4;
+    /// Audits the demo's topics, until every record has its outcome or that takes too long.
+    async fn audit(&self) -> Result<(AuditScope, Audit), CommandError> {
+        let deadline = Instant::now() + OUTCOMES / 4;
+        let pipeline =
+            Pipeline { connection: &self.connection, topics: &self.topics, progress: &output::show_progress };
+        let sources = Sources::single(SourceOptions::default());
         loop {
-            let arguments = [
-                "audit".to_owned(),
-                format!("--kafka-bootstrap-servers={}", self.bootstrap),
-                "--kafka-security-protocol=plaintext".to_owned(),
-                format!("--raw-topic={raw}"),
-                format!("--typed-topic={typed}"),
-                format!("--dead-letter-topic={dead_letters}"),
-                format!("--receipts-topic={receipts}"),
-                format!("--transformer-group={raw}-transformer"),
-                format!("--sink-group={raw}-sink"),
-            ];
-            let AuditCommand { audit } = AuditCommand::try_parse_from(arguments)?;
-            let (text, proven) = audit::summary(audit, self._broker.as_ref().map(|_| self.positions())).await?;
+            let scope = AuditScope {
+                max_body: MAX_BODY,
+                committed: match &self._broker {
+                    Some(_) => Committed::Handed(self.positions()),
+                    None => Committed::Groups(self.groups()),
+                },
+                ..AuditScope::default()
+            };
+            let audit = audit::run(pipeline, &sources, &scope).await?;
             // The services update their positions once a second.
-            if proven || Instant::now() >= deadline {
-                let whose = match &self._broker {
-                    Some(_) => {
-                        " The services themselves said how far they have come: an embedded broker keeps no offsets of transactions."
-                    }
-                    None => "",
-                };
-                return Ok((format!("The audit: {text}.{whose}"), proven));
+            if audit.is_explained() && audit.is_complete() || Instant::now() >= deadline {
+                return Ok((scope, audit));
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
@@ -364,7 +363,7 @@ impl Demo {
             self.stop.cancelled().await;
             return Ok(());
         }
-        let reader = TopicReader::new(&self.connection, &self.topics[0], Isolation::ReadUncommitted)?;
+        let reader = TopicReader::new(&self.connection, &self.topics.raw, Isolation::ReadUncommitted)?;
         let stop = self.stop.clone();
         let full = tokio::task::spawn_blocking(move || {
             let mut bytes = std::collections::HashMap::<i32, usize>::new();
@@ -389,5 +388,72 @@ impl Demo {
             );
         }
         Ok(())
+    }
+}
+
+/// What the two ends of the pipeline counted, which the topics do not contain.
+#[derive(Debug)]
+struct Ends {
+    /// Webhooks sent.
+    sent: u64,
+    /// Refused by the gateway, because they were not authentic.
+    refused: u64,
+    /// How often Platform accepted each event.
+    accepted: Vec<u32>,
+}
+
+impl Ends {
+    /// Whether every acknowledged webhook is a raw record, and Platform accepted every event with a receipt once.
+    fn agree_with(&self, audit: &Audit) -> bool {
+        self.sent == self.refused + audit.report.raw.records
+            && self.accepted.len() as u64 == audit.report.typed.accepted
+            && self.accepted.iter().all(|&times| times == 1)
+    }
+
+    fn lines(&self, audit: &Audit) -> Vec<String> {
+        let row =
+            |name: &str, count: u64, remark: &str| format!("  {name:<46}{count:>14}  {remark}").trim_end().to_owned();
+        vec![
+            "\nboth ends of the pipeline".to_owned(),
+            row("webhooks sent", self.sent, ""),
+            row("refused by the gateway", self.refused, "401: not signed with a live key"),
+            row("different events accepted by the simulator", self.accepted.len() as u64, ""),
+            if self.agree_with(audit) {
+                "both ends agree with the audit"
+            } else {
+                "the ends do NOT agree with the audit"
+            }
+            .to_owned(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reconcile::{RawColumns, Report, TypedColumns};
+
+    use super::*;
+
+    #[test]
+    fn the_ends_agree_only_if_nothing_is_missing_between_them_and_nothing_was_accepted_twice() {
+        let report = Report {
+            raw: RawColumns { records: 9, ..RawColumns::default() },
+            typed: TypedColumns { accepted: 2, ..TypedColumns::default() },
+            ..Report::default()
+        };
+        let audit = Audit {
+            report,
+            findings: Vec::new(),
+            missing_readers: Vec::new(),
+            notes: Vec::new(),
+            partitions: 1,
+            records_read: 9,
+        };
+        let agree =
+            |sent, refused, accepted: &[u32]| Ends { sent, refused, accepted: accepted.to_vec() }.agree_with(&audit);
+        assert!(agree(10, 1, &[1, 1]));
+        assert!(!agree(11, 1, &[1, 1]), "an acknowledged webhook was not stored");
+        assert!(!agree(10, 1, &[1]), "an event with a receipt did not arrive");
+        assert!(!agree(10, 1, &[1, 2]), "an event arrived twice");
     }
 }

@@ -1,18 +1,17 @@
 //! `find`: the history of an event, from the topics.
-//!
-//! `search` reads the topics, `life` puts the history together.
 
-mod life;
-mod search;
+mod text;
 
 use clap::Args;
 use customerio::{Identifier, PersonKey};
+use operator::find::{self, FindScope, Wanted};
+use serde_json::Value;
 use tokio::task::block_in_place;
 
-use crate::audit::GroupArgs;
+use crate::pipeline::{GroupArgs, Reached};
 use crate::topics::TopicArgs;
 use crate::when::parse_bound;
-use crate::{CommandError, Verdict, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Find events and show their history: received, mapped, accepted by Platform, dead-lettered, replayed
 ///
@@ -62,14 +61,6 @@ struct WhatArgs {
     email: Option<String>,
 }
 
-/// What to search for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
-    Event(String),
-    Delivery(String),
-    Person(PersonKey),
-}
-
 impl WhatArgs {
     fn wanted(self) -> Option<Wanted> {
         // The same function made the records' keys.
@@ -85,20 +76,18 @@ impl WhatArgs {
     }
 }
 
-pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
-    let wanted =
-        args.what.clone().wanted().ok_or_else(|| crate::UsageError("the value to search for is blank".to_owned()))?;
-    let connection = args.topics.connection()?;
-    let found = block_in_place(|| search::search(&args, &connection, &wanted))?;
-    let lives = life::lives(found);
+pub(crate) fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
+    let wanted = args.what.wanted().ok_or_else(|| UsageError("the value to search for is blank".to_owned()))?;
+    let scope = FindScope { all_partitions: args.all_partitions, since: args.since, groups: args.groups.groups() };
+    let reached = Reached::by(&args.topics)?;
+    let timelines = block_in_place(|| find::run(reached.pipeline(), &scope, &wanted))?;
+    output::progress_done();
     if json {
-        output::json(&lives.iter().map(life::Life::json).collect::<Vec<_>>());
+        output::json(&timelines.iter().map(text::json).collect::<Vec<Value>>());
     } else {
-        for life in &lives {
-            life.lines().iter().for_each(|line| output::line(line));
-        }
+        timelines.iter().flat_map(text::lines).for_each(|line| output::line(&line));
     }
-    if lives.is_empty() {
+    if timelines.is_empty() {
         output::problem("nothing was found: it was never stored, or has expired from the topics");
         return Ok(Verdict::Problem);
     }

@@ -1,6 +1,5 @@
 //! `customerio-aep`: everything that an operator does in addition to running the three services.
 
-mod accounting;
 mod audit;
 mod check;
 mod check_config;
@@ -9,15 +8,15 @@ mod configuration_page;
 mod dead_letters;
 mod demo;
 mod env_file;
+mod exit;
 mod find;
 mod map;
-mod mapping_page;
 mod no_value_is_shown;
 mod output;
+mod pipeline;
 mod send;
 mod setup;
 mod simulator;
-mod sources_page;
 mod topics;
 mod when;
 
@@ -25,7 +24,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use service::{LogFormat, LogLevel, init_logs};
-use settings::{Variables, command_line};
+use settings::Variables;
+use settings::command_line::{self, Required};
+
+pub(crate) use exit::{CommandError, UsageError, Verdict};
 
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
@@ -68,33 +70,6 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// How a command ended.
-enum Verdict {
-    Good,
-    Problem,
-    /// `setup apply` waits for something outside, which it has named.
-    Waiting,
-    /// Something could not be asked; already reported.
-    Unanswered,
-    /// The command cannot be run with these arguments or this configuration; already reported.
-    UsageError,
-}
-
-/// An error that ends a command early; shown to the user as it is.
-type CommandError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The command cannot be run with these arguments; it ends with exit code 2.
-#[derive(Debug)]
-struct UsageError(String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.trim_end())
-    }
-}
-
-impl std::error::Error for UsageError {}
-
 fn main() -> ExitCode {
     let (cli, variables) = match parse() {
         Ok(parsed) => parsed,
@@ -103,7 +78,7 @@ fn main() -> ExitCode {
     init_logs(LogFormat::Text, &cli.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
+        Err(error) => return exit::exit_code(&Err(error.into())),
     };
     let json = cli.json;
     let result = runtime.block_on(async {
@@ -113,49 +88,16 @@ fn main() -> ExitCode {
             Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
             Command::Check(args) => check::run(&args, &variables, json).await,
-            Command::DeadLetters(args) => dead_letters::run(args, json).await,
+            Command::DeadLetters(args) => dead_letters::run(args, json),
             Command::Audit(args) => audit::run(args, json).await,
-            Command::Find(args) => find::run(args, json).await,
+            Command::Find(args) => find::run(args, json),
             Command::PlatformSim(args) => simulator::run(args, json).await,
             Command::CheckConfig(_) => check_config::run(&variables, json),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match result {
-        Ok(Verdict::Good) => ExitCode::SUCCESS,
-        Ok(Verdict::Problem) => ExitCode::from(1),
-        Ok(Verdict::UsageError) => ExitCode::from(2),
-        Ok(Verdict::Unanswered) => ExitCode::from(3),
-        Ok(Verdict::Waiting) => ExitCode::from(4),
-        Err(error) => failed(&error),
-    }
-}
-
-fn failed(error: &CommandError) -> ExitCode {
-    output::problem(&format!("customerio-aep: {error}"));
-    ExitCode::from(exit_code(error))
-}
-
-/// Returns the exit code for an error that ended a command.
-fn exit_code(error: &CommandError) -> u8 {
-    if error.is::<UsageError>() {
-        return 2;
-    }
-    let of_setup = error.downcast_ref::<::setup::error::SetupError>();
-    if of_setup.is_some_and(|error| error.is_unanswered()) {
-        return 3;
-    }
-    let of_kafka = match of_setup {
-        Some(::setup::error::SetupError::Kafka(error)) => Some(error),
-        _ => error.downcast_ref::<kafka::KafkaError>(),
-    };
-    match of_kafka {
-        // This is an answer: the requested thing does not exist, or has a problem.
-        Some(kafka::KafkaError::NoTopic(_) | kafka::KafkaError::TooFewPartitions { .. }) | None => 1,
-        Some(kafka::KafkaError::Configuration(_)) => 2,
-        Some(_) => 3,
-    }
+    exit::exit_code(&result)
 }
 
 /// The command line and its variables: the environment, then the environment file.
@@ -166,8 +108,8 @@ fn parse() -> Result<(Cli, Variables), ExitCode> {
     };
     let arguments: Vec<_> = std::env::args_os().collect();
     let variables = env_file::variables(&arguments).map_err(|error| wrong(&error))?;
-    let parsed = command_line::parse(&Cli::command(), &variables, &arguments);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command_line::parse(&Cli::command(), &variables, &arguments, Required::Here);
+    let parsed = parsed.map_err(clap::Error::from).and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map(|cli| (cli, variables)).map_err(|error| {
         let code = if error.use_stderr() { 2 } else { 0 };
         if error.print().is_err() { ExitCode::from(1) } else { ExitCode::from(code) }

@@ -4,14 +4,16 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use mapping::{Explanation, ReceivedAt, Rejection, Source};
+use contract::RawRecord;
+use contract::limits::LARGEST_BODY;
+use mapping::{Explanation, ReceivedAt, Rejection, SourceOptions, map_record};
+use mapping_options::MappingArgs;
 use serde_json::{Value, json};
-use transformer::MappingArgs;
 use xdm::TenantId;
 use xdm::avro::{Encoder, Framing};
 
 use crate::when::parse_time;
-use crate::{CommandError, Verdict, mapping_page, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Map one webhook body to the XDM event that Platform would get, or say why it would become a dead letter
 ///
@@ -53,33 +55,24 @@ pub(crate) struct MapArgs {
 
 pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
     if args.table {
-        output::text(&mapping_page::page());
+        output::text(&mapping::page::markdown());
         return Ok(Verdict::Good);
     }
-    let wrong = |text: String| {
-        output::problem(&format!("customerio-aep: {}", text.trim_end()));
-        Ok(Verdict::UsageError)
-    };
-    let sources = match args.mapping.sources() {
-        Ok(sources) => sources,
-        Err(problems) => return wrong(format!("these options are invalid:\n{problems}")),
-    };
-    let Some(source) = sources.get(Some(&args.source)) else {
-        return wrong(format!(
-            "there is no source of the name that --source gives; SOURCES_FILE names: {}",
-            sources.names()
-        ));
-    };
-    let body = match body(args) {
-        Ok(body) => body,
-        Err(error) => return wrong(error),
-    };
-    let received_at = ReceivedAt::from_millis(args.received_at.unwrap_or_else(service::unix_millis));
+    let sources = args.mapping.sources();
+    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let source = sources.get(Some(&args.source)).ok_or_else(|| {
+        let names = sources.names();
+        UsageError(format!("there is no source of the name that --source gives; SOURCES_FILE names: {names}"))
+    })?;
+    let body = body(args).map_err(UsageError)?;
+    let received_at = args.received_at.unwrap_or_else(service::unix_millis);
     match map(&body, received_at, source, &args.tenant) {
         Ok(bytes) if args.compact => output::line(&String::from_utf8_lossy(&bytes)),
         Ok(bytes) if !args.explain => output::json(&serde_json::from_slice::<Value>(&bytes)?),
         Ok(_) => {
-            let explanation = mapping::explain(&body, received_at, source, &args.tenant)?;
+            let mut buffer = Vec::new();
+            let body = mapping::decoded(None, &body, LARGEST_BODY, &mut buffer)?;
+            let explanation = mapping::explain(body, ReceivedAt::from_millis(received_at), source, &args.tenant)?;
             if json { output::json(&as_json(&explanation)) } else { output::text(&as_text(&explanation)) }
         }
         Err(rejection) => {
@@ -97,12 +90,15 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
 }
 
 /// Returns the event's JSON; it must fit the Avro schema as well, as in the transformer.
-fn map(body: &[u8], received_at: ReceivedAt, source: &Source, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
-    let mapped = mapping::map(body, received_at, source)?;
-    Encoder::new(Framing::SingleObject)?.encode(&mapped.event, &mut Vec::new())?;
-    let mut json = Vec::with_capacity(body.len() * 2);
-    xdm::write_json(&mapped.event, tenant, &mut json);
-    Ok(json)
+fn map(body: &[u8], received_at: i64, source: &SourceOptions, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
+    let record =
+        RawRecord { body, content_encoding: None, received_at, source: None, reprocess: false, replay_of: None };
+    map_record(&record, source, LARGEST_BODY, &mut Vec::new(), |mapped| {
+        Encoder::new(Framing::SingleObject)?.encode(&mapped.event, &mut Vec::new())?;
+        let mut json = Vec::with_capacity(body.len() * 2);
+        xdm::write_json(&mapped.event, tenant, &mut json);
+        Ok(json)
+    })
 }
 
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {

@@ -8,8 +8,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, Command, CommandFactory};
-use service::ServiceConfig;
-use settings::{Variables, command_line};
+use service::{ServiceConfig, Unusable};
+use settings::Variables;
+use settings::command_line::{self, Required};
 
 use crate::Cli;
 
@@ -118,9 +119,10 @@ fn service<C: ServiceConfig>(
     // With the required options nothing else is wrong.
     let refused = |arguments: &[String]| {
         let all = [C::SERVICE].into_iter().chain(required.iter().copied()).map(OsString::from);
-        match C::parse_with(&Variables::none(), all.chain(arguments.iter().map(OsString::from))) {
-            Err(error) => Some(error.to_string()),
-            Ok(config) => config.validate().err().map(|problems| problems.to_string()),
+        match C::load(&Variables::none(), all.chain(arguments.iter().map(OsString::from))) {
+            Err(Unusable::CommandLine(error)) => Some(error.to_string()),
+            Err(Unusable::Configuration(problems)) => Some(problems.to_string()),
+            Ok(_) => None,
         }
     };
     search(C::SERVICE, &C::definition(), kinds, &refused, tried);
@@ -135,8 +137,8 @@ fn commands(
 ) {
     let refused = |arguments: &[String]| {
         let all: Vec<OsString> = path.iter().chain(arguments).skip(path.len() - 1).map(OsString::from).collect();
-        let parsed = command_line::parse(command, &Variables::none(), &all);
-        parsed.err().map(|error| error.to_string())
+        let parsed = command_line::parse(command, &Variables::none(), &all, Required::Here);
+        parsed.err().map(|refused| refused.error.to_string())
     };
     search(&path.join(" "), command, kinds, &refused, tried);
     for subcommand in command.get_subcommands() {

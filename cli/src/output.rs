@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use operator::Progress;
+
 /// A line on standard output.
 pub(crate) fn line(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
@@ -34,6 +36,20 @@ pub(crate) fn progress(text: &str) {
 /// Ends the progress line.
 pub(crate) fn progress_done() {
     progress("");
+}
+
+/// Shows the progress of an operation of the library.
+pub(crate) fn show_progress(at: Progress) {
+    progress(&match at {
+        Progress::ReadingOffsets => "asking for committed offsets and the ends of the topics".to_owned(),
+        Progress::Read { records } => format!("{} records read", thousands(records)),
+        Progress::ReadTopic { topic, records, of: Some(of) } => {
+            format!("{} of about {} records of {topic} read", thousands(records), thousands(of))
+        }
+        Progress::ReadTopic { topic, records, of: None } => format!("{} records of {topic} read", thousands(records)),
+        Progress::StartingAgain => "records expired while they were read: starting again".to_owned(),
+        Progress::Resolved { dead_letters, of } => format!("{dead_letters} of {of} dead letters resolved"),
+    });
 }
 
 /// Lines of a table: every column as wide as its longest cell, the last as it is.

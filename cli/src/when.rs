@@ -1,4 +1,4 @@
-//! Times as people give them and as they are shown.
+//! Times as people give them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -27,11 +27,6 @@ pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
     })
 }
 
-/// A time as RFC 3339, in UTC.
-pub(crate) fn show(millis: i64) -> String {
-    Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| format!("{time:.3}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,7 +36,6 @@ mod tests {
         assert_eq!(parse_time("2023-11-14T22:13:21.480Z"), Ok(1_700_000_001_480));
         assert_eq!(parse_time("1700000001480"), Ok(1_700_000_001_480));
         assert!(parse_time("yesterday").unwrap_err().contains("2026-11-24T09:30:00Z"));
-        assert_eq!(show(1_700_000_001_480), "2023-11-14T22:13:21.480Z");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 """Runs `customerio-aep map` on every example and holds the event against the composed schema with another validator.
 
-Every pair of the catalogue in every kind of message must give the event of its golden file, and that event must fit
+Every event of the catalogue must give the event of its golden file, and that event must fit
 schemas/xdm/composed-schema.json and the rules that no schema can say. Every oddity must give its event, or end with exit
 code 1 and its dead-letter code. Argument: the binary.
 """

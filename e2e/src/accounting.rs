@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka::dead_letter::header as dead_letter;
+use contract::dead_letter::header as dead_letter;
 use kafka::offsets::Offsets;
 use kafka::reader::{Isolation, TopicReader};
 use kafka::record::{OwnedRecord, Record, header};

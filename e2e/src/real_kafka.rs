@@ -276,6 +276,29 @@ impl RealKafka {
         self.order(broker, Order::Start);
     }
 
+    /// Runs `kafka-transactions.sh` against this cluster; returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails, or when this is a foreign cluster.
+    pub fn transactions(&self, arguments: &[&str]) -> String {
+        let mut command = match &self.brokers {
+            Brokers::Foreign => panic!("no tool for a foreign Kafka"),
+            Brokers::Java { .. } => {
+                let libs = node::jars().expect("the brokers run from there");
+                node::java(&libs, "org.apache.kafka.tools.TransactionsCommand")
+            }
+            Brokers::Docker(container) => container.tool("kafka-transactions.sh"),
+        };
+        let address = match &self.brokers {
+            Brokers::Docker(_) => "localhost:9092",
+            _ => &self.bootstrap,
+        };
+        let output = command.args(["--bootstrap-server", address]).args(arguments).output().expect("Kafka's tool");
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kafka-transactions.sh {arguments:?}: {text}{errors}");
+        text.into_owned()
+    }
+
     fn order(&mut self, broker: usize, order: Order) {
         match &mut self.brokers {
             Brokers::Foreign => panic!("a foreign Kafka takes no orders ({order:?})"),

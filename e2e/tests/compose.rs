@@ -20,7 +20,10 @@ fn read(name: &str) -> String {
 
 fn file(name: &str) -> Value {
     let mut value: Value = serde_yaml_ng::from_str(&read(name)).unwrap();
-    value.apply_merge().unwrap();
+    // What is merged may hold a merge itself.
+    for _ in 0..4 {
+        value.apply_merge().unwrap();
+    }
     value
 }
 
@@ -175,4 +178,122 @@ fn no_receipts_and_other_topics_reach_the_services() {
         assert_eq!(receipts(&Variables::new()), "customerio.receipts");
     }
     assert_eq!(environment(&LIVE, "sink", &with("TYPED_TOPIC", "mine"))["TYPED_TOPIC"], "mine");
+}
+
+/// The services of both files, the trial's over the others.
+fn services() -> BTreeMap<String, Value> {
+    let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    for name in TRIAL {
+        for (service, definition) in file(name)["services"].as_mapping().unwrap() {
+            let known =
+                all.entry(service.as_str().unwrap().to_owned()).or_insert_with(|| Value::Mapping(Default::default()));
+            for (key, value) in definition.as_mapping().unwrap() {
+                known.as_mapping_mut().unwrap().insert(key.clone(), value.clone());
+            }
+        }
+    }
+    all
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_sequence().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// `256m` and `1g`, in MiB.
+fn mebibytes(value: &Value) -> u64 {
+    let text = value.as_str().unwrap_or_else(|| panic!("{value:?} is a size"));
+    let (number, unit) = text.split_at(text.len() - 1);
+    number.parse::<u64>().unwrap() * if unit == "g" { 1024 } else { 1 }
+}
+
+#[test]
+fn every_container_has_no_capabilities_a_read_only_root_and_a_memory_limit() {
+    for (name, service) in services() {
+        assert_eq!(texts(&service["cap_drop"]), ["ALL"], "{name}");
+        assert_eq!(texts(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
+        assert_eq!(
+            service["read_only"].as_bool() == Some(true),
+            name != "kafka",
+            "{name}: its image writes into itself"
+        );
+        assert!(mebibytes(&service["mem_limit"]) >= 128, "{name}");
+        assert!(service["privileged"].is_null() && service["network_mode"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
+    let environment = environment(&LIVE, "ingest-gateway", &Variables::new());
+    let in_flight: u64 = environment["GATEWAY_IN_FLIGHT_BYTES"].strip_suffix("MiB").unwrap().parse().unwrap();
+    let limit = mebibytes(&services()["ingest-gateway"]["mem_limit"]);
+    assert!(limit >= 3 * in_flight + 64, "{limit} MiB for {in_flight} MiB in flight");
+}
+
+#[test]
+fn what_runs_on_restarts_and_has_a_health_check_and_the_rest_runs_once() {
+    for (name, service) in services() {
+        let runs_once = ["config", "setup"].contains(&name.as_str());
+        assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");
+        // The simulator has no page of its own that says whether it is ready.
+        let has_check = !runs_once && name != "platform-sim";
+        assert_eq!(!service["healthcheck"]["test"].is_null(), has_check, "{name}");
+    }
+    for service in SERVICES {
+        let test = texts(&services()[service]["healthcheck"]["test"]).join(" ");
+        assert_eq!(test, format!("CMD {service} --health"));
+        let help = Command::new(binary(service)).arg("--help").output().unwrap();
+        assert!(String::from_utf8(help.stdout).unwrap().contains("--health"), "{service} has the flag");
+    }
+}
+
+#[test]
+fn ports_are_published_on_this_machine_only() {
+    let mut published = Vec::new();
+    for (name, service) in services() {
+        for port in texts(&service["ports"]) {
+            let port = interpolated(port, &Variables::new());
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
+            published.push(name.clone());
+        }
+    }
+    assert_eq!(published, ["grafana", "ingest-gateway", "platform-sim", "prometheus"]);
+}
+
+#[test]
+fn images_have_tags_and_mounted_files_exist() {
+    for (name, service) in services() {
+        let image = service["image"].as_str().unwrap();
+        let tag = image.rsplit_once(':').unwrap_or_else(|| panic!("{name}: {image} has no tag")).1;
+        // Our own image is built here.
+        assert_eq!(tag == "latest", !service["build"].is_null(), "{name}: {image}");
+        for volume in texts(&service["volumes"]) {
+            let volume = interpolated(volume, &Variables::new());
+            let Some(path) = volume.strip_prefix("./") else { continue };
+            let (path, mounted) = path.split_once(':').unwrap();
+            assert!(mounted.ends_with(":ro"), "{name}: {path} cannot be changed by a container");
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path).exists(), "{name}: {path}");
+        }
+    }
+}
+
+#[test]
+fn prometheus_loads_every_rule_file_for_compose_and_no_flag_of_one_major_version_is_used() {
+    let config = file("deploy/prometheus/prometheus.yml");
+    let mut loaded = texts(&config["rule_files"]);
+    loaded.sort_unstable();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/rules");
+    let mut exist: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| format!("rules/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .filter(|path| path != "rules/kubernetes.yml")
+        .collect();
+    exist.sort();
+    assert_eq!(loaded, exist);
+    let services = services();
+    assert!(services["prometheus"]["command"].is_null(), "the image's own arguments");
+    let jobs: Vec<&str> =
+        config["scrape_configs"].as_sequence().unwrap().iter().map(|job| job["job_name"].as_str().unwrap()).collect();
+    for service in SERVICES {
+        assert!(jobs.contains(&service), "{service} is read; the alerts on `up` find it by its job");
+    }
 }

@@ -152,7 +152,10 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
         // The other partitions continue meanwhile, this one has to wait.
         produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
         wait_for(&pipeline, 1);
-        wait_until("the reminder", SOON, || transformer.log().contains("still reading the latest output"));
+        wait_until("a report of the transaction", SOON, || {
+            transformer.metric("customerio_transformer_waiting{reason=\"open_transaction\"}") == 1.0
+                && transformer.log().contains(&format!("the latest records of {typed}[0] have not become readable"))
+        });
         assert_eq!(client.watermarks(&typed, 0, SOON).unwrap().1, 1, "nothing more was written to this partition");
         drop(settle);
         wait_for(&pipeline, 3);

@@ -283,7 +283,10 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     hold_offsets(kafka.bootstrap(), &group, &pipeline.topic("raw"), &held, HELD);
     let begun = watch.now();
     assert_eq!(second.terminate(), Some(0));
-    std::thread::sleep(HELD);
+    wait_until("a report of the transaction", HELD, || {
+        first.metric("customerio_transformer_waiting{reason=\"open_transaction\"}") == 1.0
+            && first.log().contains(&format!("the committed offsets of group `{group}`"))
+    });
     wait_until("the first transformer to have all partitions", SOON, || first.partitions().len() == 4);
     let window = Window::of_load(begun, watch.now(), 0);
     let arrivals = watch.finish();

@@ -10,12 +10,12 @@
 
 use std::time::Duration;
 
+use contract::dead_letter::{CutValue, Entry, KEPT_BYTES, header};
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka, with};
 use e2e::process::Process;
 use e2e::sender::{event, request, send_once};
 use e2e::{free_port, wait_until};
-use kafka::dead_letter::{CutValue, Entry, KEPT_BYTES, header};
 use kafka::record::OwnedRecord;
 use kafka::topic::Topics;
 
@@ -97,7 +97,7 @@ fn check(limits: &Limits) -> [String; 3] {
         for (kind, id, body) in [("mappable", Some(id.clone()), mappable(&id, size)), ("unmappable", None, unmappable)]
         {
             let status = post(&pipeline, &body);
-            assert_eq!(status, 202, "{}: a {kind} body of {size} bytes", limits.name);
+            assert_eq!(status, 202, "{}: a {kind} body of {size} bytes: {}", limits.name, gateway.log());
             let after = format!("after-{kind}-{size}");
             assert_eq!(post(&pipeline, event(&after).as_bytes()), 202);
             small.push(after);

@@ -9,6 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "workspace_rules/circles.rs"]
+mod circles;
 #[path = "workspace_rules/words.rs"]
 mod words;
 
@@ -19,12 +21,20 @@ struct Workspace {
     direct: BTreeMap<String, BTreeSet<String>>,
     /// The same with everything these depend on in turn.
     all: BTreeMap<String, BTreeSet<String>>,
+    /// What the manifest of each member names, tests' own ones included: as code writes it.
+    declared: BTreeMap<String, BTreeSet<String>>,
+    /// The folder of each member, from the root.
+    folders: BTreeMap<String, String>,
     /// Source files by their path from the root.
     sources: BTreeMap<String, String>,
 }
 
+/// Circles of imports that are still to be removed.
+const KNOWN_CIRCLES: [&str; 1] = ["crates/kafka: transaction::process, transaction::session, transaction::worker"];
+/// The files of the operator's tool that name services: the demo runs them, and `check-config` checks their configuration.
+const CLI_WITH_SERVICES: [&str; 2] = ["cli/src/demo.rs", "cli/src/check_config.rs"];
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
-const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "accounting"];
+const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "reconcile"];
 /// Crates that bring a clock, a network, a runtime or a broker.
 const IMPURE: [&str; 9] = ["tokio", "rdkafka", "reqwest", "axum", "hyper", "mio", "socket2", "prometheus", "clap"];
 /// Ways to argv, environment, signals and exit codes.
@@ -53,6 +63,18 @@ impl Workspace {
             .iter()
             .map(|package| (text(&package["id"]), text(&package["name"])))
             .collect();
+        let (mut declared, mut folders) = (BTreeMap::new(), BTreeMap::new());
+        for package in metadata["packages"].as_array().unwrap().iter().filter(|package| package["source"].is_null()) {
+            let written = |dependency: &Value| {
+                let name = dependency["rename"].as_str().or(dependency["name"].as_str()).unwrap();
+                name.replace('-', "_")
+            };
+            let dependencies = package["dependencies"].as_array().unwrap().iter().map(written).collect();
+            let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+            let folder = folder.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            declared.insert(text(&package["name"]), dependencies);
+            folders.insert(text(&package["name"]), folder);
+        }
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in metadata["resolve"]["nodes"].as_array().unwrap() {
             let normal = |dep: &&Value| dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null());
@@ -74,10 +96,10 @@ impl Workspace {
             all.insert(names[&id].clone(), named(&reached));
         }
         let mut sources = BTreeMap::new();
-        for folder in ["ingest-gateway", "transformer", "sink", "cli", "crates", "e2e"] {
+        for folder in ["ingest-gateway", "transformer", "sink", "cli", "crates", "e2e", "bench"] {
             collect(&root().join(folder), &mut sources);
         }
-        Self { direct, all, sources }
+        Self { direct, all, declared, folders, sources }
     }
 
     /// Every breach of a rule, in words.
@@ -103,15 +125,46 @@ impl Workspace {
                 found.push(format!("settings depends on {own}: every crate with options uses it"));
             }
         }
+        for face in ["clap", "customerio-aep"].into_iter().chain(SERVICES) {
+            if self.direct["operator"].contains(face) {
+                found.push(format!(
+                    "operator depends on {face}: it is a library, and the command line is one face of it"
+                ));
+            }
+        }
+        for circle in circles::circles(&self.sources) {
+            if !KNOWN_CIRCLES.iter().any(|known| circle.starts_with(known)) {
+                found.push(circle);
+            }
+        }
         for event in ["customerio", "xdm", "mapping", "platform", "apache-avro"] {
             if self.all["kafka"].contains(event) {
                 found.push(format!("kafka depends on {event}: it moves bytes and knows no event"));
             }
         }
+        for (member, declared) in &self.declared {
+            found.extend(declared.iter().filter(|name| !self.is_used(member, name)).map(|name| {
+                format!("{member} declares the dependency `{name}` and does not use it: remove it from its Cargo.toml")
+            }));
+        }
         for (path, text) in &self.sources {
             self.source_breaches(path, text, &mut found);
         }
         found
+    }
+
+    /// Whether a source file of a member names the crate in a path.
+    fn is_used(&self, member: &str, name: &str) -> bool {
+        let folder = format!("{}/", self.folders[member]);
+        let path = format!("{name}::");
+        let names_it = |text: &str| {
+            let is_word = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            text.match_indices(&path).any(|(at, _)| is_word(at))
+                || text
+                    .lines()
+                    .any(|line| line.trim().strip_prefix("use ").is_some_and(|used| used == format!("{name};")))
+        };
+        self.sources.iter().any(|(file, text)| file.starts_with(&folder) && names_it(text))
     }
 
     fn source_breaches(&self, path: &str, text: &str, found: &mut Vec<String>) {
@@ -126,6 +179,20 @@ impl Workspace {
         }
         let may_use_process = ["crates/service/", "crates/settings/"].iter().any(|may| path.starts_with(may))
             || path.ends_with("/main.rs");
+        let names_services = path.starts_with("cli/")
+            && !CLI_WITH_SERVICES.contains(&path)
+            && !text.contains("#![cfg(test)]")
+            && ["ingest_gateway::", "transformer::", "sink::"].iter().any(|service| code.contains(service));
+        if names_services {
+            found.push(format!(
+                "{path} names a service: only the demo runs services, and the rest goes through `operator`"
+            ));
+        }
+        if path.starts_with("crates/operator/")
+            && ["println!", "print!(", "stdout()", "stderr()"].iter().any(|out| code.contains(out))
+        {
+            found.push(format!("{path} prints: `operator` returns values and reports its progress"));
+        }
         let is_pure = PURE.iter().any(|pure| path.starts_with(&format!("crates/{pure}/")));
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for word in PROCESS.iter().filter(|word| !may_use_process && line.contains(**word)) {
@@ -186,4 +253,18 @@ fn each_rule_sees_its_breach() {
     assert_seen(&write("sink/src/plan.rs", "let x = std::env::var(\"X\");".to_owned()), "only main.rs");
     assert_seen(&write("crates/xdm/src/json.rs", "let now = Instant::now();".to_owned()), "pure crate");
     assert_seen(&write("sink/src/plan.rs", "\n".repeat(451)), "split it");
+    let declare = |workspace: &mut Workspace| {
+        workspace.declared.get_mut("sink").unwrap().insert("never_used".to_owned());
+    };
+    assert_seen(&declare, "sink declares the dependency `never_used`");
+    assert_seen(&depend("operator", "clap"), "operator depends on clap");
+    assert_seen(&depend("operator", "sink"), "operator depends on sink");
+    assert_seen(&write("crates/operator/src/x.rs", "println!();".to_owned()), "prints");
+    assert_seen(&write("cli/src/audit/x.rs", "use transformer::Config;".to_owned()), "names a service");
+    let circle = |workspace: &mut Workspace| {
+        for (file, import) in [("position", "use crate::raw::X;"), ("raw", "use crate::position::X;")] {
+            workspace.sources.insert(format!("crates/contract/src/{file}.rs"), import.to_owned());
+        }
+    };
+    assert_seen(&circle, "contract: position, raw import each other in a circle");
 }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use service::ServiceConfig;
+use service::{ServiceConfig, Unusable};
 use settings::Variables;
 
 const SECRET: &str = "Hunter2Xyzzy";
@@ -31,9 +31,10 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check<'w, C: ServiceConfig>(words: impl Iterator<Item = &'w str>) {
     let arguments = [C::SERVICE, "--kafka-bootstrap-servers=127.0.0.1:9092"].into_iter().chain(words);
-    let said = match C::parse_with(&Variables::none(), arguments) {
-        Err(error) => error.to_string(),
-        Ok(config) => config.validate().err().map(|problems| problems.to_string()).unwrap_or_default(),
+    let said = match C::load(&Variables::none(), arguments) {
+        Err(Unusable::CommandLine(error)) => error.to_string(),
+        Err(Unusable::Configuration(problems)) => problems.to_string(),
+        Ok(_) => String::new(),
     };
     assert_hidden(&said);
 }

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mapping::{OnMissingIdentity, ReceivedAt, Source, explain, map};
+use mapping::{OnMissingIdentity, ReceivedAt, SourceOptions, explain, map};
 use serde_json::Value;
 use xdm::avro::{Decoder, Encoder, Framing};
 
@@ -16,19 +16,19 @@ static ENCODER: LazyLock<Encoder> = LazyLock::new(|| Encoder::new(Framing::Singl
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
 fuzz_target!(|body: &[u8]| {
-    let private = Source {
+    let private = SourceOptions {
         hash_email: true,
         include_phone: true,
         workspace_id: Some("7".to_owned()),
         on_missing_identity: OnMissingIdentity::DeadLetter,
-        ..Source::default()
+        ..SourceOptions::default()
     };
-    for source in [Source::default(), private] {
+    for source in [SourceOptions::default(), private] {
         check(body, &source);
     }
 });
 
-fn check(body: &[u8], source: &Source) {
+fn check(body: &[u8], source: &SourceOptions) {
     let received_at = ReceivedAt::from_millis(RECEIVED_AT);
     let tenant = "acme".parse().expect("a tenant id");
     let mapped = match map(body, received_at, source) {
@@ -79,7 +79,7 @@ fn nothing_empty(value: &Value) {
 }
 
 /// One identity is primary, if there is any; with HASH_EMAIL none is an address.
-fn primary(event: &Value, source: &Source) {
+fn primary(event: &Value, source: &SourceOptions) {
     let Some(identities) = event.get("identityMap").and_then(Value::as_object) else {
         assert!(source.on_missing_identity == OnMissingIdentity::Send);
         return;

@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::budget::{InFlight, Share};
 
 /// No body longer than this is received.
-pub(crate) const HARD_LIMIT: u64 = 64 * 1024 * 1024;
+pub(crate) const HARD_LIMIT: u64 = contract::limits::LARGEST_BODY as u64;
 
 /// How many bytes of a body over the limit are kept.
 pub(crate) const KEPT: usize = 64 * 1024;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use contract::limits::LARGEST_BODY;
 use kafka::{Connection, KafkaArgs, TopicName};
 use secrecy::SecretString;
 use service::{ServiceArgs, ServiceConfig};
-use settings::{ByteCount, DurationArg, Problems, SecretSource, TrialArgs, secret_source};
+use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, RawTopic, SecretSource, TrialArgs, secret_source};
 
 use crate::source::{Keys, KeysFrom, SourcesOrigin};
 use crate::tls::TlsFiles;
@@ -22,25 +23,11 @@ pub struct Config {
     #[command(flatten)]
     kafka: KafkaArgs,
 
-    /// Topic for the raw webhooks
-    #[arg(
-        long,
-        env = "RAW_TOPIC",
-        default_value = "customerio.webhooks",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    raw_topic: TopicName,
+    #[command(flatten)]
+    raw_topic: RawTopic,
 
-    /// Topic for dead letters: authentic bodies over the limit
-    #[arg(
-        long,
-        env = "DEAD_LETTER_TOPIC",
-        default_value = "customerio.dead-letters",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    dead_letter_topic: TopicName,
+    #[command(flatten)]
+    dead_letter_topic: DeadLetterTopic,
 
     /// Address for the webhooks
     #[arg(
@@ -185,9 +172,6 @@ pub struct Settings {
 /// Customer.io gives up after this time (reporting-webhooks specification).
 const SENDER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Maximum bytes that are received of one body.
-const LARGEST_BODY: usize = 64 * 1024 * 1024;
-
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "ingest-gateway";
     const ADMIN_LISTEN: &'static str = "0.0.0.0:9464";
@@ -232,7 +216,7 @@ impl ServiceConfig for Config {
                 self.drain_delay, self.service.shutdown_timeout
             ));
         }
-        if self.raw_topic == self.dead_letter_topic {
+        if self.raw_topic.name == self.dead_letter_topic.name {
             problems.add("RAW_TOPIC and DEAD_LETTER_TOPIC must be two topics");
         }
         let tls = self.tls().map_err(|found| problems.extend(found)).ok();
@@ -240,8 +224,8 @@ impl ServiceConfig for Config {
         match (connection, sources, tls) {
             (Some(connection), Some(sources), Some(tls)) if problems.is_empty() => Ok(Settings {
                 connection,
-                raw_topic: self.raw_topic.clone(),
-                dead_letter_topic: self.dead_letter_topic.clone(),
+                raw_topic: self.raw_topic.name.clone(),
+                dead_letter_topic: self.dead_letter_topic.name.clone(),
                 listen: self.listen,
                 tls,
                 max_body: self.max_body.0,

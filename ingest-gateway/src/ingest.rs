@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, header};
+use contract::dead_letter::{Cut, CutValue, DeadLetter, Stage};
 use customerio::{SignatureTimestamp, Verifier, person_key, verify};
-use kafka::dead_letter::{self, Cut, CutValue, Reason, Stage};
 use kafka::record::header as record_header;
 use kafka::{Headers, producer::ProduceError};
 use sources::SourceName;
@@ -195,9 +195,9 @@ impl<P: Publish> Gateway<P> {
             kept.len()
         );
         let original = record_headers(source, headers, arrival);
-        let reason =
-            Reason { stage: Stage::Gateway, code: BODY_TOO_LARGE, message: &message, at: service::unix_millis() };
-        let headers = cut.headers(dead_letter::headers(original.iter(), reason, None));
+        let dead_letter =
+            DeadLetter::new(Stage::Gateway, BODY_TOO_LARGE, &message, service::unix_millis()).cut(cut.clone());
+        let headers = original.with_all(dead_letter.headers());
         let record = Outgoing { to: Destination::DeadLetters, key: None, body: kept, headers };
         let stored = self.publish(record, Batch::Own, share, arrival).await;
         if stored == Err(ProduceError::TooLarge) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::dead_letter::Stage;
+use contract::dead_letter::Stage;
 use kafka::producer::ProduceError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -17,6 +17,9 @@ use crate::source::{Source, Sources};
 
 /// The label of requests to no configured source.
 const UNKNOWN: &str = "unknown";
+
+/// The responses that a source can get besides [`Answer::Stored`], by their status.
+const EXPECTED: [Answer; 4] = [Answer::Unauthenticated, Answer::ReadTimeout, Answer::TooLarge, Answer::Unavailable];
 
 /// The code of the gateway's only dead letter.
 pub(crate) const BODY_TOO_LARGE: &str = "body_too_large";
@@ -75,6 +78,9 @@ impl Metrics {
         )?;
         let signing_keys =
             IntGaugeVec::new(Opts::new("customerio_gateway_signing_keys", "Live signing keys by source"), &["source"])?;
+        for reason in ProduceError::CODES {
+            publish_failures.with_label_values(&[reason]);
+        }
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_duration.clone()))?;
         registry.register(Box::new(publish_duration.clone()))?;
@@ -94,13 +100,17 @@ impl Metrics {
         })
     }
 
-    /// These sources and keys are current from now on.
+    /// These sources and keys are current from now on. Their counters exist at 0: `increase()` does not see the first
+    /// value of a counter, so the first 401 would be missed.
     pub(crate) fn sources(&self, sources: &Sources) {
         self.signing_keys.reset();
         for source in sources.iter() {
             let keys = i64::try_from(source.keys.len()).unwrap_or(i64::MAX);
             self.signing_keys.with_label_values(&[source.name.as_str()]).set(keys);
             self.stored(source);
+            for answer in EXPECTED {
+                self.requests.with_label_values(&[source.name.as_str(), answer.status().as_str()]);
+            }
         }
     }
 

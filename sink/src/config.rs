@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ::platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, REQUEST_LIMIT, TokenSettings};
 use clap::Parser;
-use kafka::{Connection, KafkaArgs, OptionalTopic, TopicName};
+use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
-use settings::{ByteCount, DurationArg, Problems, TrialArgs};
+use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, ReceiptsTopic, TrialArgs, TypedTopic};
 use xdm::TenantId;
 
 use self::platform::{ImsArgs, PlatformArgs};
@@ -35,35 +35,14 @@ pub struct Config {
     )]
     group: String,
 
-    /// Topic with the typed records
-    #[arg(
-        long,
-        env = "TYPED_TOPIC",
-        default_value = "customerio.experience-events",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    typed_topic: TopicName,
+    #[command(flatten)]
+    typed_topic: TypedTopic,
 
-    /// Topic for dead letters; needs at least as many partitions as the typed topic
-    #[arg(
-        long,
-        env = "DEAD_LETTER_TOPIC",
-        default_value = "customerio.dead-letters",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    dead_letter_topic: TopicName,
+    #[command(flatten)]
+    dead_letter_topic: DeadLetterTopic,
 
-    /// Topic for receipts, the proof of what Platform accepted; empty for none
-    #[arg(
-        long,
-        env = "RECEIPTS_TOPIC",
-        default_value = "customerio.receipts",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    receipts_topic: OptionalTopic,
+    #[command(flatten)]
+    receipts_topic: ReceiptsTopic,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -259,7 +238,9 @@ impl ServiceConfig for Config {
         if self.hold_probe.0.is_zero() {
             problems.add("SINK_HOLD_PROBE must be more than 0s");
         }
-        if self.typed_topic == self.dead_letter_topic || Some(&self.typed_topic) == self.receipts_topic.0.as_ref() {
+        if self.typed_topic.name == self.dead_letter_topic.name
+            || Some(&self.typed_topic.name) == self.receipts_topic.name.0.as_ref()
+        {
             problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
         }
         self.platform.check_addresses(&self.ims, self.trial.trial, &mut problems);
@@ -269,9 +250,9 @@ impl ServiceConfig for Config {
             (Some(connection), Some(platform)) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
-                input: self.typed_topic.clone(),
-                dead_letters: self.dead_letter_topic.clone(),
-                receipts: self.receipts_topic.0.clone(),
+                input: self.typed_topic.name.clone(),
+                dead_letters: self.dead_letter_topic.name.clone(),
+                receipts: self.receipts_topic.name.0.clone(),
                 registry,
                 tenant: platform.tenant,
                 envelope: platform.envelope,

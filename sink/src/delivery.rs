@@ -4,11 +4,13 @@
 //! records stay undecoded, and the consumer's budget limits them. When partitions are revoked, all their records that
 //! are not in a request or a write are released at once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use contract::receipt::{Receipt, ReceiptVerdict};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
@@ -25,7 +27,7 @@ use crate::config::Settings;
 use crate::dispatch::{DeadLetterReason, Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
 use crate::health::Health;
-use crate::journal::{ACCEPTED, Journal, REFUSED, Receipt};
+use crate::journal::Journal;
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
 use crate::work::{Code, Item, Json, Meter, ToDeadLetter};
@@ -393,9 +395,10 @@ async fn write_outcomes(shared: &Shared, decided: Decided<Item>, answered: Optio
     let (inlet_id, batch_id) = decided.ids;
     let (sent_at, status) = answered.unwrap_or_default();
     let records = Vec::with_capacity(decided.accepted.len() + decided.dead_letters.len());
+    let (inlet_id, batch_id) = (inlet_id.map(Cow::Owned), batch_id.map(Cow::Owned));
     let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
     for (item, _) in &decided.dead_letters {
-        receipt.add(item, None, REFUSED);
+        receipt.records.push(item.receipt_entry(None, ReceiptVerdict::Refused));
     }
     let dead_letters: Vec<ToDeadLetter> = decided
         .dead_letters
@@ -409,7 +412,7 @@ async fn write_outcomes(shared: &Shared, decided: Decided<Item>, answered: Optio
     let now = service::unix_millis();
     shared.metrics.accepted(decided.accepted.iter().map(|(item, _)| item.received_at()), now);
     for (item, xaction_id) in decided.accepted {
-        receipt.add(&item, xaction_id, ACCEPTED);
+        receipt.records.push(item.receipt_entry(xaction_id, ReceiptVerdict::Accepted));
         claims.push(item.claim);
     }
     if answered.is_some() {

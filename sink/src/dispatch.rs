@@ -13,10 +13,9 @@ use platform::HoldReason;
 use service::{Backoff, DeadLetterLimit, RecentOutcomes};
 
 use crate::pace::{Concurrency, Rate};
-use crate::work::Code;
+use crate::work::{Code, Sourced};
 
 use over_limit::OverLimit;
-pub(crate) use over_limit::Sourced;
 
 /// The limits and intervals that the operator configures.
 #[derive(Debug, Clone, Copy)]

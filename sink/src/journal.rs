@@ -7,76 +7,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use contract::Position;
+use contract::dead_letter::{Cut, CutValue, DeadLetter, Entry, Stage};
+use contract::receipt::{RECEIPT_VERSION, Receipt};
 use futures_util::future::join_all;
-use kafka::dead_letter::{self, CutValue, Entry, Origin, Reason, Stage};
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
 use kafka::{Headers, KafkaError, KafkaHealth, Record, TopicName};
-use serde::Serialize;
 use service::Backoff;
 use tokio::sync::Mutex;
 
 use crate::config::Settings;
-use crate::work::{Item, ToDeadLetter};
-
-/// Version of the receipt's JSON form.
-const RECEIPT_VERSION: &str = "1";
-
-/// The verdict in a receipt on a record that Platform accepted.
-pub(crate) const ACCEPTED: &str = "accepted";
-/// The verdict in a receipt on a record that Platform refused.
-pub(crate) const REFUSED: &str = "refused";
+use crate::work::ToDeadLetter;
 
 /// The size of the largest record that is written whole.
 const LARGEST_RECORD: usize = 100 * 1024 * 1024;
-
-/// `[partition, offset, event id, xactionId, verdict]`.
-pub(crate) type ReceiptEntry = (i32, i64, String, Option<String>, &'static str);
-
-/// A receipt: one response of Platform, with every record that it decided. It holds no personal data.
-/// `docs/receipts.md` has its schema.
-#[derive(Debug, Default)]
-pub(crate) struct Receipt {
-    /// When the request was sent: milliseconds since 1970.
-    pub(crate) sent_at: i64,
-    /// The HTTP status of the response.
-    pub(crate) status: u16,
-    /// Platform's id of the inlet.
-    pub(crate) inlet_id: Option<String>,
-    /// Platform's id of the batch.
-    pub(crate) batch_id: Option<String>,
-    pub(crate) records: Vec<ReceiptEntry>,
-}
-
-/// The value of one record of the receipts topic: a receipt with all its entries, or with some of them.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReceiptValue<'r> {
-    sent_at: i64,
-    status: u16,
-    inlet_id: Option<&'r str>,
-    batch_id: Option<&'r str>,
-    records: &'r [ReceiptEntry],
-}
-
-impl Receipt {
-    /// Adds a record with its verdict.
-    pub(crate) fn add(&mut self, item: &Item, xaction_id: Option<String>, verdict: &'static str) {
-        self.records.push((item.claim.partition, item.claim.offset, item.event_id().to_owned(), xaction_id, verdict));
-    }
-
-    /// Returns the JSON of a receipt with these entries.
-    fn json(&self, records: &[ReceiptEntry]) -> Vec<u8> {
-        let value = ReceiptValue {
-            sent_at: self.sent_at,
-            status: self.status,
-            inlet_id: self.inlet_id.as_deref(),
-            batch_id: self.batch_id.as_deref(),
-            records,
-        };
-        serde_json::to_vec(&value).expect("numbers and texts can always be written as JSON")
-    }
-}
 
 /// Which batch a record is sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +133,7 @@ impl<W: Write> Journal<W> {
 
     async fn dead_letter(&self, record: &ToDeadLetter) {
         let mut attempts = Attempts::new(self);
-        let whole = || self.dead_letter_record(record, record.record.value(), |headers| headers);
+        let whole = || self.dead_letter_record(record, record.record.value(), None);
         for batching in [Batching::Shared, Batching::Alone] {
             if attempts.write(batching, whole).await.is_ok() {
                 return;
@@ -200,31 +145,21 @@ impl<W: Write> Journal<W> {
             topic = %self.topics.dead_letters, partition, offset, bytes = value.cut.size, kept = value.kept.len(),
             "the dead-letter topic refuses the whole record because of its size: writing its beginning with its size and SHA-256; to keep such records whole, raise max.message.bytes of the topic"
         );
-        attempts
-            .write_smallest(|| self.dead_letter_record(record, value.kept, |headers| value.cut.headers(headers)))
-            .await;
+        attempts.write_smallest(|| self.dead_letter_record(record, value.kept, Some(&value.cut))).await;
     }
 
-    fn dead_letter_record<'a>(
-        &'a self,
-        record: &'a ToDeadLetter,
-        value: &'a [u8],
-        headers: impl FnOnce(Headers) -> Headers,
-    ) -> NewRecord<'a> {
-        let reason = Reason {
-            stage: Stage::Sink,
-            code: record.code.as_str(),
-            message: &record.message,
-            at: service::unix_millis(),
-        };
-        let origin =
-            Origin { topic: &self.topics.input, partition: record.record.partition, offset: record.record.offset };
+    fn dead_letter_record<'a>(&'a self, record: &'a ToDeadLetter, value: &'a [u8], cut: Option<&Cut>) -> NewRecord<'a> {
+        let original = &record.record;
+        let origin = Position::new(original.partition, original.offset);
+        let dead_letter = DeadLetter::new(Stage::Sink, record.code.as_str(), &record.message, service::unix_millis())
+            .of(self.topics.input.as_str(), origin);
+        let dead_letter = DeadLetter { cut: cut.cloned(), ..dead_letter };
         NewRecord {
             topic: &self.topics.dead_letters,
-            partition: Some(record.record.partition),
-            key: record.record.key(),
+            partition: Some(original.partition),
+            key: original.key(),
             value: Some(value),
-            headers: headers(dead_letter::headers(record.record.headers(), reason, Some(origin))),
+            headers: Headers::copied(original.headers()).with_all(dead_letter.headers()),
         }
     }
 
@@ -245,16 +180,16 @@ impl<W: Write> Journal<W> {
 
     /// Writes a receipt and returns once it is acknowledged. If it is too large for the topic, its entries are written
     /// in several records.
-    pub(crate) async fn receipt(&self, receipt: &Receipt) {
+    pub(crate) async fn receipt(&self, receipt: &Receipt<'_>) {
         let Some(topic) = &self.topics.receipts else { return self.mark().await };
         let mut attempts = Attempts::new(self);
-        let json = receipt.json(&receipt.records);
+        let json = receipt.json();
         if attempts.write(Batching::Shared, || receipt_record(topic, &json)).await.is_ok() {
             return;
         }
         let mut parts = vec![&receipt.records[..]];
         while let Some(part) = parts.pop() {
-            let json = receipt.json(part);
+            let json = Receipt { records: part.to_vec(), ..receipt.clone() }.json();
             let record = || receipt_record(topic, &json);
             if part.len() < 2 {
                 attempts.write_smallest(record).await;
@@ -283,7 +218,7 @@ pub(crate) fn is_of_a_sink(record: &Record<'_>, input: &TopicName) -> bool {
         Entry::DeadLetter(dead_letter) => {
             dead_letter.stage == Stage::Sink && dead_letter.origin.is_some_and(|origin| origin.topic == input.as_str())
         }
-        Entry::Closed(_) | Entry::Foreign => false,
+        Entry::Resolution(_) | Entry::Foreign => false,
     }
 }
 

@@ -30,6 +30,14 @@ impl Unreadable {
 /// The reason to hold while dead letters or receipts cannot be written.
 pub(crate) const UNWRITABLE: &str = "kafka";
 
+/// The results of a request that Platform documents, and those of a request without a response.
+const EXPECTED_STATUSES: [&str; 12] =
+    ["200", "207", "401", "403", "404", "429", "500", "503", CONNECT, TIMEOUT, INTERRUPTED, NO_TOKEN];
+const CONNECT: &str = "connect";
+const TIMEOUT: &str = "timeout";
+const INTERRUPTED: &str = "interrupted";
+const NO_TOKEN: &str = "no_token";
+
 /// The reasons to hold that do not come from Platform's responses.
 pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
     Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE])
@@ -135,16 +143,23 @@ impl Metrics {
         for outcome in ["accepted", "dead_letter", "retried"] {
             metrics.records.with_label_values(&[outcome]);
         }
+        // `increase()` does not see the first value of a counter, so the counters exist before their first event.
+        for status in EXPECTED_STATUSES {
+            metrics.requests.with_label_values(&[status]);
+        }
+        for outcome in ["granted", "failed"] {
+            metrics.token_refreshes.with_label_values(&[outcome]);
+        }
         Ok(metrics)
     }
 
     pub(crate) fn requested(&self, answer: &Answer, seconds: f64, records: usize, bytes: usize) {
         let status = match answer {
             Answer::Response(response) => response.status.to_string(),
-            Answer::Failed(Failure::Connect(_)) => "connect".to_owned(),
-            Answer::Failed(Failure::Timeout) => "timeout".to_owned(),
-            Answer::Failed(Failure::Interrupted) => "interrupted".to_owned(),
-            Answer::NoToken(_) => "no_token".to_owned(),
+            Answer::Failed(Failure::Connect(_)) => CONNECT.to_owned(),
+            Answer::Failed(Failure::Timeout) => TIMEOUT.to_owned(),
+            Answer::Failed(Failure::Interrupted) => INTERRUPTED.to_owned(),
+            Answer::NoToken(_) => NO_TOKEN.to_owned(),
         };
         self.requests.with_label_values(&[&status]).inc();
         self.request_duration.observe(seconds);

@@ -1,12 +1,19 @@
 //! A record between Kafka and Platform.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use contract::Position;
+use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
 
-use crate::dispatch::Sourced;
+/// What the dead-letter limit needs to know about a record.
+pub(crate) trait Sourced {
+    /// The source that received its webhook.
+    fn source(&self) -> &str;
+}
 
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
@@ -29,6 +36,16 @@ impl Item {
     /// The XDM `_id`, as the transformer wrote it into the header.
     pub(crate) fn event_id(&self) -> &str {
         self.record.text_header(header::EVENT_ID).unwrap_or_default()
+    }
+
+    /// The record's entry in the receipt of its request.
+    pub(crate) fn receipt_entry(&self, xaction_id: Option<String>, verdict: ReceiptVerdict) -> ReceiptEntry<'static> {
+        ReceiptEntry {
+            position: Position::new(self.claim.partition, self.claim.offset),
+            event_id: self.event_id().to_owned().into(),
+            xaction_id: xaction_id.map(Cow::Owned),
+            verdict,
+        }
     }
 
     /// When the gateway received the webhook, in milliseconds since 1970.

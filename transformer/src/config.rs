@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
+use mapping_options::MappingArgs;
 use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
-use settings::{ByteCount, DurationArg, Problems};
+use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, RawTopic, TypedTopic};
 
 use crate::dedup::WindowLimits;
-use crate::sources::MappingArgs;
 
 /// Turns raw Customer.io webhooks into Avro XDM ExperienceEvents, exactly once (one Kafka transaction contains the
 /// typed records, the dead letters and the consumed offsets).
@@ -29,35 +29,14 @@ pub struct Config {
     )]
     group: String,
 
-    /// Topic with the raw webhooks
-    #[arg(
-        long,
-        env = "RAW_TOPIC",
-        default_value = "customerio.webhooks",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    raw_topic: TopicName,
+    #[command(flatten)]
+    raw_topic: RawTopic,
 
-    /// Topic for the typed records; needs at least as many partitions as the raw topic
-    #[arg(
-        long,
-        env = "TYPED_TOPIC",
-        default_value = "customerio.experience-events",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    typed_topic: TopicName,
+    #[command(flatten)]
+    typed_topic: TypedTopic,
 
-    /// Topic for dead letters; needs at least as many partitions as the raw topic
-    #[arg(
-        long,
-        env = "DEAD_LETTER_TOPIC",
-        default_value = "customerio.dead-letters",
-        value_name = "TOPIC",
-        help_heading = "Topics"
-    )]
-    dead_letter_topic: TopicName,
+    #[command(flatten)]
+    dead_letter_topic: DeadLetterTopic,
 
     /// Worker threads, each with its own consumer and producer [default: the number of cores]
     #[arg(long = "workers", env = "TRANSFORMER_WORKERS", value_name = "COUNT", help_heading = "Transformer")]
@@ -210,7 +189,7 @@ impl ServiceConfig for Config {
                 self.dedup_max_ids
             ));
         }
-        let topics = [&self.raw_topic, &self.typed_topic, &self.dead_letter_topic];
+        let topics = [&self.raw_topic.name, &self.typed_topic.name, &self.dead_letter_topic.name];
         if topics[0] == topics[1] || topics[0] == topics[2] || topics[1] == topics[2] {
             problems.add("RAW_TOPIC, TYPED_TOPIC and DEAD_LETTER_TOPIC must be three different topics");
         }
@@ -223,9 +202,9 @@ impl ServiceConfig for Config {
             Some(connection) if problems.is_empty() => Ok(Settings {
                 connection,
                 group: self.group.clone(),
-                input: self.raw_topic.clone(),
-                typed: self.typed_topic.clone(),
-                dead_letters: self.dead_letter_topic.clone(),
+                input: self.raw_topic.name.clone(),
+                typed: self.typed_topic.name.clone(),
+                dead_letters: self.dead_letter_topic.name.clone(),
                 workers,
                 commit_interval: self.commit_interval.0,
                 transaction_timeout: self.transaction_timeout.0,

@@ -10,6 +10,7 @@ mod window;
 
 use std::collections::{BTreeMap, HashSet};
 
+use contract::raw::received_at_or;
 use customerio::sha256_half;
 use kafka::Record;
 use kafka::record::header;
@@ -118,12 +119,11 @@ impl PartitionState for Window {
 /// Returns when the gateway received the webhook of this record, in milliseconds since 1970; the record's own time if
 /// another program wrote it.
 pub(crate) fn received_at(record: &Record<'_>) -> i64 {
-    let written = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    written.or(record.timestamp()).unwrap_or_default()
+    received_at_or(record.header(header::RECEIVED_AT), record.timestamp())
 }
 
 /// How far the clocks of gateways and transformers may differ, in milliseconds.
-pub(crate) const CLOCK_DIFFERENCE: i64 = 300_000;
+pub(crate) const CLOCK_DIFFERENCE: i64 = contract::limits::CLOCK_TOLERANCE_MS;
 
 /// Returns the time of receipt that the window uses for this record; `now`, in milliseconds since 1970, is when its
 /// typed record was written.

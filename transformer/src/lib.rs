@@ -7,11 +7,9 @@
 mod clock;
 mod config;
 mod dedup;
-mod encoding;
 mod framing;
 mod metrics;
 mod processor;
-mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +19,13 @@ use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Lookback, WorkerSettings};
 use kafka::{KafkaError, KafkaHealth, TopicName};
+use mapping::Sources;
 use service::{Context, Ready, ReloadMetrics, ServiceConfig, TaskError, Tasks, Waiting};
 use settings::watched::{Current, Followed};
 
 pub use config::{Config, Settings};
-pub use encoding::decoded;
 use metrics::Metrics;
 use processor::EventProcessor;
-pub use sources::{MappingArgs, Sources};
 
 /// Maximum records of one transaction; an abort reads at most this many again.
 const MAX_RECORDS: usize = 2_000;
@@ -42,6 +39,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Fails if the topics are missing or do not fit together, or if a worker fails permanently.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let metrics = Metrics::register(&context.registry, &settings.input)?;
+    metrics.show_window_limit(settings.dedup.seconds);
     let waiting = Waiting::register("transformer", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     let health = KafkaHealth::new(&waiting, Ready::Depends);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kafka::{ConsumerMetrics, TopicName};
 use mapping::{IgnoredFields, IgnoredIdentities};
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// The outcome of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     aborts: IntCounter,
     window_ids: IntGaugeVec,
     window_seconds: IntGaugeVec,
+    window_limit: IntGauge,
     rebuilds: Histogram,
     held: IntGaugeVec,
     deferred: IntGaugeVec,
@@ -100,6 +101,11 @@ impl Metrics {
             ),
             &["partition"],
         )?;
+        let window_limit = IntGauge::new(
+            "customerio_transformer_dedup_window_limit_seconds",
+            "TRANSFORMER_DEDUP_WINDOW: how far back the dedup windows are meant to reach",
+        )?;
+        registry.register(Box::new(window_limit.clone()))?;
         let rebuilds = Histogram::with_opts(
             HistogramOpts::new(
                 "customerio_transformer_dedup_rebuild_duration_seconds",
@@ -175,6 +181,7 @@ impl Metrics {
             aborts,
             window_ids,
             window_seconds,
+            window_limit,
             rebuilds,
             held,
             deferred,
@@ -188,6 +195,11 @@ impl Metrics {
     /// A partition's window was restored.
     pub(crate) fn rebuilt(&self, took: Duration) {
         self.rebuilds.observe(took.as_secs_f64());
+    }
+
+    /// Sets how far back the windows are meant to reach.
+    pub(crate) fn show_window_limit(&self, seconds: u32) {
+        self.window_limit.set(i64::from(seconds));
     }
 
     /// Updates the metrics of a partition's window.
@@ -390,6 +402,7 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, &"raw".parse().unwrap()).unwrap();
         metrics.rebuilt(Duration::from_millis(200));
+        metrics.show_window_limit(7200);
         metrics.show_window(3, 1000, 7200);
         metrics.show_window(4, 1000, 7200);
         metrics.show_deferred(3, 17);

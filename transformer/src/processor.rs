@@ -1,16 +1,18 @@
 //! Maps one raw record to one typed record or one dead letter.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka::dead_letter::{self, CutValue, Origin, Reason, Stage};
+use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
+use contract::{Position, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
-use mapping::{Identity, IgnoredFields, IgnoredIdentities, ReceivedAt, Rejection, RejectionCode, Source};
+use mapping::{
+    Identity, IgnoredFields, IgnoredIdentities, Rejection, RejectionCode, SourceOptions, Sources, map_record,
+};
 use service::{Activity, RecentOutcomes};
 use settings::watched::{Current, Latest};
 use xdm::avro::{EncodeError, Encoder, Framing};
@@ -18,9 +20,7 @@ use xdm::avro::{EncodeError, Encoder, Framing};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
-use crate::encoding::decoded;
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
-use crate::sources::Sources;
 
 /// How long to wait for an unknown source: files are read again every two seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
@@ -117,25 +117,21 @@ impl EventProcessor {
     }
 
     fn dead_letter(&self, record: &Record<'_>, rejection: &Rejection, outbox: &mut Outbox<'_>) -> Labels {
-        let reason = Reason {
-            stage: Stage::Transformer,
-            code: rejection.code.as_str(),
-            message: &rejection.message,
-            at: service::unix_millis(),
-        };
-        let origin = Origin { topic: &self.input, partition: record.partition(), offset: record.offset() };
+        let (code, now) = (rejection.code.as_str(), service::unix_millis());
+        let origin = Position::new(record.partition(), record.offset());
+        let mut dead_letter =
+            DeadLetter::new(Stage::Transformer, code, &rejection.message, now).of(self.input.as_str(), origin);
         let mut value = record.value();
-        let mut headers = dead_letter::headers(record.headers(), reason, Some(origin));
         if outbox.refusals(&self.dead_letters) > 0 {
             let CutValue { kept, cut } = CutValue::of(value);
-            (value, headers) = (kept, cut.headers(headers));
+            (value, dead_letter) = (kept, dead_letter.cut(cut));
         }
         outbox.send(NewRecord {
             topic: &self.dead_letters,
             partition: Some(record.partition()),
             key: record.key(),
             value: Some(value),
-            headers,
+            headers: Headers::copied(record.headers()).with_all(dead_letter.headers()),
         });
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
     }
@@ -219,7 +215,7 @@ impl Processor for EventProcessor {
                 format!(
                     "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
                     self.dead_letters,
-                    dead_letter::KEPT_BYTES / 1024
+                    KEPT_BYTES / 1024
                 ),
                 outbox,
             );
@@ -289,16 +285,14 @@ struct Typed {
 /// Maps the record and writes its Avro form into the buffers. A panic only affects this record.
 fn map(
     record: &Record<'_>,
-    source: &Source,
+    source: &SourceOptions,
     encoder: &Encoder,
     max_body: usize,
     buffers: &mut Buffers,
 ) -> Result<Typed, Rejection> {
     let Buffers { body, value } = buffers;
-    let body = decoded(record.header(header::CONTENT_ENCODING), record.value(), max_body, body)?;
-    let received_at = ReceivedAt::from_millis(received_at(record));
-    guarded(|| {
-        let mapped = mapping::map(body, received_at, source)?;
+    let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
+    map_record(&raw, source, max_body, body, |mapped| {
         value.clear();
         encoder.encode(&mapped.event, value)?;
         let (object_type, metric) = mapped.labels();
@@ -317,17 +311,6 @@ fn map(
     })
 }
 
-/// Runs the mapping of one record; a panic becomes that record's rejection.
-fn guarded(map: impl FnOnce() -> Result<Typed, Rejection>) -> Result<Typed, Rejection> {
-    // Nothing survives a panic in an inconsistent state: the buffer is cleared before each use.
-    catch_unwind(AssertUnwindSafe(map)).unwrap_or_else(|_| {
-        Err(Rejection::new(
-            RejectionCode::MappingPanic,
-            "the mapping panicked on this record; please report it with the record",
-        ))
-    })
-}
-
 fn typed_headers(record: &Record<'_>, id: &str) -> Headers {
     Headers::with_capacity(6)
         .with(header::EVENT_ID, id.as_bytes())
@@ -335,28 +318,4 @@ fn typed_headers(record: &Record<'_>, id: &str) -> Headers {
         .with(header::RECEIVED_AT, received_at(record).to_string().as_bytes())
         .with_some(header::SOURCE, record.header(header::SOURCE))
         .with_some(header::TRACEPARENT, record.header(header::TRACEPARENT))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_affects_only_one_record() {
-        let rejected = |result: Result<Typed, Rejection>| result.err().map(|rejection| rejection.code);
-        assert_eq!(rejected(guarded(|| panic!("a defect"))), Some(RejectionCode::MappingPanic));
-        let labels = Labels { outcome: Outcome::Mapped, object_type: "email", metric: "sent" };
-        assert_eq!(
-            rejected(guarded(|| {
-                Ok(Typed {
-                    id: "01X".to_owned(),
-                    labels,
-                    ignored: IgnoredFields::default(),
-                    ignored_identities: IgnoredIdentities::default(),
-                    ahead_ms: 0,
-                })
-            })),
-            None
-        );
-    }
 }

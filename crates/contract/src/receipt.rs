@@ -1,48 +1,91 @@
-//! Receipts, read: what the sink wrote of each request that Platform answered.
+//! Receipts: what Platform said about the records of one request. Written and read here; `docs/receipts.md` has the schema.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The parts of a receipt that are looked at.
-#[derive(Debug, Deserialize)]
+use crate::position::Position;
+
+/// The version of the JSON form, in the header [`VERSION`](crate::header::VERSION).
+pub const RECEIPT_VERSION: &str = "1";
+
+/// A receipt: one response of Platform, with every record that it decided. It holds no personal data.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt<'a> {
     /// When the request was sent: milliseconds since 1970.
     pub sent_at: i64,
-    /// Its HTTP status.
+    /// The HTTP status of the response.
     pub status: u16,
+    /// Platform's id of the inlet.
+    #[serde(borrow)]
+    pub inlet_id: Option<Cow<'a, str>>,
     /// Platform's id of the batch.
     #[serde(borrow)]
     pub batch_id: Option<Cow<'a, str>>,
     /// An entry for each record.
     #[serde(borrow)]
-    pub records: Vec<Entry<'a>>,
+    pub records: Vec<ReceiptEntry<'a>>,
 }
 
-/// `[partition, offset, event id, xactionId, verdict]` of a typed record.
-#[derive(Debug, Deserialize)]
-pub struct Entry<'a>(
-    /// Partition.
-    pub i32,
-    /// Offset.
-    pub i64,
-    /// Event id.
-    #[serde(borrow)]
-    pub Cow<'a, str>,
-    /// Platform's xactionId.
-    #[serde(borrow)]
-    pub Option<Cow<'a, str>>,
-    /// Verdict.
-    #[serde(borrow)]
-    pub Cow<'a, str>,
+/// A record of a request, and what Platform decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptEntry<'a> {
+    /// The position of the typed record.
+    pub position: Position,
+    /// The event's `_id`.
+    pub event_id: Cow<'a, str>,
+    /// Platform's xactionId, if the response has one.
+    pub xaction_id: Option<Cow<'a, str>>,
+    /// The verdict.
+    pub verdict: ReceiptVerdict,
+}
+
+/// What Platform decided about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptVerdict {
+    /// Platform accepted the record.
+    Accepted,
+    /// Platform refused the record; its dead letter was written before the receipt.
+    Refused,
+}
+
+impl ReceiptVerdict {
+    /// The verdict in the JSON form.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The JSON form of an entry: `[partition, offset, event id, xactionId, verdict]`.
+#[derive(Deserialize)]
+struct Fields<'a>(
+    i32,
+    i64,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Option<Cow<'a, str>>,
+    #[serde(borrow)] Cow<'a, str>,
 );
 
-impl Entry<'_> {
-    /// Whether Platform has taken the record.
-    #[must_use]
-    pub fn is_accepted(&self) -> bool {
-        self.4 == "accepted"
+impl<'de: 'a, 'a> Deserialize<'de> for ReceiptEntry<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Fields(partition, offset, event_id, xaction_id, verdict) = Fields::deserialize(deserializer)?;
+        let position = Position::new(partition, offset);
+        let is_accepted = verdict == ReceiptVerdict::Accepted.as_str();
+        let verdict = if is_accepted { ReceiptVerdict::Accepted } else { ReceiptVerdict::Refused };
+        Ok(Self { position, event_id, xaction_id, verdict })
+    }
+}
+
+/// The same form, without copying the texts.
+impl Serialize for ReceiptEntry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Position { partition, offset } = self.position;
+        (partition.0, offset.0, &self.event_id, &self.xaction_id, self.verdict.as_str()).serialize(serializer)
     }
 }
 
@@ -52,20 +95,65 @@ impl<'a> Receipt<'a> {
     pub fn read(value: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(value).ok()
     }
+
+    /// The value of a record of the receipts topic.
+    #[must_use]
+    pub fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and texts can always be written as JSON")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
+    fn receipt() -> Receipt<'static> {
+        let entry = |position, event_id: &'static str, xaction_id: Option<&'static str>, verdict| ReceiptEntry {
+            position,
+            event_id: event_id.into(),
+            xaction_id: xaction_id.map(Cow::Borrowed),
+            verdict,
+        };
+        Receipt {
+            sent_at: 1_700_000_000_000,
+            status: 207,
+            inlet_id: Some("i".into()),
+            batch_id: Some("b".into()),
+            records: vec![
+                entry(Position::new(3, 42), "01X", Some("1565628583792:1485:153:0"), ReceiptVerdict::Accepted),
+                entry(Position::new(3, 43), "01Y", None, ReceiptVerdict::Refused),
+            ],
+        }
+    }
+
     #[test]
-    fn a_receipt_is_read_as_the_sink_writes_it() {
+    fn a_receipt_is_read_as_it_was_written() {
+        let bare = Receipt { inlet_id: None, batch_id: None, ..receipt() };
+        for receipt in [receipt(), bare] {
+            assert_eq!(Receipt::read(&receipt.json()), Some(receipt));
+        }
         let json = br#"{"sentAt":5,"status":207,"inletId":"i","batchId":"b","records":[[3,42,"01X","x1","accepted"],[3,43,"01Y",null,"refused"]]}"#;
-        let receipt = Receipt::read(json).unwrap();
-        assert_eq!((receipt.sent_at, receipt.status, receipt.batch_id.as_deref()), (5, 207, Some("b")));
-        let [accepted, refused] = receipt.records.as_slice() else { panic!("two entries") };
-        assert!(accepted.is_accepted() && !refused.is_accepted());
-        assert_eq!((accepted.0, accepted.1, &*accepted.2, accepted.3.as_deref()), (3, 42, "01X", Some("x1")));
+        let read = Receipt::read(json).unwrap();
+        assert_eq!((read.sent_at, read.status, read.batch_id.as_deref()), (5, 207, Some("b")));
+        assert_eq!(read.json(), json);
         assert!(Receipt::read(b"{}").is_none());
+    }
+
+    #[test]
+    fn a_receipt_matches_the_schema_in_its_page() {
+        let page = include_str!("../../../docs/receipts.md");
+        let schema = page.split("```json").nth(1).unwrap().split("```").next().unwrap();
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema["title"], format!("Receipt, version {RECEIPT_VERSION}"));
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        let is_valid = |receipt: &Receipt<'_>| schema.is_valid(&serde_json::from_slice(&receipt.json()).unwrap());
+        let bare = Receipt { inlet_id: None, batch_id: None, ..receipt() };
+        assert!(is_valid(&receipt()) && is_valid(&bare));
+        assert!(!is_valid(&Receipt { records: Vec::new(), ..receipt() }), "a receipt decides at least one record");
+        let mut other: Value = serde_json::from_slice(&receipt().json()).unwrap();
+        other["records"][0][4] = "maybe".into();
+        assert!(!schema.is_valid(&other));
     }
 }

@@ -163,9 +163,7 @@ pub(crate) fn consumer(
         .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
-    // A fetch response counts only once it has arrived, so it must be small compared with the queue.
-    let per_partition = (settings.fetch_bytes / 32).clamp(64 * 1024, 1024 * 1024);
-    set_default(&mut config, "fetch.message.max.bytes", &per_partition.to_string());
+    limit_responses(&mut config, settings.fetch_bytes / 32);
     // By default a full queue stops fetching for a second, which would limit the rate to one queue per second.
     set_default(&mut config, "fetch.queue.backoff.ms", "10");
     set_default(&mut config, "session.timeout.ms", SESSION_TIMEOUT);
@@ -180,6 +178,21 @@ pub(crate) fn consumer(
         config.set("client.id", client_id);
     }
     config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+}
+
+/// Limits a fetch response to `bytes` (at least 64 KiB), of which each partition gets up to half. A response counts
+/// towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch take 10 to 25 times
+/// their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger is fetched by itself
+/// (KIP-74).
+pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {
+    let response = bytes.clamp(64 * 1024, 1024 * 1024);
+    set_default(config, "fetch.message.max.bytes", &(response / 2).to_string());
+    if config.get("fetch.max.bytes").is_none() {
+        config.set("fetch.max.bytes", response.to_string());
+        // librdkafka refuses a smaller `fetch.max.bytes`. A consumer uses it for nothing but the size of its first
+        // buffer.
+        config.set("message.max.bytes", response.to_string());
+    }
 }
 
 /// A client that reads a group's stable committed offsets without being a member.

@@ -25,10 +25,15 @@ pub struct KafkaHealth {
     handing_on: Activity,
     /// Transactions of other processes that delay readers.
     pub(crate) open_transactions: Activity,
+    /// Restoring the state of new partitions, which transactions of other processes delay.
+    restoring: Activity,
 }
 
-/// A buffer that is full for longer than this is reported.
-const FULL_FOR_LONG: Duration = Duration::from_secs(10);
+/// What to do about a transaction that stays open.
+pub(crate) const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, the brokers have lost its end: see \"A transaction that stays open\" in docs/operate.md (`kafka-transactions.sh find-hanging` lists it, `kafka-transactions.sh abort` ends it)";
+
+/// A buffer that is full for longer than this, without a record being read, is reported.
+const FULL_FOR_LONG: Duration = Duration::from_secs(5);
 
 const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
 
@@ -47,6 +52,7 @@ impl KafkaHealth {
             registering: activity("registering the transactional id", writing),
             handing_on: activity("handing records on", Ready::Stays),
             open_transactions: activity("reading past a transaction of another process", Ready::Stays),
+            restoring: activity("restoring the state of new partitions", Ready::Stays),
         }
     }
 
@@ -71,6 +77,20 @@ impl KafkaHealth {
             Some(_) => {}
             None => self.handing_on.succeeded(),
         }
+    }
+
+    /// A transaction of another process delays new partitions; `what` says which of its results are awaited.
+    pub(crate) fn restoring_is_delayed(&self, what: String) {
+        // Without the brokers, nothing becomes readable; they are reported themselves.
+        if self.brokers.fails() {
+            return;
+        }
+        self.restoring.failed(Trouble { reason: Reason::OpenTransaction, cause: what, remedy: OPEN_TRANSACTION });
+    }
+
+    /// Nothing delays new partitions any more.
+    pub(crate) fn restoring_continues(&self) {
+        self.restoring.succeeded();
     }
 
     /// A person must change something before Kafka works for this service again.

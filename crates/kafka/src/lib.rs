@@ -8,7 +8,6 @@ mod assignment;
 pub mod connection;
 pub mod consumed;
 pub mod consumer;
-pub mod dead_letter;
 pub mod embedded;
 mod error;
 mod fingerprint;

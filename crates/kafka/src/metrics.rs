@@ -14,6 +14,8 @@ pub struct ConsumerMetrics {
     lag: IntGaugeVec,
     offsets: IntGaugeVec,
     partitions: Arc<Mutex<BTreeMap<i32, Progress>>>,
+    partition_count: IntGauge,
+    assigned: IntGauge,
     oldest: Gauge,
     rebalances: IntCounterVec,
     expired: IntCounter,
@@ -60,6 +62,17 @@ impl ConsumerMetrics {
             &["topic", "partition"],
         )?;
         registry.register(Box::new(offsets.clone()))?;
+        let of_topic = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &["topic"])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge.with_label_values(&[topic.as_str()]))
+        };
+        let partition_count =
+            of_topic("customerio_kafka_partitions", "Partitions of the topic that the service reads")?;
+        let assigned = of_topic(
+            "customerio_kafka_assigned_partitions",
+            "Partitions of the topic that this instance reads; the sum over all instances is the number of partitions",
+        )?;
         let rebalances = IntCounterVec::new(
             Opts::new("customerio_kafka_rebalances_total", "Changes of the assignment: assigned, revoked or lost"),
             &["kind"],
@@ -99,6 +112,8 @@ impl ConsumerMetrics {
             lag,
             offsets,
             partitions: Arc::default(),
+            partition_count,
+            assigned,
             oldest,
             rebalances,
             expired,
@@ -117,6 +132,16 @@ impl ConsumerMetrics {
         });
         progress.frontier = frontier;
         progress.offset.set(frontier);
+        self.show_assigned(partitions.len());
+    }
+
+    fn show_assigned(&self, partitions: usize) {
+        self.assigned.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many partitions the topic has.
+    pub(crate) fn show_partitions(&self, partitions: usize) {
+        self.partition_count.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     /// How far each assigned partition has been processed.
@@ -139,6 +164,7 @@ impl ConsumerMetrics {
     pub(crate) fn forget(&self, partition: i32) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if partitions.remove(&partition).is_some() {
+            self.show_assigned(partitions.len());
             // The lag may not have been shown yet.
             for gauge in [&self.offsets, &self.lag] {
                 drop(gauge.remove_label_values(&[&self.topic, &partition.to_string()]));
@@ -176,5 +202,55 @@ impl ConsumerMetrics {
 
     pub(crate) fn commit_failed(&self) {
         self.commit_failures.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+
+    fn exposition(registry: &Registry) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_exposition_is_pinned() {
+        let registry = Registry::new();
+        let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
+        metrics.show_partitions(12);
+        metrics.processed_to(3, 100);
+        metrics.processed_to(4, 200);
+        metrics.show_lag(&BTreeMap::from([(3, 117), (4, 200), (5, 9)]));
+        metrics.forget(4);
+        metrics.set_oldest(1_500);
+        metrics.rebalanced(RebalanceKind::Assigned);
+        metrics.expired(7);
+        metrics.log_replaced();
+        metrics.commit_failed();
+        metrics.stale_completions(2);
+        insta::assert_snapshot!(exposition(&registry));
+    }
+
+    #[test]
+    fn the_assigned_partitions_are_those_that_this_instance_reads() {
+        let registry = Registry::new();
+        let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
+        let assigned = || {
+            let text = exposition(&registry);
+            let line = text.lines().find(|line| line.starts_with("customerio_kafka_assigned_partitions")).unwrap();
+            line.rsplit(' ').next().unwrap().to_owned()
+        };
+        assert_eq!(assigned(), "0", "it is present before the first assignment");
+        metrics.processed_to(3, 100);
+        metrics.processed_to(3, 101);
+        metrics.processed_to(4, 0);
+        assert_eq!(assigned(), "2");
+        metrics.forget(3);
+        metrics.forget(9);
+        assert_eq!(assigned(), "1");
     }
 }

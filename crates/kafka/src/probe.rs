@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
-use crate::health::{KafkaHealth, by_code, kafka_trouble};
+use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
 use crate::reader::{Isolation, observing};
 use crate::record::{Record, header};
@@ -37,10 +37,9 @@ const LOOK: Duration = Duration::from_secs(3);
 /// The maximum age of a client's last error for it to be the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// A transaction that is open for longer than this is reported.
-const OPEN_TOO_LONG: Duration = Duration::from_secs(10);
-
-const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, `kafka-transactions.sh find-hanging` names it and `kafka-transactions.sh abort` ends it";
+/// A transaction that is open for longer than this is reported: with the interval and the delay of a report, within ten
+/// seconds.
+const OPEN_TOO_LONG: Duration = Duration::from_secs(5);
 
 /// Keeps the last error of its client, because a failed query says less.
 #[derive(Debug, Default)]
@@ -166,6 +165,7 @@ impl Probe {
         let partitions = partitions(&self.all, &self.topic)?;
         let Some(reading) = &mut self.reading else { return Ok(()) };
         let ends = ends(&self.all, &self.topic, &partitions)?;
+        reading.metrics.show_partitions(partitions.len());
         reading.metrics.show_lag(&ends);
         let frontiers = reading.metrics.frontiers();
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
@@ -251,6 +251,7 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<
     let mut config = observing(connection, isolation);
     crate::producer::set_default(&mut config, "queued.max.messages.kbytes", "1024");
     crate::producer::set_default(&mut config, "fetch.message.max.bytes", "16384");
+    group::limit_responses(&mut config, 0);
     crate::producer::set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
 }

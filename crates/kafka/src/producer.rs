@@ -107,6 +107,10 @@ impl ProduceError {
         }
     }
 
+    /// All values of [`ProduceError::code`].
+    pub const CODES: [&'static str; 6] =
+        ["queue_full", "too_large", "no_topic", "unauthorized", "unacknowledged", "other"];
+
     /// A stable short name, for metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -346,6 +350,13 @@ mod tests {
         fn drop(&mut self) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        use ProduceError::{NoTopic, Other, QueueFull, TooLarge, Unacknowledged, Unauthorized};
+        let all = [QueueFull, TooLarge, NoTopic, Unauthorized, Unacknowledged, Other(String::new())];
+        assert_eq!(all.map(|error| error.code()), ProduceError::CODES);
     }
 
     #[tokio::test]

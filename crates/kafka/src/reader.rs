@@ -48,7 +48,7 @@ pub(crate) fn frugal_observer(
 ) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
     let mut config = observing(connection, isolation);
     set_default(&mut config, "queued.max.messages.kbytes", "2048");
-    set_default(&mut config, "fetch.message.max.bytes", "65536");
+    group::limit_responses(&mut config, 0);
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 

@@ -1,43 +1,8 @@
-//! Records: key, value, headers and offset of one Kafka record, and the names of the headers that the services share.
+//! Records: key, value, headers and offset of one Kafka record.
 
 use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
-/// Names of the record headers that are part of the contract between the services.
-pub mod header {
-    /// When the gateway had received the request's headers: milliseconds since 1970, decimal.
-    pub const RECEIVED_AT: &str = "received-at";
-    /// Name of the configured source.
-    pub const SOURCE: &str = "source";
-    /// The request's `X-CIO-Timestamp`, as received.
-    pub const CIO_TIMESTAMP: &str = "cio-timestamp";
-    /// The request's `X-CIO-Signature`, as received.
-    pub const CIO_SIGNATURE: &str = "cio-signature";
-    /// The request's `Content-Type`, as received.
-    pub const CONTENT_TYPE: &str = "content-type";
-    /// The request's `Content-Encoding`, as received.
-    pub const CONTENT_ENCODING: &str = "content-encoding";
-    /// W3C trace context, as received.
-    pub const TRACEPARENT: &str = "traceparent";
-    /// On a typed record: the XDM `_id`.
-    pub const EVENT_ID: &str = "event-id";
-    /// On a typed record: the offset of the raw record that it was mapped from, decimal; the partition is the same.
-    pub const RAW_OFFSET: &str = "raw-offset";
-    /// On a raw or typed record that was replayed: the position of the original, `topic/partition/offset`.
-    pub const REPLAY_OF: &str = "replay-of";
-    /// On a raw record: its event is mapped even if it was mapped before. The value does not matter.
-    pub const REPROCESS: &str = "reprocess";
-    /// On a receipt: the version of its JSON form.
-    pub const VERSION: &str = "version";
-}
-
-/// One header of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its value; Kafka allows null.
-    pub value: Option<&'a [u8]>,
-}
+pub use contract::{Header, header};
 
 /// Headers of a record to be written.
 #[derive(Debug)]
@@ -63,6 +28,17 @@ impl Headers {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    /// Adds headers, in their order.
+    #[must_use]
+    pub fn with_all<V: AsRef<[u8]>>(self, headers: impl IntoIterator<Item = (&'static str, V)>) -> Self {
+        headers.into_iter().fold(self, |all, (name, value)| all.with(name, value.as_ref()))
+    }
+
+    /// Copies headers of another record, in their order; there is room for some more.
+    pub fn copied<'h>(headers: impl Iterator<Item = Header<'h>>) -> Self {
+        headers.fold(Self::with_capacity(16), Self::with_header)
     }
 
     /// Adds a header as it is on another record.

@@ -1,8 +1,7 @@
-//! Topics: their names, whether they exist, how many partitions they have, and how to create them.
+//! Topics: whether they exist, how many partitions they have, and how to create them.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
@@ -13,57 +12,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+pub use contract::{OptionalTopic, TopicName};
+
 use crate::connection::{Connection, LogContext};
 use crate::error::KafkaError;
-
-/// The name of a topic: 1 to 249 letters, digits, `.`, `_` and `-` (Apache Kafka's rule), not `.` or `..`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicName(String);
-
-impl fmt::Debug for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for TopicName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".." {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err("this is not a topic name: 1 to 249 letters, digits, `.`, `_` and `-`".to_owned())
-        }
-    }
-}
-
-impl TopicName {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A topic that may be switched off: empty for none.
-#[derive(Debug, Clone)]
-pub struct OptionalTopic(pub Option<TopicName>);
-
-impl FromStr for OptionalTopic {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
-    }
-}
 
 /// The settings of a topic to create.
 #[derive(Debug, Clone)]

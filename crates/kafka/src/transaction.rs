@@ -13,12 +13,12 @@ mod outbox;
 mod oversized;
 mod process;
 mod producer;
+mod restore;
 mod session;
-mod takeover;
 mod worker;
 mod writer;
 
 pub use outbox::Outbox;
-pub use takeover::{Lookback, PartitionState};
+pub use restore::{Lookback, PartitionState};
 pub use worker::{Processor, WorkerSettings, run};
 pub use writer::TransactionalWriter;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use customerio::webhook::{Data, Field};
 use xdm::event::{CustomerioDetails, Device, Link, Open, Reply};
 
-use crate::{IgnoredFields, MAPPING_VERSION, Source};
+use crate::{IgnoredFields, MAPPING_VERSION, SourceOptions};
 
 /// Adobe recommends at most 10 elements in an array of an event.
 pub(crate) const DEVICES: usize = 10;
@@ -28,7 +28,7 @@ pub(crate) fn details<'a>(
     object_type: Cow<'a, str>,
     metric: Cow<'a, str>,
     data: &Data<'a>,
-    source: &'a Source,
+    source: &'a SourceOptions,
     ignored: &mut IgnoredFields,
 ) -> CustomerioDetails<'a> {
     let open = Open {

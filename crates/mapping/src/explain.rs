@@ -11,7 +11,7 @@ use xdm::{TenantId, write_json};
 use crate::details::DEVICES;
 use crate::identity::{self, NoIdentity};
 use crate::rules::{NEVER_FORWARDED, RULES, Rule};
-use crate::{ReceivedAt, Rejection, Source, map};
+use crate::{ReceivedAt, Rejection, SourceOptions, map};
 
 /// An event with the origin of each of its fields.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,10 +93,10 @@ impl IgnoredReason {
 pub fn explain(
     body: &[u8],
     received_at: ReceivedAt,
-    source: &Source,
+    source: &SourceOptions,
     tenant: &TenantId,
 ) -> Result<Explanation, Rejection> {
-    let experiment = |body: &[u8], received_at, source: &Source| {
+    let experiment = |body: &[u8], received_at, source: &SourceOptions| {
         let mapped = map(body, received_at, source).ok()?;
         let mut json = Vec::new();
         write_json(&mapped.event, tenant, &mut json);
@@ -160,8 +160,8 @@ pub fn explain(
 }
 
 /// The source with one option after the other changed.
-fn other_options(source: &Source) -> [(&'static str, Source); 6] {
-    let other = |change: fn(&mut Source)| {
+fn other_options(source: &SourceOptions) -> [(&'static str, SourceOptions); 6] {
+    let other = |change: fn(&mut SourceOptions)| {
         let mut other = source.clone();
         change(&mut other);
         other
@@ -208,7 +208,7 @@ fn pattern(path: &str) -> String {
 }
 
 /// The rule of a field: with its namespace code as the configuration calls it, else with any name in its place.
-fn rule_of(path: &str, source: &Source, tenant: &TenantId) -> Option<&'static Rule> {
+fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'static Rule> {
     let path = pattern(path);
     let mut steps: Vec<&str> = path.split('.').collect();
     let tenant = tenant.to_string();
@@ -323,7 +323,7 @@ fn is_required(path: &str) -> bool {
     path == "data"
 }
 
-fn why_unused(place: &Place<'_>, source: &Source) -> IgnoredReason {
+fn why_unused(place: &Place<'_>, source: &SourceOptions) -> IgnoredReason {
     const FLAGS: &[&str] = &["data.machine", "data.proxied", "data.prefetched", "data.synthetic"];
     let name = pattern(&place.path);
     let inner = name.strip_prefix("data.").unwrap_or_default();

@@ -10,7 +10,7 @@ use customerio::sha256_hex;
 use customerio::webhook::{Data, Field, Identifiers};
 use xdm::event::IdentityMap;
 
-use crate::{IgnoredIdentities, Kind, Source, contact};
+use crate::{IgnoredIdentities, Kind, SourceOptions, contact};
 
 /// Adobe's limit for an identity value, in characters (Identity Service guardrails).
 const VALUE_LIMIT: usize = 1024;
@@ -44,7 +44,7 @@ pub(crate) fn identities<'a>(
     data: &Data<'a>,
     identifiers: Option<Identifiers<'a>>,
     kind: Kind,
-    source: &'a Source,
+    source: &'a SourceOptions,
 ) -> Identities<'a> {
     let identifiers = identifiers.unwrap_or_default();
     let mut ignored = IgnoredIdentities::default();
@@ -89,7 +89,7 @@ fn first<'a, T, const N: usize>(
 }
 
 /// What can be seen of a field, if it can be an identity; `None` if it is blank.
-fn clean<'a>(field: Field<'a>, source: &Source) -> Option<Result<Cow<'a, str>, NoIdentity>> {
+fn clean<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     let value = field.non_blank()?;
     let blocked = source.blocked_ids.iter().any(|blocked| blocked.matches(&value));
     Some(if blocked { Err(NoIdentity::Blocked) } else { allowed(&value).map(|()| value) })
@@ -110,24 +110,24 @@ fn allowed(value: &str) -> Result<(), NoIdentity> {
 }
 
 /// An id of the person, in Customer.io's or in somebody else's words.
-fn person_id<'a>(field: Field<'a>, source: &Source) -> Option<Result<Cow<'a, str>, NoIdentity>> {
+fn person_id<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     Some(clean(field, source)?.map(|id| without_address(id, source)))
 }
 
 /// An address in lower case.
-fn address(field: Field<'_>, source: &Source) -> Option<Result<String, NoIdentity>> {
+fn address(field: Field<'_>, source: &SourceOptions) -> Option<Result<String, NoIdentity>> {
     let value = clean(field, source)?;
     Some(value.and_then(|value| contact::email(&value).ok_or(NoIdentity::NotAnAddress)))
 }
 
 /// A phone number in E.164.
-fn phone(field: Field<'_>, source: &Source) -> Option<Result<String, NoIdentity>> {
+fn phone(field: Field<'_>, source: &SourceOptions) -> Option<Result<String, NoIdentity>> {
     let value = clean(field, source)?;
     Some(value.and_then(|value| contact::phone(&value).ok_or(NoIdentity::NotInternational)))
 }
 
 /// Why a value that says who the person is became no identity; `None` for other fields, and for values that can be one.
-pub(crate) fn refusal(path: &str, field: Field<'_>, source: &Source) -> Option<NoIdentity> {
+pub(crate) fn refusal(path: &str, field: Field<'_>, source: &SourceOptions) -> Option<NoIdentity> {
     match path {
         "data.identifiers.id" | "data.customer_id" | "data.identifiers.cio_id" => person_id(field, source)?.err(),
         "data.identifiers.email" | "data.email_address" => address(field, source)?.err(),
@@ -135,7 +135,7 @@ pub(crate) fn refusal(path: &str, field: Field<'_>, source: &Source) -> Option<N
     }
 }
 
-fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &Source) {
+fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &SourceOptions) {
     if source.hash_email {
         map.add(Cow::Borrowed("Email_LC_SHA256"), Cow::Owned(hashed(&address)));
     } else {
@@ -149,7 +149,7 @@ fn hashed(address: &str) -> String {
 }
 
 /// Some workspaces use the address as the person's id; with `HASH_EMAIL` no address may stay anywhere.
-fn without_address<'a>(id: Cow<'a, str>, source: &Source) -> Cow<'a, str> {
+fn without_address<'a>(id: Cow<'a, str>, source: &SourceOptions) -> Cow<'a, str> {
     if source.hash_email && id.contains('@') {
         Cow::Owned(hashed(&contact::email(&id).unwrap_or_else(|| id.to_lowercase())))
     } else {

@@ -5,14 +5,18 @@
 //! knowledge, how an event is written is `xdm`'s.
 
 mod contact;
+mod decoding;
 mod details;
 mod explain;
 mod identity;
 mod ignored;
 mod limits;
+pub mod page;
+mod record;
 mod rejection;
 pub mod rules;
-mod source;
+mod source_options;
+mod sources;
 mod subscription;
 pub mod tables;
 mod validation;
@@ -25,10 +29,13 @@ use customerio::{sha256_hex, visible};
 use xdm::Timestamp;
 use xdm::event::{Channel, CustomAction, ExperienceEvent, InappMessageTracking, PushNotificationTracking, Tenant};
 
+pub use decoding::decoded;
 pub use explain::{Explanation, Ignored, IgnoredReason, Origin, explain};
 pub use ignored::{IgnoredFields, IgnoredIdentities};
+pub use record::map_record;
 pub use rejection::{Rejection, RejectionCode};
-pub use source::{BlockedId, DropField, OnMissingIdentity, Source};
+pub use source_options::{BlockedId, DropField, OnMissingIdentity, SourceOptions};
+pub use sources::Sources;
 pub use validation::validate;
 
 /// Version of the mapping tables, written into every event.
@@ -96,7 +103,7 @@ pub(crate) struct Kind {
 ///
 /// # Errors
 /// [`Rejection`]: the code, and a message that names the field but never its value.
-pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a Source) -> Result<Mapped<'a>, Rejection> {
+pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOptions) -> Result<Mapped<'a>, Rejection> {
     let webhook = Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
     let id = event_id(&webhook)?;
     let metric_name = webhook

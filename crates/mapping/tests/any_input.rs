@@ -5,7 +5,7 @@
 mod composed_schema;
 
 use customerio::sample::{Person, Sample, combinations};
-use mapping::{ReceivedAt, Source, map};
+use mapping::{ReceivedAt, SourceOptions, map};
 use proptest::prelude::*;
 use xdm::avro::{Decoder, Encoder, Framing};
 
@@ -70,7 +70,7 @@ fn object(members: &[(String, String)]) -> String {
 }
 
 fn check(body: &[u8]) {
-    let source = Source { include_phone: true, ..Source::default() };
+    let source = SourceOptions { include_phone: true, ..SourceOptions::default() };
     let Ok(mapped) = map(body, ReceivedAt::from_millis(1_700_000_000_000), &source) else { return };
     let mut avro = Vec::new();
     Encoder::new(Framing::SingleObject).unwrap().encode(&mapped.event, &mut avro).unwrap();

@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 
 use customerio::sample::{Person, Sample, combinations};
 use mapping::rules::{NEVER_FORWARDED, RULES};
-use mapping::{Explanation, IgnoredReason, ReceivedAt, Source, explain};
+use mapping::{Explanation, IgnoredReason, ReceivedAt, SourceOptions, explain};
 use serde_json::Value;
 
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
-fn explained(body: &str, source: &Source) -> Option<Explanation> {
+fn explained(body: &str, source: &SourceOptions) -> Option<Explanation> {
     explain(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), source, &"acme".parse().unwrap()).ok()
 }
 
@@ -62,15 +62,15 @@ fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() 
         .into_iter()
         .chain(quirk_cases::cases().into_iter().map(|(name, _, body)| (name.to_owned(), body)))
         .collect();
-    let private = Source {
+    let private = SourceOptions {
         workspace_id: Some("42".to_owned()),
         include_phone: true,
         hash_email: true,
         drop_fields: vec!["subject".parse().unwrap()],
-        ..Source::default()
+        ..SourceOptions::default()
     };
     for (name, body) in &bodies {
-        for source in [&Source::default(), &private] {
+        for source in [&SourceOptions::default(), &private] {
             if let Some(explanation) = explained(body, source) {
                 check(name, &explanation, &mut met);
             }
@@ -78,7 +78,7 @@ fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() 
     }
     // A conversion's event is nowhere documented, and so in no sample.
     let conversion = bodies[0].1.replacen("\"data\":{", "\"data\":{\"conversion_event_id\":\"c1\",", 1);
-    check("conversion", &explained(&conversion, &Source::default()).unwrap(), &mut met);
+    check("conversion", &explained(&conversion, &SourceOptions::default()).unwrap(), &mut met);
     let never: Vec<_> = RULES.iter().map(|rule| rule.output).filter(|output| !met.contains(output)).collect();
     assert_eq!(never, [""; 0], "rules that no example meets");
 }
@@ -107,7 +107,7 @@ fn a_field_names_its_origin_and_the_rest_is_listed_with_a_reason() {
     let body = r#"{"event_id":"01X","object_type":"email","metric":"opened","timestamp":1700000000,"mood":"good","data":{
         "identifiers":{"id":"u1","tiktok":"t"},"customer_id":"u1","recipient":"a@example.com","recipient":"b@example.com",
         "subject":"Hi","campaign_id":7,"delivery_id":true,"journey_id":null,"content":"<p>","prefetched":true,"href":""}}"#;
-    let source = Source { drop_fields: vec!["subject".parse().unwrap()], ..Source::default() };
+    let source = SourceOptions { drop_fields: vec!["subject".parse().unwrap()], ..SourceOptions::default() };
     let explanation = explained(body, &source).unwrap();
     let from = |path: &str| {
         let field = explanation.fields.iter().find(|field| field.path == path).unwrap_or_else(|| panic!("{path}"));

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use customerio::catalogue::{CatalogueEvent, Metric, ObjectType, Variant};
 use customerio::sample::{Person, Sample};
 use mapping::tables::{FEEDBACK_STATUSES, INTERACTION_TYPES, SUBSCRIPTION_STATUSES};
-use mapping::{OnMissingIdentity, ReceivedAt, Rejection, RejectionCode, Source, map, validate};
+use mapping::{OnMissingIdentity, ReceivedAt, Rejection, RejectionCode, SourceOptions, map, validate};
 use serde_json::{Value, json};
 use xdm::event::{AuthenticatedState, Channel, Device, ExperienceEvent, Identity, Subscription};
 use xdm::{Timestamp, write_json};
@@ -76,7 +76,7 @@ const BREAKS: &[(&str, Break)] = &[
 
 #[test]
 fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_does() {
-    let (body, source) = (click(), Source::default());
+    let (body, source) = (click(), SourceOptions::default());
     let good = map(body.as_bytes(), received_at(), &source).unwrap().event;
     assert_eq!(validate(&good), Ok(()));
     for (index, (field, break_it)) in BREAKS.iter().enumerate() {
@@ -102,7 +102,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
 
 #[test]
 fn the_composed_schema_refuses_what_types_rule_out_here() {
-    let (body, source) = (click(), Source::default());
+    let (body, source) = (click(), SourceOptions::default());
     let good = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event);
     composed_schema::assert_valid(&good);
     let breaks: &[(&str, Value)] = &[
@@ -160,14 +160,14 @@ fn the_closed_lists_are_those_of_the_schema_and_of_the_field_group() {
 }
 
 fn rejected(body: &str) -> Rejection {
-    let source = Source { on_missing_identity: OnMissingIdentity::DeadLetter, ..Source::default() };
+    let source = SourceOptions { on_missing_identity: OnMissingIdentity::DeadLetter, ..SourceOptions::default() };
     map(body.as_bytes(), received_at(), &source).unwrap_err()
 }
 
 #[test]
 fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
     let good = r#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{"customer_id":"u1"}}"#;
-    map(good.as_bytes(), received_at(), &Source::default()).unwrap();
+    map(good.as_bytes(), received_at(), &SourceOptions::default()).unwrap();
     let with = |part: &str, other: &str| good.replace(part, other);
     let secret = "jo@example.com";
     let cases = [
@@ -203,7 +203,7 @@ fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
     // Somebody else's record may claim to have been received before 1970; the clocks' difference is then no reason to
     // write such a time.
     let body = click().replace("1700000000", "1");
-    let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &Source::default()).unwrap_err();
+    let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &SourceOptions::default()).unwrap_err();
     assert_eq!(rejection.code, RejectionCode::InvalidXdm);
     assert!(rejection.message.contains("`timestamp`"), "{rejection}");
 }
@@ -216,7 +216,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
             "data": {"identifiers": {"id": "u1"}, "content": json!({"topics": content}).to_string()}})
         .to_string()
     };
-    let source = Source::default();
+    let source = SourceOptions::default();
     for few in [11, 200] {
         let body = body(few);
         let event = map(body.as_bytes(), received_at(), &source).unwrap().event;
@@ -230,7 +230,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
         assert!(rejection.message.contains(part), "{rejection}");
     }
     // The remedy that it names works.
-    let dropped = Source { drop_fields: vec!["content".parse().unwrap()], ..Source::default() };
+    let dropped = SourceOptions { drop_fields: vec!["content".parse().unwrap()], ..SourceOptions::default() };
     let event = map(body.as_bytes(), received_at(), &dropped).unwrap().event;
     assert_eq!(event.event_type, "customerio.customer.subscriptionPreferencesChanged");
     assert_eq!(event.tenant.customerio.subscription, None);
@@ -238,7 +238,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
 
 #[test]
 fn with_hash_email_the_hash_is_that_of_the_address_itself() {
-    let source = Source { hash_email: true, ..Source::default() };
+    let source = SourceOptions { hash_email: true, ..SourceOptions::default() };
     // printf 'jo+t1@example.com' | sha256sum
     let hash = customerio::sha256_hex(["jo+t1@example.com"]);
     for data in [
@@ -260,7 +260,7 @@ fn no_body_is_so_short_that_its_event_is_too_large_unseen() {
         let body = format!(
             r#"{{"event_id":"1","object_type":"push","metric":"clicked","timestamp":5,"data":{{"link_id":"{id}"}}}}"#
         );
-        match map(body.as_bytes(), received_at(), &Source::default()) {
+        match map(body.as_bytes(), received_at(), &SourceOptions::default()) {
             Ok(mapped) => {
                 let mut json = Vec::new();
                 write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);

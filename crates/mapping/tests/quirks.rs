@@ -9,14 +9,14 @@ mod quirk_cases;
 
 use std::path::Path;
 
-use mapping::{IgnoredFields, IgnoredIdentities, ReceivedAt, Source, map};
+use mapping::{IgnoredFields, IgnoredIdentities, ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 
 #[test]
 fn every_oddity_leads_to_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/quirks");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let source = Source::default();
+    let source = SourceOptions::default();
     let mut names = Vec::new();
     for (name, about, body) in quirk_cases::cases() {
         let result = match map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_001_480), &source) {

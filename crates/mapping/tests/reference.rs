@@ -10,7 +10,7 @@ mod composed_schema;
 use std::collections::{BTreeMap, BTreeSet};
 
 use customerio::catalogue::{Metric, ObjectType};
-use mapping::{ReceivedAt, Source, map};
+use mapping::{ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 
 const REFERENCE: &str = include_str!("data/reference.md");
@@ -29,7 +29,7 @@ fn table(title: &str) -> Vec<Vec<String>> {
 }
 
 fn mapped(body: &str) -> Value {
-    let source = Source::default();
+    let source = SourceOptions::default();
     let mapped = map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &source).unwrap();
     let mut json = Vec::new();
     xdm::write_json(&mapped.event, &"acme".parse().unwrap(), &mut json);

@@ -5,7 +5,7 @@
 
 use customerio::catalogue::{Metric, ObjectType, Variant};
 use customerio::sample::{Person, Sample, combinations};
-use mapping::{Identity, Mapped, OnMissingIdentity, ReceivedAt, RejectionCode, Source, map};
+use mapping::{Identity, Mapped, OnMissingIdentity, ReceivedAt, RejectionCode, SourceOptions, map};
 use serde_json::{Value, json};
 
 const RECEIVED_AT: i64 = 1_700_000_001_480;
@@ -16,16 +16,16 @@ fn to_json(mapped: &Mapped<'_>) -> Value {
     serde_json::from_slice(&out).unwrap()
 }
 
-fn mapped_with(body: &str, source: &Source) -> Value {
+fn mapped_with(body: &str, source: &SourceOptions) -> Value {
     to_json(&map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), source).unwrap())
 }
 
 fn mapped(body: &str) -> Value {
-    mapped_with(body, &Source::default())
+    mapped_with(body, &SourceOptions::default())
 }
 
 fn rejected(body: &str) -> RejectionCode {
-    map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &Source::default()).unwrap_err().code
+    map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &SourceOptions::default()).unwrap_err().code
 }
 
 /// A body with these members of the envelope and of `data`.
@@ -148,7 +148,7 @@ fn what_is_new_passes_by_the_general_rule() {
     assert_eq!(channel["_acme"]["customerio"]["feedbackStatus"], "bounce");
     assert!(channel.get("channel").is_none() && channel.get("directMarketing").is_none());
     let line = body("line", "new_one", "{}");
-    let source = Source::default();
+    let source = SourceOptions::default();
     let mapped = map(line.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &source).unwrap();
     assert_eq!(mapped.labels(), ("other", "other"));
 }
@@ -191,7 +191,12 @@ fn identities_come_in_order_and_the_first_is_primary() {
 
 #[test]
 fn the_options_of_a_source_take_effect() {
-    let source = Source { include_phone: true, hash_email: true, workspace_id: Some("w1".into()), ..Source::default() };
+    let source = SourceOptions {
+        include_phone: true,
+        hash_email: true,
+        workspace_id: Some("w1".into()),
+        ..SourceOptions::default()
+    };
     let data = r#"{"recipient":"+15551234567","identifiers":{"id":"A@b.example","email":"A@b.example"}}"#;
     let xdm = mapped_with(&body("sms", "sent", data), &source);
     // printf 'a@b.example' | sha256sum
@@ -202,11 +207,11 @@ fn the_options_of_a_source_take_effect() {
     assert!(!xdm.to_string().to_lowercase().contains("a@b.example"));
     let email = mapped_with(&body("email", "sent", r#"{"recipient":"A@b.example"}"#), &source);
     assert!(!email.to_string().to_lowercase().contains("a@b.example"));
-    let strict = Source { on_missing_identity: OnMissingIdentity::DeadLetter, ..Source::default() };
+    let strict = SourceOptions { on_missing_identity: OnMissingIdentity::DeadLetter, ..SourceOptions::default() };
     let anonymous = body("slack", "sent", "{}");
     let result = map(anonymous.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &strict);
     assert_eq!(result.unwrap_err().code, RejectionCode::NoIdentity);
-    let lenient = Source::default();
+    let lenient = SourceOptions::default();
     let result = map(anonymous.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &lenient).unwrap();
     assert_eq!(result.identity, Identity::Missing);
 }
@@ -218,7 +223,7 @@ fn the_time_is_judged_against_the_receipt() {
     // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the
     // same.
     let beyond = at("300000000000");
-    let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &Source::default()).unwrap_err();
+    let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &SourceOptions::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);
     assert!(refused.message.contains("9999"), "{refused}");
     // A gateway's clock may be slow by up to a day: 1,700,086,401 is 86,399.52 s after the receipt.
@@ -227,7 +232,7 @@ fn the_time_is_judged_against_the_receipt() {
         assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
         assert_eq!(adjusted["_acme"]["customerio"]["timestampAdjusted"], true);
     }
-    let (source, body) = (Source::default(), at("1700000302"));
+    let (source, body) = (SourceOptions::default(), at("1700000302"));
     let ahead = |received_at| map(body.as_bytes(), ReceivedAt::from_millis(received_at), &source).unwrap().ahead_ms;
     assert_eq!((ahead(RECEIVED_AT), ahead(1_700_000_302_000), ahead(1_700_000_303_000)), (300_520, 0, -1000));
     for same in ["\"1700000000\"", "1.7e9", "1700000000.0"] {
@@ -314,7 +319,7 @@ fn dropped_fields_leave_no_trace_and_change_nothing_else() {
     );
     let whole = mapped(&body);
     let drop_fields = ["recipient", "subject", "failure_message"].map(|name| name.parse().unwrap()).to_vec();
-    let dropped = mapped_with(&body, &Source { drop_fields, ..Source::default() });
+    let dropped = mapped_with(&body, &SourceOptions { drop_fields, ..SourceOptions::default() });
     let text = dropped.to_string();
     assert!(!["jo@", "Hi", "gone"].iter().any(|part| text.contains(part)), "{text}");
     let mut expected = whole;
@@ -329,7 +334,7 @@ fn dropped_fields_leave_no_trace_and_change_nothing_else() {
 #[test]
 fn a_dropped_recipient_is_no_identity_and_does_not_turn_a_message_into_a_person_event() {
     let data = r#"{"recipient":"jo@example.com","email_address":"jo@example.com","delivery_id":"d1"}"#;
-    let source = Source { drop_fields: vec!["recipient".parse().unwrap()], ..Source::default() };
+    let source = SourceOptions { drop_fields: vec!["recipient".parse().unwrap()], ..SourceOptions::default() };
     let event = mapped_with(&body("email", "unsubscribed", data), &source);
     assert_eq!(event["eventType"], "directMarketing.emailUnsubscribed");
     let event = mapped_with(&body("email", "sent", r#"{"recipient":"jo@example.com"}"#), &source);

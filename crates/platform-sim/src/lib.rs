@@ -11,6 +11,7 @@ mod faults;
 mod ingest;
 mod line;
 mod messages;
+mod settings;
 mod state;
 mod tokens;
 
@@ -24,9 +25,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use control::faults::{ControlFault, ControlFaultKind};
-pub use control::{ControlOptions, ControlRequest, LostEvent};
+pub use control::{ControlRequest, LostEvent};
 pub use faults::{Break, Fault, FaultKind, OddAnswer, Shape};
-pub use state::{SimSettings, Stats};
+pub use settings::{ControlOptions, SimSettings};
+pub use state::Stats;
 
 use line::{Breaker, Lines};
 use state::State;

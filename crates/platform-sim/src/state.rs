@@ -2,58 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::control::{Control, ControlOptions};
+use crate::control::Control;
 use crate::faults::{Fault, FaultKind, Script};
-
-/// Who the simulator pretends to be.
-#[derive(Debug, Clone)]
-pub struct SimSettings {
-    /// The inlet's id, as in its address. It begins with `sim`: by that the sink knows it for a simulator's.
-    pub inlet_id: String,
-    /// `$id` of the schema that is there from the start.
-    pub schema_id: String,
-    /// The dataset that is there from the start.
-    pub dataset_id: String,
-    /// The organisation.
-    pub ims_org: String,
-    /// The tenant's key, with its leading underscore; events must hold an object there.
-    pub tenant: String,
-    /// The credential that gets tokens; `None` makes the inlet an open one.
-    pub credential: Option<(String, String)>,
-    /// How long a token lasts.
-    pub token_lifetime: Duration,
-    /// How long an ingestion request takes.
-    pub latency: Duration,
-    /// Maximum additional time, at random.
-    pub jitter: Duration,
-    /// Only count what is accepted; ids are not kept. For loads that would fill the memory.
-    pub count_only: bool,
-    /// The control plane.
-    pub control: ControlOptions,
-}
-
-impl Default for SimSettings {
-    fn default() -> Self {
-        Self {
-            inlet_id: "sim0000000000000000000000000000000000000000000000000000000000inlet".to_owned(),
-            schema_id: "https://ns.adobe.com/acme/schemas/customerio-message-events".to_owned(),
-            dataset_id: "5e72608b10f6e318ad2dee0f".to_owned(),
-            ims_org: "ACME@AdobeOrg".to_owned(),
-            tenant: "_acme".to_owned(),
-            credential: Some(("sim-client".to_owned(), "sim-secret".to_owned())),
-            token_lifetime: Duration::from_secs(86_399),
-            latency: Duration::ZERO,
-            jitter: Duration::ZERO,
-            count_only: false,
-            control: ControlOptions::default(),
-        }
-    }
-}
+use crate::settings::SimSettings;
 
 /// Counts, as `/admin/stats` gives them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,5 @@
 //! Sends batch requests.
 
-use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +8,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::failure::failure;
 use crate::inlet::InletUrl;
 use crate::token::{TokenError, TokenProvider};
-use crate::verdict::{Answer, Failure, Response, Unreached, retry_after};
+use crate::verdict::{Answer, Response, retry_after};
 
 /// How to reach Platform.
 #[derive(Debug, Clone)]
@@ -244,37 +244,8 @@ pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<
     Ok((body.freeze(), is_cut))
 }
 
-/// Why a request has no response.
-pub(crate) fn failure(error: &reqwest::Error) -> Failure {
-    let (mut causes, mut next) = (Vec::new(), error.source());
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    tracing::debug!(?causes, "a request failed");
-    if error.is_connect() {
-        Failure::Connect(unreached(&causes))
-    } else if error.is_timeout() {
-        Failure::Timeout
-    } else {
-        Failure::Interrupted
-    }
-}
-
 fn http_date(text: &str) -> Option<i64> {
     Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
-}
-
-/// The HTTP client distinguishes these only by their text.
-fn unreached(causes: &[String]) -> Unreached {
-    let any = |words: &[&str]| causes.iter().any(|cause| words.iter().any(|word| cause.contains(word)));
-    if any(&["dns error", "failed to lookup address"]) {
-        Unreached::Dns
-    } else if any(&["certificate", "TLS", "tls", "InvalidContentType", "corrupt message"]) {
-        Unreached::Tls
-    } else {
-        Unreached::Other
-    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::client::failure;
-use crate::verdict::Failure;
+use crate::failure::{Failure, failure};
 
 /// The maximum lifetime that is accepted; Adobe's tokens live for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::failure::Failure;
 use crate::token::TokenError;
 
 /// The result of a request.
@@ -43,40 +44,6 @@ impl fmt::Debug for Response {
             .field("body_bytes", &self.body.len())
             .finish()
     }
-}
-
-/// Why there is no response. Except for `Connect`, it is unknown whether the request arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection could be made.
-    Connect(Unreached),
-    /// No response arrived in time.
-    Timeout,
-    /// The connection broke.
-    Interrupted,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connect(Unreached::Dns) => "the host name cannot be resolved",
-            Self::Connect(Unreached::Tls) => "the TLS handshake failed",
-            Self::Connect(Unreached::Other) => "no connection",
-            Self::Timeout => "no answer in time",
-            Self::Interrupted => "the connection broke",
-        })
-    }
-}
-
-/// Why no connection could be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreached {
-    /// The host name cannot be resolved.
-    Dns,
-    /// The certificate is not valid, or the server does not speak TLS.
-    Tls,
-    /// The connection was refused, or there is no route.
-    Other,
 }
 
 /// What the response to a batch means.

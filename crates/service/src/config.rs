@@ -6,7 +6,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use clap::{Args, Parser};
-use settings::{DurationArg, Problems, Variables, command_line};
+use settings::command_line::{self, InvalidValues, Required};
+use settings::{DurationArg, Problems, Variables};
 
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -33,6 +34,10 @@ pub struct ServiceArgs {
     /// Check the configuration and exit: 0 if it is valid, 2 if not
     #[arg(long)]
     pub check_config: bool,
+
+    /// Ask the running service whether it is ready (/readyz) and exit: 0 if it is, 1 if not
+    #[arg(long, conflicts_with = "check_config")]
+    pub health: bool,
 }
 
 /// The configuration of one service: how it is parsed, and its checked form.
@@ -69,29 +74,122 @@ pub trait ServiceConfig: Parser + fmt::Debug {
             .after_help("Every option can be given by its flag or by its environment variable; the flag wins.")
     }
 
-    /// Parses arguments as the binary does, with this service's defaults and the environment.
+    /// Parses arguments with these variables and with this service's defaults. Missing options are reported by
+    /// [`ServiceConfig::validate`].
     ///
     /// # Errors
     /// clap's own error, which holds the text for the user.
-    fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        Self::parse_with(&Variables::of_process(), arguments)
-    }
-
-    /// The same with these variables.
-    ///
-    /// # Errors
-    /// As [`ServiceConfig::parse_arguments`].
     fn parse_with<I, T>(variables: &Variables, arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let matches = command_line::parse_leniently(&Self::definition(), variables, &arguments)?;
+        let matches = command_line::parse(&Self::definition(), variables, &arguments, Required::Later)?;
         Self::from_arg_matches(&matches)
+    }
+
+    /// Parses and checks the configuration as the binary does.
+    ///
+    /// # Errors
+    /// [`Unusable::Configuration`] with all problems: values that cannot be parsed, and everything that
+    /// [`ServiceConfig::validate`] finds in the other options.
+    fn load<I, T>(variables: &Variables, arguments: I) -> Result<(Self, Self::Settings), Unusable>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        match command_line::parse(&Self::definition(), variables, &arguments, Required::Later) {
+            Ok(matches) => {
+                let config = Self::from_arg_matches(&matches).map_err(Unusable::CommandLine)?;
+                let settings = config.validate().map_err(Unusable::Configuration)?;
+                Ok((config, settings))
+            }
+            Err(refused) => {
+                let Some(invalid) = refused.invalid else { return Err(Unusable::CommandLine(refused.error)) };
+                let InvalidValues { problems: values, names, others } = *invalid;
+                let mut problems = Problems::default();
+                values.into_iter().for_each(|problem| problems.add(problem));
+                if let Ok(config) = Self::from_arg_matches(&others)
+                    && let Err(mut others) = config.validate()
+                {
+                    // An option without its value may look as if it were missing.
+                    others.forget(&names);
+                    problems.extend(others);
+                }
+                Err(Unusable::Configuration(problems))
+            }
+        }
+    }
+}
+
+/// Why a service cannot be run as it is configured.
+#[derive(Debug)]
+pub enum Unusable {
+    /// The command line is not one of this service, or asks for help.
+    CommandLine(clap::Error),
+    /// All problems of the configuration.
+    Configuration(Problems),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service with two options that depend on each other.
+    #[derive(Debug, Parser)]
+    struct Config {
+        #[arg(long, env = "SURELY_NOT_SET_SIZE", default_value = "1")]
+        size: u8,
+        #[arg(long, env = "SURELY_NOT_SET_NAME")]
+        name: Option<String>,
+        #[arg(long, env = "SURELY_NOT_SET_PORT")]
+        port: Option<u16>,
+        #[command(flatten)]
+        service: ServiceArgs,
+    }
+
+    impl ServiceConfig for Config {
+        const SERVICE: &'static str = "t";
+        const ADMIN_LISTEN: &'static str = "127.0.0.1:0";
+        type Settings = ();
+
+        fn service(&self) -> &ServiceArgs {
+            &self.service
+        }
+
+        fn validate(&self) -> Result<(), Problems> {
+            let mut problems = Problems::default();
+            problems.required("SURELY_NOT_SET_NAME", &self.name);
+            problems.required("SURELY_NOT_SET_PORT", &self.port);
+            if self.size > 9 {
+                problems.add("SURELY_NOT_SET_SIZE must be less than 10");
+            }
+            if problems.is_empty() { Ok(()) } else { Err(problems) }
+        }
+    }
+
+    fn problems(arguments: &[&str]) -> Vec<String> {
+        match Config::load(&Variables::none(), [&["t"][..], arguments].concat()) {
+            Err(Unusable::Configuration(problems)) => problems.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn invalid_values_and_all_other_problems_are_one_answer() {
+        let found = problems(&["--port=x", "--shutdown-timeout=soon", "--size=10"]);
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert!(found[0].contains("SURELY_NOT_SET_PORT, --port"), "{found:#?}");
+        assert!(found[1].contains("SHUTDOWN_TIMEOUT") && found[1].contains("500ms"), "{found:#?}");
+        assert_eq!(found[2..], ["SURELY_NOT_SET_NAME is not set", "SURELY_NOT_SET_SIZE must be less than 10"]);
+        let found = problems(&["--size=300"]);
+        assert_eq!(found.len(), 3, "the default of an invalid option has no problem: {found:#?}");
+        assert!(Config::load(&Variables::none(), ["t", "--name=n", "--port=1"]).is_ok());
+        for structural in ["--help", "--version", "--no-such-option"] {
+            let loaded = Config::load(&Variables::none(), ["t", structural, "--port=x"]);
+            assert!(matches!(loaded, Err(Unusable::CommandLine(_))), "{structural}: {loaded:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod backoff;
 mod clock;
 mod config;
 mod dead_letter_limit;
+mod health;
 mod main_loop;
 mod open_files;
 mod readiness;
@@ -21,7 +22,7 @@ mod waiting;
 pub use admin::{AdminError, AdminServer};
 pub use backoff::Backoff;
 pub use clock::unix_millis;
-pub use config::{ServiceArgs, ServiceConfig};
+pub use config::{ServiceArgs, ServiceConfig, Unusable};
 pub use dead_letter_limit::{DeadLetterLimit, RecentOutcomes};
 pub use main_loop::{Context, run_service, shutdown_on_signal};
 pub use open_files::allow_open_files;
@@ -33,3 +34,9 @@ pub use waiting::{Activity, Ready, Reason, Request, Trouble, Waiting};
 
 /// The version of this build, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit of this build, if `BUILD_COMMIT` was set when it was compiled, as the Dockerfile does.
+pub const COMMIT: &str = match option_env!("BUILD_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};

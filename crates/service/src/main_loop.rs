@@ -8,9 +8,9 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use settings::Reload;
+use settings::{Reload, Variables};
 
-use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, init_logs, registry};
+use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, Unusable, init_logs, registry};
 
 /// What a service gets in addition to its settings.
 #[derive(Debug, Clone)]
@@ -43,19 +43,29 @@ where
     F: FnOnce(C::Settings, Context) -> R + Send + 'static,
     R: Future<Output = Result<(), TaskError>> + Send + 'static,
 {
-    let config = match C::parse_arguments(std::env::args_os()) {
-        Ok(config) => config,
-        Err(error) => {
+    let variables = Variables::of_process();
+    // The running service has checked its configuration; a file may have become invalid since.
+    if let Ok(config) = C::parse_with(&variables, std::env::args_os())
+        && config.service().health
+    {
+        return match crate::health::ask(config.service().admin_listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("{}: {error}\n", C::SERVICE));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let (config, settings) = match C::load(&variables, std::env::args_os()) {
+        Ok(loaded) => loaded,
+        Err(Unusable::CommandLine(error)) => {
             let failed = error.use_stderr();
             if error.print().is_err() {
                 return ExitCode::FAILURE;
             }
             return if failed { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
-    };
-    let settings = match config.validate() {
-        Ok(settings) => settings,
-        Err(problems) => {
+        Err(Unusable::Configuration(problems)) => {
             say(&format!("{}: the configuration is invalid:\n{problems}", C::SERVICE));
             return ExitCode::from(2);
         }

@@ -69,11 +69,11 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> &'static str {
 pub fn registry(service: &str) -> Registry {
     let registry = Registry::new();
     let build = IntGaugeVec::new(
-        Opts::new("customerio_build_info", "Always 1; the labels name the service and its version"),
-        &["service", "version"],
+        Opts::new("customerio_build_info", "Always 1; the labels give the service, its version and its commit"),
+        &["service", "version", "commit"],
     )
     .expect("a constant and valid metric name");
-    build.with_label_values(&[service, crate::VERSION]).set(1);
+    build.with_label_values(&[service, crate::VERSION, crate::COMMIT]).set(1);
     registry.register(Box::new(build)).expect("the registry is new");
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process)).expect("the registry is new");
@@ -82,7 +82,31 @@ pub fn registry(service: &str) -> Registry {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
     use super::*;
+    use crate::{Readiness, ReloadMetrics, Waiting};
+
+    /// The metrics that this crate gives to the services, with their values replaced: those of the process vary.
+    #[test]
+    fn the_exposition_is_pinned() {
+        let registry = registry("transformer");
+        for service in ["gateway", "transformer", "sink"] {
+            Waiting::register(service, &registry, &Readiness::default()).unwrap();
+        }
+        let reloads = ReloadMetrics::register(&registry, "transformer").unwrap();
+        settings::watched::OnReload::in_step(&reloads, "sources");
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let without_value = |line: &str| match line.rsplit_once(' ') {
+            Some((series, _)) if !line.starts_with('#') => format!("{series} …"),
+            _ => line.to_owned(),
+        };
+        let text = text.lines().map(without_value).collect::<Vec<_>>().join("\n");
+        let text = text.replace(crate::VERSION, "VERSION").replace(crate::COMMIT, "COMMIT");
+        insta::assert_snapshot!(text);
+    }
 
     #[test]
     fn a_panic_shows_no_data() {

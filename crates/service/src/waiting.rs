@@ -196,6 +196,12 @@ impl Activity {
         Request { activity: self.clone(), number }
     }
 
+    /// Whether it fails now.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.state().episode.as_ref().is_some_and(|episode| episode.current().is_some())
+    }
+
     /// Whether it fails for a reason that does not pass by itself.
     #[must_use]
     pub fn fails_permanently(&self) -> bool {

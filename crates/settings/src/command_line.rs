@@ -2,77 +2,182 @@
 
 use std::ffi::OsString;
 
+use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 
 use crate::variables::Variables;
 
 /// The text in a message where clap puts the value.
 const NOT_SHOWN: &str = "(not shown)";
 
-/// Parses arguments; options without a flag get their values from the variables.
-///
-/// # Errors
-/// clap's own error, with the text for the user and without any value.
-pub fn parse(command: &Command, variables: &Variables, arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let applied = variables.apply(command.clone());
-    applied.try_get_matches_from(arguments).map_err(|error| without_values(command, error))
+/// Who reports options that are required and missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Required {
+    /// This function, as errors of the command line.
+    Here,
+    /// The caller, together with the other problems of the configuration. The parsed options may lack them.
+    Later,
 }
 
-/// The same, but reports all invalid values at once, and does not require options: missing ones are reported together
-/// with the other problems of the configuration.
+/// Why a command line is not accepted.
+#[derive(Debug)]
+pub struct Refused {
+    /// clap's own error, with the text for the user and without any value. It names every invalid value.
+    pub error: clap::Error,
+    /// The invalid values; `None` if the error is of another kind, such as an unknown option or a request for help.
+    pub invalid: Option<Box<InvalidValues>>,
+}
+
+/// Options whose values cannot be parsed.
+#[derive(Debug)]
+pub struct InvalidValues {
+    /// What is wrong, one text for each option, without the value.
+    pub problems: Vec<String>,
+    /// Flags and variables of these options.
+    pub names: Vec<String>,
+    /// The command line without them, so that it can be checked as well.
+    pub others: ArgMatches,
+}
+
+impl From<Refused> for clap::Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
+/// Parses arguments; options without a flag get their values from the variables. Every binary parses with this function.
 ///
 /// # Errors
-/// As [`parse`].
-pub fn parse_leniently(
+/// All invalid values at once, of the options of the command that the arguments select.
+pub fn parse(
     command: &Command,
     variables: &Variables,
     arguments: &[OsString],
-) -> Result<ArgMatches, clap::Error> {
+    required: Required,
+) -> Result<ArgMatches, Refused> {
     let applied = variables.apply(command.clone());
-    let lenient = applied.clone().mut_args(|arg| arg.required(false));
-    lenient.try_get_matches_from(arguments).map_err(|first| all_problems(command, &applied, arguments, first))
+    let lenient = match required {
+        Required::Here => applied.clone(),
+        Required::Later => each_argument(applied.clone(), &|arg| arg.required(false)),
+    };
+    lenient.try_get_matches_from(arguments).map_err(|first| refused(command, variables, arguments, required, first))
 }
 
 /// clap stops at the first invalid value; this parses each option separately, and accepts any value for the others.
-fn all_problems(command: &Command, applied: &Command, arguments: &[OsString], first: clap::Error) -> clap::Error {
+fn refused(
+    command: &Command,
+    variables: &Variables,
+    arguments: &[OsString],
+    required: Required,
+    first: clap::Error,
+) -> Refused {
+    let applied = variables.apply(command.clone());
     if first.kind() == ErrorKind::DisplayHelp {
         // The help shows which options are required.
-        return applied.clone().try_get_matches_from(arguments).err().unwrap_or(first);
+        let error = applied.try_get_matches_from(arguments).err().unwrap_or(first);
+        return Refused { error, invalid: None };
     }
-    if !matches!(first.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return without_values(command, first);
+    if !is_about_a_value(&first) {
+        return Refused { error: without_values(command, first), invalid: None };
     }
-    let (mut problems, mut missing) = (Vec::new(), Vec::new());
-    for checked in applied.get_arguments().filter(|arg| arg.get_action().takes_values()) {
-        let alone = applied.clone().mut_args(|arg| {
-            if arg.get_id() == checked.get_id() || !arg.get_action().takes_values() {
-                return arg;
-            }
-            arg.required(false).value_parser(clap::builder::OsStringValueParser::new())
+    let (mut problems, mut wrong) = (Vec::new(), Vec::new());
+    for checked in selected(&applied, arguments) {
+        let alone = each_argument(applied.clone(), &|arg| {
+            let arg = arg.required(false);
+            if arg.get_id() == checked.get_id() { arg } else { with_any_value(arg) }
         });
-        if let Err(error) = alone.try_get_matches_from(arguments) {
-            let error = without_values(command, error);
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let end = text.find("\n\nUsage").or_else(|| text.find("\n\nFor more")).unwrap_or(text.len());
-            let text = text[..end].trim_end();
-            match text.split_once('\n') {
-                Some((_, option)) if error.kind() == ErrorKind::MissingRequiredArgument => {
-                    missing.push(format!("\n{option}"));
-                }
-                _ => problems.push(text.to_owned()),
-            }
+        if let Err(error) = alone.try_get_matches_from(arguments)
+            && is_about_a_value(&error)
+        {
+            problems.push(without_usage(&without_values(command, error)));
+            wrong.push(checked);
         }
     }
-    if problems.len() + usize::from(!missing.is_empty()) < 2 {
-        return without_values(command, first);
+    let is_wrong = |arg: &Arg| wrong.iter().any(|wrong| wrong.get_id() == arg.get_id());
+    // As they are defined, without the values of their variables.
+    let others = variables.apply_to(command.clone(), &|arg| !is_wrong(arg));
+    let others = each_argument(others, &|arg| {
+        let arg = if is_wrong(&arg) { arg.env(None::<&str>) } else { arg };
+        arg.required(false)
+    });
+    let Ok(others) = others.try_get_matches_from(without_options(arguments, &wrong)) else {
+        return Refused { error: without_values(command, first), invalid: None };
+    };
+    let mut texts = problems.clone();
+    let strict = each_argument(applied, &with_any_value);
+    // Missing options are reported with the invalid values, even if the caller reports them otherwise.
+    if let Err(error) = strict.try_get_matches_from(arguments)
+        && (required == Required::Here || error.kind() == ErrorKind::MissingRequiredArgument)
+    {
+        texts.push(without_usage(&without_values(command, error)));
     }
-    if !missing.is_empty() {
-        problems.push(format!("the following required arguments were not provided:{}", missing.concat()));
+    let error = if texts.len() < 2 {
+        without_values(command, first)
+    } else {
+        let text = format!("{}\n\nFor more information, try '--help'.\n", texts.join("\nerror: "));
+        clap::Error::raw(first.kind(), text)
+    };
+    let names = wrong.iter().flat_map(|arg| {
+        let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+        variable.into_iter().chain(arg.get_long().map(|long| format!("--{long}")))
+    });
+    let names = names.collect();
+    Refused { error, invalid: Some(Box::new(InvalidValues { problems, names, others })) }
+}
+
+fn is_about_a_value(error: &clap::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
+}
+
+/// Changes each argument of a command and of its subcommands.
+fn each_argument(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
+    command.mut_args(change).mut_subcommands(|subcommand| each_argument(subcommand, change))
+}
+
+fn with_any_value(arg: Arg) -> Arg {
+    if arg.get_action().takes_values() { arg.value_parser(OsStringValueParser::new()) } else { arg }
+}
+
+/// The arguments with a value of the command that is selected, and of the commands above it.
+fn selected(applied: &Command, arguments: &[OsString]) -> Vec<Arg> {
+    let loose = each_argument(applied.clone(), &|arg| with_any_value(arg.required(false)));
+    let matches = loose.try_get_matches_from(arguments).ok();
+    let (mut command, mut matches, mut found) = (Some(applied), matches.as_ref(), Vec::new());
+    while let Some(current) = command {
+        found.extend(current.get_arguments().filter(|arg| arg.get_action().takes_values()).cloned());
+        let next = matches.and_then(ArgMatches::subcommand);
+        command = next.and_then(|(name, _)| current.find_subcommand(name));
+        matches = next.map(|(_, matches)| matches);
     }
-    let text = format!("{}\n\nFor more information, try '--help'.\n", problems.join("\nerror: "));
-    clap::Error::raw(first.kind(), text)
+    found
+}
+
+/// The arguments without these options and their values.
+fn without_options(arguments: &[OsString], wrong: &[Arg]) -> Vec<OsString> {
+    let (mut kept, mut arguments) = (Vec::new(), arguments.iter());
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        let (name, has_value) = match text.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (&*text, false),
+        };
+        let option = wrong.iter().find(|arg| arg.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long)));
+        match option {
+            None => kept.push(argument.clone()),
+            Some(option) if !has_value && !option.is_require_equals_set() => drop(arguments.next()),
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// The text of an error, without the hints that follow.
+fn without_usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = text.find("\n\nUsage").or_else(|| text.find("\n\nFor more")).unwrap_or(text.len());
+    text[..end].trim_end().to_owned()
 }
 
 /// Returns clap's error without the values that it quotes, and with the variables of the options that it names.
@@ -124,7 +229,7 @@ fn variable(command: &Command, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Arg, value_parser};
+    use clap::value_parser;
 
     use super::*;
 
@@ -137,10 +242,16 @@ mod tests {
         ])
     }
 
-    fn refused(lenient: bool, arguments: &[&str]) -> String {
-        let arguments: Vec<OsString> = std::iter::once("t").chain(arguments.iter().copied()).map(Into::into).collect();
-        let parse = if lenient { parse_leniently } else { parse };
-        parse(&command(), &Variables::of_process(), &arguments).unwrap_err().to_string()
+    fn arguments(arguments: &[&str]) -> Vec<OsString> {
+        std::iter::once("t").chain(arguments.iter().copied()).map(Into::into).collect()
+    }
+
+    fn refused_by(command: &Command, required: Required, given: &[&str]) -> Refused {
+        parse(command, &Variables::of_process(), &arguments(given), required).unwrap_err()
+    }
+
+    fn refused(required: Required, given: &[&str]) -> String {
+        refused_by(&command(), required, given).error.to_string()
     }
 
     #[test]
@@ -154,25 +265,49 @@ mod tests {
             &["-topsecret"],
             &["--format", "text", "--", "topsecret"],
         ] {
-            for lenient in [false, true] {
-                let error = refused(lenient, arguments);
+            for required in [Required::Here, Required::Later] {
+                let error = refused(required, arguments);
                 assert!(!error.to_lowercase().contains("topsecret"), "{arguments:?}: {error}");
             }
         }
-        let error = refused(false, &["--size=topsecret"]);
+        let error = refused(Required::Here, &["--size=topsecret"]);
         assert!(error.contains("SURELY_NOT_SET_A") && error.contains("--size"), "{error}");
-        let error = refused(false, &[]);
+        let error = refused(Required::Here, &[]);
         assert!(error.contains("SURELY_NOT_SET_C, --needed <ID>"), "{error}");
-        assert!(refused(false, &["--sise=1"]).contains("--sise"), "the typo of a flag is shown");
+        assert!(refused(Required::Here, &["--sise=1"]).contains("--sise"), "the typo of a flag is shown");
     }
 
     #[test]
-    fn all_wrong_values_are_reported_at_once() {
-        let error = refused(true, &["--size=x", "--format=y", "--number=z"]);
-        for option in ["--size", "--format", "--number", "--needed"] {
+    fn all_invalid_values_are_reported_at_once() {
+        for required in [Required::Here, Required::Later] {
+            let error = refused(required, &["--size=x", "--format=y", "--number=z"]);
+            for option in ["--size", "--format", "--number", "--needed"] {
+                assert!(error.contains(option), "{option} in {error}");
+            }
+        }
+        let good = parse(&command(), &Variables::of_process(), &arguments(&["--size=1"]), Required::Later);
+        assert!(good.is_ok(), "the caller reports what is missing");
+    }
+
+    #[test]
+    fn the_other_options_can_be_checked_although_some_are_invalid() {
+        let given = ["--size=x", "--number", "z", "--format", "json"];
+        let invalid = refused_by(&command(), Required::Later, &given).invalid.unwrap();
+        assert_eq!(invalid.problems.len(), 2, "{:?}", invalid.problems);
+        assert!(invalid.problems[0].starts_with("invalid value '(not shown)' for 'SURELY_NOT_SET_A, --size"));
+        assert_eq!(invalid.names, ["SURELY_NOT_SET_A", "--size", "--number"]);
+        assert_eq!(invalid.others.get_one::<String>("b").map(String::as_str), Some("json"));
+        assert!(invalid.others.get_one::<u8>("a").is_none() && invalid.others.get_one::<u8>("d").is_none());
+        assert!(refused_by(&command(), Required::Later, &["--sise=1", "--size=x"]).invalid.is_none());
+    }
+
+    #[test]
+    fn the_options_of_a_subcommand_are_reported_at_once_too() {
+        let command = Command::new("t").subcommand(command().name("s")).subcommand(Command::new("other"));
+        let error = refused_by(&command, Required::Here, &["s", "--size=x", "--number=z"]).error.to_string();
+        for option in ["--size", "--number", "--needed"] {
             assert!(error.contains(option), "{option} in {error}");
         }
-        let arguments = ["t", "--size=1"].map(Into::into);
-        assert!(parse_leniently(&command(), &Variables::of_process(), &arguments).is_ok(), "the rest is checked later");
+        assert!(!error.contains("--format"), "{error}");
     }
 }

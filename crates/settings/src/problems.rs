@@ -30,6 +30,11 @@ impl Problems {
         self.0.extend(other.0);
     }
 
+    /// Removes the problems that mention one of these names.
+    pub fn forget(&mut self, names: &[String]) {
+        self.0.retain(|problem| !names.iter().any(|name| problem.contains(name.as_str())));
+    }
+
     /// Each problem.
     #[must_use]
     pub fn to_vec(&self) -> Vec<String> {
@@ -72,5 +77,7 @@ mod tests {
         assert_eq!(problems.required("NAME", &Some(1)), Some(&1));
         let text = problems.to_string();
         assert!(text.lines().count() == 3 && text.contains("NAME is not set"), "{text}");
+        problems.forget(&["NAME".to_owned()]);
+        assert_eq!(problems.to_vec().len(), 2);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::Command;
+use clap::{Arg, Command};
 
 use crate::file::{FileError, Shown, read_text};
 
@@ -119,7 +119,15 @@ impl Variables {
     /// Returns a command whose options get their values from these variables, and whose help shows none of them.
     #[must_use]
     pub fn apply(&self, command: Command) -> Command {
+        self.apply_to(command, &|_| true)
+    }
+
+    /// The same, only for some of the options.
+    pub(crate) fn apply_to(&self, command: Command, wanted: &dyn Fn(&Arg) -> bool) -> Command {
         let command = command.mut_args(|arg| {
+            if !wanted(&arg) {
+                return arg;
+            }
             let Some(name) = arg.get_env().map(OsStr::to_owned) else { return arg };
             let arg = arg.hide_env_values(true);
             let environment = std::env::var_os(&name).filter(|_| !self.ignores_environment);
@@ -135,7 +143,7 @@ impl Variables {
                 Found::Nowhere => arg,
             }
         });
-        command.mut_subcommands(|subcommand| self.apply(subcommand))
+        command.mut_subcommands(|subcommand| self.apply_to(subcommand, wanted))
     }
 }
 
@@ -179,7 +187,7 @@ fn lost_reference(text: &str, variables: &BTreeMap<String, String>) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use clap::{Arg, ArgAction};
+    use clap::ArgAction;
 
     use super::*;
     use crate::testing::Folder;

@@ -26,7 +26,7 @@ pub struct SourceName(String);
 
 impl SourceName {
     /// The source of `POST /webhooks/customerio`.
-    pub const DEFAULT: &'static str = "default";
+    pub const DEFAULT: &'static str = contract::raw::DEFAULT_SOURCE;
 
     /// The name.
     #[must_use]

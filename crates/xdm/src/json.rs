@@ -6,8 +6,6 @@ use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 
-use crate::event::ExperienceEvent;
-
 /// The tenant id of an organisation, under which its own fields live (`GET /schemaregistry/stats` names it).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantId {
@@ -35,10 +33,10 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// Appends the event as JSON.
-pub fn write_json(event: &ExperienceEvent<'_>, tenant: &TenantId, out: &mut Vec<u8>) {
+/// Appends a value as JSON; an empty one as an empty object.
+pub(crate) fn write(value: &impl Value, tenant: &TenantId, out: &mut Vec<u8>) {
     let mut json = Json { out, tenant };
-    if !event.write(&mut json) {
+    if !value.write(&mut json) {
         json.out.extend_from_slice(b"{}");
     }
 }

@@ -6,8 +6,10 @@
 
 pub mod avro;
 pub mod event;
+mod event_json;
 mod json;
 pub mod schema;
 
 pub use event::{ExperienceEvent, Timestamp};
-pub use json::{TenantId, write_json};
+pub use event_json::write_json;
+pub use json::TenantId;

@@ -81,6 +81,13 @@ impl Container {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// A command that runs one of Kafka's scripts in it.
+    pub(super) fn tool(&self, script: &str) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["exec", &self.name]).arg(format!("/opt/kafka/bin/{script}"));
+        command
+    }
+
     /// `docker VERB` for it: `start`, `stop`, `kill`, `pause`, `unpause`.
     ///
     /// # Panics

@@ -181,8 +181,12 @@ impl Drop for Node {
     }
 }
 
-fn java(libs: &Path, class: &str) -> Command {
+/// A command that runs a class of Kafka's.
+pub(super) fn java(libs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
+    // Each of a broker's threads keeps a buffer outside of the heap as large as the largest record it has written. By
+    // default, all of them together may have as much as the heap, which is too little for records of 63 MiB.
+    command.arg("-XX:MaxDirectMemorySize=2g");
     command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
     command.arg(format!("{}/*", libs.display())).arg(class);
     command

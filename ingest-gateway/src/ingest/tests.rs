@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use contract::dead_letter::KEPT_BYTES;
 use customerio::{SigningKey, sign};
 use service::{Context as ServiceContext, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -182,11 +183,11 @@ async fn a_body_whose_batch_is_refused_as_too_large_is_sent_again_alone_and_stor
 #[tokio::test]
 async fn a_body_that_the_raw_topic_refuses_as_too_large_becomes_a_dead_letter_and_gets_202() {
     let gateway = start(Fate::TooLarge, &[]).await;
-    let body = "x".repeat(dead_letter::KEPT_BYTES + 1);
+    let body = "x".repeat(KEPT_BYTES + 1);
     assert_eq!(gateway.post(ROUTE, "first", body.clone()).await.status(), 202);
     let stored = gateway.stored.lock().unwrap();
     let [dead_letter] = stored.as_slice() else { panic!("{stored:?}") };
-    assert_eq!((dead_letter.to, dead_letter.body.len()), (Destination::DeadLetters, dead_letter::KEPT_BYTES));
+    assert_eq!((dead_letter.to, dead_letter.body.len()), (Destination::DeadLetters, KEPT_BYTES));
     assert_eq!(dead_letter.header("dead-letter-code"), Some("body_too_large"));
     assert_eq!(dead_letter.header("dead-letter-original-size"), Some(body.len().to_string().as_str()));
     let sha256 = CutValue::of(body.as_bytes()).cut.sha256;

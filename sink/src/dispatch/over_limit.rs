@@ -8,12 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{DeadLetterReason, Dispatch, Past, Waiting};
-
-/// What the limit needs to know about a record.
-pub(crate) trait Sourced {
-    /// The source that received its webhook.
-    fn source(&self) -> &str;
-}
+use crate::work::Sourced;
 
 /// Held records of one source with one code.
 #[derive(Debug)]

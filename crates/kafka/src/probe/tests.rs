@@ -51,6 +51,7 @@ fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
     };
     probe.ask().unwrap();
     assert_eq!((lag(0), lag(1)), (Some(0.0), Some(3.0)));
+    assert_eq!(value(&registry, "customerio_kafka_partitions{topic=\"input\"}"), Some(2.0));
     assert_eq!(value(&registry, oldest), Some(0.0), "nothing is known to wait");
     probe.ask().unwrap();
     let age = value(&registry, oldest).unwrap();

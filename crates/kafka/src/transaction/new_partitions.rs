@@ -8,8 +8,8 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
 use super::end::{End, given_up, rebuild};
+use super::restore::{Candidate, Delay, Finding};
 use super::session::Session;
-use super::takeover::{Candidate, Finding};
 use super::worker::Processor;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
@@ -77,8 +77,29 @@ impl<P: Processor> Session<'_, P> {
         }
     }
 
+    /// Reports a transaction of another process that holds back what new partitions need.
+    fn report_delay(&mut self) {
+        let health = &self.settings.health;
+        match self.restores.delay(Instant::now()) {
+            None => {}
+            Some(Delay::Ended) => health.restoring_continues(),
+            Some(Delay::Lasts(time)) => {
+                let (seconds, group) = (time.as_secs(), &self.settings.group);
+                let (input, output) = (&self.settings.input, &self.settings.output);
+                health.restoring_is_delayed(if self.awaited.is_empty() {
+                    let partitions: Vec<i32> = self.restores.waiting().collect();
+                    format!("the latest records of {output}{partitions:?} have not become readable for {seconds} s: a transaction of another process is open there")
+                } else {
+                    let partitions = &self.awaited;
+                    format!("the committed offsets of group `{group}` for {input}{partitions:?} have not become readable for {seconds} s: they belong to a transaction of another process that is open")
+                });
+            }
+        }
+    }
+
     /// Adds the partitions whose starts are known now, as paused, and resumes those whose state is restored.
     pub(super) fn restored(&mut self) -> Result<(), End> {
+        self.report_delay();
         // If a partition were added now, librdkafka would take that as the answer to the lost assignment. The revoke
         // follows.
         while !self.consumer.assignment_lost() {

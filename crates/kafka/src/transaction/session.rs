@@ -13,7 +13,7 @@ use super::outbox::Processed;
 use super::oversized::Oversized;
 use super::process::{clients, note_latest, process};
 use super::producer::{TooLarge, TransactionalProducer};
-use super::takeover::{RestoreContext, Restores};
+use super::restore::{RestoreContext, Restores};
 use super::worker::{Processor, WorkerSettings, member_client_id};
 use crate::assignment::{Assignment, Unread};
 use crate::error::KafkaError;

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::End;
 use super::outbox::Outbox;
+use super::restore::{Lookback, PartitionState};
 use super::session::Session;
-use super::takeover::{Lookback, PartitionState};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use crate::control::faults::ControlFault;
-use crate::control::{ControlRequest, LostEvent};
+use crate::control::records::{ControlRequest, LostEvent};
 use crate::state::State;
 
 type Shared = AxumState<Arc<State>>;

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::control::body::{hex, members, object, text};
 use crate::control::json_patch;
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::store::Entry;
-use crate::control::world::{Space, World, hex, members, object, text};
+use crate::control::world::{Space, World};
 
 /// Members that a dataset can have.
 const OPTIONAL: [&str; 4] = ["description", "tags", "enableErrorDiagnostics", "fileDescription"];

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::control::body::{hex, members, text};
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::store::Entry;
-use crate::control::world::{Space, World, hex, members, text};
+use crate::control::world::{Space, World};
 
 const IDENTITY: &str = "xdm:descriptorIdentity";
 

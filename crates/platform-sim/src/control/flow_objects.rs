@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::control::flow_service::bad;
+use crate::control::body::{hex, members, object, text};
 use crate::control::reply::Reply;
 use crate::control::request::Incoming;
-use crate::control::world::{World, hex, members, object, text};
+use crate::control::world::World;
 
 /// Connection specification of the HTTP API source.
 pub(crate) const HTTP_API: &str = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb";
@@ -13,6 +13,10 @@ pub(crate) const HTTP_API: &str = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb";
 pub(crate) const DATA_LAKE: &str = "c604ff05-7f1a-43c0-8e18-33bf874cb11c";
 /// Flow specification for XDM; the one for raw data needs a mapping, which this simulator does not have.
 pub(crate) const XDM_FLOW: &str = "d8a6f005-7eaf-4153-983e-e8574508b877";
+
+pub(crate) fn bad(detail: &str) -> Reply {
+    Reply::flow("1000-400", "Bad request", detail)
+}
 
 /// Checks `{id, version}` of a specification.
 fn spec(body: &Map<String, Value>, name: &str, id: &str) -> Result<(), Reply> {

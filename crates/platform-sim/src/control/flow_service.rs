@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::control::body::uuid;
+use crate::control::flow_objects::bad;
 use crate::control::json_patch;
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::store::{Collection, Entry};
-use crate::control::world::{Space, World, uuid};
+use crate::control::world::{Space, World};
 
 /// The kinds of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +63,6 @@ impl Kind {
             Self::Flow => false,
         }
     }
-}
-
-pub(crate) fn bad(detail: &str) -> Reply {
-    Reply::flow("1000-400", "Bad request", detail)
 }
 
 fn not_found(id: &str) -> Reply {

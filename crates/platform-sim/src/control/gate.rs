@@ -3,7 +3,7 @@
 use crate::control::reply::Reply;
 use crate::control::request::Incoming;
 use crate::control::world::World;
-use crate::state::SimSettings;
+use crate::settings::SimSettings;
 
 pub(crate) fn check(
     world: &World,

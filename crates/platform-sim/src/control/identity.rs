@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::control::body::{members, text};
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::store::Entry;
-use crate::control::world::{World, members, text};
+use crate::control::world::World;
 
 const TYPES: [&str; 7] = ["Cookie", "Cross_device", "Device", "Email", "Mobile", "Non_people", "Phone"];
 

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::control::LostEvent;
+use crate::control::failed_batch::{Counts, FailedBatch};
 use crate::control::faults::ControlFaultKind;
 use crate::control::fields;
+use crate::control::records::LostEvent;
 use crate::control::registry::{custom_fields, references};
-use crate::control::results::{Counts, FailedBatch};
+
+use crate::control::body::hex;
 use crate::control::store::{Entry, now_ms};
-use crate::control::world::{Space, World, hex};
+use crate::control::world::{Space, World};
 use crate::messages::{self, Destination};
 
 /// Messages are lost for so long after a flow was created or changed.

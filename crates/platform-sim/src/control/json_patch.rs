@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::control::world::members;
+use crate::control::body::members;
 
 /// Applies a patch, or says what is wrong with it.
 pub(crate) fn apply(body: &Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, String> {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::control::catalog::{invalid, is_descending, window};
+use crate::control::failed_batch::{Counts, FailedBatch};
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::store::now_ms;
@@ -10,43 +11,6 @@ use crate::control::world::World;
 
 /// The only file of a failed batch.
 const FILE: &str = "part-00000.json";
-
-/// The counts of a flow in one window.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) received: u64,
-    pub(crate) ingested: u64,
-    pub(crate) failed: u64,
-}
-
-/// Events of one request that failed after they were accepted.
-#[derive(Debug, Clone)]
-pub(crate) struct FailedBatch {
-    pub(crate) id: String,
-    pub(crate) dataset_id: String,
-    pub(crate) created_ms: i64,
-    /// The code of the first row's error.
-    pub(crate) code: String,
-    /// With their errors.
-    pub(crate) rows: Vec<Value>,
-}
-
-impl FailedBatch {
-    fn shown(&self, ims_org: &str) -> Value {
-        json!({
-            "status": "failed",
-            "imsOrg": ims_org,
-            "created": self.created_ms,
-            "updated": self.created_ms,
-            "started": self.created_ms,
-            "completed": self.created_ms,
-            "relatedObjects": [{"type": "dataSet", "id": self.dataset_id}],
-            "errors": [{"code": "INGEST-1212-400", "description": "Encountered errors. Please find the error diagnostics for detail", "rows": []}],
-            "failedRecordCount": self.rows.len(),
-            "metrics": {"failedRecordCount": self.rows.len(), "validationCode": self.code},
-        })
-    }
-}
 
 impl World {
     pub(crate) fn batches(&mut self, incoming: &Incoming, rest: &[&str]) -> Outcome {

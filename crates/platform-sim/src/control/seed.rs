@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::control::flow_objects::{DATA_LAKE, HTTP_API, XDM_FLOW};
 use crate::control::identity::namespace;
 use crate::control::world::{Space, World};
-use crate::state::SimSettings;
+use crate::settings::SimSettings;
 
 const FIELD_GROUP: &str = include_str!("../../../../schemas/xdm/field-group.json");
 const SCHEMA: &str = include_str!("../../../../schemas/xdm/schema.json");

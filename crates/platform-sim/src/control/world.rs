@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
+use crate::control::failed_batch::{Counts, FailedBatch};
 use crate::control::faults::Faults;
+use crate::control::records::{ControlRequest, LostEvent};
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
-use crate::control::results::{Counts, FailedBatch};
-use crate::control::seed;
 use crate::control::store::Collection;
-use crate::control::{ControlOptions, ControlRequest, LostEvent};
-use crate::state::SimSettings;
+use crate::settings::{ControlOptions, SimSettings};
 
 /// The most requests and lost events that are kept.
 const KEPT: usize = 100_000;
@@ -52,7 +49,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(settings: &SimSettings) -> Self {
-        let mut world = Self {
+        Self {
             options: settings.control.clone(),
             ims_org: settings.ims_org.clone(),
             tenant: settings.tenant.trim_start_matches('_').to_owned(),
@@ -61,9 +58,7 @@ impl World {
             lost: Vec::new(),
             lost_total: 0,
             spaces: BTreeMap::new(),
-        };
-        seed::plant(&mut world, settings);
-        world
+        }
     }
 
     /// How long a new object is invisible.
@@ -129,36 +124,4 @@ impl World {
             None => path.to_owned(),
         }
     }
-}
-
-/// Refuses members that are missing, and members that are not documented.
-pub(crate) fn members(body: &Map<String, Value>, required: &[&str], optional: &[&str]) -> Result<(), String> {
-    if let Some(name) = required.iter().find(|name| body.get(**name).is_none_or(Value::is_null)) {
-        return Err(format!("`{name}` is missing"));
-    }
-    match body.keys().find(|name| !required.contains(&name.as_str()) && !optional.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(format!("unknown member `{name}`; allowed: {}", [required, optional].concat().join(", "))),
-    }
-}
-
-/// A member that must be text and not empty.
-pub(crate) fn text<'b>(body: &'b Map<String, Value>, name: &str) -> Result<&'b str, String> {
-    let text = body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-    text.ok_or_else(|| format!("`{name}` must be text and not empty"))
-}
-
-/// A member that must be an object.
-pub(crate) fn object<'b>(body: &'b Map<String, Value>, name: &str) -> Result<&'b Map<String, Value>, String> {
-    body.get(name).and_then(Value::as_object).ok_or_else(|| format!("`{name}` must be an object"))
-}
-
-/// Hexadecimal digits.
-pub(crate) fn hex(digits: usize) -> String {
-    (0..digits).map(|_| char::from(b"0123456789abcdef"[fastrand::usize(..16)])).collect()
-}
-
-/// An id of Flow Service.
-pub(crate) fn uuid() -> String {
-    format!("{}-{}-4{}-a{}-{}", hex(8), hex(4), hex(3), hex(3), hex(12))
 }

@@ -9,14 +9,15 @@ use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, R
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::client::{ClientError, body_up_to_limit, failure};
+use crate::client::{ClientError, body_up_to_limit};
 use crate::control::error::{classify, interrupted};
 use crate::control::{
     Answer, ApiUrl, BadLink, Call, ControlError, Created, ErrorKind, FlowAction, Interruption, Method, Page, Problem,
     Request, flow_action, following,
 };
+use crate::failure::{Failure, Unreached, failure};
 use crate::token::TokenProvider;
-use crate::verdict::{Failure, retry_after};
+use crate::verdict::retry_after;
 
 /// Address, identity and behaviour of the client.
 #[derive(Debug, Clone)]
@@ -290,11 +291,11 @@ impl ControlClient {
 
     async fn attempt(&self, request: &Request, token: &SecretString) -> Result<Attempt, Failure> {
         let Some(url) = self.settings.api.join(&request.path) else {
-            return Err(Failure::Connect(crate::verdict::Unreached::Other));
+            return Err(Failure::Connect(Unreached::Other));
         };
         // A path is built here or checked by `following`; this is the last line between the token and another server.
         if !self.settings.api.is_same_server(&url) {
-            return Err(Failure::Connect(crate::verdict::Unreached::Other));
+            return Err(Failure::Connect(Unreached::Other));
         }
         let mut headers = self.headers.clone();
         for (name, value) in &request.headers {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::control::{Method, Problem, Request};
+use crate::failure::{Failure, Unreached};
 use crate::token::TokenError;
-use crate::verdict::{Failure, Unreached};
 
 /// A request that failed. The text says what is wrong, at which request, what to do, and who can do it.
 #[derive(Debug, Clone)]

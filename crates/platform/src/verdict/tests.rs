@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::failure::Unreached;
 
 fn response(status: u16, body: impl Into<Bytes>) -> Answer {
     Answer::Response(Response { status, retry_after: None, body: body.into() })

@@ -156,7 +156,12 @@ async fn sandbox(stage: &Stage, client: &ControlClient) -> Line {
     let asked = format!("the sandbox {}", stage.sandbox);
     let sandboxes = match in_time(client.list(&usable_sandboxes())).await {
         None => {
-            return Line::unanswered("sandbox", asked, "no answer within 5 s", "check PLATFORM_API_URL and the network");
+            return Line::unanswered(
+                "sandbox",
+                asked,
+                "no answer within 5 s",
+                "check PLATFORM_API_URL and the network",
+            );
         }
         Some(Err(error)) => return failed("sandbox", &asked, &error),
         Some(Ok(sandboxes)) => sandboxes,

@@ -1,0 +1,101 @@
+//! An audit as JSON.
+
+use operator::audit::{Audit, AuditScope, Committed, MissingReader, NamedFinding};
+use operator::{PipelineTopics, rfc3339};
+use reconcile::{DeadLetterCounts, FindingKind, Topic};
+use serde_json::{Value, json};
+
+fn code(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Unexplained => "unexplained",
+        FindingKind::Late => "late",
+        FindingKind::RefusedWithoutDeadLetter => "refused_without_letter",
+        FindingKind::OtherEvent => "other_event",
+        FindingKind::Doubled => "doubled",
+        FindingKind::Orphan => "orphan",
+        FindingKind::Repeated => "repeated",
+        FindingKind::RepeatedElsewhere => "repeated_other_partition",
+        FindingKind::RepeatedWithoutKey => "repeated_without_key",
+    }
+}
+
+pub(super) fn audit(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Value {
+    let (raw, typed, dead_letters) = (&audit.report.raw, &audit.report.typed, &audit.report.dead_letters);
+    let counts = |counts: DeadLetterCounts| json!({"total": counts.total(), "open": counts.open, "replayed": counts.replayed, "discarded": counts.discarded});
+    let finding = |NamedFinding { finding, event_id }: &NamedFinding| {
+        let topic = match finding.topic {
+            Topic::Raw => &topics.raw,
+            Topic::Typed => &topics.typed,
+        };
+        json!({
+            "kind": code(finding.kind),
+            "topic": topic.as_str(),
+            "partition": finding.position.partition.0,
+            "offset": finding.position.offset.0,
+            "eventId": event_id,
+        })
+    };
+    let findings: Vec<Value> = audit.findings.iter().map(finding).collect();
+    let missing_groups: Vec<Value> = audit
+        .missing_readers
+        .iter()
+        .map(|MissingReader { group, topic }| json!({"group": group, "topic": topic.as_str()}))
+        .collect();
+    let committed = match scope.committed {
+        Committed::Groups(_) => "groups",
+        Committed::Handed(_) => "services",
+    };
+    let notes: Vec<String> = audit.notes.iter().map(ToString::to_string).collect();
+    json!({
+        "explained": audit.is_explained(),
+        "since": scope.since.map(rfc3339),
+        "until": scope.until.map(rfc3339),
+        "partitions": audit.partitions,
+        "recordsRead": audit.records_read,
+        "raw": {
+            "records": raw.records,
+            "typed": raw.typed,
+            "deadLettered": counts(raw.dead_lettered),
+            "duplicates": raw.duplicates,
+            "checks": raw.checks,
+            "ahead": raw.ahead,
+            "late": raw.late,
+            "expired": raw.expired,
+            "unexplained": raw.unexplained,
+            "doubled": raw.doubled,
+            "expiredUnread": raw.expired_unread,
+            "replays": raw.replays,
+        },
+        "typed": {
+            "records": typed.records,
+            "accepted": typed.accepted,
+            "acceptedInferred": typed.inferred,
+            "deadLettered": counts(typed.dead_lettered),
+            "ahead": typed.ahead,
+            "late": typed.late,
+            "expired": typed.expired,
+            "unexplained": typed.unexplained,
+            "orphans": typed.orphans,
+            "repeatsWithinWindow": typed.repeats_within,
+            "repeatsOtherPartition": typed.repeats_elsewhere,
+            "repeatsWithoutKey": typed.repeats_without_key,
+            "repeatsAfterGrowth": typed.repeats_after_growth,
+            "repeats": typed.repeats,
+            "reprocessed": typed.reprocessed,
+            "rejectedAfterAcceptance": typed.rejected_later,
+            "alsoDeadLettered": typed.also_dead_lettered,
+            "expiredUnread": typed.expired_unread,
+            "replays": typed.replays,
+        },
+        "deadLetters": {
+            "gateway": counts(dead_letters.gateway),
+            "writtenAgain": dead_letters.written_again,
+            "otherTopics": dead_letters.elsewhere,
+        },
+        "findingsTotal": audit.report.findings.len(),
+        "findings": findings,
+        "missingGroups": missing_groups,
+        "committedOffsets": committed,
+        "notes": notes,
+    })
+}

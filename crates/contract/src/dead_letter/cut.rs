@@ -1,0 +1,56 @@
+//! Values that cannot be stored whole.
+
+use std::fmt::Write;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// How many bytes of a value are kept if the dead-letter topic refuses the whole value.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+/// The original value of a dead letter that has only the first [`KEPT_BYTES`] of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Size of the original value in bytes.
+    pub size: u64,
+    /// SHA-256 of the original value, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// The beginning of a value that cannot be stored whole, and the size and hash of the original.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutValue<'v> {
+    /// The first [`KEPT_BYTES`].
+    pub kept: &'v [u8],
+    /// Size and hash of the original value.
+    pub cut: Cut,
+}
+
+impl<'v> CutValue<'v> {
+    /// Cuts a value that is in memory as a whole.
+    #[must_use]
+    pub fn of(value: &'v [u8]) -> Self {
+        let hash = digest(&SHA256, value);
+        let mut sha256 = String::with_capacity(64);
+        for byte in hash.as_ref() {
+            write!(sha256, "{byte:02x}").expect("a String takes everything");
+        }
+        Self { kept: &value[..value.len().min(KEPT_BYTES)], cut: Cut { size: value.len() as u64, sha256 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_cut_to_its_beginning_with_its_size_and_hash() {
+        let value = vec![b'x'; KEPT_BYTES + 1];
+        let CutValue { kept, cut } = CutValue::of(&value);
+        assert_eq!((kept.len(), cut.size, cut.sha256.len()), (KEPT_BYTES, KEPT_BYTES as u64 + 1, 64));
+        assert_eq!(
+            CutValue::of(b"abc").cut.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "the first test vector of FIPS 180-2"
+        );
+    }
+}

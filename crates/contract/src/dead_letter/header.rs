@@ -1,0 +1,34 @@
+//! Names of the headers that a dead letter has in addition to the original ones.
+
+/// The stage that wrote it: `gateway`, `transformer`, `sink` or `platform`.
+pub const STAGE: &str = "dead-letter-stage";
+/// Stable code of the reason.
+pub const CODE: &str = "dead-letter-code";
+/// The reason as a text of at most 1 KiB.
+pub const MESSAGE: &str = "dead-letter-message";
+/// Topic of the original record.
+pub const TOPIC: &str = "dead-letter-topic";
+/// Partition of the original record, decimal.
+pub const PARTITION: &str = "dead-letter-partition";
+/// Offset of the original record, decimal.
+pub const OFFSET: &str = "dead-letter-offset";
+/// When it was written: milliseconds since 1970, decimal.
+pub const AT: &str = "dead-letter-at";
+/// Version of the software that wrote it.
+pub const VERSION: &str = "dead-letter-version";
+/// Only on a dead letter whose value is cut: the size of the original value in bytes, decimal.
+pub const ORIGINAL_SIZE: &str = "dead-letter-original-size";
+/// Only on a dead letter whose value is cut: the SHA-256 of the original value, 64 lower-case hex digits.
+pub const ORIGINAL_SHA256: &str = "dead-letter-original-sha256";
+/// On a resolution (a record without a value, in the partition and with the key of the dead letter): the offset of
+/// the dead letter that it resolves, decimal.
+pub const RESOLVES: &str = "dead-letter-resolves";
+/// On a resolution: `replayed` or `discarded`.
+pub const RESOLUTION: &str = "dead-letter-resolution";
+/// On a resolution: who resolved it.
+pub const BY: &str = "dead-letter-by";
+/// On a resolution: why, in the words of that person.
+pub const NOTE: &str = "dead-letter-note";
+
+/// The beginning of all these names.
+pub(super) const PREFIX: &str = "dead-letter-";

@@ -1,0 +1,113 @@
+//! The headers of a dead letter.
+
+use super::cut::Cut;
+use super::header;
+use super::stage::Stage;
+use crate::position::Position;
+
+/// Maximum length of a `dead-letter-message`, in bytes.
+pub const MESSAGE_LIMIT: usize = 1024;
+
+/// What a dead letter's own headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The stage that wrote it.
+    pub stage: Stage,
+    /// The reason's stable code, from the stage's list.
+    pub code: String,
+    /// The reason as a text of at most [`MESSAGE_LIMIT`] bytes.
+    pub message: String,
+    /// The original record; the gateway's dead letters have none.
+    pub origin: Option<Origin>,
+    /// When it was written: milliseconds since 1970.
+    pub at: Option<i64>,
+    /// Size and hash of the original value, if the dead letter has only its beginning.
+    pub cut: Option<Cut>,
+}
+
+/// The original record of a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Its topic.
+    pub topic: String,
+    /// Its position there.
+    pub position: Position,
+}
+
+impl DeadLetter {
+    /// A dead letter of a whole value without an original record. The message is cut to [`MESSAGE_LIMIT`] bytes.
+    #[must_use]
+    pub fn new(stage: Stage, code: &str, message: &str, at: i64) -> Self {
+        // Between code points.
+        let message = message[..message.floor_char_boundary(MESSAGE_LIMIT)].to_owned();
+        Self { stage, code: code.to_owned(), message, origin: None, at: Some(at), cut: None }
+    }
+
+    /// The dead letter of this record.
+    #[must_use]
+    pub fn of(self, topic: &str, position: Position) -> Self {
+        Self { origin: Some(Origin { topic: topic.to_owned(), position }), ..self }
+    }
+
+    /// The dead letter, with only the beginning of its value.
+    #[must_use]
+    pub fn cut(self, cut: Cut) -> Self {
+        Self { cut: Some(cut), ..self }
+    }
+
+    /// The headers, which follow the original ones.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            (header::STAGE, self.stage.as_str().to_owned()),
+            (header::CODE, self.code.clone()),
+            (header::MESSAGE, self.message.clone()),
+        ];
+        if let Some(Origin { topic, position }) = &self.origin {
+            headers.extend([
+                (header::TOPIC, topic.clone()),
+                (header::PARTITION, position.partition.to_string()),
+                (header::OFFSET, position.offset.to_string()),
+            ]);
+        }
+        headers.extend(self.at.map(|at| (header::AT, at.to_string())));
+        headers.push((header::VERSION, env!("CARGO_PKG_VERSION").to_owned()));
+        if let Some(Cut { size, sha256 }) = &self.cut {
+            headers.extend([(header::ORIGINAL_SIZE, size.to_string()), (header::ORIGINAL_SHA256, sha256.clone())]);
+        }
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_has_its_own_value() {
+        let dead_letter = DeadLetter::new(Stage::Transformer, "not_json", "line 1", 99).of("raw", Position::new(7, 42));
+        let expected = [
+            ("dead-letter-stage", "transformer"),
+            ("dead-letter-code", "not_json"),
+            ("dead-letter-message", "line 1"),
+            ("dead-letter-topic", "raw"),
+            ("dead-letter-partition", "7"),
+            ("dead-letter-offset", "42"),
+            ("dead-letter-at", "99"),
+            ("dead-letter-version", env!("CARGO_PKG_VERSION")),
+        ];
+        assert_eq!(dead_letter.headers(), expected.map(|(name, value)| (name, value.to_owned())));
+        let cut = dead_letter.cut(Cut { size: 9, sha256: "ab".to_owned() });
+        let expected = [("dead-letter-original-size", "9"), ("dead-letter-original-sha256", "ab")];
+        assert_eq!(cut.headers()[8..], expected.map(|(name, value)| (name, value.to_owned())));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_code_points() {
+        let cut = |message: &str| DeadLetter::new(Stage::Sink, "refused", message, 0).message;
+        let long = "ä".repeat(MESSAGE_LIMIT);
+        assert_eq!(cut(&long).len(), MESSAGE_LIMIT);
+        assert_eq!(cut(&format!("x{long}")).len(), MESSAGE_LIMIT - 1);
+        assert_eq!(cut("short"), "short");
+    }
+}

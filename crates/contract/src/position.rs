@@ -1,0 +1,73 @@
+//! Where a record is in its topic.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The number of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(pub i32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An offset in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Offset(pub i64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The position of a record in its topic, written `PARTITION:OFFSET`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: Offset,
+}
+
+impl Position {
+    /// The position of this offset in this partition.
+    #[must_use]
+    pub const fn new(partition: i32, offset: i64) -> Self {
+        Self { partition: Partition(partition), offset: Offset(offset) }
+    }
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.split_once(':').and_then(|(partition, offset)| {
+            let (partition, offset) = (partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?);
+            (partition >= 0 && offset >= 0).then_some(Self::new(partition, offset))
+        });
+        parsed.ok_or_else(|| "invalid position: expected PARTITION:OFFSET, for example 3:1042".to_owned())
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_a_partition_and_an_offset() {
+        assert_eq!("3:1042".parse(), Ok(Position::new(3, 1042)));
+        assert_eq!(Position::new(3, 1042).to_string(), "3:1042");
+        for wrong in ["", "3", "3:", "3:x", "-1:5", "3:-5", "3:1:2"] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
+    }
+}

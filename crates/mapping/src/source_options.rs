@@ -1,0 +1,188 @@
+//! What the configuration says about one source of webhooks.
+
+use std::str::FromStr;
+
+use customerio::webhook::Data;
+
+/// Handling of an event that names no person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMissingIdentity {
+    /// It is sent: the data lake takes it, Profile does not.
+    #[default]
+    Send,
+    /// It becomes a dead letter.
+    DeadLetter,
+}
+
+/// A field of `data` that is treated as if Customer.io had not sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropField(&'static str);
+
+impl DropField {
+    /// Fields that decide who an event is about have options of their own.
+    const KEPT: &'static [&'static str] = &["identifiers", "customer_id", "email_address"];
+
+    /// The names there are.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Data::NAMES.iter().copied().filter(|name| !Self::KEPT.contains(name))
+    }
+
+    /// Its name in `data`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl FromStr for DropField {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::names().find(|known| *known == name).map(Self).ok_or_else(|| {
+            let names: Vec<_> = Self::names().collect();
+            format!("this is not a field of `data` that can be dropped; these can: {}", names.join(", "))
+        })
+    }
+}
+
+/// A placeholder that is no person's id, although it stands where one should: `undefined`, `[object Object]` and the
+/// like. Letter case does not matter; one `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedId {
+    before: String,
+    /// What comes after the `*`, if there is one.
+    after: Option<String>,
+}
+
+impl BlockedId {
+    /// The list that holds unless the configuration says otherwise: what programming languages, spreadsheets and
+    /// templates write where a value is missing.
+    pub const DEFAULTS: &'static [&'static str] = &[
+        "undefined",
+        "none",
+        "nil",
+        "nan",
+        "(null)",
+        "<null>",
+        "(none)",
+        "n/a",
+        "unknown",
+        "true",
+        "false",
+        "[object *]",
+        "{{*}}",
+        "{%*%}",
+        "${*}",
+    ];
+
+    /// [`BlockedId::DEFAULTS`].
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        Self::DEFAULTS.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Whether a value is this placeholder.
+    pub(crate) fn matches(&self, value: &str) -> bool {
+        let (value, before) = (value.as_bytes(), self.before.as_bytes());
+        let Some(after) = self.after.as_deref().map(str::as_bytes) else { return value.eq_ignore_ascii_case(before) };
+        let begins = value.get(..before.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(before));
+        let end = value.len().checked_sub(after.len()).filter(|end| *end >= before.len());
+        begins && end.and_then(|end| value.get(end..)).is_some_and(|end| end.eq_ignore_ascii_case(after))
+    }
+}
+
+impl FromStr for BlockedId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let (before, after) = text.split_once('*').map_or((text, None), |(before, after)| (before, Some(after)));
+        if before.is_empty() && after.is_none_or(str::is_empty) {
+            return Err(format!("`{text}` would block every id; name a placeholder such as undefined or {{{{*}}}}"));
+        }
+        if after.is_some_and(|after| after.contains('*')) {
+            return Err(format!("`{text}` has more than one `*`; one is allowed"));
+        }
+        Ok(Self { before: before.to_owned(), after: after.map(str::to_owned) })
+    }
+}
+
+/// One source and how its events are mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceOptions {
+    /// Its name, as the gateway writes it into each record.
+    pub name: String,
+    /// The Customer.io workspace, where there are several: campaign and link ids are unique only within one.
+    pub workspace_id: Option<String>,
+    /// Identity namespace of the person's own id.
+    pub namespace_id: String,
+    /// Identity namespace of Customer.io's id.
+    pub namespace_cio_id: String,
+    /// Add the phone number of an SMS or WhatsApp message as an identity.
+    pub include_phone: bool,
+    /// Write addresses as hashes only.
+    pub hash_email: bool,
+    /// Fields of `data` that leave no trace in the event.
+    pub drop_fields: Vec<DropField>,
+    /// Values that are not a person's id, in addition to those that Identity Service blocks.
+    pub blocked_ids: Vec<BlockedId>,
+    /// Handling of an event that names no person.
+    pub on_missing_identity: OnMissingIdentity,
+}
+
+impl SourceOptions {
+    pub(crate) fn drops(&self, name: &str) -> bool {
+        self.drop_fields.iter().any(|field| field.as_str() == name)
+    }
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            workspace_id: None,
+            namespace_id: "CustomerioID".to_owned(),
+            namespace_cio_id: "CustomerioCioID".to_owned(),
+            include_phone: false,
+            hash_email: false,
+            drop_fields: Vec::new(),
+            blocked_ids: BlockedId::defaults(),
+            on_missing_identity: OnMissingIdentity::Send,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_is_known_in_any_letter_case_and_no_other_id_is() {
+        let defaults = BlockedId::defaults();
+        assert_eq!(defaults.len(), BlockedId::DEFAULTS.len());
+        let blocked = |value: &str| defaults.iter().any(|blocked| blocked.matches(value));
+        for value in [
+            "undefined",
+            "Undefined",
+            "NaN",
+            "None",
+            "[object Object]",
+            "[object Undefined]",
+            "{{ customer.id }}",
+            "{{}}",
+        ] {
+            assert!(blocked(value), "{value}");
+        }
+        for value in ["", "u1", "undefined1", "nan0", "{{", "[object", "object]", "{}}", "0", "ü", "[objectü]"] {
+            assert!(!blocked(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_would_block_everything_is_refused() {
+        for wrong in ["", " ", "*", "a*b*c"] {
+            assert!(wrong.parse::<BlockedId>().is_err(), "{wrong}");
+        }
+        assert!("test-*".parse::<BlockedId>().unwrap().matches("Test-1"));
+    }
+}

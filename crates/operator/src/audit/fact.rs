@@ -1,0 +1,77 @@
+//! One record of a topic as a fact for the audit.
+
+use contract::dead_letter::Entry;
+use contract::receipt::Receipt;
+use contract::{Offset, Position};
+use kafka::{Record, TopicName, partition_of};
+use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, TypedRecord};
+
+use crate::record::position;
+
+pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
+    let typed = contract::TypedRecord::read(record.headers(), record.timestamp());
+    TypedRecord {
+        position: position(record),
+        raw_offset: typed.raw_offset.map(|Offset(offset)| offset),
+        id: IdHash::of(typed.event_id.as_bytes()),
+        time: record.timestamp().unwrap_or_default(),
+        received: typed.received_at,
+        key: record.key().and_then(key_hash),
+        replay: typed.replay_of.is_some(),
+    }
+}
+
+/// The partitioner's hash of a key: it has 31 bits, so among 2^31 partitions its number is the hash itself.
+fn key_hash(key: &[u8]) -> Option<KeyHash> {
+    partition_of(key, 1 << 31).and_then(|hash| u32::try_from(hash).ok()).map(KeyHash)
+}
+
+pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<reconcile::Receipt>) {
+    let Some(receipt) = Receipt::read(record.value()) else { return };
+    facts.extend(receipt.records.iter().map(|entry| reconcile::Receipt {
+        typed: entry.position,
+        id: IdHash::of(entry.event_id.as_bytes()),
+        verdict: entry.verdict,
+    }));
+}
+
+pub(super) enum DeadLetterFact {
+    DeadLetter(DeadLetter),
+    Resolution(Resolution),
+}
+
+pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &TopicName) -> Option<DeadLetterFact> {
+    let position = position(record);
+    match Entry::read(record.headers()) {
+        Entry::DeadLetter(dead_letter) => {
+            let origin = match dead_letter.origin {
+                None => DeadLetterOrigin::None,
+                Some(origin) if origin.topic == raw.as_str() => DeadLetterOrigin::Raw(origin.position),
+                Some(origin) if origin.topic == typed.as_str() => DeadLetterOrigin::Typed(origin.position),
+                Some(_) => DeadLetterOrigin::Elsewhere,
+            };
+            Some(DeadLetterFact::DeadLetter(DeadLetter { position, stage: dead_letter.stage, origin }))
+        }
+        Entry::Resolution(resolution) => {
+            let dead_letter = Position { offset: resolution.dead_letter, ..position };
+            Some(DeadLetterFact::Resolution(Resolution { dead_letter, kind: resolution.kind }))
+        }
+        Entry::Foreign => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_key_leads_to_the_partitioners_partition_for_any_count() {
+        for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
+            let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
+            for count in [1, 2, 11, 12, 1000] {
+                let partition = partition_of(key.as_bytes(), count).unwrap();
+                assert_eq!(hash as usize % count, usize::try_from(partition).unwrap(), "{key} of {count}");
+            }
+        }
+    }
+}

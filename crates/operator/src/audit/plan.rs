@@ -1,0 +1,376 @@
+//! Decides what to read from the topics, and adds notes to the result.
+//!
+//! The order makes the result correct while the services run: first the committed offsets, then the ends of the topics.
+//! All output for the offsets that a service had committed by then is before those ends.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use contract::limits::CLOCK_TOLERANCE_MS;
+use contract::{Partition, Position};
+use kafka::offsets::{Extent, Offsets};
+use kafka::reader::{OffsetRange, first_times, read_offset_ranges};
+use kafka::topic::Topics;
+use kafka::{KafkaError, TopicName};
+use mapping::Sources;
+use reconcile::{DedupReach, Finding, FindingKind, PartitionScope, Receipts, Reconciliation, Retained, Topic};
+use tokio::task::block_in_place;
+
+use super::note::Note;
+use super::reading::{Reading, ReadingResult};
+use super::result::{Audit, MissingReader, NamedFinding};
+use super::scope::{AuditScope, Committed, Positions, RawOffsets};
+use super::view::View;
+use crate::error::OperatorError;
+use crate::pipeline::{NEXT_RECORD, Pipeline, stable_extents};
+use crate::progress::Progress;
+use crate::record::event_id;
+
+/// How often an audit starts again because records expired while it read them.
+const ATTEMPTS: u32 = 3;
+
+/// How long the topics retain the records that the audit needs, in milliseconds; `None` if that is not known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Retention {
+    typed: Option<i64>,
+    dead_letters: Option<i64>,
+    receipts: Option<i64>,
+}
+
+/// Audits the records of the scope. It blocks its thread, and needs a runtime with several.
+///
+/// # Errors
+/// [`OperatorError`].
+pub async fn run(pipeline: Pipeline<'_>, sources: &Sources, scope: &AuditScope) -> Result<Audit, OperatorError> {
+    if let (Some(since), Some(until)) = (scope.since, scope.until)
+        && since >= until
+    {
+        return Err(OperatorError::EmptyRange);
+    }
+    let retention = match &scope.committed {
+        Committed::Groups(_) => {
+            let topics = Topics::new(pipeline.connection)?;
+            Retention {
+                typed: retention(&topics, Some(&pipeline.topics.typed)).await,
+                dead_letters: retention(&topics, Some(&pipeline.topics.dead_letters)).await,
+                receipts: retention(&topics, pipeline.topics.receipts.as_ref()).await,
+            }
+        }
+        // Brokers that do not keep the services' offsets do not keep topic settings either.
+        Committed::Handed(_) => Retention::default(),
+    };
+    block_in_place(|| Plan { pipeline, sources, scope, retention }.run())
+}
+
+/// How long a topic retains its records at least. `None` if its size is limited, or if the brokers do not say.
+async fn retention(topics: &Topics, topic: Option<&TopicName>) -> Option<i64> {
+    let settings = topics.settings(topic?).await.ok()?;
+    let number = |name: &str| settings.get(name)?.parse::<i64>().ok();
+    (number("retention.bytes") == Some(-1)).then(|| number("retention.ms")).flatten().filter(|&millis| millis > 0)
+}
+
+/// What one audit reads.
+struct Plan<'a> {
+    pipeline: Pipeline<'a>,
+    sources: &'a Sources,
+    scope: &'a AuditScope,
+    retention: Retention,
+}
+
+impl Plan<'_> {
+    fn run(&self) -> Result<Audit, OperatorError> {
+        let offsets = Offsets::new(self.pipeline.connection)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(audit) = self.attempt(&offsets)? {
+                return Ok(audit);
+            }
+            self.pipeline.report(Progress::StartingAgain);
+        }
+        Err(OperatorError::Expired { attempts: ATTEMPTS })
+    }
+
+    /// Returns `None` if records expired while they were read: then related records may be missing.
+    fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
+        let topics = self.pipeline.topics;
+        self.pipeline.report(Progress::ReadingOffsets);
+        let positions = self.positions(offsets)?;
+        let window = i64::try_from(self.scope.dedup_window.as_millis()).unwrap_or(i64::MAX);
+        let raw = self.view(offsets, &topics.raw, 0, None)?;
+        let reach = window.saturating_add(CLOCK_TOLERANCE_MS);
+        let typed = self.view(offsets, &topics.typed, reach, self.retention.typed)?;
+        let dead_letters = self.view(offsets, &topics.dead_letters, CLOCK_TOLERANCE_MS, self.retention.dead_letters)?;
+        let mut notes = Vec::new();
+        let receipts = self.receipts(offsets, &mut notes)?;
+
+        let (raw_range, typed_range) = match &self.scope.offsets {
+            Some(only) => (only_offsets(only, &raw.extents)?, BTreeMap::new()),
+            None => {
+                (self.range(offsets, &topics.raw, &raw.extents)?, self.range(offsets, &topics.typed, &typed.extents)?)
+            }
+        };
+        let scopes =
+            scopes((&raw, &raw_range, &positions.transformer), (&typed, &typed_range, &positions.sink), &dead_letters);
+        let receipts_exist =
+            receipts.as_ref().is_some_and(|(view, _)| view.extents.values().any(|extent| extent.end > 0));
+        self.note(&scopes, &raw, &typed, receipts_exist, &mut notes);
+        let raw_ranges: Vec<OffsetRange> = raw_range
+            .iter()
+            .map(|(&partition, range)| OffsetRange { partition, start: range.start, end: range.end })
+            .collect();
+        let late = i64::try_from(self.scope.late.as_millis()).unwrap_or(i64::MAX);
+        let late_before = service::unix_millis().saturating_sub(late);
+        let kept = receipts.as_ref().map_or(Receipts::Off, |(_, retained)| Receipts::Kept(*retained));
+        let partitions = u32::try_from(raw.extents.len()).unwrap_or(u32::MAX);
+        let reach = DedupReach { window, ids: i64::from(self.scope.dedup_max_ids), partitions };
+        let reconciliation = Reconciliation::new(scopes, kept, reach).late_before(late_before);
+        let reading = Reading::into(reconciliation, self.pipeline, self.sources, self.scope.max_body);
+        reading.all(&raw_ranges, &typed, &dead_letters, receipts.as_ref().map(|(view, _)| view))?;
+        reading.earlier_typed(&typed)?;
+        let mut read = vec![
+            (&topics.raw, raw_ranges),
+            (&topics.typed, typed.offset_ranges()),
+            (&topics.dead_letters, dead_letters.offset_ranges()),
+        ];
+        if let (Some((view, _)), Some(topic)) = (&receipts, &topics.receipts) {
+            read.push((topic, view.offset_ranges()));
+        }
+        if expired_meanwhile(offsets, read)? {
+            return Ok(None);
+        }
+        let ReadingResult { reconciliation, records_read, unknown_source: records } = reading.end();
+        if records > 0 {
+            notes.push(Note::UnknownSources { records, known: self.sources.names() });
+        }
+        let report = reconciliation.classify();
+        let expired = |view: &View| view.extents.values().any(|extent| extent.start > 0);
+        if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
+            && (expired(&typed) || expired(&dead_letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
+        {
+            notes.push(Note::RetentionIsTrusted);
+        }
+        let findings = self.name(&report.findings)?;
+        let missing_readers = self.missing_readers(&positions, &raw, &typed);
+        Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.extents.len(), records_read }))
+    }
+
+    /// How far the services have processed the topics. This is read before the ends of the topics.
+    fn positions(&self, offsets: &Offsets) -> Result<Positions, KafkaError> {
+        let topics = self.pipeline.topics;
+        match &self.scope.committed {
+            Committed::Handed(positions) => Ok(positions.clone()),
+            Committed::Groups(groups) => Ok(Positions {
+                transformer: offsets.committed(&groups.transformer, &topics.raw)?,
+                sink: offsets.committed(&groups.sink, &topics.typed)?,
+            }),
+        }
+    }
+
+    fn missing_readers(&self, positions: &Positions, raw: &View, typed: &View) -> Vec<MissingReader> {
+        let (transformer, sink) = match &self.scope.committed {
+            Committed::Groups(groups) => (Some(groups.transformer.clone()), Some(groups.sink.clone())),
+            Committed::Handed(_) => (None, None),
+        };
+        let topics = self.pipeline.topics;
+        let readers =
+            [(transformer, &topics.raw, &positions.transformer, raw), (sink, &topics.typed, &positions.sink, typed)];
+        let missing = readers.into_iter().filter(|(_, _, committed, view)| {
+            committed.is_empty() && view.extents.values().any(|extent| extent.end > 0)
+        });
+        missing.map(|(group, topic, ..)| MissingReader { group, topic: topic.clone() }).collect()
+    }
+
+    /// Finds the offsets of a topic; it is read from `reach` milliseconds before the range on.
+    fn view(
+        &self,
+        offsets: &Offsets,
+        topic: &TopicName,
+        reach: i64,
+        retention: Option<i64>,
+    ) -> Result<View, OperatorError> {
+        let extents = stable_extents(offsets, topic)?;
+        let from = match self.scope.since {
+            Some(since) => offsets.at(topic, &extents, since.saturating_sub(reach))?,
+            None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
+        };
+        let cut: Vec<(i32, i64)> = extents
+            .iter()
+            .filter(|(_, extent)| extent.start > 0)
+            .map(|(&partition, extent)| (partition, extent.start))
+            .collect();
+        let first = first_times(self.pipeline.connection, topic, &cut, NEXT_RECORD)?;
+        let now = service::unix_millis();
+        let retained = cut
+            .into_iter()
+            .map(|(partition, _)| {
+                let oldest = first.get(&partition).copied().unwrap_or(now);
+                // Expired records are older than the retention, even if the remaining records are much younger.
+                let since = retention.map_or(oldest, |retention| oldest.min(now - retention));
+                (partition, Retained::Since(since.saturating_add(CLOCK_TOLERANCE_MS)))
+            })
+            .collect();
+        Ok(View { extents, from, retained })
+    }
+
+    /// Finds the receipts, and since when they are complete; `None` without a receipts topic.
+    fn receipts(&self, offsets: &Offsets, notes: &mut Vec<Note>) -> Result<Option<(View, Retained)>, OperatorError> {
+        let Some(topic) = &self.pipeline.topics.receipts else {
+            notes.push(Note::NoReceiptsTopic);
+            return Ok(None);
+        };
+        match offsets.extents(topic) {
+            Err(KafkaError::NoTopic(_)) => {
+                notes.push(Note::ReceiptsTopicMissing(topic.clone()));
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let view = self.view(offsets, topic, CLOCK_TOLERANCE_MS, self.retention.receipts)?;
+        // A receipt may be in any partition.
+        let expired = view.retained.values().filter_map(|retained| match retained {
+            Retained::Since(since) => Some(*since),
+            Retained::Whole => None,
+        });
+        let since = expired.chain(self.scope.receipts_since).max();
+        notes.extend(since.map(Note::ReceiptsSince));
+        Ok(Some((view, since.map_or(Retained::Whole, Retained::Since))))
+    }
+
+    fn range(
+        &self,
+        offsets: &Offsets,
+        topic: &TopicName,
+        extents: &BTreeMap<i32, Extent>,
+    ) -> Result<BTreeMap<i32, Range<i64>>, KafkaError> {
+        let at = |bound: Option<i64>| bound.map(|millis| offsets.at(topic, extents, millis)).transpose();
+        let (since, until) = (at(self.scope.since)?, at(self.scope.until)?);
+        let or = |found: &Option<BTreeMap<i32, i64>>, partition: i32, default: i64| {
+            found.as_ref().and_then(|found| found.get(&partition).copied()).unwrap_or(default)
+        };
+        let range = |(&partition, extent): (&i32, &Extent)| {
+            let start = or(&since, partition, extent.start);
+            (partition, start..or(&until, partition, extent.end).max(start))
+        };
+        Ok(extents.iter().map(range).collect())
+    }
+
+    /// Adds the notes that a reader of the columns needs.
+    fn note(
+        &self,
+        scopes: &BTreeMap<i32, PartitionScope>,
+        raw: &View,
+        typed: &View,
+        receipts_exist: bool,
+        notes: &mut Vec<Note>,
+    ) {
+        let topics = self.pipeline.topics;
+        let (raw_count, typed_count) = (raw.extents.len(), typed.extents.len());
+        if raw_count > typed_count {
+            let (raw, typed) = ((topics.raw.clone(), raw_count), (topics.typed.clone(), typed_count));
+            notes.push(Note::FewerTypedPartitions { raw, typed });
+        }
+        for (view, topic) in [(raw, &topics.raw), (typed, &topics.typed)] {
+            let offsets: i64 = view.extents.values().map(|extent| extent.start).sum();
+            let asked = self.scope.since.is_none_or(|since| {
+                view.extents.iter().any(|(partition, extent)| {
+                    extent.start > 0 && view.retained.get(partition).is_some_and(|retained| retained.may_lack(since))
+                })
+            });
+            if offsets > 0 && asked {
+                notes.push(Note::Expired { topic: topic.clone(), offsets });
+            }
+        }
+        let Committed::Groups(groups) = &self.scope.committed else {
+            notes.push(Note::OffsetsHanded);
+            return;
+        };
+        let mut lost = |group: &str, topic: &TopicName, partition: i32| {
+            let (group, topic, partition) = (group.to_owned(), topic.clone(), Partition(partition));
+            notes.push(Note::LostOffset { group, topic, partition });
+        };
+        for (&partition, scope) in scopes {
+            if scope.transformer.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+                lost(&groups.transformer, &topics.raw, partition);
+            }
+        }
+        let sink_began = receipts_exist || scopes.values().any(|scope| scope.sink.is_some());
+        for (&partition, scope) in scopes.iter().filter(|_| sink_began) {
+            if scope.sink.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+                lost(&groups.sink, &topics.typed, partition);
+            }
+        }
+    }
+
+    /// Finds the ids of the events of the first findings, because the reconciliation has only their hashes.
+    fn name(&self, findings: &[Finding]) -> Result<Vec<NamedFinding>, OperatorError> {
+        let findings = findings.get(..self.scope.name_at_most.min(findings.len())).unwrap_or_default();
+        let topics = self.pipeline.topics;
+        let mut named = Vec::with_capacity(findings.len());
+        for &finding in findings {
+            let topic = match finding.topic {
+                Topic::Raw => &topics.raw,
+                Topic::Typed => &topics.typed,
+            };
+            let Position { partition, offset } = finding.position;
+            let range = OffsetRange { partition: partition.0, start: offset.0, end: offset.0 + 1 };
+            let mut id = None;
+            read_offset_ranges(self.pipeline.connection, topic, &[range], NEXT_RECORD, |record| {
+                id = event_id(record);
+                Ok::<(), KafkaError>(())
+            })?;
+            named.push(NamedFinding { finding, event_id: id });
+        }
+        Ok(named)
+    }
+}
+
+/// Combines the topics, the audited range and the groups' committed offsets for each partition.
+fn scopes(
+    (raw, raw_range, transformer): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
+    (typed, typed_range, sink): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
+    dead_letters: &View,
+) -> BTreeMap<i32, PartitionScope> {
+    let scope = |&partition: &i32| {
+        let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
+        let retained = |view: &View| view.retained.get(&partition).copied().unwrap_or(Retained::Whole);
+        let scope = PartitionScope {
+            raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
+            typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
+            raw_log_start: start(raw),
+            typed_log_start: start(typed),
+            transformer: transformer.get(&partition).copied(),
+            sink: sink.get(&partition).copied(),
+            typed_retained: retained(typed),
+            typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
+            dead_letters_retained: retained(dead_letters),
+        };
+        (partition, scope)
+    };
+    raw.extents.keys().chain(typed.extents.keys()).map(scope).collect()
+}
+
+/// Whether records that were to be read have expired by now, so that some may be missing.
+fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)>) -> Result<bool, KafkaError> {
+    for (topic, offset_ranges) in read {
+        let now = offsets.extents(topic)?;
+        let expired = |offset_range: &OffsetRange| {
+            let start = now.get(&offset_range.partition).map(|extent| extent.start);
+            offset_range.start < offset_range.end && start.is_none_or(|start| start > offset_range.start)
+        };
+        if offset_ranges.iter().any(expired) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns the retained part of these raw offsets.
+fn only_offsets(
+    only: &RawOffsets,
+    extents: &BTreeMap<i32, Extent>,
+) -> Result<BTreeMap<i32, Range<i64>>, OperatorError> {
+    let Some(extent) = extents.get(&only.partition.0) else {
+        return Err(OperatorError::NoPartition { partition: only.partition, count: extents.len() });
+    };
+    let start = only.range.start.clamp(extent.start, extent.end);
+    Ok(BTreeMap::from([(only.partition.0, start..only.range.end.clamp(start, extent.end))]))
+}

@@ -1,0 +1,22 @@
+//! Dead letters: the index of all, one with its value, replaying and discarding them.
+
+mod body;
+mod discard;
+mod filter;
+mod index;
+mod list;
+mod plan;
+mod replay;
+mod resolver;
+mod show;
+mod writing;
+
+pub use body::Body;
+pub use discard::{Discarded, discard};
+pub use filter::Filter;
+pub use index::IndexedDeadLetter;
+pub use list::list;
+pub use plan::SinkDeadLetters;
+pub use replay::{Replay, ReplayRequest, replay};
+pub use resolver::Resolving;
+pub use show::{Shown, show};

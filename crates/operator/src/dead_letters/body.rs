@@ -1,0 +1,79 @@
+//! The value of a dead letter, as far as it can be read.
+
+use serde_json::Value;
+use xdm::TenantId;
+use xdm::avro::{DecodeError, Decoder};
+use xdm::schema::ForeignSchema;
+
+/// The content of a dead letter, as far as it can be read.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// JSON.
+    Json(Value),
+    /// A decoded event; `assumed` if its schema is a registry's and this build's schema was used instead.
+    Event {
+        /// The XDM event.
+        event: Value,
+        /// See above.
+        assumed: bool,
+    },
+    /// Text that is not JSON.
+    Text(String),
+    /// Neither text nor an event, in hexadecimal digits.
+    Bytes(String),
+}
+
+impl Body {
+    /// Reads the value of a dead letter; `tenant` is the key of the organisation's own fields in an event.
+    #[must_use]
+    pub fn read(value: &[u8], tenant: &TenantId) -> Self {
+        if let Some(event) = event(value, tenant) {
+            return event;
+        }
+        if let Ok(json) = serde_json::from_slice(value) {
+            return Self::Json(json);
+        }
+        match std::str::from_utf8(value) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes(value.iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
+}
+
+fn event(value: &[u8], tenant: &TenantId) -> Option<Body> {
+    let mut decoder = Decoder::new().ok()?;
+    let (decoded, assumed) = match decoder.decode(value) {
+        Err(DecodeError::UnresolvedId { schema_id }) => {
+            decoder.learn(schema_id, ForeignSchema::parse(xdm::schema::SCHEMA_JSON));
+            (decoder.decode(value), true)
+        }
+        decoded => (decoded, false),
+    };
+    let mut json = Vec::new();
+    xdm::write_json(&decoded.ok()?, tenant, &mut json);
+    Some(Body::Event { event: serde_json::from_slice(&json).ok()?, assumed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body_of(value: &[u8]) -> Body {
+        Body::read(value, &"acme".parse().unwrap())
+    }
+
+    #[test]
+    fn a_body_is_read_in_the_form_it_has() {
+        assert!(matches!(body_of(b"{\"a\":1}"), Body::Json(_)));
+        assert!(matches!(body_of(b"not json"), Body::Text(_)));
+        assert!(matches!(body_of(&[0xff, 0x00]), Body::Bytes(hex) if hex == "ff00"));
+        let mut event = Vec::new();
+        let webhook = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{}}"#;
+        let source = mapping::SourceOptions::default();
+        let mapped = mapping::map(webhook, mapping::ReceivedAt::from_millis(1_700_000_000_000), &source).unwrap();
+        let framing = xdm::avro::Framing::Confluent { schema_id: 3 };
+        xdm::avro::Encoder::new(framing).unwrap().encode(&mapped.event, &mut event).unwrap();
+        let Body::Event { event, assumed: true } = body_of(&event) else { panic!("an event") };
+        assert_eq!(event["_id"], "01X");
+    }
+}

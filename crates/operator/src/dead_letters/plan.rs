@@ -1,0 +1,240 @@
+//! What a replay writes: a function of the index of dead letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contract::dead_letter::{DeadLetter, Origin, ResolutionKind, Stage};
+use contract::{Offset, Position};
+use kafka::TopicName;
+use kafka::topic_settings::RECORD_OVERHEAD;
+
+use super::index::IndexedDeadLetter;
+use super::resolver::Resolve;
+
+/// Where the record of a dead letter is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The value of the dead letter is a raw record.
+    ToRaw { partition: i32 },
+    /// The value of the dead letter is a typed record.
+    ToTyped { partition: i32 },
+    /// The raw record from which the typed record of the dead letter was mapped.
+    Remap { partition: i32, raw_offset: i64 },
+}
+
+/// A record that is written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) target: Target,
+    /// All unresolved dead letters of the record, the one that it is written from included: they are resolved with it.
+    pub(super) resolves: Vec<Resolve>,
+}
+
+/// What a replay does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ReplayPlan {
+    /// The records that are written again, by the dead letter that they are written from.
+    pub(super) writes: BTreeMap<Position, Write>,
+    /// Dead letters whose record was written again before: they are only resolved.
+    pub(super) resolve_only: Vec<Resolve>,
+    /// Dead letters that cannot be replayed, with the reason.
+    pub(super) refused: Vec<(Position, String)>,
+    /// Chosen dead letters that are resolved.
+    pub(super) resolved_before: u64,
+}
+
+/// How the dead letters of the sink are to be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SinkDeadLetters {
+    /// The typed record is written again.
+    AsIs,
+    /// The raw record is mapped again.
+    Remap,
+    /// The request does not say: a dead letter of the sink is an error.
+    #[default]
+    Unspecified,
+}
+
+/// What a plan needs to know about the topics.
+pub(super) struct ReplayContext<'t> {
+    pub(super) raw: &'t TopicName,
+    pub(super) typed: &'t TopicName,
+    pub(super) dead_letters: &'t TopicName,
+    /// Oldest raw offset retained, by partition.
+    pub(super) raw_starts: BTreeMap<i32, i64>,
+    pub(super) typed_partitions: usize,
+}
+
+/// Why a dead letter cannot be replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Refusal {
+    /// The operator has to say how.
+    Unspecified,
+    Never(String),
+}
+
+/// So many of the chosen dead letters are the sink's, and the operator has not said how to replay these.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unspecified(pub(super) u64);
+
+impl ReplayPlan {
+    /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have
+    /// several.
+    pub(super) fn new(
+        index: &BTreeMap<Position, IndexedDeadLetter>,
+        (chosen, resolved_before): (&[&IndexedDeadLetter], u64),
+        sink_dead_letters: SinkDeadLetters,
+        context: &ReplayContext<'_>,
+    ) -> Result<Self, Unspecified> {
+        let (mut written, mut unresolved) = (BTreeSet::new(), BTreeMap::<&Origin, Vec<&IndexedDeadLetter>>::new());
+        for dead_letter in index.values() {
+            let Some(origin) = &dead_letter.dead_letter.origin else { continue };
+            match &dead_letter.resolution {
+                None => unresolved.entry(origin).or_default().push(dead_letter),
+                Some(resolution) if resolution.kind == ResolutionKind::Replayed => drop(written.insert(origin)),
+                Some(_) => {}
+            }
+        }
+        let (mut plan, mut unspecified) = (Self { resolved_before, ..Self::default() }, 0);
+        let mut resolving: BTreeSet<Position> = BTreeSet::new();
+        // The dead letter from which each record is written.
+        let mut writers: BTreeMap<(&TopicName, i32, i64), Position> = BTreeMap::new();
+        for dead_letter in chosen {
+            let origin = dead_letter.dead_letter.origin.as_ref();
+            if resolving.contains(&dead_letter.position) {
+                continue;
+            }
+            if origin.is_some_and(|origin| written.contains(origin)) {
+                resolving.insert(dead_letter.position);
+                plan.resolve_only.push(Resolve::of(dead_letter));
+                continue;
+            }
+            let target = match target(dead_letter, sink_dead_letters, context) {
+                Ok(target) => target,
+                Err(Refusal::Unspecified) => {
+                    unspecified += 1;
+                    continue;
+                }
+                Err(Refusal::Never(reason)) => {
+                    plan.refused.push((dead_letter.position, reason));
+                    continue;
+                }
+            };
+            let siblings = origin.and_then(|origin| unresolved.get(origin)).map_or(&[][..], Vec::as_slice);
+            resolving.extend(siblings.iter().map(|sibling| sibling.position));
+            let record = match (target, origin) {
+                (Target::Remap { partition, raw_offset }, _) => (context.raw, partition, raw_offset),
+                (Target::ToRaw { partition }, origin) => {
+                    (context.raw, partition, origin.map_or(-1, |of| of.position.offset.0))
+                }
+                (Target::ToTyped { partition }, origin) => {
+                    (context.typed, partition, origin.map_or(-1, |of| of.position.offset.0))
+                }
+            };
+            let writer = *writers.entry(record).or_insert(dead_letter.position);
+            let write = plan.writes.entry(writer).or_insert(Write { target, resolves: Vec::new() });
+            write.resolves.extend(siblings.iter().map(|sibling| Resolve::of(sibling)));
+        }
+        plan.refused.retain(|(position, _)| !resolving.contains(position));
+        if unspecified > 0 { Err(Unspecified(unspecified)) } else { Ok(plan) }
+    }
+
+    /// How many dead letters the plan resolves.
+    pub(super) fn resolves(&self) -> usize {
+        self.resolve_only.len() + self.writes.values().map(|write| write.resolves.len()).sum::<usize>()
+    }
+
+    /// How many records are written to targets of this kind.
+    pub(super) fn count(&self, wanted: fn(&Target) -> bool) -> usize {
+        self.writes.values().filter(|write| wanted(&write.target)).count()
+    }
+
+    /// Takes the right to write, then plans: what others wrote before they lost the right is part of the plan. A plan
+    /// that was made earlier would write it again.
+    pub(super) fn with_right<R, E>(
+        take: impl FnOnce() -> Result<R, E>,
+        plan: impl FnOnce() -> Result<Self, E>,
+    ) -> Result<(R, Self), E> {
+        let right = take()?;
+        Ok((right, plan()?))
+    }
+}
+
+fn target(
+    indexed: &IndexedDeadLetter,
+    sink_dead_letters: SinkDeadLetters,
+    context: &ReplayContext<'_>,
+) -> Result<Target, Refusal> {
+    let dead_letter = &indexed.dead_letter;
+    let never = |reason: String| Err(Refusal::Never(reason));
+    let Some(origin) = &dead_letter.origin else {
+        return never(match dead_letter.stage {
+            Stage::Gateway => gateway_cut(dead_letter, context),
+            Stage::Transformer | Stage::Sink | Stage::Platform => "it does not name its original record".to_owned(),
+        });
+    };
+    let partition = origin.position.partition.0;
+    let wrong_topic = |variable: &str, topic: &TopicName| {
+        never(format!("its original record is in `{}`, not of {variable} (`{topic}`)", origin.topic))
+    };
+    match dead_letter.stage {
+        Stage::Gateway | Stage::Transformer if origin.topic != context.raw.as_str() => {
+            wrong_topic("RAW_TOPIC", context.raw)
+        }
+        Stage::Gateway | Stage::Transformer if !context.raw_starts.contains_key(&partition) => {
+            never(format!("`{}` has no partition {partition}", context.raw))
+        }
+        Stage::Gateway | Stage::Transformer => whole(dead_letter, context, "").map(|()| Target::ToRaw { partition }),
+        Stage::Sink | Stage::Platform if origin.topic != context.typed.as_str() => {
+            wrong_topic("TYPED_TOPIC", context.typed)
+        }
+        Stage::Sink | Stage::Platform => match sink_dead_letters {
+            SinkDeadLetters::Unspecified => Err(Refusal::Unspecified),
+            SinkDeadLetters::AsIs
+                if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) =>
+            {
+                let remap = "; --remap maps its raw record again while that is retained";
+                whole(dead_letter, context, remap).map(|()| Target::ToTyped { partition })
+            }
+            SinkDeadLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
+            SinkDeadLetters::Remap => match (indexed.raw_offset, context.raw_starts.get(&partition)) {
+                (None, _) => never("its typed record does not name the raw record it was mapped from".to_owned()),
+                (Some(Offset(raw_offset)), Some(&start)) if raw_offset >= start => {
+                    Ok(Target::Remap { partition, raw_offset })
+                }
+                (Some(raw_offset), _) => never(format!(
+                    "the raw record {partition}:{raw_offset} has expired; --as-is still sends the event as it was mapped then"
+                )),
+            },
+        },
+    }
+}
+
+/// Whether the dead letter has the whole value of its record.
+fn whole(dead_letter: &DeadLetter, context: &ReplayContext<'_>, otherwise: &str) -> Result<(), Refusal> {
+    let Some(cut) = &dead_letter.cut else { return Ok(()) };
+    Err(Refusal::Never(format!(
+        "only the beginning of its {} bytes is kept (SHA-256 {}), because `{topic}` refused the whole: raise max.message.bytes of `{topic}` to at least {} for the next one, ask Customer.io to send this one again, and discard this one with a note{otherwise}",
+        cut.size,
+        cut.sha256,
+        cut.size.saturating_add(2 * RECORD_OVERHEAD as u64),
+        topic = context.dead_letters,
+    )))
+}
+
+/// Why the body of a gateway's dead letter cannot be written to the raw topic.
+fn gateway_cut(dead_letter: &DeadLetter, context: &ReplayContext<'_>) -> String {
+    let (kept, limits) = match &dead_letter.cut {
+        Some(cut) => (
+            format!("of its {} bytes (SHA-256 {})", cut.size, cut.sha256),
+            format!("to at least {}", cut.size.saturating_add(RECORD_OVERHEAD as u64)),
+        ),
+        None => ("of this body".to_owned(), "accordingly".to_owned()),
+    };
+    format!(
+        "the gateway kept only the first 64 KiB {kept}: raise GATEWAY_MAX_BODY and max.message.bytes of `{}` ({limits}, and 64 KiB more for `{}`), then ask Customer.io to send it again; or discard it with a note",
+        context.raw, context.dead_letters
+    )
+}
+
+#[cfg(test)]
+mod tests;

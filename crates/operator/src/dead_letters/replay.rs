@@ -1,0 +1,104 @@
+//! Replays dead letters: the record is written again to the topic it came from, and its dead letters are resolved, in
+//! one transaction.
+
+use contract::Position;
+use contract::dead_letter::ResolutionKind;
+use kafka::KafkaError;
+use kafka::offsets::Offsets;
+
+use super::filter::Filter;
+use super::index;
+use super::plan::{ReplayContext, ReplayPlan, SinkDeadLetters, Target, Unspecified};
+use super::resolver::{Pace, Resolver, Resolving};
+use super::writing::{Writing, Written};
+use crate::error::OperatorError;
+use crate::pipeline::Pipeline;
+
+/// Which dead letters are replayed, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ReplayRequest {
+    /// The unresolved dead letters that it includes are replayed.
+    pub filter: Filter,
+    /// How those of the sink are replayed.
+    pub sink_dead_letters: SinkDeadLetters,
+    /// Who replays them; `None` only plans.
+    pub resolving: Option<Resolving>,
+}
+
+/// The plan of a replay, and what was done of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// Records for the raw topic.
+    pub to_raw: usize,
+    /// Records for the typed topic.
+    pub as_is: usize,
+    /// Raw records that are mapped again.
+    pub remap: usize,
+    /// Dead letters that are only resolved, because another dead letter of the same record is replayed.
+    pub only_resolved: usize,
+    /// Chosen dead letters that were resolved before.
+    pub resolved_before: u64,
+    /// Dead letters that were resolved now.
+    pub replayed: u64,
+    /// Dead letters that cannot be replayed, with the reason.
+    pub refused: Vec<(Position, String)>,
+}
+
+impl Replay {
+    fn of(plan: &ReplayPlan) -> Self {
+        Self {
+            to_raw: plan.count(|target| matches!(target, Target::ToRaw { .. })),
+            as_is: plan.count(|target| matches!(target, Target::ToTyped { .. })),
+            remap: plan.count(|target| matches!(target, Target::Remap { .. })),
+            only_resolved: plan.resolves() - plan.writes.len(),
+            resolved_before: plan.resolved_before,
+            replayed: 0,
+            refused: plan.refused.clone(),
+        }
+    }
+
+    /// How many dead letters the plan resolves.
+    #[must_use]
+    pub fn resolves(&self) -> usize {
+        self.to_raw + self.as_is + self.remap + self.only_resolved
+    }
+}
+
+/// Plans a replay, and carries it out if the request names who replays. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::NoDeadLetter`], [`OperatorError::HowToReplay`], [`OperatorError::Kafka`].
+pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay, OperatorError> {
+    let before = plan(pipeline, request)?;
+    let Some(resolving) = request.resolving.as_ref().filter(|_| before.resolves() > 0) else {
+        return Ok(Replay::of(&before));
+    };
+    let take = || Ok(Resolver::open(pipeline, ResolutionKind::Replayed, resolving)?);
+    let (resolver, plan) = ReplayPlan::with_right(take, || plan(pipeline, request))?;
+    let Written { resolved, refused } = Writing::new(pipeline, &resolver, &plan, Pace::new(resolving.rate)).run()?;
+    let mut replay = Replay { replayed: resolved, ..Replay::of(&plan) };
+    replay.refused.extend(refused);
+    Ok(replay)
+}
+
+/// The plan for the dead letters as they are now.
+fn plan(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<ReplayPlan, OperatorError> {
+    let context = context(pipeline)?;
+    let index = index::read(pipeline)?;
+    let (chosen, resolved) = request.filter.choose(&index)?;
+    ReplayPlan::new(&index, (&chosen, resolved), request.sink_dead_letters, &context)
+        .map_err(|Unspecified(count)| OperatorError::HowToReplay(count))
+}
+
+fn context(pipeline: Pipeline<'_>) -> Result<ReplayContext<'_>, KafkaError> {
+    let topics = pipeline.topics;
+    let offsets = Offsets::new(pipeline.connection)?;
+    let raw = offsets.extents(&topics.raw)?;
+    Ok(ReplayContext {
+        raw: &topics.raw,
+        typed: &topics.typed,
+        dead_letters: &topics.dead_letters,
+        raw_starts: raw.into_iter().map(|(partition, extent)| (partition, extent.start)).collect(),
+        typed_partitions: offsets.extents(&topics.typed)?.len(),
+    })
+}

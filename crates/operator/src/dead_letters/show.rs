@@ -1,0 +1,39 @@
+//! One dead letter with its value.
+
+use contract::Position;
+use contract::dead_letter::Entry;
+use kafka::KafkaError;
+use kafka::reader::{OffsetRange, read_offset_ranges};
+use kafka::record::OwnedRecord;
+
+use super::index::{self, IndexedDeadLetter};
+use crate::error::OperatorError;
+use crate::pipeline::{NEXT_RECORD, Pipeline};
+
+/// One dead letter with its value, which may contain personal data.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the index has of it.
+    pub dead_letter: IndexedDeadLetter,
+    /// The whole record.
+    pub record: OwnedRecord,
+}
+
+/// Reads one dead letter. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
+pub fn show(pipeline: Pipeline<'_>, position: Position) -> Result<Shown, OperatorError> {
+    let none = || OperatorError::NoDeadLetter(position);
+    let dead_letter = index::read(pipeline)?.remove(&position).ok_or_else(none)?;
+    let (partition, start) = (position.partition.0, position.offset.0);
+    let range = OffsetRange { partition, start, end: start + 1 };
+    let mut found = None;
+    read_offset_ranges(pipeline.connection, &pipeline.topics.dead_letters, &[range], NEXT_RECORD, |record| {
+        if matches!(Entry::read(record.headers()), Entry::DeadLetter(_)) {
+            found = Some(OwnedRecord::from(record));
+        }
+        Ok::<(), KafkaError>(())
+    })?;
+    Ok(Shown { dead_letter, record: found.ok_or_else(none)? })
+}

@@ -1,0 +1,60 @@
+//! What a search finds: the records of one or several events.
+
+use std::collections::BTreeMap;
+
+use contract::dead_letter::{DeadLetter, Resolution};
+use contract::{Offset, Position};
+
+/// A record of the raw topic.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) position: Position,
+    pub(super) time: i64,
+    pub(super) event_id: Option<String>,
+    pub(super) source: String,
+    pub(super) replay_of: Option<String>,
+}
+
+/// A record of the typed topic.
+#[derive(Debug, Clone)]
+pub(super) struct Typed {
+    pub(super) position: Position,
+    pub(super) time: i64,
+    pub(super) event_id: String,
+    pub(super) raw_offset: Option<Offset>,
+    pub(super) replay_of: Option<String>,
+}
+
+/// A dead letter of an event.
+#[derive(Debug, Clone)]
+pub(super) struct FoundDeadLetter {
+    pub(super) position: Position,
+    pub(super) time: i64,
+    pub(super) event_id: Option<String>,
+    pub(super) dead_letter: DeadLetter,
+    pub(super) resolution: Option<Resolution>,
+}
+
+/// An entry of a receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) typed: Position,
+    pub(super) event_id: String,
+    pub(super) time: i64,
+    pub(super) status: u16,
+    pub(super) accepted: bool,
+    pub(super) batch_id: Option<String>,
+    pub(super) xaction_id: Option<String>,
+}
+
+/// Everything that was found, and how far the services have processed the topics.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) raw: Vec<Raw>,
+    pub(super) typed: Vec<Typed>,
+    pub(super) dead_letters: Vec<FoundDeadLetter>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) transformer: BTreeMap<i32, i64>,
+    pub(super) sink: BTreeMap<i32, i64>,
+    pub(super) receipts_kept: bool,
+}

@@ -1,0 +1,442 @@
+//! Puts together what was found: one history for each event, in the order of time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use contract::dead_letter::{Cut, ResolutionKind, Stage};
+use contract::{Offset, Position};
+
+use super::found::{Answer, Found, FoundDeadLetter, Raw, Typed};
+
+/// The history of one event.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    /// Its id; `None` for a body without one.
+    pub event_id: Option<String>,
+    /// Where the event is now.
+    pub state: State,
+    /// What happened to it, in the order of time.
+    pub steps: Vec<Step>,
+}
+
+/// Where an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// There is a receipt.
+    Accepted,
+    /// There are no receipts, but the sink's committed offset says so.
+    AcceptedInferred,
+    /// There is a dead letter of Platform.
+    RejectedAfterAcceptance,
+    /// There is a dead letter without a resolution.
+    DeadLetter,
+    /// There is a dead letter, and a person decided to discard it.
+    Discarded,
+    /// The transformer has not committed the offset yet.
+    WaitingForTransformer,
+    /// The sink has not committed the offset yet.
+    WaitingForSink,
+    /// The sink has committed the offset, but there is no receipt.
+    WithoutReceipt,
+    /// The transformer has committed the offset, but there is neither a typed record nor a dead letter.
+    Unknown,
+}
+
+impl State {
+    /// The state in words, which are also its name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::AcceptedInferred => "accepted, according to the sink's committed offset",
+            Self::RejectedAfterAcceptance => "rejected by Platform after acceptance",
+            Self::DeadLetter => "dead letter, open",
+            Self::Discarded => "dead letter, discarded",
+            Self::WaitingForTransformer => "waiting for the transformer",
+            Self::WaitingForSink => "waiting for the sink",
+            Self::WithoutReceipt => {
+                "delivered according to the sink's committed offset, but without a receipt: run `audit`"
+            }
+            Self::Unknown => "stored, but its outcome is not known: run `audit`",
+        }
+    }
+}
+
+/// Something that happened to an event.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// When: milliseconds since 1970.
+    pub time: i64,
+    /// The record that this step comes from.
+    pub record: StepRecord,
+    /// What happened.
+    pub kind: StepKind,
+}
+
+/// A record of one of the topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepRecord {
+    /// A record of the raw topic.
+    Raw(Position),
+    /// A record of the typed topic.
+    Typed(Position),
+    /// A record of the dead-letter topic.
+    DeadLetter(Position),
+}
+
+impl StepRecord {
+    /// Its position.
+    #[must_use]
+    pub fn position(self) -> Position {
+        match self {
+            Self::Raw(position) | Self::Typed(position) | Self::DeadLetter(position) => position,
+        }
+    }
+}
+
+impl fmt::Display for StepRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw(position) => write!(f, "raw {position}"),
+            Self::Typed(position) => write!(f, "typed {position}"),
+            Self::DeadLetter(position) => write!(f, "dead letter {position}"),
+        }
+    }
+}
+
+/// What happened to an event.
+#[derive(Debug, Clone)]
+pub enum StepKind {
+    /// The gateway stored the webhook, or a replay wrote it again.
+    Received {
+        /// Its source.
+        source: String,
+        /// The dead letter that it was replayed from.
+        replay_of: Option<String>,
+    },
+    /// The transformer wrote nothing, because the event was typed before.
+    Duplicate,
+    /// The transformer wrote a typed record, or a replay wrote it again.
+    Mapped {
+        /// The offset of the raw record.
+        raw_offset: Option<Offset>,
+        /// The dead letter that it was replayed from.
+        replay_of: Option<String>,
+    },
+    /// Platform decided.
+    Answered {
+        /// Whether it accepted the event.
+        accepted: bool,
+        /// HTTP status of its response.
+        status: u16,
+        /// Its id of the batch.
+        batch_id: Option<String>,
+        /// Its id of the record.
+        xaction_id: Option<String>,
+    },
+    /// A stage wrote a dead letter.
+    DeadLettered {
+        /// The stage.
+        stage: Stage,
+        /// The reason's code.
+        code: String,
+        /// The reason.
+        message: String,
+        /// Size and hash of the value, if only its beginning is kept.
+        cut: Option<Cut>,
+    },
+    /// The dead letter was resolved.
+    Resolved {
+        /// How.
+        kind: ResolutionKind,
+        /// By whom.
+        by: Option<String>,
+        /// Why.
+        note: Option<String>,
+    },
+}
+
+impl StepKind {
+    /// The name of the step.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Received { replay_of: None, .. } => "received",
+            Self::Received { replay_of: Some(_), .. } => "received again",
+            Self::Duplicate => "duplicate",
+            Self::Mapped { .. } => "mapped",
+            Self::Answered { accepted: true, .. } => "accepted",
+            Self::Answered { accepted: false, .. } => "refused",
+            Self::DeadLettered { .. } => "dead-lettered",
+            Self::Resolved { kind, .. } => kind.as_str(),
+        }
+    }
+
+    /// The order of what happened in the same millisecond.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Received { .. } => 0,
+            Self::Duplicate => 1,
+            Self::Mapped { .. } => 2,
+            Self::Answered { .. } => 3,
+            Self::DeadLettered { .. } => 4,
+            Self::Resolved { .. } => 5,
+        }
+    }
+}
+
+/// The records of one event.
+#[derive(Debug, Default)]
+struct Traces {
+    raw: Vec<Raw>,
+    typed: Vec<Typed>,
+    dead_letters: Vec<FoundDeadLetter>,
+    answers: Vec<Answer>,
+}
+
+/// Returns the histories, in the order of their first steps.
+pub(super) fn timelines(found: Found) -> Vec<Timeline> {
+    // A body without an event id has its own history, by its position.
+    let mut events: BTreeMap<(Option<String>, String), Traces> = BTreeMap::new();
+    let group = |id: &Option<String>, position: String| match id {
+        Some(id) => (Some(id.clone()), String::new()),
+        None => (None, position),
+    };
+    let Found { raw, typed, dead_letters, answers, transformer, sink, receipts_kept } = found;
+    for raw in raw {
+        events.entry(group(&raw.event_id, raw.position.to_string())).or_default().raw.push(raw);
+    }
+    for typed in typed {
+        events.entry((Some(typed.event_id.clone()), String::new())).or_default().typed.push(typed);
+    }
+    for dead_letter in dead_letters {
+        let origin = dead_letter.dead_letter.origin.as_ref();
+        let of = origin.map_or(dead_letter.position, |of| of.position).to_string();
+        events.entry(group(&dead_letter.event_id, of)).or_default().dead_letters.push(dead_letter);
+    }
+    for answer in answers {
+        events.entry((Some(answer.event_id.clone()), String::new())).or_default().answers.push(answer);
+    }
+    let mut timelines: Vec<Timeline> = events
+        .into_iter()
+        .map(|((event_id, _), traces)| {
+            let raw_done = traces.raw.iter().all(|raw| is_committed(&transformer, raw.position));
+            let typed_done = traces.typed.iter().all(|typed| is_committed(&sink, typed.position));
+            let state = state(&traces, raw_done, typed_done, receipts_kept);
+            Timeline { event_id, state, steps: steps(traces, &transformer) }
+        })
+        .collect();
+    timelines.sort_by_key(|timeline| timeline.steps.first().map(|step| step.time));
+    timelines
+}
+
+fn is_committed(committed: &BTreeMap<i32, i64>, position: Position) -> bool {
+    committed.get(&position.partition.0).is_some_and(|&committed| position.offset.0 < committed)
+}
+
+/// Returns where the event is. `raw_done` and `typed_done` say whether the services have committed all its records.
+fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool) -> State {
+    let is_platforms = |found: &FoundDeadLetter| found.dead_letter.stage == Stage::Platform;
+    let is_discarded = |found: &FoundDeadLetter| {
+        found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Discarded)
+    };
+    if traces.answers.iter().any(|answer| answer.accepted) {
+        if traces.dead_letters.iter().any(is_platforms) { State::RejectedAfterAcceptance } else { State::Accepted }
+    } else if traces.dead_letters.iter().any(|found| found.resolution.is_none() && !is_platforms(found)) {
+        State::DeadLetter
+    } else if !raw_done {
+        State::WaitingForTransformer
+    } else if !traces.typed.is_empty() && !typed_done {
+        State::WaitingForSink
+    } else if traces.dead_letters.iter().any(is_discarded) {
+        State::Discarded
+    } else if traces.typed.is_empty() {
+        State::Unknown
+    } else if receipts_kept {
+        State::WithoutReceipt
+    } else {
+        State::AcceptedInferred
+    }
+}
+
+fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
+    let duplicates = duplicates(&traces, transformer);
+    let mut steps = Vec::new();
+    for raw in traces.raw {
+        let (time, record) = (raw.time, StepRecord::Raw(raw.position));
+        steps.push(Step { time, record, kind: StepKind::Received { source: raw.source, replay_of: raw.replay_of } });
+        if duplicates.contains(&raw.position) {
+            steps.push(Step { time, record, kind: StepKind::Duplicate });
+        }
+    }
+    steps.extend(traces.typed.into_iter().map(|typed| Step {
+        time: typed.time,
+        record: StepRecord::Typed(typed.position),
+        kind: StepKind::Mapped { raw_offset: typed.raw_offset, replay_of: typed.replay_of },
+    }));
+    steps.extend(traces.answers.into_iter().map(|answer| Step {
+        time: answer.time,
+        record: StepRecord::Typed(answer.typed),
+        kind: StepKind::Answered {
+            accepted: answer.accepted,
+            status: answer.status,
+            batch_id: answer.batch_id,
+            xaction_id: answer.xaction_id,
+        },
+    }));
+    for FoundDeadLetter { position, time, dead_letter, resolution, .. } in traces.dead_letters {
+        let record = StepRecord::DeadLetter(position);
+        let kind = StepKind::DeadLettered {
+            stage: dead_letter.stage,
+            code: dead_letter.code,
+            message: dead_letter.message,
+            cut: dead_letter.cut,
+        };
+        steps.push(Step { time, record, kind });
+        steps.extend(resolution.map(|resolution| Step {
+            time: resolution.at.unwrap_or(time),
+            record,
+            kind: StepKind::Resolved { kind: resolution.kind, by: resolution.by, note: resolution.note },
+        }));
+    }
+    steps.sort_by_key(|step| (step.time, step.kind.rank()));
+    steps
+}
+
+/// Raw records that the transformer has processed without an outcome of their own, because the event was typed before.
+fn duplicates(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Position> {
+    let is_duplicate = |position: Position| {
+        let typed = |typed: &&Typed| typed.position.partition == position.partition;
+        let is_typed = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset == Some(position.offset));
+        let is_earlier = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset < Some(position.offset));
+        let is_dead_letter = traces.dead_letters.iter().any(|found| {
+            found.dead_letter.stage == Stage::Transformer
+                && found.dead_letter.origin.as_ref().is_some_and(|of| of.position == position)
+        });
+        !is_typed && !is_dead_letter && is_committed(transformer, position) && is_earlier
+    };
+    traces.raw.iter().map(|raw| raw.position).filter(|&position| is_duplicate(position)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::dead_letter::{DeadLetter, Origin, Resolution};
+
+    use super::*;
+
+    fn found() -> Found {
+        let raw = |position: &str, time, replay_of: Option<&str>| Raw {
+            position: position.parse().unwrap(),
+            time,
+            event_id: Some("01X".to_owned()),
+            source: "default".to_owned(),
+            replay_of: replay_of.map(str::to_owned),
+        };
+        let typed = Typed {
+            position: "0:3".parse().unwrap(),
+            time: 20,
+            event_id: "01X".to_owned(),
+            raw_offset: Some(Offset(5)),
+            replay_of: None,
+        };
+        Found {
+            raw: vec![raw("0:5", 10, None), raw("0:6", 15, None)],
+            typed: vec![typed],
+            transformer: BTreeMap::from([(0, 10)]),
+            sink: BTreeMap::from([(0, 3)]),
+            receipts_kept: true,
+            ..Found::default()
+        }
+    }
+
+    fn names(timeline: &Timeline) -> Vec<&'static str> {
+        timeline.steps.iter().map(|step| step.kind.as_str()).collect()
+    }
+
+    fn dead_letter(stage: Stage, kind: Option<ResolutionKind>) -> FoundDeadLetter {
+        let origin = Origin { topic: "typed".to_owned(), position: Position::new(0, 3) };
+        let resolution = kind.map(|kind| Resolution {
+            dead_letter: Offset(1),
+            kind,
+            by: None,
+            note: Some("fixed".to_owned()),
+            at: Some(40),
+        });
+        FoundDeadLetter {
+            position: "0:1".parse().unwrap(),
+            time: 30,
+            event_id: Some("01X".to_owned()),
+            dead_letter: DeadLetter {
+                stage,
+                code: "refused".to_owned(),
+                message: "no".to_owned(),
+                origin: Some(origin),
+                at: Some(30),
+                cut: None,
+            },
+            resolution,
+        }
+    }
+
+    fn only(found: Found) -> Timeline {
+        let mut timelines = timelines(found);
+        assert_eq!(timelines.len(), 1);
+        timelines.remove(0)
+    }
+
+    #[test]
+    fn the_steps_are_in_the_order_of_time() {
+        let timeline = only(found());
+        assert_eq!(names(&timeline), ["received", "received", "duplicate", "mapped"]);
+        assert_eq!(timeline.state, State::WaitingForSink);
+
+        let mut accepted = found();
+        accepted.answers.push(Answer {
+            typed: "0:3".parse().unwrap(),
+            event_id: "01X".to_owned(),
+            time: 25,
+            status: 207,
+            accepted: true,
+            batch_id: Some("b".to_owned()),
+            xaction_id: None,
+        });
+        let timeline = only(accepted);
+        assert_eq!((timeline.state, names(&timeline).last()), (State::Accepted, Some(&"accepted")));
+    }
+
+    #[test]
+    fn the_state_is_where_the_event_is() {
+        let mut refused = found();
+        refused.dead_letters.push(dead_letter(Stage::Sink, None));
+        assert_eq!(only(refused).state, State::DeadLetter);
+        let mut resolved = found();
+        resolved.sink.insert(0, 4);
+        resolved.dead_letters.push(dead_letter(Stage::Sink, Some(ResolutionKind::Discarded)));
+        let timeline = only(resolved);
+        assert_eq!(timeline.state, State::Discarded);
+        assert_eq!(names(&timeline)[4..], ["dead-lettered", "discarded"]);
+        let mut ahead = found();
+        ahead.transformer.insert(0, 6);
+        assert_eq!(only(ahead).state, State::WaitingForTransformer);
+        let mut silent = found();
+        silent.sink.insert(0, 4);
+        assert_eq!(only(silent).state, State::WithoutReceipt);
+        let mut inferred = found();
+        inferred.sink.insert(0, 4);
+        inferred.receipts_kept = false;
+        assert_eq!(only(inferred).state, State::AcceptedInferred);
+        let mut lost = found();
+        lost.typed.clear();
+        assert_eq!(only(lost).state, State::Unknown);
+    }
+
+    #[test]
+    fn bodies_without_an_id_have_their_own_histories() {
+        let mut found = found();
+        for raw in &mut found.raw {
+            raw.event_id = None;
+        }
+        found.typed.clear();
+        assert_eq!(timelines(found).len(), 2);
+    }
+}

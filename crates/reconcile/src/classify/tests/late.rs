@@ -1,0 +1,23 @@
+//! Records that nothing reads.
+
+use super::*;
+
+#[test]
+fn a_record_ahead_is_late_once_it_was_written_too_long_ago() {
+    let facts = play(&[vec![(1, Fate::Accepted, 0), (101, Fate::TypedOnly, 0), (102, Fate::Waiting, 0)]], 0);
+    let close = |late_before| {
+        let mut reconciliation =
+            Reconciliation::new(facts.scopes.clone(), facts.receipts_kept, DEDUP).late_before(late_before);
+        facts.raw.iter().for_each(|&raw| reconciliation.raw(raw));
+        facts.typed.iter().for_each(|&typed| reconciliation.typed(typed));
+        facts.receipts.iter().for_each(|&receipt| reconciliation.receipt(receipt));
+        reconciliation.classify()
+    };
+    let young = close(0);
+    assert_eq!((young.raw.ahead, young.typed.ahead), (1, 1));
+    assert!(young.balances(), "{young:?}");
+    let late = close(i64::MAX);
+    assert_eq!((late.raw.late, late.typed.late), (1, 1));
+    assert_eq!(late.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [FindingKind::Late; 2]);
+    assert!(!late.balances());
+}

@@ -1,0 +1,139 @@
+//! Events that were typed again in another partition.
+
+use super::*;
+
+/// Long before the events under test: what was written then shows which partitions there were.
+const EARLY: i64 = -60 * 60 * 1000;
+
+/// Deliveries of event 1, each typed of its own raw record: partition, time of receipt, key.
+type Delivery = (i32, i64, Option<KeyHash>);
+
+/// A history in which the partitions in `early` had other records long before.
+fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> Facts {
+    let mut facts = play(&[Vec::new()], 0);
+    facts.scopes.clear();
+    facts.receipts_kept = Receipts::Off;
+    let mut add = |event: u32, (partition, received, key): Delivery| {
+        let offset = i64::try_from(facts.raw.len()).unwrap();
+        let position = position(partition, offset);
+        let id = id(event);
+        facts.raw.push(RawRecord {
+            position,
+            id: Some(id),
+            time: received,
+            reprocess: false,
+            replay: false,
+            check: false,
+        });
+        let raw_offset = Some(offset);
+        facts.typed.push(TypedRecord { position, raw_offset, id, time: received, received, key, replay: false });
+    };
+    for partition in early {
+        add(100 + u32::try_from(partition).unwrap(), (partition, EARLY, key(partition)));
+    }
+    deliveries.iter().for_each(|&delivery| add(1, delivery));
+    let end = i64::try_from(facts.raw.len()).unwrap();
+    facts.scopes = (0..12).map(|number| (number, scope(end, end, end, end))).collect();
+    facts
+}
+
+fn kinds(report: &Report) -> Vec<FindingKind> {
+    assert_sums(report);
+    report.findings.iter().map(|finding| finding.kind).collect()
+}
+
+#[test]
+fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
+    let second = |received: i64| deliveries(0..12, &[(3, 0, key(3)), (7, received, key(3))]).classify();
+    let report = second(900);
+    assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
+    assert_eq!((report.typed.repeats_elsewhere, report.typed.repeats), (1, 0));
+    let report = second(2100);
+    assert!(report.balances());
+    assert_eq!((report.typed.repeats_elsewhere, report.typed.repeats), (0, 1));
+    // Two keys do not explain it either.
+    let report = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(7))]).classify();
+    assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
+}
+
+#[test]
+fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_not_a_breach() {
+    let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
+    let first = facts.typed[12];
+    for number in 0..10 {
+        let offset = first.position.offset.0 + 2 + number;
+        let event = u32::try_from(200 + number).unwrap();
+        let typed =
+            TypedRecord { position: position(3, offset), raw_offset: Some(offset), id: id(event), time: 500, ..first };
+        facts.typed.push(typed);
+        facts.raw.push(RawRecord {
+            position: typed.position,
+            id: Some(typed.id),
+            time: 500,
+            reprocess: false,
+            replay: false,
+            check: false,
+        });
+        assert_eq!(facts.classify().typed.repeats_elsewhere, u64::from(number < 8), "{number}");
+        facts.scopes.insert(3, scope(offset + 1, offset + 1, offset + 1, offset + 1));
+    }
+}
+
+#[test]
+fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_class() {
+    let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
+    let report = deliveries(0..12, &spread).classify();
+    assert!(!report.balances());
+    // Those that met an earlier one in their own partition are repeats of the ordinary class.
+    assert_eq!((report.typed.repeats_without_key, report.typed.repeats_within), (5, 4));
+    assert_eq!(kinds(&report).len(), 9);
+    // One of the two was written by a gateway that gives every record a key.
+    let report = deliveries(0..12, &[(3, 0, None), (7, 900, key(7))]).classify();
+    assert_eq!(kinds(&report), [FindingKind::RepeatedWithoutKey]);
+}
+
+#[test]
+fn partitions_that_had_records_long_before_were_not_added_in_between() {
+    // 5 of 11 partitions and 4 of 12 are the key's, so that adding the twelfth would explain the two.
+    let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
+    let two = [(5, 0, hash), (4, 900, hash)];
+    let report = deliveries(0..11, &two).classify();
+    assert!(report.balances());
+    assert_eq!((report.typed.repeats_after_growth, report.typed.repeats), (1, 0));
+    let report = deliveries(0..12, &two).classify();
+    assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
+    // Partitions are only ever added.
+    let report = deliveries(0..11, &[(4, 0, hash), (5, 900, hash)]).classify();
+    assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
+}
+
+proptest! {
+    #[test]
+    fn a_second_delivery_in_any_other_partition_of_a_topic_that_did_not_grow_is_named(
+        hash in any::<u32>(), other in 0..12i32, after in 0..900i64,
+    ) {
+        let hash = KeyHash(hash);
+        let first = hash.partition(12).unwrap();
+        prop_assume!(first != other);
+        let report = deliveries(0..12, &[(first, 0, Some(hash)), (other, after, Some(hash))]).classify();
+        prop_assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
+    }
+
+    #[test]
+    fn a_second_delivery_after_partitions_were_added_is_never_a_breach(
+        hash in any::<u32>(), before in 1..12u32, added in 1..11u32, after in 0..900i64, early in any::<u16>(),
+    ) {
+        let (hash, now) = (KeyHash(hash), (before + added).min(12));
+        let (first, second) = (hash.partition(before).unwrap(), hash.partition(now).unwrap());
+        prop_assume!(first != second);
+        let early = (0..i32::try_from(before).unwrap()).filter(|number| early & 1 << number != 0);
+        let mut facts = deliveries(early, &[(first, 0, Some(hash)), (second, after, Some(hash))]);
+        let report = facts.classify();
+        prop_assert!(report.balances(), "{:?}", report);
+        prop_assert_eq!(report.typed.repeats_after_growth, 1);
+        // The transformer may reach the second delivery first.
+        let length = facts.typed.len();
+        facts.typed[length - 2].time += 5000;
+        prop_assert_eq!(facts.classify().typed.repeats_after_growth, 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! The options with the names of the topics, declared once: a service takes those that it uses, an operator's command takes
+//! all ([`TopicOptions`]).
+
+use clap::Args;
+use contract::{OptionalTopic, Topic, TopicName};
+
+/// `RAW_TOPIC`.
+#[derive(Debug, Clone, Args)]
+pub struct RawTopic {
+    /// Topic of the raw webhooks
+    #[arg(
+        long = "raw-topic",
+        id = "raw_topic",
+        env = Topic::Raw.variable(),
+        default_value = Topic::Raw.default_name(),
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    pub name: TopicName,
+}
+
+/// `TYPED_TOPIC`.
+#[derive(Debug, Clone, Args)]
+pub struct TypedTopic {
+    /// Topic of the typed records; needs at least as many partitions as the raw topic
+    #[arg(
+        long = "typed-topic",
+        id = "typed_topic",
+        env = Topic::Typed.variable(),
+        default_value = Topic::Typed.default_name(),
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    pub name: TopicName,
+}
+
+/// `DEAD_LETTER_TOPIC`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLetterTopic {
+    /// Topic of the dead letters; needs at least as many partitions as the raw topic
+    #[arg(
+        long = "dead-letter-topic",
+        id = "dead_letter_topic",
+        env = Topic::DeadLetters.variable(),
+        default_value = Topic::DeadLetters.default_name(),
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    pub name: TopicName,
+}
+
+/// `RECEIPTS_TOPIC`.
+#[derive(Debug, Clone, Args)]
+pub struct ReceiptsTopic {
+    /// Topic of the receipts, the proof of what Platform accepted; empty for none
+    #[arg(
+        long = "receipts-topic",
+        id = "receipts_topic",
+        env = Topic::Receipts.variable(),
+        default_value = Topic::Receipts.default_name(),
+        value_name = "TOPIC",
+        help_heading = "Topics"
+    )]
+    pub name: OptionalTopic,
+}
+
+/// All topics.
+#[derive(Debug, Clone, Args)]
+pub struct TopicOptions {
+    /// Webhooks as they were received.
+    #[command(flatten)]
+    pub raw: RawTopic,
+
+    /// Mapped events.
+    #[command(flatten)]
+    pub typed: TypedTopic,
+
+    /// Dead letters and their resolutions.
+    #[command(flatten)]
+    pub dead_letters: DeadLetterTopic,
+
+    /// Receipts.
+    #[command(flatten)]
+    pub receipts: ReceiptsTopic,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::*;
+    use crate::command_line::{Required, parse};
+    use crate::{EMPTY_MEANS_NONE, Variables};
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        topics: TopicOptions,
+    }
+
+    fn topics(arguments: &[&str]) -> TopicOptions {
+        let arguments: Vec<_> = std::iter::once("t").chain(arguments.iter().copied()).map(Into::into).collect();
+        let matches = parse(&Arguments::command(), &Variables::none(), &arguments, Required::Here).unwrap();
+        Arguments::from_arg_matches(&matches).unwrap().topics
+    }
+
+    #[test]
+    fn every_topic_has_its_flag_its_variable_and_its_default() {
+        let options = Arguments::command();
+        for topic in Topic::ALL {
+            let option =
+                options.get_arguments().find(|arg| arg.get_env().is_some_and(|name| *name == *topic.variable()));
+            let flag = topic.variable().to_lowercase().replace('_', "-");
+            assert_eq!(option.and_then(|option| option.get_long()), Some(flag.as_str()));
+        }
+        let found = topics(&["--typed-topic=events"]);
+        assert_eq!((found.raw.name.as_str(), found.typed.name.as_str()), ("customerio.webhooks", "events"));
+        assert_eq!(found.dead_letters.name.as_str(), "customerio.dead-letters");
+        assert_eq!(found.receipts.name.0.unwrap().as_str(), "customerio.receipts");
+    }
+
+    #[test]
+    fn only_the_receipts_can_be_switched_off() {
+        assert!(topics(&["--receipts-topic="]).receipts.name.0.is_none());
+        assert_eq!(EMPTY_MEANS_NONE, [Topic::Receipts.variable()]);
+    }
+}
