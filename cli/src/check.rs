@@ -7,8 +7,6 @@ use platform::{HttpSettings, TokenProvider};
 use serde_json::{Value, json};
 use settings::{DurationArg, Variables};
 use setup::check::{Checks, Configured, Level, Line};
-use setup::error::SetupError;
-use setup::journal::Journal;
 use setup::round_trip::RoundTrips;
 
 use crate::setup::connect::Connect;
@@ -66,7 +64,7 @@ pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> 
 
 async fn lines(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, CommandError> {
     let connect = Connect::of(&args.connect)?;
-    let journal = Journal::read(&connect.state, connect.desired.stage.as_ref()).map_err(SetupError::from)?;
+    let journal = connect.read_journal()?;
     let platform = &args.connect.platform;
     let http = HttpSettings {
         timeout: setup::check::TIMEOUT,

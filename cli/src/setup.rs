@@ -151,7 +151,7 @@ async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> 
     let mut connect = Connect::of(&args.connect)?;
     args.permit.apply_to(&mut connect)?;
     let permit = args.permit.permit();
-    let journal = Journal::read(&connect.state, connect.desired.stage.as_ref()).map_err(SetupError::from)?;
+    let journal = connect.read_journal()?;
     let (_, plan) = looked(&connect, &permit, &journal).await?;
     let refusals = plan.refusals.clone();
     if json {
@@ -171,7 +171,7 @@ async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> 
 
 async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandError> {
     let connect = Connect::of(&args.connect)?;
-    let journal = Journal::read(&connect.state, connect.desired.stage.as_ref()).map_err(SetupError::from)?;
+    let journal = connect.read_journal()?;
     let (observed, plan) = looked(&connect, &Permit::default(), &journal).await?;
     if json {
         let mut value = show::plan_json(&connect, &plan, &plan.refusals);

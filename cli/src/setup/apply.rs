@@ -76,7 +76,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
     args.permit.apply_to(&mut connect)?;
     let mut permit = args.permit.permit();
     let stage = connect.desired.stage.clone();
-    let mut journal = Journal::open(&connect.state, stage.as_ref()).map_err(SetupError::from)?;
+    let mut journal = connect.open_journal()?;
     let (mut observed, mut plan) = looked(&connect, &permit, &journal).await?;
     if let Some(path) = &args.file {
         refuse_moved(path, &plan, &connect)?;
@@ -394,17 +394,17 @@ fn finish(
 fn next(args: &ApplyArgs, written: &Written, waiting: &[Waiting], has_variables: bool) -> Vec<String> {
     let mut next = Vec::new();
     if has_variables && args.write_env.is_none() && !args.print_env {
-        next.push("customerio-aep setup apply --write-env .env     # the services' variables".to_owned());
+        next.push("this command with --write-env FILE              # writes the services' variables".to_owned());
     }
-    if !written.env.is_empty() {
-        next.push("docker compose up --detach                      # start the services with the new .env".to_owned());
+    if let Some(path) = args.write_env.as_ref().filter(|_| !written.env.is_empty()) {
+        next.push(format!("start the services with the variables in {}", path.display()));
     }
     if waiting.is_empty() {
         next.push("customerio-aep send URL --count 1               # or wait for the first real event".to_owned());
         next.push("customerio-aep find --event-id ID               # follow it to Platform".to_owned());
     } else {
         next.push(
-            "customerio-aep setup apply --yes --wait         # goes on when what is waited for is there".to_owned(),
+            "this command again, or with --wait              # goes on when nothing is missing any more".to_owned(),
         );
     }
     next

@@ -18,6 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use settings::{Problems, SecretSource, secret_source};
 use setup::clients::Clients;
 use setup::desired::{Desired, PlatformWish, WebhookWish, endpoint};
+use setup::error::SetupError;
+use setup::journal::Journal;
 use setup::key::Target;
 use setup::settling::Settling;
 use setup::stage::Stage;
@@ -38,7 +40,8 @@ pub(crate) struct Connect {
     pub(crate) settling: Settling,
     /// The hosts that this machine, and the services, must reach.
     pub(crate) hosts: Vec<String>,
-    pub(crate) state: PathBuf,
+    /// The state file; topics alone have none, so that they can be set up where nothing can be written.
+    state: Option<PathBuf>,
     /// The sink's credential, if it is known: its id, and the secret if it is not in a file already.
     pub(crate) sink_credential: Option<(String, SecretSource)>,
     /// Whether the sources come from a file, which has their signing keys.
@@ -61,6 +64,22 @@ impl Connect {
         match connect {
             Some(connect) if problems.is_empty() => Ok(connect),
             _ => Err(UsageError(format!("these options are invalid:\n{problems}"))),
+        }
+    }
+
+    /// The state file, for commands that change nothing.
+    pub(crate) fn read_journal(&self) -> Result<Journal, SetupError> {
+        match &self.state {
+            Some(path) => Ok(Journal::read(path, self.desired.stage.as_ref())?),
+            None => Ok(Journal::in_memory()),
+        }
+    }
+
+    /// The state file, locked against other runs.
+    pub(crate) fn open_journal(&self) -> Result<Journal, SetupError> {
+        match &self.state {
+            Some(path) => Ok(Journal::open(path, self.desired.stage.as_ref())?),
+            None => Ok(Journal::in_memory()),
         }
     }
 }
@@ -102,7 +121,7 @@ impl Builder<'_> {
             }
         }
         let keys = sources.iter().filter_map(|source| Some((source.name.clone(), self.signing_key(source)?))).collect();
-        let state = self.args.state.clone().unwrap_or_else(|| default_state(stage.as_ref()));
+        let state = stage.as_ref().map(|stage| self.args.state.clone().unwrap_or_else(|| default_state(stage)));
         hosts.dedup();
         Some(Connect {
             desired: Desired { stage, topics, subject, platform, webhooks },
@@ -397,10 +416,6 @@ fn host(url: &Url) -> String {
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
-fn default_state(stage: Option<&Stage>) -> PathBuf {
-    let name = match stage {
-        Some(stage) => format!("{}.{}.json", stage.deployment, stage.sandbox),
-        None => "topics.json".to_owned(),
-    };
-    Path::new(".customerio-aep").join(name)
+fn default_state(stage: &Stage) -> PathBuf {
+    Path::new(".customerio-aep").join(format!("{}.{}.json", stage.deployment, stage.sandbox))
 }

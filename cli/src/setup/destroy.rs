@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use clap::Args;
 use kafka::{KafkaError, TopicName};
+use operator::dead_letters::count_unresolved;
+use operator::{Pipeline, PipelineTopics};
 use serde_json::{Value, json};
 use setup::clients::Progress;
 use setup::desired::Permit;
 use setup::destroy::{DestroyPermit, DestroyPlan, Traffic, destroy, plan_destroy};
-use setup::error::SetupError;
-use setup::journal::Journal;
+use setup::topics::TopicWish;
 
 use super::connect::Connect;
 use super::options::ConnectArgs;
 use super::{ask, looked};
+use crate::pipeline::GroupArgs;
 use crate::{CommandError, UsageError, Verdict, output};
 
 #[derive(Debug, Args)]
@@ -21,13 +23,8 @@ pub(crate) struct DestroyArgs {
     #[command(flatten)]
     connect: ConnectArgs,
 
-    /// Consumer group of the transformers
-    #[arg(long, default_value = "customerio-transformer", value_name = "NAME")]
-    transformer_group: String,
-
-    /// Consumer group of the sinks
-    #[arg(long, default_value = "customerio-sink", value_name = "NAME")]
-    sink_group: String,
+    #[command(flatten)]
+    groups: GroupArgs,
 
     /// Ask nothing
     #[arg(long)]
@@ -48,12 +45,12 @@ pub(crate) struct DestroyArgs {
 
 pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, CommandError> {
     let connect = Connect::of(&args.connect)?;
-    let Some(stage) = &connect.desired.stage else {
+    if connect.desired.stage.is_none() {
         return Err(
             UsageError("topics are never removed by this tool; name --only platform,customerio".to_owned()).into()
         );
-    };
-    let mut journal = Journal::open(&connect.state, Some(stage)).map_err(SetupError::from)?;
+    }
+    let mut journal = connect.open_journal()?;
     let (observed, _) = looked(&connect, &Permit::default(), &journal).await?;
     let traffic = traffic(&args, &connect)?;
     let mut permit = DestroyPermit {
@@ -102,7 +99,7 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
 }
 
 /// What is in the topics; nothing if Kafka is not part of the set-up.
-fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, KafkaError> {
+fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, CommandError> {
     const TIMEOUT: Duration = Duration::from_secs(8);
     let (Some(topics), Some(wish)) = (&connect.clients.kafka, &connect.desired.topics) else { return Ok(None) };
     let lag = |group: &str, topic: &TopicName| -> Result<u64, KafkaError> {
@@ -121,10 +118,27 @@ fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, Kaf
         Ok(lag)
     };
     tokio::task::block_in_place(|| {
-        let lag = lag(&args.transformer_group, &wish.raw)? + lag(&args.sink_group, &wish.typed)?;
-        let members = topics.members(&args.transformer_group, TIMEOUT)? + topics.members(&args.sink_group, TIMEOUT)?;
-        Ok(Some(Traffic { lag, members, unresolved: 0 }))
+        let groups = args.groups.groups();
+        let lag = lag(&groups.transformer, &wish.raw)? + lag(&groups.sink, &wish.typed)?;
+        let members = topics.members(&groups.transformer, TIMEOUT)? + topics.members(&groups.sink, TIMEOUT)?;
+        let unresolved = unresolved(args, wish)?;
+        Ok(Some(Traffic { lag, members, unresolved }))
     })
+}
+
+fn unresolved(args: &DestroyArgs, wish: &TopicWish) -> Result<u64, CommandError> {
+    let connection = args.connect.kafka.connection("customerio-aep");
+    let connection = connection.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let topics = PipelineTopics {
+        raw: wish.raw.clone(),
+        typed: wish.typed.clone(),
+        dead_letters: wish.dead_letters.clone(),
+        receipts: wish.receipts.clone(),
+    };
+    let pipeline = Pipeline { connection: &connection, topics: &topics, progress: &output::show_progress };
+    let count = count_unresolved(pipeline);
+    output::progress_done();
+    Ok(u64::try_from(count?)?)
 }
 
 fn show(plan: &DestroyPlan) {
@@ -135,6 +149,7 @@ fn show(plan: &DestroyPlan) {
     for removal in &plan.removals {
         output::line(&format!("  - {}", removal.text()));
     }
+    plan.notes.iter().for_each(|note| output::line(&format!("note: {note}")));
     plan.refusals.iter().for_each(|refusal| output::problem(refusal));
 }
 
@@ -144,6 +159,7 @@ fn plan_json(plan: &DestroyPlan) -> Value {
         "version": 1,
         "removals": plan.removals.iter().map(setup::destroy::Removal::text).collect::<Vec<_>>(),
         "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),
+        "notes": plan.notes,
         "refusals": plan.refusals,
     })
 }

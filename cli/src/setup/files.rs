@@ -72,7 +72,7 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
 
 /// A folder with files that git tracks is not a place for secrets.
 fn refuse_tracked(folder: &Path) -> Result<(), String> {
-    let listed = Command::new("git").args(["ls-files", "--", "."]).current_dir(folder).output();
+    let listed = Command::new("git").args(["ls-files", "--", ".", ":!.gitignore"]).current_dir(folder).output();
     // Without git, or outside of a repository, nothing is tracked.
     match listed {
         Ok(output) if output.status.success() && !output.stdout.is_empty() => Err(format!(
@@ -129,6 +129,21 @@ mod tests {
         assert_eq!(std::fs::read_to_string(secrets.join(".gitignore")).unwrap(), "*\n");
         write_secret(&secrets, "key", &"another".into()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n");
+    }
+
+    #[test]
+    fn a_folder_of_which_git_tracks_only_its_gitignore_is_accepted() {
+        let folder = Folder::new("ignored");
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").args(arguments).current_dir(&folder.0).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        std::fs::write(folder.0.join(".gitignore"), "*\n!.gitignore\n").unwrap();
+        if !git(&["init", "--quiet"]) || !git(&["add", ".gitignore"]) {
+            return;
+        }
+        write_secret(&folder.0, "key", &"topsecret".into()).unwrap();
+        assert!(git(&["check-ignore", "key"]), "git ignores the secret");
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub struct DestroyPlan {
     pub removals: Vec<Removal>,
     /// What stays.
     pub kept: Vec<Kept>,
+    /// What could not be found out.
+    pub notes: Vec<String>,
     /// The reasons why nothing is removed.
     pub refusals: Vec<String>,
     /// The sandbox, if it is a production sandbox.
@@ -179,7 +181,16 @@ fn marked_webhooks<'o>(desired: &Desired, observed: &'o Observed) -> Vec<(Source
 
 fn traffic_refusals(traffic: Option<Traffic>, permit: &DestroyPermit, plan: &mut DestroyPlan) {
     let removes_flow = plan.removals.iter().any(|removal| removal.key() == Key::Flow);
-    let Some(traffic) = traffic.filter(|_| removes_flow) else { return };
+    if !removes_flow {
+        return;
+    }
+    let Some(traffic) = traffic else {
+        plan.notes.push(
+            "Kafka is not among the parts, so it is not known whether records wait for delivery; add kafka to --only"
+                .to_owned(),
+        );
+        return;
+    };
     if traffic.members > 0 {
         plan.refusals.push(format!(
             "the consumer groups have {} members: stop the services first, the sinks last, so that they can deliver what is left",
@@ -188,7 +199,7 @@ fn traffic_refusals(traffic: Option<Traffic>, permit: &DestroyPermit, plan: &mut
     }
     if traffic.lag > 0 {
         plan.refusals.push(format!(
-            "{} records in Kafka are not delivered yet: disable the webhook (`setup webhook pause`), let the services drain the topics, and run this again",
+            "{} records in Kafka are not delivered yet: disable the webhook in Customer.io (Data & Integrations > Integrations > Reporting Webhooks), let the services drain the topics, and run this again",
             traffic.lag
         ));
     }

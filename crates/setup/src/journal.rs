@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sources::SourceName;
 use tokio::time::Instant;
 
 use crate::key::Key;
@@ -30,9 +29,6 @@ struct Content {
     stage: Option<String>,
     #[serde(default)]
     objects: BTreeMap<String, Entry>,
-    /// Sources whose webhook a person has paused with this tool.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    paused: Vec<String>,
 }
 
 /// What is known of one object.
@@ -177,24 +173,6 @@ impl Journal {
         Instant::now().checked_sub(ago)
     }
 
-    /// Whether the webhook of a source was paused.
-    #[must_use]
-    pub fn is_paused(&self, source: &SourceName) -> bool {
-        self.content.paused.iter().any(|paused| paused == source.as_str())
-    }
-
-    /// Notes that the webhook of a source is paused, or no longer.
-    ///
-    /// # Errors
-    /// [`JournalError::File`].
-    pub fn set_paused(&mut self, source: &SourceName, paused: bool) -> Result<(), JournalError> {
-        self.content.paused.retain(|name| name != source.as_str());
-        if paused {
-            self.content.paused.push(source.to_string());
-        }
-        self.save()
-    }
-
     /// Replaces the file as a whole: a kill leaves the old or the new one.
     fn save(&self) -> Result<(), JournalError> {
         let Some(path) = &self.path else { return Ok(()) };
@@ -289,13 +267,11 @@ mod tests {
             journal.intend(&Key::Dataset).unwrap();
             journal.intend(&Key::Flow).unwrap();
             journal.created(&Key::Flow, "f-1").unwrap();
-            journal.set_paused(&SourceName::default(), true).unwrap();
         }
         let journal = Journal::read(&folder.file(), Some(&stage)).unwrap();
         assert_eq!((journal.id(&Key::Flow), journal.id(&Key::Dataset)), (Some("f-1"), None));
         assert!(journal.created_at(&Key::Dataset).unwrap().elapsed() < Duration::from_secs(60));
         assert_eq!(journal.created_at(&Key::Schema), None);
-        assert!(journal.is_paused(&SourceName::default()));
         assert!(!beside(&folder.file(), "new").exists(), "the new file replaced the old one");
     }
 

@@ -122,6 +122,5 @@ pub(crate) async fn workspace(
         workspaces,
         webhooks: client.webhooks().await?,
         failure: None,
-        paused: journal.is_paused(source),
     })
 }

@@ -93,6 +93,4 @@ pub struct ObservedWorkspace {
     pub webhooks: WebhookList,
     /// The reason why this workspace could not be read, if so. The other sources go on.
     pub failure: Option<String>,
-    /// Whether a person has paused the webhook with this tool; it is then not enabled again.
-    pub paused: bool,
 }

@@ -295,7 +295,7 @@ async fn inlet(checks: &Checks<'_>) -> Option<Line> {
         401 | 403 => Line::good(
             "inlet",
             asked,
-            "it does; that it takes events is not provable without an event (`check --end-to-end`)",
+            "it does; only an event proves that it takes events (`customerio-aep send URL --count 1`, then `customerio-aep find --event-id ID`)",
         ),
         404 => Line::bad(
             "inlet",

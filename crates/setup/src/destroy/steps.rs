@@ -27,12 +27,13 @@ pub async fn destroy(
 ) -> Result<(), SetupError> {
     for removal in &plan.removals {
         let key = removal.key();
-        report(Progress::Begins { key: key.clone(), change: Change::Remove });
+        let change = if matches!(removal, Removal::Disable { .. }) { Change::Update } else { Change::Remove };
+        report(Progress::Begins { key: key.clone(), change });
         let id = remove(removal, &key, clients).await?;
-        if !matches!(removal, Removal::Disable { .. }) {
+        if change == Change::Remove {
             journal.forget(&key)?;
         }
-        report(Progress::Done { key, change: Change::Remove, id });
+        report(Progress::Done { key, change, id });
     }
     Ok(())
 }

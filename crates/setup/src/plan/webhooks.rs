@@ -213,13 +213,7 @@ impl<'p> Planner<'p> {
         if !changes.is_empty() {
             steps.push(Step::from(WebhookStep::Update(Box::new(update))));
         }
-        if !webhook.is_enabled() && self.workspace.paused {
-            self.plan.notes.push(format!(
-                "source `{}`: the webhook {} was paused with this tool and stays disabled; `customerio-aep setup webhook resume` enables it",
-                wish.source,
-                webhook.id()
-            ));
-        } else if !webhook.is_enabled() {
+        if !webhook.is_enabled() {
             differences.push(Difference::new("enabled", "no", "after a signed round trip through the public URL"));
             steps.push(Step::from(WebhookStep::Enable(Box::new(webhook.clone()))));
         }

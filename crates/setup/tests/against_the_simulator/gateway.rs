@@ -10,7 +10,6 @@ use secrecy::SecretString;
 use setup::desired::{Desired, Permit};
 use setup::enable::{Enabling, Waiting, enable};
 use setup::journal::Journal;
-use setup::look;
 use setup::round_trip::RoundTrips;
 use sources::SourceName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -156,19 +155,4 @@ async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_th
     let (world, desired) = at("http://no-such-host.invalid").await;
     let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_webhook_is_not_enabled_again() {
-    let (url, _) = gateway(Behaviour::Right).await;
-    let (world, desired) = at(&url).await;
-    let stage = desired.stage.clone().unwrap();
-    world.apply(&desired, &world.clients(&stage), &Permit::default()).await.unwrap();
-    Journal::open(&world.state_file(&stage), Some(&stage)).unwrap().set_paused(&SourceName::default(), true).unwrap();
-    let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
-    assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
-    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true);
-    let journal = Journal::read(&world.state_file(&stage), Some(&stage)).unwrap();
-    let observed = look(&desired, &world.clients(&stage), &journal, &mut |_| {}).await.unwrap();
-    assert!(observed.customerio[&SourceName::default()].paused);
 }

@@ -50,6 +50,7 @@ async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() 
             "remove the webhook default 1",
         ]
     );
+    assert!(plan.notes[0].contains("add kafka to --only"), "{plan:?}");
     let forever: Vec<_> = plan.kept.iter().filter(|kept| kept.forever).map(|kept| kept.id.as_str()).collect();
     assert_eq!(forever, ["CustomerioID", "CustomerioCioID"]);
     // A network that drops answers does not stop it.
