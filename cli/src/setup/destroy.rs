@@ -74,6 +74,9 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
         return Ok(Verdict::Problem);
     }
     if plan.removals.is_empty() {
+        if !json {
+            output::line("nothing to remove");
+        }
         return Ok(Verdict::Good);
     }
     let agreed = args.yes || (may_ask && ask::yes("Remove these objects? Events that are sent meanwhile are lost.")?);
