@@ -58,8 +58,8 @@ pub fn parse(
 ) -> Result<ArgMatches, Refused> {
     let applied = variables.apply(command.clone());
     let lenient = match required {
-        Required::Here => applied.clone(),
-        Required::Later => each_argument(applied.clone(), &|arg| arg.required(false)),
+        Required::Here => applied,
+        Required::Later => each_argument(applied, &|arg| arg.required(false)),
     };
     lenient.try_get_matches_from(arguments).map_err(|first| refused(command, variables, arguments, required, first))
 }

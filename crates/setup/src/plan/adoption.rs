@@ -91,14 +91,14 @@ pub(crate) fn choose<'c, C: Candidate>(
     mark: &Mark,
     name: &str,
     adopt: bool,
-) -> Result<Choice<'c, C>, Refusal> {
+) -> Result<Choice<'c, C>, Box<Refusal>> {
     let ours: Vec<&C> = candidates.iter().filter(|candidate| candidate.mark().as_ref() == Some(mark)).collect();
     match ours.as_slice() {
         [] => {}
         [only] => return Ok(Choice::Ours(only)),
         several => {
             let ids = several.iter().map(|candidate| candidate.id().to_owned()).collect();
-            return Err(Refusal::SeveralMarked { key: key.clone(), ids, mark: mark.clone() });
+            return Err(Refusal::SeveralMarked { key: key.clone(), ids, mark: mark.clone() }.into());
         }
     }
     let namesakes: Vec<&C> = candidates.iter().filter(|candidate| candidate.name() == name).collect();
@@ -108,7 +108,8 @@ pub(crate) fn choose<'c, C: Candidate>(
             name: name.to_owned(),
             id: other.id().to_owned(),
             mark: of,
-        });
+        }
+        .into());
     }
     match namesakes.as_slice() {
         [] => Ok(Choice::Absent),
@@ -117,7 +118,8 @@ pub(crate) fn choose<'c, C: Candidate>(
             key: key.clone(),
             name: name.to_owned(),
             ids: some.iter().map(|candidate| candidate.id().to_owned()).collect(),
-        }),
+        }
+        .into()),
     }
 }
 
@@ -146,7 +148,7 @@ mod tests {
     fn the_mark_decides_and_not_the_name() {
         let ours = flow("1", "renamed", &mark().on("Flow"));
         let namesake = flow("2", "Events", "by hand");
-        assert_eq!(chosen(&[namesake.clone(), ours.clone()], false), Ok(Some(("1".to_owned(), false))));
+        assert_eq!(chosen(&[namesake, ours.clone()], false), Ok(Some(("1".to_owned(), false))));
         assert_eq!(chosen(&[], true), Ok(None));
         assert_eq!(chosen(&[flow("3", "Other", "")], true), Ok(None));
         assert_eq!(chosen(&[ours.clone(), ours], false), Err("several_marked"));

@@ -76,7 +76,7 @@ impl<'p> Planner<'p> {
     /// Chooses our object; a refusal is noted, and there is then no choice.
     fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Option<Choice<'p, C>> {
         let choice = choose(key, candidates, &self.mark, name, self.permit.adopt);
-        choice.map_err(|refusal| self.plan.refusals.push(refusal)).ok()
+        choice.map_err(|refusal| self.plan.refusals.push(*refusal)).ok()
     }
 
     /// Adds an object; gives its id, or the placeholder for it.

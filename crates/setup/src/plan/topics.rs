@@ -79,7 +79,10 @@ mod tests {
         }
     }
 
-    fn planned(topics: &[(&str, usize, Result<&[(&str, &str)], &str>)]) -> Plan {
+    /// The settings of a topic, or why they could not be read.
+    type Settings<'s> = Result<&'s [(&'s str, &'s str)], &'s str>;
+
+    fn planned(topics: &[(&str, usize, Settings<'_>)]) -> Plan {
         let owned = |settings: &[(&str, &str)]| -> BTreeMap<String, String> {
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };

@@ -54,7 +54,7 @@ impl<'p> Planner<'p> {
         }
         self.notes();
         match self.choose() {
-            Err(refusal) => self.plan.refusals.push(refusal),
+            Err(refusal) => self.plan.refusals.push(*refusal),
             Ok(None) => self.create(),
             Ok(Some((webhook, adopted))) => self.existing(webhook, adopted),
         }
@@ -98,13 +98,13 @@ impl<'p> Planner<'p> {
     }
 
     /// Our webhook, and whether it is being taken over.
-    fn choose(&self) -> Result<Option<(&'p Webhook, bool)>, Refusal> {
+    fn choose(&self) -> Result<Option<(&'p Webhook, bool)>, Box<Refusal>> {
         let source_name = self.wish.source.clone();
         let workspace: &'p ObservedWorkspace = self.workspace;
         let webhooks = &workspace.webhooks;
         let is_ours = |name: &str| Mark::of(name).as_ref() == Some(&self.mark);
         if let Some(unreadable) = webhooks.unreadable.iter().find(|found| found.name.as_deref().is_some_and(is_ours)) {
-            return Err(Refusal::WebhookUnreadable { source_name, what: unreadable.to_string() });
+            return Err(Refusal::WebhookUnreadable { source_name, what: unreadable.to_string() }.into());
         }
         let ours: Vec<&'p Webhook> = webhooks.webhooks.iter().filter(|webhook| is_ours(webhook.name())).collect();
         match ours.as_slice() {
@@ -112,7 +112,7 @@ impl<'p> Planner<'p> {
             [only] => return Ok(Some((only, false))),
             several => {
                 let ids = several.iter().map(|webhook| webhook.id().to_string()).collect();
-                return Err(Refusal::SeveralMarked { key: self.key(), ids, mark: self.mark.clone() });
+                return Err(Refusal::SeveralMarked { key: self.key(), ids, mark: self.mark.clone() }.into());
             }
         }
         let calls_us = |webhook: &&Webhook| webhook.endpoint().parse().is_ok_and(|url: Url| url == self.wish.endpoint);
@@ -124,13 +124,15 @@ impl<'p> Planner<'p> {
                     source_name,
                     id: webhook.id().to_string(),
                     name: webhook.name().to_owned(),
-                }),
+                }
+                .into()),
                 Some(mark) => Err(Refusal::OfAnotherStage {
                     key: self.key(),
                     name: webhook.name().to_owned(),
                     id: webhook.id().to_string(),
                     mark,
-                }),
+                }
+                .into()),
             },
         }
     }

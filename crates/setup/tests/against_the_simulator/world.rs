@@ -163,14 +163,14 @@ impl World {
     pub(crate) async fn create_webhook(&self, name: &str, endpoint: &str, enabled: bool) -> Value {
         let body = json!({"name": name, "endpoint": endpoint, "disabled": !enabled, "events": ["email_sent"]});
         let url = format!("{}/v1/reporting_webhooks", self.simulator.customerio_url());
-        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let answer = self.http.post(&url).bearer_auth("sim-app-key").json(&body).send().await.unwrap();
             // The simulator's limit is that of Customer.io, and the checks before this may have used it up.
             if answer.status() != 429 || tokio::time::Instant::now() > end {
                 return answer.error_for_status().unwrap().json().await.unwrap();
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
