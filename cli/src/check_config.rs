@@ -4,6 +4,8 @@ use clap::Args;
 use serde_json::json;
 use service::{ServiceConfig, Unusable};
 use settings::Variables;
+use setup::check::{Level, Line, NextStep};
+use setup::who::Who;
 
 use crate::{CommandError, Verdict, output};
 
@@ -45,6 +47,25 @@ pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandE
         }
     }
     Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::UsageError })
+}
+
+/// The same as lines of `check`.
+pub(crate) fn lines(variables: &Variables) -> Vec<Line> {
+    let checked = [
+        check::<ingest_gateway::Config>(variables),
+        check::<transformer::Config>(variables),
+        check::<sink::Config>(variables),
+    ];
+    let line = |checked: &Checked| {
+        let asked = format!("the configuration of {}", checked.service);
+        if checked.problems.is_empty() {
+            return Line { id: "configuration", asked, found: "valid".to_owned(), level: Level::Good, next: None };
+        }
+        let step = "correct the variables; docs/configuration.md explains each".to_owned();
+        let next = Some(NextStep { who: Who::You, step });
+        Line { id: "configuration", asked, found: checked.problems.join("; "), level: Level::Bad, next }
+    };
+    checked.iter().map(line).collect()
 }
 
 fn check<C: ServiceConfig>(variables: &Variables) -> Checked {

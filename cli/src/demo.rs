@@ -20,12 +20,13 @@ use prometheus::Registry;
 use serde_json::json;
 use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
 use settings::Variables;
+use setup::topics::TopicWish;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Interrupted;
 use crate::simulator::sink_variables;
-use crate::{CommandError, Verdict, output, setup};
+use crate::{CommandError, Verdict, output};
 
 /// Run the whole pipeline in this process and audit every event
 ///
@@ -106,8 +107,16 @@ impl Demo {
                 .try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
             None => {
                 let client = Topics::new(&connection)?;
-                let names = [&raw, &typed, &dead_letters];
-                for spec in setup::topic_specs(names, Some(&receipts), PARTITIONS, 1, MAX_BODY) {
+                let wish = TopicWish {
+                    raw: raw.clone(),
+                    typed: typed.clone(),
+                    dead_letters: dead_letters.clone(),
+                    receipts: Some(receipts.clone()),
+                    partitions: PARTITIONS,
+                    replication: Some(1),
+                    max_body: MAX_BODY,
+                };
+                for spec in wish.specs(1) {
                     client.ensure(&spec).await?;
                 }
             }

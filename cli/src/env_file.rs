@@ -5,24 +5,31 @@ use std::path::{Path, PathBuf};
 
 use settings::Variables;
 
-/// The variables, with the file that `--env-file` names behind the environment, or `./.env` if there is one.
+/// The variables, with the file that `--env-file` names behind the environment, or `./.env` if there is one. The entries of
+/// `--credentials` count before those of that file.
 pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
-    let read = |path: &Path| Variables::with_file(path).map_err(|error| error.to_string());
-    match named(arguments) {
-        Some(path) => read(&path).map_err(|error| format!("--env-file: {error}")),
-        None if Path::new(".env").is_file() => read(Path::new(".env")),
-        None => Ok(Variables::of_process()),
+    let file = named(arguments, "--env-file");
+    let variables = match &file {
+        Some(path) => Variables::with_file(path).map_err(|error| format!("--env-file: {error}"))?,
+        None if Path::new(".env").is_file() => {
+            Variables::with_file(Path::new(".env")).map_err(|error| error.to_string())?
+        }
+        None => Variables::of_process(),
+    };
+    match named(arguments, "--credentials") {
+        Some(path) => variables.and_file(&path).map_err(|error| format!("--credentials: {error}")),
+        None => Ok(variables),
     }
 }
 
-/// The value of `--env-file`; clap cannot be asked yet, because the file decides about its defaults.
-fn named(arguments: &[OsString]) -> Option<PathBuf> {
+/// The value of an option; clap cannot be asked yet, because the file decides about its defaults.
+fn named(arguments: &[OsString], option: &str) -> Option<PathBuf> {
     let mut arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {
-        if argument == "--env-file" {
+        if argument == option {
             return arguments.next().map(|path| PathBuf::from(path.into_owned()));
         }
-        if let Some(path) = argument.strip_prefix("--env-file=") {
+        if let Some(path) = argument.strip_prefix(option).and_then(|rest| rest.strip_prefix('=')) {
             return Some(PathBuf::from(path));
         }
     }

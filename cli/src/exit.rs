@@ -5,12 +5,17 @@ use std::process::ExitCode;
 
 use kafka::KafkaError;
 use operator::OperatorError;
+use setup::error::SetupError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
     Problem,
+    /// `setup apply` waits for something outside, which it has named.
+    Waiting,
+    /// Something could not be asked; already reported.
+    Unanswered,
     /// The command cannot be run with these arguments or this configuration; already reported.
     UsageError,
 }
@@ -44,6 +49,7 @@ enum Code {
     Usage = 2,
     /// The question could not be answered.
     NoAnswer = 3,
+    Waiting = 4,
     Interrupted = 130,
 }
 
@@ -66,13 +72,29 @@ fn code(result: &Result<Verdict, CommandError>) -> Code {
         Ok(Verdict::Good) => Code::Good,
         Ok(Verdict::Problem) => Code::Problem,
         Ok(Verdict::UsageError) => Code::Usage,
+        Ok(Verdict::Unanswered) => Code::NoAnswer,
+        Ok(Verdict::Waiting) => Code::Waiting,
         Err(error) if error.is::<UsageError>() => Code::Usage,
         Err(error) if error.is::<Interrupted>() => Code::Interrupted,
-        Err(error) => match (error.downcast_ref::<OperatorError>(), error.downcast_ref::<KafkaError>()) {
-            (Some(error), _) => operator_code(error),
-            (None, Some(error)) => kafka_code(error),
-            (None, None) => Code::Problem,
-        },
+        Err(error) => {
+            if let Some(error) = error.downcast_ref::<OperatorError>() {
+                operator_code(error)
+            } else if let Some(error) = error.downcast_ref::<SetupError>() {
+                setup_code(error)
+            } else if let Some(error) = error.downcast_ref::<KafkaError>() {
+                kafka_code(error)
+            } else {
+                Code::Problem
+            }
+        }
+    }
+}
+
+fn setup_code(error: &SetupError) -> Code {
+    match error {
+        SetupError::Kafka(error) => kafka_code(error),
+        error if error.is_unanswered() => Code::NoAnswer,
+        _ => Code::Problem,
     }
 }
 
@@ -124,8 +146,9 @@ mod tests {
     #[test]
     fn each_end_has_its_exit_code() {
         assert_eq!(
-            [Verdict::Good, Verdict::Problem, Verdict::UsageError].map(|verdict| code(&Ok(verdict)) as u8),
-            [0, 1, 2]
+            [Verdict::Good, Verdict::Problem, Verdict::UsageError, Verdict::Unanswered, Verdict::Waiting]
+                .map(|verdict| code(&Ok(verdict)) as u8),
+            [0, 1, 2, 3, 4]
         );
         assert_eq!(of(UsageError("wrong".to_owned())), 2);
         assert_eq!(of(OperatorError::EmptyRange), 2);
@@ -135,6 +158,10 @@ mod tests {
         assert_eq!(of(OperatorError::Expired { attempts: 3 }), 3);
         assert_eq!(of(OperatorError::ReaderFailed), 3);
         assert_eq!(of(Interrupted), 130);
+        assert_eq!(of(SetupError::Moved(Vec::new())), 1);
+        assert_eq!(of(SetupError::MissingPermissions(Vec::new())), 1);
+        assert_eq!(of(SetupError::Kafka(KafkaError::Configuration("x".to_owned()))), 2);
+        assert_eq!(of(SetupError::Kafka(KafkaError::GivenUp("denied".to_owned()))), 3);
         assert_eq!(of("the gateway answered 500"), 1);
         let unreachable =
             || KafkaError::Unreachable { bootstrap: "a:1".to_owned(), seconds: 8, reason: "none".to_owned() };

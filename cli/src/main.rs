@@ -1,6 +1,7 @@
 //! `customerio-aep`: everything that an operator does in addition to running the three services.
 
 mod audit;
+mod check;
 mod check_config;
 mod completions;
 mod configuration_page;
@@ -31,7 +32,7 @@ pub(crate) use exit::{CommandError, UsageError, Verdict};
 /// The operator's tool of the Customer.io source for Adobe Experience Platform.
 ///
 /// Exit codes: 0 success; 1 found a problem; 2 usage or configuration error; 3 no answer, because Kafka or another
-/// service did not respond or denied the request; 130 ended by Ctrl-C.
+/// service did not respond or denied the request; 4 `setup apply` waits for something outside; 130 ended by Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "customerio-aep", version = service::VERSION)]
 struct Cli {
@@ -59,6 +60,7 @@ enum Command {
     Send(send::SendArgs),
     Map(map::MapArgs),
     Setup(setup::SetupArgs),
+    Check(check::CheckArgs),
     #[command(name = "dead-letters")]
     DeadLetters(dead_letters::DeadLettersArgs),
     Audit(audit::AuditArgs),
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
             Command::Send(args) => send::run(args, json).await,
             Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
+            Command::Check(args) => check::run(&args, &variables, json).await,
             Command::DeadLetters(args) => dead_letters::run(args, json),
             Command::Audit(args) => audit::run(args, json).await,
             Command::Find(args) => find::run(args, json),

@@ -1,18 +1,34 @@
-//! `setup plan` and `setup apply` with `--only kafka`: the topics.
+//! `setup`: plan, apply, status and destroy for everything that the pipeline needs outside the services.
 
-use std::time::Duration;
+mod apply;
+mod ask;
+pub(crate) mod connect;
+mod destroy;
+mod files;
+pub(crate) mod options;
+mod show;
 
-use clap::{Args, Subcommand, ValueEnum};
-use kafka::topic::{Ensured, TopicSpec, Topics};
-use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Difference, RECORD_OVERHEAD, differences};
-use kafka::{KafkaArgs, KafkaError, OptionalTopic, TopicName};
-use serde_json::{Value, json};
-use settings::ByteCount;
+use std::path::PathBuf;
 
-use crate::topics::reachable;
-use crate::{CommandError, UsageError, Verdict, output};
+use clap::{Args, Subcommand};
+use setup::clients::Progress;
+use setup::desired::Permit;
+use setup::error::SetupError;
+use setup::journal::Journal;
+use setup::observed::Observed;
+use setup::plan::{Plan, plan};
+use setup::plan_file::PlanFile;
+use setup::refusal::Refusal;
 
-/// Create what the three services need outside themselves
+use crate::{CommandError, Verdict, output};
+use connect::Connect;
+use options::ConnectArgs;
+
+/// Create and keep what the three services need outside themselves: topics, the objects in Experience Platform, the
+/// reporting webhook in Customer.io
+///
+/// There is no Terraform provider for this. For reviews and GitOps, `setup plan --out FILE` writes every request without a
+/// secret, and `setup apply FILE` carries it out only if nothing has moved since.
 #[derive(Debug, Args)]
 pub(crate) struct SetupArgs {
     #[command(subcommand)]
@@ -21,283 +37,165 @@ pub(crate) struct SetupArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show what `apply` would create, and which settings of existing topics differ; nothing is changed
-    Plan(ApplyArgs),
-    /// Create what is missing. Existing topics are not changed; settings that differ from the required ones are
-    /// reported
-    Apply(ApplyArgs),
+    /// Show what `apply` would create and change; nothing is written
+    ///
+    /// `+` is created, `~` changed, `=` stays. It also names what can never be removed, and the permissions and hosts that
+    /// are needed.
+    Plan(PlanArgs),
+    /// Create and change what the plan shows
+    ///
+    /// It looks first, adopts nothing unless told to, and can be killed and run again at any time. The webhook is created
+    /// disabled, and enabled once a signed round trip through the public URL has succeeded. Exit code 4: something outside
+    /// is waited for; it is named, and the same command goes on from there.
+    Apply(apply::ApplyArgs),
+    /// Show the objects with their ids and what differs. Exit code 1 if something does
+    Status(StatusArgs),
+    /// Remove what `apply` created, as far as it can be removed
+    Destroy(destroy::DestroyArgs),
 }
 
-/// Parts of the set-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// The topics
-    Kafka,
+/// What a person allows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Safety")]
+pub(crate) struct PermitArgs {
+    /// Take over objects of the same name that this tool did not create, and change them
+    #[arg(long)]
+    adopt: bool,
+
+    /// The former host of this stage's webhook, whose endpoint may be moved
+    #[arg(long, value_name = "HOST")]
+    move_endpoint: Option<String>,
+
+    /// Enable schema and dataset for Profile, which cannot be undone; the value is the sandbox's name
+    #[arg(long, value_name = "SANDBOX")]
+    enable_profile: Option<String>,
+
+    /// The sandbox's name, in place of typing it
+    #[arg(long, value_name = "NAME")]
+    confirm_sandbox: Option<String>,
+
+    /// All sinks of this stage are stopped: a schema or flow that takes events may change
+    #[arg(long)]
+    sinks_stopped: bool,
+}
+
+impl PermitArgs {
+    fn permit(&self) -> Permit {
+        Permit {
+            adopt: self.adopt,
+            move_endpoint: self.move_endpoint.clone(),
+            confirmed_sandbox: self.confirm_sandbox.clone(),
+            sinks_stopped: self.sinks_stopped,
+        }
+    }
+
+    /// Profile is wanted only if the sandbox's own name was given.
+    fn apply_to(&self, connect: &mut Connect) -> Result<(), crate::UsageError> {
+        let Some(named) = &self.enable_profile else { return Ok(()) };
+        let sandbox = connect.desired.stage.as_ref().map(|stage| stage.sandbox.as_str());
+        if sandbox != Some(named.as_str()) {
+            return Err(crate::UsageError(
+                "--enable-profile does not name the sandbox of PLATFORM_SANDBOX; nothing was changed".to_owned(),
+            ));
+        }
+        if let Some(platform) = &mut connect.desired.platform {
+            platform.profile = true;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]
-struct ApplyArgs {
-    /// Which part; in this version only `kafka` can be set up
-    #[arg(long, value_enum)]
-    only: Part,
+struct PlanArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
 
     #[command(flatten)]
-    kafka: KafkaArgs,
+    permit: PermitArgs,
 
-    /// Topic for the raw webhooks
-    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC")]
-    raw_topic: TopicName,
+    /// Exit code 1 also if there is something to create or change
+    #[arg(long)]
+    detailed_exitcode: bool,
 
-    /// Topic for the typed records
-    #[arg(long, env = "TYPED_TOPIC", default_value = "customerio.experience-events", value_name = "TOPIC")]
-    typed_topic: TopicName,
-
-    /// Topic for dead letters
-    #[arg(long, env = "DEAD_LETTER_TOPIC", default_value = "customerio.dead-letters", value_name = "TOPIC")]
-    dead_letter_topic: TopicName,
-
-    /// Topic for receipts; empty for none
-    #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC")]
-    receipts_topic: OptionalTopic,
-
-    /// Partitions of each topic that is created
-    #[arg(long, default_value_t = 12, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    partitions: i32,
-
-    /// Replicas of each partition [default: 3 where there are three brokers, else 1]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=100))]
-    replication: Option<i32>,
-
-    /// The gateway's largest body; decides how large a raw record may be
-    #[arg(long = "max-body", env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE")]
-    max_body: ByteCount,
+    /// Write the plan to this file: every request's method, path and body, and no secret
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
-/// How long the brokers may take to respond.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// The topics as they should be: with the settings of the design, and enough retention for a long outage.
-pub(crate) fn topic_specs(
-    names: [&TopicName; 3],
-    receipts: Option<&TopicName>,
-    partitions: i32,
-    replication: i32,
-    max_body: usize,
-) -> Vec<TopicSpec> {
-    let spec = |name: &TopicName, days: i64, bytes: usize| {
-        let mut settings = vec![
-            ("retention.ms", (days * DAY_MS).to_string()),
-            ("max.message.bytes", bytes.to_string()),
-            ("cleanup.policy", "delete".to_owned()),
-            ("unclean.leader.election.enable", "false".to_owned()),
-        ];
-        if replication >= 3 {
-            settings.push(("min.insync.replicas", "2".to_owned()));
-        }
-        TopicSpec { name: name.clone(), partitions, replication: Some(replication), settings }
-    };
-    let [raw, typed, dead_letters] = names;
-    let record = max_body + RECORD_OVERHEAD;
-    // An event has at most 10,000 bytes of JSON.
-    let typed = spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES);
-    let topics = [spec(raw, 7, record), typed, spec(dead_letters, 30, record + RECORD_OVERHEAD)];
-    // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
-    let receipts = receipts.map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
-    topics.into_iter().chain(receipts).collect()
-}
-
-/// A topic as `setup` found or created it.
-struct Found {
-    name: TopicName,
-    state: &'static str,
-    partitions: usize,
-    differences: Vec<Difference>,
-    /// Why its settings could not be compared.
-    unread: Option<String>,
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandError> {
-    let (args, apply) = match args.action {
-        Action::Plan(args) => (args, false),
-        Action::Apply(args) => (args, true),
-    };
-    match args.only {
-        Part::Kafka => kafka(args, apply, json).await,
+    match args.action {
+        Action::Plan(args) => run_plan(&args, json).await,
+        Action::Apply(args) => apply::run(args, json).await,
+        Action::Status(args) => run_status(&args, json).await,
+        Action::Destroy(args) => destroy::run(args, json).await,
     }
 }
 
-async fn kafka(args: ApplyArgs, apply: bool, json: bool) -> Result<Verdict, CommandError> {
-    let connection = args.kafka.connection("customerio-aep");
-    let connection = connection.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let topics = reachable(&connection)?;
-    let brokers = tokio::task::block_in_place(|| topics.brokers(TIMEOUT))?;
-    let replication = args.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 });
-    let receipts = args.receipts_topic.0.as_ref();
-    let names = [&args.raw_topic, &args.typed_topic, &args.dead_letter_topic];
-    let mut found = Vec::new();
-    for spec in topic_specs(names, receipts, args.partitions, replication, args.max_body.0) {
-        let topic = if apply { ensure(&topics, &spec).await? } else { look_up(&topics, &spec).await? };
-        if !json {
-            output::line(&format!("{:12} {} ({} partitions)", topic.state, topic.name, topic.partitions));
-        }
-        found.push(topic);
-    }
-    let problems = problems(&found);
-    problems.iter().for_each(|problem| output::problem(problem));
+/// Looks at the services and plans.
+async fn looked(connect: &Connect, permit: &Permit, journal: &Journal) -> Result<(Observed, Plan), SetupError> {
+    let mut report = |progress: Progress| output::progress(&progress.to_string());
+    let observed = setup::look(&connect.desired, &connect.clients, journal, &mut report).await;
+    output::progress_done();
+    let observed = observed?;
+    let plan = plan(&connect.desired, &observed, permit);
+    Ok((observed, plan))
+}
+
+async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> {
+    let mut connect = Connect::of(&args.connect)?;
+    args.permit.apply_to(&mut connect)?;
+    let permit = args.permit.permit();
+    let journal = connect.read_journal()?;
+    let (_, plan) = looked(&connect, &permit, &journal).await?;
+    let refusals = plan.refusals.clone();
     if json {
-        let topics: Vec<_> = found.iter().map(as_json).collect();
-        output::json(&json!({"brokers": brokers, "replication": replication, "topics": topics}));
+        output::json(&with_topics(show::plan_json(&connect, &plan, &refusals), &connect, &plan, None));
     } else {
-        let notes = found.iter().flat_map(|topic| topic.differences.iter().map(move |found| (&topic.name, found)));
-        for (name, difference) in notes.filter(|(_, difference)| !difference.breaks_a_promise) {
-            output::line(&format!("note: {}", difference.text(name)));
-        }
-        for topic in &found {
-            if let Some(reason) = &topic.unread {
-                output::line(&format!("note: {}: the settings could not be compared: {reason}", topic.name));
-            }
-        }
+        show::topic_lines(&connect, &plan, None);
+        show::plan(&connect, &plan, &refusals);
     }
-    Ok(if problems.is_empty() { Verdict::Good } else { Verdict::Problem })
+    if let Some(path) = &args.out {
+        let file = PlanFile::of(&plan, connect.desired.stage.as_ref());
+        std::fs::write(path, file.to_text()).map_err(|error| format!("--out {}: {error}", path.display()))?;
+    }
+    let is_bad = !plan.problems.is_empty() || !refusals.is_empty();
+    let is_pending = args.detailed_exitcode && plan.has_changes();
+    Ok(if is_bad || is_pending { Verdict::Problem } else { Verdict::Good })
 }
 
-/// Creates the topic if it does not exist.
-async fn ensure(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError> {
-    match topics.ensure(spec).await? {
-        Ensured::Created => Ok(missing(spec, "created")),
-        Ensured::Exists { partitions } => Ok(existing(topics, spec, partitions).await),
+async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandError> {
+    let connect = Connect::of(&args.connect)?;
+    let journal = connect.read_journal()?;
+    let (observed, plan) = looked(&connect, &Permit::default(), &journal).await?;
+    if json {
+        let mut value = show::plan_json(&connect, &plan, &plan.refusals);
+        value["variables"] = apply::variables(&connect, &plan, &observed).into_iter().collect();
+        output::json(&value);
+    } else {
+        show::plan(&connect, &plan, &plan.refusals);
     }
+    let is_good = plan.problems.is_empty() && plan.refusals.is_empty() && !plan.has_changes();
+    Ok(if is_good { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Checks the topic and changes nothing.
-async fn look_up(topics: &Topics, spec: &TopicSpec) -> Result<Found, CommandError> {
-    match tokio::task::block_in_place(|| topics.partitions(&spec.name, TIMEOUT)) {
-        Ok(partitions) => Ok(existing(topics, spec, partitions).await),
-        Err(KafkaError::NoTopic(_)) => Ok(missing(spec, "would create")),
-        Err(error) => Err(error.into()),
-    }
+/// The topics in the form that `setup --only kafka` had from the beginning.
+fn with_topics(
+    mut value: serde_json::Value,
+    connect: &Connect,
+    plan: &Plan,
+    done: Option<&setup::apply::Applied>,
+) -> serde_json::Value {
+    value["topics"] = show::topics_json(connect, plan, done);
+    value
 }
 
-fn missing(spec: &TopicSpec, state: &'static str) -> Found {
-    let partitions = usize::try_from(spec.partitions).unwrap_or(0);
-    Found { name: spec.name.clone(), state, partitions, differences: Vec::new(), unread: None }
-}
-
-async fn existing(topics: &Topics, spec: &TopicSpec, partitions: usize) -> Found {
-    // A principal that may create topics may not be allowed to read their settings.
-    let (differences, unread) = match topics.settings(&spec.name).await {
-        Ok(settings) => (differences(&spec.settings, &settings), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
-    Found { name: spec.name.clone(), state: "exists", partitions, differences, unread }
-}
-
-/// Returns what must be changed before the pipeline keeps its guarantees; the topics are in the order of
-/// [`topic_specs`].
-fn problems(found: &[Found]) -> Vec<String> {
-    let mut problems = Vec::new();
-    let Some(raw) = found.first() else { return problems };
-    for topic in found.iter().skip(1).take(2).filter(|topic| topic.partitions < raw.partitions) {
-        problems.push(format!(
-            "{} has {} partitions but {} has {}: each record keeps its partition number, so add partitions to {} until it has at least {}",
-            topic.name, topic.partitions, raw.name, raw.partitions, topic.name, raw.partitions
-        ));
-    }
-    for topic in found {
-        let breaking = topic.differences.iter().filter(|difference| difference.breaks_a_promise);
-        problems.extend(breaking.map(|difference| difference.text(&topic.name)));
-    }
-    problems
-}
-
-fn as_json(topic: &Found) -> Value {
-    let differences: Vec<_> = topic.differences.iter().map(difference_as_json).collect();
-    json!({
-        "topic": topic.name.as_str(),
-        "state": topic.state,
-        "partitions": topic.partitions,
-        "differences": differences,
-        "settingsUnread": topic.unread,
-    })
-}
-
-fn difference_as_json(difference: &Difference) -> Value {
-    let Difference { setting, current, wanted, breaks_a_promise } = difference;
-    json!({"setting": setting, "current": current, "wanted": wanted, "breaksAPromise": breaks_a_promise})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: usize = 1024 * 1024;
-
-    fn specs(replication: i32, max_body: usize) -> Vec<TopicSpec> {
-        let names: [TopicName; 4] = ["raw", "typed", "dead", "receipts"].map(|name| name.parse().unwrap());
-        let [raw, typed, dead_letters, receipts] = &names;
-        topic_specs([raw, typed, dead_letters], Some(receipts), 12, replication, max_body)
-    }
-
-    fn setting<'s>(spec: &'s TopicSpec, name: &str) -> Option<&'s str> {
-        spec.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
-    }
-
-    #[test]
-    fn each_topic_accepts_the_largest_record_that_is_written_to_it() {
-        let limits = |max_body| {
-            let limit = |spec: &TopicSpec| setting(spec, "max.message.bytes").unwrap().parse().unwrap();
-            specs(1, max_body).iter().map(limit).collect::<Vec<usize>>()
-        };
-        let overhead = 64 * 1024;
-        for max_body in [1, MIB, 10 * MIB, 64 * MIB] {
-            let [raw, typed, dead_letters, receipts] = limits(max_body)[..] else { panic!("four topics") };
-            assert_eq!((raw, dead_letters), (max_body + overhead, max_body + 2 * overhead));
-            assert!(typed > 10_000 + overhead && receipts > 1_000_000);
-        }
-    }
-
-    #[test]
-    fn without_a_receipts_topic_there_are_three() {
-        let topic = |name: &str| name.parse::<TopicName>().unwrap();
-        let (raw, typed, dead_letters) = (topic("raw"), topic("typed"), topic("dead"));
-        let specs = topic_specs([&raw, &typed, &dead_letters], None, 12, 1, MIB);
-        assert_eq!(specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["raw", "typed", "dead"]);
-    }
-
-    #[test]
-    fn new_topics_never_elect_a_replica_that_lacks_records() {
-        for spec in specs(3, MIB) {
-            assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
-            assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));
-        }
-        assert_eq!(setting(&specs(1, MIB)[0], "min.insync.replicas"), None, "one replica could not be written");
-    }
-
-    #[test]
-    fn differing_settings_and_missing_partitions_are_reported_with_their_topic() {
-        let difference = |setting, breaks_a_promise| Difference {
-            setting,
-            current: "1048588".to_owned(),
-            wanted: "10551296".to_owned(),
-            breaks_a_promise,
-        };
-        let topic = |name: &str, partitions, differences| Found {
-            name: name.parse().unwrap(),
-            state: "exists",
-            partitions,
-            differences,
-            unread: None,
-        };
-        let found = [
-            topic("raw", 12, vec![difference("max.message.bytes", true), difference("retention.ms", false)]),
-            topic("typed", 6, Vec::new()),
-        ];
-        let problems = problems(&found);
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].contains("typed has 6 partitions but raw has 12"), "{problems:?}");
-        assert!(problems[1].contains("raw: max.message.bytes is 1048588, wanted 10551296"), "{problems:?}");
-        assert_eq!(as_json(&found[0])["differences"][1]["setting"], "retention.ms");
-    }
+/// What keeps a plan from being applied, for the lines that `apply` prints first.
+fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
+    setup::apply::refusals(plan, permit)
 }

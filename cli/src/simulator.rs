@@ -190,7 +190,14 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
 fn setup_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
     let created = ["PLATFORM_TENANT", "PLATFORM_INLET_URL", "PLATFORM_SCHEMA_ID", "PLATFORM_DATASET_ID"];
     let kept = sink_variables(settings, host).into_iter().filter(|(name, _)| !created.contains(name));
-    kept.chain([("PLATFORM_API_URL", format!("http://{host}")), ("PLATFORM_SANDBOX", "dev".to_owned())]).collect()
+    let of_setup = [
+        ("PLATFORM_API_URL", format!("http://{host}")),
+        ("PLATFORM_SANDBOX", "dev".to_owned()),
+        ("CUSTOMERIO_API_URL", format!("http://{host}/customerio")),
+        ("CUSTOMERIO_APP_API_KEY", "sim-app-key".to_owned()),
+        ("CUSTOMERIO_WORKSPACE", "Acme".to_owned()),
+    ];
+    kept.chain(of_setup).collect()
 }
 
 #[cfg(test)]
@@ -202,6 +209,7 @@ mod tests {
         let names: Vec<_> =
             setup_variables(&SimSettings::default(), "127.0.0.1:8090").into_iter().map(|(name, _)| name).collect();
         assert!(names.contains(&"PLATFORM_API_URL") && names.contains(&"IMS_CLIENT_SECRET"), "{names:?}");
+        assert!(names.contains(&"CUSTOMERIO_APP_API_KEY"), "{names:?}");
         assert!(!names.contains(&"PLATFORM_INLET_URL") && !names.contains(&"PLATFORM_DATASET_ID"), "{names:?}");
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
     Duplicate,
     /// A dead letter.
     DeadLetter(&'static str),
+    /// No record, because the body is that of `customerio-aep check`.
+    Check,
 }
 
 impl Outcome {
@@ -27,6 +29,7 @@ impl Outcome {
             Self::MappedWithoutIdentity => "mapped_without_identity",
             Self::Duplicate => "duplicate",
             Self::DeadLetter(_) => "dead_letter",
+            Self::Check => "check",
         }
     }
 }

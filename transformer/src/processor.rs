@@ -220,6 +220,10 @@ impl Processor for EventProcessor {
                 outbox,
             );
         }
+        // Whatever the source's options say about such a body, nothing of it reaches Platform.
+        if customerio::is_check(record.value()) {
+            return self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
+        }
         let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
         let refused = outbox.refusals(&self.typed) > 0;
         let bytes = self.buffers.value.len();

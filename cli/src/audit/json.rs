@@ -57,6 +57,7 @@ pub(super) fn audit(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
             "typed": raw.typed,
             "deadLettered": counts(raw.dead_lettered),
             "duplicates": raw.duplicates,
+            "checks": raw.checks,
             "ahead": raw.ahead,
             "late": raw.late,
             "expired": raw.expired,

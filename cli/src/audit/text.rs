@@ -38,6 +38,7 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         row("typed", raw.typed, ""),
         row("dead-lettered by the transformer", raw.dead_lettered.total(), &states(raw.dead_lettered)),
         row("duplicates of an earlier record", raw.duplicates, ""),
+        row("bodies of `customerio-aep check`", raw.checks, ""),
         row("ahead of the transformer's committed offset", raw.ahead, &late(raw.late)),
         row("unverifiable: the proof has expired", raw.expired, ""),
         row("UNEXPLAINED", raw.unexplained, ""),

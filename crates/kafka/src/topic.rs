@@ -174,6 +174,16 @@ impl Topics {
         Ok(committed.elements().iter().filter_map(offset).collect())
     }
 
+    /// The number of members of a consumer group; 0 if there is no such group.
+    ///
+    /// # Errors
+    /// [`KafkaError::Operation`] if the group's coordinator does not respond.
+    pub fn members(&self, group: &str, timeout: Duration) -> Result<usize, KafkaError> {
+        let groups = self.client.fetch_group_list(Some(group), timeout);
+        let groups = groups.map_err(KafkaError::during("asking for the members of a consumer group"))?;
+        Ok(groups.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len()).sum())
+    }
+
     /// The minimum number of replicas over the partitions of a topic.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub use body::Body;
 pub use discard::{Discarded, discard};
 pub use filter::Filter;
 pub use index::IndexedDeadLetter;
-pub use list::list;
+pub use list::{count_unresolved, list};
 pub use plan::SinkDeadLetters;
 pub use replay::{Replay, ReplayRequest, replay};
 pub use resolver::Resolving;

@@ -15,6 +15,7 @@ mod tests;
 /// The outcome of a raw record that neither a typed record nor a dead letter names.
 enum Unnamed {
     Ahead,
+    Check,
     Duplicate,
     Expired,
     Unexplained,
@@ -173,6 +174,7 @@ impl<'b> Classifier<'b> {
                         self.find(FindingKind::Late, Topic::Raw, position, raw.id);
                     }
                 }
+                Unnamed::Check => columns.checks += 1,
                 Unnamed::Duplicate => columns.duplicates += 1,
                 Unnamed::Expired => columns.expired += 1,
                 Unnamed::Unexplained => {
@@ -191,6 +193,8 @@ impl<'b> Classifier<'b> {
         let oldest_proof = raw.time - if raw.reprocess { 0 } else { self.reconciliation.dedup.window };
         if scope.transformer.is_none_or(|committed| raw.offset >= committed) {
             Unnamed::Ahead
+        } else if raw.check {
+            Unnamed::Check
         } else if earlier && !raw.reprocess {
             Unnamed::Duplicate
         } else if scope.typed_retained.may_lack(oldest_proof) || scope.dead_letters_retained.may_lack(raw.time) {

@@ -49,6 +49,8 @@ pub struct RawRecord {
     pub reprocess: bool,
     /// It was written by a replay.
     pub replay: bool,
+    /// It is the body of `customerio-aep check`, which the transformer stops.
+    pub check: bool,
 }
 
 /// A record of the typed topic.

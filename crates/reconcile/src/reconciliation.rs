@@ -19,6 +19,7 @@ pub(crate) struct Raw {
     pub(crate) id: Option<IdHash>,
     pub(crate) reprocess: bool,
     pub(crate) replay: bool,
+    pub(crate) check: bool,
 }
 
 /// A typed record without its partition.
@@ -88,8 +89,8 @@ impl Reconciliation {
 
     /// Adds a record of the raw topic; one outside the range is not audited.
     pub fn raw(&mut self, record: RawRecord) {
-        let RawRecord { position, id, time, reprocess, replay } = record;
-        self.partition(position).raw.push(Raw { offset: position.offset.0, time, id, reprocess, replay });
+        let RawRecord { position, id, time, reprocess, replay, check } = record;
+        self.partition(position).raw.push(Raw { offset: position.offset.0, time, id, reprocess, replay, check });
     }
 
     /// Adds a record of the typed topic. One outside the range proves the outcome of raw records, and that later ones

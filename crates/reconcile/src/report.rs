@@ -34,6 +34,8 @@ pub struct RawColumns {
     pub dead_lettered: DeadLetterCounts,
     /// The event was already typed from an earlier record.
     pub duplicates: u64,
+    /// The body of `customerio-aep check`, which the transformer stops.
+    pub checks: u64,
     /// The transformer has not committed this offset yet.
     pub ahead: u64,
     /// Part of `ahead`: written too long ago.

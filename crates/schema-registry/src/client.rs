@@ -89,6 +89,32 @@ impl SchemaRegistry {
         if answer.is_success() { Ok(()) } else { Err(answer.error()) }
     }
 
+    /// Whether the registry has any schema of this subject.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn has_subject(&self, subject: &str) -> Result<bool, RegistryError> {
+        let answer = self.call(Method::GET, &["subjects", subject, "versions"], None).await?;
+        match answer.status {
+            404 => Ok(false),
+            _ if answer.is_success() => Ok(answer.body.as_array().is_some_and(|versions| !versions.is_empty())),
+            _ => Err(answer.error()),
+        }
+    }
+
+    /// The compatibility rule of a subject; `None` if it has none of its own.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, RegistryError> {
+        let answer = self.call(Method::GET, &["config", subject], None).await?;
+        match answer.status {
+            404 => Ok(None),
+            _ if answer.is_success() => Ok(answer.body["compatibilityLevel"].as_str().map(str::to_owned)),
+            _ => Err(answer.error()),
+        }
+    }
+
     /// The text of the schema of this id.
     ///
     /// # Errors

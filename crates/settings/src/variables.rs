@@ -88,6 +88,15 @@ impl Variables {
         Ok(Self { file: parse(path, &read_text(path)?)?, ..Self::default() })
     }
 
+    /// Adds the entries of another file, which count before those of the first.
+    ///
+    /// # Errors
+    /// [`EnvFileError`].
+    pub fn and_file(mut self, path: &Path) -> Result<Self, EnvFileError> {
+        self.file.extend(parse(path, &read_text(path)?)?);
+        Ok(self)
+    }
+
     /// Reads the environment, and then this text of a file.
     ///
     /// # Errors

@@ -88,6 +88,22 @@ pub struct SourceEntry {
     pub blocked_ids: Option<Vec<String>>,
     /// `ON_MISSING_IDENTITY`.
     pub on_missing_identity: Option<String>,
+    /// `CUSTOMERIO_APP_API_KEY_FILE`, for `setup`, `check` and `status`.
+    pub app_api_key_file: Option<PathBuf>,
+    /// `CUSTOMERIO_SERVICE_ACCOUNT_TOKEN_FILE`, likewise.
+    pub service_account_token_file: Option<PathBuf>,
+    /// `CUSTOMERIO_REGION`.
+    pub region: Option<String>,
+    /// `CUSTOMERIO_WORKSPACE`.
+    pub workspace: Option<String>,
+    /// `CUSTOMERIO_PUBLIC_URL`.
+    pub public_url: Option<String>,
+    /// `CUSTOMERIO_EVENTS`.
+    pub events: Option<String>,
+    /// `CUSTOMERIO_FULL_RESOLUTION`.
+    pub full_resolution: Option<bool>,
+    /// `CUSTOMERIO_WITH_CONTENT`.
+    pub with_content: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -128,11 +144,13 @@ pub enum SourcesError {
 /// [`SourcesError`].
 pub fn read(path: &Path) -> Result<BTreeMap<SourceName, SourceEntry>, SourcesError> {
     let mut sources = parse(path, &read_text(path)?)?;
+    let folder = path.parent();
     for entry in sources.values_mut() {
-        if let Some(file) = &mut entry.signing_keys_file
-            && let Some(folder) = path.parent()
-        {
-            *file = folder.join(&*file);
+        let files = [&mut entry.signing_keys_file, &mut entry.app_api_key_file, &mut entry.service_account_token_file];
+        for file in files.into_iter().flatten() {
+            if let Some(folder) = folder {
+                *file = folder.join(&*file);
+            }
         }
     }
     Ok(sources)

@@ -194,6 +194,7 @@ impl<'r> Reading<'r> {
             time: record.timestamp().unwrap_or_default(),
             reprocess: raw.reprocess,
             replay: raw.replay_of.is_some(),
+            check: customerio::is_check(record.value()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Lists dead letters.
 
+use kafka::KafkaError;
+
 use super::filter::Filter;
 use super::index::{self, IndexedDeadLetter};
 use crate::error::OperatorError;
@@ -13,4 +15,43 @@ pub fn list(pipeline: Pipeline<'_>, filter: &Filter) -> Result<(Vec<IndexedDeadL
     let index = index::read(pipeline)?;
     let total = index.len();
     Ok((index.into_values().filter(|dead_letter| filter.includes(dead_letter)).collect(), total))
+}
+
+/// Counts the dead letters that no resolution names; none if the topic does not exist. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::Kafka`].
+pub fn count_unresolved(pipeline: Pipeline<'_>) -> Result<usize, OperatorError> {
+    match index::read(pipeline) {
+        Ok(index) => Ok(unresolved(index.values())),
+        Err(KafkaError::NoTopic(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unresolved<'i>(index: impl Iterator<Item = &'i IndexedDeadLetter>) -> usize {
+    index.filter(|dead_letter| dead_letter.resolution.is_none()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Offset;
+    use contract::dead_letter::{Resolution, ResolutionKind, Stage};
+
+    use super::*;
+    use crate::dead_letters::index::tests::indexed;
+
+    #[test]
+    fn resolved_dead_letters_are_not_counted() {
+        let mut discarded = indexed("0:6", Stage::Sink, "refused");
+        discarded.resolution = Some(Resolution {
+            dead_letter: Offset(6),
+            kind: ResolutionKind::Discarded,
+            by: None,
+            note: None,
+            at: None,
+        });
+        let dead_letters = [indexed("0:5", Stage::Sink, "refused"), discarded, indexed("1:5", Stage::Transformer, "x")];
+        assert_eq!(unresolved(dead_letters.iter()), 2);
+    }
 }

@@ -104,7 +104,14 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
             let known = seen.get(&event).copied();
             let rejected = known == Some(true) || known.is_none() && fate == Fate::Rejected;
             let hash = (!rejected).then(|| id(event));
-            facts.raw.push(RawRecord { position: raw, id: hash, time: raw.offset.0, reprocess: false, replay: false });
+            facts.raw.push(RawRecord {
+                position: raw,
+                id: hash,
+                time: raw.offset.0,
+                reprocess: false,
+                replay: false,
+                check: false,
+            });
             if fate == Fate::Waiting {
                 continue;
             }
@@ -328,7 +335,8 @@ fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
 #[test]
 fn a_duplicate_of_any_earlier_record_counts_unless_it_has_reprocess() {
     let mut facts = three();
-    let again = RawRecord { position: position(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false };
+    let again =
+        RawRecord { position: position(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false, check: false };
     facts.raw.push(again);
     *facts.scopes.get_mut(&0).unwrap() = PartitionScope { raw: 3..4, typed: 3..3, ..scope(4, 3, 4, 3) };
     let report = facts.classify();
@@ -352,6 +360,7 @@ fn an_event_typed_twice_is_a_breach_within_the_window_and_a_repeat_outside_it() 
             time: received,
             reprocess: false,
             replay: false,
+            check: false,
         });
         let typed = TypedRecord {
             position: position(0, typed_offset),
@@ -384,6 +393,7 @@ fn replays_and_repeats_have_their_own_columns() {
             time: offset,
             reprocess,
             replay: reprocess,
+            check: false,
         });
         let received = offset * 10_000;
         let typed = TypedRecord {

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn a_possible_duplicate_of_an_expired_record_is_not_reported_as_lost() {
     let mut facts = three();
-    let again = RawRecord { position: position(0, 3), id: Some(id(9)), time: 3, reprocess: false, replay: false };
+    let again =
+        RawRecord { position: position(0, 3), id: Some(id(9)), time: 3, reprocess: false, replay: false, check: false };
     facts.raw.push(again);
     *facts.scopes.get_mut(&0).unwrap() = scope(4, 3, 4, 3);
     let mut reconciliation = Reconciliation::new(facts.scopes.clone(), facts.receipts_kept, DEDUP);

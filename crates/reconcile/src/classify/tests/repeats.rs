@@ -17,7 +17,14 @@ fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> 
         let offset = i64::try_from(facts.raw.len()).unwrap();
         let position = position(partition, offset);
         let id = id(event);
-        facts.raw.push(RawRecord { position, id: Some(id), time: received, reprocess: false, replay: false });
+        facts.raw.push(RawRecord {
+            position,
+            id: Some(id),
+            time: received,
+            reprocess: false,
+            replay: false,
+            check: false,
+        });
         let raw_offset = Some(offset);
         facts.typed.push(TypedRecord { position, raw_offset, id, time: received, received, key, replay: false });
     };
@@ -65,6 +72,7 @@ fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_no
             time: 500,
             reprocess: false,
             replay: false,
+            check: false,
         });
         assert_eq!(facts.classify().typed.repeats_elsewhere, u64::from(number < 8), "{number}");
         facts.scopes.insert(3, scope(offset + 1, offset + 1, offset + 1, offset + 1));

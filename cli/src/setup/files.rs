@@ -1,0 +1,163 @@
+//! Files that `setup` writes: `.env` entries and secrets.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use secrecy::{ExposeSecret, SecretString};
+use settings::SecretSource;
+use setup::env_text::{EntryChange, merged};
+
+/// Adds entries to an `.env` file, or replaces them there; gives the names of those that changed.
+pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec<String>, String> {
+    let error = |error: std::io::Error| {
+        format!("{}: {error}; check the path and that this user may write there", path.display())
+    };
+    let text = match settings::read_text(path) {
+        Ok(text) => text,
+        Err(_) if !path.exists() => String::new(),
+        Err(error) => return Err(error.to_string()),
+    };
+    let (new, changes) = merged(&text, entries);
+    let changed: Vec<String> = entries
+        .iter()
+        .zip(&changes)
+        .filter(|(_, change)| **change != EntryChange::Same)
+        .map(|((name, _), _)| name.clone())
+        .collect();
+    if !changed.is_empty() {
+        replace(path, &new, 0o600).map_err(error)?;
+    }
+    Ok(changed)
+}
+
+/// Replaces a file as a whole. An existing file keeps its permissions.
+fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mode = std::fs::metadata(path).map_or(mode, |metadata| metadata.permissions().mode());
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&new)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+/// Writes a secret below the folder for secrets, and reads it back. The folder can be entered and not listed, and the file
+/// can be read, by other users of this machine: the container's user is one.
+pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
+    let error =
+        |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
+    if !folder.exists() {
+        DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
+    }
+    refuse_tracked(folder)?;
+    // Whatever the project's own rules say, git ignores what is in here.
+    let ignore = folder.join(".gitignore");
+    if !ignore.exists() {
+        std::fs::write(&ignore, "*\n").map_err(error)?;
+    }
+    let path = folder.join(name);
+    replace(&path, &format!("{}\n", secret.expose_secret()), 0o644).map_err(error)?;
+    let read = SecretSource::File(path.clone()).read().map_err(|error| error.to_string())?;
+    if read.expose_secret() == secret.expose_secret() {
+        Ok(path)
+    } else {
+        Err(format!("{}: what was written is not read back; check the file system", path.display()))
+    }
+}
+
+/// A folder with files that git tracks is not a place for secrets.
+fn refuse_tracked(folder: &Path) -> Result<(), String> {
+    let listed = Command::new("git").args(["ls-files", "--", ".", ":!.gitignore"]).current_dir(folder).output();
+    // Without git, or outside of a repository, nothing is tracked.
+    match listed {
+        Ok(output) if output.status.success() && !output.stdout.is_empty() => Err(format!(
+            "{} has files that git tracks; choose another folder for secrets with --secrets-dir",
+            folder.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("setup-files-{name}-{}", std::process::id()));
+            drop(std::fs::remove_dir_all(&path));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn entry(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn an_env_file_is_created_for_its_owner_and_rewritten_only_for_a_change() {
+        let folder = Folder::new("env");
+        let path = folder.0.join("prod.env");
+        assert_eq!(write_env(&path, &[entry("A", "1")]).unwrap(), ["A"]);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_env(&path, &[entry("A", "1")]).unwrap().is_empty());
+        assert_eq!(write_env(&path, &[entry("A", "2"), entry("B", "3")]).unwrap(), ["A", "B"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "A=2\nB=3\n");
+    }
+
+    #[test]
+    fn a_secret_is_readable_for_the_containers_user_and_ignored_by_git() {
+        let folder = Folder::new("secret");
+        let secrets = folder.0.join("secrets");
+        let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path) & 0o444, mode(&secrets) & 0o044), (0o444, 0));
+        assert_eq!(std::fs::read_to_string(secrets.join(".gitignore")).unwrap(), "*\n");
+        write_secret(&secrets, "key", &"another".into()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n");
+    }
+
+    #[test]
+    fn a_folder_of_which_git_tracks_only_its_gitignore_is_accepted() {
+        let folder = Folder::new("ignored");
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").args(arguments).current_dir(&folder.0).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        std::fs::write(folder.0.join(".gitignore"), "*\n!.gitignore\n").unwrap();
+        if !git(&["init", "--quiet"]) || !git(&["add", ".gitignore"]) {
+            return;
+        }
+        write_secret(&folder.0, "key", &"topsecret".into()).unwrap();
+        assert!(git(&["check-ignore", "key"]), "git ignores the secret");
+    }
+
+    #[test]
+    fn a_folder_with_tracked_files_is_refused() {
+        let folder = Folder::new("tracked");
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").args(arguments).current_dir(&folder.0).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        std::fs::write(folder.0.join("file"), "x").unwrap();
+        if !git(&["init", "--quiet"]) || !git(&["add", "file"]) {
+            return;
+        }
+        let error = write_secret(&folder.0, "key", &"topsecret".into()).unwrap_err();
+        assert!(error.contains("--secrets-dir") && !error.contains("topsecret"), "{error}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Carries out a plan, one step after the other, and plans again after each: the plan is the only place that decides.
+//!
+//! A run can be killed after any request. An intent is in the state file before a create is sent; an object that may exist
+//! is looked for before it is created again.
+
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clients::{Clients, Progress, Report};
+use crate::desired::{Desired, Permit};
+use crate::error::SetupError;
+use crate::journal::Journal;
+use crate::key::{Key, Target};
+use crate::observed::Observed;
+use crate::plan::{Change, Plan, plan};
+use crate::refusal::Refusal;
+use crate::step::Phase;
+
+/// The most attempts for the steps of one object.
+const ATTEMPTS: u32 = 6;
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Applied {
+    /// The objects that were created or changed.
+    pub changed: BTreeMap<Key, Change>,
+    /// The state after the run.
+    pub observed: Observed,
+    /// The plan after the run: only what waits for something is left.
+    pub plan: Plan,
+    /// What failed for one source, while the others went on.
+    pub failures: Vec<(Key, SetupError)>,
+    /// The permission that a request lacked, if one did.
+    pub forbidden: Option<SetupError>,
+}
+
+/// The reasons why a plan must not be applied with this permit.
+#[must_use]
+pub fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
+    let mut refusals = plan.refusals.clone();
+    if let Some(name) = &plan.production_sandbox
+        && plan.changes(Target::Platform)
+        && permit.confirmed_sandbox.as_ref() != Some(name)
+    {
+        refusals.push(Refusal::ProductionNotConfirmed { name: name.clone() });
+    }
+    if plan.changes_live_flow && !permit.sinks_stopped {
+        refusals.push(Refusal::LiveFlow);
+    }
+    refusals
+}
+
+/// Creates and changes everything that the plan for this state says. Webhooks are created disabled, and enabled by
+/// [`crate::enable`] afterwards.
+///
+/// # Errors
+/// [`SetupError`]. What was done until then stays, and another run goes on from there.
+pub async fn apply(
+    desired: &Desired,
+    permit: &Permit,
+    clients: &Clients,
+    journal: &mut Journal,
+    observed: Observed,
+    report: Report<'_>,
+) -> Result<Applied, SetupError> {
+    let mut run = Run {
+        desired,
+        clients,
+        journal,
+        observed,
+        attempts: BTreeMap::new(),
+        last_error: BTreeMap::new(),
+        failures: Vec::new(),
+        failed: BTreeSet::new(),
+        forbidden: None,
+        last_create: None,
+    };
+    let mut changed = BTreeMap::new();
+    let mut is_first = true;
+    loop {
+        let plan = plan(desired, &run.observed, permit);
+        let refusals = refusals(&plan, permit);
+        // A source's own problem does not stop the others, if there are any.
+        let has_others = desired.webhooks.len() > 1;
+        let (own, general): (Vec<_>, Vec<_>) =
+            refusals.into_iter().partition(|refusal| has_others && refusal.source().is_some());
+        if !general.is_empty() {
+            return Err(SetupError::Refused(general));
+        }
+        if is_first {
+            run.note(own, report);
+            run.skip_what_is_forbidden(&plan);
+            is_first = false;
+        }
+        let is_next = |object: &&crate::plan::Planned| {
+            object.next(Phase::Objects).is_some() && !run.failed.contains(&object.key) && !run.is_blocked(&object.key)
+        };
+        let Some(object) = plan.objects.iter().find(is_next) else {
+            let (observed, failures, forbidden) = (run.observed, run.failures, run.forbidden);
+            return Ok(Applied { changed, observed, plan, failures, forbidden });
+        };
+        if run.advance(object, report).await? {
+            changed.entry(object.key.clone()).or_insert(object.change);
+        }
+    }
+}
+
+struct Run<'r> {
+    desired: &'r Desired,
+    clients: &'r Clients,
+    journal: &'r mut Journal,
+    observed: Observed,
+    attempts: BTreeMap<Key, u32>,
+    last_error: BTreeMap<Key, String>,
+    failures: Vec<(Key, SetupError)>,
+    failed: BTreeSet<Key>,
+    forbidden: Option<SetupError>,
+    /// When an object of Platform was last created: others that name it may not see it yet.
+    last_create: Option<tokio::time::Instant>,
+}
+
+impl Run<'_> {
+    /// Nothing in Platform is begun without a permission that a later step needs.
+    fn skip_what_is_forbidden(&mut self, plan: &Plan) {
+        let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
+        if plan.changes(Target::Platform) && !missing.is_empty() {
+            self.forbidden = Some(SetupError::MissingPermissions(missing));
+        }
+    }
+
+    fn is_blocked(&self, key: &Key) -> bool {
+        key.target() == Target::Platform && self.forbidden.is_some()
+    }
+
+    /// Notes what keeps single sources from going on.
+    fn note(&mut self, refusals: Vec<Refusal>, report: Report<'_>) {
+        for refusal in refusals {
+            let Some(source) = refusal.source() else { continue };
+            self.fail(Key::Webhook(source.clone()), SetupError::Refused(vec![refusal]), report);
+        }
+    }
+
+    fn fail(&mut self, key: Key, error: SetupError, report: Report<'_>) {
+        report(Progress::Failed { key: key.clone(), reason: error.to_string() });
+        self.failed.insert(key.clone());
+        self.failures.push((key, error));
+    }
+}

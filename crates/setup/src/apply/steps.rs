@@ -1,0 +1,289 @@
+//! One step: the request, what its answer or its absence means, and the look at the object afterwards.
+
+use std::time::Duration;
+
+use customerio_api::{AppApiClient, CreateError, WebhookUpdate};
+use platform::control::{
+    Call, ControlClient, ControlError, ErrorKind, FlowAction, create_base_connection, create_dataset,
+    create_field_group, create_flow, create_namespace, create_schema, create_source_connection,
+    create_target_connection, patch_resource, update_dataset, update_object,
+};
+use sources::SourceName;
+use tokio::time::Instant;
+
+use super::{ATTEMPTS, Run};
+use crate::clients::{Progress, Report};
+use crate::error::SetupError;
+use crate::key::{Key, has_placeholder};
+use crate::look::{look_again, look_at_topic, subject_of, workspace};
+use crate::plan::Planned;
+use crate::step::{Phase, PlatformStep, Step, WebhookStep};
+
+/// The wait before a request is sent again that was not carried out, if the service names none.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The consequence of a step's failure.
+enum After {
+    /// Look at the object again, and go on from what is found.
+    LookAgain(&'static str),
+    /// The same after a pause.
+    Pause(Duration),
+    /// The credential lacks a permission.
+    Forbidden,
+    /// The run ends.
+    End,
+}
+
+impl Run<'_> {
+    /// Carries out the next step of an object and looks at it again; `true` if the step was carried out.
+    pub(super) async fn advance(&mut self, object: &Planned, report: Report<'_>) -> Result<bool, SetupError> {
+        let key = &object.key;
+        let Some(step) = object.next(Phase::Objects) else { return Ok(false) };
+        let attempts = self.attempts.entry(key.clone()).or_default();
+        *attempts += 1;
+        let request = step.request();
+        let is_whole = !has_placeholder(&format!("{}{}", request.path, request.body.unwrap_or_default()));
+        if *attempts > ATTEMPTS || !is_whole {
+            let last = self.last_error.remove(key).unwrap_or_else(|| format!("{} {}", request.method, request.path));
+            return Err(SetupError::NoProgress { key: key.clone(), attempts: *attempts - 1, last });
+        }
+        report(Progress::Begins { key: key.clone(), change: object.change });
+        if let (Key::Webhook(source), Step::Webhook(step)) = (key, step) {
+            return self.advance_webhook(object, source, step, report).await;
+        }
+        match self.perform(key, step).await {
+            Ok(id) => {
+                if step.is_create() {
+                    self.last_create = Some(Instant::now());
+                    self.journal.created(key, &id)?;
+                }
+                self.look_at(key).await?;
+                report(Progress::Done { key: key.clone(), change: object.change, id });
+                Ok(true)
+            }
+            Err(error) => self.recover(key, step, error, report).await.map(|()| false),
+        }
+    }
+
+    async fn recover(
+        &mut self,
+        key: &Key,
+        step: &Step,
+        error: SetupError,
+        report: Report<'_>,
+    ) -> Result<(), SetupError> {
+        let after = match &error {
+            SetupError::Platform(error) => after_platform(error),
+            _ => After::End,
+        };
+        self.last_error.insert(key.clone(), error.to_string());
+        match after {
+            After::LookAgain(reason) => {
+                report(Progress::Waits { key: key.clone(), reason });
+                if step.is_create() {
+                    // It may have been created just now, by this run or another one.
+                    self.journal.intend(key)?;
+                }
+                self.look_at(key).await
+            }
+            After::Pause(wait) => {
+                report(Progress::Waits { key: key.clone(), reason: "the service asks to wait" });
+                self.journal.forget(key)?;
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            After::Forbidden => {
+                self.journal.forget(key)?;
+                report(Progress::Failed { key: key.clone(), reason: error.to_string() });
+                self.forbidden = Some(error);
+                Ok(())
+            }
+            After::End => {
+                if step.is_create() {
+                    self.journal.forget(key)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the request of a step; gives the object's id.
+    async fn perform(&mut self, key: &Key, step: &Step) -> Result<String, SetupError> {
+        let no_client = || SetupError::NoClient(key.clone());
+        let clients = self.clients;
+        match step {
+            Step::Topic(spec) => {
+                clients.kafka.as_ref().ok_or_else(no_client)?.ensure(spec).await?;
+                Ok(spec.name.to_string())
+            }
+            Step::Compatibility { subject } => {
+                clients.registry.as_ref().ok_or_else(no_client)?.require_full_compatibility(subject).await?;
+                Ok(subject.clone())
+            }
+            Step::Platform(platform_step) => {
+                let client = clients.platform.as_ref().ok_or_else(no_client)?;
+                if step.is_create() {
+                    // Before the request: after a kill, the next run knows that the object may exist.
+                    self.journal.intend(key)?;
+                }
+                Ok(send(client, platform_step, self.last_create).await?)
+            }
+            Step::Webhook(_) => Err(no_client()),
+        }
+    }
+
+    async fn look_at(&mut self, key: &Key) -> Result<(), SetupError> {
+        let no_client = || SetupError::NoClient(key.clone());
+        let (desired, clients) = (self.desired, self.clients);
+        match key {
+            Key::Topic(name) => {
+                let topics = clients.kafka.as_ref().ok_or_else(no_client)?;
+                let wish = desired.topics.as_ref().ok_or_else(no_client)?;
+                let Some(topic) = wish.names().find(|topic| topic.as_str() == name) else { return Ok(()) };
+                let found = look_at_topic(topic, topics).await?;
+                if let (Some(kafka), Some(found)) = (&mut self.observed.kafka, found) {
+                    kafka.topics.insert(name.clone(), found);
+                }
+            }
+            Key::Subject(subject) => {
+                let registry = clients.registry.as_ref().ok_or_else(no_client)?;
+                self.observed.registry = Some(subject_of(subject, registry).await?);
+            }
+            Key::Webhook(source) => {
+                let client = clients.customerio.get(source).ok_or_else(no_client)?;
+                let found = workspace(client, source, self.journal, clients.webhook_appears_within).await?;
+                self.observed.customerio.insert(source.clone(), found);
+            }
+            _ => {
+                let client = clients.platform.as_ref().ok_or_else(no_client)?;
+                let (Some(stage), Some(wish)) = (&desired.stage, &desired.platform) else { return Err(no_client()) };
+                let objects = self.observed.platform.as_mut().and_then(|platform| platform.objects.as_mut());
+                let objects = objects.ok_or_else(no_client)?;
+                look_again(key, client, stage, wish, self.journal, objects).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A source's webhook. Its failure does not stop the other sources.
+    async fn advance_webhook(
+        &mut self,
+        object: &Planned,
+        source: &SourceName,
+        step: &WebhookStep,
+        report: Report<'_>,
+    ) -> Result<bool, SetupError> {
+        let key = &object.key;
+        let Some(client) = self.clients.customerio.get(source) else { return Err(SetupError::NoClient(key.clone())) };
+        let is_create = matches!(step, WebhookStep::Create(_));
+        if is_create {
+            self.journal.intend(key)?;
+        }
+        match send_to_customerio(client, step).await {
+            Ok(id) => {
+                if is_create {
+                    self.journal.created(key, &id)?;
+                }
+                self.look_at_webhook(key, report).await?;
+                report(Progress::Done { key: key.clone(), change: object.change, id });
+                Ok(true)
+            }
+            Err(SetupError::CreateWebhook(CreateError::Unconfirmed(unconfirmed))) => {
+                self.last_error.insert(key.clone(), unconfirmed.cause().to_string());
+                // Only the list decides; the plan finds the webhook in it by its mark.
+                drop(unconfirmed);
+                let reason = "it is unknown whether the webhook was created; looking for it";
+                report(Progress::Waits { key: key.clone(), reason });
+                self.look_at_webhook(key, report).await?;
+                Ok(false)
+            }
+            Err(error) => {
+                if is_create {
+                    self.journal.forget(key)?;
+                }
+                self.fail(key.clone(), error, report);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn look_at_webhook(&mut self, key: &Key, report: Report<'_>) -> Result<(), SetupError> {
+        match self.look_at(key).await {
+            Err(error @ SetupError::CustomerIo(_)) => {
+                self.fail(key.clone(), error, report);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// What a failed request to Platform leads to.
+fn after_platform(error: &ControlError) -> After {
+    match &*error.kind {
+        ErrorKind::OutcomeUnknown(_) => After::LookAgain("there was no answer; looking for the object"),
+        ErrorKind::AlreadyExists { .. } => After::LookAgain("it exists already; looking for it"),
+        ErrorKind::ChangedMeanwhile(_) => After::LookAgain("it was changed meanwhile; reading the new version"),
+        ErrorKind::RateLimited { retry_after, .. } => {
+            After::Pause(retry_after.unwrap_or(PAUSE).min(Duration::from_secs(60)))
+        }
+        // Nothing was sent.
+        ErrorKind::Unreachable(_) => After::Pause(PAUSE),
+        ErrorKind::Forbidden(_) => After::Forbidden,
+        _ => After::End,
+    }
+}
+
+/// Sends a call that may name an object created a moment ago.
+async fn after_creates<T>(
+    client: &ControlClient,
+    call: &Call<T>,
+    last_create: Option<Instant>,
+) -> Result<T, ControlError> {
+    match last_create {
+        Some(created_at) => client.send_when_visible(call, created_at).await,
+        None => client.send(call).await,
+    }
+}
+
+/// Sends a step of Platform; gives the object's id.
+async fn send(
+    client: &ControlClient,
+    step: &PlatformStep,
+    last_create: Option<Instant>,
+) -> Result<String, ControlError> {
+    Ok(match step {
+        PlatformStep::CreateNamespace(new) => {
+            let namespace = client.send(&create_namespace(new)).await?;
+            namespace.id.map_or(namespace.code, |id| id.to_string())
+        }
+        PlatformStep::CreateFieldGroup(body) => client.send(&create_field_group(body)).await?.id,
+        PlatformStep::CreateSchema(body) => after_creates(client, &create_schema(body), last_create).await?.id,
+        PlatformStep::PatchResource { kind, id, patches, etag } => {
+            after_creates(client, &patch_resource(*kind, id, patches, etag.as_deref()), last_create).await?.id
+        }
+        PlatformStep::CreateDataset(new) => after_creates(client, &create_dataset(new), last_create).await?,
+        PlatformStep::PatchDataset { id, patches, etag } => {
+            client.send(&update_dataset(id, patches, etag.as_deref())).await?
+        }
+        PlatformStep::CreateBase(new) => client.send(&create_base_connection(new)).await?.id,
+        PlatformStep::CreateSource(new) => after_creates(client, &create_source_connection(new), last_create).await?.id,
+        PlatformStep::CreateTarget(new) => after_creates(client, &create_target_connection(new), last_create).await?.id,
+        PlatformStep::CreateFlow(new) => after_creates(client, &create_flow(new), last_create).await?.id,
+        PlatformStep::PatchObject { object, id, patches, etag } => {
+            client.send(&update_object(*object, id, etag, patches)).await?.id
+        }
+        PlatformStep::EnableFlow { id } => client.set_flow_state(id, FlowAction::Enable).await?.id,
+    })
+}
+
+async fn send_to_customerio(client: &AppApiClient, step: &WebhookStep) -> Result<String, SetupError> {
+    let webhook = match step {
+        WebhookStep::Create(draft) => {
+            client.create_webhook(draft.new_webhook()).await.map_err(SetupError::CreateWebhook)?
+        }
+        WebhookStep::Update(update) => client.update_webhook(update).await?,
+        WebhookStep::Enable(webhook) => client.update_webhook(&WebhookUpdate::of(webhook).enable()).await?,
+    };
+    Ok(webhook.id().to_string())
+}

@@ -1,0 +1,162 @@
+//! Checks a whole connection: what was asked, what came back, what to do, and who can do it. Every check runs, whatever the
+//! others found.
+
+mod customerio;
+mod gateway;
+mod kafka;
+mod objects;
+mod platform;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::platform::TokenProvider;
+use secrecy::SecretString;
+use sources::SourceName;
+
+use crate::clients::Clients;
+use crate::desired::Desired;
+use crate::journal::Journal;
+use crate::round_trip::RoundTrips;
+use crate::who::Who;
+
+/// How long one question may take.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The result of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It is as it should be.
+    Good,
+    /// A person should know it; nothing is wrong.
+    Note,
+    /// It could not be asked, because of another finding.
+    Skipped,
+    /// The service did not answer.
+    Unanswered,
+    /// It is wrong.
+    Bad,
+}
+
+impl Level {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Note => "note",
+            Self::Skipped => "skipped",
+            Self::Unanswered => "unanswered",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// The next step, and the person who can take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextStep {
+    /// The person.
+    pub who: Who,
+    /// The instruction; for somebody else, a sentence to send.
+    pub step: String,
+}
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// A stable name.
+    pub id: &'static str,
+    /// What was asked.
+    pub asked: String,
+    /// What came back.
+    pub found: String,
+    /// The result.
+    pub level: Level,
+    /// What to do, if something is to be done.
+    pub next: Option<NextStep>,
+}
+
+impl Line {
+    pub(crate) fn good(id: &'static str, asked: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { id, asked: asked.into(), found: found.into(), level: Level::Good, next: None }
+    }
+
+    pub(crate) fn note(id: &'static str, asked: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { level: Level::Note, ..Self::good(id, asked, found) }
+    }
+
+    pub(crate) fn skipped(id: &'static str, asked: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { level: Level::Skipped, ..Self::good(id, asked, why) }
+    }
+
+    pub(crate) fn bad(
+        id: &'static str,
+        asked: impl Into<String>,
+        found: impl Into<String>,
+        who: Who,
+        step: impl Into<String>,
+    ) -> Self {
+        let next = Some(NextStep { who, step: step.into() });
+        Self { level: Level::Bad, next, ..Self::good(id, asked, found) }
+    }
+
+    pub(crate) fn unanswered(
+        id: &'static str,
+        asked: impl Into<String>,
+        found: impl Into<String>,
+        step: impl Into<String>,
+    ) -> Self {
+        Self { level: Level::Unanswered, ..Self::bad(id, asked, found, Who::You, step) }
+    }
+}
+
+/// The values of the sink's configuration that are compared with the objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// `PLATFORM_INLET_URL`.
+    pub inlet_url: Option<String>,
+    /// `PLATFORM_SCHEMA_ID`.
+    pub schema_id: Option<String>,
+    /// `PLATFORM_DATASET_ID`.
+    pub dataset_id: Option<String>,
+    /// `PLATFORM_FLOW_ID`.
+    pub flow_id: Option<String>,
+}
+
+/// What a check needs. A part without a client is left out.
+#[derive(Debug)]
+pub struct Checks<'c> {
+    /// The desired state.
+    pub desired: &'c Desired,
+    /// The clients.
+    pub clients: &'c Clients,
+    /// The state file.
+    pub journal: &'c Journal,
+    /// The configuration of the sink.
+    pub configured: Configured,
+    /// A provider of its own: what IMS says is a line of the report.
+    pub tokens: Option<TokenProvider>,
+    /// The way to Platform.
+    pub http: Option<reqwest::Client>,
+    /// The signing keys.
+    pub keys: BTreeMap<SourceName, SecretString>,
+    /// The way to the public URLs.
+    pub round_trips: RoundTrips,
+    /// The way to Kafka, for a transaction.
+    pub kafka: Option<::kafka::Connection>,
+}
+
+impl Checks<'_> {
+    /// Runs all checks; the groups run at the same time.
+    pub async fn run(&self) -> Vec<Line> {
+        let kafka = kafka::check(self);
+        let (platform, customerio, gateway) =
+            tokio::join!(platform::check(self), customerio::check(self), gateway::check(self));
+        [kafka.await, platform, customerio, gateway].concat()
+    }
+}
+
+/// Waits for an answer, and no longer than [`TIMEOUT`].
+pub(crate) async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(TIMEOUT, answer).await.ok()
+}

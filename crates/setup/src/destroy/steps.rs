@@ -1,0 +1,91 @@
+//! Carries out the removals, one after the other.
+
+use customerio_api::{Deletion, WebhookUpdate};
+use platform::control::{
+    Call, ControlClient, ControlError, ErrorKind, Kind, Object, delete_dataset, delete_object, delete_resource,
+};
+
+use super::{DestroyPlan, Removal};
+use crate::clients::{Clients, Progress, Report};
+use crate::error::SetupError;
+use crate::journal::Journal;
+use crate::key::Key;
+use crate::plan::Change;
+
+/// How often a removal is tried whose outcome is unknown. A second one finds that the object is gone.
+const ATTEMPTS: u32 = 4;
+
+/// Carries out a plan that has no refusals. A removal is done if the object does not exist: after a kill, a new plan goes on.
+///
+/// # Errors
+/// [`SetupError`]; what was removed until then stays removed.
+pub async fn destroy(
+    plan: &DestroyPlan,
+    clients: &Clients,
+    journal: &mut Journal,
+    report: Report<'_>,
+) -> Result<(), SetupError> {
+    for removal in &plan.removals {
+        let key = removal.key();
+        let change = if matches!(removal, Removal::Disable { .. }) { Change::Update } else { Change::Remove };
+        report(Progress::Begins { key: key.clone(), change });
+        let id = remove(removal, &key, clients).await?;
+        if change == Change::Remove {
+            journal.forget(&key)?;
+        }
+        report(Progress::Done { key, change, id });
+    }
+    Ok(())
+}
+
+async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<String, SetupError> {
+    let no_client = || SetupError::NoClient(key.clone());
+    match removal {
+        Removal::Disable { source, webhook } => {
+            let client = clients.customerio.get(source).ok_or_else(no_client)?;
+            let webhook = client.update_webhook(&WebhookUpdate::of(webhook).disable()).await?;
+            Ok(webhook.id().to_string())
+        }
+        Removal::Webhook { source, id, .. } => {
+            let client = clients.customerio.get(source).ok_or_else(no_client)?;
+            let (Deletion::Deleted | Deletion::Absent) = client.delete_webhook(*id).await?;
+            Ok(id.to_string())
+        }
+        Removal::Object { key, id, .. } => {
+            let client = clients.platform.as_ref().ok_or_else(no_client)?;
+            let call = match key {
+                Key::Flow => delete_object(Object::Flow, id),
+                Key::TargetConnection => delete_object(Object::TargetConnection, id),
+                Key::SourceConnection => delete_object(Object::SourceConnection, id),
+                Key::BaseConnection => delete_object(Object::BaseConnection, id),
+                Key::Dataset => delete_dataset(id),
+                Key::Schema => delete_resource(Kind::Schema, id),
+                Key::FieldGroup => delete_resource(Kind::FieldGroup, id),
+                Key::Topic(_) | Key::Subject(_) | Key::Namespace(_) | Key::Webhook(_) => return Err(no_client()),
+            };
+            until_gone(client, &call).await?;
+            Ok(id.clone())
+        }
+    }
+}
+
+/// Deletes an object. To delete it once more does no harm, so a removal without an answer is repeated.
+async fn until_gone(client: &ControlClient, call: &Call<()>) -> Result<(), ControlError> {
+    let mut attempts = 1;
+    loop {
+        let error = match client.send(call).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match &*error.kind {
+            ErrorKind::NotFound(_) => return Ok(()),
+            ErrorKind::OutcomeUnknown(_) | ErrorKind::Unreachable(_) | ErrorKind::RateLimited { .. }
+                if attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+                tokio::time::sleep(client.settings().retries.first_wait).await;
+            }
+            _ => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Everything that the pipeline needs outside its three services, created and kept by comparison: topics, the Schema
+//! Registry's rule, the objects in Experience Platform, and Customer.io's reporting webhooks.
+//!
+//! - [`look`] reads the services; [`plan`] compares the result with the desired state, as a pure function; [`apply`] carries
+//!   the plan out, and plans again after each step.
+//! - Every object carries a mark ([`stage::Mark`]). Nothing without our mark is changed unless a person allows it.
+//! - A run can be killed after any request and run again ([`journal`]).
+//! - The library returns values and reports progress through a callback ([`clients::Progress`]). It prints nothing, and asks
+//!   nothing: what a person has to decide is a [`refusal::Refusal`].
+
+pub mod apply;
+pub mod check;
+pub mod clients;
+pub mod desired;
+pub mod destroy;
+pub mod enable;
+pub mod env_text;
+pub mod error;
+pub mod journal;
+pub mod key;
+mod look;
+pub mod observed;
+pub mod plan;
+pub mod plan_file;
+pub mod refusal;
+pub mod round_trip;
+pub mod settling;
+pub mod stage;
+pub mod step;
+pub mod topics;
+pub mod values;
+pub mod who;
+mod xdm_files;
+
+pub use look::look;

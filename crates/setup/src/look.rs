@@ -1,0 +1,126 @@
+//! Looks at the services. It changes nothing.
+
+mod objects;
+mod platform;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use customerio_api::{ApiError, AppApiClient};
+use kafka::topic::Topics;
+use kafka::{KafkaError, TopicName};
+use schema_registry::SchemaRegistry;
+use sources::SourceName;
+
+use crate::clients::{Clients, Progress, Report};
+use crate::desired::{Desired, WebhookWish};
+use crate::error::SetupError;
+use crate::journal::Journal;
+use crate::key::{Key, Target};
+use crate::observed::{Observed, ObservedKafka, ObservedSubject, ObservedTopic, ObservedWorkspace};
+use crate::topics::TopicWish;
+
+pub(crate) use objects::look_again;
+pub(crate) use platform::look_at_platform;
+
+/// How long the brokers may take to respond.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Looks at everything that is wanted.
+///
+/// # Errors
+/// [`SetupError`] if a service does not answer. What concerns one source is noted in its [`ObservedWorkspace`].
+pub async fn look(
+    desired: &Desired,
+    clients: &Clients,
+    journal: &Journal,
+    report: Report<'_>,
+) -> Result<Observed, SetupError> {
+    let mut observed = Observed::default();
+    if let (Some(wish), Some(topics)) = (&desired.topics, &clients.kafka) {
+        report(Progress::Looking(Target::Kafka));
+        observed.kafka = Some(kafka(wish, topics).await?);
+    }
+    if let (Some(subject), Some(registry)) = (&desired.subject, &clients.registry) {
+        report(Progress::Looking(Target::Registry));
+        observed.registry = Some(subject_of(subject, registry).await?);
+    }
+    if let (Some(wish), Some(stage), Some(client)) = (&desired.platform, &desired.stage, &clients.platform) {
+        report(Progress::Looking(Target::Platform));
+        observed.platform = Some(look_at_platform(client, stage, wish, journal).await?);
+    }
+    if !desired.webhooks.is_empty() && !clients.customerio.is_empty() {
+        report(Progress::Looking(Target::CustomerIo));
+        observed.customerio = workspaces(&desired.webhooks, clients, journal).await;
+    }
+    Ok(observed)
+}
+
+async fn kafka(wish: &TopicWish, topics: &Topics) -> Result<ObservedKafka, KafkaError> {
+    let brokers = tokio::task::block_in_place(|| topics.brokers(KAFKA_TIMEOUT))?;
+    let mut found = BTreeMap::new();
+    for name in wish.names() {
+        if let Some(topic) = look_at_topic(name, topics).await? {
+            found.insert(name.to_string(), topic);
+        }
+    }
+    Ok(ObservedKafka { brokers, topics: found })
+}
+
+pub(crate) async fn look_at_topic(name: &TopicName, topics: &Topics) -> Result<Option<ObservedTopic>, KafkaError> {
+    let partitions = match tokio::task::block_in_place(|| topics.partitions(name, KAFKA_TIMEOUT)) {
+        Ok(partitions) => partitions,
+        Err(KafkaError::NoTopic(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let settings = topics.settings(name).await.map_err(|error| error.to_string());
+    Ok(Some(ObservedTopic { partitions, settings }))
+}
+
+pub(crate) async fn subject_of(subject: &str, registry: &SchemaRegistry) -> Result<ObservedSubject, SetupError> {
+    let exists = registry.has_subject(subject).await?;
+    let compatibility = registry.compatibility(subject).await?;
+    Ok(ObservedSubject { exists, compatibility })
+}
+
+async fn workspaces(
+    wishes: &[WebhookWish],
+    clients: &Clients,
+    journal: &Journal,
+) -> BTreeMap<SourceName, ObservedWorkspace> {
+    let mut found = BTreeMap::new();
+    for wish in wishes {
+        let Some(client) = clients.customerio.get(&wish.source) else { continue };
+        let workspace = workspace(client, &wish.source, journal, clients.webhook_appears_within).await;
+        let failed = |error: ApiError| ObservedWorkspace {
+            key_fingerprint: client.key_fingerprint(),
+            failure: Some(error.to_string()),
+            ..ObservedWorkspace::default()
+        };
+        found.insert(wish.source.clone(), workspace.unwrap_or_else(failed));
+    }
+    found
+}
+
+/// The workspace of a source's key. After a create without an answer, the list is read once more when the time-out of that
+/// request has passed.
+pub(crate) async fn workspace(
+    client: &AppApiClient,
+    source: &SourceName,
+    journal: &Journal,
+    appears_within: Duration,
+) -> Result<ObservedWorkspace, ApiError> {
+    let workspaces = client.workspaces().await?;
+    let key = Key::Webhook(source.clone());
+    let is_open = journal.id(&key).is_none();
+    let end = journal.created_at(&key).filter(|_| is_open).map(|created_at| created_at + appears_within);
+    if let Some(end) = end {
+        tokio::time::sleep_until(end).await;
+    }
+    Ok(ObservedWorkspace {
+        key_fingerprint: client.key_fingerprint(),
+        workspaces,
+        webhooks: client.webhooks().await?,
+        failure: None,
+    })
+}

@@ -1,0 +1,171 @@
+//! The objects in a sandbox that may be ours: those of the wanted name, and the one that the state file names.
+//!
+//! A list can miss an object for a while after its creation. If the state file has an intent, the list is read again until
+//! the object appears or the time is over; if it has an id, the object is looked up by it.
+
+use platform::control::{
+    Call, ControlClient, ControlError, ErrorKind, Kind, Namespace, Page, Resource, ResourceSummary, base_connection,
+    base_connections, dataset, datasets_named, flow, flows, namespaces, resource, resources, source_connection,
+    source_connections, target_connection, target_connections,
+};
+use tokio::time::Instant;
+
+use crate::desired::PlatformWish;
+use crate::journal::Journal;
+use crate::key::Key;
+use crate::observed::PlatformObjects;
+use crate::plan::Candidate;
+use crate::stage::Stage;
+use crate::xdm_files::{EVENTS, titles};
+
+/// All of them.
+pub(crate) async fn all_objects(
+    client: &ControlClient,
+    stage: &Stage,
+    wish: &PlatformWish,
+    journal: &Journal,
+) -> Result<PlatformObjects, ControlError> {
+    let mut objects = PlatformObjects::default();
+    let keys = [
+        Key::FieldGroup,
+        Key::Schema,
+        Key::Dataset,
+        Key::BaseConnection,
+        Key::SourceConnection,
+        Key::TargetConnection,
+        Key::Flow,
+    ];
+    objects.namespaces = all_namespaces(client, wish, journal).await?;
+    for key in &keys {
+        look_again(key, client, stage, wish, journal, &mut objects).await?;
+    }
+    Ok(objects)
+}
+
+/// Looks at one object again.
+pub(crate) async fn look_again(
+    key: &Key,
+    client: &ControlClient,
+    stage: &Stage,
+    wish: &PlatformWish,
+    journal: &Journal,
+    objects: &mut PlatformObjects,
+) -> Result<(), ControlError> {
+    let name = stage.name(EVENTS);
+    let property = Some(("name", name.as_str()));
+    let (group, schema) = titles(stage);
+    match key {
+        Key::Namespace(_) => objects.namespaces = all_namespaces(client, wish, journal).await?,
+        Key::FieldGroup => objects.field_groups = registry(client, journal, key, Kind::FieldGroup, &group).await?,
+        Key::Schema => objects.schemas = registry(client, journal, key, Kind::Schema, &schema).await?,
+        Key::Dataset => {
+            let listed = found(client, journal, key, &datasets_named(&name), dataset).await?;
+            // A list has no version of a dataset, which a change needs.
+            let mut whole = Vec::new();
+            for listed in listed {
+                whole.extend(present(client.send(&dataset(&listed.id)).await)?);
+            }
+            objects.datasets = whole;
+        }
+        Key::BaseConnection => {
+            objects.bases = found(client, journal, key, &base_connections(property), base_connection).await?;
+        }
+        Key::SourceConnection => {
+            objects.sources = found(client, journal, key, &source_connections(property), source_connection).await?;
+        }
+        Key::TargetConnection => {
+            objects.targets = found(client, journal, key, &target_connections(property), target_connection).await?;
+        }
+        Key::Flow => objects.flows = found(client, journal, key, &flows(property), flow).await?,
+        Key::Topic(_) | Key::Subject(_) | Key::Webhook(_) => {}
+    }
+    Ok(())
+}
+
+/// A value, or nothing if it does not exist.
+fn present<T>(result: Result<T, ControlError>) -> Result<Option<T>, ControlError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(*error.kind, ErrorKind::NotFound(_) | ErrorKind::NotVisible { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The objects of a list, and the one of the state file.
+async fn found<T: Candidate>(
+    client: &ControlClient,
+    journal: &Journal,
+    key: &Key,
+    list: &Call<Page<T>>,
+    one: fn(&str) -> Call<T>,
+) -> Result<Vec<T>, ControlError> {
+    let mut found = listed(client, list, journal, key).await?;
+    if let Some((id, created_at)) = missing_id(journal, key, |id| found.iter().any(|object| object.id() == id)) {
+        found.extend(present(client.send_when_visible(&one(&id), created_at).await)?);
+    }
+    Ok(found)
+}
+
+/// A list; read again while an object that was about to be created may not be visible yet.
+async fn listed<T>(
+    client: &ControlClient,
+    list: &Call<Page<T>>,
+    journal: &Journal,
+    key: &Key,
+) -> Result<Vec<T>, ControlError> {
+    let first = client.list(list).await?;
+    let is_open = first.is_empty() && journal.id(key).is_none();
+    let Some(created_at) = journal.created_at(key).filter(|_| is_open) else { return Ok(first) };
+    match client.find_when_visible(list, |_| true, created_at).await? {
+        Some(_) => client.list(list).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The id in the state file, if it is not among the found ones.
+fn missing_id(journal: &Journal, key: &Key, is_found: impl Fn(&str) -> bool) -> Option<(String, Instant)> {
+    let id = journal.id(key).filter(|id| !is_found(id))?;
+    Some((id.to_owned(), journal.created_at(key).unwrap_or_else(Instant::now)))
+}
+
+/// Field groups or schemas: a list has titles only, so each is looked up.
+async fn registry(
+    client: &ControlClient,
+    journal: &Journal,
+    key: &Key,
+    kind: Kind,
+    title: &str,
+) -> Result<Vec<Resource>, ControlError> {
+    let list: Call<Page<ResourceSummary>> = resources(kind, Some(title));
+    let listed = listed(client, &list, journal, key).await?;
+    let mut found = Vec::new();
+    for summary in &listed {
+        found.extend(present(client.send(&resource(kind, &summary.id, false)).await)?);
+    }
+    if let Some((id, created_at)) = missing_id(journal, key, |id| found.iter().any(|object| object.id == id)) {
+        found.extend(present(client.send_when_visible(&resource(kind, &id, false), created_at).await)?);
+    }
+    Ok(found)
+}
+
+/// All namespaces; read again while one that was about to be created is missing.
+async fn all_namespaces(
+    client: &ControlClient,
+    wish: &PlatformWish,
+    journal: &Journal,
+) -> Result<Vec<Namespace>, ControlError> {
+    let visibility = client.settings().visibility;
+    loop {
+        let found = client.send(&namespaces()).await?;
+        let is_missing = |code: &&String| found.iter().all(|namespace| !namespace.code.eq_ignore_ascii_case(code));
+        let created = wish
+            .namespaces
+            .iter()
+            .filter(is_missing)
+            .filter_map(|code| journal.created_at(&Key::Namespace(code.clone())));
+        if !created.into_iter().any(|created_at| created_at.elapsed() < visibility.within) {
+            return Ok(found);
+        }
+        tokio::time::sleep(visibility.interval).await;
+    }
+}

@@ -1,0 +1,216 @@
+//! The plan: a pure function from the desired and the observed state to the steps between them.
+
+mod adoption;
+mod needs;
+mod platform;
+mod registry;
+mod topics;
+mod webhooks;
+
+use platform::platform_objects;
+use registry::registry_subject;
+use topics::topic_objects;
+use webhooks::webhook_objects;
+
+use crate::desired::{Desired, Permit};
+use crate::key::{Key, Target};
+use crate::observed::Observed;
+use crate::refusal::Refusal;
+use crate::step::{Phase, PlannedRequest, Step};
+
+pub(crate) use adoption::Candidate;
+pub use needs::Permission;
+
+/// The change of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is created.
+    Create,
+    /// It is changed.
+    Update,
+    /// It stays as it is.
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+impl Change {
+    /// The sign in a plan.
+    #[must_use]
+    pub fn sign(self) -> char {
+        match self {
+            Self::Create => '+',
+            Self::Update => '~',
+            Self::Keep => '=',
+            Self::Remove => '-',
+        }
+    }
+
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Keep => "keep",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// A property that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The property.
+    pub field: String,
+    /// Its value now.
+    pub current: String,
+    /// The wanted value.
+    pub wanted: String,
+}
+
+impl Difference {
+    pub(crate) fn new(field: impl Into<String>, current: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Self { field: field.into(), current: current.into(), wanted: wanted.into() }
+    }
+}
+
+/// One object in a plan.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The object.
+    pub key: Key,
+    /// Its change.
+    pub change: Change,
+    /// Its name at the service.
+    pub name: String,
+    /// Its id, if it exists.
+    pub id: Option<String>,
+    /// The properties that change.
+    pub differences: Vec<Difference>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Planned {
+    pub(crate) fn create(key: Key, name: impl Into<String>, step: impl Into<Step>) -> Self {
+        let (name, steps) = (name.into(), vec![step.into()]);
+        Self { key, change: Change::Create, name, id: None, differences: Vec::new(), steps }
+    }
+
+    pub(crate) fn keep(key: Key, name: impl Into<String>, id: impl Into<String>) -> Self {
+        let (name, id) = (name.into(), Some(id.into()));
+        Self { key, change: Change::Keep, name, id, differences: Vec::new(), steps: Vec::new() }
+    }
+
+    /// An object that exists: it is kept if nothing differs.
+    pub(crate) fn existing(
+        key: Key,
+        name: impl Into<String>,
+        id: impl Into<String>,
+        differences: Vec<Difference>,
+        steps: Vec<Step>,
+    ) -> Self {
+        let change = if steps.is_empty() { Change::Keep } else { Change::Update };
+        Self { change, differences, steps, ..Self::keep(key, name, id) }
+    }
+
+    /// Its id, or the placeholder for it.
+    #[must_use]
+    pub fn id_or_placeholder(&self) -> String {
+        self.id.clone().unwrap_or_else(|| self.key.placeholder())
+    }
+
+    /// The requests of its steps.
+    pub fn requests(&self) -> impl Iterator<Item = PlannedRequest> {
+        self.steps.iter().map(Step::request)
+    }
+
+    /// The next step of a phase.
+    #[must_use]
+    pub fn next(&self, phase: Phase) -> Option<&Step> {
+        self.steps.iter().find(|step| step.phase() == phase)
+    }
+}
+
+/// An object that can never be removed once it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permanent {
+    /// The object.
+    pub key: Key,
+    /// The reason.
+    pub reason: &'static str,
+}
+
+/// The steps between the observed and the desired state, and everything a person should know before they are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The objects, in the order of creation.
+    pub objects: Vec<Planned>,
+    /// The reasons why the plan cannot be applied.
+    pub refusals: Vec<Refusal>,
+    /// What a person must change, and `apply` does not.
+    pub problems: Vec<String>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// What can never be removed.
+    pub permanent: Vec<Permanent>,
+    /// The permissions that the credential needs in Platform.
+    pub permissions: Vec<Permission>,
+    /// The sandbox, if it is a production sandbox.
+    pub production_sandbox: Option<String>,
+    /// The number of brokers and of replicas for new topics, if the topics are part of the plan.
+    pub brokers: Option<(usize, i32)>,
+    /// Whether it changes a schema or flow that takes events now, which loses those sent shortly after the change.
+    pub changes_live_flow: bool,
+}
+
+impl Plan {
+    /// Returns true if there is something to do.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.objects.iter().any(|object| !object.steps.is_empty())
+    }
+
+    /// Returns true if a step of this part of the set-up is planned.
+    #[must_use]
+    pub fn changes(&self, target: Target) -> bool {
+        self.objects.iter().any(|object| object.key.target() == target && !object.steps.is_empty())
+    }
+
+    /// The object of a key.
+    #[must_use]
+    pub fn object(&self, key: &Key) -> Option<&Planned> {
+        self.objects.iter().find(|object| object.key == *key)
+    }
+
+    /// The permissions that the credential certainly lacks.
+    pub fn missing_permissions(&self) -> impl Iterator<Item = &Permission> {
+        self.permissions.iter().filter(|permission| permission.granted == Some(false))
+    }
+
+    /// The refusals that concern more than one source.
+    pub fn general_refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.iter().filter(|refusal| refusal.source().is_none())
+    }
+}
+
+/// Makes the plan. It has no side effect and depends on its arguments alone.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, permit: &Permit) -> Plan {
+    let mut plan = Plan::default();
+    if let (Some(wish), Some(found)) = (&desired.topics, &observed.kafka) {
+        topic_objects(wish, found, &mut plan);
+    }
+    if let (Some(subject), Some(found)) = (&desired.subject, &observed.registry) {
+        registry_subject(subject, found, permit, &mut plan);
+    }
+    if let (Some(wish), Some(stage), Some(found)) = (&desired.platform, &desired.stage, &observed.platform) {
+        platform_objects(wish, stage, found, permit, &mut plan);
+    }
+    if let Some(stage) = &desired.stage {
+        webhook_objects(&desired.webhooks, stage, &observed.customerio, permit, &mut plan);
+    }
+    plan.objects.sort_by(|a, b| a.key.cmp(&b.key));
+    plan
+}

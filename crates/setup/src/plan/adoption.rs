@@ -1,0 +1,176 @@
+//! Which of the objects that were found is ours.
+
+use platform::control::{BaseConnection, Dataset, Flow, Resource, SourceConnection, TargetConnection};
+
+use crate::key::Key;
+use crate::refusal::Refusal;
+use crate::stage::Mark;
+
+/// The tag of datasets that holds the mark.
+pub(crate) const TAG: &str = "customerio-aep";
+
+/// An object that may be ours.
+pub(crate) trait Candidate {
+    fn id(&self) -> &str;
+    fn name(&self) -> &str;
+    fn mark(&self) -> Option<Mark>;
+}
+
+fn mark_in(description: Option<&String>) -> Option<Mark> {
+    description.and_then(|text| Mark::of(text))
+}
+
+macro_rules! candidates {
+    ($($type:ty, $name:ident;)*) => {
+        $(impl Candidate for $type {
+            fn id(&self) -> &str {
+                &self.id
+            }
+
+            fn name(&self) -> &str {
+                &self.$name
+            }
+
+            fn mark(&self) -> Option<Mark> {
+                mark_in(self.description.as_ref())
+            }
+        })*
+    };
+}
+
+candidates! {
+    Resource, title;
+    BaseConnection, name;
+    SourceConnection, name;
+    TargetConnection, name;
+    Flow, name;
+}
+
+impl Candidate for Dataset {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The tag, or the description, which a person may have changed.
+    fn mark(&self) -> Option<Mark> {
+        let tag = self.tags.get(TAG).and_then(|values| values.iter().find_map(|value| Mark::of_tag(value)));
+        tag.or_else(|| mark_in(self.description.as_ref()))
+    }
+}
+
+/// The object that is ours, if one is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Choice<'c, C> {
+    /// It carries our mark.
+    Ours(&'c C),
+    /// It has the name and no mark, and may be taken over.
+    Adopted(&'c C),
+    /// It has to be created.
+    Absent,
+}
+
+impl<'c, C> Choice<'c, C> {
+    /// The object, and whether it is being taken over.
+    pub(crate) fn found(self) -> Option<(&'c C, bool)> {
+        match self {
+            Self::Ours(object) => Some((object, false)),
+            Self::Adopted(object) => Some((object, true)),
+            Self::Absent => None,
+        }
+    }
+}
+
+/// Chooses among the candidates. It never chooses between two that could both be meant.
+pub(crate) fn choose<'c, C: Candidate>(
+    key: &Key,
+    candidates: &'c [C],
+    mark: &Mark,
+    name: &str,
+    adopt: bool,
+) -> Result<Choice<'c, C>, Box<Refusal>> {
+    let ours: Vec<&C> = candidates.iter().filter(|candidate| candidate.mark().as_ref() == Some(mark)).collect();
+    match ours.as_slice() {
+        [] => {}
+        [only] => return Ok(Choice::Ours(only)),
+        several => {
+            let ids = several.iter().map(|candidate| candidate.id().to_owned()).collect();
+            return Err(Refusal::SeveralMarked { key: key.clone(), ids, mark: mark.clone() }.into());
+        }
+    }
+    let namesakes: Vec<&C> = candidates.iter().filter(|candidate| candidate.name() == name).collect();
+    if let Some((other, of)) = namesakes.iter().find_map(|candidate| Some((candidate, candidate.mark()?))) {
+        return Err(Refusal::OfAnotherStage {
+            key: key.clone(),
+            name: name.to_owned(),
+            id: other.id().to_owned(),
+            mark: of,
+        }
+        .into());
+    }
+    match namesakes.as_slice() {
+        [] => Ok(Choice::Absent),
+        [only] if adopt => Ok(Choice::Adopted(only)),
+        some => Err(Refusal::NotOurs {
+            key: key.clone(),
+            name: name.to_owned(),
+            ids: some.iter().map(|candidate| candidate.id().to_owned()).collect(),
+        }
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn flow(id: &str, name: &str, description: &str) -> Flow {
+        serde_json::from_value(json!({"id": id, "name": name, "description": description})).unwrap()
+    }
+
+    fn mark() -> Mark {
+        Mark::of("[customerio-aep/ACME@AdobeOrg/dev/*]").unwrap()
+    }
+
+    fn chosen(flows: &[Flow], adopt: bool) -> Result<Option<(String, bool)>, &'static str> {
+        let choice = choose(&Key::Flow, flows, &mark(), "Events", adopt);
+        choice
+            .map(|choice| choice.found().map(|(flow, adopted)| (flow.id.clone(), adopted)))
+            .map_err(|error| error.code())
+    }
+
+    #[test]
+    fn the_mark_decides_and_not_the_name() {
+        let ours = flow("1", "renamed", &mark().on("Flow"));
+        let namesake = flow("2", "Events", "by hand");
+        assert_eq!(chosen(&[namesake, ours.clone()], false), Ok(Some(("1".to_owned(), false))));
+        assert_eq!(chosen(&[], true), Ok(None));
+        assert_eq!(chosen(&[flow("3", "Other", "")], true), Ok(None));
+        assert_eq!(chosen(&[ours.clone(), ours], false), Err("several_marked"));
+    }
+
+    #[test]
+    fn a_namesake_without_a_mark_is_taken_over_only_if_that_is_allowed_and_clear() {
+        let namesake = flow("2", "Events", "by hand");
+        assert_eq!(chosen(std::slice::from_ref(&namesake), false), Err("not_ours"));
+        assert_eq!(chosen(std::slice::from_ref(&namesake), true), Ok(Some(("2".to_owned(), true))));
+        assert_eq!(chosen(&[namesake.clone(), namesake], true), Err("not_ours"));
+        let theirs = flow("4", "Events", "[customerio-aep/ACME@AdobeOrg/prod/*]");
+        assert_eq!(chosen(&[theirs], true), Err("of_another_stage"));
+    }
+
+    #[test]
+    fn a_dataset_is_recognised_by_its_tag_or_its_description() {
+        let dataset = |tags, description: &str| -> Dataset {
+            serde_json::from_value(json!({"name": "x", "tags": tags, "description": description})).unwrap()
+        };
+        assert_eq!(dataset(json!({TAG: [mark().as_str()]}), "changed").mark(), Some(mark()));
+        assert_eq!(dataset(json!({}), &mark().on("Events")).mark(), Some(mark()));
+        assert_eq!(dataset(json!({"unifiedProfile": ["enabled:true"]}), "").mark(), None);
+    }
+}

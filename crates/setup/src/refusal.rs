@@ -1,0 +1,277 @@
+//! The reasons why `setup` does not go on by itself. Each text names the cause and the remedy.
+
+use sources::SourceName;
+
+use crate::key::Key;
+use crate::stage::Mark;
+use crate::who::Who;
+
+/// Something that a person has to decide or change before anything is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The credential may not use the sandbox, or it does not exist.
+    #[error(
+        "this credential may use no sandbox `{name}`; it may use: {}. Set PLATFORM_SANDBOX to one of them, or let an Adobe \
+         administrator add the credential to a role with this sandbox (Permissions > Roles)", listed(.usable)
+    )]
+    NoSuchSandbox {
+        /// The configured name.
+        name: String,
+        /// The sandboxes that it may use.
+        usable: Vec<String>,
+    },
+    /// The sandbox is not ready.
+    #[error("the sandbox `{name}` is in the state `{state}`; wait until it is active, and run this again")]
+    SandboxState {
+        /// The sandbox.
+        name: String,
+        /// Its state.
+        state: String,
+    },
+    /// The configured tenant is not the organisation's.
+    #[error(
+        "PLATFORM_TENANT is `{configured}`, and the tenant of this organisation is `{found}`; remove PLATFORM_TENANT (setup \
+         looks it up), or set PLATFORM_IMS_ORG to the other organisation"
+    )]
+    WrongTenant {
+        /// The configured tenant.
+        configured: String,
+        /// The organisation's.
+        found: String,
+    },
+    /// Several objects carry the mark.
+    #[error(
+        "several objects carry the mark `{mark}` of the {key}: {}. Nothing is changed. Find out which one the sink uses \
+         (PLATFORM_DATASET_ID, PLATFORM_FLOW_ID), remove the mark from the other's description, or delete it, and run this \
+         again", listed(.ids)
+    )]
+    SeveralMarked {
+        /// The object.
+        key: Key,
+        /// Their ids.
+        ids: Vec<String>,
+        /// The mark.
+        mark: Mark,
+    },
+    /// An object has the name and no mark.
+    #[error(
+        "a {} named `{name}` exists ({}) and was not created by this tool. Either take it over with --adopt, which marks it \
+         and brings it in line; or rename it; or set another DEPLOYMENT, which changes the names of this tool's objects",
+        .key.kind(), listed(.ids)
+    )]
+    NotOurs {
+        /// The object.
+        key: Key,
+        /// The name.
+        name: String,
+        /// The ids of those that have it.
+        ids: Vec<String>,
+    },
+    /// An object has the name and another mark.
+    #[error(
+        "the {} `{name}` ({id}) belongs to another stage, marked `{mark}`; set another DEPLOYMENT, or the PLATFORM_SANDBOX \
+         and PLATFORM_IMS_ORG of that stage", .key.kind()
+    )]
+    OfAnotherStage {
+        /// The object.
+        key: Key,
+        /// The name.
+        name: String,
+        /// The id.
+        id: String,
+        /// The other mark.
+        mark: Mark,
+    },
+    /// A property differs that cannot be changed.
+    #[error("the {key} ({id}) has {field} `{current}`, wanted `{wanted}`, and this cannot be changed. {remedy}")]
+    CannotChange {
+        /// The object.
+        key: Key,
+        /// Its id.
+        id: String,
+        /// The property.
+        field: String,
+        /// Its value.
+        current: String,
+        /// The wanted value.
+        wanted: String,
+        /// The next step.
+        remedy: &'static str,
+    },
+    /// An object that is to be adopted is enabled for Profile.
+    #[error(
+        "the {key} ({id}) is enabled for Profile, which cannot be undone: its events would enter profiles at once. To accept \
+         that, add --enable-profile; else rename it, or set another DEPLOYMENT"
+    )]
+    ProfileEnabled {
+        /// The object.
+        key: Key,
+        /// Its id.
+        id: String,
+    },
+    /// A namespace exists in another spelling.
+    #[error(
+        "the identity namespace `{wanted}` exists as `{found}`; a code is used exactly as it is written: set \
+         IDENTITY_NAMESPACE_ID or IDENTITY_NAMESPACE_CIO_ID to `{found}`"
+    )]
+    NamespaceSpelling {
+        /// The configured code.
+        wanted: String,
+        /// The existing code.
+        found: String,
+    },
+    /// A namespace cannot identify people.
+    #[error(
+        "the identity namespace `{code}` has the type {found} and the state {status}; events need an active namespace of a \
+         type for people, such as Cross_device. Configure another code (IDENTITY_NAMESPACE_ID, IDENTITY_NAMESPACE_CIO_ID)"
+    )]
+    NamespaceUnfit {
+        /// The code.
+        code: String,
+        /// The type.
+        found: String,
+        /// The state.
+        status: String,
+    },
+    /// A webhook with our mark calls another host.
+    #[error(
+        "the webhook {id} of source `{source_name}` calls the host `{old}`, wanted `{new}`. It may be another installation's. To \
+         move it here, add --move-endpoint {old}"
+    )]
+    EndpointElsewhere {
+        /// The source.
+        source_name: SourceName,
+        /// The webhook.
+        id: String,
+        /// The host that it calls.
+        old: String,
+        /// The configured host.
+        new: String,
+    },
+    /// A webhook without our mark calls our URL.
+    #[error(
+        "the webhook {id} (`{name}`) calls this gateway's URL for source `{source_name}` and was not created by this tool; a \
+         second one would send every event twice. Take it over with --adopt, or delete it in Customer.io"
+    )]
+    SameEndpoint {
+        /// The source.
+        source_name: SourceName,
+        /// The webhook.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// A webhook that may be ours cannot be read.
+    #[error(
+        "source `{source_name}`: {what}; it may be this tool's. Look at it in Customer.io (Reporting Webhooks), and report the problem"
+    )]
+    WebhookUnreadable {
+        /// The source.
+        source_name: SourceName,
+        /// The statement of the client.
+        what: String,
+    },
+    /// A choice without a default is missing.
+    #[error("source `{source_name}`: {variable} is not set, and a new webhook needs the choice: {consequence}")]
+    ChoiceMissing {
+        /// The source.
+        source_name: SourceName,
+        /// The variable.
+        variable: &'static str,
+        /// The possible values and what each means.
+        consequence: &'static str,
+    },
+    /// It is unknown which workspace the key belongs to.
+    #[error(
+        "source `{source_name}`: the account has several workspaces ({}), and the API does not say which one the key belongs to. \
+         Name it with CUSTOMERIO_WORKSPACE (or `workspace` in SOURCES_FILE) before the first webhook is created",
+        listed(.names)
+    )]
+    WorkspaceNotNamed {
+        /// The source.
+        source_name: SourceName,
+        /// The workspaces.
+        names: Vec<String>,
+    },
+    /// The sandbox is a production sandbox, and its name was not confirmed.
+    #[error(
+        "the sandbox `{name}` is a PRODUCTION sandbox. Set up a development sandbox first; to go on here, confirm the name \
+         (type it, or --confirm-sandbox {name})"
+    )]
+    ProductionNotConfirmed {
+        /// The sandbox.
+        name: String,
+    },
+    /// A schema or flow that takes events now would change.
+    #[error(
+        "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
+         change (five for a flow, fifteen for a schema). Stop all sinks of this stage, and confirm that with --sinks-stopped; \
+         start them with the new PLATFORM_NOT_BEFORE. Kafka keeps the events in the meantime"
+    )]
+    LiveFlow,
+    /// The named workspace does not exist in the account.
+    #[error("source `{source_name}`: the account of this key has no workspace `{wanted}`; it has: {}", listed(.names))]
+    WrongWorkspace {
+        /// The source.
+        source_name: SourceName,
+        /// The configured name.
+        wanted: String,
+        /// The workspaces.
+        names: Vec<String>,
+    },
+}
+
+impl Refusal {
+    /// A short name for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchSandbox { .. } => "no_such_sandbox",
+            Self::SandboxState { .. } => "sandbox_not_active",
+            Self::WrongTenant { .. } => "wrong_tenant",
+            Self::SeveralMarked { .. } => "several_marked",
+            Self::NotOurs { .. } => "not_ours",
+            Self::OfAnotherStage { .. } => "of_another_stage",
+            Self::CannotChange { .. } => "cannot_change",
+            Self::ProfileEnabled { .. } => "profile_enabled",
+            Self::NamespaceSpelling { .. } => "namespace_spelling",
+            Self::NamespaceUnfit { .. } => "namespace_unfit",
+            Self::EndpointElsewhere { .. } => "endpoint_elsewhere",
+            Self::SameEndpoint { .. } => "same_endpoint",
+            Self::WebhookUnreadable { .. } => "webhook_unreadable",
+            Self::ChoiceMissing { .. } => "choice_missing",
+            Self::WorkspaceNotNamed { .. } => "workspace_not_named",
+            Self::WrongWorkspace { .. } => "wrong_workspace",
+            Self::ProductionNotConfirmed { .. } => "production_not_confirmed",
+            Self::LiveFlow => "live_flow",
+        }
+    }
+
+    /// The person who can resolve it.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        match self {
+            Self::NoSuchSandbox { .. } | Self::SandboxState { .. } => Who::AdobeAdministrator,
+            _ => Who::You,
+        }
+    }
+
+    /// The source that it concerns, if it concerns one only: the others go on.
+    #[must_use]
+    pub fn source(&self) -> Option<&SourceName> {
+        match self {
+            Self::EndpointElsewhere { source_name, .. }
+            | Self::SameEndpoint { source_name, .. }
+            | Self::WebhookUnreadable { source_name, .. }
+            | Self::ChoiceMissing { source_name, .. }
+            | Self::WorkspaceNotNamed { source_name, .. }
+            | Self::WrongWorkspace { source_name, .. } => Some(source_name),
+            Self::SeveralMarked { key: Key::Webhook(source), .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn listed(items: &[String]) -> String {
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}

@@ -1,0 +1,233 @@
+//! A signed round trip through the public URL: the proof that Customer.io's webhooks will be accepted.
+//!
+//! The body has the object type [`customerio::CHECK_OBJECT_TYPE`], by which the transformer recognises it and stops it.
+
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
+use customerio::{SigningKey, check_body, sign};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+/// The time that a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Customer.io gives up after 4 s; a gateway that needs this long while idle is too slow under load.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The reason why webhooks would not be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoundTripError {
+    /// The host name has no address.
+    #[error("the host name of the public URL cannot be resolved; check CUSTOMERIO_PUBLIC_URL and the DNS entry")]
+    Dns,
+    /// The certificate cannot be verified.
+    #[error(
+        "the certificate of the public URL cannot be verified ({0}); the server must send its certificate with all \
+         intermediates, for this host name, from a public authority. Customer.io waits an hour after each attempt"
+    )]
+    Certificate(String),
+    /// There is no connection.
+    #[error(
+        "there is no connection to the public URL ({0}); check that the gateway runs, and the proxy and firewall before it"
+    )]
+    NoConnection(String),
+    /// There was no answer in time.
+    #[error("the public URL did not answer within {} s; check the gateway (its /readyz) and what is before it", TIMEOUT.as_secs())]
+    NoAnswer,
+    /// The server redirects.
+    #[error(
+        "the public URL redirects (HTTP {status}) to {to}; Customer.io does not follow: set CUSTOMERIO_PUBLIC_URL to the final address"
+    )]
+    Redirect {
+        /// The status.
+        status: u16,
+        /// The target, without its query.
+        to: String,
+    },
+    /// The gateway refuses the signature of every body.
+    #[error(
+        "the gateway refuses the signature (HTTP 401): its signing key is not the one given here. Put the key of the page \
+         Reporting Webhooks on the first line of the gateway's CUSTOMERIO_SIGNING_KEYS_FILE"
+    )]
+    OtherKey,
+    /// The gateway refuses the signature of a body with unusual bytes only.
+    #[error(
+        "the gateway refuses the signature of a body with non-ASCII text and unusual white space, and accepts a plain one: \
+         something before the gateway changes the body. It must be passed on byte for byte"
+    )]
+    BodyChanged,
+    /// A wrong signature is accepted.
+    #[error(
+        "the public URL accepts a wrong signature (HTTP {0}): it is not this product's gateway, or something before it answers in its place"
+    )]
+    AcceptsAnything(u16),
+    /// The path leads elsewhere.
+    #[error(
+        "the public URL answers HTTP 404: it is another server, or the gateway does not know this source; check CUSTOMERIO_PUBLIC_URL and SOURCES_FILE"
+    )]
+    NotFound,
+    /// The gateway cannot store.
+    #[error("the gateway answers HTTP 503: Kafka does not acknowledge; see its log")]
+    NotStored,
+    /// Any other answer.
+    #[error("the public URL answers HTTP {0}, and only 202 means stored; check what is before the gateway")]
+    Status(u16),
+    /// It is too slow.
+    #[error(
+        "the gateway stored the body after {0} ms; Customer.io gives up after 4 s, so it should take less than a second: check Kafka's latency and what is before the gateway"
+    )]
+    Slow(u64),
+}
+
+impl RoundTripError {
+    /// A short name for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Certificate(_) => "certificate",
+            Self::NoConnection(_) => "no_connection",
+            Self::NoAnswer => "no_answer",
+            Self::Redirect { .. } => "redirect",
+            Self::OtherKey => "other_key",
+            Self::BodyChanged => "body_changed",
+            Self::AcceptsAnything(_) => "accepts_anything",
+            Self::NotFound => "not_found",
+            Self::NotStored => "not_stored",
+            Self::Status(_) => "status",
+            Self::Slow(_) => "slow",
+        }
+    }
+}
+
+/// Makes round trips.
+#[derive(Debug, Clone)]
+pub struct RoundTrips {
+    http: reqwest::Client,
+}
+
+/// A gateway that stores signed webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The time from the request to the answer, in milliseconds.
+    pub millis: u64,
+}
+
+impl RoundTrips {
+    /// Round trips without a proxy, and with the public certificate authorities only, as Customer.io makes them.
+    ///
+    /// # Errors
+    /// A message if the HTTP client cannot be set up.
+    pub fn new() -> Result<Self, String> {
+        let builder = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION"), " (check)"));
+        Ok(Self { http: builder.build().map_err(|error| error.to_string())? })
+    }
+
+    /// Sends a wrong signature, and then a signed body with unusual bytes.
+    ///
+    /// # Errors
+    /// [`RoundTripError`].
+    pub async fn check(&self, url: &Url, key: &SecretString) -> Result<Accepted, RoundTripError> {
+        let event_id = format!("customerio-aep-check-{}", jiff::Timestamp::now().as_nanosecond());
+        let now = jiff::Timestamp::now().as_second();
+        let unusual = check_body(&event_id, now, true);
+        let signing_key = SigningKey::new(key.expose_secret().trim());
+        match self.send(url, &unusual, None).await? {
+            (401, _, _) => {}
+            (status @ 200..=299, _, _) => return Err(RoundTripError::AcceptsAnything(status)),
+            (status, location, _) => return Err(refused(status, location)),
+        }
+        match self.send(url, &unusual, Some(&signing_key)).await? {
+            (202, _, time) if time < SLOW => Ok(Accepted { millis: millis(time) }),
+            (202, _, time) => Err(RoundTripError::Slow(millis(time))),
+            (401, _, _) => {
+                let plain = check_body(&format!("{event_id}-plain"), now, false);
+                match self.send(url, &plain, Some(&signing_key)).await? {
+                    (202, _, _) => Err(RoundTripError::BodyChanged),
+                    _ => Err(RoundTripError::OtherKey),
+                }
+            }
+            (status, location, _) => Err(refused(status, location)),
+        }
+    }
+
+    /// Status, `Location`, and the time until the answer. Without a key the signature is wrong.
+    async fn send(
+        &self,
+        url: &Url,
+        body: &str,
+        key: Option<&SigningKey>,
+    ) -> Result<(u16, Option<String>, Duration), RoundTripError> {
+        let timestamp = jiff::Timestamp::now().as_second().to_string();
+        let signature = match key {
+            Some(key) => sign(key, &timestamp, body.as_bytes()),
+            None => "0".repeat(64),
+        };
+        let request = self
+            .http
+            .post(url.clone())
+            .header("content-type", "application/json")
+            .header("x-cio-timestamp", timestamp)
+            .header("x-cio-signature", signature)
+            .body(body.to_owned());
+        let start = Instant::now();
+        let answer = request.send().await.map_err(|error| failure(&error))?;
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((answer.status().as_u16(), location, start.elapsed()))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn refused(status: u16, location: Option<String>) -> RoundTripError {
+    match status {
+        300..=399 => {
+            let to = location.as_deref().and_then(|to| to.split(['?', '#']).next()).unwrap_or("nowhere").to_owned();
+            RoundTripError::Redirect { status, to }
+        }
+        401 => RoundTripError::OtherKey,
+        404 => RoundTripError::NotFound,
+        503 => RoundTripError::NotStored,
+        status => RoundTripError::Status(status),
+    }
+}
+
+/// What a request without an answer means, by the texts of its causes.
+fn failure(error: &reqwest::Error) -> RoundTripError {
+    if error.is_timeout() {
+        return RoundTripError::NoAnswer;
+    }
+    let (mut texts, mut next) = (Vec::new(), error.source());
+    while let Some(cause) = next {
+        texts.push(cause.to_string());
+        next = cause.source();
+    }
+    let innermost = texts.last().cloned().unwrap_or_else(|| "unknown".to_owned());
+    let says = |words: &[&str]| texts.iter().any(|text| words.iter().any(|word| text.contains(word)));
+    if says(&["dns error", "failed to lookup address"]) {
+        RoundTripError::Dns
+    } else if says(&["certificate", "UnknownIssuer", "NotValidForName", "invalid peer"]) {
+        RoundTripError::Certificate(innermost)
+    } else {
+        RoundTripError::NoConnection(innermost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_named_without_its_query() {
+        let error = refused(301, Some("https://x.example/login?token=topsecret".to_owned()));
+        assert_eq!(error.code(), "redirect");
+        assert!(!error.to_string().contains("topsecret") && error.to_string().contains("https://x.example/login"));
+    }
+}

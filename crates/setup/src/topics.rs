@@ -1,0 +1,125 @@
+//! The topics as they should be.
+
+use kafka::TopicName;
+use kafka::topic::TopicSpec;
+use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, RECORD_OVERHEAD};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The wanted topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicWish {
+    /// The raw webhooks.
+    pub raw: TopicName,
+    /// The typed records.
+    pub typed: TopicName,
+    /// The dead letters.
+    pub dead_letters: TopicName,
+    /// The receipts, if they are wanted.
+    pub receipts: Option<TopicName>,
+    /// Partitions of each topic that is created.
+    pub partitions: i32,
+    /// Replicas of each partition; without a number, 3 where there are three brokers, else 1.
+    pub replication: Option<i32>,
+    /// The gateway's largest body.
+    pub max_body: usize,
+}
+
+impl TopicWish {
+    /// The names, in the order of [`TopicWish::specs`].
+    pub fn names(&self) -> impl Iterator<Item = &TopicName> {
+        [&self.raw, &self.typed, &self.dead_letters].into_iter().chain(&self.receipts)
+    }
+
+    /// The number of replicas with so many brokers.
+    #[must_use]
+    pub fn replication(&self, brokers: usize) -> i32 {
+        self.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 })
+    }
+
+    /// The topics with their settings: enough retention for a long outage, and room for the largest record.
+    #[must_use]
+    pub fn specs(&self, brokers: usize) -> Vec<TopicSpec> {
+        let replication = self.replication(brokers);
+        let spec = |name: &TopicName, days: i64, bytes: usize| {
+            let mut settings = vec![
+                ("retention.ms", (days * DAY_MS).to_string()),
+                ("max.message.bytes", bytes.to_string()),
+                ("cleanup.policy", "delete".to_owned()),
+                ("unclean.leader.election.enable", "false".to_owned()),
+            ];
+            if replication >= 3 {
+                settings.push(("min.insync.replicas", "2".to_owned()));
+            }
+            TopicSpec { name: name.clone(), partitions: self.partitions, replication: Some(replication), settings }
+        };
+        let record = self.max_body + RECORD_OVERHEAD;
+        let topics = [
+            spec(&self.raw, 7, record),
+            // An event has at most 10,000 bytes of JSON.
+            spec(&self.typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
+            spec(&self.dead_letters, 30, record + RECORD_OVERHEAD),
+        ];
+        // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
+        let receipts = self.receipts.as_ref().map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
+        topics.into_iter().chain(receipts).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn wish(replication: i32, max_body: usize) -> TopicWish {
+        let [raw, typed, dead_letters, receipts] =
+            ["raw", "typed", "dead", "receipts"].map(|name| name.parse::<TopicName>().unwrap());
+        TopicWish {
+            raw,
+            typed,
+            dead_letters,
+            receipts: Some(receipts),
+            partitions: 12,
+            replication: Some(replication),
+            max_body,
+        }
+    }
+
+    fn setting<'s>(spec: &'s TopicSpec, name: &str) -> Option<&'s str> {
+        spec.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn each_topic_accepts_the_largest_record_that_is_written_to_it() {
+        let limits = |max_body| {
+            let limit = |spec: &TopicSpec| setting(spec, "max.message.bytes").unwrap().parse().unwrap();
+            wish(1, max_body).specs(1).iter().map(limit).collect::<Vec<usize>>()
+        };
+        let overhead = 64 * 1024;
+        for max_body in [1, MIB, 10 * MIB, 64 * MIB] {
+            let [raw, typed, dead_letters, receipts] = limits(max_body)[..] else { panic!("four topics") };
+            assert_eq!((raw, dead_letters), (max_body + overhead, max_body + 2 * overhead));
+            assert!(typed > 10_000 + overhead && receipts > 1_000_000);
+        }
+    }
+
+    #[test]
+    fn without_a_receipts_topic_there_are_three() {
+        let wish = TopicWish { receipts: None, ..wish(1, MIB) };
+        let names: Vec<_> = wish.specs(1).iter().map(|spec| spec.name.as_str().to_owned()).collect();
+        assert_eq!(names, ["raw", "typed", "dead"]);
+        assert!(wish.names().map(TopicName::as_str).eq(["raw", "typed", "dead"]));
+    }
+
+    #[test]
+    fn new_topics_never_elect_a_replica_that_lacks_records() {
+        for spec in wish(3, MIB).specs(1) {
+            assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
+            assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));
+        }
+        assert_eq!(setting(&wish(1, MIB).specs(3)[0], "min.insync.replicas"), None, "one replica could not be written");
+        let unsaid = TopicWish { replication: None, ..wish(1, MIB) };
+        assert_eq!([1, 2, 3, 5].map(|brokers| unsaid.replication(brokers)), [1, 1, 3, 3]);
+    }
+}

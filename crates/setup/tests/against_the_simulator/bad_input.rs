@@ -1,0 +1,336 @@
+//! Bad input: each row ends in one message that names the cause and the remedy, and leaves nothing half-made that another
+//! run does not complete.
+
+use platform::control::{
+    NewDataset, NewFlow, NewNamespace, NewSourceConnection, SchemaRef, create_dataset, create_flow, create_namespace,
+    create_schema, create_source_connection,
+};
+use platform_sim::{ControlFault, ControlFaultKind, ControlOptions};
+use serde_json::json;
+use setup::apply::Applied;
+use setup::desired::{Desired, Permit};
+use setup::error::SetupError;
+use setup::stage::Stage;
+
+use crate::world::{World, desired, fresh, refused, signs, stage};
+
+fn text<T: std::fmt::Debug>(run: Result<T, SetupError>) -> String {
+    run.unwrap_err().to_string()
+}
+
+/// Nothing was written to Platform or Customer.io.
+async fn assert_untouched(world: &World) {
+    let requests = world.simulator.control_requests();
+    let writes: Vec<_> = requests
+        .iter()
+        .filter(|request| request.method != "GET" && !request.path.ends_with("effective-policies"))
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    assert!(world.webhooks(130_001).await.is_empty());
+}
+
+async fn run(world: &World, desired: &Desired, permit: &Permit) -> Result<Applied, SetupError> {
+    world.apply(desired, &world.clients(desired.stage.as_ref().unwrap()), permit).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_does_not_exist_or_is_not_ready_is_named() {
+    let world = World::start(fresh()).await;
+    let error = text(run(&world, &desired(&stage("stage")), &Permit::default()).await);
+    assert!(error.contains("no sandbox `stage`") && error.contains("dev, prod"), "{error}");
+    let state = ControlFaultKind::SandboxState { sandbox: "dev".into(), state: "creating".into() };
+    world.simulator.add_control_fault(state.into());
+    let error = text(run(&world, &desired(&stage("dev")), &Permit::default()).await);
+    assert!(error.contains("`dev` is in the state `creating`") && error.contains("wait"), "{error}");
+    assert_untouched(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_production_sandbox_must_be_confirmed_by_name() {
+    let world = World::start(fresh()).await;
+    let desired = desired(&stage("prod"));
+    for confirmed in [None, Some("dev".to_owned())] {
+        let permit = Permit { confirmed_sandbox: confirmed, ..Permit::default() };
+        let run = run(&world, &desired, &permit).await;
+        assert!(run.as_ref().unwrap_err().to_string().contains("PRODUCTION sandbox"));
+        assert_eq!(refused(run), ["production_not_confirmed"]);
+    }
+    assert_untouched(&world).await;
+    let permit = Permit { confirmed_sandbox: Some("prod".to_owned()), ..Permit::default() };
+    run(&world, &desired, &permit).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_organisation_or_tenant_is_named() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    let clients = world.clients_with(&dev, "wrong", "sim-app-key");
+    let error = text(world.apply(&desired(&dev), &clients, &Permit::default()).await);
+    assert!(error.contains("IMS refuses the credential") && error.contains("IMS_CLIENT_SECRET"), "{error}");
+    let other = Stage { organisation: "OTHER@AdobeOrg".parse().unwrap(), ..dev.clone() };
+    let error = text(run(&world, &desired(&other), &Permit::default()).await);
+    assert!(error.contains("403025") && error.contains("PLATFORM_IMS_ORG"), "{error}");
+    let mut wish = desired(&dev);
+    wish.platform.as_mut().unwrap().tenant = Some("other".to_owned());
+    assert_eq!(refused(run(&world, &wish, &Permit::default()).await), ["wrong_tenant"]);
+    assert_untouched(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_stops_before_the_first_write() {
+    for (permission, title) in [
+        ("manage-schemas", "Manage Schemas"),
+        ("manage-datasets", "Manage Datasets"),
+        ("manage-sources", "Manage Sources"),
+        ("manage-identity-namespaces", "Manage Identity Namespaces"),
+    ] {
+        let world = World::start(fresh()).await;
+        world.simulator.add_control_fault(ControlFaultKind::MissingPermission { permission: permission.into() }.into());
+        let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
+        let forbidden = applied.forbidden.unwrap().to_string();
+        assert!(forbidden.contains(title) && forbidden.contains("Adobe administrator"), "{forbidden}");
+        assert!(forbidden.contains("15 minutes"), "{forbidden}");
+        let writes = world.simulator.control_requests();
+        assert!(
+            writes.iter().all(|request| request.method == "GET" || request.path.ends_with("effective-policies")),
+            "{permission}"
+        );
+        let clear = format!("http://{}/admin/control/faults", world.simulator.address());
+        world.http.delete(clear).send().await.unwrap().error_for_status().unwrap();
+        let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
+        assert!(applied.forbidden.is_none(), "the role has been granted");
+        assert_eq!(signs(&applied.plan), "=9 ~1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_lost_on_the_way_is_waited_for_and_the_next_run_completes() {
+    let world = World::start(fresh()).await;
+    world.simulator.add_control_fault(ControlFault::status(403, 1).on("POST", "/catalog/dataSets"));
+    let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
+    let forbidden = applied.forbidden.unwrap().to_string();
+    assert!(forbidden.contains("HTTP 403") && forbidden.contains("role"), "{forbidden}");
+    assert_eq!(world.creates("/flowservice/flows"), 0);
+    let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
+    assert!(applied.forbidden.is_none());
+    assert_eq!(signs(&applied.plan), "=9 ~1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_key_of_customerio_is_told_apart_from_the_rest_of_the_set_up() {
+    for (key, words) in [
+        ("sim-app-key-eu", "CUSTOMERIO_APP_API_KEY is wrong"),
+        ("sim-track-key", "Track API"),
+        ("sim-app-key-send-only", "scope leaves this out"),
+        ("sim-app-key-elsewhere", "allowed IP addresses"),
+    ] {
+        let world = World::start(fresh()).await;
+        let dev = stage("dev");
+        let clients = world.clients_with(&dev, "sim-secret", key);
+        let applied = world.apply(&desired(&dev), &clients, &Permit::default()).await.unwrap();
+        let problem = applied.plan.problems.join(" ");
+        assert!(problem.contains(words), "{key}: {problem}");
+        assert_eq!(signs(&applied.plan), "=9", "Platform is set up all the same");
+        let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+        assert_eq!((signs(&applied.plan).as_str(), world.webhooks(130_001).await.len()), ("=9 ~1", 1));
+    }
+}
+
+/// A schema by hand with the title of ours, enabled for Profile or not.
+async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
+    let mut body = serde_json::Map::new();
+    let all_of = json!([{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}]);
+    for (name, value) in [
+        ("type", json!("object")),
+        ("title", json!("Customer.io Message Events")),
+        ("description", json!("by hand")),
+        ("allOf", all_of),
+    ] {
+        body.insert(name.to_owned(), value);
+    }
+    if profile {
+        body.insert("meta:immutableTags".to_owned(), json!(["union"]));
+    }
+    let body = serde_json::from_value(body.into()).unwrap();
+    world.control(stage, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_the_same_name_is_taken_over_only_if_that_is_allowed() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    let id = schema_by_hand(&world, &dev, false).await;
+    let error = text(run(&world, &desired(&dev), &Permit::default()).await);
+    assert!(error.contains(&id) && error.contains("--adopt") && error.contains("DEPLOYMENT"), "{error}");
+    assert_eq!(world.creates("/tenant/fieldgroups"), 0, "nothing is begun");
+    let adopt = Permit { adopt: true, ..Permit::default() };
+    let plan = world.plan(&desired(&dev), &world.clients(&dev), &adopt).await.unwrap();
+    let schema = plan.object(&setup::key::Key::Schema).unwrap();
+    assert_eq!((schema.change.sign(), schema.id.as_deref()), ('~', Some(id.as_str())));
+    run(&world, &desired(&dev), &adopt).await.unwrap();
+    // It is ours now, and another run needs no permission.
+    let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    assert_eq!((signs(&applied.plan).as_str(), world.creates("/tenant/schemas")), ("=9 ~1", 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_schema_with_profile_enabled_is_refused() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    schema_by_hand(&world, &dev, true).await;
+    let adopt = Permit { adopt: true, ..Permit::default() };
+    let run_1 = run(&world, &desired(&dev), &adopt).await;
+    assert!(run_1.as_ref().unwrap_err().to_string().contains("--enable-profile"));
+    assert_eq!(refused(run_1), ["profile_enabled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_in_another_spelling_or_of_another_type_is_refused() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    let client = world.control(&dev, "sim-secret", |_| {});
+    for (code, kind) in [("customerioid", "Cross_device"), ("CustomerioCioID", "Non_people")] {
+        let new = NewNamespace {
+            code: code.to_owned(),
+            name: code.to_owned(),
+            description: "by hand".to_owned(),
+            id_type: kind.to_owned().into(),
+        };
+        client.send(&create_namespace(&new)).await.unwrap();
+    }
+    let run = run(&world, &desired(&dev), &Permit::default()).await;
+    let error = run.as_ref().unwrap_err().to_string();
+    assert!(error.contains("exists as `customerioid`") && error.contains("Non_people"), "{error}");
+    assert_eq!(refused(run), ["namespace_spelling", "namespace_unfit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_datasets_with_our_mark_end_in_a_message() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    let id = |key| applied.plan.object(&key).unwrap().id.clone().unwrap();
+    let (schema, dataset) = (id(setup::key::Key::Schema), id(setup::key::Key::Dataset));
+    let copy = NewDataset {
+        name: "Customer.io Message Events".to_owned(),
+        description: dev.shared_mark().on("a copy"),
+        schema: SchemaRef::version_1(&schema),
+        tags: std::collections::BTreeMap::new(),
+    };
+    let copy = world.control(&dev, "sim-secret", |_| {}).send(&create_dataset(&copy)).await.unwrap();
+    let run = run(&world, &desired(&dev), &Permit::default()).await;
+    let error = run.as_ref().unwrap_err().to_string();
+    assert!(error.contains(&copy) && error.contains(&dataset) && error.contains("Nothing is changed"), "{error}");
+    assert_eq!(refused(run), ["several_marked"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_leads_elsewhere_cannot_be_taken_over() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    let id = |key| applied.plan.object(&key).unwrap().id.clone().unwrap();
+    let client = world.control(&dev, "sim-secret", |_| {});
+    let source = NewSourceConnection {
+        name: "other".to_owned(),
+        description: "by hand".to_owned(),
+        base_connection_id: id(setup::key::Key::BaseConnection),
+    };
+    let source = client.send(&create_source_connection(&source)).await.unwrap().id;
+    let flow_id = id(setup::key::Key::Flow);
+    client.send(&platform::control::delete_object(platform::control::Object::Flow, &flow_id)).await.unwrap();
+    let flow = NewFlow {
+        name: "Customer.io Message Events".to_owned(),
+        description: "by hand".to_owned(),
+        source_connection_id: source,
+        target_connection_id: id(setup::key::Key::TargetConnection),
+    };
+    client.send(&create_flow(&flow)).await.unwrap();
+    let adopt = Permit { adopt: true, ..Permit::default() };
+    assert_eq!(refused(run(&world, &desired(&dev), &adopt).await), ["cannot_change", "live_flow"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn choices_without_a_default_and_the_workspace_are_asked_for_before_the_first_webhook() {
+    let world = World::start(fresh()).await;
+    let mut wish = desired(&stage("dev"));
+    let webhook = &mut wish.webhooks[0];
+    (webhook.events, webhook.resolution, webhook.content, webhook.workspace) = (None, None, None, None);
+    let run_1 = run(&world, &wish, &Permit::default()).await;
+    let error = run_1.as_ref().unwrap_err().to_string();
+    for words in ["CUSTOMERIO_EVENTS", "CUSTOMERIO_FULL_RESOLUTION", "CUSTOMERIO_WITH_CONTENT", "CUSTOMERIO_WORKSPACE"]
+    {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(error.contains("Acme, Acme development"), "{error}");
+    assert_eq!(refused(run_1), ["choice_missing", "choice_missing", "choice_missing", "workspace_not_named"]);
+    let mut wish = desired(&stage("dev"));
+    wish.webhooks[0].workspace = Some("Acne".to_owned());
+    assert_eq!(refused(run(&world, &wish, &Permit::default()).await), ["wrong_workspace"]);
+    assert_untouched(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_to_our_endpoint_that_is_not_ours_is_not_doubled() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    world.create_webhook("by hand", "https://events.example.com/webhooks/customerio", true).await;
+    assert_eq!(refused(run(&world, &desired(&dev), &Permit::default()).await), ["same_endpoint"]);
+    let adopt = Permit { adopt: true, ..Permit::default() };
+    run(&world, &desired(&dev), &adopt).await.unwrap();
+    let webhooks = world.webhooks(130_001).await;
+    assert_eq!(webhooks.len(), 1);
+    assert!(webhooks[0]["name"].as_str().unwrap().starts_with("by hand [customerio-aep/"), "{webhooks:?}");
+    assert_eq!(webhooks[0]["disabled"], false, "a live webhook stays live");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_on_another_host_is_moved_only_with_its_name() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    let mut moved = desired(&dev);
+    moved.webhooks[0].endpoint = "https://new.example.com/webhooks/customerio".parse().unwrap();
+    let wrong = Permit { move_endpoint: Some("other.example.com".to_owned()), ..Permit::default() };
+    for permit in [Permit::default(), wrong] {
+        let run = run(&world, &moved, &permit).await;
+        let error = run.as_ref().unwrap_err().to_string();
+        assert!(error.contains("--move-endpoint events.example.com"), "{error}");
+        assert_eq!(refused(run), ["endpoint_elsewhere"]);
+    }
+    let right = Permit { move_endpoint: Some("events.example.com".to_owned()), ..Permit::default() };
+    run(&world, &moved, &right).await.unwrap();
+    assert_eq!(world.webhooks(130_001).await[0]["endpoint"], "https://new.example.com/webhooks/customerio");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_that_goes_stale_meanwhile_is_read_again() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    let client = world.control(&dev, "sim-secret", |_| {});
+    let plan = world.plan(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
+    let dataset = plan.object(&setup::key::Key::Dataset).unwrap().id.clone().unwrap();
+    let off = platform::control::Patch::add("/enableErrorDiagnostics", json!(false));
+    client.send(&platform::control::update_dataset(&dataset, &[off], None)).await.unwrap();
+    world.simulator.add_control_fault(ControlFault::status(412, 1).on("PATCH", "/catalog/dataSets"));
+    let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    assert_eq!(signs(&applied.plan), "=9 ~1");
+    assert_eq!(applied.changed.len(), 1, "{:?}", applied.changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_resource_with_our_title_is_named_with_its_id() {
+    let world = World::start(ControlOptions { page_size: 100, ..fresh() }).await;
+    let dev = stage("dev");
+    // A schema with the title of the field group: titles are unique over both kinds.
+    let body = json!({
+        "type": "object", "title": "Customer.io Message Event Details", "description": "by hand",
+        "allOf": [{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}],
+    });
+    let body = serde_json::from_value(body).unwrap();
+    let id = world.control(&dev, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id;
+    let error = text(run(&world, &desired(&dev), &Permit::default()).await);
+    assert!(error.contains(&id) && error.contains("field group") && error.contains("choose another name"), "{error}");
+}

@@ -1,0 +1,288 @@
+//! `check` against broken set-ups: each is named by its cause, with the person who can fix it. A table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use platform::control::{
+    FlowAction, Kind, Object, Patch, delete_dataset, delete_object, flow_action, patch_resource, update_dataset,
+};
+use platform::{HttpSettings, TokenProvider, TokenSettings};
+use platform_sim::{ControlFaultKind, FaultKind};
+use secrecy::SecretString;
+use serde_json::json;
+use setup::check::{Checks, Configured, Level, Line};
+use setup::desired::{Desired, Permit};
+use setup::journal::Journal;
+use setup::round_trip::RoundTrips;
+use setup::settling::Settling;
+use setup::stage::Stage;
+use setup::values::PlatformValues;
+use sources::SourceName;
+
+use crate::gateway::{Behaviour, KEY, enabling, gateway, second_phase};
+use crate::world::{World, desired, fresh, stage};
+
+/// A whole connection that works, and what a row of the table changes about the question.
+struct Asked {
+    world: World,
+    desired: Desired,
+    secret: &'static str,
+    app_key: &'static str,
+    signing_key: Option<&'static str>,
+    configured: Configured,
+    ids: BTreeMap<&'static str, String>,
+}
+
+impl Asked {
+    async fn working() -> Self {
+        let (url, _) = gateway(Behaviour::Right).await;
+        let mut desired = desired(&stage("dev"));
+        desired.webhooks[0].endpoint = format!("{url}/webhooks/customerio").parse().unwrap();
+        let world = World::start(fresh()).await;
+        let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+        assert!(waiting.is_empty(), "{waiting:?}");
+        let applied = world.apply(&desired, &world.clients(&stage("dev")), &Permit::default()).await.unwrap();
+        let stage = desired.stage.as_ref().unwrap();
+        let values = PlatformValues::of(stage, &applied.plan, &applied.observed, Settling::default()).unwrap();
+        let configured = Configured {
+            inlet_url: Some(values.inlet_url),
+            schema_id: Some(values.schema_id),
+            dataset_id: Some(values.dataset_id),
+            flow_id: Some(values.flow_id),
+        };
+        let ids = applied.plan.objects.iter().filter(|object| object.key.name().is_none());
+        let ids = ids.map(|object| (object.key.kind(), object.id.clone().unwrap())).collect();
+        Self { world, desired, secret: "sim-secret", app_key: "sim-app-key", signing_key: Some(KEY), configured, ids }
+    }
+
+    async fn lines(&self) -> Vec<Line> {
+        let stage = self.desired.stage.as_ref().unwrap();
+        let clients = self.world.clients_with(stage, self.secret, self.app_key);
+        let http = HttpSettings { timeout: setup::check::TIMEOUT, ca_file: None, https_proxy: None, no_proxy: None };
+        let http = http.client().unwrap();
+        let secret = self.secret;
+        let tokens = TokenSettings {
+            ims_url: self.world.simulator.ims_url().parse().unwrap(),
+            client_id: "sim-client".into(),
+            client_secret: Arc::new(move || Ok(secret.into())),
+            scopes: "openid".into(),
+        };
+        let keys = self.signing_key.map(|key| (SourceName::default(), SecretString::from(key)));
+        let journal = Journal::in_memory();
+        let checks = Checks {
+            desired: &self.desired,
+            clients: &clients,
+            journal: &journal,
+            configured: self.configured.clone(),
+            tokens: Some(TokenProvider::new(tokens, http.clone(), Box::new(|_| {})).unwrap()),
+            http: Some(http),
+            keys: keys.into_iter().collect(),
+            round_trips: RoundTrips::new().unwrap(),
+            kafka: None,
+        };
+        checks.run().await
+    }
+
+    fn control(&self) -> platform::control::ControlClient {
+        self.world.control(&stage("dev"), "sim-secret", |_| {})
+    }
+
+    fn fault(&self, kind: ControlFaultKind) {
+        self.world.simulator.add_control_fault(kind.into());
+    }
+
+    fn gateway_at(&mut self, url: &str) {
+        self.desired.webhooks[0].endpoint = format!("{url}/webhooks/customerio").parse().unwrap();
+    }
+
+    async fn webhook(&self, change: serde_json::Value) {
+        let webhook = self.world.webhooks(130_001).await[0].clone();
+        self.world.change_webhook(&webhook["id"], change).await;
+    }
+}
+
+fn missing(permission: &str) -> ControlFaultKind {
+    ControlFaultKind::MissingPermission { permission: permission.to_owned() }
+}
+
+/// Breaks one thing; each row of the table below names one of these.
+async fn break_it(row: &str, asked: &mut Asked) {
+    match row {
+        "wrong client secret" => asked.secret = "wrong",
+        "wrong scopes" => asked
+            .world
+            .simulator
+            .add_fault(FaultKind::Tokens { status: 400, body: Some(r#"{"error":"invalid_scope"}"#.to_owned()) }.into()),
+        "IMS is down" => asked.world.simulator.add_fault(FaultKind::Tokens { status: 503, body: None }.into()),
+        "another organisation" => {
+            let organisation = "OTHER@AdobeOrg".parse().unwrap();
+            asked.desired.stage = Some(Stage { organisation, ..stage("dev") });
+        }
+        "a sandbox that may not be used" => asked.desired.stage = Some(stage("stage")),
+        "a sandbox that is being created" => {
+            asked.fault(ControlFaultKind::SandboxState { sandbox: "dev".into(), state: "creating".into() });
+        }
+        "no permission for schemas" => asked.fault(missing("manage-schemas")),
+        "no permission for datasets" => asked.fault(missing("manage-datasets")),
+        "no permission for sources" => asked.fault(missing("manage-sources")),
+        "no permission for namespaces" => asked.fault(missing("manage-identity-namespaces")),
+        "another tenant" => asked.desired.platform.as_mut().unwrap().tenant = Some("other".to_owned()),
+        "a namespace that does not exist" => {
+            asked.desired.platform.as_mut().unwrap().namespaces.push("ShopID".to_owned());
+        }
+        "a namespace in another spelling" => {
+            asked.desired.platform.as_mut().unwrap().namespaces[0] = "customerioid".to_owned();
+        }
+        "a field that the schema lacks" => {
+            for (object, kind) in [(Object::Flow, "flow"), (Object::TargetConnection, "target connection")] {
+                asked.control().send(&delete_object(object, &asked.ids[kind])).await.unwrap();
+            }
+            asked.control().send(&delete_dataset(&asked.ids["dataset"])).await.unwrap();
+            let pointer = "/definitions/customFields/properties/_acme/properties/customerio/properties/metric";
+            let patch = patch_resource(Kind::FieldGroup, &asked.ids["field group"], &[Patch::remove(pointer)], None);
+            asked.control().send(&patch).await.unwrap();
+        }
+        "error diagnostics are off" => {
+            let off = Patch::add("/enableErrorDiagnostics", json!(false));
+            asked.control().send(&update_dataset(&asked.ids["dataset"], &[off], None)).await.unwrap();
+        }
+        "the flow is disabled" => {
+            asked.control().send(&flow_action(&asked.ids["flow"], FlowAction::Disable, false)).await.unwrap();
+        }
+        "the flow is gone" => {
+            asked.control().send(&delete_object(Object::Flow, &asked.ids["flow"])).await.unwrap();
+        }
+        "the sink has another flow" => asked.configured.flow_id = Some("other".to_owned()),
+        "the sink has no dataset" => asked.configured.dataset_id = None,
+        "the sink has another inlet" => {
+            asked.configured.inlet_url = Some(format!("{}/collection/simother", asked.world.simulator.ims_url()));
+        }
+        "the inlet takes anything" => {
+            let (url, _) = gateway(Behaviour::AcceptsEverything).await;
+            asked.configured.inlet_url = Some(format!("{url}/collection/simopen"));
+        }
+        "a key of another API" => asked.app_key = "sim-track-key",
+        "a key with too small a scope" => asked.app_key = "sim-app-key-send-only",
+        "a key for other addresses" => asked.app_key = "sim-app-key-elsewhere",
+        "the webhook is gone" => {
+            asked.webhook(json!({"name": "without the mark", "endpoint": "https://x.example/"})).await
+        }
+        "the webhook is disabled" => asked.webhook(json!({"disabled": true})).await,
+        "the webhook reports too little" => asked.webhook(json!({"events": ["email_sent"]})).await,
+        "the webhook calls another host" => {
+            asked.webhook(json!({"endpoint": "https://old.example/webhooks/customerio"})).await
+        }
+        "Adobe's own source is live" => {
+            asked.world.create_webhook("Adobe", "https://dcs.adobedc.net/collection/a", true).await;
+        }
+        "no signing key" => asked.signing_key = None,
+        "another signing key" => asked.signing_key = Some("another-signing-key"),
+        "the public URL has no address" => asked.gateway_at("http://no-such-host.invalid"),
+        "no gateway" => asked.gateway_at("http://127.0.0.1:1"),
+        other => {
+            let behaviour = match other {
+                "the public URL redirects" => Behaviour::Redirects,
+                "a proxy changes bodies" => Behaviour::ChangesBodies,
+                "the public URL is another server's" => Behaviour::OtherServer,
+                "Kafka is down behind the gateway" => Behaviour::KafkaDown,
+                "the public URL accepts anything" => Behaviour::AcceptsEverything,
+                _ => panic!("unknown row {other}"),
+            };
+            let (url, _) = gateway(behaviour).await;
+            asked.gateway_at(&url);
+        }
+    }
+}
+
+/// What is broken; the line that names it; words in what it found or asks to do; who can fix it.
+const TABLE: &[(&str, &str, &str, &str)] = &[
+    ("wrong client secret", "ims", "secret is wrong, or the secret has expired", "you"),
+    ("wrong scopes", "ims", "IMS_SCOPES", "you"),
+    ("IMS is down", "ims", "HTTP 503", "you"),
+    ("another organisation", "sandbox", "PLATFORM_IMS_ORG", "you"),
+    ("a sandbox that may not be used", "sandbox", "it may use: dev, prod", "adobe_administrator"),
+    ("a sandbox that is being created", "sandbox", "creating", "adobe_administrator"),
+    ("no permission for schemas", "permission", "Manage Schemas", "adobe_administrator"),
+    ("no permission for datasets", "permission", "Manage Datasets", "adobe_administrator"),
+    ("no permission for sources", "permission", "Manage Sources", "adobe_administrator"),
+    ("no permission for namespaces", "permission", "Manage Identity Namespaces", "adobe_administrator"),
+    ("another tenant", "wrong_tenant", "the tenant of this organisation is `acme`", "you"),
+    ("a namespace that does not exist", "object", "identity namespace ShopID", "you"),
+    ("a namespace in another spelling", "namespace_spelling", "exists as `CustomerioID`", "you"),
+    ("a field that the schema lacks", "schema_fields", "_acme/customerio/metric", "you"),
+    ("error diagnostics are off", "object", "error diagnostics is off", "you"),
+    ("the flow is disabled", "object", "state is disabled", "you"),
+    ("the flow is gone", "object", "the flow: it does not exist", "you"),
+    ("the sink has another flow", "configuration", "PLATFORM_FLOW_ID of the sink: it names another object", "you"),
+    ("the sink has no dataset", "configuration", "PLATFORM_DATASET_ID of the sink: it is not set", "you"),
+    ("the sink has another inlet", "configuration", "PLATFORM_INLET_URL of the sink: it names another object", "you"),
+    ("the inlet takes anything", "inlet", "without a token", "you"),
+    ("a key of another API", "app_api_key", "Track API", "customerio_administrator"),
+    ("a key with too small a scope", "app_api_key", "scope leaves this out", "customerio_administrator"),
+    ("a key for other addresses", "app_api_key", "allowed IP addresses", "customerio_administrator"),
+    ("the webhook is gone", "webhook", "it does not exist", "you"),
+    ("the webhook is disabled", "webhook_enabled", "no event is sent", "you"),
+    ("the webhook reports too little", "webhook", "events is 1 events", "you"),
+    ("the webhook calls another host", "endpoint_elsewhere", "--move-endpoint old.example", "you"),
+    ("Adobe's own source is live", "adobe_source", "every event reaches Platform twice", "customerio_administrator"),
+    ("no signing key", "signing_key", "it is not known here", "customerio_administrator"),
+    ("another signing key", "public_url", "its signing key is not the one given here", "you"),
+    ("the public URL has no address", "public_url", "cannot be resolved", "you"),
+    ("no gateway", "public_url", "no connection", "you"),
+    ("the public URL redirects", "public_url", "redirects", "you"),
+    ("a proxy changes bodies", "public_url", "changes the body", "you"),
+    ("the public URL is another server's", "public_url", "HTTP 404", "you"),
+    ("Kafka is down behind the gateway", "public_url", "HTTP 503", "you"),
+    ("the public URL accepts anything", "public_url", "accepts a wrong signature", "you"),
+];
+
+fn wrong(lines: &[Line]) -> Vec<String> {
+    let wrong = lines.iter().filter(|line| line.level >= Level::Unanswered);
+    wrong.map(|line| format!("[{}] {}: {}", line.id, line.asked, line.found)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_connection_has_no_finding() {
+    let asked = Asked::working().await;
+    let lines = asked.lines().await;
+    assert!(wrong(&lines).is_empty(), "{:#?}", wrong(&lines));
+    for id in [
+        "clock",
+        "ims",
+        "sandbox",
+        "permission",
+        "object",
+        "schema_fields",
+        "configuration",
+        "inlet",
+        "app_api_key",
+        "webhook",
+        "events",
+        "signing_key",
+        "public_url",
+    ] {
+        assert!(lines.iter().any(|line| line.id == id), "{id} was not checked: {lines:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_broken_set_up_is_named_by_its_cause() {
+    assert!(TABLE.len() >= 24);
+    for (row, id, words, who) in TABLE {
+        let mut asked = Asked::working().await;
+        break_it(row, &mut asked).await;
+        let lines = asked.lines().await;
+        let line = lines.iter().find(|line| {
+            let next = line.next.as_ref().map_or(String::new(), |next| format!(" {}", next.step));
+            line.id == *id
+                && line.level >= Level::Unanswered
+                && format!("{}: {}{next}", line.asked, line.found).contains(words)
+        });
+        let Some(line) = line else { panic!("{row}: not named; found: {:#?}", wrong(&lines)) };
+        assert_eq!(line.next.as_ref().map(|next| next.who.code()), Some(*who), "{row}: {line:#?}");
+        let said = format!("{lines:?}");
+        for secret in ["sim-secret", KEY, "sim-app-key", "topsecret"] {
+            assert!(!said.contains(secret), "{row}: a line shows {secret}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A run that is killed after any request, and run again, ends in the same state without a second object (P11).
+
+use std::time::Duration;
+
+use platform_sim::{ControlFault, ControlFaultKind, ControlOptions};
+use serde_json::json;
+use setup::clients::Clients;
+use setup::desired::{Desired, Permit};
+use setup::plan::Change;
+use setup::step::Phase;
+
+use crate::world::{World, desired, fresh, signs, stage};
+
+/// A new object is missing from lists and look-ups for so long.
+const INVISIBLE: Duration = Duration::from_millis(120);
+
+/// The paths of everything that is created, and how often once per stage.
+const CREATED: [(&str, usize); 8] = [
+    ("/idnamespace/identities", 2),
+    ("/tenant/fieldgroups", 1),
+    ("/tenant/schemas", 1),
+    ("/catalog/dataSets", 1),
+    ("/flowservice/connections", 1),
+    ("/flowservice/sourceConnections", 1),
+    ("/flowservice/targetConnections", 1),
+    ("/flowservice/flows", 1),
+];
+
+/// Every object exists once, and nothing is left to do but to enable the webhook.
+async fn assert_converged(world: &World, desired: &Desired, clients: &Clients, what: &str) {
+    let plan = world.plan(desired, clients, &Permit::default()).await.unwrap();
+    assert!(plan.refusals.is_empty(), "{what}: {:?}", plan.refusals);
+    assert!(plan.objects.iter().all(|object| object.next(Phase::Objects).is_none()), "{what}: {}", signs(&plan));
+    assert_eq!(plan.objects.len(), 10, "{what}");
+    let webhooks = world.webhooks(130_001).await;
+    assert_eq!(webhooks.len(), 1, "{what}: {webhooks:?}");
+    assert_eq!(webhooks[0]["disabled"], true, "{what}");
+    for (path, count) in CREATED {
+        let done = world.simulator.control_requests();
+        let done = done
+            .iter()
+            .filter(|request| {
+                request.method == "POST" && request.path.ends_with(path) && (200..300).contains(&request.status)
+            })
+            .count();
+        assert_eq!(done, count, "{what}: {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_sandbox_is_set_up_and_a_second_run_changes_nothing() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let before = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
+    assert_eq!(signs(&before), "+10");
+    assert!(before.permissions.iter().all(|permission| permission.granted == Some(true)), "{:?}", before.permissions);
+    let reads = world.simulator.control_requests();
+    assert!(
+        reads.iter().all(|request| request.method == "GET" || request.path.ends_with("effective-policies")),
+        "a plan only reads"
+    );
+    let applied = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    assert!(applied.failures.is_empty() && applied.changed.len() == 10, "{applied:?}");
+    assert!(applied.changed.values().all(|change| *change == Change::Create));
+    assert_converged(&world, &desired, &clients, "first run").await;
+    let requests = world.simulator.control_requests().len();
+    let again = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    assert!(again.changed.is_empty(), "{:?}", again.changed);
+    let writes = world.simulator.control_requests();
+    assert!(
+        writes[requests..]
+            .iter()
+            .all(|request| request.method == "GET" || request.path.ends_with("effective-policies"))
+    );
+}
+
+/// Runs `apply` and kills it when the request with this number has been carried out and not answered; `false` if the run
+/// ended before.
+async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request: u64) -> bool {
+    let before = world.simulator.control_requests().len();
+    let late = ControlFaultKind::Delay { millis: 60_000, before: false };
+    world.simulator.add_control_fault(ControlFault::from(late).every(request).times(1));
+    let permit = Permit::default();
+    let run = world.apply(desired, clients, &permit);
+    let request = usize::try_from(request).unwrap();
+    let carried_out = async {
+        while world.simulator.control_requests().len() < before + request {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    // The loser is dropped where it stands, as a killed process is.
+    let was_killed = tokio::select! {
+        biased;
+        result = run => {
+            result.unwrap();
+            false
+        }
+        () = carried_out => true,
+    };
+    let clear = format!("http://{}/admin/control/faults", world.simulator.address());
+    world.http.delete(clear).send().await.unwrap().error_for_status().unwrap();
+    was_killed
+}
+
+/// A run that is killed at the request with this number, and run again; `false` if the first run ended before.
+async fn converges_after(request: u64) -> bool {
+    let world = World::start(ControlOptions { visible_after: INVISIBLE, ..fresh() }).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let was_killed = killed_at(&world, &desired, &clients, request).await;
+    world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    assert_converged(&world, &desired, &clients, &format!("killed at request {request}")).await;
+    was_killed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_run_that_is_killed_after_any_request_converges() {
+    // Each of them mostly waits.
+    const AT_ONCE: u64 = 8;
+    let mut kills = 0;
+    for first in (1..).step_by(usize::try_from(AT_ONCE).unwrap()) {
+        let runs: Vec<_> = (first..first + AT_ONCE).map(|request| tokio::spawn(converges_after(request))).collect();
+        let mut has_ended = false;
+        for run in runs {
+            let was_killed = run.await.unwrap();
+            kills += u64::from(was_killed);
+            has_ended |= !was_killed;
+        }
+        if has_ended {
+            break;
+        }
+    }
+    assert!(kills > 30, "only {kills} requests were interrupted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_run_that_is_killed_again_and_again_converges() {
+    let world = World::start(ControlOptions { visible_after: INVISIBLE, ..fresh() }).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let mut request = 7;
+    while killed_at(&world, &desired, &clients, request).await {
+        request += 3;
+    }
+    assert_converged(&world, &desired, &clients, "killed again and again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_run_that_is_killed_at_any_request_to_customerio_converges() {
+    for request in 1..6 {
+        let world = World::start(fresh()).await;
+        let stage = stage("dev");
+        let (desired, clients) = (desired(&stage), world.clients(&stage));
+        if request > 1 {
+            world.api_fault(json!({"fault": "late", "millis": 0, "requests": request - 1})).await;
+        }
+        world.api_fault(json!({"fault": "late", "millis": 60_000})).await;
+        let permit = Permit::default();
+        // A run takes less than a second; the request that is answered late has been carried out by then.
+        let run = world.apply(&desired, &clients, &permit);
+        assert!(tokio::time::timeout(Duration::from_secs(4), run).await.is_err(), "request {request} was not reached");
+        world.clear_api_faults().await;
+        world.apply(&desired, &clients, &permit).await.unwrap();
+        assert_converged(&world, &desired, &clients, &format!("killed at request {request} to Customer.io")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_drops_every_third_request_is_survived_by_one_run() {
+    for when in [platform_sim::Break::Before, platform_sim::Break::After, platform_sim::Break::Within] {
+        let world = World::start(ControlOptions { visible_after: Duration::from_millis(50), ..fresh() }).await;
+        let stage = stage("dev");
+        let (desired, clients) = (desired(&stage), world.clients(&stage));
+        world.simulator.add_control_fault(ControlFault::from(ControlFaultKind::Reset { when }).every(3));
+        world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+        let clear = format!("http://{}/admin/control/faults", world.simulator.address());
+        world.http.delete(clear).send().await.unwrap().error_for_status().unwrap();
+        let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
+        assert_eq!(signs(&plan), "=9 ~1", "{when:?}");
+        assert_eq!(world.webhooks(130_001).await.len(), 1, "{when:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_do_not_both_write() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let permit = Permit::default();
+    let (one, two) = tokio::join!(world.apply(&desired, &clients, &permit), world.apply(&desired, &clients, &permit));
+    let codes: Vec<_> = [&one, &two].iter().filter_map(|run| run.as_ref().err().map(|error| error.code())).collect();
+    assert_eq!(codes, ["state_file"], "{one:?} {two:?}");
+    assert_converged(&world, &desired, &clients, "two runs at once").await;
+}

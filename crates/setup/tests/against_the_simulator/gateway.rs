@@ -1,0 +1,158 @@
+//! The second phase: a webhook is enabled after a signed round trip, and not before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use customerio::{SigningKey, sign};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+use setup::desired::{Desired, Permit};
+use setup::enable::{Enabling, Waiting, enable};
+use setup::journal::Journal;
+use setup::round_trip::RoundTrips;
+use sources::SourceName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::world::{World, desired, fresh, signs, stage};
+
+pub(crate) const KEY: &str = "trial-key-for-the-simulator-only";
+
+/// How a gateway, or what is before it, behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    Right,
+    AcceptsEverything,
+    Redirects,
+    /// A proxy that writes the body again, without odd white space.
+    ChangesBodies,
+    OtherServer,
+    KafkaDown,
+}
+
+/// A server that answers as a gateway does; gives its address and the number of requests it got.
+pub(crate) async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, behaviour, Arc::clone(&counted)));
+        }
+    });
+    (format!("http://{address}"), seen)
+}
+
+async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<AtomicUsize>) {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let header = |name: &str| {
+        head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned)).unwrap_or_default()
+    };
+    let length: usize = header("content-length").parse().unwrap();
+    while bytes.len() < end + length {
+        stream.read_buf(&mut bytes).await.unwrap();
+    }
+    seen.fetch_add(1, Ordering::SeqCst);
+    let mut body = bytes[end..].to_vec();
+    if behaviour == Behaviour::ChangesBodies {
+        body.retain(|byte| !b"\r\n\t".contains(byte));
+    }
+    let expected = sign(&SigningKey::new(KEY), &header("x-cio-timestamp"), &body);
+    let is_authentic = header("x-cio-signature") == expected;
+    let answer = match behaviour {
+        Behaviour::AcceptsEverything => "202 Accepted",
+        Behaviour::Redirects => "301 Moved\r\nlocation: https://login.example/?token=topsecret",
+        Behaviour::OtherServer => "404 Not Found",
+        Behaviour::KafkaDown if is_authentic => "503 Unavailable",
+        _ if is_authentic => "202 Accepted",
+        _ => "401 Unauthorized",
+    };
+    let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    drop(stream.write_all(answer.as_bytes()).await);
+}
+
+pub(crate) fn enabling(key: Option<&str>, not_before: Option<Timestamp>) -> Enabling {
+    let keys: BTreeMap<SourceName, SecretString> =
+        key.map(|key| (SourceName::default(), SecretString::from(key))).into_iter().collect();
+    Enabling { keys, round_trips: RoundTrips::new().unwrap(), not_before }
+}
+
+pub(crate) async fn second_phase(world: &World, desired: &Desired, enabling: &Enabling) -> (Vec<Waiting>, String) {
+    let stage = desired.stage.as_ref().unwrap();
+    let clients = world.clients(stage);
+    let permit = Permit::default();
+    let mut applied = world.apply(desired, &clients, &permit).await.unwrap();
+    let journal = Journal::read(&world.state_file(stage), Some(stage)).unwrap();
+    let waiting = enable(desired, &permit, &clients, &journal, &mut applied, enabling, &mut |_| {}).await.unwrap();
+    (waiting, signs(&applied.plan))
+}
+
+async fn at(url: &str) -> (World, Desired) {
+    let mut desired = desired(&stage("dev"));
+    desired.webhooks[0].endpoint = format!("{url}/webhooks/customerio").parse().unwrap();
+    (World::start(fresh()).await, desired)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_is_enabled_after_the_round_trip_and_stays_so() {
+    let (url, seen) = gateway(Behaviour::Right).await;
+    let (world, desired) = at(&url).await;
+    let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+    assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
+    assert_eq!(seen.load(Ordering::SeqCst), 2, "a wrong signature, and a right one");
+    // A further run has nothing to do, and does not call the gateway.
+    let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+    assert_eq!((waiting, signs.as_str(), seen.load(Ordering::SeqCst)), (Vec::new(), "=10", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_or_an_early_time_is_waited_for() {
+    let (url, _) = gateway(Behaviour::Right).await;
+    let (world, desired) = at(&url).await;
+    let (waiting, signs) = second_phase(&world, &desired, &enabling(None, None)).await;
+    assert_eq!((waiting[0].code(), signs.as_str()), ("signing_key", "=9 ~1"));
+    assert!(waiting[0].to_string().contains("CUSTOMERIO_SIGNING_KEYS_FILE"));
+    let soon = Timestamp::now() + SignedDuration::from_mins(5);
+    let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), Some(soon))).await;
+    assert_eq!(waiting, [Waiting::Time { until: soon }]);
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true);
+    let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), Some(Timestamp::now()))).await;
+    assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_the_webhook_disabled() {
+    for (behaviour, key, words) in [
+        (Behaviour::Right, "another-signing-key", "its signing key is not the one given here"),
+        (Behaviour::AcceptsEverything, KEY, "accepts a wrong signature"),
+        (Behaviour::Redirects, KEY, "redirects (HTTP 301) to https://login.example/"),
+        (Behaviour::ChangesBodies, KEY, "changes the body"),
+        (Behaviour::OtherServer, KEY, "HTTP 404"),
+        (Behaviour::KafkaDown, KEY, "HTTP 503"),
+    ] {
+        let (url, _) = gateway(behaviour).await;
+        let (world, desired) = at(&url).await;
+        let (waiting, _) = second_phase(&world, &desired, &enabling(Some(key), None)).await;
+        let said = waiting[0].to_string();
+        assert!(said.contains(words) && !said.contains("topsecret") && !said.contains(key), "{behaviour:?}: {said}");
+        assert_eq!(world.webhooks(130_001).await[0]["disabled"], true, "{behaviour:?}");
+    }
+    let (world, desired) = at("http://127.0.0.1:1").await;
+    let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+    assert!(waiting[0].to_string().contains("no connection"), "{waiting:?}");
+    let (world, desired) = at("http://no-such-host.invalid").await;
+    let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+    assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
+}

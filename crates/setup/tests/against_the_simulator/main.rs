@@ -1,0 +1,12 @@
+//! `plan`, `apply` and `enable` against the simulator, without Kafka.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod checks;
+mod converge;
+mod drift;
+mod gateway;
+mod removal;
+mod stages;
+mod world;
