@@ -44,7 +44,7 @@ enum Action {
     Plan(PlanArgs),
     /// Create and change what the plan shows
     ///
-    /// It looks first, adopts nothing unless told to, and can be killed and run again at any time. The webhook is created
+    /// It looks first, adopts nothing unless asked to, and can be killed and run again at any time. The webhook is created
     /// disabled, and enabled once a signed round trip through the public URL has succeeded. Exit code 4: something outside
     /// is waited for; it is named, and the same command goes on from there.
     Apply(apply::ApplyArgs),

@@ -121,7 +121,7 @@ impl Journal {
         }
         // A lock on the file itself would end when it is replaced.
         let lock =
-            File::options().create(true).truncate(false).write(true).open(beside(path, "lock")).map_err(error)?;
+            File::options().create(true).truncate(false).write(true).open(sibling(path, "lock")).map_err(error)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked { path: path.to_owned() }),
@@ -178,7 +178,7 @@ impl Journal {
         let Some(path) = &self.path else { return Ok(()) };
         let text = serde_json::to_string_pretty(&self.content).expect("text, numbers and maps with text keys are JSON");
         let write = || {
-            let new = beside(path, "new");
+            let new = sibling(path, "new");
             let mut file = File::create(&new)?;
             file.write_all(text.as_bytes())?;
             file.write_all(b"\n")?;
@@ -194,7 +194,7 @@ fn now() -> i64 {
 }
 
 /// A file next to the state file.
-fn beside(path: &Path, extension: &str) -> PathBuf {
+fn sibling(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(extension);
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!((journal.id(&Key::Flow), journal.id(&Key::Dataset)), (Some("f-1"), None));
         assert!(journal.created_at(&Key::Dataset).unwrap().elapsed() < Duration::from_secs(60));
         assert_eq!(journal.created_at(&Key::Schema), None);
-        assert!(!beside(&folder.file(), "new").exists(), "the new file replaced the old one");
+        assert!(!sibling(&folder.file(), "new").exists(), "the new file replaced the old one");
     }
 
     #[test]

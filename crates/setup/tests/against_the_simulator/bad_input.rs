@@ -118,7 +118,7 @@ async fn a_permission_that_is_lost_on_the_way_is_waited_for_and_the_next_run_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wrong_key_of_customerio_is_told_apart_from_the_rest_of_the_set_up() {
+async fn the_wrong_key_of_customerio_is_distinguished_from_the_rest_of_the_set_up() {
     for (key, words) in [
         ("sim-app-key-eu", "CUSTOMERIO_APP_API_KEY is wrong"),
         ("sim-track-key", "Track API"),
