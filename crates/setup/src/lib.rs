@@ -1,7 +1,7 @@
 //! Everything that the pipeline needs outside its three services, created and kept by comparison: topics, the Schema
 //! Registry's rule, the objects in Experience Platform, and Customer.io's reporting webhooks.
 //!
-//! - [`look`] reads the services; [`plan`] compares the result with the desired state, as a pure function; [`apply`] carries
+//! - [`mod@look`] reads the services; [`mod@plan`] compares the result with the desired state, as a pure function; [`mod@apply`] carries
 //!   the plan out, and plans again after each step.
 //! - Every object carries a mark ([`stage::Mark`]). Nothing without our mark is changed unless a person allows it.
 //! - A run can be killed after any request and run again ([`journal`]).
