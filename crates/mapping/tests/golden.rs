@@ -103,7 +103,11 @@ fn a_kind_of_message_adds_only_its_own_fields_to_any_event() {
             others.push(mapped);
             checked += 1;
         }
-        assert!(others.iter().all(|other| *other == others[0]), "{}: the rest depends on the kind", event.subscription);
+        assert!(
+            others.iter().all(|other| *other == others[0]),
+            "{}: everything else depends on the kind",
+            event.subscription
+        );
     }
     assert_eq!(checked, 312);
 }

@@ -33,7 +33,7 @@ impl Settling {
     }
 }
 
-/// The time from which on no event is lost, `PLATFORM_NOT_BEFORE`; `None` as long as there is no flow. It is rounded up to a
+/// The time from which on no event is lost; `None` as long as there is no flow. It is rounded up to a
 /// second.
 #[must_use]
 pub fn not_before(plan: &Plan, observed: &Observed, settling: Settling) -> Option<Timestamp> {

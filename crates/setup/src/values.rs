@@ -26,7 +26,7 @@ pub struct PlatformValues {
     pub flow_id: String,
     /// `PLATFORM_SANDBOX`.
     pub sandbox: String,
-    /// `PLATFORM_NOT_BEFORE`.
+    /// The time from which on Platform loses no event. It is not written: `apply` enables the webhook only then.
     pub not_before: Option<Timestamp>,
 }
 
@@ -66,7 +66,6 @@ impl PlatformValues {
             ("PLATFORM_FLOW_ID", self.flow_id.clone()),
             ("PLATFORM_SANDBOX", self.sandbox.clone()),
         ];
-        variables.extend(self.not_before.map(|at| ("PLATFORM_NOT_BEFORE", at.to_string())));
         if let Ok(inlet) = self.inlet_url.parse::<InletUrl>()
             && inlet.is_simulated()
         {

@@ -60,7 +60,6 @@ impl Stalls {
 
     /// Takes the current frontiers; returns a partition that has been stalled for `limit` or longer. `excused`: the
     /// work waits for something outside.
-    /// says that it waits for something outside.
     pub(super) fn look(
         &mut self,
         frontiers: impl Iterator<Item = (i32, i64)>,
