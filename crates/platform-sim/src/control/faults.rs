@@ -22,9 +22,13 @@ pub struct ControlFault {
     /// For how many requests; without it, until the faults are cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Only every n-th of these requests.
+    /// Only one of every n of these requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
+    /// Which of the n: the last one, or a random one. A client that makes the same requests again and again could always
+    /// be hit at the same request if it were the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub random: bool,
 }
 
 /// The kinds of faults.
@@ -106,7 +110,7 @@ fn default_pointer() -> String {
 
 impl From<ControlFaultKind> for ControlFault {
     fn from(kind: ControlFaultKind) -> Self {
-        Self { kind, method: None, path: None, requests: None, every: None }
+        Self { kind, method: None, path: None, requests: None, every: None, random: false }
     }
 }
 
@@ -135,6 +139,12 @@ impl ControlFault {
         Self { every: Some(n), ..self }
     }
 
+    /// For one of every n requests, which may be any of them.
+    #[must_use]
+    pub fn one_of(self, n: u64) -> Self {
+        Self { every: Some(n), random: true, ..self }
+    }
+
     fn matches(&self, incoming: &Incoming) -> bool {
         let is_method = self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&incoming.method));
         is_method && self.path.as_ref().is_none_or(|path| incoming.target.contains(path.as_str()))
@@ -147,11 +157,42 @@ impl ControlFault {
     }
 }
 
+/// A fault for some requests, and which of them comes next.
+#[derive(Debug)]
+struct Scripted {
+    fault: ControlFault,
+    /// How many of the current n requests have been seen.
+    seen: u64,
+    /// The number of the request among these n that it applies to.
+    hit: u64,
+}
+
+impl Scripted {
+    fn new(fault: ControlFault) -> Self {
+        let hit = next_hit(&fault);
+        Self { fault, seen: 0, hit }
+    }
+
+    /// Counts a request; `true` if the fault applies to it.
+    fn applies(&mut self) -> bool {
+        self.seen += 1;
+        let applies = self.seen == self.hit;
+        if self.seen == self.fault.every.unwrap_or(1).max(1) {
+            (self.seen, self.hit) = (0, next_hit(&self.fault));
+        }
+        applies
+    }
+}
+
+fn next_hit(fault: &ControlFault) -> u64 {
+    let n = fault.every.unwrap_or(1).max(1);
+    if fault.random { fastrand::u64(1..=n) } else { n }
+}
+
 /// The faults that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// With the number of requests that matched.
-    script: Vec<(ControlFault, u64)>,
+    script: Vec<Scripted>,
     standing: Vec<ControlFaultKind>,
 }
 
@@ -160,12 +201,12 @@ impl Faults {
         if fault.is_standing() {
             self.standing.push(fault.kind);
         } else {
-            self.script.push((fault, 0));
+            self.script.push(Scripted::new(fault));
         }
     }
 
     pub(crate) fn all(&self) -> Vec<ControlFault> {
-        let script = self.script.iter().map(|(fault, _)| fault.clone());
+        let script = self.script.iter().map(|scripted| scripted.fault.clone());
         script.chain(self.standing.iter().cloned().map(ControlFault::from)).collect()
     }
 
@@ -176,16 +217,12 @@ impl Faults {
     /// The fault of this request, which uses it up by one.
     pub(crate) fn next(&mut self, incoming: &Incoming) -> Option<ControlFaultKind> {
         for index in 0..self.script.len() {
-            let (fault, seen) = &mut self.script[index];
-            if !fault.matches(incoming) {
+            let scripted = &mut self.script[index];
+            if !scripted.fault.matches(incoming) || !scripted.applies() {
                 continue;
             }
-            *seen += 1;
-            if *seen % fault.every.unwrap_or(1).max(1) != 0 {
-                continue;
-            }
-            let kind = fault.kind.clone();
-            if let Some(left) = &mut fault.requests {
+            let kind = scripted.fault.kind.clone();
+            if let Some(left) = &mut scripted.fault.requests {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     self.script.remove(index);
@@ -238,6 +275,7 @@ mod tests {
         for text in [
             r#"{"fault":"status","status":429,"retry_after":1,"requests":2,"method":"POST","path":"/flows"}"#,
             r#"{"fault":"reset","when":"after","every":3}"#,
+            r#"{"fault":"reset","when":"before","every":3,"random":true}"#,
             r#"{"fault":"delay","millis":100}"#,
             r#"{"fault":"missing_permission","permission":"manage-schemas"}"#,
             r#"{"fault":"sandbox_state","sandbox":"dev","state":"creating"}"#,
@@ -261,5 +299,18 @@ mod tests {
         };
         let paths = ["/data/a/flows", "/data/a/x", "/data/a/flows", "/data/a/flows", "/data/a/flows"];
         assert_eq!(paths.map(|path| status(faults.next(&get(path)))), [503, 0, 503, 429, 0]);
+    }
+    #[test]
+    fn one_of_three_requests_is_any_of_them() {
+        let mut faults = Faults::default();
+        faults.add(ControlFault::from(ControlFaultKind::Reset { when: Break::Before }).one_of(3));
+        let mut hits = [0; 3];
+        for _ in 0..300 {
+            let block = [(); 3].map(|()| faults.next(&get("/")).is_some());
+            let hit: Vec<_> = (0..3).filter(|place| block[*place]).collect();
+            assert_eq!(hit.len(), 1, "{block:?}");
+            hits[hit[0]] += 1;
+        }
+        assert!(hits.iter().all(|count| *count > 50), "{hits:?}");
     }
 }
