@@ -63,8 +63,12 @@ pub struct Report {
     pub clean_end: bool,
 }
 
+/// The longest time that a partition may receive no record: an outage of the schedule, then a transaction's time-out and
+/// the brokers' clean-up interval.
+const STANDSTILL: Duration = Duration::from_secs(60);
+
 impl Report {
-    /// No record is lost or doubled, and every process stopped as it should.
+    /// No record is lost or doubled, no partition stood still, and every process stopped as it should.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.acknowledged as u64 == self.sent.0
@@ -74,6 +78,8 @@ impl Report {
             && self.balance.unexplained.is_empty()
             && self.balance.doubled.is_empty()
             && self.balance.repeated.is_empty()
+            && self.longest_stall.is_none_or(|stall| stall.lasted < STANDSTILL)
+            && self.longest_pause.0 < STANDSTILL
             && self.audit.0 == Some(0)
             && self.clean_end
     }

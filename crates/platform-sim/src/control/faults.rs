@@ -306,7 +306,7 @@ mod tests {
         faults.add(ControlFault::from(ControlFaultKind::Reset { when: Break::Before }).one_of(3));
         let mut hits = [0; 3];
         for _ in 0..300 {
-            let block = [(); 3].map(|()| faults.next(&get("/")).is_some());
+            let block = [(); 3].map(|()| faults.next(&get("/data/a/flows")).is_some());
             let hit: Vec<_> = (0..3).filter(|place| block[*place]).collect();
             assert_eq!(hit.len(), 1, "{block:?}");
             hits[hit[0]] += 1;
