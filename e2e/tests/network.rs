@@ -14,7 +14,7 @@ use e2e::accounting::{Topics, accepted, assert_accepted};
 use e2e::foreign::hold_offsets;
 use e2e::pipeline::{Load, Pipeline, Variables, shared_kafka, through, with};
 use e2e::process::Process;
-use e2e::proxy::{Fault, Proxy};
+use e2e::proxy::{Direction, Fault, Proxy};
 use e2e::real_kafka::{Cluster, RealKafka};
 use e2e::sender::event;
 use e2e::watch::{Watch, Window};
@@ -27,6 +27,9 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a consumer may stay without partitions once its network is back.
 const BACK: Duration = Duration::from_secs(15);
+
+/// How long a stop may take without a network: what is in progress is given up after ten seconds.
+const STOP: Duration = Duration::from_secs(20);
 
 /// How long a transaction of another process holds offsets: longer than a transaction of the process under test may take.
 const HELD: Duration = Duration::from_secs(25);
@@ -222,6 +225,90 @@ fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() 
         ids.extend(new);
     }
     assert_accepted(&pipeline, &ids, SOON);
+}
+
+/// The services with the configuration they need, behind the first proxy.
+fn behind_the_proxy(kafka: &RealKafka, pipeline: &Pipeline) -> [(&'static str, Variables); 3] {
+    // Another gateway may have the usual port.
+    let listen = format!("127.0.0.1:{}", free_port());
+    [
+        ("ingest-gateway", with(pipeline.gateway_variables(), &[("GATEWAY_LISTEN", &listen)])),
+        ("transformer", with(pipeline.transformer_variables(), &[("TRANSFORMER_INSTANCE", "")])),
+        ("sink", pipeline.sink_variables()),
+    ]
+    .map(|(service, variables)| (service, through(kafka.proxy(0), variables)))
+}
+
+/// What a network can do to a service; in all of them nothing can be done at the brokers.
+const FAULTS: [Fault; 4] =
+    [Fault::BlackHole, Fault::OneWay(Direction::ToServer), Fault::OneWay(Direction::ToClient), Fault::Cut];
+
+#[test]
+#[ignore = "slow: make test-slow runs it"]
+fn p6_a_service_that_is_started_without_a_network_works_soon_after_the_network_is_well() {
+    let _alone = alone();
+    let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
+    let pipeline = Pipeline::new(&kafka, "start-away");
+    let _simulator = pipeline.simulator();
+    let mut late = Vec::new();
+    for (service, variables) in behind_the_proxy(&kafka, &pipeline) {
+        for fault in FAULTS {
+            kafka.proxy(0).set(fault);
+            let mut process = Process::spawn(service, &variables, Some(free_port()));
+            std::thread::sleep(Duration::from_secs(8));
+            kafka.proxy(0).heal();
+            let healed = Instant::now();
+            while !process.is_ready() && healed.elapsed() < SOON && process.is_running() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let took = healed.elapsed();
+            println!("{service} started in {fault:?}: ready {took:.1?} after the network was back");
+            if took > BACK || !process.is_running() {
+                late.push(format!("{service}, {fault:?}: {took:.1?}\n{}", process.log()));
+            }
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
+#[test]
+#[ignore = "slow: make test-slow runs it"]
+fn p6_a_service_without_a_network_stops_within_its_time_out() {
+    let _alone = alone();
+    let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
+    let pipeline = Pipeline::new(&kafka, "stop-away");
+    let _simulator = pipeline.simulator();
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    // Offsets are always being committed.
+    let _load = pipeline.load_with(100_000, 200, &NO_DUPLICATES);
+    let mut late = Vec::new();
+    for (service, variables) in behind_the_proxy(&kafka, &pipeline) {
+        for fault in FAULTS {
+            // At the start, and at work.
+            for works in [false, true] {
+                if !works {
+                    kafka.proxy(0).set(fault);
+                }
+                let mut process = Process::spawn(service, &variables, Some(free_port()));
+                if works {
+                    wait_until("the service to be ready", SOON, || process.is_ready());
+                    std::thread::sleep(Duration::from_secs(2));
+                    kafka.proxy(0).set(fault);
+                }
+                std::thread::sleep(Duration::from_secs(2));
+                let asked = Instant::now();
+                let code = process.terminate();
+                let took = asked.elapsed();
+                kafka.proxy(0).heal();
+                println!("{service}, {fault:?}, at work {works}: ended with {code:?} after {took:.1?}");
+                if code != Some(0) || took > STOP {
+                    late.push(format!("{service}, {fault:?}, at work {works}: {code:?} {took:.1?}\n{}", process.log()));
+                }
+            }
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
@@ -19,8 +20,8 @@ pub(super) type Offsets = Vec<(i32, i64, Option<Fingerprint>)>;
 /// The result of a commit, and the offsets that were to be committed.
 pub(super) type Committed = (Result<(), KafkaError>, Offsets);
 
-/// Commits these offsets and waits for the result.
-pub(super) fn commit(
+/// Commits these offsets and waits for the result, for which librdkafka has no time-out: it waits for a coordinator.
+fn commit(
     consumer: &BaseConsumer<GroupContext>,
     topic: &TopicName,
     offsets: &[(i32, i64, Option<Fingerprint>)],
@@ -73,13 +74,24 @@ impl Committer {
         Some(result)
     }
 
-    /// Waits for the commit in progress: a late commit must not overwrite a newer one, or one of the partition's next
-    /// owner.
-    pub(super) fn wait(&mut self) -> Option<Committed> {
-        if !std::mem::take(&mut self.in_progress) {
+    /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer one, or one of the
+    /// partition's next owner. After the deadline, the commit is still in progress.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Option<Committed> {
+        if !self.in_progress {
             return None;
         }
-        self.results.recv().ok()
+        let result = match deadline {
+            None => self.results.recv().ok(),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.results.recv_timeout(left) {
+                    Err(mpsc::RecvTimeoutError::Timeout) => return None,
+                    result => result.ok(),
+                }
+            }
+        };
+        self.in_progress = false;
+        result
     }
 
     /// Ends the thread and releases its reference to the client.

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::{Committed, Committer, commit};
+use super::committer::{Committed, Committer};
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
 use super::{ConsumerSettings, Feed, Settlement, output};
@@ -28,8 +28,11 @@ use crate::topic::Topics;
 /// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long the brokers may take to respond to a request or to the last commit.
+/// How long the brokers may take to respond to a request.
 const CALL: Duration = Duration::from_secs(10);
+
+/// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
@@ -124,6 +127,13 @@ impl<'s> Session<'s> {
             drop(self.feed.send(Feed::Revoking(partitions)));
         }
         group::stop_following(&self.consumer, &self.settings.input);
+        if matches!(end, End::Stopped) && self.committer.is_busy() {
+            // Its thread ends with the process.
+            tracing::warn!(
+                "the brokers did not acknowledge the last commit within {LAST_COMMIT:?}; the records since the commit before it will be read again"
+            );
+            return end;
+        }
         // Dropping the last reference closes the client: here, and not on a thread that no one waits for.
         self.committer.end();
         end
@@ -294,16 +304,21 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Commits and waits for the result.
-    fn commit_now(&mut self) {
-        if let Some(committed) = self.committer.wait() {
+    /// Commits and waits for the result, if there is a deadline at most until then. After it, the commit is still in
+    /// progress.
+    fn commit_now(&mut self, deadline: Option<Instant>) {
+        if let Some(committed) = self.committer.wait(deadline) {
             self.note(committed);
+        }
+        if self.committer.is_busy() {
+            return;
         }
         let due: Vec<_> = self.ledgers.to_commit().collect();
         if !due.is_empty() {
-            let due = self.fingerprints.with(due);
-            let result = commit(&self.consumer, &self.settings.input, &due);
-            self.note((result, due));
+            self.committer.order(self.fingerprints.with(due));
+            if let Some(committed) = self.committer.wait(deadline) {
+                self.note(committed);
+            }
         }
     }
 
@@ -379,7 +394,7 @@ impl<'s> Session<'s> {
             self.settings.health.group.failed(assignment_lost());
         } else {
             self.drain(partitions)?;
-            self.commit_now();
+            self.commit_now(None);
         }
         for &partition in partitions {
             self.ledgers.revoke(partition);
@@ -415,7 +430,7 @@ impl<'s> Session<'s> {
         self.take_settlements()?;
         self.drain(&partitions)?;
         self.follow_positions();
-        self.commit_now();
+        self.commit_now(Some(Instant::now() + LAST_COMMIT));
         Ok(())
     }
 }
