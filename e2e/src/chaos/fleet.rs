@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::{Link, Naming, Service};
@@ -54,15 +56,23 @@ impl<'p> Ground<'p> {
     pub(super) fn new(pipeline: &'p Pipeline, kafka: &RealKafka) -> Self {
         let bootstrap = (0..Link::TO_BROKERS.len()).map(|place| kafka.proxy(place).bootstrap()).collect();
         let platform = Proxy::start(&[pipeline.simulator_port]).expect("a proxy");
-        Self { pipeline, bootstrap, platform, skew: faketime() }
+        Self { pipeline, bootstrap, platform, skew: clock_skew() }
     }
 }
 
-/// The library of Debian's package `faketime`, which skews a process's clock, if it is installed. Its command is not
-/// used, because it would catch the service's signals.
-pub(super) fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
+/// A library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not used: it also
+/// skews the clock from which librdkafka computes the ends of its waits, but not the waits themselves, which then last
+/// as much longer as the clock is ahead.
+pub(super) fn clock_skew() -> Option<PathBuf> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let compile = || {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/chaos/clock_skew.c");
+        let library = std::env::temp_dir().join(format!("clock-skew-{}.so", std::process::id()));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
+        compiler.status().is_ok_and(|status| status.success()).then_some(library)
+    };
+    LIBRARY.get_or_init(compile).clone()
 }
 
 /// All of them.
@@ -252,9 +262,8 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
         variables = with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &ground.bootstrap[place])]);
     }
     if let (Some(library), seconds @ (..=-1 | 1..)) = (&ground.skew, slot.skew) {
-        // Timeouts are measured with a clock that is never set.
-        let (library, ahead) = (library.display().to_string(), format!("{seconds:+}s"));
-        let skew = [("LD_PRELOAD", library.as_str()), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        let (library, ahead) = (library.display().to_string(), seconds.to_string());
+        let skew = [("LD_PRELOAD", library.as_str()), ("CLOCK_AHEAD_SECONDS", &ahead)];
         variables = with(variables, &skew);
     }
     Process::spawn(name, &variables, Some(slot.port))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::bodies::{Sending, SentBodies};
-use super::fleet::{Fleet, Ground, faketime};
+use super::fleet::{Fleet, Ground, clock_skew};
 use super::report::{Recovery, Report};
 use super::{Action, Link, Plan, Service, schedule};
 use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
@@ -42,7 +42,7 @@ pub fn run(chaos: &Chaos) -> Report {
     let Plan { seed, duration, brokers, .. } = chaos.plan;
     println!("SEED={seed} DURATION={}s BROKERS={brokers} RATE={}", duration.as_secs(), chaos.rate);
     if !chaos.plan.has_skew {
-        println!("no clock is skewed: the Debian package `faketime` is not installed");
+        println!("no clock is skewed: there is no C compiler `cc`");
     }
     let proxied = Link::TO_BROKERS.len();
     let cluster = Cluster { brokers, own_controller: brokers == 1, proxied, ..Cluster::default() };
@@ -89,7 +89,7 @@ pub fn run(chaos: &Chaos) -> Report {
 /// Whether this machine can skew a process's clock.
 #[must_use]
 pub fn has_skew() -> bool {
-    faketime().is_some()
+    clock_skew().is_some()
 }
 
 /// What is known after the load has ended.
