@@ -19,13 +19,15 @@ test-slow: ## Run the tests that take long: memory, clusters, network faults, ch
 		cargo test --package e2e --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints, documentation (warnings are errors), and the dependencies' licenses if cargo-deny is installed
+lint: ## Check formatting, lints, documentation (warnings are errors), and if they are installed, cargo-deny for licenses and typos for spelling
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
+	@if typos --version >/dev/null 2>&1; then typos; \
+	else echo "skipped: typos, because typos is not installed (cargo install typos-cli, or pip install typos)"; fi
 
 fmt: ## Format the code
 	cargo fmt --all

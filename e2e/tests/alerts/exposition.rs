@@ -21,11 +21,22 @@ const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 /// that the catalogue does not know.
 const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
 
+/// A metric, as it is described to a reader.
+pub(crate) struct Metric<'e> {
+    pub(crate) name: &'e str,
+    pub(crate) kind: &'e str,
+    pub(crate) help: &'e str,
+    /// Labels with their values; not a histogram's `le`.
+    pub(crate) labels: BTreeMap<&'e str, &'e BTreeSet<String>>,
+}
+
 /// Metrics with their labels, and the labels' values.
 #[derive(Default)]
 pub(crate) struct Exposition {
     /// The type of each metric, by the name after `# TYPE`.
     families: BTreeMap<String, String>,
+    /// The text after `# HELP` of each metric.
+    help: BTreeMap<String, String>,
     /// The labels of each series' name, and their values.
     labels: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
@@ -56,6 +67,8 @@ impl Exposition {
             if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
                 self.families.insert(name.to_owned(), kind.to_owned());
                 self.labels.entry(name.to_owned()).or_default();
+            } else if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+                self.help.insert(name.to_owned(), help.to_owned());
             } else if !line.starts_with('#')
                 && let Some((series, _)) = line.rsplit_once(' ')
             {
@@ -92,6 +105,17 @@ impl Exposition {
     /// The product's own metrics.
     pub(crate) fn own(&self) -> impl Iterator<Item = &str> {
         self.families.keys().map(String::as_str).filter(|name| name.starts_with("customerio_"))
+    }
+
+    /// Everything that the services expose, sorted by name.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = Metric<'_>> {
+        self.help.iter().map(|(name, help)| {
+            let kind = &self.families[name];
+            let series = if kind == "histogram" { format!("{name}_bucket") } else { name.clone() };
+            let labels = self.labels.get(&series).into_iter().flatten().filter(|(label, _)| *label != "le");
+            let labels = labels.map(|(label, values)| (label.as_str(), values)).collect();
+            Metric { name, kind, help, labels }
+        })
     }
 
     /// What an expression asks for and no service has.

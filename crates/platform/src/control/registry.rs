@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_have_the_registrys_paths_and_accept_headers() {
+    fn requests_have_the_paths_and_accept_headers_of_the_registry() {
         let id = "https://ns.adobe.com/acme/schemas/1";
         let list = resources(Kind::Schema, Some("Customer.io & co"));
         assert_eq!(

@@ -121,7 +121,7 @@ fn an_unknown_schema_is_not_the_records_fault() {
 }
 
 #[test]
-fn a_registrys_id_is_read_once_it_is_learnt_and_a_newer_version_is_named() {
+fn an_id_of_a_registry_can_be_read_after_it_is_learnt_and_a_newer_version_is_named() {
     let mut decoder = Decoder::new().unwrap();
     let mut bytes = Vec::new();
     Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
