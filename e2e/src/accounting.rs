@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn doubled_and_repeated_are_distinguished() {
+    fn duplicates_and_repeats_are_distinguished() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);

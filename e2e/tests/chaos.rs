@@ -21,12 +21,12 @@ fn slice(brokers: usize) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn chaos_on_one_broker_loses_nothing_and_doubles_nothing() {
+fn chaos_on_one_broker_neither_loses_nor_duplicates_records() {
     slice(1);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn chaos_on_three_brokers_loses_nothing_and_doubles_nothing() {
+fn chaos_on_three_brokers_neither_loses_nor_duplicates_records() {
     slice(3);
 }

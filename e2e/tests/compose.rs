@@ -106,7 +106,7 @@ const VALUES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missing_is_named() {
+fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
     let example = filled(&[]);
     assert_eq!(example["COMPOSE_FILE"], "docker-compose.yml", "without the trial's file");
     let (code, said) = check(&environment(&LIVE, "config", &example));
@@ -124,7 +124,7 @@ fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missi
 }
 
 #[test]
-fn a_filled_env_file_is_all_that_going_live_takes() {
+fn going_live_needs_only_a_complete_env_file() {
     let variables = filled(&VALUES);
     let (code, said) = check(&environment(&LIVE, "config", &variables));
     assert!(code == Some(0) && !said.contains("TRIAL"), "{said}");
@@ -139,7 +139,7 @@ fn a_filled_env_file_is_all_that_going_live_takes() {
 }
 
 #[test]
-fn a_trial_needs_no_variable_and_is_warned_of() {
+fn a_trial_needs_no_variable_and_logs_a_warning() {
     for variables in [Variables::new(), filled(&[])] {
         let environment = environment(&TRIAL, "config", &variables);
         let (code, said) = check(&environment);
@@ -150,7 +150,7 @@ fn a_trial_needs_no_variable_and_is_warned_of() {
 }
 
 #[test]
-fn what_is_checked_is_what_the_services_get_and_they_wait_for_it() {
+fn the_checked_configuration_is_the_one_of_the_services_and_they_wait_for_the_check() {
     let base = file("docker-compose.yml");
     for files in [&LIVE[..], &TRIAL] {
         let checked = environment(files, "config", &filled(&VALUES));
@@ -169,7 +169,7 @@ fn what_is_checked_is_what_the_services_get_and_they_wait_for_it() {
 }
 
 #[test]
-fn no_receipts_and_other_topics_reach_the_services() {
+fn topic_options_reach_the_services_also_without_receipts() {
     let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
     for service in ["config", "setup", "sink"] {
         let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
@@ -230,7 +230,7 @@ fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
 }
 
 #[test]
-fn what_runs_on_restarts_and_has_a_health_check_and_the_rest_runs_once() {
+fn long_running_services_restart_and_have_a_health_check_and_others_run_once() {
     for (name, service) in services() {
         let runs_once = ["config", "setup"].contains(&name.as_str());
         assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::process::command;
 
 #[test]
-fn the_demo_ends_soon_with_an_audit_that_explains_everything() {
+fn the_demo_ends_with_an_audit_that_accounts_for_every_record() {
     // The first command of a test process compiles the binaries.
     let mut command = command("customerio-aep", &[]);
     let begun = Instant::now();

@@ -37,7 +37,7 @@ fn short_transactions(pipeline: &Pipeline, instance: &str) -> Process {
 }
 
 #[test]
-fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
+fn p3_of_two_instances_with_the_same_name_the_older_ends_and_logs_the_reason() {
     let pipeline = Pipeline::new(shared_kafka(), "namesake");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(6_000, 500);
@@ -53,7 +53,7 @@ fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
+fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_more() {
     let pipeline = Pipeline::new(shared_kafka(), "zombie");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(8_000, 500);
@@ -70,7 +70,7 @@ fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_transaction_that_timed_out_is_read_again_and_its_offsets_with_it() {
+fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
     let pipeline = Pipeline::new(shared_kafka(), "together");
     let _gateway = pipeline.gateway();
     let mut variables = pipeline.transformer_variables();

@@ -20,7 +20,7 @@ fn large(id: &str) -> String {
 }
 
 #[test]
-fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_without_a_restart() {
+fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory() {
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "paused");
     let mut variables = pipeline.gateway_variables();

@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_rolling_restart_of_all_three_under_load_loses_nothing() {
+fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let _simulator = pipeline.simulator();
     let start: [&dyn Fn() -> Process; 3] = [&|| pipeline.gateway(), &|| pipeline.transformer(), &|| pipeline.sink()];
@@ -47,7 +47,7 @@ fn a_rolling_restart_of_all_three_under_load_loses_nothing() {
 }
 
 #[test]
-fn a_stop_ends_within_its_time_and_a_second_signal_at_once() {
+fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     let pipeline = Pipeline::new(shared_kafka(), "signals");
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "GATEWAY_DRAIN_DELAY");

@@ -169,7 +169,7 @@ fn assert_flat(what: &str, (small, few): (usize, u64), (large, many): (usize, u6
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_sinks_memory_is_flat_whatever_the_backlog_and_however_long_platform_is_down() {
+fn p8_the_sinks_memory_is_flat_for_any_backlog_and_any_outage_of_platform() {
     let (small, large) = backlogs();
     let (few, many) = (sink_with(small, large), sink_with(large, large));
     assert_flat("sink, Platform down", (small, few.0), (large, many.0));
@@ -210,7 +210,7 @@ const BYTES_AN_ID: usize = 28;
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_transformers_memory_is_flat_whatever_the_backlog_and_bounded_with_full_windows() {
+fn p8_the_transformers_memory_is_flat_for_any_backlog_and_bounded_with_full_windows() {
     let (small, large) = backlogs();
     // A second worker joins some seconds later: how much is left to do by then would make a difference of its own.
     let (few, many) = (transformer_with(small, large, 1), transformer_with(large, large, 1));

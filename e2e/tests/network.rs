@@ -90,7 +90,7 @@ fn black_hole(proxy: &Proxy, lasts: Duration) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
+fn p3_a_named_transformer_evicted_during_a_rebalance_writes_no_event_twice() {
     let _alone = alone();
     let mut dice = dice();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
@@ -117,7 +117,7 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_named_transformer_survives_a_network_that_is_away_for_longer_than_its_session() {
+fn p3_a_named_transformer_continues_after_a_network_outage_longer_than_its_session() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "away");
@@ -168,7 +168,7 @@ fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], s
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_broker_restart_ends_no_service() {
+fn p3_no_service_ends_because_of_a_broker_restart() {
     let _alone = alone();
     let mut dice = dice();
     let mut kafka = RealKafka::own().unwrap();
@@ -196,7 +196,7 @@ fn p3_a_broker_restart_ends_no_service() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() {
+fn p5_after_a_network_outage_a_sink_delivers_from_every_partition_within_15_s() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "sink-away");
@@ -226,7 +226,7 @@ fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_partition_that_left_while_the_budget_was_full_is_read_when_it_comes_back() {
+fn p5_a_partition_revoked_while_the_budget_was_full_is_read_after_its_next_assignment() {
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

@@ -87,7 +87,7 @@ fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
 }
 
 #[test]
-fn a_wrong_variable_is_named_and_not_shown() {
+fn an_invalid_variable_is_named_without_its_value() {
     let folder = Folder::new("variables");
     let wrong = [
         SECRET.to_owned(),
@@ -128,7 +128,7 @@ fn a_wrong_variable_is_named_and_not_shown() {
 
 /// The first line of `.env.example`'s own way to write several keys.
 #[test]
-fn an_env_file_with_a_mark_and_several_lines_works_in_every_command() {
+fn an_env_file_with_a_byte_order_mark_and_multi_line_values_works_in_every_command() {
     let folder = Folder::new("env");
     let text = "\u{feff}CUSTOMERIO_SIGNING_KEYS=\"first-key-0123456789\r\nsecond-key-0123456789\"\r\nRECEIPTS_TOPIC=\r\nPLATFORM_TENANT=_fromfile\r\n";
     std::fs::write(folder.0.join(".env"), text).unwrap();

@@ -309,7 +309,7 @@ fn quick(mut variables: Variables) -> Variables {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost() {
+fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "grown");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
@@ -352,7 +352,7 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
 /// A group that has missed a rebalance does not read new partitions. No member reads them, and that would not change as
 /// long as all members stay.
 #[test]
-fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_is_lost() {
+fn partitions_added_to_the_raw_topic_first_stop_the_transformer_with_a_remedy_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));

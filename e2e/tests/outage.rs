@@ -37,7 +37,7 @@ enum Transformer {
 }
 
 #[test]
-fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
+fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_after_it() {
     stop_the_only_broker(Transformer::Idle);
 }
 

@@ -161,7 +161,7 @@ fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interv
 }
 
 #[test]
-fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_nor_doubles() {
+fn p3_killing_the_transformer_in_transactions_and_rebalances_neither_loses_nor_duplicates_records() {
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);

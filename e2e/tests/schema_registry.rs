@@ -52,7 +52,7 @@ fn map(record: &OwnedRecord) -> Value {
 }
 
 #[test]
-fn an_independent_reader_finds_through_kafka_and_the_registry_what_map_prints() {
+fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
     let registry = RealRegistry::running();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry");
@@ -97,7 +97,7 @@ fn an_independent_reader_finds_through_kafka_and_the_registry_what_map_prints() 
 }
 
 #[test]
-fn the_registry_is_waited_for_at_the_start_and_not_missed_later() {
+fn a_service_waits_for_the_registry_at_the_start_and_does_not_need_it_later() {
     let mut registry = RealRegistry::stopped();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-down");

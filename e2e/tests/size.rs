@@ -165,7 +165,7 @@ fn p2_p12_a_body_of_any_size_is_accounted_for_with_kafkas_default_limits() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p2_p12_a_body_of_any_size_is_accounted_for_whatever_the_topics_take() {
+fn p2_p12_a_body_of_any_size_is_accounted_for_with_any_limits_of_the_topics() {
     for limits in [
         Limits { name: "equal", max_body: 10 * MIB, raw: 12_582_912, dead_letters: 12_582_912 },
         Limits { name: "tight", max_body: 10 * MIB, raw: 10 * MIB, dead_letters: 10 * MIB },

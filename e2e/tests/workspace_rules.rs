@@ -218,7 +218,7 @@ fn collect(folder: &Path, sources: &mut BTreeMap<String, String>) {
 }
 
 #[test]
-fn the_workspace_keeps_its_rules() {
+fn the_workspace_follows_its_rules() {
     let workspace = Workspace::read();
     assert!(workspace.direct.len() >= 12 && workspace.sources.len() > 80, "the workspace was not read whole");
     let breaches = workspace.breaches();
@@ -226,7 +226,7 @@ fn the_workspace_keeps_its_rules() {
 }
 
 #[test]
-fn each_rule_sees_its_breach() {
+fn each_rule_reports_a_breach() {
     let good = Workspace::read();
     let assert_seen = |break_it: &dyn Fn(&mut Workspace), words: &str| {
         let mut broken = good.clone();

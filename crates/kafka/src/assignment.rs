@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_does_not_move_is_reported_after_the_time() {
+    fn a_partition_without_progress_is_reported_after_the_time_limit() {
         let start = Instant::now();
         let mut unread = Unread::new(Duration::from_secs(60));
         let mut at = |seconds, partitions: &[(i32, i64, bool)]| {

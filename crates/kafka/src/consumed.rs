@@ -270,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_like_a_set_of_offsets(
+        fn consumed_offsets_behave_like_a_set(
             start in 0_i64..1000,
             steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
         ) {

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_broker_ends_in_unacknowledged_and_keeps_the_budget_until_then() {
+    async fn without_a_report_a_record_is_unacknowledged_in_time_and_keeps_its_budget_until_then() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =

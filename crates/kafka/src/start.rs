@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_reported_unless_the_group_refuses_its_start() {
+    fn lost_offsets_are_reported_unless_the_group_refuses_to_start() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -352,12 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_the_end_starts_at_the_oldest_record() {
+    fn a_committed_offset_after_the_end_starts_at_the_oldest_record() {
         assert_eq!(resolve(known(Some(21))), Start::Recreated { at: 10 });
     }
 
     #[test]
-    fn a_first_start_reads_everything_but_a_lost_group_needs_a_decision() {
+    fn a_first_start_reads_everything_and_a_lost_group_refuses_to_start_by_default() {
         assert_eq!(resolve(Known { low: 0, ..known(None) }), Start::At(0));
         assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "the expired records were never read");
         assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);

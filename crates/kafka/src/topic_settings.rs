@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_needed_settings_depend_on_the_replicas_and_the_largest_record() {
+    fn the_required_settings_depend_on_the_replicas_and_the_largest_record() {
         let settings = |needed: Vec<(&'static str, String)>| {
             needed.into_iter().map(|(setting, value)| format!("{setting}={value}")).collect::<Vec<_>>().join(" ")
         };
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_the_command_that_changes_the_setting() {
+    fn the_message_has_the_command_that_changes_the_setting() {
         let difference = Difference {
             setting: "max.message.bytes",
             current: "1048588".to_owned(),

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_taken_out_of_its_display_forms() {
+    fn an_address_is_extracted_from_its_display_forms() {
         let cases = [
             ("jo@example.com", "jo@example.com"),
             ("Jo.Doe+t1@Example.COM", "jo.doe+t1@example.com"),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_what_is_no_address_give_none() {
+    fn lists_and_texts_that_are_not_an_address_give_none() {
         let cases = [
             "",
             "jo",
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_unmistakably_international_is_a_number() {
+    fn only_an_unmistakably_international_number_is_accepted() {
         let cases = [
             ("+14155550134", "+14155550134"),
             ("+1 (415) 555-0134", "+14155550134"),
@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_an_address_or_number_by_itself(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
+        fn an_extracted_address_or_number_is_extracted_unchanged_again(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
             for text in [&text, &number] {
                 if let Some(address) = email(text) {
                     prop_assert_eq!(email(&address), Some(address.clone()));

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placeholder_is_known_in_any_letter_case_and_no_other_id_is() {
+    fn placeholders_are_recognised_in_any_letter_case_and_other_ids_are_not() {
         let defaults = BlockedId::defaults();
         assert_eq!(defaults.len(), BlockedId::DEFAULTS.len());
         let blocked = |value: &str| defaults.iter().any(|blocked| blocked.matches(value));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_everything_is_refused() {
+    fn a_pattern_that_blocks_every_id_is_refused() {
         for wrong in ["", " ", "*", "a*b*c"] {
             assert!(wrong.parse::<BlockedId>().is_err(), "{wrong}");
         }

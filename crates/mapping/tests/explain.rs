@@ -56,7 +56,7 @@ fn samples() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() {
+fn every_field_has_a_rule_that_names_its_origin_and_every_rule_is_used() {
     let mut met = BTreeSet::new();
     let bodies: Vec<_> = samples()
         .into_iter()
@@ -84,7 +84,7 @@ fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() 
 }
 
 #[test]
-fn rules_name_fields_that_exist_and_each_output_once() {
+fn rules_name_existing_fields_and_each_output_field_once() {
     use customerio::webhook::{Data, Device, Identifiers, Webhook};
     let mut known: BTreeSet<String> = Webhook::NAMES.iter().map(ToString::to_string).collect();
     known.extend(Data::NAMES.iter().map(|name| format!("data.{name}")));

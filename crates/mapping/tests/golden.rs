@@ -47,7 +47,7 @@ fn pair(event: &'static CatalogueEvent, variant: Variant) -> (Value, Value) {
 }
 
 #[test]
-fn every_event_maps_to_its_file() {
+fn every_event_maps_to_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut names = Vec::new();

@@ -101,7 +101,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
 }
 
 #[test]
-fn the_composed_schema_refuses_what_types_rule_out_here() {
+fn the_composed_schema_refuses_values_that_the_types_of_the_event_rule_out() {
     let (body, source) = (click(), SourceOptions::default());
     let good = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event);
     composed_schema::assert_valid(&good);
@@ -148,7 +148,7 @@ fn the_composed_schema_refuses_what_types_rule_out_here() {
 }
 
 #[test]
-fn the_closed_lists_are_those_of_the_schema_and_of_the_field_group() {
+fn the_closed_lists_equal_those_of_the_schema_and_the_field_group() {
     let composed: Value = serde_json::from_str(include_str!("../../../schemas/xdm/composed-schema.json")).unwrap();
     let group: Value = serde_json::from_str(include_str!("../../../schemas/xdm/field-group.json")).unwrap();
     for schema in [&composed["properties"], &group["definitions"]["customFields"]["properties"]] {
@@ -199,7 +199,7 @@ fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
 }
 
 #[test]
-fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
+fn the_mapping_rejects_an_event_that_breaks_a_rule_of_platform() {
     // Somebody else's record may claim to have been received before 1970; the clocks' difference is then no reason to
     // write such a time.
     let body = click().replace("1700000000", "1");
@@ -209,7 +209,7 @@ fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
 }
 
 #[test]
-fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_with_the_remedy() {
+fn preferences_are_accepted_up_to_profiles_limit_and_the_rejection_names_the_remedy() {
     let body = |topics: usize| {
         let content: serde_json::Map<_, _> = (0..topics).map(|n| (format!("topic_{n}"), json!(n % 2 == 0))).collect();
         json!({"event_id": "1", "object_type": "customer", "metric": "cio_subscription_preferences_changed", "timestamp": 5,
@@ -237,7 +237,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
 }
 
 #[test]
-fn with_hash_email_the_hash_is_that_of_the_address_itself() {
+fn hash_email_hashes_the_address_without_its_display_name() {
     let source = SourceOptions { hash_email: true, ..SourceOptions::default() };
     // printf 'jo+t1@example.com' | sha256sum
     let hash = customerio::sha256_hex(["jo+t1@example.com"]);
@@ -253,7 +253,7 @@ fn with_hash_email_the_hash_is_that_of_the_address_itself() {
 }
 
 #[test]
-fn no_body_is_so_short_that_its_event_is_too_large_unseen() {
+fn an_event_that_is_too_large_is_rejected_even_if_its_body_is_short() {
     // What grows most on its way: half of a surrogate pair, in an id that stands in the event twice.
     for halves in 0..600 {
         let id = r"\ud800".repeat(halves);
@@ -272,7 +272,7 @@ fn no_body_is_so_short_that_its_event_is_too_large_unseen() {
 }
 
 #[test]
-fn each_code_has_its_row_in_the_documentation() {
+fn each_rejection_code_has_a_row_in_the_documentation() {
     let page = include_str!("../../../docs/dead-letters.md");
     let (_, section) = page.split_once("\n## Written by the transformer").unwrap();
     let (section, _) = section.split_once("\n##").unwrap();

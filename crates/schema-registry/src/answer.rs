@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_distinguished() {
+    fn each_kind_of_response_is_distinguished() {
         let answer = |status, body: &str| Answer::new(status, body.as_bytes());
         assert_eq!(answer(200, r#"{"id":7}"#).id(), Some(7));
         assert_eq!(answer(200, r#"{"id":-1}"#).id(), None);

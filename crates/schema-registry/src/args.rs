@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_its_prefix_and_escapes_what_comes_below() {
+    fn an_address_keeps_its_path_prefix_and_escapes_further_segments() {
         let url: RegistryUrl = "http://127.0.0.1:8081/apis/ccompat/v7/".parse().unwrap();
         assert_eq!(url.to_string(), "http://127.0.0.1:8081/apis/ccompat/v7");
         let subject = url.join(&["subjects", "a/b-value", "versions"]);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn name_and_password_go_together() {
+    fn user_name_and_password_are_required_together() {
         assert!(settings(&[]).unwrap().is_none());
         let url = "--schema-registry-url=http://registry:8081";
         assert!(settings(&[url]).unwrap().unwrap().credential.is_none());

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pages_are_answered() {
+    async fn the_admin_pages_are_served() {
         let (address, stop, ended) = start(LIMITS).await;
         assert!(ask(address, &get("/livez")).await.starts_with("HTTP/1.1 200"));
         let unready = ask(address, &get("/readyz?verbose")).await;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_serves_for_a_limited_time() {
+    async fn a_connection_is_served_for_a_limited_time() {
         let limits = Limits { lifetime: Duration::from_millis(200), head: Duration::from_secs(1), connections: 10 };
         let (address, _stop, _) = start(limits).await;
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_early_takes_the_service_down() {
+    async fn a_task_that_panics_or_ends_early_stops_the_service() {
         let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn_thread("worker", || -> Result<(), TaskError> { panic!("on purpose") });
         assert!(matches!(tasks.join(Duration::from_secs(5)).await, Err(TasksError::Panicked("worker"))));

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_id_is_taken_with_or_without_its_underscore() {
+    fn a_tenant_id_is_accepted_with_or_without_its_underscore() {
         assert_eq!("acme".parse::<TenantId>().unwrap().to_string(), "_acme");
         assert_eq!("_acme".parse::<TenantId>().unwrap().to_string(), "_acme");
         assert!("".parse::<TenantId>().is_err() && "_".parse::<TenantId>().is_err());

@@ -120,7 +120,7 @@ fn current() -> Value {
 }
 
 #[test]
-fn the_schema_goes_together_with_every_released_one() {
+fn the_schema_is_compatible_with_every_released_one() {
     for (version, json) in RELEASED {
         let released: Value = serde_json::from_str(json).unwrap();
         assert_eq!(breaking(&released, &current()), [""; 0], "version {version} would break");
@@ -129,7 +129,7 @@ fn the_schema_goes_together_with_every_released_one() {
 }
 
 #[test]
-fn versions_are_counted_and_kept() {
+fn schema_versions_are_consecutive_and_none_is_removed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/released");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -194,7 +194,7 @@ const HARMLESS: &[(&str, Edit)] = &[
 ];
 
 #[test]
-fn a_breaking_edit_is_found_and_a_harmless_one_is_not() {
+fn a_breaking_edit_is_reported_and_a_compatible_one_is_not() {
     let edits = BREAKING.iter().map(|edit| (edit, true)).chain(HARMLESS.iter().map(|edit| (edit, false)));
     for ((what, edit), breaks) in edits {
         let mut edited = current();

@@ -135,7 +135,7 @@ fn the_field_group_declares_the_tenants_part_of_the_composed_schema() {
 }
 
 #[test]
-fn the_words_of_the_field_group_are_those_of_the_avro_schema() {
+fn the_field_group_has_the_descriptions_of_the_avro_schema() {
     let avro = avro();
     let field = |schema: &Value, name: &str| {
         let fields = schema["fields"].as_array().unwrap();

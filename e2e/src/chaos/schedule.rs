@@ -311,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_schedule_and_another_seed_another_one() {
+    fn equal_seeds_give_equal_schedules_and_other_seeds_give_others() {
         assert_eq!(schedule(&plan(7)), schedule(&plan(7)));
         assert_ne!(schedule(&plan(7)), schedule(&plan(8)));
     }
 
     #[test]
-    fn ten_minutes_hold_every_kind_of_action() {
+    fn a_schedule_of_ten_minutes_has_every_kind_of_action() {
         for seed in 0..20 {
             let steps = schedule(&plan(seed));
             let kinds: BTreeSet<_> = steps.iter().map(|step| step.action.kind()).collect();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_recover_and_only_one_at_a_time_has_a_fault() {
+    fn at_most_one_network_has_a_fault_at_a_time_and_all_recover() {
         for seed in 0..200 {
             let mut faulty = None;
             for Step { action, .. } in schedule(&plan(seed)) {
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn brokers_come_back_and_only_one_at_a_time_has_a_fault() {
+    fn at_most_one_broker_has_a_fault_at_a_time_and_all_return() {
         for seed in 0..200 {
             let mut away = None;
             let mut last = Duration::ZERO;
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn only_running_services_are_acted_on() {
+    fn actions_only_affect_running_services() {
         for seed in 0..200 {
             let (mut transformers, mut sinks) = (1, 1);
             for Step { action, .. } in schedule(&plan(seed)) {

@@ -159,7 +159,7 @@ pub(crate) fn names_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_no_service_has_is_reported() {
+fn metrics_and_labels_that_no_service_has_are_reported() {
     let mut known = Exposition::default();
     known.read("# TYPE a counter\na{code=\"202\",source=\"default\"} 1\na{code=\"401\",source=\"default\"} 0\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_count 0");
     let breaches = |expression: &str| -> Vec<String> {

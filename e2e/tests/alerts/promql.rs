@@ -110,7 +110,7 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
 }
 
 #[test]
-fn the_metrics_of_an_expression_are_found_and_nothing_else() {
+fn exactly_the_metrics_of_an_expression_are_found() {
     let names = |expression: &str| selectors(expression).into_iter().map(|selector| selector.name).collect::<Vec<_>>();
     assert_eq!(names("sum by (namespace, le) (rate(a_bucket{x=\"b_total\"}[5m])) > 1e3"), ["a_bucket"]);
     assert_eq!(names("a * on (job) group_left () b unless c offset 1h or absent(d)"), ["a", "b", "c", "d"]);

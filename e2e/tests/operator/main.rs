@@ -80,7 +80,7 @@ fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn p7_audit_balances_agrees_with_an_independent_look_up_and_lists_missing_records() {
+fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_records() {
     let pipeline = Pipeline::new(shared_kafka(), "audit");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -328,7 +328,7 @@ fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
+fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
     let pipeline = Pipeline::new(shared_kafka(), "killed");
     let _gateway = pipeline.gateway();
     let mut transformer = strict_transformer(&pipeline);

@@ -114,7 +114,7 @@ fn body(number: u64) -> Vec<u8> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_granted_again() {
+fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_again() {
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "acl", 2);
     let simulator = pipeline.simulator();
@@ -173,7 +173,7 @@ fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_g
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
+fn p6_every_service_reports_why_it_cannot_reach_its_brokers_at_the_start() {
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "access", 1);
     let _simulator = pipeline.simulator();
@@ -202,7 +202,7 @@ fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_a_topic_that_is_gone() {
+fn p6_every_service_reports_a_deleted_topic() {
     let kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::with_partitions(&kafka, "gone", 1);
     let _simulator = pipeline.simulator();

@@ -116,7 +116,7 @@ fn over(service: &Process, name: &str, from: usize, reason: &str) {
 }
 
 #[test]
-fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
+fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-away");
     let _simulator = pipeline.simulator();
@@ -146,7 +146,7 @@ fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_every_way_in_which_platform_takes_no_events() {
+fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
     let pipeline = Pipeline::new(shared_kafka(), "platform-away");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -207,7 +207,7 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_an_open_transaction_shows_in_the_lag_the_age_and_the_log() {
+fn p6_an_open_transaction_is_visible_in_lag_age_and_log() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

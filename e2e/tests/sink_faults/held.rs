@@ -116,7 +116,7 @@ fn typed_offset(pipeline: &Pipeline, id: &str) -> i64 {
 }
 
 #[test]
-fn p6_a_topic_of_garbage_is_not_drained_into_the_dead_letters() {
+fn p6_a_topic_of_unreadable_records_does_not_become_dead_letters() {
     let pipeline = Pipeline::new(shared_kafka(), "garbage");
     let _simulator = pipeline.simulator();
     write_garbage(&pipeline, 300);

@@ -161,7 +161,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
 }
 
 #[test]
-fn an_outage_is_over_within_seconds() {
+fn delivery_continues_within_seconds_after_an_outage() {
     let pipeline = Pipeline::new(shared_kafka(), "recovery");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

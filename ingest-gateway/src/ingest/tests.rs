@@ -390,7 +390,7 @@ async fn a_body_that_cannot_be_stored_gets_503_in_time() {
 }
 
 #[tokio::test]
-async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
+async fn bytes_stay_charged_until_the_delivery_report_and_a_full_budget_gives_503() {
     let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "the report has not come");

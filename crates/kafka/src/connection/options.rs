@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_options_are_refused_by_every_name() {
+    fn reserved_options_are_refused_under_every_alias() {
         for name in RESERVED.iter().chain(ALIASES.iter().map(|(alias, _)| alias)) {
             for name in [(*name).to_owned(), format!("topic.{name}")] {
                 let error = refused(&format!("socket.keepalive.enable=true,{name}=topmarker"));

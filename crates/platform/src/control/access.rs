@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_everything_and_an_absent_resource_nothing() {
+    fn a_star_allows_everything_and_a_missing_resource_allows_nothing() {
         let call = effective_policies(&["/permissions/manage-schemas"]);
         assert!(call.request().is_repeatable(), "it only asks");
         assert_eq!(call.request().body, Some(json!(["/permissions/manage-schemas"])));

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broken_last_line_of_a_cut_file_is_left_out() {
+    fn the_incomplete_last_line_of_a_truncated_file_is_ignored() {
         let cut = Answer { is_cut: true, ..answer("{\"_id\":\"1\"}\n{\"_id\":\"2\"}".to_owned()) };
         let rows = download_failed("b", "f").read(&cut).unwrap();
         assert_eq!((rows.rows.len(), rows.unreadable, rows.is_cut), (1, 0, true));

@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_and_are_bounded() {
+    fn waits_between_attempts_double_up_to_a_limit() {
         let retries = Retries::default();
         let waits: Vec<_> = (1..=8).map(|attempts| retries.wait(attempts, None).as_millis()).collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);

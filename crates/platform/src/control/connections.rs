@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn creates_have_the_documented_bodies() {
+    fn requests_that_create_have_the_documented_bodies() {
         let text = |text: &str| text.to_owned();
         let base = NewBaseConnection { name: text("n"), description: text("d"), source_id: text("s") };
         let body = create_base_connection(&base).request().body.clone().unwrap();
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_name_the_version_they_change() {
+    fn updates_name_the_version_that_they_change() {
         let call = update_object(Object::Flow, "f", "\"v1\"", &[Patch::replace("/name", json!("n"))]);
         assert_eq!(call.request().to_string(), "PATCH /data/foundation/flowservice/flows/f");
         assert_eq!(call.request().headers["If-Match"], "\"v1\"");

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_value_is_sent_with_its_order() {
+    fn a_start_value_is_sent_with_its_sort_order() {
         let request = Request::get("/data/foundation/schemaregistry/tenant/schemas").query("limit", "2");
         let next = Next::Start { value: "B & C".to_owned(), orderby: Some("title".to_owned()) };
         let path = following(&request, &next, &ApiUrl::default()).unwrap().path;

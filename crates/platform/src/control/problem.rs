@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_and_control_characters_are_cut() {
+    fn long_texts_are_truncated_and_control_characters_are_removed() {
         let body = format!(r#"{{"message":"a\u0007b\n{}"}}"#, "x".repeat(5000));
         let problem = Problem::parse(body.as_bytes());
         let detail = problem.detail.unwrap();

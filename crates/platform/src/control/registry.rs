@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_exactly_the_documented_members() {
+    fn bodies_have_exactly_the_documented_members() {
         let schema = SchemaBody {
             kind: "object".to_owned(),
             title: "t".to_owned(),

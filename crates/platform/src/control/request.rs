@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_with_slashes_becomes_one_path_segment() {
+    fn an_id_with_slashes_is_sent_as_one_path_segment() {
         assert_eq!(encode("https://ns.adobe.com/a"), "https%3A%2F%2Fns.adobe.com%2Fa");
         assert_eq!(encode("_acme.schemas.0a-~"), "_acme.schemas.0a-~");
         assert_eq!(encode("ü "), "%C3%BC%20");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_survives_a_plan_file() {
+    fn a_request_written_to_a_plan_file_can_be_read_again() {
         let request = Request::post("/a", json!({"b": 1})).accept("x");
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.contains(r#""method":"POST""#) && text.contains(r#""effect":"create""#), "{text}");

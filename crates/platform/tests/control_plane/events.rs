@@ -73,7 +73,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn events_that_are_sent_too_early_are_answered_as_accepted_and_lost() {
+async fn events_sent_too_early_get_a_success_response_and_are_lost() {
     // Five minutes become 1.5 s, fifteen 4.5 s.
     let setup = start(ControlOptions { settle_scale: 0.005, ..fresh() }).await;
     let connected = setup.connect().await;
@@ -88,7 +88,7 @@ async fn events_that_are_sent_too_early_are_answered_as_accepted_and_lost() {
 }
 
 #[tokio::test]
-async fn a_change_of_flow_or_schema_loses_events_again() {
+async fn a_change_of_the_flow_or_schema_loses_events_for_a_while() {
     let options = ControlOptions { settle_scale: 0.005, ..fresh() };
     let setup = start(options).await;
     let connected = setup.connect().await;
@@ -163,7 +163,7 @@ async fn events_of_another_schema_or_dataset_are_refused() {
 }
 
 #[tokio::test]
-async fn events_that_fail_afterwards_are_rows_of_a_failed_batch() {
+async fn events_that_fail_in_ingestion_are_rows_of_a_failed_batch() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let fault: ControlFault = serde_json::from_str(r#"{"fault":"fail_after_acceptance","prefix":"bad-"}"#).unwrap();
@@ -191,7 +191,7 @@ async fn events_that_fail_afterwards_are_rows_of_a_failed_batch() {
 }
 
 #[tokio::test]
-async fn failed_batches_are_read_over_pages() {
+async fn failed_batches_are_read_from_all_pages() {
     let setup = start(ControlOptions { page_size: 2, ..fresh() }).await;
     let connected = setup.connect().await;
     for id in ["a+x", "b+x", "c+x", "d+x", "e+x"] {
@@ -201,7 +201,7 @@ async fn failed_batches_are_read_over_pages() {
 }
 
 #[tokio::test]
-async fn the_simulator_that_is_not_empty_works_at_once_and_can_be_adopted() {
+async fn a_prepared_simulator_works_at_once_and_setup_can_adopt_its_objects() {
     let setup = start(ControlOptions::default()).await;
     let known = SimSettings::default();
     let inlet = setup.simulator.inlet_url();

@@ -108,7 +108,7 @@ async fn headers_are_required_as_documented() {
 }
 
 #[tokio::test]
-async fn the_registry_wants_its_accept_headers() {
+async fn the_schema_registry_requires_its_accept_headers() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let list = || raw("GET", format!("{REGISTRY}/schemas"));
@@ -215,7 +215,7 @@ fn bodies(connected: &Connected) -> Vec<Body> {
 }
 
 #[tokio::test]
-async fn a_misspelt_member_of_any_body_is_refused_and_the_right_one_is_taken() {
+async fn a_misspelt_member_of_any_body_is_refused_and_the_correct_one_is_accepted() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     for (path, body, members) in bodies(&connected) {
@@ -229,7 +229,7 @@ async fn a_misspelt_member_of_any_body_is_refused_and_the_right_one_is_taken() {
 }
 
 #[tokio::test]
-async fn the_spellings_of_other_clients_are_taken() {
+async fn spellings_that_other_clients_use_are_accepted() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     for (mut path, mut body, _) in bodies(&connected) {

@@ -54,7 +54,7 @@ fn full() -> ExperienceEvent<'static> {
 }
 
 #[test]
-fn another_reader_finds_every_field_where_the_schema_puts_it() {
+fn an_independent_avro_reader_finds_every_field_of_the_schema() {
     let bytes = encode(&full());
     let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
     let reader = GenericDatumReader::builder(&schema).build().unwrap();
@@ -101,7 +101,7 @@ fn records_are_declared_in_the_order_of_the_schema() {
 }
 
 #[test]
-fn an_empty_event_and_a_full_one_read_back_as_they_were() {
+fn an_empty_and_a_full_event_decode_to_the_same_values() {
     let decoder = Decoder::new().unwrap();
     for event in [full(), ExperienceEvent::default()] {
         assert_eq!(decoder.decode(&encode(&event)).unwrap(), event);
@@ -109,7 +109,7 @@ fn an_empty_event_and_a_full_one_read_back_as_they_were() {
 }
 
 #[test]
-fn an_unknown_schema_is_not_the_records_fault() {
+fn an_unknown_schema_does_not_make_a_record_undecodable() {
     let decoder = Decoder::new().unwrap();
     let mut bytes = encode(&full());
     bytes[5] ^= 1;
@@ -142,7 +142,7 @@ fn an_id_of_a_registry_can_be_read_after_it_is_learnt_and_a_newer_version_is_nam
 }
 
 #[test]
-fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
+fn a_record_of_an_older_release_is_decoded_with_the_schema_of_that_release() {
     // A release that did not know these fields yet: one in the middle of a record, a nested record, an array.
     let mut older: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
     let fields = older["fields"].as_array_mut().unwrap();
@@ -181,7 +181,7 @@ fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
 }
 
 #[test]
-fn broken_bytes_are_undecodable() {
+fn damaged_bytes_are_undecodable() {
     let decoder = Decoder::new().unwrap();
     let good = encode(&full());
     let mut longer = good.clone();
@@ -192,7 +192,7 @@ fn broken_bytes_are_undecodable() {
 }
 
 #[test]
-fn the_framing_carries_the_published_fingerprint() {
+fn the_frame_has_the_published_fingerprint() {
     // Changes with the schema: a new schema is a new release, its fingerprint goes into the list of released ones.
     let bytes = encode(&full());
     assert_eq!(bytes[..2], [0xC3, 0x01]);
@@ -238,7 +238,7 @@ const FORMER_EMPTY: &str = concat!(
 );
 
 #[test]
-fn records_with_the_former_fingerprint_are_read() {
+fn records_with_the_fingerprint_of_earlier_builds_are_decoded() {
     let decoder = Decoder::new().unwrap();
     for (record, event) in [(FORMER_FULL, full()), (FORMER_EMPTY, ExperienceEvent::default())] {
         assert!(record.starts_with("c301a48f38c8e550924d"));
@@ -260,7 +260,7 @@ fn text() -> impl Strategy<Value = std::borrow::Cow<'static, str>> {
 
 proptest! {
     #[test]
-    fn any_event_reads_back_as_it_was(
+    fn any_encoded_event_decodes_to_the_same_event(
         id in text(),
         millis in any::<i64>(),
         subject in proptest::option::of(text()),
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoding_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         drop(Decoder::new().unwrap().decode(&bytes));
         drop(Decoder::new().unwrap().decode(&[&encode(&full())[..10], &bytes].concat()));
     }

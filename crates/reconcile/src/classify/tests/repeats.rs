@@ -57,7 +57,7 @@ fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
 }
 
 #[test]
-fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_not_a_breach() {
+fn a_repeat_in_another_partition_is_not_a_breach_once_the_window_has_other_ids() {
     let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
     let first = facts.typed[12];
     for number in 0..10 {
@@ -93,7 +93,7 @@ fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_clas
 }
 
 #[test]
-fn partitions_that_had_records_long_before_were_not_added_in_between() {
+fn partitions_with_older_records_do_not_count_as_added() {
     // 5 of 11 partitions and 4 of 12 are the key's, so that adding the twelfth would explain the two.
     let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
     let two = [(5, 0, hash), (4, 900, hash)];
@@ -109,7 +109,7 @@ fn partitions_that_had_records_long_before_were_not_added_in_between() {
 
 proptest! {
     #[test]
-    fn a_second_delivery_in_any_other_partition_of_a_topic_that_did_not_grow_is_named(
+    fn without_added_partitions_a_second_delivery_in_another_partition_is_reported(
         hash in any::<u32>(), other in 0..12i32, after in 0..900i64,
     ) {
         let hash = KeyHash(hash);
