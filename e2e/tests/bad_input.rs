@@ -7,7 +7,7 @@ use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
 use kafka::topic::{TopicSpec, Topics};
 
-/// Runs a binary to its end: exit code, and all that it printed.
+/// Runs a binary to its end; returns the exit code and all output.
 fn run(name: &str, arguments: &[&str], variables: &[(&str, String)]) -> (Option<i32>, String) {
     let output = command(name, variables).env("ADMIN_LISTEN", "127.0.0.1:0").args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();

@@ -1,5 +1,5 @@
-//! A slice of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments under load,
-//! and in the end every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
+//! A short part of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments
+//! under load. At the end, every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
 
 #![allow(clippy::print_stdout, reason = "the seed and the figures")]
 

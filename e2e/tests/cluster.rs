@@ -1,4 +1,4 @@
-//! Exactly-once where brokers die and coordinators move, and how long a reader waits after a kill.
+//! Exactly-once while brokers are killed and coordinators move, and how long a reader waits after a kill.
 
 #![allow(
     clippy::unwrap_used,
@@ -134,8 +134,8 @@ fn every_partition_has_a_reader_after_a_named_transformer_is_killed_right_after_
     assert_nothing_lost(&kafka, &pipeline, &ids);
 }
 
-/// Kills the transformer a few times under load and starts it again at once; returns the times until a reader of the typed
-/// topic saw every partition go on, and checks that nothing is lost.
+/// Kills the transformer a few times under load and starts it again at once. Returns the times until every partition of
+/// the typed topic had new records, and checks that nothing is lost.
 fn stalls_after_kills(
     kafka: &RealKafka,
     test: &str,
@@ -186,12 +186,12 @@ fn stalls_after_kills(
 #[ignore = "slow: make test-slow runs it"]
 fn p3_with_default_settings_readers_wait_at_most_the_transaction_timeout_plus_the_cleanup_interval() {
     let _alone = alone();
-    // 10 s is the brokers' own clean-up interval.
+    // The brokers' default clean-up interval is 10 s.
     let kafka = RealKafka::start(&Cluster { transaction_cleanup: None, ..Cluster::default() }).unwrap();
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
     let stalls = stalls_after_kills(&kafka, "unnamed", &unnamed, 2);
     println!("without TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    // And what the new process needs to start, read, map and commit, on a busy machine too.
+    // The last part is the time that the new process needs to start, read, map and commit on a busy machine.
     let most = Duration::from_secs(10 + 10 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
     assert!(

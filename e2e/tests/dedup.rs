@@ -71,7 +71,8 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_
     });
     wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
-    // A clean restart, a kill, a second owner and a last one alone: each restores its windows from the typed topic.
+    // A clean restart, a kill, a second owner, and the end of the first one: each new owner restores its windows from
+    // the typed topic.
     assert_eq!(first.terminate(), Some(0));
     let mut second = pipeline.transformer();
     send(&pipeline, &ids);

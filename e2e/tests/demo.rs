@@ -1,4 +1,4 @@
-//! The first command of the README.
+//! Tests the first command of the README.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Two transformers that hold themselves for the same one, and one that has slept: exactly one of them may write.
+//! Two transformers with the same name, and a transformer that was paused: exactly one of them may write.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Nothing is lost and nothing doubled when the load has ended and all of it is typed.
+/// Checks that nothing is lost or duplicated after the whole load is typed.
 fn assert_exactly_once(pipeline: &Pipeline, load: Load) {
     let ids = load.finish(SOON * 2);
     let mut topics = None;
@@ -82,7 +82,8 @@ fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let typed = pipeline.topic("typed");
     let end = || (0..pipeline.partitions).map(|p| client.watermarks(&typed, p, SOON).unwrap().1).sum::<i64>();
-    // Everything is written and nothing committed: the offsets are what comes next, and the transaction is gone by then.
+    // All records are written and nothing is committed yet. The offsets are sent next, and the transaction will have
+    // timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);
     signal(slept.id(), "STOP");
     assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");

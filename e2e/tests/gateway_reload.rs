@@ -39,7 +39,7 @@ impl Drop for Folder {
     }
 }
 
-/// Starts the gateway with keys that are not from the test's environment.
+/// Starts the gateway without the signing keys of the test's environment.
 fn gateway(pipeline: &Pipeline, more: &[(&'static str, String)]) -> Process {
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");

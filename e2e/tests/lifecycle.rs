@@ -1,4 +1,4 @@
-//! How services end: a rolling restart under load, a stop that has its time, a second signal.
+//! How services end: a rolling restart under load, a stop with its time limit, a second signal.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -60,7 +60,7 @@ fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     assert_eq!(gateway.wait(Duration::from_secs(3)), Some(1));
     assert!(gateway.log().contains("ending at once"), "{}", gateway.log());
 
-    // A sink whose Platform never answers gives up within SHUTDOWN_TIMEOUT, and what it had is read again.
+    // A sink whose Platform never responds ends within SHUTDOWN_TIMEOUT, and its records are read again.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let mut variables = pipeline.sink_variables();

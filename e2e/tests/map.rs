@@ -1,4 +1,4 @@
-//! `customerio-aep map` as it is used: from a file, from standard input, pretty, on one line, with its explanation, as a table.
+//! Tests `customerio-aep map`: from a file, from standard input, pretty, on one line, with the explanation, as a table.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const BODY: &str = r#"{"event_id":"01X","object_type":"email","metric":"opened","timestamp":1700000000,"data":{
     "identifiers":{"id":"u1"},"prefetched":true,"subject":"Größe 🎉","mood":"good"}}"#;
 
-/// Runs it with this on standard input.
+/// Runs `map` with this standard input.
 fn map(input: &[u8], arguments: &[&str]) -> Output {
     let mut map = command("customerio-aep", &[("PLATFORM_TENANT", "_acme".to_owned())]);
     let received_at = ["map", "--received-at", "2023-11-14T22:13:21.480Z"];

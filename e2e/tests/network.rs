@@ -1,5 +1,5 @@
-//! One service loses its brokers while everything else goes on: a proxy between that service and its brokers cuts the
-//! connections or swallows what they carry.
+//! One service loses its brokers while everything else continues: a proxy between them cuts the connections or drops
+//! their bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ const BACK: Duration = Duration::from_secs(15);
 /// How long a transaction of another process holds offsets: longer than a transaction of the process under test may take.
 const HELD: Duration = Duration::from_secs(25);
 
-/// A load without duplicates, for windows too small to recognise any.
+/// A load without duplicates, because the windows are too small to recognise them.
 const NO_DUPLICATES: [&str; 2] = ["--duplicates", "0"];
 
 fn dice() -> fastrand::Rng {
@@ -44,7 +44,7 @@ fn start(service: &str, variables: &Variables) -> Process {
     Process::start(service, variables, Some(free_port()))
 }
 
-/// A transformer with this `TRANSFORMER_INSTANCE` and these changes.
+/// Starts a transformer with this `TRANSFORMER_INSTANCE` and these changed variables.
 fn transformer(pipeline: &Pipeline, instance: &str, changes: &[(&'static str, &str)]) -> Variables {
     let named = with(pipeline.transformer_variables(), &[("TRANSFORMER_INSTANCE", instance)]);
     with(named, changes)
@@ -75,13 +75,13 @@ fn assert_typed_exactly_once(kafka: &RealKafka, pipeline: &Pipeline, load: Load)
     if topics.raw.len() == ids.len() {
         topics.assert_exactly_once(pipeline);
     } else {
-        // The gateway was slow, and a webhook was sent again: more than a window of one id recognises.
+        // The gateway was slow, and a webhook was sent again. A window with one id does not recognise that.
         let balance = topics.balance(&pipeline.topic("raw"));
         assert!(balance.doubled.is_empty() && balance.unexplained.is_empty(), "{balance:?}");
     }
 }
 
-/// Everything a proxy carries is swallowed for this long.
+/// Drops all bytes of a proxy for this time.
 fn black_hole(proxy: &Proxy, lasts: Duration) {
     proxy.set(Fault::BlackHole);
     std::thread::sleep(lasts);
@@ -96,7 +96,8 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_writes_no_event_twice() {
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "evicted");
     let _gateway = pipeline.gateway();
-    // A window of one id recognises nothing that is read again, as the default window does for what is older than it.
+    // A window with one id does not recognise records that are read again, as the default window does not recognise
+    // older ones.
     let tiny = [("TRANSFORMER_DEDUP_MAX_IDS", "1"), ("TRANSFORMER_COMMIT_INTERVAL", "1s")];
     let evicted = start("transformer", &through(kafka.proxy(0), transformer(&pipeline, "evicted", &tiny)));
     let mut load = pipeline.load_with(12_000, 100, &NO_DUPLICATES);
@@ -139,7 +140,8 @@ fn p3_a_named_transformer_continues_after_a_network_outage_longer_than_its_sessi
     assert_eq!(named.ended(), None);
 }
 
-/// Platform accepts each of these while every service, the transformer first, goes on; if not, prints how far they came.
+/// Checks that Platform accepts all these ids and that every service continues. If not, prints the progress of the
+/// services, the transformer first.
 fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], services: &mut [Process]) {
     let deadline = Instant::now() + SOON;
     let is_missing = || {
@@ -277,7 +279,8 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     });
     let (stay, move_on) = (first.partitions(), second.partitions());
     let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
-    // Somebody's transaction holds the offsets of the second one's partitions, which come to the first one now.
+    // A transaction of another process contains offsets of the second transformer's partitions, which are now assigned
+    // to the first one.
     let held: Vec<i32> = move_on.into_iter().collect();
     let group = format!("{}-transformer", pipeline.name);
     hold_offsets(kafka.bootstrap(), &group, &pipeline.topic("raw"), &held, HELD);

@@ -108,7 +108,7 @@ impl Answer {
         }
     }
 
-    /// The response as bytes, for a connection that is closed after it.
+    /// The response as bytes, for a connection that is closed after the response.
     pub(crate) fn on_the_wire(self) -> String {
         let (status, problem) = (self.status(), self.problem().unwrap_or_default());
         format!(

@@ -60,7 +60,7 @@ const SHORTEST_KEY: usize = 16;
 pub(crate) enum Keys {
     /// Also published and short ones: in a trial, or if only this machine can reach the gateway.
     Any,
-    /// Only keys that can be neither guessed nor looked up.
+    /// Only keys that are long enough and not published.
     Secret,
 }
 

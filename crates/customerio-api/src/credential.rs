@@ -58,7 +58,7 @@ impl AppApiKey {
         Ok(Self(text.into()))
     }
 
-    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and no help in guessing one.
+    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and too little to guess a key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut digest = customerio::sha256_hex([self.0.expose_secret()]);

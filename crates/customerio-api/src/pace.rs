@@ -50,7 +50,7 @@ impl Slots {
 /// The number of attempts and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The most attempts for a request; 1 never repeats.
+    /// The maximum number of attempts for a request; with 1, it is never repeated.
     pub attempts: u32,
     /// The wait after the first attempt; it doubles with each further one.
     pub first_wait: Duration,

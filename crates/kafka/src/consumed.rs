@@ -170,7 +170,7 @@ impl Consumed {
         (!self.deferred.0.is_empty()).then_some(text)
     }
 
-    /// Returns the state that a commit of this offset with this metadata stands for.
+    /// Returns the state that a commit of this offset with this metadata describes.
     #[must_use]
     pub fn read(frontier: i64, metadata: &str) -> Self {
         metadata.split_once(MARK).and_then(|(_, text)| Self::from_lengths(frontier, text)).unwrap_or(Self::at(frontier))

@@ -28,8 +28,8 @@ pub enum Start {
         /// How many offsets are between the committed one and the oldest retained one.
         lost: u64,
     },
-    /// The committed offset is beyond the end, as after a topic was deleted and created again. Start at the oldest
-    /// record.
+    /// The committed offset is after the end of the partition, for example because the topic was deleted and created
+    /// again. Start at the oldest record.
     Recreated {
         /// The oldest retained offset.
         at: i64,
@@ -38,7 +38,7 @@ pub enum Start {
     Refuse,
 }
 
-/// What is known about a partition before the decision.
+/// The facts about a partition that the decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// The group's committed offset.
@@ -89,7 +89,7 @@ pub(crate) struct FoundStart {
     pub(crate) is_new: bool,
     /// Which records from that offset on are already processed.
     pub(crate) consumed: Consumed,
-    /// What is missing between the group's committed offset and this one.
+    /// Why records between the group's committed offset and this one are missing.
     gap: Option<Gap>,
 }
 

@@ -52,7 +52,6 @@ impl Difference {
 
 /// The settings that are weaker than wanted. A higher limit or a longer retention is not a difference, and neither is a
 /// setting that the broker does not report.
-/// setting that the broker does not report.
 #[must_use]
 pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String, String>) -> Vec<Difference> {
     let differing = wanted.iter().filter_map(|(setting, wanted)| {
@@ -84,7 +83,7 @@ pub enum Room {
     /// Its `max.message.bytes` is at least that of `topic` plus `bytes`: it accepts that topic's records with added
     /// headers.
     Beyond {
-        /// The topic the records come from.
+        /// The topic that the records come from.
         topic: TopicName,
         /// How many bytes are added to them.
         bytes: usize,

@@ -1,4 +1,4 @@
-//! Whatever comes: the mapping never panics, and what it maps keeps the rules of XDM.
+//! For any input, the mapping does not panic, and every mapped event follows the rules of XDM.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn long_texts_never_make_an_event_too_large(
-        // Bodies that are just not measured, and some that are.
+        // Bodies slightly below the length from which events are measured, and some above it.
         length in 0..3_000usize,
         field in prop::sample::select(vec!["subject", "recipient", "delivery_id", "href"]),
         character in prop::sample::select(vec!["x", "\\u0001", "\\ud800", "🎉", "\\\""]),

@@ -1,7 +1,8 @@
-//! The mapping against the tables it was specified by, cell by cell: every channel with every metric, catalogued or not.
+//! Compares the mapping with the tables of its specification, cell by cell: every channel with every metric, catalogued
+//! or not.
 //!
-//! `data/reference.md` is the specification's own text. Nothing here is taken from the mapping's tables, so that neither a
-//! wrong rule nor a wrong row can hide.
+//! `data/reference.md` is the specification's own text. These tests do not use the mapping's own tables, so they find
+//! wrong rules and wrong rows.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -22,7 +23,7 @@ fn section(title: &str) -> &'static str {
     rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
-/// The rows of a section's table, without its head; code marks are taken off.
+/// The rows of a section's table, without its head and without code marks.
 fn table(title: &str) -> Vec<Vec<String>> {
     let rows = section(title).lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
@@ -43,7 +44,7 @@ fn event(object_type: &str, metric: &str, data: &Value) -> Value {
     mapped(&body.to_string())
 }
 
-/// A text of the tenant's group, or the dash that the tables write for nothing.
+/// A text of the tenant's field group, or the dash that means no value.
 fn detail<'a>(event: &'a Value, name: &str) -> &'a str {
     event["_acme"]["customerio"].get(name).map_or("–", |value| value.as_str().unwrap())
 }
@@ -55,7 +56,7 @@ fn counters(event: &Value) -> Vec<&str> {
     counters
 }
 
-/// What a cell such as `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)` says.
+/// The meaning of a cell such as `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)`.
 fn cell<'a>(cell: &'a str, object_type: &str, flags: &[&str]) -> &'a str {
     let (general, exceptions) = match cell.split_once(" (") {
         Some((general, exception)) => (general, exception.trim_end_matches(')')),
@@ -108,7 +109,7 @@ fn every_metric_of_every_channel_maps_as_its_row_says() {
             for flags in [&[][..], &["prefetched"], &["machine"]] {
                 let mut data = json!({"delivery_id": "d1", "recipient": "someone@example.com"});
                 flags.iter().for_each(|flag| data[*flag] = json!(true));
-                // About a person there are other tables.
+                // Events about a person are in other tables.
                 if object_type == "customer" && metric == "unsubscribed" {
                     continue;
                 }

@@ -1,5 +1,5 @@
-//! Single rules of the mapping, each with the bodies that show it. The tables as a whole are held against their
-//! specification in `reference.rs`.
+//! Tests single rules of the mapping with example bodies. `reference.rs` compares the complete tables with their
+//! specification.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -83,7 +83,7 @@ fn the_attribution_of_each_variant_is_mapped_as_text() {
     for name in ["parentActionID", "journeyID", "triggerEventID"] {
         assert!(ids(Variant::Campaign).get(name).is_none() && ids(Variant::Workflow)[name].is_string(), "{name}");
     }
-    // The parents that a workflow's message names as null leave no trace.
+    // Parent ids that are null in a workflow's message are not in the event.
     for name in ["broadcastID", "newsletterID", "transactionalMessageID"] {
         assert!(ids(Variant::Workflow).get(name).is_none(), "{name}");
     }
@@ -180,7 +180,7 @@ fn identities_come_in_order_and_the_first_is_primary() {
     assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
     assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
     assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
-    // What is no address does not keep the next candidate out.
+    // A candidate that is not an address does not prevent the next candidate.
     assert_eq!(ids(r#"{"identifiers":{"email":"unset"},"email_address":"A@b"}"#), only("Email", "a@b"));
     let long = "İ".repeat(1020) + "@x";
     assert_eq!(ids(&format!(r#"{{"identifiers":{{"email":"{long}"}},"email_address":"a@b"}}"#)), only("Email", "a@b"));
@@ -220,8 +220,8 @@ fn the_options_of_a_source_take_effect() {
 fn an_event_time_is_checked_against_the_time_of_receipt() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
-    // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the
-    // same.
+    // A record of another program may claim any time of receipt; a time that RFC 3339 cannot express is refused in any
+    // case.
     let beyond = at("300000000000");
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &SourceOptions::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);

@@ -34,7 +34,7 @@ pub struct ClientSettings {
     pub no_proxy: Option<String>,
 }
 
-/// Why a client cannot be built.
+/// The reason why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the certificate authority cannot be used.

@@ -9,7 +9,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use settings::{Problems, SecretSource, secret_source};
 
-/// How the registry is reached; without `SCHEMA_REGISTRY_URL` there is none.
+/// How to reach the registry; without `SCHEMA_REGISTRY_URL`, no registry is used.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Schema Registry")]
 pub struct RegistryArgs {
@@ -97,7 +97,7 @@ impl FromStr for RegistryUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |what: &str| format!("{what}; write it like https://registry.example:8081");
-        // Whatever stands there may hold a password: it is not repeated.
+        // The text may contain a password, so it is not repeated.
         let url = Url::parse(text).map_err(|_| wrong("this is not the address of a Schema Registry"))?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(wrong("a Schema Registry's address begins with http:// or https://"));

@@ -25,7 +25,7 @@ impl Backoff {
         self.failures
     }
 
-    /// Records a failure and names the wait before the next attempt. `dice` is uniform in `[0, 1)`.
+    /// Records a failure and returns the wait before the next attempt. `dice` is uniform in `[0, 1)`.
     pub fn next_wait(&mut self, dice: f64) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         let ceiling = self.base.saturating_mul(factor).min(self.cap);

@@ -8,8 +8,8 @@ use clap::{Arg, Command};
 
 use crate::file::{FileError, Shown, read_text};
 
-/// Variables whose empty value means "none". Any other empty variable is not set, whatever reads it: deployment tools
-/// pass variables without a value as empty ones.
+/// Variables whose empty value means "none". Any other empty variable counts as not set in every program, because
+/// deployment tools pass variables without a value as empty ones.
 pub const EMPTY_MEANS_NONE: &[&str] = &["RECEIPTS_TOPIC"];
 
 /// Why an `.env` file cannot be used. Its text is never shown.

@@ -1,4 +1,4 @@
-// Reads dashboards as Grafana's own types allow, strictly: an unknown key, a wrong type, a missing field or a value that
+// Checks dashboards strictly against Grafana's own types: an unknown key, a wrong type, a missing field or a value that
 // is out of range is an error.
 package main
 

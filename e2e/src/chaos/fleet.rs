@@ -39,7 +39,7 @@ struct Slot {
     lives: usize,
 }
 
-/// What the processes need: the topics, the networks to the servers, and a way to skew a clock.
+/// The resources of the processes: the topics, the networks to the servers, and a way to skew a clock.
 pub(super) struct Ground<'p> {
     pub(super) pipeline: &'p Pipeline,
     /// `KAFKA_BOOTSTRAP_SERVERS` by the place of the link in [`Link::TO_BROKERS`].
@@ -65,7 +65,7 @@ pub(super) fn faketime() -> Option<PathBuf> {
     folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
 }
 
-/// All of them.
+/// The processes of all services.
 pub(super) struct Fleet<'p> {
     ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
@@ -231,7 +231,7 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
             ("transformer", variables, (number == 0).then_some(Link::Transformer))
         }
         Service::Sink(number) => {
-            // A budget that is full after a short time without Platform.
+            // A small budget, which is full after a short outage of Platform.
             let changes = [
                 ("SINK_HOLD_PROBE", "1s"),
                 ("SINK_DEAD_LETTER_AFTER", "5s"),
@@ -252,7 +252,7 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
         variables = with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &ground.bootstrap[place])]);
     }
     if let (Some(library), seconds @ (..=-1 | 1..)) = (&ground.skew, slot.skew) {
-        // Timeouts are measured with a clock that is never set.
+        // Timeouts use the monotonic clock, which the skew must not change.
         let (library, ahead) = (library.display().to_string(), format!("{seconds:+}s"));
         let skew = [("LD_PRELOAD", library.as_str()), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         variables = with(variables, &skew);

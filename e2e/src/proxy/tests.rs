@@ -1,4 +1,4 @@
-//! The proxy's own tests: each fault as a client and its server see it.
+//! Tests of the proxy: each fault as a client and its server see it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::wait_until;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long nothing must arrive before that counts as swallowed.
+/// Bytes that have not arrived after this time count as dropped.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// A server that returns what it receives, and counts it.

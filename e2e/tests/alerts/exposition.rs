@@ -51,12 +51,12 @@ impl Exposition {
             }
             assert!(exposition.families.len() > before, "{folder} pins metrics");
         }
-        // Prometheus makes it for every target.
+        // Prometheus creates this metric for every target.
         exposition.read("# TYPE up gauge\nup 1");
         exposition
     }
 
-    /// With the one metric of kube-state-metrics that an alert uses (its document `job-metrics.md`).
+    /// Adds the one metric of kube-state-metrics that an alert uses (documented in its `job-metrics.md`).
     pub(crate) fn with_kube_state_metrics(mut self) -> Self {
         self.read("# TYPE kube_job_status_failed gauge\nkube_job_status_failed{job_name=\"j\",reason=\"r\"} 1");
         self
@@ -118,7 +118,7 @@ impl Exposition {
         })
     }
 
-    /// What an expression asks for and no service has.
+    /// Describes the metrics and labels of a selector that no service has.
     pub(crate) fn breaches(&self, place: &str, selector: &Selector) -> Vec<String> {
         let name = &selector.name;
         let Some(known) = self.labels.get(name) else {

@@ -1,4 +1,4 @@
-//! What an operator does after an outage: prove where every event is, find one, replay dead letters.
+//! The tasks of an operator after an outage: show where every event is, find one, replay dead letters.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -179,7 +179,7 @@ fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_recor
     for id in ["stolen", "without-receipt"] {
         assert!(problems.lines().any(|line| line.contains(&format!("event {id}: unexplained"))), "{problems}");
     }
-    // Each range is proven on its own.
+    // Each range is audited separately.
     let since = before.to_string();
     let (code, late) = pipeline.ask(&["audit", "--since", &since]);
     assert_eq!(

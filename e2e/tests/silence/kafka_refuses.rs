@@ -1,4 +1,4 @@
-//! Kafka refuses: a wrong password, a missing ACL, a topic that is gone, a connection of another kind.
+//! Kafka refuses the service: a wrong password, a missing ACL, a deleted topic, a connection of another kind.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
 const SERVICES: [&str; 3] = ["gateway", "transformer", "sink"];
 
-/// How soon a service is not ready after that, with a margin for the check.
+/// How soon a service becomes unready after that, with a margin for the check.
 const UNREADY: Duration = Duration::from_secs(22);
 
 fn cluster_with_users() -> RealKafka {
@@ -80,11 +80,11 @@ struct Row {
     service: usize,
     resource: Resource,
     operation: Operation,
-    /// Whether `/readyz` follows: the service can do nothing without it.
+    /// Whether the service becomes unready, because it can do nothing without this ACL.
     unready: bool,
 }
 
-/// What can be taken away at the same time without one service's outage hiding that of another.
+/// ACLs that can be revoked at the same time, because the outage of one service does not hide that of another.
 fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     use Operation::{Read, Write};
     let topic = |name: &str| Resource::Topic(pipeline.topic(name).to_string());

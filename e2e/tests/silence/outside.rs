@@ -1,4 +1,4 @@
-//! What is neither Kafka nor a refusal of records: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
+//! Outages other than those of Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use kafka::record::header;
 
 use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
-/// How far wrong clocks are, in seconds.
+/// How far the wrong clocks differ, in seconds.
 const WRONG: u64 = 120;
 
 fn unix_seconds() -> u64 {
@@ -133,7 +133,7 @@ fn p6_gateway_and_transformer_report_a_wrong_clock() {
     over(&transformer, "transformer", from, "clock");
 }
 
-/// Writes a raw record as a gateway whose clock says `received_at`, in Unix milliseconds.
+/// Writes a raw record as a gateway would whose clock shows `received_at`, in Unix milliseconds.
 fn produce(pipeline: &Pipeline, value: &[u8], received_at: &str) {
     let settings = ProducerSettings {
         delivery_timeout: Duration::from_secs(10),

@@ -384,7 +384,7 @@ async fn a_body_that_cannot_be_stored_gets_503_in_time() {
         let answer = gateway.post(ROUTE, "first", BODY).await;
         assert_eq!(answer.status(), 503, "{fate:?}");
         assert_eq!(answer.headers()["retry-after"], "5");
-        // A panic's backtrace, which the test prints and a service does not, can take longer.
+        // Printing the backtrace of a panic, as tests do, can take longer.
         assert!(fate == Fate::Panic || started.elapsed() < Duration::from_secs(2), "{fate:?}");
     }
 }

@@ -26,7 +26,7 @@ impl Naive {
     fn insert(&mut self, number: u32, received: u32) {
         self.0.push((number, received));
         let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
-        // `newest` only grows in the window, whatever has been dropped from it; here too, because only the oldest
+        // `newest` never decreases when the window drops entries. The model behaves the same, because only the oldest
         // entries are dropped.
         while let Some((_, at)) = self.0.first() {
             if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {

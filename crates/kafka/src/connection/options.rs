@@ -130,7 +130,7 @@ fn check(number: usize, key: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the reserved property whose value is no longer the default, by whatever name it was set.
+/// Returns the reserved property whose value is no longer the default, under any of its names.
 fn changed(with: &ClientConfig) -> Option<&'static str> {
     let (Ok(default), Ok(with)) = (ClientConfig::new().create_native_config(), with.create_native_config()) else {
         return None;

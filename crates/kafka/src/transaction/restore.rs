@@ -77,7 +77,7 @@ enum Found<M> {
     State(i32, M),
 }
 
-/// What all restores of a session have in common.
+/// The data that all restores of a session share.
 #[derive(Clone)]
 pub(super) struct RestoreContext {
     pub(super) connection: Connection,

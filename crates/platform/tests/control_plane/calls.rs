@@ -324,7 +324,7 @@ async fn waiting_for_an_object_that_never_appears_ends() {
     assert!(error.to_string().contains("Adobe's support"), "{error}");
     client.send(&create_base_connection(&setup::base("late"))).await.unwrap();
     assert_eq!(find(client, "late", Instant::now()).await, None);
-    // What was created long ago is not waited for.
+    // Nothing waits for an object that was created long ago.
     if let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(1)) {
         let before = setup.simulator.control_requests().len();
         assert_eq!(find(client, "late", long_ago).await, None);

@@ -62,7 +62,7 @@ impl Setup {
         self.simulator.lost().into_iter().map(|event| (event.id, event.reason)).collect()
     }
 
-    /// Sends events until one arrives; what comes before is lost.
+    /// Sends events until one arrives; the events before it are lost.
     async fn send_until_one_arrives(&self, to: &Connected) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while self.simulator.stats().accepted == 0 {
@@ -74,7 +74,7 @@ impl Setup {
 
 #[tokio::test]
 async fn events_sent_too_early_get_a_success_response_and_are_lost() {
-    // Five minutes become 1.5 s, fifteen 4.5 s.
+    // The test's time is shorter: five minutes are 1.5 s, and fifteen are 4.5 s.
     let setup = start(ControlOptions { settle_scale: 0.005, ..fresh() }).await;
     let connected = setup.connect().await;
     assert_eq!(setup.send(&connected, &["early-1", "early-2"]).await, "AA");
@@ -102,7 +102,7 @@ async fn a_change_of_the_flow_or_schema_loses_events_for_a_while() {
         .unwrap();
     assert_eq!(setup.send(&connected, &["after-flow"]).await, "A");
     assert_eq!(setup.lost().last().unwrap(), &("after-flow".to_owned(), "flow_changed_lately"));
-    // A field group counts for the schemas that refer to it.
+    // A change of a field group counts as a change of the schemas that refer to it.
     let wider = setup::field_group("Fields", &["metric", "more"]);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !setup.simulator.accepted().contains_key("settled") {
@@ -212,7 +212,7 @@ async fn a_prepared_simulator_works_at_once_and_setup_can_adopt_its_objects() {
     assert_eq!((flows.len(), flows[0].inlet_url()), (1, Some(inlet.as_str())));
     let runs = prod.list(&flow_runs(&flows[0].id)).await.unwrap();
     assert_eq!(runs[0].received, Some(1));
-    // A change counts here as well.
+    // A change has the same effect here.
     let retitle = [Patch::replace("/title", json!("Renamed"))];
     prod.send(&patch_resource(Kind::Schema, &known.schema_id, &retitle, None)).await.unwrap();
     assert_eq!(send(&setup, &inlet, &known.schema_id, &known.dataset_id, None, &["b"]).await, "A");

@@ -100,7 +100,7 @@ async fn a_create_without_a_response_is_not_repeated_and_says_to_look_first() {
         let error = setup.client.send(&create_base_connection(&setup::base(&name))).await.unwrap_err();
         assert!(matches!(*error.kind, ErrorKind::OutcomeUnknown(_)), "{number}: {error}");
         assert!(error.to_string().contains("look first"), "{error}");
-        // The first three were carried out.
+        // The first three requests had their effect.
         let found = setup.client.list(&base_connections(Some(("name", &name)))).await.unwrap();
         assert_eq!(found.len(), usize::from(number < 3), "{number}");
     }
@@ -117,7 +117,7 @@ async fn a_conditional_update_is_repeated_and_never_applied_twice() {
     setup.simulator.add_control_fault(broken(Break::Before).times(1).on("PATCH", "/flows"));
     setup.client.send(&update(read.etag.as_deref().unwrap())).await.unwrap();
     assert_eq!(setup.requests("PATCH", "/flows").len(), 2);
-    // It was carried out, and the repeat finds another version: the caller reads the object again.
+    // The first attempt had its effect, and the repeat finds another version, so the caller reads the object again.
     let read = setup.client.send(&flow(&connected.flow)).await.unwrap();
     setup.simulator.add_control_fault(broken(Break::After).times(1).on("PATCH", "/flows"));
     let error = kind(setup.client.send(&update(read.etag.as_deref().unwrap())).await);
@@ -154,7 +154,7 @@ async fn an_expired_token_is_renewed_once_also_for_a_create() {
     setup.client.send(&create_base_connection(&setup::base("b"))).await.unwrap();
     let statuses: Vec<_> = setup.requests("POST", "/connections").iter().map(|request| request.status).collect();
     assert_eq!((statuses, setup.simulator.stats().tokens), (vec![401, 201], 2));
-    // A new token that is refused as well ends it.
+    // If the new token is refused too, the call ends with an error.
     setup.simulator.add_control_fault(ControlFault::status(401, 2));
     let error = setup.client.send(&stats()).await.unwrap_err();
     assert!(matches!(*error.kind, ErrorKind::Unauthorized(_)), "{error}");
@@ -172,7 +172,7 @@ async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
     }
     assert_eq!(setup.simulator.stats().tokens, 1);
     setup.client.list(&usable_sandboxes()).await.unwrap();
-    // A check asks with a new token, which would have a role that was granted meanwhile.
+    // The check uses a new token, which would contain a role that was granted meanwhile.
     let renewing = Retries { token_age_on_403: Duration::ZERO, ..Retries::default() };
     let client = client(&setup.simulator, "sim-secret", |settings| settings.retries = renewing);
     setup.simulator.add_control_fault(ControlFault::status(403, 1).on("GET", "/stats"));

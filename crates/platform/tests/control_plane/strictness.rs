@@ -26,7 +26,7 @@ impl Raw {
         self
     }
 
-    /// Sends it with all headers that every request needs; status and body.
+    /// Sends a request with the common headers; returns status and body.
     async fn send(self, setup: &Setup) -> (u16, Value) {
         let token = tokens(&setup.simulator, "sim-secret").token().await.unwrap();
         let url = format!("{}/data{}", setup.simulator.ims_url(), self.path);
@@ -142,7 +142,7 @@ fn misspelt(body: &Value, parent: &str, name: &str) -> Value {
     body
 }
 
-/// A path, the right body, and members of it: the pointer to the parent, and the name.
+/// A path, the correct body, and some of its members: the pointer to the parent and the name.
 type Body = (String, Value, Vec<(&'static str, &'static str)>);
 
 fn bodies(connected: &Connected) -> Vec<Body> {

@@ -1,4 +1,4 @@
-//! The JSON form against the example of the specification, and its rules of omission.
+//! Compares the JSON form with the example of the specification, and tests which values are left out.
 
 use super::*;
 use crate::write_json;

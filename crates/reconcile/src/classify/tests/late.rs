@@ -1,4 +1,4 @@
-//! Records that nothing reads.
+//! Tests of records that no service reads.
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Long before the events under test: what was written then shows which partitions there were.
+/// A time long before the tested events. Records of this time show which partitions existed.
 const EARLY: i64 = -60 * 60 * 1000;
 
 /// Deliveries of event 1, each typed of its own raw record: partition, time of receipt, key.
@@ -84,7 +84,7 @@ fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_clas
     let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
     let report = deliveries(0..12, &spread).classify();
     assert!(!report.balances());
-    // Those that met an earlier one in their own partition are repeats of the ordinary class.
+    // Records with an earlier record in their own partition are repeats of the ordinary class.
     assert_eq!((report.typed.repeats_without_key, report.typed.repeats_within), (5, 4));
     assert_eq!(kinds(&report).len(), 9);
     // One of the two was written by a gateway that gives every record a key.
@@ -94,7 +94,8 @@ fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_clas
 
 #[test]
 fn partitions_with_older_records_do_not_count_as_added() {
-    // 5 of 11 partitions and 4 of 12 are the key's, so that adding the twelfth would explain the two.
+    // The key leads to partition 5 of 11 and to partition 4 of 12, so adding the twelfth partition would explain both
+    // records.
     let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
     let two = [(5, 0, hash), (4, 900, hash)];
     let report = deliveries(0..11, &two).classify();
