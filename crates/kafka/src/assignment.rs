@@ -244,7 +244,7 @@ mod tests {
             for partition in 0..PARTITIONS {
                 model.write(partition);
             }
-            // cargo prints this if the test fails.
+            // cargo prints this only if the test fails.
             eprintln!("seed {seed}, round {round}");
             model.check(&operations);
         }

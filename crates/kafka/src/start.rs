@@ -237,7 +237,8 @@ pub(crate) fn starts<C: ConsumerContext>(
             .fetch_watermarks(topic, partition, timeout)
             .map_err(KafkaError::during("asking for a partition's offsets"))?;
         if committed.is_some_and(|committed| committed > high) {
-            // This client does not see records after an open transaction; offsets may have been set there manually.
+            // This client does not see records after an open transaction, but an operator may have set the offset to
+            // one of them. Therefore the real end is queried.
             high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));

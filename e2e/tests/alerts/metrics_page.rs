@@ -14,11 +14,12 @@ const INTRODUCTION: &str = "\
 Every service serves its metrics at `/metrics` of its admin port. A test generates this page from the services' own
 metrics and from the alert rules in `deploy/prometheus/rules`. Each alert links to its runbook.
 
-- A counter with known label values is exposed as 0 before its first event, because `increase()` does not see a
-  counter's first value. The tables list these values. Labels without a list depend on your set-up or on the traffic.
+- A counter whose label values are known is exposed as 0 before its first event, because `increase()` does not see the
+  first value of a counter. The tables list the values that the services' tests pin; an HTTP status, for example, can
+  also have other values. Labels without a list depend on your set-up or on the traffic.
 - A histogram `x` has the series `x_bucket`, `x_sum` and `x_count`.
-- A metric that only an instance with assigned partitions can know appears once it has partitions.
-- A metric without an alert is on the dashboard, or helps to investigate a defect.
+- Metrics with the label `partition` exist only on the instance to which the partition is assigned.
+- A metric of the product without an alert is on the dashboard, or helps to investigate a defect.
 ";
 
 /// The sections of the page: the beginning of a metric's name, and the heading. The first one that fits counts.
@@ -35,11 +36,10 @@ const SECTIONS: [(&str, &str); 6] = [
 const OPEN_LABELS: [&str; 9] =
     ["commit", "files", "metric", "object_type", "partition", "service", "source", "topic", "version"];
 
-/// The unit, from the name as Prometheus' conventions build it, or from the meaning.
+/// The unit: the last word of the name that is one, as Prometheus' conventions put it there.
 fn unit(metric: &Metric) -> &'static str {
-    let stem = metric.name.strip_suffix("_total").unwrap_or(metric.name);
-    let units = ["seconds", "bytes", "records", "ids", "partitions", "requests", "connections"];
-    let named = units.into_iter().find(|unit| stem.ends_with(&format!("_{unit}")));
+    const UNITS: [&str; 7] = ["seconds", "bytes", "records", "ids", "partitions", "requests", "connections"];
+    let named = metric.name.rsplit('_').find_map(|word| UNITS.into_iter().find(|unit| *unit == word));
     let is_switch = metric.help.starts_with("1 while") || metric.help.starts_with("Always 1");
     if is_switch { "0 or 1" } else { named.unwrap_or("number") }
 }

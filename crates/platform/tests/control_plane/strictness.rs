@@ -1,4 +1,4 @@
-//! The simulator refuses what the real service refuses, and what is misspelt.
+//! Tests that the simulator refuses everything that the real service refuses, and every misspelt member.
 
 use serde_json::{Value, json};
 
