@@ -37,7 +37,7 @@ pub(crate) enum NoIdentity {
     NotInternational,
     /// A placeholder: on Adobe's list or on that of the source.
     Blocked,
-    /// Longer than Identity Service takes.
+    /// Longer than Identity Service accepts.
     TooLong,
 }
 

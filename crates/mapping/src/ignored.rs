@@ -25,7 +25,7 @@ pub struct IgnoredIdentities {
     pub not_international: u32,
     /// Placeholders: on Adobe's list or on `BLOCKED_IDS`.
     pub blocked: u32,
-    /// Longer than Identity Service takes.
+    /// Longer than Identity Service accepts.
     pub too_long: u32,
 }
 

@@ -34,7 +34,7 @@ pub struct RawColumns {
     pub dead_lettered: DeadLetterCounts,
     /// The event was already typed from an earlier record.
     pub duplicates: u64,
-    /// The body of `customerio-aep check`, which the transformer stops.
+    /// The body of `customerio-aep check`, which the transformer does not pass on.
     pub checks: u64,
     /// The transformer has not committed this offset yet.
     pub ahead: u64,
