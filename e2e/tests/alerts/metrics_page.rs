@@ -37,14 +37,14 @@ const OPEN_LABELS: [&str; 9] =
     ["commit", "files", "metric", "object_type", "partition", "service", "source", "topic", "version"];
 
 /// The unit: the last word of the name that is one, as Prometheus' conventions put it there.
-fn unit(metric: &Metric) -> &'static str {
+fn unit(metric: &Metric<'_>) -> &'static str {
     const UNITS: [&str; 7] = ["seconds", "bytes", "records", "ids", "partitions", "requests", "connections"];
     let named = metric.name.rsplit('_').find_map(|word| UNITS.into_iter().find(|unit| *unit == word));
     let is_switch = metric.help.starts_with("1 while") || metric.help.starts_with("Always 1");
     if is_switch { "0 or 1" } else { named.unwrap_or("number") }
 }
 
-fn labels(metric: &Metric) -> String {
+fn labels(metric: &Metric<'_>) -> String {
     let one = |(label, values): (&&str, &&BTreeSet<String>)| {
         if OPEN_LABELS.contains(label) {
             return format!("`{label}`");
@@ -66,7 +66,7 @@ fn alerts_by_metric(known: &Exposition) -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-fn row(metric: &Metric, alerts: Option<&BTreeSet<String>>) -> String {
+fn row(metric: &Metric<'_>, alerts: Option<&BTreeSet<String>>) -> String {
     let link = |alert: &String| format!("[{alert}](runbooks.md#{})", alert.to_lowercase());
     let alerts = alerts.map_or_else(String::new, |names| names.iter().map(link).collect::<Vec<_>>().join(", "));
     let meaning = metric.help.trim_end_matches('.').replace('|', "\\|");
@@ -80,7 +80,7 @@ fn page() -> String {
     let known = Exposition::pinned(root());
     let alerts = alerts_by_metric(&known);
     let mut page = INTRODUCTION.to_owned();
-    let section = |metric: &Metric| SECTIONS.iter().position(|(prefix, _)| metric.name.starts_with(prefix));
+    let section = |metric: &Metric<'_>| SECTIONS.iter().position(|(prefix, _)| metric.name.starts_with(prefix));
     assert!(known.metrics().all(|metric| section(&metric).is_some()), "every metric has a section");
     for (index, (_, heading)) in SECTIONS.iter().enumerate() {
         let _ = write!(page, "\n## {heading}\n\n| metric | type | unit | labels | meaning | alerts |\n");
