@@ -49,7 +49,7 @@ impl Role {
         }
     }
 
-    /// The port of the address that [`Node::address`] returns; a started node must accept connections on it.
+    /// The port of the node's own address; a started node must accept connections on it.
     fn port(self) -> u16 {
         match self {
             Self::Broker { port } | Self::Controller { port } | Self::Both { port, .. } => port,
