@@ -1,7 +1,7 @@
 # One image for all: ingest-gateway, transformer, sink and the operator's tool customerio-aep.
 
-# What decides about the dependencies: the manifests, and an empty file for each target. As long as this stage's files stay the
-# same, the layer with the compiled dependencies below is taken from the cache.
+# The files that determine the dependencies: the manifests, and an empty file for each target. While they do not change,
+# the layer with the compiled dependencies below comes from the cache.
 FROM rust:1.95-bookworm AS manifests
 WORKDIR /build
 COPY . .
@@ -23,7 +23,7 @@ RUN cargo auditable build --release --locked --bin ingest-gateway --bin transfor
 COPY . .
 ARG REVISION=unknown
 ENV BUILD_COMMIT=$REVISION
-# Cargo goes by the files' times, and the sources are older than the empty files that were compiled above.
+# Cargo compares modification times, and the sources are older than the empty files that were compiled above.
 RUN find . -name '*.rs' -exec touch {} + \
     && cargo auditable build --release --locked --bin ingest-gateway --bin transformer --bin sink --bin customerio-aep
 
@@ -37,6 +37,6 @@ LABEL org.opencontainers.image.title="customerio-aep" \
     org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot"
 COPY --from=build /build/target/release/ingest-gateway /build/target/release/transformer \
     /build/target/release/sink /build/target/release/customerio-aep /usr/local/bin/
-# 8080 webhooks; 9464, 9465, 9466 the admin servers of gateway, transformer and sink
+# 8080 is for webhooks; 9464, 9465 and 9466 are the admin servers of gateway, transformer and sink
 EXPOSE 8080 9464 9465 9466
 CMD ["customerio-aep", "--help"]

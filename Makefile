@@ -13,19 +13,21 @@ demo: ## Run the whole pipeline in one process, on an embedded broker and a simu
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
 	@cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
 
-# Each of them keeps the whole machine busy, or waits for the brokers' time-outs.
+# Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
 	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
 		cargo test --package e2e --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints, documentation (warnings are errors), and the dependencies' licenses if cargo-deny is installed
+lint: ## Check formatting, lints, documentation (warnings are errors), and if they are installed, cargo-deny for licenses and typos for spelling
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
+	@if typos --version >/dev/null 2>&1; then typos; \
+	else echo "skipped: typos, because typos is not installed (cargo install typos-cli, or pip install typos)"; fi
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -49,7 +51,7 @@ chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BRO
 
 PYTHON_ENV := .cache/python
 
-# Where cargo puts binaries, for what is not started by cargo.
+# The folder of cargo's binaries, for programs that cargo does not start.
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
 independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB (needs Python 3, Java, Maven)

@@ -1,15 +1,15 @@
-//! What the benchmarks measure: the transformer's work on one event, without Kafka.
+//! The work that the benchmarks measure: one event in the transformer, without Kafka.
 
 use mapping::{ReceivedAt, Rejection, SourceOptions};
 use xdm::avro::{EncodeError, Encoder, Framing};
 
-/// A click in an email of a campaign, as Customer.io sends it: 1.2 kB, the size that the budgets are about.
+/// A click in an email of a campaign, as Customer.io sends it. It has 1.2 kB, the size for which the budgets are set.
 pub const TYPICAL: &[u8] = include_bytes!("../typical.json");
 
-/// When it was received.
+/// When the body was received: milliseconds since 1970.
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
-/// What a worker of the transformer keeps from one event to the next.
+/// The state that a worker of the transformer keeps between events.
 #[derive(Debug)]
 pub struct Worker {
     source: SourceOptions,
@@ -18,7 +18,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// One as the transformer makes it without further configuration.
+    /// Creates the state of a transformer with default options.
     ///
     /// # Errors
     /// If the Avro schema cannot be resolved.

@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# Matches every installation when the variable is All, also one without the label (Docker Compose).
+# If the variable is All, this matches every installation, also one without the label (Docker Compose).
 WHERE = 'namespace=~"$namespace"'
 PROCESS = WHERE + ',job=~".*(ingest-gateway|transformer|sink).*"'
 RATE = "$__rate_interval"
@@ -24,7 +24,7 @@ OPTIONS = {
     },
     "timeseries": {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        # All curves at one moment, the largest first.
+        # The tooltip shows all curves, the largest first.
         "tooltip": {"mode": "multi", "sort": "desc", "hideZeros": False},
     },
 }

@@ -35,7 +35,7 @@ def events():
         text = json.dumps([json.loads(quirk["body"]), quirk["result"]["event"]])
         pairs.append(tuple(json.loads(text.replace("01HZX", f"event-{len(pairs)}").replace('"u1"', f'"q-{len(pairs)}"'))))
     for number, (webhook, event) in enumerate(pairs):
-        # The quirks hold what a query must not fall for, so they are young.
+        # The quirks contain values that a query must handle, so they get recent times.
         webhook["age"] = 2 if "RPIL" not in json.dumps(webhook) else dice.choice([1, 5, 20, 60, 200])
         webhook["time"] = NOW - datetime.timedelta(days=webhook["age"], seconds=number)
         event["timestamp"] = webhook["time"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -48,7 +48,7 @@ class DuckDb:
 
         self.name = f"DuckDB {duckdb.__version__}"
         self.db = duckdb.connect()
-        # A field that no example has would be unknown to the engine: sampling must see every row.
+        # The engine must read every row to find all fields.
         self.db.execute(
             "CREATE TABLE customer_io_message_events AS SELECT * REPLACE (CAST(timestamp AS TIMESTAMPTZ) AS timestamp) "
             f"FROM read_json('{rows}', sample_size=-1, map_inference_threshold=-1)"
@@ -69,7 +69,7 @@ class Spark:
         table.createOrReplaceTempView("customer_io_message_events")
 
     def run(self, sql):
-        # A lasting view cannot stand on a temporary table; that is this test's table, not the query.
+        # A permanent view cannot use a temporary table. Only this test uses one, so the view is temporary too.
         return [tuple(row) for row in self.db.sql(sql.replace("CREATE VIEW", "CREATE TEMPORARY VIEW")).collect()]
 
 

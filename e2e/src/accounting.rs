@@ -1,5 +1,5 @@
-//! The proof at the end of a test: every id is looked up, on the topics and at Platform. It does not compare counts,
-//! but follows each record by its own id and offset.
+//! The check at the end of a test: it looks up every id on the topics and at Platform. It does not compare counts, but
+//! follows each record by its id and offset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,10 +30,11 @@ pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
 /// How long a transaction that is being committed may take until it is readable in every partition.
 const MARKERS: Duration = Duration::from_secs(5);
 
-/// Visits the committed records of a topic, one after the other.
+/// Calls `visit` with each committed record of a topic.
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
     // A group's offsets may be committed a moment before the records of the same transaction can be read: the brokers
-    // end the transaction in one partition after the other. This does not wait for one that a dead process left open.
+    // end the transaction in one partition after the other. This does not wait for a transaction that a dead process
+    // left open.
     let offsets = Offsets::new(connection).expect("a client");
     let extents = offsets.extents(topic).expect("the topic's ends");
     match offsets.wait_until_settled(topic, &extents, MARKERS) {
@@ -63,7 +64,7 @@ pub struct DeadLetter {
 pub struct Topics {
     /// Event id of each raw record that has one.
     pub raw: BTreeMap<Place, Option<String>>,
-    /// For each typed record: the raw record that it was mapped from, and the event id.
+    /// For each typed record, the raw record that it was mapped from and the event id.
     pub typed: Vec<(Place, String)>,
     /// The dead letters, resolved ones included.
     pub dead_letters: Vec<DeadLetter>,
@@ -74,7 +75,7 @@ pub struct Topics {
 pub struct Balance {
     /// Raw records without output whose id was typed from an earlier record of the partition: duplicates.
     pub collapsed: usize,
-    /// Raw records without output, for no reason that the topics show.
+    /// Raw records without output and without a reason on the topics.
     pub unexplained: Vec<Place>,
     /// Raw records with more than one outcome, and outcomes without a raw record.
     pub doubled: Vec<Place>,
@@ -192,8 +193,7 @@ impl Topics {
     /// Checks that every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of
     /// an earlier record of its partition that is typed; and that no event is typed twice in a partition.
     ///
-    /// # Panics
-    /// If one is missing, doubled, or has no raw record.
+    /// # Panics If an outcome is missing, duplicated, or has no raw record.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
         let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
         let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());
@@ -225,7 +225,7 @@ impl Topics {
     }
 }
 
-/// Returns the ids that Platform (the simulator) has accepted, with how often.
+/// Returns the ids that Platform (the simulator) has accepted, with the number of times.
 ///
 /// # Panics
 /// If the simulator does not respond.
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn doubled_and_repeated_are_distinguished() {
+    fn duplicates_and_repeats_are_distinguished() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);

@@ -7,13 +7,13 @@ use crate::wire::{call, string};
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
 
-/// The first version in which an ACL can be for a prefix; both requests have it.
+/// The first version of both requests in which an ACL can apply to a prefix.
 const VERSION: i16 = 1;
 
 /// `ALLOW`.
 const ALLOW: u8 = 3;
 
-/// What a user may do something with.
+/// The resource that an ACL is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// A topic.
@@ -24,7 +24,7 @@ pub enum Resource {
     TransactionalIds(String),
 }
 
-/// What a user may do. `Read` and `Write` include describing.
+/// The operation that an ACL allows. `Read` and `Write` include describing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Read.
@@ -38,11 +38,11 @@ pub enum Operation {
 /// An ACL that allows something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acl {
-    /// Who.
+    /// The user that gets the permission.
     pub user: &'static str,
-    /// With what.
+    /// The resource that the user may use.
     pub resource: Resource,
-    /// What.
+    /// The operation that the user may carry out.
     pub operation: Operation,
 }
 
@@ -64,7 +64,7 @@ impl Acl {
         }
     }
 
-    /// Both requests say the same: the one what it creates, the other what it looks for.
+    /// Both requests have the same fields: one for the ACL to create, the other for the filter.
     fn bytes(&self) -> Vec<u8> {
         let (kind, name, pattern) = self.resource();
         let (user, any_host) = (string(&format!("User:{}", self.user)), string("*"));
@@ -93,7 +93,7 @@ fn change(broker: &str, request: i16, acls: &[Acl]) {
     for acl in acls {
         let body = [&1_i32.to_be_bytes()[..], &acl.bytes()].concat();
         let answer = call(&mut stream, request, VERSION, &body).expect("an answer");
-        // The error of the only entry stands behind throttle time and the number of entries.
+        // The error of the only entry follows the throttle time and the number of entries.
         assert_eq!(answer[8..10], [0, 0], "request {request} for {acl:?}");
     }
 }

@@ -27,13 +27,13 @@ pub(crate) const MOST: usize = 3;
 pub struct Plan {
     /// The seed for everything random.
     pub seed: u64,
-    /// How long actions are taken against the pipeline.
+    /// For how long actions are carried out.
     pub duration: Duration,
     /// Brokers of the cluster.
     pub brokers: usize,
     /// The time between two actions, on average.
     pub pace: Duration,
-    /// Whether the machine can skew a process's clock; otherwise, no clock is skewed.
+    /// Whether this machine can skew the clock of a process; if not, no clock is skewed.
     pub has_skew: bool,
 }
 
@@ -76,9 +76,9 @@ pub enum Action {
     Kill(Service, Duration, Naming),
     /// SIGTERM; started again as soon as it has ended.
     Restart(Service, Naming),
-    /// This number of transformers from now on; the others get SIGTERM.
+    /// Changes the number of transformers; surplus ones get SIGTERM.
     Transformers(usize),
-    /// This number of sinks from now on.
+    /// Changes the number of sinks.
     Sinks(usize),
     /// SIGKILL for a broker.
     KillBroker(usize),
@@ -86,7 +86,7 @@ pub enum Action {
     StartBroker(usize),
     /// SIGSTOP for a broker.
     PauseBroker(usize),
-    /// SIGCONT for it.
+    /// SIGCONT for a broker.
     ResumeBroker(usize),
     /// A fault of Platform, in the form of the simulator.
     Platform(Value),
@@ -118,7 +118,7 @@ pub enum Naming {
 pub struct Step {
     /// Time since the start.
     pub at: Duration,
-    /// What is done.
+    /// The action.
     pub action: Action,
 }
 
@@ -186,7 +186,7 @@ impl fmt::Display for Action {
 }
 
 impl Action {
-    /// The kind, for statistics by kind.
+    /// The kind of the action, for the statistics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

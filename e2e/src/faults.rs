@@ -1,9 +1,8 @@
-//! Everything that Platform can do to the sink, as faults of the simulator (the rows of docs/outcomes.md). None of it is a
-//! record's fault.
+//! All failures of Platform, as faults of the simulator (the rows of docs/outcomes.md). No record causes any of them.
 
 use serde_json::{Value, json};
 
-/// Every kind of trouble, each for a few requests or seconds.
+/// Every kind of fault, each for a few requests or seconds.
 #[must_use]
 pub fn every_trouble() -> Vec<Value> {
     let mut faults = vec![

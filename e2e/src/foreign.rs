@@ -1,7 +1,7 @@
-//! A transaction of another process that holds a group's offsets: what a transformer leaves behind that is stopped between
-//! its offsets and its commit. Until it ends, the brokers do not say what is committed.
+//! A transaction of another process that contains a group's offsets, as a transformer leaves it that is stopped between
+//! sending its offsets and the commit. Until it ends, the brokers do not return the committed offsets.
 //!
-//! No client stops at this point, so the requests are written byte by byte.
+//! No client library can stop at this point, so this module builds the requests itself.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const TXN_OFFSET_COMMIT: i16 = 28;
 /// How long the coordinator may take to accept a request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Opens a transaction that holds the offsets of these partitions until the brokers abort it after `timeout`.
+/// Opens a transaction with offsets of these partitions. It stays open until the brokers abort it after `timeout`.
 ///
 /// `broker` is the address of a cluster's only broker, which coordinates everything.
 ///
@@ -30,7 +30,7 @@ pub fn hold_offsets(broker: &str, group: &str, topic: &TopicName, partitions: &[
     let millis = i32::try_from(timeout.as_millis()).expect("a time-out below 24 days");
     let body = [string(&id), millis.to_be_bytes().into()].concat();
     let answer = accepted(&mut stream, INIT_PRODUCER_ID, &body, 4);
-    // The producer's id and epoch stand behind throttle time and error.
+    // The producer's id and epoch follow the throttle time and the error.
     let producer = answer[6..16].to_vec();
     let body = [string(&id), producer.clone(), string(group)].concat();
     accepted(&mut stream, ADD_OFFSETS_TO_TXN, &body, 4);
@@ -41,7 +41,8 @@ pub fn hold_offsets(broker: &str, group: &str, topic: &TopicName, partitions: &[
         body.extend(0_i64.to_be_bytes());
         body.extend((-1_i16).to_be_bytes());
     }
-    // The first partition's error stands behind throttle time, one topic, its name, the number of partitions, and one.
+    // The first partition's error follows the throttle time, the number of topics, the topic's name, the number of
+    // partitions, and the partition.
     let error = 4 + 4 + 2 + topic.as_str().len() + 4 + 4;
     accepted(&mut stream, TXN_OFFSET_COMMIT, &body, error);
 }
@@ -50,7 +51,7 @@ fn one() -> Vec<u8> {
     1_i32.to_be_bytes().into()
 }
 
-/// Sends a request until its error, at this place of the answer, is 0: a coordinator may still be loading.
+/// Sends a request until the error at this position of the response is 0, because a coordinator may still be loading.
 fn accepted(stream: &mut TcpStream, request: i16, body: &[u8], error: usize) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! Java's own Avro, from Maven Central, for records that any consumer must be able to read.
+//! Apache Avro for Java, from Maven Central, which must be able to read our records.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,10 @@ use crate::maven::fetched;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/ReadSingleObject.java");
 
-/// Has Java's Avro read records in single-object encoding: `lines` holds the record in hex, a tab and the `_id` it must have, on
-/// each line. Returns what the reader says.
+/// Lets Avro for Java read records in single-object encoding. Each of the `lines` contains a record in hex, a tab and
+/// the expected `_id`. Returns the reader's output.
 ///
-/// # Errors
-/// Java or Maven is missing, or the reader does not read a record as expected; in words.
+/// # Errors A text if Java or Maven is missing, or if the reader does not read a record as expected.
 pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String> {
     let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/pom.xml");
     let jars = fetched("avro/libs-1.12.0", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])?;
@@ -31,7 +30,7 @@ pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String>
     let mut reader = java(&jars, &classes, "ReadSingleObject");
     let reader = reader.arg(schema).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut reader = reader.spawn().map_err(|error| format!("no java: {error}"))?;
-    // A reader that has ended at a wrong record takes no more; what it says about it is what counts.
+    // A reader that has ended at a wrong record accepts no more input; its output then contains the reason.
     let written = reader.stdin.take().map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()));
     let output = reader.wait_with_output().map_err(|error| error.to_string())?;
     let removed = std::fs::remove_dir_all(&classes);

@@ -1,6 +1,6 @@
-//! What the end-to-end tests stand on: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
+//! The basis of the end-to-end tests: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
 //!
-//! Nothing here knows how a service works inside; it starts processes, reads topics and asks the simulator.
+//! This crate does not know how a service works inside: it starts processes, reads topics and queries the simulator.
 
 #![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and shows its logs then")]
 
@@ -25,8 +25,7 @@ use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds.
 ///
-/// # Panics
-/// When it does not within `timeout`; `what` says what was waited for.
+/// # Panics If it does not hold within `timeout`; `what` describes the condition.
 pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + timeout;
     while !condition() {
@@ -35,17 +34,16 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
     }
 }
 
-/// Waits until no other test of this process has the machine to itself, for tests that start a cluster of their own.
+/// Waits until no other test of this process runs exclusively, for tests that start their own cluster.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A port that is free now, and that no outgoing connection takes before it is used: those come from 32768 on (Linux's
-/// `ip_local_port_range`).
+/// Returns a port that is free now. It is below 32768, so that no outgoing connection uses it before the caller does
+/// (Linux's `ip_local_port_range`).
 ///
-/// # Panics
-/// When the machine has none.
+/// # Panics If the machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1000);

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder `.cache/{name}`, filled by `mvn` with this goal and its arguments the first time. Test processes that come at once do not disturb each other: each fetches into a folder of its own,
-/// and the first to finish gives it its name.
+/// Returns the folder `.cache/{name}`; the first call fills it by running `mvn` with this goal and its arguments.
+/// Concurrent test processes do not disturb each other: each fetches into its own folder, and the first one to finish
+/// renames it.
 pub(crate) fn fetched(name: &str, goal: &[&str]) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let folder = root.join(".cache").join(name);
@@ -23,7 +24,7 @@ pub(crate) fn fetched(name: &str, goal: &[&str]) -> Result<PathBuf, String> {
         .args(["-q", "-B"])
         .args(goal)
         .arg(format!("-DoutputDirectory={}", target.display()))
-        // Without a project, some goals leave marks in the working directory.
+        // Without a project, some goals write files to the working directory.
         .current_dir(cache)
         .output()
         .map_err(|error| format!("no mvn: {error}"))?;

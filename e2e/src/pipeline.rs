@@ -1,4 +1,4 @@
-//! The whole pipeline as a user runs it: topics, simulator, three services, with nothing but contract variables.
+//! The whole pipeline as a user runs it: topics, simulator and three services, configured only by documented variables.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -17,10 +17,9 @@ use crate::real_kafka::RealKafka;
 /// The signing key of all tests.
 pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 
-/// One Kafka for all tests of a process. It ends with the process that started it, or with the machine.
+/// One Kafka for all tests of a process. It ends with the process that started it.
 ///
-/// # Panics
-/// When no real Kafka can be had: nothing is proven without one.
+/// # Panics If no real Kafka is available, because the tests prove nothing without one.
 #[must_use]
 pub fn shared_kafka() -> &'static RealKafka {
     static KAFKA: OnceLock<RealKafka> = OnceLock::new();
@@ -32,7 +31,7 @@ pub fn shared_kafka() -> &'static RealKafka {
 /// A service's variables.
 pub type Variables = Vec<(&'static str, String)>;
 
-/// These variables with some of them set to other values, or added.
+/// Returns these variables with some values replaced or added.
 #[must_use]
 pub fn with(mut variables: Variables, changes: &[(&'static str, &str)]) -> Variables {
     for (name, value) in changes {
@@ -42,13 +41,13 @@ pub fn with(mut variables: Variables, changes: &[(&'static str, &str)]) -> Varia
     variables
 }
 
-/// These variables of a service that reaches its brokers through a proxy.
+/// Returns these variables for a service that reaches its brokers through a proxy.
 #[must_use]
 pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
     with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
-/// Topics, group names and ports of one test. There is one at a time in a process: a test has the machine to itself.
+/// Topics, group names and ports of one test. A process has one at a time, because each test needs the whole machine.
 #[derive(Debug)]
 pub struct Pipeline {
     _turn: MutexGuard<'static, ()>,
@@ -64,19 +63,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes the topics, of four partitions each.
+    /// Creates the topics with four partitions each.
     ///
-    /// # Panics
-    /// When the topics cannot be made.
+    /// # Panics If the topics cannot be created.
     #[must_use]
     pub fn new(kafka: &RealKafka, test: &str) -> Self {
         Self::with_partitions(kafka, test, 4)
     }
 
-    /// Makes the topics.
+    /// Creates the topics.
     ///
-    /// # Panics
-    /// When the topics cannot be made.
+    /// # Panics If the topics cannot be created.
     #[must_use]
     pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
@@ -218,14 +215,13 @@ impl Pipeline {
 
     /// Adds faults to the simulator: one as JSON, or an array of them.
     ///
-    /// # Panics
-    /// When it does not take them.
+    /// # Panics If it refuses them.
     pub fn fault(&self, faults: &str) {
         let (status, body) = http(self.simulator_port, "POST", "/admin/faults", faults).expect("the simulator");
         assert_eq!(status, 204, "{faults}: {body}");
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     ///
     /// # Panics
     /// When the simulator does not answer.
@@ -264,7 +260,8 @@ impl Pipeline {
         process
     }
 
-    /// Starts sending: `count` different events at `rate` a second, 3 of 100 sent twice. The ids go to a file.
+    /// Starts a load of `count` different events at `rate` per second, of which 3 % are sent twice. The ids are written
+    /// to a file.
     ///
     /// # Panics
     /// When the sender cannot be started.
@@ -303,19 +300,19 @@ pub struct Load {
     ids: std::path::PathBuf,
 }
 
-/// What a load came to.
+/// The result of a load.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// Ids of the acknowledged events.
     pub ids: Vec<String>,
     /// Different events that were to be sent.
     pub events: u64,
-    /// Answers by status; `error` for none.
+    /// The number of responses by status; `error` means that there was no response.
     pub answers: BTreeMap<String, u64>,
 }
 
 impl Load {
-    /// Waits for its end; returns the ids that were acknowledged, which must be all.
+    /// Waits for its end and returns the acknowledged ids, which must be all ids.
     ///
     /// # Panics
     /// When an event was not acknowledged, or it takes longer than `timeout`.
@@ -326,7 +323,7 @@ impl Load {
         sent.ids
     }
 
-    /// Waits for its end; returns what became of it.
+    /// Waits for its end and returns its result.
     ///
     /// # Panics
     /// When it takes longer than `timeout`, or the sender's report cannot be read.

@@ -84,7 +84,7 @@ impl Process {
         }
     }
 
-    /// Starts a command made with [`command`] and waits until it is ready.
+    /// Starts a command that was built with [`command`] and waits until it is ready.
     ///
     /// # Panics
     /// When it cannot be started or does not become ready.
@@ -142,7 +142,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether `/readyz` says so.
+    /// Whether `/readyz` reports that it is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
@@ -178,7 +178,7 @@ impl Process {
         lag.filter_map(|line| line.split_once("partition=\"")?.1.split('"').next()?.parse().ok()).collect()
     }
 
-    /// What it has logged.
+    /// The log so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

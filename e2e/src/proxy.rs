@@ -1,8 +1,8 @@
 //! A TCP proxy between one service and its brokers, or Platform, whose faults are switched while the test runs.
 //!
 //! A proxy has one listener for each server behind it, and a fault applies to all of them at once. Bytes that a fault
-//! has swallowed are gone, so a connection that lost some is reset as soon as its fault ends: a byte stream with a hole
-//! would be a fault that no network has.
+//! has dropped are lost, so a connection that lost some is reset as soon as the fault ends. No real network delivers a
+//! byte stream with a gap.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,22 +25,22 @@ const CHUNK: usize = 16 * 1024;
 /// Chunks on their way in one direction of a connection.
 const IN_TRANSIT: usize = 256;
 
-/// What happens to the connections.
+/// The fault that applies to the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: everything passes.
+    /// No fault: everything is forwarded.
     None,
     /// Open connections are closed, and new ones are reset at once.
     Cut,
-    /// Connections are accepted and stay open, but what either side sends is swallowed.
+    /// Connections are accepted and stay open, but all bytes are dropped.
     BlackHole,
-    /// What is sent in this direction passes, and what is sent in the other one is swallowed.
+    /// Bytes in this direction are forwarded, and bytes in the other one are dropped.
     OneWay(Direction),
-    /// Everything passes, this much later.
+    /// Everything is forwarded after this delay.
     Delay(Duration),
 }
 
-/// Where bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the service to its server.
@@ -66,7 +66,7 @@ impl Fault {
     }
 }
 
-/// What all connections follow.
+/// The orders for all connections.
 #[derive(Debug, Clone, Copy)]
 struct Orders {
     fault: Fault,
@@ -117,8 +117,7 @@ impl Proxy {
 
     /// The port at which the service reaches one of the servers, counted from 0.
     ///
-    /// # Panics
-    /// When there are not so many servers.
+    /// # Panics If there are fewer servers.
     #[must_use]
     pub fn port(&self, server: usize) -> u16 {
         self.routes[server].port
@@ -161,7 +160,7 @@ impl Proxy {
         self.counts.open.load(Ordering::SeqCst)
     }
 
-    /// How many bytes have been swallowed in all.
+    /// The total number of dropped bytes.
     #[must_use]
     pub fn swallowed(&self) -> u64 {
         self.counts.swallowed.load(Ordering::SeqCst)
@@ -178,7 +177,7 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, server: u16, orders: watch::Receiver<Orders>, counts: Arc<Counts>) {
     loop {
-        // A failure to accept is the failure of one connection, which its client sees.
+        // A failed accept affects only one connection, and its client notices that.
         let Ok((client, _)) = listener.accept().await else { continue };
         let (orders, counts) = (orders.clone(), Arc::clone(&counts));
         tokio::spawn(async move {
@@ -261,13 +260,13 @@ impl Holes {
         self.orders.borrow().fault
     }
 
-    /// Whether bytes are missing before those that would pass now.
+    /// Whether bytes were dropped before those that would be forwarded now.
     fn is_broken(&self, direction: Direction, fault: Fault) -> bool {
         self.of(direction).load(Ordering::SeqCst) && !fault.swallows(direction)
     }
 }
 
-/// Waits until the orders end this connection.
+/// Waits until an order ends this connection.
 async fn supervise(orders: &mut watch::Receiver<Orders>, holes: &Holes) -> Ending {
     let resets = orders.borrow_and_update().resets;
     loop {
@@ -282,7 +281,7 @@ async fn supervise(orders: &mut watch::Receiver<Orders>, holes: &Holes) -> Endin
     }
 }
 
-/// Carries one direction of a connection until its end.
+/// Forwards one direction of a connection until its end.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -300,7 +299,8 @@ async fn pump(
                 holes.of(direction).store(true, Ordering::SeqCst);
                 counts.swallowed.fetch_add(read as u64, Ordering::SeqCst);
                 if read == 0 {
-                    // The end is swallowed too: the other side learns nothing until the fault ends, which resets it.
+                    // The end of the connection is dropped too: the other side notices nothing until the fault ends and
+                    // the connection is reset.
                     std::future::pending::<()>().await;
                 }
                 continue;
@@ -308,7 +308,7 @@ async fn pump(
             if holes.is_broken(direction, fault) {
                 return Err(io::Error::other("bytes are missing"));
             }
-            // With the queue the writing half ends as well.
+            // Dropping the queue also ends the writing half.
             if read == 0 || queue.send((Instant::now() + fault.latency(), buffer[..read].to_vec())).await.is_err() {
                 return Ok(());
             }
@@ -324,7 +324,7 @@ async fn pump(
     tokio::try_join!(read, write).map(|_| ())
 }
 
-/// Reads and forgets until the client is gone.
+/// Reads and discards until the client closes the connection.
 async fn swallow(client: &mut ReadHalf<'_>, counts: &Counts) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {

@@ -97,7 +97,7 @@ enum Brokers {
     Foreign,
     Java {
         brokers: Vec<Node>,
-        /// It ends with the value.
+        /// It ends when this value is dropped.
         _controller: Option<Node>,
     },
     Docker(Container),
@@ -118,7 +118,7 @@ impl RealKafka {
         }
     }
 
-    /// Starts a single broker that may be stopped and started.
+    /// Starts a single broker that tests may stop and start.
     ///
     /// # Errors
     /// A text for the user if there is neither Java with Maven nor Docker.
@@ -126,7 +126,7 @@ impl RealKafka {
         Self::start(&Cluster::default())
     }
 
-    /// Starts a cluster whose brokers may be stopped and started.
+    /// Starts a cluster whose brokers tests may stop and start.
     ///
     /// # Errors
     /// A text for the user if there is neither Java with Maven nor, for a single broker without users, Docker.

@@ -29,7 +29,7 @@ enum Runner {
 }
 
 impl RealRegistry {
-    /// One that does not run yet, on a port of its own.
+    /// A registry that is not started yet, on its own port.
     ///
     /// # Panics
     /// When there is neither Java with Maven nor Docker.
@@ -50,7 +50,7 @@ impl RealRegistry {
         Self { port, runner }
     }
 
-    /// One that answers.
+    /// A registry that is running.
     ///
     /// # Panics
     /// As [`RealRegistry::stopped`].
@@ -79,16 +79,15 @@ impl RealRegistry {
         self.port
     }
 
-    /// A page below the base address.
+    /// Gets a page below the base address.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         http_get(self.port, &format!("/apis/ccompat/v7{path}"))
     }
 
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it responds.
     ///
-    /// # Panics
-    /// When it does not.
+    /// # Panics If it does not respond.
     pub fn start(&mut self) {
         let port = self.port;
         match &mut self.runner {

@@ -166,7 +166,7 @@ impl Senders {
         Self { threads: (0..count).map(start).collect(), shared }
     }
 
-    /// From now on events are signed with another key.
+    /// Signs all further events with another key.
     pub fn sign_with(&self, key: &str) {
         key.clone_into(&mut self.shared.key.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     fn send(&self, connection: &mut Option<TcpStream>, request: &[u8]) -> io::Result<Answer> {
-        // A connection that was closed while it was idle is not used again: Go's client notices that in time.
+        // A connection that was closed while it was idle is not reused, as in Go's client.
         let usable = connection.take().filter(is_open);
         let mut stream = usable.map_or_else(|| connect(self.port), Ok)?;
         stream.write_all(request)?;

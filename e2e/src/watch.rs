@@ -50,7 +50,7 @@ impl Watch {
         self.started.elapsed()
     }
 
-    /// What it has seen so far.
+    /// The arrivals so far.
     ///
     /// # Panics
     /// When the reader failed.
@@ -76,7 +76,7 @@ impl Watch {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arrivals(BTreeMap<i32, Vec<u64>>);
 
-/// The part of a run in which every partition is expected to receive records.
+/// The time in which every partition is expected to receive records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// The start of the load.
@@ -92,7 +92,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A load from `from` to `to`, all of which is done by the end of the watch.
+    /// A load from `from` to `to` whose records have all arrived before the end of the watch.
     #[must_use]
     pub fn of_load(from: Duration, to: Duration, partitions: i32) -> Self {
         Self { from, to, partitions, outstanding: BTreeSet::new(), watched_until: to }
@@ -169,7 +169,8 @@ impl Arrivals {
         ended.chain(open).max()
     }
 
-    /// From `at` until every partition that ever had a record has another one; `None` when one has none any more.
+    /// Returns the time from `at` until every partition with records has received another one; `None` if one received
+    /// no more.
     #[must_use]
     pub fn all_again(&self, at: Duration) -> Option<Duration> {
         let at = millis(at);

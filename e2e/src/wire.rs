@@ -1,6 +1,7 @@
-//! Single requests of Kafka's protocol, for what the clients cannot be made to ask.
+//! Single requests of Kafka's protocol that client libraries cannot send.
 //!
-//! Only versions before the "flexible" ones: their strings have a length of two bytes, and nothing is tagged.
+//! It supports only versions before the "flexible" ones: their strings have a length of two bytes, and they have no
+//! tagged fields.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

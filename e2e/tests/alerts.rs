@@ -11,6 +11,8 @@ use serde_yaml_ng::Value;
 
 #[path = "alerts/exposition.rs"]
 mod exposition;
+#[path = "alerts/metrics_page.rs"]
+mod metrics_page;
 #[path = "alerts/promql.rs"]
 mod promql;
 
@@ -113,7 +115,7 @@ fn every_alert_has_a_severity_a_summary_a_description_and_its_runbook() {
     }
 }
 
-/// Alerts that may last no time at all: they look back over a range, or a person has to act in any case.
+/// Alerts without `for`: they look back over a range, or a person has to act in any case.
 const IMMEDIATE: [&str; 8] = [
     "CustomerioAuditFailed",
     "CustomerioDeadLetters",
@@ -151,7 +153,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_is_silent() {
     assert!(cases.is_empty(), "cases of alerts that do not exist: {cases:?}");
 }
 
-/// Every way in which these selectors do not fit the expositions, in words.
+/// Describes every selector of an expression that does not match the expositions.
 fn breaches(place: &str, expression: &str, known: &Exposition) -> Vec<String> {
     let selectors = selectors(expression);
     assert!(!selectors.is_empty(), "{place}: no metric in {expression}");
@@ -213,7 +215,14 @@ const NEITHER_SHOWN_NOR_WATCHED: [&str; 2] =
 fn the_documents_name_only_metrics_that_exist() {
     let known = Exposition::pinned(root());
     let mut found = Vec::new();
-    for page in ["docs/runbooks.md", "docs/operate.md", "docs/connect.md", "docs/dead-letters.md", "README.md"] {
+    for page in [
+        "docs/runbooks.md",
+        "docs/operate.md",
+        "docs/metrics.md",
+        "docs/connect.md",
+        "docs/dead-letters.md",
+        "README.md",
+    ] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         for name in exposition::names_in(&text) {
             if !known.has(&name) {
@@ -241,7 +250,7 @@ fn the_runbooks_commands_are_commands_of_the_tool() {
     let page = std::fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
     let mut commands = commands(&page);
     assert!(commands.len() > 5, "{commands:?}");
-    // It would send to a host of the reader's.
+    // It would send webhooks to the reader's host.
     commands.retain(|arguments| arguments[0] != "send");
     let started: Vec<_> = commands
         .into_iter()

@@ -7,7 +7,7 @@ use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
 use kafka::topic::{TopicSpec, Topics};
 
-/// Runs a binary to its end: exit code, and all that it printed.
+/// Runs a binary to its end; returns the exit code and all output.
 fn run(name: &str, arguments: &[&str], variables: &[(&str, String)]) -> (Option<i32>, String) {
     let output = command(name, variables).env("ADMIN_LISTEN", "127.0.0.1:0").args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -24,7 +24,7 @@ fn assert_says(found: (Option<i32>, String), code: i32, parts: &[&str]) {
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
 
 #[test]
-fn help_and_version_work_and_wrong_flags_are_code_2() {
+fn help_and_version_exit_0_and_invalid_flags_exit_2() {
     for name in SERVICES {
         assert_says(run(name, &["--help"], &[]), 0, &["KAFKA_BOOTSTRAP_SERVERS", "ADMIN_LISTEN", "--check-config"]);
         assert_says(run(name, &["--version"], &[]), 0, &["0.1.0"]);
@@ -41,7 +41,7 @@ fn help_and_version_work_and_wrong_flags_are_code_2() {
 }
 
 #[test]
-fn map_says_why_a_body_would_be_refused_and_what_is_wrong_with_its_use() {
+fn map_reports_rejected_bodies_and_usage_errors() {
     let file = std::env::temp_dir().join(format!("map-{}.json", std::process::id()));
     let map = |body: &str, arguments: &[&str]| {
         std::fs::write(&file, body).unwrap();
@@ -93,7 +93,7 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
 }
 
 #[test]
-fn a_missing_topic_too_few_partitions_and_no_broker_are_code_1_with_what_to_do() {
+fn a_missing_topic_too_few_partitions_and_no_broker_exit_1_with_a_remedy() {
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "missing");
     let mut gateway = pipeline.gateway_variables();
@@ -113,7 +113,7 @@ fn a_missing_topic_too_few_partitions_and_no_broker_are_code_1_with_what_to_do()
 }
 
 #[test]
-fn setup_makes_the_topics_once_and_says_so() {
+fn setup_creates_the_topics_once_and_reports_it() {
     let kafka = shared_kafka();
     let name = format!("setup-{:08x}", fastrand::u32(..));
     let variables: Vec<(&str, String)> = vec![

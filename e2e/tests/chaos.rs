@@ -1,5 +1,5 @@
-//! A slice of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments under load,
-//! and in the end every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
+//! A short part of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments
+//! under load. At the end, every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
 
 #![allow(clippy::print_stdout, reason = "the seed and the figures")]
 
@@ -21,12 +21,12 @@ fn slice(brokers: usize) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn chaos_on_one_broker_loses_nothing_and_doubles_nothing() {
+fn chaos_on_one_broker_neither_loses_nor_duplicates_records() {
     slice(1);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn chaos_on_three_brokers_loses_nothing_and_doubles_nothing() {
+fn chaos_on_three_brokers_neither_loses_nor_duplicates_records() {
     slice(3);
 }

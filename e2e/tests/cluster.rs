@@ -1,4 +1,4 @@
-//! Exactly-once where brokers die and coordinators move, and how long a reader waits after a kill.
+//! Exactly-once while brokers are killed and coordinators move, and how long a reader waits after a kill.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,7 +48,7 @@ fn outstanding_after(kafka: &RealKafka, pipeline: &Pipeline, timeout: Duration) 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_answers_202_or_503() {
+fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_duplicates_and_the_gateway_answers_202_or_503() {
     let _alone = alone();
     let mut dice = fastrand::Rng::with_seed(seed());
     let mut kafka = RealKafka::start(&Cluster::of_three()).unwrap();
@@ -89,7 +89,7 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_doubles_and_the_gateway_a
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and_taken_for_no_duplicate() {
+fn p3_p4_records_of_a_transaction_that_timed_out_in_an_outage_are_read_again_and_not_taken_for_duplicates() {
     let _alone = alone();
     let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "away");
@@ -113,7 +113,7 @@ fn p3_p4_what_was_open_when_the_brokers_were_away_for_too_long_is_read_again_and
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_named_transformer_killed_as_soon_as_it_has_partitions_leaves_none_without_a_reader() {
+fn every_partition_has_a_reader_after_a_named_transformer_is_killed_right_after_its_assignment() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster::default()).unwrap();
     let pipeline = Pipeline::new(&kafka, "orphans");
@@ -134,8 +134,8 @@ fn a_named_transformer_killed_as_soon_as_it_has_partitions_leaves_none_without_a
     assert_nothing_lost(&kafka, &pipeline, &ids);
 }
 
-/// Kills the transformer a few times under load and starts it again at once; returns the times until a reader of the typed
-/// topic saw every partition go on, and checks that nothing is lost.
+/// Kills the transformer a few times under load and starts it again at once. Returns the times until every partition of
+/// the typed topic had new records, and checks that nothing is lost.
 fn stalls_after_kills(
     kafka: &RealKafka,
     test: &str,
@@ -184,14 +184,14 @@ fn stalls_after_kills(
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_with_the_brokers_defaults_a_reader_waits_no_longer_than_time_out_and_clean_up_together() {
+fn p3_with_default_settings_readers_wait_at_most_the_transaction_timeout_plus_the_cleanup_interval() {
     let _alone = alone();
-    // 10 s is the brokers' own clean-up interval.
+    // The brokers' default clean-up interval is 10 s.
     let kafka = RealKafka::start(&Cluster { transaction_cleanup: None, ..Cluster::default() }).unwrap();
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
     let stalls = stalls_after_kills(&kafka, "unnamed", &unnamed, 2);
     println!("without TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    // And what the new process needs to start, read, map and commit, on a busy machine too.
+    // The last part is the time that the new process needs to start, read, map and commit on a busy machine.
     let most = Duration::from_secs(10 + 10 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
     assert!(

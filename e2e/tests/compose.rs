@@ -1,5 +1,5 @@
-//! The files of Docker Compose, read as Compose reads them: what each service gets with and without the trial's file, and what
-//! the service `config` says about it.
+//! Reads the files of Docker Compose as Compose does, and checks what each service gets with and without the trial's
+//! file, and what the service `config` reports about it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,14 +20,14 @@ fn read(name: &str) -> String {
 
 fn file(name: &str) -> Value {
     let mut value: Value = serde_yaml_ng::from_str(&read(name)).unwrap();
-    // What is merged may hold a merge itself.
+    // The merged value may contain a merge itself.
     for _ in 0..4 {
         value.apply_merge().unwrap();
     }
     value
 }
 
-/// `${NAME:-default}` (also for an empty value) and `${NAME-default}` (only for one that is not there).
+/// Replaces `${NAME:-default}` (also if the value is empty) and `${NAME-default}` (only if the variable is not set).
 fn interpolated(text: &str, variables: &Variables) -> String {
     let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
     let (reference, after) = rest.split_once('}').unwrap();
@@ -41,7 +41,7 @@ fn interpolated(text: &str, variables: &Variables) -> String {
     format!("{before}{value}{}", interpolated(after, variables))
 }
 
-/// The environment of a service, of these files one over the other, with these variables.
+/// The environment of a service that these files give it with these variables; later files override earlier ones.
 fn environment(files: &[&str], service: &str, variables: &Variables) -> Variables {
     let mut all = Variables::new();
     for name in files {
@@ -69,7 +69,7 @@ fn filled(values: &[(&str, &str)]) -> Variables {
     variables
 }
 
-/// What the service `config` runs, in this environment: exit code and all it says.
+/// Runs the command of the service `config` in this environment; returns the exit code and all output.
 fn check(environment: &Variables) -> (Option<i32>, String) {
     let base = file("docker-compose.yml");
     let words = |key: &str| -> Vec<String> {
@@ -106,7 +106,7 @@ const VALUES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missing_is_named() {
+fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
     let example = filled(&[]);
     assert_eq!(example["COMPOSE_FILE"], "docker-compose.yml", "without the trial's file");
     let (code, said) = check(&environment(&LIVE, "config", &example));
@@ -114,7 +114,7 @@ fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missi
     for name in REQUIRED {
         assert!(said.contains(name), "{name} in {said}");
     }
-    // One line that was left empty is enough.
+    // A single empty line is sufficient for an error.
     for name in REQUIRED {
         let mut variables = filled(&VALUES);
         variables.insert(name.to_owned(), String::new());
@@ -124,7 +124,7 @@ fn an_env_file_that_is_not_filled_in_falls_back_to_nothing_and_all_that_is_missi
 }
 
 #[test]
-fn a_filled_env_file_is_all_that_going_live_takes() {
+fn going_live_needs_only_a_complete_env_file() {
     let variables = filled(&VALUES);
     let (code, said) = check(&environment(&LIVE, "config", &variables));
     assert!(code == Some(0) && !said.contains("TRIAL"), "{said}");
@@ -139,7 +139,7 @@ fn a_filled_env_file_is_all_that_going_live_takes() {
 }
 
 #[test]
-fn a_trial_needs_no_variable_and_is_warned_of() {
+fn a_trial_needs_no_variable_and_logs_a_warning() {
     for variables in [Variables::new(), filled(&[])] {
         let environment = environment(&TRIAL, "config", &variables);
         let (code, said) = check(&environment);
@@ -150,7 +150,7 @@ fn a_trial_needs_no_variable_and_is_warned_of() {
 }
 
 #[test]
-fn what_is_checked_is_what_the_services_get_and_they_wait_for_it() {
+fn the_checked_configuration_is_the_one_of_the_services_and_they_wait_for_the_check() {
     let base = file("docker-compose.yml");
     for files in [&LIVE[..], &TRIAL] {
         let checked = environment(files, "config", &filled(&VALUES));
@@ -169,7 +169,7 @@ fn what_is_checked_is_what_the_services_get_and_they_wait_for_it() {
 }
 
 #[test]
-fn no_receipts_and_other_topics_reach_the_services() {
+fn topic_options_reach_the_services_also_without_receipts() {
     let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
     for service in ["config", "setup", "sink"] {
         let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
@@ -180,7 +180,7 @@ fn no_receipts_and_other_topics_reach_the_services() {
     assert_eq!(environment(&LIVE, "sink", &with("TYPED_TOPIC", "mine"))["TYPED_TOPIC"], "mine");
 }
 
-/// The services of both files, the trial's over the others.
+/// The services of both files; the trial's file overrides the other one.
 fn services() -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     for name in TRIAL {
@@ -230,11 +230,11 @@ fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
 }
 
 #[test]
-fn what_runs_on_restarts_and_has_a_health_check_and_the_rest_runs_once() {
+fn long_running_services_restart_and_have_a_health_check_and_others_run_once() {
     for (name, service) in services() {
         let runs_once = ["config", "setup"].contains(&name.as_str());
         assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");
-        // The simulator has no page of its own that says whether it is ready.
+        // The simulator has no page for its readiness.
         let has_check = !runs_once && name != "platform-sim";
         assert_eq!(!service["healthcheck"]["test"].is_null(), has_check, "{name}");
     }

@@ -71,7 +71,8 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_
     });
     wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
-    // A clean restart, a kill, a second owner and a last one alone: each restores its windows from the typed topic.
+    // A clean restart, a kill, a second owner, and the end of the first one: each new owner restores its windows from
+    // the typed topic.
     assert_eq!(first.terminate(), Some(0));
     let mut second = pipeline.transformer();
     send(&pipeline, &ids);
@@ -168,7 +169,7 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
 }
 
 #[test]
-fn p4_beyond_the_window_and_with_the_reprocess_header_an_event_is_mapped_again() {
+fn p4_an_event_outside_the_window_or_with_the_reprocess_header_is_mapped_again() {
     let pipeline = Pipeline::new(shared_kafka(), "reprocess");
     let transformer = transformer(&pipeline, &[("TRANSFORMER_DEDUP_WINDOW", "60s")]);
     let id = "reprocess-1";
@@ -269,7 +270,7 @@ fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_transformer_never_drains_its_topic_into_the_dead_letters() {
+fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
     let pipeline = Pipeline::new(shared_kafka(), "drain");
     let _gateway = pipeline.gateway();
     let one = [("TRANSFORMER_WORKERS", "1")];

@@ -1,4 +1,4 @@
-//! The first command of the README.
+//! Tests the first command of the README.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::process::command;
 
 #[test]
-fn the_demo_ends_soon_with_an_audit_that_explains_everything() {
+fn the_demo_ends_with_an_audit_that_accounts_for_every_record() {
     // The first command of a test process compiles the binaries.
     let mut command = command("customerio-aep", &[]);
     let begun = Instant::now();

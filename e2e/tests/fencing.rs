@@ -1,4 +1,4 @@
-//! Two transformers that hold themselves for the same one, and one that has slept: exactly one of them may write.
+//! Two transformers with the same name, and a transformer that was paused: exactly one of them may write.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Nothing is lost and nothing doubled when the load has ended and all of it is typed.
+/// Checks that nothing is lost or duplicated after the whole load is typed.
 fn assert_exactly_once(pipeline: &Pipeline, load: Load) {
     let ids = load.finish(SOON * 2);
     let mut topics = None;
@@ -37,7 +37,7 @@ fn short_transactions(pipeline: &Pipeline, instance: &str) -> Process {
 }
 
 #[test]
-fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
+fn p3_of_two_instances_with_the_same_name_the_older_ends_and_logs_the_reason() {
     let pipeline = Pipeline::new(shared_kafka(), "namesake");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(6_000, 500);
@@ -53,7 +53,7 @@ fn p3_of_two_instances_with_one_name_the_older_ends_and_says_so() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
+fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_more() {
     let pipeline = Pipeline::new(shared_kafka(), "zombie");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(8_000, 500);
@@ -70,7 +70,7 @@ fn p3_one_that_slept_while_another_took_over_writes_nothing_more() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_transaction_that_timed_out_is_read_again_and_its_offsets_with_it() {
+fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
     let pipeline = Pipeline::new(shared_kafka(), "together");
     let _gateway = pipeline.gateway();
     let mut variables = pipeline.transformer_variables();
@@ -82,7 +82,8 @@ fn p3_a_transaction_that_timed_out_is_read_again_and_its_offsets_with_it() {
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let typed = pipeline.topic("typed");
     let end = || (0..pipeline.partitions).map(|p| client.watermarks(&typed, p, SOON).unwrap().1).sum::<i64>();
-    // Everything is written and nothing committed: the offsets are what comes next, and the transaction is gone by then.
+    // All records are written and nothing is committed yet. The offsets are sent next, and the transaction will have
+    // timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);
     signal(slept.id(), "STOP");
     assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");

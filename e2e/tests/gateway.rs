@@ -145,7 +145,7 @@ fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
     let before = gateway.resident_bytes();
     let honest = Senders::start(port, PATH, SIGNING_KEY, 4, Duration::from_millis(10), "honest");
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n");
-    // They announce more bytes than the memory for all bodies.
+    // Together they announce more bytes than the budget for all bodies.
     let announced = format!("{head}{SIGNED}content-length: 10000000\r\n\r\n{}", "x".repeat(1500));
     let long_head = format!("{head}x: {}", "y".repeat(12_000));
     let kinds = [b"".as_slice(), head.as_bytes(), announced.as_bytes(), long_head.as_bytes()];
@@ -155,7 +155,7 @@ fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
         stream.write_all(kinds[number % kinds.len()]).unwrap();
         slow.push(stream);
     }
-    // They send slowly until the first of them have got a 408.
+    // They send slowly until the first of them get a 408.
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut most = 0;
     slow.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());

@@ -1,4 +1,5 @@
-//! A broker that stands still with its connections open: the hardest outage, since nothing says that it is one.
+//! A broker that is paused while its connections stay open. This is the most difficult outage, because no error shows
+//! it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,7 +21,7 @@ fn large(id: &str) -> String {
 }
 
 #[test]
-fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_without_a_restart() {
+fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory() {
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "paused");
     let mut variables = pipeline.gateway_variables();
@@ -35,7 +36,7 @@ fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_wi
     let before = gateway.resident_bytes();
 
     kafka.pause_broker();
-    // Many more at once than the budget has room for: some wait for the broker, the others get their response at once.
+    // Sends more at once than fit into the budget: some wait for the broker, and the others get a response at once.
     let load = Senders::start_with(port, PATH, SIGNING_KEY, 400, Duration::from_millis(200), "outage", large);
     let mut most = 0;
     wait_until("answers from several deadlines", patience, || {
@@ -45,7 +46,7 @@ fn p1_p8_a_paused_broker_is_answered_503_in_time_with_bounded_memory_and_ends_wi
     assert!(gateway.is_ready(), "an outage is no reason to leave the load balancer");
     let used = gateway.metric("customerio_gateway_in_flight_bytes");
     assert!(used <= f64::from(24 << 20), "{used}");
-    // Bodies, librdkafka's copies of them, and what 400 connections take.
+    // The bodies, librdkafka's copies of them, and the memory of 400 connections.
     assert!(most < before + (90 << 20), "{before} bytes before, {most} at most");
     let outage = load.finish();
     let answers: Vec<_> = outage.answers.keys().map(String::as_str).collect();

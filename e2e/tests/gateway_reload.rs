@@ -39,7 +39,7 @@ impl Drop for Folder {
     }
 }
 
-/// Starts the gateway with keys that are not from the test's environment.
+/// Starts the gateway without the signing keys of the test's environment.
 fn gateway(pipeline: &Pipeline, more: &[(&'static str, String)]) -> Process {
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
@@ -110,7 +110,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
 }
 
 #[test]
-fn sources_come_and_go_while_others_are_served() {
+fn sources_are_added_and_removed_while_others_are_served() {
     let pipeline = Pipeline::new(shared_kafka(), "sources");
     let folder = Folder::new();
     folder.write("shop.key", "shop-1\n");

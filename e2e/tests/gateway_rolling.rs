@@ -1,5 +1,5 @@
-//! Two gateways behind a proxy that sends new connections only to the ready ones, as load balancers do: each is replaced in
-//! turn under load, and the sender sees nothing of it.
+//! Two gateways behind a proxy that sends new connections only to the ready ones, as load balancers do: each is
+//! replaced in turn under load, and the sender does not notice it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,7 +25,7 @@ struct Backend {
     ready: AtomicBool,
 }
 
-/// Forwards bytes; a new connection goes to a gateway that was ready at the last look.
+/// Forwards bytes; a new connection goes to a gateway that was ready at the last check.
 struct Proxy {
     port: u16,
     backends: Arc<[Backend; 2]>,
@@ -121,7 +121,7 @@ fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
     let proxy = Proxy::start(backends);
     let patience = Duration::from_secs(30);
     wait_until("both gateways to be ready", patience, || proxy.all_ready());
-    // Busy senders, and some that rest for almost as long as a drain takes.
+    // Busy senders, and some that are idle for almost as long as a drain takes.
     let busy = Senders::start(proxy.port, PATH, SIGNING_KEY, 12, Duration::from_millis(8), "busy");
     let lazy = Senders::start(proxy.port, PATH, SIGNING_KEY, 40, Duration::from_millis(700), "lazy");
     let full = std::env::var("E2E_FULL").is_ok();

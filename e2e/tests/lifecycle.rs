@@ -1,4 +1,4 @@
-//! How services end: a rolling restart under load, a stop that has its time, a second signal.
+//! How services end: a rolling restart under load, a stop with its time limit, a second signal.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_rolling_restart_of_all_three_under_load_loses_nothing() {
+fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let _simulator = pipeline.simulator();
     let start: [&dyn Fn() -> Process; 3] = [&|| pipeline.gateway(), &|| pipeline.transformer(), &|| pipeline.sink()];
@@ -47,7 +47,7 @@ fn a_rolling_restart_of_all_three_under_load_loses_nothing() {
 }
 
 #[test]
-fn a_stop_ends_within_its_time_and_a_second_signal_at_once() {
+fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     let pipeline = Pipeline::new(shared_kafka(), "signals");
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "GATEWAY_DRAIN_DELAY");
@@ -60,7 +60,7 @@ fn a_stop_ends_within_its_time_and_a_second_signal_at_once() {
     assert_eq!(gateway.wait(Duration::from_secs(3)), Some(1));
     assert!(gateway.log().contains("ending at once"), "{}", gateway.log());
 
-    // A sink whose Platform never answers gives up within SHUTDOWN_TIMEOUT, and what it had is read again.
+    // A sink whose Platform never responds ends within SHUTDOWN_TIMEOUT, and its records are read again.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let mut variables = pipeline.sink_variables();

@@ -1,4 +1,4 @@
-//! `customerio-aep map` as it is used: from a file, from standard input, pretty, on one line, with its explanation, as a table.
+//! Tests `customerio-aep map`: from a file, from standard input, pretty, on one line, with the explanation, as a table.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const BODY: &str = r#"{"event_id":"01X","object_type":"email","metric":"opened","timestamp":1700000000,"data":{
     "identifiers":{"id":"u1"},"prefetched":true,"subject":"Größe 🎉","mood":"good"}}"#;
 
-/// Runs it with this on standard input.
+/// Runs `map` with this standard input.
 fn map(input: &[u8], arguments: &[&str]) -> Output {
     let mut map = command("customerio-aep", &[("PLATFORM_TENANT", "_acme".to_owned())]);
     let received_at = ["map", "--received-at", "2023-11-14T22:13:21.480Z"];
@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn a_file_and_standard_input_give_the_same_event_pretty_or_on_one_line() {
+fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
     let file = std::env::temp_dir().join(format!("map-input-{}.json", std::process::id()));
     std::fs::write(&file, BODY).unwrap();
     let from_file = map(b"", &[file.to_str().unwrap()]);
@@ -78,7 +78,7 @@ fn leaves(value: &Value) -> usize {
 }
 
 #[test]
-fn what_would_be_refused_ends_with_code_1_and_the_dead_letters_code_and_nothing_on_standard_output() {
+fn a_body_that_cannot_be_mapped_exits_1_with_the_dead_letter_code_and_prints_no_event() {
     for arguments in [&[][..], &["--compact"], &["--explain"]] {
         let refused = map(&BODY.as_bytes()[..50], arguments);
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(1), ""));
@@ -90,7 +90,7 @@ fn what_would_be_refused_ends_with_code_1_and_the_dead_letters_code_and_nothing_
 }
 
 #[test]
-fn the_table_is_the_documented_page() {
+fn the_printed_table_equals_the_documented_page() {
     let table = map(b"", &["--table"]);
     assert_eq!(table.status.code(), Some(0));
     assert_eq!(text(&table.stdout), include_str!("../../docs/mapping.md"));

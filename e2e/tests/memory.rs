@@ -1,7 +1,8 @@
-//! Memory does not grow with the backlog, nor with an outage: the services hold what their budgets allow, and Kafka the rest.
+//! Memory grows neither with the backlog nor with an outage: the services keep only what their budgets allow, and the
+//! rest stays in Kafka.
 //!
-//! Two runs work through the same number of records, so that what a service remembers of them is the same: one has all of
-//! them behind it at once, the other never more than a part. `E2E_FULL=1` compares 1,000,000 with 100,000.
+//! Two runs process the same number of records, so that a service remembers the same ids: one run has all of them as
+//! its backlog, the other never more than a part. `E2E_FULL=1` compares 1,000,000 with 100,000.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the curves are what a person looks at")]
@@ -25,7 +26,7 @@ const RECEIVED_AT: i64 = 1_700_000_001_480;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a service may take, whatever its backlog is.
+/// The memory that a service may use with any backlog.
 const LIMIT: u64 = 150 * 1024 * 1024;
 
 /// How much more memory the large backlog may take.
@@ -106,7 +107,7 @@ fn fill_raw(pipeline: &Pipeline, numbers: Range<usize>) {
     });
 }
 
-/// The most memory a process took while something lasted; what it took is printed.
+/// Returns the maximum memory of a process while something runs, and prints it.
 fn watch(process: &Process, what: &str, timeout: Duration, mut is_over: impl FnMut(Duration) -> bool) -> u64 {
     let start = Instant::now();
     let (mut most, mut curve) = (0, Vec::new());
@@ -127,7 +128,7 @@ fn accepted(pipeline: &Pipeline) -> usize {
     usize::try_from(serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()).unwrap()
 }
 
-/// The parts of `0..total` that are behind at a time.
+/// The parts of `0..total` that are a backlog at one time.
 fn parts(backlog: usize, total: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total).step_by(backlog).map(move |first| first..(first + backlog).min(total))
 }
@@ -169,14 +170,14 @@ fn assert_flat(what: &str, (small, few): (usize, u64), (large, many): (usize, u6
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_sinks_memory_is_flat_whatever_the_backlog_and_however_long_platform_is_down() {
+fn p8_the_sinks_memory_is_flat_for_any_backlog_and_any_outage_of_platform() {
     let (small, large) = backlogs();
     let (few, many) = (sink_with(small, large), sink_with(large, large));
     assert_flat("sink, Platform down", (small, few.0), (large, many.0));
     assert_flat("sink, sending", (small, few.1), (large, many.1));
 }
 
-/// The transformer's memory while it works off `total` webhooks of which `backlog` are behind at a time.
+/// The transformer's memory while it processes `total` webhooks, with `backlog` of them waiting at a time.
 fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "raw-memory", i32::try_from(PARTITIONS).unwrap());
     let mut parts = parts(backlog, total);
@@ -204,15 +205,16 @@ fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
 /// The default number of a topic's partitions, all of them with one instance here.
 const PARTITIONS: usize = 12;
 
-/// What a dedup window holds by default, and what an id takes of it (`transformer::dedup`).
+/// The default size of a dedup window, and the memory for one id (`transformer::dedup`).
 const WINDOW_IDS: usize = 200_000;
 const BYTES_AN_ID: usize = 28;
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_transformers_memory_is_flat_whatever_the_backlog_and_bounded_with_full_windows() {
+fn p8_the_transformers_memory_is_flat_for_any_backlog_and_bounded_with_full_windows() {
     let (small, large) = backlogs();
-    // A second worker joins some seconds later: how much is left to do by then would make a difference of its own.
+    // Only one worker, because a second one would join some seconds later, and the result would depend on how much is
+    // left by then.
     let (few, many) = (transformer_with(small, large, 1), transformer_with(large, large, 1));
     assert_flat("transformer", (small, few), (large, many));
     let many = transformer_with(large, large, 2);

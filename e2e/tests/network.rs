@@ -1,5 +1,5 @@
-//! One service loses its brokers while everything else goes on: a proxy between that service and its brokers cuts the
-//! connections or swallows what they carry.
+//! One service loses its brokers while everything else continues: a proxy between them cuts the connections or drops
+//! their bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ const STOP: Duration = Duration::from_secs(20);
 /// How long a transaction of another process holds offsets: longer than a transaction of the process under test may take.
 const HELD: Duration = Duration::from_secs(25);
 
-/// A load without duplicates, for windows too small to recognise any.
+/// A load without duplicates, because the windows are too small to recognise them.
 const NO_DUPLICATES: [&str; 2] = ["--duplicates", "0"];
 
 fn dice() -> fastrand::Rng {
@@ -47,7 +47,7 @@ fn start(service: &str, variables: &Variables) -> Process {
     Process::start(service, variables, Some(free_port()))
 }
 
-/// A transformer with this `TRANSFORMER_INSTANCE` and these changes.
+/// Starts a transformer with this `TRANSFORMER_INSTANCE` and these changed variables.
 fn transformer(pipeline: &Pipeline, instance: &str, changes: &[(&'static str, &str)]) -> Variables {
     let named = with(pipeline.transformer_variables(), &[("TRANSFORMER_INSTANCE", instance)]);
     with(named, changes)
@@ -78,13 +78,13 @@ fn assert_typed_exactly_once(kafka: &RealKafka, pipeline: &Pipeline, load: Load)
     if topics.raw.len() == ids.len() {
         topics.assert_exactly_once(pipeline);
     } else {
-        // The gateway was slow, and a webhook was sent again: more than a window of one id recognises.
+        // The gateway was slow, and a webhook was sent again. A window with one id does not recognise that.
         let balance = topics.balance(&pipeline.topic("raw"));
         assert!(balance.doubled.is_empty() && balance.unexplained.is_empty(), "{balance:?}");
     }
 }
 
-/// Everything a proxy carries is swallowed for this long.
+/// Drops all bytes of a proxy for this time.
 fn black_hole(proxy: &Proxy, lasts: Duration) {
     proxy.set(Fault::BlackHole);
     std::thread::sleep(lasts);
@@ -93,13 +93,14 @@ fn black_hole(proxy: &Proxy, lasts: Duration) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
+fn p3_a_named_transformer_evicted_during_a_rebalance_writes_no_event_twice() {
     let _alone = alone();
     let mut dice = dice();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "evicted");
     let _gateway = pipeline.gateway();
-    // A window of one id recognises nothing that is read again, as the default window does for what is older than it.
+    // A window with one id does not recognise records that are read again, as the default window does not recognise
+    // older ones.
     let tiny = [("TRANSFORMER_DEDUP_MAX_IDS", "1"), ("TRANSFORMER_COMMIT_INTERVAL", "1s")];
     let evicted = start("transformer", &through(kafka.proxy(0), transformer(&pipeline, "evicted", &tiny)));
     let mut load = pipeline.load_with(12_000, 100, &NO_DUPLICATES);
@@ -120,7 +121,7 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_types_nothing_twice() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_named_transformer_survives_a_network_that_is_away_for_longer_than_its_session() {
+fn p3_a_named_transformer_continues_after_a_network_outage_longer_than_its_session() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "away");
@@ -142,7 +143,8 @@ fn p3_a_named_transformer_survives_a_network_that_is_away_for_longer_than_its_se
     assert_eq!(named.ended(), None);
 }
 
-/// Platform accepts each of these while every service, the transformer first, goes on; if not, prints how far they came.
+/// Checks that Platform accepts all these ids and that every service continues. If not, prints the progress of the
+/// services, the transformer first.
 fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], services: &mut [Process]) {
     let deadline = Instant::now() + SOON;
     let is_missing = || {
@@ -171,7 +173,7 @@ fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], s
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_broker_restart_ends_no_service() {
+fn p3_no_service_ends_because_of_a_broker_restart() {
     let _alone = alone();
     let mut dice = dice();
     let mut kafka = RealKafka::own().unwrap();
@@ -199,7 +201,7 @@ fn p3_a_broker_restart_ends_no_service() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_sink_whose_network_was_away_delivers_from_every_partition_within_15_s() {
+fn p5_after_a_network_outage_a_sink_delivers_from_every_partition_within_15_s() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "sink-away");
@@ -313,7 +315,7 @@ fn p6_a_service_without_a_network_stops_within_its_time_out() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_partition_that_left_while_the_budget_was_full_is_read_when_it_comes_back() {
+fn p5_a_partition_revoked_while_the_budget_was_full_is_read_after_its_next_assignment() {
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -364,7 +366,8 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     });
     let (stay, move_on) = (first.partitions(), second.partitions());
     let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
-    // Somebody's transaction holds the offsets of the second one's partitions, which come to the first one now.
+    // A transaction of another process contains offsets of the second transformer's partitions, which are now assigned
+    // to the first one.
     let held: Vec<i32> = move_on.into_iter().collect();
     let group = format!("{}-transformer", pipeline.name);
     hold_offsets(kafka.bootstrap(), &group, &pipeline.topic("raw"), &held, HELD);

@@ -30,7 +30,7 @@ impl Drop for Folder {
     }
 }
 
-/// Runs a binary with these variables and no others: exit code, and all that it says.
+/// Runs a binary with only these variables; returns the exit code and all output.
 fn run(folder: &Path, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(binary(name));
     command.env_clear().envs(variables.iter().copied()).args(arguments).current_dir(folder).stdin(Stdio::null());
@@ -39,7 +39,7 @@ fn run(folder: &Path, name: &str, arguments: &[&str], variables: &[(&str, &str)]
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// The help of a binary's commands, by how each is called.
+/// The help texts of a binary's commands, by the name of the command.
 fn helps(folder: &Path, name: &str, variables: &[(&str, &str)]) -> Vec<(Vec<String>, String)> {
     let mut open = vec![Vec::<String>::new()];
     let mut found = Vec::new();
@@ -87,7 +87,7 @@ fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
 }
 
 #[test]
-fn a_wrong_variable_is_named_and_not_shown() {
+fn an_invalid_variable_is_named_without_its_value() {
     let folder = Folder::new("variables");
     let wrong = [
         SECRET.to_owned(),
@@ -107,7 +107,7 @@ fn a_wrong_variable_is_named_and_not_shown() {
         let (_, said) = run(&folder.0, name, &["--check-config"], &[("KAFKA_OPTIONS", "acks=1")]);
         assert!(said.contains("KAFKA_OPTIONS") && said.contains("request.required.acks"), "{said}");
     }
-    // The tool's commands that would do something without Kafka are left out.
+    // Commands that have an effect without Kafka are left out.
     for command in [&["audit"][..], &["find", "--event-id", "x"], &["setup", "plan", "--only", "kafka"], &["send"]] {
         let (_, help) = run(&folder.0, "customerio-aep", &[command, &["--help"]].concat(), &[]);
         for variable in variables(&help) {
@@ -126,9 +126,9 @@ fn a_wrong_variable_is_named_and_not_shown() {
     assert!(code == Some(2) && said.contains("line 1") && !said.contains(SECRET), "{said}");
 }
 
-/// The first line of `.env.example`'s own way to write several keys.
+/// The first line of several keys in the form that `.env.example` documents.
 #[test]
-fn an_env_file_with_a_mark_and_several_lines_works_in_every_command() {
+fn an_env_file_with_a_byte_order_mark_and_multi_line_values_works_in_every_command() {
     let folder = Folder::new("env");
     let text = "\u{feff}CUSTOMERIO_SIGNING_KEYS=\"first-key-0123456789\r\nsecond-key-0123456789\"\r\nRECEIPTS_TOPIC=\r\nPLATFORM_TENANT=_fromfile\r\n";
     std::fs::write(folder.0.join(".env"), text).unwrap();

@@ -213,7 +213,7 @@ fn a_lost_group_with_existing_output_refuses_to_start_without_from_beginning() {
         ("transformer", pipeline.transformer_variables(), "customerio_transformer_records_total"),
         ("sink", pipeline.sink_variables(), "customerio_sink_records_total"),
     ] {
-        // A group that the brokers have lost is the same as an unknown one.
+        // A group that the brokers have lost looks like an unknown group.
         let lost: Variables = variables
             .into_iter()
             .map(|(name, value)| (name, if name == "KAFKA_GROUP_ID" { format!("{value}-forgotten") } else { value }))
@@ -273,11 +273,11 @@ fn audit_reports_a_lost_group_and_does_not_report_its_records_as_lost() {
     let (code, audit) = pipeline.ask(&["audit", "--transformer-group", &forgotten("transformer")]);
     assert_eq!((code, &audit["raw"]["unexplained"], &audit["raw"]["doubled"]), (Some(1), &0.into(), &0.into()));
     assert!(notes(&audit, &[&forgotten("transformer"), "no committed offset", "lost group"]), "{audit:#}");
-    // Typed records count as typed, whatever the group's offset; but records that the dedup window dropped cannot be
-    // distinguished from records that are still to come.
+    // Typed records count as typed, regardless of the group's offset. But duplicates that the dedup window recognised
+    // cannot be distinguished from records that are not processed yet.
     let raw = |column: &str| audit["raw"][column].as_u64().unwrap();
     assert_eq!((raw("typed"), raw("typed") + raw("duplicates") + raw("ahead")), (500, records.as_u64().unwrap()));
-    // Records with a receipt count as accepted, whatever the group's offset.
+    // Records with a receipt count as accepted, regardless of the group's offset.
     let (code, audit) = pipeline.ask(&["audit", "--sink-group", &forgotten("sink")]);
     assert_eq!((code, &audit["typed"]["unexplained"], &audit["typed"]["accepted"]), (Some(1), &0.into(), &500.into()));
     assert!(notes(&audit, &[&forgotten("sink"), "no committed offset", "lost group"]), "{audit:#}");
@@ -309,7 +309,7 @@ fn quick(mut variables: Variables) -> Variables {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost() {
+fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "grown");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
@@ -352,7 +352,7 @@ fn p9_partitions_grown_typed_first_under_load_are_picked_up_and_nothing_is_lost(
 /// A group that has missed a rebalance does not read new partitions. No member reads them, and that would not change as
 /// long as all members stay.
 #[test]
-fn partitions_grown_raw_first_stop_the_transformer_with_the_remedy_and_nothing_is_lost() {
+fn partitions_added_to_the_raw_topic_first_stop_the_transformer_with_a_remedy_and_nothing_is_lost() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));

@@ -1,4 +1,4 @@
-//! A Kafka that goes away and comes back: the gateway answers 503 in time, then 202 again, without a restart.
+//! An outage of Kafka: the gateway responds with 503 in time, and with 202 after the outage, without a restart.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "whether the broker lost the end of a transaction")]
@@ -27,7 +27,7 @@ fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duratio
     (answer.status().as_u16(), started.elapsed())
 }
 
-/// What the transformer does when the only broker stops.
+/// The state of the transformer when the only broker stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transformer {
     /// It has committed everything.
@@ -37,7 +37,7 @@ enum Transformer {
 }
 
 #[test]
-fn p1_a_kafka_outage_is_answered_503_in_time_and_ends_without_a_restart() {
+fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_after_it() {
     stop_the_only_broker(Transformer::Idle);
 }
 
@@ -58,7 +58,7 @@ fn reports(name: &str, service: &Process) -> bool {
     service.metric(&gauge) == 1.0
 }
 
-/// Does what docs/operate.md says ("A transaction that stays open").
+/// Applies the remedy of docs/operate.md ("A transaction that stays open").
 fn end_lost_transactions(kafka: &RealKafka) {
     let mut ended = Vec::new();
     wait_until("the hanging transactions to be listed", Duration::from_secs(150), || {
@@ -73,7 +73,7 @@ fn end_lost_transactions(kafka: &RealKafka) {
             kafka.transactions(&[&["abort"], &transaction[..]].concat());
             ended.push(topic.to_owned());
         }
-        // The group's offsets belong to the transaction.
+        // The transaction contains the group's offsets.
         ended.iter().any(|topic| topic == "__consumer_offsets") && ended.iter().any(|topic| topic.ends_with(".typed"))
     });
 }

@@ -1,5 +1,5 @@
-//! The three real binaries on a real Kafka: every event arrives, a stop loses nothing, a kill neither loses nor
-//! doubles.
+//! The three real binaries on a real Kafka: every event arrives, a stop loses nothing, and a kill neither loses nor
+//! duplicates records.
 //!
 //! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where
 //! CI runs a slice of it.
@@ -14,7 +14,7 @@ use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::{free_port, wait_until};
 
-/// Events, events a second, and how long the load may take.
+/// The number of events, the events per second, and how long the load may take.
 fn load() -> (usize, usize, Duration) {
     if std::env::var_os("E2E_FULL").is_some() {
         (60_000, 1000, Duration::from_secs(240))
@@ -23,7 +23,7 @@ fn load() -> (usize, usize, Duration) {
     }
 }
 
-/// The proof at the end of a test: every acknowledged id is stored, became exactly one typed record, and was accepted.
+/// Checks that every acknowledged id is stored, became exactly one typed record, and was accepted.
 fn assert_nothing_lost(pipeline: &Pipeline, ids: &[String]) {
     assert_accepted(pipeline, ids, Duration::from_secs(60));
     let topics = Topics::read(&shared_kafka().connection(), pipeline);
@@ -105,7 +105,7 @@ fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
     Topics::read(&connection, &pipeline).assert_exactly_once(&pipeline);
 }
 
-/// Stops one service in the middle of a load, starts it again, and looks every id up.
+/// Stops one service during a load, starts it again, and looks up every id.
 fn stop_under_load(test: &str, which: usize) {
     let pipeline = Pipeline::new(shared_kafka(), test);
     let _simulator = pipeline.simulator();
@@ -161,7 +161,7 @@ fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interv
 }
 
 #[test]
-fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_nor_doubles() {
+fn p3_killing_the_transformer_in_transactions_and_rebalances_neither_loses_nor_duplicates_records() {
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -176,14 +176,13 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
     let mut load = pipeline.load(count, rate);
     let mut ids = Vec::new();
     for kill in 0..12 {
-        // Each kill finds a load, however long the restarts take here.
+        // The load is long enough for every kill, even if restarts are slow on this machine.
         if !load.is_running() {
             ids.extend(load.finish(Duration::from_secs(60)));
             load = pipeline.load(count, rate);
         }
-        // At 1,000 records a second and a commit every 100 ms a transaction is open at almost every moment, mostly with
-        // records on their way; with a commit after each poll it is the offsets or the commit that is mostly on its
-        // way.
+        // At 1,000 records a second and a commit every 100 ms, a transaction is almost always open, usually while
+        // records are being sent. With a commit after each poll, usually its offsets or its commit are being sent.
         let alive = Duration::from_millis(random.u64(100..700));
         let before = transformer.metric("customerio_transformer_records_total");
         wait_until("the transformer to work", Duration::from_secs(30), || {
@@ -209,7 +208,7 @@ fn p3_killing_the_transformer_inside_transactions_and_rebalances_neither_loses_n
     assert_accepted(&pipeline, &ids, Duration::from_secs(60));
     let topics = Topics::read(&shared_kafka().connection(), &pipeline);
     topics.assert_stored(&ids);
-    // Customer.io's own repeats are typed again here; nothing else is.
+    // Only webhooks that Customer.io repeated are typed again here.
     let balance = topics.balance(&pipeline.topic("raw"));
     assert!(balance.doubled.is_empty(), "{} doubled: {:?}", balance.doubled.len(), balance.doubled.first());
     assert!(balance.unexplained.is_empty(), "{} lost: {:?}", balance.unexplained.len(), balance.unexplained.first());
@@ -277,7 +276,7 @@ fn p3_the_records_of_an_aborted_transaction_are_read_again() {
     let topics = topics();
     topics.assert_stored(&ids);
     topics.assert_exactly_once(&pipeline);
-    // Records that were sent alone while the limit was so low were too large by themselves; how many depends on the
+    // Records that were sent alone while the limit was low were too large by themselves. Their number depends on the
     // machine.
     assert!(
         topics.dead_letters.iter().all(|dead_letter| dead_letter.code == "too_large"),

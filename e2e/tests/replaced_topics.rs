@@ -1,4 +1,5 @@
-//! A topic that is deleted and created again while its reader stands still: nothing of the new topic is skipped in silence.
+//! A topic is deleted and created again while its reader is paused: no record of the new topic is skipped without a
+//! report.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -40,11 +41,11 @@ fn end(pipeline: &Pipeline, topic: &str) -> i64 {
     topics.watermarks(&pipeline.topic(topic), 0, Duration::from_secs(10)).map_or(0, |(_, end)| end)
 }
 
-/// `reader` stands still while its topic is replaced by one that grows beyond its position.
+/// Pauses `reader` while its topic is replaced by one that grows beyond the reader's position.
 fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
     let first = send(pipeline, "A", 3);
     assert_accepted(pipeline, &first, SOON);
-    // The reader has committed, and looked at what it had processed.
+    // The reader has committed, and has checked the record that it had processed.
     wait_until("the lag to be zero", SOON, || reader.metric("customerio_kafka_consumer_lag_records") == 0.0);
     let position = end(pipeline, topic);
     std::thread::sleep(Duration::from_secs(5));

@@ -1,5 +1,5 @@
 //! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, and a registry
-//! that is down when it is needed or when it is not.
+//! that is down while it is needed or while it is not.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -33,7 +33,7 @@ fn sink(pipeline: &Pipeline, registry: &RealRegistry) -> Process {
     Process::start("sink", &with_registry(pipeline.sink_variables(), registry), Some(free_port()))
 }
 
-/// The registry's id in front of a record.
+/// The registry's id at the beginning of a record.
 fn schema_id(record: &OwnedRecord) -> u32 {
     let [0, a, b, c, d, ..] = record.value[..] else { panic!("no Confluent wire format: {:?}", &record.value[..5]) };
     u32::from_be_bytes([a, b, c, d])
@@ -52,7 +52,7 @@ fn map(record: &OwnedRecord) -> Value {
 }
 
 #[test]
-fn an_independent_reader_finds_through_kafka_and_the_registry_what_map_prints() {
+fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
     let registry = RealRegistry::running();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry");
@@ -97,7 +97,7 @@ fn an_independent_reader_finds_through_kafka_and_the_registry_what_map_prints() 
 }
 
 #[test]
-fn the_registry_is_waited_for_at_the_start_and_not_missed_later() {
+fn a_service_waits_for_the_registry_at_the_start_and_does_not_need_it_later() {
     let mut registry = RealRegistry::stopped();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-down");
@@ -121,7 +121,7 @@ fn the_registry_is_waited_for_at_the_start_and_not_missed_later() {
     assert_accepted(&pipeline, &sent, SOON);
     assert_eq!(before.metric("customerio_sink_held"), 0.0);
 
-    // A sink that has to ask first holds, and goes on by itself.
+    // A sink that must query the registry first holds, and then continues by itself.
     assert_eq!(before.terminate(), Some(0));
     sent.extend(pipeline.load(200, 400).finish(SOON));
     let after = sink(&pipeline, &registry);
@@ -162,7 +162,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     let mut sink = sink(&pipeline, &registry);
     assert_accepted(&pipeline, &sent, SOON);
 
-    // What a newer transformer would register and write.
+    // Registers and writes what a newer transformer would.
     let mut newer: Value = serde_json::from_str(xdm::schema::SCHEMA_JSON).unwrap();
     newer["schemaVersion"] = json!(9);
     newer["fields"].as_array_mut().unwrap().push(json!({"name": "mood", "type": ["null", "string"], "default": null}));
@@ -186,7 +186,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     wait_until("the sink to hold", SOON, || metric_line(&sink, held) == Some(1.0));
     let log = sink.log();
     assert!(log.contains("version 9 of the schema") && log.contains("reads versions 1 to 1"), "{log}");
-    // It stays where it is, and the records after it on any partition wait with it; no record becomes a dead letter.
+    // The record stays on the topic, the records after it wait on every partition, and no record becomes a dead letter.
     let behind = pipeline.load(100, 400).finish(SOON);
     wait_until("the lag to show", SOON, || sink.metric("customerio_kafka_consumer_lag_records") > 0.0);
     assert_eq!(sink.terminate(), Some(0));
@@ -195,7 +195,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     assert!(!behind.iter().any(|id| accepted.contains_key(id)), "records behind the one that is held were delivered");
 }
 
-/// Writes a record to the typed topic, with everything of `like` but its value.
+/// Writes a record to the typed topic with this value and everything else from `like`.
 fn produce(pipeline: &Pipeline, like: &OwnedRecord, value: &[u8]) -> Result<(), KafkaError> {
     let settings = ProducerSettings {
         delivery_timeout: SOON,

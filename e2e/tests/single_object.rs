@@ -1,4 +1,5 @@
-//! Typed records without a Schema Registry: other people's readers find the schema by the fingerprint in front of a record.
+//! Typed records without a Schema Registry: independent readers find the schema by the fingerprint at the beginning of
+//! a record.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

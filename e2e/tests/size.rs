@@ -1,5 +1,6 @@
-//! P12 and P2: no record stops a partition because of its size. Bodies around the limits, against topics that take more
-//! or less: each is stored whole, or it becomes a dead letter with its size and hash, and the records after it go on.
+//! P12 and P2: no record stops a partition because of its size. Tests bodies around the limits with topics that accept
+//! more or less: each is stored whole, or becomes a dead letter with its size and hash, and the records after it are
+//! processed.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,10 +27,10 @@ const MIB: usize = 1024 * 1024;
 /// The default of `max.message.bytes`.
 const KAFKAS_DEFAULT: usize = 1_048_588;
 
-/// What the brokers add to a record: the batch's head, lengths, key and headers.
+/// The bytes in addition to a record's value: the header of its batch, lengths, key and headers.
 const OVERHEAD: usize = 2048;
 
-/// Bytes that no codec makes smaller.
+/// Random bytes, which no codec can compress.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| dice.u8(b'!'..b'~')).filter(|byte| !b"\"\\".contains(byte)).take(bytes).collect()
@@ -55,7 +56,7 @@ fn limit(pipeline: &Pipeline, topic: &str, bytes: usize) {
     runtime.block_on(topics.set(&pipeline.topic(topic), &[("max.message.bytes", &bytes.to_string())])).unwrap();
 }
 
-/// The dead letters by hash: those that are cut have the hash in a header.
+/// The dead letters by hash; truncated ones have the hash in a header.
 fn dead_letters(pipeline: &Pipeline) -> Vec<(String, OwnedRecord)> {
     let records = read(&shared_kafka().connection(), &pipeline.topic("dead-letters")).into_iter();
     records
@@ -74,8 +75,8 @@ struct Limits {
     dead_letters: usize,
 }
 
-/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks what became of it.
-/// Returns what the three services logged.
+/// Sends a mappable and an unmappable body of each size, each followed by a small event, and checks their outcomes.
+/// Returns the logs of the three services.
 fn check(limits: &Limits) -> [String; 3] {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "size", 2);
     limit(&pipeline, "raw", limits.raw);
@@ -153,7 +154,7 @@ fn check(limits: &Limits) -> [String; 3] {
 fn p2_p12_a_body_of_any_size_is_accounted_for_with_kafkas_default_limits() {
     let limits = Limits { name: "default", max_body: 10 * MIB, raw: KAFKAS_DEFAULT, dead_letters: KAFKAS_DEFAULT };
     let [gateway, transformer, sink] = check(&limits);
-    // Each service says at its start what its topics should be set to.
+    // Each service logs at its start which settings its topics should have.
     for (service, log, named) in [
         ("gateway", gateway, "raw: max.message.bytes is 1048588, wanted 10551296"),
         ("transformer", transformer, "dead-letters: max.message.bytes is 1048588, wanted 1114124"),
@@ -165,7 +166,7 @@ fn p2_p12_a_body_of_any_size_is_accounted_for_with_kafkas_default_limits() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p2_p12_a_body_of_any_size_is_accounted_for_whatever_the_topics_take() {
+fn p2_p12_a_body_of_any_size_is_accounted_for_with_any_limits_of_the_topics() {
     for limits in [
         Limits { name: "equal", max_body: 10 * MIB, raw: 12_582_912, dead_letters: 12_582_912 },
         Limits { name: "tight", max_body: 10 * MIB, raw: 10 * MIB, dead_letters: 10 * MIB },
@@ -179,7 +180,7 @@ fn p2_p12_a_body_of_any_size_is_accounted_for_whatever_the_topics_take() {
 #[test]
 fn p12_typed_records_that_their_topic_refuses_become_dead_letters_and_their_neighbours_are_accepted() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "typed-size", 1);
-    // A batch of several small records is over it, each of them alone is not.
+    // A batch of several small records exceeds the limit, but no single record does.
     limit(&pipeline, "typed", 1500);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

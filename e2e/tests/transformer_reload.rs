@@ -26,7 +26,7 @@ struct Sources {
 }
 
 impl Sources {
-    /// Replaces the file as tools do: by renaming a finished one.
+    /// Replaces the file as tools do: by renaming a complete new file.
     fn write(&self, text: &str) {
         let new = self.path.with_extension("new");
         std::fs::write(&new, text).unwrap();
@@ -82,7 +82,7 @@ fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_not
     assert_eq!(sources.send("shop", "e1"), 202);
     assert_eq!(sources.namespace("e1"), "ShopID");
 
-    // The gateway takes the new source's events as soon as it knows it; the transformer does not stop over them.
+    // The gateway accepts events of the new source as soon as it knows it, and they do not stop the transformer.
     sources.write(&format!("\u{feff}{}{}", source("shop", "ShopID"), source("app", "AppID")));
     wait_until("the gateway to know the new source", SOON, || sources.send("app", "e2") == 202);
     assert_eq!(sources.namespace("e2"), "AppID");
@@ -100,7 +100,7 @@ fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_not
     assert!(log.contains("keeping the previous ones") && !log.contains("topsecret"), "{log}");
     sources.write(&source("shop", "ShopID"));
     wait_until("the corrected file", SOON, || transformer.metric("customerio_transformer_reload_broken") == 0.0);
-    // SIGHUP asks for it, and does not end the process.
+    // SIGHUP requests a reload and does not end the process.
     let before = transformer.metric("customerio_transformer_reloads_total");
     e2e::real_kafka::signal(transformer.id(), "HUP");
     wait_until("the reload", SOON, || transformer.metric("customerio_transformer_reloads_total") > before);

@@ -1,5 +1,5 @@
 //! The rules that keep the workspace's parts apart (ARCHITECTURE.md, "Invariants"), checked over `cargo metadata` and
-//! the sources. Each rule is also shown to fail on a workspace that breaks it.
+//! the sources. A test shows that each rule fails on a workspace that breaks it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -14,14 +14,14 @@ mod circles;
 #[path = "workspace_rules/words.rs"]
 mod words;
 
-/// What the rules look at.
+/// The facts that the rules check.
 #[derive(Clone)]
 struct Workspace {
-    /// Direct dependencies of each member, tests' own ones left out.
+    /// Direct dependencies of each member, without those of tests.
     direct: BTreeMap<String, BTreeSet<String>>,
-    /// The same with everything these depend on in turn.
+    /// All dependencies of each member, including indirect ones.
     all: BTreeMap<String, BTreeSet<String>>,
-    /// What the manifest of each member names, tests' own ones included: as code writes it.
+    /// The dependencies in the manifest of each member, including those of tests, with the names that code uses.
     declared: BTreeMap<String, BTreeSet<String>>,
     /// The folder of each member, from the root.
     folders: BTreeMap<String, String>,
@@ -35,11 +35,11 @@ const KNOWN_CIRCLES: [&str; 1] = ["crates/kafka: transaction::process, transacti
 const CLI_WITH_SERVICES: [&str; 2] = ["cli/src/demo.rs", "cli/src/check_config.rs"];
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
 const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "reconcile"];
-/// Crates that bring a clock, a network, a runtime or a broker.
+/// Crates with a clock, a network, a runtime or a broker.
 const IMPURE: [&str; 9] = ["tokio", "rdkafka", "reqwest", "axum", "hyper", "mio", "socket2", "prometheus", "clap"];
-/// Ways to argv, environment, signals and exit codes.
+/// Code that uses argv, the environment, signals or exit codes.
 const PROCESS: [&str; 6] = ["std::env::", "env::var", "process::exit(", "tokio::signal", "ExitCode::", "env::args"];
-/// Ways to the outside that a pure crate has no business with.
+/// Code that accesses the outside, which a pure crate must not do.
 const OUTSIDE: [&str; 7] =
     ["std::net", "std::fs", "std::io::std", "SystemTime", "Instant::now", "Timestamp::now", "std::process"];
 
@@ -102,7 +102,7 @@ impl Workspace {
         Self { direct, all, declared, folders, sources }
     }
 
-    /// Every breach of a rule, in words.
+    /// Describes every breach of a rule.
     fn breaches(&self) -> Vec<String> {
         let mut found = Vec::new();
         for service in SERVICES {
@@ -218,7 +218,7 @@ fn collect(folder: &Path, sources: &mut BTreeMap<String, String>) {
 }
 
 #[test]
-fn the_workspace_keeps_its_rules() {
+fn the_workspace_follows_its_rules() {
     let workspace = Workspace::read();
     assert!(workspace.direct.len() >= 12 && workspace.sources.len() > 80, "the workspace was not read whole");
     let breaches = workspace.breaches();
@@ -226,7 +226,7 @@ fn the_workspace_keeps_its_rules() {
 }
 
 #[test]
-fn each_rule_sees_its_breach() {
+fn each_rule_reports_a_breach() {
     let good = Workspace::read();
     let assert_seen = |break_it: &dyn Fn(&mut Workspace), words: &str| {
         let mut broken = good.clone();

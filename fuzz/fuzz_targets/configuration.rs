@@ -1,5 +1,5 @@
-//! Any words as the command line of a service, and as an `.env` file: it is refused or taken, without a panic, and no message
-//! shows the value of an option. `SECRET` stands for a secret.
+//! Any words as the command line of a service, and as an `.env` file: they are refused or accepted without a panic, and
+//! no message shows the value of an option. The text `SECRET` is the secret.
 
 #![no_main]
 
@@ -39,7 +39,7 @@ fn check<'w, C: ServiceConfig>(words: impl Iterator<Item = &'w str>) {
     assert_hidden(&said);
 }
 
-/// Not in another spelling either: names are compared without regard to case.
+/// The message must not contain it in another letter case either.
 fn assert_hidden(said: &str) {
     assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{said}");
 }

@@ -1,5 +1,5 @@
-//! Any headers as those of a record of the dead-letter topic: they are a dead letter, a resolution, or neither, and what is
-//! written back is read the same.
+//! Any headers of a record on the dead-letter topic: they are read as a dead letter, a resolution, or neither, and
+//! writing and reading the result again gives the same value.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.split(|byte| *byte == 0);
     let mut headers = Vec::new();
     while let (Some(name), value) = (parts.next(), parts.next()) {
-        // A header of Kafka's has a name, and may have no value.
+        // A Kafka header has a name, and may have no value.
         if let Ok(name) = std::str::from_utf8(name) {
             headers.push(Header { name, value });
         }

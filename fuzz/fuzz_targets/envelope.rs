@@ -1,4 +1,4 @@
-//! Any bytes as a webhook's body: what the gateway and the transformer read before they know anything about it.
+//! Any bytes as a webhook's body, through the code with which the gateway and the transformer read it first.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 fuzz_target!(|body: &[u8]| {
     let key = person_key(body);
     let read = Webhook::parse(body);
-    // A stricter reader (no lone surrogates, not as deep) agrees wherever it reads anything.
+    // A stricter reader (no lone surrogates, limited depth) gives the same values for every body that it accepts.
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
         assert_eq!(read.is_ok(), value.is_object());
     }
@@ -31,7 +31,7 @@ fuzz_target!(|body: &[u8]| {
         }
         Err(_) => assert_eq!(key, person_key(body), "each delivery of a body has the same key"),
     }
-    // A signature holds for these bytes and no others.
+    // A signature is valid only for exactly these bytes.
     let keys = [SigningKey::new("fuzz")];
     let signature = sign(&keys[0], "1700000000", body);
     let timestamp = SignatureTimestamp::parse(b"1700000000").expect("a timestamp");
@@ -45,7 +45,7 @@ fn check(field: Field<'_>, body: &[u8]) {
         assert_eq!(&body[span], json.as_bytes());
     }
     if let Some(text) = field.text() {
-        // What is left has something to see at either end, and nothing was added.
+        // The result begins and ends with a visible character, and no character was added.
         let seen = field.non_blank().unwrap_or_default();
         assert_eq!(seen.trim(), seen);
         let mut rest = text.chars();

@@ -1,5 +1,5 @@
-//! Any body through the mapping: it ends with a rejection or with an event that Platform could take, the same one each time,
-//! and that the typed topic carries without loss.
+//! Any body through the mapping: the result is a rejection or an event that Platform accepts. It is the same each time,
+//! and the typed topic can hold it without loss.
 
 #![no_main]
 
@@ -62,7 +62,7 @@ fn check(body: &[u8], source: &SourceOptions) {
     }
 }
 
-/// XDM admits neither null nor anything empty but text.
+/// XDM allows neither null nor empty values, except empty texts.
 fn nothing_empty(value: &Value) {
     match value {
         Value::Null => panic!("null"),
@@ -78,7 +78,7 @@ fn nothing_empty(value: &Value) {
     }
 }
 
-/// One identity is primary, if there is any; with HASH_EMAIL none is an address.
+/// If there are identities, exactly one is primary; with HASH_EMAIL, none is an address.
 fn primary(event: &Value, source: &SourceOptions) {
     let Some(identities) = event.get("identityMap").and_then(Value::as_object) else {
         assert!(source.on_missing_identity == OnMissingIdentity::Send);

@@ -1,4 +1,4 @@
-//! Any bytes as a receipt: what is read of it is written so that it is read the same.
+//! Any bytes as a receipt: a parsed receipt that is written and read again is the same.
 
 #![no_main]
 

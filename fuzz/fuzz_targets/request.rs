@@ -1,5 +1,6 @@
-//! Any bytes as a connection to the gateway: it answers with one of its answers and stores only what is signed, as it came.
-//! `SIGNATURE` in the first head stands for the right signature, so that what is behind it is reached.
+//! Any bytes as a connection to the gateway: it responds only with its documented responses and stores only signed
+//! bodies, unchanged. `SIGNATURE` in the first request headers is replaced by the correct signature, so that fuzzing
+//! also reaches the code after the check.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let request = signed(bytes);
     let (answers, stored) = HARNESS.serve(&request);
     let mut accepted = 0;
-    // Answers follow each other: heads begin lines, and no body has such a line.
+    // Counts the responses: each begins with a status line, and no body contains such a line.
     for line in answers.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"HTTP/1.")) {
         let status = std::str::from_utf8(&line[9..12]).expect("a status");
         assert!(
@@ -48,7 +49,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Puts the signature in, over what comes behind the head.
+/// Inserts the signature of the bytes after the headers.
 fn signed(bytes: &[u8]) -> Vec<u8> {
     const PLACE: &[u8] = b"SIGNATURE";
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);

@@ -1,5 +1,5 @@
-//! Any bytes as Platform's answer: each record gets exactly one verdict, and only a status that refuses a record does
-//! so.
+//! Any bytes as Platform's response: each record gets exactly one verdict, and a record is refused only because of a
+//! status.
 
 #![no_main]
 

@@ -108,7 +108,7 @@ impl Answer {
         }
     }
 
-    /// The response as bytes, for a connection that is closed after it.
+    /// The response as bytes, for a connection that is closed after the response.
     pub(crate) fn on_the_wire(self) -> String {
         let (status, problem) = (self.status(), self.problem().unwrap_or_default());
         format!(
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_responses_to_requests_that_are_not_authentic_slow_customerio_down() {
+    fn only_requests_that_are_not_authentic_get_a_response_that_delays_customerio() {
         let slow = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
         for &answer in Answer::ALL {
             let expected = matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);

@@ -94,7 +94,7 @@ impl ConnectionState {
         *self.phase() = Phase::Closing { since };
     }
 
-    /// Until when the connection may stay in its phase; `None` if other code has the timeout.
+    /// The time until which the connection may stay in its phase; `None` if other code handles the timeout.
     pub(crate) fn until(&self) -> Option<Instant> {
         match *self.phase() {
             Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Answered { until, .. } => Some(until),

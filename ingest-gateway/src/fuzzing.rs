@@ -1,5 +1,5 @@
-//! Whole requests through everything between the socket and Kafka, without either: for the fuzz target `request`. No
-//! part of the service.
+//! Runs whole requests through all code between the socket and Kafka, in memory. It is for the fuzz target `request`
+//! and not a part of the service.
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
@@ -27,7 +27,7 @@ use settings::watched::{Current, Origin};
 /// A record that would have been written.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Written to the raw topic; else to the dead letters.
+    /// Whether it is for the raw topic; otherwise it is a dead letter.
     pub raw: bool,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -95,7 +95,7 @@ impl Harness {
         Self { runtime, gateway, connections, stored }
     }
 
-    /// Serves one connection on which these bytes come, and then its end: what was answered, and what was stored.
+    /// Serves one connection that delivers these bytes and then ends; returns the responses and the stored records.
     pub fn serve(&self, bytes: &[u8]) -> (Vec<u8>, Vec<Stored>) {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
@@ -107,8 +107,8 @@ impl Harness {
             let serve = connection::serve(server, &http, &admitted.state, &finish, handle);
             let read = async {
                 let mut answers = Vec::new();
-                // A sender that hangs up gets no answer: it waits until there is nothing left to do with what it has
-                // sent.
+                // A client that closes its connection gets no response, so this one waits until all its bytes are
+                // processed.
                 loop {
                     tokio::select! {
                         biased;
@@ -127,7 +127,7 @@ impl Harness {
     }
 }
 
-/// Gives everything that can go on its turn; nothing here waits for the outside.
+/// Lets all other tasks run until they wait; nothing here waits for something outside.
 async fn idle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;

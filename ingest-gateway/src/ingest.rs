@@ -261,8 +261,8 @@ impl<P: Publish> Gateway<P> {
     }
 }
 
-/// Returns the source that the path names. A single slash at the end is ignored: it is easily left in the address that
-/// is entered at Customer.io, and a 404 makes Customer.io wait an hour.
+/// Returns the source that the path names. A single slash at the end is ignored, because it is a common mistake in the
+/// address at Customer.io, and a 404 makes Customer.io wait an hour.
 fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     let rest = parts.uri.path().strip_prefix(ROUTE)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -272,7 +272,7 @@ fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     sources.get(rest.strip_prefix('/')?)
 }
 
-/// The headers of the record: only values that were received, and when and for which source.
+/// The headers of the record: received values, the time of receipt, and the source.
 fn record_headers(source: &Source, headers: &HeaderMap, arrival: Arrival) -> Headers {
     let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)

@@ -1,4 +1,4 @@
-//! Accepting connections, and letting them go at the stop without losing an answer.
+//! Accepts connections, and closes them during a stop without losing a response.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::publish::Publish;
 use crate::tls::Tls;
 use settings::watched::Current;
 
-/// What every connection is served with.
+/// The state that all connections share.
 pub(crate) struct Server<P> {
     gateway: Gateway<P>,
     connections: Connections,
@@ -33,9 +33,9 @@ pub(crate) struct Server<P> {
     metrics: Arc<Metrics>,
     http: http1::Builder,
     read_timeout: Duration,
-    /// Every answer asks its sender to take another connection next time.
+    /// Whether every response asks its client to use another connection for the next request.
     draining: AtomicBool,
-    /// Connections come to their end.
+    /// Cancelled when connections must end.
     finish: CancellationToken,
 }
 
@@ -59,7 +59,7 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Serves until `context.stop`, then goes on for the drain delay, then lets every request finish.
+    /// Serves until `context.stop`, continues for the drain delay, and then lets every request finish.
     pub(crate) async fn serve(self, listener: TcpListener, drain_delay: Duration, context: &Context) {
         let server = Arc::new(self);
         let tasks = TaskTracker::new();
@@ -76,7 +76,8 @@ impl<P: Publish> Server<P> {
                 () = &mut drained => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => server.begin(stream, &tasks).await,
-                    // Out of file descriptors, most likely: connections wait in the listener's queue meanwhile.
+                    // Most likely, the process has no free file descriptors; connections wait in the listener's queue
+                    // meanwhile.
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -84,7 +85,7 @@ impl<P: Publish> Server<P> {
                 }
             }
         }
-        // Those that wait in the listener's queue would be reset with it.
+        // Closing the listener would reset the connections in its queue.
         while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
             server.begin(stream, &tasks).await;
         }
@@ -97,9 +98,9 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Starts serving a connection, once there is a place for it.
+    /// Starts serving a connection as soon as there is a free slot.
     async fn begin(self: &Arc<Self>, stream: TcpStream, tasks: &TaskTracker) {
-        // Answers are small and must not wait for more.
+        // Responses are small and must be sent at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "setting TCP_NODELAY");
         }
@@ -132,8 +133,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// A defect in the handling of one request answers 503 and leaves the connection alone: a reset would cost the
-    /// sender an hour.
+    /// After a defect in the handling of one request, the response is 503 and the connection stays open, because a
+    /// reset would delay the sender by an hour.
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();

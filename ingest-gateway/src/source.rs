@@ -60,7 +60,7 @@ const SHORTEST_KEY: usize = 16;
 pub(crate) enum Keys {
     /// Also published and short ones: in a trial, or if only this machine can reach the gateway.
     Any,
-    /// Only keys that can be neither guessed nor looked up.
+    /// Only keys that are long enough and not published.
     Secret,
 }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_stand_one_a_line() {
+    fn a_key_file_has_one_key_per_line() {
         assert_eq!(parse_keys("KEYS", " first \n\nsecond\n", Keys::Any).unwrap().len(), 2);
         let keys = parse_keys("KEYS", "\u{feff}first\r\n\u{feff}second\r\n", Keys::Any).unwrap();
         for (key, text) in keys.iter().zip(["first", "second"]) {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gives_each_source_its_keys() {
+    fn a_sources_file_gives_each_source_its_keys() {
         let folder = std::env::temp_dir().join(format!("gateway-sources-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("sources.toml");

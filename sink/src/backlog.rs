@@ -139,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_record_leaves_once_in_the_order_of_its_partition_and_partitions_take_turns(
+        fn each_record_is_taken_once_in_partition_order_and_partitions_take_turns(
             steps in prop::collection::vec(step(), 0..300),
         ) {
             let (mut source, mut backlog) = (Source::new(), Backlog::default());

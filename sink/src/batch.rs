@@ -67,7 +67,7 @@ mod tests {
     const LIMITS: BatchLimits = BatchLimits { bytes: 100, records: 4, linger: Duration::from_millis(250) };
 
     #[test]
-    fn a_batch_is_cut_by_count_by_bytes_and_by_age() {
+    fn a_batch_is_limited_by_count_bytes_and_age() {
         let now = Instant::now();
         let mut batcher = Batcher::new(LIMITS);
         assert!((0..3).all(|item| batcher.push(item, 1, now).is_none()));
@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_doubled_or_reordered_and_no_batch_is_too_large(
+        fn batching_loses_repeats_and_reorders_nothing_and_no_batch_is_too_large(
             sizes in prop::collection::vec(1..150usize, 0..200),
             gaps in prop::collection::vec(0..300u64, 200),
         ) {

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_response_that_makes_the_sink_wait_has_its_reason_and_no_other_has_one() {
+    fn exactly_the_responses_that_make_the_sink_wait_have_a_reason() {
         assert_eq!(reason(503, ""), Some("unavailable"));
         assert_eq!(reason(500, ""), Some("unavailable"));
         assert_eq!(reason(429, ""), Some("throttled"));

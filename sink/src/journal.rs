@@ -202,7 +202,7 @@ impl<W: Write> Journal<W> {
 }
 
 /// The header of a record on the dead-letter topic that says that a sink has delivered records of this input topic. It
-/// is written only if there is no receipts topic. If the brokers have lost the group's offsets, this record tells the
+/// is written only if there is no receipts topic. If the brokers have lost the group's offsets, this record shows the
 /// sink that this is not its first start.
 const DELIVERED_FROM: &str = "sink-delivered-from";
 

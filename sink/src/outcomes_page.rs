@@ -1,6 +1,6 @@
 //! Generates `docs/outcomes.md` by running every response that Platform can give through `platform::classify` and the
 //! dispatch. The test compares the page with the code, and checks that only a verdict on a record makes that record a
-//! dead dead letter. `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page again.
+//! dead letter. `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page again.
 
 #![cfg(test)]
 
@@ -72,7 +72,7 @@ Some records are not sent at all: an event whose JSON is larger than a request b
 an event become a dead letter `undecodable` ([dead-letters.md](dead-letters.md)).
 ";
 
-/// Makes a response to these records; `true` stands for the record that the case is about.
+/// Makes a response to these records; `true` means the record that the case is about.
 type Reply = Box<dyn Fn(&[bool]) -> Answer>;
 
 struct Case {

@@ -95,7 +95,7 @@ impl Rate {
         self.level = (self.level + passed * self.rate()).min(most);
     }
 
-    /// Returns when something may be taken: now, or later.
+    /// Returns the time from which something may be taken; `now` if that is possible at once.
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.per_second == 0.0 || self.level > 0.0 {

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_good() {
+    fn the_defaults_are_valid() {
         let settings = parse(&[]).validate().unwrap();
         assert_eq!(settings.commit_interval, Duration::from_millis(100));
         assert_eq!(settings.input.as_str(), "customerio.webhooks");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_name_can_be_the_instance() {
+    fn the_host_name_can_be_the_instance_name() {
         let settings = parse(&["--instance=@hostname"]).validate().unwrap();
         assert!(settings.instance.is_some_and(|instance| !instance.is_empty() && instance != "@hostname"));
     }

@@ -220,7 +220,7 @@ impl Processor for EventProcessor {
                 outbox,
             );
         }
-        // Whatever the source's options say about such a body, nothing of it reaches Platform.
+        // Nothing of such a body reaches Platform, whatever the options of its source are.
         if customerio::is_check(record.value()) {
             return self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
         }

@@ -1,5 +1,5 @@
-//! Dead letters: the original record, unchanged, with headers that say where it came from and why it is here; and the
-//! resolutions that resolve them.
+//! Dead letters: original records, unchanged, with headers that name their origin and the reason. Also the resolutions
+//! that resolve them.
 //!
 //! [`DeadLetter`] and [`Resolution`] are written and read by the same types. The services decide which records become
 //! dead letters, and with which codes.

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_receipt_is_the_header_or_else_the_records_time() {
+    fn the_time_of_receipt_is_the_header_or_the_records_time_without_one() {
         let at = |header: Option<&'static [u8]>, time| read(&[(header::RECEIVED_AT, header)], time).received_at;
         assert_eq!(at(Some(b"1700000000000"), Some(5)), 1_700_000_000_000);
         assert_eq!(at(Some(b"yesterday"), Some(5)), 5);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_header_of_a_name_counts_and_unknown_ones_are_ignored() {
+    fn of_repeated_headers_the_last_counts_and_unknown_ones_are_ignored() {
         let record = read(
             &[
                 (header::SOURCE, Some(b"shop")),

@@ -1,4 +1,4 @@
-//! The topics: which there are, and what a name may be.
+//! The four topics, and the rule for topic names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +31,7 @@ impl Topic {
         }
     }
 
-    /// The name that it has unless the variable says otherwise.
+    /// The name if the variable is not set.
     #[must_use]
     pub const fn default_name(self) -> &'static str {
         match self {
@@ -97,13 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_name_and_no_two_are_the_same() {
+    fn every_default_is_a_valid_topic_name_and_all_differ() {
         let names: Vec<TopicName> = Topic::ALL.iter().map(|topic| topic.default_name().parse().unwrap()).collect();
         assert!(names.iter().enumerate().all(|(index, name)| !names[..index].contains(name)));
     }
 
     #[test]
-    fn a_name_follows_kafkas_rule_and_an_empty_one_means_none() {
+    fn a_topic_name_follows_kafkas_rule_and_an_empty_one_means_no_topic() {
         for wrong in ["", ".", "..", "a b", "ä", &"x".repeat(250)] {
             assert!(wrong.parse::<TopicName>().is_err(), "{wrong}");
         }

@@ -57,7 +57,7 @@ impl SenderAddress {
         &self.0
     }
 
-    /// The address; `None` if it is written in another way, such as a range.
+    /// The address; `None` if it has another form, such as a range.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.0.parse().ok()
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_a_range_is_kept_as_text() {
+    fn an_ip_range_is_kept_as_text() {
         let read = sender_addresses(&json!({"ip_addresses": ["35.188.196.183", "34.10.0.0/24"]})).unwrap();
         assert_eq!(read[0].ip(), Some([35, 188, 196, 183].into()));
         assert_eq!((read[1].as_str(), read[1].ip()), ("34.10.0.0/24", None));

@@ -1,4 +1,4 @@
-//! The addresses of Customer.io's APIs: one host for each region, or one address that replaces them.
+//! The addresses of Customer.io's APIs: one host for each region, or one configured address in their place.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ impl Region {
         }
     }
 
-    /// The one that this is not.
+    /// The other region.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -70,22 +70,22 @@ pub(crate) enum Api {
     ServiceAccount,
 }
 
-/// The rule for addresses by http.
+/// The rule for http addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnencryptedHttp {
-    /// Only loopback addresses may be reached by http.
+    /// Only loopback addresses may use http.
     LoopbackOnly,
-    /// Any address may. For trials.
+    /// Any address may use http. For trials.
     Allowed,
 }
 
-/// The reason why an address is refused. The text that was given is left out: it may hold a secret.
+/// The reason why an address is refused. It does not contain the given text, which may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Neither of the two regions.
+    /// The text is neither of the two regions.
     #[error("this is not a region of Customer.io; set CUSTOMERIO_REGION to `us` or `eu`")]
     Region,
-    /// Not the address of an HTTP server.
+    /// The text is not the address of an HTTP server.
     #[error(
         "CUSTOMERIO_API_URL is not an address that begins with https:// and a host; leave it empty to use the region's address"
     )]
@@ -142,13 +142,13 @@ impl ApiAddress {
         self.region
     }
 
-    /// Returns true if an address was given that replaces the region's.
+    /// Returns true if a configured address replaces those of the regions.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.replaced_by.is_some()
     }
 
-    /// The address of the other region; `None` where one address replaces both.
+    /// The address of the other region; `None` if one configured address replaces both.
     #[must_use]
     pub fn other_region(&self) -> Option<Self> {
         (!self.is_replaced()).then(|| Self::of(self.region.other()))
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacing_address_keeps_its_path_and_serves_both_apis() {
+    fn an_overriding_address_keeps_its_path_and_is_used_for_both_apis() {
         let address =
             ApiAddress::replaced(Region::Us, "http://127.0.0.1:8090/customerio/", UnencryptedHttp::LoopbackOnly)
                 .unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_refused_and_not_repeated() {
+    fn an_invalid_address_is_refused_and_not_quoted() {
         for (text, expected) in [
             ("topsecret", AddressError::NotHttp),
             ("ftp://topsecret", AddressError::NotHttp),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn http_beyond_this_machine_needs_permission() {
+    fn plain_http_to_another_host_must_be_allowed() {
         let replaced = |text, http| ApiAddress::replaced(Region::Us, text, http);
         for text in ["http://127.0.0.1:8090", "http://sim.localhost", "http://[::1]:1", "https://proxy.example.com"] {
             assert!(replaced(text, UnencryptedHttp::LoopbackOnly).is_ok(), "{text}");

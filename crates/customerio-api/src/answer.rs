@@ -1,4 +1,4 @@
-//! An answer of the API, and the three shapes in which it reports an error.
+//! A response of the API, and the three shapes in which it reports an error.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::credential::without_secret;
 
-/// The longest text of the other side that is kept, in characters.
+/// The maximum length of a text from the API that is kept, in characters.
 const TEXT_LIMIT: usize = 300;
-/// The most details of one answer that are kept.
+/// The maximum number of details of one response that are kept.
 const DETAIL_LIMIT: usize = 10;
 
-/// An HTTP answer, whole.
+/// A complete HTTP response.
 #[derive(Clone)]
 pub struct Answer {
     /// The status.
@@ -22,7 +22,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The length of the body only: it may repeat what was sent, and the answer of the token endpoint is a secret.
+/// Shows only the length of the body: it may repeat the request, and the token endpoint's response is a secret.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("status", &self.status).field("body_bytes", &self.body.len()).finish()
@@ -43,9 +43,9 @@ impl Answer {
 /// A statement of the API about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorDetail {
-    /// Its words, at most a line of them.
+    /// The text, at most one line of it.
     pub message: String,
-    /// The JSON pointer or field that they are about, where the API named one.
+    /// The JSON pointer or field that the text is about, if the API named one.
     pub field: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for ErrorDetail {
     }
 }
 
-/// Reads what an answer says about an error. Customer.io uses three shapes:
+/// Reads the error texts of a response. Customer.io uses three shapes:
 ///
 /// - `{"errors": [{"detail": "…", "status": "404"}]}`
 /// - `{"meta": {"error": "…"}}`, also with a list `errors`
@@ -105,7 +105,7 @@ fn detail(entry: &Value) -> Option<ErrorDetail> {
     Some(ErrorDetail { message, field: field.map(str::to_owned) })
 }
 
-/// One line of text of the other side, without our secret.
+/// One line of text from the API, without our secret.
 fn shown(text: &str, secret: Option<&SecretString>) -> String {
     let text = secret.map_or_else(|| text.to_owned(), |secret| without_secret(text, secret));
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_LIMIT).collect();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_shapes_are_read() {
+    fn the_three_shapes_of_error_bodies_are_read() {
         assert_eq!(read(r#"{"errors":[{"detail":"not found","status":"404"}]}"#), ["not found"]);
         assert_eq!(read(r#"{"meta":{"error":"unauthorized"}}"#), ["unauthorized"]);
         let pointer = r#"{"errors":[{"status":"400","title":"Invalid","detail":"must be a URL","source":{"pointer":"/endpoint"}},
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bodies_say_nothing() {
+    fn a_body_of_another_shape_gives_no_message() {
         for body in
             ["", "<html>topsecret</html>", "[]", "{}", "3", r#"{"errors":{}}"#, r#"{"errors":[3,{}]}"#, r#"{"meta":3}"#]
         {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn our_secret_control_characters_and_length_are_kept_out() {
+    fn a_message_has_no_credential_no_control_characters_and_a_limited_length() {
         assert_eq!(read(r#"{"meta":{"error":"key topsecret\nis bad"}}"#), ["key [redacted] is bad"]);
         let pointer = r#"{"errors":[{"detail":"x","source":{"pointer":"/topsecret"}}]}"#;
         assert_eq!(read(pointer), ["x (/[redacted])"]);

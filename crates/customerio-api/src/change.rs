@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::event_name::{EventName, EventSelection};
 use crate::webhook::{MessageContent, READ_ONLY, Resolution, WRITABLE, Webhook, WebhookId, shown_url};
 
-/// A webhook that is to be created. It is always created disabled: a webhook that is live before its receiver knows the
-/// signing key costs an hour for each event that is refused.
+/// A webhook that is to be created. It is always created disabled: while the receiver does not know the signing key, it
+/// refuses each event, and Customer.io repeats a refused event only after an hour.
 ///
-/// It cannot be cloned: after a create whose outcome is unknown it is given back by
-/// [`UnconfirmedCreate::look_in`](crate::UnconfirmedCreate::look_in) alone.
+/// It cannot be cloned: after a create with an unknown outcome, only
+/// [`UnconfirmedCreate::look_in`](crate::UnconfirmedCreate::look_in) returns it.
 pub struct NewWebhook {
     /// The name.
     pub name: String,
@@ -60,8 +60,9 @@ impl fmt::Debug for NewWebhook {
 
 /// A change of a webhook. The API replaces the whole webhook, so this starts from all fields that it returned.
 ///
-/// Fields that this version does not know are sent back as they were received. It is not documented that the API takes
-/// them; if it refuses one, the error names it, and nothing has changed. To leave them out would reset them silently. Only the documented read-only fields (`id`, `type`) are left out.
+/// Fields that this version does not know are sent back as they were received. It is not documented that the API
+/// accepts them. If it refuses one, the error names it, and nothing has changed. Leaving them out would reset them
+/// silently. Only the documented read-only fields (`id`, `type`) are left out.
 #[derive(Clone, PartialEq)]
 pub struct WebhookUpdate {
     before: Webhook,
@@ -106,7 +107,7 @@ impl WebhookUpdate {
         self.set("disabled", false.into())
     }
 
-    /// Stops it.
+    /// Stops it from sending events.
     #[must_use]
     pub fn disable(self) -> Self {
         self.set("disabled", true.into())
@@ -149,7 +150,7 @@ impl WebhookUpdate {
         self.before.id()
     }
 
-    /// The fields that change. The order of events does not count, nor does a switch that is off by default and absent.
+    /// The fields that change. The order of events is ignored, and a missing switch counts as off.
     #[must_use]
     pub fn changes(&self) -> Vec<FieldChange> {
         let value = |fields: &Map<String, Value>, field| fields.get(field).cloned().unwrap_or_default();
@@ -169,7 +170,7 @@ impl WebhookUpdate {
         WRITABLE.into_iter().map(change).filter(differs).collect()
     }
 
-    /// The names of the fields that are sent back without being known.
+    /// The names of the unknown fields that are sent back.
     #[must_use]
     pub fn unknown_fields(&self) -> Vec<String> {
         self.before.unknown_fields().map(str::to_owned).collect()
@@ -184,7 +185,7 @@ fn names(events: &Value) -> BTreeSet<&str> {
     events.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// Two spellings of one URL are the same endpoint.
+/// Different spellings of one URL are the same endpoint.
 fn url(value: &Value) -> Option<Url> {
     value.as_str()?.parse().ok()
 }
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_what_is_already_so_changes_nothing() {
+    fn setting_a_value_that_is_already_set_changes_nothing() {
         let webhook = webhook(json!({"full_resolution": null, "endpoint": "https://example.com"}));
         let update = WebhookUpdate::of(&webhook)
             .disable()
@@ -271,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_change_loses_a_field_that_is_not_known(
+        fn no_change_drops_an_unknown_field(
             extra in proptest::collection::btree_map("[a-z]{8,12}", 0..100_u64, 0..6),
             steps in proptest::collection::vec(0..6_u8, 0..8),
         ) {

@@ -17,7 +17,7 @@ use crate::request::ApiRequest;
 use crate::transport::{Attempt, Sent, Transport};
 use crate::webhook::{UnreadableWebhook, Webhook, WebhookId, WebhookList};
 
-/// The way to Customer.io.
+/// How to reach Customer.io.
 #[derive(Clone)]
 pub struct ApiSettings {
     /// The address of its APIs.
@@ -52,9 +52,9 @@ impl ApiSettings {
         let mut builder = reqwest::Client::builder()
             .timeout(self.timeout)
             .connect_timeout(self.timeout)
-            // A redirect would carry the key to another address.
+            // Following a redirect would send the key to another address.
             .redirect(reqwest::redirect::Policy::none())
-            // Every repeat is decided by the retry policy.
+            // The retry policy decides about every repeat.
             .retry(reqwest::retry::never())
             .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION")))
             .pool_idle_timeout(Duration::from_secs(30))
@@ -75,7 +75,7 @@ impl ApiSettings {
     }
 }
 
-/// Without the proxy, whose address may hold a password.
+/// Leaves out the proxy, because its address may contain a password.
 impl fmt::Debug for ApiSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiSettings")
@@ -117,8 +117,8 @@ impl AppApiClient {
         Ok(Self { settings: settings.clone(), key, transport: settings.transport()? })
     }
 
-    /// The same client for the other region, to find out where a refused key belongs; `None` where one address replaces
-    /// those of the regions.
+    /// The same client for the other region, to find out where a refused key belongs; `None` if one configured address
+    /// replaces those of the regions.
     #[must_use]
     pub fn in_other_region(&self) -> Option<Self> {
         let address = self.settings.address.other_region()?;
@@ -153,7 +153,7 @@ impl AppApiClient {
         self.read(&ApiRequest::get_webhook(id), webhook).await
     }
 
-    /// Creates a webhook, disabled. It is repeated only where it certainly was not carried out.
+    /// Creates a webhook, disabled. The request is repeated only if it certainly had no effect.
     ///
     /// # Errors
     /// [`CreateError`], which says whether the webhook may exist.
@@ -172,8 +172,8 @@ impl AppApiClient {
         }
     }
 
-    /// Replaces a webhook as a whole; the answer is the webhook as Customer.io now has it. It may be repeated: it sets the
-    /// same state each time.
+    /// Replaces a webhook as a whole and returns Customer.io's new version. The request may be repeated, because it
+    /// sets the same state each time.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -191,7 +191,7 @@ impl AppApiClient {
         let earlier_unknown = sent.earlier_unknown;
         match &sent.last {
             Attempt::Answered(answer) if answer.is_success() => Ok(Deletion::Deleted),
-            // An earlier attempt may have deleted it without an answer.
+            // An earlier attempt without a response may have deleted it.
             Attempt::Answered(answer) if answer.status == 404 && earlier_unknown => Ok(Deletion::Deleted),
             Attempt::Answered(answer) if answer.status == 404 => Ok(Deletion::Absent),
             _ => Err(self.error(&request, sent, "")),
@@ -284,7 +284,7 @@ impl AppApiClient {
     }
 }
 
-/// The webhook of an answer: the object itself, as documented, or below `reporting_webhook`.
+/// The webhook of a response: the object itself, as documented, or its member `reporting_webhook`.
 fn webhook(value: &Value) -> Result<Webhook, UnreadableWebhook> {
     Webhook::parse(value.get("reporting_webhook").unwrap_or(value))
 }

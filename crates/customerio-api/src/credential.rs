@@ -8,16 +8,16 @@ use secrecy::{ExposeSecret, SecretString};
 /// The first characters of a service-account token.
 const SERVICE_ACCOUNT_PREFIX: &str = "sa_live_";
 
-/// Replaces a secret where it appears in a text of the other side.
+/// Replaces a secret in a text from the API.
 const REDACTED: &str = "[redacted]";
 
-/// The reason why a credential cannot be used. It is found before anything is sent, and the value is never repeated.
+/// The reason why a credential cannot be used. It is found before anything is sent, and never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// There is nothing but white space.
+    /// The text is blank.
     #[error("{0} is empty; put the credential there as Customer.io showed it")]
     Empty(&'static str),
-    /// A character that cannot be sent.
+    /// The text contains a character that cannot be sent.
     #[error(
         "{0} has a character that no credential of Customer.io has, such as a space or a line break; copy it again"
     )]
@@ -58,7 +58,7 @@ impl AppApiKey {
         Ok(Self(text.into()))
     }
 
-    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and no help in guessing one.
+    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and too little to guess a key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut digest = customerio::sha256_hex([self.0.expose_secret()]);
@@ -117,7 +117,7 @@ fn checked<'a>(secret: &'a SecretString, variable: &'static str) -> Result<&'a s
     Ok(text)
 }
 
-/// The text without the secret, should the other side repeat it.
+/// The text without the secret, in case the API repeats it.
 pub(crate) fn without_secret(text: &str, secret: &SecretString) -> String {
     match secret.expose_secret() {
         "" => text.to_owned(),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_tells_keys_apart_and_nothing_shows_one() {
+    fn a_fingerprint_distinguishes_keys_and_no_output_shows_a_key() {
         let key = |text: &str| AppApiKey::new(&text.into()).unwrap();
         let (one, other) = (key("topsecret1"), key("topsecret2"));
         assert_eq!(one.fingerprint().len(), 8);

@@ -1,4 +1,4 @@
-//! The errors of the App API, one variant for each thing that the caller can do about them.
+//! The errors of the App API, with one variant for each possible reaction of the caller.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Call {
     pub method: String,
     /// The whole address. It has no user name and no query.
     pub url: String,
-    /// The region, unless one address replaces those of the regions.
+    /// The region, unless one configured address replaces those of the regions.
     pub region: Option<Region>,
 }
 
@@ -31,7 +31,7 @@ pub enum Remedy {
     You,
     /// A Customer.io administrator, whose role has "Manage API credentials".
     CustomerIoAdministrator,
-    /// Customer.io; it may also pass by itself.
+    /// Customer.io; the problem may also end by itself.
     CustomerIo,
 }
 
@@ -81,12 +81,12 @@ pub enum ApiError {
         call: Call,
         /// The status.
         status: u16,
-        /// The API's statements, with the field where it named one.
+        /// The API's statements, with the field if it named one.
         details: Vec<ErrorDetail>,
-        /// The fields that were sent back without being known to this version.
+        /// The fields that were sent back although this version does not know them.
         unknown_fields: Vec<String>,
     },
-    /// 429 each time.
+    /// Every attempt got 429.
     #[error(
         "{call}: over Customer.io's limit of 10 requests a second (429), {attempts} times in a row; nothing was changed. \
          Try again in a minute; if it persists, find out what else calls the App API of this workspace"
@@ -97,7 +97,7 @@ pub enum ApiError {
         /// The number of times that it was sent.
         attempts: u32,
     },
-    /// 5xx or 408.
+    /// The last attempt got a 5xx or 408.
     #[error(
         "{call}: Customer.io answers {status} (sent {attempts} times). Try again later, and see https://status.customer.io"
     )]
@@ -109,7 +109,7 @@ pub enum ApiError {
         /// The number of times that it was sent.
         attempts: u32,
     },
-    /// There was no connection: the request was not sent.
+    /// No connection could be made, so the request was not sent.
     #[error(
         "{call}: no connection ({reason}); nothing was sent. Check the network, HTTPS_PROXY and CUSTOMERIO_API_URL of this machine"
     )]
@@ -119,7 +119,7 @@ pub enum ApiError {
         /// The cause.
         reason: String,
     },
-    /// The request was sent and not answered.
+    /// The request was sent, and no response arrived.
     #[error(
         "{call}: no answer ({reason}, sent {attempts} times). Try again; if it persists, check the network and https://status.customer.io"
     )]
@@ -131,7 +131,7 @@ pub enum ApiError {
         /// The number of times that it was sent.
         attempts: u32,
     },
-    /// An answer that the App API does not give.
+    /// The response is not one of the App API.
     #[error(
         "{call}: the answer ({status}) is not one of the App API: {what}. Check CUSTOMERIO_API_URL, and whether a proxy \
          answers in place of Customer.io"
@@ -141,7 +141,7 @@ pub enum ApiError {
         call: Call,
         /// The status.
         status: u16,
-        /// The fault of the answer, without its text.
+        /// What is wrong with the response, without its text.
         what: String,
     },
 }
@@ -204,7 +204,7 @@ fn sent_back(unknown_fields: &[String]) -> String {
     }
 }
 
-/// The reason why a webhook was not created, or not certainly.
+/// Why a webhook was not created, or why that is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// Nothing was created. The request can be sent again once the cause is gone.
@@ -217,8 +217,8 @@ pub enum CreateError {
 
 /// A create whose outcome is unknown.
 ///
-/// It keeps the webhook that was to be created, and gives it back only after a look at the list: creating it again blindly
-/// would leave two webhooks that both send every event.
+/// It keeps the webhook that was to be created, and returns it only after the list of webhooks was checked. Creating it
+/// again without a check could leave two webhooks that both send every event.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it is unknown whether the webhook `{}` was created: {cause}. List the webhooks and look for this name and endpoint \
@@ -235,10 +235,10 @@ pub struct UnconfirmedCreate {
 pub enum Looked {
     /// The webhook exists.
     Created(Webhook),
-    /// It does not exist in this list. It may still appear if the create is still in progress: a list read once the time-out has
-    /// passed again is better evidence.
+    /// It is not in this list. If the create is still in progress, it may appear later; a list that is read one more
+    /// time-out later is more reliable.
     Absent(NewWebhook),
-    /// More than one webhook may be it, or one that cannot be read: a person has to choose.
+    /// Several webhooks match, or one that cannot be read may be it. A person has to choose.
     Ambiguous(Vec<String>),
 }
 
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_names_the_fields_that_were_sent_back_unknown() {
+    fn a_rejection_names_the_unknown_fields_that_were_sent_back() {
         let detail = ErrorDetail { message: "unknown field".to_owned(), field: Some("/batching".to_owned()) };
         let rejected = |unknown_fields| ApiError::Rejected {
             call: call(None),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_the_list_decides_about_an_unknown_create() {
+    fn listing_decides_whether_a_create_without_a_response_happened() {
         let entry = |id: u64, name: &str, endpoint: &str| json!({"id": id, "name": name, "endpoint": endpoint});
         let ours = entry(1, "ours", "https://X.example:443/hook");
         let others = [entry(2, "ours", "https://other.example/hook"), entry(3, "theirs", "https://x.example/hook")];
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_create_says_to_look_first() {
+    fn a_create_without_a_response_says_to_look_first() {
         let error = CreateError::Unconfirmed(unconfirmed()).to_string();
         assert!(
             error.contains("unknown whether the webhook `ours`") && error.contains("before creating it again"),

@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use customerio::catalogue::{CATALOGUE, CatalogueEvent, ObjectType};
 
-/// In the catalogue because its payload is documented, but not in the App API's list of event names. It is kept where an
-/// existing webhook has it, and never asked for.
+/// Its payload is documented, so it is in the catalogue, but it is not in the App API's list of event names. It is kept
+/// if an existing webhook has it, and never added.
 const NOT_IN_THE_APP_API: &[&str] = &["slack_undeliverable"];
 
 /// The name of an event in a webhook's list, as the API spells it.
@@ -42,7 +42,7 @@ impl EventName {
         }
     }
 
-    /// The event in the list of those that can be asked for; `None` for every other name.
+    /// The event, if it can be subscribed to; `None` for every other name.
     #[must_use]
     pub fn subscribable(&self) -> Option<SubscribableEvent> {
         self.as_str().parse().ok()
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_outside_the_app_api_list_is_known_but_never_asked_for() {
+    fn an_event_outside_the_app_api_list_is_known_but_never_subscribed() {
         let name = EventName::parse("slack_undeliverable");
         assert!(matches!(name, EventName::Known(_)));
         assert_eq!(name.subscribable(), None);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_kept_as_it_is_spelt() {
+    fn an_unknown_name_is_kept_unchanged() {
         for name in ["line_sent", "Email_Sent", "email_sent ", ""] {
             assert_eq!(EventName::parse(name), EventName::Unknown(name.to_owned()));
             assert_eq!(EventName::parse(name).as_str(), name);

@@ -1,11 +1,11 @@
 //! A client of Customer.io's App API: reporting webhooks, workspaces, sender addresses, and the signing key of a workspace.
 //!
-//! - Requests ([`ApiRequest`]) and answers are values. What is asked for and what an answer means is decided without I/O.
+//! - Requests ([`ApiRequest`]) and answers are values. Building a request and interpreting a response need no I/O.
 //! - A webhook is replaced as a whole. [`WebhookUpdate`] starts from everything that the API returned, so no field is lost,
 //!   whether this version knows it or not.
 //! - One [`RequestBudget`] keeps below Customer.io's 10 requests a second; 429 pauses all that share it.
-//! - Only what cannot do harm is repeated. A create whose outcome is unknown ends in [`UnconfirmedCreate`], which gives the
-//!   webhook back after a look at the list.
+//! - Only harmless requests are repeated. A create whose outcome is unknown ends in [`UnconfirmedCreate`], which
+//!   returns the webhook after the list was checked.
 //! - No key, token or signing key appears in a `Debug` form or a message.
 //!
 //! It knows neither Kafka nor Experience Platform, and reads no configuration: options belong to the caller, whose

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::request::Repeat;
 
-/// The time between two requests. Customer.io allows 10 a second; evenly sent requests do not arrive evenly, so this is a
-/// little more than a tenth of a second.
+/// The time between two requests. Customer.io allows 10 a second. Requests do not arrive as evenly as they are sent, so
+/// this is a little more than a tenth of a second.
 const SPACING: Duration = Duration::from_millis(110);
 
 /// The budget of requests that Customer.io allows, shared by everything that holds a clone of it.
@@ -50,7 +50,7 @@ impl Slots {
 /// The number of attempts and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The most attempts for a request; 1 never repeats.
+    /// The maximum number of attempts for a request; with 1, it is never repeated.
     pub attempts: u32,
     /// The wait after the first attempt; it doubles with each further one.
     pub first_wait: Duration,
@@ -68,16 +68,16 @@ impl Default for RetryPolicy {
 /// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// With an answer of this status.
+    /// A response with this status arrived.
     Answered(u16),
-    /// Without a connection.
+    /// No connection could be made.
     NotSent,
-    /// Without an answer: it may have been carried out.
+    /// No response arrived; the request may have had its effect.
     NoAnswer,
 }
 
 impl Ended {
-    /// Returns true if the request may have been carried out although no answer says so.
+    /// Returns true if the request may have had its effect although no response confirms it.
     pub(crate) fn is_unknown(self) -> bool {
         match self {
             Self::NoAnswer => true,
@@ -88,10 +88,11 @@ impl Ended {
 }
 
 impl RetryPolicy {
-    /// The wait before the next attempt, after `attempts` of them (at least 1); `None` if there is to be no other.
+    /// The wait before the next attempt, after `attempts` attempts (at least 1); `None` if there must not be another
+    /// one.
     pub(crate) fn wait_after(&self, attempts: u32, repeat: Repeat, ended: Ended) -> Option<Duration> {
         let can_pass = match ended {
-            // Refused without being carried out.
+            // The request had no effect.
             Ended::Answered(429) | Ended::NotSent => true,
             Ended::Answered(408 | 500 | 502 | 503 | 504) | Ended::NoAnswer => repeat == Repeat::Safe,
             Ended::Answered(_) => false,
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_certainly_did_nothing_is_repeated_for_an_unsafe_request() {
+    fn an_unsafe_request_is_repeated_only_if_it_certainly_had_no_effect() {
         let policy = RetryPolicy::default();
         let repeats = |repeat, ended| policy.wait_after(1, repeat, ended).is_some();
         for ended in [Ended::Answered(429), Ended::NotSent] {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_longest_and_end_with_the_attempts() {
+    fn waits_double_up_to_the_longest_one_and_end_after_the_last_attempt() {
         let policy = RetryPolicy { attempts: 6, ..RetryPolicy::default() };
         let wait =
             |attempts| policy.wait_after(attempts, Repeat::Safe, Ended::Answered(429)).map(|wait| wait.as_secs());
@@ -152,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_second_holds_more_than_ten_requests(gaps in proptest::collection::vec((0..400_u64, prop::bool::weighted(0.1)), 1..80)) {
+        fn at_most_ten_requests_are_sent_in_any_second(gaps in proptest::collection::vec((0..400_u64, prop::bool::weighted(0.1)), 1..80)) {
             let budget = RequestBudget::default();
             let other = budget.clone();
             let start = Instant::now();

@@ -11,9 +11,9 @@ use crate::webhook::WebhookId;
 /// The rule for a request whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// It may: carrying it out twice leaves the same state as once.
+    /// It may be repeated: two requests leave the same state as one.
     Safe,
-    /// It may not: each time it is carried out makes another object.
+    /// It must not be repeated: each request creates another object.
     Unsafe,
 }
 
@@ -46,7 +46,7 @@ impl ApiRequest {
         Self::new(Method::GET, format!("/v1/reporting_webhooks/{id}"), Repeat::Safe)
     }
 
-    /// Creates a webhook, disabled. The only request that must not be repeated blindly.
+    /// Creates a webhook, disabled. This is the only request that must not be repeated without a check.
     #[must_use]
     pub fn create_webhook(new: &NewWebhook) -> Self {
         Self { body: Some(new.body()), ..Self::new(Method::POST, "/v1/reporting_webhooks", Repeat::Unsafe) }
@@ -68,7 +68,7 @@ impl ApiRequest {
         Self::new(Method::DELETE, format!("/v1/reporting_webhooks/{id}"), Repeat::Safe)
     }
 
-    /// Lists the account's workspaces; any App API key may.
+    /// Lists the account's workspaces; any App API key may do this.
     #[must_use]
     pub fn list_workspaces() -> Self {
         Self::new(Method::GET, "/v1/workspaces", Repeat::Safe)
@@ -92,7 +92,7 @@ impl ApiRequest {
         &self.path
     }
 
-    /// The JSON body. It holds no secret of ours; the endpoint's URL is whole.
+    /// The JSON body. It holds no secret of ours, but the complete URL of the endpoint.
     #[must_use]
     pub fn body(&self) -> Option<&Value> {
         self.body.as_ref()
@@ -115,7 +115,7 @@ impl ApiRequest {
     }
 }
 
-/// Without the body, whose endpoint may have a query.
+/// Leaves out the body, because the endpoint's URL may have a query with a secret.
 impl fmt::Debug for ApiRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ApiRequest({} {})", self.method, self.path)

@@ -1,10 +1,10 @@
 //! The signing key of a workspace, fetched with a service-account token.
 //!
-//! The App API returns no signing key. Customer.io's own command-line tool lists `GET
-//! /v1/environments/{id}/signing_secret` on the API of its pages. The shape of the answer, and that it is the key of
-//! reporting webhooks, are unverified: the answer is read tolerantly, and the caller has to prove the key by a signed
-//! round trip before it enables a webhook. This crate never rotates a key: that would cut off every other receiver of the
-//! workspace.
+//! The App API does not return signing keys. Customer.io's own command-line tool uses
+//! `GET /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. The shape of the response is
+//! unverified, and so is that the key is the one of reporting webhooks. Therefore the response is read leniently, and
+//! the caller has to verify the key by a signed round trip before it enables a webhook. This crate never rotates a key,
+//! because every other receiver in the workspace would then refuse its webhooks.
 
 use std::fmt;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ pub enum SigningKeyError {
         /// The API's statements.
         details: Vec<ErrorDetail>,
     },
-    /// The token may not read the key of this workspace, or there is no such workspace.
+    /// The token must not read the key of this workspace, or the workspace does not exist.
     #[error(
         "{call}: the service-account token does not reach the signing key of this workspace ({status}{}). A Customer.io \
          administrator can give it access. {PASTE}", said(.details)
@@ -78,7 +78,7 @@ pub enum SigningKeyError {
     },
 }
 
-/// The way that always works.
+/// The remedy that always works.
 const PASTE: &str =
     "Or copy the signing key from Customer.io's page Reporting Webhooks into CUSTOMERIO_SIGNING_KEYS_FILE";
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_not_taken_for_one_and_only_names_are_shown() {
+    fn a_value_that_is_not_a_key_is_refused_and_only_field_names_are_shown() {
         for answer in [
             json!({}),
             json!(null),

@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::pace::{Ended, RequestBudget, RetryPolicy};
 use crate::request::Repeat;
 
-/// The most bytes of an answer that are read. A list of a hundred webhooks takes a tenth of it.
+/// The maximum number of bytes of a response that are read. A list of a hundred webhooks needs a tenth of them.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The HTTP side of the clients.
@@ -22,7 +22,7 @@ pub(crate) struct Transport {
     pub(crate) retry: RetryPolicy,
 }
 
-/// Without the HTTP client, whose proxy may have a password.
+/// Leaves out the HTTP client, because its proxy's address may contain a password.
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("retry", &self.retry).finish_non_exhaustive()
@@ -44,7 +44,7 @@ pub(crate) enum Attempt {
     Answered(Answer),
     /// No connection.
     NotSent(String),
-    /// No answer, or not a whole one.
+    /// No complete response arrived.
     NoAnswer(String),
 }
 
@@ -95,7 +95,7 @@ async fn attempt(request: RequestBuilder) -> Attempt {
     }
 }
 
-/// Stops reading at [`ANSWER_LIMIT`]: what is cut there is not JSON, and is reported as such.
+/// Stops reading at [`ANSWER_LIMIT`]. A response that is truncated there is not valid JSON and is reported as such.
 async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
@@ -108,7 +108,7 @@ async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqw
     Ok(body.freeze())
 }
 
-/// The innermost cause, which names what happened ("connection refused"); never the address.
+/// The innermost cause, which says what happened ("connection refused") and does not contain the address.
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "the time-out has passed".to_owned();

@@ -40,7 +40,7 @@ pub enum Resolution {
 /// The reporting of bodies and headers of messages with `sent` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageContent {
-    /// They are left out (`with_content: false`). Preference changes then do not say what has changed.
+    /// They are left out (`with_content: false`). Changes of preferences then do not contain the new preferences.
     Omitted,
     /// They are included.
     Included,
@@ -116,7 +116,8 @@ impl Webhook {
         &self.name
     }
 
-    /// The URL that is called, whole. Its query may hold a secret of another receiver: show [`Self::shown_endpoint`].
+    /// The complete URL that is called. Its query may contain a secret of another receiver, so show
+    /// [`Self::shown_endpoint`] instead.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
@@ -199,7 +200,7 @@ pub(crate) fn shown_url(text: &str) -> String {
     let had_query = url.query().is_some();
     url.set_query(None);
     url.set_fragment(None);
-    // Both fail only for a URL that cannot have a user name, which then has none.
+    // Both calls fail only for a URL that cannot have a user name, and such a URL has none.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return format!("{}:…", url.scheme());
     }
@@ -238,8 +239,7 @@ pub struct WebhookList {
 impl WebhookList {
     /// Reads the answer to a list. `{"reporting_webhooks": null}` is an empty list.
     ///
-    /// # Errors
-    /// A sentence about the fault of the answer.
+    /// # Errors A sentence that says what is wrong with the response.
     pub fn parse(value: &Value) -> Result<Self, &'static str> {
         let member = value.get("reporting_webhooks").ok_or("it has no `reporting_webhooks`")?;
         let entries = match member {
@@ -270,7 +270,7 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str, problem: &'static str) -
     fields.get(name).and_then(Value::as_str).ok_or(problem)
 }
 
-/// A field that is absent or null is off, as the API's defaults are.
+/// A field that is absent or null counts as off, as in the API.
 fn flag(fields: &Map<String, Value>, name: &str, problem: &'static str) -> Result<bool, &'static str> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(false),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_null_and_an_odd_entry_is_reported_next_to_the_others() {
+    fn a_null_list_is_empty_and_an_unreadable_entry_is_reported_next_to_the_others() {
         assert_eq!(WebhookList::parse(&json!({"reporting_webhooks": null})), Ok(WebhookList::default()));
         let list = json!({"reporting_webhooks": [with("type", json!("js")), {"id": 7, "name": "odd"}, 3]});
         let list = WebhookList::parse(&list).unwrap();

@@ -1,4 +1,4 @@
-//! What the beginning of a body tells: for bodies that are stored compressed, and for dead letters whose value was cut.
+//! Reads fields from the beginning of a body: for compressed bodies, and for dead letters with a truncated value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,8 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::webhook::{Field, Key, KeySeed};
 
-/// At most this many bytes of a compressed body are read, and at most this many are unpacked: the work does not depend on
-/// what the body unpacks to.
+/// The maximum number of compressed bytes that are read, and of decompressed bytes. It limits the work for any body.
 const LIMIT: usize = 64 * 1024;
 
 /// Every gzip stream begins with these bytes (RFC 1952); no JSON text does.
@@ -18,7 +17,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The fields of a body that identify its event and its person, as far as the body can be read.
 ///
-/// Unlike [`Webhook`](crate::webhook::Webhook) it does not need a whole JSON object: the fields in front of the first
+/// Unlike [`Webhook`](crate::webhook::Webhook) it does not need a complete JSON object: the fields before the first
 /// error are kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning<'a> {
@@ -39,12 +38,12 @@ impl<'a> Beginning<'a> {
     pub fn read(text: &'a [u8]) -> Self {
         let mut found = Self::default();
         let collect = Collect { object: Object::Webhook, found: &mut found };
-        // The end of a body that was cut is an error; what was found before it counts.
+        // A truncated body ends with an error; the fields before it count.
         drop(collect.deserialize(&mut serde_json::Deserializer::from_slice(text)));
         found
     }
 
-    /// The text to read: the unpacked beginning of a gzip stream, anything else as it is.
+    /// The text to read: the decompressed beginning of a gzip stream, or the unchanged bytes.
     #[must_use]
     pub fn text(body: &[u8]) -> Cow<'_, [u8]> {
         if is_gzip(body) { Cow::Owned(unpack_beginning(body)) } else { Cow::Borrowed(body) }
@@ -58,12 +57,12 @@ pub(crate) fn is_gzip(body: &[u8]) -> bool {
 fn unpack_beginning(body: &[u8]) -> Vec<u8> {
     let input = body.get(..LIMIT).unwrap_or(body);
     let mut text = Vec::new();
-    // What was unpacked in front of an error, or of the end of `input`, counts.
+    // The bytes that were decompressed before an error, or before the end of `input`, count.
     drop(MultiGzDecoder::new(input).take(LIMIT as u64).read_to_end(&mut text));
     text
 }
 
-/// The objects that have fields to be kept.
+/// The objects that contain fields to keep.
 #[derive(Clone, Copy)]
 enum Object {
     Webhook,
@@ -121,7 +120,7 @@ impl<'de> Visitor<'de> for Collect<'_, 'de> {
         Ok(())
     }
 
-    // A value of another type than an object has no fields to be kept.
+    // A value that is not an object has no fields to keep.
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
         while sequence.next_element::<IgnoredAny>()?.is_some() {}
@@ -169,7 +168,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn fields_in_front_of_the_cut_are_read() {
+    fn fields_before_the_truncation_are_read() {
         let body =
             br#"{"event_id":"01X","data":{"delivery_id":"D","identifiers":{"id":"42","cio_id":"d9"},"content":"cut he"#;
         let found = Beginning::read(body);
@@ -181,7 +180,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn values_of_other_types_are_passed_over() {
+    fn values_of_other_types_are_skipped() {
         for data in ["[1,{\"id\":2}]", "\"text\"", "true", "-1", "1", "1.5", "null"] {
             let body = format!(r#"{{"data":{data},"event_id":"01X"}}"#);
             let found = Beginning::read(body.as_bytes());
@@ -192,11 +191,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_gzip_stream_is_unpacked_up_to_the_limit_only() {
+    fn a_gzip_stream_is_decompressed_only_up_to_the_limit() {
         let bomb = gzip(&vec![b' '; 50_000_000]);
         let text = Beginning::text(&bomb);
         assert_eq!(text.len(), LIMIT);
-        // Members that unpack to nothing: as many as the limit on what is read allows.
+        // Gzip members that decompress to nothing: as many as the limit on compressed bytes allows.
         let members = [gzip(b"").repeat(10_000), gzip(b"{}")].concat();
         assert!(members.len() > LIMIT);
         assert_eq!(Beginning::text(&members).as_ref(), b"");

@@ -1,9 +1,9 @@
-//! The catalogue of events: every pair of channel and metric that Customer.io documents or lets one subscribe to.
+//! The catalogue of events: every pair of channel and metric that Customer.io documents or offers for subscription.
 //!
 //! Facts from Customer.io's reporting-webhooks specification (payloads) and the App API's list of events that a webhook
-//! can subscribe to. The catalogue gates nothing: what is not in it passes through the pipeline all the same.
+//! can subscribe to. The catalogue does not filter: the pipeline also processes events that are not in it.
 
-/// Declares a closed list of names as they stand on the wire.
+/// Declares a closed list of names as Customer.io sends them.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -16,7 +16,7 @@ macro_rules! names {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name on the wire.
+            /// The name as Customer.io sends it.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -24,7 +24,7 @@ macro_rules! names {
                 }
             }
 
-            /// The one with this name on the wire, in any letter case; `None` if there is none yet.
+            /// Finds the entry with this name, in any letter case; `None` if the name is unknown.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
@@ -61,9 +61,9 @@ names! {
 names! {
     /// What happened, `metric` on the wire.
     Metric {
-        /// A draft exists.
+        /// A draft was created.
         Drafted = "drafted",
-        /// Hand-over failed for now; it will be retried.
+        /// Handing the message to the provider failed; Customer.io will try again.
         Attempted = "attempted",
         /// Sent.
         Sent = "sent",
@@ -75,7 +75,7 @@ names! {
         Clicked = "clicked",
         /// A conversion was credited to the message.
         Converted = "converted",
-        /// Opted out: of a message, or as a person.
+        /// The person unsubscribed, from a message or altogether.
         Unsubscribed = "unsubscribed",
         /// The provider could not deliver.
         Bounced = "bounced",
@@ -139,10 +139,10 @@ names! {
 names! {
     /// Which kind of message an event is attributed to; decides which ids `data` holds.
     Variant {
-        /// A campaign: the specification's campaign block with the fields it requires.
+        /// A campaign: the campaign fields that the specification requires.
         Campaign = "campaign",
-        /// A step of a workflow: the campaign block with everything a run through a workflow adds, and with null for
-        /// the kinds of message it is not, as the App API writes deliveries.
+        /// A step of a workflow: the campaign fields, the fields that a run through a workflow adds, and null for the
+        /// ids of other kinds of message, as in the App API.
         Workflow = "workflow",
         /// An API-triggered broadcast.
         Broadcast = "broadcast",
@@ -162,13 +162,13 @@ pub struct CatalogueEvent {
     pub object_type: ObjectType,
     /// What happened.
     pub metric: Metric,
-    /// The event's name where one subscribes to it.
+    /// The event's name in a webhook's subscription.
     pub subscription: &'static str,
     /// Whether Customer.io has published the payload.
     pub documented: bool,
     /// Own fields the specification requires.
     pub required: &'static [OwnField],
-    /// Own fields that may be there; for an unpublished payload, those to be expected.
+    /// Optional own fields; for an unpublished payload, those that are likely.
     pub optional: &'static [OwnField],
 }
 

@@ -1,12 +1,14 @@
-//! The body that `customerio-aep check` sends through the gateway. It reports nothing: the transformer stops it.
+//! The body that `customerio-aep check` sends through the gateway. It reports no event, and the transformer does not
+//! pass it on.
 
 /// Its `object_type`.
 pub const CHECK_OBJECT_TYPE: &str = "customerio-aep.check";
 
-/// `object_type` is the first member, and its name ends within so many bytes: other bodies are not searched further.
+/// `object_type` is the first member, and its value ends within this many bytes, so only these are searched.
 const WITHIN: usize = 64;
 
-/// A body of the check. `is_unusual` adds what a proxy might change: text that is not ASCII, and unusual white space.
+/// Builds a body for the check. `is_unusual` adds text that a proxy might change: non-ASCII characters and unusual
+/// white space.
 #[must_use]
 pub fn check_body(event_id: &str, timestamp: i64, is_unusual: bool) -> String {
     let note = if is_unusual { "Größe – 日本語 – 🎉" } else { "check" };
@@ -33,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_body_of_a_check_is_recognised() {
+    fn only_the_body_of_a_check_webhook_is_recognised_as_a_check() {
         for is_unusual in [true, false] {
             let body = check_body("an-id", 1_700_000_000, is_unusual);
             assert!(is_check(body.as_bytes()), "{body}");

@@ -43,7 +43,7 @@ pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.hex()
 }
 
-/// The first half of the SHA-256 of `bytes`: enough to tell things apart, in half the memory.
+/// The first half of the SHA-256 of `bytes`: enough to distinguish values, in half the memory.
 #[must_use]
 pub fn sha256_half(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];

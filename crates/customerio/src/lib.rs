@@ -1,6 +1,6 @@
 //! Customer.io's reporting webhooks: the envelope, the signature, the catalogue of events, the person key.
 //!
-//! Pure: no I/O, no clock, no environment. It knows nothing of XDM and nothing of Kafka.
+//! Pure: no I/O, no clock, no environment. It does not know XDM or Kafka.
 
 mod beginning;
 pub mod catalogue;

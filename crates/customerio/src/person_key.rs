@@ -1,5 +1,5 @@
-//! The key of a raw record: the same for all events of one person, so that Kafka keeps their order, and for all deliveries
-//! of one webhook, so that they meet in one dedup window. It reveals nothing about the person.
+//! The key of a raw record: the same for all events of one person, so that Kafka keeps their order, and for all
+//! deliveries of one webhook, so that the same dedup window sees them. It reveals nothing about the person.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum Identifier {
     Id,
     /// Customer.io's immutable id.
     CioId,
-    /// The person's address; upper and lower case are the same.
+    /// The person's address, in any letter case.
     Email,
 }
 
@@ -46,7 +46,8 @@ impl PersonKey {
         Self::half(sha256_hex([kind, ":", value]))
     }
 
-    /// The key of a body that names neither a person nor an event: Customer.io delivers the same bytes again.
+    /// The hash of the body. It works for bodies that name neither a person nor an event, because Customer.io repeats a
+    /// webhook with the same bytes.
     fn of_bytes(body: &[u8]) -> Self {
         let mut hash = Sha256::default();
         hash.update(b"body:");
@@ -72,11 +73,12 @@ impl PersonKey {
     }
 }
 
-/// The key for a body: of the person's id (`identifiers.id`, else `customer_id`), else `cio_id`, else the email address
-/// in lower case, else of the event id; the first that is not blank.
+/// Returns the key for a body. It is built from the first value that is not blank: `identifiers.id`, `customer_id`,
+/// `cio_id`, the email address in lower case, the event id.
 ///
-/// A gzip body is recognised by its first bytes, not by the request's headers, which a proxy may have left as they were;
-/// only its beginning is unpacked. A body in which none of the fields can be read has the key of its bytes as received.
+/// A gzip body is recognised by its first bytes, not by the request's headers, which a proxy may have left unchanged;
+/// only its beginning is decompressed. If none of these fields can be read, the key is built from the bytes as
+/// received.
 #[must_use]
 pub fn person_key(body: &[u8]) -> PersonKey {
     let text = Beginning::text(body);
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_compressed_body_has_the_key_that_its_beginning_names() {
+    fn the_key_of_a_large_compressed_body_comes_from_its_beginning() {
         let large =
             |data: &str| gzip(format!(r#"{{"data":{{{data}"content":"{}"}}}}"#, "x".repeat(1_000_000)).as_bytes());
         let person = large(r#""identifiers":{"id":"42"},"#);
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_cannot_be_read_has_the_key_of_its_bytes() {
+    fn the_key_of_an_unreadable_body_is_the_hash_of_its_bytes() {
         let gzip = gzip(br#"{"event_id":"e"}"#);
         let cut = &gzip[..12];
         let bodies = [
@@ -188,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_have_one_key_in_32_digits(body in prop::collection::vec(any::<u8>(), 0..300), compressed in any::<bool>()) {
+        fn any_bytes_have_the_same_key_of_32_digits_each_time(body in prop::collection::vec(any::<u8>(), 0..300), compressed in any::<bool>()) {
             let body = if compressed { [gzip(&body), body].concat() } else { body };
             let key = person_key(&body);
             prop_assert_eq!(&key, &person_key(&body));
@@ -196,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn events_of_one_person_share_the_key_compressed_or_not(
+        fn compressed_and_plain_events_of_one_person_have_the_same_key(
             id in "[a-z0-9]{1,20}", first in "[A-Z0-9]{26}", second in "[A-Z0-9]{26}", content in "[ -~]{0,200}",
         ) {
             let body = |event: &str| serde_json::json!({

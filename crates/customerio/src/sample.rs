@@ -6,12 +6,12 @@ use std::fmt::Write;
 
 use crate::catalogue::{CATALOGUE, CatalogueEvent, Metric, ObjectType, OwnField, Variant};
 
-/// The person a sample is about.
+/// The person that a sample is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'a> {
     /// `identifiers.id` and `customer_id`.
     pub id: &'a str,
-    /// `identifiers.email`, also where an email goes to.
+    /// `identifiers.email`, also the recipient of an email.
     pub email: &'a str,
     /// `identifiers.cio_id`.
     pub cio_id: &'a str,
@@ -22,13 +22,13 @@ pub struct Person<'a> {
 pub struct Sample<'a> {
     /// What happened.
     pub event: &'a CatalogueEvent,
-    /// To which kind of message it is attributed.
+    /// The kind of message that it is attributed to.
     pub variant: Variant,
     /// Its id.
     pub event_id: &'a str,
-    /// When, Unix seconds.
+    /// When it happened, in Unix seconds.
     pub timestamp: i64,
-    /// To whom.
+    /// The person that the event is about.
     pub person: Person<'a>,
     /// A number that varies the ids of campaigns, deliveries and the like.
     pub number: u64,
@@ -166,7 +166,7 @@ impl Sample<'_> {
     }
 }
 
-/// A body that is cut off in the middle: signed, but no JSON.
+/// A truncated body, which is not JSON but gets a valid signature.
 #[must_use]
 pub fn broken_json(event_id: &str) -> String {
     format!(r#"{{"event_id":{},"object_type":"email","metric":"sent","timestamp":17000"#, Quoted(event_id))
@@ -208,7 +208,7 @@ mod tests {
     use crate::webhook::{Data, NotJson, Webhook};
 
     #[test]
-    fn every_combination_is_a_body_with_the_fields_of_its_row() {
+    fn every_combination_gives_a_body_with_the_fields_of_its_row() {
         let mut count = 0;
         for (event, variant) in combinations() {
             count += 1;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bad_ones_are_bad_in_their_own_way() {
+    fn each_bad_sample_is_invalid_in_the_way_that_it_names() {
         assert!(matches!(Webhook::parse(broken_json("x").as_bytes()), Err(NotJson::Syntax { .. })));
         assert!(Webhook::parse(without_event_id(1).as_bytes()).unwrap().event_id.is_absent());
     }

@@ -1,8 +1,8 @@
 //! The signature of a webhook (reporting-webhooks specification, "Securely verify requests").
 //!
-//! `hex(HMAC-SHA256(key, "v0:" + X-CIO-Timestamp + ":" + body))`, the key being the bytes of the signing key as it is
-//! shown. Several keys may be live at once, so that a key can be changed without refusing a single event. Whether the
-//! timestamp is fresh is not judged here.
+//! `hex(HMAC-SHA256(key, "v0:" + X-CIO-Timestamp + ":" + body))`, where the key is the text of the signing key as
+//! Customer.io shows it. Several keys may be live at once, so that a key can be changed without refusing any event. The
+//! age of the timestamp is not checked here.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use aws_lc_rs::hmac;
 
 use crate::hash::encode_hex;
 
-/// A signing key, ready for use. Its `Debug` form shows nothing of it.
+/// A signing key, ready for use. Its `Debug` form does not show the key.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Takes the key as it is shown in Customer.io: its text is the key, neither hex nor base64 is decoded.
+    /// Takes the key as Customer.io shows it. The text itself is the key; it is not decoded as hex or base64.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))
@@ -32,13 +32,13 @@ impl SigningKey {
 /// The text of `X-CIO-Timestamp`: 1 to 20 ASCII digits.
 ///
 /// The signed text is `v0:{timestamp}:{body}`. If a timestamp could contain a `:`, anyone with one signed request could
-/// move the boundary, and parts of its body would be accepted as bodies of their own. Digits alone prevent that: the
-/// first `:` after them is the boundary.
+/// move the boundary between timestamp and body, and a part of that body would be accepted as a body. A timestamp of
+/// digits only prevents this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureTimestamp<'a>(&'a [u8]);
 
 impl<'a> SignatureTimestamp<'a> {
-    /// As many digits as 64-bit seconds have at most.
+    /// The maximum number of digits of a 64-bit number.
     const LONGEST: usize = 20;
 
     /// The header's value; `None` if it is anything but 1 to 20 digits.
@@ -55,7 +55,7 @@ impl<'a> SignatureTimestamp<'a> {
     }
 }
 
-/// No live key fits. It does not tell which part was wrong: nor should the answer to the sender.
+/// No live key matches. The error does not say which part was wrong, and neither may the response to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature fits none of the live signing keys")]
 pub struct SignatureMismatch;
@@ -78,7 +78,7 @@ impl fmt::Debug for Context {
 }
 
 impl Verifier {
-    /// Begins with the `X-CIO-Timestamp` header as it was received.
+    /// Starts with the `X-CIO-Timestamp` header as received.
     #[must_use]
     pub fn new(keys: &[SigningKey], timestamp: SignatureTimestamp<'_>) -> Self {
         let begin = |key: &SigningKey| {
@@ -100,11 +100,10 @@ impl Verifier {
 
     /// Compares with the `X-CIO-Signature` header; its hex digits may be of either case.
     ///
-    /// # Errors
-    /// [`SignatureMismatch`], whatever is wrong.
+    /// # Errors [`SignatureMismatch`] in every case.
     pub fn finish(self, signature: &[u8]) -> Result<(), SignatureMismatch> {
         let claimed = decode_hex(signature).ok_or(SignatureMismatch)?;
-        // Every key is tried even after a match, so that the time taken tells nothing.
+        // Every key is tried even after a match, so that the duration reveals nothing.
         let mut fits = false;
         for context in self.contexts {
             fits |= verify_slices_are_equal(context.0.sign().as_ref(), &claimed).is_ok();

@@ -1,13 +1,13 @@
-//! Removes invisible characters from ids and names. They get there when text is copied from a web page or a
-//! spreadsheet, and two ids that look the same would then be two people.
+//! Removes invisible characters from ids and names. Text that is copied from a web page or a spreadsheet can contain
+//! them, and two ids that look the same would then be two people.
 
 use std::borrow::Cow;
 
-/// The text without white space, control and invisible characters at both ends, and without those inside that mean
-/// nothing in an id: zero-width spaces, direction marks, word joiners, soft hyphens, byte order marks. Empty if nothing
-/// can be seen of it.
+/// Removes white space, control and invisible characters at both ends, and inside the text those that mean nothing in
+/// an id: zero-width spaces, direction marks, word joiners, soft hyphens, byte order marks. The result is empty if no
+/// character is visible.
 ///
-/// Joiners (U+200C, U+200D) and variation selectors stay inside: scripts and emoji need them.
+/// Joiners (U+200C, U+200D) and variation selectors inside the text are kept, because some scripts and emoji need them.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -21,7 +21,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Characters that leave no mark and carry no meaning between others.
+/// Characters that are invisible and mean nothing between other characters.
 fn is_artefact(c: char) -> bool {
     matches!(
         c,
@@ -34,8 +34,7 @@ fn is_artefact(c: char) -> bool {
     )
 }
 
-/// Characters that nothing is seen of where they stand alone: Unicode's `Default_Ignorable_Code_Point`, and the Braille
-/// blank.
+/// Characters that are invisible on their own: Unicode's `Default_Ignorable_Code_Point`, and the Braille blank.
 fn is_ignorable(c: char) -> bool {
     is_artefact(c)
         || matches!(
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_taken_out() {
+    fn invisible_characters_are_removed() {
         let cases = [
             ("u1", "u1"),
             (" u1\t\n", "u1"),
@@ -65,7 +64,7 @@ mod tests {
             ("\u{0}u1\u{7F}", "u1"),
             ("u\u{0}1", "u\u{0}1"),
             ("a\u{A0}b\u{A0}", "a\u{A0}b"),
-            // A joiner between letters or emoji makes another sign of them.
+            // A joiner between letters or emoji changes how they are displayed.
             ("👩\u{200D}👩\u{200D}👧", "👩\u{200D}👩\u{200D}👧"),
             ("می\u{200C}خواهم\u{200C}", "می\u{200C}خواهم"),
         ];
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_stays_blank() {
+    fn a_blank_text_stays_blank() {
         for blank in [
             "",
             " ",
@@ -93,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_settled_after_one_time_and_plain_text_is_untouched(text in any::<String>(), plain in "[!-~]([ -~]*[!-~])?") {
+        fn removing_twice_changes_nothing_more_and_plain_text_is_unchanged(text in any::<String>(), plain in "[!-~]([ -~]*[!-~])?") {
             let once = visible(&text).into_owned();
             prop_assert_eq!(visible(&once), once.as_str());
             prop_assert_eq!(visible(&plain), plain.as_str());

@@ -1,8 +1,8 @@
 //! A lenient view of one webhook body.
 //!
-//! The view borrows from the body and reads a value only when it is asked for: a field of an unexpected type, a missing
-//! or doubled key, a null or an unknown field never make the body unreadable. The only thing that does is not being
-//! a JSON object. What the fields *mean* is the mapping's business.
+//! The view borrows from the body and reads a value only when it is needed. A field of an unexpected type, a missing or
+//! repeated key, a null or an unknown field never make the body unreadable; only a body that is not a JSON object is.
+//! The mapping decides what the fields *mean*.
 
 mod field;
 
@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 pub use field::Field;
 pub(crate) use field::{Key, KeySeed};
 
-/// The body is not a JSON object. Says where reading stopped, never what stood there.
+/// The body is not a JSON object. The error contains the position, but nothing of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
-    /// Not JSON, or cut off.
+    /// The body is not JSON, or is truncated.
     #[error("the body is not JSON: reading stopped at line {line}, column {column}")]
     Syntax {
         /// Line, from 1.
@@ -26,19 +26,20 @@ pub enum NotJson {
         /// Column in bytes, from 1; 0 if the line is empty.
         column: usize,
     },
-    /// JSON, but an array, a string or the like.
+    /// The body is JSON, but not an object.
     #[error("the body is JSON but not an object")]
     NotObject,
 }
 
-/// Declares a view of an object: one [`Field`] per known key, the rest counted. A doubled key keeps its last value.
+/// Declares a view of an object with one [`Field`] per known key and a count of the other keys. A repeated key has its
+/// last value.
 macro_rules! object_view {
     ($(#[$doc:meta])* $name:ident, $seed:ident { $($(#[$field_doc:meta])* $field:ident = $key:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name<'a> {
             $($(#[$field_doc])* pub $field: Field<'a>,)*
-            /// Keys this view does not know.
+            /// The number of unknown keys.
             pub ignored: u32,
         }
 
@@ -95,7 +96,7 @@ object_view! {
         event_id = "event_id",
         /// Channel, for example `email`.
         object_type = "object_type",
-        /// What the specification calls `object_type` in one place, presumably by a slip.
+        /// The name of `object_type` in one place of the specification, presumably by mistake.
         object_type_type = "object_type_type",
         /// What happened, for example `opened`.
         metric = "metric",
@@ -107,15 +108,15 @@ object_view! {
 }
 
 object_view! {
-    /// Everything `data` is known to hold, over all events (reporting-webhooks specification).
+    /// All known fields of `data`, of all events (reporting-webhooks specification).
     Data, DataVisitor {
         /// The person's identifiers; see [`Identifiers`].
         identifiers = "identifiers",
-        /// The person's id at the time; deprecated, blank once the person was deleted.
+        /// The person's id when the event happened. Deprecated; blank after the person was deleted.
         customer_id = "customer_id",
         /// Address of a person event.
         email_address = "email_address",
-        /// One message to one person.
+        /// The id of one message to one person.
         delivery_id = "delivery_id",
         /// Campaign.
         campaign_id = "campaign_id",
@@ -165,7 +166,7 @@ object_view! {
         inbound_event_id = "inbound_event_id",
         /// Number that was replied to.
         to = "to",
-        /// Message body, or for preference changes JSON in a string.
+        /// The message body; for changes of preferences, JSON in a string.
         content = "content",
         /// Custom email headers.
         headers = "headers",
@@ -219,7 +220,7 @@ fn syntax(error: &serde_json::Error) -> NotJson {
 }
 
 impl<'a> Data<'a> {
-    /// The first `most` devices; entries that are no objects are passed over.
+    /// Returns the first `most` devices; entries that are not objects are skipped.
     #[must_use]
     pub fn devices(&self, most: usize) -> Vec<Device<'a>> {
         struct Devices(usize);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_keep_every_digit_and_other_types_are_no_text() {
+    fn ids_keep_every_digit_and_other_types_give_no_text() {
         let data = data(
             r#"{"data":{"campaign_id":9223372036854775809,"action_id":1.5,"link_id":true,"content_id":null,"journey_id":"007"}}"#,
         );
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_is_one_in_any_form_that_leaves_nothing_to_guess() {
+    fn a_whole_number_is_read_in_every_unambiguous_form() {
         let number = |json: &str| Field::parse(json).unwrap().whole_number();
         for same in ["1700000000", "1700000000.0", "1700000000.000", "1.7e9", "17E8"] {
             assert_eq!(number(same), Some(1_700_000_000), "{same}");
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_key_keeps_its_last_value() {
+    fn a_repeated_key_has_its_last_value() {
         let webhook = Webhook::parse(br#"{"event_id":"a","event_id":"b"}"#).unwrap();
         assert_eq!(webhook.event_id.text().unwrap(), "b");
     }
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_its_place() {
+    fn a_body_that_is_not_an_object_is_refused_with_the_position() {
         assert_eq!(Webhook::parse(b"[1]").unwrap_err(), NotJson::NotObject);
         assert_eq!(Webhook::parse(b" null ").unwrap_err(), NotJson::NotObject);
         for body in [&b""[..], b"{", b"{\"a\":", b"\xff\xfe\x00{}", b"{}x", b"{\"a\":\"\xff\"}x", b"\xef\xbb\xbf{}"] {
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_an_object_come_in_order() {
+    fn the_entries_of_an_object_keep_their_order() {
         let data = data(r#"{"data":{"content":{"b":true,"a":"x"}}}"#);
         let entries = data.content.entries();
         assert_eq!(entries.iter().map(|(key, _)| key.as_ref()).collect::<Vec<_>>(), ["b", "a"]);
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_knows_its_place_in_the_body() {
+    fn a_value_knows_its_span_in_the_body() {
         let body = br#" {"data": {"recipients": [7, {"a":1} ] } }"#;
         let whole = Field::parse(std::str::from_utf8(body).unwrap()).unwrap();
         let data = Data::of(whole.entries()[0].1).unwrap();

@@ -1,4 +1,4 @@
-//! The table against a copy of the facts it was written from.
+//! Compares the catalogue with a copy of the facts that it was written from.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -35,7 +35,7 @@ fn every_row_agrees_with_the_specification() {
                 .keys()
                 .map(String::as_str)
                 .collect();
-            // A workflow's message comes in the campaign block.
+            // The message of a workflow has the campaign fields.
             let own = event.variants().iter().filter(|variant| **variant != Variant::Workflow);
             assert_eq!(own.map(|variant| variant.as_str()).collect::<BTreeSet<_>>(), variants);
             assert_eq!(event.variants().contains(&Variant::Workflow), variants.contains("campaign"));
@@ -54,7 +54,7 @@ fn the_counts_per_channel_are_the_published_ones() {
 }
 
 #[test]
-fn names_are_unique_and_read_back() {
+fn names_are_unique_and_can_be_parsed() {
     let names: BTreeSet<_> = CATALOGUE.iter().map(|event| event.subscription).collect();
     assert_eq!(names.len(), CATALOGUE.len());
     for metric in Metric::ALL {

@@ -244,14 +244,14 @@ mod tests {
             for partition in 0..PARTITIONS {
                 model.write(partition);
             }
-            // cargo prints this if the test fails.
+            // cargo prints this only if the test fails.
             eprintln!("seed {seed}, round {round}");
             model.check(&operations);
         }
     }
 
     #[test]
-    fn a_partition_that_does_not_move_is_reported_after_the_time() {
+    fn a_partition_without_progress_is_reported_after_the_time_limit() {
         let start = Instant::now();
         let mut unread = Unread::new(Duration::from_secs(60));
         let mut at = |seconds, partitions: &[(i32, i64, bool)]| {

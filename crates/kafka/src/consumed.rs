@@ -170,7 +170,7 @@ impl Consumed {
         (!self.deferred.0.is_empty()).then_some(text)
     }
 
-    /// Returns the state that a commit of this offset with this metadata stands for.
+    /// Returns the state that a commit of this offset with this metadata describes.
     #[must_use]
     pub fn read(frontier: i64, metadata: &str) -> Self {
         metadata.split_once(MARK).and_then(|(_, text)| Self::from_lengths(frontier, text)).unwrap_or(Self::at(frontier))
@@ -270,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_like_a_set_of_offsets(
+        fn consumed_offsets_behave_like_a_set(
             start in 0_i64..1000,
             steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
         ) {

@@ -1,6 +1,6 @@
-//! A consumer for work that is settled later and in any order. Records go out through one channel, and settlements come
-//! back through another. Offsets are committed only up to the frontier, before which every record is settled
-//! ([`crate::ledger`]).
+//! A consumer for work that is completed later and in any order. Records go out through one channel, and completions
+//! come back through another. Offsets are committed only up to the frontier, before which every record has a durable
+//! outcome ([`crate::ledger`]).
 //!
 //! One thread polls and never waits for the work. Outstanding records are limited in bytes by pausing the partitions.
 //! When partitions are revoked, the work on them is drained first, up to a deadline; records that are not settled by

@@ -13,7 +13,8 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::topic::TopicName;
 
-/// The most bytes that one partition of the embedded broker keeps before it drops its oldest records, with a margin.
+/// The maximum number of bytes that one partition of the embedded broker keeps before it drops its oldest records,
+/// minus a margin.
 pub const PARTITION_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The broker; it ends when this value is dropped. See the module.

@@ -135,7 +135,7 @@ pub enum KafkaError {
     /// An operation failed.
     #[error("{operation} failed: {source}")]
     Operation {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
         /// What librdkafka said.
         source: rdkafka::error::KafkaError,

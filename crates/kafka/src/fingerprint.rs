@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_record_shows_that_the_log_is_the_same() {
+    fn a_log_is_the_same_only_if_it_has_the_same_record_at_the_offset() {
         assert_eq!(compare(&LAST, LookUp::Record(LAST)), Log::Same);
         assert_eq!(compare(&LAST, LookUp::Expired), Log::Expired);
         let later = Fingerprint { timestamp: LAST.timestamp + 1, ..LAST };

@@ -122,7 +122,8 @@ impl ConsumerContext for GroupContext {
 }
 
 /// Must be called before a consumer is dropped, or polled for anything other than its records. From now on the callback
-/// answers rebalances, and those that were waiting are answered here. librdkafka does not close while one waits.
+/// answers rebalances itself; those that still wait are answered here, because librdkafka does not close while a
+/// rebalance waits for its answer.
 pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &TopicName) {
     let context = consumer.context();
     context.closing.store(true, Ordering::SeqCst);

@@ -21,7 +21,7 @@ pub struct KafkaHealth {
     writing: Activity,
     /// Registering the transactional id.
     registering: Activity,
-    /// Passing records on.
+    /// Passing records on to the code that processes them.
     handing_on: Activity,
     /// Transactions of other processes that delay readers.
     pub(crate) open_transactions: Activity,
@@ -154,7 +154,7 @@ pub(crate) fn trouble(error: &RdError) -> Trouble {
     by_code(code(error), error.to_string())
 }
 
-/// Returns what an error means, with a text that says more than the error does.
+/// Returns what an error code means; `cause` is a more detailed text.
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
     use RDKafkaErrorCode as Code;
     let (reason, remedy) = match code {

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_apache_kafkas() {
+    fn the_hash_is_the_one_of_apache_kafka() {
         // org.apache.kafka.common.utils.UtilsTest.testMurmur2
         let cases: [(&str, i32); 6] = [
             ("21", -973_932_308),

@@ -280,7 +280,7 @@ fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Ve
     Ok(partitions.into_iter().flatten().collect())
 }
 
-/// The end of each partition as this client sees it, in one question.
+/// Returns the end of each partition as this client sees it, with one request.
 fn ends(
     client: &BaseConsumer<Complaints>,
     topic: &TopicName,
@@ -300,8 +300,8 @@ fn ends(
     Ok(found.elements().iter().filter_map(end).collect())
 }
 
-/// When the first record at or behind each of these offsets was received, in Unix milliseconds. Partitions without an answer in
-/// time are left out.
+/// Returns when the first record at or after each of these offsets was received, in Unix milliseconds. Partitions
+/// without a response in time are left out.
 fn first_received(
     reader: &BaseConsumer<Complaints>,
     topic: &TopicName,

@@ -30,7 +30,7 @@ pub(crate) const PARTITIONER: &str = "murmur2_random";
 /// The settings of a producer.
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
-    /// How long a record may wait for its acknowledgement before it is given up.
+    /// How long the producer tries to deliver a record.
     pub delivery_timeout: Duration,
     /// How long a record may wait for others in its batch.
     pub linger: Duration,
@@ -125,7 +125,7 @@ impl ProduceError {
     }
 }
 
-/// What is kept with a record until its delivery report.
+/// The value that is kept with a record until its delivery report.
 struct Pending<H> {
     answer: oneshot::Sender<Result<Written, ProduceError>>,
     held: H,
@@ -153,7 +153,7 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
-        // Drops it first, so that the caller who gets the report can rely on that.
+        // Drops the attached value first, so that the caller that gets the report can rely on that.
         drop(held);
         // After a timeout of its own, the caller no longer waits.
         drop(waiting.send(answer));
@@ -225,10 +225,9 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
         [&self.batching, &self.single].into_iter().filter_map(Replaceable::current).map(|inner| in_flight(&inner)).sum()
     }
 
-    /// Waits until every record has its report. Blocks.
+    /// Waits until every record has its report. The call blocks.
     ///
-    /// # Errors
-    /// [`KafkaError::Operation`] if the time is over first.
+    /// # Errors [`KafkaError::Operation`] if that takes longer than the timeout.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         for current in [&self.batching, &self.single].into_iter().filter_map(Replaceable::current) {
@@ -379,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_broker_ends_in_unacknowledged_and_keeps_the_budget_until_then() {
+    async fn without_a_report_a_record_is_unacknowledged_in_time_and_keeps_its_budget_until_then() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =

@@ -69,7 +69,7 @@ pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> Client
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
-    // How soon a full queue is filled again; by default, a second is lost each time.
+    // How soon a full queue is filled again; with librdkafka's default, each time costs a second.
     set_default(&mut config, "fetch.queue.backoff.ms", "5");
     config
 }
@@ -258,7 +258,7 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
     Ok(())
 }
 
-/// Whether a reader at the end of what it sees has passed the range, or everything in the range has expired.
+/// Whether the reader, at the end of what it can see, is past the range, or everything in the range has expired.
 fn is_behind(
     consumer: &BaseConsumer<LogContextConsumer>,
     topic: &TopicName,

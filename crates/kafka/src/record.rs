@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packed_record_gives_back_what_went_in() {
+    fn a_packed_record_unpacks_to_the_same_values() {
         let headers = [
             Header { name: "event-id", value: Some(b"old") },
             Header { name: "none", value: None },

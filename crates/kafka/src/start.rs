@@ -28,8 +28,8 @@ pub enum Start {
         /// How many offsets are between the committed one and the oldest retained one.
         lost: u64,
     },
-    /// The committed offset is beyond the end, as after a topic was deleted and created again. Start at the oldest
-    /// record.
+    /// The committed offset is after the end of the partition, for example because the topic was deleted and created
+    /// again. Start at the oldest record.
     Recreated {
         /// The oldest retained offset.
         at: i64,
@@ -38,7 +38,7 @@ pub enum Start {
     Refuse,
 }
 
-/// What is known about a partition before the decision.
+/// The facts about a partition that the decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// The group's committed offset.
@@ -89,7 +89,7 @@ pub(crate) struct FoundStart {
     pub(crate) is_new: bool,
     /// Which records from that offset on are already processed.
     pub(crate) consumed: Consumed,
-    /// What is missing between the group's committed offset and this one.
+    /// Why records between the group's committed offset and this one are missing.
     gap: Option<Gap>,
 }
 
@@ -237,7 +237,8 @@ pub(crate) fn starts<C: ConsumerContext>(
             .fetch_watermarks(topic, partition, timeout)
             .map_err(KafkaError::during("asking for a partition's offsets"))?;
         if committed.is_some_and(|committed| committed > high) {
-            // This client does not see records after an open transaction; offsets may have been set there manually.
+            // This client does not see records after an open transaction, but an operator may have set the offset to
+            // one of them. Therefore the real end is queried.
             high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_reported_unless_the_group_refuses_its_start() {
+    fn lost_offsets_are_reported_unless_the_group_refuses_to_start() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -352,12 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_the_end_starts_at_the_oldest_record() {
+    fn a_committed_offset_after_the_end_starts_at_the_oldest_record() {
         assert_eq!(resolve(known(Some(21))), Start::Recreated { at: 10 });
     }
 
     #[test]
-    fn a_first_start_reads_everything_but_a_lost_group_needs_a_decision() {
+    fn a_first_start_reads_everything_and_a_lost_group_refuses_to_start_by_default() {
         assert_eq!(resolve(Known { low: 0, ..known(None) }), Start::At(0));
         assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "the expired records were never read");
         assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);

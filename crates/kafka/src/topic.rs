@@ -273,7 +273,7 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes the records of a partition before `offset`, as the retention does; [`i64::MAX`] for all.
+    /// Deletes the records of a partition before `offset`, as the retention does; [`i64::MAX`] deletes all records.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason, for example that the offset is beyond the end.

@@ -52,7 +52,6 @@ impl Difference {
 
 /// The settings that are weaker than wanted. A higher limit or a longer retention is not a difference, and neither is a
 /// setting that the broker does not report.
-/// setting that the broker does not report.
 #[must_use]
 pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String, String>) -> Vec<Difference> {
     let differing = wanted.iter().filter_map(|(setting, wanted)| {
@@ -84,7 +83,7 @@ pub enum Room {
     /// Its `max.message.bytes` is at least that of `topic` plus `bytes`: it accepts that topic's records with added
     /// headers.
     Beyond {
-        /// The topic the records come from.
+        /// The topic that the records come from.
         topic: TopicName,
         /// How many bytes are added to them.
         bytes: usize,
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_needed_settings_depend_on_the_replicas_and_the_largest_record() {
+    fn the_required_settings_depend_on_the_replicas_and_the_largest_record() {
         let settings = |needed: Vec<(&'static str, String)>| {
             needed.into_iter().map(|(setting, value)| format!("{setting}={value}")).collect::<Vec<_>>().join(" ")
         };
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_the_command_that_changes_the_setting() {
+    fn the_message_has_the_command_that_changes_the_setting() {
         let difference = Difference {
             setting: "max.message.bytes",
             current: "1048588".to_owned(),

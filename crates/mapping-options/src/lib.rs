@@ -1,5 +1,5 @@
 //! How each source's events are mapped: the options, and `SOURCES_FILE` if there are several sources. The transformer
-//! and every command that maps read them here.
+//! and every command that maps use this crate.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -188,7 +188,8 @@ fn check_namespaces(source: &SourceOptions, problems: &mut Problems) {
     }
 }
 
-/// A namespace with ids of both sources; the standard ones of addresses and phones mean the same people everywhere.
+/// Finds a namespace that contains ids of both sources. The standard namespaces for addresses and phone numbers mean
+/// the same people everywhere, so they do not count.
 fn shared_namespace<'a>(one: &'a SourceOptions, other: &SourceOptions) -> Option<&'a str> {
     [&one.namespace_id, &one.namespace_cio_id]
         .into_iter()

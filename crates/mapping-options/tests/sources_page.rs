@@ -18,7 +18,7 @@ const BODY: &str = r#"{"event_id":"01HZX","object_type":"sms","metric":"delivere
  "data":{"identifiers":{"id":"u-1042","email":"Jo@Example.com","cio_id":"d9c106"},
          "delivery_id":"RPIL","campaign_id":8,"recipient":"+1 555 123 4567"}}"#;
 
-/// As it is in the file, the variable, and its purpose.
+/// The option's line in the file, its variable, and its purpose.
 const OPTIONS: &[(&str, &str, &str)] = &[
     (
         r#"workspace_id = "104732""#,
@@ -68,7 +68,7 @@ struct Arguments {
     mapping: MappingArgs,
 }
 
-/// The event with these lines in the file of sources, as fields with their values.
+/// Maps the body with these lines in the file of sources; returns the event's fields with their values.
 fn mapped(body: &str, option: &str) -> Result<BTreeMap<String, String>, Rejection> {
     let file = std::env::temp_dir().join(format!("sources-page-{}-{:x}.toml", std::process::id(), fastrand::u64(..)));
     std::fs::write(&file, format!("[sources.default]\n{option}\n")).unwrap();

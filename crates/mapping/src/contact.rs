@@ -1,20 +1,20 @@
-//! Addresses and phone numbers, as far as a text says without doubt what they are. A wrong one is worse than none: in the
-//! standard namespaces it joins the profiles of different people, which cannot be undone.
+//! Extracts email addresses and phone numbers from texts that contain exactly one. A wrong identity is worse than none:
+//! in the standard namespaces it merges the profiles of different people, which cannot be undone.
 
 use email_address::{EmailAddress, Options};
 
-/// The address itself (RFC 5322, addr-spec), in lower case: of `Jo Doe <jo@example.com>` what stands between the angle
-/// brackets. Nothing if the text holds several addresses, or none that is valid.
+/// The address itself (RFC 5322, addr-spec), in lower case: of `Jo Doe <jo@example.com>` the part in angle brackets.
+/// `None` if the text contains several addresses, or no valid one.
 pub(crate) fn email(text: &str) -> Option<String> {
     let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
     let lower = address.to_lowercase();
-    // Letters beyond ASCII may be longer in lower case, and the address too long then.
+    // Non-ASCII letters may be longer in lower case, so that the address may become too long.
     (address.is_ascii() || is_address(&lower)).then_some(lower)
 }
 
 fn is_address(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
-    // The crate takes every character beyond ASCII, as RFC 6531 does, spaces included.
+    // The crate accepts every non-ASCII character, as RFC 6531 does, including spaces.
     let spaced = text.chars().any(|c| !c.is_ascii() && (c.is_whitespace() || c.is_control()));
     !spaced && EmailAddress::parse_with_options(text, options).is_ok()
 }
@@ -38,9 +38,10 @@ fn commented(text: &str) -> Option<&str> {
     (!comment.contains(['@', '(', ')']) && is_address(address)).then_some(address)
 }
 
-/// A number in E.164: only of what begins with `+` and a country code, with 7 to 15 digits. Without the `+` the country is not
-/// known: `(415) 555-0134` with a `+` in front would be a Swiss number. `0` in brackets is not dialled after a country
-/// code, letters and further signs are extensions or a second number.
+/// A number in E.164 form, from a text that begins with `+` and a country code and has 7 to 15 digits. Without the `+`
+/// the country is unknown: `(415) 555-0134` with a `+` before it would be a Swiss number. A `0` in brackets is not
+/// dialled after a country code. Letters and other characters mean an extension or a second number, so such a text is
+/// refused.
 pub(crate) fn phone(text: &str) -> Option<String> {
     let rest = text.strip_prefix('+')?;
     if rest.contains("(0") {
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_taken_out_of_its_display_forms() {
+    fn an_address_is_extracted_from_its_display_forms() {
         let cases = [
             ("jo@example.com", "jo@example.com"),
             ("Jo.Doe+t1@Example.COM", "jo.doe+t1@example.com"),
@@ -84,7 +85,7 @@ mod tests {
             ("jo@example.com (Jo Doe)", "jo@example.com"),
             ("Zoë@Exämple.com", "zoë@exämple.com"),
             ("😀@example.com", "😀@example.com"),
-            // A decomposed letter: the mark stands for itself.
+            // A decomposed letter, whose accent is a character of its own.
             ("jose\u{301}@example.com", "jose\u{301}@example.com"),
             ("jo@localhost", "jo@localhost"),
         ];
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_what_is_no_address_give_none() {
+    fn lists_and_texts_that_are_not_an_address_give_none() {
         let cases = [
             "",
             "jo",
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_unmistakably_international_is_a_number() {
+    fn only_an_unmistakably_international_number_is_accepted() {
         let cases = [
             ("+14155550134", "+14155550134"),
             ("+1 (415) 555-0134", "+14155550134"),
@@ -176,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_an_address_or_number_by_itself(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
+        fn an_extracted_address_or_number_is_extracted_unchanged_again(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
             for text in [&text, &number] {
                 if let Some(address) = email(text) {
                     prop_assert_eq!(email(&address), Some(address.clone()));

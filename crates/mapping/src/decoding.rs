@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_unchanged_or_decompressed() {
+    fn a_plain_body_is_unchanged_and_a_compressed_one_is_decompressed() {
         let body = b"{\"event_id\":\"1\"}";
         let mut buffer = b"left over".to_vec();
         for encoding in [None, Some("identity"), Some(" "), Some("Identity")] {

@@ -1,4 +1,4 @@
-//! The tenant's field group: what Customer.io says beyond XDM's standard fields.
+//! The tenant's field group: Customer.io's fields that XDM's standard fields cannot hold.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::{IgnoredFields, MAPPING_VERSION, SourceOptions};
 /// Adobe recommends at most 10 elements in an array of an event.
 pub(crate) const DEVICES: usize = 10;
 
-/// Text as received; nothing if absent, null, empty or of another type. The last is counted as ignored.
+/// Text as received; `None` if it is absent, null, empty or of another type. Another type is counted as ignored.
 fn text<'a>(field: Field<'a>, ignored: &mut IgnoredFields) -> Option<Cow<'a, str>> {
     let text = field.text();
     ignored.note(field, text.is_some());
@@ -23,7 +23,7 @@ fn flag(field: Field<'_>, ignored: &mut IgnoredFields) -> Option<bool> {
     flag
 }
 
-/// The group, without what follows from tables, identities and the receipt.
+/// Builds the field group, without the fields that the tables, the identities and the receipt determine.
 pub(crate) fn details<'a>(
     object_type: Cow<'a, str>,
     metric: Cow<'a, str>,
@@ -64,7 +64,7 @@ pub(crate) fn details<'a>(
         trigger_id: text(data.trigger_id, ignored),
         trigger_event_id: text(data.trigger_event_id, ignored),
         conversion_event_id: text(data.conversion_event_id, ignored),
-        // With HASH_EMAIL no address may stay anywhere.
+        // With HASH_EMAIL, no field may contain an address.
         recipient: text(data.recipient, ignored).filter(|recipient| !(source.hash_email && recipient.contains('@'))),
         devices,
         subject: text(data.subject, ignored),

@@ -1,7 +1,7 @@
 //! Explains where each field of an event came from.
 //!
-//! The explanation is found by experiment: each value of the body is changed or removed in turn, and the parts of the
-//! event that change were mapped from it. So the explanation always matches the mapping; tests compare the texts of
+//! It finds out by experiment: it changes or removes each value of the body in turn, and the parts of the event that
+//! change were mapped from that value. So the explanation always matches the mapping, and tests compare the texts of
 //! [`RULES`] with it.
 
 use customerio::webhook::{Data, Device, Field, Identifiers, Webhook};
@@ -20,7 +20,7 @@ pub struct Explanation {
     pub event: Value,
     /// Every field of the event, in its order.
     pub fields: Vec<Origin>,
-    /// Every value of the webhook that left no trace.
+    /// Every value of the webhook that is not in the event.
     pub ignored: Vec<Ignored>,
 }
 
@@ -37,7 +37,7 @@ pub struct Origin {
     pub rule: Option<&'static Rule>,
 }
 
-/// A value of the webhook that left no trace in the event.
+/// A value of the webhook that is not in the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// Its path, for example `data.headers`.
@@ -46,26 +46,26 @@ pub struct Ignored {
     pub reason: IgnoredReason,
 }
 
-/// Why a value left no trace.
+/// Why a value is not in the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IgnoredReason {
     /// The mapping does not know the field.
     Unknown,
-    /// It never reaches Platform; why, is said here.
+    /// It never reaches Platform, for this reason.
     NeverForwarded(&'static str),
     /// The configuration drops it.
     Dropped,
-    /// The key came again later.
+    /// The key is repeated later in the body.
     Doubled,
-    /// Null, or text with nothing in it.
+    /// The value is null or an empty text.
     Empty,
-    /// Not of the type this field has.
+    /// The value has a type that this field does not have.
     WrongType,
-    /// It should say who the person is, but cannot be an identity; why, is said here.
+    /// It should identify the person, but cannot be an identity, for this reason.
     NoIdentity(&'static str),
-    /// Behind the last device that is taken over.
+    /// It belongs to a device after the last one that is mapped.
     BeyondDevices,
-    /// This event has no place for it, or a better value was there.
+    /// This event has no field for it, or a value with a higher priority was used.
     NotUsed,
 }
 
@@ -86,7 +86,7 @@ impl IgnoredReason {
     }
 }
 
-/// Maps one webhook and tells where each field came from.
+/// Maps one webhook and returns where each field came from.
 ///
 /// # Errors
 /// [`Rejection`], as [`map`].
@@ -149,7 +149,8 @@ pub fn explain(
         };
         let mut from = std::mem::take(&mut field.from);
         if from.iter().all(|input| input.starts_with("option ")) {
-            // No other value would have made a difference here (`self` for each metric of a person): the rule's word.
+            // No other value would have changed this field (`self` for each metric of a person), so its origin is taken
+            // from the rule.
             let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
             from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
         }
@@ -159,7 +160,7 @@ pub fn explain(
     Ok(Explanation { event, fields, ignored })
 }
 
-/// The source with one option after the other changed.
+/// Returns variants of the source, each with one changed option.
 fn other_options(source: &SourceOptions) -> [(&'static str, SourceOptions); 6] {
     let other = |change: fn(&mut SourceOptions)| {
         let mut other = source.clone();
@@ -193,7 +194,7 @@ pub(crate) fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, 
     }
 }
 
-/// A path with every index taken out.
+/// A path without its indices.
 fn pattern(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
     let mut inside = false;
@@ -207,7 +208,7 @@ fn pattern(path: &str) -> String {
     pattern
 }
 
-/// The rule of a field: with its namespace code as the configuration calls it, else with any name in its place.
+/// Finds the rule of a field: first with the configured namespace code, then with the placeholder for any name.
 fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'static Rule> {
     let path = pattern(path);
     let mut steps: Vec<&str> = path.split('.').collect();
@@ -233,14 +234,14 @@ fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'st
     })
 }
 
-/// A value of the body that could matter, or the reason why it cannot.
+/// A value of the body that the event may depend on, or the reason why it does not.
 struct Place<'a> {
     path: String,
     field: Field<'a>,
     reason: Option<IgnoredReason>,
 }
 
-/// Every value of the body, down to where the mapping stops looking.
+/// Every value of the body that the mapping may look at.
 fn places(body: &[u8]) -> Vec<Place<'_>> {
     let Some(root) = std::str::from_utf8(body).ok().and_then(Field::parse) else { return Vec::new() };
     let mut places = Vec::new();
@@ -266,7 +267,7 @@ fn places(body: &[u8]) -> Vec<Place<'_>> {
     places
 }
 
-/// Puts the members of a value in its place, if it has any.
+/// Replaces a value by its members, if it has any.
 fn expand<'a>(places: &mut Vec<Place<'a>>, path: &str, members: impl FnOnce(Field<'a>, &mut Vec<Place<'a>>)) {
     let Some(index) = places.iter().position(|place| place.path == path && place.reason.is_none()) else { return };
     let mut found = Vec::new();
@@ -295,7 +296,7 @@ fn members<'a>(object: Field<'a>, prefix: &str, known: &[&str], places: &mut Vec
     }
 }
 
-/// What a value is replaced with to see what it does: another one of its type, and nothing.
+/// The replacements for a value in the experiment: another value of its type, and nothing.
 fn replacements(field: Field<'_>) -> Vec<String> {
     let json = field.json().unwrap_or_default();
     let mut tries = vec!["null".to_owned()];
@@ -318,7 +319,7 @@ fn replaced(body: &[u8], field: Field<'_>, replacement: &str) -> Option<Vec<u8>>
     Some([body.get(..span.start)?, replacement.as_bytes(), body.get(span.end..)?].concat())
 }
 
-/// Without these there is no event at all, so that no experiment shows what they do.
+/// Without these fields there is no event, so no experiment can show their effect.
 fn is_required(path: &str) -> bool {
     path == "data"
 }

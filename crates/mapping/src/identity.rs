@@ -1,7 +1,8 @@
-//! Who an event is about.
+//! Determines the person that an event is about.
 //!
-//! Candidates in a fixed order; the first that survives cleaning is the only primary identity. A delivery address is no
-//! person (a receipt may go to an accountant) and counts only when nothing better is there; push tokens never count.
+//! The candidates are checked in a fixed order; the first one that is still valid after cleaning becomes the only
+//! primary identity. A delivery address does not identify a person (a receipt may go to an accountant), so it counts
+//! only if there is no other identity. Push tokens never count.
 
 use std::borrow::Cow;
 
@@ -18,7 +19,7 @@ const VALUE_LIMIT: usize = 1024;
 /// Values that Identity Service blocks.
 const BLOCKED: &[&str] = &["null", "anonymous", "invalid"];
 
-/// What was found.
+/// The identities of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Identities<'a> {
     pub(crate) map: IdentityMap<'a>,
@@ -27,7 +28,7 @@ pub(crate) struct Identities<'a> {
     pub(crate) ignored: IgnoredIdentities,
 }
 
-/// Why a value is no identity.
+/// Why a value cannot be an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoIdentity {
     /// Not exactly one valid email address.
@@ -36,7 +37,7 @@ pub(crate) enum NoIdentity {
     NotInternational,
     /// A placeholder: on Adobe's list or on that of the source.
     Blocked,
-    /// Longer than Identity Service takes.
+    /// Longer than Identity Service accepts.
     TooLong,
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn identities<'a>(
     found
 }
 
-/// The first field that holds an identity; what stands in those before it and is none is counted.
+/// Returns the first field that holds an identity. Values of earlier fields that cannot be an identity are counted.
 fn first<'a, T, const N: usize>(
     fields: [Field<'a>; N],
     judge: impl Fn(Field<'a>) -> Option<Result<T, NoIdentity>>,
@@ -88,7 +89,7 @@ fn first<'a, T, const N: usize>(
     fields.into_iter().filter_map(judge).find_map(|judged| judged.map_err(|reason| ignored.note(reason)).ok())
 }
 
-/// What can be seen of a field, if it can be an identity; `None` if it is blank.
+/// The visible text of a field, or why it cannot be an identity; `None` if it is blank.
 fn clean<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     let value = field.non_blank()?;
     let blocked = source.blocked_ids.iter().any(|blocked| blocked.matches(&value));
@@ -109,7 +110,7 @@ fn allowed(value: &str) -> Result<(), NoIdentity> {
     if long { Err(NoIdentity::TooLong) } else { Ok(()) }
 }
 
-/// An id of the person, in Customer.io's or in somebody else's words.
+/// An id of the person, from Customer.io or from another system.
 fn person_id<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     Some(clean(field, source)?.map(|id| without_address(id, source)))
 }
@@ -126,7 +127,7 @@ fn phone(field: Field<'_>, source: &SourceOptions) -> Option<Result<String, NoId
     Some(value.and_then(|value| contact::phone(&value).ok_or(NoIdentity::NotInternational)))
 }
 
-/// Why a value that says who the person is became no identity; `None` for other fields, and for values that can be one.
+/// Why a value that should identify the person cannot be an identity; `None` for other fields, and for valid values.
 pub(crate) fn refusal(path: &str, field: Field<'_>, source: &SourceOptions) -> Option<NoIdentity> {
     match path {
         "data.identifiers.id" | "data.customer_id" | "data.identifiers.cio_id" => person_id(field, source)?.err(),
@@ -148,7 +149,7 @@ fn hashed(address: &str) -> String {
     sha256_hex([address])
 }
 
-/// Some workspaces use the address as the person's id; with `HASH_EMAIL` no address may stay anywhere.
+/// Some workspaces use the address as the person's id; with `HASH_EMAIL`, no field may contain an address.
 fn without_address<'a>(id: Cow<'a, str>, source: &SourceOptions) -> Cow<'a, str> {
     if source.hash_email && id.contains('@') {
         Cow::Owned(hashed(&contact::email(&id).unwrap_or_else(|| id.to_lowercase())))

@@ -1,5 +1,5 @@
-//! What of a webhook left no trace in its event: counted, because a new field of Customer.io's is worth knowing about.
-//! `explain` names each.
+//! Counts the values of a webhook that are not in its event, because they may be new fields of Customer.io. `explain`
+//! names each of them.
 
 use customerio::webhook::{Data, Field, Identifiers};
 
@@ -10,13 +10,13 @@ use crate::identity::NoIdentity;
 pub struct IgnoredFields {
     /// Fields that the mapping does not know.
     pub unknown: u32,
-    /// Fields of another type than theirs, and preferences that are none.
+    /// Fields of an unexpected type, and preferences that cannot be read.
     pub unreadable: u32,
     /// Message bodies and headers, which never reach Platform.
     pub withheld: u32,
 }
 
-/// How many values of one webhook that say who the person is became no identity, by reason.
+/// How many values of one webhook should identify the person but cannot be an identity, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IgnoredIdentities {
     /// Not exactly one valid email address.
@@ -25,7 +25,7 @@ pub struct IgnoredIdentities {
     pub not_international: u32,
     /// Placeholders: on Adobe's list or on `BLOCKED_IDS`.
     pub blocked: u32,
-    /// Longer than Identity Service takes.
+    /// Longer than Identity Service accepts.
     pub too_long: u32,
 }
 
@@ -41,17 +41,17 @@ impl IgnoredIdentities {
 }
 
 impl IgnoredFields {
-    /// Text, or nothing that should be counted.
+    /// Counts a field that is neither text, absent nor null.
     pub(crate) fn note_text(&mut self, field: Field<'_>) {
         self.note(field, field.is_text());
     }
 
-    /// A field that is `readable`, absent or null; else it is counted.
+    /// Counts a field that is neither `readable`, absent nor null.
     pub(crate) fn note(&mut self, field: Field<'_>, readable: bool) {
         self.unreadable += u32::from(!readable && !field.is_absent() && !field.is_null());
     }
 
-    /// The fields that say who the person is, and where the message went.
+    /// Counts the fields that identify the person, and the delivery address.
     pub(crate) fn note_people(&mut self, data: &Data<'_>, identifiers: Option<&Identifiers<'_>>) {
         self.note(data.identifiers, identifiers.is_some());
         self.note(data.recipients, data.recipients.json().is_some_and(|json| json.starts_with('[')));
@@ -66,7 +66,7 @@ impl IgnoredFields {
         }
     }
 
-    /// A field that is never forwarded.
+    /// Counts a field that is never forwarded.
     pub(crate) fn withhold(&mut self, field: Field<'_>) {
         self.withheld += u32::from(!field.is_absent() && !field.is_null());
     }

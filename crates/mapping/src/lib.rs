@@ -1,8 +1,8 @@
-//! One Customer.io webhook to one XDM ExperienceEvent, or the reason why not.
+//! Maps one Customer.io webhook to one XDM ExperienceEvent, or returns the reason why that is not possible.
 //!
 //! A pure function of the body, the time it was received and the source's configuration: running it again, today or on
-//! a replay, gives the same result. The rules are tables ([`tables`]); what a body may look like is `customerio`'s
-//! knowledge, how an event is written is `xdm`'s.
+//! a replay, gives the same result. The rules are tables ([`tables`]). The crate `customerio` knows the form of a body,
+//! and `xdm` knows how an event is written.
 
 mod contact;
 mod decoding;
@@ -41,8 +41,8 @@ pub use validation::validate;
 /// Version of the mapping tables, written into every event.
 pub const MAPPING_VERSION: &str = "1";
 
-/// How far an event's time may lie after its receipt before it is refused: as far as a gateway's clock may be slow. It
-/// is no reason to lose events, and what is further ahead is not in Unix seconds.
+/// How far an event's time may be after its receipt before it is refused. A gateway's clock may be slow by this much
+/// without losing events; a larger difference means that the time is not in Unix seconds.
 const CLOCK_DIFFERENCE_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// When the gateway received the webhook: milliseconds since 1970.
@@ -62,7 +62,7 @@ impl ReceivedAt {
 pub enum Identity {
     /// At least one identity.
     Present,
-    /// None: the data lake takes such events, Profile does not.
+    /// No identity: the data lake accepts such events, Profile does not.
     Missing,
 }
 
@@ -73,11 +73,12 @@ pub struct Mapped<'a> {
     pub event: ExperienceEvent<'a>,
     /// Whether it names a person.
     pub identity: Identity,
-    /// How many fields of the body left no trace.
+    /// How many fields of the body are not in the event.
     pub ignored: IgnoredFields,
-    /// How many values that say who the person is became no identity.
+    /// How many values should identify the person but cannot be an identity.
     pub ignored_identities: IgnoredIdentities,
-    /// The event's time minus that of its receipt, in milliseconds. Above 0, that of the receipt was written.
+    /// The event's time minus the time of receipt, in milliseconds. If it is above 0, the event has the time of
+    /// receipt.
     pub ahead_ms: i64,
     kind: Kind,
 }
@@ -90,12 +91,12 @@ impl Mapped<'_> {
     }
 }
 
-/// Channel and metric, resolved once; `None` is one that is not in the catalogue.
+/// Channel and metric, resolved once; `None` if it is not in the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) object_type: Option<ObjectType>,
     pub(crate) metric: Option<Metric>,
-    /// About the person, not about one message.
+    /// Whether the event is about the person and not about one message.
     pub(crate) person: bool,
 }
 
@@ -118,7 +119,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOption
         .ok_or_else(|| Rejection::new(RejectionCode::BadData, "`data` is missing or no object"))?;
     let kind = Kind { object_type, metric, person: is_person_event(object_type, metric, &data) };
 
-    // Only now: what kind of event it is does not depend on what may be shown of it.
+    // Fields are dropped only now, because the kind of the event must not depend on dropped fields.
     for field in &source.drop_fields {
         if let Some(dropped) = data.field_mut(field.as_str()) {
             *dropped = Field::default();
@@ -164,7 +165,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOption
     Ok(Mapped { event, identity, ignored, ignored_identities: identities.ignored, ahead_ms, kind })
 }
 
-/// `_id`: the event id where it is a plain URI segment, else its hash.
+/// `_id`: the event id if it is a plain URI segment, else its hash.
 fn event_id<'a>(webhook: &Webhook<'a>) -> Result<Cow<'a, str>, Rejection> {
     let id = webhook
         .event_id
@@ -192,8 +193,8 @@ fn is_person_metric(metric: Option<Metric>) -> bool {
     matches!(metric, Some(Metric::Subscribed | Metric::Unsubscribed | Metric::PreferencesChanged))
 }
 
-/// Customer.io names the channel that caused a change as `object_type`, so that (`email`, `unsubscribed`) has two
-/// shapes: the message's has a recipient, the person's an address.
+/// Customer.io writes the channel that caused a change as `object_type`, so (`email`, `unsubscribed`) has two shapes:
+/// the event about a message has a recipient, and the event about the person has an address.
 fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data: &Data<'_>) -> bool {
     if object_type == Some(ObjectType::Customer) {
         return true;
@@ -205,7 +206,7 @@ fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data
     }
 }
 
-/// The event's time, or that of its receipt where the event's is later, and how much later it is.
+/// Returns the event's time, or the time of receipt if that is earlier, and the difference.
 fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestamp, i64), Rejection> {
     let bad = |message: &'static str| Rejection::new(RejectionCode::BadTimestamp, message);
     let seconds = webhook

@@ -1,5 +1,5 @@
-//! Profile drops an event above 10 KB of JSON without telling the sender, so we look first: long texts are cut, and
-//! what is still too large becomes a dead letter.
+//! Profile silently drops an event of more than 10 KB of JSON. Therefore long texts are truncated first, and an event
+//! that is still too large becomes a dead letter.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,23 @@ use xdm::{TenantId, write_json};
 
 use crate::{Rejection, RejectionCode};
 
-/// The most bytes of an event's JSON. Adobe's limit is 10 KB; the tenant's real name may be longer than ours here.
+/// The maximum number of bytes of an event's JSON. Adobe's limit is 10 KB.
 pub(crate) const EVENT_LIMIT: usize = 10_000;
 
 /// The longest possible tenant id.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// No text of the body becomes more than three times as long in the event's JSON (an id is in it twice, and half of a
-/// surrogate pair, six bytes, becomes nine; a preference gets its own keys). Apart from the texts, the event has fewer
-/// bytes than this. Shorter bodies need no measuring.
+/// The event's JSON needs at most three times the bytes of the body's texts (an id is in it twice, half of a surrogate
+/// pair grows from six bytes to nine, and a preference gets keys), plus fewer bytes than this. So an event of a short
+/// body need not be measured.
 const SURELY_SMALL: usize = 2_500;
 
-/// The longest texts once cutting is needed, in characters.
+/// The maximum length of a text, in characters, if the event is too large.
 const SUBJECT: usize = 255;
 const FAILURE_MESSAGE: usize = 512;
 const HREF: usize = 2048;
 
-/// Cuts what may be cut if the event is too large.
+/// Truncates texts if the event is too large.
 pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<(), Rejection> {
     if body <= SURELY_SMALL || size(event) <= EVENT_LIMIT {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<()
     }
     let Largest { path, bytes, elements } = Largest::of(event);
     let entries = elements.map(|count| format!(" in {count} entries")).unwrap_or_default();
-    // Preferences are all or nothing: one that was left out would read as one that did not change.
+    // Preferences are kept completely: a missing one would mean that it did not change.
     let remedy = if path.contains(".subscription.") {
         "; preferences are not cut: DROP_FIELDS=content sends the event without them"
     } else {
@@ -77,7 +77,7 @@ fn json(event: &ExperienceEvent<'_>) -> Vec<u8> {
 struct Largest {
     path: String,
     bytes: usize,
-    /// Of a list.
+    /// The number of elements, if it is a list.
     elements: Option<usize>,
 }
 
@@ -113,7 +113,7 @@ impl Largest {
     }
 }
 
-/// Cuts after `limit` characters, between code points; tells whether there was anything to cut.
+/// Truncates after `limit` characters, between code points; returns whether the text was longer.
 fn cut(text: &mut Option<Cow<'_, str>>, limit: usize) -> bool {
     let Some(value) = text else { return false };
     let Some((end, _)) = value.char_indices().nth(limit) else { return false };

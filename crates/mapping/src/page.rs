@@ -23,7 +23,7 @@ counter, and the known fields; unknown fields are counted (`customerio_transform
 In the channel tables, each name links to an example: a webhook and the event mapped from it, which the tests check.
 ";
 
-/// Remarks on a channel that its table does not contain.
+/// Remarks on a channel, in addition to its table.
 fn remarks(object_type: ObjectType) -> &'static str {
     match object_type {
         ObjectType::Customer => {
@@ -72,7 +72,7 @@ fn title(object_type: ObjectType) -> &'static str {
     }
 }
 
-/// The order in which marketers think of them.
+/// The channels in the order that marketers expect.
 const FAMILIES: [ObjectType; 8] = [
     ObjectType::Customer,
     ObjectType::Email,
@@ -134,7 +134,7 @@ fn family(page: &mut String, object_type: ObjectType) -> std::fmt::Result {
     Ok(())
 }
 
-/// An example, from the page's folder.
+/// The link to an example, relative to the page's folder.
 fn example(event: &CatalogueEvent, shape: &str) -> String {
     if !shape.is_empty() {
         return format!(

@@ -1,5 +1,6 @@
-//! One raw record to one event: its body is decoded, mapped with the options of its source, and a panic affects only
-//! this record. The transformer, the audit, `find`, a replay and `map` all use this function, so they cannot differ.
+//! Maps one raw record to one event: decodes its body, maps it with the options of its source, and limits a panic to
+//! this record. The transformer, the audit, `find`, a replay and `map` all use this function, so their results are the
+//! same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,8 +10,8 @@ use crate::decoding::decoded;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::{Mapped, ReceivedAt, SourceOptions, map};
 
-/// Maps a raw record and passes the event to `finish`. A body that is compressed is unpacked into `buffer`, up to
-/// `limit` bytes.
+/// Maps a raw record and passes the event to `finish`. A compressed body is decompressed into `buffer`, up to `limit`
+/// bytes.
 ///
 /// # Errors
 /// [`Rejection`]: the record's dead letter, also if the mapping or `finish` panics.

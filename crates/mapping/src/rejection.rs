@@ -66,7 +66,7 @@ impl RejectionCode {
     }
 }
 
-/// A rejection: code and words. The words name fields, never values, since these may be personal.
+/// A rejection: a code and a message. The message names fields, never values, because values may be personal data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct Rejection {
@@ -76,8 +76,8 @@ pub struct Rejection {
     pub message: Cow<'static, str>,
 }
 
-/// The schema takes every event there can be, so that this is a defect. What exactly did not fit is left out: the
-/// encoder's words may hold a value.
+/// The schema accepts every possible event, so this is a defect. The encoder's message is left out, because it may
+/// contain a value.
 impl From<EncodeError> for Rejection {
     fn from(_: EncodeError) -> Self {
         Self::new(RejectionCode::InvalidXdm, "the event does not fit the Avro schema; please report it with the record")

@@ -1,14 +1,14 @@
-//! Which field of the event comes from where, in words. The tests of [`crate::explain()`] hold these words against what
-//! the mapping does.
+//! Describes where each field of the event comes from. The tests of [`crate::explain()`] compare these descriptions
+//! with the mapping.
 
-/// How one field of the event comes about.
+/// Describes how one field of the event is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Path of the field in XDM: `[]` stands for any element, `_{TENANT_ID}` for the tenant's key, `{…}` for a
-    /// configured namespace code and `*` for any one name.
+    /// Path of the field in XDM: `[]` means any element, `_{TENANT_ID}` for the tenant's key, `{…}` for a configured
+    /// namespace code and `*` for any one name.
     pub output: &'static str,
-    /// Paths in the webhook that the field may depend on, the most important first; what begins with `header` or
-    /// `option` comes from the raw record or from the configuration.
+    /// Paths in the webhook that the field may depend on, the most important first. A path that begins with `header` or
+    /// `option` refers to the raw record or the configuration.
     pub inputs: &'static [&'static str],
     /// The rule.
     pub rule: &'static str,

@@ -1,4 +1,4 @@
-//! What the configuration says about one source of webhooks.
+//! The mapping options of one source of webhooks.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use customerio::webhook::Data;
 /// Handling of an event that names no person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMissingIdentity {
-    /// It is sent: the data lake takes it, Profile does not.
+    /// It is sent: the data lake accepts it, Profile does not.
     #[default]
     Send,
     /// It becomes a dead letter.
@@ -22,7 +22,7 @@ impl DropField {
     /// Fields that decide who an event is about have options of their own.
     const KEPT: &'static [&'static str] = &["identifiers", "customer_id", "email_address"];
 
-    /// The names there are.
+    /// All possible names.
     pub fn names() -> impl Iterator<Item = &'static str> {
         Data::NAMES.iter().copied().filter(|name| !Self::KEPT.contains(name))
     }
@@ -45,18 +45,17 @@ impl FromStr for DropField {
     }
 }
 
-/// A placeholder that is no person's id, although it stands where one should: `undefined`, `[object Object]` and the
-/// like. Letter case does not matter; one `*` stands for any text.
+/// A placeholder in the place of a person's id: `undefined`, `[object Object]` and the like. Letter case does not
+/// matter; one `*` matches any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockedId {
     before: String,
-    /// What comes after the `*`, if there is one.
+    /// The text after the `*`, if there is one.
     after: Option<String>,
 }
 
 impl BlockedId {
-    /// The list that holds unless the configuration says otherwise: what programming languages, spreadsheets and
-    /// templates write where a value is missing.
+    /// The default list: texts that programming languages, spreadsheets and templates write for a missing value.
     pub const DEFAULTS: &'static [&'static str] = &[
         "undefined",
         "none",
@@ -112,7 +111,7 @@ impl FromStr for BlockedId {
 pub struct SourceOptions {
     /// Its name, as the gateway writes it into each record.
     pub name: String,
-    /// The Customer.io workspace, where there are several: campaign and link ids are unique only within one.
+    /// The Customer.io workspace, if there are several: campaign and link ids are unique only within one workspace.
     pub workspace_id: Option<String>,
     /// Identity namespace of the person's own id.
     pub namespace_id: String,
@@ -122,7 +121,7 @@ pub struct SourceOptions {
     pub include_phone: bool,
     /// Write addresses as hashes only.
     pub hash_email: bool,
-    /// Fields of `data` that leave no trace in the event.
+    /// Fields of `data` that are treated as not sent.
     pub drop_fields: Vec<DropField>,
     /// Values that are not a person's id, in addition to those that Identity Service blocks.
     pub blocked_ids: Vec<BlockedId>,
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placeholder_is_known_in_any_letter_case_and_no_other_id_is() {
+    fn placeholders_are_recognised_in_any_letter_case_and_other_ids_are_not() {
         let defaults = BlockedId::defaults();
         assert_eq!(defaults.len(), BlockedId::DEFAULTS.len());
         let blocked = |value: &str| defaults.iter().any(|blocked| blocked.matches(value));
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_everything_is_refused() {
+    fn a_pattern_that_blocks_every_id_is_refused() {
         for wrong in ["", " ", "*", "a*b*c"] {
             assert!(wrong.parse::<BlockedId>().is_err(), "{wrong}");
         }

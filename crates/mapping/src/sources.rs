@@ -1,4 +1,4 @@
-//! The sources that there are, each with the options of its mapping.
+//! The known sources, each with its mapping options.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Sources {
         Self { by_name, single: false }
     }
 
-    /// Returns the options for a record, by its header `source`; `None` if there is no source of this name.
+    /// Returns the options for a record, by its header `source`; `None` if the source is unknown.
     #[must_use]
     pub fn get(&self, name: Option<&str>) -> Option<&SourceOptions> {
         if self.single { self.by_name.values().next() } else { self.by_name.get(name.unwrap_or(DEFAULT_SOURCE)) }

@@ -1,5 +1,5 @@
-//! Changes of a person's subscriptions. Topic and channel preferences come as JSON inside a string, and only with the
-//! webhook's body-content option.
+//! Changes of a person's subscriptions. Customer.io sends topic and channel preferences as JSON inside a string, and
+//! only if the webhook's body-content option is on.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,8 @@ use xdm::event::{Preference, Subscription};
 
 use crate::{IgnoredFields, Kind};
 
-/// The change, for events about the person; content that cannot be used is counted as ignored, and so is that of a message.
+/// Returns the change, for events about the person. Unreadable content is counted as ignored, and so is the content of
+/// a message.
 pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut IgnoredFields) -> Option<Subscription<'static>> {
     if !kind.person || kind.metric != Some(Metric::PreferencesChanged) {
         ignored.withhold(data.content);
@@ -44,7 +45,7 @@ fn preferences(content: Field<'_>) -> Option<Subscription<'static>> {
     (subscription != Subscription::default()).then_some(subscription)
 }
 
-/// The boolean members, sorted by key; a doubled key keeps its last value.
+/// The boolean members, sorted by key; a repeated key has its last value.
 fn booleans(object: Field<'_>) -> Vec<Preference<'static>> {
     let mut members = std::collections::BTreeMap::new();
     for (key, value) in object.entries() {

@@ -1,5 +1,5 @@
-//! The rules as tables. What is not in a table passes by the general rule: an unknown channel or metric keeps its own
-//! name and gets no counter, so that a novelty at Customer.io never stops the pipeline.
+//! The rules as tables. A general rule applies to everything that is not in a table: an unknown channel or metric keeps
+//! its own name and gets no counter, so a novelty at Customer.io never stops the pipeline.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use crate::Kind;
 use Metric as M;
 use ObjectType as O;
 
-/// Standard event types, only where one means exactly one thing for one channel. `message.feedback` and
-/// `message.tracking` are never written: Journey Optimizer's own reports and audiences use them.
+/// Standard event types, used only if a type means exactly this for the channel. `message.feedback` and
+/// `message.tracking` are never written, because Journey Optimizer's own reports and audiences use them.
 #[rustfmt::skip]
 pub const EVENT_TYPES: &[(ObjectType, Metric, &str)] = &[
     (O::Email, M::Sent,         "directMarketing.emailSent"),
@@ -100,10 +100,10 @@ impl Counter {
     }
 }
 
-/// What a metric means, whatever the channel; the exceptions are in [`EXCEPTIONS`].
+/// The meaning of a metric on any channel; the exceptions are in [`EXCEPTIONS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
-    /// Counted, for the channels of [`COUNTED`] and for events about the person.
+    /// The counter, for the channels of [`COUNTED`] and for events about the person.
     pub counter: Option<Counter>,
     /// One of [`FEEDBACK_STATUSES`].
     pub feedback_status: Option<&'static str>,
@@ -163,7 +163,7 @@ pub const EXCEPTIONS: &[(ObjectType, Metric, Meaning)] = &[
 /// Channels whose events are counted and carry the delivery as `directMarketing.messageID`.
 pub const COUNTED: &[ObjectType] = &[O::Email, O::Sms, O::Push, O::InApp, O::Whatsapp];
 
-/// Channel id and type; none for events about the person.
+/// Channel id and type; `None` for events about the person.
 #[rustfmt::skip]
 #[must_use]
 pub fn channel(object_type: ObjectType) -> Option<(&'static str, &'static str)> {
@@ -186,7 +186,7 @@ pub fn push_provider(platform: &str) -> Option<&'static str> {
     PROVIDERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(platform)).map(|(_, provider)| *provider)
 }
 
-/// What the tables say of a pair of channel and metric.
+/// The result of the tables for a pair of channel and metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// XDM event type.
@@ -197,14 +197,14 @@ pub struct Row {
     pub feedback_status: Option<&'static str>,
     /// See [`Meaning::interaction_type`].
     pub interaction_type: Option<&'static str>,
-    /// What [`Row::interaction_type`] becomes when a machine did it, and the field of `data` that tells.
+    /// The interaction type if a machine opened or clicked, and the field of `data` that shows this.
     pub machine: Option<(&'static str, &'static str)>,
     /// `producedBy`: `self` or `system`.
     pub produced_by: &'static str,
 }
 
 impl Row {
-    /// The row of a pair; `person` picks the shape that is about the person, for the pair that has two.
+    /// Returns the row of a pair. For the pair with two shapes, `person` selects the one about the person.
     #[must_use]
     pub fn of(object_type: ObjectType, metric: Metric, person: bool) -> Self {
         let kind = Kind { object_type: Some(object_type), metric: Some(metric), person };
@@ -220,7 +220,7 @@ impl Row {
     }
 }
 
-/// What an act of the person is called when a machine did it, and the flag in `data` that tells.
+/// The name of an interaction if a machine did it, and the flag in `data` that shows this.
 fn machine(metric: Metric) -> Option<(&'static str, &'static str)> {
     match metric {
         M::Opened => Some(("bot_open", "prefetched")),
@@ -233,7 +233,7 @@ fn produced_by(meaning: Meaning, machine: bool) -> &'static str {
     if meaning.by_person && !machine { "self" } else { "system" }
 }
 
-/// What the tables say of one event.
+/// The result of the tables for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) feedback_status: Option<&'static str>,
@@ -290,7 +290,7 @@ pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'st
     }
 }
 
-/// `in_app` and `In_App` become `inApp`: another letter case is no other event.
+/// `in_app` and `In_App` become `inApp`, because letter case does not distinguish events.
 fn push_lower_camel(text: &mut String, name: &str) {
     let mut upper = false;
     for c in name.trim_matches('_').chars() {
@@ -313,7 +313,7 @@ fn counter(kind: Kind) -> Option<Counter> {
     kind_meaning(kind).counter.filter(|_| counted_channel(kind) && !kind.person || person_metric)
 }
 
-/// Counter and delivery, where the channel has them.
+/// Counter and delivery, if the channel has them.
 pub(crate) fn direct_marketing<'a>(kind: Kind, delivery_id: Option<Cow<'a, str>>) -> Option<DirectMarketing<'a>> {
     let message_id = delivery_id.filter(|_| counted_channel(kind));
     let counter = counter(kind);

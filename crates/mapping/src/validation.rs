@@ -1,8 +1,9 @@
-//! What Platform would refuse, found before it does: it answers 200 first and puts a bad record into a failed batch later,
-//! without a word to the sender.
+//! Finds events that Platform would refuse. Platform responds with 200 first and puts an invalid record into a failed
+//! batch later, without notifying the sender.
 //!
-//! The mapping makes no such event as far as its tests can tell. Should a defect make one, it costs a dead letter that names
-//! the field. What types already rule out (a key that XDM lacks, a null, a number as text) is not looked at again.
+//! According to its tests, the mapping builds no such event. If a defect makes one, it becomes a dead letter that names
+//! the field. Violations that the types exclude (a key that XDM does not have, a null, a number as text) are not
+//! checked again.
 
 use xdm::ExperienceEvent;
 
@@ -11,10 +12,10 @@ use crate::identity::is_allowed;
 use crate::tables::{FEEDBACK_STATUSES, INTERACTION_TYPES, SUBSCRIPTION_STATUSES};
 use crate::{Rejection, RejectionCode};
 
-/// The most identities that Identity Service takes in one record.
+/// The maximum number of identities that Identity Service accepts in one record.
 const IDENTITIES: usize = 20;
 
-/// Whether an event keeps the rules that Platform checks.
+/// Checks an event against Platform's rules.
 ///
 /// # Errors
 /// [`RejectionCode::InvalidXdm`] with the field's path and its rule.
@@ -71,9 +72,9 @@ fn is_namespace(code: &str) -> bool {
     !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether a text has a scheme and nothing but characters that stand in a URI as they are (RFC 3986).
+/// Whether a text has a scheme and contains only characters that a URI may contain without escaping (RFC 3986).
 fn is_uri(text: &str) -> bool {
-    // In the order of ASCII: all that can be seen but `"`, `<`, `>`, `\`, `^`, the backtick, `{`, `|` and `}`.
+    // In ASCII order: all visible characters except `"`, `<`, `>`, `\`, `^`, the backtick, `{`, `|` and `}`.
     let legal = |byte: u8| matches!(byte, b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
     text.contains(':') && text.bytes().all(legal)
 }

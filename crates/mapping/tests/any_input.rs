@@ -1,4 +1,4 @@
-//! Whatever comes: the mapping never panics, and what it maps keeps the rules of XDM.
+//! For any input, the mapping does not panic, and every mapped event follows the rules of XDM.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -94,23 +94,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn any_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_mapped_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         check(&body);
     }
 
     #[test]
-    fn any_json(value in value()) {
+    fn any_json_is_mapped_without_a_panic(value in value()) {
         check(value.as_bytes());
     }
 
     #[test]
-    fn any_data(members in prop::collection::vec((key(), value()), 0..12), metric in "[a-z_]{1,8}") {
+    fn any_event_data_is_mapped_without_a_panic(members in prop::collection::vec((key(), value()), 0..12), metric in "[a-z_]{1,8}") {
         let data = object(&members);
         check(format!(r#"{{"event_id":"1","object_type":"email","metric":"{metric}","timestamp":5,"data":{data}}}"#).as_bytes());
     }
 
     #[test]
-    fn a_sample_with_any_byte_changed(pick in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn a_sample_with_any_byte_changed_is_mapped_without_a_panic(pick in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let (event, variant) = combinations().nth(pick.index(combinations().count())).unwrap();
         let person = Person { id: "u1", email: "a@example.com", cio_id: "d9" };
         let sample = Sample { event, variant, event_id: "01X", timestamp: 1_600_000_000, person, number: 3 };
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn long_texts_never_make_an_event_too_large(
-        // Bodies that are just not measured, and some that are.
+        // Bodies slightly below the length from which events are measured, and some above it.
         length in 0..3_000usize,
         field in prop::sample::select(vec!["subject", "recipient", "delivery_id", "href"]),
         character in prop::sample::select(vec!["x", "\\u0001", "\\ud800", "🎉", "\\\""]),

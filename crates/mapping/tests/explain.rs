@@ -1,5 +1,5 @@
-//! The explanation against the rules in words: every field of every event has a rule, comes from nothing but what the rule
-//! names, and every rule is met.
+//! Compares the explanation with the described rules: every field of every event has a rule and depends only on the
+//! inputs of the rule, and every rule is used.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,7 +25,7 @@ fn pattern(path: &str) -> String {
     parts.fold(first, |pattern, part| pattern + "[" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Checks one explanation and returns the outputs of the rules it met.
+/// Checks one explanation and returns the outputs of the rules that it used.
 fn check(name: &str, explanation: &Explanation, met: &mut BTreeSet<&'static str>) {
     for field in &explanation.fields {
         let rule = field.rule.unwrap_or_else(|| panic!("{name}: no rule for {}", field.path));
@@ -56,7 +56,7 @@ fn samples() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() {
+fn every_field_has_a_rule_that_names_its_origin_and_every_rule_is_used() {
     let mut met = BTreeSet::new();
     let bodies: Vec<_> = samples()
         .into_iter()
@@ -76,7 +76,7 @@ fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() 
             }
         }
     }
-    // A conversion's event is nowhere documented, and so in no sample.
+    // The event of a conversion is not documented, so no sample has it.
     let conversion = bodies[0].1.replacen("\"data\":{", "\"data\":{\"conversion_event_id\":\"c1\",", 1);
     check("conversion", &explained(&conversion, &SourceOptions::default()).unwrap(), &mut met);
     let never: Vec<_> = RULES.iter().map(|rule| rule.output).filter(|output| !met.contains(output)).collect();
@@ -84,7 +84,7 @@ fn every_field_has_a_rule_that_names_where_it_came_from_and_every_rule_is_met() 
 }
 
 #[test]
-fn rules_name_fields_that_exist_and_each_output_once() {
+fn rules_name_existing_fields_and_each_output_field_once() {
     use customerio::webhook::{Data, Device, Identifiers, Webhook};
     let mut known: BTreeSet<String> = Webhook::NAMES.iter().map(ToString::to_string).collect();
     known.extend(Data::NAMES.iter().map(|name| format!("data.{name}")));

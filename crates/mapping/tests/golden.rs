@@ -1,5 +1,5 @@
-//! One file for each event of the catalogue: what the mapping makes of the sample, readable side by side. The kinds of
-//! messages (campaign, newsletter, …) take turns; what a kind adds to an event is one table here, checked for all events.
+//! One golden file for each event of the catalogue: the result of mapping its sample. The kinds of messages (campaign,
+//! newsletter, …) take turns; one table here lists the fields that each kind adds, and is checked for all events.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes the files again; read the difference before committing it.
 //! The independent check of the rules is in `reference.rs`.
@@ -31,7 +31,7 @@ const DELIVERY: (&str, &str) = ("deliveryID", "RPILAgUBcRhIBqSfeiIwdIYJ00000007"
 const JOURNEY: (&str, &str) = ("journeyID", "01GW20GXAAXBKZD8J96M8FNV3R");
 const TRIGGER_EVENT: (&str, &str) = ("triggerEventID", "21E4C3CT6YDC7Y4N7FE1GWWABC");
 
-/// The sample of an event, and what the mapping makes of it.
+/// The sample of an event, and the mapped event.
 fn pair(event: &'static CatalogueEvent, variant: Variant) -> (Value, Value) {
     let person = Person { id: "u-1042", email: "Jo.Doe@example.com", cio_id: "d9c106000001" };
     let event_id = "01E4C4CT6YDC7Y5M7FE1GWWPQJ";
@@ -47,7 +47,7 @@ fn pair(event: &'static CatalogueEvent, variant: Variant) -> (Value, Value) {
 }
 
 #[test]
-fn every_event_maps_to_its_file() {
+fn every_event_maps_to_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut names = Vec::new();

@@ -1,5 +1,5 @@
-//! What Platform checks is checked before it does: each rule broken on purpose, in an event and by a webhook, and each
-//! rejection with its code, the field it names and its row in `docs/dead-letters.md`.
+//! Tests the checks of Platform's rules: breaks each rule on purpose, in an event and in a webhook, and compares each
+//! rejection's code, field and row in `docs/dead-letters.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -45,7 +45,7 @@ fn identified(event: &mut ExperienceEvent<'_>, id: String) {
     event.identity_map.0[0].1[0].id = id.into();
 }
 
-/// The field that has to be named, and how its rule is broken.
+/// The field that the rejection must name, and a change that breaks its rule.
 #[rustfmt::skip]
 const BREAKS: &[(&str, Break)] = &[
     ("`_id`", |event| event.id = "".into()),
@@ -85,7 +85,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
         let rejection = validate(&broken).unwrap_err();
         assert_eq!(rejection.code, RejectionCode::InvalidXdm, "{index}");
         assert!(rejection.message.contains(field), "{index}: {rejection}");
-        // What a schema cannot say: how two fields go together.
+        // Rules that a schema cannot express: how two fields depend on each other.
         let beyond_a_schema = rejection.message.contains("the receipt") || rejection.message.contains("primary");
         assert!(beyond_a_schema || !composed_schema::is_valid(&json_of(&broken)), "{index}: {field}");
     }
@@ -101,7 +101,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
 }
 
 #[test]
-fn the_composed_schema_refuses_what_types_rule_out_here() {
+fn the_composed_schema_refuses_values_that_the_types_of_the_event_rule_out() {
     let (body, source) = (click(), SourceOptions::default());
     let good = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event);
     composed_schema::assert_valid(&good);
@@ -148,7 +148,7 @@ fn the_composed_schema_refuses_what_types_rule_out_here() {
 }
 
 #[test]
-fn the_closed_lists_are_those_of_the_schema_and_of_the_field_group() {
+fn the_closed_lists_equal_those_of_the_schema_and_the_field_group() {
     let composed: Value = serde_json::from_str(include_str!("../../../schemas/xdm/composed-schema.json")).unwrap();
     let group: Value = serde_json::from_str(include_str!("../../../schemas/xdm/field-group.json")).unwrap();
     for schema in [&composed["properties"], &group["definitions"]["customFields"]["properties"]] {
@@ -199,9 +199,8 @@ fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
 }
 
 #[test]
-fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
-    // Somebody else's record may claim to have been received before 1970; the clocks' difference is then no reason to
-    // write such a time.
+fn the_mapping_rejects_an_event_that_breaks_a_rule_of_platform() {
+    // A record of another program may claim that it was received before 1970; such a time must not be written.
     let body = click().replace("1700000000", "1");
     let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &SourceOptions::default()).unwrap_err();
     assert_eq!(rejection.code, RejectionCode::InvalidXdm);
@@ -209,7 +208,7 @@ fn the_mapping_itself_refuses_an_event_that_breaks_a_rule() {
 }
 
 #[test]
-fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_with_the_remedy() {
+fn preferences_are_accepted_up_to_profiles_limit_and_the_rejection_names_the_remedy() {
     let body = |topics: usize| {
         let content: serde_json::Map<_, _> = (0..topics).map(|n| (format!("topic_{n}"), json!(n % 2 == 0))).collect();
         json!({"event_id": "1", "object_type": "customer", "metric": "cio_subscription_preferences_changed", "timestamp": 5,
@@ -229,7 +228,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
     for part in ["`_{TENANT_ID}.customerio.subscription.topics`", "in 400 entries", "DROP_FIELDS=content"] {
         assert!(rejection.message.contains(part), "{rejection}");
     }
-    // The remedy that it names works.
+    // The remedy in the rejection works.
     let dropped = SourceOptions { drop_fields: vec!["content".parse().unwrap()], ..SourceOptions::default() };
     let event = map(body.as_bytes(), received_at(), &dropped).unwrap().event;
     assert_eq!(event.event_type, "customerio.customer.subscriptionPreferencesChanged");
@@ -237,7 +236,7 @@ fn preferences_pass_as_long_as_profile_takes_them_and_what_is_too_many_is_named_
 }
 
 #[test]
-fn with_hash_email_the_hash_is_that_of_the_address_itself() {
+fn hash_email_hashes_the_address_without_its_display_name() {
     let source = SourceOptions { hash_email: true, ..SourceOptions::default() };
     // printf 'jo+t1@example.com' | sha256sum
     let hash = customerio::sha256_hex(["jo+t1@example.com"]);
@@ -253,8 +252,8 @@ fn with_hash_email_the_hash_is_that_of_the_address_itself() {
 }
 
 #[test]
-fn no_body_is_so_short_that_its_event_is_too_large_unseen() {
-    // What grows most on its way: half of a surrogate pair, in an id that stands in the event twice.
+fn an_event_that_is_too_large_is_rejected_even_if_its_body_is_short() {
+    // The text that grows most: half of a surrogate pair, in an id that the event contains twice.
     for halves in 0..600 {
         let id = r"\ud800".repeat(halves);
         let body = format!(
@@ -272,7 +271,7 @@ fn no_body_is_so_short_that_its_event_is_too_large_unseen() {
 }
 
 #[test]
-fn each_code_has_its_row_in_the_documentation() {
+fn each_rejection_code_has_a_row_in_the_documentation() {
     let page = include_str!("../../../docs/dead-letters.md");
     let (_, section) = page.split_once("\n## Written by the transformer").unwrap();
     let (section, _) = section.split_once("\n##").unwrap();

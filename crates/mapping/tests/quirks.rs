@@ -13,7 +13,7 @@ use mapping::{IgnoredFields, IgnoredIdentities, ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 
 #[test]
-fn every_oddity_leads_to_its_file() {
+fn every_quirk_maps_to_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/quirks");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let source = SourceOptions::default();

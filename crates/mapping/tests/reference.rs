@@ -1,7 +1,8 @@
-//! The mapping against the tables it was specified by, cell by cell: every channel with every metric, catalogued or not.
+//! Compares the mapping with the tables of its specification, cell by cell: every channel with every metric, catalogued
+//! or not.
 //!
-//! `data/reference.md` is the specification's own text. Nothing here is taken from the mapping's tables, so that neither a
-//! wrong rule nor a wrong row can hide.
+//! `data/reference.md` is the specification's own text. These tests do not use the mapping's own tables, so they find
+//! wrong rules and wrong rows.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -22,7 +23,7 @@ fn section(title: &str) -> &'static str {
     rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
-/// The rows of a section's table, without its head; code marks are taken off.
+/// The rows of a section's table, without its head and without code marks.
 fn table(title: &str) -> Vec<Vec<String>> {
     let rows = section(title).lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
@@ -43,7 +44,7 @@ fn event(object_type: &str, metric: &str, data: &Value) -> Value {
     mapped(&body.to_string())
 }
 
-/// A text of the tenant's group, or the dash that the tables write for nothing.
+/// A text of the tenant's field group, or the dash that means no value.
 fn detail<'a>(event: &'a Value, name: &str) -> &'a str {
     event["_acme"]["customerio"].get(name).map_or("–", |value| value.as_str().unwrap())
 }
@@ -55,7 +56,7 @@ fn counters(event: &Value) -> Vec<&str> {
     counters
 }
 
-/// What a cell such as `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)` says.
+/// The meaning of a cell such as `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)`.
 fn cell<'a>(cell: &'a str, object_type: &str, flags: &[&str]) -> &'a str {
     let (general, exceptions) = match cell.split_once(" (") {
         Some((general, exception)) => (general, exception.trim_end_matches(')')),
@@ -93,7 +94,7 @@ fn object_types() -> Vec<&'static str> {
 }
 
 #[test]
-fn every_metric_on_every_channel_is_what_its_row_says() {
+fn every_metric_of_every_channel_maps_as_its_row_says() {
     let rows = table("Metrics");
     assert_eq!(rows.len(), 15);
     let standard = table("Standard event types");
@@ -108,7 +109,7 @@ fn every_metric_on_every_channel_is_what_its_row_says() {
             for flags in [&[][..], &["prefetched"], &["machine"]] {
                 let mut data = json!({"delivery_id": "d1", "recipient": "someone@example.com"});
                 flags.iter().for_each(|flag| data[*flag] = json!(true));
-                // About a person there are other tables.
+                // Events about a person are in other tables.
                 if object_type == "customer" && metric == "unsubscribed" {
                     continue;
                 }
@@ -140,7 +141,7 @@ fn every_metric_on_every_channel_is_what_its_row_says() {
 }
 
 #[test]
-fn a_metric_that_no_row_names_has_a_type_of_its_own_and_nothing_else() {
+fn a_metric_without_a_row_maps_to_an_event_type_of_its_own_only() {
     for object_type in object_types() {
         for flag in ["prefetched", "machine"] {
             let found = event(object_type, "read_aloud_twice", &json!({"delivery_id": "d1", flag: true}));
@@ -154,7 +155,7 @@ fn a_metric_that_no_row_names_has_a_type_of_its_own_and_nothing_else() {
 }
 
 #[test]
-fn every_event_about_a_person_is_what_its_row_says_whatever_channel_it_came_by() {
+fn every_event_about_a_person_maps_as_its_row_says_on_any_channel() {
     let rows = table("Person events");
     assert_eq!(rows.len(), 3);
     for row in &rows {
@@ -183,7 +184,7 @@ fn every_event_about_a_person_is_what_its_row_says_whatever_channel_it_came_by()
 }
 
 #[test]
-fn every_channel_is_what_its_row_says() {
+fn every_channel_maps_as_its_row_says() {
     let rows: BTreeMap<String, Vec<String>> = table("Channels").into_iter().map(|row| (row[0].clone(), row)).collect();
     assert_eq!(rows.len(), 7);
     for object_type in object_types() {
@@ -223,7 +224,7 @@ fn copies() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_field_that_is_a_copy_arrives_where_its_row_says_and_nowhere_else() {
+fn every_copied_field_is_only_where_its_row_says() {
     let copies = copies();
     assert_eq!(copies.len(), 23, "{copies:?}");
     for (input, output) in &copies {
@@ -247,7 +248,7 @@ fn every_field_that_is_a_copy_arrives_where_its_row_says_and_nowhere_else() {
 }
 
 #[test]
-fn the_tenants_group_has_the_fields_of_the_table_and_no_others() {
+fn the_tenants_field_group_has_exactly_the_fields_of_the_table() {
     let mut named = BTreeSet::new();
     for cell in table("Tenant field group").iter().flat_map(|row| row.iter().step_by(2)) {
         for name in cell.split(", ") {
@@ -271,7 +272,7 @@ fn in_braces(cell: &str, name: &str) -> bool {
 }
 
 #[test]
-fn the_example_of_the_page_is_mapped_to_the_letter() {
+fn the_example_of_the_page_is_mapped_exactly() {
     let blocks: Vec<&str> = section("Example").split("```").filter_map(|block| block.strip_prefix("json\n")).collect();
     let [webhook, event] = blocks[..] else { panic!("{} blocks", blocks.len()) };
     assert_eq!(mapped(webhook), serde_json::from_str::<Value>(event).unwrap());

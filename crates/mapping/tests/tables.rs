@@ -1,5 +1,5 @@
-//! Single rules of the mapping, each with the bodies that show it. The tables as a whole are held against their
-//! specification in `reference.rs`.
+//! Tests single rules of the mapping with example bodies. `reference.rs` compares the complete tables with their
+//! specification.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn sample(object_type: ObjectType, metric: Metric, variant: Variant) -> String {
 }
 
 #[test]
-fn every_own_field_of_every_sample_arrives_or_is_left_out_on_purpose() {
+fn every_field_of_every_sample_is_in_the_event_or_excluded_on_purpose() {
     // Message bodies and headers are never forwarded; an address of a person event is an identity.
     let left_out = ["content", "headers", "email_address"];
     for (event, variant) in combinations() {
@@ -75,7 +75,7 @@ fn every_own_field_of_every_sample_arrives_or_is_left_out_on_purpose() {
 }
 
 #[test]
-fn the_attribution_of_each_variant_arrives_as_text() {
+fn the_attribution_of_each_variant_is_mapped_as_text() {
     let ids = |variant| mapped(&sample(ObjectType::Email, Metric::Sent, variant))["_acme"]["customerio"].clone();
     for name in ["deliveryID", "campaignID", "actionID"] {
         assert!(ids(Variant::Campaign)[name].is_string() && ids(Variant::Workflow)[name].is_string(), "{name}");
@@ -83,7 +83,7 @@ fn the_attribution_of_each_variant_arrives_as_text() {
     for name in ["parentActionID", "journeyID", "triggerEventID"] {
         assert!(ids(Variant::Campaign).get(name).is_none() && ids(Variant::Workflow)[name].is_string(), "{name}");
     }
-    // The parents that a workflow's message names as null leave no trace.
+    // Parent ids that are null in a workflow's message are not in the event.
     for name in ["broadcastID", "newsletterID", "transactionalMessageID"] {
         assert!(ids(Variant::Workflow).get(name).is_none(), "{name}");
     }
@@ -121,7 +121,7 @@ fn preferences_are_read_from_json_inside_a_string_and_sorted() {
 }
 
 #[test]
-fn machines_are_distinguished_from_people() {
+fn opens_and_clicks_of_machines_are_distinguished_from_those_of_people() {
     let open = |flag: &str| mapped(&body("email", "opened", flag));
     let human = open(r#"{"prefetched":false}"#);
     assert_eq!((&human["producedBy"], &human["_acme"]["customerio"]["isMachine"]), (&json!("self"), &json!(false)));
@@ -139,7 +139,7 @@ fn machines_are_distinguished_from_people() {
 }
 
 #[test]
-fn what_is_new_passes_by_the_general_rule() {
+fn unknown_metrics_are_mapped_by_the_general_rule() {
     let metric = mapped(&body("email", "read_aloud", r#"{"delivery_id":"d"}"#));
     assert_eq!(metric["eventType"], "customerio.email.readAloud");
     assert_eq!(metric["directMarketing"], json!({"messageID":"d"}));
@@ -154,7 +154,7 @@ fn what_is_new_passes_by_the_general_rule() {
 }
 
 #[test]
-fn the_object_type_is_found_where_the_specification_slips() {
+fn the_object_type_is_also_found_where_the_specification_is_inconsistent() {
     let slip = r#"{"event_id":"1","object_type_type":"push","metric":"sent","timestamp":1,"data":{}}"#;
     assert_eq!(mapped(slip)["_acme"]["customerio"]["objectType"], "push");
     let none = r#"{"event_id":"1","metric":"subscribed","timestamp":1,"data":{}}"#;
@@ -180,7 +180,7 @@ fn identities_come_in_order_and_the_first_is_primary() {
     assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
     assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
     assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
-    // What is no address does not keep the next candidate out.
+    // A candidate that is not an address does not prevent the next candidate.
     assert_eq!(ids(r#"{"identifiers":{"email":"unset"},"email_address":"A@b"}"#), only("Email", "a@b"));
     let long = "İ".repeat(1020) + "@x";
     assert_eq!(ids(&format!(r#"{{"identifiers":{{"email":"{long}"}},"email_address":"a@b"}}"#)), only("Email", "a@b"));
@@ -217,11 +217,11 @@ fn the_options_of_a_source_take_effect() {
 }
 
 #[test]
-fn the_time_is_judged_against_the_receipt() {
+fn an_event_time_is_checked_against_the_time_of_receipt() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
-    // A record that somebody else wrote may claim any time of receipt; what RFC 3339 cannot write is refused all the
-    // same.
+    // A record of another program may claim any time of receipt; a time that RFC 3339 cannot express is refused in any
+    // case.
     let beyond = at("300000000000");
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &SourceOptions::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);
@@ -256,7 +256,7 @@ fn the_time_is_judged_against_the_receipt() {
 }
 
 #[test]
-fn an_id_that_is_no_plain_uri_segment_is_hashed() {
+fn an_id_that_is_not_a_plain_uri_segment_is_hashed() {
     let id = |id: &str| mapped(&body("email", "sent", "{}").replace("01X", id))["_id"].as_str().unwrap().to_owned();
     assert_eq!(id("01HXYZ-a_b.c~"), "01HXYZ-a_b.c~");
     assert_eq!(id("a:b"), customerio::sha256_hex(["a:b"]));
@@ -265,7 +265,7 @@ fn an_id_that_is_no_plain_uri_segment_is_hashed() {
 }
 
 #[test]
-fn what_cannot_be_mapped_has_a_code() {
+fn every_unmappable_body_has_a_rejection_code() {
     let good = body("email", "sent", "{}");
     assert_eq!(rejected("{"), RejectionCode::NotJson);
     assert_eq!(rejected("[]"), RejectionCode::NotJson);
@@ -279,7 +279,7 @@ fn what_cannot_be_mapped_has_a_code() {
 }
 
 #[test]
-fn a_huge_subject_is_cut_between_code_points() {
+fn a_huge_subject_is_truncated_between_code_points() {
     let subject = "🎉".repeat(75_000);
     let xdm = mapped(&body("email", "sent", &format!(r#"{{"subject":"{subject}"}}"#)));
     let customerio = &xdm["_acme"]["customerio"];
@@ -290,7 +290,7 @@ fn a_huge_subject_is_cut_between_code_points() {
 }
 
 #[test]
-fn ids_of_any_json_type_and_size_arrive_exactly() {
+fn ids_of_any_json_type_and_size_are_mapped_exactly() {
     let data = r#"{"campaign_id":9223372036854775809,"journey_id":15,"link_id":"lnk_1","action_id":1.5,"content_id":null,"newsletter_id":""}"#;
     let xdm = mapped(&body("email", "clicked", data));
     let customerio = &xdm["_acme"]["customerio"];
@@ -310,7 +310,7 @@ fn at_most_ten_devices_are_kept() {
 }
 
 #[test]
-fn dropped_fields_leave_no_trace_and_change_nothing_else() {
+fn dropped_fields_are_not_in_the_event_and_other_fields_do_not_change() {
     let body = body(
         "push",
         "failed",
@@ -332,7 +332,7 @@ fn dropped_fields_leave_no_trace_and_change_nothing_else() {
 }
 
 #[test]
-fn a_dropped_recipient_is_no_identity_and_does_not_turn_a_message_into_a_person_event() {
+fn without_its_recipient_a_message_has_no_address_identity_and_stays_a_message() {
     let data = r#"{"recipient":"jo@example.com","email_address":"jo@example.com","delivery_id":"d1"}"#;
     let source = SourceOptions { drop_fields: vec!["recipient".parse().unwrap()], ..SourceOptions::default() };
     let event = mapped_with(&body("email", "unsubscribed", data), &source);

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_the_address_of_an_http_server_is_refused_and_not_repeated() {
+    fn an_invalid_server_address_is_refused_and_not_quoted() {
         assert_eq!("https://ims-na1.adobelogin.com".parse::<ImsUrl>().unwrap().url().scheme(), "https");
         for text in [
             "ftp://topsecret",
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn http_is_unencrypted_unless_it_stays_on_this_machine() {
+    fn http_to_another_host_counts_as_unencrypted() {
         let is_unencrypted = |text: &str| is_unencrypted(&text.parse().unwrap());
         for text in [
             "https://x",

@@ -34,7 +34,7 @@ pub struct ClientSettings {
     pub no_proxy: Option<String>,
 }
 
-/// Why a client cannot be built.
+/// The reason why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the certificate authority cannot be used.
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_endless_response_is_cut() {
+    async fn an_endless_response_is_truncated() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {

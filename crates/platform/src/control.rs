@@ -2,9 +2,9 @@
 //! and the results of accepted events.
 //!
 //! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads its
-//! answer. A plan lists calls without sending them; [`ControlClient`] is the only part that sends. It repeats only what is
-//! safe to repeat ([`Request::is_repeatable`]). A create that ended without an answer is
-//! [`ErrorKind::OutcomeUnknown`]: look for the object before creating it again.
+//! answer. A plan lists calls without sending them; only [`ControlClient`] sends. It repeats only requests that are
+//! safe to repeat ([`Request::is_repeatable`]). A create that ended without an answer is [`ErrorKind::OutcomeUnknown`]:
+//! look for the object before creating it again.
 
 mod access;
 mod address;

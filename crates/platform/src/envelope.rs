@@ -13,7 +13,7 @@ const CLOSE: &[u8] = b"]}";
 /// The content type of a schema reference; dataset and message must name the same one.
 const SCHEMA_CONTENT_TYPE: &str = "application/vnd.adobe.xed-full+json;version=1";
 
-/// What every message of one sink says about itself.
+/// The fields that all messages of one sink have in common.
 #[derive(Debug, Clone)]
 pub struct EnvelopeSettings {
     /// `$id` of the dataset's XDM schema.
@@ -26,7 +26,7 @@ pub struct EnvelopeSettings {
     pub flow_id: Option<String>,
 }
 
-/// The constant parts of a message, ready to be copied around an event.
+/// The constant parts of a message, which are copied before and after each event.
 #[derive(Debug, Clone)]
 pub struct Envelope {
     before: Vec<u8>,

@@ -47,7 +47,7 @@ impl FromStr for InletUrl {
 }
 
 impl InletUrl {
-    /// Where batches go.
+    /// The URL that batches are sent to.
     #[must_use]
     pub fn batch_url(&self) -> &Url {
         &self.batch

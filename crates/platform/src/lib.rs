@@ -1,5 +1,5 @@
-//! A client of Adobe Experience Platform. Streaming ingestion: message envelope, access tokens, the batch request, and
-//! what its answers mean for each record. The [`control`] plane: schemas, datasets, flows, and what they say.
+//! A client of Adobe Experience Platform. For streaming ingestion: message envelope, access tokens, the batch request,
+//! and what its responses mean for each record. For the [`control`] plane: schemas, datasets, flows and their state.
 //!
 //! It knows neither Kafka nor Customer.io: callers pass in finished XDM JSON. A pure function ([`verdict::classify`])
 //! decides what a response means; the sink decides what follows.

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absurd_lifetime_is_accepted_without_overflow() {
+    async fn a_huge_token_lifetime_is_accepted_without_overflow() {
         let (provider, _) = ims(vec![granted(u64::MAX)]).await;
         provider.token().await.unwrap();
     }

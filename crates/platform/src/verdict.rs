@@ -46,7 +46,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// What the response to a batch means.
+/// The meaning of a response to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// One verdict for each record, in the order of the records.

@@ -133,7 +133,7 @@ async fn a_token_is_renewed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_holds_and_shows_no_secret() {
+async fn a_wrong_secret_leads_to_a_hold_and_is_not_shown() {
     let setup = setup(SimSettings::default(), "wrong-secret").await;
     let answer = setup.client.send_batch(setup.body(&[event("a")])).await;
     let Answer::NoToken(error) = &answer else { panic!("{answer:?}") };
@@ -156,7 +156,7 @@ async fn faults_get_the_documented_verdicts() {
 }
 
 #[tokio::test]
-async fn a_request_over_the_limit_is_413_and_garbage_400() {
+async fn a_request_over_the_limit_gets_413_and_an_unreadable_one_400() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let big = event(&"x".repeat(600_000));
     assert_eq!(setup.send(&[big.clone(), big]).await, Verdict::Halve { reason: RetryReason::TooLarge });

@@ -1,7 +1,7 @@
-//! Typed records whose event was typed before, of another raw record.
+//! Classifies typed records whose event was already typed from another raw record.
 //!
-//! The dedup window of a partition knows the events of that partition only, so all deliveries of an event have to come
-//! to one partition. The record's key brings them there, unless partitions are added between two deliveries.
+//! The dedup window of a partition contains only the events of that partition, so all deliveries of an event must be in
+//! one partition. Their common key ensures this, unless partitions are added between two deliveries.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use crate::fact::{DedupReach, IdHash, KeyHash};
 use crate::reconciliation::{PartitionFacts, Typed};
 use crate::report::{FindingKind, Topic};
 
-/// How far clocks differ, and how long a producer goes on without partitions that were added, in milliseconds.
+/// How far clocks may differ, plus how long a producer may not know added partitions, in milliseconds.
 const NOTICED_AFTER: i64 = CLOCK_TOLERANCE_MS;
 
 /// A typed record and its partition.
@@ -24,7 +24,7 @@ struct Copied<'b> {
     typed: &'b Typed,
 }
 
-/// Why an event was typed again in another partition within the dedup window; the worst comes last.
+/// Why an event was typed again in another partition within the dedup window; the most serious reason is last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Elsewhere {
     AfterGrowth,
@@ -33,7 +33,7 @@ enum Elsewhere {
 }
 
 impl Classifier<'_> {
-    /// Classifies what was typed again, over all partitions.
+    /// Classifies the records that were typed again, over all partitions.
     pub(crate) fn repeats(&mut self) {
         let reconciliation = self.reconciliation;
         let history = History::of(&reconciliation.partitions, reconciliation.dedup);
@@ -59,8 +59,8 @@ impl Classifier<'_> {
         }
     }
 
-    /// One record that was typed again; `newest` has the last record of its event that was typed before it, by
-    /// partition.
+    /// Classifies one record that was typed again. `newest` contains, for each partition, the last earlier record of
+    /// the same event.
     fn repeat(&mut self, copied: Copied<'_>, newest: &BTreeMap<i32, &Typed>, history: &History<'_>) {
         let Copied { partition: number, typed } = copied;
         let Some(scope) = self.reconciliation.scopes.get(&number) else { return };
@@ -106,19 +106,19 @@ impl DedupReach {
         one.received.abs_diff(other.received) + 1000 < self.window.unsigned_abs()
     }
 
-    /// Whether the transformer must have known of the one record when it made the other, of the same partition.
+    /// Whether the transformer must have known one record when it wrote the other one to the same partition.
     fn covers(self, one: &Typed, other: &Typed) -> bool {
         self.covers_times(one, other) && one.offset.abs_diff(other.offset) < self.ids.unsigned_abs()
     }
 }
 
-/// What the records tell of the partitions' past.
+/// The history of the partitions, as far as the records show it.
 struct History<'b> {
     partitions: &'b BTreeMap<i32, PartitionFacts>,
     dedup: DedupReach,
-    /// When each partition got the first of its records that are known.
+    /// The time of the first known record of each partition.
     first_times: OnceCell<Vec<(i32, i64)>>,
-    /// For each partition its typed offsets in order, each with the time by which it and all before it were written.
+    /// For each partition the typed offsets in order. Each has the time by which it and all earlier ones were written.
     written: OnceCell<HashMap<i32, Vec<(i64, i64)>>>,
 }
 
@@ -127,7 +127,8 @@ impl<'b> History<'b> {
         Self { partitions, dedup, first_times: OnceCell::new(), written: OnceCell::new() }
     }
 
-    /// Why `later` was typed though `earlier`, in another partition, is within its dedup window; `None` if it is not.
+    /// Why `later` was typed although `earlier`, in another partition, is within its dedup window; `None` if it is not
+    /// within the window.
     fn elsewhere(&self, earlier: Copied<'_>, later: Copied<'_>) -> Option<Elsewhere> {
         if !self.dedup.covers_times(earlier.typed, later.typed) || !self.covers_offsets(earlier, later) {
             return None;
@@ -141,7 +142,7 @@ impl<'b> History<'b> {
         })
     }
 
-    /// Whether the transformer would still have known of `earlier`, had `later` come to the same partition.
+    /// Whether the transformer would still have known `earlier` if both were in the same partition.
     fn covers_offsets(&self, earlier: Copied<'_>, later: Copied<'_>) -> bool {
         let written = self.written.get_or_init(|| {
             let offsets = |facts: &PartitionFacts| {
@@ -179,7 +180,7 @@ impl<'b> History<'b> {
         }
     }
 
-    /// How many partitions there were at least for the producer that wrote the record: all that had a record by then.
+    /// The minimum number of partitions that the producer of the record knew: all that had a record at that time.
     fn at_least(&self, record: Copied<'_>) -> u32 {
         let first_times = self.first_times.get_or_init(|| {
             let first = |facts: &PartitionFacts| {

@@ -34,7 +34,7 @@ pub struct RawColumns {
     pub dead_lettered: DeadLetterCounts,
     /// The event was already typed from an earlier record.
     pub duplicates: u64,
-    /// The body of `customerio-aep check`, which the transformer stops.
+    /// The body of `customerio-aep check`, which the transformer does not pass on.
     pub checks: u64,
     /// The transformer has not committed this offset yet.
     pub ahead: u64,
@@ -46,7 +46,7 @@ pub struct RawColumns {
     pub unexplained: u64,
     /// Part of `records`: written by a replay.
     pub replays: u64,
-    /// Outcomes beyond the first of one record: a breach of exactly-once.
+    /// Additional outcomes of records that already have one: a breach of exactly-once.
     pub doubled: u64,
     /// Offsets that expired before the transformer committed them: at most this many records are lost.
     pub expired_unread: u64,
@@ -104,8 +104,8 @@ pub struct DeadLetters {
     pub gateway: DeadLetterCounts,
     /// Dead letters that name another topic.
     pub elsewhere: u64,
-    /// Dead letters of the sink beyond the first of one record: after a crash before the commit, the sink writes one
-    /// again.
+    /// Additional dead letters of the sink for the same record: after a crash before the commit, the sink writes a dead
+    /// letter again.
     pub written_again: u64,
 }
 

@@ -1,14 +1,14 @@
-//! What a registry's answers mean.
+//! Interprets the responses of a registry.
 
 use serde_json::Value;
 
 /// Confluent's own codes inside a 404 (Schema Registry API reference, "Errors").
 const SUBJECT_NOT_FOUND: u64 = 40401;
 
-/// Why the registry did not give what was asked for.
+/// Why a request to the registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// No answer.
+    /// No response arrived.
     #[error("cannot reach the Schema Registry at {url}: {reason}; check SCHEMA_REGISTRY_URL and whether it runs")]
     Unreachable {
         /// Its address.
@@ -24,7 +24,7 @@ pub enum RegistryError {
         /// The status.
         status: u16,
     },
-    /// 409 or 422 on registration: asking again will not help.
+    /// 409 or 422 on registration: another attempt would not help.
     #[error(
         "the Schema Registry refuses the schema for subject `{subject}` ({status}: {message}); look at the versions it has: another application's schema there, or a newer version of this one with compatibility other than FULL_TRANSITIVE, has to go first"
     )]
@@ -33,7 +33,7 @@ pub enum RegistryError {
         subject: String,
         /// The status.
         status: u16,
-        /// The registry's words.
+        /// The registry's message.
         message: String,
     },
     /// The registry has no schema of this id.
@@ -51,7 +51,7 @@ pub enum RegistryError {
     Unexpected {
         /// The status.
         status: u16,
-        /// The registry's words, or what is odd about the answer.
+        /// The registry's message, or what is wrong with the response.
         message: String,
     },
     /// The file with the password.
@@ -60,14 +60,14 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether asking again can help.
+    /// Whether another attempt can help.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Refused { .. })
     }
 }
 
-/// An answer, read.
+/// A parsed response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -92,12 +92,12 @@ impl Answer {
         self.body["id"].as_u64().filter(|_| self.is_success()).and_then(|id| id.try_into().ok())
     }
 
-    /// The registry's words, not more than a line of them.
+    /// The registry's message, at most one line of it.
     pub(crate) fn message(&self) -> String {
         self.body["message"].as_str().unwrap_or("no message").chars().take(300).collect()
     }
 
-    /// The error that any call's answer can stand for.
+    /// The error that a response to any call can mean.
     pub(crate) fn error(&self) -> RegistryError {
         match self.status {
             status @ (401 | 403) => RegistryError::Unauthorized { status },
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_distinguished() {
+    fn each_kind_of_response_is_distinguished() {
         let answer = |status, body: &str| Answer::new(status, body.as_bytes());
         assert_eq!(answer(200, r#"{"id":7}"#).id(), Some(7));
         assert_eq!(answer(200, r#"{"id":-1}"#).id(), None);

@@ -9,7 +9,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use settings::{Problems, SecretSource, secret_source};
 
-/// How the registry is reached; without `SCHEMA_REGISTRY_URL` there is none.
+/// How to reach the registry; without `SCHEMA_REGISTRY_URL`, no registry is used.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Schema Registry")]
 pub struct RegistryArgs {
@@ -97,7 +97,7 @@ impl FromStr for RegistryUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |what: &str| format!("{what}; write it like https://registry.example:8081");
-        // Whatever stands there may hold a password: it is not repeated.
+        // The text may contain a password, so it is not repeated.
         let url = Url::parse(text).map_err(|_| wrong("this is not the address of a Schema Registry"))?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(wrong("a Schema Registry's address begins with http:// or https://"));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_its_prefix_and_escapes_what_comes_below() {
+    fn an_address_keeps_its_path_prefix_and_escapes_further_segments() {
         let url: RegistryUrl = "http://127.0.0.1:8081/apis/ccompat/v7/".parse().unwrap();
         assert_eq!(url.to_string(), "http://127.0.0.1:8081/apis/ccompat/v7");
         let subject = url.join(&["subjects", "a/b-value", "versions"]);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn name_and_password_go_together() {
+    fn user_name_and_password_are_required_together() {
         assert!(settings(&[]).unwrap().is_none());
         let url = "--schema-registry-url=http://registry:8081";
         assert!(settings(&[url]).unwrap().unwrap().credential.is_none());

@@ -1,4 +1,4 @@
-//! The calls.
+//! The calls to a registry.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, RegistryError};
 use crate::args::RegistrySettings;
 
-/// The media type of Confluent's API; Apicurio's compatible API takes it too.
+/// The media type of Confluent's API; Apicurio's compatible API accepts it too.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a schema came to have its id.
+/// How the id of a schema was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
-    /// The subject had it.
+    /// The subject already had the schema.
     Found,
-    /// It was added to the subject.
+    /// The schema was added to the subject.
     Added,
-    /// The subject was not there, and now has it.
+    /// The subject was created with the schema.
     NewSubject,
 }
 
-/// One registry. It keeps nothing: ids never change, so the caller remembers them.
+/// The client of one registry. It has no cache: ids never change, so the caller keeps them.
 #[derive(Debug, Clone)]
 pub struct SchemaRegistry {
     http: reqwest::Client,
@@ -55,7 +55,7 @@ impl SchemaRegistry {
         Ok(Self { http, settings: settings.clone() })
     }
 
-    /// The id of `schema` in `subject`, registered if the subject does not have it.
+    /// Returns the id of `schema` in `subject`, and registers the schema if the subject does not have it.
     ///
     /// # Errors
     /// [`RegistryError`]; see [`RegistryError::may_pass`].
@@ -79,7 +79,7 @@ impl SchemaRegistry {
         }
     }
 
-    /// Makes the registry refuse, for this subject, what readers of older or newer versions could not read.
+    /// Makes the registry refuse schemas of this subject that readers of older or newer versions could not use.
     ///
     /// # Errors
     /// [`RegistryError`].

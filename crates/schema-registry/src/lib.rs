@@ -1,6 +1,6 @@
-//! A Schema Registry that speaks Confluent's API: the few calls that writing and reading one subject takes.
+//! A client for a Schema Registry with Confluent's API: the few calls that are necessary to write and read one subject.
 //!
-//! It moves schemas as text and does not look into them; when to ask again after a failure is the caller's business.
+//! It treats schemas as text. The caller decides when to try again after a failure.
 
 mod answer;
 mod args;

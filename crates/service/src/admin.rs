@@ -1,7 +1,7 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`.
 //!
-//! Liveness says only that the process answers; whether it can work is readiness. The server has limits of its own, so
-//! that no client keeps it from answering the others, or takes files or memory from the service.
+//! Liveness means only that the process responds; readiness means that it can work. The server has limits of its own,
+//! so that no client can block the others, or use up the files or memory of the service.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Readiness;
 
-/// Why the admin server could not start.
+/// The reason why the admin server could not start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for the admin server: {source}; choose another ADMIN_LISTEN")]
 pub struct AdminError {
@@ -30,20 +30,21 @@ pub struct AdminError {
     source: std::io::Error,
 }
 
-/// What one client may take.
+/// The limits for one client.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     /// How long the headers of a request may take.
     head: Duration,
     /// How long a connection serves requests; a request in progress then has `head` to end.
     lifetime: Duration,
-    /// The most connections. At it the oldest one is closed: a client that wants an answer has had it by then.
+    /// The maximum number of connections. At this limit the oldest one is closed, whose client has usually got its
+    /// response by then.
     connections: usize,
 }
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(10), lifetime: Duration::from_secs(120), connections: 100 };
 
-/// The longest head.
+/// The maximum size of the request headers.
 const BUFFER: usize = 16 * 1024;
 
 /// The admin server, bound but not yet serving.
@@ -54,7 +55,7 @@ pub struct AdminServer {
     limits: Limits,
 }
 
-/// What is answered.
+/// The pages that are served.
 #[derive(Debug, Clone)]
 struct Pages {
     registry: Registry,
@@ -71,13 +72,13 @@ impl AdminServer {
         Ok(Self { listener, pages: Pages { registry, readiness }, limits: LIMITS })
     }
 
-    /// The address in use; tells the port when 0 was asked for.
+    /// The address in use; it contains the actual port if port 0 was configured.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until `stop`, and then ends the requests in progress.
+    /// Serves until `stop`, and then completes the requests in progress.
     pub async fn serve(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
@@ -97,7 +98,7 @@ impl AdminServer {
                     }
                     open.push_back(tasks.spawn(serve(stream, self.pages.clone(), self.limits, stop.clone())));
                 }
-                // Out of file descriptors, most likely.
+                // Most likely, the process has no free file descriptors.
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept an admin connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pages_are_answered() {
+    async fn the_admin_pages_are_served() {
         let (address, stop, ended) = start(LIMITS).await;
         assert!(ask(address, &get("/livez")).await.starts_with("HTTP/1.1 200"));
         let unready = ask(address, &get("/readyz?verbose")).await;
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_serves_for_a_limited_time() {
+    async fn a_connection_is_served_for_a_limited_time() {
         let limits = Limits { lifetime: Duration::from_millis(200), head: Duration::from_secs(1), connections: 10 };
         let (address, _stop, _) = start(limits).await;
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -25,7 +25,7 @@ impl Backoff {
         self.failures
     }
 
-    /// Records a failure and names the wait before the next attempt. `dice` is uniform in `[0, 1)`.
+    /// Records a failure and returns the wait before the next attempt. `dice` is uniform in `[0, 1)`.
     pub fn next_wait(&mut self, dice: f64) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         let ceiling = self.base.saturating_mul(factor).min(self.cap);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_start_over_after_a_success() {
+    fn waits_double_up_to_the_maximum_and_start_again_after_a_success() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let waits: Vec<_> = (0..6).map(|_| backoff.next_wait(1.0).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);

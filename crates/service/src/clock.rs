@@ -1,4 +1,4 @@
-//! The wall clock. Decisions take times as values, which come from here.
+//! The wall clock. Decisions get times as values; this is where the values come from.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_values_and_all_other_problems_are_one_answer() {
+    fn invalid_values_and_all_other_problems_are_reported_together() {
         let found = problems(&["--port=x", "--shutdown-timeout=soon", "--size=10"]);
         assert_eq!(found.len(), 4, "{found:#?}");
         assert!(found[0].contains("SURELY_NOT_SET_PORT, --port"), "{found:#?}");

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_thousand_count() {
+    fn only_the_last_thousand_records_count() {
         let mut recent = One::new("50%");
         recent.note(0, 1000);
         recent.note(600, 0);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_a_share_or_off() {
+    fn the_limit_is_a_percentage_or_off() {
         assert!(!One::new("off").would_exceed(1_000_000));
         assert!(!One::new("100%").would_exceed(1000));
         assert!(One::new("0%").would_exceed(200));

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_on_every_address_is_asked_on_this_machine() {
+    fn a_service_that_listens_on_every_address_is_probed_on_loopback() {
         let reached = |listens: &str| reachable(listens.parse().unwrap()).to_string();
         assert_eq!(reached("0.0.0.0:9464"), "127.0.0.1:9464");
         assert_eq!(reached("[::]:9464"), "[::1]:9464");

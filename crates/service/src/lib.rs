@@ -1,9 +1,8 @@
-//! What every service of the pipeline needs: command line and environment, logs, metrics endpoint, readiness, start and
-//! stop.
+//! Provides what every service of the pipeline needs: command line and environment, logs, metrics endpoint, readiness,
+//! start and stop.
 //!
-//! This crate, `settings` and the `main.rs` files are the only places that touch argv, the environment, signals and exit
-//! codes.
-//! It does not know Kafka, Customer.io or Experience Platform.
+//! This crate, `settings` and the `main.rs` files are the only places that use argv, the environment, signals and exit
+//! codes. It does not know Kafka, Customer.io or Experience Platform.
 
 mod admin;
 mod backoff;

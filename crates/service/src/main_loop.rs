@@ -17,13 +17,13 @@ use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, Unusable, i
 pub struct Context {
     /// Where it registers its metrics.
     pub registry: Registry,
-    /// What `/readyz` says.
+    /// The state that `/readyz` reports.
     pub readiness: Readiness,
     /// Cancelled when the service is to stop.
     pub stop: CancellationToken,
-    /// Tells when files are to be read again.
+    /// Notifies the service that it must read its files again.
     pub reload: Reload,
-    /// The longest a clean stop may take.
+    /// The maximum time for a clean stop.
     pub shutdown_timeout: Duration,
 }
 
@@ -36,7 +36,8 @@ impl Context {
     }
 }
 
-/// Runs a service from its command line to its exit code: 0 clean stop, 1 fatal at run time, 2 wrong configuration.
+/// Runs a service from its command line to its exit code: 0 for a clean stop, 1 for a fatal error at run time, 2 for an
+/// invalid configuration.
 pub fn run_service<C, F, R>(run: F) -> ExitCode
 where
     C: ServiceConfig,
@@ -115,7 +116,7 @@ where
     }
     let admin =
         AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;
-    // The admin server outlives the work, so that the drain can be watched.
+    // The admin server ends after the work, so that the drain is visible.
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));
     let mut tasks = Tasks::new(stop);
@@ -154,7 +155,7 @@ pub fn shutdown_on_signal(stop: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Words for the terminal, before logging is set up. A closed standard error leaves only the exit code to speak.
+/// Prints a message before logging is set up. If standard error is closed, only the exit code shows the error.
 fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }

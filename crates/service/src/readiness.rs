@@ -1,4 +1,4 @@
-//! Whether the service can do its work right now, as `/readyz` tells it.
+//! Whether the service can do its work now, as `/readyz` reports it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ pub struct Readiness {
 #[derive(Debug)]
 struct State {
     reason: Option<&'static str>,
-    /// Something outside that the work needs has failed for too long.
+    /// Whether a dependency has failed for too long.
     waiting: bool,
 }
 
@@ -32,7 +32,7 @@ impl Readiness {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = Some(reason);
     }
 
-    /// Whether something outside that the work needs fails; apart from that readiness stays as it is.
+    /// Sets whether a dependency fails; the other reasons for readiness do not change.
     pub(crate) fn set_waiting(&self, waiting: bool) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
     }

@@ -1,10 +1,10 @@
-//! SIGHUP asks for files to be read again; how that goes is counted.
+//! SIGHUP makes the service read its files again; the results are counted.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use settings::Reload;
 use settings::watched::OnReload;
 
-/// Asked by SIGHUP, which from now on does not end the process.
+/// Creates a handle whose requests come from SIGHUP, which from now on does not end the process.
 ///
 /// # Errors
 /// If the signal cannot be listened to.

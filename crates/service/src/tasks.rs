@@ -1,5 +1,5 @@
-//! The tasks of a service, which live and die together: one that ends before the stop was asked for takes the service
-//! down, so that no half-dead process lingers.
+//! The tasks of a service. If one of them ends before the stop, the whole service stops, so that no process continues
+//! with a part of its tasks.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Why a task ended, as its own error says.
+/// The error with which a task ended.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a set of tasks did not come to a clean end.
+/// Why the tasks did not end cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// A task returned an error.
@@ -32,9 +32,9 @@ pub enum TasksError {
         "{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment"
     )]
     Timeout {
-        /// How many had not ended.
+        /// The number of tasks that had not ended.
         running: usize,
-        /// The time they had.
+        /// The time that they had.
         timeout: Duration,
     },
 }
@@ -59,7 +59,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// `stop` is cancelled from outside to ask for a stop, and by [`Tasks::join`] when a task fails.
+    /// `stop` is cancelled by the caller to request a stop, and by [`Tasks::join`] when a task fails.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self { set: JoinSet::new(), stop }
@@ -75,7 +75,7 @@ impl Tasks {
         self.watch(name, handle);
     }
 
-    /// Starts a task on a thread of its own, for code that blocks.
+    /// Starts a task on a separate thread, for code that blocks.
     pub fn spawn_thread<F, E>(&mut self, name: &'static str, task: F)
     where
         F: FnOnce() -> Result<(), E> + Send + 'static,
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_early_takes_the_service_down() {
+    async fn a_task_that_panics_or_ends_early_stops_the_service() {
         let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn_thread("worker", || -> Result<(), TaskError> { panic!("on purpose") });
         assert!(matches!(tasks.join(Duration::from_secs(5)).await, Err(TasksError::Panicked("worker"))));

@@ -1,7 +1,7 @@
 //! Options and the files they name: how they are written, read and followed. Every crate that has options uses this one.
 //!
 //! - A key, secret or `.env` file is read by one reader ([`read_text`]), which knows byte order marks.
-//! - A variable that is empty is not set ([`Variables`]), whatever reads it; [`EMPTY_MEANS_NONE`] names the exceptions.
+//! - An empty variable counts as not set ([`Variables`]) in every program; [`EMPTY_MEANS_NONE`] names the exceptions.
 //! - No message repeats a value: it may be a secret in the wrong place ([`command_line`]).
 //!
 //! This crate, `service` and the `main.rs` files are the only places that touch the environment.

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_clone_gets_every_request() {
+    async fn every_clone_receives_every_reload_request() {
         let (sender, mut first) = Reload::channel();
         let mut second = first.clone();
         sender.send(()).unwrap();

@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_in_a_variable_is_no_part_of_the_secret() {
+    fn a_byte_order_mark_in_a_variable_is_not_part_of_the_secret() {
         let value = SecretString::from("\u{feff}key");
         let source = secret_source("KEY", Some(&value), None).unwrap().unwrap();
         assert_eq!(source.read().unwrap().expose_secret(), "key");
     }
 
     #[test]
-    fn both_forms_at_once_are_refused_by_name() {
+    fn setting_a_variable_and_its_file_form_together_is_refused_by_name() {
         let value = SecretString::from("topsecret");
         let error = secret_source("KEY", Some(&value), Some(Path::new("/nowhere"))).unwrap_err();
         assert!(error.contains("KEY_FILE") && !error.contains("topsecret"), "{error}");

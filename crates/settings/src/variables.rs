@@ -8,8 +8,8 @@ use clap::{Arg, Command};
 
 use crate::file::{FileError, Shown, read_text};
 
-/// Variables whose empty value means "none". Any other empty variable is not set, whatever reads it: deployment tools
-/// pass variables without a value as empty ones.
+/// Variables whose empty value means "none". Any other empty variable counts as not set in every program, because
+/// deployment tools pass variables without a value as empty ones.
 pub const EMPTY_MEANS_NONE: &[&str] = &["RECEIPTS_TOPIC"];
 
 /// Why an `.env` file cannot be used. Its text is never shown.
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_not_set_unless_that_means_none() {
+    fn an_empty_variable_counts_as_unset_unless_empty_means_none() {
         let file = [("A", "file"), ("B", " "), ("RECEIPTS_TOPIC", "")];
         let file = file.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let variables = Variables { file: BTreeMap::from(file), ..Variables::default() };
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_wins_over_the_file_in_every_command_and_help_shows_no_value() {
+    fn a_flag_overrides_the_file_in_every_command_and_help_shows_no_value() {
         let options = [
             Arg::new("x").long("x").env("SURELY_NOT_SET_4711").required(true),
             Arg::new("y").long("y").env("SURELY_NOT_SET_4712").action(ArgAction::SetTrue),

@@ -17,7 +17,7 @@ use crate::{Problems, Reload};
 /// How often files are checked.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long a changed file must stay unchanged before it is read, because it may still be being written.
+/// How long a changed file must stay unchanged before it is read, because a program may still be writing it.
 const SETTLED: Duration = Duration::from_millis(200);
 
 /// How often to wait for further changes before the files are read as they are.
@@ -201,12 +201,13 @@ impl<O: Origin> Followed<O> {
     /// The state of the files now.
     async fn look(&self) -> String {
         let files = self.files.clone();
-        // Reading files does not panic; and if it did, a state of its own would lead to a load that says what is wrong.
+        // Reading files should not panic. If it does, this state differs from the last one, so the files are loaded,
+        // and the load reports the error.
         tokio::task::spawn_blocking(move || state_of(&files)).await.unwrap_or_default()
     }
 }
 
-/// Waits for the next look; `true` if somebody asked for it.
+/// Waits for the next check; `true` if it was requested.
 async fn next(reload: &mut Reload) -> bool {
     tokio::select! {
         () = tokio::time::sleep(EVERY) => false,
@@ -214,8 +215,8 @@ async fn next(reload: &mut Reload) -> bool {
     }
 }
 
-/// Loads a value and tells the state of its files from before they were read, so that no later change is missed.
-/// `files` are those that the value is expected to be loaded from.
+/// Loads a value and returns the state of its files before they were read, so that no later change is missed. `files`
+/// are those that the value is expected to be loaded from.
 fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O::Value>, String), Problems> {
     loop {
         let state = state_of(&files);
@@ -227,7 +228,8 @@ fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O
     }
 }
 
-/// What the files hold, as a hash. Times and sizes would miss a file that was replaced by one of the same age.
+/// A hash of the files' content. Times and sizes would miss a file that was replaced by one with the same time and
+/// size.
 fn state_of(files: &[PathBuf]) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     for file in files {

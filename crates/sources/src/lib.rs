@@ -90,7 +90,7 @@ pub struct SourceEntry {
     pub on_missing_identity: Option<String>,
     /// `CUSTOMERIO_APP_API_KEY_FILE`, for `setup`, `check` and `status`.
     pub app_api_key_file: Option<PathBuf>,
-    /// `CUSTOMERIO_SERVICE_ACCOUNT_TOKEN_FILE`, likewise.
+    /// `CUSTOMERIO_SERVICE_ACCOUNT_TOKEN_FILE`, for the same commands.
     pub service_account_token_file: Option<PathBuf>,
     /// `CUSTOMERIO_REGION`.
     pub region: Option<String>,

@@ -1,8 +1,8 @@
 //! The Avro form on the typed topic, in two framings: Avro single-object encoding (`C3 01` and the schema's
-//! fingerprint) or the Confluent wire format (`00` and a registry's id). A reader tells them apart by the first byte.
+//! fingerprint) or the Confluent wire format (`00` and a registry's id). A reader distinguishes them by the first byte.
 //!
-//! Evolution is additive: a record written with any released schema is read with that schema, and fields it lacks take
-//! their defaults. A schema that this build does not have is no fault of the record.
+//! Evolution is additive: a record written with any released schema is read with that schema, and missing fields get
+//! their defaults. If this build does not have the schema, the record is not invalid.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::schema::{Fingerprint, ForeignSchema, KNOWN, RELEASED, SCHEMA, SCHEMA_
 const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 const CONFLUENT: u8 = 0;
 
-/// What stands before the datum.
+/// The bytes before the datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Avro single-object encoding.
@@ -33,7 +33,7 @@ pub enum Framing {
 #[error("the event does not fit the Avro schema")]
 pub struct EncodeError(#[from] apache_avro::Error);
 
-/// Writes events. Keep one a thread and reuse it.
+/// Writes events. Keep one encoder per thread and reuse it.
 pub struct Encoder {
     writer: GenericDatumWriter<'static>,
     prefix: Vec<u8>,
@@ -70,7 +70,7 @@ impl Encoder {
     }
 }
 
-/// Why bytes are no event.
+/// Why bytes cannot be decoded to an event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The record contains a registry's id that has not been looked up yet. Look it up, then call [`Decoder::learn`].
@@ -79,7 +79,8 @@ pub enum DecodeError {
         /// The registry's id.
         schema_id: u32,
     },
-    /// The record was written with a schema this build does not have: not the record's fault. Hold, and upgrade.
+    /// The record was written with a schema that this build does not have. The record may be valid: hold until a newer
+    /// build is installed.
     #[error(
         "the record was written with {schema}; this build (release {release}) reads versions {oldest} to {newest}; run a sink that has that version, nothing is lost meanwhile",
         release = env!("CARGO_PKG_VERSION"),
@@ -87,19 +88,19 @@ pub enum DecodeError {
         newest = SCHEMA_VERSION
     )]
     UnknownSchema {
-        /// The schema, in words: version, fingerprint, registry's id, as far as known.
+        /// Describes the schema: version, fingerprint and registry's id, as far as known.
         schema: String,
     },
-    /// The bytes are no record of the schema they name.
+    /// The bytes are not a record of the schema that they name.
     #[error("the record cannot be decoded: {0}")]
     Undecodable(String),
 }
 
 /// Reads events of any framing and any released schema: a record is read with the schema it was written with, and
-/// fields which that schema lacks take their defaults.
+/// fields that the schema does not have get their defaults.
 pub struct Decoder {
     known: Vec<(Fingerprint, GenericDatumReader<'static>)>,
-    /// What a registry's ids stand for.
+    /// The schemas of a registry's ids.
     ids: HashMap<u32, ForeignSchema>,
 }
 
@@ -110,7 +111,7 @@ impl fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// A decoder for every released schema and the one this build writes.
+    /// Creates a decoder for every released schema and the one that this build writes.
     ///
     /// # Errors
     /// [`EncodeError`] if a schema cannot be resolved, which the tests of this crate rule out.
@@ -122,15 +123,14 @@ impl Decoder {
         Ok(Self { known, ids: HashMap::new() })
     }
 
-    /// Remembers what a registry's id stands for.
+    /// Stores the schema of a registry's id.
     pub fn learn(&mut self, schema_id: u32, schema: ForeignSchema) {
         self.ids.insert(schema_id, schema);
     }
 
     /// Reads one framed event.
     ///
-    /// # Errors
-    /// [`DecodeError`]: tell the kinds apart; only the last is about the record.
+    /// # Errors [`DecodeError`]. Only its last kind means that the record is invalid.
     pub fn decode(&self, bytes: &[u8]) -> Result<ExperienceEvent<'static>, DecodeError> {
         let (reader, mut datum) = self.reader(bytes)?;
         let event = reader.read_deser(&mut datum).map_err(|error| DecodeError::Undecodable(error.to_string()))?;
@@ -141,7 +141,7 @@ impl Decoder {
         }
     }
 
-    /// The reader for a framed event, and what stands behind the frame.
+    /// Returns the reader for a framed event, and the bytes after the frame.
     fn reader<'b>(&self, bytes: &'b [u8]) -> Result<(&GenericDatumReader<'static>, &'b [u8]), DecodeError> {
         let find = |wanted| self.known.iter().find(|(known, _)| *known == wanted).map(|(_, reader)| reader);
         match bytes {

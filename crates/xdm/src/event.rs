@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::json::{Json, Object, Value};
 
-/// Declares records: fields in the order of the Avro schema, each with its name there and in JSON.
+/// Declares records. The fields are in the order of the Avro schema, each with its name in Avro and JSON.
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident $(<$lifetime:lifetime>)? { $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal),* $(,)? })*) => {$(
         $(#[$doc])*
@@ -20,7 +20,7 @@ macro_rules! records {
             $($(#[$field_doc])* #[serde(rename = $key, default)] pub $field: $type,)*
         }
 
-        /// By position, which spares the look-up of each name; the tests read the names back.
+        /// Fields are written by position, which avoids looking up each name; tests check the names.
         impl $(<$lifetime>)? Serialize for $name $(<$lifetime>)? {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 const FIELDS: usize = [$($key),*].len();
@@ -58,11 +58,11 @@ records! {
         timestamp: Timestamp = "timestamp",
         /// XDM event type.
         event_type: Text<'a> = "eventType",
-        /// `self` for an act of the person, else `system`.
+        /// `self` for an action of the person, else `system`.
         produced_by: Text<'a> = "producedBy",
         /// Identities by namespace code.
         identity_map: IdentityMap<'a> = "identityMap",
-        /// Where the message went.
+        /// The channel of the message.
         channel: Option<Channel<'a>> = "channel",
         /// Counters.
         direct_marketing: Option<DirectMarketing<'a>> = "directMarketing",
@@ -78,7 +78,7 @@ records! {
     Identity<'a> {
         /// The value.
         id: Text<'a> = "id",
-        /// How sure it is.
+        /// How certain the identity is.
         authenticated_state: AuthenticatedState = "authenticatedState",
         /// Whether it is the event's primary identity.
         primary: bool = "primary",
@@ -90,7 +90,7 @@ records! {
         id: Text<'a> = "_id",
         /// Kind of channel, a URI.
         channel_type: Opt<'a> = "_type",
-        /// Customer.io's name of it.
+        /// Customer.io's name of the channel.
         type_at_source: Opt<'a> = "typeAtSource",
     }
 
@@ -164,7 +164,7 @@ records! {
         metric: Text<'a> = "metric",
         /// Customer.io workspace, from the configuration.
         workspace_id: Opt<'a> = "workspaceID",
-        /// One message to one person.
+        /// The id of one message to one person.
         delivery_id: Opt<'a> = "deliveryID",
         /// Campaign.
         campaign_id: Opt<'a> = "campaignID",
@@ -198,9 +198,9 @@ records! {
         devices: Vec<Device<'a>> = "devices",
         /// Subject line.
         subject: Opt<'a> = "subject",
-        /// What became of the message.
+        /// The result of sending the message.
         feedback_status: Opt<'a> = "feedbackStatus",
-        /// What the person did.
+        /// The interaction of the person.
         interaction_type: Opt<'a> = "interactionType",
         /// Whether a machine opened or clicked; absent when unknown.
         is_machine: Option<bool> = "isMachine",
@@ -218,9 +218,9 @@ records! {
         source: Opt<'a> = "source",
         /// When the webhook was received.
         received_at: Option<Timestamp> = "receivedAt",
-        /// True when the event's own time lay in the future and was replaced.
+        /// True if the event's own time was in the future and was replaced.
         timestamp_adjusted: Option<bool> = "timestampAdjusted",
-        /// True when a text was cut.
+        /// True if a text was truncated.
         truncated: Option<bool> = "truncated",
         /// Version of the mapping tables.
         mapping_version: Opt<'a> = "mappingVersion",
@@ -289,7 +289,7 @@ records! {
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Whether RFC 3339 can write it: in the years up to 9999.
+    /// Whether RFC 3339 can express the time: only years up to 9999.
     #[must_use]
     pub fn can_be_written(self) -> bool {
         Instant::from_millisecond(self.0).is_ok()
@@ -297,7 +297,7 @@ impl Timestamp {
 }
 
 impl Value for Timestamp {
-    /// RFC 3339 in UTC with three fraction digits; a time outside the years that RFC 3339 can write is left out.
+    /// Writes RFC 3339 in UTC with three fraction digits; a time that RFC 3339 cannot express is left out.
     fn write(&self, json: &mut Json<'_>) -> bool {
         match Instant::from_millisecond(self.0) {
             Ok(instant) => {
@@ -309,11 +309,11 @@ impl Value for Timestamp {
     }
 }
 
-/// XDM's closed list. A webhook proves no login, so that only the first is ever written here.
+/// The values that XDM allows. A webhook does not prove a login, so this product writes only the first value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthenticatedState {
-    /// Nothing is known.
+    /// It is not known whether the person was logged in.
     #[default]
     Ambiguous,
     /// The person was logged in.
@@ -334,12 +334,12 @@ impl Value for AuthenticatedState {
     }
 }
 
-/// Identities by namespace code, in the order they were added.
+/// Identities by namespace code, in the order in which they were added.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct IdentityMap<'a>(pub Vec<(Cow<'a, str>, Vec<Identity<'a>>)>);
 
 impl<'a> IdentityMap<'a> {
-    /// Adds an identity; the first one ever added is the primary.
+    /// Adds an identity; the first one becomes the primary identity.
     pub fn add(&mut self, namespace: Cow<'a, str>, id: Cow<'a, str>) {
         let identity = Identity { id, primary: self.0.is_empty(), authenticated_state: AuthenticatedState::Ambiguous };
         match self.0.iter_mut().find(|(found, _)| *found == namespace) {

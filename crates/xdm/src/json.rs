@@ -1,12 +1,12 @@
-//! The JSON form, as Experience Platform takes it: keys in XDM's platform spelling, and nothing that is empty, because
-//! XDM types do not admit null.
+//! The JSON form for Experience Platform: keys in XDM's platform spelling, and no empty values, because XDM types do
+//! not allow null.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 
-/// The tenant id of an organisation, under which its own fields live (`GET /schemaregistry/stats` names it).
+/// The tenant id of an organisation: the key of its own fields in JSON (`GET /schemaregistry/stats` returns it).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantId {
     /// The key in JSON: the id with one leading underscore.
@@ -33,7 +33,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// Appends a value as JSON; an empty one as an empty object.
+/// Appends a value as JSON; an empty value is written as an empty object.
 pub(crate) fn write(value: &impl Value, tenant: &TenantId, out: &mut Vec<u8>) {
     let mut json = Json { out, tenant };
     if !value.write(&mut json) {
@@ -41,13 +41,13 @@ pub(crate) fn write(value: &impl Value, tenant: &TenantId, out: &mut Vec<u8>) {
     }
 }
 
-/// Where JSON goes, and the name of the tenant's key.
+/// The buffer for the JSON, and the name of the tenant's key.
 pub(crate) struct Json<'o> {
     out: &'o mut Vec<u8>,
     tenant: &'o TenantId,
 }
 
-/// A value that can be written; `false` means it is empty and nothing was written.
+/// A value that can be written. The result is `false` if the value is empty and nothing was written.
 pub(crate) trait Value {
     fn write(&self, json: &mut Json<'_>) -> bool;
 }
@@ -65,9 +65,9 @@ impl Object {
         Self { start, members: 0 }
     }
 
-    /// Adds a member. `name` needs no escaping: it is one of our own.
+    /// Adds a member. `name` is one of our own names and needs no escaping.
     pub(crate) fn member(&mut self, json: &mut Json<'_>, name: &str, value: &impl Value) {
-        // The Avro schema serves any tenant; only here does the field get its real name.
+        // The Avro schema is the same for every tenant; the field gets the tenant's name only in JSON.
         let name = if name == "_tenant" { &json.tenant.key } else { name };
         self.add(json, |json| json.string(name), value);
     }
@@ -103,7 +103,7 @@ impl Object {
 
 impl Json<'_> {
     fn string(&mut self, text: &str) {
-        // Writing to a Vec cannot fail, and neither can a string.
+        // Writing to a Vec cannot fail, and serialising a string cannot either.
         serde_json::to_writer(&mut *self.out, text).unwrap_or_default();
     }
 
@@ -127,7 +127,8 @@ impl Value for bool {
 }
 
 impl Value for f64 {
-    /// With a fraction, so that a measure stays a number with one; a value that JSON cannot hold is left out.
+    /// Writes a fraction in any case, so that a measure is always a floating-point number. A value that JSON cannot
+    /// express is left out.
     fn write(&self, json: &mut Json<'_>) -> bool {
         if self.is_finite() {
             json.raw(format_args!("{self:?}"));
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_id_is_taken_with_or_without_its_underscore() {
+    fn a_tenant_id_is_accepted_with_or_without_its_underscore() {
         assert_eq!("acme".parse::<TenantId>().unwrap().to_string(), "_acme");
         assert_eq!("_acme".parse::<TenantId>().unwrap().to_string(), "_acme");
         assert!("".parse::<TenantId>().is_err() && "_".parse::<TenantId>().is_err());

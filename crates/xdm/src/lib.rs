@@ -1,8 +1,8 @@
 //! The XDM ExperienceEvent of this pipeline, in its two forms: an Avro record on the typed topic and JSON for Experience
 //! Platform.
 //!
-//! Pure: no I/O, no clock. It knows nothing of Customer.io's bodies and nothing of Kafka; what becomes of a field is the
-//! mapping's business, here is only how it is written.
+//! Pure: no I/O, no clock. It does not know Customer.io's bodies or Kafka. The mapping decides the value of a field;
+//! this crate only writes and reads it.
 
 pub mod avro;
 pub mod event;

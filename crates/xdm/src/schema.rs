@@ -13,15 +13,15 @@ use serde_json::Value;
 /// The schema this build writes, as text.
 pub const SCHEMA_JSON: &str = include_str!("../../../schemas/experience-event.avsc");
 
-/// The version of [`SCHEMA_JSON`]: its attribute `schemaVersion`, which a test holds against this.
+/// The version of [`SCHEMA_JSON`]; a test compares it with the attribute `schemaVersion`.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Every released schema with its version, oldest first: the files of `schemas/released/`.
 pub const RELEASED: &[(u32, &str)] = &[(1, include_str!("../../../schemas/released/experience-event.v1.avsc"))];
 
-/// Fingerprints that records of released schemas have besides the right one, by version. Builds before the first
-/// release wrote the first schema's: their canonical form kept `{"type":"long"}` of a logical type, which the
-/// specification reduces to `"long"`.
+/// Other fingerprints that records of released schemas may have, by version. Builds before the first release computed
+/// another fingerprint for the first schema: their canonical form kept the `{"type":"long"}` of a logical type, which
+/// the specification reduces to `"long"`.
 const FORMER: &[(u32, Fingerprint)] = &[(1, Fingerprint([0xa4, 0x8f, 0x38, 0xc8, 0xe5, 0x50, 0x92, 0x4d]))];
 
 pub(crate) static SCHEMA: LazyLock<Schema> =
@@ -42,8 +42,9 @@ pub(crate) static KNOWN: LazyLock<Vec<(Fingerprint, Schema)>> = LazyLock::new(||
     known
 });
 
-/// CRC-64-AVRO of a schema's parsing canonical form (Avro specification, "Schema Fingerprints"), as it stands in
-/// single-object framing: least significant byte first. Documentation, attributes and logical types do not change it.
+/// CRC-64-AVRO of a schema's parsing canonical form (Avro specification, "Schema Fingerprints"), in the byte order of
+/// the single-object framing: least significant byte first. Documentation, attributes and logical types do not change
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub(crate) [u8; 8]);
 
@@ -60,8 +61,8 @@ impl Fingerprint {
     }
 }
 
-/// The schema as apache-avro has to see it for the right canonical form: the crate (0.22) leaves `{"type":"long"}` of a
-/// logical type in it, where the specification's rules STRIP and PRIMITIVES make it `"long"`.
+/// Changes the schema so that apache-avro computes the correct canonical form: the crate (0.22) keeps the
+/// `{"type":"long"}` of a logical type, while the specification's rules STRIP and PRIMITIVES reduce it to `"long"`.
 fn without_logical_types(schema: &Schema) -> Schema {
     fn strip(schema: &mut Value) {
         match schema {
@@ -78,7 +79,7 @@ fn without_logical_types(schema: &Schema) -> Schema {
         strip(&mut json);
         Schema::parse(&json).ok()
     });
-    // A schema without logical types is a schema: there is nothing that could not be parsed.
+    // A valid schema is still valid without its logical types, so parsing it cannot fail.
     stripped.unwrap_or_else(|| schema.clone())
 }
 
@@ -94,17 +95,17 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// A schema that a registry names, as far as this build can judge it.
+/// A schema of a registry, with what this build knows about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignSchema {
-    /// The fingerprint, if it is a schema at all.
+    /// The fingerprint, if the text is a valid schema.
     pub fingerprint: Option<Fingerprint>,
-    /// Its attribute `schemaVersion`, if it is one of this project's.
+    /// Its attribute `schemaVersion`, if it is a schema of this project.
     pub version: Option<u32>,
 }
 
 impl ForeignSchema {
-    /// Reads the text of a schema, as a registry gives it.
+    /// Reads the text of a schema, as a registry returns it.
     #[must_use]
     pub fn parse(json: &str) -> Self {
         let schema = Schema::parse_str(json).ok();

@@ -1,5 +1,6 @@
-//! Released schemas stay readable in both directions (FULL_TRANSITIVE, and stricter where Platform is): nothing renamed,
-//! retyped or removed, no enum symbol added, a new field only with a default. What breaks that is a new topic.
+//! Released schemas stay readable in both directions (FULL_TRANSITIVE, and stricter where Platform is): nothing is
+//! renamed, retyped or removed, no enum symbol is added, and a new field has a default. A schema that breaks this needs
+//! a new topic.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,7 +12,7 @@ use apache_avro::schema_compatibility::SchemaCompatibility;
 use serde_json::{Value, json};
 use xdm::schema::{RELEASED, SCHEMA_JSON, SCHEMA_VERSION};
 
-/// What would break a reader or a writer of `old` if `new` replaced it; empty if nothing would.
+/// Returns the changes from `old` to `new` that would break a reader or a writer; empty if there are none.
 fn breaking(old: &Value, new: &Value) -> Vec<String> {
     let namespace = old["namespace"].as_str().unwrap().to_owned();
     let mut walk = Walk { old: named(old), new: named(new), namespace, found: vec![] };
@@ -81,7 +82,7 @@ fn fields(schema: &Value) -> BTreeMap<String, Value> {
     fields.into_iter().map(|field| (field["name"].as_str().unwrap().to_owned(), field)).collect()
 }
 
-/// The definition behind a name; anything else as it is.
+/// Returns the definition of a name, and any other value unchanged.
 fn resolve(schema: &Value, named: &BTreeMap<String, Value>, namespace: &str) -> Value {
     let Value::String(name) = schema else { return schema.clone() };
     let short = name.strip_prefix(&format!("{namespace}.")).unwrap_or(name);
@@ -109,7 +110,7 @@ fn named(schema: &Value) -> BTreeMap<String, Value> {
     found
 }
 
-/// Whether a registry set to FULL would take `new` after `old`.
+/// Whether a registry with the rule FULL would accept `new` after `old`.
 fn mutually_readable(old: &Value, new: &Value) -> bool {
     let [Ok(old), Ok(new)] = [old, new].map(Schema::parse) else { return false };
     SchemaCompatibility::mutual_read(&old, &new).is_ok()
@@ -120,7 +121,7 @@ fn current() -> Value {
 }
 
 #[test]
-fn the_schema_goes_together_with_every_released_one() {
+fn the_schema_is_compatible_with_every_released_one() {
     for (version, json) in RELEASED {
         let released: Value = serde_json::from_str(json).unwrap();
         assert_eq!(breaking(&released, &current()), [""; 0], "version {version} would break");
@@ -129,7 +130,7 @@ fn the_schema_goes_together_with_every_released_one() {
 }
 
 #[test]
-fn versions_are_counted_and_kept() {
+fn schema_versions_are_consecutive_and_none_is_removed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/released");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -144,7 +145,7 @@ fn versions_are_counted_and_kept() {
     let (newest, released) = RELEASED.last().unwrap();
     let form = |schema: Schema| schema.canonical_form();
     let same = form(Schema::parse_str(released).unwrap()) == form(Schema::parse(&current()).unwrap());
-    // A schema that differs from the newest released one needs a number of its own.
+    // A schema that differs from the newest released one needs its own version number.
     assert_eq!(SCHEMA_VERSION, if same { *newest } else { newest + 1 });
 }
 
@@ -194,7 +195,7 @@ const HARMLESS: &[(&str, Edit)] = &[
 ];
 
 #[test]
-fn a_breaking_edit_is_found_and_a_harmless_one_is_not() {
+fn a_breaking_edit_is_reported_and_a_compatible_one_is_not() {
     let edits = BREAKING.iter().map(|edit| (edit, true)).chain(HARMLESS.iter().map(|edit| (edit, false)));
     for ((what, edit), breaks) in edits {
         let mut edited = current();

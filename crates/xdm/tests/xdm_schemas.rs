@@ -1,6 +1,6 @@
-//! The artefacts in `schemas/` say the same: what the typed topic carries, what the tenant's field group declares to
-//! Platform, and what the composed schema is checked by. A field that one of them lacks would be refused by Platform or
-//! never leave Kafka.
+//! The files in `schemas/` agree with each other: the schema of the typed topic, the tenant's field group, and the
+//! composed schema. Platform would refuse a field that is missing in the field group, and a field that is missing in
+//! the Avro schema would never be written.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -90,7 +90,7 @@ fn the_typed_topic_and_the_composed_schema_have_the_same_fields_of_the_same_type
     avro_leaves(&avro(), "", &mut BTreeMap::new(), &mut carried);
     let composed = composed();
     json_leaves(&composed, &composed, "", &mut accepted);
-    // Two members of standard data types that nothing here fills.
+    // Two members of standard data types that this product never writes.
     assert_eq!(accepted.remove("pushNotificationTracking.customAction.value").unwrap(), "number");
     accepted.retain(|path, _| !(path.starts_with("directMarketing.") && path.ends_with(".id")));
     assert_eq!(carried, accepted);
@@ -112,7 +112,7 @@ fn bare(schema: &Value) -> Value {
     ];
     match schema {
         Value::Object(members) => {
-            // A property may be called like a keyword; those have objects as values.
+            // A property may have the name of a keyword; then its value is an object.
             let kept =
                 members.iter().filter(|(name, value)| !ONLY_IN_ONE.contains(&name.as_str()) || value.is_object());
             let kept = kept.filter(|(name, _)| name.as_str() != "meta:enum");
@@ -135,7 +135,7 @@ fn the_field_group_declares_the_tenants_part_of_the_composed_schema() {
 }
 
 #[test]
-fn the_words_of_the_field_group_are_those_of_the_avro_schema() {
+fn the_field_group_has_the_descriptions_of_the_avro_schema() {
     let avro = avro();
     let field = |schema: &Value, name: &str| {
         let fields = schema["fields"].as_array().unwrap();

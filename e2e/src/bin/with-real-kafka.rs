@@ -1,8 +1,8 @@
 //! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka: the first line shows the broker, the
 //! command finds it in `KAFKA_BOOTSTRAP_SERVERS`, and Kafka ends with the command.
 //!
-//! Without a real Kafka it says so in red. Where `CI` is set that is a failure; elsewhere the command runs all the
-//! same, and the tests that need a broker fail one by one with the reason.
+//! If no real Kafka is available, it prints that in red. If `CI` is set, that is an error; otherwise the command runs
+//! nevertheless, and each test that needs a broker fails with the reason.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

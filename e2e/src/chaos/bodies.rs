@@ -11,7 +11,7 @@ use crate::sender::{request, send_once};
 /// `GATEWAY_MAX_BODY`: a longer body becomes a dead letter, of which only size, hash and beginning are kept.
 const WHOLE: usize = 10 * 1024 * 1024;
 
-/// How long one is sent again, and how long is waited between two attempts.
+/// For how long a body is sent again, and how long to wait between two attempts.
 const GIVE_UP: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ struct SentBody {
     is_acknowledged: bool,
 }
 
-/// Bodies on their way.
+/// Bodies that are being sent.
 #[derive(Debug, Default)]
 pub(super) struct Sending(Vec<JoinHandle<SentBody>>);
 
@@ -76,8 +76,8 @@ impl SentBodies {
         self.0.iter().filter(|body| body.is_acknowledged && body.bytes <= WHOLE).map(|body| body.id.as_str())
     }
 
-    /// What became of them: `raw` are the ids that the raw topic holds, `too_large` the number of dead letters with the
-    /// code `body_too_large`.
+    /// Returns their outcomes. `raw` contains the ids on the raw topic, and `too_large` is the number of dead letters
+    /// with the code `body_too_large`.
     pub(super) fn account(&self, raw: &BTreeSet<&str>, too_large: usize) -> Bodies {
         let over: Vec<_> = self.0.iter().filter(|body| body.bytes > WHOLE).collect();
         let is_missing =
@@ -92,7 +92,7 @@ impl SentBodies {
     }
 }
 
-/// What became of the bodies at the limits.
+/// The outcomes of the bodies at the limits.
 #[derive(Debug, Default)]
 pub struct Bodies {
     /// How many were sent.
@@ -101,7 +101,7 @@ pub struct Bodies {
     pub over: usize,
     /// Dead letters with the code `body_too_large`. An attempt without an answer may have left one too.
     pub too_large: usize,
-    /// How often one over the limit was sent.
+    /// How many times bodies over the limit were sent.
     pub attempts_over: usize,
     /// Those that were not acknowledged, that are not stored although they fit, or that are stored although they do
     /// not.
@@ -109,7 +109,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// Each is stored whole, or is a dead letter.
+    /// Whether each body is stored whole or is a dead letter.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.wrong.is_empty() && (self.over..=self.attempts_over).contains(&self.too_large)

@@ -41,7 +41,7 @@ struct Slot {
     lives: usize,
 }
 
-/// What the processes need: the topics, the networks to the servers, and a way to skew a clock.
+/// The resources of the processes: the topics, the networks to the servers, and a way to skew a clock.
 pub(super) struct Ground<'p> {
     pub(super) pipeline: &'p Pipeline,
     /// `KAFKA_BOOTSTRAP_SERVERS` by the place of the link in [`Link::TO_BROKERS`].
@@ -75,7 +75,7 @@ pub(super) fn clock_skew() -> Option<PathBuf> {
     LIBRARY.get_or_init(compile).clone()
 }
 
-/// All of them.
+/// The processes of all services.
 pub(super) struct Fleet<'p> {
     ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
@@ -241,7 +241,7 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
             ("transformer", variables, (number == 0).then_some(Link::Transformer))
         }
         Service::Sink(number) => {
-            // A budget that is full after a short time without Platform.
+            // A small budget, which is full after a short outage of Platform.
             let changes = [
                 ("SINK_HOLD_PROBE", "1s"),
                 ("SINK_DEAD_LETTER_AFTER", "5s"),

@@ -20,21 +20,21 @@ pub struct Recovery {
 /// The statistics and the findings.
 #[derive(Debug)]
 pub struct Report {
-    /// What was done.
+    /// The plan of the run.
     pub plan: Plan,
-    /// Actions carried out.
+    /// The number of actions.
     pub actions: usize,
     /// Different events sent, and how long the sender took.
     pub sent: (u64, Duration),
-    /// Of these, acknowledged with a 2xx.
+    /// The number of events that were acknowledged with a 2xx.
     pub acknowledged: usize,
-    /// The sender's answers by status; `error` for none.
+    /// The number of responses by status; `error` means that there was no response.
     pub answers: BTreeMap<String, u64>,
     /// Raw records.
     pub raw: usize,
     /// Typed records.
     pub typed: usize,
-    /// What became of the raw records.
+    /// The outcomes of the raw records.
     pub balance: Balance,
     /// Different events that Platform accepted.
     pub accepted: usize,
@@ -42,7 +42,7 @@ pub struct Report {
     pub accepted_again: usize,
     /// Dead letters by code.
     pub dead_letters: BTreeMap<String, usize>,
-    /// What became of the bodies at the limits.
+    /// The outcomes of the bodies at the limits.
     pub bodies: Bodies,
     /// Acknowledged ids that are not on the raw topic.
     pub not_stored: Vec<String>,

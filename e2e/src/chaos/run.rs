@@ -24,7 +24,7 @@ const FINISH: Duration = Duration::from_secs(300);
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Chaos {
-    /// What is done and when.
+    /// The plan of the run.
     pub plan: Plan,
     /// Webhooks per second.
     pub rate: usize,
@@ -32,7 +32,7 @@ pub struct Chaos {
     pub logs: Option<PathBuf>,
 }
 
-/// Runs it, and prints each action on standard output.
+/// Carries out the run, and prints each action to standard output.
 ///
 /// # Panics
 /// When there is no real Kafka, or the pipeline cannot be started or accounted for.
@@ -92,7 +92,7 @@ pub fn has_skew() -> bool {
     clock_skew().is_some()
 }
 
-/// What is known after the load has ended.
+/// The facts that are known after the load has ended.
 struct Ended {
     actions: usize,
     sent: crate::pipeline::Sent,
@@ -111,7 +111,7 @@ struct Course<'p> {
     fleet: Fleet<'p>,
     watch: Watch,
     begun: Instant,
-    /// Where the watch stood then.
+    /// The time of the watch when the run began.
     watch_begun: Duration,
     /// Each action's kind and moment, by the watch's clock.
     acted: Vec<(&'static str, Duration)>,
@@ -143,7 +143,7 @@ impl Deliveries {
         }
     }
 
-    /// The longest pause, or the one that is still open at `end`.
+    /// The longest pause; one that has not ended counts until `end`.
     fn longest_until(&self, end: Duration) -> (Duration, Duration) {
         self.longest.max((end.saturating_sub(self.last), self.last))
     }
@@ -300,7 +300,7 @@ impl<'p> Course<'p> {
     }
 }
 
-/// Prints where the doubled records are on the typed topic, to help to find the cause.
+/// Prints the positions of duplicates on the typed topic, to help find the cause.
 #[allow(clippy::print_stdout, reason = "the run is watched")]
 fn show_doubled(pipeline: &Pipeline, kafka: &RealKafka, doubled: &[Place]) {
     each(&kafka.connection(), &pipeline.topic("typed"), |record| {

@@ -68,7 +68,7 @@ const CARDS: [Card; 26] = [
     Card::Body,
 ];
 
-/// Cards that return to the deck only when all others have been drawn.
+/// The deck: a card that was drawn returns to it only after all others have been drawn.
 struct Deck<T> {
     all: Vec<T>,
     left: Vec<T>,
@@ -88,7 +88,7 @@ impl<T: Clone> Deck<T> {
     }
 }
 
-/// What Platform can do here: every fault, and refusals, which do make dead letters.
+/// The faults of Platform that a run uses: every fault, and refusals, which lead to dead letters.
 fn platform_faults() -> Vec<Value> {
     let mut faults = every_trouble();
     for shape in ["a", "b", "mixed"] {
@@ -188,7 +188,7 @@ impl Composer {
         let transformer = Service::Transformer(self.dice.usize(..self.transformers));
         let sinks = if at < self.sinks_change_until { 1 } else { self.sinks };
         let sink = Service::Sink(self.dice.usize(..sinks));
-        // Half of the time, it is back at once: an orchestrator is fast, and then two processes overlap.
+        // In half of the cases the process restarts at once, as with a fast orchestrator; then two processes overlap.
         let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
         match self.cards.draw(&mut self.dice) {
             Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),
@@ -202,7 +202,7 @@ impl Composer {
                 self.add(at, Action::Transformers(self.transformers));
             }
             Card::ScaleSink => {
-                // Not while the full budget changes the number of sinks.
+                // This is not possible while the card of the full budget changes the number of sinks.
                 let at = at.max(self.sinks_change_until);
                 if at < self.plan.duration {
                     self.sinks = if self.sinks == 1 { MOST } else { 1 };
@@ -255,8 +255,8 @@ impl Composer {
         self.add(begin + lasts, Action::NetworkHeals(link));
     }
 
-    /// Platform is down until the sink's budget is full; then another sink joins, Platform comes back, and the other
-    /// one leaves again.
+    /// Platform is down until the sink's budget is full. Then another sink joins, Platform works again, and the other
+    /// sink leaves.
     fn fill_the_budget(&mut self, at: Duration) {
         let begin = at.max(self.sinks_change_until);
         let joins = begin + self.millis(4_000..6_000);
@@ -311,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_schedule_and_another_seed_another_one() {
+    fn equal_seeds_give_equal_schedules_and_other_seeds_give_others() {
         assert_eq!(schedule(&plan(7)), schedule(&plan(7)));
         assert_ne!(schedule(&plan(7)), schedule(&plan(8)));
     }
 
     #[test]
-    fn ten_minutes_hold_every_kind_of_action() {
+    fn a_schedule_of_ten_minutes_has_every_kind_of_action() {
         for seed in 0..20 {
             let steps = schedule(&plan(seed));
             let kinds: BTreeSet<_> = steps.iter().map(|step| step.action.kind()).collect();
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_recover_and_only_one_at_a_time_has_a_fault() {
+    fn at_most_one_network_has_a_fault_at_a_time_and_all_recover() {
         for seed in 0..200 {
             let mut faulty = None;
             for Step { action, .. } in schedule(&plan(seed)) {
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn brokers_come_back_and_only_one_at_a_time_has_a_fault() {
+    fn at_most_one_broker_has_a_fault_at_a_time_and_all_return() {
         for seed in 0..200 {
             let mut away = None;
             let mut last = Duration::ZERO;
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn only_running_services_are_acted_on() {
+    fn actions_only_affect_running_services() {
         for seed in 0..200 {
             let (mut transformers, mut sinks) = (1, 1);
             for Step { action, .. } in schedule(&plan(seed)) {

@@ -1,4 +1,4 @@
-//! The proxy's own tests: each fault as a client and its server see it.
+//! Tests of the proxy: each fault as a client and its server see it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::wait_until;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long nothing must arrive before that counts as swallowed.
+/// Bytes that have not arrived after this time count as dropped.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// A server that returns what it receives, and counts it.
@@ -70,7 +70,7 @@ fn assert_is_reset(stream: &mut TcpStream) {
 }
 
 #[test]
-fn without_a_fault_everything_passes_and_the_end_of_a_connection_too() {
+fn without_a_fault_bytes_and_ends_of_connections_are_forwarded() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port, echo.port]).unwrap();
     assert_eq!(proxy.bootstrap(), format!("127.0.0.1:{},127.0.0.1:{}", proxy.port(0), proxy.port(1)));
@@ -90,7 +90,7 @@ fn without_a_fault_everything_passes_and_the_end_of_a_connection_too() {
 }
 
 #[test]
-fn a_cut_closes_open_connections_and_resets_new_ones_until_it_heals() {
+fn a_cut_closes_open_connections_and_resets_new_ones_until_it_ends() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -103,7 +103,7 @@ fn a_cut_closes_open_connections_and_resets_new_ones_until_it_heals() {
 }
 
 #[test]
-fn a_black_hole_keeps_connections_and_swallows_both_ways_until_it_heals() {
+fn a_black_hole_keeps_connections_and_drops_both_directions_until_it_ends() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut before = connect(&proxy);
@@ -131,7 +131,7 @@ fn a_connection_that_lost_nothing_survives_a_black_hole() {
 }
 
 #[test]
-fn one_way_to_the_server_swallows_the_answers_only() {
+fn one_way_to_the_server_drops_only_the_responses() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -144,7 +144,7 @@ fn one_way_to_the_server_swallows_the_answers_only() {
 }
 
 #[test]
-fn one_way_to_the_client_swallows_the_requests_only() {
+fn one_way_to_the_client_drops_only_the_requests() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -161,7 +161,7 @@ fn one_way_to_the_client_swallows_the_requests_only() {
 }
 
 #[test]
-fn a_delay_is_a_latency_and_not_a_rate() {
+fn a_delay_adds_latency_and_does_not_limit_the_rate() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -178,7 +178,7 @@ fn a_delay_is_a_latency_and_not_a_rate() {
 }
 
 #[test]
-fn a_reset_ends_the_open_connections_and_no_later_ones() {
+fn a_reset_ends_open_connections_but_not_later_ones() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -189,7 +189,7 @@ fn a_reset_ends_the_open_connections_and_no_later_ones() {
 }
 
 #[test]
-fn a_server_that_does_not_run_resets_the_connection_and_no_other_server() {
+fn a_connection_to_a_stopped_server_is_reset_and_other_servers_stay_reachable() {
     let echo = echo();
     let proxy = Proxy::start(&[free_port(), echo.port]).unwrap();
     assert_is_reset(&mut connect(&proxy));

@@ -76,19 +76,19 @@ impl Container {
         Ok(Self { name, port })
     }
 
-    /// Its address.
+    /// The broker's address.
     pub(super) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// A command that runs one of Kafka's scripts in it.
+    /// Returns a command that runs one of Kafka's scripts in the container.
     pub(super) fn tool(&self, script: &str) -> Command {
         let mut command = Command::new("docker");
         command.args(["exec", &self.name]).arg(format!("/opt/kafka/bin/{script}"));
         command
     }
 
-    /// `docker VERB` for it: `start`, `stop`, `kill`, `pause`, `unpause`.
+    /// Runs `docker VERB` for the container: `start`, `stop`, `kill`, `pause`, `unpause`.
     ///
     /// # Panics
     /// When Docker refuses.

@@ -1,5 +1,5 @@
-//! One node, a broker or a controller or both, as a Java process of Maven's artefacts. A keeper process carries out
-//! orders for it and cleans up when the test process has ended.
+//! One node (a broker, a controller, or both) as a Java process with the artefacts from Maven. A keeper process carries
+//! out orders for it and cleans up when the test process has ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -11,12 +11,12 @@ use super::Cluster;
 use crate::free_port;
 use crate::proxy::Proxy;
 
-/// Any fixed id will do: each cluster has directories of its own.
+/// A fixed id is sufficient, because each cluster has its own directories.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// Carries out the orders that come on its standard input, and repeats each on its output when it is done. The input's
-/// end, which also comes when the test process dies in whatever way, kills the broker and removes its folder. A signal
-/// to the whole process group must not end the keeper before that.
+/// Carries out the orders from its standard input, and prints each one when it is done. At the end of its input, which
+/// also comes when the test process dies, it kills the broker and removes its folder. A signal to the whole process
+/// group must not end the keeper earlier.
 const KEEPER: &str = r#"trap '' INT
 trap : TERM HUP
 while read -r order; do
@@ -32,7 +32,7 @@ done
 if [ -n "$broker" ]; then kill -9 $broker; wait $broker; fi 2>/dev/null
 rm -rf "$FOLDER""#;
 
-/// What a node is in its cluster, with its addresses.
+/// The role of a node in its cluster, with its addresses.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Broker { port: u16 },
@@ -49,7 +49,7 @@ impl Role {
         }
     }
 
-    /// The port that is waited for and given out.
+    /// The port of the node's own address; a started node must accept connections on it.
     fn port(self) -> u16 {
         match self {
             Self::Broker { port } | Self::Controller { port } | Self::Both { port, .. } => port,
@@ -103,7 +103,7 @@ impl Node {
         if cluster.own_controller {
             roles.push(Role::Controller { port: free_port() });
         }
-        // Side by side: each is a JVM, and takes seconds.
+        // The storages are formatted in parallel, because each needs a JVM and takes seconds.
         let mut formatting = Vec::new();
         for (index, own) in roles.iter().enumerate() {
             let folder = std::env::temp_dir().join(format!("customerio-kafka-{}-{}", std::process::id(), own.port()));
@@ -148,10 +148,9 @@ impl Node {
         self.is_up
     }
 
-    /// Gives an order and waits until the keeper has carried it out. A started broker does not answer yet.
+    /// Gives an order and waits until the keeper has carried it out. A started broker does not respond yet.
     ///
-    /// # Panics
-    /// When the keeper is gone, or the order does not fit the node's state.
+    /// # Panics If the keeper has ended, or the order does not fit the node's state.
     pub(super) fn order(&mut self, order: Order) {
         assert_eq!(self.is_up, order != Order::Start, "{order:?} for {}", self.address);
         let text = match order {
@@ -181,7 +180,7 @@ impl Drop for Node {
     }
 }
 
-/// A command that runs a class of Kafka's.
+/// Returns a command that runs a class of Kafka.
 pub(super) fn java(libs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
     // Each of a broker's threads keeps a buffer outside of the heap as large as the largest record it has written. By
@@ -269,7 +268,7 @@ group.initial.rebalance.delay.ms=0
     )
 }
 
-/// Who may come to the listener with SASL, and that ACLs decide what they may do. Who comes to another one is
+/// Defines the users of the listener with SASL, whose permissions are ACLs. Clients of the other listeners are
 /// `ANONYMOUS`.
 fn users(users: &[&str]) -> String {
     let users: Vec<_> = users.iter().map(|user| format!("user_{user}=\"{}\"", super::password(user))).collect();

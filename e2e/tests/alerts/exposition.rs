@@ -21,11 +21,22 @@ const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 /// that the catalogue does not know.
 const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
 
+/// A metric, as it is described to a reader.
+pub(crate) struct Metric<'e> {
+    pub(crate) name: &'e str,
+    pub(crate) kind: &'e str,
+    pub(crate) help: &'e str,
+    /// Labels with their values; not a histogram's `le`.
+    pub(crate) labels: BTreeMap<&'e str, &'e BTreeSet<String>>,
+}
+
 /// Metrics with their labels, and the labels' values.
 #[derive(Default)]
 pub(crate) struct Exposition {
     /// The type of each metric, by the name after `# TYPE`.
     families: BTreeMap<String, String>,
+    /// The text after `# HELP` of each metric.
+    help: BTreeMap<String, String>,
     /// The labels of each series' name, and their values.
     labels: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
@@ -40,12 +51,12 @@ impl Exposition {
             }
             assert!(exposition.families.len() > before, "{folder} pins metrics");
         }
-        // Prometheus makes it for every target.
+        // Prometheus creates this metric for every target.
         exposition.read("# TYPE up gauge\nup 1");
         exposition
     }
 
-    /// With the one metric of kube-state-metrics that an alert uses (its document `job-metrics.md`).
+    /// Adds the one metric of kube-state-metrics that an alert uses (documented in its `job-metrics.md`).
     pub(crate) fn with_kube_state_metrics(mut self) -> Self {
         self.read("# TYPE kube_job_status_failed gauge\nkube_job_status_failed{job_name=\"j\",reason=\"r\"} 1");
         self
@@ -56,6 +67,8 @@ impl Exposition {
             if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
                 self.families.insert(name.to_owned(), kind.to_owned());
                 self.labels.entry(name.to_owned()).or_default();
+            } else if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+                self.help.insert(name.to_owned(), help.to_owned());
             } else if !line.starts_with('#')
                 && let Some((series, _)) = line.rsplit_once(' ')
             {
@@ -94,7 +107,18 @@ impl Exposition {
         self.families.keys().map(String::as_str).filter(|name| name.starts_with("customerio_"))
     }
 
-    /// What an expression asks for and no service has.
+    /// Everything that the services expose, sorted by name.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = Metric<'_>> {
+        self.help.iter().map(|(name, help)| {
+            let kind = &self.families[name];
+            let series = if kind == "histogram" { format!("{name}_bucket") } else { name.clone() };
+            let labels = self.labels.get(&series).into_iter().flatten().filter(|(label, _)| *label != "le");
+            let labels = labels.map(|(label, values)| (label.as_str(), values)).collect();
+            Metric { name, kind, help, labels }
+        })
+    }
+
+    /// Describes the metrics and labels of a selector that no service has.
     pub(crate) fn breaches(&self, place: &str, selector: &Selector) -> Vec<String> {
         let name = &selector.name;
         let Some(known) = self.labels.get(name) else {
@@ -135,7 +159,7 @@ pub(crate) fn names_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_no_service_has_is_reported() {
+fn metrics_and_labels_that_no_service_has_are_reported() {
     let mut known = Exposition::default();
     known.read("# TYPE a counter\na{code=\"202\",source=\"default\"} 1\na{code=\"401\",source=\"default\"} 0\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_count 0");
     let breaches = |expression: &str| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Finds the metrics in a PromQL expression: not a parser, but it knows what else a name can be.
+//! Finds the metrics in a PromQL expression. It is not a complete parser, but distinguishes metrics from other names.
 
 /// A metric as an expression names it.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl<'t> Reader<'t> {
         taken
     }
 
-    /// Whether the name before is one of a function or an aggregation.
+    /// Whether the preceding name is a function or an aggregation.
     fn is_at_call(&self) -> bool {
         let word = &self.rest[..self.rest.find(|c| !is_name(c)).unwrap_or(self.rest.len())];
         self.rest.starts_with('(') || ["by", "without"].contains(&word)
@@ -110,7 +110,7 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
 }
 
 #[test]
-fn the_metrics_of_an_expression_are_found_and_nothing_else() {
+fn exactly_the_metrics_of_an_expression_are_found() {
     let names = |expression: &str| selectors(expression).into_iter().map(|selector| selector.name).collect::<Vec<_>>();
     assert_eq!(names("sum by (namespace, le) (rate(a_bucket{x=\"b_total\"}[5m])) > 1e3"), ["a_bucket"]);
     assert_eq!(names("a * on (job) group_left () b unless c offset 1h or absent(d)"), ["a", "b", "c", "d"]);

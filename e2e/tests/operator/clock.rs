@@ -1,5 +1,5 @@
-//! A gateway whose clock is slow: its events go on with the time of their receipt, and what became a dead letter
-//! nevertheless can be replayed once the clock is right.
+//! A gateway with a slow clock: its events get the time of receipt, and events that became dead letters can be replayed
+//! once the clock is correct.
 
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
@@ -10,7 +10,7 @@ use kafka::record::header;
 
 use super::{SOON, dead_letters, somebody};
 
-/// Writes a webhook of 1,700,000,000 s as a gateway does whose clock is this many seconds behind.
+/// Writes a webhook of the time 1,700,000,000 s, as a gateway would whose clock is slow by this many seconds.
 fn write(pipeline: &Pipeline, id: &str, behind: i64) {
     let settings = ProducerSettings {
         delivery_timeout: SOON,

@@ -1,4 +1,4 @@
-//! What an operator does after an outage: prove where every event is, find one, replay dead letters.
+//! The tasks of an operator after an outage: show where every event is, find one, replay dead letters.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -80,7 +80,7 @@ fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn p7_audit_balances_agrees_with_an_independent_look_up_and_lists_missing_records() {
+fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_records() {
     let pipeline = Pipeline::new(shared_kafka(), "audit");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -179,7 +179,7 @@ fn p7_audit_balances_agrees_with_an_independent_look_up_and_lists_missing_record
     for id in ["stolen", "without-receipt"] {
         assert!(problems.lines().any(|line| line.contains(&format!("event {id}: unexplained"))), "{problems}");
     }
-    // Each range is proven on its own.
+    // Each range is audited separately.
     let since = before.to_string();
     let (code, late) = pipeline.ask(&["audit", "--since", &since]);
     assert_eq!(
@@ -328,7 +328,7 @@ fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_replay_that_is_killed_or_run_twice_at_once_doubles_nothing() {
+fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
     let pipeline = Pipeline::new(shared_kafka(), "killed");
     let _gateway = pipeline.gateway();
     let mut transformer = strict_transformer(&pipeline);

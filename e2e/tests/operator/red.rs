@@ -1,4 +1,4 @@
-//! P7: the audit reports every kind of damage to a pipeline, and says soon when Kafka does not answer.
+//! P7: the audit reports every kind of damage to a pipeline, and reports soon that Kafka does not respond.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
     let receipts = pipeline.topic("receipts").to_string();
     assert_eq!(pipeline.operate(&["audit", "--typed-topic", &receipts]).0, Some(1));
 
-    // The sink stands still, then the transformer.
+    // First the sink is stopped, then the transformer.
     for (stopped, topic) in [(&mut sink, "typed"), (&mut transformer, "raw")] {
         assert_eq!(stopped.terminate(), Some(0));
         assert_eq!(pipeline.send(&somebody(&format!("stuck-{topic}"))), 202);
@@ -87,13 +87,13 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
     let (_transformer, _sink) = (pipeline.transformer(), pipeline.sink());
     settled_audit(&pipeline);
 
-    // A typed record that is there twice.
+    // A duplicated typed record.
     write_again(&pipeline, "typed");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["doubled"]), (Some(1), &1.into()), "{audit:#}");
     assert!(kinds(&audit).contains(&"doubled".to_owned()), "{audit:#}");
 
-    // Typed records that somebody has deleted.
+    // Typed records that a person has deleted.
     let topics = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for partition in 0..2 {

@@ -32,14 +32,15 @@ fn a_million_events_are_audited_within_a_minute() {
     let read = count(&audit["recordsRead"]);
     println!("{events} events ({read} records) audited in {took:.1?}, at most {} MiB resident", peak >> 20);
     assert_eq!(audit["raw"]["records"], events);
-    // No group has committed anything: what is not typed may still become so.
+    // No group has committed anything, so records that are not typed may still be.
     assert_eq!((&audit["raw"]["ahead"], &audit["raw"]["unexplained"]), (&duplicates.into(), &0.into()));
     assert_eq!(audit["typed"]["accepted"], events - duplicates);
     assert!(took < Duration::from_secs(60), "{took:?}");
     assert!(peak < 512 << 20, "{peak} bytes resident");
 }
 
-/// Writes what the three services would have left of so many events; returns how many of them were duplicates.
+/// Writes the records that the three services would have written for this many events; returns the number of
+/// duplicates.
 fn write_history(pipeline: &Pipeline, events: u64) -> u64 {
     use kafka::Headers;
     use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};

@@ -1,4 +1,4 @@
-//! Kafka refuses: a wrong password, a missing ACL, a topic that is gone, a connection of another kind.
+//! Kafka refuses the service: a wrong password, a missing ACL, a deleted topic, a connection of another kind.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
 const SERVICES: [&str; 3] = ["gateway", "transformer", "sink"];
 
-/// How soon a service is not ready after that, with a margin for the check.
+/// How soon a service becomes unready after that, with a margin for the check.
 const UNREADY: Duration = Duration::from_secs(22);
 
 fn cluster_with_users() -> RealKafka {
@@ -80,11 +80,11 @@ struct Row {
     service: usize,
     resource: Resource,
     operation: Operation,
-    /// Whether `/readyz` follows: the service can do nothing without it.
+    /// Whether the service becomes unready, because it can do nothing without this ACL.
     unready: bool,
 }
 
-/// What can be taken away at the same time without one service's outage hiding that of another.
+/// ACLs that can be revoked at the same time, because the outage of one service does not hide that of another.
 fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     use Operation::{Read, Write};
     let topic = |name: &str| Resource::Topic(pipeline.topic(name).to_string());
@@ -114,7 +114,7 @@ fn body(number: u64) -> Vec<u8> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_granted_again() {
+fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_again() {
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "acl", 2);
     let simulator = pipeline.simulator();
@@ -173,7 +173,7 @@ fn p6_every_service_reports_each_acl_that_is_taken_away_and_goes_on_when_it_is_g
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
+fn p6_every_service_reports_why_it_cannot_reach_its_brokers_at_the_start() {
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "access", 1);
     let _simulator = pipeline.simulator();
@@ -202,7 +202,7 @@ fn p6_every_service_reports_what_keeps_it_from_its_brokers_at_the_start() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_a_topic_that_is_gone() {
+fn p6_every_service_reports_a_deleted_topic() {
     let kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::with_partitions(&kafka, "gone", 1);
     let _simulator = pipeline.simulator();

@@ -30,7 +30,7 @@ const ACCEPTED: &str = "customerio_sink_records_total{outcome=\"accepted\"}";
 /// How soon an outage is reported, from the first request that failed.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How much later at the start: until then a request has been without a response for so long that it counts as failed.
+/// How much later an outage is reported at the start: a request must first be without a response for this time.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// How long the brokers have to answer the test.
@@ -39,7 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon its end is reported.
 const OVER: Duration = Duration::from_secs(40);
 
-/// Ten webhooks a second, one after the other, whatever is answered.
+/// Sends ten webhooks per second, one after the other, regardless of the responses.
 struct Trickle {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ struct Trickle {
 }
 
 impl Trickle {
-    /// `body` makes the webhook of each number.
+    /// `body` builds the webhook for each number.
     fn start(port: u16, body: impl Fn(u64) -> Vec<u8> + Send + 'static) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -55,7 +55,7 @@ impl Trickle {
             while !stopped.load(Ordering::Relaxed) {
                 let number = counted.fetch_add(1, Ordering::Relaxed);
                 let request = request("/webhooks/customerio", SIGNING_KEY, "", &body(number));
-                // An outage is what these tests make.
+                // Failures are expected during the outages of these tests.
                 drop(send_once(port, &request));
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -63,7 +63,7 @@ impl Trickle {
         Self { stop, sent, thread: Some(thread) }
     }
 
-    /// Of different small events.
+    /// Starts a load of different small events.
     fn of_events(port: u16) -> Self {
         Self::start(port, |number| event(&format!("trickle-{number}")).into_bytes())
     }
@@ -80,13 +80,13 @@ impl Drop for Trickle {
     }
 }
 
-/// Whether the gauge of this reason shows that something is waited for.
+/// Whether the gauge shows that the service waits for this reason.
 fn waits(service: &Process, name: &str, reason: &str) -> bool {
     let Some((200, metrics)) = service.admin_get("/metrics") else { return false };
     metrics.contains(&format!("customerio_{name}_waiting{{reason=\"{reason}\"}} 1"))
 }
 
-/// The first line of the log after `from` that says what is waited for.
+/// The first log line after `from` that reports a wait.
 fn line(service: &Process, from: usize, reason: &str) -> Option<String> {
     let log = service.log();
     let lines = log.get(from..).unwrap_or_default();
@@ -116,7 +116,7 @@ fn over(service: &Process, name: &str, from: usize, reason: &str) {
 }
 
 #[test]
-fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
+fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-away");
     let _simulator = pipeline.simulator();
@@ -146,7 +146,7 @@ fn p6_every_service_reports_a_kafka_outage_when_idle_and_readiness_follows() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_every_way_in_which_platform_takes_no_events() {
+fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
     let pipeline = Pipeline::new(shared_kafka(), "platform-away");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -207,12 +207,12 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_an_open_transaction_shows_in_the_lag_the_age_and_the_log() {
+fn p6_an_open_transaction_is_visible_in_lag_age_and_log() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let sink = pipeline.sink();
-    // Without a name no successor ends its transaction; the brokers do so after 60 s.
+    // Without a name, no successor can end its transaction; the brokers end it after 60 s.
     let changes = [
         ("TRANSFORMER_INSTANCE", ""),
         ("TRANSFORMER_COMMIT_INTERVAL", "30s"),

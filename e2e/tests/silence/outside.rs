@@ -1,4 +1,4 @@
-//! What is neither Kafka nor a refusal of records: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
+//! Outages other than those of Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use kafka::record::header;
 
 use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
-/// How far wrong clocks are, in seconds.
+/// How far the wrong clocks differ, in seconds.
 const WRONG: u64 = 120;
 
 fn unix_seconds() -> u64 {
@@ -23,7 +23,7 @@ fn unix_seconds() -> u64 {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_an_address_that_leads_nowhere() {
+fn p6_the_sink_reports_an_address_without_a_server() {
     let pipeline = Pipeline::new(shared_kafka(), "no-address");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -55,7 +55,7 @@ fn p6_the_sink_reports_an_address_that_leads_nowhere() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_ims_and_a_clock_that_differs() {
+fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock() {
     let pipeline = Pipeline::new(shared_kafka(), "ims");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -89,7 +89,7 @@ fn p6_the_sink_reports_ims_and_a_clock_that_differs() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_gateway_and_transformer_report_clocks_that_differ() {
+fn p6_gateway_and_transformer_report_a_wrong_clock() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "clocks", 1);
     let gateway = pipeline.gateway();
     let transformer = pipeline.transformer();
@@ -133,7 +133,7 @@ fn p6_gateway_and_transformer_report_clocks_that_differ() {
     over(&transformer, "transformer", from, "clock");
 }
 
-/// Writes a raw record as a gateway whose clock says `received_at`, in Unix milliseconds.
+/// Writes a raw record as a gateway would whose clock shows `received_at`, in Unix milliseconds.
 fn produce(pipeline: &Pipeline, value: &[u8], received_at: &str) {
     let settings = ProducerSettings {
         delivery_timeout: Duration::from_secs(10),
@@ -169,7 +169,7 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_transformer_and_sink_report_a_registry_that_is_away() {
+fn p6_transformer_and_sink_report_an_unreachable_registry() {
     let registry = RealRegistry::running();
     let proxy = Proxy::start(&[registry.port()]).unwrap();
     let pipeline = Pipeline::new(shared_kafka(), "no-registry");

@@ -1,4 +1,5 @@
-//! What makes the sink stand still, and what it keeps to meanwhile: topics it cannot write to, garbage, the group's rate.
+//! Situations in which the sink holds: topics that it cannot write to, and unreadable records. Also the rate of the
+//! whole group.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use kafka::{Headers, TopicName};
 
 use super::{SOON, dead_letters, sink, sink_variables, typed, wait_for_the_end};
 
-/// Writes bytes that are no event to the typed topic.
+/// Writes bytes that are not an event to the typed topic.
 fn write_garbage(pipeline: &Pipeline, count: usize) {
     let settings = ProducerSettings {
         delivery_timeout: Duration::from_secs(30),
@@ -35,7 +36,7 @@ fn write_garbage(pipeline: &Pipeline, count: usize) {
     }
 }
 
-/// A topic that takes no record of more than a few bytes.
+/// A topic that refuses records of more than a few bytes.
 fn tiny_topic(pipeline: &Pipeline, name: &str) -> TopicName {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let spec = TopicSpec {
@@ -88,7 +89,7 @@ fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() 
         if variable == "RECEIPTS_TOPIC" {
             wait_until("acceptance", SOON, || accepted(&pipeline).len() == ids.len());
         }
-        // Time for commits, were any to come.
+        // Enough time for a commit, if there were one.
         std::thread::sleep(Duration::from_secs(2));
         let unwritten = committed(&pipeline) - before;
         if variable == "RECEIPTS_TOPIC" {
@@ -116,7 +117,7 @@ fn typed_offset(pipeline: &Pipeline, id: &str) -> i64 {
 }
 
 #[test]
-fn p6_a_topic_of_garbage_is_not_drained_into_the_dead_letters() {
+fn p6_a_topic_of_unreadable_records_does_not_become_dead_letters() {
     let pipeline = Pipeline::new(shared_kafka(), "garbage");
     let _simulator = pipeline.simulator();
     write_garbage(&pipeline, 300);

@@ -30,8 +30,8 @@ fn paced(faults: Vec<Value>) -> Value {
     faults.into_iter().flat_map(|fault| [fault, pause.clone()]).collect()
 }
 
-/// Whether the fault claims about a whole request that a record in it is bad. For a record that is sent alone, although
-/// another record is the cause, that is a verdict.
+/// Whether the fault rejects a whole request because of one record. If a valid record is alone in the request, this
+/// response is a verdict on that record.
 fn rejects_a_single_record(fault: &Value) -> bool {
     fault["fault"] == "status" && (fault["status"] == 400 || fault["status"] == 413)
 }
@@ -57,7 +57,8 @@ fn script_is_over(pipeline: &Pipeline) -> bool {
     http_get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
 }
 
-/// Dead letters by event id, with their codes; checks that each is the sink's and that none is doubled.
+/// Returns the codes of the dead letters by event id; checks that the sink wrote each of them, and that none is
+/// duplicated.
 fn dead_letters(pipeline: &Pipeline) -> BTreeMap<String, String> {
     let mut dead_letters = BTreeMap::new();
     for dead_letter in read(&shared_kafka().connection(), &pipeline.topic("dead-letters")) {
@@ -161,7 +162,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
 }
 
 #[test]
-fn an_outage_is_over_within_seconds() {
+fn delivery_continues_within_seconds_after_an_outage() {
     let pipeline = Pipeline::new(shared_kafka(), "recovery");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

@@ -130,7 +130,7 @@ fn reachable<'e>(
 }
 
 #[test]
-fn a_circle_is_found_whatever_the_form_of_its_imports() {
+fn a_circle_is_found_for_every_form_of_import() {
     let circles = |files: &[(&str, &str)]| {
         circles(&files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect())
     };

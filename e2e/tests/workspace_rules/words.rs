@@ -105,7 +105,7 @@ fn is_dead_letter_without_dead(words: &[Word], index: usize) -> bool {
 fn uses(entries: &[Entry], path: &str, text: &str) -> Vec<String> {
     let mut text = text.to_owned();
     for kept in KEPT {
-        // The same length without a listed word, so that lines stay as they are.
+        // Replaces it by a text of the same length, so that line numbers stay correct.
         while let Some(at) = text.to_ascii_lowercase().find(kept) {
             text.replace_range(at..at + kept.len(), &"0".repeat(kept.len()));
         }

@@ -20,7 +20,7 @@ async fn received(body: &[u8], piece: usize, announced: bool, budget: &InFlight)
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn a_body_is_kept_whole_up_to_the_limit_and_known_by_hash_and_signature_beyond(
+    fn a_body_over_the_limit_is_hashed_and_verified_but_not_kept(
         length in prop_oneof![0_usize..200, WHOLE - 3..WHOLE + 3, WHOLE..3 * WHOLE],
         piece in 1_usize..40_000,
         announced: bool,
@@ -68,7 +68,7 @@ async fn the_hard_limit_applies_to_bodies_of_unannounced_length() {
 }
 
 #[tokio::test]
-async fn bytes_are_charged_as_they_arrive_not_as_they_are_announced() {
+async fn bytes_are_charged_when_they_arrive_and_not_when_they_are_announced() {
     let budget = InFlight::new(50_000);
     let first = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b' '; 1000])]);
     let pieces = first.chain(futures_util::stream::pending());

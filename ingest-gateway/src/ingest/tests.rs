@@ -384,13 +384,13 @@ async fn a_body_that_cannot_be_stored_gets_503_in_time() {
         let answer = gateway.post(ROUTE, "first", BODY).await;
         assert_eq!(answer.status(), 503, "{fate:?}");
         assert_eq!(answer.headers()["retry-after"], "5");
-        // A panic's backtrace, which the test prints and a service does not, can take longer.
+        // Printing the backtrace of a panic, as tests do, can take longer.
         assert!(fate == Fate::Panic || started.elapsed() < Duration::from_secs(2), "{fate:?}");
     }
 }
 
 #[tokio::test]
-async fn the_budget_is_held_until_the_report_and_an_overload_is_503() {
+async fn bytes_stay_charged_until_the_delivery_report_and_a_full_budget_gives_503() {
     let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "the report has not come");

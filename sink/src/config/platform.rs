@@ -13,7 +13,7 @@ use xdm::TenantId;
 /// How long a request to Platform may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where in Platform the events go.
+/// The options for the events' destination in Platform.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Experience Platform")]
 pub(super) struct PlatformArgs {

@@ -240,7 +240,7 @@ fn delivery_resumes_within_seconds_after_an_outage_of_any_length() {
 }
 
 #[test]
-fn one_record_that_never_gets_an_outcome_delays_no_other_record() {
+fn a_record_that_never_gets_an_outcome_delays_no_other_record() {
     let strange: Vec<Verdict> = HoldReason::ALL
         .iter()
         .map(|reason| Verdict::Hold(*reason))

@@ -129,7 +129,7 @@ async fn a_record_that_is_refused_because_of_its_batch_is_written_whole() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_is_written() {
+async fn a_dead_letter_over_the_limit_of_its_topic_is_truncated_and_the_next_one_is_written() {
     for size in [MIB, 8 * MIB, 10 * MIB, 64 * MIB] {
         // If both topics have the same limit, the additional headers make the dead letter too large.
         let broker = Broker::with_limit(size);
@@ -150,7 +150,7 @@ async fn a_dead_letter_over_the_limit_of_its_topic_is_cut_and_the_next_one_is_wr
 }
 
 #[tokio::test]
-async fn a_cut_dead_letter_that_its_topic_refuses_is_written_once_the_limit_is_raised() {
+async fn a_truncated_dead_letter_that_its_topic_refuses_is_written_once_the_limit_is_raised() {
     // Refuses the whole record twice (in a shared batch and alone), and the cut one twice.
     let broker = Broker { refuse: AtomicUsize::new(4), ..Broker::default() };
     let journal = broker.journal();
@@ -229,7 +229,7 @@ proptest! {
 }
 
 #[test]
-fn without_a_receipts_topic_one_record_a_day_says_that_a_sink_has_delivered() {
+fn without_a_receipts_topic_one_record_a_day_shows_that_a_sink_has_delivered() {
     let broker = Broker::default();
     let topics = |receipts: Option<&str>| JournalTopics {
         input: "typed".parse().unwrap(),

@@ -26,7 +26,7 @@ impl Naive {
     fn insert(&mut self, number: u32, received: u32) {
         self.0.push((number, received));
         let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
-        // `newest` only grows in the window, whatever has been dropped from it; here too, because only the oldest
+        // `newest` never decreases when the window drops entries. The model behaves the same, because only the oldest
         // entries are dropped.
         while let Some((_, at)) = self.0.first() {
             if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {
@@ -41,7 +41,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn a_window_behaves_like_a_list(
+    fn a_dedup_window_behaves_like_a_bounded_list_of_ids(
         steps in prop::collection::vec((0_u32..40, 0_u32..30, 0_u32..20), 1..400),
         seconds in 1_u32..200,
         ids in 1_usize..60,
@@ -62,7 +62,7 @@ proptest! {
 }
 
 #[test]
-fn the_reach_is_limited_by_the_number_of_ids() {
+fn the_time_that_a_window_covers_is_limited_by_the_number_of_ids() {
     let mut window = Window::new(limits(100, 10));
     assert_eq!(window.reach(), 100, "nothing was ever lost");
     (0..10).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
@@ -80,7 +80,7 @@ fn the_reach_is_limited_by_the_number_of_ids() {
 }
 
 #[test]
-fn numbers_may_wrap() {
+fn sequence_numbers_may_wrap_around() {
     let mut window = Window::new(limits(100, 5));
     window.set_oldest(u32::MAX - 2);
     for number in 0..20 {

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 /// How many bytes of a value are kept if the dead-letter topic refuses the whole value.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// The original value of a dead letter that has only the first [`KEPT_BYTES`] of it.
+/// Describes the original value of a dead letter that contains only its first [`KEPT_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     /// Size of the original value in bytes.
@@ -26,7 +26,7 @@ pub struct CutValue<'v> {
 }
 
 impl<'v> CutValue<'v> {
-    /// Cuts a value that is in memory as a whole.
+    /// Truncates a value that is completely in memory.
     #[must_use]
     pub fn of(value: &'v [u8]) -> Self {
         let hash = digest(&SHA256, value);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_cut_to_its_beginning_with_its_size_and_hash() {
+    fn a_truncated_value_keeps_its_beginning_size_and_hash() {
         let value = vec![b'x'; KEPT_BYTES + 1];
         let CutValue { kept, cut } = CutValue::of(&value);
         assert_eq!((kept.len(), cut.size, cut.sha256.len()), (KEPT_BYTES, KEPT_BYTES as u64 + 1, 64));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_headers_of_the_original_record_are_original() {
+    fn headers_that_a_dead_letter_adds_are_not_original_headers() {
         let dead_letter = DeadLetter::new(Stage::Sink, "refused", "no", 99).of("typed", Position::new(7, 42));
         let own = dead_letter.cut(Cut { size: 9, sha256: "ab".to_owned() }).headers();
         let names = ORIGINAL.iter().map(|header| header.name).chain(own.iter().map(|(name, _)| *name));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_program_is_foreign() {
+    fn a_record_that_another_program_wrote_is_foreign() {
         let one = |name, value: &'static [u8]| Entry::read([Header { name, value: Some(value) }].into_iter());
         assert_eq!(one("x", b"1"), Entry::Foreign);
         assert_eq!(one(header::STAGE, b"nowhere"), Entry::Foreign);

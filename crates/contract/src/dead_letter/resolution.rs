@@ -1,4 +1,4 @@
-//! Resolutions: what became of a dead letter.
+//! Resolutions: how a dead letter was resolved.
 
 use super::header;
 use crate::position::Offset;
@@ -39,7 +39,7 @@ pub struct Resolution {
     pub by: Option<String>,
     /// Why, in the words of that person.
     pub note: Option<String>,
-    /// When: milliseconds since 1970.
+    /// When it was resolved: milliseconds since 1970.
     pub at: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! Who writes dead letters.
+//! The stages that write dead letters.
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use crate::position::Position;
 /// Maximum length of a `dead-letter-message`, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// What a dead letter's own headers say.
+/// The content of the headers that a dead letter adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The stage that wrote it.
@@ -38,18 +38,18 @@ impl DeadLetter {
     /// A dead letter of a whole value without an original record. The message is cut to [`MESSAGE_LIMIT`] bytes.
     #[must_use]
     pub fn new(stage: Stage, code: &str, message: &str, at: i64) -> Self {
-        // Between code points.
+        // Truncates between code points.
         let message = message[..message.floor_char_boundary(MESSAGE_LIMIT)].to_owned();
         Self { stage, code: code.to_owned(), message, origin: None, at: Some(at), cut: None }
     }
 
-    /// The dead letter of this record.
+    /// Sets the original record.
     #[must_use]
     pub fn of(self, topic: &str, position: Position) -> Self {
         Self { origin: Some(Origin { topic: topic.to_owned(), position }), ..self }
     }
 
-    /// The dead letter, with only the beginning of its value.
+    /// Marks the value as truncated.
     #[must_use]
     pub fn cut(self, cut: Cut) -> Self {
         Self { cut: Some(cut), ..self }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_header_has_its_own_value() {
+    fn each_header_name_has_its_own_value() {
         let dead_letter = DeadLetter::new(Stage::Transformer, "not_json", "line 1", 99).of("raw", Position::new(7, 42));
         let expected = [
             ("dead-letter-stage", "transformer"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_between_code_points() {
+    fn a_long_message_is_truncated_between_code_points() {
         let cut = |message: &str| DeadLetter::new(Stage::Sink, "refused", message, 0).message;
         let long = "ä".repeat(MESSAGE_LIMIT);
         assert_eq!(cut(&long).len(), MESSAGE_LIMIT);

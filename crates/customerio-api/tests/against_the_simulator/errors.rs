@@ -66,7 +66,7 @@ async fn a_field_that_is_refused_is_named() {
 }
 
 #[tokio::test]
-async fn without_a_connection_nothing_was_sent() {
+async fn a_connection_failure_says_that_nothing_was_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -82,7 +82,7 @@ async fn without_a_connection_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_one_of_the_app_api_is_not_taken_for_an_error_of_it() {
+async fn a_response_from_something_else_is_not_reported_as_an_app_api_error() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     client.create_webhook(new_webhook()).await.unwrap();

@@ -68,7 +68,7 @@ impl Setup {
     }
 }
 
-/// Attempts and waits that a test can afford.
+/// Few attempts and short waits, so that the tests are fast.
 fn settings(url: &str) -> ApiSettings {
     let address = ApiAddress::replaced(Region::Us, url, UnencryptedHttp::LoopbackOnly).unwrap();
     let wait = Duration::from_millis(10);

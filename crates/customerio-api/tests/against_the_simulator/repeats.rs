@@ -12,7 +12,7 @@ fn unconfirmed(error: CreateError) -> Box<customerio_api::UnconfirmedCreate> {
 }
 
 #[tokio::test]
-async fn a_429_is_waited_out_and_never_carried_out() {
+async fn a_request_that_got_429_has_no_effect_and_is_sent_again_after_a_wait() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     setup.fault(json!({"fault": "status", "status": 429, "requests": 2})).await;
@@ -28,7 +28,7 @@ async fn a_429_is_waited_out_and_never_carried_out() {
 }
 
 #[tokio::test]
-async fn a_429_makes_all_that_share_the_budget_wait() {
+async fn a_429_makes_every_client_of_the_same_budget_wait() {
     let setup = Setup::start().await;
     let wait = Duration::from_millis(600);
     let retry = RetryPolicy { attempts: 1, first_wait: wait, longest_wait: wait };
@@ -42,7 +42,7 @@ async fn a_429_makes_all_that_share_the_budget_wait() {
 }
 
 #[tokio::test]
-async fn many_callers_of_one_budget_stay_below_the_limit() {
+async fn many_clients_of_one_budget_stay_below_the_limit() {
     let setup = Setup::start().await;
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..21 {
@@ -54,7 +54,7 @@ async fn many_callers_of_one_budget_stay_below_the_limit() {
 }
 
 #[tokio::test]
-async fn a_create_without_an_answer_is_not_repeated_and_found_by_looking() {
+async fn a_create_without_a_response_is_not_repeated_and_is_found_in_the_list() {
     let mut setup = Setup::start().await;
     setup.settings.timeout = Duration::from_millis(300);
     let client = setup.client(KEY);
@@ -101,7 +101,7 @@ async fn every_create_with_an_unknown_outcome_says_so() {
 }
 
 #[tokio::test]
-async fn what_may_be_repeated_is_repeated() {
+async fn repeatable_requests_are_repeated() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     let created = client.create_webhook(new_webhook()).await.unwrap();
@@ -116,7 +116,7 @@ async fn what_may_be_repeated_is_repeated() {
         let update = WebhookUpdate::of(&created).enable();
         assert!(client.update_webhook(&update).await.unwrap().is_enabled(), "{fault}");
     }
-    // The first attempt deletes it, and its answer is lost: the second finds nothing.
+    // The first attempt deletes the webhook, and its response is lost; the second attempt finds nothing.
     setup.fault(json!({"fault": "reset", "when": "after"})).await;
     assert_eq!(client.delete_webhook(created.id()).await, Ok(Deletion::Deleted));
     setup.fault(json!({"fault": "status", "status": 503, "requests": 3})).await;

@@ -1,4 +1,4 @@
-//! Signing keys, and that no secret is shown.
+//! Tests of signing keys, and that no output shows a secret.
 
 use super::*;
 
@@ -76,7 +76,7 @@ async fn no_debug_form_shows_a_credential() {
     assert!(text.contains(&client.key_fingerprint()), "{text}");
     let signing_key = setup.service_account("sa_live_sim").signing_key(WorkspaceId(130_001)).await.unwrap();
     assert!(!format!("{signing_key:?}").contains(signing_key.expose_secret()));
-    // The simulator's record of requests is for everyone to read.
+    // Everyone can read the simulator's record of requests.
     let seen = setup.http.get(setup.admin("/requests")).send().await.unwrap().text().await.unwrap();
     assert!(seen.contains("oauth") && !seen.contains("sa_live"), "{seen}");
 }

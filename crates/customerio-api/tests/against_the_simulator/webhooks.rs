@@ -46,7 +46,7 @@ async fn an_update_sends_back_fields_and_events_that_it_does_not_know() {
     assert_eq!(stored["events"], json!(["line_sent", "sms_sent"]));
     assert_eq!((&stored["full_resolution"], &stored["disabled"]), (&json!(true), &json!(false)));
 
-    // The API stops taking the field: the error says that it was sent back.
+    // The API no longer accepts the field, and the error says that the field was sent back.
     setup.change(id, json!({"batching": null})).await;
     let error = client.update_webhook(&WebhookUpdate::of(&webhook).disable()).await.unwrap_err();
     assert!(matches!(&error, ApiError::Rejected { unknown_fields, .. } if unknown_fields == &["batching"]), "{error}");
@@ -67,7 +67,7 @@ async fn an_entry_that_cannot_be_read_is_reported_next_to_the_others() {
 }
 
 #[tokio::test]
-async fn each_key_reaches_its_workspace_only() {
+async fn each_key_gives_access_to_its_own_workspace_only() {
     let setup = Setup::start().await;
     let ours = setup.client(KEY).create_webhook(new_webhook()).await.unwrap();
     let other = setup.client("sim-app-key-dev");

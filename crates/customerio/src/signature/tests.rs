@@ -1,4 +1,4 @@
-//! The published vectors, and what must not pass.
+//! Tests with the published vectors, and with signatures that must be refused.
 
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ fn every_published_vector_is_signed_and_verified() {
 }
 
 #[test]
-fn everything_that_must_not_pass_is_refused() {
+fn every_invalid_signature_vector_is_refused() {
     let keys = [SigningKey::new(KEY_A)];
     let right = vectors()[0].3;
     let refused = [
@@ -122,7 +122,7 @@ fn a_key_never_shows_in_debug_output() {
 
 proptest! {
     #[test]
-    fn any_flipped_bit_is_refused(
+    fn a_request_with_any_bit_flipped_is_refused(
         body in prop::collection::vec(any::<u8>(), 1..200),
         timestamp in "[0-9]{1,12}",
         bit in any::<prop::sample::Index>(),
@@ -142,9 +142,9 @@ proptest! {
     }
 
     #[test]
-    fn a_captured_request_verifies_at_no_other_boundary_between_timestamp_and_body(
+    fn moving_bytes_between_timestamp_and_body_makes_a_signature_invalid(
         timestamp in "[0-9]{1,20}",
-        // Many colons, and digits between them, so that what stands before one may look like a timestamp.
+        // Many colons with digits between them, so that the text before a colon may look like a timestamp.
         body in "[0-9:a{}\" ]{0,60}",
     ) {
         let key = SigningKey::new(KEY_A);
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_in_pieces_verifies_like_the_whole(body in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
+    fn a_body_verified_in_pieces_gives_the_same_result(body in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
         let key = SigningKey::new(KEY_A);
         let signature = sign(&key, "1", &body);
         let (head, tail) = body.split_at(cut.index(body.len() + 1));

@@ -1,4 +1,4 @@
-//! One value of a body, read only when it is asked for.
+//! One value of a body, read only when it is needed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::visible;
 #[derive(Clone, Copy, Default)]
 pub struct Field<'a>(pub(crate) Option<&'a RawValue>);
 
-/// Shows the type of the value only: a value may be personal.
+/// Shows only the type of the value, because the value may be personal data.
 impl fmt::Debug for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.first() {
@@ -33,19 +33,19 @@ impl<'a> Field<'a> {
         self.0.and_then(|raw| raw.get().as_bytes().first().copied())
     }
 
-    /// A value of its own, for JSON that stands inside a string; `None` if the text is not JSON.
+    /// Reads JSON that is the content of a string; `None` if the text is not JSON.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok().map(|raw| Self(Some(raw)))
     }
 
-    /// The key was not there.
+    /// The key is missing.
     #[must_use]
     pub fn is_absent(self) -> bool {
         self.0.is_none()
     }
 
-    /// The key was there with the value null.
+    /// The value is null.
     #[must_use]
     pub fn is_null(self) -> bool {
         self.first() == Some(b'n')
@@ -63,7 +63,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Whether [`Field::text`] finds something, at less cost.
+    /// Whether [`Field::text`] returns a text; cheaper than reading it.
     #[must_use]
     pub fn is_text(self) -> bool {
         match (self.first(), self.0) {
@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What can be seen of [`Field::text`] (see [`visible()`]), unless that is nothing.
+    /// The visible part of [`Field::text`] (see [`visible()`]); `None` if nothing is visible.
     #[must_use]
     pub fn non_blank(self) -> Option<Cow<'a, str>> {
         let text = match self.text()? {
@@ -83,7 +83,7 @@ impl<'a> Field<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Whether there is nothing to see: the key is absent, its value null, or a string in which nothing is visible.
+    /// Whether the key is missing, its value is null, or a string without visible characters.
     #[must_use]
     pub fn is_blank(self) -> bool {
         self.is_absent() || self.is_null() || (self.is_text() && self.non_blank().is_none())
@@ -99,9 +99,9 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A whole number, in any form that leaves nothing to guess: an integer, one written with a fraction of zeros or with
-    /// an exponent (`1700000000.0`, `1.7e9`), or the same as the text of a string. `None` for everything else, and for what
-    /// a double does not hold exactly, unless it is written as an integer that fits 64 bits.
+    /// A whole number in any unambiguous form: an integer, a number with a fraction of zeros or with an exponent
+    /// (`1700000000.0`, `1.7e9`), or one of these in a string. `None` for everything else, and for numbers that a
+    /// double cannot hold exactly, except integers of up to 64 bits.
     #[must_use]
     pub fn whole_number(self) -> Option<i64> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -132,7 +132,7 @@ impl<'a> Field<'a> {
         self.0.map(RawValue::get)
     }
 
-    /// Where the value stands in the body it was read from, in bytes; `None` if it was read from elsewhere.
+    /// The byte range of the value in the body that it was read from; `None` for any other body.
     #[must_use]
     pub fn span(self, body: &[u8]) -> Option<Range<usize>> {
         let raw = self.0?.get();
@@ -141,7 +141,7 @@ impl<'a> Field<'a> {
         (end <= body.len()).then_some(start..end)
     }
 
-    /// The entries of an object, in order, doubled keys included; none for everything else.
+    /// The entries of an object in order, with repeated keys; none for everything else.
     #[must_use]
     pub fn entries(self) -> Vec<(Cow<'a, str>, Field<'a>)> {
         let Some(raw) = self.0.filter(|_| self.first() == Some(b'{')) else { return Vec::new() };
@@ -161,7 +161,7 @@ fn string(raw: &str) -> Cow<'_, str> {
     }
     match serde_json::from_str::<String>(raw) {
         Ok(text) => Cow::Owned(text),
-        // Only a lone surrogate escape is left as a reason. serde_json keeps it when it is asked for bytes.
+        // Only a lone surrogate escape can be the reason. serde_json keeps it when it decodes to bytes.
         Err(_) => Cow::Owned(lossy(raw)),
     }
 }
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// A key that borrows where it can and accepts what is no valid Unicode.
+/// A key that borrows if possible and accepts invalid Unicode.
 pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
 pub(crate) struct KeySeed;
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 
     fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Key<'de>, E> {
-        // Checking alone is quicker than replacing, and keys are as good as always fine.
+        // Checking is faster than replacing, and almost all keys are valid.
         Ok(Key(std::str::from_utf8(key).map_or_else(|_| String::from_utf8_lossy(key), Cow::Borrowed)))
     }
 

@@ -130,7 +130,7 @@ fn check(number: usize, key: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the reserved property whose value is no longer the default, by whatever name it was set.
+/// Returns the reserved property whose value is no longer the default, under any of its names.
 fn changed(with: &ClientConfig) -> Option<&'static str> {
     let (Ok(default), Ok(with)) = (ClientConfig::new().create_native_config(), with.create_native_config()) else {
         return None;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_options_are_refused_by_every_name() {
+    fn reserved_options_are_refused_under_every_alias() {
         for name in RESERVED.iter().chain(ALIASES.iter().map(|(alias, _)| alias)) {
             for name in [(*name).to_owned(), format!("topic.{name}")] {
                 let error = refused(&format!("socket.keepalive.enable=true,{name}=topmarker"));

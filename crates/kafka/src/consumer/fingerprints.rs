@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_is_kept_with_the_newest_fingerprint_before_it() {
+    fn a_commit_has_the_newest_fingerprint_before_its_offset() {
         let at = |offset| Fingerprint { offset, timestamp: offset, bytes: 1 };
         let mut fingerprints = Fingerprints::default();
         for offset in [3, 7, 9] {

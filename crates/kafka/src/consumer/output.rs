@@ -89,7 +89,7 @@ mod tests {
     use crate::record::Headers;
 
     #[test]
-    fn only_records_of_the_same_work_count() {
+    fn only_records_written_for_the_same_input_topic_count() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("dead-letters", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");

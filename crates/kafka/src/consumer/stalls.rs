@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_stands_still_while_the_work_waits_for_something_outside() {
+    fn the_stall_clock_stops_while_the_work_waits_for_something_outside() {
         let mut partition = Partition::with(1);
         partition.start(0);
         for _ in 0..1000 {
@@ -273,7 +273,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offset_runs_are_a_set(
+        fn offset_runs_behave_like_a_set(
             changes in prop::collection::vec((any::<bool>(), 0..40i64), 0..200),
             forgotten in 0..40i64,
         ) {
@@ -298,7 +298,7 @@ mod tests {
 
         /// In every history, a stalled record was started, and neither deferred nor settled, for the whole limit.
         #[test]
-        fn only_an_uncompleted_start_is_a_stall(
+        fn only_a_started_and_uncompleted_record_is_a_stall(
             steps in prop::collection::vec((0..5u8, 0..6usize, 1..200u64), 1..200),
         ) {
             let mut partition = Partition::with(6);

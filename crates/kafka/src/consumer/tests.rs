@@ -225,7 +225,7 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuilt_consumer_ignores_claims_of_the_previous_one() {
+async fn a_rebuilt_consumer_ignores_budget_claims_of_the_previous_one() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 5, 10).await;
     let mut running = Running::start(&kafka, |_| {});
@@ -263,7 +263,7 @@ async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_whose_records_all_wait_is_not_stalled() {
+async fn a_partition_in_which_every_record_waits_is_not_stalled() {
     let kafka = Kafka::start(2);
     kafka.produce(0, 3, 10).await;
     kafka.produce(1, 3, 10).await;
@@ -299,7 +299,7 @@ async fn a_failed_commit_is_counted_and_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_not_done_in_time_at_a_stop_are_not_committed() {
+async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed() {
     let kafka = Kafka::start(1);
     kafka.produce(0, 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn the_frontier_waits_for_the_oldest_unsettled_record() {
+fn the_frontier_stays_at_the_oldest_record_without_a_durable_outcome() {
     let mut ledger = Ledger::new(10);
     for offset in [10, 11, 12] {
         ledger.charge(offset, 1).unwrap();
@@ -20,7 +20,7 @@ fn the_frontier_waits_for_the_oldest_unsettled_record() {
 }
 
 #[test]
-fn gaps_do_not_stop_the_frontier() {
+fn gaps_between_offsets_do_not_stop_the_frontier() {
     let mut ledger = Ledger::new(0);
     ledger.charge(5, 1).unwrap();
     assert_eq!(ledger.frontier(), 5);
@@ -34,7 +34,7 @@ fn gaps_do_not_stop_the_frontier() {
 }
 
 #[test]
-fn a_record_settles_once() {
+fn a_record_gets_its_durable_outcome_once() {
     let mut ledger = Ledger::new(0);
     ledger.charge(0, 7).unwrap();
     assert_eq!(ledger.charge(0, 7), Err(LedgerError::OutOfOrder { offset: 0, next: 1 }));
@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn offsets_never_pass_an_unsettled_record(ops in prop::collection::vec(op(), 1..200)) {
+    fn committed_offsets_never_pass_a_record_without_a_durable_outcome(ops in prop::collection::vec(op(), 1..200)) {
         let mut ledgers = Ledgers::default();
         let mut model = Model::default();
         let mut claims: Vec<Claim> = Vec::new();

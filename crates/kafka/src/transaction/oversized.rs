@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_refusal_of_a_batch_of_its_own_counts_against_a_record() {
+    fn only_a_refusal_of_a_batch_with_one_record_counts_against_that_record() {
         let topic: TopicName = "typed".parse().unwrap();
         let mut oversized = Oversized::default();
         assert!(!oversized.is_suspected(0, 7));

@@ -77,7 +77,7 @@ enum Found<M> {
     State(i32, M),
 }
 
-/// What all restores of a session have in common.
+/// The data that all restores of a session share.
 #[derive(Clone)]
 pub(super) struct RestoreContext {
     pub(super) connection: Connection,
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_partition_that_waits_without_progress_is_delayed() {
+    fn only_a_restore_without_progress_is_delayed() {
         let mut restores = restores();
         let start = restores.progress_at;
         let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));

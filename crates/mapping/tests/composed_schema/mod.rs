@@ -1,4 +1,4 @@
-//! `schemas/xdm/composed-schema.json`: what Platform checks of an event, in one JSON Schema.
+//! `schemas/xdm/composed-schema.json`: one JSON Schema with Platform's checks of an event.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ pub(crate) fn assert_valid(event: &Value) {
     assert!(violations.is_empty(), "{violations:#?} in {event:#}");
 }
 
-/// Whether the schema takes it.
+/// Whether the schema accepts the event.
 #[allow(dead_code, reason = "not every test looks at refusals")]
 pub(crate) fn is_valid(event: &Value) -> bool {
     SCHEMA.is_valid(event)

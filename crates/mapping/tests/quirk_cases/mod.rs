@@ -27,8 +27,7 @@ fn all(names: &[&str], value: &str) -> String {
     names.iter().map(|name| format!(r#""{name}":{value}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// Name, what it is about, body. The numbers are those of the quirks in Customer.io's protocol as this project wrote
-/// them down.
+/// Name, what it is about, body. The numbers are those of this project's list of quirks in Customer.io's protocol.
 pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     [envelope(), people(), attribution(), channels(), hostile()].concat()
 }
@@ -52,7 +51,7 @@ fn envelope() -> Vec<Case> {
         ("clock-far-ahead", "more than a day after its receipt", with_time(email(id), "1700086402")),
         ("timestamp-text", "a timestamp as the text of a number", with_time(email(id), "\"1700000000\"")),
         ("timestamp-float", "a timestamp with a fraction of zeros", with_time(email(id), "1700000000.0")),
-        // Another letter case is no other event.
+        // Letter case does not distinguish events.
         (
             "letter-case",
             "object_type and metric with capitals",

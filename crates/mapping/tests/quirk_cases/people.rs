@@ -1,4 +1,4 @@
-//! Whom an event is about, and events about the person.
+//! The person that an event is about, and events about the person.
 
 use super::{Case, PERSON, body, email, preferences};
 

@@ -42,7 +42,8 @@ fn actions(value: &Value) -> BTreeSet<String> {
     list.iter().filter_map(Value::as_str).map(str::to_ascii_lowercase).collect()
 }
 
-/// Asks what is allowed on resources, each `/permissions/…` or `/resource-types/…`. The answer depends on the sandbox.
+/// Asks which actions are allowed on resources, each `/permissions/…` or `/resource-types/…`. The response depends on
+/// the sandbox.
 #[must_use]
 pub fn effective_policies(resources: &[&str]) -> Call<EffectivePolicies> {
     let request = Request::new(Method::Post, Effect::Read, format!("{BASE}/effective-policies"));
@@ -57,7 +58,8 @@ fn read_policies(_: &Request, answer: &Answer) -> Result<EffectivePolicies, Unre
     Ok(EffectivePolicies(policies.iter().map(|(name, value)| (name.clone(), actions(value))).collect()))
 }
 
-/// Lists all names of permissions and resource types. Adobe's specification misspells some: take them from here.
+/// Lists all names of permissions and resource types. Adobe's specification misspells some names, so use those of this
+/// list.
 #[must_use]
 pub fn permission_reference() -> Call<PermissionReference> {
     Call::new(Request::get(format!("{BASE}/reference")), read_reference)
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_everything_and_an_absent_resource_nothing() {
+    fn a_star_allows_everything_and_a_missing_resource_allows_nothing() {
         let call = effective_policies(&["/permissions/manage-schemas"]);
         assert!(call.request().is_repeatable(), "it only asks");
         assert_eq!(call.request().body, Some(json!(["/permissions/manage-schemas"])));

@@ -1,4 +1,4 @@
-//! Answers, and reading them leniently: Adobe's pages and its services differ in details.
+//! Reads responses leniently, because Adobe's documentation and its services differ in details.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// An answer that is not of the documented form. It repeats nothing of the body.
+/// A response that does not have the documented form. The error does not quote the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is not of the documented form: {0}")]
 pub struct Unreadable(pub String);
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// For calls whose success has no content.
+/// The reader for calls whose success has no content.
 pub(crate) fn no_content(_: &crate::control::Request, _: &Answer) -> Result<(), Unreadable> {
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>
     })
 }
 
-/// A value, or its default where the answer has `null`.
+/// A value, or its default if the response has `null`.
 pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(input)?.unwrap_or_default())
 }

@@ -60,7 +60,7 @@ pub fn failed_batches(dataset_id: &str, created_after: i64) -> Call<Page<Batch>>
 fn with_id(id: String, value: Value) -> Result<Batch, Unreadable> {
     let read = serde_json::from_value::<Batch>(value);
     let mut batch = read.map_err(|_| Unreadable("a batch is not of the documented form".to_owned()))?;
-    // The count is a member of its own, or one of the metrics.
+    // The count is a separate member, or one of the metrics.
     let in_metrics = batch.metrics.get("failedRecordCount").and_then(Value::as_i64);
     batch.failed_record_count = batch.failed_record_count.or(in_metrics);
     batch.id = id;
@@ -135,9 +135,9 @@ pub struct RowError {
     pub message: Option<String>,
     /// The rule that was broken: `type`, `required`, `additionalProperties`, …
     pub keyword: Option<String>,
-    /// The place in the row.
+    /// The location in the row.
     pub pointer: Option<String>,
-    /// The place in the schema.
+    /// The location in the schema.
     pub schema_location: Option<String>,
 }
 
@@ -145,7 +145,7 @@ fn rows(answer: &Answer) -> FailedRows {
     let mut rows = FailedRows { is_cut: answer.is_cut, ..FailedRows::default() };
     let mut lines: Vec<&[u8]> = answer.body.split(|byte| *byte == b'\n').collect();
     if answer.is_cut {
-        // The last line ends in the middle.
+        // The last line is incomplete.
         lines.pop();
     }
     for line in lines.into_iter().filter(|line| !line.trim_ascii().is_empty()) {
@@ -157,7 +157,7 @@ fn rows(answer: &Answer) -> FailedRows {
     rows
 }
 
-/// The event is the row itself, or in the envelope that it was sent in.
+/// The row is the event itself, or the envelope that the event was sent in.
 fn failed_row(row: Map<String, Value>) -> FailedRow {
     let whole = Value::Object(row);
     let id = ["/_id", "/body/xdmEntity/_id", "/xdmEntity/_id"].iter().find_map(|at| whole.pointer(at)?.as_str());
@@ -172,7 +172,7 @@ fn failed_row(row: Map<String, Value>) -> FailedRow {
     FailedRow { id, errors, row }
 }
 
-/// The causes in the order they are written; an error with causes is only their sum.
+/// The causes in their order. An error that has causes only summarises them and is left out.
 fn row_errors(error: &Value, into: &mut Vec<RowError>, depth: usize) {
     let causes = error.get("causingExceptions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !causes.is_empty() && depth < 8 {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broken_last_line_of_a_cut_file_is_left_out() {
+    fn the_incomplete_last_line_of_a_truncated_file_is_ignored() {
         let cut = Answer { is_cut: true, ..answer("{\"_id\":\"1\"}\n{\"_id\":\"2\"}".to_owned()) };
         let rows = download_failed("b", "f").read(&cut).unwrap();
         assert_eq!((rows.rows.len(), rows.unreadable, rows.is_cut), (1, 0, true));

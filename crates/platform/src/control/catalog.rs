@@ -36,7 +36,8 @@ impl SchemaRef {
         version.trim().split('.').next()?.trim_matches('"').parse().ok()
     }
 
-    /// Whether both mean the same schema. The content type is written in several ways: only its major version counts.
+    /// Whether both mean the same schema. The content type has several spellings, so only its major version is
+    /// compared.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id && self.major_version() == other.major_version()
@@ -73,7 +74,7 @@ pub struct Dataset {
     /// When it was changed, in milliseconds since 1970.
     #[serde(default, deserialize_with = "number")]
     pub updated: Option<i64>,
-    /// For `If-Match`, where the answer has an `ETag`.
+    /// The value for `If-Match`, if the response has an `ETag`.
     #[serde(skip)]
     pub etag: Option<String>,
 }
@@ -133,7 +134,7 @@ pub fn dataset(id: &str) -> Call<Dataset> {
     })
 }
 
-/// Creates a dataset; gives its id. Failed rows are kept with their reasons.
+/// Creates a dataset and returns its id. Failed rows are kept with their reasons.
 #[must_use]
 pub fn create_dataset(new: &NewDataset) -> Call<String> {
     let mut body = json!({
@@ -148,7 +149,7 @@ pub fn create_dataset(new: &NewDataset) -> Call<String> {
     Call::new(Request::post(BASE, body), read_id)
 }
 
-/// Changes a dataset by JSON Patch; gives its id. `If-Match` is sent where the look-up had an `ETag`.
+/// Changes a dataset by JSON Patch and returns its id. `If-Match` is sent if the look-up had an `ETag`.
 #[must_use]
 pub fn update_dataset(id: &str, patches: &[Patch], etag: Option<&str>) -> Call<String> {
     let request = Request::new(Method::Patch, Effect::Update, format!("{BASE}/{}", encode(id)));

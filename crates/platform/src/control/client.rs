@@ -1,5 +1,5 @@
-//! Sends calls: the token, the headers that every request has, repeats where they are safe, pages, and waiting for an
-//! object that was created a moment ago.
+//! Sends calls: adds the token and the common headers, repeats safe requests, reads all pages, and waits for an object
+//! that was created a moment ago.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,13 +41,14 @@ pub struct ControlSettings {
 /// How often a request is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries {
-    /// How often it is sent at most; 1 means that it is not repeated.
+    /// The maximum number of attempts; 1 means that it is not repeated.
     pub attempts: u32,
-    /// The wait before the first repeat; each further one is twice as long.
+    /// The wait before the first repeat; each further wait is twice as long.
     pub first_wait: Duration,
-    /// The longest wait, also where Platform asks for a longer one.
+    /// The longest wait, even if Platform asks for a longer one.
     pub longest_wait: Duration,
-    /// After a 403 a token of at least this age is replaced: a role that was granted meanwhile is in new tokens only.
+    /// After a 403, a token of at least this age is replaced, because only new tokens contain a role that was granted
+    /// meanwhile.
     pub token_age_on_403: Duration,
 }
 
@@ -63,7 +64,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// The wait after so many attempts.
+    /// The wait after this number of attempts.
     fn wait(&self, attempts: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.first_wait.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
         asked.unwrap_or(doubled).min(self.longest_wait)
@@ -73,7 +74,7 @@ impl Retries {
 /// How long a created object may be missing from answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Visibility {
-    /// How long after its creation.
+    /// The time after its creation.
     pub within: Duration,
     /// How often to ask.
     pub interval: Duration,
@@ -138,7 +139,7 @@ impl ControlClient {
         call.read(&answer).map_err(|error| {
             let kind = match call.request().is_repeatable() {
                 true => ErrorKind::Unreadable(error.to_string()),
-                // It was carried out, and what came of it is not known.
+                // The request had an effect, and its result is unknown.
                 false => ErrorKind::OutcomeUnknown(Interruption::Status {
                     status: answer.status,
                     problem: Problem { detail: Some(error.to_string()), ..Problem::default() },
@@ -171,7 +172,7 @@ impl ControlClient {
     }
 
     /// Sends a call that names an object created at `created_at`. While that is less than [`Visibility::within`] ago,
-    /// 400 and 404 are taken for "not visible yet" and the call is sent again; both say that nothing was done.
+    /// 400 and 404 count as "not visible yet" and the call is sent again; both statuses mean that nothing was done.
     ///
     /// # Errors
     /// [`ErrorKind::NotVisible`] when the time is over, or any other [`ControlError`].
@@ -236,7 +237,7 @@ impl ControlClient {
         }
     }
 
-    /// A successful answer, after repeats where they are safe.
+    /// Returns a successful response, after repeats if they are safe.
     async fn answer_to(&self, request: &Request) -> Result<Answer, ControlError> {
         let mut attempts = 1;
         loop {
@@ -264,8 +265,8 @@ impl ControlClient {
         }
     }
 
-    /// Sends a request with a token; once more with a new one if it is refused. A refusal by 401 or 403 means that
-    /// nothing was done, so this is safe for every request.
+    /// Sends a request with a token, and once more with a new token if the first one is refused. A refusal by 401 or
+    /// 403 means that nothing was done, so this is safe for every request.
     async fn authorized(&self, request: &Request) -> Result<Result<Attempt, Failure>, ControlError> {
         let token = self.token(request).await?;
         let first = self.attempt(request, &token).await;
@@ -293,7 +294,8 @@ impl ControlClient {
         let Some(url) = self.settings.api.join(&request.path) else {
             return Err(Failure::Connect(Unreached::Other));
         };
-        // A path is built here or checked by `following`; this is the last line between the token and another server.
+        // A path is built here or checked by `following`. This check makes sure that the token is never sent to another
+        // server.
         if !self.settings.api.is_same_server(&url) {
             return Err(Failure::Connect(Unreached::Other));
         }
@@ -323,7 +325,7 @@ impl ControlClient {
     }
 }
 
-/// An answer that repeats the token must not carry it into a message.
+/// A response may repeat the token, which must not get into a message.
 fn without_token(body: bytes::Bytes, token: &SecretString) -> bytes::Bytes {
     let secret = token.expose_secret().as_bytes();
     if secret.is_empty() || !body.windows(secret.len()).any(|window| window == secret) {
@@ -347,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_and_are_bounded() {
+    fn waits_between_attempts_double_up_to_a_limit() {
         let retries = Retries::default();
         let waits: Vec<_> = (1..=8).map(|attempts| retries.wait(attempts, None).as_millis()).collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);

@@ -86,7 +86,7 @@ pub struct BaseConnection {
     /// Its version, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled`, or not.
+    /// `enabled` or another state.
     #[serde(default)]
     pub state: Option<String>,
     /// Its specification.
@@ -164,7 +164,7 @@ pub struct SourceConnection {
     /// Its version, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled`, or not.
+    /// `enabled` or another state.
     #[serde(default)]
     pub state: Option<String>,
     /// Its base connection.
@@ -200,7 +200,7 @@ pub struct TargetConnection {
     /// Its version, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled`, or not.
+    /// `enabled` or another state.
     #[serde(default)]
     pub state: Option<String>,
     /// Its specification.
@@ -221,7 +221,7 @@ struct TargetData {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetSchema {
     id: String,
-    /// Other services call this `contentType`.
+    /// Other services name this field `contentType`.
     #[serde(default)]
     version: String,
 }
@@ -265,7 +265,7 @@ fn spec(id: &str) -> Value {
     json!({"id": id, "version": SPEC_VERSION})
 }
 
-/// A list, of all or of those with a property of this value, such as `("name", "x")` or `("connectionSpec.id", "…")`.
+/// Lists all objects, or those whose property has this value, such as `("name", "x")` or `("connectionSpec.id", "…")`.
 pub(crate) fn list(object: Object, property: Option<(&str, &str)>) -> Request {
     let request = Request::get(object.list());
     match property {
@@ -274,7 +274,7 @@ pub(crate) fn list(object: Object, property: Option<(&str, &str)>) -> Request {
     }
 }
 
-/// An answer about one object is a list of one.
+/// The response about one object is a list with one entry.
 pub(crate) fn one<T: serde::de::DeserializeOwned>(_: &Request, answer: &Answer) -> Result<T, Unreadable> {
     let item = page::<T>(answer, "items")?.items.into_iter().next();
     item.ok_or_else(|| Unreadable("`items` is empty".to_owned()))
@@ -366,7 +366,8 @@ pub fn create_target_connection(new: &NewTargetConnection) -> Call<Created> {
     Call::new(Request::post(Object::TargetConnection.list(), body), created)
 }
 
-/// Changes an object by JSON Patch. `etag` is the version that was read; another one is answered with 412.
+/// Changes an object by JSON Patch. `etag` is the version that was read; if the object has another version, the
+/// response is 412.
 #[must_use]
 pub fn update_object(object: Object, id: &str, etag: &str, patches: &[Patch]) -> Call<Created> {
     let request = Request::new(Method::Patch, Effect::Update, object.one(id));
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn creates_have_the_documented_bodies() {
+    fn requests_that_create_have_the_documented_bodies() {
         let text = |text: &str| text.to_owned();
         let base = NewBaseConnection { name: text("n"), description: text("d"), source_id: text("s") };
         let body = create_base_connection(&base).request().body.clone().unwrap();
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_name_the_version_they_change() {
+    fn updates_name_the_version_that_they_change() {
         let call = update_object(Object::Flow, "f", "\"v1\"", &[Patch::replace("/name", json!("n"))]);
         assert_eq!(call.request().to_string(), "PATCH /data/foundation/flowservice/flows/f");
         assert_eq!(call.request().headers["If-Match"], "\"v1\"");

@@ -1,4 +1,5 @@
-//! Descriptors of schemas: which field is an identity. They are not versioned and use `Accept` types of their own.
+//! Descriptors of schemas, which say which field is an identity. They have no versions and use their own `Accept`
+//! types.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -14,23 +14,23 @@ pub struct ControlError {
     pub method: Method,
     /// The request's path and query.
     pub path: String,
-    /// The cause. Boxed: results stay small.
+    /// The cause, boxed so that results stay small.
     pub kind: Box<ErrorKind>,
 }
 
 /// The cause of a failed request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ErrorKind {
-    /// IMS gives no token; nothing was sent.
+    /// IMS did not grant a token, and nothing was sent.
     #[error("there is no access token: {0}")]
     NoToken(TokenError),
-    /// There is no connection; nothing was sent.
+    /// No connection could be made, and nothing was sent.
     #[error("Platform cannot be reached: {0}")]
     Unreachable(Failure),
     /// The request may or may not have been carried out, and repeating it may do it twice.
     #[error("it is unknown whether Platform carried this out: {0}")]
     OutcomeUnknown(Interruption),
-    /// A request that changes nothing more than once failed every time.
+    /// Every attempt of a repeatable request failed.
     #[error("Platform did not answer this usefully: {0}")]
     Unavailable(Interruption),
     /// 401, also with a new token.
@@ -39,7 +39,7 @@ pub enum ErrorKind {
     /// 403, also with a new token.
     #[error("Platform forbids this (HTTP 403): {0}")]
     Forbidden(Problem),
-    /// 404, or a list of one object that is empty.
+    /// 404, or an empty list where one object was expected.
     #[error("this does not exist (HTTP 404): {0}")]
     NotFound(Problem),
     /// 406: the representation is not available.
@@ -48,7 +48,7 @@ pub enum ErrorKind {
     /// The object exists already: 409, or a title that is not unique.
     #[error("an object like this exists already{}: {problem}", .existing.as_ref().map(|id| format!(" ({id})")).unwrap_or_default())]
     AlreadyExists {
-        /// The existing object's id, where Platform names it.
+        /// The existing object's id, if Platform names it.
         existing: Option<String>,
         /// Platform's explanation.
         problem: Problem,
@@ -59,7 +59,7 @@ pub enum ErrorKind {
     /// 429.
     #[error("Platform limits the rate of requests (HTTP 429): {problem}")]
     RateLimited {
-        /// How long to wait, where Platform says it.
+        /// How long to wait, if Platform says it.
         retry_after: Option<Duration>,
         /// Platform's explanation.
         problem: Problem,
@@ -72,7 +72,7 @@ pub enum ErrorKind {
         /// Platform's explanation.
         problem: Problem,
     },
-    /// A success that cannot be read.
+    /// A successful response that cannot be read.
     #[error("{0}")]
     Unreadable(String),
     /// The link to the next page leads elsewhere.
@@ -211,7 +211,7 @@ fn is_sandbox(problem: &Problem) -> bool {
     ["2100-404", "2105-400"].iter().any(|code| problem.has_code(code))
 }
 
-/// 401 and 403. The gateway's codes tell a wrong key or organisation from a missing permission.
+/// 401 and 403. The codes of Adobe's API gateway distinguish a wrong key or organisation from a missing permission.
 fn access_remedy(problem: &Problem) -> Remedy {
     match problem.code.as_deref() {
         Some("403000" | "403003") => Remedy::new(
@@ -255,7 +255,7 @@ fn rejection_remedy(problem: &Problem) -> Remedy {
     }
 }
 
-/// The error that an unsuccessful answer means.
+/// Returns the error for an unsuccessful response.
 pub(crate) fn classify(request: &Request, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ControlError {
     let problem = Problem::parse(body);
     let kind = match status {
@@ -276,7 +276,7 @@ pub(crate) fn classify(request: &Request, status: u16, retry_after: Option<Durat
     ControlError::new(request, kind)
 }
 
-/// The cause for a request without an answer: the caller has to look first, unless repeating it is safe.
+/// The cause for a request without a response: the caller has to look for the object first, unless repeating is safe.
 pub(crate) fn interrupted(request: &Request, interruption: Interruption) -> ErrorKind {
     if request.is_repeatable() { ErrorKind::Unavailable(interruption) } else { ErrorKind::OutcomeUnknown(interruption) }
 }

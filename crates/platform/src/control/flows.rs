@@ -8,7 +8,7 @@ use crate::control::connections::{BASE, Object, SpecRef, list, one};
 use crate::control::paging::{Page, page};
 use crate::control::request::{Call, Created, Effect, Method, Request};
 
-/// Flow specification of the HTTP API source without transformation: XDM in.
+/// Flow specification of the HTTP API source without transformation; the input is XDM.
 pub const XDM_FLOW_SPEC: &str = "d8a6f005-7eaf-4153-983e-e8574508b877";
 
 /// One flow.
@@ -40,7 +40,7 @@ pub struct Flow {
     /// When it was created, in milliseconds since 1970.
     #[serde(rename = "createdAt", default, deserialize_with = "number")]
     pub created_at: Option<i64>,
-    /// When it was changed, in milliseconds since 1970. What is sent within five minutes after this is lost.
+    /// When it was changed, in milliseconds since 1970. Events that are sent within five minutes after this are lost.
     #[serde(rename = "updatedAt", default, deserialize_with = "number")]
     pub updated_at: Option<i64>,
     #[serde(default)]
@@ -60,7 +60,7 @@ impl Flow {
         self.options.as_ref()?.inlet_url.as_deref()
     }
 
-    /// Whether the flow takes messages.
+    /// Whether the flow accepts messages.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.state.as_deref() == Some("enabled")
@@ -92,7 +92,7 @@ pub fn flow(id: &str) -> Call<Flow> {
     Call::new(Request::get(Object::Flow.one(id)), one)
 }
 
-/// Creates a flow. What is sent within five minutes after this is lost.
+/// Creates a flow. Events that are sent within five minutes after this are lost.
 #[must_use]
 pub fn create_flow(new: &NewFlow) -> Call<Created> {
     let body = json!({
@@ -108,14 +108,14 @@ pub fn create_flow(new: &NewFlow) -> Call<Created> {
 /// A change of a flow's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowAction {
-    /// Take messages.
+    /// Accept messages.
     Enable,
-    /// Stop taking messages.
+    /// Stop accepting messages.
     Disable,
 }
 
-/// Enables or disables a flow. Adobe's specification also requires `subOp`, its users leave it out: send it without
-/// first, and with it if that is refused with 400 ([`crate::control::ControlClient::set_flow_state`]).
+/// Enables or disables a flow. Adobe's specification requires `subOp`, but other clients leave it out: send the request
+/// without it first, and with it if the response is 400 ([`crate::control::ControlClient::set_flow_state`]).
 #[must_use]
 pub fn flow_action(id: &str, action: FlowAction, with_sub_op: bool) -> Call<Created> {
     let op = match action {
@@ -135,7 +135,7 @@ pub struct FlowRun {
     pub id: String,
     /// The flow.
     pub flow_id: String,
-    /// When its window began, in milliseconds since 1970.
+    /// When its time window began, in milliseconds since 1970.
     pub started_at: Option<i64>,
     /// When its window ended.
     pub completed_at: Option<i64>,

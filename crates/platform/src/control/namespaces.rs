@@ -24,7 +24,7 @@ pub enum IdType {
     Email,
     /// A mobile device.
     Mobile,
-    /// Not a person.
+    /// Not the id of a person.
     NonPeople,
     /// A telephone number.
     Phone,
@@ -33,7 +33,7 @@ pub enum IdType {
 }
 
 impl From<String> for IdType {
-    /// Without regard to case: what is created as `Cross_device` comes back as `CROSS_DEVICE`.
+    /// Compares without letter case, because a type that is created as `Cross_device` is returned as `CROSS_DEVICE`.
     fn from(text: String) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "cookie" => Self::Cookie,
@@ -69,7 +69,7 @@ pub struct Namespace {
     /// Its number.
     #[serde(default, deserialize_with = "number")]
     pub id: Option<i64>,
-    /// The code that events name it by.
+    /// The code that events use for it.
     pub code: String,
     /// The name that people see.
     #[serde(default)]
@@ -80,10 +80,10 @@ pub struct Namespace {
     /// The type of its identities.
     #[serde(rename = "idType", default)]
     pub id_type: Option<IdType>,
-    /// `ACTIVE`, or not.
+    /// `ACTIVE` or another state.
     #[serde(default)]
     pub status: Option<String>,
-    /// Whether the organisation made it; the others are Adobe's.
+    /// Whether the organisation created it; the others are Adobe's.
     #[serde(default)]
     pub custom: Option<bool>,
 }
@@ -101,7 +101,7 @@ pub struct NewNamespace {
     pub id_type: IdType,
 }
 
-/// All namespaces, Adobe's own included. The service gives them in one answer.
+/// All namespaces, including Adobe's own. The service returns them in one response.
 #[must_use]
 pub fn namespaces() -> Call<Vec<Namespace>> {
     Call::new(Request::get(BASE), |_, answer| answer.json())

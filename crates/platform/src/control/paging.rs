@@ -1,4 +1,4 @@
-//! Pages of a list: the link to the next one is followed wherever it points on the same server, and nowhere else.
+//! Pages of a list. The link to the next page is followed only if it leads to the same server.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct Page<T> {
 pub enum Next {
     /// A link, absolute or relative.
     Link(String),
-    /// The value of `start` for the same request (Schema Registry), with the order it belongs to.
+    /// The value of `start` for the same request (Schema Registry), with its sort order.
     Start {
         /// The value.
         value: String,
@@ -72,7 +72,7 @@ pub fn following(request: &Request, next: &Next, api: &ApiUrl) -> Result<Request
         link if link.contains("://") || link.starts_with("//") => absolute(link, api)?,
         link if link.starts_with('?') => format!("{}{link}", request.path.split('?').next().unwrap_or_default()),
         link if link.starts_with("/data/") => link.to_owned(),
-        // Flow Service gives paths from the service's base: `/runs?…`.
+        // Flow Service returns paths relative to the service's base: `/runs?…`.
         link if link.starts_with('/') => format!("{}{link}", service_base(&request.path)),
         link if link.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
             format!("{}/{link}", service_base(&request.path))
@@ -94,7 +94,7 @@ fn absolute(link: &str, api: &ApiUrl) -> Result<String, BadLink> {
     Ok(api.path_of(&url))
 }
 
-/// `/data/foundation/flowservice` of any path below it.
+/// Returns `/data/foundation/flowservice` for any path below it.
 fn service_base(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
     path.split('/').take(4).collect::<Vec<_>>().join("/")
@@ -147,8 +147,8 @@ pub(crate) fn page<T: DeserializeOwned>(answer: &Answer, name: &str) -> Result<P
     Ok(Page { items, next })
 }
 
-/// Reads a page of Catalog: a map by id. Catalog gives no link; `start` is the number of entries before the page, and
-/// the last page is the empty one.
+/// Reads a page of Catalog, which is a map by id. Catalog returns no link: `start` is the number of entries before the
+/// page, and an empty page is the last one.
 pub(crate) fn offset_page<T>(
     request: &Request,
     answer: &Answer,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_value_is_sent_with_its_order() {
+    fn a_start_value_is_sent_with_its_sort_order() {
         let request = Request::get("/data/foundation/schemaregistry/tenant/schemas").query("limit", "2");
         let next = Next::Start { value: "B & C".to_owned(), orderby: Some("title".to_owned()) };
         let path = following(&request, &next, &ApiUrl::default()).unwrap().path;

@@ -1,4 +1,4 @@
-//! Error bodies. Every service of Platform has its own form; all are read into one.
+//! Reads error bodies. Every service of Platform has its own form; all forms are read into one type.
 //!
 //! | family | form |
 //! |---|---|
@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The longest text that is kept of an error body.
+/// The maximum length of a text that is kept of an error body.
 const TEXT_LIMIT: usize = 600;
 
 /// The content of an error body.
@@ -24,14 +24,14 @@ pub struct Problem {
     pub code: Option<String>,
     /// A short text.
     pub title: Option<String>,
-    /// The longest text there is.
+    /// The most detailed text of the body.
     pub detail: Option<String>,
-    /// Adobe's id of the request, for its support.
+    /// Adobe's id of the request, which its support asks for.
     pub request_id: Option<String>,
 }
 
 impl Problem {
-    /// Reads an error body. What is not JSON says nothing: it is a proxy's page, or empty.
+    /// Reads an error body. A body that is not JSON gives no information: it is empty or a proxy's page.
     #[must_use]
     pub fn parse(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_and_control_characters_are_cut() {
+    fn long_texts_are_truncated_and_control_characters_are_removed() {
         let body = format!(r#"{{"message":"a\u0007b\n{}"}}"#, "x".repeat(5000));
         let problem = Problem::parse(body.as_bytes());
         let detail = problem.detail.unwrap();

@@ -59,7 +59,7 @@ pub struct ResourceSummary {
     /// `$id`, a URI.
     #[serde(rename = "$id")]
     pub id: String,
-    /// The other id, which needs no encoding in a path.
+    /// The alternative id (`meta:altId`), which needs no encoding in a path.
     #[serde(rename = "meta:altId", default)]
     pub alt_id: Option<String>,
     /// The title; unique over all resources of the sandbox.
@@ -75,7 +75,7 @@ pub struct ResourceSummary {
 pub struct Resource {
     /// `$id`, a URI.
     pub id: String,
-    /// The other id.
+    /// The alternative id (`meta:altId`).
     pub alt_id: Option<String>,
     /// The title.
     pub title: String,
@@ -83,13 +83,13 @@ pub struct Resource {
     pub description: Option<String>,
     /// The version, `1.3`.
     pub version: Option<String>,
-    /// For `If-Match`, where the answer has an `ETag`.
+    /// The value for `If-Match`, if the response has an `ETag`.
     pub etag: Option<String>,
     /// When it was last changed, in milliseconds since 1970.
     pub changed_at: Option<i64>,
     /// The tags that cannot be removed again; `union` means enabled for Profile.
     pub immutable_tags: Vec<String>,
-    /// All of it.
+    /// The complete document.
     pub document: Map<String, Value>,
 }
 
@@ -163,7 +163,7 @@ pub struct SchemaBody {
     pub immutable_tags: Vec<String>,
 }
 
-/// Looks the tenant up.
+/// Looks up the tenant.
 #[must_use]
 pub fn stats() -> Call<Stats> {
     Call::new(Request::get(format!("{BASE}/stats")), |_, answer| answer.json())
@@ -180,7 +180,7 @@ pub fn resources(kind: Kind, title: Option<&str>) -> Call<Page<ResourceSummary>>
     Call::new(request, |_, answer| page(answer, "results"))
 }
 
-/// Looks one resource up by `$id` or `meta:altId`; `full` resolves all references.
+/// Looks up one resource by `$id` or `meta:altId`; `full` resolves all references.
 #[must_use]
 pub fn resource(kind: Kind, id: &str, full: bool) -> Call<Resource> {
     let accept = if full { ACCEPT_FULL } else { ACCEPT_ONE };
@@ -199,8 +199,8 @@ pub fn create_schema(body: &SchemaBody) -> Call<Resource> {
     Call::new(Request::post(Kind::Schema.list(), to_value(body)), read_resource)
 }
 
-/// Replaces a field group. It is not documented whether the registry honours `If-Match`: give the `ETag` of the look-up
-/// if it had one.
+/// Replaces a field group. It is not documented whether the registry honours `If-Match`, so pass the `ETag` of the
+/// look-up if it had one.
 #[must_use]
 pub fn replace_field_group(id: &str, body: &FieldGroupBody, etag: Option<&str>) -> Call<Resource> {
     replace(Kind::FieldGroup, id, to_value(body), etag)
@@ -224,7 +224,7 @@ pub fn patch_resource(kind: Kind, id: &str, patches: &[Patch], etag: Option<&str
     Call::new(request, read_resource)
 }
 
-/// Removes a resource. Platform refuses it while a dataset or a schema uses it, or Profile does.
+/// Removes a resource. Platform refuses this while a dataset, a schema or Profile uses it.
 #[must_use]
 pub fn delete_resource(kind: Kind, id: &str) -> Call<()> {
     Call::new(Request::delete(kind.one(id)), no_content)
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_have_the_registrys_paths_and_accept_headers() {
+    fn requests_have_the_paths_and_accept_headers_of_the_registry() {
         let id = "https://ns.adobe.com/acme/schemas/1";
         let list = resources(Kind::Schema, Some("Customer.io & co"));
         assert_eq!(
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_exactly_the_documented_members() {
+    fn bodies_have_exactly_the_documented_members() {
         let schema = SchemaBody {
             kind: "object".to_owned(),
             title: "t".to_owned(),

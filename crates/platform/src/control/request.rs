@@ -43,11 +43,11 @@ impl fmt::Display for Method {
 pub enum Effect {
     /// It changes nothing.
     Read,
-    /// A new object.
+    /// It creates an object.
     Create,
-    /// An object changes.
+    /// It changes an object.
     Update,
-    /// An object is removed.
+    /// It removes an object.
     Delete,
 }
 
@@ -128,8 +128,8 @@ impl Request {
         query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
     }
 
-    /// Whether sending it twice does the same as sending it once: it only reads, or it updates the one version of an
-    /// object that `If-Match` names. Creates and deletes are not repeated.
+    /// Whether sending it twice has the same effect as sending it once: it only reads, or it updates only the version
+    /// of an object that `If-Match` names. Creates and deletes are not repeated.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         match self.effect {
@@ -149,7 +149,7 @@ impl fmt::Display for Request {
 /// The function that reads an answer.
 pub(crate) type Read<T> = fn(&Request, &Answer) -> Result<T, Unreadable>;
 
-/// A request and how its answer is read.
+/// A request, with the function that reads its response.
 pub struct Call<T> {
     pub(crate) request: Request,
     pub(crate) read: Read<T>,
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_with_slashes_becomes_one_path_segment() {
+    fn an_id_with_slashes_is_sent_as_one_path_segment() {
         assert_eq!(encode("https://ns.adobe.com/a"), "https%3A%2F%2Fns.adobe.com%2Fa");
         assert_eq!(encode("_acme.schemas.0a-~"), "_acme.schemas.0a-~");
         assert_eq!(encode("ü "), "%C3%BC%20");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_survives_a_plan_file() {
+    fn a_request_written_to_a_plan_file_can_be_read_again() {
         let request = Request::post("/a", json!({"b": 1})).accept("x");
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.contains(r#""method":"POST""#) && text.contains(r#""effect":"create""#), "{text}");

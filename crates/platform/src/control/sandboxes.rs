@@ -1,4 +1,4 @@
-//! Sandboxes: which there are, and of what type, state and region.
+//! Lists the sandboxes with their type, state and region.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ const BASE: &str = "/data/foundation/sandbox-management";
 /// One sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Sandbox {
-    /// The name that `x-sandbox-name` takes, in lower case.
+    /// The name for `x-sandbox-name`, in lower case.
     pub name: String,
     /// The name that people see.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct Sandbox {
 pub enum SandboxState {
     /// It can be used.
     Active,
-    /// It is being made.
+    /// It is being created.
     Creating,
     /// It is being emptied.
     Resetting,
@@ -46,11 +46,11 @@ pub enum SandboxState {
     Deleting,
     /// It is removed.
     Deleted,
-    /// Making it failed.
+    /// Creating it failed.
     Failed,
     /// A state that this program does not know.
     Other(String),
-    /// The answer does not say.
+    /// The response does not contain the state.
     #[default]
     Unknown,
 }
@@ -108,7 +108,7 @@ impl From<String> for SandboxType {
 }
 
 impl Sandbox {
-    /// Whether writing here needs the care of a production sandbox.
+    /// Whether it counts as a production sandbox.
     #[must_use]
     pub fn is_production(&self) -> bool {
         self.kind != SandboxType::Development

@@ -224,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn a_207_never_accepts_more_records_than_it_has_good_entries(
+    fn a_207_never_accepts_more_records_than_it_has_successful_entries(
         entries in prop::collection::vec(entry(), 0..10),
         count in 1..10usize,
     ) {

@@ -33,7 +33,7 @@ async fn sandboxes_are_listed_with_type_state_and_region() {
 }
 
 #[tokio::test]
-async fn permissions_are_known_before_anything_is_forbidden() {
+async fn missing_permissions_are_found_before_the_first_403() {
     let setup = start(fresh()).await;
     let reference = setup.client.send(&permission_reference()).await.unwrap();
     assert!(reference.permissions.contains("manage-schemas") && reference.resource_types.contains("datasets"));
@@ -54,7 +54,7 @@ async fn permissions_are_known_before_anything_is_forbidden() {
 }
 
 #[tokio::test]
-async fn namespaces_are_created_found_and_unique() {
+async fn namespaces_are_created_and_found_and_their_codes_are_unique() {
     let setup = start(fresh()).await;
     let new = NewNamespace {
         code: "CioId".to_owned(),
@@ -117,7 +117,7 @@ async fn field_groups_and_schemas_are_created_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_schema_in_use_is_only_added_to() {
+async fn a_schema_in_use_can_only_get_additional_fields() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let client = &setup.client;
@@ -274,7 +274,7 @@ async fn a_link_to_another_server_is_not_followed() {
 }
 
 #[tokio::test]
-async fn links_that_lead_in_a_circle_end_with_an_error() {
+async fn links_that_form_a_circle_end_with_an_error() {
     let setup = start(fresh()).await;
     let body = Some(r#"{"items":[],"_links":{"next":{"href":"/connections?continuationToken=a"}}}"#.to_owned());
     let circle = ControlFaultKind::Status { status: 200, retry_after: None, body };
@@ -289,7 +289,7 @@ async fn find(client: &ControlClient, name: &str, since: Instant) -> Option<Stri
 }
 
 #[tokio::test]
-async fn an_object_that_appears_late_is_waited_for() {
+async fn a_read_waits_for_an_object_that_appears_late() {
     let setup = start(ControlOptions { visible_after: Duration::from_millis(400), ..fresh() }).await;
     let client = &setup.client;
     let since = Instant::now();
@@ -311,7 +311,7 @@ async fn an_object_that_appears_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_object_that_never_appears_ends_the_waiting() {
+async fn waiting_for_an_object_that_never_appears_ends() {
     let short = Visibility { within: Duration::from_millis(200), interval: Duration::from_millis(20) };
     let options = ControlOptions { visible_after: Duration::from_secs(3600), ..fresh() };
     let setup = start_with(options, "sim-secret", |settings| settings.visibility = short).await;
@@ -324,7 +324,7 @@ async fn an_object_that_never_appears_ends_the_waiting() {
     assert!(error.to_string().contains("Adobe's support"), "{error}");
     client.send(&create_base_connection(&setup::base("late"))).await.unwrap();
     assert_eq!(find(client, "late", Instant::now()).await, None);
-    // What was created long ago is not waited for.
+    // Nothing waits for an object that was created long ago.
     if let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(1)) {
         let before = setup.simulator.control_requests().len();
         assert_eq!(find(client, "late", long_ago).await, None);

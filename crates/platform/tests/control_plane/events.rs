@@ -62,7 +62,7 @@ impl Setup {
         self.simulator.lost().into_iter().map(|event| (event.id, event.reason)).collect()
     }
 
-    /// Sends events until one arrives; what comes before is lost.
+    /// Sends events until one arrives; the events before it are lost.
     async fn send_until_one_arrives(&self, to: &Connected) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while self.simulator.stats().accepted == 0 {
@@ -73,8 +73,8 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn events_that_are_sent_too_early_are_answered_as_accepted_and_lost() {
-    // Five minutes become 1.5 s, fifteen 4.5 s.
+async fn events_sent_too_early_get_a_success_response_and_are_lost() {
+    // The test's time is shorter: five minutes are 1.5 s, and fifteen are 4.5 s.
     let setup = start(ControlOptions { settle_scale: 0.005, ..fresh() }).await;
     let connected = setup.connect().await;
     assert_eq!(setup.send(&connected, &["early-1", "early-2"]).await, "AA");
@@ -88,7 +88,7 @@ async fn events_that_are_sent_too_early_are_answered_as_accepted_and_lost() {
 }
 
 #[tokio::test]
-async fn a_change_of_flow_or_schema_loses_events_again() {
+async fn a_change_of_the_flow_or_schema_loses_events_for_a_while() {
     let options = ControlOptions { settle_scale: 0.005, ..fresh() };
     let setup = start(options).await;
     let connected = setup.connect().await;
@@ -102,7 +102,7 @@ async fn a_change_of_flow_or_schema_loses_events_again() {
         .unwrap();
     assert_eq!(setup.send(&connected, &["after-flow"]).await, "A");
     assert_eq!(setup.lost().last().unwrap(), &("after-flow".to_owned(), "flow_changed_lately"));
-    // A field group counts for the schemas that refer to it.
+    // A change of a field group counts as a change of the schemas that refer to it.
     let wider = setup::field_group("Fields", &["metric", "more"]);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !setup.simulator.accepted().contains_key("settled") {
@@ -163,7 +163,7 @@ async fn events_of_another_schema_or_dataset_are_refused() {
 }
 
 #[tokio::test]
-async fn events_that_fail_afterwards_are_rows_of_a_failed_batch() {
+async fn events_that_fail_in_ingestion_are_rows_of_a_failed_batch() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let fault: ControlFault = serde_json::from_str(r#"{"fault":"fail_after_acceptance","prefix":"bad-"}"#).unwrap();
@@ -191,7 +191,7 @@ async fn events_that_fail_afterwards_are_rows_of_a_failed_batch() {
 }
 
 #[tokio::test]
-async fn failed_batches_are_read_over_pages() {
+async fn failed_batches_are_read_from_all_pages() {
     let setup = start(ControlOptions { page_size: 2, ..fresh() }).await;
     let connected = setup.connect().await;
     for id in ["a+x", "b+x", "c+x", "d+x", "e+x"] {
@@ -201,7 +201,7 @@ async fn failed_batches_are_read_over_pages() {
 }
 
 #[tokio::test]
-async fn the_simulator_that_is_not_empty_works_at_once_and_can_be_adopted() {
+async fn a_prepared_simulator_works_at_once_and_setup_can_adopt_its_objects() {
     let setup = start(ControlOptions::default()).await;
     let known = SimSettings::default();
     let inlet = setup.simulator.inlet_url();
@@ -212,7 +212,7 @@ async fn the_simulator_that_is_not_empty_works_at_once_and_can_be_adopted() {
     assert_eq!((flows.len(), flows[0].inlet_url()), (1, Some(inlet.as_str())));
     let runs = prod.list(&flow_runs(&flows[0].id)).await.unwrap();
     assert_eq!(runs[0].received, Some(1));
-    // A change counts here as well.
+    // A change has the same effect here.
     let retitle = [Patch::replace("/title", json!("Renamed"))];
     prod.send(&patch_resource(Kind::Schema, &known.schema_id, &retitle, None)).await.unwrap();
     assert_eq!(send(&setup, &inlet, &known.schema_id, &known.dataset_id, None, &["b"]).await, "A");

@@ -55,7 +55,7 @@ async fn a_stale_version_is_its_own_error_for_every_service() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_out_for_reads_only() {
+async fn after_a_rate_limit_only_reads_are_repeated() {
     let setup = start(fresh()).await;
     let status = |status| ControlFaultKind::Status { status, retry_after: Some(1), body: None };
     for kind in [status(429), status(503)] {
@@ -71,7 +71,7 @@ async fn a_rate_limit_is_waited_out_for_reads_only() {
 }
 
 #[tokio::test]
-async fn a_read_is_repeated_and_gives_up_after_its_attempts() {
+async fn a_read_is_repeated_and_fails_after_its_last_attempt() {
     let setup = start(fresh()).await;
     setup.simulator.add_control_fault(ControlFault::status(503, 3));
     setup.client.send(&stats()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_read_is_repeated_and_gives_up_after_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_create_without_an_answer_is_not_repeated_and_says_look_first() {
+async fn a_create_without_a_response_is_not_repeated_and_says_to_look_first() {
     let short = |settings: &mut ControlSettings| settings.timeout = Duration::from_millis(300);
     let setup = start_with(fresh(), "sim-secret", short).await;
     for (number, fault) in
@@ -100,7 +100,7 @@ async fn a_create_without_an_answer_is_not_repeated_and_says_look_first() {
         let error = setup.client.send(&create_base_connection(&setup::base(&name))).await.unwrap_err();
         assert!(matches!(*error.kind, ErrorKind::OutcomeUnknown(_)), "{number}: {error}");
         assert!(error.to_string().contains("look first"), "{error}");
-        // The first three were carried out.
+        // The first three requests had their effect.
         let found = setup.client.list(&base_connections(Some(("name", &name)))).await.unwrap();
         assert_eq!(found.len(), usize::from(number < 3), "{number}");
     }
@@ -108,7 +108,7 @@ async fn a_create_without_an_answer_is_not_repeated_and_says_look_first() {
 }
 
 #[tokio::test]
-async fn an_update_of_a_version_is_repeated_and_is_never_done_twice() {
+async fn a_conditional_update_is_repeated_and_never_applied_twice() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let update =
@@ -117,7 +117,7 @@ async fn an_update_of_a_version_is_repeated_and_is_never_done_twice() {
     setup.simulator.add_control_fault(broken(Break::Before).times(1).on("PATCH", "/flows"));
     setup.client.send(&update(read.etag.as_deref().unwrap())).await.unwrap();
     assert_eq!(setup.requests("PATCH", "/flows").len(), 2);
-    // It was carried out, and the repeat finds another version: the caller reads the object again.
+    // The first attempt had its effect, and the repeat finds another version, so the caller reads the object again.
     let read = setup.client.send(&flow(&connected.flow)).await.unwrap();
     setup.simulator.add_control_fault(broken(Break::After).times(1).on("PATCH", "/flows"));
     let error = kind(setup.client.send(&update(read.etag.as_deref().unwrap())).await);
@@ -125,7 +125,7 @@ async fn an_update_of_a_version_is_repeated_and_is_never_done_twice() {
 }
 
 #[tokio::test]
-async fn a_network_that_drops_every_third_request_does_not_stop_reads() {
+async fn reads_succeed_although_the_network_drops_every_third_request() {
     let setup = start(platform_sim::ControlOptions { page_size: 1, ..fresh() }).await;
     for number in 0..6 {
         setup.client.send(&create_base_connection(&setup::base(&number.to_string()))).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_network_that_drops_every_third_request_does_not_stop_reads() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_nothing_listens() {
+async fn a_connection_failure_says_that_no_request_was_sent() {
     let setup = start(fresh()).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let lost = client(&setup.simulator, "sim-secret", |settings| {
@@ -147,14 +147,14 @@ async fn nothing_is_sent_where_nothing_listens() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_replaced_once_also_for_a_create() {
+async fn an_expired_token_is_renewed_once_also_for_a_create() {
     let setup = start(fresh()).await;
     setup.client.send(&stats()).await.unwrap();
     setup.simulator.add_fault(FaultKind::ExpireTokens.into());
     setup.client.send(&create_base_connection(&setup::base("b"))).await.unwrap();
     let statuses: Vec<_> = setup.requests("POST", "/connections").iter().map(|request| request.status).collect();
     assert_eq!((statuses, setup.simulator.stats().tokens), (vec![401, 201], 2));
-    // A new token that is refused as well ends it.
+    // If the new token is refused too, the call ends with an error.
     setup.simulator.add_control_fault(ControlFault::status(401, 2));
     let error = setup.client.send(&stats()).await.unwrap_err();
     assert!(matches!(*error.kind, ErrorKind::Unauthorized(_)), "{error}");
@@ -172,7 +172,7 @@ async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
     }
     assert_eq!(setup.simulator.stats().tokens, 1);
     setup.client.list(&usable_sandboxes()).await.unwrap();
-    // A check asks with a new token, which would have a role that was granted meanwhile.
+    // The check uses a new token, which would contain a role that was granted meanwhile.
     let renewing = Retries { token_age_on_403: Duration::ZERO, ..Retries::default() };
     let client = client(&setup.simulator, "sim-secret", |settings| settings.retries = renewing);
     setup.simulator.add_control_fault(ControlFault::status(403, 1).on("GET", "/stats"));
@@ -200,7 +200,7 @@ async fn server_that_repeats_the_token() -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn an_answer_that_repeats_the_token_is_shown_without_it() {
+async fn a_response_that_contains_the_token_is_shown_without_it() {
     let setup = start(fresh()).await;
     let address = server_that_repeats_the_token().await;
     let client = client(&setup.simulator, "sim-secret", |settings| {
@@ -212,7 +212,7 @@ async fn an_answer_that_repeats_the_token_is_shown_without_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_key_organisation_or_sandbox_is_named() {
+async fn the_error_names_a_wrong_secret_key_organisation_or_sandbox() {
     let setup = start(fresh()).await;
     let error = client(&setup.simulator, "wrong-secret", |_| {}).send(&stats()).await.unwrap_err();
     assert!(matches!(&*error.kind, ErrorKind::NoToken(TokenError::Refused { .. })), "{error}");
@@ -229,7 +229,7 @@ async fn a_wrong_secret_key_organisation_or_sandbox_is_named() {
 }
 
 #[tokio::test]
-async fn sandboxes_do_not_see_each_other() {
+async fn objects_of_one_sandbox_are_not_visible_in_another() {
     let setup = start(fresh()).await;
     let created = setup.client.send(&create_base_connection(&setup::base("b"))).await.unwrap();
     let prod = client(&setup.simulator, "sim-secret", |settings| settings.sandbox = "prod".to_owned());
@@ -243,7 +243,7 @@ async fn sandboxes_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_representation_that_is_not_offered_is_its_own_error() {
+async fn an_unsupported_accept_header_is_its_own_error() {
     let setup = start(fresh()).await;
     setup.simulator.add_control_fault(ControlFault::status(406, 1));
     assert!(matches!(kind(setup.client.send(&stats()).await), ErrorKind::NotAcceptable(_)));
@@ -256,7 +256,7 @@ async fn a_representation_that_is_not_offered_is_its_own_error() {
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_cannot_be_read_says_look_first() {
+async fn a_create_with_an_unreadable_response_says_to_look_first() {
     let setup = start(fresh()).await;
     let body = Some("{}".to_owned());
     let fault = ControlFaultKind::Status { status: 201, retry_after: None, body };

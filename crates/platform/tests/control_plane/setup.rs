@@ -22,7 +22,7 @@ pub(crate) struct Setup {
     pub(crate) http: reqwest::Client,
 }
 
-/// An empty sandbox in which nothing has to settle.
+/// An empty sandbox in which every change is visible at once.
 pub(crate) fn fresh() -> ControlOptions {
     ControlOptions { fresh: true, settle_scale: 0.0, ..ControlOptions::default() }
 }

@@ -1,4 +1,4 @@
-//! The simulator refuses what the real service refuses, and what is misspelt.
+//! Tests that the simulator refuses everything that the real service refuses, and every misspelt member.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ impl Raw {
         self
     }
 
-    /// Sends it with all headers that every request needs; status and body.
+    /// Sends a request with the common headers; returns status and body.
     async fn send(self, setup: &Setup) -> (u16, Value) {
         let token = tokens(&setup.simulator, "sim-secret").token().await.unwrap();
         let url = format!("{}/data{}", setup.simulator.ims_url(), self.path);
@@ -108,7 +108,7 @@ async fn headers_are_required_as_documented() {
 }
 
 #[tokio::test]
-async fn the_registry_wants_its_accept_headers() {
+async fn the_schema_registry_requires_its_accept_headers() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let list = || raw("GET", format!("{REGISTRY}/schemas"));
@@ -142,7 +142,7 @@ fn misspelt(body: &Value, parent: &str, name: &str) -> Value {
     body
 }
 
-/// A path, the right body, and members of it: the pointer to the parent, and the name.
+/// A path, the correct body, and some of its members: the pointer to the parent and the name.
 type Body = (String, Value, Vec<(&'static str, &'static str)>);
 
 fn bodies(connected: &Connected) -> Vec<Body> {
@@ -215,7 +215,7 @@ fn bodies(connected: &Connected) -> Vec<Body> {
 }
 
 #[tokio::test]
-async fn a_misspelt_member_of_any_body_is_refused_and_the_right_one_is_taken() {
+async fn a_misspelt_member_of_any_body_is_refused_and_the_correct_one_is_accepted() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     for (path, body, members) in bodies(&connected) {
@@ -229,7 +229,7 @@ async fn a_misspelt_member_of_any_body_is_refused_and_the_right_one_is_taken() {
 }
 
 #[tokio::test]
-async fn the_spellings_of_other_clients_are_taken() {
+async fn spellings_that_other_clients_use_are_accepted() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     for (mut path, mut body, _) in bodies(&connected) {

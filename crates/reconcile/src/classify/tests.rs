@@ -191,7 +191,7 @@ fn only(report: &Report) -> (FindingKind, Topic, Position) {
 
 proptest! {
     #[test]
-    fn any_history_balances(partitions in prop::collection::vec(webhooks(), 1..4), resolved in 0..4u32) {
+    fn the_classes_of_any_history_add_up(partitions in prop::collection::vec(webhooks(), 1..4), resolved in 0..4u32) {
         let facts = play(&partitions, resolved);
         let report = facts.classify();
         assert_sums(&report);
@@ -274,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn one_double_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
+    fn one_duplicate_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
         let facts = play(&partitions, 1);
         prop_assume!(!facts.typed.is_empty());
         let typed = facts.typed[which.index(facts.typed.len())];
@@ -333,7 +333,7 @@ fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
 }
 
 #[test]
-fn a_duplicate_of_any_earlier_record_counts_unless_it_has_reprocess() {
+fn a_record_may_be_a_duplicate_of_any_earlier_one_unless_it_has_the_reprocess_header() {
     let mut facts = three();
     let again =
         RawRecord { position: position(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false, check: false };
@@ -351,7 +351,7 @@ fn a_duplicate_of_any_earlier_record_counts_unless_it_has_reprocess() {
 }
 
 #[test]
-fn an_event_typed_twice_is_a_breach_within_the_window_and_a_repeat_outside_it() {
+fn two_typed_records_of_an_event_are_a_breach_within_the_window_and_a_repeat_outside() {
     let again = |received: i64, typed_offset: i64| {
         let mut facts = three();
         facts.raw.push(RawRecord {
@@ -383,7 +383,7 @@ fn an_event_typed_twice_is_a_breach_within_the_window_and_a_repeat_outside_it() 
 }
 
 #[test]
-fn replays_and_repeats_have_their_own_columns() {
+fn replays_and_repeats_are_counted_separately() {
     // Event 1 was repeated: outside the dedup window, then with `reprocess`. Event 2's typed record was written again.
     let mut facts = three();
     for (offset, reprocess) in [(3, false), (4, true)] {

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_every_other_time_is_reported_until_it_stops() {
+    fn failures_of_every_other_attempt_are_reported_until_they_stop() {
         let mixed = lines(Reason::Throttled, 100, |second| Some(second < 50 && second % 2 == 0));
         assert_eq!(mixed, [(4, "fails"), (54, "over")]);
     }

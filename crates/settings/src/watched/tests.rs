@@ -67,7 +67,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn files_are_followed_and_broken_ones_keep_the_previous_value_current() {
+async fn changed_files_are_loaded_and_invalid_ones_keep_the_previous_value() {
     let folder = std::env::temp_dir().join(format!("settings-watched-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();

@@ -1,4 +1,4 @@
-//! Our bytes against apache-avro's own generic reader, and what must not be read.
+//! Tests our bytes with apache-avro's own generic reader, and bytes that must be refused.
 
 use apache_avro::types::Value;
 use proptest::prelude::*;
@@ -54,7 +54,7 @@ fn full() -> ExperienceEvent<'static> {
 }
 
 #[test]
-fn another_reader_finds_every_field_where_the_schema_puts_it() {
+fn an_independent_avro_reader_finds_every_field_of_the_schema() {
     let bytes = encode(&full());
     let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
     let reader = GenericDatumReader::builder(&schema).build().unwrap();
@@ -101,7 +101,7 @@ fn records_are_declared_in_the_order_of_the_schema() {
 }
 
 #[test]
-fn an_empty_event_and_a_full_one_read_back_as_they_were() {
+fn an_empty_and_a_full_event_decode_to_the_same_values() {
     let decoder = Decoder::new().unwrap();
     for event in [full(), ExperienceEvent::default()] {
         assert_eq!(decoder.decode(&encode(&event)).unwrap(), event);
@@ -109,7 +109,7 @@ fn an_empty_event_and_a_full_one_read_back_as_they_were() {
 }
 
 #[test]
-fn an_unknown_schema_is_not_the_records_fault() {
+fn an_unknown_schema_does_not_make_a_record_undecodable() {
     let decoder = Decoder::new().unwrap();
     let mut bytes = encode(&full());
     bytes[5] ^= 1;
@@ -121,11 +121,11 @@ fn an_unknown_schema_is_not_the_records_fault() {
 }
 
 #[test]
-fn a_registrys_id_is_read_once_it_is_learnt_and_a_newer_version_is_named() {
+fn an_id_of_a_registry_can_be_read_after_it_is_learnt_and_a_newer_version_is_named() {
     let mut decoder = Decoder::new().unwrap();
     let mut bytes = Vec::new();
     Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
-    // A registry may give the schema in another layout.
+    // A registry may return the schema with other white space.
     let compact = serde_json::from_str::<serde_json::Value>(SCHEMA_JSON).unwrap().to_string();
     decoder.learn(7, ForeignSchema::parse(&compact));
     assert_eq!(decoder.decode(&bytes).unwrap(), full());
@@ -142,7 +142,7 @@ fn a_registrys_id_is_read_once_it_is_learnt_and_a_newer_version_is_named() {
 }
 
 #[test]
-fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
+fn a_record_of_an_older_release_is_decoded_with_the_schema_of_that_release() {
     // A release that did not know these fields yet: one in the middle of a record, a nested record, an array.
     let mut older: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
     let fields = older["fields"].as_array_mut().unwrap();
@@ -152,10 +152,10 @@ fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
     details.retain(|field| !["isMachine", "open", "devices"].contains(&field["name"].as_str().unwrap()));
     let older = Schema::parse(&older).unwrap();
 
-    // What it wrote: the generic writer makes it of a value, by names.
+    // A record of that release: the generic writer encodes it from a value with field names.
     let current = Schema::parse_str(SCHEMA_JSON).unwrap();
     let mut expected = full();
-    // The generic value keeps a map in no order.
+    // A map in a generic value has no order.
     expected.identity_map.0.truncate(1);
     let bytes = encode(&expected);
     let value = GenericDatumReader::builder(&current).build().unwrap().read_value(&mut &bytes[10..]).unwrap();
@@ -174,14 +174,14 @@ fn a_record_of_an_older_release_is_read_with_that_releases_schema() {
     for frame in [[&SINGLE_OBJECT[..], &fingerprint.0].concat(), vec![CONFLUENT, 0, 0, 0, 3]] {
         let bytes = [frame, datum.clone()].concat();
         let mut event = decoder.decode(&bytes).unwrap();
-        // The generic writer keeps maps in no order.
+        // The generic writer does not keep the order of maps.
         event.identity_map.0.sort_by(|(one, _), (other, _)| one.cmp(other));
         assert_eq!(event, expected);
     }
 }
 
 #[test]
-fn broken_bytes_are_undecodable() {
+fn damaged_bytes_are_undecodable() {
     let decoder = Decoder::new().unwrap();
     let good = encode(&full());
     let mut longer = good.clone();
@@ -192,11 +192,12 @@ fn broken_bytes_are_undecodable() {
 }
 
 #[test]
-fn the_framing_carries_the_published_fingerprint() {
-    // Changes with the schema: a new schema is a new release, its fingerprint goes into the list of released ones.
+fn the_frame_has_the_published_fingerprint() {
+    // This value changes with the schema. A new schema needs a release, and its fingerprint is then added to the list
+    // of released ones.
     let bytes = encode(&full());
     assert_eq!(bytes[..2], [0xC3, 0x01]);
-    // Published the way it stands in a record, least significant byte first.
+    // The documented byte order is that of a record: least significant byte first.
     let published = include_str!("../../../../schemas/experience-event.fingerprint").trim();
     assert_eq!(hex(&bytes[2..10]), published);
     assert_eq!(Fingerprint::current().to_string(), published);
@@ -224,7 +225,7 @@ fn fingerprints_are_those_that_java_and_fastavro_compute() {
     }
 }
 
-/// Records as they lie on topics: written by the builds that computed another fingerprint for the first schema.
+/// Existing records that were written by builds with another fingerprint for the first schema.
 const FORMER_FULL: &str = concat!(
     "c301a48f38c8e550924d0630315880a0abfef962366469726563744d61726b6574696e672e656d61696c4f70656e65640873",
     "656c660418437573746f6d6572696f4944020434320001000a456d61696c0206614062000000000202630202740002000000",
@@ -238,7 +239,7 @@ const FORMER_EMPTY: &str = concat!(
 );
 
 #[test]
-fn records_with_the_former_fingerprint_are_read() {
+fn records_with_the_fingerprint_of_earlier_builds_are_decoded() {
     let decoder = Decoder::new().unwrap();
     for (record, event) in [(FORMER_FULL, full()), (FORMER_EMPTY, ExperienceEvent::default())] {
         assert!(record.starts_with("c301a48f38c8e550924d"));
@@ -260,7 +261,7 @@ fn text() -> impl Strategy<Value = std::borrow::Cow<'static, str>> {
 
 proptest! {
     #[test]
-    fn any_event_reads_back_as_it_was(
+    fn any_encoded_event_decodes_to_the_same_event(
         id in text(),
         millis in any::<i64>(),
         subject in proptest::option::of(text()),
@@ -280,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoding_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         drop(Decoder::new().unwrap().decode(&bytes));
         drop(Decoder::new().unwrap().decode(&[&encode(&full())[..10], &bytes].concat()));
     }

@@ -355,7 +355,7 @@ proptest! {
                 assert_exactly_once(&driver.brokers);
             }
         }
-        // Without further faults, everything that was started ends.
+        // Without further faults, every started operation ends.
         driver.brokers.script.clear();
         driver.apply(Event::Time(1000));
         driver.apply(Event::Time(1000));

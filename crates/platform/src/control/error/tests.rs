@@ -26,7 +26,7 @@ fn each_status_is_its_own_variant() {
 }
 
 #[test]
-fn a_failed_create_update_or_delete_says_look_first() {
+fn a_change_with_an_unknown_outcome_says_to_look_first() {
     let update = Request::new(Method::Patch, Effect::Update, "/a");
     for request in [create(), Request::delete("/a"), update.clone()] {
         for status in [408, 500, 502, 503, 504] {
@@ -53,12 +53,12 @@ fn a_title_that_is_taken_is_a_conflict_that_names_the_object() {
 }
 
 #[test]
-fn a_stale_version_is_known_by_its_code_too() {
+fn a_stale_version_is_also_recognised_by_its_error_code() {
     assert!(matches!(kind(&create(), 400, r#"{"errorCode":"1404-412"}"#), ErrorKind::ChangedMeanwhile(_)));
 }
 
 #[test]
-fn each_message_says_what_where_what_next_and_who() {
+fn each_message_says_what_happened_where_and_who_can_fix_it_how() {
     for (status, body, words) in [
         (403, "", ["HTTP 403", "an Adobe administrator", "Roles > API credentials"]),
         (403, r#"{"error_code":"403025","message":"m"}"#, ["403025: m", "you", "PLATFORM_IMS_ORG"]),

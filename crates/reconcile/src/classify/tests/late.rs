@@ -1,9 +1,9 @@
-//! Records that nothing reads.
+//! Tests of records that no service reads.
 
 use super::*;
 
 #[test]
-fn a_record_ahead_is_late_once_it_was_written_too_long_ago() {
+fn an_unprocessed_record_is_late_once_it_is_too_old() {
     let facts = play(&[vec![(1, Fate::Accepted, 0), (101, Fate::TypedOnly, 0), (102, Fate::Waiting, 0)]], 0);
     let close = |late_before| {
         let mut reconciliation =

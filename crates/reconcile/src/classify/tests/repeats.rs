@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Long before the events under test: what was written then shows which partitions there were.
+/// A time long before the tested events. Records of this time show which partitions existed.
 const EARLY: i64 = -60 * 60 * 1000;
 
 /// Deliveries of event 1, each typed of its own raw record: partition, time of receipt, key.
@@ -57,7 +57,7 @@ fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
 }
 
 #[test]
-fn a_repeat_in_another_partition_after_as_many_records_as_the_window_holds_is_not_a_breach() {
+fn a_repeat_in_another_partition_is_not_a_breach_once_the_window_has_other_ids() {
     let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
     let first = facts.typed[12];
     for number in 0..10 {
@@ -84,7 +84,7 @@ fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_clas
     let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
     let report = deliveries(0..12, &spread).classify();
     assert!(!report.balances());
-    // Those that met an earlier one in their own partition are repeats of the ordinary class.
+    // Records with an earlier record in their own partition are repeats of the ordinary class.
     assert_eq!((report.typed.repeats_without_key, report.typed.repeats_within), (5, 4));
     assert_eq!(kinds(&report).len(), 9);
     // One of the two was written by a gateway that gives every record a key.
@@ -93,8 +93,9 @@ fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_clas
 }
 
 #[test]
-fn partitions_that_had_records_long_before_were_not_added_in_between() {
-    // 5 of 11 partitions and 4 of 12 are the key's, so that adding the twelfth would explain the two.
+fn partitions_with_older_records_do_not_count_as_added() {
+    // The key leads to partition 5 of 11 and to partition 4 of 12, so adding the twelfth partition would explain both
+    // records.
     let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
     let two = [(5, 0, hash), (4, 900, hash)];
     let report = deliveries(0..11, &two).classify();
@@ -109,7 +110,7 @@ fn partitions_that_had_records_long_before_were_not_added_in_between() {
 
 proptest! {
     #[test]
-    fn a_second_delivery_in_any_other_partition_of_a_topic_that_did_not_grow_is_named(
+    fn without_added_partitions_a_second_delivery_in_another_partition_is_reported(
         hash in any::<u32>(), other in 0..12i32, after in 0..900i64,
     ) {
         let hash = KeyHash(hash);

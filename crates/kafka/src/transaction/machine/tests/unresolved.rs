@@ -61,14 +61,14 @@ fn a_revoke_waits_five_seconds_for_the_commit_and_then_aborts() {
 }
 
 #[test]
-fn a_revoke_during_an_unresolved_commit_ends_in_new_clients_and_never_in_an_abort() {
+fn a_revoke_during_an_unresolved_commit_rebuilds_the_clients_and_never_aborts() {
     let (calls, took, next) = revoke_in_silence("commit");
     assert!(!calls.contains(&"abort") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
     assert!(matches!(next, Step::Rebuild(Breakage { reason, .. }) if reason.contains("unresolved")));
 }
 
 #[test]
-fn a_commit_that_stays_unresolved_ends_in_new_clients_and_never_in_an_abort() {
+fn a_commit_that_stays_unresolved_rebuilds_the_clients_and_never_aborts() {
     let mut client = Silent { about: "commit", calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let mut now = Instant::now();
