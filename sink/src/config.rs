@@ -9,7 +9,7 @@ use clap::Parser;
 use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
-use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, ReceiptsTopic, TrialArgs, TypedTopic};
+use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, ReceiptsTopic, TimeArg, TrialArgs, TypedTopic};
 use xdm::TenantId;
 
 use self::platform::{ImsArgs, PlatformArgs};
@@ -181,6 +181,8 @@ pub struct Settings {
     pub(crate) batch_max_bytes: usize,
     pub(crate) batch_linger: Duration,
     pub(crate) limits: Limits,
+    /// Nothing is sent before this time.
+    pub(crate) not_before: Option<TimeArg>,
     pub(crate) buffer_bytes: usize,
     pub(crate) from_beginning: bool,
 }
@@ -272,6 +274,7 @@ impl ServiceConfig for Config {
                     hold_probe: self.hold_probe.0,
                     dead_letters: self.dead_letter_limit,
                 },
+                not_before: self.platform.platform_not_before,
                 buffer_bytes: self.buffer_bytes.0,
                 from_beginning: self.from_beginning,
             }),

@@ -103,6 +103,11 @@ impl Delivery {
             records: settings.batch_max_records,
             linger: settings.batch_linger,
         };
+        let now = Instant::now();
+        let mut dispatch = Dispatch::new(settings.limits, now);
+        if let Some(not_before) = settings.not_before {
+            dispatch.begin_at(now + not_before.from_now());
+        }
         let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
             schemas: Schemas::new(settings, metrics.clone(), health.registry.clone())?,
@@ -115,7 +120,7 @@ impl Delivery {
             most_encoded: settings.buffer_bytes / 4,
             event_json,
             batcher: Batcher::new(limits),
-            dispatch: Dispatch::new(settings.limits, Instant::now()),
+            dispatch,
             in_progress: FuturesUnordered::new(),
             seen: HashMap::new(),
             left: HashMap::new(),

@@ -268,6 +268,11 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
+    /// Sends nothing before this time.
+    pub(crate) fn begin_at(&mut self, time: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(time, |before| before.max(time)));
+    }
+
     /// Sets this instance's share of the group's rates.
     pub(crate) fn set_share(&mut self, assigned: usize, all: usize) {
         self.requests.set_share(assigned, all);

@@ -1,10 +1,16 @@
 //! Reports what the sink waits for outside Kafka: Platform, access tokens, the Schema Registry, and a correct clock.
 
+use std::time::Duration;
+
 use platform::{Answer, Failure, RetryReason, TokenError, Unreached, Verdict};
 use service::{Activity, Ready, Reason, Trouble, Waiting};
+use settings::TimeArg;
 
 /// The maximum difference between the clock of this machine and that of a responding server, in seconds.
 const CLOCK_DIFFERENCE: i64 = 60;
+
+/// How often a wait that goes on is reported to the activity, which forgets a failure that is not repeated.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
 const CHECK_PLATFORM: &str = "check that PLATFORM_INLET_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
 const CHECK_IMS: &str = "check that IMS_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
@@ -16,6 +22,7 @@ pub(crate) struct Health {
     tokens: Activity,
     pub(crate) registry: Activity,
     clock: Activity,
+    beginning: Activity,
 }
 
 impl Health {
@@ -29,6 +36,23 @@ impl Health {
                 "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait",
             ),
             clock: waiting.activity("comparing the clocks", Ready::Stays, ""),
+            beginning: waiting.activity("sending to Platform for the first time", Ready::Stays, ""),
+        }
+    }
+
+    /// Reports that nothing is sent before `PLATFORM_NOT_BEFORE`, until this time has come.
+    pub(crate) async fn wait_until(self, not_before: TimeArg) {
+        loop {
+            let left = not_before.from_now();
+            if left.is_zero() {
+                return self.beginning.succeeded();
+            }
+            self.beginning.failed(Trouble {
+                reason: Reason::NotBefore,
+                cause: format!("PLATFORM_NOT_BEFORE is {not_before}"),
+                remedy: "nothing to do: the records wait in Kafka, because Platform loses what is sent shortly after a flow or a schema was changed; remove PLATFORM_NOT_BEFORE to send at once",
+            });
+            tokio::time::sleep(left.min(REPEAT_AFTER)).await;
         }
     }
 

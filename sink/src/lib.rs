@@ -64,6 +64,9 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
     let kafka_health = KafkaHealth::new(&waiting, Ready::Depends);
     let health = Health::new(&waiting);
+    if let Some(not_before) = settings.not_before {
+        tokio::spawn(health.clone().wait_until(not_before));
+    }
     let mut tasks = Tasks::new(context.stop.clone());
     let probe = Probe::of_reader(&settings.connection, &settings.input, &kafka_health, &metrics.consumer)?;
     let stop = context.stop.clone();

@@ -53,11 +53,13 @@ pub enum Reason {
     BufferFull,
     /// The clocks of this machine and of another one differ.
     Clock,
+    /// A configured time has not come yet.
+    NotBefore,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unavailable,
         Self::Throttled,
         Self::Timeout,
@@ -70,6 +72,7 @@ impl Reason {
         Self::OpenTransaction,
         Self::BufferFull,
         Self::Clock,
+        Self::NotBefore,
     ];
 
     /// The value of the metric's label.
@@ -88,6 +91,7 @@ impl Reason {
             Self::OpenTransaction => "open_transaction",
             Self::BufferFull => "buffer_full",
             Self::Clock => "clock",
+            Self::NotBefore => "not_before",
         }
     }
 

@@ -25,7 +25,7 @@ pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};
 pub use topics::{DeadLetterTopic, RawTopic, ReceiptsTopic, TopicOptions, TypedTopic};
 pub use trial::TrialArgs;
-pub use values::{ByteCount, DurationArg};
+pub use values::{ByteCount, DurationArg, TimeArg};
 pub use variables::{EMPTY_MEANS_NONE, EnvFileError, Variables};
 
 #[cfg(test)]

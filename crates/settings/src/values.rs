@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// A duration as written in the configuration: `500ms`, `5s`, `2h`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DurationArg(pub Duration);
@@ -56,6 +58,34 @@ impl fmt::Display for ByteCount {
     }
 }
 
+/// A time as written in the configuration: `2026-11-24T09:30:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeArg(pub Timestamp);
+
+impl TimeArg {
+    /// How long it is until then; zero if it has passed.
+    #[must_use]
+    pub fn from_now(self) -> Duration {
+        Duration::try_from(self.0.duration_since(Timestamp::now())).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for TimeArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for TimeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| "this is not a time; write it like 2026-11-24T09:30:00Z, with the time zone".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +99,15 @@ mod tests {
         assert_eq!("900KiB".parse::<ByteCount>().unwrap().0, 900 * 1024);
         assert_eq!("1000".parse::<ByteCount>().unwrap().0, 1000);
         assert!("many".parse::<ByteCount>().unwrap_err().contains("10MiB"));
+    }
+
+    #[test]
+    fn a_time_needs_its_zone() {
+        assert_eq!("2026-11-24T09:30:00+01:00".parse::<TimeArg>().unwrap().0.as_second(), 1_795_509_000);
+        assert_eq!("2020-01-01T00:00:00Z".parse::<TimeArg>().unwrap().from_now(), Duration::ZERO);
+        assert!("2999-01-01T00:00:00Z".parse::<TimeArg>().unwrap().from_now() > Duration::from_secs(3600));
+        for text in ["2026-11-24T09:30:00", "2026-11-24", "1795509000", "soon"] {
+            assert!(text.parse::<TimeArg>().unwrap_err().contains("2026-11-24T09:30:00Z"), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use platform::{ClientSettings, EnvelopeSettings, ImsUrl, InletUrl, TokenSettings, is_unencrypted};
 use secrecy::SecretString;
-use settings::{Problems, secret_source};
+use settings::{Problems, TimeArg, secret_source};
 use xdm::TenantId;
 
 /// How long a request to Platform may take.
@@ -44,6 +44,11 @@ pub(super) struct PlatformArgs {
     /// The sandbox
     #[arg(long, env = "PLATFORM_SANDBOX", value_name = "NAME")]
     platform_sandbox: Option<String>,
+
+    /// Do not send before this time, such as 2026-11-24T09:30:00Z: Platform loses what it accepts within five minutes after
+    /// a flow, or fifteen after a schema, was created or changed. `setup apply` sets it
+    #[arg(long, env = "PLATFORM_NOT_BEFORE", value_name = "TIME")]
+    pub(super) platform_not_before: Option<TimeArg>,
 
     /// Allow http to an inlet or to IMS on another machine: tokens and events then cross the network unencrypted; warns
     /// at every start

@@ -211,7 +211,7 @@ impl<T: Sourced> Dispatch<T> {
         } else {
             asked
         };
-        self.paused_until = Some(self.paused_until.map_or(until, |before| before.max(until)));
+        self.begin_at(until);
     }
 
     /// Defers this batch alone, longer each time.

@@ -28,6 +28,16 @@ impl Sourced for u32 {
 /// Records from this number on belong to another source.
 const OTHER: u32 = 1_000_000;
 
+#[test]
+fn nothing_is_sent_before_the_beginning() {
+    let mut harness = Harness::new(LIMITS);
+    let begin = harness.now + Duration::from_secs(900);
+    harness.dispatch.begin_at(begin);
+    harness.dispatch.offer(vec![1]);
+    assert!(matches!(harness.dispatch.next(harness.now), Next::Wait(Some(until)) if until == begin));
+    assert!(matches!(harness.dispatch.next(begin), Next::Send(_)));
+}
+
 /// A dispatch with a simulated clock.
 struct Harness {
     dispatch: Dispatch<u32>,
