@@ -1,11 +1,13 @@
 /* Makes a process see a wrong time of day, CLOCK_AHEAD_SECONDS ahead of the right one. Loaded with LD_PRELOAD.
  *
- * timespec_get stays right: the C library compares what cnd_timedwait is given with the kernel's clock, and librdkafka
- * computes it with timespec_get. Clocks that are never set stay right as well. */
+ * librdkafka computes the end of a wait from the time of day, and the C library compares it with the kernel's clock, so
+ * that end is moved back to the right time. Clocks that are never set stay right. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,4 +42,13 @@ time_t time(time_t *result) {
     if (result)
         *result = now.tv_sec;
     return now.tv_sec;
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict end) {
+    static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    struct timespec right = *end;
+    right.tv_sec -= ahead;
+    if (!wait)
+        wait = (int (*)(cnd_t *, mtx_t *, const struct timespec *))dlsym(RTLD_NEXT, "cnd_timedwait");
+    return wait(condition, mutex, &right);
 }

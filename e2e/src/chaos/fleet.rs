@@ -60,9 +60,8 @@ impl<'p> Ground<'p> {
     }
 }
 
-/// A library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not used: it also
-/// skews the clock from which librdkafka computes the ends of its waits, but not the waits themselves, which then last
-/// as much longer as the clock is ahead.
+/// A library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not used: with it,
+/// librdkafka's waits last as much longer as the clock is ahead, and end at once if it is behind.
 pub(super) fn clock_skew() -> Option<PathBuf> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
