@@ -65,7 +65,7 @@ const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, CommandError> {
     let watch = args.watch.map(|interval| interval.0.max(RATES));
-    let asking = Asking::of(args)?;
+    let asking = Asking::of(args.services, args.platform_flow_id, args.connect)?;
     let Some(interval) = watch else {
         let status = once(&asking).await;
         if json {

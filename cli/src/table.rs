@@ -81,7 +81,7 @@ mod tests {
         let cells = ["0:1", "01J9ZK4M7A", "the body is not one JSON object"];
         assert_eq!(lines(None, &cells)[1], "0:1  01J9ZK4M7A  the body is not one JSON object");
         assert_eq!(lines(Some(30), &cells)[1], "0:1  01J9ZK4M7A  the body is …");
-        assert_eq!(lines(Some(23), &cells)[1], "0:1  01J9ZK…  the bod…");
+        assert_eq!(lines(Some(23), &cells)[1], "0:1  01J9ZK4…  the bod…");
         // Nothing is narrower than its least width.
         assert_eq!(lines(Some(5), &cells)[1], "0:1  01J9Z…  the bod…");
     }

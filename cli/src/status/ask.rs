@@ -8,7 +8,6 @@ use operator::{Pipeline, PipelineTopics};
 use platform::control::ControlClient;
 use tokio::task::block_in_place;
 
-use super::StatusArgs;
 use crate::setup::connect::Connect;
 use crate::setup::options::{ConnectArgs, Part};
 use crate::topics::reachable;
@@ -37,11 +36,15 @@ struct WebhookQuestion {
 }
 
 impl Asking {
-    pub(super) fn of(args: StatusArgs) -> Result<Self, CommandError> {
-        let StatusArgs { services, platform_flow_id, mut connect, .. } = args;
+    /// `flow_id` is the id of the sink's flow.
+    pub(super) fn of(
+        services: AdminAddresses,
+        flow_id: Option<String>,
+        mut connect: ConnectArgs,
+    ) -> Result<Self, CommandError> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let kafka = kafka(&connect)?;
-        let flow = flow(&mut connect, platform_flow_id);
+        let flow = flow(&mut connect, flow_id);
         let webhooks = webhooks(&mut connect);
         Ok(Self { services, http, kafka, flow, webhooks })
     }

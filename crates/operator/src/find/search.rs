@@ -59,7 +59,6 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
     })?;
     let typed_positions: BTreeSet<Position> = found.typed.iter().map(|typed| typed.position).collect();
     ids.extend(found.typed.iter().map(|typed| typed.event_id.clone()));
-    let mut dead_letters: BTreeMap<Position, FoundDeadLetter> = BTreeMap::new();
     let related = Related { raw_positions, typed_positions: &typed_positions, ids: &ids };
     found.dead_letters = look.dead_letters(only, wanted, &related)?;
     if let Wanted::Event(id) | Wanted::Id(id) = wanted {
