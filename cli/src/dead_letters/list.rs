@@ -67,9 +67,9 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
     }
     let matching = dead_letters.len();
     if matching > 0 {
-        text::summary(&groups(&dead_letters)).iter().for_each(|line| output::styled(line));
-        output::line("");
         let width = output::terminal_width().filter(|_| !args.wide);
+        text::summary(&groups(&dead_letters), width).iter().for_each(|line| output::styled(line));
+        output::line("");
         text::table(shown.iter().copied(), width).iter().for_each(|line| output::styled(line));
     }
     output::line(&last_line(shown.len(), matching, total, args.resolved));

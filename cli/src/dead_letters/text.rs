@@ -15,11 +15,11 @@ pub(super) fn table<'l>(
     let rows = dead_letters.into_iter().map(row).collect();
     let head = &["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"];
     // The message first, then event, source, and the fraction of the second.
-    Table { head, rows, cut: &[(7, 12), (6, 10), (5, 7), (1, 20), (7, 7), (6, 7)], width }.lines()
+    Table { head, rows, cut: &[(7, 12), (6, 10), (5, 7), (1, 20), (7, 7), (6, 7), (3, 6)], width }.lines()
 }
 
 /// How many dead letters there are of each stage and code.
-pub(super) fn summary(groups: &[Group]) -> Vec<String> {
+pub(super) fn summary(groups: &[Group], width: Option<usize>) -> Vec<String> {
     let row = |group: &Group| {
         vec![
             group.stage.to_string(),
@@ -31,7 +31,8 @@ pub(super) fn summary(groups: &[Group]) -> Vec<String> {
         ]
     };
     let rows = groups.iter().map(row).collect();
-    Table { head: &["STAGE", "CODE", "COUNT", "OPEN", "OLDEST", "NEWEST"], rows, cut: &[], width: None }.lines()
+    Table { head: &["STAGE", "CODE", "COUNT", "OPEN", "OLDEST", "NEWEST"], rows, cut: &[(4, 20), (5, 20)], width }
+        .lines()
 }
 
 fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {

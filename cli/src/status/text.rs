@@ -91,11 +91,16 @@ fn traffic(status: &Status) -> Vec<String> {
     ];
     let head = &["EVENTS", "RATE", "", "THEN WAITING", "OLDEST RECEIVED"];
     let mut lines = Table { head, rows, cut: &[], width: None }.lines();
-    lines.push(line(
-        "Event age",
-        &status.event_age.as_ref().map_or_else(|| "no event has been accepted".to_owned(), age),
-    ));
+    lines.push(line("Event age", &event_age(status)));
     lines
+}
+
+fn event_age(status: &Status) -> String {
+    match &status.event_age {
+        Some(found) => age(found),
+        None if status.rates.accepted.is_none() => "not known: no sink answered".to_owned(),
+        None => "no event has been accepted".to_owned(),
+    }
 }
 
 fn age(age: &EventAge) -> String {
@@ -218,7 +223,7 @@ mod tests {
             "2023-11-14T22:13:21Z  4 could not be asked",
             "?    Kafka could not be asked: no broker at all",
             "received  ?",
-            "Event age     no event has been accepted",
+            "Event age     not known: no sink answered",
             "On hold       none",
             "Dead letters  could not be asked, see above",
             "Flow          not configured (X is not set)",
