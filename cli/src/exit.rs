@@ -123,7 +123,7 @@ fn words(error: &CommandError) -> String {
     let hint = match error.downcast_ref::<OperatorError>() {
         Some(OperatorError::EmptyRange) => " (--since and --until)",
         Some(OperatorError::NoPartition { .. }) => " (--offsets)",
-        Some(OperatorError::NoDeadLetter(_)) => "; `dead-letters list --all` lists them",
+        Some(OperatorError::NoDeadLetter(_)) => "; `dead-letters list --all --resolved` lists them",
         Some(OperatorError::HowToReplay(_)) => {
             ". Add --as-is to send them to Platform as they are, or --remap to map their webhooks again (or choose others, for example with --stage transformer)"
         }
@@ -182,7 +182,7 @@ mod tests {
         let shown = |error: OperatorError| words(&error.into());
         assert_eq!(
             shown(OperatorError::NoDeadLetter(Position::new(0, 7))),
-            "there is no dead letter at 0:7; `dead-letters list --all` lists them"
+            "there is no dead letter at 0:7; `dead-letters list --all --resolved` lists them"
         );
         let text = shown(OperatorError::HowToReplay(4));
         assert!(text.contains("--as-is") && text.contains("--remap") && text.starts_with("4 of"), "{text}");

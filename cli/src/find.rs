@@ -1,12 +1,16 @@
 //! `find`: the history of an event, from the topics.
 
-mod text;
+pub(crate) mod text;
+
+use std::time::Duration;
 
 use clap::Args;
 use customerio::{Identifier, PersonKey};
-use operator::find::{self, FindScope, Wanted};
+use operator::find::{self, End, FindScope, Timeline, Wanted, Watch};
 use serde_json::Value;
+use settings::DurationArg;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 use crate::pipeline::{GroupArgs, Reached};
 use crate::topics::TopicArgs;
@@ -15,8 +19,10 @@ use crate::{CommandError, UsageError, Verdict, output};
 
 /// Find events and show their history: received, mapped, accepted by Platform, dead-lettered, replayed
 ///
-/// By person, it reads only one partition, since a record's key is a hash of the person's id; by event id or delivery
-/// id, it reads all. Exit code 1 if nothing is found: the event was never stored, or has expired.
+/// An ID without an option is looked up as an event id and as a delivery id. By person, it reads only one partition, since
+/// a record's key is a hash of the person's id; by event id or delivery id, it reads all. Exit code 1 if nothing is found:
+/// the event was never stored, or has expired. With --wait, the exit code says how the event ended: 0 accepted by
+/// Platform; 1 dead letter, or no known outcome; 3 it has not ended in this time.
 #[derive(Debug, Args)]
 pub(crate) struct FindArgs {
     #[command(flatten)]
@@ -30,6 +36,11 @@ pub(crate) struct FindArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     since: Option<i64>,
 
+    /// Look again until the event has ended (all of them, if there are several): accepted by Platform or dead letter; at
+    /// most this long, for example 60s
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<DurationArg>,
+
     #[command(flatten)]
     groups: GroupArgs,
 
@@ -40,6 +51,10 @@ pub(crate) struct FindArgs {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 struct WhatArgs {
+    /// An event id, or a delivery id
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+
     /// The event's id
     #[arg(long, value_name = "ID")]
     event_id: Option<String>,
@@ -66,6 +81,7 @@ impl WhatArgs {
         // The same function made the records' keys.
         let person = |identifier, value: String| PersonKey::of_person(identifier, &value).map(Wanted::Person);
         match self {
+            Self { id: Some(id), .. } => (!id.trim().is_empty()).then_some(Wanted::Id(id)),
             Self { event_id: Some(id), .. } => Some(Wanted::Event(id)),
             Self { delivery_id: Some(id), .. } => Some(Wanted::Delivery(id)),
             Self { person_id: Some(id), .. } => person(Identifier::Id, id),
@@ -76,17 +92,18 @@ impl WhatArgs {
     }
 }
 
-pub(crate) fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
+/// How long `--wait` waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
     let wanted = args.what.wanted().ok_or_else(|| UsageError("the value to search for is blank".to_owned()))?;
     let scope = FindScope { all_partitions: args.all_partitions, since: args.since, groups: args.groups.groups() };
     let reached = Reached::by(&args.topics)?;
-    let timelines = block_in_place(|| find::run(reached.pipeline(), &scope, &wanted))?;
-    output::progress_done();
-    if json {
-        output::json(&timelines.iter().map(text::json).collect::<Vec<Value>>());
-    } else {
-        timelines.iter().flat_map(text::lines).for_each(|line| output::line(&line));
+    if let Some(DurationArg(longest)) = args.wait {
+        return wait(Watch::new(reached.pipeline(), scope, wanted), longest, json).await;
     }
+    let timelines = block_in_place(|| find::run(reached.pipeline(), &scope, &wanted))?;
+    show(&timelines, json);
     if timelines.is_empty() {
         output::problem("nothing was found: it was never stored, or has expired from the topics");
         return Ok(Verdict::Problem);
@@ -94,12 +111,70 @@ pub(crate) fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
     Ok(Verdict::Good)
 }
 
+/// Looks until every event that is found has ended.
+async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Verdict, CommandError> {
+    let end = Instant::now() + longest;
+    loop {
+        let timelines = block_in_place(|| watch.look())?;
+        let ended = find::end_of_all(&timelines);
+        let is_over = Instant::now() >= end;
+        if ended.is_some() || is_over {
+            show(&timelines, json);
+        }
+        match ended {
+            Some(End::Accepted) => return Ok(Verdict::Good),
+            Some(End::NotAccepted) => return Ok(Verdict::Problem),
+            None if is_over => {
+                output::problem(&not_ended(&timelines, longest));
+                return Ok(Verdict::Unanswered);
+            }
+            None => {
+                output::progress(&waiting(&timelines));
+                tokio::time::sleep(LOOK_AGAIN.min(end.saturating_duration_since(Instant::now()))).await;
+            }
+        }
+    }
+}
+
+fn show(timelines: &[Timeline], json: bool) {
+    output::progress_done();
+    if json {
+        output::json(&timelines.iter().map(text::json).collect::<Vec<Value>>());
+    } else {
+        timelines.iter().flat_map(text::lines).for_each(|line| output::line(&line));
+    }
+}
+
+/// What the events wait for.
+fn waiting(timelines: &[Timeline]) -> String {
+    let waits = timelines.iter().filter(|timeline| timeline.state.end().is_none());
+    let states: Vec<&str> = waits.map(|timeline| timeline.state.as_str()).collect();
+    match states.as_slice() {
+        [] => "not found yet".to_owned(),
+        [state] => (*state).to_owned(),
+        [state, others @ ..] => format!("{} events have not ended, the first is {state}", others.len() + 1),
+    }
+}
+
+fn not_ended(timelines: &[Timeline], longest: Duration) -> String {
+    let seconds = longest.as_secs_f64();
+    if timelines.is_empty() {
+        return format!(
+            "nothing was found in {seconds} s: the gateway has not stored it, or it has expired from the topics"
+        );
+    }
+    let waiting = waiting(timelines);
+    format!("not ended after {seconds} s: {waiting}. `customerio-aep status` shows what the services wait for")
+}
+
 #[cfg(test)]
 mod tests {
+    use operator::find::State;
+
     use super::*;
 
     fn what() -> WhatArgs {
-        WhatArgs { event_id: None, delivery_id: None, person_id: None, cio_id: None, email: None }
+        WhatArgs { id: None, event_id: None, delivery_id: None, person_id: None, cio_id: None, email: None }
     }
 
     #[test]
@@ -114,5 +189,17 @@ mod tests {
         let address = |text: &str| WhatArgs { email: Some(text.to_owned()), ..what() };
         assert_eq!(key(address("A@B.example")), key(address("a@b.example")));
         assert_eq!(WhatArgs { cio_id: Some("  ".to_owned()), ..what() }.wanted(), None);
+        assert_eq!(WhatArgs { id: Some("  ".to_owned()), ..what() }.wanted(), None);
+    }
+
+    #[test]
+    fn a_wait_that_is_over_says_what_the_event_waits_for() {
+        let of = |state| Timeline { event_id: None, state, steps: Vec::new(), is_complete: true };
+        let minute = Duration::from_secs(60);
+        assert!(not_ended(&[], minute).starts_with("nothing was found in 60 s: the gateway has not stored it"));
+        let text = not_ended(&[of(State::WaitingForSink), of(State::Accepted)], minute);
+        assert!(text.starts_with("not ended after 60 s: waiting for the sink. `customerio-aep status`"), "{text}");
+        let text = waiting(&[of(State::WaitingForTransformer), of(State::WaitingForSink)]);
+        assert_eq!(text, "2 events have not ended, the first is waiting for the transformer");
     }
 }

@@ -17,6 +17,9 @@ mod pipeline;
 mod send;
 mod setup;
 mod simulator;
+mod status;
+mod table;
+mod tail;
 mod topics;
 mod when;
 
@@ -49,6 +52,10 @@ struct Cli {
     #[arg(long, global = true, value_name = "PATH")]
     env_file: Option<std::path::PathBuf>,
 
+    /// When texts have colour; NO_COLOR turns it off as well
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: output::ColorWhen,
+
     /// Log level of the log on standard error
     #[arg(long, global = true, env = "LOG_LEVEL", default_value = "warn", value_name = "LEVEL")]
     log_level: LogLevel,
@@ -61,10 +68,12 @@ enum Command {
     Map(map::MapArgs),
     Setup(setup::SetupArgs),
     Check(check::CheckArgs),
+    Status(status::StatusArgs),
     #[command(name = "dead-letters")]
     DeadLetters(dead_letters::DeadLettersArgs),
     Audit(audit::AuditArgs),
     Find(find::FindArgs),
+    Tail(tail::TailArgs),
     PlatformSim(simulator::SimulatorArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -75,6 +84,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
+    cli.color.apply();
     init_logs(LogFormat::Text, &cli.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -88,9 +98,11 @@ fn main() -> ExitCode {
             Command::Map(args) => map::run(&args, json),
             Command::Setup(args) => setup::run(args, json).await,
             Command::Check(args) => check::run(&args, &variables, json).await,
+            Command::Status(args) => status::run(args, json).await,
             Command::DeadLetters(args) => dead_letters::run(args, json),
             Command::Audit(args) => audit::run(args, json).await,
-            Command::Find(args) => find::run(args, json),
+            Command::Find(args) => find::run(args, json).await,
+            Command::Tail(args) => tail::run(args, json).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
             Command::CheckConfig(_) => check_config::run(&variables, json),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use anstyle::{AnsiColor, Style};
 use operator::Progress;
 
 /// A line on standard output.
@@ -17,6 +18,64 @@ pub(crate) fn text(text: &str) {
 /// A line on standard error.
 pub(crate) fn problem(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// A line on standard output with colour, where a person looks.
+pub(crate) fn styled(text: &str) {
+    drop(writeln!(anstream::stdout(), "{text}"));
+}
+
+/// Shows these lines in place of what the terminal shows; elsewhere, after it.
+pub(crate) fn screen(lines: &[String]) {
+    if std::io::stdout().is_terminal() {
+        text("\x1b[H\x1b[J");
+    }
+    lines.iter().for_each(|line| styled(line));
+    line("");
+}
+
+/// A text in this style.
+pub(crate) fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// For headings.
+pub(crate) const BOLD: Style = Style::new().bold();
+/// For what is good.
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+/// For what a person should look at.
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// For what is bad.
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
+
+/// When texts have colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
+}
+
+impl ColorWhen {
+    /// Holds for everything that the process prints.
+    pub(crate) fn apply(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+/// The width of the terminal that standard output is; `None` if it is not one.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
+    size.map(|size| usize::from(size.ws_col)).filter(|&width| width > 0)
 }
 
 /// A result, as JSON.

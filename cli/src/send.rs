@@ -1,48 +1,91 @@
 //! `send`: simulates Customer.io. Sends signed webhooks to a URL, with the retries and repeats of Customer.io.
 
-use std::collections::BTreeMap;
+mod content;
+mod follow;
+mod report;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use customerio::catalogue::{CatalogueEvent, ObjectType, Variant};
-use customerio::sample::{Person, Sample, combinations};
+use customerio::catalogue::{CatalogueEvent, ObjectType};
 use customerio::{SigningKey, sign};
+use operator::find::{End, FindScope, Timeline, Watch};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde_json::{Value, json};
 use service::Backoff;
 use settings::DurationArg;
 use tokio::time::Instant;
 
-use crate::{CommandError, Verdict, output};
+use self::content::{Content, channel_parser, event_parser};
+use self::follow::Followed;
+use self::report::Report;
+use crate::find::text;
+use crate::pipeline::{GroupArgs, Reached};
+use crate::topics::TopicArgs;
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Customer.io gives up on a request after this time (reporting-webhooks specification).
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How many events are sent if neither an option nor what is sent says so.
+const COUNT: u64 = 100;
+
 /// Send signed webhooks, as Customer.io would
+///
+/// Without options it sends 100 sample events of the whole catalogue. --event and --body send one event. --follow then
+/// shows what becomes of it: each step as it happens, until Platform accepts it or it is a dead letter. Exit code 0 if the
+/// gateway acknowledged everything, and with --follow Platform accepted the event; 1 if not; 3 if the event has not ended
+/// in time.
 #[derive(Debug, Args)]
+#[command(mut_arg("bootstrap_servers", |arg| arg.required(false)))]
 pub(crate) struct SendArgs {
-    /// Where to, for example http://localhost:8080/webhooks/customerio
-    #[arg(value_name = "URL")]
+    /// Where to
+    #[arg(value_name = "URL", env = "GATEWAY_URL", default_value = "http://127.0.0.1:8080/webhooks/customerio")]
     url: reqwest::Url,
 
     /// Signing keys as the gateway has them; the first line is used
     #[arg(long = "signing-keys", env = "CUSTOMERIO_SIGNING_KEYS", hide_env_values = true, value_name = "SECRET")]
     signing_keys: SecretString,
 
-    /// How many different events
-    #[arg(long, default_value_t = 100, value_name = "COUNT")]
-    count: u64,
+    /// Only these events of the catalogue, for example email_opened; a wrong name shows them all
+    #[arg(
+        long = "event",
+        value_delimiter = ',',
+        value_parser = event_parser(),
+        hide_possible_values = true,
+        value_name = "EVENT,..."
+    )]
+    events: Vec<&'static CatalogueEvent>,
+
+    /// Send the bytes of this file instead, unchanged; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "channels", "count", "people", "shuffle"])]
+    body: Option<PathBuf>,
+
+    /// Follow the event through the topics until Platform accepts it or it is a dead letter, at most this long
+    /// [default: 60s]. It needs the brokers
+    #[arg(
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s"
+    )]
+    follow: Option<DurationArg>,
+
+    /// How many different events [default: 100; 1 for each of --event; 1 with --body or --follow]
+    #[arg(long, value_name = "COUNT")]
+    count: Option<u64>,
 
     /// How many a second; 0 for as fast as possible
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     rate: u32,
 
-    /// Only events of these channels: customer, email, sms, whatsapp, push, in_app, slack, webhook
-    #[arg(long, value_delimiter = ',', value_parser = parse_channel, value_name = "CHANNEL,...")]
+    /// Only events of these channels
+    #[arg(long, value_delimiter = ',', value_parser = channel_parser(), value_name = "CHANNEL,...")]
     channels: Vec<ObjectType>,
 
     /// How many of 100 events are sent twice, as happens when an answer gets lost
@@ -65,36 +108,36 @@ pub(crate) struct SendArgs {
     #[arg(long, default_value_t = 64, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
 
-    /// How long an event is tried again before it counts as failed
-    #[arg(long, default_value = "2m", value_name = "DURATION")]
-    give_up: DurationArg,
+    /// How long an event is tried again before it counts as failed [default: 2m; 10s for a single event]
+    #[arg(long, value_name = "DURATION")]
+    give_up: Option<DurationArg>,
 
     /// Write the ids of acknowledged events to this file, one a line
     #[arg(long, value_name = "PATH")]
     ids_to: Option<PathBuf>,
+
+    #[command(flatten)]
+    groups: GroupArgs,
+
+    #[command(flatten)]
+    topics: TopicArgs,
 }
 
-fn parse_channel(name: &str) -> Result<ObjectType, String> {
-    ObjectType::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = ObjectType::ALL.iter().map(|channel| channel.as_str()).collect();
-        format!("no such channel; there are {}", names.join(", "))
-    })
-}
+impl SendArgs {
+    /// How many events are sent.
+    fn count(&self) -> u64 {
+        self.count.unwrap_or(match (&self.body, self.follow, self.events.len()) {
+            (Some(_), ..) | (None, Some(_), _) => 1,
+            (None, None, 0) => COUNT,
+            (None, None, events) => events as u64,
+        })
+    }
 
-/// The result.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    /// Different events sent.
-    events: u64,
-    /// Of these, acknowledged with a 2xx.
-    acknowledged: u64,
-    /// Calls beyond the first for events that were sent twice on purpose.
-    duplicates: u64,
-    /// Answers by HTTP status, `error` for none.
-    answers: BTreeMap<String, u64>,
-    /// The slowest acknowledged request.
-    slowest_ms: u128,
-    seconds: f64,
+    /// How long an event is tried again.
+    fn give_up(&self) -> Duration {
+        let default = if self.count() == 1 { Duration::from_secs(10) } else { Duration::from_secs(120) };
+        self.give_up.map_or(default, |given| given.0)
+    }
 }
 
 /// What all requests share.
@@ -102,7 +145,9 @@ struct Sender {
     args: SendArgs,
     key: SigningKey,
     http: reqwest::Client,
-    pool: Vec<(&'static CatalogueEvent, Variant)>,
+    content: Content,
+    count: u64,
+    give_up: Duration,
     prefix: String,
     /// Where an event stands in its group when they are sent.
     order: Vec<u32>,
@@ -115,26 +160,41 @@ struct Sender {
 }
 
 pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandError> {
-    let sender = Arc::new(Sender::new(args)?);
-    let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..sender.args.concurrency {
-        let sender = Arc::clone(&sender);
-        calls.spawn(async move { sender.work().await });
+    if args.follow.is_some() && args.count() != 1 {
+        return Err(UsageError("--follow follows one event: leave out --count, or write --count 1".to_owned()).into());
     }
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
-    loop {
-        tokio::select! {
-            ended = calls.join_next() => match ended {
-                None => break,
-                Some(ended) => ended?,
-            },
-            _ = tick.tick() => output::progress(&sender.progress()),
+    // The brokers are asked first, so that nothing is sent that cannot be followed.
+    let follow = match args.follow {
+        Some(longest) => Some((longest.0, Reached::by(&args.topics)?, args.groups.groups())),
+        None => None,
+    };
+    let started = service::unix_millis();
+    let sender = Arc::new(Sender::new(args)?);
+    sender.send().await?;
+    let verdict = sender.finish()?;
+    match follow {
+        Some((longest, reached, groups)) if verdict == Verdict::Good => {
+            let body = sender.content.body(&sender.id(0), 0, sender.args.people);
+            let wanted = follow::wanted(&body.ok_or("there is nothing to send")?);
+            if !json {
+                output::line(&sender.summary());
+            }
+            // Clocks differ, and a topic is read from a few minutes before this time.
+            let scope = FindScope { all_partitions: true, since: Some(started), groups };
+            let watch = Watch::new(reached.pipeline(), scope, wanted);
+            let followed = follow::follow(watch, longest, !json).await?;
+            Ok(sender.show_followed(&followed, longest, json))
+        }
+        Some(_) | None => {
+            if json {
+                output::json(&*sender.report());
+            } else {
+                output::line(&sender.summary());
+                sender.report().hint().into_iter().for_each(output::problem);
+            }
+            Ok(verdict)
         }
     }
-    sender.repeats.close();
-    sender.repeats.wait().await;
-    output::progress("");
-    sender.finish(json)
 }
 
 /// Returns the number of the event that is sent at `place`, of `count`: each group of events is shuffled. The last
@@ -154,9 +214,14 @@ impl Sender {
         let key = args.signing_keys.expose_secret().lines().map(str::trim).find(|line| !line.is_empty());
         let key = SigningKey::new(key.ok_or("CUSTOMERIO_SIGNING_KEYS contains no key")?);
         let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build()?;
-        let pool: Vec<_> = combinations()
-            .filter(|(event, _)| args.channels.is_empty() || args.channels.contains(&event.object_type))
-            .collect();
+        let content = match &args.body {
+            Some(path) => Content::Body(content::read_body(path).map_err(UsageError)?),
+            None => Content::samples(&args.events, &args.channels),
+        };
+        if matches!(&content, Content::Samples(pool) if pool.is_empty()) {
+            return Err(UsageError("none of these events is on one of these channels".to_owned()).into());
+        }
+        let (count, give_up) = (args.count(), args.give_up());
         let prefix: String = (0..10).map(|_| fastrand::uppercase()).collect();
         let mut order: Vec<u32> = (0..args.shuffle).collect();
         fastrand::shuffle(&mut order);
@@ -166,7 +231,9 @@ impl Sender {
             args,
             key,
             http,
-            pool,
+            content,
+            count,
+            give_up,
             prefix,
             next: AtomicU64::new(0),
             started: Instant::now(),
@@ -175,54 +242,80 @@ impl Sender {
         })
     }
 
+    /// Sends everything, and shows the progress.
+    async fn send(self: &Arc<Self>) -> Result<(), CommandError> {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..self.args.concurrency {
+            let sender = Arc::clone(self);
+            calls.spawn(async move { sender.work().await });
+        }
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                ended = calls.join_next() => match ended {
+                    None => break,
+                    Some(ended) => ended?,
+                },
+                _ = tick.tick() => output::progress(&self.progress()),
+            }
+        }
+        self.repeats.close();
+        self.repeats.wait().await;
+        output::progress_done();
+        Ok(())
+    }
+
+    /// The id of the event with this number.
+    fn id(&self, number: u64) -> String {
+        format!("{}{number:016}", self.prefix)
+    }
+
     /// Sends events until there are none left. Each has its own time, so that a slow response does not delay other
     /// events.
     async fn work(self: &Arc<Self>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.args.count {
+            if number >= self.count {
                 return;
             }
             if self.args.rate > 0 {
                 let due = Duration::from_secs(1) * u32::try_from(number).unwrap_or(u32::MAX) / self.args.rate;
                 tokio::time::sleep_until(self.started + due).await;
             }
-            self.event(shuffled(number, self.args.count, &self.order)).await;
+            self.event(shuffled(number, self.count, &self.order)).await;
         }
     }
 
     async fn event(self: &Arc<Self>, number: u64) {
-        let id = format!("{}{number:016}", self.prefix);
-        let person = number % self.args.people;
-        let (person_id, email, cio_id) =
-            (format!("u-{person}"), format!("person{person}@example.com"), format!("d9c1{person:08x}"));
-        let index = usize::try_from(number).unwrap_or(0) % self.pool.len();
-        let Some(&(event, variant)) = self.pool.get(index) else { return };
-        let timestamp = service::unix_millis() / 1000;
-        let person = Person { id: &person_id, email: &email, cio_id: &cio_id };
-        let body = Sample { event, variant, event_id: &id, timestamp, person, number }.body();
+        let id = self.id(number);
+        let Some(body) = self.content.body(&id, number, self.args.people) else { return };
         let acknowledged = self.deliver(&body).await;
         let twice = acknowledged && number % 100 < u64::from(self.args.duplicates);
         if twice {
-            let (sender, wait) = (Arc::clone(self), self.args.repeat_within.0.mul_f64(fastrand::f64()));
+            let (sender, body) = (Arc::clone(self), body.clone().into_owned());
+            let wait = self.args.repeat_within.0.mul_f64(fastrand::f64());
             self.repeats.spawn(async move {
                 tokio::time::sleep(wait).await;
                 sender.deliver(&body).await;
             });
         }
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report();
         report.events += 1;
         report.acknowledged += u64::from(acknowledged);
         report.duplicates += u64::from(twice);
         drop(report);
         if acknowledged && self.args.ids_to.is_some() {
-            self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+            let id = match &self.content {
+                Content::Body(body) => content::event_id(body),
+                Content::Samples(_) => Some(id),
+            };
+            self.ids.lock().unwrap_or_else(PoisonError::into_inner).extend(id);
         }
     }
 
     /// Sends an event until it gets a 2xx; each attempt is signed again.
-    async fn deliver(&self, body: &str) -> bool {
-        let give_up = Instant::now() + self.args.give_up.0;
+    async fn deliver(&self, body: &[u8]) -> bool {
+        let give_up = Instant::now() + self.give_up;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             let started = Instant::now();
@@ -232,7 +325,7 @@ impl Sender {
                 .post(self.args.url.clone())
                 .header("content-type", "application/json")
                 .header("x-cio-timestamp", &timestamp)
-                .header("x-cio-signature", sign(&self.key, &timestamp, body.as_bytes()))
+                .header("x-cio-signature", sign(&self.key, &timestamp, body))
                 .body(body.to_owned())
                 .send()
                 .await;
@@ -249,7 +342,7 @@ impl Sender {
 
     /// Counts a response; `true` for a 2xx.
     fn count_answer(&self, status: Option<reqwest::StatusCode>, took: Duration) -> bool {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report();
         let label = status.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());
         *report.answers.entry(label).or_default() += 1;
         let acknowledged = status.is_some_and(|status| status.is_success());
@@ -260,11 +353,16 @@ impl Sender {
     }
 
     fn progress(&self) -> String {
-        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("acknowledged {} of {}  answers {:?}", report.acknowledged, self.args.count, report.answers)
+        let report = self.report();
+        format!("acknowledged {} of {}  answers {:?}", report.acknowledged, self.count, report.answers)
     }
 
-    fn finish(&self, json: bool) -> Result<Verdict, CommandError> {
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the file of ids, and says whether everything was acknowledged.
+    fn finish(&self) -> Result<Verdict, CommandError> {
         if let Some(path) = &self.args.ids_to {
             let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
             let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
@@ -273,28 +371,77 @@ impl Sender {
             }
             file.flush()?;
         }
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report();
         report.seconds = self.started.elapsed().as_secs_f64();
+        Ok(if report.is_complete() { Verdict::Good } else { Verdict::Problem })
+    }
+
+    /// What was sent; of a single event, also its id.
+    fn summary(&self) -> String {
+        let id = match &self.content {
+            Content::Body(body) => content::event_id(body),
+            Content::Samples(_) => Some(self.id(0)),
+        };
+        let id = id.filter(|_| self.count == 1).map(|id| format!("; event {id}")).unwrap_or_default();
+        format!("{}{id}", self.report().text())
+    }
+
+    /// Shows what became of the event.
+    fn show_followed(&self, followed: &Followed, longest: Duration, json: bool) -> Verdict {
         if json {
-            output::json(&*report);
+            let events: Vec<Value> = followed.timelines.iter().map(text::json).collect();
+            output::json(&json!({"version": 1, "sent": &*self.report(), "events": events}));
         } else {
-            output::line(&format!(
-                "{} events, {} acknowledged, {} sent twice, in {:.1} s; slowest acknowledgement {} ms; answers {:?}",
-                report.events,
-                report.acknowledged,
-                report.duplicates,
-                report.seconds,
-                report.slowest_ms,
-                report.answers
-            ));
+            let state = |timeline: &Timeline| {
+                let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
+                output::line(&format!("{id}: {}", timeline.state.as_str()));
+            };
+            followed.timelines.iter().for_each(state);
         }
-        Ok(if report.acknowledged == report.events { Verdict::Good } else { Verdict::Problem })
+        match followed.end {
+            Some(End::Accepted) => Verdict::Good,
+            Some(End::NotAccepted) => Verdict::Problem,
+            None => {
+                let seconds = longest.as_secs_f64();
+                output::problem(&format!(
+                    "not ended after {seconds} s. `customerio-aep find ID --wait 5m` looks again, and `customerio-aep status` shows what the services wait for"
+                ));
+                Verdict::Unanswered
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::{FromArgMatches, Parser};
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        send: SendArgs,
+    }
+
+    fn args(given: &[&str]) -> SendArgs {
+        let always = ["send", "--signing-keys", "key", "--kafka-bootstrap-servers", "a:1"];
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from([&always, given].concat());
+        Command::from_arg_matches(&matches).unwrap().send
+    }
+
+    #[test]
+    fn one_event_is_sent_where_one_is_meant() {
+        let count = |given: &[&str]| args(given).count();
+        assert_eq!(count(&[]), 100);
+        assert_eq!(count(&["--event", "email_opened"]), 1);
+        assert_eq!(count(&["--event", "email_opened,sms_sent"]), 2);
+        assert_eq!(count(&["--body", "-"]), 1);
+        assert_eq!(count(&["--follow"]), 1);
+        assert_eq!(count(&["--event", "email_opened", "--count", "7"]), 7);
+        assert_eq!(args(&["--event", "email_opened"]).give_up(), Duration::from_secs(10));
+        assert_eq!(args(&[]).give_up(), Duration::from_secs(120));
+    }
 
     #[test]
     fn shuffled_events_are_all_sent_once_and_stay_in_their_group() {

@@ -120,6 +120,17 @@ def build():
         steps=[(1, "red")],
     )
     page.stat(
+        "On hold for",
+        "How long the oldest hold lasts.",
+        [
+            (f"max(time() - (customerio_{service}_held_since_timestamp_seconds{{{WHERE}}} > 0))", service)
+            for service in ("transformer", "sink")
+        ],
+        "s",
+        steps=[(1, "red")],
+        without="no hold",
+    )
+    page.stat(
         "Waiting for",
         "Services and reasons that wait for something outside. It ends by itself, except for missing permissions.",
         [

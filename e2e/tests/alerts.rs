@@ -233,7 +233,7 @@ fn the_documents_name_only_metrics_that_exist() {
     assert!(found.is_empty(), "metrics that no service has:\n{}", found.join("\n"));
 }
 
-/// The command lines of `docker compose run --rm setup …` and of `customerio-aep …` in a page's code blocks.
+/// The command lines of `docker compose run --rm cli …` and of `customerio-aep …` in a page's code blocks.
 fn commands(page: &str) -> Vec<Vec<String>> {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
     let lines = blocks.flat_map(str::lines).map(|line| line.split(" # ").next().unwrap().trim());

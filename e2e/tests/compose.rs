@@ -171,13 +171,33 @@ fn the_checked_configuration_is_the_one_of_the_services_and_they_wait_for_the_ch
 #[test]
 fn topic_options_reach_the_services_also_without_receipts() {
     let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
-    for service in ["config", "setup", "sink"] {
+    for service in ["config", "setup", "cli", "sink"] {
         let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
         assert_eq!(receipts(&with("RECEIPTS_TOPIC", "")), "");
         assert_eq!(receipts(&with("RECEIPTS_TOPIC", "mine")), "mine");
         assert_eq!(receipts(&Variables::new()), "customerio.receipts");
     }
     assert_eq!(environment(&LIVE, "sink", &with("TYPED_TOPIC", "mine"))["TYPED_TOPIC"], "mine");
+}
+
+#[test]
+fn the_operators_tool_reaches_the_gateway_and_the_services_and_is_not_started_by_itself() {
+    let base = file("docker-compose.yml");
+    assert_eq!(texts(&base["services"]["cli"]["profiles"]), ["tools"]);
+    assert_eq!(texts(&base["services"]["cli"]["entrypoint"]), ["customerio-aep"]);
+    let operator = environment(&TRIAL, "cli", &Variables::new());
+    assert_eq!(operator["GATEWAY_URL"], "http://ingest-gateway:8080/webhooks/customerio");
+    assert_eq!(operator["CONSOLE_SERVICES"], "ingest-gateway:9464,transformer:9465,sink:9466");
+    assert_eq!(
+        operator["CUSTOMERIO_SIGNING_KEYS"],
+        environment(&TRIAL, "ingest-gateway", &Variables::new())["CUSTOMERIO_SIGNING_KEYS"]
+    );
+    // The tool accepts what it gets.
+    for arguments in [&["send", "--help"][..], &["status", "--help"], &["check-config", "--help"]] {
+        let output =
+            Command::new(binary("customerio-aep")).env_clear().envs(&operator).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// The services of both files; the trial's file overrides the other one.
@@ -232,7 +252,7 @@ fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
 #[test]
 fn long_running_services_restart_and_have_a_health_check_and_others_run_once() {
     for (name, service) in services() {
-        let runs_once = ["config", "setup"].contains(&name.as_str());
+        let runs_once = ["config", "setup", "cli"].contains(&name.as_str());
         assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");
         // The simulator has no page for its readiness.
         let has_check = !runs_once && name != "platform-sim";

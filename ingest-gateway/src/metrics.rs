@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::dead_letter::Stage;
+use contract::dead_letter::code::BODY_TOO_LARGE;
 use kafka::producer::ProduceError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -20,9 +21,6 @@ const UNKNOWN: &str = "unknown";
 
 /// The responses that a source can get besides [`Answer::Stored`], by their status.
 const EXPECTED: [Answer; 4] = [Answer::Unauthenticated, Answer::ReadTimeout, Answer::TooLarge, Answer::Unavailable];
-
-/// The code of the gateway's only dead letter.
-pub(crate) const BODY_TOO_LARGE: &str = "body_too_large";
 
 /// Handles of all metrics; label handles are resolved once.
 #[derive(Debug)]

@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     batch_records: Histogram,
     batch_bytes: Histogram,
     held: IntGaugeVec,
+    held_since: IntGaugeVec,
     concurrency: IntGauge,
     in_flight: IntGauge,
     token_refreshes: IntCounterVec,
@@ -80,6 +81,14 @@ impl Metrics {
             &["reason"],
         )?;
         registry.register(Box::new(held.clone()))?;
+        let held_since = IntGaugeVec::new(
+            Opts::new(
+                "customerio_sink_held_since_timestamp_seconds",
+                "Since when nothing can be delivered for this reason, in Unix seconds; 0 while it can be",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(held_since.clone()))?;
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -133,9 +142,11 @@ impl Metrics {
             in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
             consumer: ConsumerMetrics::register(registry, "sink", input)?,
             held,
+            held_since,
         };
         for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
             metrics.held.with_label_values(&[reason]).set(0);
+            metrics.held_since.with_label_values(&[reason]).set(0);
         }
         for code in Code::ALL {
             metrics.dead_letters.with_label_values(&["sink", code.as_str()]);
@@ -189,7 +200,18 @@ impl Metrics {
     }
 
     pub(crate) fn set_held(&self, reason: &str, held: bool) {
-        self.held.with_label_values(&[reason]).set(i64::from(held));
+        self.set_held_at(reason, held, service::unix_millis() / 1000);
+    }
+
+    fn set_held_at(&self, reason: &str, held: bool, now: i64) {
+        let gauge = self.held.with_label_values(&[reason]);
+        let since = self.held_since.with_label_values(&[reason]);
+        match (gauge.get() != 0, held) {
+            (false, true) => since.set(now),
+            (_, false) => since.set(0),
+            (true, true) => {}
+        }
+        gauge.set(i64::from(held));
     }
 
     pub(crate) fn show_pace(&self, allowed: usize, in_flight: usize) {
@@ -225,7 +247,8 @@ mod tests {
         metrics.accepted([Some(1000), None].into_iter(), 1600);
         metrics.retried(2);
         metrics.dead_letter(Code::Refused);
-        metrics.set_held(Hold::RefusedAlike.as_str(), true);
+        metrics.set_held_at(Hold::RefusedAlike.as_str(), true, 1_700_000_000);
+        metrics.set_held_at(Hold::RefusedAlike.as_str(), true, 1_700_000_060);
         metrics.show_pace(12, 3);
         metrics.token_refreshed(RefreshOutcome::Granted);
         let mut text = Vec::new();

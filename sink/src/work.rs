@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use contract::Position;
+use contract::dead_letter::code;
 use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
@@ -130,10 +131,20 @@ impl Code {
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Refused => "refused",
-            Self::TooLarge => "too_large",
-            Self::ServerError => "server_error",
-            Self::Undecodable => "undecodable",
+            Self::Refused => code::REFUSED,
+            Self::TooLarge => code::TOO_LARGE,
+            Self::ServerError => code::SERVER_ERROR,
+            Self::Undecodable => code::UNDECODABLE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_lists_every_code_of_the_sink() {
+        assert_eq!(Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>(), code::SINK);
     }
 }

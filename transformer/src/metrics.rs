@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
     window_limit: IntGauge,
     rebuilds: Histogram,
     held: IntGaugeVec,
+    held_since: IntGaugeVec,
     deferred: IntGaugeVec,
     ignored: IntCounterVec,
     ignored_identities: IntCounterVec,
@@ -121,6 +122,14 @@ impl Metrics {
             &["reason"],
         )?;
         held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        let held_since = IntGaugeVec::new(
+            Opts::new(
+                "customerio_transformer_held_since_timestamp_seconds",
+                "Since when the first of these workers leaves records on the raw topic, in Unix seconds; 0 if none does",
+            ),
+            &["reason"],
+        )?;
+        held_since.with_label_values(&[DEAD_LETTER_LIMIT]);
         let deferred = IntGaugeVec::new(
             Opts::new(
                 "customerio_transformer_deferred_records",
@@ -165,6 +174,7 @@ impl Metrics {
         registry.register(Box::new(window_seconds.clone()))?;
         registry.register(Box::new(rebuilds.clone()))?;
         registry.register(Box::new(held.clone()))?;
+        registry.register(Box::new(held_since.clone()))?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(dead_letters.clone()))?;
         registry.register(Box::new(transactions.clone()))?;
@@ -184,6 +194,7 @@ impl Metrics {
             window_limit,
             rebuilds,
             held,
+            held_since,
             deferred,
             ignored,
             ignored_identities,
@@ -226,7 +237,15 @@ impl Metrics {
 
     /// A worker holds.
     pub(crate) fn held(&self) {
-        self.held.with_label_values(&[DEAD_LETTER_LIMIT]).inc();
+        self.held_at(service::unix_millis() / 1000);
+    }
+
+    fn held_at(&self, now: i64) {
+        let gauge = self.held.with_label_values(&[DEAD_LETTER_LIMIT]);
+        if gauge.get() == 0 {
+            self.held_since.with_label_values(&[DEAD_LETTER_LIMIT]).set(now);
+        }
+        gauge.inc();
     }
 
     pub(crate) fn aborted(&self) {
@@ -408,7 +427,7 @@ mod tests {
         metrics.show_deferred(3, 17);
         metrics.show_deferred(4, 17);
         metrics.forget_window(4);
-        metrics.held();
+        metrics.held_at(1_700_000_000);
         let mut tally = Tally::new(metrics);
         tally.count(labels(Outcome::Mapped));
         tally.count(labels(Outcome::Mapped));

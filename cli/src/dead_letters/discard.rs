@@ -53,7 +53,7 @@ pub(super) fn run(args: &DiscardArgs, json: bool) -> Result<Verdict, CommandErro
             "{discarded} dead letters discarded; {resolved_before} of the chosen ones were resolved before"
         ));
     } else {
-        text::table(&chosen).iter().for_each(|line| output::line(line));
+        text::table(&chosen, output::terminal_width()).iter().for_each(|line| output::styled(line));
         output::line(&format!(
             "{total} dead letters would be discarded ({resolved_before} of the chosen ones are resolved); add --yes to apply"
         ));

@@ -1,9 +1,12 @@
 //! Options that the commands for dead letters share.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use contract::Position;
 use contract::dead_letter::Stage;
-use operator::dead_letters::{Filter, Resolving};
+use operator::dead_letters::{Filter, Resolving, codes};
 
 use crate::when::parse_bound;
 
@@ -11,12 +14,12 @@ use crate::when::parse_bound;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which dead letters")]
 pub(super) struct FilterArgs {
-    /// Only these codes, for example not_json,refused
-    #[arg(long, value_delimiter = ',', value_name = "CODE,...")]
+    /// Only these codes
+    #[arg(long, value_delimiter = ',', value_parser = code_parser(), value_name = "CODE,...")]
     code: Vec<String>,
 
-    /// Only those that this stage wrote: gateway, transformer, sink or platform
-    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    /// Only those that this stage wrote
+    #[arg(long, value_name = "STAGE", value_parser = stage_parser())]
     stage: Option<Stage>,
 
     /// Only those of this source
@@ -36,9 +39,16 @@ pub(super) struct FilterArgs {
     event_id: Vec<String>,
 }
 
-fn parse_stage(name: &str) -> Result<Stage, String> {
-    Stage::from_name(name)
-        .ok_or_else(|| format!("no such stage; the stages are {}", Stage::ALL.map(Stage::as_str).join(", ")))
+/// Accepts every code that a stage writes.
+fn code_parser() -> PossibleValuesParser {
+    let names: BTreeSet<&str> = codes().map(|(_, code)| code).collect();
+    PossibleValuesParser::new(names)
+}
+
+/// Accepts the names of the stages.
+fn stage_parser() -> impl TypedValueParser<Value = Stage> {
+    PossibleValuesParser::new(Stage::ALL.map(Stage::as_str))
+        .try_map(|name| Stage::from_name(&name).ok_or("there is no such stage"))
 }
 
 impl FilterArgs {
@@ -78,5 +88,34 @@ impl ResolveArgs {
     pub(super) fn resolving(&self, note: Option<&str>) -> Option<Resolving> {
         let resolving = || Resolving { by: self.by.clone(), note: note.map(str::to_owned), rate: self.rate };
         self.yes.then(resolving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(given: &[&str]) -> Result<Filter, String> {
+        let command = FilterArgs::augment_args(Command::new("list"));
+        let matches = command.try_get_matches_from([&["list"], given].concat()).map_err(|error| error.to_string())?;
+        Ok(FilterArgs::from_arg_matches(&matches).unwrap().filter(&[]))
+    }
+
+    #[test]
+    fn codes_and_stages_are_closed_lists_with_suggestions() {
+        let filter = parse(&["--code", "not_json,refused", "--stage", "sink"]).unwrap();
+        assert_eq!(
+            (filter.codes, filter.stage),
+            (vec!["not_json".to_owned(), "refused".to_owned()], Some(Stage::Sink))
+        );
+        for (_, code) in codes() {
+            assert!(parse(&["--code", code]).is_ok(), "{code}");
+        }
+        let error = parse(&["--code", "not_jsn"]).unwrap_err();
+        assert!(error.contains("a similar value exists: 'not_json'"), "{error}");
+        let error = parse(&["--stage", "sinc"]).unwrap_err();
+        assert!(error.contains("a similar value exists: 'sink'"), "{error}");
     }
 }

@@ -1,24 +1,43 @@
 //! Dead letters, as rows of a table and as JSON.
 
-use operator::dead_letters::IndexedDeadLetter;
+use operator::dead_letters::{Group, IndexedDeadLetter};
 use operator::rfc3339;
 use serde_json::{Value, json};
 
 use crate::output;
+use crate::table::Table;
 
-/// How much of a message the table shows.
-const MESSAGE: usize = 80;
+/// A table of dead letters, with lines of at most this width.
+pub(super) fn table<'l>(
+    dead_letters: impl IntoIterator<Item = &'l IndexedDeadLetter>,
+    width: Option<usize>,
+) -> Vec<String> {
+    let rows = dead_letters.into_iter().map(row).collect();
+    let head = &["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"];
+    // The message first, then event, source, and the fraction of the second.
+    Table { head, rows, cut: &[(7, 12), (6, 10), (5, 7), (1, 20), (7, 7), (6, 7), (3, 6)], width }.lines()
+}
 
-/// A table of dead letters.
-pub(super) fn table(dead_letters: &[IndexedDeadLetter]) -> Vec<String> {
-    let rows: Vec<Vec<String>> = dead_letters.iter().map(row).collect();
-    output::table(&["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"], &rows)
+/// How many dead letters there are of each stage and code.
+pub(super) fn summary(groups: &[Group], width: Option<usize>) -> Vec<String> {
+    let row = |group: &Group| {
+        vec![
+            group.stage.to_string(),
+            group.code.clone(),
+            output::thousands(group.count),
+            output::thousands(group.unresolved),
+            rfc3339(group.oldest),
+            rfc3339(group.newest),
+        ]
+    };
+    let rows = groups.iter().map(row).collect();
+    Table { head: &["STAGE", "CODE", "COUNT", "OPEN", "OLDEST", "NEWEST"], rows, cut: &[(4, 20), (5, 20)], width }
+        .lines()
 }
 
 fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {
     let head = &dead_letter.dead_letter;
-    let mut message: String =
-        head.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect();
+    let mut message = head.message.clone();
     if let Some(cut) = cut(dead_letter) {
         message = format!("{message} ({cut})");
     }
@@ -75,13 +94,13 @@ pub(super) fn json(dead_letter: &IndexedDeadLetter) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use contract::Position;
     use contract::dead_letter::{Cut, DeadLetter, Stage};
 
     use super::*;
 
-    fn dead_letter(cut: Option<Cut>) -> IndexedDeadLetter {
+    pub(in super::super) fn dead_letter(cut: Option<Cut>) -> IndexedDeadLetter {
         let (code, message) = ("refused".to_owned(), "why".to_owned());
         IndexedDeadLetter {
             position: Position::new(0, 5),

@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 pub(super) fn lines(timeline: &Timeline) -> Vec<String> {
     let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
     let mut lines = vec![format!("{id}: {}", timeline.state.as_str())];
-    lines.extend(timeline.steps.iter().map(|step| {
-        let (time, name, record) = (rfc3339(step.time), step.kind.as_str(), step.record.to_string());
-        format!("  {time}  {name:<14}  {record:<24}  {}", detail(step))
-    }));
+    lines.extend(timeline.steps.iter().map(step_line));
     lines
 }
 
-pub(super) fn json(timeline: &Timeline) -> Value {
+/// One step of a history.
+pub(crate) fn step_line(step: &Step) -> String {
+    let (time, name, record) = (rfc3339(step.time), step.kind.as_str(), step.record.to_string());
+    format!("  {time}  {name:<14}  {record:<24}  {}", detail(step))
+}
+
+pub(crate) fn json(timeline: &Timeline) -> Value {
     let step = |step: &Step| {
         json!({
             "at": rfc3339(step.time),
@@ -87,7 +90,7 @@ mod tests {
 
     fn timeline(record: StepRecord, kind: StepKind) -> Timeline {
         let steps = vec![Step { time: 1_700_000_001_480, record, kind }];
-        Timeline { event_id: Some("01X".to_owned()), state: State::WaitingForSink, steps }
+        Timeline { event_id: Some("01X".to_owned()), state: State::WaitingForSink, steps, is_complete: true }
     }
 
     #[test]

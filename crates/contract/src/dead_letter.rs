@@ -4,6 +4,7 @@
 //! [`DeadLetter`] and [`Resolution`] are written and read by the same types. The services decide which records become
 //! dead letters, and with which codes.
 
+pub mod code;
 mod cut;
 mod entry;
 pub mod header;

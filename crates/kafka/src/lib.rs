@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod embedded;
 mod error;
 mod fingerprint;
+pub mod follower;
 mod group;
 mod health;
 pub mod ledger;

@@ -1,8 +1,8 @@
-//! What an operator does with the topics: audit them, find an event, and resolve dead letters.
+//! What an operator does: audit the topics, find an event, resolve dead letters, and see the state of everything.
 //!
 //! Every function returns a value and reports its progress to a callback; nothing is printed and no option is parsed
-//! here. The command line and the console show the same values. The calls block: an async caller uses
-//! `tokio::task::block_in_place` or `spawn_blocking`.
+//! here. The command line and the console show the same values. Calls that are not `async` block: an
+//! async caller uses `tokio::task::block_in_place` or `spawn_blocking`.
 
 pub mod audit;
 pub mod dead_letters;
@@ -11,7 +11,10 @@ pub mod find;
 mod pipeline;
 mod progress;
 mod record;
+pub mod status;
+pub mod tail;
 mod time;
+mod typed_event;
 
 pub use error::OperatorError;
 pub use pipeline::{Groups, Pipeline, PipelineTopics};

@@ -5,6 +5,7 @@
 mod clock;
 mod red;
 mod speed;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -260,7 +261,7 @@ fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_write
     assert_eq!((code, &discarded["discarded"]), (Some(0), &1.into()));
     assert_eq!(pipeline.ask(&discard).1["discarded"], 0);
     assert!(dead_letters(&pipeline, &[]).is_empty());
-    let all = dead_letters(&pipeline, &["--all", "--code", "not_json"]);
+    let all = dead_letters(&pipeline, &["--resolved", "--code", "not_json"]);
     assert_eq!(all[0]["closed"]["note"], "a test of ours");
     assert_eq!((&all[0]["closed"]["by"], &all[0]["state"]), (&"kim".into(), &"discarded".into()));
 
@@ -317,7 +318,7 @@ fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
 fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let (topic, replayed) = (pipeline.topic("dead-letters"), replays(pipeline, "raw"));
     let mut found = BTreeMap::new();
-    for dead_letter in dead_letters(pipeline, &["--all"]) {
+    for dead_letter in dead_letters(pipeline, &["--resolved"]) {
         let of = format!("{topic}/{}/{}", dead_letter["partition"], dead_letter["offset"]);
         if let Some(times) = replayed.get(&of) {
             *found.entry(dead_letter["origin"].to_string()).or_default() += times;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use xdm::TenantId;
-use xdm::avro::{DecodeError, Decoder};
-use xdm::schema::ForeignSchema;
+
+use crate::typed_event::{EventReader, ReadEvent};
 
 /// The content of a dead letter, as far as it can be read.
 #[derive(Debug, Clone)]
@@ -41,16 +41,9 @@ impl Body {
 }
 
 fn event(value: &[u8], tenant: &TenantId) -> Option<Body> {
-    let mut decoder = Decoder::new().ok()?;
-    let (decoded, assumed) = match decoder.decode(value) {
-        Err(DecodeError::UnresolvedId { schema_id }) => {
-            decoder.learn(schema_id, ForeignSchema::parse(xdm::schema::SCHEMA_JSON));
-            (decoder.decode(value), true)
-        }
-        decoded => (decoded, false),
-    };
+    let ReadEvent { event, assumed } = EventReader::default().read(value)?;
     let mut json = Vec::new();
-    xdm::write_json(&decoded.ok()?, tenant, &mut json);
+    xdm::write_json(&event, tenant, &mut json);
     Some(Body::Event { event: serde_json::from_slice(&json).ok()?, assumed })
 }
 

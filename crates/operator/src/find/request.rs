@@ -7,12 +7,16 @@ use crate::pipeline::Groups;
 /// What to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
+    /// The event with this id, or the events of the message with this delivery id.
+    Id(String),
     /// An event, by its id.
     Event(String),
     /// The events of a message, by its delivery id.
     Delivery(String),
     /// The events of a person, by the key of their records.
     Person(PersonKey),
+    /// The webhooks with exactly this body, which names no event.
+    Body(Vec<u8>),
 }
 
 /// Where to search.

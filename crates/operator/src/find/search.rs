@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::dead_letter::Entry;
+use contract::dead_letter::{Cut, Entry};
 use contract::limits::CLOCK_TOLERANCE_MS;
 use contract::receipt::{Receipt, ReceiptVerdict};
 use contract::{Position, RawRecord, TypedRecord};
+use customerio::Sha256;
 use customerio::webhook::{Data, Webhook};
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
@@ -18,6 +19,7 @@ use super::timeline::{Timeline, timelines};
 use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, stable_extents};
 use crate::record::{event_id, position, unpacked};
+use crate::typed_event::EventReader;
 
 /// Finds events and returns their histories, in the order of their first steps. The call blocks.
 ///
@@ -40,58 +42,37 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
             let partitions = offsets.extents(&topics.raw)?.len();
             partition_of(key.as_bytes(), partitions)
         }
-        Wanted::Person(_) | Wanted::Event(_) | Wanted::Delivery(_) => None,
+        Wanted::Person(_) | Wanted::Id(_) | Wanted::Event(_) | Wanted::Delivery(_) | Wanted::Body(_) => None,
     };
     let look = Look { pipeline, since: scope.since, offsets: &offsets };
     look.at(&topics.raw, only, |record| found.raw.extend(raw(record, wanted)))?;
     let raw_positions: BTreeSet<Position> = found.raw.iter().map(|raw| raw.position).collect();
     let mut ids: BTreeSet<String> = found.raw.iter().filter_map(|raw| raw.event_id.clone()).collect();
+    let mut events = EventReader::default();
     look.at(&topics.typed, only, |record| {
         let typed = typed(record);
         let made =
             typed.raw_offset.is_some_and(|offset| raw_positions.contains(&Position { offset, ..typed.position }));
-        if made || ids.contains(&typed.event_id) || typed_is(record, &typed, wanted) {
+        if made || ids.contains(&typed.event_id) || typed_is(record, &typed, wanted, &mut events) {
             found.typed.push(typed);
         }
     })?;
     let typed_positions: BTreeSet<Position> = found.typed.iter().map(|typed| typed.position).collect();
     ids.extend(found.typed.iter().map(|typed| typed.event_id.clone()));
-    let mut dead_letters: BTreeMap<Position, FoundDeadLetter> = BTreeMap::new();
-    look.at(&topics.dead_letters, only, |record| match Entry::read(record.headers()) {
-        Entry::DeadLetter(dead_letter) => {
-            let from = |topic: &TopicName, positions: &BTreeSet<Position>| {
-                dead_letter
-                    .origin
-                    .as_ref()
-                    .is_some_and(|origin| origin.topic == topic.as_str() && positions.contains(&origin.position))
-            };
-            let event_id = event_id(record);
-            if from(&topics.raw, &raw_positions)
-                || from(&topics.typed, &typed_positions)
-                || event_id.as_ref().is_some_and(|id| ids.contains(id))
-                || body_is(record, wanted)
-                || matches!(wanted, Wanted::Event(id) if event_id.as_ref() == Some(id))
-            {
-                let position = position(record);
-                let time = dead_letter.at.or(record.timestamp()).unwrap_or_default();
-                dead_letters
-                    .insert(position, FoundDeadLetter { position, time, event_id, dead_letter, resolution: None });
-            }
-        }
-        Entry::Resolution(resolution) => {
-            let position = Position { offset: resolution.dead_letter, ..position(record) };
-            if let Some(dead_letter) = dead_letters.get_mut(&position) {
-                dead_letter.resolution.get_or_insert(resolution);
-            }
-        }
-        Entry::Foreign => {}
-    })?;
-    found.dead_letters = dead_letters.into_values().collect();
-    if let Wanted::Event(id) = wanted {
+    let related = Related { raw_positions, typed_positions: &typed_positions, ids: &ids };
+    found.dead_letters = look.dead_letters(only, wanted, &related)?;
+    if let Wanted::Event(id) | Wanted::Id(id) = wanted {
         ids.insert(id.clone());
     }
     found.receipts_kept = look.receipts(&ids, &typed_positions, &mut found.answers)?;
     Ok(found)
+}
+
+/// What belongs to the search so far.
+struct Related<'r> {
+    raw_positions: BTreeSet<Position>,
+    typed_positions: &'r BTreeSet<Position>,
+    ids: &'r BTreeSet<String>,
 }
 
 /// Reads topics from the requested time on.
@@ -118,6 +99,48 @@ impl Look<'_> {
             })
             .collect();
         self.pipeline.read(topic, &offset_ranges, visit)
+    }
+
+    /// The dead letters of records and events that belong to the search, and those that match it themselves.
+    fn dead_letters(
+        &self,
+        only: Option<i32>,
+        wanted: &Wanted,
+        related: &Related<'_>,
+    ) -> Result<Vec<FoundDeadLetter>, KafkaError> {
+        let topics = self.pipeline.topics;
+        let mut dead_letters: BTreeMap<Position, FoundDeadLetter> = BTreeMap::new();
+        self.at(&topics.dead_letters, only, |record| match Entry::read(record.headers()) {
+            Entry::DeadLetter(dead_letter) => {
+                let from = |topic: &TopicName, positions: &BTreeSet<Position>| {
+                    dead_letter
+                        .origin
+                        .as_ref()
+                        .is_some_and(|origin| origin.topic == topic.as_str() && positions.contains(&origin.position))
+                };
+                let event_id = event_id(record);
+                if from(&topics.raw, &related.raw_positions)
+                    || from(&topics.typed, related.typed_positions)
+                    || event_id.as_ref().is_some_and(|id| related.ids.contains(id))
+                    || body_is(record, wanted)
+                    || matches!(wanted, Wanted::Event(id) | Wanted::Id(id) if event_id.as_ref() == Some(id))
+                    || matches!((wanted, &dead_letter.cut), (Wanted::Body(body), Some(cut)) if is_cut_of(cut, body))
+                {
+                    let position = position(record);
+                    let time = dead_letter.at.or(record.timestamp()).unwrap_or_default();
+                    let found = FoundDeadLetter { position, time, event_id, dead_letter, resolution: None };
+                    dead_letters.insert(position, found);
+                }
+            }
+            Entry::Resolution(resolution) => {
+                let position = Position { offset: resolution.dead_letter, ..position(record) };
+                if let Some(dead_letter) = dead_letters.get_mut(&position) {
+                    dead_letter.resolution.get_or_insert(resolution);
+                }
+            }
+            Entry::Foreign => {}
+        })?;
+        Ok(dead_letters.into_values().collect())
     }
 
     /// Whether a receipts topic exists.
@@ -170,18 +193,29 @@ fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     let mut buffer = Vec::new();
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
-        Wanted::Event(id) => {
-            let is = |webhook: &Webhook<'_>| webhook.event_id.text().is_some_and(|found| found == *id);
-            holds(unpacked(record, &mut buffer), id, is)
+        Wanted::Event(id) => holds(unpacked(record, &mut buffer), id, |webhook| is_event(webhook, id)),
+        Wanted::Delivery(id) => holds(unpacked(record, &mut buffer), id, |webhook| is_delivery(webhook, id)),
+        Wanted::Id(id) => {
+            holds(unpacked(record, &mut buffer), id, |webhook| is_event(webhook, id) || is_delivery(webhook, id))
         }
-        Wanted::Delivery(id) => {
-            let is = |webhook: &Webhook<'_>| {
-                let data = Data::of(webhook.data).unwrap_or_default();
-                data.delivery_id.text().is_some_and(|found| found == *id)
-            };
-            holds(unpacked(record, &mut buffer), id, is)
-        }
+        Wanted::Body(body) => record.value() == body.as_slice(),
     }
+}
+
+fn is_event(webhook: &Webhook<'_>, id: &str) -> bool {
+    webhook.event_id.text().is_some_and(|found| found == id)
+}
+
+fn is_delivery(webhook: &Webhook<'_>, id: &str) -> bool {
+    let data = Data::of(webhook.data).unwrap_or_default();
+    data.delivery_id.text().is_some_and(|found| found == id)
+}
+
+/// Whether a dead letter keeps the beginning of this body.
+fn is_cut_of(cut: &Cut, body: &[u8]) -> bool {
+    let mut hash = Sha256::default();
+    hash.update(body);
+    cut.size == body.len() as u64 && hash.hex() == cut.sha256
 }
 
 /// Whether a body has the id where it should be. Most bodies are skipped without being parsed as JSON.
@@ -203,13 +237,21 @@ fn typed(record: &Record<'_>) -> Typed {
 }
 
 /// Whether a typed record matches the search, even if its raw record has expired.
-fn typed_is(record: &Record<'_>, typed: &Typed, wanted: &Wanted) -> bool {
+fn typed_is(record: &Record<'_>, typed: &Typed, wanted: &Wanted, events: &mut EventReader) -> bool {
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
         Wanted::Event(id) => typed.event_id == *id,
-        // Avro writes texts unchanged.
-        Wanted::Delivery(id) => record.value().windows(id.len().max(1)).any(|window| window == id.as_bytes()),
+        Wanted::Delivery(id) => is_typed_delivery(record.value(), id, events),
+        Wanted::Id(id) => typed.event_id == *id || is_typed_delivery(record.value(), id, events),
+        // Its raw record is found by its body.
+        Wanted::Body(_) => false,
     }
+}
+
+/// Whether a typed event has this delivery id. Avro writes texts unchanged, so that most records need not be decoded.
+fn is_typed_delivery(value: &[u8], id: &str, events: &mut EventReader) -> bool {
+    let may = value.windows(id.len().max(1)).any(|window| window == id.as_bytes());
+    may && events.read(value).is_none_or(|read| read.event.tenant.customerio.delivery_id.as_deref() == Some(id))
 }
 
 #[cfg(test)]
@@ -224,5 +266,32 @@ mod tests {
         let odd = br#"{"event_id":"a\u0022b"}"#;
         assert!(holds(odd, "a\"b", |webhook| webhook.event_id.text().is_some_and(|found| found == "a\"b")));
         assert!(!holds(b"not json 01X", "01X", |_| true));
+    }
+
+    #[test]
+    fn an_id_without_a_kind_is_an_event_id_or_a_delivery_id() {
+        let body = br#"{"event_id":"01X","data":{"delivery_id":"RPI=","subject":"01Y"}}"#;
+        let found = |id: &str| holds(body, id, |webhook| is_event(webhook, id) || is_delivery(webhook, id));
+        assert_eq!(["01X", "RPI=", "01Y"].map(found), [true, true, false]);
+    }
+
+    #[test]
+    fn a_delivery_id_is_not_a_part_of_another_text_of_a_typed_event() {
+        let webhook = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{"delivery_id":"RPI=","subject":"42"}}"#;
+        let source = mapping::SourceOptions::default();
+        let mapped = mapping::map(webhook, mapping::ReceivedAt::from_millis(1_700_000_000_000), &source).unwrap();
+        let mut value = Vec::new();
+        let framing = xdm::avro::Framing::Confluent { schema_id: 3 };
+        xdm::avro::Encoder::new(framing).unwrap().encode(&mapped.event, &mut value).unwrap();
+        let mut events = EventReader::default();
+        let found = ["RPI=", "42", "RPI", "elsewhere"].map(|id| is_typed_delivery(&value, id, &mut events));
+        assert_eq!(found, [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_was_cut_is_found_by_the_hash_of_the_whole_body() {
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned();
+        let cut = Cut { size: 3, sha256 };
+        assert!(is_cut_of(&cut, b"abc") && !is_cut_of(&cut, b"abd"));
     }
 }

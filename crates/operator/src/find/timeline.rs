@@ -17,6 +17,8 @@ pub struct Timeline {
     pub state: State,
     /// What happened to it, in the order of time.
     pub steps: Vec<Step>,
+    /// Whether the transformer has processed each of its webhooks that was found, also one that was delivered again.
+    pub is_complete: bool,
 }
 
 /// Where an event is.
@@ -194,6 +196,22 @@ struct Traces {
     answers: Vec<Answer>,
 }
 
+impl Traces {
+    /// Whether a raw record became a typed record or a dead letter.
+    fn has_outcome(&self, raw: Position) -> bool {
+        let is_typed =
+            |typed: &Typed| typed.position.partition == raw.partition && typed.raw_offset == Some(raw.offset);
+        self.typed.iter().any(is_typed) || self.is_dead_letter(raw)
+    }
+
+    fn is_dead_letter(&self, raw: Position) -> bool {
+        self.dead_letters.iter().any(|found| {
+            found.dead_letter.stage == Stage::Transformer
+                && found.dead_letter.origin.as_ref().is_some_and(|of| of.position == raw)
+        })
+    }
+}
+
 /// Returns the histories, in the order of their first steps.
 pub(super) fn timelines(found: Found) -> Vec<Timeline> {
     // A body without an event id has its own history, by its position.
@@ -223,7 +241,8 @@ pub(super) fn timelines(found: Found) -> Vec<Timeline> {
             let raw_done = traces.raw.iter().all(|raw| is_committed(&transformer, raw.position));
             let typed_done = traces.typed.iter().all(|typed| is_committed(&sink, typed.position));
             let state = state(&traces, raw_done, typed_done, receipts_kept);
-            Timeline { event_id, state, steps: steps(traces, &transformer) }
+            let is_complete = traces.raw.iter().all(|raw| raw_done || traces.has_outcome(raw.position));
+            Timeline { event_id, state, steps: steps(traces, &transformer), is_complete }
         })
         .collect();
     timelines.sort_by_key(|timeline| timeline.steps.first().map(|step| step.time));
@@ -307,13 +326,8 @@ fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
 fn duplicates(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Position> {
     let is_duplicate = |position: Position| {
         let typed = |typed: &&Typed| typed.position.partition == position.partition;
-        let is_typed = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset == Some(position.offset));
         let is_earlier = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset < Some(position.offset));
-        let is_dead_letter = traces.dead_letters.iter().any(|found| {
-            found.dead_letter.stage == Stage::Transformer
-                && found.dead_letter.origin.as_ref().is_some_and(|of| of.position == position)
-        });
-        !is_typed && !is_dead_letter && is_committed(transformer, position) && is_earlier
+        !traces.has_outcome(position) && is_committed(transformer, position) && is_earlier
     };
     traces.raw.iter().map(|raw| raw.position).filter(|&position| is_duplicate(position)).collect()
 }
@@ -428,6 +442,22 @@ mod tests {
         let mut lost = found();
         lost.typed.clear();
         assert_eq!(only(lost).state, State::Unknown);
+    }
+
+    #[test]
+    fn a_webhook_that_was_delivered_again_is_complete_once_the_transformer_has_read_it() {
+        let complete = |transformer: i64, typed_from: i64| {
+            let mut found = found();
+            found.transformer.insert(0, transformer);
+            found.typed[0].raw_offset = Some(Offset(typed_from));
+            only(found).is_complete
+        };
+        assert!(complete(7, 5));
+        assert!(!complete(6, 5));
+        let mut first = found();
+        first.raw.truncate(1);
+        first.transformer.insert(0, 5);
+        assert!(only(first).is_complete);
     }
 
     #[test]

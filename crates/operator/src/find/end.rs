@@ -1,0 +1,58 @@
+//! Whether events have ended, and how.
+
+use super::timeline::{State, Timeline};
+
+/// How an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Platform accepted it.
+    Accepted,
+    /// It is a dead letter, or no outcome of it is known.
+    NotAccepted,
+}
+
+impl State {
+    /// How the event ended; `None` while a service still has to process it.
+    #[must_use]
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::Accepted | Self::AcceptedInferred => Some(End::Accepted),
+            Self::RejectedAfterAcceptance
+            | Self::DeadLetter
+            | Self::Discarded
+            | Self::WithoutReceipt
+            | Self::Unknown => Some(End::NotAccepted),
+            Self::WaitingForTransformer | Self::WaitingForSink => None,
+        }
+    }
+}
+
+/// How all of these events ended; `None` if there are none, or if one of them has not ended.
+#[must_use]
+pub fn end_of_all(timelines: &[Timeline]) -> Option<End> {
+    let ends: Option<Vec<End>> = timelines.iter().map(|timeline| timeline.state.end()).collect();
+    let ends = ends.filter(|ends| !ends.is_empty())?;
+    Some(if ends.contains(&End::NotAccepted) { End::NotAccepted } else { End::Accepted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(states: &[State]) -> Option<End> {
+        let timeline = |&state: &State| Timeline { event_id: None, state, steps: Vec::new(), is_complete: true };
+        end_of_all(&states.iter().map(timeline).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn events_have_ended_when_none_of_them_waits() {
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&[State::Accepted, State::AcceptedInferred]), Some(End::Accepted));
+        assert_eq!(all(&[State::Accepted, State::DeadLetter]), Some(End::NotAccepted));
+        assert_eq!(all(&[State::DeadLetter, State::WaitingForSink]), None);
+        assert_eq!(all(&[State::WaitingForTransformer]), None);
+        for state in [State::RejectedAfterAcceptance, State::Discarded, State::WithoutReceipt, State::Unknown] {
+            assert_eq!(all(&[state]), Some(End::NotAccepted), "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Looks for the same events several times, without reading everything each time.
+
+use super::request::{FindScope, Wanted};
+use super::search::run;
+use super::timeline::Timeline;
+use crate::error::OperatorError;
+use crate::pipeline::Pipeline;
+
+/// How far the clocks of this machine and of the gateway may differ, in milliseconds.
+const CLOCKS_APART: i64 = 60 * 60 * 1000;
+
+/// Looks for the same events several times.
+#[derive(Debug)]
+pub struct Watch<'w> {
+    pipeline: Pipeline<'w>,
+    scope: FindScope,
+    wanted: Wanted,
+}
+
+impl<'w> Watch<'w> {
+    /// For these events; the first look reads the whole scope.
+    #[must_use]
+    pub fn new(pipeline: Pipeline<'w>, scope: FindScope, wanted: Wanted) -> Self {
+        Self { pipeline, scope, wanted }
+    }
+
+    /// Looks once. The call blocks.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn look(&mut self) -> Result<Vec<Timeline>, OperatorError> {
+        let started = service::unix_millis();
+        let timelines = run(self.pipeline, &self.scope, &self.wanted)?;
+        self.scope.since = Some(next_since(self.scope.since, &timelines, started));
+        Ok(timelines)
+    }
+}
+
+/// From which time the next look has to read: what was found begins there, and what was not found is not older.
+fn next_since(since: Option<i64>, timelines: &[Timeline], started: i64) -> i64 {
+    let earliest = timelines.iter().flat_map(|timeline| &timeline.steps).map(|step| step.time).min();
+    let needed = earliest.unwrap_or(started - CLOCKS_APART);
+    since.map_or(needed, |since| since.max(needed))
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Position;
+
+    use super::super::timeline::{State, Step, StepKind, StepRecord};
+    use super::*;
+
+    #[test]
+    fn the_next_look_reads_from_the_first_step_that_was_found() {
+        let step = |time| Step { time, record: StepRecord::Raw(Position::new(0, 1)), kind: StepKind::Duplicate };
+        let steps = vec![step(7_000_000), step(6_000_000)];
+        let found = [Timeline { event_id: None, state: State::Unknown, steps, is_complete: true }];
+        assert_eq!(next_since(None, &found, 9_000_000), 6_000_000);
+        assert_eq!(next_since(Some(6_500_000), &found, 9_000_000), 6_500_000);
+        assert_eq!(next_since(None, &[], 9_000_000), 9_000_000 - CLOCKS_APART);
+    }
+}

@@ -1,0 +1,27 @@
+//! The state of everything at one moment: services, traffic, holds, dead letters, and what is outside.
+//!
+//! `compute` is a pure function of what was asked, and `findings` says what of it a person should know. `admin` asks the
+//! services, `topics` Kafka, and `outside` Platform and Customer.io.
+
+mod admin;
+mod compute;
+mod exposition;
+mod findings;
+mod look;
+mod outside;
+mod services;
+mod severity;
+mod topics;
+mod traffic;
+mod value;
+
+pub use admin::{AdminAddresses, AdminError, look};
+pub use compute::status;
+pub use exposition::{Exposition, Histogram, NotASample, Sample};
+pub use look::{Answer, Look};
+pub use outside::{FlowState, LastRun, WebhookState, flow_state, webhook_state};
+pub use services::{Health, Hold, ServiceState, Wait};
+pub use severity::{Finding, Severity};
+pub use topics::{LastWebhook, TAIL, TopicState, topics};
+pub use traffic::{Backlog, EventAge, Rates};
+pub use value::{Answers, Asked, Status};

@@ -1,0 +1,152 @@
+//! Asks the admin addresses of the services.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::task::JoinSet;
+
+use super::exposition::Exposition;
+use super::look::{Answer, Look};
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Admin addresses, `host:port` separated by commas; a port alone is on the host before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAddresses(Vec<(String, u16)>);
+
+/// Why a text is not a list of admin addresses. The text is not repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("number {0} is not an address; write host:port, or a port alone for the host before it")]
+pub struct AdminError(usize);
+
+impl FromStr for AdminAddresses {
+    type Err = AdminError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut addresses: Vec<(String, u16)> = Vec::new();
+        for (index, word) in text.split(',').map(str::trim).enumerate() {
+            let wrong = || AdminError(index + 1);
+            let before = addresses.last().map(|(host, _)| host.clone());
+            let (host, port) = match word.rsplit_once(':') {
+                Some((host, port)) => (Some(host.to_owned()).filter(|host| is_host(host)), port),
+                None => (before, word),
+            };
+            addresses.push((host.ok_or_else(wrong)?, port.parse().map_err(|_| wrong())?));
+        }
+        Ok(Self(addresses))
+    }
+}
+
+/// Whether this can be the name or the address of a host: no scheme, path, user or password.
+fn is_host(host: &str) -> bool {
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match inside {
+        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')),
+    }
+}
+
+impl fmt::Display for AdminAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.0.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        f.write_str(&addresses.join(","))
+    }
+}
+
+/// Asks every address for `/readyz` and `/metrics`. A name with several addresses is asked at each.
+pub async fn look(addresses: &AdminAddresses, http: &reqwest::Client) -> Look {
+    let mut asking = JoinSet::new();
+    for (index, (host, port)) in addresses.0.iter().enumerate() {
+        let (name, http) = (format!("{host}:{port}"), http.clone());
+        asking.spawn(async move { (index, ask_name(&name, &http).await) });
+    }
+    let mut found: Vec<(usize, Vec<Answer>)> = asking.join_all().await;
+    found.sort_by_key(|(index, _)| *index);
+    Look { at: service::unix_millis(), answers: found.into_iter().flat_map(|(_, answers)| answers).collect() }
+}
+
+async fn ask_name(name: &str, http: &reqwest::Client) -> Vec<Answer> {
+    let found = tokio::time::timeout(TIMEOUT, lookup_host(name)).await;
+    let mut addresses: Vec<SocketAddr> = match found {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(_)) => return vec![unanswered(name, "the name cannot be resolved")],
+        Err(_) => return vec![unanswered(name, "the name server does not respond")],
+    };
+    addresses.sort_unstable();
+    addresses.dedup();
+    let is_one = addresses.len() == 1;
+    let mut asking = JoinSet::new();
+    for address in addresses {
+        let shown = if is_one { name.to_owned() } else { format!("{name} ({})", address.ip()) };
+        let http = http.clone();
+        asking.spawn(async move { ask(&shown, address, &http).await });
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_by(|a, b| a.address.cmp(&b.address));
+    // `localhost` is often two addresses, of which the service listens at one.
+    let is_silent = |answer: &Answer| answer.ready.is_err();
+    if name.starts_with("localhost:") && !answers.iter().all(is_silent) {
+        answers.retain(|answer| !is_silent(answer));
+    }
+    answers
+}
+
+fn unanswered(address: &str, error: &str) -> Answer {
+    Answer { address: address.to_owned(), ready: Err(error.to_owned()), metrics: Err(error.to_owned()) }
+}
+
+async fn ask(shown: &str, address: SocketAddr, http: &reqwest::Client) -> Answer {
+    let ready = match get(http, address, "readyz").await {
+        Ok((status, _)) if status.is_success() => Ok(None),
+        Ok((status, text)) if status == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
+            let text = text.lines().next().unwrap_or_default();
+            Ok(Some(text.strip_prefix("not ready: ").unwrap_or(text).to_owned()))
+        }
+        Ok((status, _)) => Err(format!("/readyz answered {status}")),
+        Err(error) => return unanswered(shown, &error),
+    };
+    let metrics = match get(http, address, "metrics").await {
+        Ok((status, text)) if status.is_success() => Exposition::parse(&text).map_err(|error| error.to_string()),
+        Ok((status, _)) => Err(format!("/metrics answered {status}")),
+        Err(error) => Err(error),
+    };
+    Answer { address: shown.to_owned(), ready, metrics }
+}
+
+async fn get(http: &reqwest::Client, address: SocketAddr, path: &str) -> Result<(reqwest::StatusCode, String), String> {
+    let answer = http.get(format!("http://{address}/{path}")).timeout(TIMEOUT).send().await;
+    let answer = answer.map_err(|error| reason(&error))?;
+    let status = answer.status();
+    Ok((status, answer.text().await.map_err(|error| reason(&error))?))
+}
+
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no response in {} s", TIMEOUT.as_secs());
+    }
+    if error.is_connect() {
+        return "nothing listens there".to_owned();
+    }
+    "the response is incomplete".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_on_the_host_before_it() {
+        let parse = |text: &str| text.parse::<AdminAddresses>().map(|addresses| addresses.to_string());
+        assert_eq!(parse("127.0.0.1:9464,9465,9466").unwrap(), "127.0.0.1:9464,127.0.0.1:9465,127.0.0.1:9466");
+        assert_eq!(parse("gateway:9464, sink:9466").unwrap(), "gateway:9464,sink:9466");
+        assert_eq!(parse("[::1]:9464,9465").unwrap(), "[::1]:9464,[::1]:9465");
+        for (text, number) in [("9464", 1), ("", 1), ("a:1,,b:2", 2), ("a:1,b:x", 2), ("http://a:1", 1), ("u:p@h:1", 1)]
+        {
+            assert_eq!(parse(text).unwrap_err(), AdminError(number), "{text}");
+        }
+    }
+}

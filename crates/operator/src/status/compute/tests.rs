@@ -1,0 +1,192 @@
+use super::*;
+use crate::dead_letters::Group;
+use crate::status::{Answer, Backlog, FlowState, Health, LastRun, Rates, Severity, WebhookState};
+
+/// The expositions that the services pin in their own tests.
+fn pinned(service: &str) -> String {
+    let text = match service {
+        "ingest-gateway" => {
+            include_str!(
+                "../../../../../ingest-gateway/src/snapshots/ingest_gateway__metrics__tests__the_exposition_is_pinned.snap"
+            )
+        }
+        "transformer" => {
+            include_str!(
+                "../../../../../transformer/src/snapshots/transformer__metrics__tests__the_exposition_is_pinned.snap"
+            )
+        }
+        _ => include_str!("../../../../../sink/src/snapshots/sink__metrics__tests__the_exposition_is_pinned.snap"),
+    };
+    let body = text.splitn(3, "---\n").nth(2).unwrap();
+    format!("customerio_build_info{{commit=\"c\",service=\"{service}\",version=\"1.2.3\"}} 1\n{body}")
+}
+
+/// An exposition without anything that a finding is about.
+fn healthy(service: &str) -> String {
+    let quiet = |line: &str| {
+        let is_flag = ["_held{", "_held_since", "_reload_broken{", "_records_expired_total"];
+        match line.rsplit_once(' ') {
+            Some((name, _)) if !line.starts_with('#') && is_flag.iter().any(|flag| line.contains(flag)) => {
+                format!("{name} 0\n")
+            }
+            _ => format!("{line}\n"),
+        }
+    };
+    pinned(service).lines().map(quiet).collect()
+}
+
+fn answer(address: &str, text: &str) -> Answer {
+    Answer { address: address.to_owned(), ready: Ok(None), metrics: Ok(Exposition::parse(text).unwrap()) }
+}
+
+fn all(at: i64, text: impl Fn(&str) -> String) -> Look {
+    let services = [("a:9464", "ingest-gateway"), ("a:9465", "transformer"), ("a:9466", "sink")];
+    Look { at, answers: services.map(|(address, service)| answer(address, &text(service))).to_vec() }
+}
+
+fn answers(now: Look) -> Answers {
+    let nothing = || "not configured".to_owned();
+    Answers {
+        now,
+        before: None,
+        a_while_before: None,
+        topics: Asked::Answer(TopicState { dead_letters: Vec::new(), last_webhooks: Vec::new() }),
+        flow: Asked::NotConfigured(nothing()),
+        webhooks: Asked::NotConfigured(nothing()),
+    }
+}
+
+fn codes(status: &Status) -> Vec<(&'static str, Severity)> {
+    status.findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+}
+
+#[test]
+fn services_that_are_ready_and_hold_nothing_are_healthy() {
+    let status = status(answers(all(1000, healthy)));
+    assert_eq!(codes(&status), []);
+    assert_eq!(status.worst(), None);
+    assert!(status.services.iter().all(|service| service.health == Health::Ready));
+    assert_eq!(status.services[2].version.as_deref(), Some("1.2.3"));
+    let age = status.event_age.unwrap();
+    assert!((age.p50 - 0.75).abs() < 1e-9 && age.seconds.is_none(), "{age:?}");
+    assert_eq!(
+        status.last_webhooks,
+        Asked::Answer(vec![LastWebhook { source: "default".to_owned(), received_at: None }])
+    );
+}
+
+#[test]
+fn holds_waits_and_unread_partitions_are_bad() {
+    let sick = |service: &str| match service {
+        "sink" => {
+            let text = pinned(service).replace(
+                "customerio_kafka_partitions{topic=\"typed\"} 0",
+                "customerio_kafka_partitions{topic=\"typed\"} 4",
+            );
+            format!("{text}customerio_sink_waiting{{reason=\"dns\"}} 1\ncustomerio_sink_waiting{{reason=\"tls\"}} 0\n")
+        }
+        _ => pinned(service),
+    };
+    let status = status(answers(all(1000, sick)));
+    let held: Vec<_> =
+        status.holds.iter().map(|hold| (hold.service.as_str(), hold.reason.as_str(), hold.since)).collect();
+    let since = Some(1_700_000_000_000);
+    assert_eq!(held, [("transformer", "dead_letter_limit", since), ("sink", "refused_alike", since)]);
+    assert_eq!(status.waits.len(), 1);
+    assert_eq!((status.waits[0].address.as_str(), status.waits[0].reason.as_str()), ("a:9466", "dns"));
+    assert_eq!(status.unread, [("typed".to_owned(), 4)]);
+    assert_eq!(status.reload_broken, [("a:9464".to_owned(), "signing_keys".to_owned())]);
+    let codes: Vec<_> = codes(&status)
+        .into_iter()
+        .map(|(code, severity)| {
+            assert_eq!(severity, Severity::Bad);
+            code
+        })
+        .collect();
+    assert_eq!(codes, ["held", "held", "waiting", "reload_broken", "unread"]);
+    assert_eq!(status.worst(), Some(Severity::Bad));
+    let text = &status.findings[1].what;
+    assert_eq!(text, "sink at a:9466 holds records since 2023-11-14T22:13:20.000Z: refused_alike");
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_not_known_to_be_bad() {
+    let mut now = all(1000, healthy);
+    let silent = "nothing listens there".to_owned();
+    now.answers[1].ready = Err(silent.clone());
+    now.answers[1].metrics = Err(silent);
+    let of = status(answers(now));
+    assert_eq!(codes(&of), [("service_unanswered", Severity::Unanswered)]);
+    assert_eq!((of.raw, of.worst()), (Backlog::default(), Some(Severity::Unanswered)));
+
+    let mut not_ready = all(1000, healthy);
+    not_ready.answers[0].ready = Ok(Some("starting".to_owned()));
+    assert_eq!(codes(&status(answers(not_ready))), [("not_ready", Severity::Bad)]);
+
+    let mut foreign = all(1000, healthy);
+    foreign.answers[0].metrics = Ok(Exposition::parse("up 1").unwrap());
+    assert_eq!(codes(&status(answers(foreign))), [("service_unanswered", Severity::Unanswered)]);
+
+    let mut missing = all(1000, healthy);
+    missing.answers.pop();
+    assert_eq!(codes(&status(answers(missing))), [("service_missing", Severity::Unanswered)]);
+}
+
+#[test]
+fn rates_are_those_between_two_looks() {
+    let later = |service: &str| {
+        healthy(service)
+            .replace(
+                "customerio_gateway_requests_total{code=\"202\",source=\"default\"} 1",
+                "customerio_gateway_requests_total{code=\"202\",source=\"default\"} 21",
+            )
+            .replace("outcome=\"mapped\"} 2", "outcome=\"mapped\"} 12")
+            .replace(
+                "customerio_sink_records_total{outcome=\"accepted\"} 2",
+                "customerio_sink_records_total{outcome=\"accepted\"} 1",
+            )
+    };
+    let answers = Answers { before: Some(all(1000, healthy)), ..answers(all(3000, later)) };
+    let rates = status(answers).rates;
+    assert_eq!((rates.received, rates.refused, rates.mapped), (Some(10.0), Some(0.0), Some(5.0)));
+    // The sink has started again, and has accepted one event since.
+    assert_eq!((rates.accepted, rates.duplicates), (Some(0.5), Some(0.0)));
+    assert_eq!(status(self::answers(all(1000, healthy))).rates, Rates::default());
+}
+
+#[test]
+fn dead_letters_are_worth_knowing_and_silence_of_kafka_is_not_healthy() {
+    let group = Group {
+        stage: contract::dead_letter::Stage::Sink,
+        code: "refused".to_owned(),
+        count: 3,
+        unresolved: 3,
+        oldest: 1,
+        newest: 2,
+    };
+    let topics = TopicState { dead_letters: vec![group], last_webhooks: Vec::new() };
+    let of = status(Answers { topics: Asked::Answer(topics), ..answers(all(1000, healthy)) });
+    assert_eq!(codes(&of), [("dead_letters", Severity::Note)]);
+    let of = status(Answers { topics: Asked::Failed("no broker".to_owned()), ..answers(all(1000, healthy)) });
+    assert_eq!(codes(&of), [("kafka", Severity::Unanswered)]);
+}
+
+#[test]
+fn a_disabled_flow_or_webhook_and_a_failed_run_are_bad() {
+    let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
+    let flow = FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run) };
+    let webhook = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled };
+    let webhooks = vec![webhook("a", Some(true)), webhook("b", Some(false)), webhook("c", None)];
+    let of =
+        status(Answers { flow: Asked::Answer(flow), webhooks: Asked::Answer(webhooks), ..answers(all(1000, healthy)) });
+    let bad = |code| (code, Severity::Bad);
+    let expected = ["flow_disabled", "flow_run_failed", "webhook_disabled", "webhook_missing"].map(bad);
+    assert_eq!(codes(&of), expected);
+    let failed = || "no answer".to_owned();
+    let of = status(Answers {
+        flow: Asked::Failed(failed()),
+        webhooks: Asked::Failed(failed()),
+        ..answers(all(1000, healthy))
+    });
+    assert_eq!(codes(&of), [("platform", Severity::Unanswered), ("customerio", Severity::Unanswered)]);
+}

@@ -1,0 +1,196 @@
+//! What a person should know about a status.
+
+use super::services::Health;
+use super::severity::{Finding, Severity};
+use super::traffic::{GATEWAY, SINK, TRANSFORMER};
+use super::value::{Asked, Status};
+
+/// The oldest record may wait so long, in seconds; the alert CustomerioOldestWaiting has the same limit.
+const OLDEST: f64 = 300.0;
+
+/// The findings of a status, the worst first.
+pub(super) fn of(status: &Status) -> Vec<Finding> {
+    let mut found = Vec::new();
+    services(status, &mut found);
+    records(status, &mut found);
+    flow(status, &mut found);
+    webhooks(status, &mut found);
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+fn services(status: &Status, found: &mut Vec<Finding>) {
+    let mut add = |severity, code, what: String, next: String| found.push(Finding { severity, code, what, next });
+    for service in &status.services {
+        let (address, name) = (&service.address, service.name.as_deref().unwrap_or("service"));
+        match &service.health {
+            Health::Ready => {}
+            Health::NotReady(reason) => add(
+                Severity::Bad,
+                "not_ready",
+                format!("{name} at {address} is not ready: {reason}"),
+                format!("read the log of {name}; docs/runbooks.md describes each reason"),
+            ),
+            Health::Unanswered(error) => add(
+                Severity::Unanswered,
+                "service_unanswered",
+                format!("the service at {address} could not be asked: {error}"),
+                "check that it runs, and that CONSOLE_SERVICES has its ADMIN_LISTEN".to_owned(),
+            ),
+        }
+    }
+    // A service that did not answer has no name.
+    let is_complete = status.services.iter().all(|service| service.name.is_some());
+    for name in [GATEWAY, TRANSFORMER, SINK] {
+        if is_complete && !status.services.iter().any(|service| service.name.as_deref() == Some(name)) {
+            add(
+                Severity::Unanswered,
+                "service_missing",
+                format!("no {name} is among CONSOLE_SERVICES"),
+                format!("add the admin address of {name} to CONSOLE_SERVICES"),
+            );
+        }
+    }
+    for hold in &status.holds {
+        let since = hold.since.map(|since| format!(" since {}", crate::rfc3339(since))).unwrap_or_default();
+        add(
+            Severity::Bad,
+            "held",
+            format!("{} at {} holds records{since}: {}", hold.service, hold.address, hold.reason),
+            "a person has to act; docs/runbooks.md describes each reason, and the log names the cause".to_owned(),
+        );
+    }
+    for wait in &status.waits {
+        add(
+            Severity::Bad,
+            "waiting",
+            format!("{} at {} waits for something outside: {}", wait.service, wait.address, wait.reason),
+            format!("the log of {} names the activity, the cause and the remedy", wait.service),
+        );
+    }
+    for (address, files) in &status.reload_broken {
+        add(
+            Severity::Bad,
+            "reload_broken",
+            format!("the service at {address} cannot use the current {files} file and keeps the content before"),
+            "correct the file; the log names what is wrong with it".to_owned(),
+        );
+    }
+}
+
+fn records(status: &Status, found: &mut Vec<Finding>) {
+    let mut add = |severity, code, what: String, next: String| found.push(Finding { severity, code, what, next });
+    let waiting = [(TRANSFORMER, &status.raw), (SINK, &status.typed)];
+    for (service, backlog) in waiting {
+        if let Some(oldest) = backlog.oldest_seconds.filter(|&oldest| oldest > OLDEST) {
+            add(
+                Severity::Bad,
+                "oldest_waiting",
+                format!("the oldest record that waits for the {service} was received {oldest:.0} s ago"),
+                "see what is held or waited for; otherwise start more instances".to_owned(),
+            );
+        }
+    }
+    for (topic, partitions) in &status.unread {
+        add(
+            Severity::Bad,
+            "unread",
+            format!("{partitions} partitions of {topic} have no reader among the services that answered"),
+            "if it persists, check that every instance is in CONSOLE_SERVICES, and read their logs".to_owned(),
+        );
+    }
+    if status.expired > 0.0 {
+        add(
+            Severity::Bad,
+            "expired",
+            format!("up to {} records expired before they were read: they are lost", status.expired),
+            "run `customerio-aep audit`, and raise the retention of the topics".to_owned(),
+        );
+    }
+    match &status.dead_letters {
+        Asked::Answer(groups) if !groups.is_empty() => {
+            let count: u64 = groups.iter().map(|group| group.unresolved).sum();
+            add(
+                Severity::Note,
+                "dead_letters",
+                format!("{count} dead letters are unresolved"),
+                "`customerio-aep dead-letters list`".to_owned(),
+            );
+        }
+        Asked::Answer(_) | Asked::NotConfigured(_) => {}
+        Asked::Failed(error) => add(
+            Severity::Unanswered,
+            "kafka",
+            format!("Kafka could not be asked: {error}"),
+            "check the brokers and KAFKA_BOOTSTRAP_SERVERS".to_owned(),
+        ),
+    }
+}
+
+fn flow(status: &Status, found: &mut Vec<Finding>) {
+    let mut add = |severity, code, what: String, next: &str| {
+        found.push(Finding { severity, code, what, next: next.to_owned() });
+    };
+    match &status.flow {
+        Asked::Answer(flow) => {
+            if !flow.is_enabled() {
+                let state = flow.state.as_deref().unwrap_or("unknown");
+                add(
+                    Severity::Bad,
+                    "flow_disabled",
+                    format!("the flow {} in Platform is not enabled: {state}", flow.id),
+                    "enable it in Platform's user interface, under Sources > Dataflows",
+                );
+            }
+            if let Some(run) = flow.last_run.as_ref().filter(|run| run.has_failed()) {
+                add(
+                    Severity::Bad,
+                    "flow_run_failed",
+                    format!("the last run of the flow failed for {} records", run.failed.unwrap_or(0)),
+                    "see the run in Platform's user interface, under Sources > Dataflows",
+                );
+            }
+        }
+        Asked::Failed(error) => add(
+            Severity::Unanswered,
+            "platform",
+            format!("Platform could not be asked: {error}"),
+            "`customerio-aep check` says why and who can fix it",
+        ),
+        Asked::NotConfigured(_) => {}
+    }
+}
+
+fn webhooks(status: &Status, found: &mut Vec<Finding>) {
+    let mut add = |severity, code, what: String, next: &str| {
+        found.push(Finding { severity, code, what, next: next.to_owned() });
+    };
+    match &status.webhooks {
+        Asked::Answer(webhooks) => {
+            for webhook in webhooks {
+                match webhook.is_enabled {
+                    Some(true) => {}
+                    Some(false) => add(
+                        Severity::Bad,
+                        "webhook_disabled",
+                        format!("the reporting webhook of source {} is disabled: no event is sent", webhook.source),
+                        "`customerio-aep setup apply` enables it after a signed round trip",
+                    ),
+                    None => add(
+                        Severity::Bad,
+                        "webhook_missing",
+                        format!("Customer.io has no reporting webhook for the endpoint of source {}", webhook.source),
+                        "`customerio-aep setup apply` creates it",
+                    ),
+                }
+            }
+        }
+        Asked::Failed(error) => add(
+            Severity::Unanswered,
+            "customerio",
+            format!("Customer.io could not be asked: {error}"),
+            "`customerio-aep check` says why and who can fix it",
+        ),
+        Asked::NotConfigured(_) => {}
+    }
+}

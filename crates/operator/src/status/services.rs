@@ -1,0 +1,113 @@
+//! The state of each service, and what holds it up.
+
+use super::look::{Answer, Look};
+
+/// A service at one admin address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceState {
+    /// The address.
+    pub address: String,
+    /// The name of the service; `None` if the address did not answer.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Whether it is up.
+    pub health: Health,
+}
+
+/// Whether a service is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It is ready.
+    Ready,
+    /// It runs, and is not ready, for this reason.
+    NotReady(String),
+    /// It did not answer, or is not one of the services.
+    Unanswered(String),
+}
+
+/// A reason for which a service holds records, until a person changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The service.
+    pub service: String,
+    /// Its address.
+    pub address: String,
+    /// The label of the metric.
+    pub reason: String,
+    /// Since when: milliseconds since 1970.
+    pub since: Option<i64>,
+}
+
+/// Something outside that a service waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The service.
+    pub service: String,
+    /// Its address.
+    pub address: String,
+    /// The label of the metric.
+    pub reason: String,
+}
+
+/// The state of each address, in their order.
+pub(super) fn services(look: &Look) -> Vec<ServiceState> {
+    let state = |answer: &Answer| ServiceState {
+        address: answer.address.clone(),
+        name: answer.service().map(str::to_owned),
+        version: answer.version().map(str::to_owned),
+        health: health(answer),
+    };
+    look.answers.iter().map(state).collect()
+}
+
+fn health(answer: &Answer) -> Health {
+    match (&answer.ready, &answer.metrics) {
+        (Err(error), _) | (Ok(_), Err(error)) => Health::Unanswered(error.clone()),
+        (Ok(_), Ok(_)) if answer.service().is_none() => {
+            Health::Unanswered("what answers here is not one of the services".to_owned())
+        }
+        (Ok(Some(reason)), Ok(_)) => Health::NotReady(reason.clone()),
+        (Ok(None), Ok(_)) => Health::Ready,
+    }
+}
+
+/// What the services hold.
+pub(super) fn holds(look: &Look) -> Vec<Hold> {
+    let mut holds = Vec::new();
+    for (answer, service, reason) in flagged(look, "held") {
+        let since = answer.metrics.as_ref().ok().and_then(|page| {
+            let name = format!("customerio_{service}_held_since_timestamp_seconds");
+            page.sum(&name, |sample| sample.label("reason") == reason).filter(|&since| since > 0.0)
+        });
+        holds.push(Hold {
+            service: answer.service().unwrap_or_default().to_owned(),
+            address: answer.address.clone(),
+            reason,
+            since: since.and_then(|seconds| format!("{seconds:.0}").parse::<i64>().ok()).map(|seconds| seconds * 1000),
+        });
+    }
+    holds
+}
+
+/// What the services wait for.
+pub(super) fn waits(look: &Look) -> Vec<Wait> {
+    let wait = |(answer, _, reason): (&Answer, &str, String)| Wait {
+        service: answer.service().unwrap_or_default().to_owned(),
+        address: answer.address.clone(),
+        reason,
+    };
+    flagged(look, "waiting").map(wait).collect()
+}
+
+/// The reasons for which a gauge of a service is above 0.
+fn flagged<'l>(look: &'l Look, gauge: &'static str) -> impl Iterator<Item = (&'l Answer, &'static str, String)> {
+    look.answers.iter().flat_map(move |answer| {
+        ["gateway", "transformer", "sink"].into_iter().flat_map(move |service| {
+            let page = answer.metrics.as_ref().ok();
+            let samples = page.map(|page| page.all(&format!("customerio_{service}_{gauge}"))).unwrap_or_default();
+            let on = samples.iter().filter(|sample| sample.value > 0.0);
+            on.map(move |sample| (answer, service, sample.label("reason").to_owned()))
+        })
+    })
+}

@@ -1,0 +1,142 @@
+//! Follows the topics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::dead_letter::{Entry, Stage};
+use contract::receipt::Receipt;
+use contract::{RawRecord, TypedRecord};
+use customerio::webhook::Webhook;
+use kafka::follower::Follower;
+use kafka::offsets::{Extent, Offsets};
+use kafka::{KafkaError, Record, TopicName};
+
+use super::ended::Ended;
+use super::feed::{Feed, Seen};
+use crate::error::OperatorError;
+use crate::pipeline::Pipeline;
+use crate::record::{event_id, position, unpacked};
+use crate::typed_event::EventReader;
+
+/// How long one wait for a record is; then `goes_on` is asked.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How many typed records before the end of each partition are read at first, so that a receipt for one of them shows
+/// more than an id.
+const TAIL: i64 = 500;
+
+/// How many characters of a record's key are shown.
+const PERSON: usize = 8;
+
+/// Passes every event that ends from now on to `visit`, until `goes_on` says no. Returns whether there are receipts: without
+/// them only dead letters are seen. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::Kafka`].
+pub fn run(
+    pipeline: Pipeline<'_>,
+    started: impl FnOnce(bool),
+    goes_on: impl Fn() -> bool,
+    mut visit: impl FnMut(&Ended),
+) -> Result<(), OperatorError> {
+    let topics = pipeline.topics;
+    let offsets = Offsets::new(pipeline.connection)?;
+    let mut starts: Vec<(&TopicName, i32, i64)> = Vec::new();
+    let mut start = |topic, extents: BTreeMap<i32, Extent>, before: i64| {
+        let from = |extent: Extent| extent.start.max(extent.end - before);
+        starts.extend(extents.into_iter().map(|(partition, extent)| (topic, partition, from(extent))));
+    };
+    start(&topics.dead_letters, offsets.extents(&topics.dead_letters)?, 0);
+    let receipts = match &topics.receipts {
+        Some(topic) => match offsets.extents(topic) {
+            Ok(extents) => Some((topic, extents)),
+            Err(KafkaError::NoTopic(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    let has_receipts = receipts.is_some();
+    if let Some((topic, extents)) = receipts {
+        start(topic, extents, 0);
+        start(&topics.typed, offsets.extents(&topics.typed)?, TAIL);
+    }
+    let follower = Follower::new(pipeline.connection, starts)?;
+    let mut reading = Reading { pipeline, feed: Feed::default(), events: EventReader::default() };
+    started(has_receipts);
+    while goes_on() {
+        let mut ended = Vec::new();
+        follower.next(WAIT, |topic, record| ended = reading.read(topic, record))?;
+        ended.iter().for_each(&mut visit);
+    }
+    Ok(())
+}
+
+struct Reading<'r> {
+    pipeline: Pipeline<'r>,
+    feed: Feed,
+    events: EventReader,
+}
+
+impl Reading<'_> {
+    /// The events that end with this record.
+    fn read(&mut self, topic: &str, record: &Record<'_>) -> Vec<Ended> {
+        let topics = self.pipeline.topics;
+        if topic == topics.typed.as_str() {
+            let seen = self.typed(record);
+            self.feed.typed(position(record), seen);
+            Vec::new()
+        } else if topic == topics.dead_letters.as_str() {
+            self.dead_letter(record).into_iter().collect()
+        } else {
+            Receipt::read(record.value()).map(|receipt| self.feed.receipt(&receipt)).unwrap_or_default()
+        }
+    }
+
+    fn typed(&mut self, record: &Record<'_>) -> Seen {
+        let typed = TypedRecord::read(record.headers(), record.timestamp());
+        Seen {
+            event_id: Some(typed.event_id.into_owned()).filter(|id| !id.is_empty()),
+            source: Some(source(record)),
+            event: self.event(record.value()),
+            person: person(record),
+            received_at: Some(typed.received_at),
+        }
+    }
+
+    /// Channel and metric of a typed record.
+    fn event(&mut self, value: &[u8]) -> Option<String> {
+        let event = self.events.read(value)?.event;
+        let details = &event.tenant.customerio;
+        Some(format!("{}_{}", details.object_type, details.metric))
+    }
+
+    fn dead_letter(&mut self, record: &Record<'_>) -> Option<Ended> {
+        let Entry::DeadLetter(head) = Entry::read(record.headers()) else { return None };
+        let time = head.at.or(record.timestamp()).unwrap_or_default();
+        let is_typed = matches!(head.stage, Stage::Sink | Stage::Platform);
+        let seen = if is_typed { self.typed(record) } else { webhook(record) };
+        Some(Feed::dead_letter(position(record), time, head, seen))
+    }
+}
+
+/// What a record with a webhook says.
+fn webhook(record: &Record<'_>) -> Seen {
+    let mut buffer = Vec::new();
+    let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
+    let received_at = Some(raw.received_at);
+    let event = Webhook::parse(unpacked(record, &mut buffer))
+        .ok()
+        .and_then(|webhook| Some(format!("{}_{}", webhook.object_type.non_blank()?, webhook.metric.non_blank()?)));
+    Seen { event_id: event_id(record), source: Some(source(record)), event, person: person(record), received_at }
+}
+
+fn source(record: &Record<'_>) -> String {
+    RawRecord::read(record.headers(), record.value(), record.timestamp()).source_name().to_owned()
+}
+
+/// The beginning of a record's key, which is a hash.
+fn person(record: &Record<'_>) -> Option<String> {
+    let key = std::str::from_utf8(record.key()?).ok()?;
+    let is_hash = key.chars().all(|c| c.is_ascii_hexdigit());
+    is_hash.then(|| key.chars().take(PERSON).collect())
+}
