@@ -201,7 +201,8 @@ fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
 fn in_production_the_name_is_needed(sitting: &Sitting) {
     let prod = with(sitting.variables.clone(), &[("PLATFORM_SANDBOX", "prod")]);
     let before = http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
-    let (code, text) = sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
+    let (code, text) =
+        sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
     assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
     assert_eq!(http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
     let strict = with(sitting.variables.clone(), &[("ON_MISSING_IDENTITY", "dead-letter")]);
