@@ -94,7 +94,7 @@ pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<
 /// Refuses a file that the user of a container cannot read. The folders above its own are not mounted.
 fn refuse_unreadable(path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    for (path, needed, letter) in [(folder, 0o1, 'x'), (path, 0o4, 'r')] {
+    for (path, needed, right) in [(folder, 0o1, 'x'), (path, 0o4, 'r')] {
         let metadata = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mode = metadata.permissions().mode();
         let bits = match (metadata.uid() == CONTAINER_USER, metadata.gid() == CONTAINER_USER) {
@@ -105,7 +105,7 @@ fn refuse_unreadable(path: &Path) -> Result<(), String> {
         if bits & needed == 0 {
             let shown = path.display();
             return Err(format!(
-                "the user {CONTAINER_USER}, as whom services run in a container, cannot read {shown}; run `chmod o+{letter} {shown}`, or choose another folder with --secrets-dir"
+                "the user {CONTAINER_USER}, as whom services run in a container, cannot read {shown}; run `chmod o+{right} {shown}`, or choose another folder with --secrets-dir"
             ));
         }
     }
