@@ -54,10 +54,13 @@ PYTHON_ENV := .cache/python
 # The folder of cargo's binaries, for programs that cargo does not start.
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB (needs Python 3, Java, Maven)
+# Adobe's OpenAPI files: OPENAPI=DIR. They are not part of this repository.
+independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB, the simulator with aepp, the requests of setup with openapi-core (OPENAPI=DIR) (needs Python 3, Java, Maven)
 	@cargo build $(CARGO_QUIET) --package customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
+	@$(PYTHON_ENV)/bin/python e2e/independent/walk_platform.py $(TARGET_DIR)/debug/customerio-aep
+	@$(PYTHON_ENV)/bin/python e2e/independent/check_requests.py $(TARGET_DIR)/debug/customerio-aep $(OPENAPI)
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
 		cargo test --package e2e --test schema_registry --test single_object -- independent --nocapture

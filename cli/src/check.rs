@@ -1,25 +1,31 @@
 //! `check`: every dependency of the pipeline, what is wrong, and who can fix it.
 
+mod end_to_end;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
 use platform::{HttpSettings, TokenProvider};
 use serde_json::{Value, json};
-use settings::{DurationArg, Variables};
-use setup::check::{Checks, Configured, Level, Line};
+use settings::{DurationArg, Problem, Variables};
+use setup::check::{Checks, Configured, Level, Line, invalid_option, missing_option};
+use setup::journal::Journal;
+use setup::key::Target;
 use setup::round_trip::RoundTrips;
 
+use crate::pipeline::GroupArgs;
 use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
 use crate::{CommandError, Verdict, check_config, output};
 
 /// How often `--wait` looks again.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Check every dependency: configuration, clock, Adobe, Kafka, the public URL, Customer.io
 ///
-/// Each line says what was asked, what came back, what to do, and who can do it. All checks run, whatever the others find.
-/// Exit code 1 if anything is wrong or does not respond.
+/// Each line says what was asked, what came back, what to do, and who can do it. All checks run, whatever the others find;
+/// an option that is missing is a finding too. Exit code 1 if anything is wrong or does not respond.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -41,30 +47,68 @@ pub(crate) struct CheckArgs {
     #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID", help_heading = "The sink's configuration")]
     platform_flow_id: Option<String>,
 
-    /// Look again until everything is right, for example while a new role is being distributed
+    /// Look again, with a new access token, as long as there is a finding that can pass: a new role takes up to 15 minutes
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "20m")]
     wait: Option<DurationArg>,
+
+    #[command(flatten)]
+    end_to_end: EndToEndArgs,
+}
+
+/// A test event through the whole pipeline.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "End to end")]
+pub(crate) struct EndToEndArgs {
+    /// Also send a marked event without identity through the public URL, and wait up to 60 s for Platform's receipt
+    #[arg(long)]
+    end_to_end: bool,
+
+    /// Then also wait so long for the flow's run that has the event; Platform reports runs once an hour
+    #[arg(long, value_name = "DURATION", requires = "end_to_end")]
+    wait_run: Option<DurationArg>,
+
+    /// The name of the sandbox: without it, no test event is sent to a production sandbox
+    #[arg(long, value_name = "NAME", requires = "end_to_end")]
+    confirm_sandbox: Option<String>,
+
+    /// The transformer's treatment of events without identity; with `dead-letter`, no test event is sent
+    #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
+    on_missing_identity: String,
+
+    #[command(flatten)]
+    groups: GroupArgs,
 }
 
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
     let end = args.wait.map(|wait| tokio::time::Instant::now() + wait.0);
+    let mut last = BTreeSet::new();
     loop {
         let lines = lines(args, variables).await?;
         let is_good = lines.iter().all(|line| line.level < Level::Unanswered);
+        let open: BTreeSet<&str> =
+            lines.iter().filter(|line| line.may_pass()).map(|line| line.asked.as_str()).collect();
         let has_time = end.is_some_and(|end| tokio::time::Instant::now() < end);
-        if is_good || !has_time {
+        if open.is_empty() || !has_time {
             show(&lines, json);
             return Ok(if is_good { Verdict::Good } else { Verdict::Problem });
         }
-        let wrong = lines.iter().filter(|line| line.level >= Level::Unanswered).count();
-        output::progress(&format!("{wrong} findings; looking again in {} s", LOOK_AGAIN.as_secs()));
+        let open: BTreeSet<String> = open.into_iter().map(str::to_owned).collect();
+        if open != last {
+            let names: Vec<&str> = open.iter().map(String::as_str).collect();
+            output::problem(&format!("looking again every {} s; open: {}", LOOK_AGAIN.as_secs(), names.join("; ")));
+            last = open;
+        }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
 async fn lines(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, CommandError> {
-    let connect = Connect::of(&args.connect)?;
-    let journal = connect.read_journal()?;
+    let (connect, problems) = Connect::as_far_as_possible(&args.connect);
+    let mut lines: Vec<Line> = problems.each().map(of_option).collect();
+    let journal = connect.read_journal().unwrap_or_else(|error| {
+        lines.push(invalid_option(&error.to_string()));
+        Journal::in_memory()
+    });
     let platform = &args.connect.platform;
     let http = HttpSettings {
         timeout: setup::check::TIMEOUT,
@@ -72,28 +116,52 @@ async fn lines(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, Com
         https_proxy: platform.https_proxy.clone(),
         no_proxy: platform.no_proxy.clone(),
     };
-    let http = http.client()?;
-    let tokens = connect.token_settings.clone();
-    let tokens = tokens.map(|tokens| TokenProvider::new(tokens, http.clone(), Box::new(|_| {}))).transpose()?;
+    let http = http.client();
+    if let Err(error) = &http
+        && problems.each().all(|problem| problem.to_string() != error.to_string())
+    {
+        lines.push(invalid_option(&error.to_string()));
+    }
+    let http = http.ok();
+    let tokens = connect.token_settings.clone().zip(http.clone());
+    let tokens = tokens.map(|(tokens, http)| TokenProvider::new(tokens, http, Box::new(|_| {}))).transpose()?;
+    let asks_platform = connect.parts.contains(&Target::Platform);
+    let asks_customerio = connect.parts.contains(&Target::CustomerIo);
     let checks = Checks {
         desired: &connect.desired,
+        sources: connect.sources.keys().filter(|_| asks_customerio).cloned().collect(),
+        platform_api: asks_platform.then(|| platform.platform_api_url.url().clone()),
         clients: &connect.clients,
         journal: &journal,
         configured: Configured {
-            inlet_url: args.platform_inlet_url.as_ref().map(ToString::to_string),
+            inlet_url: args.platform_inlet_url.as_ref().filter(|_| asks_platform).map(ToString::to_string),
             schema_id: args.platform_schema_id.clone(),
             dataset_id: args.platform_dataset_id.clone(),
             flow_id: args.platform_flow_id.clone(),
         },
         tokens,
-        http: Some(http),
+        http,
         keys: connect.keys.clone(),
         round_trips: RoundTrips::new()?,
+        settling: connect.settling,
         kafka: args.connect.kafka.connection("customerio-aep").ok(),
     };
-    let mut lines = check_config::lines(variables);
-    lines.extend(checks.run().await);
+    lines.extend(check_config::lines(variables));
+    let report = checks.run().await;
+    lines.extend(report.lines);
+    if args.end_to_end.end_to_end {
+        let test = end_to_end::Test { args, connect: &connect, checks: &checks, destination: &report.platform };
+        let found = test.run(&lines).await;
+        lines.extend(found);
+    }
     Ok(lines)
+}
+
+fn of_option(problem: &Problem) -> Line {
+    match problem.missing() {
+        Some(variable) => missing_option(variable, &problem.to_string()),
+        None => invalid_option(&problem.to_string()),
+    }
 }
 
 fn show(lines: &[Line], json: bool) {

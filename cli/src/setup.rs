@@ -19,6 +19,7 @@ use setup::observed::Observed;
 use setup::plan::{Plan, plan};
 use setup::plan_file::PlanFile;
 use setup::refusal::Refusal;
+use sources::SourceName;
 
 use crate::{CommandError, Verdict, output};
 use connect::Connect;
@@ -77,6 +78,10 @@ pub(crate) struct PermitArgs {
     /// All sinks of this stage are stopped: a schema or flow that takes events may change
     #[arg(long)]
     sinks_stopped: bool,
+
+    /// Enable the webhooks of these sources although somebody disabled them in Customer.io
+    #[arg(long, value_delimiter = ',', value_name = "SOURCE,...")]
+    enable_webhook: Vec<SourceName>,
 }
 
 impl PermitArgs {
@@ -86,11 +91,19 @@ impl PermitArgs {
             move_endpoint: self.move_endpoint.clone(),
             confirmed_sandbox: self.confirm_sandbox.clone(),
             sinks_stopped: self.sinks_stopped,
+            enable_webhooks: self.enable_webhook.iter().cloned().collect(),
         }
     }
 
-    /// Profile is wanted only if the sandbox's own name was given.
+    /// Checks the names that were given. Profile is wanted only if the sandbox's own name was given.
     fn apply_to(&self, connect: &mut Connect) -> Result<(), crate::UsageError> {
+        if self.enable_webhook.iter().any(|source| !connect.sources.contains_key(source)) {
+            let names: Vec<&str> = connect.sources.keys().map(SourceName::as_str).collect();
+            let names = names.join(", ");
+            return Err(crate::UsageError(format!(
+                "--enable-webhook names a source that does not exist; there are: {names}"
+            )));
+        }
         let Some(named) = &self.enable_profile else { return Ok(()) };
         let sandbox = connect.desired.stage.as_ref().map(|stage| stage.sandbox.as_str());
         if sandbox != Some(named.as_str()) {

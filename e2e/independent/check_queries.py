@@ -169,6 +169,12 @@ def main():
         for number, (_, event) in enumerate(pairs):
             for _ in range(2 if number % 4 == 0 else 1):
                 rows.write(json.dumps(event) + "\n")
+        # What `check --end-to-end` sends must be in no result.
+        test = json.loads(json.dumps(pairs[0][1]))
+        test["_id"] = "customerio-aep-test-1"
+        test.pop("identityMap", None)
+        test["_acme"]["customerio"].update({"objectType": "customerio-aep.test", "metric": "end_to_end"})
+        rows.write(json.dumps(test) + "\n")
         rows.flush()
         engine = {"duckdb": DuckDb, "spark": Spark}[sys.argv[1]](rows.name)
         page = open(f"{ROOT}/docs/use-in-platform.md").read()

@@ -1,7 +1,7 @@
 //! `setup apply`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
     finish(&args, &connect, &applied, &waiting, &written, json)
 }
 
-fn refuse_moved(path: &std::path::Path, plan: &Plan, connect: &Connect) -> Result<(), CommandError> {
+fn refuse_moved(path: &Path, plan: &Plan, connect: &Connect) -> Result<(), CommandError> {
     let text = settings::read_text(path).map_err(|error| UsageError(error.to_string()))?;
     let file = PlanFile::read(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
     let moved = file.moved(&PlanFile::of(plan, connect.desired.stage.as_ref()));
@@ -197,8 +197,8 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
 /// What was written outside the services.
 #[derive(Debug, Default)]
 struct Written {
-    /// Variables with paths of secrets.
-    secrets: Vec<(String, String)>,
+    /// The file with the signing key.
+    signing_keys: Option<PathBuf>,
     /// Names that changed in the `.env` file.
     env: Vec<String>,
     /// The secrets themselves, for a manifest.
@@ -244,7 +244,7 @@ async fn keys(
             ));
         } else {
             let path = files::write_secret(&args.secrets_dir, "customerio-signing-keys", &key)?;
-            written.secrets.push(("CUSTOMERIO_SIGNING_KEYS_FILE".to_owned(), path.display().to_string()));
+            written.signing_keys = Some(path);
         }
         connect.keys.insert(source, key);
     }
@@ -296,17 +296,24 @@ fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut W
         let value = secret.read().map_err(|error| error.to_string())?;
         written.manifest.push(("IMS_CLIENT_SECRET".to_owned(), value.expose_secret().to_owned()));
         let path = match secret {
-            SecretSource::File(path) => path.clone(),
+            SecretSource::File(path) => shared_path(args, "IMS_CLIENT_SECRET_FILE", path),
             SecretSource::Value(value) => files::write_secret(&args.secrets_dir, "ims-client-secret", value)?,
         };
-        // The variable itself would contradict the file.
-        entries.push(("IMS_CLIENT_SECRET".to_owned(), String::new()));
-        entries.push(("IMS_CLIENT_SECRET_FILE".to_owned(), path.display().to_string()));
+        entries.extend(secret_entries("IMS_CLIENT_SECRET", &path));
+    }
+    let given = args.connect.customerio.signing_keys_file.as_ref();
+    let given = given.filter(|path| is_wanted && !connect.has_sources_file && path.exists());
+    let given = given.map(|path| shared_path(args, "CUSTOMERIO_SIGNING_KEYS_FILE", path));
+    if let Some(path) = written.signing_keys.clone().or(given) {
+        entries.extend(secret_entries("CUSTOMERIO_SIGNING_KEYS", &path));
+    }
+    if let Ok(folder) = args.secrets_dir.canonicalize() {
+        // Docker Compose mounts the folder under the same path in the containers.
+        entries.push(("SETUP_SECRETS_DIR".to_owned(), folder.display().to_string()));
     }
     for key in connect.keys.values() {
         written.manifest.push(("CUSTOMERIO_SIGNING_KEYS".to_owned(), key.expose_secret().to_owned()));
     }
-    entries.extend(written.secrets.clone());
     if let Some(path) = &args.write_env {
         written.env = files::write_env(path, &entries)?;
     }
@@ -320,6 +327,20 @@ fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut W
         output::text(&secret_manifest(platform.deployment.as_str(), &written.manifest));
     }
     Ok(())
+}
+
+/// The path of a secret's file for the services, with a warning if containers cannot read it.
+fn shared_path(args: &ApplyArgs, variable: &str, path: &Path) -> PathBuf {
+    let (path, problem) = files::path_for_services(path, &args.secrets_dir);
+    if let Some(problem) = problem {
+        output::problem(&format!("{variable}: {problem}"));
+    }
+    path
+}
+
+/// The entries for a secret in a file: the variable with the secret itself would contradict it.
+fn secret_entries(variable: &str, path: &Path) -> [(String, String); 2] {
+    [(variable.to_owned(), String::new()), (format!("{variable}_FILE"), path.display().to_string())]
 }
 
 /// Enables the webhooks; with `--wait`, again until nothing is waited for or the time is over.

@@ -1,23 +1,20 @@
 //! From the options to the desired state and the clients.
 
+mod customerio;
+mod platform;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use customerio_api::{
-    ApiAddress, ApiSettings, AppApiClient, AppApiKey, MessageContent, Region, RequestBudget, Resolution,
-    ServiceAccountClient, ServiceAccountToken, UnencryptedHttp,
-};
+use ::platform::TokenSettings;
+use customerio_api::{RequestBudget, ServiceAccountClient};
 use kafka::topic::Topics;
-use platform::control::{ControlClient, ControlSettings, Retries, Visibility};
-use platform::{HttpSettings, TokenProvider, TokenSettings, is_unencrypted};
 use reqwest::Url;
 use schema_registry::SchemaRegistry;
-use secrecy::{ExposeSecret, SecretString};
-use settings::{Problems, SecretSource, secret_source};
+use secrecy::SecretString;
+use settings::{Problems, SecretSource};
 use setup::clients::Clients;
-use setup::desired::{Desired, PlatformWish, WebhookWish, endpoint};
+use setup::desired::Desired;
 use setup::error::SetupError;
 use setup::journal::Journal;
 use setup::key::Target;
@@ -26,7 +23,7 @@ use setup::stage::Stage;
 use setup::topics::TopicWish;
 use sources::{SourceEntry, SourceName};
 
-use super::options::{ConnectArgs, EventChoice, HttpUrl};
+use super::options::ConnectArgs;
 use crate::UsageError;
 
 /// Everything that the commands need.
@@ -48,6 +45,10 @@ pub(crate) struct Connect {
     pub(crate) has_sources_file: bool,
     /// The way to access tokens, for `check`.
     pub(crate) token_settings: Option<TokenSettings>,
+    /// The parts that are wanted.
+    pub(crate) parts: BTreeSet<Target>,
+    /// The sources, with their own `ON_MISSING_IDENTITY` if they have one.
+    pub(crate) sources: BTreeMap<SourceName, Option<String>>,
 }
 
 /// A source with the options of Customer.io that belong to it.
@@ -59,12 +60,18 @@ struct Source {
 impl Connect {
     /// Checks the options; reports all problems at once.
     pub(crate) fn of(args: &ConnectArgs) -> Result<Self, UsageError> {
+        let (connect, problems) = Self::as_far_as_possible(args);
+        match problems.is_empty() {
+            true => Ok(connect),
+            false => Err(UsageError(format!("these options are invalid:\n{problems}"))),
+        }
+    }
+
+    /// What can be used of these options, and their problems: `check` asks what it can.
+    pub(crate) fn as_far_as_possible(args: &ConnectArgs) -> (Self, Problems) {
         let mut problems = Problems::default();
         let connect = Builder { args, problems: &mut problems, token_settings: None }.build();
-        match connect {
-            Some(connect) if problems.is_empty() => Ok(connect),
-            _ => Err(UsageError(format!("these options are invalid:\n{problems}"))),
-        }
+        (connect, problems)
     }
 
     /// The state file, for commands that change nothing.
@@ -100,7 +107,7 @@ impl Builder<'_> {
         Target::ALL.iter().filter(is_wanted).copied().collect()
     }
 
-    fn build(&mut self) -> Option<Connect> {
+    fn build(&mut self) -> Connect {
         let targets = self.targets();
         let mut clients = Clients::default();
         let mut hosts = Vec::new();
@@ -109,10 +116,8 @@ impl Builder<'_> {
         let needs_stage = targets.contains(&Target::Platform) || targets.contains(&Target::CustomerIo);
         let stage = needs_stage.then(|| self.stage()).flatten();
         let sources = self.sources();
-        let platform = match (&stage, targets.contains(&Target::Platform)) {
-            (Some(stage), true) => self.platform(stage, &sources, &mut clients, &mut hosts),
-            _ => None,
-        };
+        let is_wanted = targets.contains(&Target::Platform);
+        let platform = is_wanted.then(|| self.platform(stage.as_ref(), &sources, &mut clients, &mut hosts));
         let (mut webhooks, mut service_accounts) = (Vec::new(), BTreeMap::new());
         if targets.contains(&Target::CustomerIo) {
             let budget = RequestBudget::default();
@@ -123,7 +128,7 @@ impl Builder<'_> {
         let keys = sources.iter().filter_map(|source| Some((source.name.clone(), self.signing_key(source)?))).collect();
         let state = stage.as_ref().map(|stage| self.args.state.clone().unwrap_or_else(|| default_state(stage)));
         hosts.dedup();
-        Some(Connect {
+        Connect {
             desired: Desired { stage, topics, subject, platform, webhooks },
             clients,
             keys,
@@ -134,7 +139,9 @@ impl Builder<'_> {
             sink_credential: self.sink_credential(),
             has_sources_file: self.args.customerio.sources_file.is_some(),
             token_settings: self.token_settings.take(),
-        })
+            parts: targets,
+            sources: sources.into_iter().map(|source| (source.name, source.entry.on_missing_identity)).collect(),
+        }
     }
 
     fn kafka(&mut self, clients: &mut Clients, hosts: &mut Vec<String>) -> TopicWish {
@@ -166,7 +173,7 @@ impl Builder<'_> {
             }
         };
         let Some(settings) = settings else {
-            self.problems.add("SCHEMA_REGISTRY_URL is not set, and --only names the registry");
+            self.problems.add_missing("SCHEMA_REGISTRY_URL", Some("--only registry"));
             return None;
         };
         hosts.push(format!("{} (Schema Registry)", settings.url));
@@ -190,226 +197,7 @@ impl Builder<'_> {
         let entries = self.problems.check(sources::read(path)).unwrap_or_default();
         entries.into_iter().map(|(name, entry)| Source { name, entry }).collect()
     }
-
-    fn platform(
-        &mut self,
-        stage: &Stage,
-        sources: &[Source],
-        clients: &mut Clients,
-        hosts: &mut Vec<String>,
-    ) -> Option<PlatformWish> {
-        let args = &self.args.platform;
-        for (variable, url) in [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())] {
-            hosts.push(format!("{} ({variable})", host(url)));
-            if is_unencrypted(url) && !args.platform_allow_http {
-                self.problems.add(format!(
-                    "{variable} begins with http:// and names another machine, so that tokens would cross the network unencrypted; write https://, or set PLATFORM_ALLOW_HTTP=true for a trial"
-                ));
-            }
-        }
-        hosts.push("dcs.adobedc.net:443 (the inlet, for the sink)".to_owned());
-        clients.platform = self.control_client(stage);
-        let mut namespaces = Vec::new();
-        for source in sources {
-            let own = [
-                source.entry.identity_namespace_id.as_ref().unwrap_or(&args.identity_namespace_id),
-                source.entry.identity_namespace_cio_id.as_ref().unwrap_or(&args.identity_namespace_cio_id),
-            ];
-            for code in own {
-                if code.is_empty() || !code.chars().all(|c| c.is_ascii_alphanumeric()) {
-                    let name = &source.name;
-                    self.problems.add(format!(
-                        "source `{name}`: an identity namespace is not a code; it has letters and digits only (IDENTITY_NAMESPACE_ID, IDENTITY_NAMESPACE_CIO_ID)"
-                    ));
-                } else if !namespaces.contains(code) {
-                    namespaces.push(code.clone());
-                }
-            }
-        }
-        let tenant = args.platform_tenant.as_ref().map(|tenant| tenant.to_string().trim_start_matches('_').to_owned());
-        Some(PlatformWish { tenant, namespaces, profile: false })
-    }
-
-    fn control_client(&mut self, stage: &Stage) -> Option<ControlClient> {
-        let args = &self.args.platform;
-        let own = args.setup_ims_client_id.is_some()
-            || args.setup_ims_client_secret.is_some()
-            || args.setup_ims_client_secret_file.is_some();
-        let (prefix, client_id, secret) = if own {
-            let file = args.setup_ims_client_secret_file.as_deref();
-            (
-                "SETUP_IMS",
-                &args.setup_ims_client_id,
-                self.secret("SETUP_IMS_CLIENT_SECRET", args.setup_ims_client_secret.as_ref(), file),
-            )
-        } else {
-            let file = args.ims_client_secret_file.as_deref();
-            ("IMS", &args.ims_client_id, self.secret("IMS_CLIENT_SECRET", args.ims_client_secret.as_ref(), file))
-        };
-        let client_id = self.problems.required(&format!("{prefix}_CLIENT_ID"), client_id).cloned();
-        let secret = self.problems.required(&format!("{prefix}_CLIENT_SECRET"), &secret).cloned();
-        let (client_id, secret) = (client_id?, secret?);
-        let http = HttpSettings {
-            timeout: TIMEOUT,
-            ca_file: args.platform_ca_file.clone(),
-            https_proxy: args.https_proxy.clone(),
-            no_proxy: args.no_proxy.clone(),
-        };
-        let http = self.problems.check(http.client())?;
-        let scopes = args.setup_ims_scopes.as_ref().filter(|_| own).unwrap_or(&args.ims_scopes).clone();
-        let tokens = TokenSettings {
-            ims_url: args.ims_url.url().clone(),
-            client_id: client_id.clone(),
-            client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
-            scopes,
-        };
-        self.token_settings = Some(tokens.clone());
-        let tokens = self.problems.check(TokenProvider::new(tokens, http.clone(), Box::new(|_| {})))?;
-        let settings = ControlSettings {
-            api: args.platform_api_url.clone(),
-            ims_org: stage.organisation.to_string(),
-            sandbox: stage.sandbox.to_string(),
-            client_id,
-            timeout: TIMEOUT,
-            retries: Retries::default(),
-            visibility: Visibility::default(),
-        };
-        self.problems.check(ControlClient::new(settings, http, tokens))
-    }
-
-    fn secret(&mut self, name: &str, value: Option<&SecretString>, file: Option<&Path>) -> Option<SecretSource> {
-        self.problems.check(secret_source(name, value, file)).flatten()
-    }
-
-    fn sink_credential(&mut self) -> Option<(String, SecretSource)> {
-        let args = &self.args.platform;
-        let file = args.ims_client_secret_file.as_deref();
-        let secret = secret_source("IMS_CLIENT_SECRET", args.ims_client_secret.as_ref(), file).ok().flatten()?;
-        Some((args.ims_client_id.clone()?, secret))
-    }
-
-    fn webhook(
-        &mut self,
-        source: &Source,
-        budget: &RequestBudget,
-        clients: &mut Clients,
-        service_accounts: &mut BTreeMap<SourceName, ServiceAccountClient>,
-        hosts: &mut Vec<String>,
-    ) -> Option<WebhookWish> {
-        let args = &self.args.customerio;
-        let Source { name, entry } = source;
-        let at = |variable: &str| match self.args.customerio.sources_file {
-            Some(_) => format!("source `{name}`: {variable}"),
-            None => variable.to_owned(),
-        };
-        let region = match &entry.region {
-            Some(text) => self.problems.check(text.parse::<Region>()),
-            None => Some(args.customerio_region),
-        };
-        let address = self.problems.check(self.address(region?))?;
-        let settings = ApiSettings { budget: budget.clone(), proxy: self.proxy(), ..ApiSettings::new(address.clone()) };
-        let own_key = entry.app_api_key_file.as_deref();
-        let key = match own_key {
-            Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
-            None => self.secret("CUSTOMERIO_APP_API_KEY", args.app_api_key.as_ref(), args.app_api_key_file.as_deref()),
-        };
-        if key.is_none() {
-            self.problems.add(format!("{} is not set", at("CUSTOMERIO_APP_API_KEY")));
-        }
-        let client = key.and_then(|key| {
-            let key = self.problems.check(key.read())?;
-            let key = self.problems.check(AppApiKey::new(&key))?;
-            self.problems.check(AppApiClient::new(&settings, key))
-        });
-        if let Some(client) = client {
-            clients.customerio.insert(name.clone(), client);
-        }
-        let token = match entry.service_account_token_file.as_deref() {
-            Some(file) => self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", None, Some(file)),
-            None => {
-                let file = args.service_account_token_file.as_deref();
-                self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", args.service_account_token.as_ref(), file)
-            }
-        };
-        let account = token.and_then(|token| {
-            let token = self.problems.check(token.read())?;
-            let token = self.problems.check(ServiceAccountToken::new(&token))?;
-            self.problems.check(ServiceAccountClient::new(&settings, token))
-        });
-        if let Some(account) = account {
-            service_accounts.insert(name.clone(), account);
-        }
-        hosts.push(match &args.customerio_api_url {
-            Some(url) => format!("{} (CUSTOMERIO_API_URL)", host(&url.0)),
-            None if address.region() == Region::Eu => "api-eu.customer.io:443".to_owned(),
-            None => "api.customer.io:443".to_owned(),
-        });
-        let public = match &entry.public_url {
-            Some(text) => self.problems.check(text.parse::<HttpUrl>()),
-            None => args.customerio_public_url.clone(),
-        };
-        let Some(public) = public else {
-            self.problems.add(format!("{} is not set", at("CUSTOMERIO_PUBLIC_URL")));
-            return None;
-        };
-        let events = match &entry.events {
-            Some(text) => self.problems.check(text.parse::<EventChoice>()),
-            None => args.customerio_events.clone(),
-        };
-        let resolution = entry.full_resolution.or(args.customerio_full_resolution);
-        let content = entry.with_content.or(args.customerio_with_content);
-        Some(WebhookWish {
-            source: name.clone(),
-            endpoint: self.problems.check(endpoint(&public.0, name))?,
-            events: events.map(|choice| choice.0),
-            resolution: resolution.map(|every| if every { Resolution::Every } else { Resolution::FirstOnly }),
-            content: content.map(|included| if included { MessageContent::Included } else { MessageContent::Omitted }),
-            workspace: entry.workspace.clone().or_else(|| args.customerio_workspace.clone()),
-        })
-    }
-
-    fn address(&self, region: Region) -> Result<ApiAddress, customerio_api::AddressError> {
-        let http = match self.args.platform.platform_allow_http {
-            true => UnencryptedHttp::Allowed,
-            false => UnencryptedHttp::LoopbackOnly,
-        };
-        match &self.args.customerio.customerio_api_url {
-            Some(url) => ApiAddress::replaced(region, url.0.as_str(), http),
-            None => Ok(ApiAddress::of(region)),
-        }
-    }
-
-    fn proxy(&mut self) -> Option<reqwest::Proxy> {
-        let args = &self.args.platform;
-        let proxy = args.https_proxy.as_ref()?;
-        let except = args.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-        let proxy = reqwest::Proxy::https(proxy.expose_secret());
-        let proxy = self.problems.check(proxy.map_err(|_| "HTTPS_PROXY: it is not the address of a proxy"))?;
-        Some(proxy.no_proxy(except))
-    }
-
-    /// The first signing key of a source. A file that does not exist yet has none: `apply` may write it.
-    fn signing_key(&mut self, source: &Source) -> Option<SecretString> {
-        let args = &self.args.customerio;
-        let has_file = args.sources_file.is_some();
-        let inline = source.entry.signing_keys.first().cloned();
-        let inline = inline.or_else(|| args.signing_keys.clone().filter(|_| !has_file));
-        let file = source.entry.signing_keys_file.clone();
-        let file = file.or_else(|| args.signing_keys_file.clone().filter(|_| !has_file)).filter(|file| file.exists());
-        let text = match (inline, file) {
-            (Some(text), _) => text,
-            (None, Some(file)) => self.problems.check(SecretSource::File(file).read())?,
-            (None, None) => return None,
-        };
-        let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
-        let first =
-            text.expose_secret().lines().map(|line| line.trim_matches(is_no_part)).find(|line| !line.is_empty());
-        first.map(SecretString::from)
-    }
 }
-
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn host(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,28 +46,70 @@ fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-/// Writes a secret below the folder for secrets, and reads it back. The folder can be entered and not listed, and the file
-/// can be read, by other users of this machine: the container's user is one.
+/// The user of the image (distroless `nonroot`), as whom the services read secrets in a container.
+const CONTAINER_USER: u32 = 65_532;
+
+/// Writes a secret below the folder for secrets, and reads it back; gives its absolute path. The folder can be entered and not
+/// listed, and the file can be read, by other users of this machine: the container's user is one.
 pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
     let error =
         |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
-    if !folder.exists() {
+    if folder.exists() {
+        refuse_tracked(folder)?;
+    } else {
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
     }
-    refuse_tracked(folder)?;
     // Whatever the project's own rules say, git ignores what is in here.
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
         std::fs::write(&ignore, "*\n").map_err(error)?;
     }
-    let path = folder.join(name);
+    let path = folder.canonicalize().map_err(error)?.join(name);
     replace(&path, &format!("{}\n", secret.expose_secret()), 0o644).map_err(error)?;
     let read = SecretSource::File(path.clone()).read().map_err(|error| error.to_string())?;
-    if read.expose_secret() == secret.expose_secret() {
-        Ok(path)
-    } else {
-        Err(format!("{}: what was written is not read back; check the file system", path.display()))
+    if read.expose_secret() != secret.expose_secret() {
+        return Err(format!("{}: what was written is not read back; check the file system", path.display()));
     }
+    refuse_unreadable(&path)?;
+    Ok(path)
+}
+
+/// The path of a file with a secret, for the services on this machine and in containers; a message if Docker Compose does not
+/// mount it or its user cannot read it.
+pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<String>) {
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let is_inside = folder.canonicalize().is_ok_and(|folder| absolute.parent() == Some(folder.as_path()));
+    let problem = if is_inside {
+        refuse_unreadable(&absolute).err()
+    } else {
+        let folder = folder.display();
+        Some(format!(
+            "{} is not in {folder}: services on this machine read it, and Docker Compose does not mount it. For Docker Compose, move it to {folder}",
+            absolute.display()
+        ))
+    };
+    (absolute, problem)
+}
+
+/// Refuses a file that the user of a container cannot read. The folders above its own are not mounted.
+fn refuse_unreadable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    for (path, needed, right) in [(folder, 0o1, 'x'), (path, 0o4, 'r')] {
+        let metadata = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mode = metadata.permissions().mode();
+        let bits = match (metadata.uid() == CONTAINER_USER, metadata.gid() == CONTAINER_USER) {
+            (true, _) => mode >> 6,
+            (false, true) => mode >> 3,
+            (false, false) => mode,
+        };
+        if bits & needed == 0 {
+            let shown = path.display();
+            return Err(format!(
+                "the user {CONTAINER_USER}, as whom services run in a container, cannot read {shown}; run `chmod o+{right} {shown}`, or choose another folder with --secrets-dir"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A folder with files that git tracks is not a place for secrets.
@@ -129,6 +171,49 @@ mod tests {
         assert_eq!(std::fs::read_to_string(secrets.join(".gitignore")).unwrap(), "*\n");
         write_secret(&secrets, "key", &"another".into()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n");
+    }
+
+    /// Reads a file as the user of a container; `None` if this process may not act as another user.
+    fn read_as_container(path: &Path) -> Option<Result<String, String>> {
+        use std::os::unix::process::CommandExt;
+        let mut cat = Command::new("cat");
+        let output = cat.arg(path).uid(CONTAINER_USER).gid(CONTAINER_USER).current_dir("/").output().ok()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Some(if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) })
+    }
+
+    #[test]
+    fn the_containers_user_reads_what_is_written_and_a_closed_folder_is_refused() {
+        let folder = Folder::new("container");
+        let secrets = folder.0.join("secrets");
+        let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
+        assert!(path.is_absolute());
+        if let Some(read) = read_as_container(&path) {
+            assert_eq!(read, Ok("topsecret\n".to_owned()));
+        }
+        let chmod = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        for (closed, mode, hint) in [(&path, 0o600, "chmod o+r"), (&secrets, 0o700, "chmod o+x")] {
+            chmod(closed, mode);
+            let error = write_secret(&secrets, "key", &"topsecret".into()).unwrap_err();
+            assert!(error.contains(hint) && error.contains("65532") && !error.contains("topsecret"), "{error}");
+            if let Some(read) = read_as_container(&path) {
+                assert!(read.is_err(), "{hint}");
+            }
+            chmod(closed, 0o755);
+        }
+    }
+
+    #[test]
+    fn a_secret_outside_of_the_folder_keeps_its_path_with_a_warning() {
+        let folder = Folder::new("outside");
+        std::fs::create_dir(folder.0.join("secrets")).unwrap();
+        for (name, is_inside) in [("secrets/key", true), ("key", false)] {
+            let path = folder.0.join(name);
+            std::fs::write(&path, "topsecret").unwrap();
+            let (shown, problem) = path_for_services(&path, &folder.0.join("secrets"));
+            assert!(shown.is_absolute());
+            assert_eq!(problem.is_none(), is_inside, "{problem:?}");
+        }
     }
 
     #[test]

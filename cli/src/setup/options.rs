@@ -11,7 +11,7 @@ use platform::control::ApiUrl;
 use reqwest::Url;
 use schema_registry::RegistryArgs;
 use secrecy::SecretString;
-use settings::ByteCount;
+use settings::{ByteCount, ImsCredentialArgs};
 use setup::key::Target;
 use setup::stage::{Deployment, Organisation, SandboxName};
 use xdm::TenantId;
@@ -150,26 +150,8 @@ pub(crate) struct PlatformSetupArgs {
     #[arg(long, env = "SETUP_IMS_SCOPES", value_name = "SCOPE,...")]
     pub(crate) setup_ims_scopes: Option<String>,
 
-    /// Client id of the sink's credential
-    #[arg(long, env = "IMS_CLIENT_ID", value_name = "ID")]
-    pub(crate) ims_client_id: Option<String>,
-
-    /// Its client secret
-    #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    pub(crate) ims_client_secret: Option<SecretString>,
-
-    /// File that holds its client secret
-    #[arg(long, env = "IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
-    pub(crate) ims_client_secret_file: Option<PathBuf>,
-
-    /// Its scopes
-    #[arg(
-        long,
-        env = "IMS_SCOPES",
-        default_value = "openid,AdobeID,read_organizations,additional_info.projectedProductContext,session",
-        value_name = "SCOPE,..."
-    )]
-    pub(crate) ims_scopes: String,
+    #[command(flatten)]
+    pub(crate) ims: ImsCredentialArgs,
 
     /// Identity namespace of the person's own id
     #[arg(long, env = "IDENTITY_NAMESPACE_ID", default_value = "CustomerioID", value_name = "CODE")]

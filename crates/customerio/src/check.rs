@@ -1,8 +1,21 @@
-//! The body that `customerio-aep check` sends through the gateway. It reports no event, and the transformer does not
-//! pass it on.
+//! The bodies that `customerio-aep check` sends through the gateway.
+//!
+//! The body of a check reports nothing: the transformer stops it. The body of a test (`check --end-to-end`) goes all the way to
+//! Platform; its object type marks it there, and it names no person.
 
 /// Its `object_type`.
 pub const CHECK_OBJECT_TYPE: &str = "customerio-aep.check";
+
+/// The `object_type` of a test event, and so `objectType` in Platform.
+pub const TEST_OBJECT_TYPE: &str = "customerio-aep.test";
+
+/// The body of a test event. It has no identity.
+#[must_use]
+pub fn test_body(event_id: &str, timestamp: i64) -> String {
+    format!(
+        "{{\"event_id\":\"{event_id}\",\"object_type\":\"{TEST_OBJECT_TYPE}\",\"metric\":\"end_to_end\",\"timestamp\":{timestamp},\"data\":{{}}}}"
+    )
+}
 
 /// `object_type` is the first member, and its value ends within this many bytes, so only these are searched.
 const WITHIN: usize = 64;
@@ -33,6 +46,14 @@ pub fn is_check(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_event_is_not_stopped_and_is_marked() {
+        let body = test_body("an-id", 1_700_000_000);
+        assert!(!is_check(body.as_bytes()));
+        let value: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&value["object_type"], &value["data"]), (&TEST_OBJECT_TYPE.into(), &serde_json::json!({})));
+    }
 
     #[test]
     fn only_the_body_of_a_check_webhook_is_recognised_as_a_check() {

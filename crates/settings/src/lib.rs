@@ -8,6 +8,7 @@
 
 pub mod command_line;
 mod file;
+mod ims;
 mod loopback;
 mod problems;
 mod reload;
@@ -19,8 +20,9 @@ mod variables;
 pub mod watched;
 
 pub use file::{FileError, read_bytes, read_text};
+pub use ims::ImsCredentialArgs;
 pub use loopback::is_loopback_host;
-pub use problems::Problems;
+pub use problems::{Problem, Problems};
 pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};
 pub use topics::{DeadLetterTopic, RawTopic, ReceiptsTopic, TopicOptions, TypedTopic};

@@ -2,14 +2,44 @@
 
 use std::fmt;
 
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    text: String,
+    missing: Option<String>,
+}
+
+impl Problem {
+    /// The variable, if the problem is that a required option is not set.
+    #[must_use]
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// All problems of a configuration; one line each.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<String>);
+pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Adds one problem: what is wrong, where, and what to do.
     pub fn add(&mut self, problem: impl Into<String>) {
-        self.0.push(problem.into());
+        self.0.push(Problem { text: problem.into(), missing: None });
+    }
+
+    /// Adds that a required option is not set. `place` says which part needs it, if that is not clear.
+    pub fn add_missing(&mut self, variable: &str, place: Option<&str>) {
+        let text = match place {
+            Some(place) => format!("{place}: {variable} is not set"),
+            None => format!("{variable} is not set"),
+        };
+        self.0.push(Problem { text, missing: Some(variable.to_owned()) });
     }
 
     /// Returns the value, or adds the problem.
@@ -20,7 +50,7 @@ impl Problems {
     /// Returns the value of a required option; adds a problem that names its variable if it is not set.
     pub fn required<'v, T>(&mut self, variable: &str, value: &'v Option<T>) -> Option<&'v T> {
         if value.is_none() {
-            self.add(format!("{variable} is not set"));
+            self.add_missing(variable, None);
         }
         value.as_ref()
     }
@@ -32,13 +62,18 @@ impl Problems {
 
     /// Removes the problems that mention one of these names.
     pub fn forget(&mut self, names: &[String]) {
-        self.0.retain(|problem| !names.iter().any(|name| problem.contains(name.as_str())));
+        self.0.retain(|problem| !names.iter().any(|name| problem.text.contains(name.as_str())));
     }
 
     /// Each problem.
+    pub fn each(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// The text of each problem.
     #[must_use]
     pub fn to_vec(&self) -> Vec<String> {
-        self.0.clone()
+        self.0.iter().map(ToString::to_string).collect()
     }
 
     /// Whether there is no problem.
@@ -50,8 +85,8 @@ impl Problems {
 
 /// One problem.
 impl From<String> for Problems {
-    fn from(problem: String) -> Self {
-        Self(vec![problem])
+    fn from(text: String) -> Self {
+        Self(vec![Problem { text, missing: None }])
     }
 }
 
@@ -77,7 +112,10 @@ mod tests {
         assert_eq!(problems.required("NAME", &Some(1)), Some(&1));
         let text = problems.to_string();
         assert!(text.lines().count() == 3 && text.contains("NAME is not set"), "{text}");
+        problems.add_missing("KEY", Some("source `a`"));
+        let missing: Vec<_> = problems.each().filter_map(Problem::missing).collect();
+        assert_eq!((missing, problems.to_vec()[3].as_str()), (vec!["NAME", "KEY"], "source `a`: KEY is not set"));
         problems.forget(&["NAME".to_owned()]);
-        assert_eq!(problems.to_vec().len(), 2);
+        assert_eq!(problems.to_vec().len(), 3);
     }
 }

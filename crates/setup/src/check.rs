@@ -2,23 +2,31 @@
 //! others found.
 
 mod customerio;
+mod end_to_end;
 mod gateway;
 mod kafka;
 mod objects;
+mod option;
 mod platform;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::platform::TokenProvider;
+use jiff::Timestamp;
+use reqwest::Url;
 use secrecy::SecretString;
 use sources::SourceName;
 
 use crate::clients::Clients;
-use crate::desired::Desired;
+use crate::desired::{Desired, WebhookWish};
 use crate::journal::Journal;
 use crate::round_trip::RoundTrips;
+use crate::settling::Settling;
 use crate::who::Who;
+
+pub use end_to_end::{NotSent, RECEIPT, RunSearch, Trace, not_sent, received, run_of_flow};
+pub use option::{invalid_option, missing_option};
 
 /// How long one question may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,6 +108,12 @@ impl Line {
         Self { level: Level::Bad, next, ..Self::good(id, asked, found) }
     }
 
+    /// Whether a later look can find something else: a new role becomes active, a service starts. Options are read once.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.level >= Level::Unanswered && !matches!(self.id, option::ID | "configuration")
+    }
+
     pub(crate) fn unanswered(
         id: &'static str,
         asked: impl Into<String>,
@@ -126,8 +140,12 @@ pub struct Configured {
 /// What a check needs. A part without a client is left out.
 #[derive(Debug)]
 pub struct Checks<'c> {
-    /// The desired state.
+    /// The desired state. Parts of it can be absent because an option is missing.
     pub desired: &'c Desired,
+    /// The sources whose webhooks are checked, also those for which an option is missing.
+    pub sources: Vec<SourceName>,
+    /// The address of Platform's APIs, if Platform is checked.
+    pub platform_api: Option<Url>,
     /// The clients.
     pub clients: &'c Clients,
     /// The state file.
@@ -142,17 +160,44 @@ pub struct Checks<'c> {
     pub keys: BTreeMap<SourceName, SecretString>,
     /// The way to the public URLs.
     pub round_trips: RoundTrips,
+    /// How long Platform loses events after a change.
+    pub settling: Settling,
     /// The way to Kafka, for a transaction.
     pub kafka: Option<::kafka::Connection>,
 }
 
+/// What the checks found out.
+#[derive(Debug)]
+pub struct Report {
+    /// The findings.
+    pub lines: Vec<Line>,
+    /// What an event that is sent through the whole pipeline depends on.
+    pub platform: Destination,
+}
+
+/// What is known of the destination of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Destination {
+    /// Whether the sandbox is a production sandbox; `None` if that could not be found out.
+    pub is_production: Option<bool>,
+    /// The time from which on Platform loses no event.
+    pub not_before: Option<Timestamp>,
+    /// The flow.
+    pub flow_id: Option<String>,
+}
+
 impl Checks<'_> {
     /// Runs all checks; the groups run at the same time.
-    pub async fn run(&self) -> Vec<Line> {
+    pub async fn run(&self) -> Report {
         let kafka = kafka::check(self);
-        let (platform, customerio, gateway) =
+        let ((platform, destination), customerio, gateway) =
             tokio::join!(platform::check(self), customerio::check(self), gateway::check(self));
-        [kafka.await, platform, customerio, gateway].concat()
+        Report { lines: [kafka.await, platform, customerio, gateway].concat(), platform: destination }
+    }
+
+    /// The wish for a source's webhook; absent if an option is missing.
+    fn wish(&self, source: &SourceName) -> Option<&WebhookWish> {
+        self.desired.webhooks.iter().find(|wish| wish.source == *source)
     }
 }
 

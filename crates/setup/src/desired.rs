@@ -1,5 +1,7 @@
 //! The desired state: what `setup` should create and keep.
 
+use std::collections::BTreeSet;
+
 use customerio_api::{EventSelection, MessageContent, Resolution};
 use reqwest::Url;
 use sources::SourceName;
@@ -87,6 +89,8 @@ pub struct Permit {
     pub confirmed_sandbox: Option<String>,
     /// A person has stopped all sinks of the stage, so that a schema or flow in use may change.
     pub sinks_stopped: bool,
+    /// The sources whose webhook may be enabled although somebody disabled it.
+    pub enable_webhooks: BTreeSet<SourceName>,
 }
 
 #[cfg(test)]

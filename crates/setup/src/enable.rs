@@ -14,6 +14,7 @@ use crate::error::SetupError;
 use crate::journal::Journal;
 use crate::key::Key;
 use crate::look::workspace;
+use crate::pending::enabled;
 use crate::plan::{Change, plan};
 use crate::round_trip::{RoundTripError, RoundTrips};
 use crate::step::{Phase, Step, WebhookStep};
@@ -137,8 +138,8 @@ pub async fn enable(
             continue;
         }
         report(Progress::Begins { key: key.clone(), change: Change::Update });
-        let enabled = client.update_webhook(&customerio_api::WebhookUpdate::of(&webhook).enable()).await;
-        match enabled {
+        let updated = client.update_webhook(&enabled(&webhook)).await;
+        match updated {
             Ok(webhook) => {
                 let id = webhook.id().to_string();
                 let found = workspace(client, &wish.source, journal, clients.webhook_appears_within).await?;

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod key;
 mod look;
 pub mod observed;
+mod pending;
 pub mod plan;
 pub mod plan_file;
 pub mod refusal;

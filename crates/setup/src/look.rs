@@ -59,12 +59,29 @@ pub async fn look(
 async fn kafka(wish: &TopicWish, topics: &Topics) -> Result<ObservedKafka, KafkaError> {
     let brokers = tokio::task::block_in_place(|| topics.brokers(KAFKA_TIMEOUT))?;
     let mut found = BTreeMap::new();
-    for name in wish.names() {
-        if let Some(topic) = look_at_topic(name, topics).await? {
+    for (name, topic) in look_at_topics(wish, topics).await {
+        if let Some(topic) = topic? {
             found.insert(name.to_string(), topic);
         }
     }
     Ok(ObservedKafka { brokers, topics: found })
+}
+
+/// A topic, or nothing if it does not exist.
+type Look = Result<Option<ObservedTopic>, KafkaError>;
+
+/// Looks at all topics at the same time: a request for settings takes longer than everything else here.
+pub(crate) async fn look_at_topics<'w>(wish: &'w TopicWish, topics: &Topics) -> Vec<(&'w TopicName, Look)> {
+    let receipts = async {
+        match &wish.receipts {
+            Some(name) => Some(look_at_topic(name, topics).await),
+            None => None,
+        }
+    };
+    let [raw, typed, dead_letters] =
+        [&wish.raw, &wish.typed, &wish.dead_letters].map(|name| look_at_topic(name, topics));
+    let (raw, typed, dead_letters, receipts) = tokio::join!(raw, typed, dead_letters, receipts);
+    wish.names().zip([raw, typed, dead_letters].into_iter().chain(receipts)).collect()
 }
 
 pub(crate) async fn look_at_topic(name: &TopicName, topics: &Topics) -> Result<Option<ObservedTopic>, KafkaError> {

@@ -5,7 +5,7 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
-use customerio::{SigningKey, check_body, sign};
+use customerio::{SigningKey, check_body, sign, test_body};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -152,6 +152,19 @@ impl RoundTrips {
                     _ => Err(RoundTripError::OtherKey),
                 }
             }
+            (status, location, _) => Err(refused(status, location)),
+        }
+    }
+
+    /// Sends a marked event without identity, which goes all the way to Platform.
+    ///
+    /// # Errors
+    /// [`RoundTripError`].
+    pub async fn send_test_event(&self, url: &Url, key: &SecretString, event_id: &str) -> Result<(), RoundTripError> {
+        let body = test_body(event_id, jiff::Timestamp::now().as_second());
+        let signing_key = SigningKey::new(key.expose_secret().trim());
+        match self.send(url, &body, Some(&signing_key)).await? {
+            (202, _, _) => Ok(()),
             (status, location, _) => Err(refused(status, location)),
         }
     }

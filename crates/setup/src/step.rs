@@ -14,6 +14,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::pending::enabled;
+
 /// One step, by the service that carries it out.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -250,7 +252,7 @@ impl WebhookStep {
         of_customerio(&match self {
             Self::Create(draft) => ApiRequest::create_webhook(&draft.new_webhook()),
             Self::Update(update) => ApiRequest::update_webhook(update),
-            Self::Enable(webhook) => ApiRequest::update_webhook(&WebhookUpdate::of(webhook).enable()),
+            Self::Enable(webhook) => ApiRequest::update_webhook(&enabled(webhook)),
         })
     }
 }

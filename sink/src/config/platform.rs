@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use platform::{ClientSettings, EnvelopeSettings, ImsUrl, InletUrl, TokenSettings, is_unencrypted};
 use secrecy::SecretString;
-use settings::{Problems, TimeArg, secret_source};
+use settings::{ImsCredentialArgs, Problems, TimeArg};
 use xdm::TenantId;
 
 /// How long a request to Platform may take.
@@ -85,26 +85,8 @@ pub(super) struct ImsArgs {
     #[arg(long, env = "IMS_URL", value_name = "URL")]
     ims_url: Option<ImsUrl>,
 
-    /// Client id of the OAuth server-to-server credential; without it no tokens are sent
-    #[arg(long, env = "IMS_CLIENT_ID", value_name = "ID")]
-    ims_client_id: Option<String>,
-
-    /// Its client secret
-    #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    ims_client_secret: Option<SecretString>,
-
-    /// File that holds the client secret; read again for each token
-    #[arg(long, env = "IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
-    ims_client_secret_file: Option<PathBuf>,
-
-    /// Scopes, separated by commas, as the Developer Console lists them
-    #[arg(
-        long,
-        env = "IMS_SCOPES",
-        default_value = "openid,AdobeID,read_organizations,additional_info.projectedProductContext,session",
-        value_name = "SCOPE,..."
-    )]
-    ims_scopes: String,
+    #[command(flatten)]
+    credential: ImsCredentialArgs,
 }
 
 /// The values of the options that have no default.
@@ -169,18 +151,14 @@ impl PlatformArgs {
 
 impl ImsArgs {
     pub(super) fn tokens(&self) -> Result<Option<TokenSettings>, String> {
-        let secret = secret_source(
-            "IMS_CLIENT_SECRET",
-            self.ims_client_secret.as_ref(),
-            self.ims_client_secret_file.as_deref(),
-        )?;
-        match (&self.ims_url, &self.ims_client_id, secret) {
+        let secret = self.credential.secret()?;
+        match (&self.ims_url, &self.credential.ims_client_id, secret) {
             (None, None, None) => Ok(None),
             (Some(ims_url), Some(client_id), Some(secret)) => Ok(Some(TokenSettings {
                 ims_url: ims_url.url().clone(),
                 client_id: client_id.clone(),
                 client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
-                scopes: self.ims_scopes.clone(),
+                scopes: self.credential.ims_scopes.clone(),
             })),
             _ => Err("IMS_URL, IMS_CLIENT_ID and IMS_CLIENT_SECRET go together; set all three, or none for an inlet without authentication".to_owned()),
         }

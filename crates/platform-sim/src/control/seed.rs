@@ -47,7 +47,7 @@ fn schema(space: &mut Space, settings: &SimSettings, tenant: &str) {
     space.field_groups.seed(&group_id, read(FIELD_GROUP, format!("_{tenant}.mixins.customerio-event-details")));
     let name = settings.schema_id.rsplit('/').next().unwrap_or_default();
     space.schemas.seed(&settings.schema_id, read(SCHEMA, format!("_{tenant}.schemas.{name}")));
-    for (id, code) in [(10_000_001, "CustomerioId"), (10_000_002, "CustomerioCioId")] {
+    for (id, code) in [(10_000_001, "CustomerioID"), (10_000_002, "CustomerioCioID")] {
         space.namespaces.seed(&id.to_string(), namespace(id, code, "CROSS_DEVICE", &Map::new(), true));
     }
 }

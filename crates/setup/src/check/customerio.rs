@@ -1,53 +1,92 @@
 //! Customer.io: the key, the workspace, and the webhook of each source.
 
 use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, SubscribableEvent, Webhook};
+use sources::SourceName;
 
 use super::{Checks, Line, objects};
 use crate::desired::{Desired, Permit, WebhookWish};
 use crate::key::Target;
 use crate::look::workspace;
-use crate::observed::Observed;
+use crate::observed::{Observed, ObservedWorkspace};
+use crate::pending::is_paused;
 use crate::plan::plan;
-use crate::stage::Mark;
+use crate::stage::{Mark, Stage};
 use crate::who::Who;
 
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
+/// Why a webhook is not compared.
+const NO_STAGE: &str =
+    "not compared: PLATFORM_IMS_ORG and PLATFORM_SANDBOX, which say whose webhook it is, are not set";
+const NO_URL: &str = "not compared: there is no public URL (CUSTOMERIO_PUBLIC_URL)";
+
 pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for wish in &checks.desired.webhooks {
-        if let Some(client) = checks.clients.customerio.get(&wish.source) {
-            lines.extend(source(checks, wish, client).await);
+    for source in &checks.sources {
+        match checks.clients.customerio.get(source) {
+            Some(client) => lines.extend(workspace_of(checks, source, client).await),
+            None => {
+                let asked = format!("the webhook of source {source}");
+                lines.push(Line::skipped("webhook", asked, "not asked: there is no App API key"));
+            }
         }
     }
     lines
 }
 
-async fn source(checks: &Checks<'_>, wish: &WebhookWish, client: &AppApiClient) -> Vec<Line> {
-    let asked = format!("the App API key of source {}", wish.source);
-    let found = workspace(client, &wish.source, checks.journal, std::time::Duration::ZERO).await;
+async fn workspace_of(checks: &Checks<'_>, source: &SourceName, client: &AppApiClient) -> Vec<Line> {
+    let asked = format!("the App API key of source {source}");
+    let found = workspace(client, source, checks.journal, std::time::Duration::ZERO).await;
     let found = match found {
         Ok(found) => found,
         Err(error) => return vec![refused(&asked, client, &error).await],
     };
     let mut lines = vec![Line::good("app_api_key", asked, format!("accepted (fingerprint {})", found.key_fingerprint))];
+    let webhooks = found.webhooks.webhooks.clone();
+    match (checks.wish(source), &checks.desired.stage) {
+        (Some(wish), Some(stage)) => lines.extend(webhook(wish, stage, found)),
+        (wish, _) => {
+            let why = if wish.is_none() { NO_URL } else { NO_STAGE };
+            lines.push(Line::skipped("webhook", format!("the webhook of source {source}"), why));
+        }
+    }
+    lines.extend(others(source, &webhooks));
+    lines
+}
+
+/// The webhook of a source, compared with its wish.
+fn webhook(wish: &WebhookWish, stage: &Stage, found: ObservedWorkspace) -> Vec<Line> {
     let desired = Desired {
         topics: None,
         subject: None,
         platform: None,
         webhooks: vec![wish.clone()],
-        stage: checks.desired.stage.clone(),
+        stage: Some(stage.clone()),
     };
+    let mark = stage.mark_of(&wish.source);
     let webhooks = found.webhooks.webhooks.clone();
     let observed = Observed { customerio: [(wish.source.clone(), found)].into(), ..Observed::default() };
     let planned = plan(&desired, &observed, &Permit::default());
-    lines.extend(objects::lines(&planned, Target::CustomerIo, "webhook"));
-    let mark = checks.desired.stage.as_ref().map(|stage| stage.mark_of(&wish.source));
-    let ours = webhooks.iter().find(|webhook| mark.is_some() && Mark::of(webhook.name()) == mark);
+    let mut lines = objects::lines(&planned, Target::CustomerIo, "webhook");
+    let ours = webhooks.iter().find(|webhook| Mark::of(webhook.name()).as_ref() == Some(&mark));
+    lines.extend(ours.filter(|webhook| is_paused(webhook)).map(|webhook| paused(wish, webhook)));
     lines.extend(ours.map(|webhook| events(wish, webhook)));
     lines.extend(ours.and_then(|webhook| content(wish, webhook)));
-    lines.extend(others(wish, &webhooks));
     lines
+}
+
+/// Our webhook, which somebody has disabled.
+fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
+    let source = &wish.source;
+    let asked = format!("whether the webhook of source {source} sends events");
+    let found = format!(
+        "somebody disabled the webhook {} in Customer.io after it had been enabled: no event is sent, and events of this time are probably never sent",
+        webhook.id()
+    );
+    let step = format!(
+        "find out who disabled it and why; then run `customerio-aep setup apply --enable-webhook {source}`. `setup apply` alone leaves it disabled"
+    );
+    Line::bad("webhook_paused", asked, found, Who::You, step)
 }
 
 /// A key that is refused in one region may belong to the other.
@@ -108,13 +147,13 @@ fn content(wish: &WebhookWish, webhook: &Webhook) -> Option<Line> {
 }
 
 /// Adobe's own source next to this one.
-fn others(wish: &WebhookWish, webhooks: &[Webhook]) -> Vec<Line> {
+fn others(source: &SourceName, webhooks: &[Webhook]) -> Vec<Line> {
     let to_adobe = webhooks
         .iter()
         .filter(|webhook| webhook.is_enabled() && webhook.endpoint_host().as_deref() == Some(ADOBE_HOST));
     to_adobe
         .map(|webhook| {
-            let asked = format!("the other webhooks of source {}'s workspace", wish.source);
+            let asked = format!("the other webhooks of source {source}'s workspace");
             let found = format!(
                 "the webhook {} `{}` sends to Adobe's own source as well: every event reaches Platform twice",
                 webhook.id(),

@@ -1,7 +1,8 @@
 //! The signing key and the public URL, from outside in.
 
+use sources::SourceName;
+
 use super::{Checks, Line};
-use crate::desired::WebhookWish;
 use crate::round_trip::RoundTripError;
 use crate::who::Who;
 
@@ -10,28 +11,30 @@ const LIMITS: &str = "from this machine; it does not prove that Customer.io's ad
 
 pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for wish in &checks.desired.webhooks {
-        lines.extend(source(checks, wish).await);
+    for source in &checks.sources {
+        lines.extend(of_source(checks, source).await);
     }
     lines
 }
 
-async fn source(checks: &Checks<'_>, wish: &WebhookWish) -> Vec<Line> {
+async fn of_source(checks: &Checks<'_>, source: &SourceName) -> Vec<Line> {
     let mut lines = Vec::new();
-    let asked = format!("the signing key of source {}", wish.source);
-    let Some(key) = checks.keys.get(&wish.source) else {
+    let asked = format!("the signing key of source {source}");
+    let not_called = |why: &str| Line::skipped("public_url", format!("the public URL of source {source}"), why);
+    let Some(key) = checks.keys.get(source) else {
         let step = "Please send the signing key of the page Reporting Webhooks (Data & Integrations > Integrations) over a secure channel; it goes into CUSTOMERIO_SIGNING_KEYS_FILE";
         lines.push(Line::bad("signing_key", asked, "it is not known here", Who::CustomerIoAdministrator, step));
-        lines.push(Line::skipped(
-            "public_url",
-            format!("the public URL of source {}", wish.source),
-            "not called: there is no signing key",
-        ));
+        lines.push(not_called("not called: there is no signing key"));
+        return lines;
+    };
+    let Some(wish) = checks.wish(source) else {
+        lines.push(Line::good("signing_key", asked, "it is given"));
+        lines.push(not_called("not called: it is not known (CUSTOMERIO_PUBLIC_URL)"));
         return lines;
     };
     lines.push(Line::good("signing_key", asked, "it is given; the round trip proves that the gateway has it"));
     if wish.endpoint.scheme() == "http" && !wish.endpoint.host_str().is_some_and(settings::is_loopback_host) {
-        let asked = format!("the address of source {}", wish.source);
+        let asked = format!("the address of source {source}");
         let found = "it begins with http://: personal data would cross the internet unencrypted";
         lines.push(Line::bad(
             "https",

@@ -6,6 +6,7 @@ use kafka::transaction::TransactionalWriter;
 use super::{Checks, Line, TIMEOUT, in_time, objects};
 use crate::desired::{Desired, Permit};
 use crate::key::Target;
+use crate::look::look_at_topics;
 use crate::observed::{Observed, ObservedKafka};
 use crate::plan::{Change, plan};
 use crate::who::Who;
@@ -17,8 +18,15 @@ pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
 }
 
 async fn topics(checks: &Checks<'_>) -> Vec<Line> {
-    let (Some(wish), Some(topics)) = (&checks.desired.topics, &checks.clients.kafka) else { return Vec::new() };
+    let Some(wish) = &checks.desired.topics else { return Vec::new() };
     let asked = "the Kafka brokers";
+    let Some(topics) = &checks.clients.kafka else {
+        return vec![Line::skipped(
+            "kafka",
+            asked,
+            "not asked: there is no usable connection (KAFKA_BOOTSTRAP_SERVERS)",
+        )];
+    };
     let brokers = match tokio::task::block_in_place(|| topics.brokers(TIMEOUT)) {
         Ok(brokers) => brokers,
         Err(error) => return vec![failed("kafka", asked, &error)],
@@ -34,8 +42,8 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
         _ => Line::good("kafka", asked, format!("{brokers} respond")),
     }];
     let mut found = ObservedKafka { brokers, ..ObservedKafka::default() };
-    for name in wish.names() {
-        match crate::look::look_at_topic(name, topics).await {
+    for (name, topic) in look_at_topics(wish, topics).await {
+        match topic {
             Ok(Some(topic)) => {
                 found.topics.insert(name.to_string(), topic);
             }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use platform::control::{ControlClient, ControlError, ErrorKind, Kind, SandboxState, resource, usable_sandboxes};
 use platform::{InletUrl, TokenError};
+use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::{Checks, Line, TIMEOUT, in_time, objects};
+use super::{Checks, Destination, Line, TIMEOUT, in_time, objects};
 use crate::desired::{Desired, Permit, PlatformWish};
 use crate::key::{Key, Target};
 use crate::look::look_at_platform;
 use crate::observed::{Observed, ObservedPlatform};
 use crate::plan::{Plan, plan};
-use crate::settling::Settling;
 use crate::stage::Stage;
 use crate::values::PlatformValues;
 use crate::who::Who;
@@ -22,36 +22,40 @@ use crate::xdm_files::{field_group, gaps, tenant_definition};
 /// The most that the clocks may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
-    let (Some(wish), Some(stage), Some(client)) =
-        (&checks.desired.platform, &checks.desired.stage, &checks.clients.platform)
-    else {
-        return Vec::new();
-    };
-    let mut lines = vec![clock(checks, client).await];
+pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
+    let Some(api) = &checks.platform_api else { return (Vec::new(), Destination::default()) };
+    let mut lines = vec![clock(checks, api).await];
+    let mut destination = Destination::default();
     let token = token(checks).await;
     let has_token = token.as_ref().is_none_or(|line| line.next.is_none());
     lines.extend(token);
-    if has_token {
-        lines.extend(objects_of(checks, wish, stage, client).await);
-    } else {
-        let why = "not asked: there is no access token";
-        lines.extend(
-            ["sandbox", "permission", "object", "schema_fields"]
-                .map(|id| Line::skipped(id, "Experience Platform", why)),
-        );
+    match (&checks.desired.platform, &checks.desired.stage, &checks.clients.platform) {
+        (Some(wish), Some(stage), Some(client)) if has_token => {
+            let found;
+            (found, destination) = objects_of(checks, wish, stage, client).await;
+            lines.extend(found);
+        }
+        _ => {
+            let why = match has_token {
+                true => "not asked: an option for Experience Platform is missing or invalid",
+                false => "not asked: there is no access token",
+            };
+            lines.extend(
+                ["sandbox", "permission", "object", "schema_fields"]
+                    .map(|id| Line::skipped(id, "Experience Platform", why)),
+            );
+        }
     }
     lines.extend(inlet(checks).await);
-    lines
+    (lines, destination)
 }
 
 /// Compares this machine's clock with the time in an answer.
-async fn clock(checks: &Checks<'_>, client: &ControlClient) -> Line {
+async fn clock(checks: &Checks<'_>, api: &Url) -> Line {
     let asked = "the clock of this machine";
     let skipped = |why: &str| Line::skipped("clock", asked, why);
     let Some(http) = &checks.http else { return skipped("not compared") };
-    let url = client.settings().api.url().clone();
-    let Some(Ok(answer)) = in_time(http.get(url).timeout(TIMEOUT).send()).await else {
+    let Some(Ok(answer)) = in_time(http.get(api.clone()).timeout(TIMEOUT).send()).await else {
         let step = "check PLATFORM_API_URL, HTTPS_PROXY and the network";
         return Line::unanswered("clock", "Platform's address", "no answer within 5 s", step);
     };
@@ -123,20 +127,27 @@ fn failed(id: &'static str, asked: &str, error: &ControlError) -> Line {
     Line::bad(id, asked, text, remedy.who.into(), step)
 }
 
-async fn objects_of(checks: &Checks<'_>, wish: &PlatformWish, stage: &Stage, client: &ControlClient) -> Vec<Line> {
-    let mut lines = vec![sandbox(stage, client).await];
+async fn objects_of(
+    checks: &Checks<'_>,
+    wish: &PlatformWish,
+    stage: &Stage,
+    client: &ControlClient,
+) -> (Vec<Line>, Destination) {
+    let (line, is_production) = sandbox(stage, client).await;
+    let mut lines = vec![line];
+    let mut destination = Destination { is_production, ..Destination::default() };
     // This asks several questions, each within the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
     {
         Ok(Ok(observed)) => observed,
         Ok(Err(error)) => {
             lines.push(failed("object", &format!("{} {}", error.method, error.path), &error));
-            return lines;
+            return (lines, destination);
         }
         Err(_) => {
             let step = "try again; see status.adobe.com";
             lines.push(Line::unanswered("object", "the objects in the sandbox", "no answer within 20 s", step));
-            return lines;
+            return (lines, destination);
         }
     };
     let desired = Desired { topics: None, subject: None, webhooks: Vec::new(), ..checks.desired.clone() };
@@ -145,44 +156,43 @@ async fn objects_of(checks: &Checks<'_>, wish: &PlatformWish, stage: &Stage, cli
     lines.extend(permissions(&planned));
     lines.extend(objects::lines(&planned, Target::Platform, "object"));
     lines.extend(schema_fields(stage, client, &planned, &observed).await);
-    if let Some(values) = PlatformValues::of(stage, &planned, &all, Settling::default()) {
+    if let Some(values) = PlatformValues::of(stage, &planned, &all, checks.settling) {
         lines.extend(configuration(checks, &values));
         lines.extend(settling(&values));
+        destination.not_before = values.not_before;
+        destination.flow_id = Some(values.flow_id);
     }
-    lines
+    (lines, destination)
 }
 
-async fn sandbox(stage: &Stage, client: &ControlClient) -> Line {
+/// The sandbox, and whether it is a production sandbox.
+async fn sandbox(stage: &Stage, client: &ControlClient) -> (Line, Option<bool>) {
     let asked = format!("the sandbox {}", stage.sandbox);
     let sandboxes = match in_time(client.list(&usable_sandboxes())).await {
         None => {
-            return Line::unanswered(
-                "sandbox",
-                asked,
-                "no answer within 5 s",
-                "check PLATFORM_API_URL and the network",
-            );
+            let step = "check PLATFORM_API_URL and the network";
+            return (Line::unanswered("sandbox", asked, "no answer within 5 s", step), None);
         }
-        Some(Err(error)) => return failed("sandbox", &asked, &error),
+        Some(Err(error)) => return (failed("sandbox", &asked, &error), None),
         Some(Ok(sandboxes)) => sandboxes,
     };
     let Some(found) = sandboxes.iter().find(|sandbox| sandbox.name == stage.sandbox.as_str()) else {
         let names: Vec<_> = sandboxes.iter().map(|sandbox| sandbox.name.as_str()).collect();
         let step = format!(
-            "Please add the API credential to a role that has the sandbox `{}` (Permissions > Roles); a new role can take 15 minutes",
+            "Please add the API credential to a role that has the sandbox `{}` (Permissions > Roles); a new role can take 15 minutes: `check --wait`",
             stage.sandbox
         );
         let found = format!("this credential may not use it; it may use: {}", names.join(", "));
-        return Line::bad("sandbox", asked, found, Who::AdobeAdministrator, step);
+        return (Line::bad("sandbox", asked, found, Who::AdobeAdministrator, step), None);
     };
     let kind = if found.is_production() { "production" } else { "development" };
     let region = found.region.as_deref().unwrap_or("unknown");
     let text = format!("{}, {kind}, region {region}", found.state);
-    if matches!(found.state, SandboxState::Active | SandboxState::Unknown) {
-        Line::good("sandbox", asked, text)
-    } else {
-        Line::bad("sandbox", asked, text, Who::AdobeAdministrator, "wait until it is active")
-    }
+    let line = match found.state {
+        SandboxState::Active | SandboxState::Unknown => Line::good("sandbox", asked, text),
+        _ => Line::bad("sandbox", asked, text, Who::AdobeAdministrator, "wait until it is active"),
+    };
+    (line, Some(found.is_production()))
 }
 
 fn permissions(planned: &Plan) -> Vec<Line> {
@@ -193,7 +203,7 @@ fn permissions(planned: &Plan) -> Vec<Line> {
             None => Line::note("permission", asked, "Platform does not say"),
             Some(false) => {
                 let step = format!(
-                    "Please add the permission {} to the role of this API credential (Permissions > Roles); a new role can take 15 minutes",
+                    "Please add the permission {} to the role of this API credential (Permissions > Roles); a new role can take 15 minutes: `check --wait`",
                     permission.title
                 );
                 Line::bad("permission", asked, "missing", Who::AdobeAdministrator, step)

@@ -10,6 +10,7 @@ use sources::SourceName;
 use crate::desired::{Permit, WebhookWish};
 use crate::key::Key;
 use crate::observed::ObservedWorkspace;
+use crate::pending::{is_paused, pending, without_note};
 use crate::plan::{Difference, Plan, Planned};
 use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
@@ -157,7 +158,7 @@ impl<'p> Planner<'p> {
         else {
             return;
         };
-        let name = self.mark.on("Adobe Experience Platform");
+        let name = pending(&self.mark.on("Adobe Experience Platform"));
         let draft = WebhookDraft { name: name.clone(), endpoint: wish.endpoint.clone(), events, resolution, content };
         let mut object = Planned::create(self.key(), name, WebhookStep::Create(draft));
         object.differences.push(Difference::new("enabled", "no", "after a signed round trip through the public URL"));
@@ -200,6 +201,10 @@ impl<'p> Planner<'p> {
             let name = if name.is_empty() { "Adobe Experience Platform" } else { name };
             update = update.name(&self.mark.on(name));
         }
+        if let Some(name) = without_note(webhook.name()).filter(|_| webhook.is_enabled()) {
+            // A person has enabled it.
+            update = update.name(name);
+        }
         if let Some(events) = &wish.events {
             update = update.events(events);
         }
@@ -215,12 +220,26 @@ impl<'p> Planner<'p> {
         if !changes.is_empty() {
             steps.push(Step::from(WebhookStep::Update(Box::new(update))));
         }
-        if !webhook.is_enabled() {
-            differences.push(Difference::new("enabled", "no", "after a signed round trip through the public URL"));
+        if is_paused(webhook) && !self.permit.enable_webhooks.contains(&wish.source) {
+            differences.push(self.paused(webhook));
+        } else if !webhook.is_enabled() {
+            let current = if is_paused(webhook) { "no, somebody disabled it in Customer.io" } else { "no" };
+            differences.push(Difference::new("enabled", current, "after a signed round trip through the public URL"));
             steps.push(Step::from(WebhookStep::Enable(Box::new(webhook.clone()))));
         }
         let object = Planned::existing(self.key(), webhook.name(), webhook.id().to_string(), differences, steps);
         self.add(object);
+    }
+
+    /// A webhook that somebody has disabled stays so, unless a person asks for more.
+    fn paused(&mut self, webhook: &Webhook) -> Difference {
+        let source = &self.wish.source;
+        self.plan.problems.push(format!(
+            "source `{source}`: somebody disabled the webhook {} in Customer.io after it had been enabled, so no event is sent; it stays disabled. To enable it again: `customerio-aep setup apply --enable-webhook {source}`",
+            webhook.id()
+        ));
+        let wanted = format!("stays disabled without --enable-webhook {source}");
+        Difference::new("enabled", "no, somebody disabled it in Customer.io", wanted)
     }
 }
 

@@ -334,3 +334,18 @@ async fn another_resource_with_our_title_is_named_with_its_id() {
     let error = text(run(&world, &desired(&dev), &Permit::default()).await);
     assert!(error.contains(&id) && error.contains("field group") && error.contains("choose another name"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_webhooks_with_our_mark_end_in_a_message() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    run(&world, &desired(&dev), &Permit::default()).await.unwrap();
+    let name = world.webhooks(130_001).await[0]["name"].as_str().unwrap().to_owned();
+    world.create_webhook(&name, "https://events.example.com/webhooks/customerio", true).await;
+    let before = world.webhooks(130_001).await;
+    let run = run(&world, &desired(&dev), &Permit::default()).await;
+    let error = run.as_ref().unwrap_err().to_string();
+    assert!(error.contains("several objects carry the mark") && error.contains("Nothing is changed"), "{error}");
+    assert_eq!(refused(run), ["several_marked"]);
+    assert_eq!(world.webhooks(130_001).await, before);
+}

@@ -28,6 +28,7 @@ struct Asked {
     desired: Desired,
     secret: &'static str,
     app_key: &'static str,
+    has_app_key: bool,
     signing_key: Option<&'static str>,
     configured: Configured,
     ids: BTreeMap<&'static str, String>,
@@ -52,12 +53,20 @@ impl Asked {
         };
         let ids = applied.plan.objects.iter().filter(|object| object.key.name().is_none());
         let ids = ids.map(|object| (object.key.kind(), object.id.clone().unwrap())).collect();
-        Self { world, desired, secret: "sim-secret", app_key: "sim-app-key", signing_key: Some(KEY), configured, ids }
+        let (secret, app_key) = ("sim-secret", "sim-app-key");
+        Self { world, desired, secret, app_key, has_app_key: true, signing_key: Some(KEY), configured, ids }
     }
 
     async fn lines(&self) -> Vec<Line> {
-        let stage = self.desired.stage.as_ref().unwrap();
-        let clients = self.world.clients_with(stage, self.secret, self.app_key);
+        let dev = stage("dev");
+        let mut clients =
+            self.world.clients_with(self.desired.stage.as_ref().unwrap_or(&dev), self.secret, self.app_key);
+        if self.desired.stage.is_none() {
+            clients.platform = None;
+        }
+        if !self.has_app_key {
+            clients.customerio.clear();
+        }
         let http = HttpSettings { timeout: setup::check::TIMEOUT, ca_file: None, https_proxy: None, no_proxy: None };
         let http = http.client().unwrap();
         let secret = self.secret;
@@ -71,6 +80,8 @@ impl Asked {
         let journal = Journal::in_memory();
         let checks = Checks {
             desired: &self.desired,
+            sources: vec![SourceName::default()],
+            platform_api: Some(self.world.simulator.ims_url().parse().unwrap()),
             clients: &clients,
             journal: &journal,
             configured: self.configured.clone(),
@@ -78,9 +89,10 @@ impl Asked {
             http: Some(http),
             keys: keys.into_iter().collect(),
             round_trips: RoundTrips::new().unwrap(),
+            settling: Settling::default().scaled(0.0),
             kafka: None,
         };
-        checks.run().await
+        checks.run().await.lines
     }
 
     fn control(&self) -> platform::control::ControlClient {
@@ -168,6 +180,10 @@ async fn break_it(row: &str, asked: &mut Asked) {
             asked.webhook(json!({"name": "without the mark", "endpoint": "https://x.example/"})).await
         }
         "the webhook is disabled" => asked.webhook(json!({"disabled": true})).await,
+        "the webhook was never enabled" => {
+            let name = asked.world.webhooks(130_001).await[0]["name"].as_str().unwrap().to_owned();
+            asked.webhook(json!({"disabled": true, "name": format!("{name} (not enabled yet)")})).await;
+        }
         "the webhook reports too little" => asked.webhook(json!({"events": ["email_sent"]})).await,
         "the webhook calls another host" => {
             asked.webhook(json!({"endpoint": "https://old.example/webhooks/customerio"})).await
@@ -221,7 +237,8 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("a key with too small a scope", "app_api_key", "scope leaves this out", "customerio_administrator"),
     ("a key for other addresses", "app_api_key", "allowed IP addresses", "customerio_administrator"),
     ("the webhook is gone", "webhook", "it does not exist", "you"),
-    ("the webhook is disabled", "webhook_enabled", "no event is sent", "you"),
+    ("the webhook is disabled", "webhook_paused", "setup apply --enable-webhook default", "you"),
+    ("the webhook was never enabled", "webhook_enabled", "no event is sent", "you"),
     ("the webhook reports too little", "webhook", "events is 1 events", "you"),
     ("the webhook calls another host", "endpoint_elsewhere", "--move-endpoint old.example", "you"),
     ("Adobe's own source is live", "adobe_source", "every event reaches Platform twice", "customerio_administrator"),
@@ -235,6 +252,42 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Kafka is down behind the gateway", "public_url", "HTTP 503", "you"),
     ("the public URL accepts anything", "public_url", "accepts a wrong signature", "you"),
 ];
+
+/// What a missing option takes away; what is still asked, and what is left out.
+const MISSING: &[(&str, &[&str], &[&str])] = &[
+    (
+        "the stage",
+        &["clock", "ims", "inlet", "app_api_key", "signing_key", "public_url"],
+        &["sandbox", "permission", "object", "schema_fields", "webhook"],
+    ),
+    (
+        "the public URL",
+        &["ims", "sandbox", "object", "schema_fields", "configuration", "app_api_key", "signing_key"],
+        &["webhook", "public_url"],
+    ),
+    ("the App API key", &["ims", "sandbox", "object", "signing_key", "public_url"], &["webhook"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_option_everything_else_is_checked_and_the_rest_is_said_to_be_left_out() {
+    for (missing, asked_ids, skipped_ids) in MISSING {
+        let mut asked = Asked::working().await;
+        match *missing {
+            "the stage" => asked.desired.stage = None,
+            "the public URL" => asked.desired.webhooks.clear(),
+            _ => asked.has_app_key = false,
+        }
+        let lines = asked.lines().await;
+        for id in *asked_ids {
+            assert!(lines.iter().any(|line| line.id == *id && line.level == Level::Good), "{missing}: {id} {lines:#?}");
+        }
+        for id in *skipped_ids {
+            let line = lines.iter().find(|line| line.id == *id && line.level == Level::Skipped);
+            assert!(line.is_some_and(|line| line.found.starts_with("not ")), "{missing}: {id} {lines:#?}");
+        }
+        assert!(wrong(&lines).is_empty(), "{missing}: {:?}", wrong(&lines));
+    }
+}
 
 fn wrong(lines: &[Line]) -> Vec<String> {
     let wrong = lines.iter().filter(|line| line.level >= Level::Unanswered);

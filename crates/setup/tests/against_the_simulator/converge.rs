@@ -6,8 +6,11 @@ use platform_sim::{ControlFault, ControlFaultKind, ControlOptions};
 use serde_json::json;
 use setup::clients::Clients;
 use setup::desired::{Desired, Permit};
+use setup::journal::Journal;
+use setup::key::Key;
 use setup::plan::Change;
 use setup::step::Phase;
+use sources::SourceName;
 
 use crate::world::{World, desired, fresh, signs, stage};
 
@@ -161,6 +164,9 @@ async fn p11_a_run_that_is_killed_at_any_request_to_customerio_converges() {
         let run = world.apply(&desired, &clients, &permit);
         assert!(tokio::time::timeout(Duration::from_secs(4), run).await.is_err(), "request {request} was not reached");
         world.clear_api_faults().await;
+        let journal = Journal::read(&world.state_file(&stage), Some(&stage)).unwrap();
+        let is_noted = journal.created_at(&Key::Webhook(SourceName::default())).is_some();
+        assert!(is_noted || world.webhooks(130_001).await.is_empty(), "request {request}: created without an intent");
         world.apply(&desired, &clients, &permit).await.unwrap();
         assert_converged(&world, &desired, &clients, &format!("killed at request {request} to Customer.io")).await;
     }
@@ -192,4 +198,28 @@ async fn two_runs_at_once_do_not_both_write() {
     let codes: Vec<_> = [&one, &two].iter().filter_map(|run| run.as_ref().err().map(|error| error.code())).collect();
     assert_eq!(codes, ["state_file"], "{one:?} {two:?}");
     assert_converged(&world, &desired, &clients, "two runs at once").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_every_created_object_is_in_the_state_file() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    let applied = world.apply(&desired(&stage), &world.clients(&stage), &Permit::default()).await.unwrap();
+    let journal = Journal::read(&world.state_file(&stage), Some(&stage)).unwrap();
+    assert_eq!(applied.changed.len(), 10);
+    for object in &applied.plan.objects {
+        assert!(object.id.is_some(), "{}", object.key);
+        assert_eq!(journal.id(&object.key), object.id.as_deref(), "{}", object.key);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_created_after_the_client_gave_up_is_not_created_twice() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    // The client gives up after 5 s, and looks for another second.
+    let late = ControlFaultKind::Delay { millis: 5300, before: true };
+    world.simulator.add_control_fault(ControlFault::from(late).on("POST", "/catalog/dataSets").times(1));
+    world.apply(&desired(&stage), &world.clients(&stage), &Permit::default()).await.unwrap();
+    assert_converged(&world, &desired(&stage), &world.clients(&stage), "a late create").await;
 }

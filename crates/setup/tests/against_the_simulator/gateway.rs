@@ -89,12 +89,15 @@ pub(crate) fn enabling(key: Option<&str>, not_before: Option<Timestamp>) -> Enab
 }
 
 pub(crate) async fn second_phase(world: &World, desired: &Desired, enabling: &Enabling) -> (Vec<Waiting>, String) {
+    phases(world, desired, enabling, &Permit::default()).await
+}
+
+async fn phases(world: &World, desired: &Desired, enabling: &Enabling, permit: &Permit) -> (Vec<Waiting>, String) {
     let stage = desired.stage.as_ref().unwrap();
     let clients = world.clients(stage);
-    let permit = Permit::default();
-    let mut applied = world.apply(desired, &clients, &permit).await.unwrap();
+    let mut applied = world.apply(desired, &clients, permit).await.unwrap();
     let journal = Journal::read(&world.state_file(stage), Some(stage)).unwrap();
-    let waiting = enable(desired, &permit, &clients, &journal, &mut applied, enabling, &mut |_| {}).await.unwrap();
+    let waiting = enable(desired, permit, &clients, &journal, &mut applied, enabling, &mut |_| {}).await.unwrap();
     (waiting, signs(&applied.plan))
 }
 
@@ -155,4 +158,53 @@ async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_th
     let (world, desired) = at("http://no-such-host.invalid").await;
     let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_somebody_disabled_stays_disabled_until_it_is_asked_for() {
+    let (url, seen) = gateway(Behaviour::Right).await;
+    let (world, desired) = at(&url).await;
+    let enabling = enabling(Some(KEY), None);
+    let first = world.apply(&desired, &world.clients(&stage("dev")), &Permit::default()).await.unwrap();
+    assert!(first.plan.problems.is_empty(), "a new webhook is disabled by us: {:?}", first.plan.problems);
+    second_phase(&world, &desired, &enabling).await;
+    let webhook = world.webhooks(130_001).await[0].clone();
+    assert!(webhook["name"].as_str().unwrap().ends_with("/default]"), "the note is gone: {webhook}");
+    world.change_webhook(&webhook["id"], serde_json::json!({"disabled": true})).await;
+
+    let clients = world.clients(&stage("dev"));
+    let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
+    let key = setup::key::Key::Webhook(SourceName::default());
+    let shown = &plan.object(&key).unwrap().differences[0];
+    assert!(shown.current.contains("somebody disabled it") && shown.wanted.contains("--enable-webhook default"));
+    assert!(plan.problems[0].contains("setup apply --enable-webhook default"), "{:?}", plan.problems);
+    let round_trips = seen.load(Ordering::SeqCst);
+    let (waiting, signs) = second_phase(&world, &desired, &enabling).await;
+    assert_eq!((waiting, signs.as_str(), seen.load(Ordering::SeqCst)), (Vec::new(), "=10", round_trips));
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true);
+
+    let other = Permit { enable_webhooks: ["other".parse().unwrap()].into(), ..Permit::default() };
+    phases(&world, &desired, &enabling, &other).await;
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true, "only the named source's");
+    let asked = Permit { enable_webhooks: [SourceName::default()].into(), ..Permit::default() };
+    let (waiting, _) = phases(&world, &desired, &enabling, &asked).await;
+    assert!(waiting.is_empty(), "{waiting:?}");
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
+    assert_eq!(seen.load(Ordering::SeqCst), round_trips + 2, "after a round trip");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_a_person_enabled_loses_the_note_that_it_never_was() {
+    let (url, _) = gateway(Behaviour::Right).await;
+    let (world, desired) = at(&url).await;
+    let clients = world.clients(&stage("dev"));
+    world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    let webhook = world.webhooks(130_001).await[0].clone();
+    assert!(webhook["name"].as_str().unwrap().ends_with("(not enabled yet)"), "{webhook}");
+    world.change_webhook(&webhook["id"], serde_json::json!({"disabled": false})).await;
+    let applied = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    assert_eq!((signs(&applied.plan).as_str(), applied.changed.len()), ("=10", 1));
+    world.change_webhook(&webhook["id"], serde_json::json!({"disabled": true})).await;
+    let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
+    assert!(plan.problems[0].contains("somebody disabled"), "{:?}", plan.problems);
 }

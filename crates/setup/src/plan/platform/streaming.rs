@@ -1,196 +1,171 @@
 //! The connections and the flow.
 
 use platform::control::{
-    HTTP_API_SPEC, NewBaseConnection, NewFlow, NewSourceConnection, NewTargetConnection, Object, Patch, SchemaRef,
-    XDM_FLOW_SPEC,
+    BaseConnection, Flow, HTTP_API_SPEC, NewBaseConnection, NewFlow, NewSourceConnection, NewTargetConnection, Object,
+    Patch, SchemaRef, SourceConnection, TargetConnection, XDM_FLOW_SPEC,
 };
 use serde_json::json;
 
 use super::{Planner, unknown_id};
 use crate::key::Key;
+use crate::plan::adoption::Candidate;
 use crate::plan::{Difference, Planned};
+use crate::stage::Mark;
 use crate::step::{PlatformStep, Step};
 use crate::xdm_files::EVENTS;
 
 const RECREATE: &str = "Remove the flow and its connections with `customerio-aep setup destroy --only platform` (a dataset with records stays), and run `setup apply` again";
+const OPEN: &str = "Anyone who knows the inlet's address can write into it. Remove the flow and its connections with `customerio-aep setup destroy --only platform`, and run `setup apply` again";
 
-/// An object of Flow Service that exists.
-struct Existing<'f> {
-    key: Key,
-    object: Object,
-    id: &'f str,
-    name: &'f str,
-    description: Option<&'f String>,
-    etag: Option<&'f String>,
-    adopted: bool,
+/// An object of Flow Service.
+trait StreamingObject: Candidate {
+    const OBJECT: Object;
+
+    fn description(&self) -> Option<&String>;
+
+    fn etag(&self) -> Option<&String>;
+
+    /// What brings it in line, if it can be changed at all.
+    fn change(&self) -> Option<(Difference, Step)> {
+        None
+    }
 }
 
-impl Planner<'_> {
+macro_rules! streaming_objects {
+    ($($type:ident $({ $($change:tt)* })?;)*) => {
+        $(impl StreamingObject for $type {
+            const OBJECT: Object = Object::$type;
+
+            fn description(&self) -> Option<&String> {
+                self.description.as_ref()
+            }
+
+            fn etag(&self) -> Option<&String> {
+                self.etag.as_ref()
+            }
+
+            $($($change)*)?
+        })*
+    };
+}
+
+streaming_objects! {
+    BaseConnection;
+    SourceConnection;
+    TargetConnection;
+    Flow {
+        fn change(&self) -> Option<(Difference, Step)> {
+            let state = self.state.as_deref().unwrap_or("unknown");
+            let enable = || PlatformStep::EnableFlow { id: self.id.clone() }.into();
+            (!self.is_enabled()).then(|| (Difference::new("state", state, "enabled"), enable()))
+        }
+    };
+}
+
+/// A property that cannot be changed and is not as it should be.
+struct Mismatch {
+    field: &'static str,
+    current: String,
+    wanted: String,
+    remedy: &'static str,
+}
+
+impl Mismatch {
+    /// Compares two values. Nothing is compared with the id of an object about which there is a refusal.
+    fn between(field: &'static str, current: &str, wanted: &str) -> Option<Self> {
+        (wanted != unknown_id() && current != wanted).then(|| Self::of(field, current, wanted))
+    }
+
+    fn of(field: &'static str, current: &str, wanted: &str) -> Self {
+        Self { field, current: current.to_owned(), wanted: wanted.to_owned(), remedy: RECREATE }
+    }
+}
+
+impl<'p> Planner<'p> {
     /// Connections and flow; gives the flow's id.
     pub(super) fn streaming(&mut self, schema: &str, dataset: &str) -> String {
-        let base = self.base_connection();
-        let source = self.source_connection(&base);
-        let target = self.target_connection(schema, dataset);
-        self.flow(&source, &target)
+        let objects = self.objects;
+        let (source_id, schema) = (self.stage.source_id(), SchemaRef::version_1(schema));
+        let base = self.streaming_object(Key::BaseConnection, &objects.bases, base_mismatches, |name, mark| {
+            let description = mark.on("Customer.io's reporting webhooks.");
+            PlatformStep::CreateBase(NewBaseConnection { name, description, source_id })
+        });
+        let compare = |found: &_| source_mismatches(found, &base);
+        let source = self.streaming_object(Key::SourceConnection, &objects.sources, compare, |name, mark| {
+            let description = mark.on("Customer.io's reporting webhooks.");
+            PlatformStep::CreateSource(NewSourceConnection { name, description, base_connection_id: base.clone() })
+        });
+        let compare = |found: &_| target_mismatches(found, dataset, &schema);
+        let target = self.streaming_object(Key::TargetConnection, &objects.targets, compare, |name, mark| {
+            let (description, dataset_id) = (mark.on("Customer.io's message events."), dataset.to_owned());
+            PlatformStep::CreateTarget(NewTargetConnection { name, description, dataset_id, schema: schema.clone() })
+        });
+        let compare = |found: &_| flow_mismatches(found, &source, &target);
+        self.streaming_object(Key::Flow, &objects.flows, compare, |name, mark| {
+            let description = mark.on("Customer.io's message events.");
+            let (source_connection_id, target_connection_id) = (source.clone(), target.clone());
+            PlatformStep::CreateFlow(NewFlow { name, description, source_connection_id, target_connection_id })
+        })
     }
 
-    /// Adds an object that exists: it is marked if it is taken over.
-    fn streaming_object(
+    /// Plans one object: it is created, or compared and, if it is taken over, marked. Gives its id.
+    fn streaming_object<C: StreamingObject>(
         &mut self,
-        existing: &Existing<'_>,
-        mut differences: Vec<Difference>,
-        mut steps: Vec<Step>,
+        key: Key,
+        candidates: &'p [C],
+        compare: impl FnOnce(&C) -> Vec<Mismatch>,
+        create: impl FnOnce(String, &Mark) -> PlatformStep,
     ) -> String {
-        if existing.adopted {
+        let name = self.stage.name(EVENTS);
+        let Some(choice) = self.choose(&key, candidates, &name) else { return unknown_id() };
+        let Some((found, adopted)) = choice.found() else {
+            let step = create(name.clone(), &self.mark);
+            return self.add(Planned::create(key, name, step));
+        };
+        for Mismatch { field, current, wanted, remedy } in compare(found) {
+            self.cannot_change(&key, found.id(), field, &current, &wanted, remedy);
+        }
+        let (mut differences, mut steps): (Vec<_>, Vec<_>) = found.change().into_iter().unzip();
+        if adopted {
             differences.push(self.unmarked());
-            let patches = vec![Patch::add("/description", json!(self.marked(existing.description)))];
-            let etag = existing.etag.cloned().unwrap_or_default();
-            steps.push(
-                PlatformStep::PatchObject { object: existing.object, id: existing.id.to_owned(), patches, etag }.into(),
-            );
+            let patches = vec![Patch::add("/description", json!(self.marked(found.description())))];
+            let (id, etag) = (found.id().to_owned(), found.etag().cloned().unwrap_or_default());
+            steps.push(PlatformStep::PatchObject { object: C::OBJECT, id, patches, etag }.into());
         }
-        self.add(Planned::existing(existing.key.clone(), existing.name, existing.id, differences, steps))
+        self.add(Planned::existing(key, found.name(), found.id(), differences, steps))
     }
+}
 
-    fn base_connection(&mut self) -> String {
-        let key = Key::BaseConnection;
-        let name = self.stage.name(EVENTS);
-        let objects = self.objects;
-        let Some(choice) = self.choose(&key, &objects.bases, &name) else { return unknown_id() };
-        let Some((found, adopted)) = choice.found() else {
-            let description = self.mark.on("Customer.io's reporting webhooks.");
-            let new = NewBaseConnection { name: name.clone(), description, source_id: self.stage.source_id() };
-            return self.add(Planned::create(key, name, PlatformStep::CreateBase(new)));
-        };
-        let params = found.params();
-        let spec = found.spec.as_ref().map_or("none", |spec| spec.id.as_str());
-        if spec != HTTP_API_SPEC {
-            self.cannot_change(&key, &found.id, "the source", spec, HTTP_API_SPEC, RECREATE);
-        }
-        let kind = params.and_then(|params| params.data_type.as_deref()).unwrap_or("unknown");
-        if kind != "xdm" {
-            self.cannot_change(&key, &found.id, "dataType", kind, "xdm", RECREATE);
-        }
-        if params.and_then(|params| params.authentication_required) == Some(false) {
-            let remedy = "Anyone who knows the inlet's address can write into it. Remove the flow and its connections with `customerio-aep setup destroy --only platform`, and run `setup apply` again";
-            self.cannot_change(&key, &found.id, "authenticationRequired", "false", "true", remedy);
-        }
-        let existing = Existing {
-            key,
-            object: Object::BaseConnection,
-            id: &found.id,
-            name: &found.name,
-            description: found.description.as_ref(),
-            etag: found.etag.as_ref(),
-            adopted,
-        };
-        self.streaming_object(&existing, Vec::new(), Vec::new())
-    }
+fn base_mismatches(found: &BaseConnection) -> Vec<Mismatch> {
+    let params = found.params();
+    let spec = found.spec.as_ref().map_or("none", |spec| spec.id.as_str());
+    let kind = params.and_then(|params| params.data_type.as_deref()).unwrap_or("unknown");
+    let is_open = params.and_then(|params| params.authentication_required) == Some(false);
+    let open = is_open.then(|| Mismatch { remedy: OPEN, ..Mismatch::of("authenticationRequired", "false", "true") });
+    let compared =
+        [Mismatch::between("the source", spec, HTTP_API_SPEC), Mismatch::between("dataType", kind, "xdm"), open];
+    compared.into_iter().flatten().collect()
+}
 
-    fn source_connection(&mut self, base: &str) -> String {
-        let key = Key::SourceConnection;
-        let name = self.stage.name(EVENTS);
-        let objects = self.objects;
-        let Some(choice) = self.choose(&key, &objects.sources, &name) else { return unknown_id() };
-        let Some((found, adopted)) = choice.found() else {
-            let new = NewSourceConnection {
-                name: name.clone(),
-                description: self.mark.on("Customer.io's reporting webhooks."),
-                base_connection_id: base.to_owned(),
-            };
-            return self.add(Planned::create(key, name, PlatformStep::CreateSource(new)));
-        };
-        let current = found.base_connection_id.as_deref().unwrap_or("none");
-        if base != unknown_id() && current != base {
-            self.cannot_change(&key, &found.id, "the base connection", current, base, RECREATE);
-        }
-        let existing = Existing {
-            key,
-            object: Object::SourceConnection,
-            id: &found.id,
-            name: &found.name,
-            description: found.description.as_ref(),
-            etag: found.etag.as_ref(),
-            adopted,
-        };
-        self.streaming_object(&existing, Vec::new(), Vec::new())
-    }
+fn source_mismatches(found: &SourceConnection, base: &str) -> Vec<Mismatch> {
+    let current = found.base_connection_id.as_deref().unwrap_or("none");
+    Mismatch::between("the base connection", current, base).into_iter().collect()
+}
 
-    fn target_connection(&mut self, schema: &str, dataset: &str) -> String {
-        let key = Key::TargetConnection;
-        let name = self.stage.name(EVENTS);
-        let schema = SchemaRef::version_1(schema);
-        let objects = self.objects;
-        let Some(choice) = self.choose(&key, &objects.targets, &name) else { return unknown_id() };
-        let Some((found, adopted)) = choice.found() else {
-            let new = NewTargetConnection {
-                name: name.clone(),
-                description: self.mark.on("Customer.io's message events."),
-                dataset_id: dataset.to_owned(),
-                schema,
-            };
-            return self.add(Planned::create(key, name, PlatformStep::CreateTarget(new)));
-        };
-        let current = found.dataset_id().unwrap_or("none");
-        if dataset != unknown_id() && current != dataset {
-            self.cannot_change(&key, &found.id, "the dataset", current, dataset, RECREATE);
-        }
-        let differs = |current: &SchemaRef| schema.id != unknown_id() && !current.is_same(&schema);
-        if let Some(current) = found.schema().filter(differs) {
-            self.cannot_change(&key, &found.id, "the schema", &current.id, &schema.id, RECREATE);
-        }
-        let existing = Existing {
-            key,
-            object: Object::TargetConnection,
-            id: &found.id,
-            name: &found.name,
-            description: found.description.as_ref(),
-            etag: found.etag.as_ref(),
-            adopted,
-        };
-        self.streaming_object(&existing, Vec::new(), Vec::new())
-    }
+fn target_mismatches(found: &TargetConnection, dataset: &str, schema: &SchemaRef) -> Vec<Mismatch> {
+    let of_dataset = Mismatch::between("the dataset", found.dataset_id().unwrap_or("none"), dataset);
+    let differing = found.schema().filter(|current| schema.id != unknown_id() && !current.is_same(schema));
+    // The same schema in another version differs too.
+    let of_schema = differing.map(|current| Mismatch::of("the schema", &current.id, &schema.id));
+    of_dataset.into_iter().chain(of_schema).collect()
+}
 
-    fn flow(&mut self, source: &str, target: &str) -> String {
-        let key = Key::Flow;
-        let name = self.stage.name(EVENTS);
-        let objects = self.objects;
-        let Some(choice) = self.choose(&key, &objects.flows, &name) else { return unknown_id() };
-        let Some((found, adopted)) = choice.found() else {
-            let new = NewFlow {
-                name: name.clone(),
-                description: self.mark.on("Customer.io's message events."),
-                source_connection_id: source.to_owned(),
-                target_connection_id: target.to_owned(),
-            };
-            return self.add(Planned::create(key, name, PlatformStep::CreateFlow(new)));
-        };
-        let spec = found.spec.as_ref().map_or("none", |spec| spec.id.as_str());
-        if spec != XDM_FLOW_SPEC {
-            self.cannot_change(&key, &found.id, "the kind of flow", spec, XDM_FLOW_SPEC, RECREATE);
-        }
-        for (field, ids, wanted) in [
-            ("the source connection", &found.source_connection_ids, source),
-            ("the target connection", &found.target_connection_ids, target),
-        ] {
-            if wanted != unknown_id() && ids.as_slice() != [wanted] {
-                self.cannot_change(&key, &found.id, field, &ids.join(", "), wanted, RECREATE);
-            }
-        }
-        let (mut differences, mut steps) = (Vec::new(), Vec::new());
-        if !found.is_enabled() {
-            differences.push(Difference::new("state", found.state.as_deref().unwrap_or("unknown"), "enabled"));
-            steps.push(PlatformStep::EnableFlow { id: found.id.clone() }.into());
-        }
-        let existing = Existing {
-            key,
-            object: Object::Flow,
-            id: &found.id,
-            name: &found.name,
-            description: found.description.as_ref(),
-            etag: found.etag.as_ref(),
-            adopted,
-        };
-        self.streaming_object(&existing, differences, steps)
-    }
+fn flow_mismatches(found: &Flow, source: &str, target: &str) -> Vec<Mismatch> {
+    let spec = found.spec.as_ref().map_or("none", |spec| spec.id.as_str());
+    let compared = [
+        Mismatch::between("the kind of flow", spec, XDM_FLOW_SPEC),
+        Mismatch::between("the source connection", &found.source_connection_ids.join(", "), source),
+        Mismatch::between("the target connection", &found.target_connection_ids.join(", "), target),
+    ];
+    compared.into_iter().flatten().collect()
 }

@@ -1,0 +1,134 @@
+//! From the options of a source to its webhook, its clients and its signing key.
+
+use std::collections::BTreeMap;
+
+use customerio_api::{
+    ApiAddress, ApiSettings, AppApiClient, AppApiKey, MessageContent, Region, RequestBudget, Resolution,
+    ServiceAccountClient, ServiceAccountToken, UnencryptedHttp,
+};
+use secrecy::{ExposeSecret, SecretString};
+use settings::SecretSource;
+use setup::clients::Clients;
+use setup::desired::{WebhookWish, endpoint};
+use sources::SourceName;
+
+use super::{Builder, Source, host};
+use crate::setup::options::{EventChoice, HttpUrl};
+
+impl Builder<'_> {
+    pub(super) fn webhook(
+        &mut self,
+        source: &Source,
+        budget: &RequestBudget,
+        clients: &mut Clients,
+        service_accounts: &mut BTreeMap<SourceName, ServiceAccountClient>,
+        hosts: &mut Vec<String>,
+    ) -> Option<WebhookWish> {
+        let args = &self.args.customerio;
+        let Source { name, entry } = source;
+        let place = args.sources_file.as_ref().map(|_| format!("source `{name}`"));
+        let region = match &entry.region {
+            Some(text) => self.problems.check(text.parse::<Region>()),
+            None => Some(args.customerio_region),
+        };
+        let address = self.problems.check(self.address(region?))?;
+        let settings = ApiSettings { budget: budget.clone(), proxy: self.proxy(), ..ApiSettings::new(address.clone()) };
+        let own_key = entry.app_api_key_file.as_deref();
+        let key = match own_key {
+            Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
+            None => self.secret("CUSTOMERIO_APP_API_KEY", args.app_api_key.as_ref(), args.app_api_key_file.as_deref()),
+        };
+        if key.is_none() {
+            self.problems.add_missing("CUSTOMERIO_APP_API_KEY", place.as_deref());
+        }
+        let client = key.and_then(|key| {
+            let key = self.problems.check(key.read())?;
+            let key = self.problems.check(AppApiKey::new(&key))?;
+            self.problems.check(AppApiClient::new(&settings, key))
+        });
+        if let Some(client) = client {
+            clients.customerio.insert(name.clone(), client);
+        }
+        let token = match entry.service_account_token_file.as_deref() {
+            Some(file) => self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", None, Some(file)),
+            None => {
+                let file = args.service_account_token_file.as_deref();
+                self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", args.service_account_token.as_ref(), file)
+            }
+        };
+        let account = token.and_then(|token| {
+            let token = self.problems.check(token.read())?;
+            let token = self.problems.check(ServiceAccountToken::new(&token))?;
+            self.problems.check(ServiceAccountClient::new(&settings, token))
+        });
+        if let Some(account) = account {
+            service_accounts.insert(name.clone(), account);
+        }
+        hosts.push(match &args.customerio_api_url {
+            Some(url) => format!("{} (CUSTOMERIO_API_URL)", host(&url.0)),
+            None if address.region() == Region::Eu => "api-eu.customer.io:443".to_owned(),
+            None => "api.customer.io:443".to_owned(),
+        });
+        let public = match &entry.public_url {
+            Some(text) => self.problems.check(text.parse::<HttpUrl>()),
+            None => args.customerio_public_url.clone(),
+        };
+        let Some(public) = public else {
+            self.problems.add_missing("CUSTOMERIO_PUBLIC_URL", place.as_deref());
+            return None;
+        };
+        let events = match &entry.events {
+            Some(text) => self.problems.check(text.parse::<EventChoice>()),
+            None => args.customerio_events.clone(),
+        };
+        let resolution = entry.full_resolution.or(args.customerio_full_resolution);
+        let content = entry.with_content.or(args.customerio_with_content);
+        Some(WebhookWish {
+            source: name.clone(),
+            endpoint: self.problems.check(endpoint(&public.0, name))?,
+            events: events.map(|choice| choice.0),
+            resolution: resolution.map(|every| if every { Resolution::Every } else { Resolution::FirstOnly }),
+            content: content.map(|included| if included { MessageContent::Included } else { MessageContent::Omitted }),
+            workspace: entry.workspace.clone().or_else(|| args.customerio_workspace.clone()),
+        })
+    }
+
+    fn address(&self, region: Region) -> Result<ApiAddress, customerio_api::AddressError> {
+        let http = match self.args.platform.platform_allow_http {
+            true => UnencryptedHttp::Allowed,
+            false => UnencryptedHttp::LoopbackOnly,
+        };
+        match &self.args.customerio.customerio_api_url {
+            Some(url) => ApiAddress::replaced(region, url.0.as_str(), http),
+            None => Ok(ApiAddress::of(region)),
+        }
+    }
+
+    fn proxy(&mut self) -> Option<reqwest::Proxy> {
+        let args = &self.args.platform;
+        let proxy = args.https_proxy.as_ref()?;
+        let except = args.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let proxy = reqwest::Proxy::https(proxy.expose_secret());
+        let proxy = self.problems.check(proxy.map_err(|_| "HTTPS_PROXY: it is not the address of a proxy"))?;
+        Some(proxy.no_proxy(except))
+    }
+
+    /// The first signing key of a source. A file that does not exist yet has none: `apply` may write it.
+    pub(super) fn signing_key(&mut self, source: &Source) -> Option<SecretString> {
+        let args = &self.args.customerio;
+        let has_file = args.sources_file.is_some();
+        let inline = source.entry.signing_keys.first().cloned();
+        let inline = inline.or_else(|| args.signing_keys.clone().filter(|_| !has_file));
+        let file = source.entry.signing_keys_file.clone();
+        let file = file.or_else(|| args.signing_keys_file.clone().filter(|_| !has_file)).filter(|file| file.exists());
+        let text = match (inline, file) {
+            (Some(text), _) => text,
+            (None, Some(file)) => self.problems.check(SecretSource::File(file).read())?,
+            (None, None) => return None,
+        };
+        let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
+        let first =
+            text.expose_secret().lines().map(|line| line.trim_matches(is_no_part)).find(|line| !line.is_empty());
+        first.map(SecretString::from)
+    }
+}
