@@ -93,6 +93,28 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
 }
 
 #[test]
+fn set_up_sends_nothing_by_http_to_another_machine_unless_that_is_allowed() {
+    let plan = ["setup", "plan", "--only", "platform"];
+    for variable in ["PLATFORM_API_URL", "IMS_URL"] {
+        // Without the secret, it ends before the first request.
+        let variables = |allowed: &str| {
+            [
+                (variable, "http://platform.invalid".to_owned()),
+                ("PLATFORM_ALLOW_HTTP", allowed.to_owned()),
+                ("PLATFORM_IMS_ORG", "ACME@AdobeOrg".to_owned()),
+                ("PLATFORM_SANDBOX", "dev".to_owned()),
+                ("IMS_CLIENT_ID", "id".to_owned()),
+            ]
+        };
+        let refused = run("customerio-aep", &plan, &variables("false"));
+        assert_says(refused, 2, &[variable, "begins with http://", "PLATFORM_ALLOW_HTTP=true"]);
+        let allowed = run("customerio-aep", &plan, &variables("true"));
+        assert!(!allowed.1.contains("begins with http://"), "{}", allowed.1);
+        assert_says(allowed, 2, &["IMS_CLIENT_SECRET"]);
+    }
+}
+
+#[test]
 fn a_missing_topic_too_few_partitions_and_no_broker_exit_1_with_a_remedy() {
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "missing");

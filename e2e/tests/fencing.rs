@@ -68,16 +68,17 @@ fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_mor
     assert_exactly_once(&pipeline, load);
 }
 
-#[test]
-#[ignore = "slow: make test-slow runs it"]
-fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
-    let pipeline = Pipeline::new(shared_kafka(), "together");
+/// A transaction times out while its process sleeps, which fences the process's producer as another process with its
+/// name would. `instance` is its name.
+fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
+    let pipeline = Pipeline::new(shared_kafka(), test);
     let _gateway = pipeline.gateway();
     let mut variables = pipeline.transformer_variables();
     variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
+    variables.extend(instance.map(|instance| ("TRANSFORMER_INSTANCE", instance.to_owned())));
     variables.push(("TRANSFORMER_COMMIT_INTERVAL", "3s".to_owned()));
     variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "6s".to_owned()));
-    let slept = Process::start("transformer", &variables, Some(free_port()));
+    let mut slept = Process::start("transformer", &variables, Some(free_port()));
     let load = pipeline.load(200, 1_000);
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let typed = pipeline.topic("typed");
@@ -90,5 +91,18 @@ fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
     wait_until("the brokers to abort", SOON, || end() >= 200 + i64::from(pipeline.partitions));
     signal(slept.id(), "CONT");
     assert_exactly_once(&pipeline, load);
+    assert_eq!(slept.ended(), None, "no other process has its name; its log:\n{}", slept.log());
     assert!(slept.is_ready(), "the same process, with new clients");
+}
+
+#[test]
+#[ignore = "slow: make test-slow runs it"]
+fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
+    sleep_through_a_transaction("together", None);
+}
+
+#[test]
+#[ignore = "slow: make test-slow runs it"]
+fn p3_a_named_transformer_whose_transaction_timed_out_is_not_taken_for_a_second_instance() {
+    sleep_through_a_transaction("slept", Some("slept"));
 }

@@ -204,6 +204,39 @@ mod tests {
     }
 
     #[test]
+    fn each_failure_to_get_a_token_has_its_reason() {
+        for (error, reason) in [
+            (TokenError::Refused { status: 400, code: None }, Reason::Unauthenticated),
+            (TokenError::Secret("cannot read the file".to_owned()), Reason::Unauthenticated),
+            (TokenError::NoAnswer(Failure::Connect(Unreached::Dns)), Reason::Dns),
+            (TokenError::NoAnswer(Failure::Connect(Unreached::Tls)), Reason::Tls),
+            (TokenError::NoAnswer(Failure::Connect(Unreached::Other)), Reason::Unavailable),
+            (TokenError::NoAnswer(Failure::Interrupted), Reason::Unavailable),
+            (TokenError::NoAnswer(Failure::Timeout), Reason::Timeout),
+            (TokenError::Unavailable(429), Reason::Throttled),
+            (TokenError::Unavailable(500), Reason::Unavailable),
+            (TokenError::Unusable("its response has no `access_token`"), Reason::UnexpectedAnswer),
+        ] {
+            assert_eq!(token_trouble(&error).reason, reason, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_difference_of_more_than_a_minute_reports_the_clock() {
+        let waiting = Waiting::register("sink", &prometheus::Registry::new(), &service::Readiness::default()).unwrap();
+        let now = service::unix_millis() / 1000;
+        for (theirs, is_reported) in
+            [(now, false), (now - 50, false), (now + 50, false), (now - 90, true), (now + 90, true)]
+        {
+            let health = Health::new(&waiting);
+            health.dated(theirs);
+            assert_eq!(health.clock.fails(), is_reported, "{} s", theirs - now);
+            health.dated(now);
+            assert!(!health.clock.fails(), "it is right again");
+        }
+    }
+
+    #[test]
     fn each_failure_without_a_response_has_its_reason() {
         for (failure, reason) in [
             (Failure::Connect(Unreached::Dns), Reason::Dns),

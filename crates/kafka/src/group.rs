@@ -248,6 +248,24 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_fetch_response_has_a_small_part_of_the_queue_unless_its_size_is_set() {
+        for (bytes, response, partition) in
+            [(0, "65536", "32768"), (100_000, "100000", "50000"), (usize::MAX, "1048576", "524288")]
+        {
+            let mut config = ClientConfig::new();
+            limit_responses(&mut config, bytes);
+            let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
+            assert_eq!(found, (Some(response), Some(partition)), "{bytes}");
+            assert!(config.create_native_config().is_ok(), "librdkafka takes them");
+        }
+        let mut config = ClientConfig::new();
+        config.set("fetch.max.bytes", "5000000").set("fetch.message.max.bytes", "3000000");
+        limit_responses(&mut config, 0);
+        let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
+        assert_eq!(found, (Some("5000000"), Some("3000000")), "KAFKA_OPTIONS has set them");
+    }
+
     /// librdkafka would wait for the answer forever.
     #[test]
     fn a_consumer_with_a_pending_rebalance_can_be_dropped() {

@@ -304,6 +304,7 @@ fn resume<C: ConsumerContext>(
 mod tests {
     use prometheus::Registry;
     use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
@@ -345,6 +346,75 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
         assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 14.0, "another partition's start may be stored");
+    }
+
+    #[test]
+    fn a_refused_commit_says_whether_the_member_belongs_to_the_group() {
+        use RDKafkaErrorCode as Code;
+        for (code, expected) in [
+            (Code::IllegalGeneration, Some(Refusal::Rebalancing)),
+            (Code::RebalanceInProgress, Some(Refusal::Rebalancing)),
+            (Code::UnknownMemberId, Some(Refusal::Evicted)),
+            (Code::FencedInstanceId, Some(Refusal::Evicted)),
+            // It may be stored.
+            (Code::RequestTimedOut, None),
+            (Code::GroupAuthorizationFailed, None),
+        ] {
+            let error = KafkaError::during("committing")(rdkafka::error::KafkaError::ConsumerCommit(code));
+            assert_eq!(refusal(&error), expected, "{code:?}");
+        }
+    }
+
+    /// Nothing that runs has seen the old log: only the fingerprint at the committed offset shows the difference.
+    #[test]
+    fn a_log_that_is_not_the_one_that_was_read_is_noticed_at_the_start() {
+        let cluster = MockCluster::new(1).unwrap();
+        let topic: TopicName = "raw".parse().unwrap();
+        cluster.create_topic(topic.as_str(), 1, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let producer: BaseProducer = connection.config().create().unwrap();
+        let time = |offset: i64| 1_700_000_000_000 + offset;
+        for offset in 0..8 {
+            let record = BaseRecord::<(), [u8]>::to(topic.as_str()).partition(0).payload(b"value");
+            producer.send(record.timestamp(time(offset))).unwrap();
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let replaced = Latest::new();
+        let rule = StartRule {
+            group: "group",
+            topic: &topic,
+            connection: &connection,
+            from_beginning: false,
+            replaced: &replaced,
+            output: &|_| Ok(None),
+        };
+        let start_after = |last: Fingerprint| {
+            let committed = [(0, last.offset + 1)];
+            let list = crate::group::offsets_with_metadata(&topic, &committed, |_| Some(last.to_string())).unwrap();
+            consumer.commit(&list, CommitMode::Sync).unwrap();
+            starts(&consumer, &rule, &[0], Duration::from_secs(10), Duration::ZERO).unwrap().remove(0)
+        };
+        let last = Fingerprint { offset: 4, timestamp: time(4), bytes: 5 };
+        let start = start_after(last);
+        assert_eq!((start.offset, start.is_new, start.gap), (5, false, None), "it is the log that was read");
+        // Another record at that offset, or none any more.
+        for other in [
+            Fingerprint { timestamp: time(5), ..last },
+            Fingerprint { bytes: 6, ..last },
+            Fingerprint { offset: 20, ..last },
+        ] {
+            let start = start_after(other);
+            let committed = other.offset + 1;
+            let gap = Some(Gap::Replaced { committed, last: other.offset, low: 0, high: 8 });
+            assert_eq!((start.is_new, start.gap), (true, gap), "{other}");
+            let registry = Registry::new();
+            let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
+            commit_new(&consumer, &topic, &[start], &metrics).unwrap();
+            let families = registry.gather();
+            let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();
+            assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "it is counted");
+        }
     }
 
     #[test]

@@ -65,3 +65,48 @@ fn unreached(causes: &[String]) -> Unreached {
         Unreached::Other
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::HttpSettings;
+
+    async fn failure_at(address: String) -> Failure {
+        let timeout = Duration::from_secs(20);
+        let settings = HttpSettings { timeout, ca_file: None, https_proxy: None, no_proxy: None };
+        failure(&settings.client().unwrap().get(address).send().await.unwrap_err())
+    }
+
+    /// A server that sends this to each client once that has sent something, and closes.
+    async fn server(response: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                drop(stream.read(&mut [0; 1024]).await);
+                drop(stream.write_all(response).await);
+            }
+        });
+        address
+    }
+
+    /// The texts of the HTTP client may change with its version.
+    #[tokio::test]
+    async fn the_failures_of_the_http_client_are_distinguished() {
+        let unreached = Failure::Connect;
+        assert_eq!(failure_at("http://no-such-host.invalid/".to_owned()).await, unreached(Unreached::Dns));
+        let without_tls = server(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        assert_eq!(failure_at(format!("https://{without_tls}/")).await, unreached(Unreached::Tls));
+        // No process listens on port 1.
+        assert_eq!(failure_at("http://127.0.0.1:1/".to_owned()).await, unreached(Unreached::Other));
+        let silent = server(b"").await;
+        assert_eq!(failure_at(format!("http://{silent}/")).await, Failure::Interrupted);
+    }
+}

@@ -276,5 +276,12 @@ mod tests {
         assert!(command.clone().try_get_matches_from(["t", "s"]).is_err());
         let help = parse(&["t", "s", "--help"]).unwrap_err().to_string();
         assert!(help.contains("--x") && !help.contains("topsecret"), "{help}");
+
+        // The environment has this one.
+        let path = env!("CARGO_MANIFEST_DIR");
+        let command = Command::new("t").arg(Arg::new("z").long("z").env("CARGO_MANIFEST_DIR"));
+        let shown = |command: Command| command.try_get_matches_from(["t", "--help"]).unwrap_err().to_string();
+        assert!(shown(command.clone()).contains(path), "clap shows it");
+        assert!(!shown(Variables::of_process().apply(command)).contains(path));
     }
 }

@@ -15,6 +15,11 @@ use crate::work::Code;
 
 const MIB: usize = 1024 * 1024;
 
+/// A journal that repeats a write that cannot succeed would never end.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), work).await.expect("the same write is repeated")
+}
+
 /// A record as it reached the topic.
 #[derive(Debug, Clone)]
 struct Stored {
@@ -122,7 +127,7 @@ fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> 
 #[tokio::test]
 async fn a_record_that_is_refused_because_of_its_batch_is_written_whole() {
     let broker = Broker { large_neighbours: true, ..Broker::default() };
-    broker.journal().dead_letters(&dead_letters([vec![7; MIB]])).await;
+    in_time(broker.journal().dead_letters(&dead_letters([vec![7; MIB]]))).await;
     let stored = broker.stored();
     assert_eq!((stored.len(), stored[0].batching, stored[0].value.len()), (1, Batching::Alone, MIB));
     assert!(!stored[0].headers.contains_key(dead_letter_header::ORIGINAL_SIZE));
@@ -135,7 +140,7 @@ async fn a_dead_letter_over_the_limit_of_its_topic_is_truncated_and_the_next_one
         let broker = Broker::with_limit(size);
         let journal = broker.journal();
         let value: Vec<u8> = (0..size).map(|index| u8::try_from(index % 251).unwrap()).collect();
-        journal.dead_letters(&dead_letters([value.clone(), b"small".to_vec()])).await;
+        in_time(journal.dead_letters(&dead_letters([value.clone(), b"small".to_vec()]))).await;
         let stored = broker.stored();
         let cut = stored.iter().find(|record| record.header(dead_letter_header::OFFSET) == "0").unwrap();
         assert_eq!(cut.value, value[..KEPT_BYTES]);
@@ -210,7 +215,7 @@ proptest! {
         let broker = Broker { large_neighbours, ..Broker::with_limit(limit) };
         let receipt = receipt(entries);
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
-            .block_on(broker.journal().receipt(&receipt));
+            .block_on(in_time(broker.journal().receipt(&receipt)));
         let stored = broker.stored();
         let mut written = Vec::new();
         for record in &stored {

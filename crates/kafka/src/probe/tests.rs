@@ -1,4 +1,5 @@
 use prometheus::Registry;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use service::{Readiness, Ready, Waiting};
@@ -62,6 +63,32 @@ fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
     metrics.forget(1);
     probe.ask().unwrap();
     assert_eq!((lag(0), lag(1)), (Some(0.0), None), "it is another member's");
+}
+
+#[test]
+fn the_age_counts_from_the_time_of_receipt_or_else_from_that_of_the_record() {
+    for has_header in [true, false] {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("input", 1, 1).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let producer: BaseProducer = connection.config().create().unwrap();
+        let old = service::unix_millis() - 90_000;
+        let text = old.to_string();
+        let record = BaseRecord::<(), [u8]>::to("input").partition(0).payload(b"value");
+        let record = if has_header {
+            record.headers(OwnedHeaders::new().insert(Header { key: header::RECEIVED_AT, value: Some(&text) }))
+        } else {
+            record.timestamp(old)
+        };
+        producer.send(record).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let Setting { registry, metrics, mut probe, .. } = setting(&cluster.bootstrap_servers());
+        metrics.processed_to(0, 0);
+        probe.ask().unwrap();
+        probe.ask().unwrap();
+        let age = value(&registry, "customerio_test_oldest_unsettled_seconds").unwrap();
+        assert!((90.0..120.0).contains(&age), "{has_header}: {age}");
+    }
 }
 
 #[test]

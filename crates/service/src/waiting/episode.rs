@@ -181,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn failures_between_successes_are_reported_although_it_succeeds_whenever_it_is_looked_at() {
+        let start = Instant::now();
+        let mut episode = Episode::new(trouble(Reason::Throttled), start);
+        let reports = (0..20).filter(|&second| {
+            let now = start + Duration::from_secs(second);
+            episode.failed(trouble(Reason::Throttled), now);
+            episode.succeeded(now);
+            episode.look(now).is_some()
+        });
+        assert_eq!(reports.collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
     fn a_permanent_failure_is_reported_at_once() {
         assert_eq!(lines(Reason::Unauthorized, 2, |_| Some(true)), [(0, "fails")]);
     }

@@ -13,7 +13,10 @@ fn records_over_the_limit_wait_until_enough_records_of_their_source_are_accepted
     }
     assert_eq!(harness.dispatch.held(), Some(Hold::DeadLetterLimit));
     assert_eq!(harness.dead_letters.len(), 198);
-    while harness.accepted.len() + harness.dead_letters.len() < 700 {
+    for _ in 0..1000 {
+        if harness.accepted.len() + harness.dead_letters.len() == 700 {
+            break;
+        }
         let (sending, _) = harness.wait();
         harness.accept_all_but(sending, &bad);
     }
@@ -31,11 +34,14 @@ fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
         harness.accept_all_but(sending, &bad);
     }
     assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 198));
-    // Another source is delivered at once, and its own few refusals become dead letters.
+    // Another source is delivered at once, and its own few refusals become dead letters: with those of the first one, they
+    // would be too many.
     harness.dispatch.offer((OTHER..OTHER + 10).collect());
     let sending = harness.send();
-    harness.accept_all_but(sending, &[OTHER + 3]);
-    assert!(harness.accepted.contains(&(OTHER + 9)) && harness.dead_letters.contains(&(OTHER + 3)));
+    let bad_of_other: Vec<u32> = (OTHER..OTHER + 4).collect();
+    harness.accept_all_but(sending, &bad_of_other);
+    assert!(harness.accepted.contains(&(OTHER + 9)));
+    assert!(bad_of_other.iter().all(|item| harness.dead_letters.contains(item)), "{:?}", harness.dispatch.held());
     // So do records of the same source with another code.
     let unsendable =
         |count| (0..count).map(|item| (item, DeadLetterReason::Unsendable(Code::Undecodable, String::new()))).collect();
@@ -46,7 +52,7 @@ fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
     let probe = harness.send();
     assert!(harness.try_send().is_none(), "only one probe at a time");
     harness.accept_all_but(probe, &bad);
-    assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 199));
+    assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 202));
     // Platform accepts these records now: the next probe ends the hold for all of them.
     harness.now += LIMITS.hold_probe;
     for _ in 0..8 {
@@ -55,7 +61,7 @@ fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
         harness.accept_all_but(sending, &[]);
     }
     assert_eq!(harness.dispatch.held(), None);
-    assert_eq!((harness.accepted.len(), harness.dead_letters.len()), (10 + 9 + 8 * 99, 199));
+    assert_eq!((harness.accepted.len(), harness.dead_letters.len()), (10 + 6 + 8 * 99, 202));
 }
 
 #[test]
