@@ -16,7 +16,7 @@ use crate::{CommandError, Verdict, output};
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigArgs {}
 
-/// What a service says of its configuration.
+/// The result of checking a service's configuration.
 struct Checked {
     service: &'static str,
     problems: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandE
     Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::UsageError })
 }
 
-/// The same as lines of `check`.
+/// The same result as lines of `check`.
 pub(crate) fn lines(variables: &Variables) -> Vec<Line> {
     let checked = [
         check::<ingest_gateway::Config>(variables),

@@ -60,7 +60,7 @@ struct Demo {
     simulator: Simulator,
     gateway: SocketAddr,
     stop: CancellationToken,
-    /// Ends with the demo.
+    /// The broker ends with the demo.
     _broker: Option<EmbeddedBroker>,
 }
 
@@ -253,8 +253,8 @@ impl Demo {
         Ok(if good { Verdict::Good } else { Verdict::Problem })
     }
 
-    /// Sends every catalogued event in every variant, and bad ones. Returns how many, and how many of them were
-    /// refused.
+    /// Sends every catalogued event in every variant, and some invalid ones. Returns the number of events, and how many
+    /// of them were refused.
     async fn send(&self, begun: Instant) -> Result<(u64, u64), CommandError> {
         let key = SigningKey::new(SIGNING_KEY);
         let http = reqwest::Client::builder().no_proxy().build()?;
@@ -299,7 +299,7 @@ impl Demo {
 
     async fn wait_for_platform(&self, sent: u64, refused: u64, begun: Instant) {
         let deadline = Instant::now() + OUTCOMES;
-        // Two of the bad ones become dead letters; all others are accepted in the end.
+        // Two of the invalid events become dead letters; all others are finally accepted.
         let expected = sent - refused - 2;
         while self.simulator.stats().distinct < expected && Instant::now() < deadline {
             output::progress(&format!(
@@ -311,7 +311,7 @@ impl Demo {
         }
     }
 
-    /// Audits the demo's topics, until every record has its outcome or that takes too long.
+    /// Repeats the audit of the demo's topics until every record has an outcome, or until the time limit.
     async fn audit(&self) -> Result<(AuditScope, Audit), CommandError> {
         let deadline = Instant::now() + OUTCOMES / 4;
         let pipeline =
@@ -391,19 +391,20 @@ impl Demo {
     }
 }
 
-/// What the two ends of the pipeline counted, which the topics do not contain.
+/// The counts of both ends of the pipeline, which the topics do not contain.
 #[derive(Debug)]
 struct Ends {
     /// Webhooks sent.
     sent: u64,
-    /// Refused by the gateway, because they were not authentic.
+    /// Webhooks that the gateway refused because they were not authentic.
     refused: u64,
     /// How often Platform accepted each event.
     accepted: Vec<u32>,
 }
 
 impl Ends {
-    /// Whether every acknowledged webhook is a raw record, and Platform accepted every event with a receipt once.
+    /// Whether every acknowledged webhook is a raw record, and Platform accepted every event that has a receipt exactly
+    /// once.
     fn agree_with(&self, audit: &Audit) -> bool {
         self.sent == self.refused + audit.report.raw.records
             && self.accepted.len() as u64 == audit.report.typed.accepted
@@ -435,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_agree_only_if_nothing_is_missing_between_them_and_nothing_was_accepted_twice() {
+    fn both_ends_agree_only_if_no_event_is_missing_and_none_was_accepted_twice() {
         let report = Report {
             raw: RawColumns { records: 9, ..RawColumns::default() },
             typed: TypedColumns { accepted: 2, ..TypedColumns::default() },

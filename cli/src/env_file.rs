@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use settings::Variables;
 
-/// The variables, with the file that `--env-file` names behind the environment, or `./.env` if there is one. The entries of
-/// `--credentials` count before those of that file.
+/// Returns the variables: first those of the environment, then those of `--credentials`, then those of the file that
+/// `--env-file` names, or of `./.env` if it exists.
 pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
     let file = named(arguments, "--env-file");
     let variables = match &file {
@@ -22,7 +22,7 @@ pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
     }
 }
 
-/// The value of an option; clap cannot be asked yet, because the file decides about its defaults.
+/// The value of an option. clap cannot parse it yet, because the file determines the defaults.
 fn named(arguments: &[OsString], option: &str) -> Option<PathBuf> {
     let mut arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {

@@ -12,9 +12,9 @@ use setup::error::SetupError;
 pub(crate) enum Verdict {
     Good,
     Problem,
-    /// `setup apply` waits for something outside, which it has named.
+    /// `setup apply` waits for something outside, which it has printed.
     Waiting,
-    /// Something could not be asked; already reported.
+    /// A service did not respond; already reported.
     Unanswered,
     /// The command cannot be run with these arguments or this configuration; already reported.
     UsageError,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_has_its_exit_code() {
+    fn each_result_of_a_command_has_its_exit_code() {
         assert_eq!(
             [Verdict::Good, Verdict::Problem, Verdict::UsageError, Verdict::Unanswered, Verdict::Waiting]
                 .map(|verdict| code(&Ok(verdict)) as u8),

@@ -104,7 +104,7 @@ fn map(body: &[u8], received_at: i64, source: &SourceOptions, tenant: &TenantId)
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
     let stdin = std::path::Path::new("-");
     match args.file.as_deref().filter(|path| *path != stdin) {
-        // The bytes are not changed: the transformer does not remove a byte order mark either.
+        // The bytes stay unchanged, because the transformer does not remove a byte order mark either.
         Some(path) => {
             std::fs::read(path).map_err(|error| format!("cannot read the file with the body: {error}; check the path"))
         }

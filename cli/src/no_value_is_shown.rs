@@ -1,5 +1,5 @@
-//! No message about an option shows its value: every option of every binary, found by walking the definitions, with every
-//! kind of wrong value, searched for a secret that the value holds.
+//! Tests that no message about an option shows its value. They find every option of every binary from the definitions,
+//! set each kind of wrong value, and search the message for a secret in that value.
 
 #![cfg(test)]
 
@@ -16,7 +16,7 @@ use crate::Cli;
 
 const SECRET: &str = "Hunter2Xyzzy";
 
-/// Kinds of wrong values: what somebody might put into the wrong variable, or into the right one in the wrong form.
+/// Kinds of wrong values: values for another variable, and values of the wrong form.
 fn kinds(files: &BTreeMap<&'static str, PathBuf>) -> Vec<(&'static str, String)> {
     let mut kinds: Vec<(&'static str, String)> = vec![
         ("the secret", SECRET.to_owned()),
@@ -80,7 +80,7 @@ fn files() -> BTreeMap<&'static str, PathBuf> {
     contents.into_iter().enumerate().map(write).collect()
 }
 
-/// The ways to write an option with a value, or the value in the place of one.
+/// The ways to write an option with a value, or the value in the place of an option.
 fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
     match arg.get_long() {
         Some(long) => vec![vec![format!("--{long}={value}")], vec![format!("--{long}"), value.to_owned()]],
@@ -88,7 +88,8 @@ fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
     }
 }
 
-/// Looks at what is said about the options of a command; `refused` says it, `None` if nothing is wrong.
+/// Checks the messages about the options of a command; `refused` returns the message, or `None` if the command line is
+/// valid.
 fn search(
     name: &str,
     command: &Command,
@@ -116,7 +117,7 @@ fn service<C: ServiceConfig>(
     kinds: &[(&'static str, String)],
     tried: &mut BTreeMap<String, (usize, usize)>,
 ) {
-    // With the required options nothing else is wrong.
+    // With the required options, the command line is valid.
     let refused = |arguments: &[String]| {
         let all = [C::SERVICE].into_iter().chain(required.iter().copied()).map(OsString::from);
         match C::load(&Variables::none(), all.chain(arguments.iter().map(OsString::from))) {
@@ -174,6 +175,6 @@ fn no_message_about_an_option_shows_its_value() {
     let rows: Vec<String> =
         tried.iter().map(|(name, (all, wrong))| format!("{name}: {all} tried, {wrong} refused")).collect();
     assert!(tried.len() > 15 && total.0 > 10_000 && total.1 > 5_000, "{rows:#?}");
-    // For the record, with --nocapture.
+    // Shown with --nocapture.
     crate::output::line(&format!("{}\nall: {} tried, {} refused", rows.join("\n"), total.0, total.1));
 }

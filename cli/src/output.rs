@@ -10,7 +10,7 @@ pub(crate) fn line(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
-/// Text that ends its own lines, on standard output.
+/// Text with its own line breaks, on standard output.
 pub(crate) fn text(text: &str) {
     drop(write!(std::io::stdout(), "{text}"));
 }
@@ -111,7 +111,7 @@ pub(crate) fn show_progress(at: Progress) {
     });
 }
 
-/// Lines of a table: every column as wide as its longest cell, the last as it is.
+/// Lines of a table: each column is as wide as its longest cell, and the last one is not padded.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
     let width = |column: usize| {
@@ -125,7 +125,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     std::iter::once(&head).chain(rows).map(line).collect()
 }
 
-/// A count with its thousands apart.
+/// A count with separated thousands.
 pub(crate) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

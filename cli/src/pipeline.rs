@@ -7,7 +7,7 @@ use operator::{Groups, Pipeline, PipelineTopics};
 use crate::topics::TopicArgs;
 use crate::{CommandError, output};
 
-/// Brokers that have answered, and the topics on them.
+/// A connection to brokers that have responded, and the topics.
 #[derive(Debug)]
 pub(crate) struct Reached {
     connection: Connection,

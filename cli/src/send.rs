@@ -149,9 +149,9 @@ struct Sender {
     count: u64,
     give_up: Duration,
     prefix: String,
-    /// Where an event stands in its group when they are sent.
+    /// The order in which the events of a group are sent.
     order: Vec<u32>,
-    /// Repeats that are still to come.
+    /// Repeats that are not sent yet.
     repeats: tokio_util::task::TaskTracker,
     next: AtomicU64,
     started: Instant,
@@ -270,8 +270,8 @@ impl Sender {
         format!("{}{number:016}", self.prefix)
     }
 
-    /// Sends events until there are none left. Each has its own time, so that a slow response does not delay other
-    /// events.
+    /// Sends events until there are none left. Each event has its own planned time, so that a slow response does not
+    /// delay other events.
     async fn work(self: &Arc<Self>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

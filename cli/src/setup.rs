@@ -55,7 +55,7 @@ enum Action {
     Destroy(destroy::DestroyArgs),
 }
 
-/// What a person allows.
+/// The permissions that a person gives for this run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct PermitArgs {
@@ -150,7 +150,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
     }
 }
 
-/// Looks at the services and plans.
+/// Reads the state of the services and makes the plan.
 async fn looked(connect: &Connect, permit: &Permit, journal: &Journal) -> Result<(Observed, Plan), SetupError> {
     let mut report = |progress: Progress| output::progress(&progress.to_string());
     let observed = setup::look(&connect.desired, &connect.clients, journal, &mut report).await;
@@ -197,7 +197,7 @@ async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandErr
     Ok(if is_good { Verdict::Good } else { Verdict::Problem })
 }
 
-/// The topics in the form that `setup --only kafka` had from the beginning.
+/// Prints the topics in the form that `setup --only kafka` has always had.
 fn with_topics(
     mut value: serde_json::Value,
     connect: &Connect,
@@ -208,7 +208,7 @@ fn with_topics(
     value
 }
 
-/// What keeps a plan from being applied, for the lines that `apply` prints first.
+/// The reasons why a plan cannot be applied, which `apply` prints first.
 fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     setup::apply::refusals(plan, permit)
 }

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_simulator_names_no_object_that_has_to_be_created() {
+    fn the_variables_of_an_empty_simulator_name_no_object_that_setup_creates() {
         let names: Vec<_> =
             setup_variables(&SimSettings::default(), "127.0.0.1:8090").into_iter().map(|(name, _)| name).collect();
         assert!(names.contains(&"PLATFORM_API_URL") && names.contains(&"IMS_CLIENT_SECRET"), "{names:?}");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sink_refuses_outside_of_a_trial_is_allowed_for_the_simulator() {
+    fn the_variables_of_the_simulator_allow_what_the_sink_accepts_only_in_a_trial() {
         let has = |host: &str, wanted: &str| {
             let variables = sink_variables(&SimSettings::default(), host);
             variables.iter().any(|(name, value)| *name == wanted && value == "true")

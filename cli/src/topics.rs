@@ -1,4 +1,4 @@
-//! The topics an operator's command looks at, and how it reads them.
+//! The topics that an operator's commands read, and the options for them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use kafka::{Connection, KafkaArgs, KafkaError, OptionalTopic, TopicName};
 
 use crate::{CommandError, UsageError};
 
-/// Where the pipeline's records lie: the services' variables.
+/// The location of the pipeline's records, from the services' variables.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TopicArgs {
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(crate) struct TopicArgs {
 }
 
 impl TopicArgs {
-    /// A connection on which a broker has answered.
+    /// A connection on which a broker has responded.
     pub(crate) fn connection(&self) -> Result<Connection, CommandError> {
         let connection = self
             .kafka
@@ -67,10 +67,10 @@ impl TopicArgs {
     }
 }
 
-/// How long the brokers have to answer a command's first question.
+/// How long the brokers may take to respond to a command's first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(8);
 
-/// A client for questions, once a broker has answered: a command says soon that Kafka is away.
+/// Returns a client after a broker has responded, so that a command soon reports that Kafka is unreachable.
 pub(crate) fn reachable(connection: &Connection) -> Result<Topics, KafkaError> {
     let topics = Topics::new(connection)?;
     tokio::task::block_in_place(|| topics.brokers(FIRST_ANSWER))?;

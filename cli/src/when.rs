@@ -1,4 +1,4 @@
-//! Times as people give them.
+//! Times as people write them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -12,7 +12,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     })
 }
 
-/// A bound of a range: a time, a day (its beginning in UTC), or how long ago.
+/// The start or end of a range: a time, a day (its beginning in UTC), or a duration before now.
 pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
     let day = || {
         let beginning = format!("{}T00:00:00Z", text.parse::<Date>().ok()?);
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_may_also_be_a_day_or_a_while_ago() {
+    fn a_bound_may_also_be_a_day_or_a_duration_before_now() {
         assert_eq!(parse_bound("2023-11-14"), Ok(1_699_920_000_000));
         assert_eq!(parse_bound("2023-11-14T00:00:00Z"), Ok(1_699_920_000_000));
         let day = 24 * 60 * 60 * 1000;

@@ -53,7 +53,7 @@ fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {
     ]
 }
 
-/// For a value that was cut: how much of it is kept, and the size and hash of the whole.
+/// For a truncated value: the length of the kept part, and the size and hash of the whole value.
 pub(super) fn cut(dead_letter: &IndexedDeadLetter) -> Option<String> {
     let cut = dead_letter.dead_letter.cut.as_ref()?;
     let (kept, size, sha256) = (dead_letter.size, cut.size, &cut.sha256);
@@ -116,7 +116,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_cut_dead_letter_has_its_original_size_and_hash() {
+    fn a_truncated_dead_letter_shows_its_original_size_and_hash() {
         let whole = dead_letter(None);
         assert_eq!((row(&whole)[7].as_str(), &json(&whole)["originalSize"]), ("why", &Value::Null));
         let mut cut = dead_letter(Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) }));

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_has_its_time_its_record_and_what_happened() {
+    fn a_step_shows_its_time_its_record_and_its_description() {
         let typed = StepRecord::Typed(Position::new(0, 3));
         let mapped = timeline(typed, StepKind::Mapped { raw_offset: Some(Offset(5)), replay_of: None });
         assert_eq!(lines(&mapped)[0], "01X: waiting for the sink");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_dead_letter_has_its_original_size_and_hash() {
+    fn a_truncated_dead_letter_shows_its_original_size_and_hash() {
         let cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
         let (code, message) = ("refused".to_owned(), "no".to_owned());
         let kind = StepKind::DeadLettered { stage: Stage::Sink, code, message, cut };

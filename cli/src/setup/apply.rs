@@ -31,7 +31,7 @@ use super::options::{ConnectArgs, EventChoice};
 use super::{PermitArgs, ask, files, looked, refusals, show, with_topics};
 use crate::{CommandError, UsageError, Verdict, output};
 
-/// How often something that is waited for is looked at again.
+/// The interval at which awaited conditions are checked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
         return Ok(Verdict::Problem);
     }
     if may_ask && plan.has_changes() {
-        // A person may have thought for a while.
+        // The state may have changed while a person was deciding.
         let (looked_again, again) = looked(&connect, &permit, &journal).await?;
         let moved = PlanFile::of(&plan, stage.as_ref()).moved(&PlanFile::of(&again, stage.as_ref()));
         if !moved.is_empty() {
@@ -165,7 +165,7 @@ fn ask_choices(connect: &mut Connect, plan: &Plan) -> Result<bool, CommandError>
     Ok(is_changed)
 }
 
-/// Whether the plan may be carried out: nothing is to be done, or a person agrees.
+/// Whether the plan may be carried out: it has no steps, or a person agrees.
 fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) -> Result<bool, CommandError> {
     if !plan.has_changes() {
         return Ok(true);
@@ -182,7 +182,7 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
     {
         return Err(SetupError::Refused(refusals).into());
     }
-    // Topics alone lose nothing, and are created without a question, as always.
+    // Creating only topics cannot lose data, so it needs no confirmation.
     let only_topics = plan.objects.iter().all(|object| object.steps.is_empty() || object.key.target() == Target::Kafka);
     if args.yes || args.file.is_some() || only_topics {
         return Ok(true);
@@ -194,7 +194,7 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
         .into())
 }
 
-/// What was written outside the services.
+/// The files that were written.
 #[derive(Debug, Default)]
 struct Written {
     /// The file with the signing key.

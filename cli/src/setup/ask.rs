@@ -1,4 +1,4 @@
-//! Questions on a terminal. Without one, or with `--yes`, nothing is asked.
+//! Asks a person on a terminal. Without a terminal, or with `--yes`, nothing is asked.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -36,7 +36,7 @@ pub(crate) fn secret(question: &str) -> std::io::Result<Option<SecretString>> {
     let restored = tcsetattr(&input, OptionalActions::Flush, &before);
     let answer = answer?;
     restored?;
-    // The line break that was typed was not shown either.
+    // The line break that the person typed was not shown either.
     writeln!(std::io::stderr())?;
     Ok((!answer.is_empty()).then(|| answer.into()))
 }

@@ -1,4 +1,4 @@
-//! From the options to the desired state and the clients.
+//! Builds the desired state and the clients from the options.
 
 mod customerio;
 mod platform;
@@ -30,20 +30,20 @@ use crate::UsageError;
 pub(crate) struct Connect {
     pub(crate) desired: Desired,
     pub(crate) clients: Clients,
-    /// The signing key of each source that has one: the first of several.
+    /// The first signing key of each source that has one.
     pub(crate) keys: BTreeMap<SourceName, SecretString>,
     /// Clients that can fetch signing keys.
     pub(crate) service_accounts: BTreeMap<SourceName, ServiceAccountClient>,
     pub(crate) settling: Settling,
     /// The hosts that this machine, and the services, must reach.
     pub(crate) hosts: Vec<String>,
-    /// The state file; topics alone have none, so that they can be set up where nothing can be written.
+    /// The state file. Setting up only topics needs none, so it also works if no file can be written.
     state: Option<PathBuf>,
     /// The sink's credential, if it is known: its id, and the secret if it is not in a file already.
     pub(crate) sink_credential: Option<(String, SecretSource)>,
     /// Whether the sources come from a file, which has their signing keys.
     pub(crate) has_sources_file: bool,
-    /// The way to access tokens, for `check`.
+    /// How to get access tokens, for `check`.
     pub(crate) token_settings: Option<TokenSettings>,
     /// The parts that are wanted.
     pub(crate) parts: BTreeSet<Target>,

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use settings::SecretSource;
 use setup::env_text::{EntryChange, merged};
 
-/// Adds entries to an `.env` file, or replaces them there; gives the names of those that changed.
+/// Adds entries to an `.env` file or replaces them; returns the names of the changed entries.
 pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec<String>, String> {
     let error = |error: std::io::Error| {
         format!("{}: {error}; check the path and that this user may write there", path.display())
@@ -49,8 +49,9 @@ fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 /// The user of the image (distroless `nonroot`), as whom the services read secrets in a container.
 const CONTAINER_USER: u32 = 65_532;
 
-/// Writes a secret below the folder for secrets, and reads it back; gives its absolute path. The folder can be entered and not
-/// listed, and the file can be read, by other users of this machine: the container's user is one.
+/// Writes a secret below the folder for secrets, and reads it back; gives its absolute path. Other users of this
+/// machine can enter the folder and read the file, but cannot list the folder, because the container runs as another
+/// user.
 pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
     let error =
         |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
@@ -59,7 +60,7 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
     } else {
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
     }
-    // Whatever the project's own rules say, git ignores what is in here.
+    // git ignores this folder, regardless of the rules of the project.
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
         std::fs::write(&ignore, "*\n").map_err(error)?;
@@ -112,7 +113,7 @@ fn refuse_unreadable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A folder with files that git tracks is not a place for secrets.
+/// Secrets must not be in a folder with files that git tracks.
 fn refuse_tracked(folder: &Path) -> Result<(), String> {
     let listed = Command::new("git").args(["ls-files", "--", ".", ":!.gitignore"]).current_dir(folder).output();
     // Without git, or outside of a repository, nothing is tracked.

@@ -40,7 +40,7 @@ impl From<Part> for Target {
     }
 }
 
-/// Where everything is, and how it should be.
+/// The addresses of the services, and the desired settings.
 #[derive(Debug, Args)]
 #[command(mut_arg("bootstrap_servers", |arg| arg.required(false)))]
 pub(crate) struct ConnectArgs {
@@ -252,7 +252,7 @@ pub(crate) struct CustomerIoArgs {
     pub(crate) signing_keys_file: Option<PathBuf>,
 }
 
-/// An address that begins with http:// or https://. What is not one is not repeated in the error: it may be a secret.
+/// An address that begins with http:// or https://. The error does not repeat another text, because it may be a secret.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpUrl(pub(crate) Url);
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_refused_and_not_repeated() {
+    fn an_invalid_address_is_refused_and_not_quoted() {
         for text in ["topsecret", "ftp://topsecret", "https://me:topsecret@x.example", "data:topsecret"] {
             assert!(!text.parse::<HttpUrl>().unwrap_err().contains("topsecret"));
         }

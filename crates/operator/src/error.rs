@@ -1,9 +1,9 @@
-//! Why an operator gets no answer, or why something is not done.
+//! Why an operation has no result, or was not carried out.
 
 use contract::{Partition, Position};
 use kafka::KafkaError;
 
-/// Why an operator gets no answer, or why something is not done.
+/// Why an operation has no result, or was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// Kafka did not answer, or refused the request.

@@ -1,4 +1,4 @@
-//! The pipeline as an operator reaches it, and how its topics are read.
+//! How an operator connects to the pipeline and reads its topics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Default for Groups {
 /// The brokers, the topics, and who is informed of the progress.
 #[derive(Clone, Copy)]
 pub struct Pipeline<'p> {
-    /// How the brokers are reached.
+    /// How to reach the brokers.
     pub connection: &'p Connection,
     /// The topics.
     pub topics: &'p PipelineTopics,
@@ -96,7 +96,7 @@ pub(crate) fn stable_extents(offsets: &Offsets, topic: &TopicName) -> Result<BTr
     Ok(extents)
 }
 
-/// The whole of what the partitions retain.
+/// All offsets that the partitions retain.
 pub(crate) fn retained(extents: &BTreeMap<i32, Extent>) -> Vec<OffsetRange> {
     let range = |(&partition, extent): (&i32, &Extent)| OffsetRange { partition, start: extent.start, end: extent.end };
     extents.iter().map(range).collect()

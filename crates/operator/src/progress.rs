@@ -1,18 +1,18 @@
-//! How far an operation is.
+//! The progress of an operation.
 
 use kafka::TopicName;
 
-/// How far an operation is.
+/// The progress of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// The committed offsets and the ends of the topics are being read.
     ReadingOffsets,
-    /// So many records have been read, over all topics.
+    /// This number of records has been read from all topics.
     Read {
         /// Records.
         records: u64,
     },
-    /// So many records of one topic have been read.
+    /// This number of records of one topic has been read.
     ReadTopic {
         /// The topic.
         topic: TopicName,
@@ -23,7 +23,7 @@ pub enum Progress {
     },
     /// Records expired while they were read, so reading starts again.
     StartingAgain,
-    /// So many dead letters have been resolved.
+    /// This number of dead letters has been resolved.
     Resolved {
         /// Dead letters.
         dead_letters: u64,

@@ -1,4 +1,4 @@
-//! What is read of a record, whichever topic it is on.
+//! Reads the fields that records of all topics have in common.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_event_id_of_a_cut_body_is_read_from_its_beginning() {
+    fn the_event_id_of_a_truncated_body_is_read_from_its_beginning() {
         let id = |body: &[u8]| body_event_id(body);
         assert_eq!(id(br#"{"event_id":" 01X "}"#).as_deref(), Some("01X"));
         assert_eq!(id(br#"{"event_id":"01X","data":{"content":"xxx"#).as_deref(), Some("01X"));

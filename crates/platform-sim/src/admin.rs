@@ -1,4 +1,4 @@
-//! The simulator's own endpoints: what it has seen, and what shall go wrong.
+//! The simulator's own endpoints: its statistics, and the faults to simulate.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) async fn stats(AxumState(state): Shared) -> Json<Stats> {
     Json(state.stats())
 }
 
-/// Which accepted ids are asked for.
+/// The query for accepted ids.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {
     id: Option<String>,

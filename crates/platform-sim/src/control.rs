@@ -1,10 +1,10 @@
 //! Experience Platform's control plane: Schema Registry, Catalog, Identity, Flow Service, sandboxes, access control, and
 //! the results of accepted events.
 //!
-//! It keeps state, as the real one does: objects refer to each other, titles are unique, updates need the current version,
-//! lists come in pages, a new object is invisible for a while, and events that are sent too early are lost. It is stricter
-//! than the real one: an unknown path, query parameter or member of a body is refused. Permissions, namespaces and answers
-//! follow Adobe's specification files; where these say nothing, the comment at the place says so.
+//! It keeps state, as the real one does: objects refer to each other, titles are unique, updates need the current
+//! version, lists come in pages, a new object is invisible for a while, and events that are sent too early are lost. It
+//! is stricter than the real one: an unknown path, query parameter or member of a body is refused. Permissions,
+//! namespaces and answers follow Adobe's specification files; where they define nothing, a comment in the code says so.
 
 #![allow(clippy::result_large_err, reason = "a refusal is an answer like any other, and used at once")]
 

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 /// A fault and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The fault.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// For how many requests; without this and `seconds`, until the faults are cleared.
+    /// The number of requests that it applies to; without this and `seconds`, it lasts until the faults are cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// For how many seconds, from the first request that meets it.
@@ -21,7 +21,7 @@ pub struct Fault {
     pub seconds: Option<f64>,
 }
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
@@ -41,7 +41,7 @@ pub enum FaultKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
-    /// 207 in which every n-th message is refused.
+    /// The response is a 207 in which every n-th message is refused.
     Partial {
         /// Which of Adobe's two shapes a refused entry has.
         shape: Shape,
@@ -50,9 +50,9 @@ pub enum FaultKind {
         /// The refused entries' status.
         status: u16,
     },
-    /// The messages are accepted, and the answer does not say so as it should.
+    /// The messages are accepted, and the response is malformed.
     Answer {
-        /// How it is spoilt.
+        /// How the response is malformed.
         answer: OddAnswer,
     },
     /// The connection breaks.
@@ -65,9 +65,9 @@ pub enum FaultKind {
         /// How late, in milliseconds.
         millis: u64,
     },
-    /// All tokens issued so far become worthless, at once.
+    /// All tokens issued so far become invalid at once.
     ExpireTokens,
-    /// From now on requests for a token are answered with this.
+    /// From now on requests for a token get this response.
     Tokens {
         /// The status.
         status: u16,
@@ -75,22 +75,22 @@ pub enum FaultKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
-    /// From now on ingestion requests are answered with a date so many seconds ago, as by a clock that is behind.
+    /// From now on responses to ingestion requests have a date this many seconds ago, as from a slow clock.
     Clock {
         /// How far behind, in seconds.
         behind: u32,
     },
-    /// From now on messages whose `_id` begins with this text are poison.
+    /// From now on messages whose `_id` begins with this text are always refused.
     Poison {
         /// The text.
         prefix: String,
-        /// What they are answered with.
+        /// The response to these messages.
         status: u16,
         /// Whether a request that holds one fails as a whole.
         #[serde(default)]
         whole: bool,
     },
-    /// From now on more than this in a second is answered with 429.
+    /// From now on requests above this rate get a 429.
     Limit {
         /// Requests a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ pub enum Shape {
     Mixed,
 }
 
-/// How an answer to accepted messages is spoilt.
+/// How the response to accepted messages is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OddAnswer {
@@ -123,9 +123,9 @@ pub enum OddAnswer {
     More,
     /// `responses` is empty.
     Empty,
-    /// The entries come in reverse.
+    /// The entries are in reverse order.
     Reversed,
-    /// The body is no JSON.
+    /// The body is not JSON.
     NotJson,
     /// A success without a body.
     NoBody,
@@ -137,9 +137,9 @@ pub enum OddAnswer {
 pub enum Break {
     /// Before anything is accepted.
     Before,
-    /// When the messages have been accepted, without an answer.
+    /// After the messages have been accepted, before the response.
     After,
-    /// When the messages have been accepted, in the middle of the answer.
+    /// After the messages have been accepted, in the middle of the response.
     Within,
 }
 
@@ -150,7 +150,7 @@ impl From<FaultKind> for Fault {
 }
 
 impl Fault {
-    /// For so many requests.
+    /// Limits the fault to this number of requests.
     #[must_use]
     pub fn times(self, requests: u64) -> Self {
         Self { requests: Some(requests), ..self }
@@ -164,7 +164,7 @@ impl Fault {
     }
 }
 
-/// Faults in their order, with the time that the first has left.
+/// Faults in their order, with the remaining time of the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     faults: VecDeque<Fault>,
@@ -184,7 +184,7 @@ impl Script {
         self.faults.iter().cloned().collect()
     }
 
-    /// The fault for the next request, which uses it up by one.
+    /// Returns the fault for the next request, and decreases its remaining number of requests.
     pub(crate) fn next(&mut self, now: Instant) -> Option<FaultKind> {
         loop {
             let first = self.faults.front_mut()?;
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_goes_on_by_count_and_by_time() {
+    fn a_script_advances_by_requests_and_by_time() {
         let mut script = Script::default();
         script.add(Fault::status(429, None, 2));
         script.add(Fault { kind: FaultKind::None, requests: None, seconds: Some(5.0) });

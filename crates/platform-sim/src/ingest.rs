@@ -89,7 +89,7 @@ fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     }
 }
 
-/// What is checked of every request: fault, address, size, token.
+/// Checks every request: fault, address, size, token.
 async fn gate(
     state: &State,
     inlet: &str,
@@ -105,7 +105,8 @@ async fn gate(
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = (status, body.clone().unwrap_or_default()).into_response();
             if status.is_redirection() {
-                // To where the request would be taken: who follows it shows in what is accepted.
+                // Redirects to the real path, so that a client that follows the redirect is visible in the accepted
+                // messages.
                 let place = format!("/collection/batch/{}", settings.inlet_id);
                 if let Ok(place) = place.parse() {
                     answer.headers_mut().insert(header::LOCATION, place);
@@ -145,7 +146,7 @@ async fn gate(
     Ok(inlet)
 }
 
-/// The date so many seconds from now, as HTTP writes it.
+/// The date this many seconds from now, in HTTP's form.
 fn http_date(seconds: i64) -> String {
     let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
@@ -245,7 +246,7 @@ fn refused_entry(shape: Shape, index: usize, status: u16, message: &str) -> Valu
     }
 }
 
-/// Spoils the answer to accepted messages; the whole answer, if it is not a changed list.
+/// Makes the response to accepted messages malformed; returns the whole response if it is not only a changed list.
 fn spoil(odd: OddAnswer, responses: &mut Vec<Value>) -> Option<Response> {
     match odd {
         OddAnswer::Fewer => drop(responses.pop()),

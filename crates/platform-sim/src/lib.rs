@@ -1,8 +1,8 @@
-//! A simulator of the Experience Platform endpoints this product uses: IMS tokens, streaming ingestion and the control
-//! plane, with faults.
+//! A simulator of the Experience Platform endpoints that this product uses: IMS tokens, streaming ingestion and the
+//! control plane, with faults.
 //!
-//! It behaves as Adobe's documentation says, checks what Platform checks on the way in, and remembers the ids it accepted,
-//! so that a test can look each one up. It knows nothing of Kafka and keeps nothing on disk.
+//! It behaves as Adobe's documentation says, makes Platform's checks on ingestion, and remembers the accepted ids, so
+//! that a test can look up each one. It does not know Kafka and stores nothing on disk.
 
 mod admin;
 mod control;
@@ -91,7 +91,7 @@ impl Simulator {
         format!("http://{}", self.address)
     }
 
-    /// What it has seen so far.
+    /// The statistics so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
@@ -125,7 +125,7 @@ impl Simulator {
         self.state.control.requests()
     }
 
-    /// Events that were answered as accepted and never arrive. A run that has some has failed.
+    /// Events that got a success response and never arrive. A run with such events has failed.
     #[must_use]
     pub fn lost(&self) -> Vec<LostEvent> {
         self.state.control.lost()

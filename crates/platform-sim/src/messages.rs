@@ -1,4 +1,4 @@
-//! What Platform checks of a message before it takes it (streaming ingestion API; streaming validation).
+//! Platform's checks of a message before it accepts it (streaming ingestion API; streaming validation).
 
 use serde_json::Value;
 

@@ -1,11 +1,11 @@
-//! What the simulator is to be.
+//! The settings of the simulator.
 
 use std::time::Duration;
 
-/// Who the simulator pretends to be.
+/// The organisation and objects that the simulator serves.
 #[derive(Debug, Clone)]
 pub struct SimSettings {
-    /// The inlet's id, as in its address. It begins with `sim`: by that the sink knows it for a simulator's.
+    /// The inlet's id, as in its address. It begins with `sim`, by which the sink recognises a simulator.
     pub inlet_id: String,
     /// `$id` of the schema that is there from the start.
     pub schema_id: String,
@@ -15,7 +15,7 @@ pub struct SimSettings {
     pub ims_org: String,
     /// The tenant's key, with its leading underscore; events must hold an object there.
     pub tenant: String,
-    /// The credential that gets tokens; `None` makes the inlet an open one.
+    /// The credential that gets tokens; with `None`, the inlet needs no token.
     pub credential: Option<(String, String)>,
     /// How long a token lasts.
     pub token_lifetime: Duration,
@@ -57,9 +57,9 @@ pub struct ControlOptions {
     /// Factor on the times in which events are lost (five minutes after a flow changed, fifteen after a schema did) and on
     /// the hour of a flow run. 0 loses nothing.
     pub settle_scale: f64,
-    /// The most entries of one page.
+    /// The maximum number of entries of one page.
     pub page_size: usize,
-    /// Under which `host:port` inlets are named; without it, the one that the request was sent to.
+    /// The `host:port` in the addresses of inlets; without it, the one that the request was sent to.
     pub public_host: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the simulator remembers.
+//! The state of the simulator.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::faults::{Fault, FaultKind, Script};
 use crate::settings::SimSettings;
 
-/// Counts, as `/admin/stats` gives them.
+/// Counts, as `/admin/stats` returns them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Ingestion requests by HTTP status.
@@ -23,7 +23,8 @@ pub struct Stats {
     pub refused: u64,
     /// Tokens issued.
     pub tokens: u64,
-    /// Messages answered as accepted that never arrive: sent too early after a change, or without a flow.
+    /// Messages that got a success response and never arrive: they were sent too early after a change, or without a
+    /// flow.
     #[serde(default)]
     pub lost: u64,
 }
@@ -32,9 +33,9 @@ pub struct Stats {
 struct Inner {
     requests: BTreeMap<u16, u64>,
     refused: u64,
-    /// Accepted ids with how often, in the order of their first acceptance, so that pages stay as they are.
+    /// Accepted ids with their counts, in the order of their first acceptance, so that pages do not change.
     accepted: Vec<(Arc<str>, u32)>,
-    /// Where an id stands in `accepted`.
+    /// The index of each id in `accepted`.
     places: HashMap<Arc<str>, usize>,
     accepted_total: u64,
     last_event: Option<serde_json::Value>,
@@ -56,7 +57,7 @@ pub(crate) struct Poison {
     pub(crate) whole: bool,
 }
 
-/// What a second may hold, and what the present one holds.
+/// The limits per second, and the counts of the current second.
 #[derive(Debug, Default)]
 struct Limits {
     requests: Option<u64>,
@@ -67,7 +68,7 @@ struct Limits {
 }
 
 impl Limits {
-    /// Whether a request of so many messages still fits into this second.
+    /// Whether a request with this number of messages still fits into the current second.
     fn take(&mut self, second: u64, records: u64) -> bool {
         if self.second != second {
             (self.second, self.seen_requests, self.seen_records) = (second, 0, 0);
@@ -166,22 +167,22 @@ impl State {
         self.lock().script.next(Instant::now())
     }
 
-    /// Status and body with which requests for a token are answered by a fault.
+    /// Status and body of the response to requests for a token, if a fault sets them.
     pub(crate) fn token_answer(&self) -> Option<(u16, String)> {
         self.lock().token_answer.clone()
     }
 
-    /// How far behind the clock is that dates the answers, in seconds.
+    /// How slow the clock for the date of responses is, in seconds.
     pub(crate) fn clock_behind(&self) -> u32 {
         self.lock().clock_behind
     }
 
-    /// What is poison now.
+    /// The current rules for messages that are always refused.
     pub(crate) fn poisons(&self) -> Vec<Poison> {
         self.lock().poisons.clone()
     }
 
-    /// Whether a request of so many messages is within the limits.
+    /// Whether a request with this number of messages is within the limits.
     pub(crate) fn is_within_limits(&self, second: u64, records: usize) -> bool {
         self.lock().limits.take(second, records as u64)
     }

@@ -77,7 +77,7 @@ impl Receiver {
 }
 
 #[tokio::test]
-async fn what_is_not_documented_is_refused() {
+async fn undocumented_requests_are_refused() {
     let setup = Setup::start().await;
     let good = json!({"name": "a", "endpoint": "https://x.example/hook", "events": ["email_sent"]});
     let id = setup.webhook("https://x.example/hook", &[]).await;
@@ -113,14 +113,14 @@ async fn an_eleventh_request_in_a_second_gets_429_without_a_time_to_wait() {
     for _ in 0..11 {
         last = setup.send(Method::GET, WEBHOOKS, None).await;
     }
-    // On a machine that takes longer than a second for eleven requests there is nothing to limit.
+    // If the machine needs more than a second for eleven requests, the limit is never reached.
     if start.elapsed().as_millis() < 1000 {
         assert_eq!(last, (429, json!({"meta": {"error": "too many requests"}})));
     }
 }
 
 #[tokio::test]
-async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_take_it() {
+async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_subscribe_to_it() {
     let setup = Setup::start().await;
     let receiver = Receiver::default();
     let url = receiver.start(202).await;
@@ -153,7 +153,7 @@ async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_take_it() {
 }
 
 #[tokio::test]
-async fn a_webhook_with_content_gets_it_and_a_given_body_is_sent_as_it_is() {
+async fn a_webhook_with_content_gets_the_content_and_a_given_body_is_sent_unchanged() {
     let setup = Setup::start().await;
     let receiver = Receiver::default();
     let url = receiver.start(200).await;
@@ -167,7 +167,7 @@ async fn a_webhook_with_content_gets_it_and_a_given_body_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_webhook_answers_is_reported_with_what_customerio_does_next() {
+async fn the_webhooks_response_is_reported_with_the_next_step_of_customerio() {
     let setup = Setup::start().await;
     let refused = Receiver::default().start(401).await;
     let busy = Receiver::default().start(503).await;

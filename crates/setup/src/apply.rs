@@ -1,4 +1,4 @@
-//! Carries out a plan, one step after the other, and plans again after each: the plan is the only place that decides.
+//! Carries out a plan, one step after the other, and plans again after each: only the plan makes decisions.
 //!
 //! A run can be killed after any request. An intent is in the state file before a create is sent; an object that may exist
 //! is looked for before it is created again.
@@ -17,8 +17,8 @@ use crate::plan::{Change, Plan, plan};
 use crate::refusal::Refusal;
 use crate::step::Phase;
 
-/// The most attempts for the steps of one object: a network that loses a third of all requests loses the same one twenty
-/// times in a row less than once in a billion.
+/// The maximum number of attempts for the steps of one object. If a network loses a third of all requests, the
+/// probability that it loses the same request twenty times in a row is below one in a billion.
 const ATTEMPTS: u32 = 20;
 
 /// The result of a run.
@@ -30,7 +30,7 @@ pub struct Applied {
     pub observed: Observed,
     /// The plan after the run: only what waits for something is left.
     pub plan: Plan,
-    /// What failed for one source, while the others went on.
+    /// The failures of single sources; the other sources continued.
     pub failures: Vec<(Key, SetupError)>,
     /// The permission that a request lacked, if one did.
     pub forbidden: Option<SetupError>,
@@ -52,11 +52,9 @@ pub fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     refusals
 }
 
-/// Creates and changes everything that the plan for this state says. Webhooks are created disabled, and enabled by
-/// [`crate::enable`] afterwards.
+/// Carries out the plan for this state. Webhooks are created disabled, and enabled by [`crate::enable`] afterwards.
 ///
-/// # Errors
-/// [`SetupError`]. What was done until then stays, and another run goes on from there.
+/// # Errors [`SetupError`]. Completed steps stay, and another run continues from there.
 pub async fn apply(
     desired: &Desired,
     permit: &Permit,
@@ -117,12 +115,12 @@ struct Run<'r> {
     failures: Vec<(Key, SetupError)>,
     failed: BTreeSet<Key>,
     forbidden: Option<SetupError>,
-    /// When an object of Platform was last created: others that name it may not see it yet.
+    /// When an object of Platform was last created; requests that refer to it may not see it yet.
     last_create: Option<tokio::time::Instant>,
 }
 
 impl Run<'_> {
-    /// Nothing in Platform is begun without a permission that a later step needs.
+    /// No step in Platform starts while a permission is missing that a later step needs.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
         let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
         if plan.changes(Target::Platform) && !missing.is_empty() {
@@ -134,7 +132,7 @@ impl Run<'_> {
         key.target() == Target::Platform && self.forbidden.is_some()
     }
 
-    /// Notes what keeps single sources from going on.
+    /// Notes why single sources cannot continue.
     fn note(&mut self, refusals: Vec<Refusal>, report: Report<'_>) {
         for refusal in refusals {
             let Some(source) = refusal.source() else { continue };

@@ -1,5 +1,5 @@
-//! Checks a whole connection: what was asked, what came back, what to do, and who can do it. Every check runs, whatever the
-//! others found.
+//! Checks a whole connection. Each line contains the question, the result, the next step, and the person for it. Every
+//! check runs, regardless of the results of the others.
 
 mod customerio;
 mod end_to_end;
@@ -28,7 +28,7 @@ use crate::who::Who;
 pub use end_to_end::{NotSent, RECEIPT, RunSearch, Trace, not_sent, received, run_of_flow};
 pub use option::{invalid_option, missing_option};
 
-/// How long one question may take.
+/// The maximum time of one request.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of one check.
@@ -36,9 +36,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Level {
     /// It is as it should be.
     Good,
-    /// A person should know it; nothing is wrong.
+    /// Information for a person; nothing is wrong.
     Note,
-    /// It could not be asked, because of another finding.
+    /// It could not be checked, because of another finding.
     Skipped,
     /// The service did not answer.
     Unanswered,
@@ -47,7 +47,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The word in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Level {
 pub struct NextStep {
     /// The person.
     pub who: Who,
-    /// The instruction; for somebody else, a sentence to send.
+    /// The instruction; for another person, a sentence to send to them.
     pub step: String,
 }
 
@@ -74,9 +74,9 @@ pub struct NextStep {
 pub struct Line {
     /// A stable name.
     pub id: &'static str,
-    /// What was asked.
+    /// The question.
     pub asked: String,
-    /// What came back.
+    /// The result, in words.
     pub found: String,
     /// The result.
     pub level: Level,
@@ -152,17 +152,17 @@ pub struct Checks<'c> {
     pub journal: &'c Journal,
     /// The configuration of the sink.
     pub configured: Configured,
-    /// A provider of its own: what IMS says is a line of the report.
+    /// A separate provider, because IMS's response is a line of the report.
     pub tokens: Option<TokenProvider>,
-    /// The way to Platform.
+    /// How to reach Platform.
     pub http: Option<reqwest::Client>,
     /// The signing keys.
     pub keys: BTreeMap<SourceName, SecretString>,
-    /// The way to the public URLs.
+    /// How to reach the public URLs.
     pub round_trips: RoundTrips,
     /// How long Platform loses events after a change.
     pub settling: Settling,
-    /// The way to Kafka, for a transaction.
+    /// How to reach Kafka, for a transaction.
     pub kafka: Option<::kafka::Connection>,
 }
 

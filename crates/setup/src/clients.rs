@@ -1,4 +1,4 @@
-//! The clients of a run, and what it reports on the way.
+//! The clients of a run, and its progress reports.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,7 +43,7 @@ impl Default for Clients {
 /// A report during a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// A part is being looked at.
+    /// The state of a part is being read.
     Looking(Target),
     /// A step begins.
     Begins {
@@ -61,14 +61,14 @@ pub enum Progress {
         /// Its id.
         id: String,
     },
-    /// An object was changed and is not visible yet, or an answer is missing: it is looked for.
+    /// An object was changed and is not visible yet, or a response is missing, so the object is looked up again.
     Waits {
         /// The object.
         key: Key,
         /// The reason.
         reason: &'static str,
     },
-    /// Something that concerns one source failed; the others go on.
+    /// A step for one source failed; the other sources continue.
     Failed {
         /// The object.
         key: Key,

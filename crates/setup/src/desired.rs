@@ -9,10 +9,10 @@ use sources::SourceName;
 use crate::stage::Stage;
 use crate::topics::TopicWish;
 
-/// Everything that is wanted. A part that is absent is neither looked at nor changed.
+/// The whole desired state. A part that is absent is neither read nor changed.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    /// The stage; only the topics and the registry do without one.
+    /// The stage; only the topics and the registry need none.
     pub stage: Option<Stage>,
     /// The topics.
     pub topics: Option<TopicWish>,
@@ -44,9 +44,9 @@ pub struct WebhookWish {
     pub endpoint: Url,
     /// The events; a new webhook needs a choice, and an existing one keeps its own without one.
     pub events: Option<EventSelection>,
-    /// The resolution of opens and clicks; likewise.
+    /// The resolution of opens and clicks; without a choice, an existing webhook keeps its own.
     pub resolution: Option<Resolution>,
-    /// The reporting of message bodies; likewise.
+    /// The reporting of message bodies; without a choice, an existing webhook keeps its own.
     pub content: Option<MessageContent>,
     /// The name of the workspace that the key belongs to, as a person gave it.
     pub workspace: Option<String>,

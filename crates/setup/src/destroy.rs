@@ -1,7 +1,7 @@
-//! Removes what `setup` created, as far as it can and may be removed.
+//! Removes the objects that `setup` created, if they can and may be removed.
 //!
-//! Only objects with our mark are removed. Namespaces and whatever is enabled for Profile can never be removed; topics, and a
-//! dataset that holds records, stay unless a person says otherwise.
+//! Only objects with our mark are removed. Namespaces and whatever is enabled for Profile can never be removed; topics,
+//! and a dataset that holds records, stay unless a person allows their removal.
 
 mod steps;
 
@@ -16,7 +16,7 @@ use crate::stage::Mark;
 
 pub use steps::destroy;
 
-/// What is in the pipeline.
+/// The traffic in the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Records that are not processed yet.
@@ -32,7 +32,7 @@ pub struct Traffic {
 pub struct DestroyPermit {
     /// The name of the dataset whose records may be deleted with it.
     pub delete_data: Option<String>,
-    /// So many unresolved dead letters may be given up.
+    /// The number of unresolved dead letters that may be lost.
     pub abandon: u64,
     /// The name of the sandbox, as a person typed it.
     pub confirmed_sandbox: Option<String>,
@@ -41,7 +41,7 @@ pub struct DestroyPermit {
 /// One removal.
 #[derive(Debug, Clone)]
 pub enum Removal {
-    /// Disables a webhook: nothing more comes in.
+    /// Disables a webhook, so that no more events arrive.
     Disable {
         /// The source.
         source: SourceName,
@@ -111,7 +111,7 @@ pub struct DestroyPlan {
     pub removals: Vec<Removal>,
     /// What stays.
     pub kept: Vec<Kept>,
-    /// What could not be found out.
+    /// Facts that could not be determined.
     pub notes: Vec<String>,
     /// The reasons why nothing is removed.
     pub refusals: Vec<String>,
@@ -119,7 +119,7 @@ pub struct DestroyPlan {
     pub production_sandbox: Option<String>,
 }
 
-/// Plans the removal of a stage. It has no side effect. `traffic` is absent if Kafka was not asked.
+/// Plans the removal of a stage. It has no side effect. `traffic` is absent if Kafka was not queried.
 #[must_use]
 pub fn plan_destroy(
     desired: &Desired,

@@ -20,7 +20,7 @@ use crate::round_trip::{RoundTripError, RoundTrips};
 use crate::step::{Phase, Step, WebhookStep};
 use crate::who::Who;
 
-/// Something outside that `apply` waits for. Another run goes on from there.
+/// A condition outside that `apply` waits for. Another run continues from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// The signing key of a source.
@@ -31,12 +31,12 @@ pub enum Waiting {
         source: SourceName,
         /// The URL that was called.
         url: String,
-        /// What was wrong.
+        /// The problem of the round trip.
         problem: RoundTripError,
     },
     /// The time until Platform loses no events.
     Time {
-        /// When it is over.
+        /// The end of this time.
         until: Timestamp,
     },
     /// Permissions of the credential.
@@ -90,16 +90,15 @@ impl fmt::Display for Waiting {
 pub struct Enabling {
     /// The signing key of each source that has one.
     pub keys: BTreeMap<SourceName, SecretString>,
-    /// The way to the public URLs.
+    /// How to reach the public URLs.
     pub round_trips: RoundTrips,
     /// The time before which no event may be sent, if it is known.
     pub not_before: Option<Timestamp>,
 }
 
-/// Enables every webhook for which nothing is missing; gives what the others wait for.
+/// Enables every webhook whose conditions are met; returns the missing conditions of the others.
 ///
-/// # Errors
-/// [`SetupError`]; what concerns one source only is in [`Applied::failures`].
+/// # Errors [`SetupError`]; problems of a single source are in [`Applied::failures`].
 pub async fn enable(
     desired: &Desired,
     permit: &Permit,

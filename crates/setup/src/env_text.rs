@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// What became of an entry.
+/// The change of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryChange {
     /// It was added at the end.
@@ -13,8 +13,8 @@ pub enum EntryChange {
     Same,
 }
 
-/// The text with these entries, and what became of each. An entry of the same name is replaced where it is; of several, the
-/// last one counts, and is replaced.
+/// Returns the text with these entries, and the change of each. An existing entry of the same name is replaced in
+/// place; if there are several, the last one is replaced.
 #[must_use]
 pub fn merged(text: &str, entries: &[(String, String)]) -> (String, Vec<EntryChange>) {
     let mut blocks = blocks(text);
@@ -37,7 +37,7 @@ pub fn merged(text: &str, entries: &[(String, String)]) -> (String, Vec<EntryCha
     (blocks.into_iter().map(|block| block.text).collect(), changes)
 }
 
-/// One entry with all its lines, or a line that is none. The text ends with a line break.
+/// One entry with all its lines, or a line that is not an entry. The text ends with a line break.
 struct Block {
     name: Option<String>,
     text: String,
@@ -45,7 +45,7 @@ struct Block {
 
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    // The quote of an entry whose value goes on in the next line.
+    // The quote of an entry whose value continues on the next line.
     let mut open: Option<char> = None;
     for line in text.lines() {
         if let (Some(quote), Some(block)) = (open, blocks.last_mut()) {
@@ -83,7 +83,7 @@ fn closes(text: &str, quote: char) -> bool {
     false
 }
 
-/// A value as an `.env` file takes it: single quotes keep it as it is.
+/// A value in the form of an `.env` file: single quotes keep it unchanged.
 fn quoted(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@,+-".contains(c);
     if value.chars().all(is_plain) {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_replaced_where_they_are_and_the_rest_is_kept() {
+    fn entries_are_replaced_in_place_and_the_other_lines_are_kept() {
         let text =
             "# A comment\nA=1\nKEYS=\"one\nA=not an entry\ntwo\"\nexport B='x'\n\nA=2\n#A=3\nlast without a line break";
         let (merged, changes) = merged(text, &entries(&[("A", "9"), ("B", "x y"), ("C", "c"), ("KEYS", "new")]));
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_read_back_by_the_reader_of_env_files() {
+    fn the_reader_of_env_files_reads_every_written_value() {
         for value in ["", "plain", "two words", "a$b", "it's", "it's $5 \"and\" \\", "#no comment", "a\nb"] {
             let (text, _) = merged("", &entries(&[("VALUE", value)]));
-            // The reader refuses what it would read differently.
+            // The reader refuses a text that it would read differently.
             Variables::with_text(&text).unwrap();
             let read: Vec<_> = text.lines().map(str::to_owned).collect();
             assert!(!read.is_empty(), "{value}");

@@ -10,14 +10,13 @@ use crate::key::Key;
 use crate::refusal::Refusal;
 use crate::who::Who;
 
-/// A run that ended early. Its text names the cause and the remedy; nothing is half-made that another run does not
-/// complete.
+/// A run that ended early. Its text names the cause and the remedy. Another run completes objects that are incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A person has to decide something first.
     #[error("{}", numbered(.0))]
     Refused(Vec<Refusal>),
-    /// The state is not the one that the plan was made for.
+    /// The state has changed since the plan was made.
     #[error("the state has moved since the plan was made: {}. Nothing was changed; make a new plan", .0.join("; "))]
     Moved(Vec<String>),
     /// Platform.
@@ -38,7 +37,7 @@ pub enum SetupError {
     /// The state file.
     #[error("{0}")]
     Journal(#[from] JournalError),
-    /// An object does not become as it should, however often it is tried.
+    /// An object does not reach its desired state after all attempts.
     #[error(
         "the {key} is still not as planned after {attempts} attempts; the last answer was: {last}. Run this again in a few \
          minutes; if it persists, report it"
@@ -88,7 +87,7 @@ impl From<RegistryError> for SetupError {
 }
 
 impl SetupError {
-    /// Returns true if a service could not be asked, as opposed to an answer that says no.
+    /// Returns true if a service did not respond, as opposed to a refusal.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         match self {

@@ -1,8 +1,8 @@
-//! The state file: what this tool intended to create, and the ids it got. It holds no secret.
+//! The state file: the objects that this tool intended to create, and their ids. It holds no secret.
 //!
-//! The mark on an object decides whose it is. The file bridges the time in which a created object is missing from lists: an
-//! intent is written before a create is sent, and the id when the answer arrives. After a kill, the next run knows for
-//! which objects a list may not be believed yet.
+//! The mark on an object shows who owns it. The file is needed while a created object is missing from lists: an intent
+//! is written before a create is sent, and the id when the answer arrives. After a kill, the next run knows for which
+//! objects a list may still be incomplete.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -31,7 +31,7 @@ struct Content {
     objects: BTreeMap<String, Entry>,
 }
 
-/// What is known of one object.
+/// The known facts about one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -95,7 +95,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal that is kept in memory only: for a look without a state file.
+    /// A journal that is kept only in memory, to read the state without a file.
     #[must_use]
     pub fn in_memory() -> Self {
         Self { content: Content { version: VERSION, ..Content::default() }, path: None, _lock: None }
@@ -169,7 +169,7 @@ impl Journal {
     pub fn created_at(&self, key: &Key) -> Option<Instant> {
         let at = self.content.objects.get(&key.to_string())?.at;
         let ago = Duration::from_millis(u64::try_from(now() - at).unwrap_or_default());
-        // Before the start of this machine's clock it was long ago.
+        // A time before 1970 counts as long ago.
         Instant::now().checked_sub(ago)
     }
 

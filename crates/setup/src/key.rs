@@ -115,7 +115,7 @@ impl Key {
         }
     }
 
-    /// The name that distinguishes it from others of its kind, if there can be several.
+    /// The name that distinguishes it from other objects of its kind, if there can be several.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_is_read_back() {
+    fn every_written_key_can_be_parsed() {
         let keys = [
             Key::Topic("customerio.webhooks".into()),
             Key::Subject("typed-value".into()),

@@ -1,5 +1,6 @@
-//! Everything that the pipeline needs outside its three services, created and kept by comparison: topics, the Schema
-//! Registry's rule, the objects in Experience Platform, and Customer.io's reporting webhooks.
+//! Creates and maintains everything that the pipeline needs outside its three services, by comparing the desired and
+//! the actual state: topics, the Schema Registry's rule, the objects in Experience Platform, and Customer.io's
+//! reporting webhooks.
 //!
 //! - [`mod@look`] reads the services; [`mod@plan`] compares the result with the desired state, as a pure function; [`mod@apply`] carries
 //!   the plan out, and plans again after each step.

@@ -1,4 +1,4 @@
-//! Looks at the services. It changes nothing.
+//! Reads the state of the services. It changes nothing.
 
 mod objects;
 mod platform;
@@ -26,10 +26,10 @@ pub(crate) use platform::look_at_platform;
 /// How long the brokers may take to respond.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Looks at everything that is wanted.
+/// Reads the state of everything in the desired state.
 ///
-/// # Errors
-/// [`SetupError`] if a service does not answer. What concerns one source is noted in its [`ObservedWorkspace`].
+/// # Errors [`SetupError`] if a service does not answer. Problems of a single source are noted in its
+/// [`ObservedWorkspace`].
 pub async fn look(
     desired: &Desired,
     clients: &Clients,

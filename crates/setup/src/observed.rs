@@ -8,7 +8,7 @@ use platform::control::{
 };
 use sources::SourceName;
 
-/// Everything that was found. A part that was not looked at is absent.
+/// The whole observed state. A part that was not read is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// The topics.
@@ -91,6 +91,6 @@ pub struct ObservedWorkspace {
     pub workspaces: Vec<Workspace>,
     /// The webhooks of the key's workspace.
     pub webhooks: WebhookList,
-    /// The reason why this workspace could not be read, if so. The other sources go on.
+    /// The reason why this workspace could not be read, if it could not. The other sources continue.
     pub failure: Option<String>,
 }

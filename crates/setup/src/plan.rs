@@ -46,7 +46,7 @@ impl Change {
         }
     }
 
-    /// The word in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ impl Change {
     }
 }
 
-/// A property that is not as it should be.
+/// A property that differs from the desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The property.
@@ -142,18 +142,19 @@ pub struct Permanent {
     pub reason: &'static str,
 }
 
-/// The steps between the observed and the desired state, and everything a person should know before they are taken.
+/// The steps from the observed to the desired state, and everything that a person should know before they are carried
+/// out.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The objects, in the order of creation.
     pub objects: Vec<Planned>,
     /// The reasons why the plan cannot be applied.
     pub refusals: Vec<Refusal>,
-    /// What a person must change, and `apply` does not.
+    /// Changes that a person must make, because `apply` does not.
     pub problems: Vec<String>,
-    /// What a person should know.
+    /// Information for a person.
     pub notes: Vec<String>,
-    /// What can never be removed.
+    /// The objects that can never be removed.
     pub permanent: Vec<Permanent>,
     /// The permissions that the credential needs in Platform.
     pub permissions: Vec<Permission>,
@@ -161,7 +162,8 @@ pub struct Plan {
     pub production_sandbox: Option<String>,
     /// The number of brokers and of replicas for new topics, if the topics are part of the plan.
     pub brokers: Option<(usize, i32)>,
-    /// Whether it changes a schema or flow that takes events now, which loses those sent shortly after the change.
+    /// Whether it changes a schema or flow that receives events now. Events that are sent shortly after such a change
+    /// are lost.
     pub changes_live_flow: bool,
 }
 

@@ -73,7 +73,7 @@ impl PlanFile {
         if file.version == VERSION { Ok(file) } else { Err(NotAPlan) }
     }
 
-    /// What is no longer as it was when this plan was made. Empty if the plan can be applied.
+    /// The differences from the state for which this plan was made. Empty if the plan can be applied.
     #[must_use]
     pub fn moved(&self, now: &Self) -> Vec<String> {
         let mut moved = Vec::new();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_read_back_and_has_not_moved() {
+    fn a_written_plan_can_be_read_and_its_state_has_not_changed() {
         let plan = file(vec![subject(), Planned::keep(Key::Flow, "Events", "f-1")]);
         let read = PlanFile::read(&plan.to_text()).unwrap();
         assert_eq!(read, plan);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_movement_is_named() {
+    fn every_kind_of_changed_state_is_named() {
         let before = file(vec![subject(), Planned::keep(Key::Flow, "Events", "f-1")]);
         let says = |objects: Vec<Planned>| before.moved(&file(objects)).join("; ");
         let flow = |id: &str| Planned::keep(Key::Flow, "Events", id);

@@ -1,4 +1,4 @@
-//! The reasons why `setup` does not go on by itself. Each text names the cause and the remedy.
+//! The reasons why `setup` does not continue by itself. Each text names the cause and the remedy.
 
 use sources::SourceName;
 
@@ -168,7 +168,7 @@ pub enum Refusal {
     WebhookUnreadable {
         /// The source.
         source_name: SourceName,
-        /// The statement of the client.
+        /// The client's error.
         what: String,
     },
     /// A choice without a default is missing.
@@ -202,7 +202,7 @@ pub enum Refusal {
         /// The sandbox.
         name: String,
     },
-    /// A schema or flow that takes events now would change.
+    /// A schema or flow that receives events now would change.
     #[error(
         "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
          change (five for a flow, fifteen for a schema). Stop all sinks of this stage, and confirm that with --sinks-stopped; \
@@ -256,7 +256,7 @@ impl Refusal {
         }
     }
 
-    /// The source that it concerns, if it concerns one only: the others go on.
+    /// The source that it concerns, if it concerns only one; the others continue.
     #[must_use]
     pub fn source(&self) -> Option<&SourceName> {
         match self {

@@ -1,6 +1,7 @@
 //! A signed round trip through the public URL: the proof that Customer.io's webhooks will be accepted.
 //!
-//! The body has the object type [`customerio::CHECK_OBJECT_TYPE`], by which the transformer recognises it and stops it.
+//! The body has the object type [`customerio::CHECK_OBJECT_TYPE`], by which the transformer recognises it and does not
+//! pass it on.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ pub enum RoundTripError {
         "the public URL accepts a wrong signature (HTTP {0}): it is not this product's gateway, or something before it answers in its place"
     )]
     AcceptsAnything(u16),
-    /// The path leads elsewhere.
+    /// The path does not lead to the gateway.
     #[error(
         "the public URL answers HTTP 404: it is another server, or the gateway does not know this source; check CUSTOMERIO_PUBLIC_URL and SOURCES_FILE"
     )]
@@ -212,7 +213,7 @@ fn refused(status: u16, location: Option<String>) -> RoundTripError {
     }
 }
 
-/// What a request without an answer means, by the texts of its causes.
+/// Interprets a request without a response, by the texts of its causes.
 fn failure(error: &reqwest::Error) -> RoundTripError {
     if error.is_timeout() {
         return RoundTripError::NoAnswer;

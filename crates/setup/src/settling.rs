@@ -25,7 +25,7 @@ impl Default for Settling {
 }
 
 impl Settling {
-    /// Both times multiplied, for a simulator whose times are.
+    /// Multiplies both times by a factor, for a simulator with the same factor.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
         let scaled = |time: Duration| Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(time);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_five_minutes_after_the_flow_rounded_up() {
+    fn settling_ends_five_minutes_after_the_flow_rounded_up() {
         let plan = Plan { objects: vec![Planned::keep(Key::Flow, "x", "f")], ..Plan::default() };
         let at = not_before(&plan, &observed(1_000_001), Settling::default()).unwrap();
         assert_eq!(at.as_second(), 1001 + 300);

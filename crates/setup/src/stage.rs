@@ -10,7 +10,7 @@ use sources::SourceName;
 pub struct Deployment(String);
 
 impl Deployment {
-    /// The name of a deployment that is not named.
+    /// The default name of a deployment.
     pub const DEFAULT: &'static str = "customerio-aep";
 
     /// The name.
@@ -139,7 +139,8 @@ impl Stage {
         Mark(format!("{}/{}/{}/{source}", self.deployment, self.organisation, self.sandbox))
     }
 
-    /// A name or title, with the deployment unless it is the default one: titles are unique in a sandbox.
+    /// A name or title. It contains the deployment, unless that is the default, because titles must be unique in a
+    /// sandbox.
     #[must_use]
     pub fn name(&self, base: &str) -> String {
         if self.deployment.as_str() == Deployment::DEFAULT {
@@ -168,20 +169,20 @@ impl Mark {
         &self.0
     }
 
-    /// A text that carries this mark.
+    /// Adds this mark to a text.
     #[must_use]
     pub fn on(&self, text: &str) -> String {
         format!("{text} [{}]", self.0)
     }
 
-    /// The mark that a text carries. A person may change the text around it.
+    /// Returns the mark in a text. A person may change the text around it.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let inside = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(inside, _)| inside);
         inside.filter(|inside| Self::is_mark(inside)).map(|inside| Self(inside.to_owned())).next()
     }
 
-    /// The mark of a tag's value, which has no brackets.
+    /// Reads the mark from a tag's value, in which it has no brackets.
     #[must_use]
     pub fn of_tag(value: &str) -> Option<Self> {
         Self::is_mark(value).then(|| Self(value.to_owned()))

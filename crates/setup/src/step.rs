@@ -94,7 +94,7 @@ pub enum PlatformStep {
         /// Its version.
         etag: String,
     },
-    /// Lets a flow take messages.
+    /// Enables a flow.
     EnableFlow {
         /// Its id.
         id: String,
@@ -108,7 +108,7 @@ pub enum WebhookStep {
     Create(WebhookDraft),
     /// Replaces a webhook as a whole.
     Update(Box<WebhookUpdate>),
-    /// Lets a webhook send, after a signed round trip.
+    /// Enables a webhook, after a signed round trip.
     Enable(Box<Webhook>),
 }
 
@@ -128,7 +128,7 @@ pub struct WebhookDraft {
 }
 
 impl WebhookDraft {
-    /// The request's webhook, which the client allows to be used once.
+    /// The webhook of the request, which the client can send only once.
     #[must_use]
     pub fn new_webhook(&self) -> NewWebhook {
         NewWebhook {
@@ -158,7 +158,7 @@ pub struct PlannedRequest {
     pub body: Option<Value>,
 }
 
-/// The moment at which a step is carried out.
+/// The phase in which a step is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Objects are created and changed. No event is sent yet.
@@ -168,7 +168,7 @@ pub enum Phase {
 }
 
 impl Step {
-    /// The moment at which it is carried out.
+    /// The phase in which it is carried out.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {

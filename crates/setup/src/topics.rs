@@ -1,4 +1,4 @@
-//! The topics as they should be.
+//! The desired topics.
 
 use kafka::TopicName;
 use kafka::topic::TopicSpec;
@@ -31,7 +31,7 @@ impl TopicWish {
         [&self.raw, &self.typed, &self.dead_letters].into_iter().chain(&self.receipts)
     }
 
-    /// The number of replicas with so many brokers.
+    /// The number of replicas for this number of brokers.
     #[must_use]
     pub fn replication(&self, brokers: usize) -> i32 {
         self.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 })
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn new_topics_never_elect_a_replica_that_lacks_records() {
+    fn new_topics_never_elect_a_leader_that_lacks_records() {
         for spec in wish(3, MIB).specs(1) {
             assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
             assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));

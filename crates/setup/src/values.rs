@@ -26,7 +26,8 @@ pub struct PlatformValues {
     pub flow_id: String,
     /// `PLATFORM_SANDBOX`.
     pub sandbox: String,
-    /// The time from which on Platform loses no event. It is not written: `apply` enables the webhook only then.
+    /// The time from which on Platform loses no event. It is not a variable: `apply` enables the webhook only after
+    /// this time.
     pub not_before: Option<Timestamp>,
 }
 
@@ -54,7 +55,7 @@ impl PlatformValues {
         })
     }
 
-    /// The variables with their values. A trial's are only those of a simulator.
+    /// The variables with their values. Only a simulator gets the variables of a trial.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![

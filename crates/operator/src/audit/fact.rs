@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_of_a_key_leads_to_the_partitioners_partition_for_any_count() {
+    fn the_hash_of_a_key_gives_the_partitioners_partition_for_any_count() {
         for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
             let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
             for count in [1, 2, 11, 12, 1000] {

@@ -1,4 +1,4 @@
-//! What a reader of an audit's numbers has to know.
+//! Notes that a reader needs to interpret an audit's numbers.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use kafka::TopicName;
 
 use crate::time::rfc3339;
 
-/// What a reader of an audit's numbers has to know.
+/// Notes that a reader needs to interpret an audit's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// The caller handed the services' offsets to the audit.

@@ -14,7 +14,7 @@ pub struct Audit {
     pub findings: Vec<NamedFinding>,
     /// Services that have committed nothing in a topic that contains records, or did.
     pub missing_readers: Vec<MissingReader>,
-    /// What is needed to read the numbers.
+    /// Notes that are needed to interpret the numbers.
     pub notes: Vec<Note>,
     /// Partitions of the raw topic.
     pub partitions: usize,

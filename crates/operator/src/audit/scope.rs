@@ -1,4 +1,4 @@
-//! What an audit looks at.
+//! The records that an audit covers.
 
 use std::collections::BTreeMap;
 use std::fmt;

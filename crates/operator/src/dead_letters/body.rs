@@ -14,7 +14,7 @@ pub enum Body {
     Event {
         /// The XDM event.
         event: Value,
-        /// See above.
+        /// Whether the schema is assumed, see above.
         assumed: bool,
     },
     /// Text that is not JSON.

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 /// The result of discarding dead letters.
 #[derive(Debug)]
 pub struct Discarded {
-    /// The unresolved ones that the filter includes.
+    /// The unresolved dead letters that the filter includes.
     pub chosen: Vec<IndexedDeadLetter>,
     /// How many of the included ones were resolved before.
     pub resolved_before: u64,
@@ -39,7 +39,7 @@ pub fn discard(
         return Ok(Discarded { chosen, resolved_before, discarded: 0 });
     };
     let resolver = Resolver::open(pipeline, ResolutionKind::Discarded, resolving)?;
-    // Others may have resolved some of them before this call got the right to.
+    // Another operator may have resolved some of them before this call got the exclusive right.
     let current: BTreeMap<_, _> = index::read(pipeline)?;
     let (chosen, resolved_before) = filter.choose(&current)?;
     let resolves: Vec<Resolve> = chosen.iter().map(|dead_letter| Resolve::of(dead_letter)).collect();

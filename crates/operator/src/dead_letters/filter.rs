@@ -1,4 +1,4 @@
-//! Which dead letters an operator means.
+//! Selects dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -27,7 +27,7 @@ pub struct IndexedDeadLetter {
     pub key: Option<Vec<u8>>,
     /// For a typed record: the raw record that it was mapped from.
     pub raw_offset: Option<Offset>,
-    /// Bytes of its value.
+    /// The size of its value in bytes.
     pub size: usize,
     /// How it was resolved; `None` if it is not.
     pub resolution: Option<Resolution>,

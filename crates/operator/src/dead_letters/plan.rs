@@ -10,7 +10,7 @@ use kafka::topic_settings::RECORD_OVERHEAD;
 use super::index::IndexedDeadLetter;
 use super::resolver::Resolve;
 
-/// Where the record of a dead letter is written again.
+/// The topic that the record of a dead letter is written to again, and its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// The value of the dead letter is a raw record.
@@ -29,7 +29,7 @@ pub(super) struct Write {
     pub(super) resolves: Vec<Resolve>,
 }
 
-/// What a replay does.
+/// The effects of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplayPlan {
     /// The records that are written again, by the dead letter that they are written from.
@@ -72,7 +72,7 @@ enum Refusal {
     Never(String),
 }
 
-/// So many of the chosen dead letters are the sink's, and the operator has not said how to replay these.
+/// This number of the chosen dead letters is from the sink, and the operator has not said how to replay them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unspecified(pub(super) u64);
 
@@ -148,8 +148,8 @@ impl ReplayPlan {
         self.writes.values().filter(|write| wanted(&write.target)).count()
     }
 
-    /// Takes the right to write, then plans: what others wrote before they lost the right is part of the plan. A plan
-    /// that was made earlier would write it again.
+    /// Takes the exclusive right to write, and then plans, so that the plan takes into account everything that earlier
+    /// holders wrote. A plan that was made before would write those records again.
     pub(super) fn with_right<R, E>(
         take: impl FnOnce() -> Result<R, E>,
         plan: impl FnOnce() -> Result<Self, E>,

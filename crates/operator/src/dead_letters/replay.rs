@@ -25,7 +25,7 @@ pub struct ReplayRequest {
     pub resolving: Option<Resolving>,
 }
 
-/// The plan of a replay, and what was done of it.
+/// The plan of a replay, and the part that was carried out.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// Records for the raw topic.

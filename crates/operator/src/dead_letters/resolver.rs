@@ -11,7 +11,7 @@ use kafka::{Headers, KafkaError};
 use super::index::IndexedDeadLetter;
 use crate::pipeline::Pipeline;
 
-/// How long the transaction coordinator has to answer.
+/// How long the transaction coordinator may take to respond.
 const OPEN: Duration = Duration::from_secs(60);
 
 /// Who resolves dead letters, why, and how fast.
@@ -41,8 +41,8 @@ impl Resolve {
 /// The right to resolve dead letters of the topic. Opening a second one, in any process, takes it away from the first.
 ///
 /// The right covers the whole topic, because the dead letters of one record need not be in one partition. An index of
-/// the dead letters that is read after [`Resolver::open`] stays true for as long as this resolver can write: only the
-/// holder of the right resolves dead letters.
+/// the dead letters that is read after [`Resolver::open`] stays correct while this resolver can write: only the holder
+/// of the right resolves dead letters.
 #[derive(Debug)]
 pub(super) struct Resolver<'p> {
     pub(super) writer: TransactionalWriter,
@@ -58,7 +58,7 @@ impl<'p> Resolver<'p> {
         kind: ResolutionKind,
         resolving: &'p Resolving,
     ) -> Result<Self, KafkaError> {
-        // The name stays: versions that run at the same time must share the right.
+        // Do not change this name: different versions that run at the same time must share the right.
         let id = format!("{}-closing-all", pipeline.topics.dead_letters);
         let writer = TransactionalWriter::open(pipeline.connection, &id, OPEN)?;
         Ok(Self { writer, pipeline, kind, resolving })
@@ -79,7 +79,7 @@ impl<'p> Resolver<'p> {
     }
 }
 
-/// Keeps to a rate.
+/// Limits the rate.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: u32,
@@ -97,7 +97,7 @@ impl Pace {
         if self.rate == 0 { 500 } else { (self.rate / 10).clamp(1, 500) as usize }
     }
 
-    /// Waits until so many more may have been resolved.
+    /// Waits until the rate allows this number of further resolutions.
     pub(super) fn wait(&mut self, count: usize) {
         self.done += count as u64;
         if let Some(due) = self.due() {
@@ -105,7 +105,7 @@ impl Pace {
         }
     }
 
-    /// How long after the start as many may have been resolved as are resolved now.
+    /// The time after the start at which the rate allows the current number of resolutions.
     fn due(&self) -> Option<Duration> {
         (self.rate > 0).then(|| Duration::from_millis(self.done.saturating_mul(1000) / u64::from(self.rate)))
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_says_when_the_next_dead_letter_may_be_resolved() {
+    fn a_rate_determines_when_the_next_dead_letter_may_be_resolved() {
         let mut pace = Pace::new(100);
         assert_eq!((pace.chunk(), Pace::new(0).chunk(), Pace::new(3).chunk()), (10, 500, 1));
         pace.done = 250;

@@ -13,7 +13,7 @@ use crate::pipeline::{NEXT_RECORD, Pipeline};
 /// One dead letter with its value, which may contain personal data.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// What the index has of it.
+    /// Its entry in the index.
     pub dead_letter: IndexedDeadLetter,
     /// The whole record.
     pub record: OwnedRecord,

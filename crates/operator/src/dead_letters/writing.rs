@@ -1,4 +1,4 @@
-//! Writing what a plan says, in transactions.
+//! Writes the records of a plan, in transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,8 @@ use crate::pipeline::{NEXT_RECORD, Pipeline, stable_extents};
 use crate::progress::Progress;
 use crate::record::owned_position;
 
-/// At most so many bytes of dead letters in one transaction, except for a single one that is larger.
+/// The maximum number of bytes of dead letters in one transaction; a single larger dead letter gets its own
+/// transaction.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What was written.
@@ -172,10 +173,11 @@ impl<'r> Writing<'r> {
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
         let original = record.headers().filter(|header| is_original(header.name));
         let headers = Headers::copied(original).with(header::REPLAY_OF, replay_of.as_bytes());
-        // Times are compared with the time of receipt: one that a slow clock wrote would make the record fail again.
+        // Event times are compared with the time of receipt, and a time from a slow clock would make the record fail
+        // again.
         let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {
-            // Its event was typed before: without this the transformer takes it for a duplicate.
+            // Its event was typed before, so without this header the transformer would treat it as a duplicate.
             headers = headers.with(header::REPROCESS, b"1");
         }
         let (key, value) = (record.key.as_deref(), Some(record.value.as_slice()));
@@ -198,9 +200,9 @@ fn too_large(topic: &str, bytes: usize) -> String {
     )
 }
 
-/// Writes the items in one transaction. Where a topic refuses a record for its size, nothing of the transaction is
-/// written and the error may name a neighbour in the same batch, so it is written in halves until the refused ones are
-/// alone.
+/// Writes the items in one transaction. If a topic refuses a record because of its size, nothing of the transaction is
+/// written, and the error may name another record of the same batch. Therefore the items are written in halves until
+/// the refused records are alone.
 fn in_halves<T>(
     items: &[T],
     write: &mut impl FnMut(&[T]) -> Result<(), KafkaError>,
@@ -227,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_size_names_the_topic_and_the_limit_it_needs() {
+    fn an_error_about_a_refused_size_names_the_topic_and_the_required_limit() {
         let text = too_large("raw", 2_000_000);
         assert!(
             text.contains("2000000 bytes") && text.contains("max.message.bytes of `raw` to at least 2065536"),

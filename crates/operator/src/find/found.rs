@@ -1,4 +1,4 @@
-//! What a search finds: the records of one or several events.
+//! The result of a search: the records of one or several events.
 
 use std::collections::BTreeMap;
 

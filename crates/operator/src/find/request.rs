@@ -26,6 +26,6 @@ pub struct FindScope {
     pub all_partitions: bool,
     /// Only records received at this time or later: milliseconds since 1970.
     pub since: Option<i64>,
-    /// The services' groups, whose committed offsets say how far an event is.
+    /// The services' groups, whose committed offsets show the progress of an event.
     pub groups: Groups,
 }

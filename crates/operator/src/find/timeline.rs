@@ -1,4 +1,4 @@
-//! Puts together what was found: one history for each event, in the order of time.
+//! Builds one history for each event from the found records, in the order of time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct Timeline {
     pub event_id: Option<String>,
     /// Where the event is now.
     pub state: State,
-    /// What happened to it, in the order of time.
+    /// The steps of its history, in the order of time.
     pub steps: Vec<Step>,
     /// Whether the transformer has processed each of its webhooks that was found, also one that was delivered again.
     pub is_complete: bool,
@@ -26,7 +26,7 @@ pub struct Timeline {
 pub enum State {
     /// There is a receipt.
     Accepted,
-    /// There are no receipts, but the sink's committed offset says so.
+    /// There are no receipts, but the sink has committed the offset.
     AcceptedInferred,
     /// There is a dead letter of Platform.
     RejectedAfterAcceptance,
@@ -151,7 +151,7 @@ pub enum StepKind {
     Resolved {
         /// How.
         kind: ResolutionKind,
-        /// By whom.
+        /// The person who resolved it.
         by: Option<String>,
         /// Why.
         note: Option<String>,
@@ -174,7 +174,7 @@ impl StepKind {
         }
     }
 
-    /// The order of what happened in the same millisecond.
+    /// The order of steps in the same millisecond.
     fn rank(&self) -> u8 {
         match self {
             Self::Received { .. } => 0,
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_where_the_event_is() {
+    fn the_state_says_where_the_event_is() {
         let mut refused = found();
         refused.dead_letters.push(dead_letter(Stage::Sink, None));
         assert_eq!(only(refused).state, State::DeadLetter);

@@ -1,4 +1,4 @@
-//! Catalog: datasets. They are given as a map by id, and paged by `start` and `limit`.
+//! Catalog: datasets. They are returned as a map by id, in pages with `start` and `limit`.
 
 use serde_json::{Map, Value, json};
 
@@ -118,7 +118,7 @@ impl World {
         let sent: Value = incoming.read().map_err(|error| invalid(&error))?;
         let is_json_patch = incoming.header("content-type").is_some_and(|kind| kind.contains("json-patch"));
         let new = match sent {
-            // The attributes that are to change.
+            // The attributes to change.
             Value::Object(sent) if !is_json_patch => {
                 let mut new = entry.body.clone();
                 new.extend(sent);

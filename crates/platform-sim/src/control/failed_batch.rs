@@ -1,4 +1,4 @@
-//! What becomes of accepted events: counts of a flow, and batches that failed.
+//! The results of accepted events: counts of a flow, and failed batches.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Faults of the control plane. They are tried in their order, for the requests that they name.
+//! Faults of the control plane. The first one that applies to a request is used.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +55,7 @@ pub enum ControlFaultKind {
     Delay {
         /// The delay in milliseconds.
         millis: u64,
-        /// The request is carried out late, too.
+        /// Whether the request is also carried out late.
         #[serde(default)]
         before: bool,
     },
@@ -86,7 +86,7 @@ pub enum ControlFaultKind {
         /// The rule that was broken.
         #[serde(default = "default_keyword")]
         keyword: String,
-        /// The place in the event.
+        /// The location in the event.
         #[serde(default = "default_pointer")]
         pointer: String,
     },
@@ -121,7 +121,7 @@ impl ControlFault {
         Self::from(ControlFaultKind::Status { status, retry_after: None, body: None }).times(requests)
     }
 
-    /// For so many requests.
+    /// Limits the fault to this number of requests.
     #[must_use]
     pub fn times(self, requests: u64) -> Self {
         Self { requests: Some(requests), ..self }
@@ -150,7 +150,7 @@ impl ControlFault {
         is_method && self.path.as_ref().is_none_or(|path| incoming.target.contains(path.as_str()))
     }
 
-    /// Whether it changes how requests are answered, until it is cleared.
+    /// Whether it changes the responses until it is cleared.
     fn is_standing(&self) -> bool {
         use ControlFaultKind::{FailAfterAcceptance, ForeignLinks, MissingPermission, SandboxState};
         matches!(self.kind, MissingPermission { .. } | SandboxState { .. } | ForeignLinks | FailAfterAcceptance { .. })
@@ -214,7 +214,7 @@ impl Faults {
         *self = Self::default();
     }
 
-    /// The fault of this request, which uses it up by one.
+    /// Returns the fault for this request, and decreases its remaining number of requests.
     pub(crate) fn next(&mut self, incoming: &Incoming) -> Option<ControlFaultKind> {
         for index in 0..self.script.len() {
             let scripted = &mut self.script[index];
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(paths.map(|path| status(faults.next(&get(path)))), [503, 0, 503, 429, 0]);
     }
     #[test]
-    fn one_of_three_requests_is_any_of_them() {
+    fn a_fault_for_one_of_three_requests_hits_a_random_one() {
         let mut faults = Faults::default();
         faults.add(ControlFault::from(ControlFaultKind::Reset { when: Break::Before }).one_of(3));
         let mut hits = [0; 3];

@@ -1,4 +1,4 @@
-//! The fields of field groups: their definitions are checked, compared, and held against events.
+//! The fields of field groups: checks and compares their definitions, and checks events against them.
 
 use serde_json::{Map, Value};
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_member_without_a_field_is_found() {
+    fn a_member_of_an_event_without_a_field_in_the_schema_is_found() {
         let fields = map(json!({"c": {"type": "object", "properties": {
             "a": {"type": "string"}, "l": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "string"}}}}}}}));
         let event = map(json!({"c": {"a": "1", "l": [{"x": "1"}, {"y": "2"}]}}));

@@ -38,7 +38,7 @@ fn major_version(content_type: &str) -> Option<String> {
     version.trim().split('.').next().map(str::to_owned)
 }
 
-/// The object as it is kept: with its state.
+/// The stored object, with its state.
 fn kept(body: &Map<String, Value>) -> Value {
     let mut body = body.clone();
     body.insert("state".to_owned(), json!("enabled"));
@@ -66,7 +66,7 @@ impl World {
         }
         let name = text(params, "name").map_err(|error| bad(&error))?;
         let source_id = params.get("sourceId").and_then(Value::as_str).unwrap_or(name).to_owned();
-        // Unique in the organisation. How Platform answers otherwise is not documented.
+        // It must be unique in the organisation. Platform's response to a duplicate is not documented.
         let mut connections = self.spaces.values().flat_map(|space| space.connections.all());
         if connections.any(|known| known.at("/auth/params/sourceId").as_ref() == Some(&source_id)) {
             return Err(Reply::problem(409, "Conflict", &format!("The sourceId {source_id} exists already")));

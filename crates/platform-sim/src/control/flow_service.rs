@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// An object as it is answered. A connection's and a flow's inlet is named as this server is reached.
+    /// An object as the response contains it. The inlet of a connection or flow has the address of this server.
     fn shown(&mut self, incoming: &Incoming, entry: &Entry, kind: Kind) -> Value {
         let mut shown = entry.as_flow_object();
         shown["imsOrgId"] = json!(self.ims_org);

@@ -43,7 +43,7 @@ fn identity(settings: &SimSettings, incoming: &Incoming, token_is_good: bool) ->
     }
 }
 
-/// Only Flow Service's answers are documented; the others' are assumed.
+/// Only the responses of Flow Service are documented; those of the other services are assumed.
 fn sandbox(world: &World, incoming: &Incoming) -> Result<(), Reply> {
     let service = incoming.segments.get(1).map(String::as_str);
     if service == Some("sandbox-management") {
@@ -68,7 +68,7 @@ fn sandbox(world: &World, incoming: &Incoming) -> Result<(), Reply> {
     }
 }
 
-/// The permissions that a service asks for: to see, and to change.
+/// The permissions that a service requires: for reading and for changing.
 pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)> {
     Some(match service {
         "schemaregistry" => ("view-schemas", "manage-schemas"),
@@ -81,7 +81,7 @@ pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)>
 }
 
 fn missing_permission(world: &World, incoming: &Incoming) -> Option<String> {
-    // Which sandboxes a credential may use, it may always ask.
+    // Every credential may ask which sandboxes it may use.
     if incoming.parts().as_slice() == ["foundation", "sandbox-management", ""] {
         return None;
     }

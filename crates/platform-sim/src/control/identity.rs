@@ -70,7 +70,7 @@ impl World {
     }
 }
 
-/// A namespace as it is kept. The type comes back in upper case, whatever was sent.
+/// The stored namespace. Its type is returned in upper case, regardless of the request.
 pub(crate) fn namespace(id: usize, code: &str, kind: &str, given: &Map<String, Value>, custom: bool) -> Value {
     let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or(code).to_owned();
     json!({

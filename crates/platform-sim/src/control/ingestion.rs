@@ -15,12 +15,12 @@ use crate::control::store::{Entry, now_ms};
 use crate::control::world::{Space, World};
 use crate::messages::{self, Destination};
 
-/// Messages are lost for so long after a flow was created or changed.
+/// Messages are lost for this time after a flow was created or changed.
 const AFTER_FLOW: Duration = Duration::from_secs(5 * 60);
-/// And for so long after its schema was.
+/// Messages are lost for this time after its schema was created or changed.
 const AFTER_SCHEMA: Duration = Duration::from_secs(15 * 60);
 
-/// An inlet as it is at the time of a request.
+/// The state of an inlet at the time of a request.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     pub(crate) id: String,
@@ -53,7 +53,7 @@ pub(crate) enum Delivery {
         /// Index of the flow.
         flow: usize,
     },
-    /// It is answered as accepted, and fails afterwards.
+    /// It gets a success response, and fails afterwards.
     Failed {
         /// Its `_id`.
         id: String,
@@ -66,7 +66,7 @@ pub(crate) enum Delivery {
         /// The code of its error.
         code: String,
     },
-    /// It is answered as accepted, and never arrives.
+    /// It gets a success response, and never arrives.
     Lost(LostEvent),
     /// It is refused at once.
     Refused(String),
@@ -98,7 +98,8 @@ impl Inlet {
         }
     }
 
-    /// The row of a failed batch, and its code: for what a fault names, and for a field that the schema does not have.
+    /// The row of a failed batch with its code, if a fault applies to the event or the schema does not have one of its
+    /// fields.
     fn failure(&self, flow: &Flow, id: &str, event: &Value) -> Option<(Value, String)> {
         for fault in &self.failing {
             if let ControlFaultKind::FailAfterAcceptance { prefix, code, message, keyword, pointer } = fault
@@ -131,7 +132,7 @@ fn row(event: &Value, code: &str, message: &str, keyword: &str, pointer: &str) -
 }
 
 impl World {
-    /// The inlet with this id, in whichever sandbox it is.
+    /// The inlet with this id, in any sandbox.
     pub(crate) fn inlet(&self, id: &str) -> Option<Inlet> {
         let of_inlet = |base: &&Entry| base.at("/auth/params/inletId").as_deref() == Some(id);
         let mut found = self
@@ -175,7 +176,7 @@ impl World {
         Some(Flow { id: flow.id.clone(), loses, destination, fields })
     }
 
-    /// Counts a request's messages for the runs, keeps what failed, and notes what is lost.
+    /// Counts a request's messages for the runs, stores failed ones, and notes lost ones.
     pub(crate) fn record(&mut self, inlet: &Inlet, deliveries: &[Delivery]) {
         let window = now_ms() / self.window_ms();
         let mut counts = vec![Counts::default(); inlet.flows.len()];

@@ -1,4 +1,5 @@
-//! JSON Patch, with the words in any case: Adobe's specification, tutorials and clients differ.
+//! JSON Patch. The names of operations may have any letter case, because Adobe's specification, tutorials and clients
+//! differ.
 
 use serde_json::{Map, Value};
 

@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// The word in an id: field groups still go by their former name.
+    /// The word in an id; ids of field groups still use the former name.
     fn word(self) -> &'static str {
         match self {
             Self::FieldGroup => "mixins",
@@ -130,7 +130,7 @@ impl World {
             found.reverse();
         }
         match (incoming.param("start"), orderby) {
-            // Enforced since 2023: without an order, `start` gives an empty list.
+            // Since 2023, `start` without an order returns an empty list.
             (Some(_), None) => found.clear(),
             (Some(start), Some(_)) if descends => found.retain(|entry| entry.text("title") < start),
             (Some(start), Some(_)) => found.retain(|entry| entry.text("title") > start),
@@ -217,7 +217,7 @@ impl World {
         Ok(Reply::no_content())
     }
 
-    /// Checks a body that is to be kept; `old` is the version that it replaces.
+    /// Checks a body before it is stored; `old` is the version that it replaces.
     fn check_body(
         &mut self,
         incoming: &Incoming,
@@ -234,7 +234,7 @@ impl World {
             Kind::FieldGroup => field_group(body, &tenant).map_err(|error| invalid(&error))?,
             Kind::Schema => schema(body, space, after)?,
         }
-        // Also an object that is not visible yet takes its title.
+        // An object that is not visible yet also occupies its title.
         if let Some(same) = same {
             let detail = format!("Title must be unique. An object {} already exists with the same title.", same.id);
             return Err(Reply::xdm("1521-400", "Title must be unique", &detail));
@@ -244,7 +244,7 @@ impl World {
     }
 }
 
-/// A list is asked for with a type without version; `true` for whole resources.
+/// Lists need an `Accept` type without a version; returns `true` for complete resources.
 fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     match incoming.header("accept").unwrap_or_default() {
         "application/vnd.adobe.xed-id+json" => Ok(false),
@@ -258,7 +258,7 @@ fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     }
 }
 
-/// A look-up is asked for with a type and a version; `true` for one that resolves all references.
+/// Look-ups need an `Accept` type with a version; returns `true` if all references are resolved.
 fn look_up_accept(incoming: &Incoming) -> Result<bool, Reply> {
     let accept = incoming.header("accept").unwrap_or_default();
     let (kind, version) = accept.split_once(';').unwrap_or((accept, ""));
@@ -311,7 +311,7 @@ fn summary(entry: &Entry) -> Value {
     })
 }
 
-/// A resource as it is answered: what was written, and what the registry adds.
+/// A resource as the response contains it: the written members, and those that the registry adds.
 fn shown(entry: &Entry, ims_org: &str) -> Value {
     let mut body = Map::from_iter([("$id".to_owned(), json!(entry.id))]);
     body.extend(entry.body.clone());
@@ -409,7 +409,7 @@ fn schema(body: &Map<String, Value>, space: &Space, after: std::time::Duration) 
     }
 }
 
-/// A resource that a dataset or Profile uses can only be added to.
+/// A resource that a dataset or Profile uses can only get additional fields.
 fn additive(space: &Space, kind: Kind, old: &Entry, new: &Map<String, Value>) -> Result<(), String> {
     let is_union =
         |body: &Map<String, Value>| body.get("meta:immutableTags").is_some_and(|tags| tags == &json!(["union"]));

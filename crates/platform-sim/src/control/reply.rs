@@ -14,7 +14,7 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<u32>,
 }
 
-/// An answer, or the refusal of a step on the way to it.
+/// A response, or the refusal of an earlier step.
 pub(crate) type Outcome = Result<Reply, Reply>;
 
 impl Reply {
@@ -85,7 +85,7 @@ impl Reply {
         Self::json(status, body)
     }
 
-    /// The gateway in front of all services.
+    /// The API gateway in front of all services.
     pub(crate) fn gateway(status: u16, code: &str, message: &str) -> Self {
         Self::json(status, json!({"error_code": code, "message": message}))
     }

@@ -1,4 +1,4 @@
-//! A request, taken apart.
+//! A parsed request.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Incoming {
         self.header("if-match").is_some_and(|sent| sent != "*" && bare(sent) != bare(etag))
     }
 
-    /// The link to the same list with some parameters set.
+    /// The link to the same list with changed parameters.
     pub(crate) fn link(&self, changes: &[(&str, &str)]) -> String {
         let mut query = self.query.clone();
         for (name, value) in changes {
@@ -115,7 +115,7 @@ impl Incoming {
         format!("{}?{}", self.target.split('?').next().unwrap_or_default(), pairs.join("&"))
     }
 
-    /// No method of this path, or no such path.
+    /// The path does not exist, or does not support the method.
     pub(crate) fn unknown(&self, methods: &[&str]) -> Reply {
         if methods.is_empty() {
             return Reply::problem(404, "Not Found", &format!("there is no {}", self.target));

@@ -54,7 +54,7 @@ async fn serve(
             return (status(reply.status), Body::from_stream(broken)).into_response();
         }
         Some(ControlFaultKind::Reset { .. }) => breaker.break_it(),
-        // The request is carried out, and the answer comes late.
+        // The request is carried out, and the response is late.
         Some(ControlFaultKind::Delay { millis, before: false }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }

@@ -17,7 +17,7 @@ pub(crate) struct Entry {
     pub(crate) body: Map<String, Value>,
     /// `None` for an object of the initial state.
     created: Option<Instant>,
-    /// When it was last changed; `None` if never since the start.
+    /// When it was last changed; `None` if it has not changed since the start.
     pub(crate) changed: Option<Instant>,
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
@@ -58,7 +58,7 @@ impl Entry {
         }
     }
 
-    /// Takes a new body over.
+    /// Replaces the body.
     pub(crate) fn change(&mut self, body: Map<String, Value>) {
         self.body = body;
         self.touch();

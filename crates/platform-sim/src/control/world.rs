@@ -1,4 +1,4 @@
-//! Everything the control plane knows: the organisation, and what is in each sandbox.
+//! The data of the control plane: the organisation, and the content of each sandbox.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::control::request::Incoming;
 use crate::control::store::Collection;
 use crate::settings::{ControlOptions, SimSettings};
 
-/// The most requests and lost events that are kept.
+/// The maximum number of requests and lost events that are kept.
 const KEPT: usize = 100_000;
 
 /// The content of one sandbox.
@@ -94,7 +94,7 @@ impl World {
     /// Answers a request that passed the gate.
     pub(crate) fn respond(&mut self, incoming: &Incoming) -> Reply {
         let mut parts = incoming.parts();
-        // Adobe's specification and clients end some paths with a slash. Only one path is meant so.
+        // Adobe's specification and clients end some paths with a slash. Only one path needs this.
         if parts.last() == Some(&"") && parts.get(1) != Some(&"sandbox-management") {
             parts.pop();
         }

@@ -24,8 +24,8 @@ pub(super) struct Workspace {
     pub(super) signing_key: &'static str,
 }
 
-/// The account's workspaces. Their signing keys are those that the gateway takes for published: beyond loopback addresses it
-/// refuses them outside of a trial.
+/// The account's workspaces. Their signing keys are on the gateway's list of published keys: except on loopback
+/// addresses, it accepts them only in a trial.
 pub(super) const WORKSPACES: [Workspace; 2] = [
     Workspace { id: 130_001, name: "Acme", signing_key: "trial-key-for-the-simulator-only" },
     Workspace { id: 130_002, name: "Acme development", signing_key: "demo-signing-key" },
@@ -39,9 +39,9 @@ pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "sa_live_sim";
 pub(super) enum Access {
     /// Everything in one workspace.
     Workspace(u64),
-    /// Only what every App API key may.
+    /// Only the rights of every App API key.
     SendOnly,
-    /// Nothing from this address.
+    /// No rights from this address.
     Elsewhere,
     /// The key is not one of the App API in this region.
     Refused,

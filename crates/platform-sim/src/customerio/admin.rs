@@ -1,4 +1,4 @@
-//! The simulated account as a test or a person changes it outside of its API.
+//! Changes of the simulated account by a test or a person, outside of its API.
 
 use std::sync::Arc;
 

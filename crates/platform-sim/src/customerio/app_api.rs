@@ -52,7 +52,7 @@ impl Resource {
             Self::Webhooks => [Method::GET, Method::POST].contains(method),
             Self::Webhook(_) => [Method::GET, Method::PUT, Method::DELETE].contains(method),
             Self::Token => method == Method::POST,
-            // A rotation by PUT exists in reality; nothing of ours may ever do it.
+            // The real API rotates a key on PUT; this product must never do that.
             Self::Workspaces | Self::SenderAddresses | Self::SigningSecret(_) => method == Method::GET,
         }
     }
@@ -76,7 +76,7 @@ struct Asked<'a> {
     body: &'a [u8],
 }
 
-/// Answers a request, with the fault that it meets.
+/// Responds to a request, with the fault that applies to it.
 pub(super) async fn answer(
     AxumState(state): AxumState<Arc<CustomerIo>>,
     Path(path): Path<String>,
@@ -100,7 +100,8 @@ pub(super) async fn answer(
         Some(ApiFaultKind::Status { status, shape, detail }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = problem(status, shape, &detail);
-            // To where the request would be carried out: a client that follows gets a success.
+            // Redirects to the path that would carry out the request: a client that follows the redirect gets a
+            // success.
             if let Some(place) = uri.path().parse().ok().filter(|_| status.is_redirection()) {
                 answer.headers_mut().insert(header::LOCATION, place);
             }
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_resource_takes_its_documented_methods_only() {
+    fn each_resource_accepts_only_its_documented_methods() {
         let takes = |resource: Resource| {
             [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
                 .map(|method| resource.takes(&method))

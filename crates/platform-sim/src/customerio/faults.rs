@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::Break;
 
-/// A fault and the requests that meet it.
+/// A fault and the requests that it applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApiFault {
     /// The fault.
     #[serde(flatten)]
     pub kind: ApiFaultKind,
-    /// Only requests of this method meet it.
+    /// It applies only to requests with this method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The number of requests that meet it.
+    /// The number of requests that it applies to.
     #[serde(default = "once")]
     pub requests: u32,
 }
@@ -35,7 +35,7 @@ pub enum ApiFaultKind {
         /// The shape of the body.
         #[serde(default)]
         shape: ErrorShape,
-        /// The words in it.
+        /// The text in it.
         #[serde(default)]
         detail: String,
     },
@@ -67,11 +67,11 @@ pub enum ErrorShape {
     Meta,
     /// JSON:API with `source.pointer`.
     JsonApi,
-    /// A page of a proxy.
+    /// An HTML page of a proxy.
     Html,
 }
 
-/// The faults that are to come.
+/// The faults for the next requests.
 #[derive(Debug, Default)]
 pub(super) struct Faults(VecDeque<ApiFault>);
 
@@ -80,7 +80,8 @@ impl Faults {
         self.0.push_back(fault);
     }
 
-    /// The first fault that a request of this method meets; it is used up by one.
+    /// Returns the first fault that applies to a request with this method, and decreases its remaining number of
+    /// requests.
     pub(super) fn next(&mut self, method: &str) -> Option<ApiFaultKind> {
         let met = |fault: &ApiFault| fault.method.as_ref().is_none_or(|only| only.eq_ignore_ascii_case(method));
         let place = self.0.iter().position(met)?;
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_read_strictly_and_used_up_by_the_requests_that_meet_them() {
+    fn faults_are_read_strictly_and_end_after_their_number_of_requests() {
         let read = |text| serde_json::from_str::<ApiFault>(text);
         let mut faults = Faults::default();
         faults.add(read(r#"{"fault":"late","millis":5,"method":"POST"}"#).unwrap());

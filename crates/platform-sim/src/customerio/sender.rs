@@ -31,11 +31,11 @@ pub(super) struct Order {
     event: String,
     /// The workspace; the first one if it is not given.
     workspace: Option<u64>,
-    /// A new one if it is not given.
+    /// A new id if it is not given.
     event_id: Option<String>,
     /// The person's id.
     person: Option<String>,
-    /// The body as it is; in place of an example of the event.
+    /// The exact body, in place of an example of the event.
     body: Option<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Report {
 struct Call {
     webhook: u64,
     endpoint: String,
-    /// The status answered; none if there was no answer.
+    /// The status of the response; `None` if there was no response.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     /// The reason why there was no answer.
@@ -74,7 +74,7 @@ enum Next {
 }
 
 impl Next {
-    /// A call without an answer counts as a refused connection, but for a time-out.
+    /// A call without a response counts as a refused connection, except for a time-out.
     fn after(status: Option<u16>, timed_out: bool) -> Self {
         match status {
             Some(200..=299) => Self::Done,
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_a_call_is_as_documented() {
+    fn the_next_step_after_a_call_is_the_documented_one() {
         assert_eq!(Next::after(Some(202), false), Next::Done);
         for status in [400, 401, 429, 500, 521] {
             assert_eq!(Next::after(Some(status), false), Next::RepeatAfterAnHour, "{status}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_left_out_unless_it_is_asked_for() {
+    fn content_is_left_out_unless_it_is_requested() {
         let body = r#"{"data":{"content":"x","headers":{},"subject":"s"},"event_id":"1"}"#;
         assert_eq!(without_content(body), r#"{"data":{"subject":"s"},"event_id":"1"}"#);
         assert_eq!(without_content("no json"), "no json");

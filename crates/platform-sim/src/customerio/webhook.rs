@@ -15,7 +15,8 @@ const NOT_IN_THE_LIST: &str = "slack_undeliverable";
 /// A webhook as the API returns it.
 pub(super) type Fields = Map<String, Value>;
 
-/// Checks the body of a create, or of an update of `existing`. An update replaces everything: what it leaves out is reset.
+/// Checks the body of a create, or of an update of `existing`. An update replaces everything, so fields that it leaves
+/// out are reset.
 ///
 /// An existing webhook may have fields and events beyond the documented ones, as a later version of the API would: an
 /// update may send those back.
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_not_as_documented_is_refused_by_name() {
+    fn every_undocumented_member_is_refused_by_name() {
         assert_eq!(pointers(&[("dissabled", json!(true))]), ["/dissabled"]);
         assert_eq!(pointers(&[("id", json!(4)), ("type", json!("js"))]), ["/id", "/type"]);
         assert_eq!(pointers(&[("name", json!(" ")), ("endpoint", json!("x"))]), ["/name", "/endpoint"]);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_replaces_everything_and_may_send_back_what_exists() {
+    fn an_update_replaces_everything_and_may_send_back_existing_fields() {
         let mut existing =
             checked(&body(&[("disabled", json!(true)), ("with_content", json!(true))]), 4, None).unwrap();
         existing.insert("batching".to_owned(), json!({"size": 10}));
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_enabled_webhook_takes_the_events_it_names() {
+    fn only_an_enabled_webhook_gets_the_events_that_it_names() {
         let on = checked(&body(&[]), 4, None).unwrap();
         assert!(takes(&on, "email_sent") && !takes(&on, "email_opened"));
         assert!(!takes(&checked(&body(&[("disabled", json!(true))]), 4, None).unwrap(), "email_sent"));

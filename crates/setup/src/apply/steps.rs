@@ -1,4 +1,4 @@
-//! One step: the request, what its answer or its absence means, and the look at the object afterwards.
+//! Carries out one step: sends the request, interprets the response or its absence, and reads the object afterwards.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::look::{look_again, look_at_topic, subject_of, workspace};
 use crate::plan::Planned;
 use crate::step::{Phase, PlatformStep, Step, WebhookStep};
 
-/// The wait before a request is sent again that was not carried out, if the service names none.
+/// The wait before a request without effect is sent again, if the service does not name a time.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The consequence of a step's failure.
 enum After {
-    /// Look at the object again, and go on from what is found.
+    /// Read the object again, and continue from its state.
     LookAgain(&'static str),
     /// The same after a pause.
     Pause(Duration),
@@ -35,7 +35,7 @@ enum After {
 }
 
 impl Run<'_> {
-    /// Carries out the next step of an object and looks at it again; `true` if the step was carried out.
+    /// Carries out the next step of an object and reads it again; `true` if the step was carried out.
     pub(super) async fn advance(&mut self, object: &Planned, report: Report<'_>) -> Result<bool, SetupError> {
         let key = &object.key;
         let Some(step) = object.next(Phase::Objects) else { return Ok(false) };
@@ -107,7 +107,7 @@ impl Run<'_> {
         }
     }
 
-    /// Sends the request of a step; gives the object's id.
+    /// Sends the request of a step; returns the object's id.
     async fn perform(&mut self, key: &Key, step: &Step) -> Result<String, SetupError> {
         let no_client = || SetupError::NoClient(key.clone());
         let clients = self.clients;
@@ -123,7 +123,8 @@ impl Run<'_> {
             Step::Platform(platform_step) => {
                 let client = clients.platform.as_ref().ok_or_else(no_client)?;
                 if step.is_create() {
-                    // Before the request: after a kill, the next run knows that the object may exist.
+                    // The intent is written before the request, so that after a kill the next run knows that the object
+                    // may exist.
                     self.journal.intend(key)?;
                 }
                 Ok(send(client, platform_step, self.last_create).await?)
@@ -218,7 +219,7 @@ impl Run<'_> {
     }
 }
 
-/// What a failed request to Platform leads to.
+/// The consequence of a failed request to Platform.
 fn after_platform(error: &ControlError) -> After {
     match &*error.kind {
         ErrorKind::OutcomeUnknown(_) => After::LookAgain("there was no answer; looking for the object"),
@@ -246,7 +247,7 @@ async fn after_creates<T>(
     }
 }
 
-/// Sends a step of Platform; gives the object's id.
+/// Sends a step of Platform; returns the object's id.
 async fn send(
     client: &ControlClient,
     step: &PlatformStep,

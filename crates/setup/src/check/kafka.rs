@@ -72,7 +72,7 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
     lines
 }
 
-/// A real transaction without records, under a name that no transformer has.
+/// Runs a real transaction without records, with a name that no transformer uses.
 fn transaction(connection: &kafka::Connection, topic: &str) -> Line {
     let asked = "a transaction";
     let id = format!("customerio-transformer-check-{}", std::process::id());

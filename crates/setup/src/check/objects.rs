@@ -1,4 +1,4 @@
-//! Lines about objects, from the plan: what `apply` would do is what is wrong now.
+//! Builds lines about objects from the plan: every change that `apply` would make is a problem now.
 
 use crate::check::{Level, Line};
 use crate::key::Target;

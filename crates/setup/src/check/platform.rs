@@ -19,7 +19,7 @@ use crate::values::PlatformValues;
 use crate::who::Who;
 use crate::xdm_files::{field_group, gaps, tenant_definition};
 
-/// The most that the clocks may differ.
+/// The maximum difference of the clocks.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
@@ -136,7 +136,7 @@ async fn objects_of(
     let (line, is_production) = sandbox(stage, client).await;
     let mut lines = vec![line];
     let mut destination = Destination { is_production, ..Destination::default() };
-    // This asks several questions, each within the client's own time-out.
+    // This sends several requests, each with the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
     {
         Ok(Ok(observed)) => observed,

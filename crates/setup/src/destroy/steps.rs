@@ -12,13 +12,14 @@ use crate::journal::Journal;
 use crate::key::Key;
 use crate::plan::Change;
 
-/// How often a removal is tried whose outcome is unknown. A second one finds that the object is gone.
+/// The maximum number of attempts for a removal with an unknown outcome. If the first attempt removed the object, the
+/// second one finds that.
 const ATTEMPTS: u32 = 4;
 
-/// Carries out a plan that has no refusals. A removal is done if the object does not exist: after a kill, a new plan goes on.
+/// Carries out a plan that has no refusals. A removal is complete if the object does not exist; after a kill, a new
+/// plan continues.
 ///
-/// # Errors
-/// [`SetupError`]; what was removed until then stays removed.
+/// # Errors [`SetupError`]; completed removals stay.
 pub async fn destroy(
     plan: &DestroyPlan,
     clients: &Clients,
@@ -69,7 +70,7 @@ async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<Strin
     }
 }
 
-/// Deletes an object. To delete it once more does no harm, so a removal without an answer is repeated.
+/// Deletes an object. Deleting it again does no harm, so a removal without a response is repeated.
 async fn until_gone(client: &ControlClient, call: &Call<()>) -> Result<(), ControlError> {
     let mut attempts = 1;
     loop {

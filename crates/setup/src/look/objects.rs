@@ -1,7 +1,7 @@
 //! The objects in a sandbox that may be ours: those of the wanted name, and the one that the state file names.
 //!
-//! A list can miss an object for a while after its creation. If the state file has an intent, the list is read again until
-//! the object appears or the time is over; if it has an id, the object is looked up by it.
+//! A list can miss an object for a while after its creation. If the state file has an intent, the list is read again
+//! until the object appears or the time is over; if it has an id, the object is looked up by that id.
 
 use platform::control::{
     Call, ControlClient, ControlError, ErrorKind, Kind, Namespace, Page, Resource, ResourceSummary, base_connection,
@@ -18,7 +18,7 @@ use crate::plan::Candidate;
 use crate::stage::Stage;
 use crate::xdm_files::{EVENTS, titles};
 
-/// All of them.
+/// Reads all these objects.
 pub(crate) async fn all_objects(
     client: &ControlClient,
     stage: &Stage,
@@ -42,7 +42,7 @@ pub(crate) async fn all_objects(
     Ok(objects)
 }
 
-/// Looks at one object again.
+/// Reads one object again.
 pub(crate) async fn look_again(
     key: &Key,
     client: &ControlClient,
@@ -60,7 +60,7 @@ pub(crate) async fn look_again(
         Key::Schema => objects.schemas = registry(client, journal, key, Kind::Schema, &schema).await?,
         Key::Dataset => {
             let listed = found(client, journal, key, &datasets_named(&name), dataset).await?;
-            // A list has no version of a dataset, which a change needs.
+            // A list does not contain the version of a dataset, which a change needs.
             let mut whole = Vec::new();
             for listed in listed {
                 whole.extend(present(client.send(&dataset(&listed.id)).await)?);
@@ -82,7 +82,7 @@ pub(crate) async fn look_again(
     Ok(())
 }
 
-/// A value, or nothing if it does not exist.
+/// A value, or `None` if it does not exist.
 fn present<T>(result: Result<T, ControlError>) -> Result<Option<T>, ControlError> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! Looks at Experience Platform: the sandbox first, then what may be ours in it.
+//! Reads the state of Experience Platform: first the sandbox, then the objects in it that may be ours.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::observed::ObservedPlatform;
 use crate::plan::Permission;
 use crate::stage::Stage;
 
-/// Looks at the stage's sandbox. A sandbox that is missing, not active or of another tenant is not looked into.
+/// Reads the stage's sandbox. The content of a sandbox that is missing, not active or of another tenant is not read.
 pub(crate) async fn look_at_platform(
     client: &ControlClient,
     stage: &Stage,
@@ -35,12 +35,12 @@ pub(crate) async fn look_at_platform(
     Ok(observed)
 }
 
-/// Asks which of the needed permissions the credential has. An answer that cannot be had is no reason to stop: the request
-/// that needs the permission says so.
+/// Asks which of the needed permissions the credential has. The run continues without a response, because a request
+/// that lacks a permission reports it.
 async fn permissions(client: &ControlClient) -> BTreeMap<String, Option<bool>> {
     let unknown = || Permission::names().map(|name| (name.to_owned(), None)).collect();
     let Ok(reference) = client.send(&permission_reference()).await else { return unknown() };
-    // Adobe's own documents spell some names differently; only a name that the service lists can be asked for.
+    // Adobe's documents spell some names differently, so only names from the service's list are used.
     let known: Vec<&str> = Permission::names().filter(|name| reference.permissions.contains(*name)).collect();
     let paths: Vec<String> = known.iter().map(|name| format!("/permissions/{name}")).collect();
     let asked: Vec<&str> = paths.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Which of the objects that were found is ours.
+//! Decides which of the found objects is ours.
 
 use platform::control::{BaseConnection, Dataset, Flow, Resource, SourceConnection, TargetConnection};
 
@@ -84,7 +84,7 @@ impl<'c, C> Choice<'c, C> {
     }
 }
 
-/// Chooses among the candidates. It never chooses between two that could both be meant.
+/// Chooses among the candidates. It makes no choice if two candidates are possible.
 pub(crate) fn choose<'c, C: Candidate>(
     key: &Key,
     candidates: &'c [C],
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_decides_and_not_the_name() {
+    fn ownership_is_decided_by_the_mark_and_not_by_the_name() {
         let ours = flow("1", "renamed", &mark().on("Flow"));
         let namesake = flow("2", "Events", "by hand");
         assert_eq!(chosen(&[namesake, ours.clone()], false), Ok(Some(("1".to_owned(), false))));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namesake_without_a_mark_is_taken_over_only_if_that_is_allowed_and_clear() {
+    fn an_object_of_the_same_name_without_a_mark_is_adopted_only_if_that_is_allowed_and_unambiguous() {
         let namesake = flow("2", "Events", "by hand");
         assert_eq!(chosen(std::slice::from_ref(&namesake), false), Err("not_ours"));
         assert_eq!(chosen(std::slice::from_ref(&namesake), true), Ok(Some(("2".to_owned(), true))));

@@ -13,7 +13,7 @@ pub struct Permission {
     pub granted: Option<bool>,
 }
 
-/// Names and titles. Which sandboxes it may use, every credential may ask.
+/// Names and titles. Every credential may ask which sandboxes it may use.
 const NEEDED: [(&str, &str); 5] = [
     ("manage-identity-namespaces", "Identity Management > Manage Identity Namespaces"),
     ("manage-schemas", "Data Modeling > Manage Schemas"),
@@ -28,7 +28,7 @@ impl Permission {
         NEEDED.into_iter().map(|(name, _)| name)
     }
 
-    /// All that are needed, with what was found.
+    /// All needed permissions, with the result for each.
     pub(crate) fn all(found: &BTreeMap<String, Option<bool>>) -> Vec<Self> {
         let granted = |name: &str| found.get(name).copied().flatten();
         NEEDED.into_iter().map(|(name, title)| Self { name, title, granted: granted(name) }).collect()

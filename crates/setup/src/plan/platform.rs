@@ -73,13 +73,13 @@ impl<'p> Planner<'p> {
         self.plan.changes_live_flow = takes_events && [Key::FieldGroup, Key::Schema, Key::Flow].iter().any(changes);
     }
 
-    /// Chooses our object; a refusal is noted, and there is then no choice.
+    /// Chooses our object; if that is not possible, notes a refusal and returns `None`.
     fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Option<Choice<'p, C>> {
         let choice = choose(key, candidates, &self.mark, name, self.permit.adopt);
         choice.map_err(|refusal| self.plan.refusals.push(*refusal)).ok()
     }
 
-    /// Adds an object; gives its id, or the placeholder for it.
+    /// Adds an object; returns its id, or the placeholder for it.
     fn add(&mut self, object: Planned) -> String {
         let id = object.id_or_placeholder();
         self.plan.objects.push(object);
@@ -303,7 +303,7 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// The id of an object about which there is a refusal: nothing is compared with it.
+/// The id of an object that has a refusal; nothing is compared with it.
 fn unknown_id() -> String {
     String::new()
 }

@@ -1,4 +1,4 @@
-//! The topics. An existing topic is never changed: what differs is reported with the command that changes it.
+//! The topics. An existing topic is never changed: each difference is reported with the command that changes it.
 
 use kafka::topic_settings::{Difference as TopicDifference, differences};
 

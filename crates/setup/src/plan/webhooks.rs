@@ -65,7 +65,7 @@ impl<'p> Planner<'p> {
         Key::Webhook(self.wish.source.clone())
     }
 
-    /// What a person should know about the workspace's other webhooks.
+    /// Information for a person about the workspace's other webhooks.
     fn notes(&mut self) {
         let source = &self.wish.source;
         let webhooks = &self.workspace.webhooks;

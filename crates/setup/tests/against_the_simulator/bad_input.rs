@@ -1,5 +1,5 @@
-//! Bad input: each row ends in one message that names the cause and the remedy, and leaves nothing half-made that another
-//! run does not complete.
+//! Tests of bad input: each row ends with one message that names the cause and the remedy, and another run completes
+//! incomplete objects.
 
 use platform::control::{
     NewDataset, NewFlow, NewNamespace, NewSourceConnection, SchemaRef, create_dataset, create_flow, create_namespace,
@@ -105,7 +105,7 @@ async fn a_missing_permission_stops_before_the_first_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permission_that_is_lost_on_the_way_is_waited_for_and_the_next_run_completes() {
+async fn a_run_waits_for_a_permission_that_is_lost_meanwhile_and_the_next_run_completes() {
     let world = World::start(fresh()).await;
     world.simulator.add_control_fault(ControlFault::status(403, 1).on("POST", "/catalog/dataSets"));
     let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_permission_that_is_lost_on_the_way_is_waited_for_and_the_next_run_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wrong_key_of_customerio_is_distinguished_from_the_rest_of_the_set_up() {
+async fn a_wrong_key_of_customerio_is_distinguished_from_other_problems() {
     for (key, words) in [
         ("sim-app-key-eu", "CUSTOMERIO_APP_API_KEY is wrong"),
         ("sim-track-key", "Track API"),
@@ -157,7 +157,7 @@ async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_the_same_name_is_taken_over_only_if_that_is_allowed() {
+async fn an_object_of_the_same_name_is_adopted_only_if_that_is_allowed() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let id = schema_by_hand(&world, &dev, false).await;
@@ -206,7 +206,7 @@ async fn a_namespace_in_another_spelling_or_of_another_type_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_datasets_with_our_mark_end_in_a_message() {
+async fn two_datasets_with_our_mark_end_the_run_with_a_message() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -226,7 +226,7 @@ async fn two_datasets_with_our_mark_end_in_a_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_that_leads_elsewhere_cannot_be_taken_over() {
+async fn a_flow_to_another_target_cannot_be_adopted() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -252,7 +252,7 @@ async fn a_flow_that_leads_elsewhere_cannot_be_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn choices_without_a_default_and_the_workspace_are_asked_for_before_the_first_webhook() {
+async fn the_first_webhook_needs_a_workspace_and_every_choice_without_a_default() {
     let world = World::start(fresh()).await;
     let mut wish = desired(&stage("dev"));
     let webhook = &mut wish.webhooks[0];
@@ -272,7 +272,7 @@ async fn choices_without_a_default_and_the_workspace_are_asked_for_before_the_fi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_to_our_endpoint_that_is_not_ours_is_not_doubled() {
+async fn no_second_webhook_is_created_next_to_another_one_with_our_endpoint() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.create_webhook("by hand", "https://events.example.com/webhooks/customerio", true).await;
@@ -286,7 +286,7 @@ async fn a_webhook_to_our_endpoint_that_is_not_ours_is_not_doubled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_on_another_host_is_moved_only_with_its_name() {
+async fn an_endpoint_on_another_host_is_moved_only_if_that_host_is_named() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -305,7 +305,7 @@ async fn an_endpoint_on_another_host_is_moved_only_with_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_etag_that_goes_stale_meanwhile_is_read_again() {
+async fn an_outdated_etag_is_read_again() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();

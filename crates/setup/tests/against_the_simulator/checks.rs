@@ -1,4 +1,4 @@
-//! `check` against broken set-ups: each is named by its cause, with the person who can fix it. A table.
+//! Tests `check` with broken set-ups, as a table: the result names each cause, and the person who can fix it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use sources::SourceName;
 use crate::gateway::{Behaviour, KEY, enabling, gateway, second_phase};
 use crate::world::{World, desired, fresh, stage};
 
-/// A whole connection that works, and what a row of the table changes about the question.
+/// A complete working connection, which each row of the table changes.
 struct Asked {
     world: World,
     desired: Desired,
@@ -210,7 +210,7 @@ async fn break_it(row: &str, asked: &mut Asked) {
     }
 }
 
-/// What is broken; the line that names it; words in what it found or asks to do; who can fix it.
+/// The broken part; the line that reports it; words in its result or instruction; the person who can fix it.
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("wrong client secret", "ims", "secret is wrong, or the secret has expired", "you"),
     ("wrong scopes", "ims", "IMS_SCOPES", "you"),
@@ -319,7 +319,7 @@ async fn a_working_connection_has_no_finding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_broken_set_up_is_named_by_its_cause() {
+async fn the_check_names_the_cause_of_each_broken_set_up() {
     assert!(TABLE.len() >= 24);
     for (row, id, words, who) in TABLE {
         let mut asked = Asked::working().await;

@@ -14,7 +14,7 @@ use sources::SourceName;
 
 use crate::world::{World, desired, fresh, signs, stage};
 
-/// A new object is missing from lists and look-ups for so long.
+/// A new object is missing from lists and look-ups for this time.
 const INVISIBLE: Duration = Duration::from_millis(120);
 
 /// The paths of everything that is created, and how often once per stage.
@@ -92,7 +92,7 @@ async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request:
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    // The loser is dropped where it stands, as a killed process is.
+    // The other future is dropped in the middle, as in a killed process.
     let was_killed = tokio::select! {
         biased;
         result = run => {
@@ -119,7 +119,7 @@ async fn converges_after(request: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_a_run_that_is_killed_after_any_request_converges() {
-    // Each of them mostly waits.
+    // Most of the time, each run waits.
     const AT_ONCE: u64 = 8;
     let mut kills = 0;
     for first in (1..).step_by(usize::try_from(AT_ONCE).unwrap()) {
@@ -160,7 +160,7 @@ async fn p11_a_run_that_is_killed_at_any_request_to_customerio_converges() {
         }
         world.api_fault(json!({"fault": "late", "millis": 60_000})).await;
         let permit = Permit::default();
-        // A run takes less than a second; the request that is answered late has been carried out by then.
+        // A run takes less than a second, and the late request has been carried out by then.
         let run = world.apply(&desired, &clients, &permit);
         assert!(tokio::time::timeout(Duration::from_secs(4), run).await.is_err(), "request {request} was not reached");
         world.clear_api_faults().await;
@@ -173,7 +173,7 @@ async fn p11_a_run_that_is_killed_at_any_request_to_customerio_converges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_drops_one_of_three_requests_is_survived_by_one_run() {
+async fn one_run_completes_although_the_network_drops_one_of_three_requests() {
     for when in [platform_sim::Break::Before, platform_sim::Break::After, platform_sim::Break::Within] {
         let world = World::start(ControlOptions { visible_after: Duration::from_millis(50), ..fresh() }).await;
         let stage = stage("dev");

@@ -1,4 +1,4 @@
-//! What somebody changed is shown with the differing properties, and put right.
+//! Tests that a change by a person is shown with the differing properties, and corrected.
 
 use platform::control::{
     FlowAction, Kind, Object, Patch, delete_dataset, delete_object, flow_action, patch_resource, update_dataset,
@@ -10,7 +10,7 @@ use setup::key::Key;
 use crate::world::{World, desired, fresh, signs, stage};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_shown_by_property_and_put_right() {
+async fn drift_is_shown_by_property_and_corrected() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let (desired, clients) = (desired(&dev), world.clients(&dev));
@@ -52,7 +52,7 @@ async fn a_field_that_platform_lacks_is_added() {
     let applied = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
     let group = applied.plan.object(&Key::FieldGroup).unwrap().id.clone().unwrap();
     let client = world.control(&dev, "sim-secret", |_| {});
-    // As an earlier version of this product has left it; in a sandbox without datasets a field can be removed.
+    // The state that an earlier version of this product left. In a sandbox without datasets, a field can be removed.
     let dataset = applied.plan.object(&Key::Dataset).unwrap().id.clone().unwrap();
     let flow = applied.plan.object(&Key::Flow).unwrap().id.clone().unwrap();
     let target = applied.plan.object(&Key::TargetConnection).unwrap().id.clone().unwrap();
@@ -90,7 +90,7 @@ async fn a_schema_of_a_live_flow_is_not_changed_while_sinks_may_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_sends_to_adobes_own_source_is_pointed_out() {
+async fn a_webhook_that_sends_to_adobes_own_source_is_reported() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.create_webhook("Adobe", "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=topsecret", true).await;

@@ -19,19 +19,19 @@ use crate::world::{World, desired, fresh, signs, stage};
 
 pub(crate) const KEY: &str = "trial-key-for-the-simulator-only";
 
-/// How a gateway, or what is before it, behaves.
+/// The behaviour of a gateway, or of a proxy before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     Right,
     AcceptsEverything,
     Redirects,
-    /// A proxy that writes the body again, without odd white space.
+    /// A proxy that rewrites the body without unusual white space.
     ChangesBodies,
     OtherServer,
     KafkaDown,
 }
 
-/// A server that answers as a gateway does; gives its address and the number of requests it got.
+/// A server that responds like a gateway; returns its address and the number of its requests.
 pub(crate) async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,7 +108,7 @@ async fn at(url: &str) -> (World, Desired) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_webhook_is_enabled_after_the_round_trip_and_stays_so() {
+async fn the_webhook_is_enabled_after_the_round_trip_and_stays_enabled() {
     let (url, seen) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
@@ -121,7 +121,7 @@ async fn the_webhook_is_enabled_after_the_round_trip_and_stays_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_key_or_an_early_time_is_waited_for() {
+async fn the_run_waits_for_a_missing_key_and_for_the_time_to_enable() {
     let (url, _) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let (waiting, signs) = second_phase(&world, &desired, &enabling(None, None)).await;

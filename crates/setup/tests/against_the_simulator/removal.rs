@@ -1,4 +1,4 @@
-//! `destroy`: the order, and what stays.
+//! Tests `destroy`: the order of removals, and the objects that stay.
 
 use platform_sim::{ControlFault, ControlFaultKind};
 use serde_json::json;
@@ -53,7 +53,7 @@ async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() 
     assert!(plan.notes[0].contains("add kafka to --only"), "{plan:?}");
     let forever: Vec<_> = plan.kept.iter().filter(|kept| kept.forever).map(|kept| kept.id.as_str()).collect();
     assert_eq!(forever, ["CustomerioID", "CustomerioCioID"]);
-    // A network that drops answers does not stop it.
+    // A network that drops responses does not stop it.
     let when = platform_sim::Break::After;
     world.simulator.add_control_fault(ControlFault::from(ControlFaultKind::Reset { when }).every(2));
     carried_out(&world, &plan).await;
@@ -100,7 +100,7 @@ async fn a_dataset_with_records_stays_with_its_schema_unless_its_name_is_given()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_refused_while_something_is_in_the_pipeline() {
+async fn removal_is_refused_while_records_are_in_the_pipeline() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();

@@ -12,7 +12,7 @@ fn of(stage: &Stage, host: &str) -> Desired {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_stages_on_one_workspace_leave_each_other_alone() {
+async fn two_stages_in_one_workspace_do_not_change_each_others_objects() {
     let world = World::start(fresh()).await;
     let (dev, prod) = (stage("dev"), stage("prod"));
     let (in_dev, in_prod) = (of(&dev, "dev.example.com"), of(&prod, "events.example.com"));
@@ -34,7 +34,7 @@ async fn two_stages_on_one_workspace_leave_each_other_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_deployments_in_one_sandbox_have_objects_of_their_own() {
+async fn two_deployments_in_one_sandbox_have_separate_objects() {
     let world = World::start(fresh()).await;
     let one = stage("dev");
     let other = Stage { deployment: "shop".parse().unwrap(), ..stage("dev") };

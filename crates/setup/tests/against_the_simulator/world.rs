@@ -111,7 +111,7 @@ impl World {
         AppApiClient::new(&settings, AppApiKey::new(&key.into()).unwrap()).unwrap()
     }
 
-    /// Looks and plans.
+    /// Reads the state and makes the plan.
     pub(crate) async fn plan(&self, desired: &Desired, clients: &Clients, permit: &Permit) -> Result<Plan, SetupError> {
         let stage = desired.stage.as_ref().unwrap();
         let journal = Journal::read(&self.state_file(stage), Some(stage)).unwrap();
@@ -119,7 +119,7 @@ impl World {
         Ok(plan(desired, &observed, permit))
     }
 
-    /// Looks, plans and applies, as the command does.
+    /// Reads the state, makes the plan and applies it, as the command does.
     pub(crate) async fn apply(
         &self,
         desired: &Desired,
@@ -166,7 +166,7 @@ impl World {
         let end = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let answer = self.http.post(&url).bearer_auth("sim-app-key").json(&body).send().await.unwrap();
-            // The simulator's limit is that of Customer.io, and the checks before this may have used it up.
+            // The simulator has Customer.io's limit, and earlier checks may have reached it.
             if answer.status() != 429 || tokio::time::Instant::now() > end {
                 return answer.error_for_status().unwrap().json().await.unwrap();
             }

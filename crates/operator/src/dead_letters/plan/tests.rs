@@ -58,7 +58,7 @@ fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it(
         expected.map(|(of, with)| (of.to_owned(), with.into_iter().map(str::to_owned).collect()))
     );
     assert_eq!((plan.resolves(), plan.resolve_only.len()), (3, 0));
-    // The second one is resolved though only the first was chosen.
+    // The second dead letter is resolved although only the first one was chosen.
     let plan = plan_of(&index, &["1:4"], SinkDeadLetters::AsIs);
     assert_eq!(writes(&plan), [("1:4".to_owned(), vec!["0:3".to_owned(), "1:4".to_owned()])]);
 }
@@ -84,12 +84,12 @@ fn typed_records_of_one_raw_record_are_mapped_again_once() {
 }
 
 #[test]
-fn what_another_operator_wrote_before_the_right_was_taken_is_not_written_again() {
+fn records_that_another_operator_wrote_before_are_not_written_again() {
     let shared = RefCell::new(index([of("0:3", 7, 70), of("0:4", 7, 70), of("0:9", 8, 80)]));
     let plan = || Ok::<_, KafkaFailure>(plan_of(&shared.borrow(), &["0:4", "0:9"], SinkDeadLetters::AsIs));
     let before = plan().unwrap();
     assert_eq!(before.writes.len(), 2);
-    // The other operator writes record 7 from 0:3 and record 8, and is stopped in front of 0:4.
+    // The other operator writes record 7 from 0:3 and record 8, and is stopped before 0:4.
     let take = || {
         for position in ["0:3", "0:9"] {
             resolve(shared.borrow_mut().get_mut(&position.parse().unwrap()).unwrap(), ResolutionKind::Replayed);
@@ -134,7 +134,7 @@ fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
 }
 
 #[test]
-fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
+fn a_truncated_value_is_refused_with_its_size_and_the_setting_to_raise() {
     let topics = topics();
     let cut = |stage, code| {
         let mut dead_letter = indexed("0:3", stage, code);
@@ -165,7 +165,7 @@ fn a_cut_value_is_refused_with_its_size_and_the_setting_to_raise() {
 }
 
 #[test]
-fn a_cut_dead_letter_is_resolved_by_a_whole_one_of_the_same_record() {
+fn a_truncated_dead_letter_is_resolved_with_a_whole_one_of_the_same_record() {
     let mut cut = of("0:3", 7, 70);
     cut.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
     let index = index([cut, of("0:4", 7, 70)]);

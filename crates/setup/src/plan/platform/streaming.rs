@@ -82,7 +82,7 @@ impl Mismatch {
 }
 
 impl<'p> Planner<'p> {
-    /// Connections and flow; gives the flow's id.
+    /// Adds the connections and the flow; returns the flow's id.
     pub(super) fn streaming(&mut self, schema: &str, dataset: &str) -> String {
         let objects = self.objects;
         let (source_id, schema) = (self.stage.source_id(), SchemaRef::version_1(schema));
