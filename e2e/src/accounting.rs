@@ -193,7 +193,8 @@ impl Topics {
     /// Checks that every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of
     /// an earlier record of its partition that is typed; and that no event is typed twice in a partition.
     ///
-    /// # Panics If an outcome is missing, duplicated, or has no raw record.
+    /// # Panics
+    /// If an outcome is missing, duplicated, or has no raw record.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
         let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
         let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());

@@ -11,7 +11,8 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/ReadSingl
 /// Lets Avro for Java read records in single-object encoding. Each of the `lines` contains a record in hex, a tab and
 /// the expected `_id`. Returns the reader's output.
 ///
-/// # Errors A text if Java or Maven is missing, or if the reader does not read a record as expected.
+/// # Errors
+/// A text if Java or Maven is missing, or if the reader does not read a record as expected.
 pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String> {
     let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/pom.xml");
     let jars = fetched("avro/libs-1.12.0", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])?;

@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds.
 ///
-/// # Panics If it does not hold within `timeout`; `what` describes the condition.
+/// # Panics
+/// If it does not hold within `timeout`; `what` describes the condition.
 pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + timeout;
     while !condition() {
@@ -43,7 +44,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Returns a port that is free now. It is below 32768, so that no outgoing connection uses it before the caller does
 /// (Linux's `ip_local_port_range`).
 ///
-/// # Panics If the machine has no free port.
+/// # Panics
+/// If the machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1000);

@@ -19,7 +19,8 @@ pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 
 /// One Kafka for all tests of a process. It ends with the process that started it.
 ///
-/// # Panics If no real Kafka is available, because the tests prove nothing without one.
+/// # Panics
+/// If no real Kafka is available, because the tests prove nothing without one.
 #[must_use]
 pub fn shared_kafka() -> &'static RealKafka {
     static KAFKA: OnceLock<RealKafka> = OnceLock::new();
@@ -65,7 +66,8 @@ pub struct Pipeline {
 impl Pipeline {
     /// Creates the topics with four partitions each.
     ///
-    /// # Panics If the topics cannot be created.
+    /// # Panics
+    /// If the topics cannot be created.
     #[must_use]
     pub fn new(kafka: &RealKafka, test: &str) -> Self {
         Self::with_partitions(kafka, test, 4)
@@ -73,7 +75,8 @@ impl Pipeline {
 
     /// Creates the topics.
     ///
-    /// # Panics If the topics cannot be created.
+    /// # Panics
+    /// If the topics cannot be created.
     #[must_use]
     pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
@@ -215,7 +218,8 @@ impl Pipeline {
 
     /// Adds faults to the simulator: one as JSON, or an array of them.
     ///
-    /// # Panics If it refuses them.
+    /// # Panics
+    /// If it refuses them.
     pub fn fault(&self, faults: &str) {
         let (status, body) = http(self.simulator_port, "POST", "/admin/faults", faults).expect("the simulator");
         assert_eq!(status, 204, "{faults}: {body}");

@@ -117,7 +117,8 @@ impl Proxy {
 
     /// The port at which the service reaches one of the servers, counted from 0.
     ///
-    /// # Panics If there are fewer servers.
+    /// # Panics
+    /// If there are fewer servers.
     #[must_use]
     pub fn port(&self, server: usize) -> u16 {
         self.routes[server].port

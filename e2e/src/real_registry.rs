@@ -87,7 +87,8 @@ impl RealRegistry {
 
     /// Starts it and waits until it responds.
     ///
-    /// # Panics If it does not respond.
+    /// # Panics
+    /// If it does not respond.
     pub fn start(&mut self) {
         let port = self.port;
         match &mut self.runner {

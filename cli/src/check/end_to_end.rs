@@ -161,7 +161,7 @@ mod tests {
     fn timeline(state: State, kinds: Vec<StepKind>) -> Timeline {
         let record = StepRecord::Typed(Position::new(0, 1));
         let steps = kinds.into_iter().map(|kind| Step { time: 2500, record, kind }).collect();
-        Timeline { event_id: Some("x".to_owned()), state, steps }
+        Timeline { event_id: Some("x".to_owned()), state, is_complete: true, steps }
     }
 
     #[test]

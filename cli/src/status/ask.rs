@@ -123,7 +123,7 @@ fn kafka(args: &ConnectArgs) -> Result<Asked<(Connection, PipelineTopics)>, Usag
 fn flow(args: &mut ConnectArgs, id: Option<String>) -> Asked<(ControlClient, String)> {
     let platform = &args.platform;
     let Some(id) = id else { return Asked::NotConfigured(not_set("PLATFORM_FLOW_ID")) };
-    if platform.ims_client_id.is_none() && platform.setup_ims_client_id.is_none() {
+    if platform.ims.ims_client_id.is_none() && platform.setup_ims_client_id.is_none() {
         return Asked::NotConfigured(not_set("IMS_CLIENT_ID"));
     }
     if platform.platform_sandbox.is_none() {

@@ -239,7 +239,8 @@ pub struct WebhookList {
 impl WebhookList {
     /// Reads the answer to a list. `{"reporting_webhooks": null}` is an empty list.
     ///
-    /// # Errors A sentence that says what is wrong with the response.
+    /// # Errors
+    /// A sentence that says what is wrong with the response.
     pub fn parse(value: &Value) -> Result<Self, &'static str> {
         let member = value.get("reporting_webhooks").ok_or("it has no `reporting_webhooks`")?;
         let entries = match member {

@@ -100,7 +100,8 @@ impl Verifier {
 
     /// Compares with the `X-CIO-Signature` header; its hex digits may be of either case.
     ///
-    /// # Errors [`SignatureMismatch`] in every case.
+    /// # Errors
+    /// [`SignatureMismatch`] in every case.
     pub fn finish(self, signature: &[u8]) -> Result<(), SignatureMismatch> {
         let claimed = decode_hex(signature).ok_or(SignatureMismatch)?;
         // Every key is tried even after a match, so that the duration reveals nothing.

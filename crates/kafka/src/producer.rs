@@ -227,7 +227,8 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
 
     /// Waits until every record has its report. The call blocks.
     ///
-    /// # Errors [`KafkaError::Operation`] if that takes longer than the timeout.
+    /// # Errors
+    /// [`KafkaError::Operation`] if that takes longer than the timeout.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         for current in [&self.batching, &self.single].into_iter().filter_map(Replaceable::current) {

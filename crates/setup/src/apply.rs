@@ -54,7 +54,8 @@ pub fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
 
 /// Carries out the plan for this state. Webhooks are created disabled, and enabled by [`crate::enable`] afterwards.
 ///
-/// # Errors [`SetupError`]. Completed steps stay, and another run continues from there.
+/// # Errors
+/// [`SetupError`]. Completed steps stay, and another run continues from there.
 pub async fn apply(
     desired: &Desired,
     permit: &Permit,

@@ -98,7 +98,8 @@ pub struct Enabling {
 
 /// Enables every webhook whose conditions are met; returns the missing conditions of the others.
 ///
-/// # Errors [`SetupError`]; problems of a single source are in [`Applied::failures`].
+/// # Errors
+/// [`SetupError`]; problems of a single source are in [`Applied::failures`].
 pub async fn enable(
     desired: &Desired,
     permit: &Permit,

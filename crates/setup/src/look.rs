@@ -28,7 +28,8 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Reads the state of everything in the desired state.
 ///
-/// # Errors [`SetupError`] if a service does not answer. Problems of a single source are noted in its
+/// # Errors
+/// [`SetupError`] if a service does not answer. Problems of a single source are noted in its
 /// [`ObservedWorkspace`].
 pub async fn look(
     desired: &Desired,

@@ -206,7 +206,7 @@ pub enum Refusal {
     #[error(
         "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
          change (five for a flow, fifteen for a schema). Stop all sinks of this stage, and confirm that with --sinks-stopped; \
-         start them again fifteen minutes after the change. Kafka keeps the events in the meantime"
+         start them with the PLATFORM_NOT_BEFORE that is written then. Kafka keeps the events in the meantime"
     )]
     LiveFlow,
     /// The named workspace does not exist in the account.

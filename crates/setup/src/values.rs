@@ -26,8 +26,7 @@ pub struct PlatformValues {
     pub flow_id: String,
     /// `PLATFORM_SANDBOX`.
     pub sandbox: String,
-    /// The time from which on Platform loses no event. It is not a variable: `apply` enables the webhook only after
-    /// this time.
+    /// `PLATFORM_NOT_BEFORE`: the time from which on Platform loses no event.
     pub not_before: Option<Timestamp>,
 }
 
@@ -67,6 +66,9 @@ impl PlatformValues {
             ("PLATFORM_FLOW_ID", self.flow_id.clone()),
             ("PLATFORM_SANDBOX", self.sandbox.clone()),
         ];
+        if let Some(not_before) = self.not_before {
+            variables.push(("PLATFORM_NOT_BEFORE", not_before.to_string()));
+        }
         if let Ok(inlet) = self.inlet_url.parse::<InletUrl>()
             && inlet.is_simulated()
         {
@@ -95,6 +97,19 @@ mod tests {
             sandbox: text("dev"),
             not_before: None,
         }
+    }
+
+    #[test]
+    fn the_sink_is_given_the_time_from_which_on_no_event_is_lost() {
+        let not_before = |time: Option<&str>| {
+            let mut values = values("https://dcs.adobedc.net/collection/9b0c");
+            values.not_before = time.map(|time| time.parse().unwrap());
+            values.variables().into_iter().find(|(name, _)| *name == "PLATFORM_NOT_BEFORE").map(|(_, value)| value)
+        };
+        assert_eq!(not_before(None), None);
+        let time = "2026-11-24T09:30:00Z";
+        assert_eq!(not_before(Some(time)).as_deref(), Some(time));
+        assert!(time.parse::<settings::TimeArg>().is_ok(), "the sink reads it");
     }
 
     #[test]

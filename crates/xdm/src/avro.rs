@@ -130,7 +130,8 @@ impl Decoder {
 
     /// Reads one framed event.
     ///
-    /// # Errors [`DecodeError`]. Only its last kind means that the record is invalid.
+    /// # Errors
+    /// [`DecodeError`]. Only its last kind means that the record is invalid.
     pub fn decode(&self, bytes: &[u8]) -> Result<ExperienceEvent<'static>, DecodeError> {
         let (reader, mut datum) = self.reader(bytes)?;
         let event = reader.read_deser(&mut datum).map_err(|error| DecodeError::Undecodable(error.to_string()))?;

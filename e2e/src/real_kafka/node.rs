@@ -150,7 +150,8 @@ impl Node {
 
     /// Gives an order and waits until the keeper has carried it out. A started broker does not respond yet.
     ///
-    /// # Panics If the keeper has ended, or the order does not fit the node's state.
+    /// # Panics
+    /// If the keeper has ended, or the order does not fit the node's state.
     pub(super) fn order(&mut self, order: Order) {
         assert_eq!(self.is_up, order != Order::Start, "{order:?} for {}", self.address);
         let text = match order {

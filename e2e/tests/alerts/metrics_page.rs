@@ -83,10 +83,10 @@ fn page() -> String {
     let section = |metric: &Metric<'_>| SECTIONS.iter().position(|(prefix, _)| metric.name.starts_with(prefix));
     assert!(known.metrics().all(|metric| section(&metric).is_some()), "every metric has a section");
     for (index, (_, heading)) in SECTIONS.iter().enumerate() {
-        let _ = write!(page, "\n## {heading}\n\n| metric | type | unit | labels | meaning | alerts |\n");
-        let _ = writeln!(page, "|---|---|---|---|---|---|");
+        write!(page, "\n## {heading}\n\n| metric | type | unit | labels | meaning | alerts |\n").unwrap();
+        writeln!(page, "|---|---|---|---|---|---|").unwrap();
         for metric in known.metrics().filter(|metric| section(metric) == Some(index)) {
-            let _ = writeln!(page, "{}", row(&metric, alerts.get(metric.name)));
+            writeln!(page, "{}", row(&metric, alerts.get(metric.name))).unwrap();
         }
     }
     page

@@ -19,7 +19,8 @@ const ATTEMPTS: u32 = 4;
 /// Carries out a plan that has no refusals. A removal is complete if the object does not exist; after a kill, a new
 /// plan continues.
 ///
-/// # Errors [`SetupError`]; completed removals stay.
+/// # Errors
+/// [`SetupError`]; completed removals stay.
 pub async fn destroy(
     plan: &DestroyPlan,
     clients: &Clients,
