@@ -14,6 +14,7 @@ use setup::journal::Journal;
 use setup::key::Target;
 use setup::round_trip::RoundTrips;
 
+use self::end_to_end::Tested;
 use crate::pipeline::GroupArgs;
 use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
@@ -82,11 +83,16 @@ pub(crate) struct EndToEndArgs {
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
     let end = args.wait.map(|wait| tokio::time::Instant::now() + wait.0);
     let mut last = BTreeSet::new();
+    // A test event is sent once, also if other findings are looked at again.
+    let mut tested = Tested::new();
     loop {
-        let lines = lines(args, variables).await?;
+        let lines = lines(args, variables, &mut tested).await?;
         let is_good = lines.iter().all(|line| line.level < Level::Unanswered);
-        let open: BTreeSet<&str> =
-            lines.iter().filter(|line| line.may_pass()).map(|line| line.asked.as_str()).collect();
+        let open: BTreeSet<&str> = lines
+            .iter()
+            .filter(|line| line.may_pass() && !is_of_test(&tested, line))
+            .map(|line| line.asked.as_str())
+            .collect();
         let has_time = end.is_some_and(|end| tokio::time::Instant::now() < end);
         if open.is_empty() || !has_time {
             show(&lines, json);
@@ -102,7 +108,12 @@ pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> 
     }
 }
 
-async fn lines(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, CommandError> {
+/// Whether a line is the final result of a test event.
+fn is_of_test(tested: &Tested, line: &Line) -> bool {
+    tested.values().flatten().any(|known| known == line)
+}
+
+async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> Result<Vec<Line>, CommandError> {
     let (connect, problems) = Connect::as_far_as_possible(&args.connect);
     let mut lines: Vec<Line> = problems.each().map(of_option).collect();
     let journal = connect.read_journal().unwrap_or_else(|error| {
@@ -151,7 +162,7 @@ async fn lines(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, Com
     lines.extend(report.lines);
     if args.end_to_end.end_to_end {
         let test = end_to_end::Test { args, connect: &connect, checks: &checks, destination: &report.platform };
-        let found = test.run(&lines).await;
+        let found = test.run(&lines, tested).await;
         lines.extend(found);
     }
     Ok(lines)

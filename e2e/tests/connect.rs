@@ -142,7 +142,7 @@ impl Sitting {
 }
 
 /// Variables that `setup` finds out.
-const WRITTEN: [&str; 9] = [
+const WRITTEN: [&str; 10] = [
     "TRIAL",
     "DEPLOYMENT",
     "PLATFORM_TENANT",
@@ -150,6 +150,7 @@ const WRITTEN: [&str; 9] = [
     "PLATFORM_SCHEMA_ID",
     "PLATFORM_DATASET_ID",
     "PLATFORM_FLOW_ID",
+    "PLATFORM_NOT_BEFORE",
     "IMS_CLIENT_SECRET_FILE",
     "SETUP_SECRETS_DIR",
 ];

@@ -15,6 +15,9 @@ use xdm::TenantId;
 use self::platform::{ImsArgs, PlatformArgs};
 use crate::dispatch::Limits;
 
+/// How far ahead `PLATFORM_NOT_BEFORE` may be: a time beyond it is a mistake.
+const LATEST_BEGINNING: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The default of `SINK_DEAD_LETTER_AFTER`.
 const DEAD_LETTER_AFTER: Duration = Duration::from_secs(300);
 
@@ -237,6 +240,11 @@ impl ServiceConfig for Config {
                 "SINK_DEAD_LETTER_AFTER and SINK_CONDEMN_AFTER are both set, and the second is the old name of the first; remove SINK_CONDEMN_AFTER",
             );
         }
+        if self.platform.platform_not_before.is_some_and(|time| time.from_now() > LATEST_BEGINNING) {
+            problems.add(
+                "PLATFORM_NOT_BEFORE is more than a day ahead, and the sink would send nothing until then; Platform needs 15 minutes after a change of the schema",
+            );
+        }
         if self.hold_probe.0.is_zero() {
             problems.add("SINK_HOLD_PROBE must be more than 0s");
         }
@@ -331,6 +339,15 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("IMS_URL") && error.contains("https://"), "{error}");
+    }
+
+    #[test]
+    fn a_beginning_that_is_more_than_a_day_ahead_is_refused() {
+        let parsed = |time: &str| parse(&[&format!("--platform-not-before={time}")]);
+        let problems = parsed("2999-01-01T00:00:00Z").validate().unwrap_err().to_string();
+        assert!(problems.contains("PLATFORM_NOT_BEFORE is more than a day ahead"), "{problems}");
+        assert!(parsed("2026-01-01T00:00:00Z").validate().unwrap().not_before.is_some());
+        assert!(parse(&[]).validate().unwrap().not_before.is_none());
     }
 
     #[test]

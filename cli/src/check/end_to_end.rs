@@ -1,12 +1,14 @@
 //! `check --end-to-end`: sends a test event for each source, and follows it in the topics.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use operator::find::{self, FindScope, State, StepKind, Timeline, Wanted};
 use operator::{Pipeline, PipelineTopics};
 use setup::check::{
-    Checks, Destination, Level, Line, NotSent, RECEIPT, RunSearch, Trace, not_sent, received, run_of_flow,
+    Checks, Destination, Level, Line, NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received,
+    run_not_searched, run_of_flow,
 };
 use sources::SourceName;
 use tokio::task::block_in_place;
@@ -18,8 +20,11 @@ use crate::setup::connect::Connect;
 
 /// The time between two looks at the topics.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The time between two looks at the runs of the flow.
-const LOOK_AT_RUNS: Duration = Duration::from_secs(5);
+/// The shortest and the longest time between two looks at the runs of the flow. A look reads all of them.
+const LOOK_AT_RUNS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// The lines about each source's test event, once it was sent.
+pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
 
 /// What a test needs.
 pub(super) struct Test<'t> {
@@ -30,14 +35,21 @@ pub(super) struct Test<'t> {
 }
 
 impl Test<'_> {
-    /// One event for each source. `lines` are the findings until now.
-    pub(super) async fn run(&self, lines: &[Line]) -> Vec<Line> {
+    /// One event for each source that has none in `tested` yet. `lines` are the findings until now.
+    pub(super) async fn run(&self, lines: &[Line], tested: &mut Tested) -> Vec<Line> {
+        if self.checks.sources.is_empty() {
+            return vec![no_source()];
+        }
         let mut found = Vec::new();
         for source in &self.checks.sources {
-            match self.refusal(source, lines) {
-                Some(reason) => found.push(not_sent(source, &reason)),
-                None => found.extend(self.send(source).await),
+            if !tested.contains_key(source) {
+                if let Some(reason) = self.refusal(source, lines) {
+                    found.push(not_sent(source, &reason));
+                    continue;
+                }
+                tested.insert(source.clone(), self.send(source).await);
             }
+            found.extend(tested.get(source).into_iter().flatten().cloned());
         }
         found
     }
@@ -75,14 +87,17 @@ impl Test<'_> {
         }
         let trace = self.follow(&event_id, begun).await;
         let mut lines = vec![received(source, &event_id, &trace)];
-        if let Trace::Accepted { after, .. } = trace
-            && let Some(within) = self.args.end_to_end.wait_run
-            && let (Some(client), Some(flow_id)) = (&self.connect.clients.platform, &self.destination.flow_id)
-        {
-            output::progress("waiting for the flow's run");
-            let at = begun.as_millisecond() + i64::try_from(after.as_millis()).unwrap_or_default();
-            let search = RunSearch { client, flow_id, at, within: within.0, interval: LOOK_AT_RUNS };
-            lines.push(run_of_flow(&search).await);
+        if let Some(within) = self.args.end_to_end.wait_run {
+            lines.push(match (&trace, &self.connect.clients.platform, &self.destination.flow_id) {
+                (Trace::Accepted { after, .. }, Some(client), Some(flow_id)) => {
+                    output::progress("waiting for the flow's run");
+                    let at = begun.as_millisecond() + i64::try_from(after.as_millis()).unwrap_or_default();
+                    let interval = (within.0 / 20).clamp(LOOK_AT_RUNS.0, LOOK_AT_RUNS.1);
+                    let search = RunSearch { client, flow_id, at, within: within.0, interval };
+                    run_of_flow(&search).await
+                }
+                _ => run_not_searched(source),
+            });
         }
         lines
     }

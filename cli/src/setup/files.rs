@@ -78,8 +78,9 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
 /// The path of a file with a secret, for the services on this machine and in containers; a message if Docker Compose does not
 /// mount it or its user cannot read it.
 pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<String>) {
-    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let is_inside = folder.canonicalize().is_ok_and(|folder| absolute.parent() == Some(folder.as_path()));
+    // The path as it was given: a rotation replaces what a link leads to.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_inside = std::path::absolute(folder).is_ok_and(|folder| absolute.starts_with(folder));
     let problem = if is_inside {
         refuse_unreadable(&absolute).err()
     } else {

@@ -23,9 +23,12 @@ use crate::desired::{Desired, WebhookWish};
 use crate::journal::Journal;
 use crate::round_trip::RoundTrips;
 use crate::settling::Settling;
+use crate::values::PlatformValues;
 use crate::who::Who;
 
-pub use end_to_end::{NotSent, RECEIPT, RunSearch, Trace, not_sent, received, run_of_flow};
+pub use end_to_end::{
+    NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received, run_not_searched, run_of_flow,
+};
 pub use option::{invalid_option, missing_option};
 
 /// The maximum time of one request.
@@ -111,7 +114,7 @@ impl Line {
     /// Whether a later look can find something else: a new role becomes active, a service starts. Options are read once.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        self.level >= Level::Unanswered && !matches!(self.id, option::ID | "configuration")
+        self.level >= Level::Unanswered && !matches!(self.id, option::ID | "configuration" | "https")
     }
 
     pub(crate) fn unanswered(
@@ -135,6 +138,14 @@ pub struct Configured {
     pub dataset_id: Option<String>,
     /// `PLATFORM_FLOW_ID`.
     pub flow_id: Option<String>,
+}
+
+impl Configured {
+    /// Whether the sink, with these options, sends to the flow that has these values.
+    fn leads_to(&self, values: &PlatformValues) -> bool {
+        let is_same = |option: &Option<String>, value: &str| option.as_deref().is_none_or(|option| option == value);
+        is_same(&self.inlet_url, &values.inlet_url) && is_same(&self.flow_id, &values.flow_id)
+    }
 }
 
 /// What a check needs. A part without a client is left out.
@@ -178,7 +189,8 @@ pub struct Report {
 /// What is known of the destination of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Destination {
-    /// Whether the sandbox is a production sandbox; `None` if that could not be found out.
+    /// Whether events reach a production sandbox; `None` if that is not known, for example because the sink's options
+    /// name other objects than those of the sandbox.
     pub is_production: Option<bool>,
     /// The time from which on Platform loses no event.
     pub not_before: Option<Timestamp>,

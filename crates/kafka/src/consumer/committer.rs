@@ -76,22 +76,18 @@ impl Committer {
 
     /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer one, or one of the
     /// partition's next owner. After the deadline, the commit is still in progress.
-    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Option<Committed> {
+    pub(super) fn wait(&mut self, deadline: Instant) -> Option<Committed> {
         if !self.in_progress {
             return None;
         }
-        let result = match deadline {
-            None => self.results.recv().ok(),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                match self.results.recv_timeout(left) {
-                    Err(mpsc::RecvTimeoutError::Timeout) => return None,
-                    result => result.ok(),
-                }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.results.recv_timeout(left) {
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            result => {
+                self.in_progress = false;
+                result.ok()
             }
-        };
-        self.in_progress = false;
-        result
+        }
     }
 
     /// Ends the thread and releases its reference to the client.

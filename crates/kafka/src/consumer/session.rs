@@ -34,6 +34,9 @@ const CALL: Duration = Duration::from_secs(10);
 /// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
+/// How often a wait for a commit checks whether a stop was requested.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
 /// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
@@ -127,7 +130,14 @@ impl<'s> Session<'s> {
             drop(self.feed.send(Feed::Revoking(partitions)));
         }
         group::stop_following(&self.consumer, &self.settings.input);
-        if matches!(end, End::Stopped) && self.committer.is_busy() {
+        match end {
+            // It has been waited for.
+            End::Stopped => {}
+            End::Fatal(_) => self.wait_for_commit(Some(Instant::now() + LAST_COMMIT)),
+            // The next client must not begin before the commit has ended.
+            End::Rebuild(_) | End::Replaced(_) => self.wait_for_commit(None),
+        }
+        if self.committer.is_busy() {
             // Its thread ends with the process.
             tracing::warn!(
                 "the brokers did not acknowledge the last commit within {LAST_COMMIT:?}; the records since the commit before it will be read again"
@@ -307,16 +317,30 @@ impl<'s> Session<'s> {
     /// Commits and waits for the result, if there is a deadline at most until then. After it, the commit is still in
     /// progress.
     fn commit_now(&mut self, deadline: Option<Instant>) {
-        if let Some(committed) = self.committer.wait(deadline) {
-            self.note(committed);
-        }
+        self.wait_for_commit(deadline);
         if self.committer.is_busy() {
             return;
         }
         let due: Vec<_> = self.ledgers.to_commit().collect();
         if !due.is_empty() {
             self.committer.order(self.fingerprints.with(due));
-            if let Some(committed) = self.committer.wait(deadline) {
+            self.wait_for_commit(deadline);
+        }
+    }
+
+    /// Waits for the commit in progress: until the deadline if there is one, and never longer than [`LAST_COMMIT`] once a
+    /// stop was requested.
+    fn wait_for_commit(&mut self, mut deadline: Option<Instant>) {
+        while self.committer.is_busy() {
+            let now = Instant::now();
+            if deadline.is_none() && self.stop.is_cancelled() {
+                deadline = Some(now + LAST_COMMIT);
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return;
+            }
+            let slice = now + STOP_CHECK;
+            if let Some(committed) = self.committer.wait(deadline.map_or(slice, |deadline| deadline.min(slice))) {
                 self.note(committed);
             }
         }

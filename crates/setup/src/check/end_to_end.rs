@@ -104,7 +104,7 @@ pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
             ),
         ),
         NotSent::NotConfirmed { name, is_known: false } => bad(
-            format!("it is not known whether `{name}` is a production sandbox"),
+            "it is not known whether the event would reach a production sandbox".to_owned(),
             format!("resolve the findings about Platform first, or add --confirm-sandbox {name}"),
         ),
         NotSent::TooEarly(until) => {
@@ -119,6 +119,26 @@ pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
                 .to_owned(),
         ),
     }
+}
+
+/// The line for a check without a source.
+#[must_use]
+pub fn no_source() -> Line {
+    let step = "add customerio to --only";
+    Line::bad(ID, "a test event through the pipeline", "not sent: no source is checked", Who::You, step)
+}
+
+/// The line about a run of the flow that was not waited for although `--wait-run` asks for it.
+#[must_use]
+pub fn run_not_searched(source: &SourceName) -> Line {
+    let found = "not waited for: there is no receipt of the event, or the flow is not known";
+    Line::bad(
+        ID,
+        format!("the flow's run with the test event of source {source}"),
+        found,
+        Who::You,
+        "set RECEIPTS_TOPIC and resolve the findings about Platform; --only must contain platform",
+    )
 }
 
 /// The line about a test event that was sent.
@@ -178,9 +198,17 @@ pub struct RunSearch<'s> {
     pub interval: Duration,
 }
 
+/// A run without an end that began so long before an event, in milliseconds, is not the event's: Platform reports runs
+/// once an hour, and some never end.
+const LONGEST_RUN: i64 = 2 * 60 * 60 * 1000;
+
 /// The run with an event that was sent at this time: the earliest one that did not end before.
 fn run_at(runs: &[FlowRun], at: i64) -> Option<&FlowRun> {
-    let may_have = |run: &&FlowRun| run.started_at.is_some() && run.completed_at.is_none_or(|end| at < end);
+    let may_have = |run: &&FlowRun| match (run.started_at, run.completed_at) {
+        (None, _) => false,
+        (Some(_), Some(end)) => at < end,
+        (Some(start), None) => at - start < LONGEST_RUN,
+    };
     runs.iter().filter(may_have).min_by_key(|run| run.started_at)
 }
 
@@ -218,7 +246,10 @@ fn of_run(asked: &str, run: &FlowRun) -> Line {
         count(run.failed)
     );
     if run.failed.unwrap_or_default() == 0 && run.status.as_deref() != Some("failed") {
-        return Line::good(ID, asked, found);
+        return match run.received {
+            Some(1..) => Line::good(ID, asked, found),
+            _ => Line::note(ID, asked, format!("{found}; Platform does not say that it has the event")),
+        };
     }
     let reasons: Vec<String> = run
         .errors
@@ -254,6 +285,22 @@ mod tests {
             }
             assert_eq!(destination(is_production).refuses("prod", Some("prod"), now), None);
         }
+    }
+
+    #[test]
+    fn an_old_run_that_never_ends_is_not_taken_for_the_events() {
+        let hour = 3_600_000;
+        let run = |id: &str, started_at: i64, completed_at: Option<i64>| FlowRun {
+            id: id.to_owned(),
+            started_at: Some(started_at),
+            completed_at,
+            ..FlowRun::default()
+        };
+        let runs = [run("stuck", hour, None), run("before", 8 * hour, Some(9 * hour)), run("its", 9 * hour, None)];
+        let found = |at: i64| run_at(&runs, at).map(|run| run.id.clone());
+        assert_eq!(found(9 * hour + 1).as_deref(), Some("its"));
+        assert_eq!(found(8 * hour + 1).as_deref(), Some("before"));
+        assert_eq!(found(20 * hour), None);
     }
 
     #[test]

@@ -135,7 +135,8 @@ async fn objects_of(
 ) -> (Vec<Line>, Destination) {
     let (line, is_production) = sandbox(stage, client).await;
     let mut lines = vec![line];
-    let mut destination = Destination { is_production, ..Destination::default() };
+    // An event may reach another sandbox than the one that was asked for, unless the sink's own options are compared.
+    let mut destination = Destination { is_production: is_production.filter(|known| *known), ..Destination::default() };
     // This sends several requests, each with the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
     {
@@ -159,6 +160,9 @@ async fn objects_of(
     if let Some(values) = PlatformValues::of(stage, &planned, &all, checks.settling) {
         lines.extend(configuration(checks, &values));
         lines.extend(settling(&values));
+        if checks.configured.leads_to(&values) {
+            destination.is_production = is_production;
+        }
         destination.not_before = values.not_before;
         destination.flow_id = Some(values.flow_id);
     }

@@ -10,6 +10,7 @@ use crate::clients::{Clients, Progress, Report};
 use crate::error::SetupError;
 use crate::journal::Journal;
 use crate::key::Key;
+use crate::pending::{pending, without_note};
 use crate::plan::Change;
 
 /// The maximum number of attempts for a removal with an unknown outcome. If the first attempt removed the object, the
@@ -45,7 +46,13 @@ async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<Strin
     match removal {
         Removal::Disable { source, webhook } => {
             let client = clients.customerio.get(source).ok_or_else(no_client)?;
-            let webhook = client.update_webhook(&WebhookUpdate::of(webhook).disable()).await?;
+            // If the run ends here, the next `apply` must not take it for a webhook that a person disabled.
+            let update = WebhookUpdate::of(webhook).disable();
+            let update = match without_note(webhook.name()) {
+                Some(_) => update,
+                None => update.name(&pending(webhook.name())),
+            };
+            let webhook = client.update_webhook(&update).await?;
             Ok(webhook.id().to_string())
         }
         Removal::Webhook { source, id, .. } => {

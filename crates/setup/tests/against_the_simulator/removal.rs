@@ -67,6 +67,25 @@ async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_a_removal_disabled_is_not_taken_for_one_that_a_person_disabled() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
+    let webhook = world.webhooks(130_001).await[0].clone();
+    let name = webhook["name"].as_str().unwrap().trim_end_matches(" (not enabled yet)").to_owned();
+    world.change_webhook(&webhook["id"], json!({"disabled": false, "name": name})).await;
+    let mut plan = planned(&world, None, &DestroyPermit::default()).await;
+    // The run is killed after its first step.
+    plan.removals.truncate(1);
+    carried_out(&world, &plan).await;
+    let left = world.webhooks(130_001).await[0].clone();
+    assert_eq!((&left["disabled"], &left["name"]), (&json!(true), &json!(format!("{name} (not enabled yet)"))));
+    let again = world.plan(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
+    assert!(again.refusals.is_empty(), "{:?}", again.refusals);
+    assert_eq!(signs(&again), "=9 ~1", "the webhook is enabled again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn objects_without_our_mark_stay() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
