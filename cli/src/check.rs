@@ -14,8 +14,7 @@ use setup::journal::Journal;
 use setup::key::Target;
 use setup::round_trip::RoundTrips;
 
-use self::end_to_end::Tested;
-use crate::pipeline::GroupArgs;
+use self::end_to_end::{EndToEndArgs, Tested};
 use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
 use crate::{CommandError, Verdict, check_config, output};
@@ -54,30 +53,6 @@ pub(crate) struct CheckArgs {
 
     #[command(flatten)]
     end_to_end: EndToEndArgs,
-}
-
-/// A test event through the whole pipeline.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "End to end")]
-pub(crate) struct EndToEndArgs {
-    /// Also send a marked event without identity through the public URL, and wait up to 60 s for Platform's receipt
-    #[arg(long)]
-    end_to_end: bool,
-
-    /// Then also wait so long for the flow's run that has the event; Platform reports runs once an hour
-    #[arg(long, value_name = "DURATION", requires = "end_to_end")]
-    wait_run: Option<DurationArg>,
-
-    /// The name of the sandbox: without it, no test event is sent to a production sandbox
-    #[arg(long, value_name = "NAME", requires = "end_to_end")]
-    confirm_sandbox: Option<String>,
-
-    /// The transformer's treatment of events without identity; with `dead-letter`, no test event is sent
-    #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
-    on_missing_identity: String,
-
-    #[command(flatten)]
-    groups: GroupArgs,
 }
 
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
@@ -161,7 +136,12 @@ async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> 
     let report = checks.run().await;
     lines.extend(report.lines);
     if args.end_to_end.end_to_end {
-        let test = end_to_end::Test { args, connect: &connect, checks: &checks, destination: &report.platform };
+        let test = end_to_end::Test {
+            args: &args.end_to_end,
+            connect: &connect,
+            checks: &checks,
+            destination: &report.platform,
+        };
         let found = test.run(&lines, tested).await;
         lines.extend(found);
     }

@@ -206,6 +206,12 @@ fn in_production_the_name_is_needed(sitting: &Sitting) {
         sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
     assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
     assert_eq!(http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
+    // The sandbox that is asked is one for development; where the sink sends is another matter.
+    let elsewhere = with(sitting.variables.clone(), &[("PLATFORM_FLOW_ID", "another-flow")]);
+    let reason = "not sent: it is not known whether the event would reach a production sandbox";
+    let (code, text) = sitting.eventually(&elsewhere, &["check", "--end-to-end"], reason);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
     let strict = with(sitting.variables.clone(), &[("ON_MISSING_IDENTITY", "dead-letter")]);
     let reason = "not sent: ON_MISSING_IDENTITY=dead-letter";
     let (code, text) = sitting.eventually(&strict, &["check", "--end-to-end"], reason);

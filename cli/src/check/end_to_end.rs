@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::Args;
 use jiff::Timestamp;
 use operator::find::{self, FindScope, State, StepKind, Timeline, Wanted};
 use operator::{Pipeline, PipelineTopics};
+use settings::DurationArg;
 use setup::check::{
     Checks, Destination, Level, Line, NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received,
     run_not_searched, run_of_flow,
@@ -14,8 +16,8 @@ use sources::SourceName;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
-use super::CheckArgs;
 use crate::output;
+use crate::pipeline::GroupArgs;
 use crate::setup::connect::Connect;
 
 /// The time between two looks at the topics.
@@ -26,9 +28,33 @@ const LOOK_AT_RUNS: (Duration, Duration) = (Duration::from_secs(5), Duration::fr
 /// The lines about each source's test event, once it was sent.
 pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
 
+/// A test event through the whole pipeline.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "End to end")]
+pub(crate) struct EndToEndArgs {
+    /// Also send a marked event without identity through the public URL, and wait up to 60 s for Platform's receipt
+    #[arg(long)]
+    pub(super) end_to_end: bool,
+
+    /// Then also wait so long for the flow's run that has the event; Platform reports runs once an hour
+    #[arg(long, value_name = "DURATION", requires = "end_to_end")]
+    wait_run: Option<DurationArg>,
+
+    /// The name of the sandbox: without it, no test event is sent to a production sandbox
+    #[arg(long, value_name = "NAME", requires = "end_to_end")]
+    confirm_sandbox: Option<String>,
+
+    /// The transformer's treatment of events without identity; with `dead-letter`, no test event is sent
+    #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
+    on_missing_identity: String,
+
+    #[command(flatten)]
+    groups: GroupArgs,
+}
+
 /// What a test needs.
 pub(super) struct Test<'t> {
-    pub(super) args: &'t CheckArgs,
+    pub(super) args: &'t EndToEndArgs,
     pub(super) connect: &'t Connect,
     pub(super) checks: &'t Checks<'t>,
     pub(super) destination: &'t Destination,
@@ -61,9 +87,9 @@ impl Test<'_> {
         };
         let has_succeeded = lines.iter().filter(is_round_trip).any(|line| line.level == Level::Good);
         let own = self.connect.sources.get(source).and_then(Option::as_deref);
-        let identity = own.unwrap_or(&self.args.end_to_end.on_missing_identity);
+        let identity = own.unwrap_or(&self.args.on_missing_identity);
         let sandbox = self.connect.desired.stage.as_ref().map_or("", |stage| stage.sandbox.as_str());
-        let confirmed = self.args.end_to_end.confirm_sandbox.as_deref();
+        let confirmed = self.args.confirm_sandbox.as_deref();
         if !has_succeeded {
             Some(NotSent::OtherFinding)
         } else if self.pipeline_topics().is_none() || self.checks.kafka.is_none() {
@@ -87,7 +113,7 @@ impl Test<'_> {
         }
         let trace = self.follow(&event_id, begun).await;
         let mut lines = vec![received(source, &event_id, &trace)];
-        if let Some(within) = self.args.end_to_end.wait_run {
+        if let Some(within) = self.args.wait_run {
             lines.push(match (&trace, &self.connect.clients.platform, &self.destination.flow_id) {
                 (Trace::Accepted { after, .. }, Some(client), Some(flow_id)) => {
                     output::progress("waiting for the flow's run");
@@ -118,7 +144,7 @@ impl Test<'_> {
             return Trace::NotStored;
         };
         let pipeline = Pipeline { connection, topics: &topics, progress: &|_| {} };
-        let groups = self.args.end_to_end.groups.groups();
+        let groups = self.args.groups.groups();
         let scope = FindScope { all_partitions: true, since: Some(begun.as_millisecond()), groups };
         let wanted = Wanted::Event(event_id.to_owned());
         let end = Instant::now() + RECEIPT;

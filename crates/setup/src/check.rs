@@ -23,7 +23,6 @@ use crate::desired::{Desired, WebhookWish};
 use crate::journal::Journal;
 use crate::round_trip::RoundTrips;
 use crate::settling::Settling;
-use crate::values::PlatformValues;
 use crate::who::Who;
 
 pub use end_to_end::{
@@ -138,14 +137,6 @@ pub struct Configured {
     pub dataset_id: Option<String>,
     /// `PLATFORM_FLOW_ID`.
     pub flow_id: Option<String>,
-}
-
-impl Configured {
-    /// Whether the sink, with these options, sends to the flow that has these values.
-    fn leads_to(&self, values: &PlatformValues) -> bool {
-        let is_same = |option: &Option<String>, value: &str| option.as_deref().is_none_or(|option| option == value);
-        is_same(&self.inlet_url, &values.inlet_url) && is_same(&self.flow_id, &values.flow_id)
-    }
 }
 
 /// What a check needs. A part without a client is left out.

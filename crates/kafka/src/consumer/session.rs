@@ -1,5 +1,7 @@
 //! One session of the ledger consumer's client.
 
+mod commits;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::{Committed, Committer};
+use super::committer::Committer;
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
 use super::{ConsumerSettings, Feed, Settlement, output};
@@ -17,7 +19,7 @@ use crate::assignment::{Assignment, Fetching, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
-use crate::health::{assignment_lost, kafka_trouble, trouble};
+use crate::health::{assignment_lost, trouble};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
@@ -33,9 +35,6 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
-
-/// How often a wait for a commit checks whether a stop was requested.
-const STOP_CHECK: Duration = Duration::from_millis(100);
 
 /// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
@@ -312,54 +311,6 @@ impl<'s> Session<'s> {
             self.paused = None;
         }
         Ok(())
-    }
-
-    /// Commits and waits for the result, if there is a deadline at most until then. After it, the commit is still in
-    /// progress.
-    fn commit_now(&mut self, deadline: Option<Instant>) {
-        self.wait_for_commit(deadline);
-        if self.committer.is_busy() {
-            return;
-        }
-        let due: Vec<_> = self.ledgers.to_commit().collect();
-        if !due.is_empty() {
-            self.committer.order(self.fingerprints.with(due));
-            self.wait_for_commit(deadline);
-        }
-    }
-
-    /// Waits for the commit in progress: until the deadline if there is one, and never longer than [`LAST_COMMIT`] once a
-    /// stop was requested.
-    fn wait_for_commit(&mut self, mut deadline: Option<Instant>) {
-        while self.committer.is_busy() {
-            let now = Instant::now();
-            if deadline.is_none() && self.stop.is_cancelled() {
-                deadline = Some(now + LAST_COMMIT);
-            }
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return;
-            }
-            let slice = now + STOP_CHECK;
-            if let Some(committed) = self.committer.wait(deadline.map_or(slice, |deadline| deadline.min(slice))) {
-                self.note(committed);
-            }
-        }
-    }
-
-    /// Offsets whose commit failed stay due and are committed with the next interval.
-    fn note(&mut self, (result, offsets): Committed) {
-        match result {
-            Ok(()) => {
-                self.settings.health.group.succeeded();
-                for (partition, offset, _) in offsets {
-                    self.ledgers.committed(partition, offset);
-                }
-            }
-            Err(error) => {
-                self.settings.metrics.commit_failed();
-                self.settings.health.group.failed(kafka_trouble(&error));
-            }
-        }
     }
 
     fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {

@@ -8,7 +8,7 @@ use platform::{InletUrl, TokenError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::{Checks, Destination, Line, TIMEOUT, in_time, objects};
+use super::{Checks, Destination, Level, Line, TIMEOUT, in_time, objects};
 use crate::desired::{Desired, Permit, PlatformWish};
 use crate::key::{Key, Target};
 use crate::look::look_at_platform;
@@ -135,7 +135,7 @@ async fn objects_of(
 ) -> (Vec<Line>, Destination) {
     let (line, is_production) = sandbox(stage, client).await;
     let mut lines = vec![line];
-    // An event may reach another sandbox than the one that was asked for, unless the sink's own options are compared.
+    // An event may reach another sandbox than the one that was asked for, unless the sink's options name its objects.
     let mut destination = Destination { is_production: is_production.filter(|known| *known), ..Destination::default() };
     // This sends several requests, each with the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
@@ -158,9 +158,11 @@ async fn objects_of(
     lines.extend(objects::lines(&planned, Target::Platform, "object"));
     lines.extend(schema_fields(stage, client, &planned, &observed).await);
     if let Some(values) = PlatformValues::of(stage, &planned, &all, checks.settling) {
-        lines.extend(configuration(checks, &values));
+        let compared = configuration(checks, &values);
+        let is_ours = compared.iter().all(|line| line.level == Level::Good);
+        lines.extend(compared);
         lines.extend(settling(&values));
-        if checks.configured.leads_to(&values) {
+        if is_ours {
             destination.is_production = is_production;
         }
         destination.not_before = values.not_before;
