@@ -80,7 +80,7 @@ pub(crate) struct EndToEndArgs {
 }
 
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
-    let end = args.wait.map(|wait| tokio::time::Instant::now() + wait.0);
+    let end = args.wait.map(|wait| crate::when::after(tokio::time::Instant::now(), wait.0));
     let mut last = BTreeSet::new();
     loop {
         let lines = lines(args, variables).await?;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::{GroupArgs, Reached};
 use crate::topics::TopicArgs;
-use crate::when::parse_bound;
+use crate::when::{after, parse_bound};
 use crate::{CommandError, UsageError, Verdict, output};
 
 /// Find events and show their history: received, mapped, accepted by Platform, dead-lettered, replayed
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandEr
 
 /// Looks until every event that is found has ended.
 async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Verdict, CommandError> {
-    let end = Instant::now() + longest;
+    let end = after(Instant::now(), longest);
     loop {
         let timelines = block_in_place(|| watch.look())?;
         let ended = find::end_of_all(&timelines);

@@ -25,7 +25,9 @@ use self::follow::Followed;
 use self::report::Report;
 use crate::find::text;
 use crate::pipeline::{GroupArgs, Reached};
+use crate::printable::printable;
 use crate::topics::TopicArgs;
+use crate::when::after;
 use crate::{CommandError, UsageError, Verdict, output};
 
 /// Customer.io gives up on a request after this time (reporting-webhooks specification).
@@ -185,9 +187,9 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             let followed = follow::follow(watch, longest, !json).await?;
             Ok(sender.show_followed(&followed, longest, json))
         }
-        Some(_) | None => {
+        follow => {
             if json {
-                output::json(&*sender.report());
+                output::json(&sender.sent_as_json(follow.map(|_| &[][..])));
             } else {
                 output::line(&sender.summary());
                 sender.report().hint().into_iter().for_each(output::problem);
@@ -315,7 +317,7 @@ impl Sender {
 
     /// Sends an event until it gets a 2xx; each attempt is signed again.
     async fn deliver(&self, body: &[u8]) -> bool {
-        let give_up = Instant::now() + self.give_up;
+        let give_up = after(Instant::now(), self.give_up);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             let started = Instant::now();
@@ -382,21 +384,28 @@ impl Sender {
             Content::Body(body) => content::event_id(body),
             Content::Samples(_) => Some(self.id(0)),
         };
-        let id = id.filter(|_| self.count == 1).map(|id| format!("; event {id}")).unwrap_or_default();
+        let id = id.filter(|_| self.count == 1).map(|id| format!("; event {}", printable(&id))).unwrap_or_default();
         format!("{}{id}", self.report().text())
+    }
+
+    /// What was sent, and with --follow what became of it.
+    fn sent_as_json(&self, followed: Option<&[Timeline]>) -> Value {
+        let report = &*self.report();
+        match followed {
+            Some(timelines) => {
+                let events: Vec<Value> = timelines.iter().map(text::json).collect();
+                json!({"version": 1, "sent": report, "events": events})
+            }
+            None => json!(report),
+        }
     }
 
     /// Shows what became of the event.
     fn show_followed(&self, followed: &Followed, longest: Duration, json: bool) -> Verdict {
         if json {
-            let events: Vec<Value> = followed.timelines.iter().map(text::json).collect();
-            output::json(&json!({"version": 1, "sent": &*self.report(), "events": events}));
+            output::json(&self.sent_as_json(Some(&followed.timelines)));
         } else {
-            let state = |timeline: &Timeline| {
-                let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
-                output::line(&format!("{id}: {}", timeline.state.as_str()));
-            };
-            followed.timelines.iter().for_each(state);
+            followed.timelines.iter().map(text::summary).for_each(|line| output::line(&line));
         }
         match followed.end {
             Some(End::Accepted) => Verdict::Good,
@@ -417,6 +426,7 @@ mod tests {
     use clap::{FromArgMatches, Parser};
 
     use super::*;
+    use crate::printable::tests::{HOSTILE, is_safe};
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -441,6 +451,23 @@ mod tests {
         assert_eq!(count(&["--event", "email_opened", "--count", "7"]), 7);
         assert_eq!(args(&["--event", "email_opened"]).give_up(), Duration::from_secs(10));
         assert_eq!(args(&[]).give_up(), Duration::from_secs(120));
+    }
+
+    #[test]
+    fn the_id_of_a_body_reaches_the_terminal_without_control_characters() {
+        let body = serde_json::json!({ "event_id": HOSTILE }).to_string();
+        let mut sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
+        sender.content = Content::Body(body.into_bytes());
+        let text = sender.summary();
+        assert!(text.contains("; event a [2J") && is_safe(&text), "{text:?}");
+    }
+
+    #[test]
+    fn an_event_that_is_followed_has_one_shape_whether_it_was_acknowledged_or_not() {
+        let sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
+        let (alone, followed) = (sender.sent_as_json(None), sender.sent_as_json(Some(&[])));
+        assert_eq!(alone["acknowledged"], 0);
+        assert_eq!(followed, json!({"version": 1, "sent": alone, "events": []}));
     }
 
     #[test]

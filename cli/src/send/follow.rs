@@ -7,6 +7,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use crate::find::text;
+use crate::when::after;
 use crate::{CommandError, output};
 
 /// How long it waits before it looks again.
@@ -28,7 +29,7 @@ pub(super) fn wanted(body: &[u8]) -> Wanted {
 
 /// Looks until the event has ended; prints each step as it is found, if `show` says so.
 pub(super) async fn follow(mut watch: Watch<'_>, longest: Duration, show: bool) -> Result<Followed, CommandError> {
-    let deadline = Instant::now() + longest;
+    let deadline = after(Instant::now(), longest);
     let mut shown: Vec<String> = Vec::new();
     loop {
         let timelines = block_in_place(|| watch.look())?;
