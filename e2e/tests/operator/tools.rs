@@ -195,9 +195,16 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     assert_eq!((code, &value["findings"][0]["code"]), (Some(1), &"webhook_missing".into()), "{value:#}");
     assert_eq!(value["flow"]["answer"]["state"], "enabled", "{value:#}");
     let wrong = e2e::pipeline::with(outside, &[("IMS_CLIENT_SECRET", "another-secret")]);
-    let (_, text, problems) = run(&wrong, &["status", "--json"]);
+    let (code, text, problems) = run(&wrong, &["status", "--json"]);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{problems}"));
+    // The missing webhook is known to be wrong, and Platform could not be asked.
+    let severities: Vec<_> = value["findings"].as_array().unwrap().iter().map(|of| of["severity"].clone()).collect();
+    assert_eq!((code, severities), (Some(1), vec!["bad".into(), "unanswered".into()]), "{value:#}");
     assert!(value["flow"]["error"].is_string(), "{value:#}");
+    let mut without_webhook = wrong;
+    without_webhook.retain(|(name, _)| *name != "CUSTOMERIO_APP_API_KEY");
+    let (code, text, problems) = run(&without_webhook, &["status", "--json"]);
+    assert_eq!(code, Some(3), "{text}{problems}");
 
     // Platform is away: the sink waits, which the status shows.
     assert!(simulator.terminate().is_some());
