@@ -97,7 +97,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
     let wanted = args.what.wanted().ok_or_else(|| UsageError("the value to search for is blank".to_owned()))?;
-    let scope = FindScope { all_partitions: args.all_partitions, since: args.since, groups: args.groups.groups() };
+    let scope = FindScope {
+        all_partitions: args.all_partitions,
+        since: args.since,
+        delivered_from: None,
+        groups: args.groups.groups(),
+    };
     let reached = Reached::by(&args.topics)?;
     if let Some(DurationArg(longest)) = args.wait {
         return wait(Watch::new(reached.pipeline(), scope, wanted), longest, json).await;

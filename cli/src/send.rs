@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use customerio::catalogue::{CatalogueEvent, ObjectType};
 use customerio::{SigningKey, sign};
-use operator::find::{End, FindScope, Timeline, Watch};
+use operator::find::{End, FindScope, Timeline, Watch, raw_ends};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use service::Backoff;
@@ -40,8 +40,8 @@ const COUNT: u64 = 100;
 ///
 /// Without options it sends 100 sample events of the whole catalogue. --event and --body send one event. --follow then
 /// shows what becomes of it: each step as it happens, until Platform accepts it or it is a dead letter. Exit code 0 if the
-/// gateway acknowledged everything, and with --follow Platform accepted the event; 1 if not; 3 if the event has not ended
-/// in time.
+/// gateway acknowledged everything, and with --follow Platform accepted the event, or had accepted it from an earlier
+/// delivery; 1 if not; 3 if the event has not ended in time.
 #[derive(Debug, Args)]
 #[command(mut_arg("bootstrap_servers", |arg| arg.required(false)))]
 pub(crate) struct SendArgs {
@@ -167,7 +167,12 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     }
     // The brokers are asked first, so that nothing is sent that cannot be followed.
     let follow = match args.follow {
-        Some(longest) => Some((longest.0, Reached::by(&args.topics)?, args.groups.groups())),
+        Some(longest) => {
+            let reached = Reached::by(&args.topics)?;
+            // Only what comes after these offsets is this delivery, also if the same event was delivered before.
+            let ends = tokio::task::block_in_place(|| raw_ends(reached.pipeline()))?;
+            Some((longest.0, reached, args.groups.groups(), ends))
+        }
         None => None,
     };
     let started = service::unix_millis();
@@ -175,14 +180,14 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     sender.send().await?;
     let verdict = sender.finish()?;
     match follow {
-        Some((longest, reached, groups)) if verdict == Verdict::Good => {
+        Some((longest, reached, groups, ends)) if verdict == Verdict::Good => {
             let body = sender.content.body(&sender.id(0), 0, sender.args.people);
             let wanted = follow::wanted(&body.ok_or("there is nothing to send")?);
             if !json {
                 output::line(&sender.summary());
             }
             // Clocks differ, and a topic is read from a few minutes before this time.
-            let scope = FindScope { all_partitions: true, since: Some(started), groups };
+            let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), groups };
             let watch = Watch::new(reached.pipeline(), scope, wanted);
             let followed = follow::follow(watch, longest, !json).await?;
             Ok(sender.show_followed(&followed, longest, json))

@@ -102,7 +102,22 @@ fn a_sent_event_is_followed_to_its_end() {
     // A webhook that is delivered again shows as a duplicate of an event that was accepted before.
     let path = file(&pipeline, "again.json", odd);
     let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
-    assert!(code == Some(0) && text.contains("  duplicate ") && text.contains("odd: accepted"), "{text}");
+    assert!(
+        code == Some(0) && text.contains("  duplicate ") && text.contains("odd: the transformer recognised it"),
+        "{text}"
+    );
+
+    // The same id with a body that cannot be mapped: this delivery is a dead letter, although the first was accepted.
+    let path = file(&pipeline, "broken-again.json", br#"{"event_id":"odd","object_type":"email"}"#);
+    let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
+    assert!(code == Some(1) && text.contains("odd: dead letter, open"), "{text}");
+
+    // An id that is no part of an address has one history.
+    let hashed = file(&pipeline, "hashed.json", somebody("a:b").as_bytes());
+    let (code, text, problems) = run(&variables, &["send", "--body", &hashed, "--follow"]);
+    assert!(code == Some(0) && text.contains("a:b: accepted"), "{text}{problems}");
+    let (code, found) = pipeline.ask(&["find", "--event-id", "a:b", "--wait", "60s"]);
+    assert_eq!((code, found.as_array().map(Vec::len), &found[0]["state"]), (Some(0), Some(1), &"accepted".into()));
 
     let (code, _, problems) = run(&variables, &["send", "--event", "email_open"]);
     assert!(code == Some(2) && problems.contains("a similar value exists: 'email_opened'"), "{problems}");
