@@ -14,4 +14,4 @@ pub use end::{End, end_of_all};
 pub use request::{FindScope, Wanted};
 pub use search::{raw_ends, run};
 pub use timeline::{State, Step, StepKind, StepRecord, Timeline};
-pub use watch::Watch;
+pub use watch::{FIRST_LOOK, Watch};

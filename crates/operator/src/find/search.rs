@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use contract::dead_letter::{Cut, Entry};
 use contract::limits::CLOCK_TOLERANCE_MS;
@@ -18,7 +19,7 @@ use super::request::{FindScope, Wanted};
 use super::timeline::{Timeline, timelines};
 use crate::error::OperatorError;
 use crate::mapped_id::{mapped_id, mapped_id_of};
-use crate::pipeline::{Pipeline, stable_extents};
+use crate::pipeline::{Limit, Pipeline, stable_extents_until};
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
@@ -27,7 +28,31 @@ use crate::typed_event::EventReader;
 /// # Errors
 /// [`OperatorError::Kafka`].
 pub fn run(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<Vec<Timeline>, OperatorError> {
-    let mut timelines = timelines(search(pipeline, scope, wanted)?);
+    histories(pipeline, scope, wanted, Limit::None).map_err(Into::into)
+}
+
+/// The same, at most until this time; `None` if not everything could be read by then.
+pub(super) fn run_until(
+    pipeline: Pipeline<'_>,
+    scope: &FindScope,
+    wanted: &Wanted,
+    end: Instant,
+) -> Result<Option<Vec<Timeline>>, OperatorError> {
+    let limit = Limit::Until(end);
+    match histories(pipeline, scope, wanted, limit) {
+        Ok(timelines) => Ok(Some(timelines)),
+        Err(error) if limit.has_caused(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn histories(
+    pipeline: Pipeline<'_>,
+    scope: &FindScope,
+    wanted: &Wanted,
+    limit: Limit,
+) -> Result<Vec<Timeline>, KafkaError> {
+    let mut timelines = timelines(search(pipeline, scope, wanted, limit)?);
     if let Wanted::Event(id) | Wanted::Id(id) = wanted {
         show_wanted(&mut timelines, id);
     }
@@ -50,7 +75,7 @@ pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<i32, i64>, OperatorEr
     Ok(extents.into_iter().map(|(partition, extent)| (partition, extent.end)).collect())
 }
 
-fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<Found, KafkaError> {
+fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Limit) -> Result<Found, KafkaError> {
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
     let mut found = Found {
@@ -66,7 +91,7 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
         }
         Wanted::Person(_) | Wanted::Id(_) | Wanted::Event(_) | Wanted::Delivery(_) | Wanted::Body(_) => None,
     };
-    let look = Look { pipeline, since: scope.since, offsets: &offsets };
+    let look = Look { pipeline, since: scope.since, limit, offsets: &offsets };
     look.at(&topics.raw, only, |record| found.raw.extend(raw(record, wanted)))?;
     let raw_positions: BTreeSet<Position> = found.raw.iter().map(|raw| raw.position).collect();
     let mut ids = known_ids(&found.raw, wanted);
@@ -108,12 +133,13 @@ struct Related<'r> {
 struct Look<'l> {
     pipeline: Pipeline<'l>,
     since: Option<i64>,
+    limit: Limit,
     offsets: &'l Offsets,
 }
 
 impl Look<'_> {
     fn at(&self, topic: &TopicName, only: Option<i32>, visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
-        let extents = stable_extents(self.offsets, topic)?;
+        let extents = stable_extents_until(self.offsets, topic, self.limit)?;
         let from = match self.since {
             Some(since) => self.offsets.at(topic, &extents, since.saturating_sub(CLOCK_TOLERANCE_MS))?,
             None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
@@ -127,7 +153,7 @@ impl Look<'_> {
                 end: extent.end,
             })
             .collect();
-        self.pipeline.read(topic, &offset_ranges, visit)
+        self.pipeline.read_until(topic, &offset_ranges, self.limit, visit)
     }
 
     /// The dead letters of records and events that belong to the search, and those that match it themselves.
