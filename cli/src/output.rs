@@ -1,4 +1,4 @@
-//! Writes to the terminal. A command that ends by itself ignores that nobody reads; one that does not asks for it.
+//! Writes to the terminal. A command that ends by itself ignores that no one reads; one that does not asks for it.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 

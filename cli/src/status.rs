@@ -29,7 +29,7 @@ use crate::{CommandError, Verdict, output};
 /// It asks each service for /readyz and /metrics, Kafka for the dead letters and the last webhooks, and, if their
 /// credentials are configured, Platform for the flow and Customer.io for the webhooks. Exit code 0 if all is well, 1 if
 /// something is known to be wrong, otherwise 3 if something could not be asked. Unresolved dead letters alone do not
-/// change the exit code. With --watch, it ends at Ctrl-C, or with exit code 0 when nobody reads its output any more.
+/// change the exit code. With --watch, it ends at Ctrl-C, or with exit code 0 when no one reads its output any more.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("only", |arg| arg.hide(true)),
@@ -96,7 +96,7 @@ async fn once(asking: &Arc<Asking>) -> Status {
     status(Answers { now, before: Some(before), a_while_before: None, topics, flow, webhooks })
 }
 
-/// Shows the status until nobody reads it. Kafka is asked at the same time, and its last answer is shown meanwhile.
+/// Shows the status until no one reads it. Kafka is asked at the same time, and its last answer is shown meanwhile.
 async fn again(asking: &Arc<Asking>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
     let mut history = History::default();
     let mut kafka = Kafka::new(asking);
@@ -153,5 +153,35 @@ fn verdict(status: &Status) -> Verdict {
         Some(Severity::Bad) => Verdict::Problem,
         Some(Severity::Unanswered) => Verdict::Unanswered,
         Some(Severity::Note) | None => Verdict::Good,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        status: StatusArgs,
+    }
+
+    #[tokio::test]
+    async fn the_last_answer_of_kafka_is_shown_until_it_answers_again() {
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from(["status"]);
+        let args = Command::from_arg_matches(&matches).unwrap().status;
+        let asking = Arc::new(Asking::of(args.services, None, &args.connect).unwrap());
+        let of = |error: &str| Asked::Failed(error.to_owned());
+        let silent = tokio::spawn(std::future::pending());
+        let mut kafka = Kafka { last: Some(of("before")), answered_at: Instant::now(), asking: Some(silent) };
+        let answer = tokio::time::timeout(Duration::from_secs(10), kafka.answer(&asking)).await.unwrap();
+        assert_eq!(answer.unwrap(), of("before"));
+        // The first answer is waited for, and a question that has been answered is not asked again at once.
+        let now = tokio::spawn(async move { Asked::Failed("now".to_owned()) });
+        kafka = Kafka { last: None, answered_at: Instant::now(), asking: Some(now) };
+        assert_eq!(kafka.answer(&asking).await.unwrap(), of("now"));
+        assert!(kafka.asking.is_none() && kafka.answer(&asking).await.unwrap() == of("now"));
     }
 }

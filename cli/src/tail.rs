@@ -19,7 +19,7 @@ use crate::{CommandError, Verdict, output};
 
 /// Show events as they end: accepted by Platform or dead-lettered, until Ctrl-C
 ///
-/// It also ends, with exit code 0, when nobody reads its output any more, as after `| head`. One line each: time, outcome, event, source, event id, and the age since the gateway received it. A person appears only
+/// It also ends, with exit code 0, when no one reads its output any more, as after `| head`. One line each: time, outcome, event, source, event id, and the age since the gateway received it. A person appears only
 /// as the beginning of the hash that is the record's key. With --json, one JSON object a line.
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_nobody_reads_or_at_ctrl_c_even_if_the_brokers_do_not_answer() {
+    async fn it_ends_when_no_one_reads_or_at_ctrl_c_even_if_the_brokers_do_not_answer() {
         let (stop, left) = (CancellationToken::new(), CancellationToken::new());
         let goes_on = until(&stop, &left);
         assert!(goes_on());

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_does_not_pass_ends_the_reading_and_any_other_is_told() {
+    fn an_error_that_does_not_pass_ends_the_reading_and_any_other_is_reported() {
         let permanent = [
             Code::TopicAuthorizationFailed,
             Code::UnknownTopicOrPartition,
@@ -121,8 +121,8 @@ mod tests {
         }
         assert!(failed(RdError::MessageConsumptionFatal(Code::Fatal)).is_err());
         for code in [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::Resolve] {
-            let told = failed(RdError::MessageConsumption(code)).unwrap();
-            assert!(matches!(told, Next::Trouble(_)), "{told:?}");
+            let reported = failed(RdError::MessageConsumption(code)).unwrap();
+            assert!(matches!(reported, Next::Trouble(_)), "{reported:?}");
         }
         assert_eq!(failed(RdError::PartitionEOF(0)).unwrap(), Next::Nothing);
     }

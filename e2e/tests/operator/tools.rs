@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka};
 use e2e::process::{Process, command};
@@ -236,6 +237,40 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     sink.kill();
     let (code, silent) = status();
     assert_eq!((code, &silent["findings"][0]["code"]), (Some(3), &"service_unanswered".into()), "{silent:#}");
+}
+
+/// Reads one line of a command without an end of its own, as `head -1` does, and returns its exit code. `again` is called
+/// until the command has ended.
+fn read_one_line(variables: &Variables, arguments: &[&str], again: impl Fn() + Send) -> Option<i32> {
+    let mut running = command("customerio-aep", variables);
+    let mut running = running.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    std::thread::scope(|scope| {
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            while end.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                again();
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        lines.next().unwrap().unwrap();
+        drop(lines);
+        wait_until("the command to end", SOON, || running.try_wait().unwrap().is_some());
+        drop(ended);
+    });
+    running.wait().unwrap().code()
+}
+
+#[test]
+fn a_command_without_an_end_ends_when_no_one_reads() {
+    let pipeline = Pipeline::new(shared_kafka(), "closed-pipe");
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let variables = pipeline.operator_variables();
+    assert_eq!(read_one_line(&variables, &["status", "--watch=1s", "--json"], || ()), Some(0));
+    assert_eq!(read_one_line(&variables, &["status", "--watch=1s"], || ()), Some(0));
+    let dead_letter = || assert_eq!(pipeline.send("not json"), 202);
+    assert_eq!(read_one_line(&variables, &["tail", "--json"], dead_letter), Some(0));
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Whether the configuration asks for this wait, so that nobody has to act.
+    /// Whether the configuration asks for this wait, so that no one has to act.
     #[must_use]
     pub fn is_planned(&self) -> bool {
         self.reason == service::Reason::NotBefore.as_str()

@@ -181,12 +181,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_told_once_until_records_arrive_again() {
+    fn a_trouble_is_reported_once_until_records_arrive_again() {
         let mut trouble = Trouble::default();
         let down = || Next::Trouble("down".to_owned());
-        let told = Some(News::Trouble("down".to_owned()));
-        assert_eq!(trouble.news(down()), told);
+        let reported = Some(News::Trouble("down".to_owned()));
+        assert_eq!(trouble.news(down()), reported);
         assert_eq!((trouble.news(Next::Nothing), trouble.news(down())), (None, None));
-        assert_eq!((trouble.news(Next::Record), trouble.news(down())), (None, told));
+        assert_eq!((trouble.news(Next::Record), trouble.news(down())), (None, reported));
     }
 }
