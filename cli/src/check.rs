@@ -56,7 +56,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
-    let end = args.wait.map(|wait| tokio::time::Instant::now() + wait.0);
+    let end = args.wait.map(|wait| crate::when::after(tokio::time::Instant::now(), wait.0));
     let mut last = BTreeSet::new();
     // A test event is sent once, also if other findings are looked at again.
     let mut tested = Tested::new();

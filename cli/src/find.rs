@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::{GroupArgs, Reached};
 use crate::topics::TopicArgs;
-use crate::when::parse_bound;
+use crate::when::{after, parse_bound};
 use crate::{CommandError, UsageError, Verdict, output};
 
 /// Find events and show their history: received, mapped, accepted by Platform, dead-lettered, replayed
@@ -37,7 +37,7 @@ pub(crate) struct FindArgs {
     since: Option<i64>,
 
     /// Look again until the event has ended (all of them, if there are several): accepted by Platform or dead letter; at
-    /// most this long, for example 60s
+    /// most this long, for example 60s. The first look may take 3 s in any case
     #[arg(long, value_name = "DURATION")]
     wait: Option<DurationArg>,
 
@@ -97,7 +97,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
     let wanted = args.what.wanted().ok_or_else(|| UsageError("the value to search for is blank".to_owned()))?;
-    let scope = FindScope { all_partitions: args.all_partitions, since: args.since, groups: args.groups.groups() };
+    let scope = FindScope {
+        all_partitions: args.all_partitions,
+        since: args.since,
+        delivered_from: None,
+        groups: args.groups.groups(),
+    };
     let reached = Reached::by(&args.topics)?;
     if let Some(DurationArg(longest)) = args.wait {
         return wait(Watch::new(reached.pipeline(), scope, wanted), longest, json).await;
@@ -113,27 +118,37 @@ pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandEr
 
 /// Looks until every event that is found has ended.
 async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Verdict, CommandError> {
-    let end = Instant::now() + longest;
+    let end = after(Instant::now(), longest);
+    let mut known = None;
     loop {
-        let timelines = block_in_place(|| watch.look())?;
-        let ended = find::end_of_all(&timelines);
+        let begun = Instant::now();
+        let looked = block_in_place(|| watch.look(end.into_std()))?;
+        known = looked.or(known);
+        let timelines = known.as_deref().unwrap_or_default();
+        let ended = find::end_of_all(timelines);
         let is_over = Instant::now() >= end;
         if ended.is_some() || is_over {
-            show(&timelines, json);
+            show(timelines, json);
         }
         match ended {
             Some(End::Accepted) => return Ok(Verdict::Good),
             Some(End::NotAccepted) => return Ok(Verdict::Problem),
             None if is_over => {
-                output::problem(&not_ended(&timelines, longest));
+                output::problem(&not_ended(known.as_deref(), longest));
                 return Ok(Verdict::Unanswered);
             }
             None => {
-                output::progress(&waiting(&timelines));
-                tokio::time::sleep(LOOK_AGAIN.min(end.saturating_duration_since(Instant::now()))).await;
+                output::progress(&waiting(timelines));
+                let pause = pause(LOOK_AGAIN, begun.elapsed());
+                tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
             }
         }
     }
+}
+
+/// How long to wait after a look that took this long: a long look is not repeated at once.
+pub(crate) fn pause(shortest: Duration, took: Duration) -> Duration {
+    shortest.max(took)
 }
 
 fn show(timelines: &[Timeline], json: bool) {
@@ -156,8 +171,13 @@ fn waiting(timelines: &[Timeline]) -> String {
     }
 }
 
-fn not_ended(timelines: &[Timeline], longest: Duration) -> String {
+fn not_ended(timelines: Option<&[Timeline]>, longest: Duration) -> String {
     let seconds = longest.as_secs_f64();
+    let Some(timelines) = timelines else {
+        return format!(
+            "nothing was found in {seconds} s, in which the topics could not be read to their ends: allow more time, or search less of them with --since"
+        );
+    };
     if timelines.is_empty() {
         return format!(
             "nothing was found in {seconds} s: the gateway has not stored it, or it has expired from the topics"
@@ -196,9 +216,12 @@ mod tests {
     fn a_wait_that_is_over_says_what_the_event_waits_for() {
         let of = |state| Timeline { event_id: None, state, steps: Vec::new(), is_complete: true };
         let minute = Duration::from_secs(60);
-        assert!(not_ended(&[], minute).starts_with("nothing was found in 60 s: the gateway has not stored it"));
-        let text = not_ended(&[of(State::WaitingForSink), of(State::Accepted)], minute);
+        assert!(not_ended(Some(&[]), minute).starts_with("nothing was found in 60 s: the gateway has not stored it"));
+        let text = not_ended(Some(&[of(State::WaitingForSink), of(State::Accepted)]), minute);
         assert!(text.starts_with("not ended after 60 s: waiting for the sink. `customerio-aep status`"), "{text}");
+        assert!(not_ended(None, minute).contains("could not be read to their ends"));
+        let second = Duration::from_secs(1);
+        assert_eq!((pause(second, second / 2), pause(second, 2 * second)), (second, 2 * second));
         let text = waiting(&[of(State::WaitingForTransformer), of(State::WaitingForSink)]);
         assert_eq!(text, "2 events have not ended, the first is waiting for the transformer");
     }

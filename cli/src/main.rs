@@ -14,6 +14,7 @@ mod map;
 mod no_value_is_shown;
 mod output;
 mod pipeline;
+mod printable;
 mod send;
 mod setup;
 mod simulator;

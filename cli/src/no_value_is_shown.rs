@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Arg, Command, CommandFactory};
 use service::{ServiceConfig, Unusable};
@@ -89,26 +90,36 @@ fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
 }
 
 /// Checks the messages about the options of a command; `refused` returns the message, or `None` if the command line is
-/// valid.
+/// valid. A refused command line is parsed once for each option of the command, so the options are shared among all
+/// processors.
 fn search(
     name: &str,
     command: &Command,
     kinds: &[(&'static str, String)],
-    refused: &dyn Fn(&[String]) -> Option<String>,
+    refused: &(dyn Fn(&[String]) -> Option<String> + Sync),
     tried: &mut BTreeMap<String, (usize, usize)>,
 ) {
-    for arg in command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-        for (kind, value) in kinds {
-            for arguments in written(arg, value) {
-                let said = refused(&arguments);
-                let (all, wrong) = tried.entry(name.to_owned()).or_default();
-                *all += 1;
-                *wrong += usize::from(said.is_some());
-                if let Some(said) = said {
-                    assert!(!said.contains(SECRET), "{name}, {}, {kind}: {said}", arg.get_id());
+    let is_tried = |arg: &&Arg| !["help", "version"].contains(&arg.get_id().as_str());
+    let args: Vec<&Arg> = command.get_arguments().filter(is_tried).collect();
+    let (next, all, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(arg) = args.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for (kind, value) in kinds {
+                for arguments in written(arg, value) {
+                    let said = refused(&arguments);
+                    all.fetch_add(1, Ordering::Relaxed);
+                    wrong.fetch_add(usize::from(said.is_some()), Ordering::Relaxed);
+                    if let Some(said) = said {
+                        assert!(!said.contains(SECRET), "{name}, {}, {kind}: {said}", arg.get_id());
+                    }
                 }
             }
         }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..processors).for_each(|_| drop(scope.spawn(work))));
+    if !args.is_empty() {
+        tried.insert(name.to_owned(), (all.into_inner(), wrong.into_inner()));
     }
 }
 

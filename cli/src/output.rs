@@ -1,13 +1,37 @@
-//! Writes to the terminal. Errors of a closed pipe are ignored.
+//! Writes to the terminal. A command that ends by itself ignores that no one reads; one that does not asks for it.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use operator::Progress;
 
+use crate::printable::printable_json;
+
+/// Whether anybody reads what is written. `tail | head -1` reads one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Reads,
+    HasLeft,
+}
+
+impl Reader {
+    /// Of the result of a write.
+    fn of(written: &std::io::Result<()>) -> Self {
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Self::HasLeft,
+            Ok(()) | Err(_) => Self::Reads,
+        }
+    }
+}
+
 /// A line on standard output.
 pub(crate) fn line(text: &str) {
-    drop(writeln!(std::io::stdout(), "{text}"));
+    line_for_a_reader(text);
+}
+
+/// The same for a command without an end of its own.
+pub(crate) fn line_for_a_reader(text: &str) -> Reader {
+    Reader::of(&writeln!(std::io::stdout(), "{text}"))
 }
 
 /// Text with its own line breaks, on standard output.
@@ -22,16 +46,21 @@ pub(crate) fn problem(text: &str) {
 
 /// A line on standard output with colour, where a person looks.
 pub(crate) fn styled(text: &str) {
-    drop(writeln!(anstream::stdout(), "{text}"));
+    styled_for_a_reader(text);
+}
+
+/// The same for a command without an end of its own.
+pub(crate) fn styled_for_a_reader(text: &str) -> Reader {
+    Reader::of(&writeln!(anstream::stdout(), "{text}"))
 }
 
 /// Shows these lines in place of what the terminal shows; elsewhere, after it.
-pub(crate) fn screen(lines: &[String]) {
+pub(crate) fn screen(lines: &[String]) -> Reader {
     if std::io::stdout().is_terminal() {
         text("\x1b[H\x1b[J");
     }
     lines.iter().for_each(|line| styled(line));
-    line("");
+    line_for_a_reader("")
 }
 
 /// A text in this style.
@@ -80,7 +109,12 @@ pub(crate) fn terminal_width() -> Option<usize> {
 
 /// A result, as JSON.
 pub(crate) fn json(value: &impl serde::Serialize) {
-    line(&serde_json::to_string_pretty(value).unwrap_or_default());
+    line(&printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()));
+}
+
+/// An object in one line, of a command without an end of its own.
+pub(crate) fn json_line(value: &serde_json::Value) -> Reader {
+    line_for_a_reader(&printable_json(&value.to_string()))
 }
 
 /// Shows progress on a terminal, in one line that is overwritten; shows nothing elsewhere.
@@ -146,6 +180,15 @@ mod tests {
     fn the_columns_of_a_table_are_aligned() {
         let rows = vec![vec!["a".to_owned(), "long".to_owned(), "z".to_owned()]];
         assert_eq!(table(&["one", "b", "c"], &rows), ["one  b     c", "a    long  z"]);
+    }
+
+    #[test]
+    fn a_reader_has_left_when_the_pipe_is_closed() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(Reader::of(&writeln!(writer, "a")), Reader::Reads);
+        drop(reader);
+        assert_eq!(Reader::of(&writeln!(writer, "b")), Reader::HasLeft);
+        assert_eq!(Reader::of(&Err(ErrorKind::StorageFull.into())), Reader::Reads);
     }
 
     #[test]

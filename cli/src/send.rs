@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use customerio::catalogue::{CatalogueEvent, ObjectType};
 use customerio::{SigningKey, sign};
-use operator::find::{End, FindScope, Timeline, Watch};
+use operator::find::{End, FindScope, Timeline, Watch, raw_ends};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use service::Backoff;
@@ -25,7 +25,9 @@ use self::follow::Followed;
 use self::report::Report;
 use crate::find::text;
 use crate::pipeline::{GroupArgs, Reached};
+use crate::printable::printable;
 use crate::topics::TopicArgs;
+use crate::when::after;
 use crate::{CommandError, UsageError, Verdict, output};
 
 /// Customer.io gives up on a request after this time (reporting-webhooks specification).
@@ -38,8 +40,8 @@ const COUNT: u64 = 100;
 ///
 /// Without options it sends 100 sample events of the whole catalogue. --event and --body send one event. --follow then
 /// shows what becomes of it: each step as it happens, until Platform accepts it or it is a dead letter. Exit code 0 if the
-/// gateway acknowledged everything, and with --follow Platform accepted the event; 1 if not; 3 if the event has not ended
-/// in time.
+/// gateway acknowledged everything, and with --follow Platform accepted the event, or had accepted it from an earlier
+/// delivery; 1 if not; 3 if the event has not ended in time.
 #[derive(Debug, Args)]
 #[command(mut_arg("bootstrap_servers", |arg| arg.required(false)))]
 pub(crate) struct SendArgs {
@@ -165,7 +167,12 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     }
     // The brokers are asked first, so that nothing is sent that cannot be followed.
     let follow = match args.follow {
-        Some(longest) => Some((longest.0, Reached::by(&args.topics)?, args.groups.groups())),
+        Some(longest) => {
+            let reached = Reached::by(&args.topics)?;
+            // Only what comes after these offsets is this delivery, also if the same event was delivered before.
+            let ends = tokio::task::block_in_place(|| raw_ends(reached.pipeline()))?;
+            Some((longest.0, reached, args.groups.groups(), ends))
+        }
         None => None,
     };
     let started = service::unix_millis();
@@ -173,21 +180,21 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     sender.send().await?;
     let verdict = sender.finish()?;
     match follow {
-        Some((longest, reached, groups)) if verdict == Verdict::Good => {
+        Some((longest, reached, groups, ends)) if verdict == Verdict::Good => {
             let body = sender.content.body(&sender.id(0), 0, sender.args.people);
             let wanted = follow::wanted(&body.ok_or("there is nothing to send")?);
             if !json {
                 output::line(&sender.summary());
             }
             // Clocks differ, and a topic is read from a few minutes before this time.
-            let scope = FindScope { all_partitions: true, since: Some(started), groups };
+            let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), groups };
             let watch = Watch::new(reached.pipeline(), scope, wanted);
             let followed = follow::follow(watch, longest, !json).await?;
             Ok(sender.show_followed(&followed, longest, json))
         }
-        Some(_) | None => {
+        follow => {
             if json {
-                output::json(&*sender.report());
+                output::json(&sender.sent_as_json(follow.map(|_| &[][..])));
             } else {
                 output::line(&sender.summary());
                 sender.report().hint().into_iter().for_each(output::problem);
@@ -315,7 +322,7 @@ impl Sender {
 
     /// Sends an event until it gets a 2xx; each attempt is signed again.
     async fn deliver(&self, body: &[u8]) -> bool {
-        let give_up = Instant::now() + self.give_up;
+        let give_up = after(Instant::now(), self.give_up);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             let started = Instant::now();
@@ -382,21 +389,28 @@ impl Sender {
             Content::Body(body) => content::event_id(body),
             Content::Samples(_) => Some(self.id(0)),
         };
-        let id = id.filter(|_| self.count == 1).map(|id| format!("; event {id}")).unwrap_or_default();
+        let id = id.filter(|_| self.count == 1).map(|id| format!("; event {}", printable(&id))).unwrap_or_default();
         format!("{}{id}", self.report().text())
+    }
+
+    /// What was sent, and with --follow what became of it.
+    fn sent_as_json(&self, followed: Option<&[Timeline]>) -> Value {
+        let report = &*self.report();
+        match followed {
+            Some(timelines) => {
+                let events: Vec<Value> = timelines.iter().map(text::json).collect();
+                json!({"version": 1, "sent": report, "events": events})
+            }
+            None => json!(report),
+        }
     }
 
     /// Shows what became of the event.
     fn show_followed(&self, followed: &Followed, longest: Duration, json: bool) -> Verdict {
         if json {
-            let events: Vec<Value> = followed.timelines.iter().map(text::json).collect();
-            output::json(&json!({"version": 1, "sent": &*self.report(), "events": events}));
+            output::json(&self.sent_as_json(Some(&followed.timelines)));
         } else {
-            let state = |timeline: &Timeline| {
-                let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
-                output::line(&format!("{id}: {}", timeline.state.as_str()));
-            };
-            followed.timelines.iter().for_each(state);
+            followed.timelines.iter().map(text::summary).for_each(|line| output::line(&line));
         }
         match followed.end {
             Some(End::Accepted) => Verdict::Good,
@@ -417,6 +431,7 @@ mod tests {
     use clap::{FromArgMatches, Parser};
 
     use super::*;
+    use crate::printable::tests::{HOSTILE, is_safe};
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -441,6 +456,23 @@ mod tests {
         assert_eq!(count(&["--event", "email_opened", "--count", "7"]), 7);
         assert_eq!(args(&["--event", "email_opened"]).give_up(), Duration::from_secs(10));
         assert_eq!(args(&[]).give_up(), Duration::from_secs(120));
+    }
+
+    #[test]
+    fn the_id_of_a_body_reaches_the_terminal_without_control_characters() {
+        let body = serde_json::json!({ "event_id": HOSTILE }).to_string();
+        let mut sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
+        sender.content = Content::Body(body.into_bytes());
+        let text = sender.summary();
+        assert!(text.contains("; event a [2J") && is_safe(&text), "{text:?}");
+    }
+
+    #[test]
+    fn an_event_that_is_followed_has_one_shape_whether_it_was_acknowledged_or_not() {
+        let sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
+        let (alone, followed) = (sender.sent_as_json(None), sender.sent_as_json(Some(&[])));
+        assert_eq!(alone["acknowledged"], 0);
+        assert_eq!(followed, json!({"version": 1, "sent": alone, "events": []}));
     }
 
     #[test]

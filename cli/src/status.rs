@@ -1,22 +1,27 @@
 //! `status`: the state of everything on one screen.
 
 mod ask;
+mod history;
 mod json;
 mod text;
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use operator::status::{AdminAddresses, Answers, Look, Severity, Status, status};
+use operator::status::{AdminAddresses, Answers, Asked, Severity, Status, TopicState, status};
 use service::shutdown_on_signal;
 use settings::DurationArg;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ask::{Asking, Outside};
+use self::history::History;
 use crate::exit::Interrupted;
+use crate::output::Reader;
 use crate::setup::options::ConnectArgs;
+use crate::when::after;
 use crate::{CommandError, Verdict, output};
 
 /// Show the state of everything: services, traffic, holds, dead letters, Platform, Customer.io
@@ -24,7 +29,7 @@ use crate::{CommandError, Verdict, output};
 /// It asks each service for /readyz and /metrics, Kafka for the dead letters and the last webhooks, and, if their
 /// credentials are configured, Platform for the flow and Customer.io for the webhooks. Exit code 0 if all is well, 1 if
 /// something is known to be wrong, otherwise 3 if something could not be asked. Unresolved dead letters alone do not
-/// change the exit code.
+/// change the exit code. With --watch, it ends at Ctrl-C, or with exit code 0 when no one reads its output any more.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("only", |arg| arg.hide(true)),
@@ -56,8 +61,6 @@ pub(crate) struct StatusArgs {
 
 /// The shortest time between two looks, for rates.
 const RATES: Duration = Duration::from_secs(1);
-/// With --watch, the age of events is that of the events accepted in this time.
-const A_WHILE: i64 = 60_000;
 /// With --watch, how often Kafka is asked: this reads the dead-letter topic.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// With --watch, how often Platform and Customer.io are asked.
@@ -65,7 +68,7 @@ const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, CommandError> {
     let watch = args.watch.map(|interval| interval.0.max(RATES));
-    let asking = Asking::of(args.services, args.platform_flow_id, args.connect)?;
+    let asking = Arc::new(Asking::of(args.services, args.platform_flow_id, &args.connect)?);
     let Some(interval) = watch else {
         let status = once(&asking).await;
         if json {
@@ -78,54 +81,70 @@ pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, Command
     let stop = CancellationToken::new();
     shutdown_on_signal(stop.clone())?;
     tokio::select! {
-        () = again(&asking, interval, json) => Ok(Verdict::Good),
+        asked = again(&asking, interval, json) => asked,
         () = stop.cancelled() => Err(Interrupted.into()),
     }
 }
 
-async fn once(asking: &Asking) -> Status {
+async fn once(asking: &Arc<Asking>) -> Status {
     let begun = Instant::now();
     let before = asking.look().await;
-    let topics = asking.topics();
+    let topics = tokio::task::block_in_place(|| asking.topics());
     let Outside { flow, webhooks } = asking.outside().await;
     tokio::time::sleep_until(begun + RATES).await;
     let now = asking.look().await;
     status(Answers { now, before: Some(before), a_while_before: None, topics, flow, webhooks })
 }
 
-/// Shows the status until the process is stopped.
-async fn again(asking: &Asking, interval: Duration, json: bool) {
-    let mut looks: VecDeque<Look> = VecDeque::new();
-    let (mut topics, mut outside) = (asking.topics(), asking.outside().await);
-    let (mut topics_at, mut outside_at) = (Instant::now(), Instant::now());
+/// Shows the status until no one reads it. Kafka is asked at the same time, and its last answer is shown meanwhile.
+async fn again(asking: &Arc<Asking>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
+    let mut history = History::default();
+    let mut kafka = Kafka::new(asking);
+    let (mut outside, mut outside_at) = (asking.outside().await, Instant::now());
     loop {
         let begun = Instant::now();
-        if topics_at.elapsed() >= TOPICS_EVERY {
-            (topics, topics_at) = (asking.topics(), begun);
-        }
         if outside_at.elapsed() >= OUTSIDE_EVERY {
-            (outside, outside_at) = (asking.outside().await, begun);
+            (outside, outside_at) = (asking.outside().await, Instant::now());
         }
+        let topics = kafka.answer(asking).await?;
         let now = asking.look().await;
-        while looks.front().is_some_and(|first| now.at - first.at > A_WHILE) {
-            looks.pop_front();
+        let (before, a_while_before) = history.before(now.clone());
+        let (flow, webhooks) = (outside.flow.clone(), outside.webhooks.clone());
+        let status = status(Answers { now, before, a_while_before, topics, flow, webhooks });
+        let reader = if json { output::json_line(&json::of(&status)) } else { output::screen(&text::lines(&status)) };
+        if reader == Reader::HasLeft {
+            return Ok(Verdict::Good);
         }
-        let answers = Answers {
-            now: now.clone(),
-            before: looks.back().cloned(),
-            a_while_before: looks.front().cloned(),
-            topics: topics.clone(),
-            flow: outside.flow.clone(),
-            webhooks: outside.webhooks.clone(),
-        };
-        looks.push_back(now);
-        let status = status(answers);
-        if json {
-            output::line(&json::of(&status).to_string());
-        } else {
-            output::screen(&text::lines(&status));
+        tokio::time::sleep_until(after(begun, interval)).await;
+    }
+}
+
+/// What Kafka said, and a question that it has not answered yet.
+struct Kafka {
+    last: Option<Asked<TopicState>>,
+    answered_at: Instant,
+    asking: Option<JoinHandle<Asked<TopicState>>>,
+}
+
+impl Kafka {
+    fn new(asking: &Arc<Asking>) -> Self {
+        Self { last: None, answered_at: Instant::now(), asking: Some(Self::ask(asking)) }
+    }
+
+    fn ask(asking: &Arc<Asking>) -> JoinHandle<Asked<TopicState>> {
+        let asking = Arc::clone(asking);
+        tokio::task::spawn_blocking(move || asking.topics())
+    }
+
+    /// The last answer; asks again if it is old, and waits only for the first one.
+    async fn answer(&mut self, asking: &Arc<Asking>) -> Result<Asked<TopicState>, CommandError> {
+        if self.asking.is_none() && self.answered_at.elapsed() >= TOPICS_EVERY {
+            self.asking = Some(Self::ask(asking));
         }
-        tokio::time::sleep_until(begun + interval).await;
+        if let Some(question) = self.asking.take_if(|question| question.is_finished() || self.last.is_none()) {
+            (self.last, self.answered_at) = (Some(question.await?), Instant::now());
+        }
+        Ok(self.last.clone().unwrap_or_else(|| Asked::Failed("no answer yet".to_owned())))
     }
 }
 
@@ -134,5 +153,35 @@ fn verdict(status: &Status) -> Verdict {
         Some(Severity::Bad) => Verdict::Problem,
         Some(Severity::Unanswered) => Verdict::Unanswered,
         Some(Severity::Note) | None => Verdict::Good,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        status: StatusArgs,
+    }
+
+    #[tokio::test]
+    async fn the_last_answer_of_kafka_is_shown_until_it_answers_again() {
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from(["status"]);
+        let args = Command::from_arg_matches(&matches).unwrap().status;
+        let asking = Arc::new(Asking::of(args.services, None, &args.connect).unwrap());
+        let of = |error: &str| Asked::Failed(error.to_owned());
+        let silent = tokio::spawn(std::future::pending());
+        let mut kafka = Kafka { last: Some(of("before")), answered_at: Instant::now(), asking: Some(silent) };
+        let answer = tokio::time::timeout(Duration::from_secs(10), kafka.answer(&asking)).await.unwrap();
+        assert_eq!(answer.unwrap(), of("before"));
+        // The first answer is waited for, and a question that has been answered is not asked again at once.
+        let now = tokio::spawn(async move { Asked::Failed("now".to_owned()) });
+        kafka = Kafka { last: None, answered_at: Instant::now(), asking: Some(now) };
+        assert_eq!(kafka.answer(&asking).await.unwrap(), of("now"));
+        assert!(kafka.asking.is_none() && kafka.answer(&asking).await.unwrap() == of("now"));
     }
 }

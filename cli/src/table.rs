@@ -1,6 +1,7 @@
 //! Tables that fit the terminal.
 
 use crate::output;
+use crate::printable::printable;
 
 /// A table with columns that may be cut.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Table<'_> {
     pub(crate) fn lines(&self) -> Vec<String> {
         let head: Vec<String> = self.head.iter().map(|&name| name.to_owned()).collect();
         let rows: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+            self.rows.iter().map(|row| row.iter().map(|cell| printable(cell).into_owned()).collect()).collect();
         let longest = |column: usize| {
             std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
         };
@@ -59,11 +60,6 @@ fn shortened(text: &str, width: usize) -> String {
     }
     let kept = text.chars().take(width.saturating_sub(1));
     kept.chain(std::iter::once('…')).collect()
-}
-
-/// The text without characters that a terminal would act on.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

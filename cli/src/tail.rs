@@ -1,21 +1,25 @@
 //! `tail`: events as they end.
 
+use std::time::Duration;
+
 use clap::Args;
 use operator::rfc3339;
-use operator::tail::{self, Ended, Outcome};
+use operator::tail::{self, Ended, News, Outcome};
 use serde_json::{Value, json};
 use service::shutdown_on_signal;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Interrupted;
-use crate::output::{GREEN, RED, paint};
+use crate::output::{GREEN, RED, Reader, paint};
 use crate::pipeline::Reached;
+use crate::printable::printable;
 use crate::topics::TopicArgs;
 use crate::{CommandError, Verdict, output};
 
 /// Show events as they end: accepted by Platform or dead-lettered, until Ctrl-C
 ///
-/// One line each: time, outcome, event, source, event id, and the age since the gateway received it. A person appears only
+/// It also ends, with exit code 0, when no one reads its output any more, as after `| head`. One line each: time, outcome, event, source, event id, and the age since the gateway received it. A person appears only
 /// as the beginning of the hash that is the record's key. With --json, one JSON object a line.
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
@@ -23,33 +27,65 @@ pub(crate) struct TailArgs {
     topics: TopicArgs,
 }
 
+/// How long the brokers may take to end the last request after Ctrl-C.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
+
 pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandError> {
     let reached = Reached::by(&args.topics)?;
-    let stop = CancellationToken::new();
+    let (stop, reader_has_left) = (CancellationToken::new(), CancellationToken::new());
     shutdown_on_signal(stop.clone())?;
+    let goes_on = until(&stop, &reader_has_left);
+    let left = reader_has_left.clone();
     let follow = move || {
-        let started = |has_receipts: bool| {
-            output::problem(if has_receipts {
-                "following; Ctrl-C ends it"
-            } else {
-                "following dead letters only: there is no receipts topic (RECEIPTS_TOPIC). Ctrl-C ends it"
-            });
-        };
+        let hears = |news: &News| output::problem(&words(news));
         let show = |ended: &Ended| {
-            if json {
-                output::line(&as_json(ended).to_string());
-            } else {
-                output::styled(&line(ended));
+            let reader =
+                if json { output::json_line(&as_json(ended)) } else { output::styled_for_a_reader(&line(ended)) };
+            if reader == Reader::HasLeft {
+                left.cancel();
             }
         };
-        tail::run(reached.pipeline(), started, || !stop.is_cancelled(), show)
+        tail::run(reached.pipeline(), hears, goes_on, show)
     };
-    tokio::task::spawn_blocking(follow).await??;
-    Err(Interrupted.into())
+    let following = tokio::task::spawn_blocking(follow);
+    finished(following, &stop, &reader_has_left).await
+}
+
+/// Whether events are wanted still.
+fn until(stop: &CancellationToken, reader_has_left: &CancellationToken) -> impl Fn() -> bool + Send + use<> {
+    let (stop, reader_has_left) = (stop.clone(), reader_has_left.clone());
+    move || !stop.is_cancelled() && !reader_has_left.is_cancelled()
+}
+
+/// Waits until the reading ends. After Ctrl-C, it does not wait for brokers that do not answer.
+async fn finished<E: Into<CommandError>>(
+    mut following: JoinHandle<Result<(), E>>,
+    stop: &CancellationToken,
+    reader_has_left: &CancellationToken,
+) -> Result<Verdict, CommandError> {
+    let ended = tokio::select! {
+        ended = &mut following => Some(ended),
+        () = stop.cancelled() => tokio::time::timeout(LAST_ANSWER, &mut following).await.ok(),
+    };
+    if let Some(ended) = ended {
+        ended?.map_err(Into::into)?;
+    }
+    if reader_has_left.is_cancelled() { Ok(Verdict::Good) } else { Err(Interrupted.into()) }
+}
+
+fn words(news: &News) -> String {
+    match news {
+        News::Started { has_receipts: true } => "following; Ctrl-C ends it".to_owned(),
+        News::Started { has_receipts: false } => {
+            "following dead letters only: there is no receipts topic (RECEIPTS_TOPIC). Ctrl-C ends it".to_owned()
+        }
+        News::Trouble(what) => format!("trying again: {}", printable(what)),
+    }
 }
 
 fn line(ended: &Ended) -> String {
-    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
+    let or_none =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| printable(text).into_owned());
     let outcome = match &ended.outcome {
         Outcome::Accepted { .. } => paint(GREEN, "accepted     "),
         Outcome::DeadLettered { .. } => paint(RED, "dead-lettered"),
@@ -69,10 +105,6 @@ fn line(ended: &Ended) -> String {
         or_none(&ended.event_id),
         or_none(&ended.person),
     )
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn as_json(ended: &Ended) -> Value {
@@ -103,6 +135,7 @@ mod tests {
     use contract::dead_letter::Stage;
 
     use super::*;
+    use crate::printable::tests::{HOSTILE, is_safe};
 
     fn ended(outcome: Outcome) -> Ended {
         Ended {
@@ -142,5 +175,36 @@ mod tests {
         assert!(shown(dead_letter.clone()).ends_with("transformer: not _json (dead letter 3:12)"));
         let json = as_json(&ended(dead_letter));
         assert_eq!((&json["outcome"], &json["deadLetter"]), (&"dead_lettered".into(), &"3:12".into()));
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_no_one_reads_or_at_ctrl_c_even_if_the_brokers_do_not_answer() {
+        let (stop, left) = (CancellationToken::new(), CancellationToken::new());
+        let goes_on = until(&stop, &left);
+        assert!(goes_on());
+        left.cancel();
+        assert!(!goes_on());
+        let done = || tokio::spawn(async { Ok::<(), CommandError>(()) });
+        assert_eq!(finished(done(), &stop, &left).await.unwrap(), Verdict::Good);
+        let failed = tokio::spawn(async { Err::<(), CommandError>("denied".into()) });
+        assert_eq!(finished(failed, &stop, &left).await.unwrap_err().to_string(), "denied");
+        let (stop, left) = (CancellationToken::new(), CancellationToken::new());
+        stop.cancel();
+        let silent = tokio::spawn(std::future::pending::<Result<(), CommandError>>());
+        let waiting = finished(silent, &stop, &left);
+        let ended = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+        assert!(ended.unwrap_err().is::<Interrupted>());
+    }
+
+    #[test]
+    fn no_field_of_an_event_reaches_the_terminal_with_control_characters() {
+        let some = || Some(HOSTILE.to_owned());
+        let (code, position) = (HOSTILE.to_owned(), Position::new(3, 12));
+        let dead_letter = Outcome::DeadLettered { stage: Stage::Transformer, code, position };
+        for outcome in [dead_letter, Outcome::Accepted { batch_id: some() }] {
+            let ended = Ended { event_id: some(), source: some(), event: some(), person: some(), ..ended(outcome) };
+            let line = line(&ended);
+            assert!(is_safe(&line), "{line:?}");
+        }
     }
 }

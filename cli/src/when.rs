@@ -1,8 +1,19 @@
 //! Times as people write them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use settings::DurationArg;
+use tokio::time::Instant;
+
+/// What stands for never: tokio's clock has no later moment on some platforms.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The moment this long after another; never, if a clock cannot show it.
+pub(crate) fn after(moment: Instant, time: Duration) -> Instant {
+    moment + time.min(NEVER)
+}
 
 /// A time in milliseconds since 1970: RFC 3339, or the milliseconds.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
@@ -30,6 +41,13 @@ pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_may_be_as_long_as_an_option_can_be() {
+        let now = Instant::now();
+        assert_eq!(after(now, Duration::from_secs(60)) - now, Duration::from_secs(60));
+        assert!(after(now, Duration::MAX) > after(now, Duration::from_secs(1_000_000)));
+    }
 
     #[test]
     fn a_time_is_read_in_either_form() {

@@ -5,6 +5,7 @@ use operator::{PipelineTopics, rfc3339};
 use reconcile::{DeadLetterCounts, FindingKind, Topic};
 
 use crate::output;
+use crate::printable::printable;
 
 /// The last line.
 pub(super) fn verdict(audit: &Audit) -> &'static str {
@@ -121,7 +122,7 @@ pub(super) fn problems(audit: &Audit, topics: &PipelineTopics) -> Vec<String> {
             Topic::Raw => &topics.raw,
             Topic::Typed => &topics.typed,
         };
-        let id = event_id.as_deref().unwrap_or("that cannot be read");
+        let id = printable(event_id.as_deref().unwrap_or("that cannot be read"));
         format!("{topic} {} event {id}: {}", finding.position, words(finding.kind))
     };
     let missing = audit.missing_readers.iter().map(|MissingReader { group, topic }| match group {

@@ -145,7 +145,8 @@ impl Test<'_> {
         };
         let pipeline = Pipeline { connection, topics: &topics, progress: &|_| {} };
         let groups = self.args.groups.groups();
-        let scope = FindScope { all_partitions: true, since: Some(begun.as_millisecond()), groups };
+        let scope =
+            FindScope { all_partitions: true, since: Some(begun.as_millisecond()), delivered_from: None, groups };
         let wanted = Wanted::Event(event_id.to_owned());
         let end = Instant::now() + RECEIPT;
         loop {

@@ -57,7 +57,9 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
     let reached = Reached::by(&args.topics)?;
     let (mut dead_letters, total) = list(reached.pipeline(), &args.filter.filter(&[]))?;
     output::progress_done();
+    let chosen = dead_letters.len();
     dead_letters.retain(|dead_letter| args.resolved || dead_letter.resolution.is_none());
+    let hidden = chosen - dead_letters.len();
     let shown = newest(&dead_letters, args.limit(json));
     if json {
         let mut shown = shown;
@@ -72,7 +74,7 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
         output::line("");
         text::table(shown.iter().copied(), width).iter().for_each(|line| output::styled(line));
     }
-    output::line(&last_line(shown.len(), matching, total, args.resolved));
+    output::line(&last_line(shown.len(), matching, total, hidden));
     Ok(Verdict::Good)
 }
 
@@ -84,8 +86,8 @@ fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&Inde
     sorted
 }
 
-/// What was shown, of how many, and how to see the others.
-fn last_line(shown: usize, matching: usize, total: usize, resolved: bool) -> String {
+/// What was shown, of how many, and how to see the others; `hidden` are resolved and otherwise match.
+fn last_line(shown: usize, matching: usize, total: usize, hidden: usize) -> String {
     let (matching_text, total_text) = (output::thousands(matching as u64), output::thousands(total as u64));
     let counted = format!("{matching_text} of {total_text} dead letters");
     let more = match matching - shown {
@@ -95,7 +97,7 @@ fn last_line(shown: usize, matching: usize, total: usize, resolved: bool) -> Str
             output::thousands(more as u64)
         ),
     };
-    let hidden = if resolved || total == matching { "" } else { "; --resolved includes resolved ones" };
+    let hidden = if hidden == 0 { "" } else { "; --resolved includes resolved ones" };
     format!("{counted}{more}{hidden}")
 }
 
@@ -105,9 +107,11 @@ mod tests {
 
     #[test]
     fn the_last_line_says_how_many_are_not_shown_and_how_to_see_them() {
-        assert_eq!(last_line(3, 3, 3, false), "3 of 3 dead letters");
-        assert_eq!(last_line(3, 3, 5, false), "3 of 5 dead letters; --resolved includes resolved ones");
-        let text = last_line(20, 1340, 1340, true);
+        assert_eq!(last_line(3, 3, 3, 0), "3 of 3 dead letters");
+        // A filter leaves out two, and none is resolved.
+        assert_eq!(last_line(3, 3, 5, 0), "3 of 5 dead letters");
+        assert_eq!(last_line(3, 3, 5, 1), "3 of 5 dead letters; --resolved includes resolved ones");
+        let text = last_line(20, 1340, 1340, 0);
         assert!(
             text.starts_with("1,340 of 1,340 dead letters; the newest 20 are shown, 1,320 more are not: --all"),
             "{text}"

@@ -9,6 +9,7 @@ use xdm::TenantId;
 
 use super::text;
 use crate::pipeline::Reached;
+use crate::printable::{printable, printable_json, printable_lines};
 use crate::topics::TopicArgs;
 use crate::{CommandError, Verdict, output};
 
@@ -49,19 +50,21 @@ fn lines(Shown { dead_letter, record }: &Shown, body: &Body) -> Vec<String> {
     if let Some(closed) = &dead_letter.resolution {
         let by = closed.by.as_deref().unwrap_or("unknown");
         let at = closed.at.map(rfc3339).unwrap_or_default();
-        lines.push(format!("resolved by {by} {at} {}", closed.note.as_deref().unwrap_or_default()));
+        let note = closed.note.as_deref().unwrap_or_default();
+        lines.push(printable(&format!("resolved by {by} {at} {note}")).into_owned());
     }
-    lines.extend(text::cut(dead_letter));
-    lines.push(format!("key  {}", record.key.as_deref().map_or_else(|| "none".to_owned(), printable)));
+    lines.extend(text::cut(dead_letter).map(|cut| printable(&cut).into_owned()));
+    lines.push(format!("key  {}", record.key.as_deref().map_or_else(|| "none".to_owned(), lossy)));
     for header in record.headers() {
-        lines.push(format!("{}  {}", header.name, header.value.map_or_else(|| "null".to_owned(), printable)));
+        let value = header.value.map_or_else(|| "null".to_owned(), lossy);
+        lines.push(format!("{}  {value}", printable(header.name)));
     }
     lines.extend([String::new(), body_text(body)]);
     lines
 }
 
 fn as_json(Shown { dead_letter, record }: &Shown, body: &Body) -> Value {
-    let text_or_null = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| printable(bytes).into());
+    let text_or_null = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| lossy(bytes).into());
     let headers: Map<String, Value> =
         record.headers().map(|header| (header.name.to_owned(), text_or_null(header.value))).collect();
     let mut shown = text::json(dead_letter);
@@ -83,19 +86,18 @@ fn body_json(body: &Body) -> Value {
 }
 
 fn body_text(body: &Body) -> String {
-    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let pretty = |value: &Value| printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()).into_owned();
     match body {
         Body::Json(value) => pretty(value),
         Body::Event { event, assumed: false } => pretty(event),
         Body::Event { event, assumed: true } => {
             format!("{}\n(read with this build's schema, without asking the registry)", pretty(event))
         }
-        Body::Text(text) => text.clone(),
+        Body::Text(text) => printable_lines(text).into_owned(),
         Body::Bytes(hex) => format!("{} bytes that are neither text nor an event: {hex}", hex.len() / 2),
     }
 }
 
-/// Removes characters that a terminal would interpret.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+fn lossy(bytes: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(bytes)).into_owned()
 }

@@ -4,17 +4,24 @@ use operator::find::{Step, StepKind, Timeline};
 use operator::rfc3339;
 use serde_json::{Value, json};
 
+use crate::printable::printable;
+
 pub(super) fn lines(timeline: &Timeline) -> Vec<String> {
-    let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
-    let mut lines = vec![format!("{id}: {}", timeline.state.as_str())];
+    let mut lines = vec![summary(timeline)];
     lines.extend(timeline.steps.iter().map(step_line));
     lines
+}
+
+/// Which event it is, and its state.
+pub(crate) fn summary(timeline: &Timeline) -> String {
+    let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
+    format!("{}: {}", printable(id), timeline.state.as_str())
 }
 
 /// One step of a history.
 pub(crate) fn step_line(step: &Step) -> String {
     let (time, name, record) = (rfc3339(step.time), step.kind.as_str(), step.record.to_string());
-    format!("  {time}  {name:<14}  {record:<24}  {}", detail(step))
+    format!("  {time}  {name:<14}  {record:<24}  {}", printable(&detail(step)))
 }
 
 pub(crate) fn json(timeline: &Timeline) -> Value {
@@ -82,11 +89,12 @@ fn details(kind: &StepKind) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use contract::dead_letter::{Cut, Stage};
+    use contract::dead_letter::{Cut, ResolutionKind, Stage};
     use contract::{Offset, Position};
     use operator::find::{State, StepRecord};
 
     use super::*;
+    use crate::printable::tests::{HOSTILE, is_safe};
 
     fn timeline(record: StepRecord, kind: StepKind) -> Timeline {
         let steps = vec![Step { time: 1_700_000_001_480, record, kind }];
@@ -110,6 +118,32 @@ mod tests {
         let batch_id = Some("b".to_owned());
         let answered = StepKind::Answered { accepted: true, status: 207, batch_id, xaction_id: None };
         assert!(lines(&timeline(typed, answered))[1].ends_with("status 207, batch b, xaction none"));
+    }
+
+    #[test]
+    fn no_field_of_an_event_reaches_the_terminal_with_control_characters() {
+        let text = || HOSTILE.to_owned();
+        let some = || Some(text());
+        let kinds = [
+            StepKind::Received { source: text(), replay_of: None },
+            StepKind::Received { source: text(), replay_of: some() },
+            StepKind::Mapped { raw_offset: None, replay_of: some() },
+            StepKind::Answered { accepted: true, status: 207, batch_id: some(), xaction_id: some() },
+            StepKind::DeadLettered {
+                stage: Stage::Platform,
+                code: text(),
+                message: text(),
+                cut: Some(Cut { size: 1, sha256: text() }),
+            },
+            StepKind::Resolved { kind: ResolutionKind::Discarded, by: some(), note: some() },
+        ];
+        for kind in kinds {
+            let name = kind.as_str();
+            let timeline = timeline(StepRecord::Typed(Position::new(0, 3)), kind);
+            let timeline = Timeline { event_id: some(), ..timeline };
+            let lines = lines(&timeline);
+            assert!(lines.len() == 2 && lines.iter().all(|line| is_safe(line)), "{name}: {lines:?}");
+        }
     }
 
     #[test]

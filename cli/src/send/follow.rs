@@ -6,7 +6,8 @@ use operator::find::{End, Timeline, Wanted, Watch, end_of_all};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
-use crate::find::text;
+use crate::find::{pause, text};
+use crate::when::after;
 use crate::{CommandError, output};
 
 /// How long it waits before it looks again.
@@ -28,10 +29,14 @@ pub(super) fn wanted(body: &[u8]) -> Wanted {
 
 /// Looks until the event has ended; prints each step as it is found, if `show` says so.
 pub(super) async fn follow(mut watch: Watch<'_>, longest: Duration, show: bool) -> Result<Followed, CommandError> {
-    let deadline = Instant::now() + longest;
+    let deadline = after(Instant::now(), longest);
     let mut shown: Vec<String> = Vec::new();
+    let mut timelines = Vec::new();
     loop {
-        let timelines = block_in_place(|| watch.look())?;
+        let begun = Instant::now();
+        if let Some(looked) = block_in_place(|| watch.look(deadline.into_std()))? {
+            timelines = looked;
+        }
         if show {
             let new = new_lines(&timelines, &shown);
             if !new.is_empty() {
@@ -44,7 +49,8 @@ pub(super) async fn follow(mut watch: Watch<'_>, longest: Duration, show: bool) 
         if end.is_some() || Instant::now() >= deadline {
             return Ok(Followed { timelines, end });
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        let pause = pause(LOOK_AGAIN, begun.elapsed());
+        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
 }
 

@@ -358,7 +358,7 @@ async fn second_phase(
         round_trips,
         not_before: not_before(&applied.plan, &applied.observed, connect.settling),
     };
-    let end = args.wait.map(|wait| tokio::time::Instant::now() + wait.0);
+    let end = args.wait.map(|wait| crate::when::after(tokio::time::Instant::now(), wait.0));
     let mut last = Vec::new();
     loop {
         let mut report = reporter(json);

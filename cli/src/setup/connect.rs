@@ -1,5 +1,6 @@
 //! Builds the desired state and the clients from the options.
 
+pub(crate) mod access;
 mod customerio;
 mod platform;
 

@@ -1,15 +1,14 @@
 //! Who is asked, according to the options.
 
-use customerio_api::AppApiClient;
 use kafka::Connection;
 use operator::status::{AdminAddresses, Asked, FlowState, Look, TopicState, WebhookState};
-use operator::status::{flow_state, look, topics, webhook_state};
-use operator::{Pipeline, PipelineTopics};
+use operator::status::{client, flow_state, look, topics, webhook_state};
+use operator::{OperatorError, Pipeline, PipelineTopics};
 use platform::control::ControlClient;
-use tokio::task::block_in_place;
 
 use crate::setup::connect::Connect;
-use crate::setup::options::{ConnectArgs, Part};
+use crate::setup::connect::access::WebhookAccess;
+use crate::setup::options::ConnectArgs;
 use crate::topics::reachable;
 use crate::{CommandError, UsageError, output};
 
@@ -25,14 +24,7 @@ pub(super) struct Asking {
     http: reqwest::Client,
     kafka: Asked<(Connection, PipelineTopics)>,
     flow: Asked<(ControlClient, String)>,
-    webhooks: Asked<Vec<WebhookQuestion>>,
-}
-
-/// The webhook of one source.
-struct WebhookQuestion {
-    client: AppApiClient,
-    source: String,
-    endpoint: reqwest::Url,
+    webhooks: Asked<Vec<WebhookAccess>>,
 }
 
 impl Asking {
@@ -40,12 +32,12 @@ impl Asking {
     pub(super) fn of(
         services: AdminAddresses,
         flow_id: Option<String>,
-        mut connect: ConnectArgs,
+        connect: &ConnectArgs,
     ) -> Result<Self, CommandError> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let kafka = kafka(&connect)?;
-        let flow = flow(&mut connect, flow_id);
-        let webhooks = webhooks(&mut connect);
+        let http = client()?;
+        let kafka = kafka(connect)?;
+        let flow = flow(connect, flow_id)?;
+        let webhooks = webhooks(connect)?;
         Ok(Self { services, http, kafka, flow, webhooks })
     }
 
@@ -53,13 +45,11 @@ impl Asking {
         look(&self.services, &self.http).await
     }
 
+    /// The call blocks.
     pub(super) fn topics(&self) -> Asked<TopicState> {
         ask(&self.kafka, |(connection, names)| {
             let pipeline = Pipeline { connection, topics: names, progress: &output::show_progress };
-            let state = block_in_place(|| {
-                reachable(connection)?;
-                topics(pipeline)
-            });
+            let state = reachable(connection).map_err(OperatorError::from).and_then(|_| topics(pipeline));
             output::progress_done();
             state.map_err(|error| error.to_string())
         })
@@ -74,10 +64,14 @@ impl Asking {
         let webhooks = match &self.webhooks {
             Asked::Answer(questions) => {
                 let mut states = Vec::with_capacity(questions.len());
-                for WebhookQuestion { client, source, endpoint } in questions {
-                    states.push(webhook_state(client, source, endpoint).await);
+                for WebhookAccess { source, access } in questions {
+                    let is_enabled = match access {
+                        Ok((client, endpoint)) => webhook_state(client, endpoint).await,
+                        Err(missing) => Asked::NotConfigured(missing.clone()),
+                    };
+                    states.push(WebhookState { source: source.to_string(), is_enabled });
                 }
-                answered(states.into_iter().collect())
+                Asked::Answer(states)
             }
             Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
             Asked::Failed(error) => Asked::Failed(error.clone()),
@@ -120,43 +114,112 @@ fn kafka(args: &ConnectArgs) -> Result<Asked<(Connection, PipelineTopics)>, Usag
     Ok(Asked::Answer((connection, topics)))
 }
 
-fn flow(args: &mut ConnectArgs, id: Option<String>) -> Asked<(ControlClient, String)> {
-    let platform = &args.platform;
-    let Some(id) = id else { return Asked::NotConfigured(not_set("PLATFORM_FLOW_ID")) };
-    if platform.ims.ims_client_id.is_none() && platform.setup_ims_client_id.is_none() {
-        return Asked::NotConfigured(not_set("IMS_CLIENT_ID"));
-    }
-    if platform.platform_sandbox.is_none() {
-        return Asked::NotConfigured(not_set("PLATFORM_SANDBOX"));
-    }
-    args.only = vec![Part::Platform];
-    match Connect::of(args) {
-        Ok(Connect { clients, .. }) => match clients.platform {
-            Some(client) => Asked::Answer((client, id)),
-            None => Asked::Failed("the options name no credential".to_owned()),
-        },
-        Err(error) => Asked::Failed(error.to_string()),
-    }
+fn flow(args: &ConnectArgs, id: Option<String>) -> Result<Asked<(ControlClient, String)>, UsageError> {
+    let Some(id) = id else { return Ok(Asked::NotConfigured(not_set("PLATFORM_FLOW_ID"))) };
+    Ok(match Connect::platform_access(args)? {
+        Ok(client) => Asked::Answer((client, id)),
+        Err(missing) => Asked::NotConfigured(missing),
+    })
 }
 
-fn webhooks(args: &mut ConnectArgs) -> Asked<Vec<WebhookQuestion>> {
-    let customerio = &args.customerio;
-    let has_key = customerio.app_api_key.is_some() || customerio.app_api_key_file.is_some();
-    if !has_key && customerio.sources_file.is_none() {
-        return Asked::NotConfigured(not_set("CUSTOMERIO_APP_API_KEY"));
+fn webhooks(args: &ConnectArgs) -> Result<Asked<Vec<WebhookAccess>>, UsageError> {
+    let sources = Connect::webhook_access(args)?;
+    // One text, if no source can be asked.
+    let is_any_known = sources.iter().any(|source| source.access.is_ok());
+    let missing = sources.first().and_then(|source| source.access.as_ref().err()).filter(|_| !is_any_known);
+    Ok(match missing {
+        Some(missing) => Asked::NotConfigured(missing.clone()),
+        None => Asked::Answer(sources),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        connect: ConnectArgs,
     }
-    if customerio.customerio_public_url.is_none() && customerio.sources_file.is_none() {
-        return Asked::NotConfigured(not_set("CUSTOMERIO_PUBLIC_URL"));
+
+    fn connect(given: &[&str]) -> ConnectArgs {
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from([&["status"], given].concat());
+        Command::from_arg_matches(&matches).unwrap().connect
     }
-    args.only = vec![Part::Customerio];
-    let connect = match Connect::of(args) {
-        Ok(connect) => connect,
-        Err(error) => return Asked::Failed(error.to_string()),
-    };
-    let Connect { desired, mut clients, .. } = connect;
-    let question = |wish: setup::desired::WebhookWish| {
-        let client = clients.customerio.remove(&wish.source)?;
-        Some(WebhookQuestion { client, source: wish.source.to_string(), endpoint: wish.endpoint })
-    };
-    Asked::Answer(desired.webhooks.into_iter().filter_map(question).collect())
+
+    fn file(name: &str, text: &str) -> String {
+        let path = std::env::temp_dir().join(format!("status-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Each source, and what is not configured for it.
+    fn asked(given: &[&str]) -> Vec<(String, Option<String>)> {
+        match webhooks(&connect(given)).unwrap() {
+            Asked::Answer(questions) => {
+                questions.into_iter().map(|question| (question.source.to_string(), question.access.err())).collect()
+            }
+            Asked::NotConfigured(what) => vec![(String::new(), Some(what))],
+            Asked::Failed(error) => panic!("{error}"),
+        }
+    }
+
+    const KEY: &str = "--app-api-key=sim-app-key";
+    const URL: &str = "--customerio-public-url=https://events.example.com";
+
+    #[test]
+    fn a_webhook_is_asked_for_if_its_key_and_its_address_are_configured() {
+        assert_eq!(
+            asked(&[]),
+            [(String::new(), Some("CUSTOMERIO_APP_API_KEY, CUSTOMERIO_PUBLIC_URL are not set".to_owned()))]
+        );
+        assert_eq!(asked(&[KEY]), [(String::new(), Some("CUSTOMERIO_PUBLIC_URL is not set".to_owned()))]);
+        // Neither the organisation, nor the sandbox, nor the signing keys are necessary.
+        let folder = format!("--signing-keys-file={}", std::env::temp_dir().display());
+        assert_eq!(asked(&[KEY, URL, &folder]), [("default".to_owned(), None)]);
+
+        let key = file("key", "sim-app-key");
+        let text = format!(
+            "[sources.a]\nsigning_keys = [\"0123456789abcdef\"]\n[sources.b]\nsigning_keys = [\"fedcba9876543210\"]\napp_api_key_file = \"{key}\"\n"
+        );
+        let sources = format!("--sources-file={}", file("sources.toml", &text));
+        let missing = Some("CUSTOMERIO_APP_API_KEY is not set".to_owned());
+        assert_eq!(asked(&[&sources, URL]), [("a".to_owned(), missing), ("b".to_owned(), None)]);
+    }
+
+    #[test]
+    fn what_is_set_and_invalid_is_a_usage_error() {
+        let error = |given: &[&str]| webhooks(&connect(given)).err().unwrap().to_string();
+        assert!(error(&["--sources-file=/nowhere/sources.toml"]).contains("these options are invalid"));
+        assert!(error(&["--app-api-key-file=/nowhere/key", URL]).contains("these options are invalid"));
+        let http = [
+            "--platform-ims-org=A@AdobeOrg",
+            "--platform-sandbox=dev",
+            "--platform-api-url=http://platform.example.com",
+        ];
+        let flow = flow(&connect(&http), Some("f".to_owned()));
+        assert!(flow.err().unwrap().to_string().contains("PLATFORM_API_URL begins with http://"));
+    }
+
+    #[test]
+    fn a_flow_is_asked_for_if_organisation_sandbox_and_credential_are_configured() {
+        let missing = |given: &[&str], id: Option<&str>| match flow(&connect(given), id.map(str::to_owned)).unwrap() {
+            Asked::NotConfigured(what) => Some(what),
+            Asked::Answer(_) => None,
+            Asked::Failed(error) => panic!("{error}"),
+        };
+        let all = [
+            "--platform-ims-org=A@AdobeOrg",
+            "--platform-sandbox=dev",
+            "--ims-client-id=id",
+            "--ims-client-secret=secret",
+        ];
+        assert_eq!(missing(&all, Some("f")), None);
+        assert_eq!(missing(&all, None).as_deref(), Some("PLATFORM_FLOW_ID is not set"));
+        assert_eq!(missing(&all[1..], Some("f")).as_deref(), Some("PLATFORM_IMS_ORG is not set"));
+        assert_eq!(missing(&all[2..], Some("f")).as_deref(), Some("PLATFORM_IMS_ORG, PLATFORM_SANDBOX are not set"));
+    }
 }

@@ -1,7 +1,7 @@
 //! The status as JSON.
 
 use operator::rfc3339;
-use operator::status::{Asked, Backlog, Health, Hold, Rates, ServiceState, Severity, Status, Wait};
+use operator::status::{Asked, Backlog, Health, Hold, Rates, ServiceState, Severity, Status, Wait, WebhookState};
 use serde_json::{Value, json};
 
 pub(super) fn of(status: &Status) -> Value {
@@ -54,12 +54,21 @@ pub(super) fn of(status: &Status) -> Value {
                 "failed": run.failed,
             })),
         })),
-        "webhooks": asked(&status.webhooks, |webhooks| webhooks.iter().map(|webhook| json!({
-            "source": webhook.source,
-            "exists": webhook.is_enabled.is_some(),
-            "enabled": webhook.is_enabled.unwrap_or(false),
-        })).collect()),
+        "webhooks": asked(&status.webhooks, |webhooks| webhooks.iter().map(webhook).collect()),
     })
+}
+
+fn webhook(webhook: &WebhookState) -> Value {
+    let source = &webhook.source;
+    match &webhook.is_enabled {
+        Asked::NotConfigured(what) => json!({"source": source, "notConfigured": what}),
+        Asked::Failed(error) => json!({"source": source, "error": error}),
+        Asked::Answer(is_enabled) => json!({
+            "source": source,
+            "exists": is_enabled.is_some(),
+            "enabled": is_enabled.unwrap_or(false),
+        }),
+    }
 }
 
 fn holds(status: &Status) -> Vec<Value> {

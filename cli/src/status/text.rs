@@ -8,6 +8,7 @@ use operator::status::{
 };
 
 use crate::output::{self, BOLD, GREEN, RED, YELLOW, paint};
+use crate::printable::printable;
 use crate::table::Table;
 
 pub(super) fn lines(status: &Status) -> Vec<String> {
@@ -49,7 +50,7 @@ fn finding(finding: &Finding) -> Vec<String> {
         Severity::Unanswered => paint(YELLOW, "?   "),
         Severity::Note => "note".to_owned(),
     };
-    vec![format!("{sign} {}", printable(&finding.what)), format!("       {}", finding.next)]
+    vec![format!("{sign} {}", printable(&finding.what)), format!("       {}", printable(&finding.next))]
 }
 
 fn services(services: &[ServiceState]) -> Vec<String> {
@@ -98,9 +99,13 @@ fn traffic(status: &Status) -> Vec<String> {
 fn event_age(status: &Status) -> String {
     match &status.event_age {
         Some(found) => age(found),
-        None if status.rates.accepted.is_none() => "not known: no sink answered".to_owned(),
+        None if !has_sink(status) => "not known: no sink answered".to_owned(),
         None => "no event has been accepted".to_owned(),
     }
+}
+
+fn has_sink(status: &Status) -> bool {
+    status.services.iter().any(|service| service.name.as_deref() == Some("sink"))
 }
 
 fn age(age: &EventAge) -> String {
@@ -130,7 +135,7 @@ fn dead_letters(groups: &[Group]) -> String {
 fn last_webhooks(last: &[LastWebhook], now: i64) -> String {
     list(last, |last| match last.received_at {
         Some(at) => {
-            let ago = f64::from(i32::try_from((now - at) / 1000).unwrap_or(i32::MAX)).max(0.0);
+            let ago = f64::from(i32::try_from(now.saturating_sub(at) / 1000).unwrap_or(i32::MAX)).max(0.0);
             format!("{} {} ({} ago)", last.source, short(at), duration(ago))
         }
         None => format!("{} none among the last {TAIL} of each partition", last.source),
@@ -154,10 +159,12 @@ fn flow(flow: &FlowState) -> String {
 
 fn webhook_states(webhooks: &[WebhookState]) -> String {
     list(webhooks, |webhook| {
-        let state = match webhook.is_enabled {
-            Some(true) => "enabled",
-            Some(false) => "DISABLED",
-            None => "MISSING",
+        let state = match &webhook.is_enabled {
+            Asked::NotConfigured(what) => format!("not configured ({what})"),
+            Asked::Failed(_) => "could not be asked".to_owned(),
+            Asked::Answer(Some(true)) => "enabled".to_owned(),
+            Asked::Answer(Some(false)) => "DISABLED".to_owned(),
+            Asked::Answer(None) => "MISSING".to_owned(),
         };
         format!("{} {state}", webhook.source)
     })
@@ -182,13 +189,9 @@ fn line(name: &str, text: &str) -> String {
     format!("{}  {}", paint(BOLD, &format!("{name:<12}")), printable(text))
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 /// A time without the fraction of its second.
 fn short(millis: i64) -> String {
-    rfc3339(millis - millis.rem_euclid(1000)).replace(".000Z", "Z")
+    rfc3339(millis.saturating_sub(millis.rem_euclid(1000))).replace(".000Z", "Z")
 }
 
 fn duration(seconds: f64) -> String {
@@ -202,22 +205,26 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use operator::status::{Answers, Look, status};
+    use operator::status::{Answer, Answers, Exposition, Look, TopicState, status};
 
     use super::*;
+    use crate::printable::tests::{HOSTILE, is_safe};
 
-    #[test]
-    fn what_is_not_configured_or_not_known_is_said() {
+    fn answers(services: Vec<Answer>) -> Answers {
         let not_configured = || "X is not set".to_owned();
-        let answers = Answers {
-            now: Look { at: 1_700_000_001_480, answers: Vec::new() },
+        Answers {
+            now: Look { at: 1_700_000_001_480, answers: services },
             before: None,
             a_while_before: None,
             topics: Asked::Failed("no broker\nat all".to_owned()),
             flow: Asked::NotConfigured(not_configured()),
             webhooks: Asked::NotConfigured(not_configured()),
-        };
-        let text = lines(&status(answers)).join("\n");
+        }
+    }
+
+    #[test]
+    fn what_is_not_configured_or_not_known_is_said() {
+        let text = lines(&status(answers(Vec::new()))).join("\n");
         let text = anstream::adapter::strip_str(&text).to_string();
         let expected = [
             "2023-11-14T22:13:21Z  4 could not be asked",
@@ -231,6 +238,25 @@ mod tests {
         for expected in expected {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
+    }
+
+    #[test]
+    fn sinks_that_have_accepted_nothing_are_not_silent() {
+        let page = Exposition::parse("customerio_build_info{service=\"sink\",version=\"1\"} 1\n").unwrap();
+        let sink = Answer { address: "a:1".to_owned(), ready: Ok(None), metrics: Ok(page) };
+        let text = lines(&status(answers(vec![sink]))).join("\n");
+        assert!(text.contains("no event has been accepted") && !text.contains("no sink answered"), "{text}");
+    }
+
+    #[test]
+    fn what_the_services_say_reaches_the_terminal_without_control_characters() {
+        let wrong = || Err(HOSTILE.to_owned());
+        let answer = Answer { address: HOSTILE.to_owned(), ready: wrong(), metrics: Err(HOSTILE.to_owned()) };
+        let last = LastWebhook { source: HOSTILE.to_owned(), received_at: Some(i64::MIN) };
+        let topics = TopicState { dead_letters: Vec::new(), last_webhooks: vec![last], missing: Vec::new() };
+        let answers = Answers { topics: Asked::Answer(topics), ..answers(vec![answer]) };
+        let lines = lines(&status(answers));
+        assert!(lines.iter().all(|line| is_safe(line)), "{lines:#?}");
     }
 
     #[test]

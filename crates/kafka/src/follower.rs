@@ -4,14 +4,26 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as RdError;
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::reader::{Isolation, observer};
+use crate::producer::set_default;
+use crate::reader::{Isolation, observing};
 use crate::record::Record;
 use crate::topic::{LogContextConsumer, TopicName};
+
+/// What one wait brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// A record, which was passed on.
+    Record,
+    /// Nothing yet.
+    Nothing,
+    /// An error that may pass by itself: librdkafka tries again.
+    Trouble(String),
+}
 
 /// Follows topics: committed records only, in the order of each partition. Its calls block.
 pub struct Follower {
@@ -33,7 +45,13 @@ impl Follower {
         connection: &Connection,
         starts: impl IntoIterator<Item = (&'t TopicName, i32, i64)>,
     ) -> Result<Self, KafkaError> {
-        let consumer = observer(connection, Isolation::ReadCommitted)?;
+        let mut config = observing(connection, Isolation::ReadCommitted);
+        // If the offsets are gone, to begin elsewhere would show old events as new ones, or none of the missing ones.
+        config.set("auto.offset.reset", "error");
+        set_default(&mut config, "queued.max.messages.kbytes", "8192");
+        let consumer: BaseConsumer<LogContextConsumer> = config
+            .create_with_context(LogContextConsumer)
+            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in starts {
             list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
@@ -48,14 +66,64 @@ impl Follower {
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if reading fails permanently.
-    pub fn next(&self, wait: Duration, visit: impl FnOnce(&str, &Record<'_>)) -> Result<(), KafkaError> {
+    pub fn next(&self, wait: Duration, visit: impl FnOnce(&str, &Record<'_>)) -> Result<Next, KafkaError> {
         match self.consumer.poll(wait) {
             Some(Ok(message)) => {
                 visit(message.topic(), &Record::new(&message));
-                Ok(())
+                Ok(Next::Record)
             }
-            Some(Err(error @ RdError::MessageConsumptionFatal(_))) => Err(KafkaError::during("reading a topic")(error)),
-            None | Some(Err(_)) => Ok(()),
+            Some(Err(error)) => failed(error),
+            None => Ok(Next::Nothing),
         }
+    }
+}
+
+fn failed(error: RdError) -> Result<Next, KafkaError> {
+    match &error {
+        RdError::PartitionEOF(_) => Ok(Next::Nothing),
+        RdError::MessageConsumption(code) if !is_permanent(*code) => Ok(Next::Trouble(error.to_string())),
+        _ => Err(KafkaError::during("reading a topic")(error)),
+    }
+}
+
+/// Whether reading does not succeed before a person changes something.
+fn is_permanent(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::OffsetOutOfRange
+            | Code::AutoOffsetReset
+            | Code::Fatal
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_does_not_pass_ends_the_reading_and_any_other_is_reported() {
+        let permanent = [
+            Code::TopicAuthorizationFailed,
+            Code::UnknownTopicOrPartition,
+            Code::UnknownPartition,
+            Code::AutoOffsetReset,
+        ];
+        for code in permanent {
+            let error = failed(RdError::MessageConsumption(code)).unwrap_err().to_string();
+            assert!(error.starts_with("reading a topic failed: "), "{error}");
+        }
+        assert!(failed(RdError::MessageConsumptionFatal(Code::Fatal)).is_err());
+        for code in [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::Resolve] {
+            let reported = failed(RdError::MessageConsumption(code)).unwrap();
+            assert!(matches!(reported, Next::Trouble(_)), "{reported:?}");
+        }
+        assert_eq!(failed(RdError::PartitionEOF(0)).unwrap(), Next::Nothing);
     }
 }

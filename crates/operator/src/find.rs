@@ -12,6 +12,6 @@ mod watch;
 
 pub use end::{End, end_of_all};
 pub use request::{FindScope, Wanted};
-pub use search::run;
+pub use search::{raw_ends, run};
 pub use timeline::{State, Step, StepKind, StepRecord, Timeline};
-pub use watch::Watch;
+pub use watch::{FIRST_LOOK, Watch};

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod dead_letters;
 mod error;
 pub mod find;
+mod mapped_id;
 mod pipeline;
 mod progress;
 mod record;

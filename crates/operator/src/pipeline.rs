@@ -1,7 +1,7 @@
 //! How an operator connects to the pipeline and reads its topics.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka::offsets::{Extent, Offsets};
 use kafka::reader::{OffsetRange, read_offset_ranges};
@@ -73,11 +73,25 @@ impl Pipeline<'_> {
         &self,
         topic: &TopicName,
         offset_ranges: &[OffsetRange],
+        visit: impl FnMut(&Record<'_>),
+    ) -> Result<(), KafkaError> {
+        self.read_until(topic, offset_ranges, Limit::None, visit)
+    }
+
+    /// The same, at most until a limit.
+    pub(crate) fn read_until(
+        &self,
+        topic: &TopicName,
+        offset_ranges: &[OffsetRange],
+        limit: Limit,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<(), KafkaError> {
         let all: i64 = offset_ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let (mut records, of) = (0_u64, u64::try_from(all).ok());
-        read_offset_ranges(self.connection, topic, offset_ranges, NEXT_RECORD, |record| {
+        read_offset_ranges(self.connection, topic, offset_ranges, limit.of(NEXT_RECORD), |record| {
+            if limit.is_over() {
+                return Err(KafkaError::GivenUp("the time for reading is over".to_owned()));
+            }
             records += 1;
             if records.is_multiple_of(REPORT_EVERY) {
                 self.report(Progress::ReadTopic { topic: topic.clone(), records, of });
@@ -91,13 +105,67 @@ impl Pipeline<'_> {
 /// Returns the offsets that a topic's partitions contain now, once no record before these ends belongs to an open
 /// transaction.
 pub(crate) fn stable_extents(offsets: &Offsets, topic: &TopicName) -> Result<BTreeMap<i32, Extent>, KafkaError> {
+    stable_extents_until(offsets, topic, Limit::None)
+}
+
+/// The same, at most until a limit.
+pub(crate) fn stable_extents_until(
+    offsets: &Offsets,
+    topic: &TopicName,
+    limit: Limit,
+) -> Result<BTreeMap<i32, Extent>, KafkaError> {
     let extents = offsets.extents(topic)?;
-    offsets.wait_until_settled(topic, &extents, OPEN_TRANSACTION)?;
+    offsets.wait_until_settled(topic, &extents, limit.of(OPEN_TRANSACTION))?;
     Ok(extents)
+}
+
+/// Until when topics are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    None,
+    Until(Instant),
+}
+
+impl Limit {
+    /// The part of a time that is left before the limit.
+    fn of(self, time: Duration) -> Duration {
+        match self {
+            Self::None => time,
+            Self::Until(end) => time.min(end.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn is_over(self) -> bool {
+        matches!(self, Self::Until(end) if Instant::now() >= end)
+    }
+
+    /// Whether the limit is the reason for an error.
+    pub(crate) fn has_caused(self, error: &KafkaError) -> bool {
+        let is_of_time =
+            matches!(error, KafkaError::GivenUp(_) | KafkaError::Silence { .. } | KafkaError::OpenTransaction { .. });
+        is_of_time && self.is_over()
+    }
 }
 
 /// All offsets that the partitions retain.
 pub(crate) fn retained(extents: &BTreeMap<i32, Extent>) -> Vec<OffsetRange> {
     let range = |(&partition, extent): (&i32, &Extent)| OffsetRange { partition, start: extent.start, end: extent.end };
     extents.iter().map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_shortens_every_wait_and_is_the_reason_only_for_errors_of_time() {
+        let silence = || KafkaError::Silence { topic: "raw".to_owned(), partition: 0, offset: 1, end: 2, seconds: 0 };
+        let minute = Duration::from_secs(60);
+        assert_eq!((Limit::None.of(minute), Limit::None.has_caused(&silence())), (minute, false));
+        let over = Limit::Until(Instant::now());
+        assert!(over.is_over() && over.of(minute).is_zero() && over.has_caused(&silence()));
+        assert!(!over.has_caused(&KafkaError::NoTopic("raw".to_owned())));
+        let later = Limit::Until(Instant::now() + minute);
+        assert!(!later.has_caused(&silence()) && later.of(2 * minute) <= minute && !later.is_over());
+    }
 }

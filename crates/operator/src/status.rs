@@ -4,6 +4,7 @@
 //! services, `topics` Kafka, and `outside` Platform and Customer.io.
 
 mod admin;
+mod asked;
 mod compute;
 mod exposition;
 mod findings;
@@ -15,7 +16,8 @@ mod topics;
 mod traffic;
 mod value;
 
-pub use admin::{AdminAddresses, AdminError, look};
+pub use admin::{AdminAddresses, AdminError, client, look};
+pub use asked::Asked;
 pub use compute::status;
 pub use exposition::{Exposition, Histogram, NotASample, Sample};
 pub use look::{Answer, Look};
@@ -24,4 +26,4 @@ pub use services::{Health, Hold, ServiceState, Wait};
 pub use severity::{Finding, Severity};
 pub use topics::{LastWebhook, TAIL, TopicState, topics};
 pub use traffic::{Backlog, EventAge, Rates};
-pub use value::{Answers, Asked, Status};
+pub use value::{Answers, Status};

@@ -5,4 +5,4 @@ mod feed;
 mod run;
 
 pub use ended::{Ended, Outcome};
-pub use run::run;
+pub use run::{News, run};

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka};
 use e2e::process::{Process, command};
@@ -102,7 +103,22 @@ fn a_sent_event_is_followed_to_its_end() {
     // A webhook that is delivered again shows as a duplicate of an event that was accepted before.
     let path = file(&pipeline, "again.json", odd);
     let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
-    assert!(code == Some(0) && text.contains("  duplicate ") && text.contains("odd: accepted"), "{text}");
+    assert!(
+        code == Some(0) && text.contains("  duplicate ") && text.contains("odd: the transformer recognised it"),
+        "{text}"
+    );
+
+    // The same id with a body that cannot be mapped: this delivery is a dead letter, although the first was accepted.
+    let path = file(&pipeline, "broken-again.json", br#"{"event_id":"odd","object_type":"email"}"#);
+    let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
+    assert!(code == Some(1) && text.contains("odd: dead letter, open"), "{text}");
+
+    // An id that is no part of an address has one history.
+    let hashed = file(&pipeline, "hashed.json", somebody("a:b").as_bytes());
+    let (code, text, problems) = run(&variables, &["send", "--body", &hashed, "--follow"]);
+    assert!(code == Some(0) && text.contains("a:b: accepted"), "{text}{problems}");
+    let (code, found) = pipeline.ask(&["find", "--event-id", "a:b", "--wait", "60s"]);
+    assert_eq!((code, found.as_array().map(Vec::len), &found[0]["state"]), (Some(0), Some(1), &"accepted".into()));
 
     let (code, _, problems) = run(&variables, &["send", "--event", "email_open"]);
     assert!(code == Some(2) && problems.contains("a similar value exists: 'email_opened'"), "{problems}");
@@ -195,9 +211,16 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     assert_eq!((code, &value["findings"][0]["code"]), (Some(1), &"webhook_missing".into()), "{value:#}");
     assert_eq!(value["flow"]["answer"]["state"], "enabled", "{value:#}");
     let wrong = e2e::pipeline::with(outside, &[("IMS_CLIENT_SECRET", "another-secret")]);
-    let (_, text, problems) = run(&wrong, &["status", "--json"]);
+    let (code, text, problems) = run(&wrong, &["status", "--json"]);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{problems}"));
+    // The missing webhook is known to be wrong, and Platform could not be asked.
+    let severities: Vec<_> = value["findings"].as_array().unwrap().iter().map(|of| of["severity"].clone()).collect();
+    assert_eq!((code, severities), (Some(1), vec!["bad".into(), "unanswered".into()]), "{value:#}");
     assert!(value["flow"]["error"].is_string(), "{value:#}");
+    let mut without_webhook = wrong;
+    without_webhook.retain(|(name, _)| *name != "CUSTOMERIO_APP_API_KEY");
+    let (code, text, problems) = run(&without_webhook, &["status", "--json"]);
+    assert_eq!(code, Some(3), "{text}{problems}");
 
     // Platform is away: the sink waits, which the status shows.
     assert!(simulator.terminate().is_some());
@@ -214,6 +237,40 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     sink.kill();
     let (code, silent) = status();
     assert_eq!((code, &silent["findings"][0]["code"]), (Some(3), &"service_unanswered".into()), "{silent:#}");
+}
+
+/// Reads one line of a command without an end of its own, as `head -1` does, and returns its exit code. `again` is called
+/// until the command has ended.
+fn read_one_line(variables: &Variables, arguments: &[&str], again: impl Fn() + Send) -> Option<i32> {
+    let mut running = command("customerio-aep", variables);
+    let mut running = running.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    std::thread::scope(|scope| {
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            while end.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                again();
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        lines.next().unwrap().unwrap();
+        drop(lines);
+        wait_until("the command to end", SOON, || running.try_wait().unwrap().is_some());
+        drop(ended);
+    });
+    running.wait().unwrap().code()
+}
+
+#[test]
+fn a_command_without_an_end_ends_when_no_one_reads() {
+    let pipeline = Pipeline::new(shared_kafka(), "closed-pipe");
+    let _gateway = pipeline.gateway();
+    let _transformer = pipeline.transformer();
+    let variables = pipeline.operator_variables();
+    assert_eq!(read_one_line(&variables, &["status", "--watch=1s", "--json"], || ()), Some(0));
+    assert_eq!(read_one_line(&variables, &["status", "--watch=1s"], || ()), Some(0));
+    let dead_letter = || assert_eq!(pipeline.send("not json"), 202);
+    assert_eq!(read_one_line(&variables, &["tail", "--json"], dead_letter), Some(0));
 }
 
 #[test]

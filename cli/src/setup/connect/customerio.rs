@@ -6,6 +6,7 @@ use customerio_api::{
     ApiAddress, ApiSettings, AppApiClient, AppApiKey, MessageContent, Region, RequestBudget, Resolution,
     ServiceAccountClient, ServiceAccountToken, UnencryptedHttp,
 };
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use settings::SecretSource;
 use setup::clients::Clients;
@@ -24,31 +25,12 @@ impl Builder<'_> {
         service_accounts: &mut BTreeMap<SourceName, ServiceAccountClient>,
         hosts: &mut Vec<String>,
     ) -> Option<WebhookWish> {
+        let (address, settings) = self.app_api(source, budget)?;
+        if let Some(client) = self.app_client(source, &settings) {
+            clients.customerio.insert(source.name.clone(), client);
+        }
         let args = &self.args.customerio;
         let Source { name, entry } = source;
-        let place = args.sources_file.as_ref().map(|_| format!("source `{name}`"));
-        let region = match &entry.region {
-            Some(text) => self.problems.check(text.parse::<Region>()),
-            None => Some(args.customerio_region),
-        };
-        let address = self.problems.check(self.address(region?))?;
-        let settings = ApiSettings { budget: budget.clone(), proxy: self.proxy(), ..ApiSettings::new(address.clone()) };
-        let own_key = entry.app_api_key_file.as_deref();
-        let key = match own_key {
-            Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
-            None => self.secret("CUSTOMERIO_APP_API_KEY", args.app_api_key.as_ref(), args.app_api_key_file.as_deref()),
-        };
-        if key.is_none() {
-            self.problems.add_missing("CUSTOMERIO_APP_API_KEY", place.as_deref());
-        }
-        let client = key.and_then(|key| {
-            let key = self.problems.check(key.read())?;
-            let key = self.problems.check(AppApiKey::new(&key))?;
-            self.problems.check(AppApiClient::new(&settings, key))
-        });
-        if let Some(client) = client {
-            clients.customerio.insert(name.clone(), client);
-        }
         let token = match entry.service_account_token_file.as_deref() {
             Some(file) => self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", None, Some(file)),
             None => {
@@ -69,14 +51,7 @@ impl Builder<'_> {
             None if address.region() == Region::Eu => "api-eu.customer.io:443".to_owned(),
             None => "api.customer.io:443".to_owned(),
         });
-        let public = match &entry.public_url {
-            Some(text) => self.problems.check(text.parse::<HttpUrl>()),
-            None => args.customerio_public_url.clone(),
-        };
-        let Some(public) = public else {
-            self.problems.add_missing("CUSTOMERIO_PUBLIC_URL", place.as_deref());
-            return None;
-        };
+        let endpoint = self.endpoint(source)?;
         let events = match &entry.events {
             Some(text) => self.problems.check(text.parse::<EventChoice>()),
             None => args.customerio_events.clone(),
@@ -85,12 +60,64 @@ impl Builder<'_> {
         let content = entry.with_content.or(args.customerio_with_content);
         Some(WebhookWish {
             source: name.clone(),
-            endpoint: self.problems.check(endpoint(&public.0, name))?,
+            endpoint,
             events: events.map(|choice| choice.0),
             resolution: resolution.map(|every| if every { Resolution::Every } else { Resolution::FirstOnly }),
             content: content.map(|included| if included { MessageContent::Included } else { MessageContent::Omitted }),
             workspace: entry.workspace.clone().or_else(|| args.customerio_workspace.clone()),
         })
+    }
+
+    /// How to reach the App API of a source.
+    fn app_api(&mut self, source: &Source, budget: &RequestBudget) -> Option<(ApiAddress, ApiSettings)> {
+        let region = match &source.entry.region {
+            Some(text) => self.problems.check(text.parse::<Region>()),
+            None => Some(self.args.customerio.customerio_region),
+        };
+        let address = self.problems.check(self.address(region?))?;
+        let settings = ApiSettings { budget: budget.clone(), proxy: self.proxy(), ..ApiSettings::new(address.clone()) };
+        Some((address, settings))
+    }
+
+    fn app_client(&mut self, source: &Source, settings: &ApiSettings) -> Option<AppApiClient> {
+        let args = &self.args.customerio;
+        let key = match source.entry.app_api_key_file.as_deref() {
+            Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
+            None => self.secret("CUSTOMERIO_APP_API_KEY", args.app_api_key.as_ref(), args.app_api_key_file.as_deref()),
+        };
+        if key.is_none() {
+            self.problems.add_missing("CUSTOMERIO_APP_API_KEY", self.place(source).as_deref());
+        }
+        let key = self.problems.check(key?.read())?;
+        let key = self.problems.check(AppApiKey::new(&key))?;
+        self.problems.check(AppApiClient::new(settings, key))
+    }
+
+    /// Where Customer.io sends the events of a source.
+    fn endpoint(&mut self, source: &Source) -> Option<Url> {
+        let public = match &source.entry.public_url {
+            Some(text) => self.problems.check(text.parse::<HttpUrl>())?,
+            None => match &self.args.customerio.customerio_public_url {
+                Some(public) => public.clone(),
+                None => {
+                    self.problems.add_missing("CUSTOMERIO_PUBLIC_URL", self.place(source).as_deref());
+                    return None;
+                }
+            },
+        };
+        self.problems.check(endpoint(&public.0, &source.name))
+    }
+
+    /// The source, if there may be several.
+    fn place(&self, source: &Source) -> Option<String> {
+        self.args.customerio.sources_file.as_ref().map(|_| format!("source `{}`", source.name))
+    }
+
+    /// A client that may read the webhook of a source, and the webhook's endpoint. It needs no other option.
+    pub(super) fn webhook_access(&mut self, source: &Source, budget: &RequestBudget) -> Option<(AppApiClient, Url)> {
+        let (_, settings) = self.app_api(source, budget)?;
+        let (client, endpoint) = (self.app_client(source, &settings), self.endpoint(source));
+        Some((client?, endpoint?))
     }
 
     fn address(&self, region: Region) -> Result<ApiAddress, customerio_api::AddressError> {

@@ -27,14 +27,8 @@ impl Builder<'_> {
         hosts: &mut Vec<String>,
     ) -> PlatformWish {
         let args = &self.args.platform;
-        for (variable, url) in [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())] {
-            hosts.push(format!("{} ({variable})", host(url)));
-            if is_unencrypted(url) && !args.platform_allow_http {
-                self.problems.add(format!(
-                    "{variable} begins with http:// and names another machine, so that tokens would cross the network unencrypted; write https://, or set PLATFORM_ALLOW_HTTP=true for a trial"
-                ));
-            }
-        }
+        let addresses = [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())];
+        hosts.extend(addresses.map(|(variable, url)| format!("{} ({variable})", host(url))));
         hosts.push("dcs.adobedc.net:443 (the inlet, for the sink)".to_owned());
         clients.platform = self.control_client(stage);
         let mut namespaces = Vec::new();
@@ -58,8 +52,16 @@ impl Builder<'_> {
         PlatformWish { tenant, namespaces, profile: false }
     }
 
-    fn control_client(&mut self, stage: Option<&Stage>) -> Option<ControlClient> {
+    /// The client, if the options are complete. It needs no option of a source.
+    pub(super) fn control_client(&mut self, stage: Option<&Stage>) -> Option<ControlClient> {
         let args = &self.args.platform;
+        for (variable, url) in [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())] {
+            if is_unencrypted(url) && !args.platform_allow_http {
+                self.problems.add(format!(
+                    "{variable} begins with http:// and names another machine, so that tokens would cross the network unencrypted; write https://, or set PLATFORM_ALLOW_HTTP=true for a trial"
+                ));
+            }
+        }
         let tokens = self.tokens()?;
         let http = HttpSettings {
             timeout: TIMEOUT,

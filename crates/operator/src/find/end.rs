@@ -5,7 +5,7 @@ use super::timeline::{State, Timeline};
 /// How an event ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Platform accepted it.
+    /// Platform accepted it, or the same event before.
     Accepted,
     /// It is a dead letter, or no outcome of it is known.
     NotAccepted,
@@ -16,11 +16,12 @@ impl State {
     #[must_use]
     pub fn end(self) -> Option<End> {
         match self {
-            Self::Accepted | Self::AcceptedInferred => Some(End::Accepted),
+            Self::Accepted | Self::AcceptedInferred | Self::Duplicate => Some(End::Accepted),
             Self::RejectedAfterAcceptance
             | Self::DeadLetter
             | Self::Discarded
             | Self::WithoutReceipt
+            | Self::Check
             | Self::Unknown => Some(End::NotAccepted),
             Self::WaitingForTransformer | Self::WaitingForSink => None,
         }
@@ -51,7 +52,9 @@ mod tests {
         assert_eq!(all(&[State::Accepted, State::DeadLetter]), Some(End::NotAccepted));
         assert_eq!(all(&[State::DeadLetter, State::WaitingForSink]), None);
         assert_eq!(all(&[State::WaitingForTransformer]), None);
-        for state in [State::RejectedAfterAcceptance, State::Discarded, State::WithoutReceipt, State::Unknown] {
+        for state in
+            [State::RejectedAfterAcceptance, State::Discarded, State::WithoutReceipt, State::Check, State::Unknown]
+        {
             assert_eq!(all(&[state]), Some(End::NotAccepted), "{state:?}");
         }
     }

@@ -11,6 +11,8 @@ pub(super) struct Raw {
     pub(super) position: Position,
     pub(super) time: i64,
     pub(super) event_id: Option<String>,
+    pub(super) mapped_id: Option<String>,
+    pub(super) is_check: bool,
     pub(super) source: String,
     pub(super) replay_of: Option<String>,
 }
@@ -31,6 +33,7 @@ pub(super) struct FoundDeadLetter {
     pub(super) position: Position,
     pub(super) time: i64,
     pub(super) event_id: Option<String>,
+    pub(super) mapped_id: Option<String>,
     pub(super) dead_letter: DeadLetter,
     pub(super) resolution: Option<Resolution>,
 }
@@ -57,4 +60,6 @@ pub(super) struct Found {
     pub(super) transformer: BTreeMap<i32, i64>,
     pub(super) sink: BTreeMap<i32, i64>,
     pub(super) receipts_kept: bool,
+    /// The first offset of each raw partition that belongs to the delivery in question, if only one is.
+    pub(super) delivered_from: Option<BTreeMap<i32, i64>>,
 }

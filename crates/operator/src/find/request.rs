@@ -1,5 +1,7 @@
 //! What to search for, and where.
 
+use std::collections::BTreeMap;
+
 use customerio::PersonKey;
 
 use crate::pipeline::Groups;
@@ -26,6 +28,9 @@ pub struct FindScope {
     pub all_partitions: bool,
     /// Only records received at this time or later: milliseconds since 1970.
     pub since: Option<i64>,
+    /// Tell the fate of what was delivered from these offsets of the raw topic's partitions on, not of the same events
+    /// before: see [`raw_ends`](super::raw_ends).
+    pub delivered_from: Option<BTreeMap<i32, i64>>,
     /// The services' groups, whose committed offsets show the progress of an event.
     pub groups: Groups,
 }

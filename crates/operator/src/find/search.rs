@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use contract::dead_letter::{Cut, Entry};
 use contract::limits::CLOCK_TOLERANCE_MS;
 use contract::receipt::{Receipt, ReceiptVerdict};
 use contract::{Position, RawRecord, TypedRecord};
-use customerio::Sha256;
 use customerio::webhook::{Data, Webhook};
+use customerio::{Sha256, is_check};
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
 use kafka::{KafkaError, Record, TopicName, partition_of};
@@ -17,7 +18,8 @@ use super::found::{Answer, Found, FoundDeadLetter, Raw, Typed};
 use super::request::{FindScope, Wanted};
 use super::timeline::{Timeline, timelines};
 use crate::error::OperatorError;
-use crate::pipeline::{Pipeline, stable_extents};
+use crate::mapped_id::{mapped_id, mapped_id_of};
+use crate::pipeline::{Limit, Pipeline, stable_extents_until};
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
@@ -26,15 +28,60 @@ use crate::typed_event::EventReader;
 /// # Errors
 /// [`OperatorError::Kafka`].
 pub fn run(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<Vec<Timeline>, OperatorError> {
-    Ok(timelines(search(pipeline, scope, wanted)?))
+    histories(pipeline, scope, wanted, Limit::None).map_err(Into::into)
 }
 
-fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<Found, KafkaError> {
+/// The same, at most until this time; `None` if not everything could be read by then.
+pub(super) fn run_until(
+    pipeline: Pipeline<'_>,
+    scope: &FindScope,
+    wanted: &Wanted,
+    end: Instant,
+) -> Result<Option<Vec<Timeline>>, OperatorError> {
+    let limit = Limit::Until(end);
+    match histories(pipeline, scope, wanted, limit) {
+        Ok(timelines) => Ok(Some(timelines)),
+        Err(error) if limit.has_caused(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn histories(
+    pipeline: Pipeline<'_>,
+    scope: &FindScope,
+    wanted: &Wanted,
+    limit: Limit,
+) -> Result<Vec<Timeline>, KafkaError> {
+    let mut timelines = timelines(search(pipeline, scope, wanted, limit)?);
+    if let Wanted::Event(id) | Wanted::Id(id) = wanted {
+        show_wanted(&mut timelines, id);
+    }
+    Ok(timelines)
+}
+
+/// Shows the id that was asked for in place of its hash, if the record with the id itself has expired.
+fn show_wanted(timelines: &mut [Timeline], id: &str) {
+    let mapped = mapped_id(id);
+    let is_hash = |timeline: &&mut Timeline| mapped.is_some() && timeline.event_id == mapped;
+    timelines.iter_mut().filter(is_hash).for_each(|timeline| timeline.event_id = Some(id.to_owned()));
+}
+
+/// The ends of the raw topic's partitions: what is delivered from now on comes after them. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::Kafka`].
+pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<i32, i64>, OperatorError> {
+    let extents = Offsets::new(pipeline.connection)?.extents(&pipeline.topics.raw)?;
+    Ok(extents.into_iter().map(|(partition, extent)| (partition, extent.end)).collect())
+}
+
+fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Limit) -> Result<Found, KafkaError> {
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
     let mut found = Found {
         transformer: offsets.committed(&scope.groups.transformer, &topics.raw)?,
         sink: offsets.committed(&scope.groups.sink, &topics.typed)?,
+        delivered_from: scope.delivered_from.clone(),
         ..Found::default()
     };
     let only = match wanted {
@@ -44,16 +91,16 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
         }
         Wanted::Person(_) | Wanted::Id(_) | Wanted::Event(_) | Wanted::Delivery(_) | Wanted::Body(_) => None,
     };
-    let look = Look { pipeline, since: scope.since, offsets: &offsets };
+    let look = Look { pipeline, since: scope.since, limit, offsets: &offsets };
     look.at(&topics.raw, only, |record| found.raw.extend(raw(record, wanted)))?;
     let raw_positions: BTreeSet<Position> = found.raw.iter().map(|raw| raw.position).collect();
-    let mut ids: BTreeSet<String> = found.raw.iter().filter_map(|raw| raw.event_id.clone()).collect();
+    let mut ids = known_ids(&found.raw, wanted);
     let mut events = EventReader::default();
     look.at(&topics.typed, only, |record| {
         let typed = typed(record);
         let made =
             typed.raw_offset.is_some_and(|offset| raw_positions.contains(&Position { offset, ..typed.position }));
-        if made || ids.contains(&typed.event_id) || typed_is(record, &typed, wanted, &mut events) {
+        if made || ids.contains(&typed.event_id) || typed_is(record, wanted, &mut events) {
             found.typed.push(typed);
         }
     })?;
@@ -61,11 +108,18 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<
     ids.extend(found.typed.iter().map(|typed| typed.event_id.clone()));
     let related = Related { raw_positions, typed_positions: &typed_positions, ids: &ids };
     found.dead_letters = look.dead_letters(only, wanted, &related)?;
-    if let Wanted::Event(id) | Wanted::Id(id) = wanted {
-        ids.insert(id.clone());
-    }
     found.receipts_kept = look.receipts(&ids, &typed_positions, &mut found.answers)?;
     Ok(found)
+}
+
+/// The ids of the events that are searched for, as they are in the bodies and as the mapping writes them.
+fn known_ids(raw: &[Raw], wanted: &Wanted) -> BTreeSet<String> {
+    let mut ids: BTreeSet<String> =
+        raw.iter().flat_map(|raw| raw.event_id.iter().chain(&raw.mapped_id)).cloned().collect();
+    if let Wanted::Event(id) | Wanted::Id(id) = wanted {
+        ids.extend([id.clone()].into_iter().chain(mapped_id(id)));
+    }
+    ids
 }
 
 /// What belongs to the search so far.
@@ -79,12 +133,13 @@ struct Related<'r> {
 struct Look<'l> {
     pipeline: Pipeline<'l>,
     since: Option<i64>,
+    limit: Limit,
     offsets: &'l Offsets,
 }
 
 impl Look<'_> {
     fn at(&self, topic: &TopicName, only: Option<i32>, visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
-        let extents = stable_extents(self.offsets, topic)?;
+        let extents = stable_extents_until(self.offsets, topic, self.limit)?;
         let from = match self.since {
             Some(since) => self.offsets.at(topic, &extents, since.saturating_sub(CLOCK_TOLERANCE_MS))?,
             None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
@@ -98,7 +153,7 @@ impl Look<'_> {
                 end: extent.end,
             })
             .collect();
-        self.pipeline.read(topic, &offset_ranges, visit)
+        self.pipeline.read_until(topic, &offset_ranges, self.limit, visit)
     }
 
     /// The dead letters of records and events that belong to the search, and those that match it themselves.
@@ -123,12 +178,12 @@ impl Look<'_> {
                     || from(&topics.typed, related.typed_positions)
                     || event_id.as_ref().is_some_and(|id| related.ids.contains(id))
                     || body_is(record, wanted)
-                    || matches!(wanted, Wanted::Event(id) | Wanted::Id(id) if event_id.as_ref() == Some(id))
                     || matches!((wanted, &dead_letter.cut), (Wanted::Body(body), Some(cut)) if is_cut_of(cut, body))
                 {
                     let position = position(record);
                     let time = dead_letter.at.or(record.timestamp()).unwrap_or_default();
-                    let found = FoundDeadLetter { position, time, event_id, dead_letter, resolution: None };
+                    let mapped_id = mapped_id_of(record);
+                    let found = FoundDeadLetter { position, time, event_id, mapped_id, dead_letter, resolution: None };
                     dead_letters.insert(position, found);
                 }
             }
@@ -182,6 +237,8 @@ fn raw(record: &Record<'_>, wanted: &Wanted) -> Option<Raw> {
             position: position(record),
             time: raw.received_at,
             event_id: event_id(record),
+            mapped_id: mapped_id_of(record),
+            is_check: is_check(unpacked(record, &mut Vec::new())),
             source: raw.source_name().to_owned(),
             replay_of: raw.replay_of.map(Cow::into_owned),
         }
@@ -202,8 +259,10 @@ fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     }
 }
 
+/// Whether a webhook has this event id, also with spaces around it, which are not shown.
 fn is_event(webhook: &Webhook<'_>, id: &str) -> bool {
-    webhook.event_id.text().is_some_and(|found| found == id)
+    let is_it = |found: Option<Cow<'_, str>>| found.is_some_and(|found| found == id);
+    is_it(webhook.event_id.text()) || is_it(webhook.event_id.non_blank())
 }
 
 fn is_delivery(webhook: &Webhook<'_>, id: &str) -> bool {
@@ -237,14 +296,12 @@ fn typed(record: &Record<'_>) -> Typed {
 }
 
 /// Whether a typed record matches the search, even if its raw record has expired.
-fn typed_is(record: &Record<'_>, typed: &Typed, wanted: &Wanted, events: &mut EventReader) -> bool {
+fn typed_is(record: &Record<'_>, wanted: &Wanted, events: &mut EventReader) -> bool {
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
-        Wanted::Event(id) => typed.event_id == *id,
-        Wanted::Delivery(id) => is_typed_delivery(record.value(), id, events),
-        Wanted::Id(id) => typed.event_id == *id || is_typed_delivery(record.value(), id, events),
-        // Its raw record is found by its body.
-        Wanted::Body(_) => false,
+        Wanted::Delivery(id) | Wanted::Id(id) => is_typed_delivery(record.value(), id, events),
+        // An event is found by its id, and a body's event by the position of its raw record.
+        Wanted::Event(_) | Wanted::Body(_) => false,
     }
 }
 
@@ -273,6 +330,27 @@ mod tests {
         let body = br#"{"event_id":"01X","data":{"delivery_id":"RPI=","subject":"01Y"}}"#;
         let found = |id: &str| holds(body, id, |webhook| is_event(webhook, id) || is_delivery(webhook, id));
         assert_eq!(["01X", "RPI=", "01Y"].map(found), [true, true, false]);
+        let padded = br#"{"event_id":" 01X "}"#;
+        assert_eq!(
+            ["01X", " 01X ", "01"].map(|id| holds(padded, id, |webhook| is_event(webhook, id))),
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn an_event_is_known_by_its_own_id_and_by_its_mapped_id() {
+        let ids = known_ids(&[], &Wanted::Event("a:b".to_owned()));
+        let hash = mapped_id("a:b").unwrap();
+        assert!(hash.len() == 64 && ids == BTreeSet::from(["a:b".to_owned(), hash.clone()]), "{ids:?}");
+        let timeline = |id: &str| Timeline {
+            event_id: Some(id.to_owned()),
+            state: super::super::timeline::State::Accepted,
+            steps: Vec::new(),
+            is_complete: true,
+        };
+        let mut found = [timeline(&hash), timeline("01Y")];
+        show_wanted(&mut found, "a:b");
+        assert_eq!([&found[0].event_id, &found[1].event_id], [&Some("a:b".to_owned()), &Some("01Y".to_owned())]);
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub enum State {
     WaitingForSink,
     /// The sink has committed the offset, but there is no receipt.
     WithoutReceipt,
+    /// The transformer has written nothing for this delivery, because the event was delivered before; that one was accepted,
+    /// or is older than the search.
+    Duplicate,
+    /// The transformer has stopped it, as it does with what `check` sends.
+    Check,
     /// The transformer has committed the offset, but there is neither a typed record nor a dead letter.
     Unknown,
 }
@@ -59,6 +64,8 @@ impl State {
             Self::WithoutReceipt => {
                 "delivered according to the sink's committed offset, but without a receipt: run `audit`"
             }
+            Self::Duplicate => "the transformer recognised it as a webhook that was delivered again",
+            Self::Check => "stopped by the transformer: it is what `check` sends, and no event",
             Self::Unknown => "stored, but its outcome is not known: run `audit`",
         }
     }
@@ -197,6 +204,35 @@ struct Traces {
 }
 
 impl Traces {
+    /// What came of the webhooks at or after these offsets.
+    fn delivered(&self, from: &BTreeMap<i32, i64>) -> Self {
+        let is_new = |position: Position| from.get(&position.partition.0).is_none_or(|&end| position.offset.0 >= end);
+        let raw: Vec<Raw> = self.raw.iter().filter(|raw| is_new(raw.position)).cloned().collect();
+        let is_of_raw =
+            |typed: &&Typed| typed.raw_offset.is_some_and(|offset| is_new(Position { offset, ..typed.position }));
+        let typed: Vec<Typed> = self.typed.iter().filter(is_of_raw).cloned().collect();
+        let has_typed = |position: Position| typed.iter().any(|typed| typed.position == position);
+        let is_of_both = |found: &&FoundDeadLetter| {
+            let origin = found.dead_letter.origin.as_ref().map(|of| of.position);
+            let is_of = |position| match found.dead_letter.stage {
+                Stage::Transformer => is_new(position),
+                _ => has_typed(position),
+            };
+            origin.is_some_and(is_of)
+        };
+        let dead_letters = self.dead_letters.iter().filter(is_of_both).cloned().collect();
+        let answers = self.answers.iter().filter(|answer| has_typed(answer.typed)).cloned().collect();
+        Self { raw, typed, dead_letters, answers }
+    }
+
+    /// The id as it was delivered; the mapped one only if no webhook was found.
+    fn event_id(&self, mapped_id: Option<String>) -> Option<String> {
+        let of_transformer = |found: &&FoundDeadLetter| found.dead_letter.stage == Stage::Transformer;
+        let delivered = self.raw.iter().map(|raw| &raw.event_id);
+        let mut known = delivered.chain(self.dead_letters.iter().filter(of_transformer).map(|found| &found.event_id));
+        known.find_map(Clone::clone).or(mapped_id)
+    }
+
     /// Whether a raw record became a typed record or a dead letter.
     fn has_outcome(&self, raw: Position) -> bool {
         let is_typed =
@@ -214,15 +250,16 @@ impl Traces {
 
 /// Returns the histories, in the order of their first steps.
 pub(super) fn timelines(found: Found) -> Vec<Timeline> {
-    // A body without an event id has its own history, by its position.
+    // Records of all topics have the mapped id in common. A body without an id has its own history, by its position.
     let mut events: BTreeMap<(Option<String>, String), Traces> = BTreeMap::new();
     let group = |id: &Option<String>, position: String| match id {
         Some(id) => (Some(id.clone()), String::new()),
         None => (None, position),
     };
-    let Found { raw, typed, dead_letters, answers, transformer, sink, receipts_kept } = found;
+    let Found { raw, typed, dead_letters, answers, transformer, sink, receipts_kept, delivered_from } = found;
+    let progress = Progress { transformer, sink, receipts_kept };
     for raw in raw {
-        events.entry(group(&raw.event_id, raw.position.to_string())).or_default().raw.push(raw);
+        events.entry(group(&raw.mapped_id, raw.position.to_string())).or_default().raw.push(raw);
     }
     for typed in typed {
         events.entry((Some(typed.event_id.clone()), String::new())).or_default().typed.push(typed);
@@ -230,31 +267,67 @@ pub(super) fn timelines(found: Found) -> Vec<Timeline> {
     for dead_letter in dead_letters {
         let origin = dead_letter.dead_letter.origin.as_ref();
         let of = origin.map_or(dead_letter.position, |of| of.position).to_string();
-        events.entry(group(&dead_letter.event_id, of)).or_default().dead_letters.push(dead_letter);
+        events.entry(group(&dead_letter.mapped_id, of)).or_default().dead_letters.push(dead_letter);
     }
     for answer in answers {
         events.entry((Some(answer.event_id.clone()), String::new())).or_default().answers.push(answer);
     }
     let mut timelines: Vec<Timeline> = events
         .into_iter()
-        .map(|((event_id, _), traces)| {
-            let raw_done = traces.raw.iter().all(|raw| is_committed(&transformer, raw.position));
-            let typed_done = traces.typed.iter().all(|typed| is_committed(&sink, typed.position));
-            let state = state(&traces, raw_done, typed_done, receipts_kept);
-            let is_complete = traces.raw.iter().all(|raw| raw_done || traces.has_outcome(raw.position));
-            Timeline { event_id, state, steps: steps(traces, &transformer), is_complete }
+        .filter_map(|((mapped_id, _), traces)| {
+            let (state, is_complete) = match &delivered_from {
+                Some(from) => delivery(&traces, from, &progress)?,
+                None => (state(&traces, &progress), progress.is_raw_done(&traces)),
+            };
+            let event_id = traces.event_id(mapped_id);
+            Some(Timeline { event_id, state, steps: steps(traces, &progress.transformer), is_complete })
         })
         .collect();
     timelines.sort_by_key(|timeline| timeline.steps.first().map(|step| step.time));
     timelines
 }
 
+/// How far the services have processed the topics.
+struct Progress {
+    transformer: BTreeMap<i32, i64>,
+    sink: BTreeMap<i32, i64>,
+    receipts_kept: bool,
+}
+
+impl Progress {
+    /// Whether the transformer has processed each raw record. With deferred records, it has before it commits the offset.
+    fn is_raw_done(&self, traces: &Traces) -> bool {
+        let is_done = |raw: &Raw| is_committed(&self.transformer, raw.position) || traces.has_outcome(raw.position);
+        traces.raw.iter().all(is_done)
+    }
+}
+
+/// Where a delivery is, and whether the transformer has processed it; `None` if no webhook of it was found.
+fn delivery(traces: &Traces, from: &BTreeMap<i32, i64>, progress: &Progress) -> Option<(State, bool)> {
+    let own = traces.delivered(from);
+    if own.raw.is_empty() {
+        return None;
+    }
+    let own_state = state(&own, progress);
+    if own_state != State::Unknown {
+        return Some((own_state, progress.is_raw_done(&own)));
+    }
+    // It has no outcome of its own, so that of the earlier delivery counts.
+    let is_known = !traces.typed.is_empty() || !traces.dead_letters.is_empty();
+    Some(match state(traces, progress) {
+        State::Accepted | State::AcceptedInferred => (State::Duplicate, true),
+        earlier if is_known => (earlier, true),
+        _ => (State::Duplicate, true),
+    })
+}
+
 fn is_committed(committed: &BTreeMap<i32, i64>, position: Position) -> bool {
     committed.get(&position.partition.0).is_some_and(|&committed| position.offset.0 < committed)
 }
 
-/// Returns where the event is. `raw_done` and `typed_done` say whether the services have committed all its records.
-fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool) -> State {
+/// Returns where the event is.
+fn state(traces: &Traces, progress: &Progress) -> State {
+    let typed_done = traces.typed.iter().all(|typed| is_committed(&progress.sink, typed.position));
     let is_platforms = |found: &FoundDeadLetter| found.dead_letter.stage == Stage::Platform;
     let is_discarded = |found: &FoundDeadLetter| {
         found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Discarded)
@@ -263,15 +336,16 @@ fn state(traces: &Traces, raw_done: bool, typed_done: bool, receipts_kept: bool)
         if traces.dead_letters.iter().any(is_platforms) { State::RejectedAfterAcceptance } else { State::Accepted }
     } else if traces.dead_letters.iter().any(|found| found.resolution.is_none() && !is_platforms(found)) {
         State::DeadLetter
-    } else if !raw_done {
+    } else if !progress.is_raw_done(traces) {
         State::WaitingForTransformer
     } else if !traces.typed.is_empty() && !typed_done {
         State::WaitingForSink
     } else if traces.dead_letters.iter().any(is_discarded) {
         State::Discarded
     } else if traces.typed.is_empty() {
-        State::Unknown
-    } else if receipts_kept {
+        let is_check = !traces.raw.is_empty() && traces.raw.iter().all(|raw| raw.is_check);
+        if is_check { State::Check } else { State::Unknown }
+    } else if progress.receipts_kept {
         State::WithoutReceipt
     } else {
         State::AcceptedInferred
@@ -343,6 +417,8 @@ mod tests {
             position: position.parse().unwrap(),
             time,
             event_id: Some("01X".to_owned()),
+            mapped_id: Some("01X".to_owned()),
+            is_check: false,
             source: "default".to_owned(),
             replay_of: replay_of.map(str::to_owned),
         };
@@ -380,6 +456,7 @@ mod tests {
             position: "0:1".parse().unwrap(),
             time: 30,
             event_id: Some("01X".to_owned()),
+            mapped_id: Some("01X".to_owned()),
             dead_letter: DeadLetter {
                 stage,
                 code: "refused".to_owned(),
@@ -460,11 +537,107 @@ mod tests {
         assert!(only(first).is_complete);
     }
 
+    fn accepted(typed: &str, event_id: &str) -> Answer {
+        Answer {
+            typed: typed.parse().unwrap(),
+            event_id: event_id.to_owned(),
+            time: 25,
+            status: 207,
+            accepted: true,
+            batch_id: None,
+            xaction_id: None,
+        }
+    }
+
+    #[test]
+    fn an_event_whose_id_was_mapped_to_a_hash_has_one_history() {
+        let hash = "ab".repeat(32);
+        let mut found = found();
+        for raw in &mut found.raw {
+            (raw.event_id, raw.mapped_id) = (Some("a:b".to_owned()), Some(hash.clone()));
+        }
+        found.typed[0].event_id.clone_from(&hash);
+        found.answers.push(accepted("0:3", &hash));
+        let refused = dead_letter(Stage::Platform, Some(ResolutionKind::Discarded));
+        found.dead_letters.push(FoundDeadLetter { event_id: Some(hash.clone()), mapped_id: Some(hash), ..refused });
+        let timeline = only(found);
+        assert_eq!((timeline.event_id.as_deref(), timeline.state), (Some("a:b"), State::RejectedAfterAcceptance));
+    }
+
+    #[test]
+    fn an_event_with_an_outcome_does_not_wait_for_an_earlier_record() {
+        let mut deferred = found();
+        deferred.raw.truncate(1);
+        deferred.transformer.insert(0, 2);
+        deferred.sink.insert(0, 4);
+        deferred.receipts_kept = false;
+        assert_eq!(only(deferred).state, State::AcceptedInferred);
+    }
+
+    #[test]
+    fn what_check_sends_has_its_own_end() {
+        let mut check = found();
+        check.typed.clear();
+        check.raw.truncate(1);
+        check.raw[0].is_check = true;
+        assert_eq!(only(check).state, State::Check);
+    }
+
+    #[test]
+    fn only_the_delivery_in_question_is_judged() {
+        let of = |change: &dyn Fn(&mut Found)| {
+            let mut found = found();
+            found.delivered_from = Some(BTreeMap::from([(0, 6)]));
+            change(&mut found);
+            let timeline = only(found);
+            (timeline.state, timeline.is_complete)
+        };
+        let transformers = |kind| {
+            let mut found = dead_letter(Stage::Transformer, kind);
+            found.dead_letter.origin = Some(Origin { topic: "raw".to_owned(), position: Position::new(0, 6) });
+            found
+        };
+        // The same event again: the earlier one was accepted, is not known, was refused, or has not ended.
+        assert_eq!(of(&|found| found.answers.push(accepted("0:3", "01X"))), (State::Duplicate, true));
+        assert_eq!(
+            of(&|found| (found.typed, found.raw) = (Vec::new(), found.raw.split_off(1))),
+            (State::Duplicate, true)
+        );
+        assert_eq!(of(&|found| found.dead_letters.push(dead_letter(Stage::Sink, None))), (State::DeadLetter, true));
+        assert_eq!(of(&|_| ()), (State::WaitingForSink, true));
+        // A body that was corrected, and one that was broken.
+        let corrected = |found: &mut Found| {
+            found.dead_letters.push(dead_letter(Stage::Sink, None));
+            found.typed.push(Typed {
+                position: "0:4".parse().unwrap(),
+                raw_offset: Some(Offset(6)),
+                ..found.typed[0].clone()
+            });
+            found.answers.push(accepted("0:4", "01X"));
+        };
+        assert_eq!(of(&corrected), (State::Accepted, true));
+        let broken = |found: &mut Found| {
+            found.answers.push(accepted("0:3", "01X"));
+            found.dead_letters.push(transformers(None));
+        };
+        assert_eq!(of(&broken), (State::DeadLetter, true));
+        // The transformer has not read it, or it cannot be read yet.
+        let waits = |found: &mut Found| {
+            found.transformer.insert(0, 6);
+            found.answers.push(accepted("0:3", "01X"));
+        };
+        assert_eq!(of(&waits), (State::WaitingForTransformer, false));
+        let mut absent = found();
+        absent.raw.truncate(1);
+        absent.delivered_from = Some(BTreeMap::from([(0, 6)]));
+        assert!(timelines(absent).is_empty());
+    }
+
     #[test]
     fn bodies_without_an_id_have_their_own_histories() {
         let mut found = found();
         for raw in &mut found.raw {
-            raw.event_id = None;
+            (raw.event_id, raw.mapped_id) = (None, None);
         }
         found.typed.clear();
         assert_eq!(timelines(found).len(), 2);

@@ -1,10 +1,15 @@
 //! Looks for the same events several times, without reading everything each time.
 
+use std::time::{Duration, Instant};
+
 use super::request::{FindScope, Wanted};
-use super::search::run;
+use super::search::run_until;
 use super::timeline::Timeline;
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
+
+/// How long the first look may take, also if the limit is shorter.
+pub const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// How far the clocks of this machine and of the gateway may differ, in milliseconds.
 const CLOCKS_APART: i64 = 60 * 60 * 1000;
@@ -15,23 +20,29 @@ pub struct Watch<'w> {
     pipeline: Pipeline<'w>,
     scope: FindScope,
     wanted: Wanted,
+    has_looked: bool,
 }
 
 impl<'w> Watch<'w> {
     /// For these events; the first look reads the whole scope.
     #[must_use]
     pub fn new(pipeline: Pipeline<'w>, scope: FindScope, wanted: Wanted) -> Self {
-        Self { pipeline, scope, wanted }
+        Self { pipeline, scope, wanted, has_looked: false }
     }
 
-    /// Looks once. The call blocks.
+    /// Looks once, at most until `end`: `None` if not everything could be read by then. The first look may take
+    /// [`FIRST_LOOK`] in any case. The call blocks.
     ///
     /// # Errors
-    /// As [`run`].
-    pub fn look(&mut self) -> Result<Vec<Timeline>, OperatorError> {
+    /// [`OperatorError::Kafka`].
+    pub fn look(&mut self, end: Instant) -> Result<Option<Vec<Timeline>>, OperatorError> {
+        let end = if self.has_looked { end } else { end.max(Instant::now() + FIRST_LOOK) };
+        self.has_looked = true;
         let started = service::unix_millis();
-        let timelines = run(self.pipeline, &self.scope, &self.wanted)?;
-        self.scope.since = Some(next_since(self.scope.since, &timelines, started));
+        let timelines = run_until(self.pipeline, &self.scope, &self.wanted, end)?;
+        if let Some(timelines) = &timelines {
+            self.scope.since = Some(next_since(self.scope.since, timelines, started));
+        }
         Ok(timelines)
     }
 }

@@ -14,6 +14,17 @@ use super::look::{Answer, Look};
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The largest response that is read. The page of a service has a few ten thousand bytes.
+const LARGEST_BODY: usize = 8 << 20;
+
+/// A client for [`look`]. What answers is not always a service: no redirect is followed.
+///
+/// # Errors
+/// The client cannot be built.
+pub fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
+}
+
 /// Admin addresses, `host:port` separated by commas; a port alone is on the host before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAddresses(Vec<(String, u16)>);
@@ -119,9 +130,15 @@ async fn ask(shown: &str, address: SocketAddr, http: &reqwest::Client) -> Answer
 
 async fn get(http: &reqwest::Client, address: SocketAddr, path: &str) -> Result<(reqwest::StatusCode, String), String> {
     let answer = http.get(format!("http://{address}/{path}")).timeout(TIMEOUT).send().await;
-    let answer = answer.map_err(|error| reason(&error))?;
-    let status = answer.status();
-    Ok((status, answer.text().await.map_err(|error| reason(&error))?))
+    let mut answer = answer.map_err(|error| reason(&error))?;
+    let (status, mut body) = (answer.status(), Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(|error| reason(&error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST_BODY {
+            return Err(format!("/{path} answered with more than {} MiB", LARGEST_BODY >> 20));
+        }
+    }
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn reason(error: &reqwest::Error) -> String {
@@ -136,7 +153,47 @@ fn reason(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// A server that answers every request with these bytes.
+    async fn server(answer: Vec<u8>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answer = answer.clone();
+                tokio::spawn(async move {
+                    let mut request = [0; 1024];
+                    drop(stream.read(&mut request).await);
+                    drop(stream.write_all(&answer).await);
+                });
+            }
+        });
+        address.to_string()
+    }
+
+    #[tokio::test]
+    async fn no_redirect_is_followed_and_no_endless_answer_is_read() {
+        let with_body = |size: usize| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\nconnection: close\r\n\r\n");
+            [head.into_bytes(), vec![b'\n'; size]].concat()
+        };
+        let ready = |answer: Vec<u8>| async move {
+            let addresses = server(answer).await.parse().unwrap();
+            look(&addresses, &client().unwrap()).await.answers.remove(0).ready
+        };
+        assert_eq!(ready(with_body(1000)).await, Ok(None));
+        let too_large = ready(with_body(LARGEST_BODY + 1)).await;
+        assert_eq!(too_large, Err("/readyz answered with more than 8 MiB".to_owned()));
+        let target = server(with_body(1000)).await;
+        let redirect = format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://{target}/readyz\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let redirected = ready(redirect.into_bytes()).await;
+        assert!(redirected.as_ref().is_err_and(|error| error.contains("302")), "{redirected:?}");
+    }
 
     #[test]
     fn a_port_alone_is_on_the_host_before_it() {

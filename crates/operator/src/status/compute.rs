@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use super::asked::Asked;
 use super::exposition::Exposition;
 use super::look::Look;
 use super::topics::{LastWebhook, TopicState};
-use super::value::{Answers, Asked, Status};
+use super::value::{Answers, Status};
 use super::{findings, services, traffic};
 
 /// Computes the status from what was asked.
 #[must_use]
 pub fn status(answers: Answers) -> Status {
     let Answers { now, before, a_while_before, topics, flow, webhooks } = answers;
-    let (dead_letters, last_webhooks) = match topics {
-        Asked::NotConfigured(what) => (Asked::NotConfigured(what.clone()), Asked::NotConfigured(what)),
-        Asked::Failed(error) => (Asked::Failed(error.clone()), Asked::Failed(error)),
-        Asked::Answer(TopicState { dead_letters, last_webhooks }) => {
-            (Asked::Answer(dead_letters), Asked::Answer(with_silent_sources(last_webhooks, &now)))
+    let (dead_letters, last_webhooks, missing_topics) = match topics {
+        Asked::NotConfigured(what) => (Asked::NotConfigured(what.clone()), Asked::NotConfigured(what), Vec::new()),
+        Asked::Failed(error) => (Asked::Failed(error.clone()), Asked::Failed(error), Vec::new()),
+        Asked::Answer(TopicState { dead_letters, last_webhooks, missing }) => {
+            (Asked::Answer(dead_letters), Asked::Answer(with_silent_sources(last_webhooks, &now)), missing)
         }
     };
     let mut status = Status {
@@ -33,6 +34,7 @@ pub fn status(answers: Answers) -> Status {
         expired: total(&now, "customerio_kafka_records_expired_total"),
         dead_letters,
         last_webhooks,
+        missing_topics,
         flow,
         webhooks,
         findings: Vec::new(),

@@ -1,9 +1,10 @@
 //! What a person should know about a status.
 
+use super::asked::Asked;
 use super::services::Health;
 use super::severity::{Finding, Severity};
 use super::traffic::{GATEWAY, SINK, TRANSFORMER};
-use super::value::{Asked, Status};
+use super::value::Status;
 
 /// The oldest record may wait so long, in seconds; the alert CustomerioOldestWaiting has the same limit.
 const OLDEST: f64 = 300.0;
@@ -61,6 +62,15 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
         );
     }
     for wait in &status.waits {
+        if wait.is_planned() {
+            add(
+                Severity::Note,
+                "planned_wait",
+                format!("{} at {} waits for the time in PLATFORM_NOT_BEFORE", wait.service, wait.address),
+                "nothing to do: Kafka keeps the records, and the service goes on at that time".to_owned(),
+            );
+            continue;
+        }
         add(
             Severity::Bad,
             "waiting",
@@ -81,7 +91,8 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
 fn records(status: &Status, found: &mut Vec<Finding>) {
     let mut add = |severity, code, what: String, next: String| found.push(Finding { severity, code, what, next });
     let waiting = [(TRANSFORMER, &status.raw), (SINK, &status.typed)];
-    for (service, backlog) in waiting {
+    let is_planned = |service: &str| status.waits.iter().any(|wait| wait.service == service && wait.is_planned());
+    for (service, backlog) in waiting.into_iter().filter(|(service, _)| !is_planned(service)) {
         if let Some(oldest) = backlog.oldest_seconds.filter(|&oldest| oldest > OLDEST) {
             add(
                 Severity::Bad,
@@ -105,6 +116,14 @@ fn records(status: &Status, found: &mut Vec<Finding>) {
             "expired",
             format!("up to {} records expired before they were read: they are lost", status.expired),
             "run `customerio-aep audit`, and raise the retention of the topics".to_owned(),
+        );
+    }
+    for topic in &status.missing_topics {
+        add(
+            Severity::Bad,
+            "topic_missing",
+            format!("the topic {topic} does not exist"),
+            "create it, for example with `customerio-aep setup apply --only kafka`".to_owned(),
         );
     }
     match &status.dead_letters {
@@ -168,15 +187,21 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
     match &status.webhooks {
         Asked::Answer(webhooks) => {
             for webhook in webhooks {
-                match webhook.is_enabled {
-                    Some(true) => {}
-                    Some(false) => add(
+                match &webhook.is_enabled {
+                    Asked::NotConfigured(_) | Asked::Answer(Some(true)) => {}
+                    Asked::Failed(error) => add(
+                        Severity::Unanswered,
+                        "customerio",
+                        format!("Customer.io could not be asked for source {}: {error}", webhook.source),
+                        "`customerio-aep check` says why and who can fix it",
+                    ),
+                    Asked::Answer(Some(false)) => add(
                         Severity::Bad,
                         "webhook_disabled",
                         format!("the reporting webhook of source {} is disabled: no event is sent", webhook.source),
                         "`customerio-aep setup apply` enables it after a signed round trip",
                     ),
-                    None => add(
+                    Asked::Answer(None) => add(
                         Severity::Bad,
                         "webhook_missing",
                         format!("Customer.io has no reporting webhook for the endpoint of source {}", webhook.source),

@@ -4,6 +4,8 @@ use customerio_api::AppApiClient;
 use platform::control::{ControlClient, flow, flow_runs};
 use reqwest::Url;
 
+use super::asked::Asked;
+
 /// The flow that the sink sends to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowState {
@@ -52,7 +54,7 @@ pub struct WebhookState {
     /// The source.
     pub source: String,
     /// Whether it is enabled; `None` if there is no webhook for the endpoint.
-    pub is_enabled: Option<bool>,
+    pub is_enabled: Asked<Option<bool>>,
 }
 
 /// Asks Platform for the flow and its last run.
@@ -72,15 +74,14 @@ pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, S
     Ok(FlowState { id: found.id, state: found.state, last_run })
 }
 
-/// Asks Customer.io whether the webhook of a source, with this endpoint, is enabled.
-///
-/// # Errors
-/// Why Customer.io did not answer.
-pub async fn webhook_state(client: &AppApiClient, source: &str, endpoint: &Url) -> Result<WebhookState, String> {
-    let list = client.webhooks().await.map_err(|error| error.to_string())?;
+/// Asks Customer.io whether the webhook with this endpoint is enabled.
+pub async fn webhook_state(client: &AppApiClient, endpoint: &Url) -> Asked<Option<bool>> {
+    let list = match client.webhooks().await {
+        Ok(list) => list,
+        Err(error) => return Asked::Failed(error.to_string()),
+    };
     let calls_us =
         list.webhooks.iter().filter(|webhook| webhook.endpoint().parse().is_ok_and(|url: Url| url == *endpoint));
     // Of several, one that is enabled sends the events.
-    let is_enabled = calls_us.map(customerio_api::Webhook::is_enabled).max();
-    Ok(WebhookState { source: source.to_owned(), is_enabled })
+    Asked::Answer(calls_us.map(customerio_api::Webhook::is_enabled).max())
 }

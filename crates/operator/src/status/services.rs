@@ -50,6 +50,14 @@ pub struct Wait {
     pub reason: String,
 }
 
+impl Wait {
+    /// Whether the configuration asks for this wait, so that no one has to act.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        self.reason == service::Reason::NotBefore.as_str()
+    }
+}
+
 /// The state of each address, in their order.
 pub(super) fn services(look: &Look) -> Vec<ServiceState> {
     let state = |answer: &Answer| ServiceState {
@@ -84,7 +92,9 @@ pub(super) fn holds(look: &Look) -> Vec<Hold> {
             service: answer.service().unwrap_or_default().to_owned(),
             address: answer.address.clone(),
             reason,
-            since: since.and_then(|seconds| format!("{seconds:.0}").parse::<i64>().ok()).map(|seconds| seconds * 1000),
+            since: since
+                .and_then(|seconds| format!("{seconds:.0}").parse::<i64>().ok())
+                .map(|seconds| seconds.saturating_mul(1000)),
         });
     }
     holds

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::RawRecord;
+use kafka::KafkaError;
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
 
@@ -20,6 +21,8 @@ pub struct TopicState {
     pub dead_letters: Vec<Group>,
     /// The last webhook of each source that is among the newest.
     pub last_webhooks: Vec<LastWebhook>,
+    /// Topics that do not exist.
+    pub missing: Vec<String>,
 }
 
 /// The last webhook of a source.
@@ -36,14 +39,31 @@ pub struct LastWebhook {
 /// # Errors
 /// [`OperatorError::Kafka`].
 pub fn topics(pipeline: Pipeline<'_>) -> Result<TopicState, OperatorError> {
-    let dead_letters = groups(&list_unresolved(pipeline)?);
+    let mut missing = Vec::new();
+    let dead_letters = existing(list_unresolved(pipeline), &mut missing)?;
+    let last_webhooks = existing(last_webhooks(pipeline), &mut missing)?;
+    Ok(TopicState { dead_letters: groups(&dead_letters), last_webhooks, missing })
+}
+
+/// What a topic holds; nothing if it does not exist, which is an answer as well.
+fn existing<T>(read: Result<Vec<T>, OperatorError>, missing: &mut Vec<String>) -> Result<Vec<T>, OperatorError> {
+    match read {
+        Err(OperatorError::Kafka(KafkaError::NoTopic(topic))) => {
+            missing.push(topic);
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
+fn last_webhooks(pipeline: Pipeline<'_>) -> Result<Vec<LastWebhook>, OperatorError> {
     let raw = &pipeline.topics.raw;
     let extents = stable_extents(&Offsets::new(pipeline.connection)?, raw)?;
     let tails: Vec<OffsetRange> = extents
         .iter()
         .map(|(&partition, extent)| OffsetRange {
             partition,
-            start: extent.start.max(extent.end - TAIL),
+            start: extent.start.max(extent.end.saturating_sub(TAIL)),
             end: extent.end,
         })
         .collect();
@@ -54,5 +74,20 @@ pub fn topics(pipeline: Pipeline<'_>) -> Result<TopicState, OperatorError> {
         *latest = raw.received_at.max(*latest);
     })?;
     let last = last.into_iter().map(|(source, at)| LastWebhook { source, received_at: Some(at) });
-    Ok(TopicState { dead_letters, last_webhooks: last.collect() })
+    Ok(last.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_does_not_exist_is_an_answer_and_silence_is_none() {
+        let mut missing = Vec::new();
+        let absent = || Err(OperatorError::Kafka(KafkaError::NoTopic("raw".to_owned())));
+        assert!(existing::<u8>(absent(), &mut missing).unwrap().is_empty());
+        assert_eq!(existing(Ok(vec![1_u8]), &mut missing).unwrap().len(), 1);
+        assert_eq!(missing, ["raw"]);
+        assert!(existing::<u8>(Err(OperatorError::ReaderFailed), &mut missing).is_err());
+    }
 }

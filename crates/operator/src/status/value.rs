@@ -1,5 +1,6 @@
 //! What is asked, and the status that is computed from it.
 
+use super::asked::Asked;
 use super::look::Look;
 use super::outside::{FlowState, WebhookState};
 use super::services::{Hold, ServiceState, Wait};
@@ -7,17 +8,6 @@ use super::severity::{Finding, Severity};
 use super::topics::{LastWebhook, TopicState};
 use super::traffic::{Backlog, EventAge, Rates};
 use crate::dead_letters::Group;
-
-/// An answer of something that may not be configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked<T> {
-    /// It was not asked, because this is not configured.
-    NotConfigured(String),
-    /// It did not answer, for this reason.
-    Failed(String),
-    /// Its answer.
-    Answer(T),
-}
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -65,6 +55,8 @@ pub struct Status {
     pub dead_letters: Asked<Vec<Group>>,
     /// The last webhook of each source.
     pub last_webhooks: Asked<Vec<LastWebhook>>,
+    /// Topics that do not exist.
+    pub missing_topics: Vec<String>,
     /// The flow in Platform.
     pub flow: Asked<FlowState>,
     /// The webhooks in Customer.io.

@@ -24,7 +24,7 @@ pub(super) struct Seen {
 impl Seen {
     fn ended(self, time: i64, outcome: Outcome) -> Ended {
         let Self { event_id, source, event, person, received_at } = self;
-        let age = received_at.map(|received_at| (time - received_at).max(0));
+        let age = received_at.map(|received_at| time.saturating_sub(received_at).max(0));
         Ended { time, outcome, event_id, source, event, person, age }
     }
 }
@@ -102,6 +102,12 @@ mod tests {
         let again = feed.receipt(&receipt(ReceiptVerdict::Accepted));
         assert_eq!((again[0].event_id.as_deref(), &again[0].event, again[0].age), (Some("01X"), &None, None));
         assert_eq!(feed.receipt(&receipt(ReceiptVerdict::Refused)), []);
+    }
+
+    #[test]
+    fn a_time_that_no_clock_shows_ends_nothing() {
+        let seen = Seen { received_at: Some(i64::MIN), ..seen() };
+        assert_eq!(seen.ended(i64::MAX, Outcome::Accepted { batch_id: None }).age, Some(i64::MAX));
     }
 
     #[test]

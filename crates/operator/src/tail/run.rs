@@ -7,7 +7,7 @@ use contract::dead_letter::{Entry, Stage};
 use contract::receipt::Receipt;
 use contract::{RawRecord, TypedRecord};
 use customerio::webhook::Webhook;
-use kafka::follower::Follower;
+use kafka::follower::{Follower, Next};
 use kafka::offsets::{Extent, Offsets};
 use kafka::{KafkaError, Record, TopicName};
 
@@ -25,17 +25,50 @@ const WAIT: Duration = Duration::from_millis(100);
 /// more than an id.
 const TAIL: i64 = 500;
 
+/// What is said about the reading itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The reading has started.
+    Started {
+        /// Whether there is a receipts topic.
+        has_receipts: bool,
+    },
+    /// Something is wrong that may pass by itself.
+    Trouble(String),
+}
+
+/// The last trouble, which is not repeated before a record arrives.
+#[derive(Debug, Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn news(&mut self, next: Next) -> Option<News> {
+        match next {
+            Next::Nothing => None,
+            Next::Record => {
+                self.0 = None;
+                None
+            }
+            Next::Trouble(what) if self.0.as_ref() == Some(&what) => None,
+            Next::Trouble(what) => {
+                self.0 = Some(what.clone());
+                Some(News::Trouble(what))
+            }
+        }
+    }
+}
+
 /// How many characters of a record's key are shown.
 const PERSON: usize = 8;
 
-/// Passes every event that ends from now on to `visit`, until `goes_on` says no. Returns whether there are receipts: without
-/// them only dead letters are seen. The call blocks.
+/// Passes every event that ends from now on to `visit`, until `goes_on` says no. `hears` gets whether there are receipts,
+/// without which only dead letters are seen, and every trouble that may pass by itself. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::Kafka`].
 pub fn run(
     pipeline: Pipeline<'_>,
-    started: impl FnOnce(bool),
+    mut hears: impl FnMut(&News),
     goes_on: impl Fn() -> bool,
     mut visit: impl FnMut(&Ended),
 ) -> Result<(), OperatorError> {
@@ -43,7 +76,7 @@ pub fn run(
     let offsets = Offsets::new(pipeline.connection)?;
     let mut starts: Vec<(&TopicName, i32, i64)> = Vec::new();
     let mut start = |topic, extents: BTreeMap<i32, Extent>, before: i64| {
-        let from = |extent: Extent| extent.start.max(extent.end - before);
+        let from = |extent: Extent| extent.start.max(extent.end.saturating_sub(before));
         starts.extend(extents.into_iter().map(|(partition, extent)| (topic, partition, from(extent))));
     };
     start(&topics.dead_letters, offsets.extents(&topics.dead_letters)?, 0);
@@ -62,10 +95,12 @@ pub fn run(
     }
     let follower = Follower::new(pipeline.connection, starts)?;
     let mut reading = Reading { pipeline, feed: Feed::default(), events: EventReader::default() };
-    started(has_receipts);
+    hears(&News::Started { has_receipts });
+    let mut trouble = Trouble::default();
     while goes_on() {
         let mut ended = Vec::new();
-        follower.next(WAIT, |topic, record| ended = reading.read(topic, record))?;
+        let next = follower.next(WAIT, |topic, record| ended = reading.read(topic, record))?;
+        trouble.news(next).iter().for_each(&mut hears);
         ended.iter().for_each(&mut visit);
     }
     Ok(())
@@ -139,4 +174,19 @@ fn person(record: &Record<'_>) -> Option<String> {
     let key = std::str::from_utf8(record.key()?).ok()?;
     let is_hash = key.chars().all(|c| c.is_ascii_hexdigit());
     is_hash.then(|| key.chars().take(PERSON).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_reported_once_until_records_arrive_again() {
+        let mut trouble = Trouble::default();
+        let down = || Next::Trouble("down".to_owned());
+        let reported = Some(News::Trouble("down".to_owned()));
+        assert_eq!(trouble.news(down()), reported);
+        assert_eq!((trouble.news(Next::Nothing), trouble.news(down())), (None, None));
+        assert_eq!((trouble.news(Next::Record), trouble.news(down())), (None, reported));
+    }
 }

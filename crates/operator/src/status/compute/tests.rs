@@ -50,7 +50,7 @@ fn answers(now: Look) -> Answers {
         now,
         before: None,
         a_while_before: None,
-        topics: Asked::Answer(TopicState { dead_letters: Vec::new(), last_webhooks: Vec::new() }),
+        topics: Asked::Answer(TopicState { dead_letters: Vec::new(), last_webhooks: Vec::new(), missing: Vec::new() }),
         flow: Asked::NotConfigured(nothing()),
         webhooks: Asked::NotConfigured(nothing()),
     }
@@ -110,6 +110,37 @@ fn holds_waits_and_unread_partitions_are_bad() {
 }
 
 #[test]
+fn a_wait_that_the_configuration_asks_for_is_only_worth_knowing() {
+    let sink = |reason: &'static str| {
+        move |service: &str| {
+            let late = "customerio_sink_oldest_unsettled_seconds";
+            match service {
+                "sink" => {
+                    let other_lines = healthy(service)
+                        .lines()
+                        .filter(|line| !line.starts_with(late))
+                        .fold(String::new(), |text, line| format!("{text}{line}\n"));
+                    format!("{other_lines}{late} 1000\ncustomerio_sink_waiting{{reason=\"{reason}\"}} 1\n")
+                }
+                _ => healthy(service),
+            }
+        }
+    };
+    let planned = status(answers(all(1000, sink("not_before"))));
+    assert_eq!(codes(&planned), [("planned_wait", Severity::Note)]);
+    let trouble = status(answers(all(1000, sink("dns"))));
+    assert_eq!(codes(&trouble), [("waiting", Severity::Bad), ("oldest_waiting", Severity::Bad)]);
+}
+
+#[test]
+fn a_number_that_no_clock_shows_ends_nothing() {
+    let since = "customerio_sink_held_since_timestamp_seconds{reason=\"x\"} 9e18\n";
+    let held = format!("customerio_build_info{{service=\"sink\"}} 1\n{since}customerio_sink_held{{reason=\"x\"}} 1\n");
+    let status = status(answers(Look { at: 1000, answers: vec![answer("a:9466", &held)] }));
+    assert_eq!(status.holds[0].since, Some(i64::MAX));
+}
+
+#[test]
 fn a_service_that_does_not_answer_is_not_known_to_be_bad() {
     let mut now = all(1000, healthy);
     let silent = "nothing listens there".to_owned();
@@ -164,23 +195,35 @@ fn dead_letters_are_worth_knowing_and_silence_of_kafka_is_not_healthy() {
         oldest: 1,
         newest: 2,
     };
-    let topics = TopicState { dead_letters: vec![group], last_webhooks: Vec::new() };
+    let nothing = || TopicState { dead_letters: Vec::new(), last_webhooks: Vec::new(), missing: Vec::new() };
+    let topics = TopicState { dead_letters: vec![group], ..nothing() };
     let of = status(Answers { topics: Asked::Answer(topics), ..answers(all(1000, healthy)) });
     assert_eq!(codes(&of), [("dead_letters", Severity::Note)]);
     let of = status(Answers { topics: Asked::Failed("no broker".to_owned()), ..answers(all(1000, healthy)) });
     assert_eq!(codes(&of), [("kafka", Severity::Unanswered)]);
+    let topics = TopicState { missing: vec!["raw".to_owned()], ..nothing() };
+    let of = status(Answers { topics: Asked::Answer(topics), ..answers(all(1000, healthy)) });
+    assert_eq!(codes(&of), [("topic_missing", Severity::Bad)]);
 }
 
 #[test]
 fn a_disabled_flow_or_webhook_and_a_failed_run_are_bad() {
     let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
     let flow = FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run) };
-    let webhook = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled };
-    let webhooks = vec![webhook("a", Some(true)), webhook("b", Some(false)), webhook("c", None)];
+    let of_source = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled };
+    let webhook = |source: &str, is_enabled| of_source(source, Asked::Answer(is_enabled));
+    let webhooks = vec![
+        webhook("a", Some(true)),
+        webhook("b", Some(false)),
+        webhook("c", None),
+        of_source("d", Asked::NotConfigured("no key".to_owned())),
+        of_source("e", Asked::Failed("no answer".to_owned())),
+    ];
     let of =
         status(Answers { flow: Asked::Answer(flow), webhooks: Asked::Answer(webhooks), ..answers(all(1000, healthy)) });
     let bad = |code| (code, Severity::Bad);
-    let expected = ["flow_disabled", "flow_run_failed", "webhook_disabled", "webhook_missing"].map(bad);
+    let mut expected = ["flow_disabled", "flow_run_failed", "webhook_disabled", "webhook_missing"].map(bad).to_vec();
+    expected.push(("customerio", Severity::Unanswered));
     assert_eq!(codes(&of), expected);
     let failed = || "no answer".to_owned();
     let of = status(Answers {

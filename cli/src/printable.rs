@@ -1,0 +1,67 @@
+//! Texts of others, such as ids and messages, without characters that a terminal would act on.
+
+use std::borrow::Cow;
+
+/// The text in one line: each character that a terminal would act on becomes a space.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    replaced(text, is_hostile)
+}
+
+/// The same for a text with lines of its own.
+pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
+    replaced(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// JSON with these characters escaped, so that it has the same meaning.
+pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
+    // Outside of strings, JSON has no such character except line breaks.
+    let is_escaped = |c: char| is_hostile(c) && c != '\n';
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if is_escaped(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+fn replaced(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_wrong) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_wrong(c) { ' ' } else { c }).collect())
+}
+
+/// Control characters, line separators, and characters that change the direction in which a text is shown.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A text with every kind of character that must not reach a terminal.
+    pub(crate) const HOSTILE: &str = "a\x1b[2J\u{9b}1m\r\n\t\x07\x7f\u{61c}\u{200e}\u{200f}\u{2028}\u{202e}\u{2066}z";
+
+    /// Whether a line, which may have colours, shows nothing of [`HOSTILE`] that a terminal would act on.
+    pub(crate) fn is_safe(line: &str) -> bool {
+        !anstream::adapter::strip_str(line).to_string().contains(is_hostile) && !line.contains("\x1b[2J")
+    }
+
+    #[test]
+    fn a_text_has_no_character_that_a_terminal_would_act_on() {
+        assert_eq!(printable(HOSTILE), "a [2J 1m           z");
+        assert!(!is_safe(HOSTILE) && is_safe(&printable(HOSTILE)));
+        assert_eq!(printable("é 日本 🎉 \u{200d}"), "é 日本 🎉 \u{200d}");
+        assert_eq!(printable_lines("a\r\n\tb\x1b"), "a \n\tb ");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_has_no_such_character() {
+        let value = serde_json::json!({ HOSTILE: [HOSTILE, "é"] });
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = printable_json(&text);
+        assert!(shown.lines().all(|line| !line.contains(is_hostile)), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}

@@ -1,0 +1,70 @@
+//! Clients for `status`, which asks what is configured and needs nothing else.
+
+use customerio_api::{AppApiClient, RequestBudget};
+use platform::control::ControlClient;
+use reqwest::Url;
+use settings::{Problem, Problems};
+use sources::SourceName;
+
+use super::{Builder, Connect};
+use crate::UsageError;
+use crate::setup::options::ConnectArgs;
+
+/// What can be asked, or the options that are not set.
+pub(crate) type Access<T> = Result<T, String>;
+
+/// The webhook of a source.
+pub(crate) struct WebhookAccess {
+    pub(crate) source: SourceName,
+    /// A client for Customer.io, and the endpoint of the webhook.
+    pub(crate) access: Access<(AppApiClient, Url)>,
+}
+
+impl Connect {
+    /// A client for Platform.
+    pub(crate) fn platform_access(args: &ConnectArgs) -> Result<Access<ControlClient>, UsageError> {
+        let mut problems = Problems::default();
+        let mut builder = Builder { args, problems: &mut problems, token_settings: None };
+        let stage = builder.stage();
+        let client = builder.control_client(stage.as_ref());
+        access(client, &problems).map_err(|invalid| refused(&invalid))
+    }
+
+    /// For each source, how to ask for its webhook.
+    pub(crate) fn webhook_access(args: &ConnectArgs) -> Result<Vec<WebhookAccess>, UsageError> {
+        let (mut invalid, mut found) = (Problems::default(), Vec::new());
+        let sources = Builder { args, problems: &mut invalid, token_settings: None }.sources();
+        let budget = RequestBudget::default();
+        for source in sources {
+            let mut problems = Problems::default();
+            let mut builder = Builder { args, problems: &mut problems, token_settings: None };
+            let client = builder.webhook_access(&source, &budget);
+            match access(client, &problems) {
+                Ok(access) => found.push(WebhookAccess { source: source.name, access }),
+                Err(others) => invalid.extend(others),
+            }
+        }
+        if invalid.is_empty() { Ok(found) } else { Err(refused(&invalid)) }
+    }
+}
+
+/// The client, or what is not set.
+///
+/// # Errors
+/// The options that are set and invalid.
+fn access<T>(client: Option<T>, problems: &Problems) -> Result<Access<T>, Problems> {
+    let mut invalid = Problems::default();
+    problems.each().filter(|problem| problem.missing().is_none()).for_each(|problem| invalid.add(problem.to_string()));
+    if !invalid.is_empty() {
+        return Err(invalid);
+    }
+    let missing: Vec<&str> = problems.each().filter_map(Problem::missing).collect();
+    match client {
+        Some(client) => Ok(Ok(client)),
+        None => Ok(Err(format!("{} {} not set", missing.join(", "), if missing.len() == 1 { "is" } else { "are" }))),
+    }
+}
+
+fn refused(invalid: &Problems) -> UsageError {
+    UsageError(format!("these options are invalid:\n{invalid}"))
+}

@@ -1,0 +1,58 @@
+//! The id that the mapping gives an event: its own id, or a hash if that cannot be part of an address.
+
+use std::borrow::Cow;
+
+use contract::header;
+use customerio::Beginning;
+use customerio::webhook::Webhook;
+use kafka::Record;
+use mapping::{ReceivedAt, SourceOptions};
+use serde_json::json;
+
+use crate::record::unpacked;
+
+/// What the mapping makes of an event id; `None` if it refuses it.
+pub(crate) fn mapped_id(event_id: &str) -> Option<String> {
+    // The mapping itself is asked, with an event that has only an id.
+    let event = json!({
+        "event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_700_000_000, "data": {},
+    });
+    let (body, source) = (event.to_string(), SourceOptions::default());
+    let mapped = mapping::map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_000_000), &source);
+    mapped.ok().map(|mapped| mapped.event.id.into_owned())
+}
+
+/// The same of a record: the header of a typed record, otherwise from the id in the body.
+pub(crate) fn mapped_id_of(record: &Record<'_>) -> Option<String> {
+    match record.header(header::EVENT_ID) {
+        Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
+        None => mapped_id(&of_body(unpacked(record, &mut Vec::new()))?),
+    }
+}
+
+/// The id in a body with everything that belongs to it, also spaces.
+fn of_body(body: &[u8]) -> Option<String> {
+    match Webhook::parse(body) {
+        Ok(webhook) => webhook.event_id.text().map(Cow::into_owned),
+        Err(_) => Beginning::read(&Beginning::text(body)).event_id.text().map(Cow::into_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_one_that_the_typed_record_has() {
+        // printf 'a:b' | sha256sum
+        let hash = "6783a31eabf68ccc0660f935c0826282bdd2241f3a80a9f2d10d59aea9ebb5d8";
+        let of = |id: &str| mapped_id(id).unwrap();
+        assert_eq!(of("01X"), "01X");
+        assert_eq!((of(&"a".repeat(65)).len(), of(" 01X ").len()), (64, 64));
+        assert_eq!(of(&of("a:b")), of("a:b"));
+        assert_eq!(of("a:b"), hash);
+        assert_eq!(mapped_id(" "), None);
+        assert_eq!(of_body(br#"{"event_id":" 01X "}"#).as_deref(), Some(" 01X "));
+        assert_eq!(of_body(br#"{"event_id":"a:b","data":{"content":"xxx"#).as_deref(), Some("a:b"));
+    }
+}
