@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::variables::Variables;
@@ -82,7 +83,7 @@ fn refused(
         return Refused { error: without_values(command, first), invalid: None };
     }
     let (mut problems, mut wrong) = (Vec::new(), Vec::new());
-    for checked in selected(&applied, arguments) {
+    for checked in selected(&applied, variables, arguments) {
         let alone = each_argument(applied.clone(), &|arg| {
             let arg = arg.required(false);
             if arg.get_id() == checked.get_id() { arg } else { with_any_value(arg) }
@@ -139,13 +140,21 @@ fn with_any_value(arg: Arg) -> Arg {
     if arg.get_action().takes_values() { arg.value_parser(OsStringValueParser::new()) } else { arg }
 }
 
-/// The arguments with a value of the command that is selected, and of the commands above it.
-fn selected(applied: &Command, arguments: &[OsString]) -> Vec<Arg> {
+/// The arguments that were given a value, of the command that is selected and of the commands above it.
+fn selected(applied: &Command, variables: &Variables, arguments: &[OsString]) -> Vec<Arg> {
     let loose = each_argument(applied.clone(), &|arg| with_any_value(arg.required(false)));
     let matches = loose.try_get_matches_from(arguments).ok();
     let (mut command, mut matches, mut found) = (Some(applied), matches.as_ref(), Vec::new());
     while let Some(current) = command {
-        found.extend(current.get_arguments().filter(|arg| arg.get_action().takes_values()).cloned());
+        let was_given = |arg: &&Arg| match matches.map(|matches| matches.value_source(arg.get_id().as_str())) {
+            // It is not known.
+            None => true,
+            Some(None) => false,
+            // A value from a file is set as the default.
+            Some(Some(ValueSource::DefaultValue)) => arg.get_env().is_some_and(|name| variables.sets_in_file(name)),
+            Some(Some(_)) => true,
+        };
+        found.extend(current.get_arguments().filter(|arg| arg.get_action().takes_values()).filter(was_given).cloned());
         let next = matches.and_then(ArgMatches::subcommand);
         command = next.and_then(|(name, _)| current.find_subcommand(name));
         matches = next.map(|(_, matches)| matches);

@@ -122,6 +122,11 @@ impl Variables {
         self.apply_to(command, &|_| true)
     }
 
+    /// Whether a file sets a variable.
+    pub(crate) fn sets_in_file(&self, name: &OsStr) -> bool {
+        matches!(self.find(name, None), Found::InFile(_))
+    }
+
     /// The same, only for some of the options.
     pub(crate) fn apply_to(&self, command: Command, wanted: &dyn Fn(&Arg) -> bool) -> Command {
         let command = command.mut_args(|arg| {
