@@ -85,7 +85,8 @@ struct ControlArgs {
 
     /// A fault of the control plane, as JSON; repeatable. "method", "path" (a part of it), "requests" and "every" say for
     /// which requests: for example {"fault":"status","status":503,"method":"POST","path":"/flows","requests":1},
-    /// {"fault":"reset","when":"after","every":3}, {"fault":"delay","millis":6000}. Until they are cleared hold
+    /// {"fault":"reset","when":"after","every":3} (the third of every three; with "random":true any of them),
+    /// {"fault":"delay","millis":6000}. Until they are cleared hold
     /// {"fault":"missing_permission","permission":"manage-schemas"}, {"fault":"sandbox_state","sandbox":"dev","state":"creating"},
     /// {"fault":"foreign_links"} and {"fault":"fail_after_acceptance","prefix":"bad-"}
     #[arg(long, value_name = "JSON", value_parser = parse_fault::<ControlFault>)]
