@@ -24,13 +24,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
-use crate::dispatch::{DeadLetterReason, Decided, Dispatch, Hold, Next, Sending};
+use crate::dispatch::{Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
-use crate::work::{Code, Item, Json, Meter, ToDeadLetter};
+use crate::work::{Code, DeadLetterReason, Item, Json, Meter, ToDeadLetter};
 
 /// Maximum records taken from the channel at once.
 const INTAKE: usize = 1000;
@@ -207,8 +207,7 @@ impl Delivery {
             self.fill(now);
             let due = self.dispatch.due_dead_letters(now);
             if !due.is_empty() {
-                let decided = Decided { accepted: Vec::new(), dead_letters: due, ids: (None, None) };
-                self.make_durable(decided, None);
+                self.make_durable(Decided::without_response(due), None);
                 continue;
             }
             match self.dispatch.next(now) {
@@ -273,7 +272,7 @@ impl Delivery {
             let rejected = vec![(Item { claim, record, json: None }, DeadLetterReason::Unsendable(code, message))];
             let dead_letters = self.dispatch.dead_letter(rejected, now);
             if !dead_letters.is_empty() {
-                self.make_durable(Decided { accepted: Vec::new(), dead_letters, ids: (None, None) }, None);
+                self.make_durable(Decided::without_response(dead_letters), None);
             }
         }
         if self.dispatch.is_hungry()
@@ -290,7 +289,7 @@ impl Delivery {
                 let records = sending.items().len();
                 let deferred = claims(sending.items());
                 let decided = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
-                let again = records - decided.accepted.len() - decided.dead_letters.len();
+                let again = records - decided.len();
                 self.shared.metrics.retried(again);
                 if again > 0 {
                     // The decided records are started again below, with the write of their outcome.
@@ -300,7 +299,7 @@ impl Delivery {
                     Answer::Response(response) => response.status,
                     Answer::Failed(_) | Answer::NoToken(_) => 0,
                 };
-                if !(decided.accepted.is_empty() && decided.dead_letters.is_empty()) {
+                if decided.len() > 0 {
                     self.make_durable(decided, Some((sent_at, status)));
                 }
                 if again > 0 && !self.left.is_empty() {
@@ -312,9 +311,7 @@ impl Delivery {
 
     /// Starts to write the outcome of records. The records have a durable outcome once that is acknowledged.
     fn make_durable(&mut self, decided: Decided<Item>, answered: Option<(i64, u16)>) {
-        let items =
-            decided.accepted.iter().map(|(item, _)| item).chain(decided.dead_letters.iter().map(|(item, _)| item));
-        self.settler.started(items.map(|item| item.claim).collect());
+        self.settler.started(decided.items().map(|item| item.claim).collect());
         let shared = Arc::clone(&self.shared);
         self.in_progress.push(async move { Done::Durable(write_outcomes(&shared, decided, answered).await) }.boxed());
     }
@@ -397,10 +394,9 @@ async fn request(shared: Arc<Shared>, sending: Sending<Item>, body: Bytes) -> Do
 
 /// Writes the outcome of decided records: dead letters first, then the receipt of the response, if there was one.
 async fn write_outcomes(shared: &Shared, decided: Decided<Item>, answered: Option<(i64, u16)>) -> Vec<Claim> {
-    let (inlet_id, batch_id) = decided.ids;
     let (sent_at, status) = answered.unwrap_or_default();
-    let records = Vec::with_capacity(decided.accepted.len() + decided.dead_letters.len());
-    let (inlet_id, batch_id) = (inlet_id.map(Cow::Owned), batch_id.map(Cow::Owned));
+    let records = Vec::with_capacity(decided.len());
+    let (inlet_id, batch_id) = (decided.inlet_id.map(Cow::Owned), decided.batch_id.map(Cow::Owned));
     let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
     for (item, _) in &decided.dead_letters {
         receipt.records.push(item.receipt_entry(None, ReceiptVerdict::Refused));

@@ -139,6 +139,41 @@ impl Code {
     }
 }
 
+/// Why a record becomes a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DeadLetterReason {
+    /// Platform refuses the record, with this status and message.
+    Refused(u16, String),
+    /// Platform responds with 500 to this record and to no other.
+    ServerError,
+    /// The record cannot be sent at all.
+    Unsendable(Code, String),
+}
+
+impl DeadLetterReason {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Refused(413, _) => Code::TooLarge,
+            Self::Refused(..) => Code::Refused,
+            Self::ServerError => Code::ServerError,
+            Self::Unsendable(code, _) => *code,
+        }
+    }
+
+    /// The dead letter's code and message.
+    pub(crate) fn into_parts(self) -> (Code, String) {
+        match self {
+            Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
+            Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+            Self::Unsendable(code, message) => (code, message),
+            Self::ServerError => (
+                Code::ServerError,
+                "Platform answered 500 whenever this record was sent alone, and accepted others".to_owned(),
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
