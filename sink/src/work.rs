@@ -105,8 +105,6 @@ impl Drop for Metered {
 /// A record to write to the dead-letter topic, with the reason.
 #[derive(Debug)]
 pub(crate) struct ToDeadLetter {
-    /// Its claim in the ledger, which needs a durable outcome in the end.
-    pub(crate) claim: Claim,
     /// The record as it was read.
     pub(crate) record: PackedRecord,
     pub(crate) code: Code,
