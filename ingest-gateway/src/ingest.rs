@@ -15,10 +15,10 @@ use sources::SourceName;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
-use crate::body::{self, Limits, Oversized, Received};
 use crate::budget::{InFlight, Share};
 use crate::clock::SenderClock;
 use crate::config::Settings;
+use crate::http::body::{self, Limits, Oversized, Received};
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
 use crate::source::{Source, Sources};

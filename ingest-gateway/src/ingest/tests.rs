@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::server::Server;
+use crate::http::accept::Server;
 use settings::Variables;
 use settings::watched::Origin;
 

@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::Answer;
 use crate::config::Settings;
-use crate::connection;
-use crate::connections::{Admitted, Connections};
+use crate::http::admission::{Admitted, Connections};
+use crate::http::connection;
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::Publish;

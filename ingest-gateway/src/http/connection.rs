@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Answer;
-use crate::connections::ConnectionState;
+use crate::http::admission::ConnectionState;
 
 /// Maximum size of the request headers, and of one piece of a body.
 const BUFFER: usize = 16 * 1024;
