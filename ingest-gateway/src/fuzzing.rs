@@ -3,10 +3,10 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::Request;
 use kafka::producer::ProduceError;
 use service::{Context, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +17,7 @@ use crate::budget::{InFlight, Share};
 use crate::clock::SenderClock;
 use crate::config::Config;
 use crate::http::admission::Connections;
-use crate::http::connection;
+use crate::http::connection::{self, TrackedBody};
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
@@ -101,8 +101,7 @@ impl Harness {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
             client.write_all(bytes).await.expect("there is room for it");
             let admitted = self.connections.admit().await;
-            let handle = async |request| Ok::<_, Infallible>(self.gateway.answer(request).await.into_response());
-            let handle = |request| async { handle(request).await.unwrap_or_else(|never| match never {}) };
+            let handle = |request: Request<TrackedBody>| async { self.gateway.answer(request).await.into_response() };
             let (http, finish) = (connection::http(), CancellationToken::new());
             let serve = connection::serve(server, &http, &admitted.state, &finish, handle);
             let read = async {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, header};
 use futures_util::FutureExt;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
+use hyper::{Request, Response};
 use service::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer::Answer;
 use crate::config::Settings;
 use crate::http::admission::{Admitted, Connections};
-use crate::http::connection;
+use crate::http::connection::{self, TrackedBody};
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::Publish;
@@ -135,7 +137,7 @@ impl<P: Publish> Server<P> {
 
     /// After a defect in the handling of one request, the response is 503 and the connection stays open, because a
     /// reset would delay the sender by an hour.
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    async fn handle(&self, request: Request<TrackedBody>) -> Response<Full<Bytes>> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();
         if self.draining.load(Ordering::Relaxed) {

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Request, Response, header};
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -61,8 +62,8 @@ pub(crate) async fn serve<S, H, F>(
 ) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Request<Body>) -> F,
-    F: Future<Output = Response<Body>>,
+    H: Fn(Request<TrackedBody>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
 {
     let service = service_fn(|request: Request<Incoming>| {
         state.head_received(Instant::now());
@@ -70,7 +71,7 @@ where
             if body.is_end_stream() {
                 state.body_received();
             }
-            Body::new(TrackedBody { body, state: Arc::clone(state) })
+            TrackedBody { body, state: Arc::clone(state) }
         };
         let answer = handle(request.map(body));
         async {
@@ -218,12 +219,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
 }
 
 /// A body that reports to the connection's state when it is complete.
-struct TrackedBody {
+#[derive(Debug)]
+pub(crate) struct TrackedBody {
     body: Incoming,
     state: Arc<ConnectionState>,
 }
 
-impl hyper::body::Body for TrackedBody {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
