@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::Request;
 use kafka::producer::ProduceError;
 use service::{Context, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +16,7 @@ use crate::budget::{InFlight, Share};
 use crate::clock::SenderClock;
 use crate::config::Config;
 use crate::http::admission::Connections;
-use crate::http::connection::{self, TrackedBody};
+use crate::http::connection;
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
@@ -101,9 +100,10 @@ impl Harness {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
             client.write_all(bytes).await.expect("there is room for it");
             let admitted = self.connections.admit().await;
-            let handle = |request: Request<TrackedBody>| async { self.gateway.answer(request).await.into_response() };
             let (http, finish) = (connection::http(), CancellationToken::new());
-            let serve = connection::serve(server, &http, &admitted.state, &finish, handle);
+            let serve = connection::serve(server, &http, &admitted.state, &finish, |request| async {
+                self.gateway.answer(request).await.into_response()
+            });
             let read = async {
                 let mut answers = Vec::new();
                 // A client that closes its connection gets no response, so this one waits until all its bytes are

@@ -137,7 +137,7 @@ impl<P: Publish> Server<P> {
 
     /// After a defect in the handling of one request, the response is 503 and the connection stays open, because a
     /// reset would delay the sender by an hour.
-    async fn handle(&self, request: Request<TrackedBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<TrackedBody<'_>>) -> Response<Full<Bytes>> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();
         if self.draining.load(Ordering::Relaxed) {

@@ -39,11 +39,39 @@ enum Phase {
     Closing { since: Instant },
 }
 
-/// The state of one connection.
+/// The phase of one connection, which decides whether it can make room for another.
+#[derive(Debug)]
+struct SharedPhase {
+    phase: Mutex<Phase>,
+    evict: Notify,
+}
+
+impl SharedPhase {
+    fn get(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when the connection waits for its client; `None` while the client waits for a response.
+    fn waiting_since(&self) -> Option<Instant> {
+        match *self.get() {
+            Phase::Idle { since, .. }
+            | Phase::Head { since, .. }
+            | Phase::Body { since }
+            | Phase::Answered { since, .. }
+            | Phase::Closing { since } => Some(since),
+            Phase::Answering => None,
+        }
+    }
+}
+
+/// The state of one connection. Only this value changes the phase, and with it the time limit of [`Self::until`].
+///
+/// It belongs to the task that serves the connection: it cannot be cloned, and everything else borrows it, so nothing
+/// that outlives that task can hold it. That task is therefore never woken for a change of the phase: it makes each
+/// change itself, while it polls the connection, and reads the time limit afterwards.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    phase: Mutex<Phase>,
-    evicted: Notify,
+    shared: Arc<SharedPhase>,
     read_timeout: Duration,
 }
 
@@ -51,11 +79,11 @@ impl ConnectionState {
     /// Creates the state of a connection that was just accepted and must send headers.
     fn new(since: Instant, read_timeout: Duration) -> Self {
         let phase = Mutex::new(Phase::Idle { since, until: since + read_timeout });
-        Self { phase, evicted: Notify::new(), read_timeout }
+        Self { shared: Arc::new(SharedPhase { phase, evict: Notify::new() }), read_timeout }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.get()
     }
 
     /// The first bytes of a request were received.
@@ -114,24 +142,18 @@ impl ConnectionState {
 
     /// Whether the connection waits for its client.
     pub(crate) fn waits(&self) -> bool {
-        self.waiting_since().is_some()
+        self.shared.waiting_since().is_some()
     }
 
-    /// Since when the connection waits for its client; `None` while the client waits for a response.
-    fn waiting_since(&self) -> Option<Instant> {
-        match *self.phase() {
-            Phase::Idle { since, .. }
-            | Phase::Head { since, .. }
-            | Phase::Body { since }
-            | Phase::Answered { since, .. }
-            | Phase::Closing { since } => Some(since),
-            Phase::Answering => None,
-        }
-    }
-
-    /// Resolves when the connection must make room for another.
+    /// Resolves when the connection must be closed at once to make room for another.
     pub(crate) async fn evicted(&self) {
-        self.evicted.notified().await;
+        loop {
+            self.shared.evict.notified().await;
+            // The connection may have received a complete request since it was chosen; then it stays open.
+            if self.waits() {
+                break;
+            }
+        }
     }
 }
 
@@ -151,7 +173,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    states: HashMap<u64, Arc<ConnectionState>>,
+    phases: HashMap<u64, Arc<SharedPhase>>,
 }
 
 impl Connections {
@@ -178,13 +200,13 @@ impl Connections {
 
     fn try_admit(&self) -> Option<Admitted> {
         let mut open = self.0.open();
-        if open.states.len() >= self.0.limit {
+        if open.phases.len() >= self.0.limit {
             return None;
         }
         let id = open.next;
         open.next += 1;
-        let state = Arc::new(ConnectionState::new(Instant::now(), self.0.read_timeout));
-        open.states.insert(id, Arc::clone(&state));
+        let state = ConnectionState::new(Instant::now(), self.0.read_timeout);
+        open.phases.insert(id, Arc::clone(&state.shared));
         self.0.metrics.open.inc();
         Some(Admitted { state, id, connections: self.clone() })
     }
@@ -193,12 +215,12 @@ impl Connections {
     /// every new connection has to search all of them.
     fn evict(&self) {
         let open = self.0.open();
-        let mut waiting: Vec<(Instant, &Arc<ConnectionState>)> =
-            open.states.values().filter_map(|state| Some((state.waiting_since()?, state))).collect();
+        let mut waiting: Vec<(Instant, &Arc<SharedPhase>)> =
+            open.phases.values().filter_map(|phase| Some((phase.waiting_since()?, phase))).collect();
         let count = (self.0.limit / 64 + 1).min(waiting.len());
         waiting.sort_unstable_by_key(|(since, _)| *since);
-        for (_, state) in &waiting[..count] {
-            state.evicted.notify_one();
+        for (_, phase) in &waiting[..count] {
+            phase.evict.notify_one();
             self.0.metrics.evicted.inc();
         }
     }
@@ -213,7 +235,7 @@ impl Inner {
 /// The slot of an admitted connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) state: Arc<ConnectionState>,
+    pub(crate) state: ConnectionState,
     id: u64,
     connections: Connections,
 }
@@ -221,7 +243,7 @@ pub(crate) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let inner = &self.connections.0;
-        inner.open().states.remove(&self.id);
+        inner.open().phases.remove(&self.id);
         inner.metrics.open.dec();
         inner.freed.notify_one();
     }
