@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -73,13 +74,14 @@ impl SharedPhase {
 pub(crate) struct ConnectionState {
     shared: Arc<SharedPhase>,
     read_timeout: Duration,
+    evictions: IntCounter,
 }
 
 impl ConnectionState {
     /// Creates the state of a connection that was just accepted and must send headers.
-    fn new(since: Instant, read_timeout: Duration) -> Self {
+    fn new(since: Instant, read_timeout: Duration, evictions: IntCounter) -> Self {
         let phase = Mutex::new(Phase::Idle { since, until: since + read_timeout });
-        Self { shared: Arc::new(SharedPhase { phase, evict: Notify::new() }), read_timeout }
+        Self { shared: Arc::new(SharedPhase { phase, evict: Notify::new() }), read_timeout, evictions }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -145,7 +147,7 @@ impl ConnectionState {
         self.shared.waiting_since().is_some()
     }
 
-    /// Resolves when the connection must be closed at once to make room for another.
+    /// Resolves, and counts the eviction, when the connection must be closed at once to make room for another.
     pub(crate) async fn evicted(&self) {
         loop {
             self.shared.evict.notified().await;
@@ -153,6 +155,10 @@ impl ConnectionState {
             if self.waits() {
                 break;
             }
+        }
+        // A connection that is closing already only frees its slot earlier.
+        if !matches!(*self.phase(), Phase::Closing { .. }) {
+            self.evictions.inc();
         }
     }
 }
@@ -205,7 +211,7 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        let state = ConnectionState::new(Instant::now(), self.0.read_timeout);
+        let state = ConnectionState::new(Instant::now(), self.0.read_timeout, self.0.metrics.evicted.clone());
         open.phases.insert(id, Arc::clone(&state.shared));
         self.0.metrics.open.inc();
         Some(Admitted { state, id, connections: self.clone() })
@@ -221,7 +227,6 @@ impl Connections {
         waiting.sort_unstable_by_key(|(since, _)| *since);
         for (_, phase) in &waiting[..count] {
             phase.evict.notify_one();
-            self.0.metrics.evicted.inc();
         }
     }
 }
@@ -282,11 +287,34 @@ mod tests {
         assert_eq!(connections.0.metrics.open.get(), 0);
     }
 
+    #[tokio::test]
+    async fn an_eviction_is_counted_once_and_only_if_it_ends_the_connection() {
+        let connections = connections(1);
+        let only = connections.admit().await;
+        // It is asked to close, and its request becomes complete before it does so.
+        connections.evict();
+        only.state.head_received(Instant::now());
+        only.state.body_received();
+        assert!(only.state.evicted().now_or_never().is_none(), "its client waits for a response");
+        assert_eq!(connections.0.metrics.evicted.get(), 0);
+        only.state.answered(Instant::now());
+        (0..3).for_each(|_| connections.evict());
+        assert_eq!(connections.0.metrics.evicted.get(), 0, "it is still open");
+        assert!(only.state.evicted().now_or_never().is_some());
+        assert_eq!(connections.0.metrics.evicted.get(), 1);
+        // It is closing, and only stops to wait for its client.
+        only.state.closing(Instant::now());
+        connections.evict();
+        assert!(only.state.evicted().now_or_never().is_some());
+        assert_eq!(connections.0.metrics.evicted.get(), 1);
+    }
+
     #[test]
     fn the_header_timeout_starts_with_the_first_byte_and_the_idle_timeout_is_longer_than_the_clients() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let state = ConnectionState::new(start, Duration::from_secs(10));
+        let evictions = IntCounter::new("evictions", "evictions").unwrap();
+        let state = ConnectionState::new(start, Duration::from_secs(10), evictions);
         assert_eq!(state.until(), Some(at(10)), "a new connection");
         state.bytes_received(at(3));
         assert_eq!(state.until(), Some(at(13)), "its first byte");
