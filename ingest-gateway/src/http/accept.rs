@@ -1,11 +1,13 @@
 //! Accepts connections, and closes them during a stop without losing a response.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -72,41 +74,74 @@ impl<P: Publish> Server<P> {
             tracing::info!(delay = ?drain_delay, "draining: still answering");
             tokio::time::sleep(drain_delay).await;
         };
-        tokio::pin!(drained);
-        loop {
-            tokio::select! {
-                () = &mut drained => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => server.begin(stream, &tasks).await,
-                    // Most likely, the process has no free file descriptors; connections wait in the listener's queue
-                    // meanwhile.
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-            }
+        // The connection that waits for a slot. It outlives the loop that accepts connections.
+        let mut waiting = None;
+        tokio::select! {
+            () = drained => {}
+            never = server.accept(&listener, &mut waiting, &tasks) => match never {},
         }
-        // Closing the listener would reset the connections in its queue.
-        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-            server.begin(stream, &tasks).await;
-        }
-        drop(listener);
-        server.finish.cancel();
-        tasks.close();
+        let ended = async {
+            // Connections that get a slot at once begin before the others are asked to end.
+            let finish = async { server.finish.cancel() };
+            join(server.begin_queued(listener, waiting, &tasks), finish).await;
+            tasks.close();
+            tasks.wait().await;
+        };
         let left = context.shutdown_timeout.saturating_sub(drain_delay);
-        if tokio::time::timeout(left, tasks.wait()).await.is_err() {
+        if tokio::time::timeout(left, ended).await.is_err() {
             tracing::warn!("some connections were still open when the time for a clean stop was over");
         }
     }
 
-    /// Starts serving a connection as soon as there is a free slot.
-    async fn begin(self: &Arc<Self>, stream: TcpStream, tasks: &TaskTracker) {
+    /// Accepts connections until this future is dropped. A connection that waits for a slot is then in `waiting`.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        waiting: &mut Option<TcpStream>,
+        tasks: &TaskTracker,
+    ) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    *waiting = Some(stream);
+                    self.begin(waiting, tasks).await;
+                }
+                // Most likely, the process has no free file descriptors; connections wait in the listener's queue
+                // meanwhile.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    /// Starts serving the connections that are accepted already or in the listener's queue. Closing the listener would
+    /// reset them.
+    async fn begin_queued(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        mut waiting: Option<TcpStream>,
+        tasks: &TaskTracker,
+    ) {
+        loop {
+            if waiting.is_none() {
+                let Some(Ok((stream, _))) = listener.accept().now_or_never() else { break };
+                waiting = Some(stream);
+            }
+            self.begin(&mut waiting, tasks).await;
+        }
+    }
+
+    /// Starts serving the connection in `waiting` as soon as there is a free slot. It stays there if this future is
+    /// dropped before.
+    async fn begin(self: &Arc<Self>, waiting: &mut Option<TcpStream>, tasks: &TaskTracker) {
+        let admitted = self.connections.admit().await;
+        let Some(stream) = waiting.take() else { return };
         // Responses are small and must be sent at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "setting TCP_NODELAY");
         }
-        let admitted = self.connections.admit().await;
         tasks.spawn(Arc::clone(self).connection(stream, admitted));
     }
 
