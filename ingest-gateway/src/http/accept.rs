@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use service::Context;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -126,7 +127,9 @@ impl<P: Publish> Server<P> {
     ) {
         loop {
             if waiting.is_none() {
-                let Some(Ok((stream, _))) = listener.accept().now_or_never() else { break };
+                // Otherwise tokio makes this task yield after a number of connections, as if the queue was empty.
+                let next = unconstrained(listener.accept()).now_or_never();
+                let Some(Ok((stream, _))) = next else { break };
                 waiting = Some(stream);
             }
             self.begin(&mut waiting, tasks).await;
@@ -179,5 +182,29 @@ impl<P: Publish> Server<P> {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::tests::{Fate, prepare};
+
+    #[tokio::test]
+    async fn every_connection_in_the_listeners_queue_is_served_at_the_stop() {
+        // Less than the smallest usual queue.
+        const QUEUED: usize = 100;
+        let server = Arc::new(prepare(Fate::Stored, &[]).server);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..QUEUED).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let (first, _) = listener.accept().await.unwrap();
+        let tasks = TaskTracker::new();
+        // tokio makes a task yield after a number of operations; most of them are used up before the queue is emptied.
+        for _ in 0..100 {
+            tokio::task::coop::consume_budget().await;
+        }
+        server.begin_queued(listener, Some(first), &tasks).await;
+        assert_eq!(tasks.len(), clients.len());
     }
 }

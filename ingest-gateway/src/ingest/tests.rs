@@ -20,7 +20,7 @@ mod stalls;
 mod stops;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     Stored,
     Refused,
     /// The raw topic refuses batches with several records.
@@ -48,7 +48,7 @@ impl Stored {
 }
 
 #[derive(Debug, Clone)]
-struct Script {
+pub(crate) struct Script {
     fate: Fate,
     stored: Arc<Mutex<Vec<Stored>>>,
     shares: Arc<Mutex<Vec<Share>>>,
@@ -107,7 +107,17 @@ struct Running {
     ended: tokio::task::JoinHandle<()>,
 }
 
-async fn start(fate: Fate, arguments: &[&str]) -> Running {
+/// A gateway that does not run yet.
+pub(crate) struct Prepared {
+    pub(crate) server: Server<Script>,
+    settings: Settings,
+    script: Script,
+    budget: InFlight,
+    stop: CancellationToken,
+    context: ServiceContext,
+}
+
+pub(crate) fn prepare(fate: Fate, arguments: &[&str]) -> Prepared {
     let base = [
         "gateway",
         "--kafka-bootstrap-servers=127.0.0.1:1",
@@ -121,15 +131,20 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
     let stop = CancellationToken::new();
     let context = ServiceContext::new("gateway", stop.clone(), Duration::from_secs(10));
     let budget = InFlight::new(settings.in_flight_bytes);
-    let (registry, readiness) = (context.registry.clone(), context.readiness.clone());
-    let metrics = Arc::new(Metrics::register(&registry, &budget).unwrap());
+    let metrics = Arc::new(Metrics::register(&context.registry, &budget).unwrap());
     let sources = Arc::new(Current::new(settings.sources.load().unwrap().value));
-    let waiting = Waiting::register("gateway", &registry, &context.readiness).unwrap();
+    let waiting = Waiting::register("gateway", &context.registry, &context.readiness).unwrap();
     let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
     let script = Script { fate, stored: Arc::default(), shares: Arc::default() };
-    let (stored, shares) = (Arc::clone(&script.stored), Arc::clone(&script.shares));
-    let gateway = Gateway::new(&settings, sources, script, budget.clone(), Arc::clone(&metrics), clock);
+    let gateway = Gateway::new(&settings, sources, script.clone(), budget.clone(), Arc::clone(&metrics), clock);
     let server = Server::new(gateway, &settings, settings.max_connections, None, metrics);
+    Prepared { server, settings, script, budget, stop, context }
+}
+
+async fn start(fate: Fate, arguments: &[&str]) -> Running {
+    let Prepared { server, settings, script, budget, stop, context } = prepare(fate, arguments);
+    let Script { stored, shares, .. } = script;
+    let (registry, readiness) = (context.registry.clone(), context.readiness.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let ended = tokio::spawn(async move { server.serve(listener, settings.drain_delay, &context).await });
