@@ -25,14 +25,12 @@ use settings::watched::{Current, Origin};
 
 /// A record that would have been written.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields have the names of a record's parts")]
 pub struct Stored {
     /// Whether it is for the raw topic; otherwise it is a dead letter.
     pub raw: bool,
-    /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its value.
     pub body: Vec<u8>,
-    /// Its headers.
     pub headers: Vec<(String, Vec<u8>)>,
 }
 

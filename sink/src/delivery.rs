@@ -87,7 +87,6 @@ pub(crate) struct DeliveryDeps {
     pub(crate) health: Health,
     pub(crate) settler: Settler,
     pub(crate) external_wait: ExternalWait,
-    /// Number of partitions of the topic.
     pub(crate) partitions: usize,
 }
 

@@ -30,9 +30,7 @@ pub(crate) struct Decided<T> {
     pub(crate) accepted: Vec<(T, Option<String>)>,
     /// Records to write to the dead-letter topic.
     pub(crate) dead_letters: Vec<(T, DeadLetterReason)>,
-    /// Platform's id of the inlet.
     pub(crate) inlet_id: Option<String>,
-    /// Platform's id of the batch.
     pub(crate) batch_id: Option<String>,
 }
 

@@ -45,7 +45,6 @@ pub(crate) enum Received {
 pub(crate) struct Oversized {
     /// Its first [`KEPT`] bytes.
     pub(crate) first: Bytes,
-    /// Its length in bytes.
     pub(crate) length: u64,
     /// Its SHA-256, 64 lower-case hex digits.
     pub(crate) sha256: String,

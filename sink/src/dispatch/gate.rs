@@ -10,7 +10,6 @@ use crate::pace::{Concurrency, Rate};
 /// The limits and intervals that the operator configures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Maximum requests in flight.
     pub(crate) in_flight: usize,
     /// Of the whole consumer group; 0 for no limit.
     pub(crate) requests_per_second: u32,
@@ -92,7 +91,6 @@ pub(super) enum Condition {
 /// A response, as far as its request's number and its time matter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply {
-    /// The number of the request.
     pub(super) number: u64,
     /// Whether the limit on requests in flight was reached when the request was sent.
     pub(super) bound: bool,

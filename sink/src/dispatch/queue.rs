@@ -15,7 +15,6 @@ pub(super) struct Past {
     pub(super) successes: u64,
     /// Platform has refused the whole batch and has accepted another record since.
     pub(super) others_accepted: bool,
-    /// How often the batch was deferred.
     pub(super) deferrals: u32,
     /// The batch was held because of the limit on dead letters.
     pub(super) over_limit: bool,
