@@ -2,8 +2,10 @@
 //! Customer.io wait an hour: 400, 401, 404, 405, 429, 500, 502 and reset connections do that, 503 does not
 //! (reporting-webhooks specification).
 
-use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
 
 /// Media type of RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -119,11 +121,11 @@ impl Answer {
         )
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = match self.problem() {
-            None => Response::new(Body::empty()),
+            None => Response::new(Full::default()),
             Some(problem) => {
-                let mut response = Response::new(Body::from(problem));
+                let mut response = Response::new(Full::from(problem));
                 let json = HeaderValue::from_static(PROBLEM_JSON);
                 response.headers_mut().insert(header::CONTENT_TYPE, json);
                 response

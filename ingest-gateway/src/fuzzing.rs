@@ -3,7 +3,6 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{InFlight, Share};
 use crate::clock::SenderClock;
 use crate::config::Config;
-use crate::connection;
-use crate::connections::Connections;
+use crate::http::admission::Connections;
+use crate::http::connection;
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
@@ -26,14 +25,12 @@ use settings::watched::{Current, Origin};
 
 /// A record that would have been written.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields have the names of a record's parts")]
 pub struct Stored {
     /// Whether it is for the raw topic; otherwise it is a dead letter.
     pub raw: bool,
-    /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its value.
     pub body: Vec<u8>,
-    /// Its headers.
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
@@ -101,10 +98,10 @@ impl Harness {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
             client.write_all(bytes).await.expect("there is room for it");
             let admitted = self.connections.admit().await;
-            let handle = async |request| Ok::<_, Infallible>(self.gateway.answer(request).await.into_response());
-            let handle = |request| async { handle(request).await.unwrap_or_else(|never| match never {}) };
             let (http, finish) = (connection::http(), CancellationToken::new());
-            let serve = connection::serve(server, &http, &admitted.state, &finish, handle);
+            let serve = connection::serve(server, &http, &admitted.state, &finish, |request| async {
+                self.gateway.answer(request).await.into_response()
+            });
             let read = async {
                 let mut answers = Vec::new();
                 // A client that closes its connection gets no response, so this one waits until all its bytes are

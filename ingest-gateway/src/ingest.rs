@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, header};
 use contract::dead_letter::code::BODY_TOO_LARGE;
 use contract::dead_letter::{Cut, CutValue, DeadLetter, Stage};
 use customerio::{SignatureTimestamp, Verifier, person_key, verify};
+use hyper::body::{Body, Bytes};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, header};
 use kafka::record::header as record_header;
 use kafka::{Headers, producer::ProduceError};
 use sources::SourceName;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
-use crate::body::{self, Limits, Oversized, Received};
 use crate::budget::{InFlight, Share};
 use crate::clock::SenderClock;
 use crate::config::Settings;
+use crate::http::body::{self, Limits, Oversized, Received};
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
 use crate::source::{Source, Sources};
@@ -84,7 +84,7 @@ impl<P: Publish> Gateway<P> {
     }
 
     /// Handles a request whose headers have just been received.
-    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<impl Body<Data = Bytes> + Unpin>) -> Answer {
         let arrival = Arrival { at: Instant::now(), unix_millis: service::unix_millis() };
         // The keys that are current now count for the whole request.
         let sources = self.sources.get();
@@ -98,7 +98,13 @@ impl<P: Publish> Gateway<P> {
         answer
     }
 
-    async fn ingest(&self, source: Option<&Source>, parts: &Parts, body: Body, arrival: Arrival) -> Result<(), Answer> {
+    async fn ingest(
+        &self,
+        source: Option<&Source>,
+        parts: &Parts,
+        body: impl Body<Data = Bytes> + Unpin,
+        arrival: Arrival,
+    ) -> Result<(), Answer> {
         let source = source.ok_or(Answer::NotFound)?;
         if parts.method != Method::POST {
             return Err(Answer::MethodNotAllowed);

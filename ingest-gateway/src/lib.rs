@@ -4,19 +4,16 @@
 //! understood. A 2xx means that all in-sync replicas have the bytes. This crate does not know XDM.
 
 mod answer;
-mod body;
 mod budget;
 mod clock;
 mod config;
-mod connection;
-mod connections;
 // Also compiled in tests, so that it keeps compiling.
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod http;
 mod ingest;
 mod metrics;
 mod publish;
-mod server;
 mod source;
 mod tls;
 
@@ -36,10 +33,10 @@ pub use config::{Config, Settings};
 
 use budget::InFlight;
 use clock::SenderClock;
+use http::accept::Server;
 use ingest::Gateway;
 use metrics::Metrics;
 use publish::KafkaPublisher;
-use server::Server;
 use tls::Tls;
 
 /// How long the brokers may take to respond at the start.
@@ -80,7 +77,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
         &ProducerSettings {
             delivery_timeout,
             linger: Duration::from_millis(5),
-            max_record_bytes: settings.max_body.max(body::KEPT) + RECORD_OVERHEAD,
+            max_record_bytes: settings.max_body.max(http::body::KEPT) + RECORD_OVERHEAD,
             queue_bytes: settings.in_flight_bytes.saturating_mul(2),
         },
     )?);
@@ -132,7 +129,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
 fn needs(settings: &Settings) -> Vec<Need> {
     let need =
         |topic: &TopicName, bytes| Need { topic: topic.clone(), room: Some(Room::Bytes(bytes + RECORD_OVERHEAD)) };
-    vec![need(&settings.raw_topic, settings.max_body), need(&settings.dead_letter_topic, body::KEPT)]
+    vec![need(&settings.raw_topic, settings.max_body), need(&settings.dead_letter_topic, http::body::KEPT)]
 }
 
 /// Loads a value and follows its files; `changed` is called with the value now and after each change.

@@ -19,10 +19,11 @@ use crate::source::{Source, Sources};
 /// The label of requests to no configured source.
 const UNKNOWN: &str = "unknown";
 
-/// The responses that a source can get besides [`Answer::Stored`], by their status.
-const EXPECTED: [Answer; 4] = [Answer::Unauthenticated, Answer::ReadTimeout, Answer::TooLarge, Answer::Unavailable];
+/// The responses that a source can get; each has its own status.
+const EXPECTED: [Answer; 5] =
+    [Answer::Stored, Answer::Unauthenticated, Answer::ReadTimeout, Answer::TooLarge, Answer::Unavailable];
 
-/// Handles of all metrics; label handles are resolved once.
+/// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: IntCounterVec,
@@ -31,9 +32,7 @@ pub(crate) struct Metrics {
     publish_failures: IntCounterVec,
     dead_letters: IntCounter,
     signing_keys: IntGaugeVec,
-    /// The results of reading files again.
     pub(crate) reloads: Arc<ReloadMetrics>,
-    /// Connections.
     pub(crate) connections: ConnectionMetrics,
 }
 
@@ -105,25 +104,16 @@ impl Metrics {
         for source in sources.iter() {
             let keys = i64::try_from(source.keys.len()).unwrap_or(i64::MAX);
             self.signing_keys.with_label_values(&[source.name.as_str()]).set(keys);
-            self.stored(source);
             for answer in EXPECTED {
                 self.requests.with_label_values(&[source.name.as_str(), answer.status().as_str()]);
             }
         }
     }
 
-    fn stored<'s>(&self, source: &'s Source) -> &'s IntCounter {
-        let status = Answer::Stored.status();
-        source.stored.get_or_init(|| self.requests.with_label_values(&[source.name.as_str(), status.as_str()]))
-    }
-
     /// A request got its response; `source` is a configured one, or none.
     pub(crate) fn answered(&self, source: Option<&Source>, answer: Answer, took: Duration) {
         self.request_duration.observe(took.as_secs_f64());
-        match source {
-            Some(source) if answer == Answer::Stored => self.stored(source).inc(),
-            _ => self.count(source.map_or(UNKNOWN, |source| source.name.as_str()), answer),
-        }
+        self.count(source.map_or(UNKNOWN, |source| source.name.as_str()), answer);
     }
 
     /// A connection was closed during a request whose headers did not become complete.

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use customerio::SigningKey;
-use prometheus::IntCounter;
 use secrecy::{ExposeSecret, SecretString};
 use settings::{Problems, SecretSource};
 use sources::SourceName;
@@ -18,14 +16,6 @@ pub(crate) struct Source {
     pub(crate) name: SourceName,
     /// All live keys; never empty.
     pub(crate) keys: Vec<SigningKey>,
-    /// Counts stored webhooks; resolved once.
-    pub(crate) stored: OnceLock<IntCounter>,
-}
-
-impl Source {
-    fn new(name: SourceName, keys: Vec<SigningKey>) -> Self {
-        Self { name, keys, stored: OnceLock::new() }
-    }
 }
 
 /// All sources by name.
@@ -36,7 +26,7 @@ impl Sources {
     /// A single source named `default`.
     pub(crate) fn single(keys: Vec<SigningKey>) -> Self {
         let name = SourceName::default();
-        Self(BTreeMap::from([(name.as_str().to_owned(), Source::new(name, keys))]))
+        Self(BTreeMap::from([(name.as_str().to_owned(), Source { name, keys })]))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Source> {
@@ -137,7 +127,7 @@ fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
                 "SOURCES_FILE: source `{name}` needs signing_keys or signing_keys_file, and no key may be blank"
             ));
         }
-        found.insert(name.as_str().to_owned(), Source::new(name, keys));
+        found.insert(name.as_str().to_owned(), Source { name, keys });
     }
     if problems.is_empty() { Ok(Loaded { value: Sources(found), files }) } else { Err(problems) }
 }

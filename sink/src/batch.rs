@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 /// When a batch is full or due.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
-    /// Maximum bytes of all items together.
     pub(crate) bytes: usize,
-    /// Maximum number of items.
     pub(crate) records: usize,
     /// How long the first item waits.
     pub(crate) linger: Duration,

@@ -12,7 +12,7 @@ use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
 use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, ReceiptsTopic, TimeArg, TrialArgs, TypedTopic};
 use xdm::TenantId;
 
-use self::platform::{ImsArgs, PlatformArgs};
+use self::platform::{ImsArgs, PlatformArgs, Required};
 use crate::dispatch::Limits;
 
 /// How far ahead `PLATFORM_NOT_BEFORE` may be: a time beyond it is a mistake.
@@ -167,6 +167,61 @@ pub struct Config {
     service: ServiceArgs,
 }
 
+impl Config {
+    /// Checks the values of the options, each alone and with the others.
+    fn check_values(&self, platform: Option<&Required>, problems: &mut Problems) {
+        if self.batch_max_records == 0 {
+            problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
+        }
+        let empty = platform.map_or(0, |platform| BatchBody::new(&Envelope::new(&platform.envelope), 0).finish().len());
+        if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
+            problems.add(format!(
+                "SINK_BATCH_MAX_BYTES ({}) must be between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
+                self.batch_max_bytes
+            ));
+        }
+        if self.buffer_bytes.0 < 4 * self.batch_max_bytes.0 {
+            problems.add(format!(
+                "SINK_BUFFER_BYTES ({}) must be at least four times SINK_BATCH_MAX_BYTES ({})",
+                self.buffer_bytes, self.batch_max_bytes
+            ));
+        }
+        if self.max_in_flight == 0 {
+            problems.add("SINK_MAX_IN_FLIGHT must be at least 1");
+        }
+        if self.dead_letter_after.is_some() && self.sink_condemn_after.is_some() {
+            problems.add(
+                "SINK_DEAD_LETTER_AFTER and SINK_CONDEMN_AFTER are both set, and the second is the old name of the first; remove SINK_CONDEMN_AFTER",
+            );
+        }
+        if self.platform.platform_not_before.is_some_and(|time| time.from_now() > LATEST_BEGINNING) {
+            problems.add(
+                "PLATFORM_NOT_BEFORE is more than a day ahead, and the sink would send nothing until then; Platform needs 15 minutes after a change of the schema",
+            );
+        }
+        if self.hold_probe.0.is_zero() {
+            problems.add("SINK_HOLD_PROBE must be more than 0s");
+        }
+        if self.typed_topic.name == self.dead_letter_topic.name
+            || Some(&self.typed_topic.name) == self.receipts_topic.name.0.as_ref()
+        {
+            problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let dead_letter_after = self.dead_letter_after.or(self.sink_condemn_after);
+        Limits {
+            in_flight: self.max_in_flight,
+            requests_per_second: self.max_requests_per_second,
+            records_per_second: self.max_records_per_second,
+            dead_letter_after: dead_letter_after.map_or(DEAD_LETTER_AFTER, |after| after.0),
+            hold_probe: self.hold_probe.0,
+            dead_letters: self.dead_letter_limit,
+        }
+    }
+}
+
 /// The checked configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -213,46 +268,8 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<Settings, Problems> {
         let mut problems = Problems::default();
         let connection = self.kafka.connection(Self::SERVICE).map_err(|found| problems.extend(found)).ok();
-        if self.batch_max_records == 0 {
-            problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
-        }
         let platform = self.platform.required().map_err(|found| problems.extend(found)).ok();
-        let empty = platform
-            .as_ref()
-            .map_or(0, |platform| BatchBody::new(&Envelope::new(&platform.envelope), 0).finish().len());
-        if !(empty + 16 * 1024..=REQUEST_LIMIT).contains(&self.batch_max_bytes.0) {
-            problems.add(format!(
-                "SINK_BATCH_MAX_BYTES ({}) must be between 17KiB and Platform's limit of {REQUEST_LIMIT} bytes",
-                self.batch_max_bytes
-            ));
-        }
-        if self.buffer_bytes.0 < 4 * self.batch_max_bytes.0 {
-            problems.add(format!(
-                "SINK_BUFFER_BYTES ({}) must be at least four times SINK_BATCH_MAX_BYTES ({})",
-                self.buffer_bytes, self.batch_max_bytes
-            ));
-        }
-        if self.max_in_flight == 0 {
-            problems.add("SINK_MAX_IN_FLIGHT must be at least 1");
-        }
-        if self.dead_letter_after.is_some() && self.sink_condemn_after.is_some() {
-            problems.add(
-                "SINK_DEAD_LETTER_AFTER and SINK_CONDEMN_AFTER are both set, and the second is the old name of the first; remove SINK_CONDEMN_AFTER",
-            );
-        }
-        if self.platform.platform_not_before.is_some_and(|time| time.from_now() > LATEST_BEGINNING) {
-            problems.add(
-                "PLATFORM_NOT_BEFORE is more than a day ahead, and the sink would send nothing until then; Platform needs 15 minutes after a change of the schema",
-            );
-        }
-        if self.hold_probe.0.is_zero() {
-            problems.add("SINK_HOLD_PROBE must be more than 0s");
-        }
-        if self.typed_topic.name == self.dead_letter_topic.name
-            || Some(&self.typed_topic.name) == self.receipts_topic.name.0.as_ref()
-        {
-            problems.add("TYPED_TOPIC must differ from DEAD_LETTER_TOPIC and RECEIPTS_TOPIC");
-        }
+        self.check_values(platform.as_ref(), &mut problems);
         self.platform.check_addresses(&self.ims, self.trial.trial, &mut problems);
         let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let tokens = problems.check(self.ims.tokens()).flatten();
@@ -271,17 +288,7 @@ impl ServiceConfig for Config {
                 batch_max_records: self.batch_max_records,
                 batch_max_bytes: self.batch_max_bytes.0,
                 batch_linger: self.batch_linger.0,
-                limits: Limits {
-                    in_flight: self.max_in_flight,
-                    requests_per_second: self.max_requests_per_second,
-                    records_per_second: self.max_records_per_second,
-                    dead_letter_after: self
-                        .dead_letter_after
-                        .or(self.sink_condemn_after)
-                        .map_or(DEAD_LETTER_AFTER, |after| after.0),
-                    hold_probe: self.hold_probe.0,
-                    dead_letters: self.dead_letter_limit,
-                },
+                limits: self.limits(),
                 not_before: self.platform.platform_not_before,
                 buffer_bytes: self.buffer_bytes.0,
                 from_beginning: self.from_beginning,

@@ -1,36 +1,40 @@
 //! The sink's delivery task: takes records in, sends requests, and applies the responses.
 //!
-//! [`crate::dispatch`] decides what to send when, and what a response leads to; this module carries it out. Waiting
-//! records stay undecoded, and the consumer's budget limits them. When partitions are revoked, all their records that
-//! are not in a request or a write are released at once.
+//! [`crate::dispatch`] decides what to send when, and what a response leads to; this module carries it out, with
+//! [`request`] and [`outcomes`]. Waiting records stay undecoded, and the consumer's budget limits them. When partitions
+//! are revoked, all their records that are not in a request or a write are released at once.
 
-use std::borrow::Cow;
+mod outcomes;
+mod request;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use contract::receipt::{Receipt, ReceiptVerdict};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
 use kafka::consumer::{ExternalWait, Feed, Settler};
 use kafka::ledger::{Claim, Epoch};
 use kafka::record::PackedRecord;
-use platform::{Answer, BatchBody, Envelope, PlatformClient, Verdict, classify};
+use platform::{BatchBody, Envelope, PlatformClient};
 use service::TaskError;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::backlog::Backlog;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
-use crate::dispatch::{DeadLetterReason, Decided, Dispatch, Hold, Next, Sending};
+use crate::dispatch::{Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::{Metrics, UNWRITABLE};
 use crate::schemas::{LookUp, NoEvent, Schemas};
-use crate::work::{Code, Item, Json, Meter, ToDeadLetter};
+use crate::work::{Code, DeadLetterReason, Item, Json, Meter};
+
+use outcomes::{Decision, Durable, Outcomes};
+use request::{Answered, Sender};
 
 /// Maximum records taken from the channel at once.
 const INTAKE: usize = 1000;
@@ -40,24 +44,16 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// A finished request or write.
 enum Done {
-    /// A request, with its response, the verdict on that, and the time when it was sent.
-    Answered(Sending<Item>, Answer, Verdict, i64),
-    /// The outcome of these records is durable.
-    Durable(Vec<Claim>),
-}
-
-/// What requests and writes need. The futures that carry them out share it.
-struct Shared {
-    client: PlatformClient,
-    envelope: Envelope,
-    journal: Journal,
-    metrics: Metrics,
-    health: Health,
+    Answered(Answered),
+    Durable(Durable),
 }
 
 /// The state of the delivery task. See the module.
 pub(crate) struct Delivery {
-    shared: Arc<Shared>,
+    sender: Arc<Sender>,
+    outcomes: Arc<Outcomes>,
+    envelope: Envelope,
+    metrics: Metrics,
     settler: Settler,
     external_wait: ExternalWait,
     schemas: Schemas,
@@ -91,7 +87,6 @@ pub(crate) struct DeliveryDeps {
     pub(crate) health: Health,
     pub(crate) settler: Settler,
     pub(crate) external_wait: ExternalWait,
-    /// Number of partitions of the topic.
     pub(crate) partitions: usize,
 }
 
@@ -111,7 +106,10 @@ impl Delivery {
         let event_json = EventJson::new(settings.tenant.clone(), envelope.largest_event());
         Ok(Self {
             schemas: Schemas::new(settings, metrics.clone(), health.registry.clone())?,
-            shared: Arc::new(Shared { client, envelope, journal, metrics, health }),
+            sender: Arc::new(Sender { client, metrics: metrics.clone(), health }),
+            outcomes: Arc::new(Outcomes { journal, metrics: metrics.clone() }),
+            envelope,
+            metrics,
             settler,
             external_wait,
             partitions,
@@ -207,8 +205,7 @@ impl Delivery {
             self.fill(now);
             let due = self.dispatch.due_dead_letters(now);
             if !due.is_empty() {
-                let decided = Decided { accepted: Vec::new(), dead_letters: due, ids: (None, None) };
-                self.make_durable(decided, None);
+                self.make_durable(Decided::without_response(due), None);
                 continue;
             }
             match self.dispatch.next(now) {
@@ -216,8 +213,13 @@ impl Delivery {
                     self.settler.started(claims(sending.items()));
                     let body = self.body(&mut sending);
                     let metered = self.encoded.hold(body.len());
-                    let request = request(Arc::clone(&self.shared), sending, body);
-                    self.in_progress.push(request.inspect(|_| drop(metered)).boxed());
+                    let sender = Arc::clone(&self.sender);
+                    let request = async move {
+                        let answered = sender.send(sending, body).await;
+                        drop(metered);
+                        Done::Answered(answered)
+                    };
+                    self.in_progress.push(request.boxed());
                 }
                 Next::Wait(until) => {
                     let linger = self.batcher.due().filter(|_| self.dispatch.is_hungry());
@@ -230,11 +232,10 @@ impl Delivery {
     /// Builds the body of a request. It consumes the JSON of the records; a record that was sent before has none any
     /// more and is encoded again.
     fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
-        let shared = Arc::clone(&self.shared);
-        let per_message = shared.envelope.overhead_per_message();
+        let per_message = self.envelope.overhead_per_message();
         let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
-        let size = json.map(|json| json + per_message).sum::<usize>() + shared.envelope.overhead_per_batch();
-        let mut body = BatchBody::new(&shared.envelope, size);
+        let size = json.map(|json| json + per_message).sum::<usize>() + self.envelope.overhead_per_batch();
+        let mut body = BatchBody::new(&self.envelope, size);
         for item in sending.items_mut() {
             if let Some(json) = item.json.take() {
                 body.add(json.as_bytes());
@@ -255,7 +256,7 @@ impl Delivery {
             let (code, message) = match self.schemas.decode(record.value()) {
                 Ok(event) => match self.event_json.write(&event) {
                     Ok(json) => {
-                        let bytes = json.len() + self.shared.envelope.overhead_per_message();
+                        let bytes = json.len() + self.envelope.overhead_per_message();
                         let json = Some(Json::new(json, &self.encoded));
                         if let Some(full) = self.batcher.push(Item { claim, record, json }, bytes, now) {
                             self.dispatch.offer(full);
@@ -273,7 +274,7 @@ impl Delivery {
             let rejected = vec![(Item { claim, record, json: None }, DeadLetterReason::Unsendable(code, message))];
             let dead_letters = self.dispatch.dead_letter(rejected, now);
             if !dead_letters.is_empty() {
-                self.make_durable(Decided { accepted: Vec::new(), dead_letters, ids: (None, None) }, None);
+                self.make_durable(Decided::without_response(dead_letters), None);
             }
         }
         if self.dispatch.is_hungry()
@@ -285,45 +286,42 @@ impl Delivery {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Durable(claims) => self.settler.settle(claims),
-            Done::Answered(sending, answer, verdict, sent_at) => {
-                let records = sending.items().len();
-                let deferred = claims(sending.items());
-                let decided = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
-                let again = records - decided.accepted.len() - decided.dead_letters.len();
-                self.shared.metrics.retried(again);
-                if again > 0 {
-                    // The decided records are started again below, with the write of their outcome.
-                    self.settler.deferred(deferred);
-                }
-                let status = match answer {
-                    Answer::Response(response) => response.status,
-                    Answer::Failed(_) | Answer::NoToken(_) => 0,
-                };
-                if !(decided.accepted.is_empty() && decided.dead_letters.is_empty()) {
-                    self.make_durable(decided, Some((sent_at, status)));
-                }
-                if again > 0 && !self.left.is_empty() {
-                    self.release_left();
-                }
-            }
+            Done::Durable(durable) => durable.settle(&self.settler),
+            Done::Answered(answered) => self.answered(answered),
         }
     }
 
-    /// Starts to write the outcome of records. The records have a durable outcome once that is acknowledged.
-    fn make_durable(&mut self, decided: Decided<Item>, answered: Option<(i64, u16)>) {
-        let items =
-            decided.accepted.iter().map(|(item, _)| item).chain(decided.dead_letters.iter().map(|(item, _)| item));
-        self.settler.started(items.map(|item| item.claim).collect());
-        let shared = Arc::clone(&self.shared);
-        self.in_progress.push(async move { Done::Durable(write_outcomes(&shared, decided, answered).await) }.boxed());
+    fn answered(&mut self, answered: Answered) {
+        let Answered { sending, verdict, status, sent_at } = answered;
+        let records = sending.items().len();
+        let deferred = claims(sending.items());
+        let decided = self.dispatch.answered(sending, verdict, Instant::now(), fastrand::f64());
+        let again = records - decided.len();
+        self.metrics.retried(again);
+        if again > 0 {
+            // The decided records are started again below, with the write of their outcome.
+            self.settler.deferred(deferred);
+        }
+        if decided.len() > 0 {
+            self.make_durable(decided, Some(Decision { sent_at, status }));
+        }
+        if again > 0 && !self.left.is_empty() {
+            self.release_left();
+        }
+    }
+
+    /// Starts to write the outcome of decided records, which makes them durable.
+    fn make_durable(&mut self, decided: Decided<Item>, decision: Option<Decision>) {
+        self.settler.started(decided.items().map(|item| item.claim).collect());
+        let outcomes = Arc::clone(&self.outcomes);
+        self.in_progress.push(async move { Done::Durable(outcomes.write(decided, decision).await) }.boxed());
     }
 
     /// Updates log and metrics, once for each change of the state.
     fn show(&mut self) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
-        let journal = &self.shared.journal;
+        let journal = &self.outcomes.journal;
         let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {
             metrics.set_held(UNWRITABLE, unwritable);
@@ -369,69 +367,6 @@ impl Delivery {
 
 fn claims(items: &[Item]) -> Vec<Claim> {
     items.iter().map(|item| item.claim).collect()
-}
-
-/// Sends one batch.
-async fn request(shared: Arc<Shared>, sending: Sending<Item>, body: Bytes) -> Done {
-    let (records, bytes) = (sending.items().len(), body.len());
-    let (sent_at, started) = (service::unix_millis(), tokio::time::Instant::now());
-    let unanswered = shared.health.token_request();
-    let token = shared.client.token().await;
-    drop(unanswered);
-    let answer = match token {
-        Err(error) => Answer::NoToken(error),
-        Ok(token) => {
-            shared.health.token_received();
-            let _unanswered = shared.health.request();
-            shared.client.send_batch_with(body, token.as_ref()).await
-        }
-    };
-    shared.metrics.requested(&answer, started.elapsed().as_secs_f64(), records, bytes);
-    let verdict = classify(&answer, records);
-    shared.health.answered(&answer, &verdict);
-    if verdict.refuses_the_token() {
-        shared.client.forget_token(started).await;
-    }
-    Done::Answered(sending, answer, verdict, sent_at)
-}
-
-/// Writes the outcome of decided records: dead letters first, then the receipt of the response, if there was one.
-async fn write_outcomes(shared: &Shared, decided: Decided<Item>, answered: Option<(i64, u16)>) -> Vec<Claim> {
-    let (inlet_id, batch_id) = decided.ids;
-    let (sent_at, status) = answered.unwrap_or_default();
-    let records = Vec::with_capacity(decided.accepted.len() + decided.dead_letters.len());
-    let (inlet_id, batch_id) = (inlet_id.map(Cow::Owned), batch_id.map(Cow::Owned));
-    let mut receipt = Receipt { sent_at, status, inlet_id, batch_id, records };
-    for (item, _) in &decided.dead_letters {
-        receipt.records.push(item.receipt_entry(None, ReceiptVerdict::Refused));
-    }
-    let dead_letters: Vec<ToDeadLetter> = decided
-        .dead_letters
-        .into_iter()
-        .map(|(item, reason)| {
-            let (code, message) = reason.into_parts();
-            ToDeadLetter { claim: item.claim, record: item.record, code, message }
-        })
-        .collect();
-    let mut claims = write_dead_letters(shared, dead_letters).await;
-    let now = service::unix_millis();
-    shared.metrics.accepted(decided.accepted.iter().map(|(item, _)| item.received_at()), now);
-    for (item, xaction_id) in decided.accepted {
-        receipt.records.push(item.receipt_entry(xaction_id, ReceiptVerdict::Accepted));
-        claims.push(item.claim);
-    }
-    if answered.is_some() {
-        shared.journal.receipt(&receipt).await;
-    }
-    claims
-}
-
-async fn write_dead_letters(shared: &Shared, records: Vec<ToDeadLetter>) -> Vec<Claim> {
-    shared.journal.dead_letters(&records).await;
-    for record in &records {
-        shared.metrics.dead_letter(record.code);
-    }
-    records.into_iter().map(|record| record.claim).collect()
 }
 
 #[cfg(test)]

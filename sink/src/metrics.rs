@@ -2,6 +2,7 @@
 
 use kafka::{ConsumerMetrics, TopicName};
 use platform::{Answer, Failure, RefreshOutcome};
+use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::dispatch::Hold;
@@ -47,121 +48,147 @@ pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) consumer: ConsumerMetrics,
+    requests: RequestMetrics,
     records: IntCounterVec,
-    requests: IntCounterVec,
-    request_duration: Histogram,
-    batch_records: Histogram,
-    batch_bytes: Histogram,
+    event_age: Histogram,
+    dead_letters: IntCounterVec,
     held: IntGaugeVec,
     held_since: IntGaugeVec,
     concurrency: IntGauge,
     in_flight: IntGauge,
-    token_refreshes: IntCounterVec,
-    event_age: Histogram,
-    dead_letters: IntCounterVec,
 }
 
-impl Metrics {
-    pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let held = IntGaugeVec::new(
-            Opts::new(
-                "customerio_sink_held",
-                "1 while nothing can be delivered for this reason; records wait, none is lost",
-            ),
-            &["reason"],
-        )?;
-        registry.register(Box::new(held.clone()))?;
-        let held_since = IntGaugeVec::new(
-            Opts::new(
-                "customerio_sink_held_since_timestamp_seconds",
-                "Since when nothing can be delivered for this reason, in Unix seconds; 0 while it can be",
-            ),
-            &["reason"],
-        )?;
-        registry.register(Box::new(held_since.clone()))?;
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let metrics = Self {
-            records: counter(
-                "customerio_sink_records_total",
-                "Records by outcome: accepted, dead_letter, or retried (sent again)",
-                &["outcome"],
-            )?,
-            requests: counter(
+/// Metrics of the requests to Platform and IMS.
+#[derive(Debug, Clone)]
+struct RequestMetrics {
+    by_status: IntCounterVec,
+    duration: Histogram,
+    records: Histogram,
+    bytes: Histogram,
+    token_refreshes: IntCounterVec,
+}
+
+/// Creates and registers metrics.
+struct New<'r>(&'r Registry);
+
+impl New<'_> {
+    fn registered<M: Collector + Clone + 'static>(
+        &self,
+        metric: Result<M, prometheus::Error>,
+    ) -> Result<M, prometheus::Error> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.registered(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+}
+
+impl RequestMetrics {
+    fn register(new: &New<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            by_status: new.counters(
                 "customerio_sink_requests_total",
                 "Requests to Platform by HTTP status, or by the kind of failure if there was no response",
                 &["status"],
             )?,
-            request_duration: histogram(
+            duration: new.histogram(
                 "customerio_sink_request_duration_seconds",
                 "From sending a batch to its complete response",
-                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
             )?,
-            batch_records: histogram(
+            records: new.histogram(
                 "customerio_sink_batch_records",
                 "Records in a request",
-                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+                &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
             )?,
-            batch_bytes: histogram(
+            bytes: new.histogram(
                 "customerio_sink_batch_bytes",
                 "Bytes of a request's body",
-                vec![1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 7.5e5, 1e6],
+                &[1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 7.5e5, 1e6],
             )?,
-            token_refreshes: counter(
+            token_refreshes: new.counters(
                 "customerio_sink_token_refreshes_total",
                 "Requests for an access token: granted or failed",
                 &["outcome"],
             )?,
-            event_age: histogram(
+        })
+    }
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
+        let new = New(registry);
+        let metrics = Self {
+            consumer: ConsumerMetrics::register(registry, "sink", input)?,
+            requests: RequestMetrics::register(&new)?,
+            records: new.counters(
+                "customerio_sink_records_total",
+                "Records by outcome: accepted, dead_letter, or retried (sent again)",
+                &["outcome"],
+            )?,
+            event_age: new.histogram(
                 "customerio_event_age_seconds",
                 "From the gateway's receipt of a webhook to Platform's acceptance of its event",
-                vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0],
+                &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0],
             )?,
-            dead_letters: counter(
+            dead_letters: new.counters(
                 "customerio_dead_letters_total",
                 "Dead letters written, by stage and code",
                 &["stage", "code"],
             )?,
-            concurrency: gauge(
+            held: new.gauges(
+                "customerio_sink_held",
+                "1 while nothing can be delivered for this reason; records wait, none is lost",
+                &["reason"],
+            )?,
+            held_since: new.gauges(
+                "customerio_sink_held_since_timestamp_seconds",
+                "Since when nothing can be delivered for this reason, in Unix seconds; 0 while it can be",
+                &["reason"],
+            )?,
+            concurrency: new.gauge(
                 "customerio_sink_concurrency_limit",
                 "Requests that may be in flight; follows Platform's responses",
             )?,
-            in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
-            consumer: ConsumerMetrics::register(registry, "sink", input)?,
-            held,
-            held_since,
+            in_flight: new.gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
         };
+        metrics.start_at_zero();
+        Ok(metrics)
+    }
+
+    /// `increase()` does not see the first value of a counter, so the counters exist before their first event.
+    fn start_at_zero(&self) {
         for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
-            metrics.held.with_label_values(&[reason]).set(0);
-            metrics.held_since.with_label_values(&[reason]).set(0);
+            self.held.with_label_values(&[reason]).set(0);
+            self.held_since.with_label_values(&[reason]).set(0);
         }
         for code in Code::ALL {
-            metrics.dead_letters.with_label_values(&["sink", code.as_str()]);
+            self.dead_letters.with_label_values(&["sink", code.as_str()]);
         }
         for outcome in ["accepted", "dead_letter", "retried"] {
-            metrics.records.with_label_values(&[outcome]);
+            self.records.with_label_values(&[outcome]);
         }
-        // `increase()` does not see the first value of a counter, so the counters exist before their first event.
         for status in EXPECTED_STATUSES {
-            metrics.requests.with_label_values(&[status]);
+            self.requests.by_status.with_label_values(&[status]);
         }
         for outcome in ["granted", "failed"] {
-            metrics.token_refreshes.with_label_values(&[outcome]);
+            self.requests.token_refreshes.with_label_values(&[outcome]);
         }
-        Ok(metrics)
     }
 
     pub(crate) fn requested(&self, answer: &Answer, seconds: f64, records: usize, bytes: usize) {
@@ -172,10 +199,10 @@ impl Metrics {
             Answer::Failed(Failure::Interrupted) => INTERRUPTED.to_owned(),
             Answer::NoToken(_) => NO_TOKEN.to_owned(),
         };
-        self.requests.with_label_values(&[&status]).inc();
-        self.request_duration.observe(seconds);
-        self.batch_records.observe(count(records));
-        self.batch_bytes.observe(count(bytes));
+        self.requests.by_status.with_label_values(&[&status]).inc();
+        self.requests.duration.observe(seconds);
+        self.requests.records.observe(count(records));
+        self.requests.bytes.observe(count(bytes));
     }
 
     pub(crate) fn accepted(&self, received_at: impl Iterator<Item = Option<i64>>, now: i64) {
@@ -224,7 +251,7 @@ impl Metrics {
             RefreshOutcome::Granted => "granted",
             RefreshOutcome::Failed => "failed",
         };
-        self.token_refreshes.with_label_values(&[outcome]).inc();
+        self.requests.token_refreshes.with_label_values(&[outcome]).inc();
     }
 }
 

@@ -105,8 +105,6 @@ impl Drop for Metered {
 /// A record to write to the dead-letter topic, with the reason.
 #[derive(Debug)]
 pub(crate) struct ToDeadLetter {
-    /// Its claim in the ledger, which needs a durable outcome in the end.
-    pub(crate) claim: Claim,
     /// The record as it was read.
     pub(crate) record: PackedRecord,
     pub(crate) code: Code,
@@ -135,6 +133,41 @@ impl Code {
             Self::TooLarge => code::TOO_LARGE,
             Self::ServerError => code::SERVER_ERROR,
             Self::Undecodable => code::UNDECODABLE,
+        }
+    }
+}
+
+/// Why a record becomes a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DeadLetterReason {
+    /// Platform refuses the record, with this status and message.
+    Refused(u16, String),
+    /// Platform responds with 500 to this record and to no other.
+    ServerError,
+    /// The record cannot be sent at all.
+    Unsendable(Code, String),
+}
+
+impl DeadLetterReason {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Refused(413, _) => Code::TooLarge,
+            Self::Refused(..) => Code::Refused,
+            Self::ServerError => Code::ServerError,
+            Self::Unsendable(code, _) => *code,
+        }
+    }
+
+    /// The dead letter's code and message.
+    pub(crate) fn into_parts(self) -> (Code, String) {
+        match self {
+            Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),
+            Self::Refused(status, message) => (Code::Refused, format!("Platform answered {status}: {message}")),
+            Self::Unsendable(code, message) => (code, message),
+            Self::ServerError => (
+                Code::ServerError,
+                "Platform answered 500 whenever this record was sent alone, and accepted others".to_owned(),
+            ),
         }
     }
 }

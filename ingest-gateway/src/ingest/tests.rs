@@ -5,21 +5,22 @@ use std::sync::{Arc, Mutex};
 
 use contract::dead_letter::KEPT_BYTES;
 use customerio::{SigningKey, sign};
-use service::{Context as ServiceContext, Ready, ServiceConfig, Waiting};
+use service::{Context as ServiceContext, Readiness, Ready, ServiceConfig, Waiting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Config;
-use crate::server::Server;
+use crate::http::accept::Server;
 use settings::Variables;
 use settings::watched::Origin;
 
 mod stalls;
+mod stops;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     Stored,
     Refused,
     /// The raw topic refuses batches with several records.
@@ -47,7 +48,7 @@ impl Stored {
 }
 
 #[derive(Debug, Clone)]
-struct Script {
+pub(crate) struct Script {
     fate: Fate,
     stored: Arc<Mutex<Vec<Stored>>>,
     shares: Arc<Mutex<Vec<Share>>>,
@@ -102,10 +103,21 @@ struct Running {
     stop: CancellationToken,
     budget: InFlight,
     metrics: prometheus::Registry,
+    readiness: Readiness,
     ended: tokio::task::JoinHandle<()>,
 }
 
-async fn start(fate: Fate, arguments: &[&str]) -> Running {
+/// A gateway that does not run yet.
+pub(crate) struct Prepared {
+    pub(crate) server: Server<Script>,
+    settings: Settings,
+    script: Script,
+    budget: InFlight,
+    stop: CancellationToken,
+    context: ServiceContext,
+}
+
+pub(crate) fn prepare(fate: Fate, arguments: &[&str]) -> Prepared {
     let base = [
         "gateway",
         "--kafka-bootstrap-servers=127.0.0.1:1",
@@ -119,19 +131,24 @@ async fn start(fate: Fate, arguments: &[&str]) -> Running {
     let stop = CancellationToken::new();
     let context = ServiceContext::new("gateway", stop.clone(), Duration::from_secs(10));
     let budget = InFlight::new(settings.in_flight_bytes);
-    let registry = context.registry.clone();
-    let metrics = Arc::new(Metrics::register(&registry, &budget).unwrap());
+    let metrics = Arc::new(Metrics::register(&context.registry, &budget).unwrap());
     let sources = Arc::new(Current::new(settings.sources.load().unwrap().value));
-    let waiting = Waiting::register("gateway", &registry, &context.readiness).unwrap();
+    let waiting = Waiting::register("gateway", &context.registry, &context.readiness).unwrap();
     let clock = SenderClock(waiting.activity("comparing the clocks", Ready::Stays, ""));
     let script = Script { fate, stored: Arc::default(), shares: Arc::default() };
-    let (stored, shares) = (Arc::clone(&script.stored), Arc::clone(&script.shares));
-    let gateway = Gateway::new(&settings, sources, script, budget.clone(), Arc::clone(&metrics), clock);
+    let gateway = Gateway::new(&settings, sources, script.clone(), budget.clone(), Arc::clone(&metrics), clock);
     let server = Server::new(gateway, &settings, settings.max_connections, None, metrics);
+    Prepared { server, settings, script, budget, stop, context }
+}
+
+async fn start(fate: Fate, arguments: &[&str]) -> Running {
+    let Prepared { server, settings, script, budget, stop, context } = prepare(fate, arguments);
+    let Script { stored, shares, .. } = script;
+    let (registry, readiness) = (context.registry.clone(), context.readiness.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let ended = tokio::spawn(async move { server.serve(listener, settings.drain_delay, &context).await });
-    Running { address, stored, shares, stop, budget, metrics: registry, ended }
+    Running { address, stored, shares, stop, budget, metrics: registry, readiness, ended }
 }
 
 const BODY: &str = r#"{"event_id":"e1","data":{"identifiers":{"id":"42"}}}"#;
@@ -416,35 +433,4 @@ async fn malformed_requests_do_not_stop_the_gateway() {
         assert!(gateway.raw(case.as_bytes()).await.starts_with("HTTP/1.1 4"), "{:.40}", case);
     }
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
-}
-
-#[tokio::test]
-async fn a_stop_completes_open_requests_and_then_closes() {
-    let gateway = start(Fate::Stored, &["--drain-delay=300ms"]).await;
-    let client = reqwest::Client::new();
-    assert_eq!(client.get(gateway.url("/")).send().await.unwrap().status(), 404);
-    let mut idle = TcpStream::connect(gateway.address).await.unwrap();
-    let mut busy = TcpStream::connect(gateway.address).await.unwrap();
-    let signature = sign(&SigningKey::new("first"), "1", BODY.as_bytes());
-    let head = format!(
-        "POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {signature}\r\ncontent-length: {}\r\n\r\n",
-        BODY.len()
-    );
-    let (first, second) = BODY.split_at(10);
-    gateway.stop.cancel();
-    let answer = gateway.post(ROUTE, "first", BODY).await;
-    assert_eq!(answer.status(), 202, "still answering while draining");
-    assert_eq!(answer.headers()["connection"], "close");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    busy.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    busy.write_all(second.as_bytes()).await.unwrap();
-    let (mut dismissed, mut answered) = (String::new(), String::new());
-    busy.read_to_string(&mut answered).await.unwrap();
-    assert!(answered.starts_with("HTTP/1.1 202"), "begun before the end of the drain: {answered:?}");
-    idle.read_to_string(&mut dismissed).await.unwrap();
-    assert!(dismissed.starts_with("HTTP/1.1 408"), "an idle connection gets a 408: {dismissed:?}");
-    drop((idle, busy));
-    tokio::time::timeout(Duration::from_secs(5), gateway.ended).await.unwrap().unwrap();
-    assert!(reqwest::get(format!("http://{}/", gateway.address)).await.is_err());
 }

@@ -5,33 +5,65 @@
 //! corrected.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{DeadLetterReason, Dispatch, Past, Waiting};
-use crate::work::Sourced;
+use service::RecentOutcomes;
+
+use super::gate::Limits;
+use super::queue::{Batch, Past};
+use crate::work::{DeadLetterReason, Sourced};
 
 /// Held records of one source with one code.
 #[derive(Debug)]
-pub(super) struct OverLimit<T> {
+struct Group<T> {
     source: String,
     code: &'static str,
     items: Vec<(T, DeadLetterReason)>,
 }
 
-impl<T> OverLimit<T> {
-    pub(super) fn items(&mut self) -> &mut Vec<(T, DeadLetterReason)> {
-        &mut self.items
-    }
-
+impl<T> Group<T> {
     /// Whether the records can be sent again.
     fn can_be_sent(&self) -> bool {
         self.items.iter().all(|(_, reason)| !matches!(reason, DeadLetterReason::Unsendable(..)))
     }
+
+    /// The records as a batch. They were refused after others had been accepted, so another rejection is confirmed at
+    /// once.
+    fn again(self) -> Batch<T> {
+        let items = self.items.into_iter().map(|(item, _)| item).collect();
+        Batch { items, past: Past { others_accepted: true, over_limit: true, ..Past::default() } }
+    }
 }
 
-impl<T: Sourced> Dispatch<T> {
+/// The recent outcomes of each source, and the records that are held because of them. See the module.
+#[derive(Debug)]
+pub(super) struct OverLimit<T> {
+    recent: RecentOutcomes,
+    groups: Vec<Group<T>>,
+    hold_probe: Duration,
+    probe_at: Instant,
+}
+
+impl<T: Sourced> OverLimit<T> {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            recent: RecentOutcomes::new(limits.dead_letters),
+            groups: Vec::new(),
+            hold_probe: limits.hold_probe,
+            probe_at: now,
+        }
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    pub(super) fn note_accepted(&mut self, item: &T) {
+        self.recent.note_good(item.source(), 1);
+    }
+
     /// Returns those of the rejected records that may become dead letters now. The others are held.
-    pub(crate) fn dead_letter(
+    pub(super) fn dead_letter(
         &mut self,
         rejected: Vec<(T, DeadLetterReason)>,
         now: Instant,
@@ -43,10 +75,10 @@ impl<T: Sourced> Dispatch<T> {
         let mut dead_letters = Vec::new();
         for ((source, code), items) in groups {
             if self.recent.would_exceed(&source, code, items.len()) {
-                if self.over_limit.is_empty() {
-                    self.over_limit_probe_at = now + self.limits.hold_probe;
+                if self.groups.is_empty() {
+                    self.probe_at = now + self.hold_probe;
                 }
-                self.over_limit.push(OverLimit { source, code, items });
+                self.groups.push(Group { source, code, items });
             } else {
                 self.recent.note_dead(&source, code, items.len());
                 dead_letters.extend(items);
@@ -58,38 +90,46 @@ impl<T: Sourced> Dispatch<T> {
     /// Removes and returns the records of one group that was over the limit and no longer is.
     pub(super) fn within_limit(&mut self) -> Vec<(T, DeadLetterReason)> {
         let recent = &self.recent;
-        let fits = |group: &OverLimit<T>| !recent.would_exceed(&group.source, group.code, group.items.len());
-        let Some(index) = self.over_limit.iter().position(fits) else { return Vec::new() };
-        let OverLimit { source, code, items } = self.over_limit.swap_remove(index);
+        let fits = |group: &Group<T>| !recent.would_exceed(&group.source, group.code, group.items.len());
+        let Some(index) = self.groups.iter().position(fits) else { return Vec::new() };
+        let Group { source, code, items } = self.groups.swap_remove(index);
         self.recent.note_dead(&source, code, items.len());
         items
     }
 
     /// When some of the held records are sent again.
-    pub(super) fn over_limit_due(&self) -> Option<Instant> {
-        self.over_limit.iter().any(OverLimit::can_be_sent).then_some(self.over_limit_probe_at)
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.groups.iter().any(Group::can_be_sent).then_some(self.probe_at)
     }
 
     /// Returns a batch of held records if it is time to send one.
-    pub(super) fn pick_over_limit(&mut self, now: Instant) -> Option<Waiting<T>> {
-        if self.over_limit_due()? > now {
+    pub(super) fn pick(&mut self, now: Instant) -> Option<Batch<T>> {
+        if self.next_due()? > now {
             return None;
         }
-        self.over_limit_probe_at = now + self.limits.hold_probe;
-        let index = self.over_limit.iter().position(OverLimit::can_be_sent)?;
-        Some(again(self.over_limit.remove(index)))
+        self.probe_at = now + self.hold_probe;
+        let index = self.groups.iter().position(Group::can_be_sent)?;
+        Some(self.groups.remove(index).again())
     }
 
-    /// One of the held records was accepted, so all of them are sent again.
-    pub(super) fn retry_over_limit(&mut self) {
-        let (again_now, stay) = std::mem::take(&mut self.over_limit).into_iter().partition(OverLimit::can_be_sent);
-        self.over_limit = stay;
-        self.ready.extend(Vec::from_iter(again_now).into_iter().map(again));
+    /// One of the held records was accepted, so all of them are sent again: removes and returns them.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Batch<T>> + use<T> {
+        let (again, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.groups).into_iter().partition(Group::can_be_sent);
+        self.groups = stay;
+        again.into_iter().map(Group::again)
     }
-}
 
-/// Held records were refused after others had been accepted, so another rejection is confirmed at once.
-fn again<T>(group: OverLimit<T>) -> Waiting<T> {
-    let items = group.items.into_iter().map(|(item, _)| item).collect();
-    Waiting { items, past: Past { others_accepted: true, over_limit: true, ..Past::default() } }
+    /// Removes and returns the records of revoked partitions; `stays` is false for them.
+    pub(super) fn remove(&mut self, stays: &mut impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut removed = Vec::new();
+        self.groups.retain_mut(|group| {
+            let items = std::mem::take(&mut group.items);
+            let (stay, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|(item, _)| stays(item));
+            group.items = stay;
+            removed.extend(gone.into_iter().map(|(item, _)| item));
+            !group.items.is_empty()
+        });
+        removed
+    }
 }

@@ -1,10 +1,13 @@
 //! Tests of single rules; `any_answers` has the property test over every sequence of responses.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use platform::{RecordVerdict, RetryReason, Verdict};
+use platform::{HoldReason, RecordVerdict, RetryReason, Verdict};
+use service::DeadLetterLimit;
 
 use super::*;
+use crate::work::Code;
 
 mod over_limit;
 

@@ -6,25 +6,25 @@
 //! and responds with 408, which clients understand as "send it again on another connection". It closes a connection for
 //! reading only after the client has closed it or has had time to read the response.
 
-use std::future::poll_fn;
+use std::convert::Infallible;
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Request, Response, header};
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Answer;
-use crate::connections::ConnectionState;
+use crate::http::admission::ConnectionState;
 
 /// Maximum size of the request headers, and of one piece of a body.
 const BUFFER: usize = 16 * 1024;
@@ -37,9 +37,9 @@ const LINGER: Duration = Duration::from_secs(1);
 enum End {
     /// The client or the gateway closed it according to HTTP.
     Closed,
-    /// The client gets a 408, so that it sends the request again on another connection.
+    /// Its time was over, or it was idle at the stop.
     Dismissed,
-    /// The connection must make room at once.
+    /// It must make room at once.
     Evicted,
 }
 
@@ -52,66 +52,49 @@ pub(crate) fn http() -> http1::Builder {
 
 /// Serves one connection. Once `finish` is cancelled, it ends after the request in progress. Returns `true` if a
 /// request was started and its headers never became complete.
-pub(crate) async fn serve<S, H, F>(
+pub(crate) async fn serve<'c, S, H, F>(
     stream: S,
     http: &http1::Builder,
-    state: &Arc<ConnectionState>,
+    state: &'c ConnectionState,
     finish: &CancellationToken,
     handle: H,
 ) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Request<Body>) -> F,
-    F: Future<Output = Response<Body>>,
+    H: Fn(Request<TrackedBody<'c>>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        state.head_received(Instant::now());
-        let body = |body: Incoming| {
-            if body.is_end_stream() {
-                state.body_received();
-            }
-            Body::new(TrackedBody { body, state: Arc::clone(state) })
-        };
-        let answer = handle(request.map(body));
-        async {
-            let mut answer = answer.await;
-            if state.waits() {
-                // hyper does not receive the rest of the body, so the client must not reuse the connection.
-                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            state.answered(Instant::now());
-            Ok::<_, std::convert::Infallible>(answer)
-        }
-    });
-    let io = TokioIo::new(TrackedStream { stream, state: Arc::clone(state) });
-    let mut connection = http.serve_connection(io, service);
-    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let service = service_fn(|request| answer(request, state, &handle));
+    let io = TokioIo::new(TrackedStream { stream, state });
+    let mut connection = Timed::new(http.serve_connection(io, service), state);
     let mut finishing = false;
     let end = loop {
         tokio::select! {
             biased;
-            result = &mut connection => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a connection ended early");
+            result = &mut connection => match result {
+                None => break End::Dismissed,
+                Some(result) => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    break End::Closed;
                 }
-                break End::Closed;
-            }
+            },
             () = finish.cancelled(), if !finishing => {
                 if state.is_idle() {
                     break End::Dismissed;
                 }
                 finishing = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection.inner).graceful_shutdown();
             }
-            // The connection may have received a complete request since it was chosen; then it stays open.
-            () = state.evicted() => if state.waits() { break End::Evicted },
-            () = expired(state, sleep.as_mut()) => break End::Dismissed,
+            () = state.evicted() => break End::Evicted,
         }
     };
+    // The client gets a 408, so that it sends the request again on another connection.
     let dismissed = end != End::Closed && state.awaits_request();
     let unfinished = dismissed && !state.is_idle();
     state.closing(Instant::now());
-    let mut stream = connection.into_parts().io.into_inner().stream;
+    let mut stream = connection.inner.into_parts().io.into_inner().stream;
     if dismissed && let Err(error) = dismiss(&mut stream).await {
         tracing::debug!(%error, "the response 408 could not be written");
     }
@@ -124,23 +107,66 @@ where
     unfinished
 }
 
-/// Resolves when the connection has been in its phase for too long.
-async fn expired(state: &ConnectionState, mut sleep: Pin<&mut Sleep>) {
-    poll_fn(|context| {
+/// Passes one request to `handle`, and reports its progress to the connection's state.
+async fn answer<'c, H, F>(
+    request: Request<Incoming>,
+    state: &'c ConnectionState,
+    handle: &H,
+) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    H: Fn(Request<TrackedBody<'c>>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    state.head_received(Instant::now());
+    if request.body().is_end_stream() {
+        state.body_received();
+    }
+    let mut answer = handle(request.map(|body| TrackedBody { body, state })).await;
+    if state.waits() {
+        // hyper does not receive the rest of the body, so the client must not reuse the connection.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    state.answered(Instant::now());
+    Ok(answer)
+}
+
+/// A connection with the time limit of its phase. Resolves to `None` when the connection has been in its phase for too
+/// long.
+///
+/// The limit is read after each poll of the connection. That is enough, because only the polled connection changes the
+/// phase (see [`ConnectionState`]), so no change of the limit needs a waker.
+struct Timed<'c, C> {
+    inner: C,
+    state: &'c ConnectionState,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'c, C> Timed<'c, C> {
+    fn new(inner: C, state: &'c ConnectionState) -> Self {
+        Self { inner, state, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+    }
+}
+
+impl<C: Future + Unpin> Future for Timed<'_, C> {
+    type Output = Option<C::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = Pin::new(&mut self.inner).poll(context) {
+            return Poll::Ready(Some(output));
+        }
         loop {
-            let Some(until) = state.until() else { return Poll::Pending };
-            // A later deadline is noticed only when the earlier one is over, so that timers are not set more often than
+            let Some(until) = self.state.until() else { return Poll::Pending };
+            // A later limit is noticed only when the earlier one is over, so that timers are not set more often than
             // needed.
-            if until < sleep.deadline() || sleep.is_elapsed() {
-                sleep.as_mut().reset(until);
+            if until < self.sleep.deadline() || self.sleep.is_elapsed() {
+                self.sleep.as_mut().reset(until);
             }
-            ready!(sleep.as_mut().poll(context));
+            ready!(self.sleep.as_mut().poll(context));
             if Instant::now() >= until {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
         }
-    })
-    .await;
+    }
 }
 
 /// Writes the 408 without hyper, which sends nothing on this connection any more.
@@ -168,12 +194,12 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 }
 
 /// A stream that reports to the connection's state what is read and written.
-struct TrackedStream<S> {
+struct TrackedStream<'c, S> {
     stream: S,
-    state: Arc<ConnectionState>,
+    state: &'c ConnectionState,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -188,7 +214,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -218,12 +244,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
 }
 
 /// A body that reports to the connection's state when it is complete.
-struct TrackedBody {
+#[derive(Debug)]
+pub(crate) struct TrackedBody<'c> {
     body: Incoming,
-    state: Arc<ConnectionState>,
+    state: &'c ConnectionState,
 }
 
-impl hyper::body::Body for TrackedBody {
+impl Body for TrackedBody<'_> {
     type Data = Bytes;
     type Error = hyper::Error;
 

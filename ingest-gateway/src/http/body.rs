@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use customerio::{Sha256, Verifier};
 use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Answer;
@@ -45,7 +45,6 @@ pub(crate) enum Received {
 pub(crate) struct Oversized {
     /// Its first [`KEPT`] bytes.
     pub(crate) first: Bytes,
-    /// Its length in bytes.
     pub(crate) length: u64,
     /// Its SHA-256, 64 lower-case hex digits.
     pub(crate) sha256: String,
@@ -58,7 +57,7 @@ pub(crate) struct Oversized {
 /// Receives a body that is announced with `declared` bytes. The signature verification starts once the body is over the
 /// limit.
 pub(crate) async fn receive(
-    mut body: Body,
+    mut body: impl Body<Data = Bytes> + Unpin,
     declared: Option<u64>,
     limits: Limits,
     budget: &InFlight,

@@ -2,19 +2,25 @@
 
 use customerio::{SignatureTimestamp, SigningKey, sha256_hex, sign};
 use futures_util::StreamExt;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use proptest::prelude::*;
 
 use super::*;
 
 const WHOLE: usize = 100_000;
 
+fn frame(piece: &[u8]) -> Result<Frame<Bytes>, std::io::Error> {
+    Ok(Frame::data(Bytes::copy_from_slice(piece)))
+}
+
 async fn received(body: &[u8], piece: usize, announced: bool, budget: &InFlight) -> Result<Received, Answer> {
-    let pieces: Vec<_> = body.chunks(piece).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+    let pieces: Vec<_> = body.chunks(piece).map(frame).collect();
     let limits = Limits { whole: WHOLE, idle: Duration::from_secs(1), until: Instant::now() + Duration::from_secs(10) };
     let keys = [SigningKey::new("k")];
     let verifier = || Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap());
     let declared = announced.then_some(body.len() as u64);
-    receive(Body::from_stream(futures_util::stream::iter(pieces)), declared, limits, budget, verifier).await
+    receive(StreamBody::new(futures_util::stream::iter(pieces)), declared, limits, budget, verifier).await
 }
 
 proptest! {
@@ -70,7 +76,7 @@ async fn the_hard_limit_applies_to_bodies_of_unannounced_length() {
 #[tokio::test]
 async fn bytes_are_charged_when_they_arrive_and_not_when_they_are_announced() {
     let budget = InFlight::new(50_000);
-    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b' '; 1000])]);
+    let first = futures_util::stream::iter([frame(&[b' '; 1000])]);
     let pieces = first.chain(futures_util::stream::pending());
     let limits = Limits { whole: WHOLE, idle: Duration::from_secs(5), until: Instant::now() + Duration::from_secs(5) };
     let waiting = tokio::spawn({
@@ -78,7 +84,7 @@ async fn bytes_are_charged_when_they_arrive_and_not_when_they_are_announced() {
         async move {
             let keys = [SigningKey::new("k")];
             let verifier = || Verifier::new(&keys, SignatureTimestamp::parse(b"1").unwrap());
-            receive(Body::from_stream(pieces), Some(90_000), limits, &budget, verifier).await
+            receive(StreamBody::new(pieces), Some(90_000), limits, &budget, verifier).await
         }
     });
     while budget.used() == 0 {

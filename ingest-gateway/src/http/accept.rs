@@ -1,24 +1,29 @@
 //! Accepts connections, and closes them during a stop without losing a response.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, header};
 use futures_util::FutureExt;
+use futures_util::future::join;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
+use hyper::{Request, Response};
 use service::Context;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::Answer;
 use crate::config::Settings;
-use crate::connection;
-use crate::connections::{Admitted, Connections};
+use crate::http::admission::{Admitted, Connections};
+use crate::http::connection::{self, TrackedBody};
 use crate::ingest::Gateway;
 use crate::metrics::Metrics;
 use crate::publish::Publish;
@@ -70,41 +75,76 @@ impl<P: Publish> Server<P> {
             tracing::info!(delay = ?drain_delay, "draining: still answering");
             tokio::time::sleep(drain_delay).await;
         };
-        tokio::pin!(drained);
-        loop {
-            tokio::select! {
-                () = &mut drained => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => server.begin(stream, &tasks).await,
-                    // Most likely, the process has no free file descriptors; connections wait in the listener's queue
-                    // meanwhile.
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-            }
+        // The connection that waits for a slot. It outlives the loop that accepts connections.
+        let mut waiting = None;
+        tokio::select! {
+            () = drained => {}
+            never = server.accept(&listener, &mut waiting, &tasks) => match never {},
         }
-        // Closing the listener would reset the connections in its queue.
-        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-            server.begin(stream, &tasks).await;
-        }
-        drop(listener);
-        server.finish.cancel();
-        tasks.close();
+        let ended = async {
+            // Connections that get a slot at once begin before the others are asked to end.
+            let finish = async { server.finish.cancel() };
+            join(server.begin_queued(listener, waiting, &tasks), finish).await;
+            tasks.close();
+            tasks.wait().await;
+        };
         let left = context.shutdown_timeout.saturating_sub(drain_delay);
-        if tokio::time::timeout(left, tasks.wait()).await.is_err() {
+        if tokio::time::timeout(left, ended).await.is_err() {
             tracing::warn!("some connections were still open when the time for a clean stop was over");
         }
     }
 
-    /// Starts serving a connection as soon as there is a free slot.
-    async fn begin(self: &Arc<Self>, stream: TcpStream, tasks: &TaskTracker) {
+    /// Accepts connections until this future is dropped. A connection that waits for a slot is then in `waiting`.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        waiting: &mut Option<TcpStream>,
+        tasks: &TaskTracker,
+    ) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    *waiting = Some(stream);
+                    self.begin(waiting, tasks).await;
+                }
+                // Most likely, the process has no free file descriptors; connections wait in the listener's queue
+                // meanwhile.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    /// Starts serving the connections that are accepted already or in the listener's queue. Closing the listener would
+    /// reset them.
+    async fn begin_queued(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        mut waiting: Option<TcpStream>,
+        tasks: &TaskTracker,
+    ) {
+        loop {
+            if waiting.is_none() {
+                // Otherwise tokio makes this task yield after a number of connections, as if the queue was empty.
+                let next = unconstrained(listener.accept()).now_or_never();
+                let Some(Ok((stream, _))) = next else { break };
+                waiting = Some(stream);
+            }
+            self.begin(&mut waiting, tasks).await;
+        }
+    }
+
+    /// Starts serving the connection in `waiting` as soon as there is a free slot. It stays there if this future is
+    /// dropped before.
+    async fn begin(self: &Arc<Self>, waiting: &mut Option<TcpStream>, tasks: &TaskTracker) {
+        let admitted = self.connections.admit().await;
+        let Some(stream) = waiting.take() else { return };
         // Responses are small and must be sent at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "setting TCP_NODELAY");
         }
-        let admitted = self.connections.admit().await;
         tasks.spawn(Arc::clone(self).connection(stream, admitted));
     }
 
@@ -135,12 +175,36 @@ impl<P: Publish> Server<P> {
 
     /// After a defect in the handling of one request, the response is 503 and the connection stays open, because a
     /// reset would delay the sender by an hour.
-    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    async fn handle(&self, request: Request<TrackedBody<'_>>) -> Response<Full<Bytes>> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();
         if self.draining.load(Ordering::Relaxed) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::tests::{Fate, prepare};
+
+    #[tokio::test]
+    async fn every_connection_in_the_listeners_queue_is_served_at_the_stop() {
+        // Less than the smallest usual queue.
+        const QUEUED: usize = 100;
+        let server = Arc::new(prepare(Fate::Stored, &[]).server);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..QUEUED).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let (first, _) = listener.accept().await.unwrap();
+        let tasks = TaskTracker::new();
+        // tokio makes a task yield after a number of operations; most of them are used up before the queue is emptied.
+        for _ in 0..100 {
+            tokio::task::coop::consume_budget().await;
+        }
+        server.begin_queued(listener, Some(first), &tasks).await;
+        assert_eq!(tasks.len(), clients.len());
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -39,23 +40,52 @@ enum Phase {
     Closing { since: Instant },
 }
 
-/// The state of one connection.
+/// The phase of one connection, which decides whether it can make room for another.
+#[derive(Debug)]
+struct SharedPhase {
+    phase: Mutex<Phase>,
+    evict: Notify,
+}
+
+impl SharedPhase {
+    fn get(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when the connection waits for its client; `None` while the client waits for a response.
+    fn waiting_since(&self) -> Option<Instant> {
+        match *self.get() {
+            Phase::Idle { since, .. }
+            | Phase::Head { since, .. }
+            | Phase::Body { since }
+            | Phase::Answered { since, .. }
+            | Phase::Closing { since } => Some(since),
+            Phase::Answering => None,
+        }
+    }
+}
+
+/// The state of one connection. Only this value changes the phase, and with it the time limit of [`Self::until`].
+///
+/// It belongs to the task that serves the connection: it cannot be cloned, and everything else borrows it, so nothing
+/// that outlives that task can hold it. That task is therefore never woken for a change of the phase: it makes each
+/// change itself, while it polls the connection, and reads the time limit afterwards.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    phase: Mutex<Phase>,
-    evicted: Notify,
+    shared: Arc<SharedPhase>,
     read_timeout: Duration,
+    evictions: IntCounter,
 }
 
 impl ConnectionState {
     /// Creates the state of a connection that was just accepted and must send headers.
-    fn new(since: Instant, read_timeout: Duration) -> Self {
+    fn new(since: Instant, read_timeout: Duration, evictions: IntCounter) -> Self {
         let phase = Mutex::new(Phase::Idle { since, until: since + read_timeout });
-        Self { phase, evicted: Notify::new(), read_timeout }
+        Self { shared: Arc::new(SharedPhase { phase, evict: Notify::new() }), read_timeout, evictions }
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.get()
     }
 
     /// The first bytes of a request were received.
@@ -114,24 +144,22 @@ impl ConnectionState {
 
     /// Whether the connection waits for its client.
     pub(crate) fn waits(&self) -> bool {
-        self.waiting_since().is_some()
+        self.shared.waiting_since().is_some()
     }
 
-    /// Since when the connection waits for its client; `None` while the client waits for a response.
-    fn waiting_since(&self) -> Option<Instant> {
-        match *self.phase() {
-            Phase::Idle { since, .. }
-            | Phase::Head { since, .. }
-            | Phase::Body { since }
-            | Phase::Answered { since, .. }
-            | Phase::Closing { since } => Some(since),
-            Phase::Answering => None,
-        }
-    }
-
-    /// Resolves when the connection must make room for another.
+    /// Resolves, and counts the eviction, when the connection must be closed at once to make room for another.
     pub(crate) async fn evicted(&self) {
-        self.evicted.notified().await;
+        loop {
+            self.shared.evict.notified().await;
+            // The connection may have received a complete request since it was chosen; then it stays open.
+            if self.waits() {
+                break;
+            }
+        }
+        // A connection that is closing already only frees its slot earlier.
+        if !matches!(*self.phase(), Phase::Closing { .. }) {
+            self.evictions.inc();
+        }
     }
 }
 
@@ -151,7 +179,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    states: HashMap<u64, Arc<ConnectionState>>,
+    phases: HashMap<u64, Arc<SharedPhase>>,
 }
 
 impl Connections {
@@ -178,13 +206,13 @@ impl Connections {
 
     fn try_admit(&self) -> Option<Admitted> {
         let mut open = self.0.open();
-        if open.states.len() >= self.0.limit {
+        if open.phases.len() >= self.0.limit {
             return None;
         }
         let id = open.next;
         open.next += 1;
-        let state = Arc::new(ConnectionState::new(Instant::now(), self.0.read_timeout));
-        open.states.insert(id, Arc::clone(&state));
+        let state = ConnectionState::new(Instant::now(), self.0.read_timeout, self.0.metrics.evicted.clone());
+        open.phases.insert(id, Arc::clone(&state.shared));
         self.0.metrics.open.inc();
         Some(Admitted { state, id, connections: self.clone() })
     }
@@ -193,13 +221,12 @@ impl Connections {
     /// every new connection has to search all of them.
     fn evict(&self) {
         let open = self.0.open();
-        let mut waiting: Vec<(Instant, &Arc<ConnectionState>)> =
-            open.states.values().filter_map(|state| Some((state.waiting_since()?, state))).collect();
+        let mut waiting: Vec<(Instant, &Arc<SharedPhase>)> =
+            open.phases.values().filter_map(|phase| Some((phase.waiting_since()?, phase))).collect();
         let count = (self.0.limit / 64 + 1).min(waiting.len());
         waiting.sort_unstable_by_key(|(since, _)| *since);
-        for (_, state) in &waiting[..count] {
-            state.evicted.notify_one();
-            self.0.metrics.evicted.inc();
+        for (_, phase) in &waiting[..count] {
+            phase.evict.notify_one();
         }
     }
 }
@@ -213,7 +240,7 @@ impl Inner {
 /// The slot of an admitted connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) state: Arc<ConnectionState>,
+    pub(crate) state: ConnectionState,
     id: u64,
     connections: Connections,
 }
@@ -221,7 +248,7 @@ pub(crate) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let inner = &self.connections.0;
-        inner.open().states.remove(&self.id);
+        inner.open().phases.remove(&self.id);
         inner.metrics.open.dec();
         inner.freed.notify_one();
     }
@@ -260,11 +287,34 @@ mod tests {
         assert_eq!(connections.0.metrics.open.get(), 0);
     }
 
+    #[tokio::test]
+    async fn an_eviction_is_counted_once_and_only_if_it_ends_the_connection() {
+        let connections = connections(1);
+        let only = connections.admit().await;
+        // It is asked to close, and its request becomes complete before it does so.
+        connections.evict();
+        only.state.head_received(Instant::now());
+        only.state.body_received();
+        assert!(only.state.evicted().now_or_never().is_none(), "its client waits for a response");
+        assert_eq!(connections.0.metrics.evicted.get(), 0);
+        only.state.answered(Instant::now());
+        (0..3).for_each(|_| connections.evict());
+        assert_eq!(connections.0.metrics.evicted.get(), 0, "it is still open");
+        assert!(only.state.evicted().now_or_never().is_some());
+        assert_eq!(connections.0.metrics.evicted.get(), 1);
+        // It is closing, and only stops to wait for its client.
+        only.state.closing(Instant::now());
+        connections.evict();
+        assert!(only.state.evicted().now_or_never().is_some());
+        assert_eq!(connections.0.metrics.evicted.get(), 1);
+    }
+
     #[test]
     fn the_header_timeout_starts_with_the_first_byte_and_the_idle_timeout_is_longer_than_the_clients() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let state = ConnectionState::new(start, Duration::from_secs(10));
+        let evictions = IntCounter::new("evictions", "evictions").unwrap();
+        let state = ConnectionState::new(start, Duration::from_secs(10), evictions);
         assert_eq!(state.until(), Some(at(10)), "a new connection");
         state.bytes_received(at(3));
         assert_eq!(state.until(), Some(at(13)), "its first byte");

@@ -1,0 +1,280 @@
+//! Decides when the next request may be sent: requests in flight, rates, pauses and holds.
+
+use std::time::{Duration, Instant};
+
+use platform::HoldReason;
+use service::{Backoff, DeadLetterLimit};
+
+use crate::pace::{Concurrency, Rate};
+
+/// The limits and intervals that the operator configures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) in_flight: usize,
+    /// Of the whole consumer group; 0 for no limit.
+    pub(crate) requests_per_second: u32,
+    /// Of the whole consumer group; 0 for no limit.
+    pub(crate) records_per_second: u32,
+    /// How long a record must have failed alone with 500 before it becomes a dead letter.
+    pub(crate) dead_letter_after: Duration,
+    /// How often to send a request while nothing can be delivered.
+    pub(crate) hold_probe: Duration,
+    /// How many of the recent records may become dead letters.
+    pub(crate) dead_letters: DeadLetterLimit,
+}
+
+/// The maximum of the instance's first pause and of every later one, unless Platform asks for a longer one. A pause may
+/// have begun just before the end of an outage, so the second value is also the longest time until the sink notices
+/// that end. After a pause the sink sends only one request. One request per second on average is no load for Platform,
+/// which takes a thousand per second otherwise, so a longer pause would save nothing. Jitter spreads the instances of a
+/// group.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// After this many failures without a success between them, the cause is Platform and not one of the batches.
+const OUTAGE: u32 = 3;
+
+/// Why nothing is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// A response of Platform is the reason.
+    Platform(HoldReason),
+    /// Platform refuses every record, so the records are not the cause.
+    RefusedAlike,
+    /// `DEAD_LETTER_LIMIT`.
+    DeadLetterLimit,
+}
+
+impl Hold {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        HoldReason::ALL.iter().copied().map(Self::Platform).chain([Self::RefusedAlike, Self::DeadLetterLimit])
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Platform(reason) => reason.as_str(),
+            Self::RefusedAlike => "refused_alike",
+            Self::DeadLetterLimit => "dead_letter_limit",
+        }
+    }
+
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Platform(reason) => reason.advice(),
+            Self::RefusedAlike => {
+                "Platform refuses every record: check PLATFORM_IMS_ORG, PLATFORM_SCHEMA_ID, PLATFORM_DATASET_ID and PLATFORM_TENANT, and that the dataset's schema is schemas/xdm"
+            }
+            Self::DeadLetterLimit => {
+                "too many of the recent records of a source would become dead letters with one code: check the reasons that Platform gives; if these records are expected to become dead letters, raise DEAD_LETTER_LIMIT or set it to off"
+            }
+        }
+    }
+
+    /// Which records are held.
+    pub(crate) fn scope(self) -> &'static str {
+        match self {
+            Self::Platform(_) | Self::RefusedAlike => "nothing is delivered, no record is lost",
+            Self::DeadLetterLimit => "only these records wait, everything else is delivered, no record is lost",
+        }
+    }
+}
+
+/// What the recent responses say about Platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    Works,
+    /// Several requests in a row have failed.
+    Outage,
+    /// Only one request at a time is sent, to find out whether Platform accepts records again.
+    Held,
+}
+
+/// A response, as far as its request's number and its time matter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reply {
+    pub(super) number: u64,
+    /// Whether the limit on requests in flight was reached when the request was sent.
+    pub(super) bound: bool,
+    pub(super) now: Instant,
+    /// Uniform in `[0, 1)`.
+    pub(super) jitter: f64,
+}
+
+/// The state of the limits, pauses and holds. See the module.
+#[derive(Debug)]
+pub(super) struct Gate {
+    hold_probe: Duration,
+    in_flight: usize,
+    next_number: u64,
+    /// Responses to requests before this number do not change the pace any more.
+    round: u64,
+    concurrency: Concurrency,
+    requests: Rate,
+    records: Rate,
+    backoff: Backoff,
+    paused_until: Option<Instant>,
+    held: Option<(Hold, Instant)>,
+    /// Requests from this number on carry a new token. If it is refused too, an expired token is not the reason.
+    fresh_token: Option<u64>,
+    failures_in_row: u32,
+}
+
+impl Gate {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            hold_probe: limits.hold_probe,
+            in_flight: 0,
+            next_number: 0,
+            round: 0,
+            concurrency: Concurrency::new(limits.in_flight),
+            requests: Rate::new(limits.requests_per_second, now),
+            records: Rate::new(limits.records_per_second, now),
+            backoff: Backoff::new(PAUSE.0, PAUSE.1),
+            paused_until: None,
+            held: None,
+            fresh_token: None,
+            failures_in_row: 0,
+        }
+    }
+
+    /// Sends nothing before this time.
+    pub(super) fn begin_at(&mut self, time: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(time, |before| before.max(time)));
+    }
+
+    pub(super) fn set_share(&mut self, assigned: usize, all: usize) {
+        self.requests.set_share(assigned, all);
+        self.records.set_share(assigned, all);
+    }
+
+    pub(super) fn allowed(&self) -> usize {
+        self.concurrency.allowed()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn held(&self) -> Option<Hold> {
+        self.held.map(|(hold, _)| hold)
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        if self.held.is_some() {
+            Condition::Held
+        } else if self.is_outage() {
+            Condition::Outage
+        } else {
+            Condition::Works
+        }
+    }
+
+    pub(super) fn is_outage(&self) -> bool {
+        self.failures_in_row >= OUTAGE
+    }
+
+    /// Whether a request may be sent now. `has_news` says that a batch can show whether every record is refused alike.
+    ///
+    /// # Errors
+    /// The time before which no request may be sent; `None` if only a response changes that.
+    pub(super) fn check(&mut self, has_news: bool, now: Instant) -> Result<(), Option<Instant>> {
+        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+            return Err(Some(until));
+        }
+        self.paused_until = None;
+        if let Some((hold, probe_at)) = self.held {
+            // During a hold, one request at a time finds out whether Platform accepts records again.
+            if self.in_flight > 0 {
+                return Err(None);
+            }
+            if now < probe_at && !(hold == Hold::RefusedAlike && has_news) {
+                return Err(Some(probe_at));
+            }
+        }
+        if self.in_flight >= self.concurrency.allowed() {
+            return Err(None);
+        }
+        let ready_at = self.requests.ready_at(now).max(self.records.ready_at(now));
+        if ready_at > now { Err(Some(ready_at)) } else { Ok(()) }
+    }
+
+    /// A request with this many records is sent; returns its number, and whether it reaches the limit on requests in
+    /// flight.
+    pub(super) fn sent(&mut self, records: usize, now: Instant) -> (u64, bool) {
+        if let Some((_, probe_at)) = &mut self.held {
+            *probe_at = now + self.hold_probe;
+        }
+        self.requests.take(1, now);
+        self.records.take(records, now);
+        self.in_flight += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        (number, self.in_flight >= self.concurrency.allowed())
+    }
+
+    /// A request in flight got its response, or failed.
+    pub(super) fn returned(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// A record was accepted, so Platform works, and the token and the settings are valid. Returns whether this ends an
+    /// outage.
+    pub(super) fn succeeded(&mut self, reply: Reply) -> bool {
+        let was_outage = self.is_outage();
+        self.failures_in_row = 0;
+        self.concurrency.succeeded(reply.bound);
+        self.fresh_token = None;
+        if reply.number >= self.round {
+            self.backoff.reset();
+            self.held = None;
+        }
+        was_outage
+    }
+
+    /// A request failed in a way that may mean an outage.
+    pub(super) fn failed(&mut self) {
+        self.failures_in_row += 1;
+    }
+
+    /// A request got no response in time, so fewer may be in flight.
+    pub(super) fn congested(&mut self, reply: Reply) {
+        if reply.number >= self.round {
+            self.concurrency.congested();
+            self.round = self.next_number;
+        }
+    }
+
+    /// Pauses the whole instance for at least as long as Platform asks. A response to a request from before the pause
+    /// only counts with its own `Retry-After`; otherwise a burst of such responses would multiply the pause.
+    pub(super) fn pause(&mut self, after: Option<Duration>, reply: Reply) {
+        let asked = reply.now + after.unwrap_or_default();
+        let until = if reply.number >= self.round {
+            self.concurrency.stopped();
+            self.round = self.next_number;
+            asked.max(reply.now + self.backoff.next_wait(reply.jitter))
+        } else {
+            asked
+        };
+        self.begin_at(until);
+    }
+
+    pub(super) fn hold(&mut self, hold: Hold, now: Instant) {
+        self.round = self.next_number;
+        self.held = Some((hold, now + self.hold_probe));
+    }
+
+    /// Handles 401, 403 and similar responses. The first refused token may only have expired: the client drops it, and
+    /// the next request carries a new one.
+    pub(super) fn refused_by(&mut self, reason: HoldReason, reply: Reply) {
+        if reason == HoldReason::Unauthorized && self.held.is_none() {
+            match self.fresh_token {
+                None => {
+                    self.fresh_token = Some(self.next_number);
+                    return;
+                }
+                Some(since) if reply.number < since => return,
+                Some(_) => {}
+            }
+        }
+        self.hold(Hold::Platform(reason), reply.now);
+    }
+}
