@@ -15,6 +15,7 @@ mod client;
 mod connections;
 mod descriptors;
 mod error;
+mod field_gaps;
 mod flows;
 mod namespaces;
 mod paging;
@@ -43,6 +44,7 @@ pub use connections::{
 };
 pub use descriptors::{Descriptor, NewDescriptor, create_descriptor, delete_descriptor, descriptor, descriptors};
 pub use error::{ControlError, ErrorKind, Interruption, Remedy, Who};
+pub use field_gaps::{FIELD_GROUP_DEFINITION, FieldGap, field_gaps, tenant_definition};
 pub use flows::{
     Flow, FlowAction, FlowRun, NewFlow, RunError, XDM_FLOW_SPEC, create_flow, flow, flow_action, flow_runs, flows,
 };
