@@ -7,6 +7,7 @@ mod destroy;
 mod files;
 pub(crate) mod options;
 mod show;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -53,6 +54,8 @@ enum Action {
     Status(StatusArgs),
     /// Remove what `apply` created, as far as it can be removed
     Destroy(destroy::DestroyArgs),
+    /// Pause and resume the reporting webhook, or enable it step by step
+    Webhook(webhook::WebhookArgs),
 }
 
 /// The permissions that a person gives for this run.
@@ -147,6 +150,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
         Action::Apply(args) => apply::run(args, json).await,
         Action::Status(args) => run_status(&args, json).await,
         Action::Destroy(args) => destroy::run(args, json).await,
+        Action::Webhook(args) => webhook::run(args, json).await,
     }
 }
 

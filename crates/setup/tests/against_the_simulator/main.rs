@@ -9,4 +9,5 @@ mod drift;
 mod gateway;
 mod removal;
 mod stages;
+mod switch;
 mod world;
