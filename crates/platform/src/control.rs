@@ -21,6 +21,7 @@ mod namespaces;
 mod paging;
 mod patch;
 mod problem;
+mod profile;
 mod registry;
 mod request;
 mod sandboxes;
@@ -52,6 +53,7 @@ pub use namespaces::{IdType, Namespace, NewNamespace, create_namespace, namespac
 pub use paging::{BadLink, Next, Page, following};
 pub use patch::{Patch, PatchOperation};
 pub use problem::Problem;
+pub use profile::{ProfileEvent, profile_events};
 pub use registry::{
     FieldGroupBody, Kind, Reference, Resource, ResourceSummary, SchemaBody, Stats, create_field_group, create_schema,
     delete_resource, patch_resource, replace_field_group, replace_schema, resource, resources, stats,

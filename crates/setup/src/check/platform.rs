@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use platform::control::{
-    ControlClient, ControlError, ErrorKind, Kind, SandboxState, field_gaps, resource, tenant_definition, usable_sandboxes,
+    ControlClient, ControlError, Dataset, ErrorKind, Kind, SandboxState, field_gaps, resource, tenant_definition,
+    usable_sandboxes,
 };
 use platform::{InletUrl, TokenError};
 use reqwest::Url;
@@ -167,6 +168,9 @@ async fn objects_of(
         if is_ours {
             destination.is_production = is_production;
         }
+        let datasets = observed.objects.iter().flat_map(|objects| &objects.datasets);
+        let dataset = datasets.into_iter().find(|dataset| dataset.id == values.dataset_id);
+        destination.has_profile = dataset.map(Dataset::is_profile_enabled);
         destination.not_before = values.not_before;
         destination.flow_id = Some(values.flow_id);
     }

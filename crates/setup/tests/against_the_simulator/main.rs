@@ -7,6 +7,7 @@ mod checks;
 mod converge;
 mod drift;
 mod gateway;
+mod profile;
 mod removal;
 mod stages;
 mod switch;
