@@ -7,6 +7,7 @@ mod destroy;
 mod files;
 pub(crate) mod options;
 mod show;
+mod sinks;
 mod webhook;
 
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ enum Action {
     Status(StatusArgs),
     /// Remove what `apply` created, as far as it can be removed
     Destroy(destroy::DestroyArgs),
+    /// Hold and release the sinks, for example while a flow or a schema is changed
+    Sink(sinks::SinkArgs),
     /// Pause and resume the reporting webhook, or enable it step by step
     Webhook(webhook::WebhookArgs),
 }
@@ -150,6 +153,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
         Action::Apply(args) => apply::run(args, json).await,
         Action::Status(args) => run_status(&args, json).await,
         Action::Destroy(args) => destroy::run(args, json).await,
+        Action::Sink(args) => sinks::run(args, json).await,
         Action::Webhook(args) => webhook::run(args, json).await,
     }
 }

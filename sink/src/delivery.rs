@@ -26,6 +26,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::dispatch::{DeadLetterReason, Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
+use crate::external_hold::{ExternalHolds, LOOK_AGAIN, ShownHolds};
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::{Metrics, UNWRITABLE};
@@ -60,6 +61,8 @@ pub(crate) struct Delivery {
     shared: Arc<Shared>,
     settler: Settler,
     external_wait: ExternalWait,
+    holds: ExternalHolds,
+    shown_holds: ShownHolds,
     schemas: Schemas,
     /// Number of partitions of the topic, over all instances.
     partitions: usize,
@@ -91,13 +94,15 @@ pub(crate) struct DeliveryDeps {
     pub(crate) health: Health,
     pub(crate) settler: Settler,
     pub(crate) external_wait: ExternalWait,
+    pub(crate) holds: ExternalHolds,
     /// Number of partitions of the topic.
     pub(crate) partitions: usize,
 }
 
 impl Delivery {
     pub(crate) fn new(settings: &Settings, deps: DeliveryDeps) -> Result<Self, TaskError> {
-        let DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, partitions } = deps;
+        let DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, holds, partitions } =
+            deps;
         let limits = BatchLimits {
             bytes: settings.batch_max_bytes - envelope.overhead_per_batch(),
             records: settings.batch_max_records,
@@ -114,6 +119,8 @@ impl Delivery {
             shared: Arc::new(Shared { client, envelope, journal, metrics, health }),
             settler,
             external_wait,
+            holds,
+            shown_holds: ShownHolds::default(),
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
@@ -210,6 +217,9 @@ impl Delivery {
                 let decided = Decided { accepted: Vec::new(), dead_letters: due, ids: (None, None) };
                 self.make_durable(decided, None);
                 continue;
+            }
+            if self.holds.is_held() {
+                return now + LOOK_AGAIN;
             }
             match self.dispatch.next(now) {
                 Next::Send(mut sending) => {
@@ -323,6 +333,7 @@ impl Delivery {
     fn show(&mut self) {
         let metrics = &self.shared.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
+        self.holds.show(&mut self.shown_holds, |reason, held| metrics.set_held(reason, held));
         let journal = &self.shared.journal;
         let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {

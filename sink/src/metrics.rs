@@ -5,6 +5,7 @@ use platform::{Answer, Failure, RefreshOutcome};
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::dispatch::Hold;
+use crate::external_hold::ExternalHold;
 use crate::work::Code;
 
 /// Why records cannot be decoded.
@@ -40,7 +41,8 @@ const NO_TOKEN: &str = "no_token";
 
 /// The reasons to hold that do not come from Platform's responses.
 pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
-    Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE])
+    let external = ExternalHold::ALL.map(ExternalHold::as_str);
+    Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE]).chain(external)
 }
 
 /// All metrics. Cheap to clone.

@@ -205,8 +205,9 @@ pub enum Refusal {
     /// A schema or flow that receives events now would change.
     #[error(
         "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
-         change (five for a flow, fifteen for a schema). Stop all sinks of this stage, and confirm that with --sinks-stopped; \
-         start them with the PLATFORM_NOT_BEFORE that is written then. Kafka keeps the events in the meantime"
+         change (five for a flow, fifteen for a schema). Either hold the sinks (`customerio-aep setup sink hold`), add \
+         --sinks-held, and release them after the PLATFORM_NOT_BEFORE that is written; or stop all sinks of this stage, confirm \
+         that with --sinks-stopped, and start them with that value. Kafka keeps the events in the meantime"
     )]
     LiveFlow,
     /// There is no webhook to enable or disable.

@@ -81,6 +81,7 @@ fn delivery(
         health: Health::new(&waiting()),
         settler,
         external_wait,
+        holds: ExternalHolds::default(),
         partitions,
     };
     Delivery::new(settings, deps).unwrap()

@@ -254,7 +254,7 @@ async fn schema_fields(
                 asked,
                 found,
                 Who::You,
-                "stop the sinks and run `customerio-aep setup apply --sinks-stopped`",
+                "hold the sinks (`customerio-aep setup sink hold`) and run `customerio-aep setup apply --sinks-held`",
             )
         }
     })
