@@ -17,6 +17,7 @@ mod journal;
 mod metrics;
 mod outcomes_page;
 mod pace;
+mod rejected_batches;
 mod schema_drift;
 mod schemas;
 mod work;
@@ -40,6 +41,8 @@ use external_hold::ExternalHolds;
 use health::Health;
 use journal::Journal;
 use metrics::Metrics;
+use rejected_batches::Watcher;
+use rejected_batches::topics::KafkaTopics;
 
 /// How long the brokers may take to respond at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -113,7 +116,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let envelope = Envelope::new(&settings.envelope);
     context.hold.offer();
     let holds = ExternalHolds::new(context.hold.clone());
-    watch_platform(&settings, &context, &holds)?;
+    watch_platform(&settings, &context, &holds, &metrics)?;
     let deps = DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, holds, partitions };
     let delivery = Delivery::new(&settings, deps)?;
     let stop = context.stop.clone();
@@ -123,11 +126,12 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// Starts what asks Platform's control plane: the comparison of the schema.
+/// Starts what asks Platform's control plane: the comparison of the schema, and the search for rejected events.
 fn watch_platform(
     settings: &Settings,
     context: &Context,
     holds: &ExternalHolds,
+    metrics: &Metrics,
 ) -> Result<(), TaskError> {
     let (Some(control), Some(tokens)) = (&settings.control, &settings.tokens) else { return Ok(()) };
     let http = http_client(&settings.client)?;
@@ -138,6 +142,11 @@ fn watch_platform(
     let (schema_id, tenant) = (settings.envelope.schema_id.clone(), settings.tenant.clone());
     holds.set_comparing(true);
     tokio::spawn(schema_drift::watch(client()?, schema_id, tenant, holds.clone(), context.stop.clone()));
+    if let Some(every) = control.failed_batches_every {
+        let (topics, dataset_id) = (KafkaTopics::new(settings)?, settings.envelope.dataset_id.clone());
+        let watcher = Watcher { client: client()?, dataset_id, topics, metrics: metrics.clone(), every };
+        tokio::spawn(watcher.run(context.registry.clone(), context.stop.clone()));
+    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! The sink's metrics, with all their names.
 
+use contract::dead_letter::Stage;
+use contract::dead_letter::code::REJECTED_AFTER_ACCEPTANCE;
 use kafka::{ConsumerMetrics, TopicName};
+use platform::control::rejection_keywords;
 use platform::{Answer, Failure, RefreshOutcome};
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -61,6 +64,7 @@ pub(crate) struct Metrics {
     token_refreshes: IntCounterVec,
     event_age: Histogram,
     dead_letters: IntCounterVec,
+    rejections: IntCounterVec,
 }
 
 impl Metrics {
@@ -137,6 +141,11 @@ impl Metrics {
                 "Dead letters written, by stage and code",
                 &["stage", "code"],
             )?,
+            rejections: counter(
+                "customerio_sink_rejections_total",
+                "Events that Platform rejected after it had accepted them, by the broken rule (SINK_FAILED_BATCHES_EVERY); each has a dead letter",
+                &["keyword"],
+            )?,
             concurrency: gauge(
                 "customerio_sink_concurrency_limit",
                 "Requests that may be in flight; follows Platform's responses",
@@ -152,6 +161,10 @@ impl Metrics {
         }
         for code in Code::ALL {
             metrics.dead_letters.with_label_values(&["sink", code.as_str()]);
+        }
+        metrics.dead_letters.with_label_values(&[Stage::Platform.as_str(), REJECTED_AFTER_ACCEPTANCE]);
+        for keyword in rejection_keywords() {
+            metrics.rejections.with_label_values(&[keyword]);
         }
         for outcome in ["accepted", "dead_letter", "retried"] {
             metrics.records.with_label_values(&[outcome]);
@@ -194,6 +207,12 @@ impl Metrics {
 
     pub(crate) fn retried(&self, records: usize) {
         self.records.with_label_values(&["retried"]).inc_by(records as u64);
+    }
+
+    /// Platform rejected an event after it had accepted it; its dead letter is written.
+    pub(crate) fn rejected_after_acceptance(&self, keyword: &str) {
+        self.rejections.with_label_values(&[keyword]).inc();
+        self.dead_letters.with_label_values(&[Stage::Platform.as_str(), REJECTED_AFTER_ACCEPTANCE]).inc();
     }
 
     pub(crate) fn dead_letter(&self, code: Code) {

@@ -23,6 +23,7 @@ mod patch;
 mod problem;
 mod profile;
 mod registry;
+mod rejections;
 mod request;
 mod sandboxes;
 
@@ -58,5 +59,6 @@ pub use registry::{
     FieldGroupBody, Kind, Reference, Resource, ResourceSummary, SchemaBody, Stats, create_field_group, create_schema,
     delete_resource, patch_resource, replace_field_group, replace_schema, resource, resources, stats,
 };
+pub use rejections::{Rejection, rejection_keywords, rejections};
 pub use request::{Call, Created, Effect, Method, Request};
 pub use sandboxes::{Sandbox, SandboxState, SandboxType, all_sandboxes, sandbox, usable_sandboxes};
