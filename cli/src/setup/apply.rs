@@ -28,7 +28,7 @@ use sources::SourceName;
 
 use super::connect::Connect;
 use super::options::{ConnectArgs, EventChoice};
-use super::sinks::SinkServices;
+use super::sinks::SinksHeldArgs;
 use super::{PermitArgs, ask, files, looked, refusals, show, with_topics};
 use crate::{CommandError, UsageError, Verdict, output};
 
@@ -51,13 +51,8 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     yes: bool,
 
-    /// The sinks are held (`setup sink hold`), so a schema or flow that takes events may change; it is checked at their
-    /// admin addresses, and release them afterwards
-    #[arg(long, help_heading = "Safety")]
-    sinks_held: bool,
-
     #[command(flatten)]
-    sinks: SinkServices,
+    sinks: SinksHeldArgs,
 
     /// Wait for what is missing outside instead of ending with exit code 4
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
@@ -84,14 +79,8 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
     let mut connect = Connect::of(&args.connect)?;
     args.permit.apply_to(&mut connect)?;
     let mut permit = args.permit.permit();
-    if args.sinks_held {
-        if let Some(reason) = args.sinks.not_held().await? {
-            let text =
-                format!("the sinks are not held: {reason}. Nothing was changed; run `customerio-aep setup sink hold`");
-            output::problem(&text);
-            return Ok(Verdict::Problem);
-        }
-        permit.sinks_stopped = true;
+    if !args.sinks.check(&mut permit).await? {
+        return Ok(Verdict::Problem);
     }
     let stage = connect.desired.stage.clone();
     let mut journal = connect.open_journal()?;

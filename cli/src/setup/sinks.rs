@@ -5,6 +5,7 @@ use operator::sinks::{SinkOrder, SinkReport, SinkState, are_all_held, look_at_si
 use operator::status::{AdminAddresses, client};
 use serde_json::{Value, json};
 use settings::DurationArg;
+use setup::desired::Permit;
 
 use crate::{CommandError, Verdict, output};
 
@@ -38,22 +39,43 @@ struct OrderArgs {
 
 /// Where the sinks are.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct SinkServices {
+struct SinkServices {
     /// Admin addresses of all sinks; other services may be among them, and a name with several addresses is asked at each
     #[arg(long, env = "CONSOLE_SERVICES", default_value = "127.0.0.1:9464,9465,9466", value_name = "HOST:PORT,...")]
     services: AdminAddresses,
 }
 
-impl SinkServices {
-    /// Why the sinks do not count as held; `None` if all are.
-    pub(crate) async fn not_held(&self) -> Result<Option<String>, CommandError> {
-        let reports = look_at_sinks(&self.services, &client()?).await;
-        if are_all_held(&reports) {
-            return Ok(None);
+/// The confirmation that a flow or a schema may change.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SinksHeldArgs {
+    /// The sinks are held (`setup sink hold`), so a schema or flow that takes events may change. This is checked at their
+    /// admin addresses; release them afterwards
+    #[arg(long, help_heading = "Safety")]
+    sinks_held: bool,
+
+    #[command(flatten)]
+    services: SinkServices,
+}
+
+impl SinksHeldArgs {
+    /// Permits the change of a live flow or schema if the sinks are held; `false`, with the reason on standard error, if they
+    /// should be and are not.
+    pub(crate) async fn check(&self, permit: &mut Permit) -> Result<bool, CommandError> {
+        if !self.sinks_held {
+            return Ok(true);
         }
-        let wrong: Vec<String> =
-            reports.iter().filter(|report| !is_fine(report)).map(|report| text(report, SinkOrder::Hold)).collect();
-        Ok(Some(if wrong.is_empty() { "there is no sink among the services".to_owned() } else { wrong.join("; ") }))
+        let reports = look_at_sinks(&self.services.services, &client()?).await;
+        if are_all_held(&reports) {
+            permit.sinks_stopped = true;
+            return Ok(true);
+        }
+        let wrong = reports.iter().filter(|report| !is_fine(report));
+        let wrong: Vec<String> = wrong.map(|report| text(report, SinkOrder::Hold)).collect();
+        let reason = if wrong.is_empty() { "there is no sink among the services".to_owned() } else { wrong.join("; ") };
+        output::problem(&format!(
+            "the sinks are not held: {reason}. Nothing was changed; run `customerio-aep setup sink hold`"
+        ));
+        Ok(false)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The note in the name of a webhook that is not enabled for good yet.
+//! The note in the name of a webhook that is not enabled for all its events yet.
 //!
 //! `apply` creates a webhook disabled, and enables it later; a canary enables it for a few events first. The note
 //! distinguishes both from a webhook that somebody has disabled since, which must not be enabled without a word. It is in
@@ -16,7 +16,7 @@ pub(crate) fn pending(name: &str) -> String {
     format!("{name}{NOT_ENABLED}")
 }
 
-/// The name of a webhook whose canary is under way.
+/// The name of a webhook whose canary has no outcome yet.
 pub(crate) fn canary(name: &str) -> String {
     format!("{name}{CANARY}")
 }

@@ -220,7 +220,7 @@ async fn a_pass_that_ends_early_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_credential_that_may_not_read_is_told_from_other_failures() {
+async fn a_credential_that_may_not_read_is_distinguished_from_other_failures() {
     let world = World::start().await;
     let topics = Arc::new(Memory::with(&[]));
     world.fault(ControlFaultKind::MissingPermission { permission: "view-datasets".to_owned() });

@@ -192,7 +192,7 @@ async fn the_first_refused_event_disables_the_webhook_and_another_canary_can_fol
     assert_eq!((&webhook["disabled"], webhook["events"].as_array().unwrap().len()), (&json!(true), 72));
     assert!(webhook["name"].as_str().unwrap().ends_with("(not enabled yet)"), "{webhook}");
     let plan = ready.world.plan(&ready.desired, &ready.clients, &Permit::default()).await.unwrap();
-    assert!(plan.problems.is_empty(), "nobody else disabled it: {:?}", plan.problems);
+    assert!(plan.problems.is_empty(), "only the canary disabled it: {:?}", plan.problems);
     let again = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert_eq!(again, CanaryEnd::Refused { gateway: "gateway:9464".to_owned() });
 }
