@@ -7,6 +7,8 @@ mod destroy;
 mod files;
 pub(crate) mod options;
 mod show;
+mod sinks;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -53,6 +55,10 @@ enum Action {
     Status(StatusArgs),
     /// Remove what `apply` created, as far as it can be removed
     Destroy(destroy::DestroyArgs),
+    /// Hold and release the sinks, for example while a flow or a schema is changed
+    Sink(sinks::SinkArgs),
+    /// Pause and resume the reporting webhook, or enable it step by step
+    Webhook(webhook::WebhookArgs),
 }
 
 /// The permissions that a person gives for this run.
@@ -147,6 +153,8 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
         Action::Apply(args) => apply::run(args, json).await,
         Action::Status(args) => run_status(&args, json).await,
         Action::Destroy(args) => destroy::run(args, json).await,
+        Action::Sink(args) => sinks::run(args, json).await,
+        Action::Webhook(args) => webhook::run(args, json).await,
     }
 }
 

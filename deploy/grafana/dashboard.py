@@ -249,8 +249,11 @@ def build():
     )
     page.graph(
         "Dead letters",
-        "By stage and code.",
-        [(increase("customerio_dead_letters_total", RATE, by="stage, code") + " > 0", "{{stage}} {{code}}")],
+        "By stage and code; events that Platform rejected after acceptance also by the broken rule.",
+        [
+            (increase("customerio_dead_letters_total", RATE, by="stage, code") + " > 0", "{{stage}} {{code}}"),
+            (increase("customerio_sink_rejections_total", RATE, by="keyword") + " > 0", "rejected: {{keyword}}"),
+        ],
         6,
         defaults={"noValue": "none"},
     )

@@ -1,5 +1,6 @@
 //! Flags and environment of the sink.
 
+mod control;
 mod platform;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
 use settings::{ByteCount, DeadLetterTopic, DurationArg, Problems, ReceiptsTopic, TimeArg, TrialArgs, TypedTopic};
 use xdm::TenantId;
 
+use self::control::{Control, ControlArgs};
 use self::platform::{ImsArgs, PlatformArgs, Required};
 use crate::dispatch::Limits;
 
@@ -52,6 +54,9 @@ pub struct Config {
 
     #[command(flatten)]
     platform: PlatformArgs,
+
+    #[command(flatten)]
+    control: ControlArgs,
 
     #[command(flatten)]
     ims: ImsArgs,
@@ -235,6 +240,8 @@ pub struct Settings {
     pub(crate) envelope: EnvelopeSettings,
     pub(crate) client: ClientSettings,
     pub(crate) tokens: Option<TokenSettings>,
+    /// How to ask the control plane; `None` if it is not asked.
+    pub(crate) control: Option<Control>,
     pub(crate) batch_max_records: usize,
     pub(crate) batch_max_bytes: usize,
     pub(crate) batch_linger: Duration,
@@ -273,6 +280,9 @@ impl ServiceConfig for Config {
         self.platform.check_addresses(&self.ims, self.trial.trial, &mut problems);
         let registry = self.registry.settings().map_err(|found| problems.extend(found)).ok().flatten();
         let tokens = problems.check(self.ims.tokens()).flatten();
+        let client = platform.as_ref().map(|platform| &platform.client);
+        let allow_http = self.platform.platform_allow_http;
+        let control = self.control.control(client, tokens.as_ref(), allow_http, &mut problems);
         match (connection, platform) {
             (Some(connection), Some(platform)) if problems.is_empty() => Ok(Settings {
                 connection,
@@ -285,6 +295,7 @@ impl ServiceConfig for Config {
                 envelope: platform.envelope,
                 client: platform.client,
                 tokens,
+                control,
                 batch_max_records: self.batch_max_records,
                 batch_max_bytes: self.batch_max_bytes.0,
                 batch_linger: self.batch_linger.0,

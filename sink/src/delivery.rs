@@ -27,6 +27,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::config::Settings;
 use crate::dispatch::{Decided, Dispatch, Hold, Next, Sending};
 use crate::event_json::EventJson;
+use crate::external_hold::{ExternalHolds, LOOK_AGAIN, ShownHolds};
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::{Metrics, UNWRITABLE};
@@ -56,6 +57,8 @@ pub(crate) struct Delivery {
     metrics: Metrics,
     settler: Settler,
     external_wait: ExternalWait,
+    holds: ExternalHolds,
+    shown_holds: ShownHolds,
     schemas: Schemas,
     /// Number of partitions of the topic, over all instances.
     partitions: usize,
@@ -87,12 +90,14 @@ pub(crate) struct DeliveryDeps {
     pub(crate) health: Health,
     pub(crate) settler: Settler,
     pub(crate) external_wait: ExternalWait,
+    pub(crate) holds: ExternalHolds,
     pub(crate) partitions: usize,
 }
 
 impl Delivery {
     pub(crate) fn new(settings: &Settings, deps: DeliveryDeps) -> Result<Self, TaskError> {
-        let DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, partitions } = deps;
+        let DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, holds, partitions } =
+            deps;
         let limits = BatchLimits {
             bytes: settings.batch_max_bytes - envelope.overhead_per_batch(),
             records: settings.batch_max_records,
@@ -112,6 +117,8 @@ impl Delivery {
             metrics,
             settler,
             external_wait,
+            holds,
+            shown_holds: ShownHolds::default(),
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
@@ -207,6 +214,9 @@ impl Delivery {
             if !due.is_empty() {
                 self.make_durable(Decided::without_response(due), None);
                 continue;
+            }
+            if self.holds.is_held() {
+                return now + LOOK_AGAIN;
             }
             match self.dispatch.next(now) {
                 Next::Send(mut sending) => {
@@ -321,6 +331,7 @@ impl Delivery {
     fn show(&mut self) {
         let metrics = &self.metrics;
         metrics.show_pace(self.dispatch.allowed(), self.dispatch.in_flight());
+        self.holds.show(&mut self.shown_holds, |reason, held| metrics.set_held(reason, held));
         let journal = &self.outcomes.journal;
         let unwritable = journal.is_failing();
         if unwritable != self.shown_unwritable {

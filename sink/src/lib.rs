@@ -11,11 +11,14 @@ mod config;
 mod delivery;
 mod dispatch;
 mod event_json;
+mod external_hold;
 mod health;
 mod journal;
 mod metrics;
 mod outcomes_page;
 mod pace;
+mod rejected_batches;
+mod schema_drift;
 mod schemas;
 mod work;
 
@@ -27,15 +30,19 @@ use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::{KafkaError, KafkaHealth, TopicName};
 use platform::client::http_client;
+use platform::control::ControlClient;
 use platform::{Envelope, PlatformClient, TokenProvider};
 use service::{Context, Ready, TaskError, Tasks, Waiting};
 
 pub use config::{Config, Settings};
 
 use delivery::{Delivery, DeliveryDeps};
+use external_hold::ExternalHolds;
 use health::Health;
 use journal::Journal;
 use metrics::Metrics;
+use rejected_batches::Watcher;
+use rejected_batches::topics::KafkaTopics;
 
 /// How long the brokers may take to respond at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,12 +114,39 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
         readiness: context.readiness.clone(),
     });
     let envelope = Envelope::new(&settings.envelope);
-    let deps = DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, partitions };
+    context.hold.offer();
+    let holds = ExternalHolds::new(context.hold.clone());
+    watch_platform(&settings, &context, &holds, &metrics)?;
+    let deps = DeliveryDeps { client, envelope, journal, metrics, health, settler, external_wait, holds, partitions };
     let delivery = Delivery::new(&settings, deps)?;
     let stop = context.stop.clone();
     tasks.spawn_thread("sink consumer", move || consumer.run(&stop));
     tasks.spawn("sink delivery", delivery.run(records));
     tasks.join(context.shutdown_timeout).await?;
+    Ok(())
+}
+
+/// Starts what asks Platform's control plane: the comparison of the schema, and the search for rejected events.
+fn watch_platform(
+    settings: &Settings,
+    context: &Context,
+    holds: &ExternalHolds,
+    metrics: &Metrics,
+) -> Result<(), TaskError> {
+    let (Some(control), Some(tokens)) = (&settings.control, &settings.tokens) else { return Ok(()) };
+    let http = http_client(&settings.client)?;
+    let client = || -> Result<ControlClient, TaskError> {
+        let tokens = TokenProvider::new(tokens.clone(), http.clone(), Box::new(|_| {}))?;
+        Ok(ControlClient::new(control.settings.clone(), http.clone(), tokens)?)
+    };
+    let (schema_id, tenant) = (settings.envelope.schema_id.clone(), settings.tenant.clone());
+    holds.set_comparing(true);
+    tokio::spawn(schema_drift::watch(client()?, schema_id, tenant, holds.clone(), context.stop.clone()));
+    if let Some(every) = control.failed_batches_every {
+        let (topics, dataset_id) = (KafkaTopics::new(settings)?, settings.envelope.dataset_id.clone());
+        let watcher = Watcher { client: client()?, dataset_id, topics, metrics: metrics.clone(), every };
+        tokio::spawn(watcher.run(context.registry.clone(), context.stop.clone()));
+    }
     Ok(())
 }
 

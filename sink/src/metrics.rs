@@ -1,11 +1,15 @@
 //! The sink's metrics, with all their names.
 
+use contract::dead_letter::Stage;
+use contract::dead_letter::code::REJECTED_AFTER_ACCEPTANCE;
 use kafka::{ConsumerMetrics, TopicName};
+use platform::control::rejection_keywords;
 use platform::{Answer, Failure, RefreshOutcome};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::dispatch::Hold;
+use crate::external_hold::ExternalHold;
 use crate::work::Code;
 
 /// Why records cannot be decoded.
@@ -41,7 +45,8 @@ const NO_TOKEN: &str = "no_token";
 
 /// The reasons to hold that do not come from Platform's responses.
 pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
-    Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE])
+    let external = ExternalHold::ALL.map(ExternalHold::as_str);
+    Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE]).chain(external)
 }
 
 /// All metrics. Cheap to clone.
@@ -56,6 +61,7 @@ pub(crate) struct Metrics {
     held_since: IntGaugeVec,
     concurrency: IntGauge,
     in_flight: IntGauge,
+    rejections: IntCounterVec,
 }
 
 /// Metrics of the requests to Platform and IMS.
@@ -151,6 +157,11 @@ impl Metrics {
                 "Dead letters written, by stage and code",
                 &["stage", "code"],
             )?,
+            rejections: new.counters(
+                "customerio_sink_rejections_total",
+                "Events that Platform rejected after it had accepted them, by the broken rule (SINK_FAILED_BATCHES_EVERY); each has a dead letter",
+                &["keyword"],
+            )?,
             held: new.gauges(
                 "customerio_sink_held",
                 "1 while nothing can be delivered for this reason; records wait, none is lost",
@@ -179,6 +190,10 @@ impl Metrics {
         }
         for code in Code::ALL {
             self.dead_letters.with_label_values(&["sink", code.as_str()]);
+        }
+        self.dead_letters.with_label_values(&[Stage::Platform.as_str(), REJECTED_AFTER_ACCEPTANCE]);
+        for keyword in rejection_keywords() {
+            self.rejections.with_label_values(&[keyword]);
         }
         for outcome in ["accepted", "dead_letter", "retried"] {
             self.records.with_label_values(&[outcome]);
@@ -219,6 +234,12 @@ impl Metrics {
 
     pub(crate) fn retried(&self, records: usize) {
         self.records.with_label_values(&["retried"]).inc_by(records as u64);
+    }
+
+    /// Platform rejected an event after it had accepted it; its dead letter is written.
+    pub(crate) fn rejected_after_acceptance(&self, keyword: &str) {
+        self.rejections.with_label_values(&[keyword]).inc();
+        self.dead_letters.with_label_values(&[Stage::Platform.as_str(), REJECTED_AFTER_ACCEPTANCE]).inc();
     }
 
     pub(crate) fn dead_letter(&self, code: Code) {

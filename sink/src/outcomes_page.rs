@@ -66,7 +66,8 @@ const WORDS: &str = "\
 The sink also holds for reasons that no single response gives, with the same metric: `refused_alike` (every record is refused: wrong
 organisation, schema or dataset), `dead_letter_limit` (`DEAD_LETTER_LIMIT`: only the records of that source and code wait, with a request
 every `SINK_HOLD_PROBE`, and everything else is delivered), `unknown_schema` and `schema_registry` ([schemas.md](schemas.md)), `kafka`
-(dead letters or receipts cannot be written).
+(dead letters or receipts cannot be written), `operator` (`customerio-aep setup sink hold`), and `schema` (Platform's schema lacks a
+field that the sink would write).
 
 Some records are not sent at all: an event whose JSON is larger than a request becomes a dead letter `too_large`, and bytes that are not
 an event become a dead letter `undecodable` ([dead-letters.md](dead-letters.md)).

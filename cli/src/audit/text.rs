@@ -54,6 +54,7 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         row("records", typed.records, &aside(typed.replays, "written by a replay")),
         row("accepted by Platform, with receipt", typed.accepted, &also(typed.also_dead_lettered)),
         row("accepted, inferred from committed offsets", typed.inferred, ""),
+        row("rejected by Platform after acceptance", typed.rejected_later.total(), &states(typed.rejected_later)),
         row("dead-lettered by the sink", typed.dead_lettered.total(), &states(typed.dead_lettered)),
         row("ahead of the sink's committed offset", typed.ahead, &late(typed.late)),
         row("unverifiable: the proof has expired", typed.expired, ""),
@@ -69,7 +70,6 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         ),
         row("repeats beyond the dedup window", typed.repeats, "same _id: Platform drops the second"),
         row("typed again on request (reprocess)", typed.reprocessed, ""),
-        row("rejected by Platform after acceptance", typed.rejected_later, ""),
     ]);
     if typed.expired_unread > 0 {
         lines.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at most"));
@@ -78,6 +78,11 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         String::new(),
         format!("other dead letters ({})", topics.dead_letters),
         row("by the gateway: too large to be stored", dead_letters.gateway.total(), &states(dead_letters.gateway)),
+        row(
+            "rejected after acceptance, typed record expired",
+            dead_letters.rejected_rows.total(),
+            &states(dead_letters.rejected_rows),
+        ),
         row("written twice by the sink", dead_letters.written_again, ""),
         row("of other topics", dead_letters.elsewhere, ""),
         String::new(),

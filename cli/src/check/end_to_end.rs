@@ -1,16 +1,19 @@
 //! `check --end-to-end`: sends a test event for each source, and follows it in the topics.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use customerio::TestPerson;
 use jiff::Timestamp;
 use operator::find::{self, FindScope, State, StepKind, Timeline, Wanted};
 use operator::{Pipeline, PipelineTopics};
 use settings::DurationArg;
 use setup::check::{
-    Checks, Destination, Level, Line, NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received,
-    run_not_searched, run_of_flow,
+    Checks, Destination, IN_PROFILE, Level, Line, NotSent, ProfileSearch, RECEIPT, RunSearch, Trace, event_in_profile,
+    no_source, not_sent, profile_not_searched, received, run_not_searched, run_of_flow,
 };
 use sources::SourceName;
 use tokio::task::block_in_place;
@@ -18,12 +21,15 @@ use tokio::time::Instant;
 
 use crate::output;
 use crate::pipeline::GroupArgs;
-use crate::setup::connect::Connect;
+use crate::setup::connect::{Connect, Identities};
 
 /// The time between two looks at the topics.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The shortest and the longest time between two looks at the runs of the flow. A look reads all of them.
 const LOOK_AT_RUNS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// The time between two looks at the profile.
+const LOOK_AT_PROFILE: Duration = Duration::from_secs(3);
 
 /// The lines about each source's test event, once it was sent.
 pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
@@ -44,12 +50,65 @@ pub(crate) struct EndToEndArgs {
     #[arg(long, value_name = "NAME", requires = "end_to_end")]
     confirm_sandbox: Option<String>,
 
+    /// Identity of a test person, for example Email:test@example.com: the event then has it, and is read back from the
+    /// person's profile, for which the dataset must be enabled for Profile. Not the identity of a real person
+    #[arg(long, value_name = "NAMESPACE:VALUE", requires = "end_to_end")]
+    test_identity: Option<TestIdentity>,
+
     /// The transformer's treatment of events without identity; with `dead-letter`, no test event is sent
     #[arg(long, env = "ON_MISSING_IDENTITY", default_value = "send", value_name = "ACTION")]
     on_missing_identity: String,
 
     #[command(flatten)]
     groups: GroupArgs,
+}
+
+/// The identity of a test person.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TestIdentity {
+    namespace: String,
+    value: String,
+}
+
+impl FromStr for TestIdentity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_code = |code: &str| !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric());
+        match text.split_once(':') {
+            Some((namespace, value)) if is_code(namespace) && !value.trim().is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), value: value.trim().to_owned() })
+            }
+            _ => Err("this is not NAMESPACE:VALUE, such as Email:test@example.com".to_owned()),
+        }
+    }
+}
+
+/// The value may be that of a real person by mistake, so it is not shown.
+impl fmt::Debug for TestIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestIdentity").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// The namespace of email addresses, which is Adobe's own.
+const EMAIL: &str = "Email";
+
+impl TestIdentity {
+    /// The person in a webhook of a source; `None` if the source has no identities in this namespace.
+    fn person(&self, identities: &Identities) -> Option<TestPerson> {
+        match self.namespace.as_str() {
+            EMAIL => Some(TestPerson::Email(self.in_profile())),
+            namespace if namespace == identities.namespace_id => Some(TestPerson::Id(self.value.clone())),
+            namespace if namespace == identities.namespace_cio_id => Some(TestPerson::CioId(self.value.clone())),
+            _ => None,
+        }
+    }
+
+    /// The value as the event has it: an address in lower case.
+    fn in_profile(&self) -> String {
+        if self.namespace == EMAIL { self.value.to_lowercase() } else { self.value.clone() }
+    }
 }
 
 /// What a test needs.
@@ -86,15 +145,23 @@ impl Test<'_> {
             line.id == "public_url" && wish.is_some_and(|wish| line.asked.ends_with(wish.endpoint.as_str()))
         };
         let has_succeeded = lines.iter().filter(is_round_trip).any(|line| line.level == Level::Good);
-        let own = self.connect.sources.get(source).and_then(Option::as_deref);
-        let identity = own.unwrap_or(&self.args.on_missing_identity);
+        let identities = self.connect.sources.get(source);
+        let on_missing = identities.and_then(|identities| identities.on_missing.as_deref());
+        let on_missing = on_missing.unwrap_or(&self.args.on_missing_identity);
+        let other_namespace = self.args.test_identity.as_ref().zip(identities).and_then(|(identity, identities)| {
+            let known = [EMAIL, &identities.namespace_id, &identities.namespace_cio_id];
+            let known = || known.into_iter().map(str::to_owned).collect();
+            identity.person(identities).is_none().then(|| NotSent::OtherNamespace { known: known() })
+        });
         let sandbox = self.connect.desired.stage.as_ref().map_or("", |stage| stage.sandbox.as_str());
         let confirmed = self.args.confirm_sandbox.as_deref();
         if !has_succeeded {
             Some(NotSent::OtherFinding)
         } else if self.pipeline_topics().is_none() || self.checks.kafka.is_none() {
             Some(NotSent::NoKafka)
-        } else if identity == "dead-letter" {
+        } else if other_namespace.is_some() {
+            other_namespace
+        } else if on_missing == "dead-letter" && self.args.test_identity.is_none() {
             Some(NotSent::NoIdentityAllowed)
         } else {
             self.destination.refuses(sandbox, confirmed, Timestamp::now())
@@ -108,11 +175,22 @@ impl Test<'_> {
         };
         let event_id = format!("customerio-aep-test-{}", Timestamp::now().as_nanosecond());
         let begun = Timestamp::now();
-        if let Err(error) = self.checks.round_trips.send_test_event(&wish.endpoint, key, &event_id).await {
+        let identities = self.connect.sources.get(source);
+        let person = self
+            .args
+            .test_identity
+            .as_ref()
+            .zip(identities)
+            .and_then(|(identity, identities)| identity.person(identities));
+        let sent = self.checks.round_trips.send_test_event(&wish.endpoint, key, &event_id, person.as_ref()).await;
+        if let Err(error) = sent {
             return vec![received(source, &event_id, &Trace::Refused(error))];
         }
         let trace = self.follow(&event_id, begun).await;
         let mut lines = vec![received(source, &event_id, &trace)];
+        if let Some(identity) = &self.args.test_identity {
+            lines.push(self.read_back(source, identity, &event_id, begun, &trace).await);
+        }
         if let Some(within) = self.args.wait_run {
             lines.push(match (&trace, &self.connect.clients.platform, &self.destination.flow_id) {
                 (Trace::Accepted { after, .. }, Some(client), Some(flow_id)) => {
@@ -126,6 +204,36 @@ impl Test<'_> {
             });
         }
         lines
+    }
+
+    /// Looks for the event in the profile of the test identity.
+    async fn read_back(
+        &self,
+        source: &SourceName,
+        identity: &TestIdentity,
+        event_id: &str,
+        begun: Timestamp,
+        trace: &Trace,
+    ) -> Line {
+        let is_accepted = matches!(trace, Trace::Accepted { .. } | Trace::Inferred);
+        let refusal = profile_not_searched(source, &identity.namespace, is_accepted, self.destination);
+        match (refusal, &self.connect.clients.platform) {
+            (None, Some(client)) => {
+                output::progress("waiting for the event in the profile");
+                let search = ProfileSearch {
+                    client,
+                    event_id,
+                    namespace: &identity.namespace,
+                    value: &identity.in_profile(),
+                    at: begun.as_millisecond(),
+                    within: IN_PROFILE,
+                    interval: LOOK_AT_PROFILE,
+                };
+                event_in_profile(&search).await
+            }
+            (Some(line), _) => line,
+            (None, None) => run_not_searched(source),
+        }
     }
 
     fn pipeline_topics(&self) -> Option<PipelineTopics> {
@@ -204,6 +312,25 @@ mod tests {
         let record = StepRecord::Typed(Position::new(0, 1));
         let steps = kinds.into_iter().map(|kind| Step { time: 2500, record, kind }).collect();
         Timeline { event_id: Some("x".to_owned()), state, is_complete: true, steps }
+    }
+
+    #[test]
+    fn a_test_identity_names_a_namespace_of_the_source_and_is_not_shown() {
+        let identities = Identities {
+            on_missing: None,
+            namespace_id: "ShopID".to_owned(),
+            namespace_cio_id: "ShopCioID".to_owned(),
+        };
+        let person = |text: &str| text.parse::<TestIdentity>().unwrap().person(&identities);
+        assert_eq!(person("Email:Test@Example.com"), Some(TestPerson::Email("test@example.com".to_owned())));
+        assert_eq!(person("ShopID:A:1"), Some(TestPerson::Id("A:1".to_owned())));
+        assert_eq!(person("ShopCioID:x"), Some(TestPerson::CioId("x".to_owned())));
+        assert_eq!(person("CustomerioID:x"), None);
+        for wrong in ["", "topsecret", ":topsecret", "Email:", "Email: ", "a b:topsecret"] {
+            let error = wrong.parse::<TestIdentity>().unwrap_err();
+            assert!(error.contains("NAMESPACE:VALUE") && !error.contains("topsecret"), "{error}");
+        }
+        assert!(!format!("{:?}", "ShopID:topsecret".parse::<TestIdentity>().unwrap()).contains("topsecret"));
     }
 
     #[test]

@@ -104,7 +104,15 @@ pub(super) mod tests {
         let (code, message) = ("refused".to_owned(), "why".to_owned());
         IndexedDeadLetter {
             position: Position::new(0, 5),
-            dead_letter: DeadLetter { stage: Stage::Sink, code, message, origin: None, at: Some(1000), cut },
+            dead_letter: DeadLetter {
+                stage: Stage::Sink,
+                code,
+                message,
+                origin: None,
+                at: Some(1000),
+                cut,
+                batch: None,
+            },
             time: 1000,
             event_id: None,
             source: "default".to_owned(),

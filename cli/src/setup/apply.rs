@@ -28,6 +28,7 @@ use sources::SourceName;
 
 use super::connect::Connect;
 use super::options::{ConnectArgs, EventChoice};
+use super::sinks::SinksHeldArgs;
 use super::{PermitArgs, ask, files, looked, refusals, show, with_topics};
 use crate::{CommandError, UsageError, Verdict, output};
 
@@ -49,6 +50,9 @@ pub(crate) struct ApplyArgs {
     /// Ask nothing. A production sandbox also needs --confirm-sandbox
     #[arg(long)]
     yes: bool,
+
+    #[command(flatten)]
+    sinks: SinksHeldArgs,
 
     /// Wait for what is missing outside instead of ending with exit code 4
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
@@ -75,6 +79,9 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
     let mut connect = Connect::of(&args.connect)?;
     args.permit.apply_to(&mut connect)?;
     let mut permit = args.permit.permit();
+    if !args.sinks.check(&mut permit).await? {
+        return Ok(Verdict::Problem);
+    }
     let stage = connect.desired.stage.clone();
     let mut journal = connect.open_journal()?;
     let (mut observed, mut plan) = looked(&connect, &permit, &journal).await?;

@@ -48,8 +48,19 @@ pub(crate) struct Connect {
     pub(crate) token_settings: Option<TokenSettings>,
     /// The parts that are wanted.
     pub(crate) parts: BTreeSet<Target>,
-    /// The sources, with their own `ON_MISSING_IDENTITY` if they have one.
-    pub(crate) sources: BTreeMap<SourceName, Option<String>>,
+    /// The sources.
+    pub(crate) sources: BTreeMap<SourceName, Identities>,
+}
+
+/// How the transformer identifies the persons of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identities {
+    /// The source's own `ON_MISSING_IDENTITY`, if it has one.
+    pub(crate) on_missing: Option<String>,
+    /// The namespace of the person's own id.
+    pub(crate) namespace_id: String,
+    /// The namespace of Customer.io's id.
+    pub(crate) namespace_cio_id: String,
 }
 
 /// A source with the options of Customer.io that belong to it.
@@ -141,8 +152,18 @@ impl Builder<'_> {
             has_sources_file: self.args.customerio.sources_file.is_some(),
             token_settings: self.token_settings.take(),
             parts: targets,
-            sources: sources.into_iter().map(|source| (source.name, source.entry.on_missing_identity)).collect(),
+            sources: sources.into_iter().map(|source| self.identities(source)).collect(),
         }
+    }
+
+    fn identities(&self, source: Source) -> (SourceName, Identities) {
+        let (args, entry) = (&self.args.platform, source.entry);
+        let identities = Identities {
+            on_missing: entry.on_missing_identity,
+            namespace_id: entry.identity_namespace_id.unwrap_or_else(|| args.identity_namespace_id.clone()),
+            namespace_cio_id: entry.identity_namespace_cio_id.unwrap_or_else(|| args.identity_namespace_cio_id.clone()),
+        };
+        (source.name, identities)
     }
 
     fn kafka(&mut self, clients: &mut Clients, hosts: &mut Vec<String>) -> TopicWish {

@@ -13,7 +13,7 @@ mod visible;
 pub mod webhook;
 
 pub use beginning::Beginning;
-pub use check::{CHECK_OBJECT_TYPE, TEST_OBJECT_TYPE, check_body, is_check, test_body};
+pub use check::{CHECK_OBJECT_TYPE, TEST_OBJECT_TYPE, TestPerson, check_body, is_check, test_body};
 pub use hash::{Sha256, sha256_half, sha256_hex};
 pub use person_key::{Identifier, PersonKey, person_key};
 pub use signature::{SignatureMismatch, SignatureTimestamp, SigningKey, Verifier, sign, verify};

@@ -12,6 +12,7 @@ mod mapped_id;
 mod pipeline;
 mod progress;
 mod record;
+pub mod sinks;
 pub mod status;
 pub mod tail;
 mod time;

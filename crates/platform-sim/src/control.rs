@@ -22,6 +22,8 @@ mod identity;
 mod ingestion;
 mod json_patch;
 mod plane;
+mod profile;
+mod profile_event;
 mod records;
 mod registry;
 mod reply;

@@ -15,12 +15,15 @@ mod client;
 mod connections;
 mod descriptors;
 mod error;
+mod field_gaps;
 mod flows;
 mod namespaces;
 mod paging;
 mod patch;
 mod problem;
+mod profile;
 mod registry;
+mod rejections;
 mod request;
 mod sandboxes;
 
@@ -43,6 +46,7 @@ pub use connections::{
 };
 pub use descriptors::{Descriptor, NewDescriptor, create_descriptor, delete_descriptor, descriptor, descriptors};
 pub use error::{ControlError, ErrorKind, Interruption, Remedy, Who};
+pub use field_gaps::{FIELD_GROUP_DEFINITION, FieldGap, field_gaps, tenant_definition};
 pub use flows::{
     Flow, FlowAction, FlowRun, NewFlow, RunError, XDM_FLOW_SPEC, create_flow, flow, flow_action, flow_runs, flows,
 };
@@ -50,9 +54,11 @@ pub use namespaces::{IdType, Namespace, NewNamespace, create_namespace, namespac
 pub use paging::{BadLink, Next, Page, following};
 pub use patch::{Patch, PatchOperation};
 pub use problem::Problem;
+pub use profile::{ProfileEvent, profile_events};
 pub use registry::{
     FieldGroupBody, Kind, Reference, Resource, ResourceSummary, SchemaBody, Stats, create_field_group, create_schema,
     delete_resource, patch_resource, replace_field_group, replace_schema, resource, resources, stats,
 };
+pub use rejections::{Rejection, rejection_keywords, rejections};
 pub use request::{Call, Created, Effect, Method, Request};
 pub use sandboxes::{Sandbox, SandboxState, SandboxType, all_sandboxes, sandbox, usable_sandboxes};

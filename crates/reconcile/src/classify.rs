@@ -1,6 +1,6 @@
 //! Classifies the facts: finds one outcome for each record.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contract::Position;
 use contract::dead_letter::{ResolutionKind, Stage};
@@ -213,7 +213,6 @@ impl<'b> Classifier<'b> {
             let position = Position::new(number, typed.offset);
             self.report.typed.records += 1;
             self.report.typed.replays += u64::from(typed.replay);
-            self.report.typed.rejected_later += u64::from(self.platform_dead_letters.contains_key(&position));
             let without_raw =
                 of_range && partition.raw.binary_search_by_key(&typed.raw_offset, |raw| raw.offset).is_err();
             if typed.raw_offset < 0 || without_raw && !typed.replay {
@@ -230,7 +229,14 @@ impl<'b> Classifier<'b> {
         if let Some(dead_letters) = &dead_letters {
             self.report.dead_letters.written_again += dead_letters.len() as u64 - 1;
         }
-        if accepted {
+        if let Some(rejections) = self.platform_dead_letters.remove(&position) {
+            // Platform had the record, whether there is a receipt or not.
+            let mut counts = self.report.typed.rejected_later;
+            self.count(&rejections, &mut counts);
+            self.report.typed.rejected_later = counts;
+            self.report.dead_letters.written_again += rejections.len() as u64 - 1;
+            self.report.typed.also_dead_lettered += u64::from(dead_letters.is_some());
+        } else if accepted {
             self.report.typed.accepted += 1;
             self.report.typed.also_dead_lettered += u64::from(dead_letters.is_some());
         } else if let Some(dead_letters) = dead_letters {
@@ -262,8 +268,12 @@ impl<'b> Classifier<'b> {
     }
 
     fn other_dead_letters(&mut self) {
+        let mut rows: BTreeMap<Option<IdHash>, Vec<Position>> = BTreeMap::new();
         for dead_letter in &self.reconciliation.dead_letters {
             match dead_letter.origin {
+                DeadLetterOrigin::None if dead_letter.stage == Stage::Platform => {
+                    rows.entry(dead_letter.rejection).or_default().push(dead_letter.position);
+                }
                 DeadLetterOrigin::None => {
                     let mut counts = self.report.dead_letters.gateway;
                     self.count(&[dead_letter.position], &mut counts);
@@ -272,6 +282,12 @@ impl<'b> Classifier<'b> {
                 DeadLetterOrigin::Elsewhere => self.report.dead_letters.elsewhere += 1,
                 DeadLetterOrigin::Raw(_) | DeadLetterOrigin::Typed(_) => {}
             }
+        }
+        for dead_letters in rows.into_values() {
+            let mut counts = self.report.dead_letters.rejected_rows;
+            self.count(&dead_letters, &mut counts);
+            self.report.dead_letters.rejected_rows = counts;
+            self.report.dead_letters.written_again += dead_letters.len() as u64 - 1;
         }
     }
 }

@@ -94,6 +94,9 @@ pub struct DeadLetter {
     pub stage: Stage,
     /// The original record.
     pub origin: DeadLetterOrigin,
+    /// The event and the failed batch of Platform, if Platform rejected it after acceptance: two dead letters with the same
+    /// value are one rejection.
+    pub rejection: Option<IdHash>,
 }
 
 /// The record that resolves a dead letter.

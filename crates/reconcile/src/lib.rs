@@ -6,7 +6,8 @@
 //! - each **raw record** of the range is exactly one of typed, dead-lettered by the transformer, a duplicate of an earlier
 //!   one, ahead of the transformer's committed offset, unverifiable, or *unexplained*;
 //! - each **typed record** of the range is exactly one of accepted (there is a receipt), accepted as the sink's committed
-//!   offset implies, dead-lettered by the sink, ahead of that offset, unverifiable, or *unexplained*.
+//!   offset implies, rejected by Platform after acceptance, dead-lettered by the sink, ahead of that offset, unverifiable,
+//!   or *unexplained*.
 //!
 //! Gaps between offsets are not records: they are transaction markers, or records of aborted transactions.
 

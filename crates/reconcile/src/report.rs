@@ -61,6 +61,8 @@ pub struct TypedColumns {
     pub accepted: u64,
     /// No receipt can exist, but the sink has committed the offset and no dead letter names the record.
     pub inferred: u64,
+    /// Platform had accepted the record, and rejected it afterwards.
+    pub rejected_later: DeadLetterCounts,
     /// The record became a dead letter of the sink.
     pub dead_lettered: DeadLetterCounts,
     /// The sink has not committed this offset yet.
@@ -87,9 +89,7 @@ pub struct TypedColumns {
     pub repeats_after_growth: u64,
     /// As `repeats`, but on request: the raw record had the header `reprocess`.
     pub reprocessed: u64,
-    /// Part of `records`: Platform rejected them after it had accepted them.
-    pub rejected_later: u64,
-    /// Part of `accepted`: there is also a dead letter of the sink, from an earlier request.
+    /// Part of `accepted` and `rejected_later`: there is also a dead letter of the sink, from an earlier request.
     pub also_dead_lettered: u64,
     /// The raw record does not exist or has another event: a breach.
     pub orphans: u64,
@@ -102,10 +102,12 @@ pub struct TypedColumns {
 pub struct DeadLetters {
     /// Dead letters of the gateway: bodies that no raw record could hold.
     pub gateway: DeadLetterCounts,
+    /// Rejections after acceptance whose typed record had expired: the dead letters hold only the rows.
+    pub rejected_rows: DeadLetterCounts,
     /// Dead letters that name another topic.
     pub elsewhere: u64,
-    /// Additional dead letters of the sink for the same record: after a crash before the commit, the sink writes a dead
-    /// letter again.
+    /// Additional dead letters of the sink for the same record or row: after a crash before the commit, the sink writes a
+    /// dead letter again.
     pub written_again: u64,
 }
 

@@ -1,4 +1,5 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics`.
+//! The admin server: `/livez`, `/readyz`, `/metrics`, and, for a service that an operator can hold, `POST /hold` and
+//! `POST /release`.
 //!
 //! Liveness means only that the process responds; readiness means that it can work. The server has limits of its own,
 //! so that no client can block the others, or use up the files or memory of the service.
@@ -20,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::Readiness;
+use crate::{OPERATOR_HEADER, OperatorHold, Readiness};
 
 /// The reason why the admin server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,7 @@ pub struct AdminServer {
 struct Pages {
     registry: Registry,
     readiness: Readiness,
+    hold: OperatorHold,
 }
 
 impl AdminServer {
@@ -69,7 +71,15 @@ impl AdminServer {
     /// [`AdminError`] if the address is taken or not allowed.
     pub async fn bind(address: SocketAddr, registry: Registry, readiness: Readiness) -> Result<Self, AdminError> {
         let listener = TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
-        Ok(Self { listener, pages: Pages { registry, readiness }, limits: LIMITS })
+        let pages = Pages { registry, readiness, hold: OperatorHold::default() };
+        Ok(Self { listener, pages, limits: LIMITS })
+    }
+
+    /// Lets an operator hold and release the service.
+    #[must_use]
+    pub fn with_hold(mut self, hold: OperatorHold) -> Self {
+        self.pages.hold = hold;
+        self
     }
 
     /// The address in use; it contains the actual port if port 0 was configured.
@@ -143,6 +153,14 @@ async fn end_of_service(lifetime: Duration, stop: &CancellationToken) {
 
 impl Pages {
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let held = match request.uri().path() {
+            "/hold" => Some(true),
+            "/release" => Some(false),
+            _ => None,
+        };
+        if let (&Method::POST, Some(held)) = (request.method(), held) {
+            return self.hold(held, request.headers().contains_key(OPERATOR_HEADER));
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET is allowed\n");
         }
@@ -154,6 +172,17 @@ impl Pages {
             },
             "/metrics" => self.metrics(),
             _ => answer(StatusCode::NOT_FOUND, PLAIN, "there are /livez, /readyz and /metrics\n"),
+        }
+    }
+
+    fn hold(&self, held: bool, is_operator: bool) -> Response<Body> {
+        if !is_operator {
+            return answer(StatusCode::FORBIDDEN, PLAIN, format!("the header {OPERATOR_HEADER} is missing\n"));
+        }
+        match (self.hold.set(held), held) {
+            (false, _) => answer(StatusCode::NOT_FOUND, PLAIN, "this service cannot be held\n"),
+            (true, true) => answer(StatusCode::OK, PLAIN, "held\n"),
+            (true, false) => answer(StatusCode::OK, PLAIN, "released\n"),
         }
     }
 
@@ -224,6 +253,28 @@ mod tests {
         assert!(ask(address, &get("/livez").replace("GET", "POST")).await.starts_with("HTTP/1.1 405"));
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_operator_holds_and_releases_a_service_that_offers_it() {
+        let hold = OperatorHold::default();
+        let (registry, readiness) = (crate::registry("test"), Readiness::default());
+        let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await.unwrap();
+        let server = server.with_hold(hold.clone());
+        let (address, stop) = (server.address().unwrap(), CancellationToken::new());
+        tokio::spawn(server.serve(stop.clone()));
+        let post = |path: &str, header: &str| get(path).replace("GET", "POST").replace("host: x", header);
+        let operator = format!("host: x\r\n{OPERATOR_HEADER}: me");
+        assert!(ask(address, &post("/hold", &operator)).await.starts_with("HTTP/1.1 404"), "it does not offer it");
+        hold.offer();
+        assert!(ask(address, &post("/hold", "host: x")).await.starts_with("HTTP/1.1 403"));
+        assert!(ask(address, &get("/hold")).await.starts_with("HTTP/1.1 404"), "a page cannot be fetched to hold");
+        assert!(!hold.is_held());
+        assert!(ask(address, &post("/hold", &operator)).await.starts_with("HTTP/1.1 200"));
+        assert!(hold.is_held());
+        assert!(ask(address, &post("/release", &operator)).await.starts_with("HTTP/1.1 200"));
+        assert!(!hold.is_held());
+        stop.cancel();
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use settings::{Reload, Variables};
 
-use crate::{AdminServer, Readiness, ServiceConfig, TaskError, Tasks, Unusable, init_logs, registry};
+use crate::{AdminServer, OperatorHold, Readiness, ServiceConfig, TaskError, Tasks, Unusable, init_logs, registry};
 
 /// What a service gets in addition to its settings.
 #[derive(Debug, Clone)]
@@ -25,14 +25,16 @@ pub struct Context {
     pub reload: Reload,
     /// The maximum time for a clean stop.
     pub shutdown_timeout: Duration,
+    /// Whether an operator holds the service through its admin server.
+    pub hold: OperatorHold,
 }
 
 impl Context {
     /// A context with a registry of its own, for a service that runs inside another process.
     #[must_use]
     pub fn new(service: &str, stop: CancellationToken, shutdown_timeout: Duration) -> Self {
-        let (readiness, reload) = (Readiness::default(), Reload::default());
-        Self { registry: registry(service), readiness, stop, reload, shutdown_timeout }
+        let (readiness, reload, hold) = (Readiness::default(), Reload::default(), OperatorHold::default());
+        Self { registry: registry(service), readiness, stop, reload, shutdown_timeout, hold }
     }
 }
 
@@ -116,6 +118,7 @@ where
     }
     let admin =
         AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;
+    let admin = admin.with_hold(context.hold.clone());
     // The admin server ends after the work, so that the drain is visible.
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));

@@ -8,6 +8,7 @@ mod kafka;
 mod objects;
 mod option;
 mod platform;
+mod profile;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use end_to_end::{
     NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received, run_not_searched, run_of_flow,
 };
 pub use option::{invalid_option, missing_option};
+pub use profile::{IN_PROFILE, ProfileSearch, event_in_profile, profile_not_searched};
 
 /// The maximum time of one request.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -187,6 +189,8 @@ pub struct Destination {
     pub not_before: Option<Timestamp>,
     /// The flow.
     pub flow_id: Option<String>,
+    /// Whether the dataset is enabled for Profile; `None` if that is not known.
+    pub has_profile: Option<bool>,
 }
 
 impl Checks<'_> {

@@ -75,7 +75,15 @@ impl fmt::Display for Waiting {
                  Reporting Webhooks), put it into a file, and name the file in CUSTOMERIO_SIGNING_KEYS_FILE (with several \
                  sources: signing_keys_file in SOURCES_FILE)"
             ),
-            Self::Gateway { source, url, problem } => write!(f, "the gateway of source `{source}` at {url}: {problem}"),
+            Self::Gateway { source, url, problem } => {
+                write!(f, "the gateway of source `{source}` at {url}: {problem}")?;
+                if matches!(problem, RoundTripError::NoAnswer | RoundTripError::NoConnection(_)) {
+                    f.write_str(
+                        "; if it cannot be called from this network, use `customerio-aep setup webhook canary`",
+                    )?;
+                }
+                Ok(())
+            }
             Self::Time { until } => write!(
                 f,
                 "the time until {until}: Platform loses events that are sent shortly after a flow or schema was created or changed"

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sources::SourceName;
 use tokio::time::Instant;
 
+use crate::canary::GatewayCounts;
 use crate::key::Key;
 use crate::stage::Stage;
 
@@ -29,6 +31,9 @@ struct Content {
     stage: Option<String>,
     #[serde(default)]
     objects: BTreeMap<String, Entry>,
+    /// The gateways' counts at the start of a canary, by source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    canaries: BTreeMap<String, GatewayCounts>,
 }
 
 /// The known facts about one object.
@@ -158,6 +163,29 @@ impl Journal {
         if self.content.objects.remove(&key.to_string()).is_some() { self.save() } else { Ok(()) }
     }
 
+    /// Notes the gateways' counts before a canary is enabled, so that after a kill another run counts from there.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; then the canary must not be enabled.
+    pub fn begin_canary(&mut self, source: &SourceName, start: &GatewayCounts) -> Result<(), JournalError> {
+        self.content.canaries.insert(source.to_string(), start.clone());
+        self.save()
+    }
+
+    /// Forgets a canary that is over.
+    ///
+    /// # Errors
+    /// [`JournalError::File`].
+    pub fn end_canary(&mut self, source: &SourceName) -> Result<(), JournalError> {
+        if self.content.canaries.remove(source.as_str()).is_some() { self.save() } else { Ok(()) }
+    }
+
+    /// The gateways' counts before the canary of a source was enabled.
+    #[must_use]
+    pub fn canary(&self, source: &SourceName) -> Option<&GatewayCounts> {
+        self.content.canaries.get(source.as_str())
+    }
+
     /// The id that an object got.
     #[must_use]
     pub fn id(&self, key: &Key) -> Option<&str> {
@@ -273,6 +301,18 @@ mod tests {
         assert!(journal.created_at(&Key::Dataset).unwrap().elapsed() < Duration::from_secs(60));
         assert_eq!(journal.created_at(&Key::Schema), None);
         assert!(!sibling(&folder.file(), "new").exists(), "the new file replaced the old one");
+    }
+
+    #[test]
+    fn the_start_of_a_canary_survives_a_kill_and_its_end_removes_it() {
+        let folder = Folder::new("canary");
+        let source = SourceName::default();
+        let start = GatewayCounts::from([("a:1".to_owned(), crate::canary::Counts::default())]);
+        Journal::open(&folder.file(), None).unwrap().begin_canary(&source, &start).unwrap();
+        let mut journal = Journal::open(&folder.file(), None).unwrap();
+        assert_eq!(journal.canary(&source), Some(&start));
+        journal.end_canary(&source).unwrap();
+        assert!(!std::fs::read_to_string(folder.file()).unwrap().contains("canaries"), "an older version can read it");
     }
 
     #[test]

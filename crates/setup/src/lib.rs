@@ -10,6 +10,7 @@
 //!   nothing: what a person has to decide is a [`refusal::Refusal`].
 
 pub mod apply;
+pub mod canary;
 pub mod check;
 pub mod clients;
 pub mod desired;
@@ -29,6 +30,7 @@ pub mod round_trip;
 pub mod settling;
 pub mod stage;
 pub mod step;
+pub mod switch;
 pub mod topics;
 pub mod values;
 pub mod who;

@@ -205,10 +205,62 @@ pub enum Refusal {
     /// A schema or flow that receives events now would change.
     #[error(
         "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
-         change (five for a flow, fifteen for a schema). Stop all sinks of this stage, and confirm that with --sinks-stopped; \
-         start them with the PLATFORM_NOT_BEFORE that is written then. Kafka keeps the events in the meantime"
+         change (five for a flow, fifteen for a schema). Either hold the sinks (`customerio-aep setup sink hold`), add \
+         --sinks-held, and release them after the PLATFORM_NOT_BEFORE that is written; or stop all sinks of this stage, confirm \
+         that with --sinks-stopped, and start them with that value. Kafka keeps the events in the meantime"
     )]
     LiveFlow,
+    /// There is no webhook to enable or disable.
+    #[error("source `{source_name}` has no webhook of this stage; `customerio-aep setup apply` creates it")]
+    NoWebhook {
+        /// The source.
+        source_name: SourceName,
+    },
+    /// A webhook must be brought in line before a canary.
+    #[error(
+        "the webhook {id} of source `{source_name}` is not as it is wanted ({fields}); run `customerio-aep setup apply` first"
+    )]
+    WebhookDiffers {
+        /// The source.
+        source_name: SourceName,
+        /// The webhook.
+        id: String,
+        /// The fields that differ.
+        fields: String,
+    },
+    /// A canary of the webhook has no outcome yet.
+    #[error(
+        "the webhook {id} of source `{source_name}` is enabled for a canary that has no outcome yet; run \
+         `customerio-aep setup webhook canary` again, or stop it with `customerio-aep setup webhook pause`"
+    )]
+    CanaryRuns {
+        /// The source.
+        source_name: SourceName,
+        /// The webhook.
+        id: String,
+    },
+    /// The events of a canary are not among the wanted ones.
+    #[error(
+        "source `{source_name}`: the canary's event {event} is not among the events that are wanted (CUSTOMERIO_EVENTS, or \
+         `events` in SOURCES_FILE); choose one of these"
+    )]
+    CanaryOutside {
+        /// The source.
+        source_name: SourceName,
+        /// The first event that is not among them.
+        event: String,
+    },
+    /// The gateways' counters cannot be read, so a canary would have no outcome.
+    #[error(
+        "source `{source_name}`: {problem}. A canary decides by the gateways' metrics: name the admin address of every gateway \
+         with --services (CONSOLE_SERVICES), and run this where it can be reached"
+    )]
+    NoGateway {
+        /// The source.
+        source_name: SourceName,
+        /// What is wrong.
+        problem: String,
+    },
     /// The named workspace does not exist in the account.
     #[error("source `{source_name}`: the account of this key has no workspace `{wanted}`; it has: {}", listed(.names))]
     WrongWorkspace {
@@ -242,6 +294,11 @@ impl Refusal {
             Self::ChoiceMissing { .. } => "choice_missing",
             Self::WorkspaceNotNamed { .. } => "workspace_not_named",
             Self::WrongWorkspace { .. } => "wrong_workspace",
+            Self::NoWebhook { .. } => "no_webhook",
+            Self::WebhookDiffers { .. } => "webhook_differs",
+            Self::CanaryRuns { .. } => "canary_runs",
+            Self::CanaryOutside { .. } => "canary_outside",
+            Self::NoGateway { .. } => "no_gateway",
             Self::ProductionNotConfirmed { .. } => "production_not_confirmed",
             Self::LiveFlow => "live_flow",
         }
@@ -265,7 +322,12 @@ impl Refusal {
             | Self::WebhookUnreadable { source_name, .. }
             | Self::ChoiceMissing { source_name, .. }
             | Self::WorkspaceNotNamed { source_name, .. }
-            | Self::WrongWorkspace { source_name, .. } => Some(source_name),
+            | Self::WrongWorkspace { source_name, .. }
+            | Self::NoWebhook { source_name }
+            | Self::WebhookDiffers { source_name, .. }
+            | Self::CanaryRuns { source_name, .. }
+            | Self::CanaryOutside { source_name, .. }
+            | Self::NoGateway { source_name, .. } => Some(source_name),
             Self::SeveralMarked { key: Key::Webhook(source), .. } => Some(source),
             _ => None,
         }

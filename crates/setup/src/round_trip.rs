@@ -6,7 +6,7 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
-use customerio::{SigningKey, check_body, sign, test_body};
+use customerio::{SigningKey, TestPerson, check_body, sign, test_body};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -157,12 +157,18 @@ impl RoundTrips {
         }
     }
 
-    /// Sends a marked event without identity, which goes all the way to Platform.
+    /// Sends a marked event, which goes all the way to Platform. Without a person it has no identity.
     ///
     /// # Errors
     /// [`RoundTripError`].
-    pub async fn send_test_event(&self, url: &Url, key: &SecretString, event_id: &str) -> Result<(), RoundTripError> {
-        let body = test_body(event_id, jiff::Timestamp::now().as_second());
+    pub async fn send_test_event(
+        &self,
+        url: &Url,
+        key: &SecretString,
+        event_id: &str,
+        person: Option<&TestPerson>,
+    ) -> Result<(), RoundTripError> {
+        let body = test_body(event_id, jiff::Timestamp::now().as_second(), person);
         let signing_key = SigningKey::new(key.expose_secret().trim());
         match self.send(url, &body, Some(&signing_key)).await? {
             (202, _, _) => Ok(()),

@@ -1,15 +1,11 @@
 //! The field group and the schema as this version creates them, from the files in `schemas/xdm`.
 
 use platform::control::{FieldGroupBody, SchemaBody};
-use serde_json::{Map, Value};
 
 use crate::stage::{Mark, Stage};
 
 const FIELD_GROUP: &str = include_str!("../../../schemas/xdm/field-group.json");
 const SCHEMA: &str = include_str!("../../../schemas/xdm/schema.json");
-
-/// The definition of a field group that holds the tenant's fields.
-pub(crate) const DEFINITION: &str = "customFields";
 
 /// The base of the dataset's and the flow's name.
 pub(crate) const EVENTS: &str = "Customer.io Message Events";
@@ -36,84 +32,9 @@ pub(crate) fn titles(stage: &Stage) -> (String, String) {
     (field_group("t", stage, &mark).title, schema("g", stage, &mark, false).title)
 }
 
-/// A field that is missing, or has another type.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct FieldGap {
-    /// The field, as a path of names: `_acme/customerio/metric`.
-    pub path: String,
-    /// A JSON Pointer from the `properties` above it.
-    pub(crate) pointer: String,
-    /// Its definition in this version.
-    pub(crate) field: Value,
-    /// The type that it has instead, if it exists.
-    pub found_type: Option<String>,
-}
-
-/// Compares the fields that this version writes with those that exist. Further fields, texts and ranges do not matter.
-#[must_use]
-pub(crate) fn gaps(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<FieldGap> {
-    let mut all = Vec::new();
-    walk(wanted, found, "", "", &mut all);
-    all
-}
-
-fn walk(wanted: &Map<String, Value>, found: &Map<String, Value>, path: &str, pointer: &str, all: &mut Vec<FieldGap>) {
-    for (name, field) in wanted {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let gap =
-            |found_type| FieldGap { path: path.clone(), pointer: pointer.clone(), field: field.clone(), found_type };
-        let Some(existing) = found.get(name) else {
-            all.push(gap(None));
-            continue;
-        };
-        let kind = |field: &Value| field.get("type").and_then(Value::as_str).map(str::to_owned);
-        if let (Some(wanted), Some(found)) = (kind(field), kind(existing))
-            && wanted != found
-        {
-            all.push(gap(Some(found)));
-            continue;
-        }
-        for (below, inner) in [
-            ("/properties", inner(field, existing, "/properties")),
-            ("/items/properties", inner(field, existing, "/items/properties")),
-        ] {
-            if let Some((wanted, found)) = inner {
-                walk(wanted, found, &path, &format!("{pointer}{below}"), all);
-            }
-        }
-    }
-}
-
-type Fields = Map<String, Value>;
-
-fn inner<'v>(wanted: &'v Value, found: &'v Value, at: &str) -> Option<(&'v Fields, &'v Fields)> {
-    Some((wanted.pointer(at)?.as_object()?, found.pointer(at)?.as_object()?))
-}
-
-/// The `properties` of a field group's definition, and the name of the definition: the one with the tenant's fields.
-pub(crate) fn tenant_definition<'d>(
-    definitions: &'d Map<String, Value>,
-    tenant: &str,
-) -> (&'d str, Option<&'d Map<String, Value>>) {
-    let own = format!("_{tenant}");
-    let properties = |value: &'d Value| value.get("properties").and_then(Value::as_object);
-    let with_own = definitions
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), properties(value)?)))
-        .find(|(_, properties)| properties.contains_key(&own));
-    match with_own {
-        Some((name, properties)) => (name, Some(properties)),
-        None => match definitions.iter().next() {
-            Some((name, value)) => (name.as_str(), properties(value)),
-            None => (DEFINITION, None),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use platform::control::FIELD_GROUP_DEFINITION;
 
     use super::*;
 
@@ -131,42 +52,14 @@ mod tests {
         let mark = stage.shared_mark();
         let group = field_group("acme", &stage, &mark);
         assert_eq!(Mark::of(&group.description), Some(mark.clone()));
-        assert!(group.title.ends_with("(shop)") && group.definitions[DEFINITION]["properties"]["_acme"].is_object());
+        assert!(
+            group.title.ends_with("(shop)")
+                && group.definitions[FIELD_GROUP_DEFINITION]["properties"]["_acme"].is_object()
+        );
         let body = schema("https://ns.adobe.com/acme/mixins/1", &stage, &mark, false);
         assert_eq!(body.all_of.last().unwrap().to, "https://ns.adobe.com/acme/mixins/1");
         assert!(body.immutable_tags.is_empty() && schema("g", &stage, &mark, true).immutable_tags == ["union"]);
         let (group_title, schema_title) = titles(&stage);
         assert_ne!(group_title, schema_title, "titles are unique over both kinds");
-    }
-
-    fn map(value: Value) -> Fields {
-        let Value::Object(map) = value else { panic!("not an object") };
-        map
-    }
-
-    #[test]
-    fn a_missing_or_retyped_field_is_found_at_any_depth() {
-        let wanted = map(json!({"_t": {"type": "object", "properties": {
-            "a": {"type": "string"},
-            "list": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "string"}}}},
-            "o": {"type": "object", "properties": {"b": {"type": "boolean"}}},
-        }}}));
-        assert!(gaps(&wanted, &wanted).is_empty());
-        let found = map(json!({"_t": {"type": "object", "title": "other", "properties": {
-            "a": {"type": "integer"},
-            "list": {"type": "array", "items": {"type": "object", "properties": {}}},
-            "more": {"type": "string"},
-        }}}));
-        let gaps = gaps(&wanted, &found);
-        let seen: Vec<_> =
-            gaps.iter().map(|gap| (gap.path.as_str(), gap.pointer.as_str(), gap.found_type.as_deref())).collect();
-        assert_eq!(
-            seen,
-            [
-                ("_t/a", "/_t/properties/a", Some("integer")),
-                ("_t/list/x", "/_t/properties/list/items/properties/x", None),
-                ("_t/o", "/_t/properties/o", None),
-            ]
-        );
     }
 }

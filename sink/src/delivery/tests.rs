@@ -81,6 +81,7 @@ fn delivery(
         health: Health::new(&waiting()),
         settler,
         external_wait,
+        holds: ExternalHolds::default(),
         partitions,
     };
     Delivery::new(settings, deps).unwrap()
@@ -240,4 +241,28 @@ async fn a_record_is_sent_within_two_batches_despite_the_backlog_of_another_part
     feed(&mut delivery, 1, 0);
     let batches = (1..).find(|_| next_batch(&mut delivery, now).contains(&1)).unwrap();
     assert!(batches <= 2, "it was sent in batch {batches}");
+}
+
+#[tokio::test]
+async fn no_request_is_started_while_an_operator_holds_the_sink() {
+    let settings = settings("127.0.0.1:1", "http://127.0.0.1:1/collection/inlet", &["--batch-linger=0ms"]);
+    let (consumer_settings, metrics, external_wait) = consumer(&settings, Duration::from_secs(300));
+    let (_consumer, _records, settler) = Consumer::new(consumer_settings);
+    let mut delivery = delivery(&settings, metrics, settler, external_wait, 1);
+    let operator = service::OperatorHold::default();
+    operator.offer();
+    delivery.holds = ExternalHolds::new(operator.clone());
+    let mut ledgers = Ledgers::default();
+    ledgers.assign(0, 0);
+    let claim = ledgers.charge(0, 0, 1).unwrap().unwrap();
+    let headers = [Header { name: header::EVENT_ID, value: Some(b"event") }];
+    let record = PackedRecord::pack((0, 0), None, &typed("event"), headers.iter().copied());
+    assert!(delivery.take_in(Feed::Record(claim, record)));
+    operator.set(true);
+    let now = Instant::now();
+    let next = delivery.start(now);
+    assert!(delivery.in_progress.is_empty() && next <= now + LOOK_AGAIN, "it looks again soon");
+    operator.set(false);
+    delivery.start(now + Duration::from_secs(1));
+    assert_eq!(delivery.in_progress.len(), 1);
 }

@@ -9,7 +9,7 @@ use crate::header::{Header, REPLAY_OF, number};
 use crate::position::{Offset, Position};
 
 /// The headers that are read.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     header::STAGE,
     header::CODE,
     header::MESSAGE,
@@ -23,6 +23,7 @@ const NAMES: [&str; 13] = [
     header::NOTE,
     header::ORIGINAL_SIZE,
     header::ORIGINAL_SHA256,
+    header::BATCH,
 ];
 
 /// A record of the dead-letter topic.
@@ -46,7 +47,7 @@ impl Entry {
                 found[index] = value;
             }
         }
-        let [stage, code, message, topic, partition, offset, at, resolves, kind, by, note, size, sha256] = found;
+        let [stage, code, message, topic, partition, offset, at, resolves, kind, by, note, size, sha256, batch] = found;
         let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
         if let Some(dead_letter) = number(resolves).map(Offset) {
             let Some(kind) = kind.and_then(ResolutionKind::from_name) else { return Self::Foreign };
@@ -68,7 +69,7 @@ impl Entry {
             _ => None,
         };
         let (code, message) = (text(code).unwrap_or_default(), text(message).unwrap_or_default());
-        Self::DeadLetter(DeadLetter { stage, code, message, origin, at: number(at), cut })
+        Self::DeadLetter(DeadLetter { stage, code, message, origin, at: number(at), cut, batch: text(batch) })
     }
 }
 
@@ -99,7 +100,8 @@ mod tests {
         let whole = DeadLetter::new(Stage::Sink, "refused", "no", 99).of("typed", Position::new(7, 42));
         let cut = whole.clone().cut(Cut { size: 9, sha256: "ab".repeat(32) });
         let without_origin = DeadLetter::new(Stage::Gateway, "body_too_large", "no", 99);
-        for dead_letter in [whole, cut, without_origin] {
+        let rejected = DeadLetter::new(Stage::Platform, "rejected_after_acceptance", "no", 99).batch("01B");
+        for dead_letter in [whole, cut, without_origin, rejected] {
             assert_eq!(read(&dead_letter.headers()), Entry::DeadLetter(dead_letter));
         }
     }

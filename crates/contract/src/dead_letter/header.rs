@@ -20,6 +20,8 @@ pub const VERSION: &str = "dead-letter-version";
 pub const ORIGINAL_SIZE: &str = "dead-letter-original-size";
 /// Only on a dead letter whose value is cut: the SHA-256 of the original value, 64 lower-case hex digits.
 pub const ORIGINAL_SHA256: &str = "dead-letter-original-sha256";
+/// Only on a dead letter of the stage `platform`: Platform's id of the failed batch.
+pub const BATCH: &str = "dead-letter-batch";
 /// On a resolution (a record without a value, in the partition and with the key of the dead letter): the offset of
 /// the dead letter that it resolves, decimal.
 pub const RESOLVES: &str = "dead-letter-resolves";

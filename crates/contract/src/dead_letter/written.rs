@@ -23,6 +23,8 @@ pub struct DeadLetter {
     pub at: Option<i64>,
     /// Size and hash of the original value, if the dead letter has only its beginning.
     pub cut: Option<Cut>,
+    /// Platform's id of the failed batch that the record was in; only of the stage [`Stage::Platform`].
+    pub batch: Option<String>,
 }
 
 /// The original record of a dead letter.
@@ -40,7 +42,7 @@ impl DeadLetter {
     pub fn new(stage: Stage, code: &str, message: &str, at: i64) -> Self {
         // Truncates between code points.
         let message = message[..message.floor_char_boundary(MESSAGE_LIMIT)].to_owned();
-        Self { stage, code: code.to_owned(), message, origin: None, at: Some(at), cut: None }
+        Self { stage, code: code.to_owned(), message, origin: None, at: Some(at), cut: None, batch: None }
     }
 
     /// Sets the original record.
@@ -53,6 +55,12 @@ impl DeadLetter {
     #[must_use]
     pub fn cut(self, cut: Cut) -> Self {
         Self { cut: Some(cut), ..self }
+    }
+
+    /// Sets the failed batch.
+    #[must_use]
+    pub fn batch(self, batch: &str) -> Self {
+        Self { batch: Some(batch.to_owned()), ..self }
     }
 
     /// The headers, which follow the original ones.
@@ -75,6 +83,7 @@ impl DeadLetter {
         if let Some(Cut { size, sha256 }) = &self.cut {
             headers.extend([(header::ORIGINAL_SIZE, size.to_string()), (header::ORIGINAL_SHA256, sha256.clone())]);
         }
+        headers.extend(self.batch.iter().map(|batch| (header::BATCH, batch.clone())));
         headers
     }
 }
@@ -100,6 +109,8 @@ mod tests {
         let cut = dead_letter.cut(Cut { size: 9, sha256: "ab".to_owned() });
         let expected = [("dead-letter-original-size", "9"), ("dead-letter-original-sha256", "ab")];
         assert_eq!(cut.headers()[8..], expected.map(|(name, value)| (name, value.to_owned())));
+        let rejected = DeadLetter::new(Stage::Platform, "rejected_after_acceptance", "type", 99).batch("01B");
+        assert_eq!(rejected.headers().last(), Some(&("dead-letter-batch", "01B".to_owned())));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use contract::{Offset, Position};
 use kafka::{Record, TopicName, partition_of};
 use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, TypedRecord};
 
-use crate::record::position;
+use crate::record::{event_id, position};
 
 pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
     let typed = contract::TypedRecord::read(record.headers(), record.timestamp());
@@ -44,13 +44,14 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
     let position = position(record);
     match Entry::read(record.headers()) {
         Entry::DeadLetter(dead_letter) => {
+            let rejection = dead_letter.batch.as_deref().map(|batch| rejection(batch, event_id(record).as_deref()));
             let origin = match dead_letter.origin {
                 None => DeadLetterOrigin::None,
                 Some(origin) if origin.topic == raw.as_str() => DeadLetterOrigin::Raw(origin.position),
                 Some(origin) if origin.topic == typed.as_str() => DeadLetterOrigin::Typed(origin.position),
                 Some(_) => DeadLetterOrigin::Elsewhere,
             };
-            Some(DeadLetterFact::DeadLetter(DeadLetter { position, stage: dead_letter.stage, origin }))
+            Some(DeadLetterFact::DeadLetter(DeadLetter { position, stage: dead_letter.stage, origin, rejection }))
         }
         Entry::Resolution(resolution) => {
             let dead_letter = Position { offset: resolution.dead_letter, ..position };
@@ -58,6 +59,12 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
         }
         Entry::Foreign => None,
     }
+}
+
+/// The rejection of one event in one failed batch of Platform.
+fn rejection(batch: &str, event_id: Option<&str>) -> IdHash {
+    // No id of a batch has a line break.
+    IdHash::of(format!("{batch}\n{}", event_id.unwrap_or_default()).as_bytes())
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ pub fn codes() -> impl Iterator<Item = (Stage, &'static str)> {
             Stage::Gateway => code::GATEWAY.to_vec(),
             Stage::Transformer => RejectionCode::ALL.iter().map(|code| code.as_str()).collect(),
             Stage::Sink => code::SINK.to_vec(),
-            // Nothing writes these yet.
-            Stage::Platform => Vec::new(),
+            Stage::Platform => code::PLATFORM.to_vec(),
         };
         codes.into_iter().map(move |code| (stage, code))
     };
@@ -31,7 +30,7 @@ mod tests {
         let mut rows = BTreeSet::new();
         for line in page.lines() {
             if let Some(title) = line.strip_prefix("## ") {
-                section = title.strip_prefix("Written by the ");
+                section = title.strip_prefix("Written by the ").and_then(|stage| stage.split(' ').next());
             }
             let code = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |"));
             if let (Some(stage), Some((code, _))) = (section, code) {

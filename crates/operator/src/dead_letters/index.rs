@@ -97,6 +97,7 @@ pub(super) mod tests {
                 origin: (stage != Stage::Gateway).then_some(origin),
                 at: Some(1000),
                 cut: None,
+                batch: None,
             },
             time: 1000,
             event_id: Some(format!("event-{position}")),

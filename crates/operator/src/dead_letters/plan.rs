@@ -169,7 +169,8 @@ fn target(
     let Some(origin) = &dead_letter.origin else {
         return never(match dead_letter.stage {
             Stage::Gateway => gateway_cut(dead_letter, context),
-            Stage::Transformer | Stage::Sink | Stage::Platform => "it does not name its original record".to_owned(),
+            Stage::Transformer | Stage::Sink => "it does not name its original record".to_owned(),
+            Stage::Platform => "its typed record has expired, and it holds only the row of Platform's failed batch: ask Customer.io to send the webhook again, or discard it with a note".to_owned(),
         });
     };
     let partition = origin.position.partition.0;

@@ -328,12 +328,20 @@ fn is_committed(committed: &BTreeMap<i32, i64>, position: Position) -> bool {
 /// Returns where the event is.
 fn state(traces: &Traces, progress: &Progress) -> State {
     let typed_done = traces.typed.iter().all(|typed| is_committed(&progress.sink, typed.position));
-    let is_platforms = |found: &FoundDeadLetter| found.dead_letter.stage == Stage::Platform;
+    // A rejected record that was replayed has another outcome since.
+    let is_platforms = |found: &FoundDeadLetter| {
+        let is_replayed =
+            found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Replayed);
+        found.dead_letter.stage == Stage::Platform && !is_replayed
+    };
     let is_discarded = |found: &FoundDeadLetter| {
         found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Discarded)
     };
-    if traces.answers.iter().any(|answer| answer.accepted) {
-        if traces.dead_letters.iter().any(is_platforms) { State::RejectedAfterAcceptance } else { State::Accepted }
+    if traces.dead_letters.iter().any(is_platforms) {
+        // Platform had the record, whether there is a receipt or not.
+        State::RejectedAfterAcceptance
+    } else if traces.answers.iter().any(|answer| answer.accepted) {
+        State::Accepted
     } else if traces.dead_letters.iter().any(|found| found.resolution.is_none() && !is_platforms(found)) {
         State::DeadLetter
     } else if !progress.is_raw_done(traces) {
@@ -464,6 +472,7 @@ mod tests {
                 origin: Some(origin),
                 at: Some(30),
                 cut: None,
+                batch: None,
             },
             resolution,
         }
@@ -562,6 +571,31 @@ mod tests {
         found.dead_letters.push(FoundDeadLetter { event_id: Some(hash.clone()), mapped_id: Some(hash), ..refused });
         let timeline = only(found);
         assert_eq!((timeline.event_id.as_deref(), timeline.state), (Some("a:b"), State::RejectedAfterAcceptance));
+    }
+
+    #[test]
+    fn a_dead_letter_of_platform_counts_without_a_receipt_and_until_its_record_is_replayed() {
+        let state = |kind, has_receipt: bool, has_typed: bool| {
+            let mut found = found();
+            found.sink.insert(0, 4);
+            if has_receipt {
+                found.answers.push(accepted("0:3", "01X"));
+            }
+            if !has_typed {
+                (found.typed, found.raw) = (Vec::new(), Vec::new());
+            }
+            let dead_letter = dead_letter(Stage::Platform, kind);
+            let mapped_id = Some("01X".to_owned());
+            found.dead_letters.push(FoundDeadLetter { mapped_id, ..dead_letter });
+            only(found).state
+        };
+        let discarded = Some(ResolutionKind::Discarded);
+        for (kind, has_receipt, has_typed) in
+            [(None, true, true), (None, false, true), (None, false, false), (discarded, true, true)]
+        {
+            assert_eq!(state(kind, has_receipt, has_typed), State::RejectedAfterAcceptance);
+        }
+        assert_eq!(state(Some(ResolutionKind::Replayed), true, true), State::Accepted);
     }
 
     #[test]

@@ -61,10 +61,16 @@ fn is_host(host: &str) -> bool {
     }
 }
 
+impl AdminAddresses {
+    /// Each as `host:port`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(host, port)| format!("{host}:{port}")).collect()
+    }
+}
+
 impl fmt::Display for AdminAddresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<String> = self.0.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        f.write_str(&addresses.join(","))
+        f.write_str(&self.names().join(","))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
 use crate::control::world::World;
 
-const SERVICES: [&str; 5] = ["schemaregistry", "catalog", "flowservice", "idnamespace", "sandbox-management"];
+const SERVICES: [&str; 6] = ["schemaregistry", "catalog", "flowservice", "idnamespace", "sandbox-management", "ups"];
 
 impl World {
     pub(crate) fn sandboxes(&mut self, incoming: &Incoming, rest: &[&str]) -> Outcome {

@@ -76,6 +76,7 @@ pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)>
         "flowservice" => ("view-sources", "manage-sources"),
         "idnamespace" => ("view-identity-namespaces", "manage-identity-namespaces"),
         "sandbox-management" => ("view-sandboxes", "manage-sandboxes"),
+        "ups" => ("view-profiles", "manage-profiles"),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::control::failed_batch::{Counts, FailedBatch};
 use crate::control::faults::ControlFaultKind;
 use crate::control::fields;
+use crate::control::profile_event;
 use crate::control::records::LostEvent;
 use crate::control::registry::{custom_fields, references};
 
@@ -181,9 +182,13 @@ impl World {
         let window = now_ms() / self.window_ms();
         let mut counts = vec![Counts::default(); inlet.flows.len()];
         let mut rows: Vec<Vec<(&Value, &str)>> = vec![Vec::new(); inlet.flows.len()];
+        let mut accepted: Vec<Vec<(&str, &Value)>> = vec![Vec::new(); inlet.flows.len()];
         for delivery in deliveries {
             match delivery {
-                Delivery::Accepted { flow, .. } => counts[*flow].ingested += 1,
+                Delivery::Accepted { id, event, flow } => {
+                    counts[*flow].ingested += 1;
+                    accepted[*flow].push((id, event));
+                }
                 Delivery::Failed { flow, row, code, .. } => {
                     counts[*flow].failed += 1;
                     rows[*flow].push((row, code));
@@ -193,7 +198,7 @@ impl World {
             }
         }
         let Some(space) = self.spaces.get_mut(&inlet.sandbox) else { return };
-        for ((flow, counts), rows) in inlet.flows.iter().zip(counts).zip(rows) {
+        for (((flow, counts), rows), accepted) in inlet.flows.iter().zip(counts).zip(rows).zip(accepted) {
             let received = counts.ingested + counts.failed;
             if received == 0 {
                 continue;
@@ -204,6 +209,9 @@ impl World {
             run.failed += counts.failed;
             if let Some(dataset) = space.datasets.get_mut(&flow.destination.dataset_id) {
                 dataset.body.entry("lastBatchId").or_insert_with(|| json!(hex(24)));
+                if dataset.body.get("tags").is_some_and(|tags| tags.get("unifiedProfile").is_some()) {
+                    accepted.iter().for_each(|(id, event)| profile_event::keep(&mut space.profile_events, id, event));
+                }
             }
             if let Some((_, code)) = rows.first() {
                 space.batches.push(FailedBatch {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::control::failed_batch::{Counts, FailedBatch};
 use crate::control::faults::Faults;
+use crate::control::profile_event::ProfileEvent;
 use crate::control::records::{ControlRequest, LostEvent};
 use crate::control::reply::{Outcome, Reply};
 use crate::control::request::Incoming;
@@ -29,6 +30,8 @@ pub(crate) struct Space {
     pub(crate) targets: Collection,
     pub(crate) flows: Collection,
     pub(crate) batches: Vec<FailedBatch>,
+    /// The events that Profile has.
+    pub(crate) profile_events: Vec<ProfileEvent>,
     /// By flow and the number of the window.
     pub(crate) runs: BTreeMap<(String, i64), Counts>,
 }
@@ -109,6 +112,7 @@ impl World {
             ["foundation", "sandbox-management", rest @ ..] => self.sandboxes(incoming, rest),
             ["foundation", "access-control", "acl", rest @ ..] => self.access(incoming, rest),
             ["core", "idnamespace", "identities", rest @ ..] => self.identities(incoming, rest),
+            ["core", "ups", "access", "entities"] => self.profile_events(incoming),
             _ => Err(incoming.unknown(&[])),
         };
         outcome.unwrap_or_else(|refusal| refusal)

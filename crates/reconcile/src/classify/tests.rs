@@ -120,7 +120,7 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
             let mut dead_letter = |stage, origin| {
                 let at = position(number, dead_letters_end);
                 dead_letters_end += 1;
-                facts.dead_letters.push(DeadLetter { position: at, stage, origin });
+                facts.dead_letters.push(DeadLetter { position: at, stage, origin, rejection: None });
                 if at.offset.0 % 3 < i64::from(resolved) {
                     let kind = if at.offset.0 % 2 == 0 { ResolutionKind::Replayed } else { ResolutionKind::Discarded };
                     facts.resolutions.push(Resolution { dead_letter: at, kind });
@@ -176,8 +176,9 @@ fn assert_sums(report: &Report) {
     let parts = [raw.typed, raw.dead_lettered.total(), raw.duplicates, raw.ahead, raw.expired, raw.unexplained];
     assert_eq!(raw.records, parts.iter().sum::<u64>(), "{raw:?}");
     let typed = report.typed;
-    let parts =
-        [typed.accepted, typed.inferred, typed.dead_lettered.total(), typed.ahead, typed.expired, typed.unexplained];
+    let dead_letters = [typed.dead_lettered, typed.rejected_later].map(DeadLetterCounts::total);
+    let others = [typed.accepted, typed.inferred, typed.ahead, typed.expired, typed.unexplained];
+    let parts = [&dead_letters[..], &others].concat();
     assert_eq!(typed.records, parts.iter().sum::<u64>(), "{typed:?}");
 }
 
@@ -289,7 +290,12 @@ proptest! {
         // Types and dead-letters a record.
         let mut broken = facts.clone();
         let (at, origin) = (position(raw.partition.0, 10_000), DeadLetterOrigin::Raw(raw));
-        broken.dead_letters.push(DeadLetter { position: at, stage: Stage::Transformer, origin });
+        broken.dead_letters.push(DeadLetter {
+            position: at,
+            stage: Stage::Transformer,
+            origin,
+            rejection: None,
+        });
         prop_assert_eq!(only(&broken.classify()), (FindingKind::Doubled, Topic::Raw, raw));
         // Adds a typed record whose raw record does not exist.
         let mut broken = facts;
@@ -424,21 +430,34 @@ fn replays_and_repeats_are_counted_separately() {
 fn dead_letters_of_gateway_and_platform_and_repeated_ones_of_the_sink_are_counted_separately() {
     let mut facts = play(&[vec![(1, Fate::Accepted, 0), (2, Fate::Refused, 0)]], 0);
     let sink_dead_letter = facts.dead_letters[0];
-    let dead_letter = |offset, stage, origin| DeadLetter { position: position(0, offset), stage, origin };
+    let dead_letter =
+        |offset, stage, origin| DeadLetter { position: position(0, offset), stage, origin, rejection: None };
+    let row = |offset, rejection| DeadLetter {
+        rejection: Some(id(rejection)),
+        ..dead_letter(offset, Stage::Platform, DeadLetterOrigin::None)
+    };
     facts.dead_letters.extend([
         DeadLetter { position: position(0, 1), ..sink_dead_letter },
         dead_letter(2, Stage::Platform, DeadLetterOrigin::Typed(position(0, 0))),
         dead_letter(3, Stage::Gateway, DeadLetterOrigin::None),
         dead_letter(4, Stage::Sink, DeadLetterOrigin::Elsewhere),
         dead_letter(5, Stage::Sink, DeadLetterOrigin::Typed(position(0, 0))),
+        // The same rejection of the record again, and the rows of two records that have expired, one of them twice.
+        dead_letter(6, Stage::Platform, DeadLetterOrigin::Typed(position(0, 0))),
+        row(7, 91),
+        row(8, 91),
+        row(9, 92),
     ]);
     let closed = |offset, kind| Resolution { dead_letter: position(0, offset), kind };
     facts.resolutions.extend([closed(0, ResolutionKind::Replayed), closed(3, ResolutionKind::Discarded)]);
     let report = facts.classify();
     assert!(report.balances());
-    assert_eq!((report.dead_letters.written_again, report.dead_letters.elsewhere), (1, 1));
+    assert_sums(&report);
+    assert_eq!((report.dead_letters.written_again, report.dead_letters.elsewhere), (3, 1));
+    assert_eq!(report.dead_letters.rejected_rows, DeadLetterCounts { open: 2, ..DeadLetterCounts::default() });
     assert_eq!(report.dead_letters.gateway, DeadLetterCounts { discarded: 1, ..DeadLetterCounts::default() });
-    assert_eq!((report.typed.rejected_later, report.typed.accepted, report.typed.also_dead_lettered), (1, 1, 1));
+    let once = DeadLetterCounts { open: 1, ..DeadLetterCounts::default() };
+    assert_eq!((report.typed.rejected_later, report.typed.accepted, report.typed.also_dead_lettered), (once, 0, 1));
     // One of its two dead letters is unresolved.
     assert_eq!(report.typed.dead_lettered, DeadLetterCounts { open: 1, ..DeadLetterCounts::default() });
     facts.resolutions.push(closed(1, ResolutionKind::Discarded));

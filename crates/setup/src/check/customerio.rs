@@ -1,6 +1,6 @@
 //! Customer.io: the key, the workspace, and the webhook of each source.
 
-use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, SubscribableEvent, Webhook};
+use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, Region, SubscribableEvent, Webhook};
 use sources::SourceName;
 
 use super::{Checks, Line, objects};
@@ -84,9 +84,15 @@ fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
         webhook.id()
     );
     let step = format!(
-        "find out who disabled it and why; then run `customerio-aep setup apply --enable-webhook {source}`. `setup apply` alone leaves it disabled"
+        "find out who disabled it and why; then run `customerio-aep setup webhook resume --source {source}` (or `setup apply --enable-webhook {source}`). `setup apply` alone leaves it disabled"
     );
     Line::bad("webhook_paused", asked, found, Who::You, step)
+}
+
+/// The key is one of the other region.
+fn belongs_to(asked: &str, region: Region) -> Line {
+    let found = format!("this key belongs to an account in region `{region}`");
+    Line::bad("region", asked, found, Who::You, format!("set CUSTOMERIO_REGION={region}"))
 }
 
 /// A key that is refused in one region may belong to the other.
@@ -95,9 +101,7 @@ async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
         && let Some(other) = client.in_other_region()
         && other.workspaces().await.is_ok()
     {
-        let region = other.address().region();
-        let found = format!("this key belongs to an account in region `{region}`");
-        return Line::bad("region", asked, found, Who::You, format!("set CUSTOMERIO_REGION={region}"));
+        return belongs_to(asked, other.address().region());
     }
     let text = error.to_string();
     match error {
@@ -164,4 +168,17 @@ fn others(source: &SourceName, webhooks: &[Webhook]) -> Vec<Line> {
             Line::bad("adobe_source", asked, found, Who::CustomerIoAdministrator, step)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Level;
+
+    #[test]
+    fn a_key_of_the_other_region_names_the_setting() {
+        let line = belongs_to("the App API key", Region::Eu);
+        assert_eq!((line.level, line.found.as_str()), (Level::Bad, "this key belongs to an account in region `eu`"));
+        assert_eq!(line.next.unwrap().step, "set CUSTOMERIO_REGION=eu");
+    }
 }

@@ -33,6 +33,11 @@ pub enum NotSent {
     TooEarly(Timestamp),
     /// The transformer writes events without identity to the dead-letter topic.
     NoIdentityAllowed,
+    /// The events of this source have no identity in the namespace of the test identity.
+    OtherNamespace {
+        /// The namespaces of the source.
+        known: Vec<String>,
+    },
 }
 
 impl Destination {
@@ -115,8 +120,11 @@ pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
         }
         NotSent::NoIdentityAllowed => bad(
             "ON_MISSING_IDENTITY=dead-letter, and the event has no identity".to_owned(),
-            "send an event of a test person: `customerio-aep send URL --count 1`, then `customerio-aep find`"
-                .to_owned(),
+            "give it the identity of a test person: --test-identity NAMESPACE:VALUE".to_owned(),
+        ),
+        NotSent::OtherNamespace { known } => bad(
+            "the namespace of --test-identity is not one of this source".to_owned(),
+            format!("name one of these: {}", known.join(", ")),
         ),
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use platform::control::{ControlClient, ControlError, ErrorKind, Kind, SandboxState, resource, usable_sandboxes};
+use platform::control::{
+    ControlClient, ControlError, Dataset, ErrorKind, Kind, SandboxState, field_gaps, resource, tenant_definition,
+    usable_sandboxes,
+};
 use platform::{InletUrl, TokenError};
 use reqwest::Url;
 use serde_json::{Map, Value};
@@ -17,7 +20,7 @@ use crate::plan::{Plan, plan};
 use crate::stage::Stage;
 use crate::values::PlatformValues;
 use crate::who::Who;
-use crate::xdm_files::{field_group, gaps, tenant_definition};
+use crate::xdm_files::field_group;
 
 /// The maximum difference of the clocks.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
@@ -165,6 +168,9 @@ async fn objects_of(
         if is_ours {
             destination.is_production = is_production;
         }
+        let datasets = observed.objects.iter().flat_map(|objects| &objects.datasets);
+        let dataset = datasets.into_iter().find(|dataset| dataset.id == values.dataset_id);
+        destination.has_profile = dataset.map(Dataset::is_profile_enabled);
         destination.not_before = values.not_before;
         destination.flow_id = Some(values.flow_id);
     }
@@ -237,7 +243,7 @@ async fn schema_fields(
     let (_, wanted) = tenant_definition(&body.definitions, &observed.tenant);
     let empty = Map::new();
     let found = resolved.document.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let gaps = gaps(wanted.unwrap_or(&empty), found);
+    let gaps = field_gaps(wanted.unwrap_or(&empty), found);
     Some(match gaps.as_slice() {
         [] => Line::good("schema_fields", asked, "it has"),
         gaps => {
@@ -248,7 +254,7 @@ async fn schema_fields(
                 asked,
                 found,
                 Who::You,
-                "stop the sinks and run `customerio-aep setup apply --sinks-stopped`",
+                "hold the sinks (`customerio-aep setup sink hold`) and run `customerio-aep setup apply --sinks-held`",
             )
         }
     })

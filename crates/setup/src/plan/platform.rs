@@ -4,7 +4,10 @@ mod streaming;
 
 use std::collections::BTreeMap;
 
-use platform::control::{Dataset, IdType, Kind, NewDataset, NewNamespace, Patch, Resource, SandboxState, SchemaRef};
+use platform::control::{
+    Dataset, IdType, Kind, NewDataset, NewNamespace, Patch, Resource, SandboxState, SchemaRef, field_gaps,
+    tenant_definition,
+};
 use serde_json::json;
 
 use crate::desired::{Permit, PlatformWish};
@@ -15,7 +18,7 @@ use crate::plan::{Difference, Permanent, Permission, Plan, Planned};
 use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
 use crate::step::PlatformStep;
-use crate::xdm_files::{EVENTS, field_group, gaps, schema, tenant_definition};
+use crate::xdm_files::{EVENTS, field_group, schema};
 
 pub(super) fn platform_objects(
     wish: &PlatformWish,
@@ -166,7 +169,7 @@ impl<'p> Planner<'p> {
         let (definition, existing) = tenant_definition(definitions.unwrap_or(&empty), self.tenant);
         let (_, wanted) = tenant_definition(&body.definitions, self.tenant);
         let (mut differences, mut patches) = (Vec::new(), Vec::new());
-        for gap in gaps(wanted.unwrap_or(&empty), existing.unwrap_or(&empty)) {
+        for gap in field_gaps(wanted.unwrap_or(&empty), existing.unwrap_or(&empty)) {
             let kind = gap.field["type"].as_str().unwrap_or("object").to_owned();
             if let Some(found) = &gap.found_type {
                 let remedy = "Platform does not change the type of a field; set another DEPLOYMENT to create a schema of your own";

@@ -10,7 +10,7 @@ use sources::SourceName;
 use crate::desired::{Permit, WebhookWish};
 use crate::key::Key;
 use crate::observed::ObservedWorkspace;
-use crate::pending::{is_paused, pending, without_note};
+use crate::pending::{is_canary, is_paused, pending, without_note};
 use crate::plan::{Difference, Plan, Planned};
 use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
@@ -195,6 +195,10 @@ impl<'p> Planner<'p> {
             });
             return;
         }
+        if is_canary(webhook) {
+            self.canary(webhook);
+            return;
+        }
         let mut update = WebhookUpdate::of(webhook).endpoint(&wish.endpoint);
         if adopted {
             let name = webhook.name().trim();
@@ -231,11 +235,24 @@ impl<'p> Planner<'p> {
         self.add(object);
     }
 
+    /// Only the canary itself widens its webhook: before it has an outcome, the gateway may refuse all events.
+    fn canary(mut self, webhook: &Webhook) {
+        let source = &self.wish.source;
+        self.plan.problems.push(format!(
+            "source `{source}`: the webhook {} is enabled for a canary ({} events) and has no outcome yet; run `customerio-aep setup webhook canary` again, or stop it with `customerio-aep setup webhook pause`",
+            webhook.id(),
+            webhook.events().len()
+        ));
+        let differences = vec![Difference::new("events", "those of a canary", "all that are wanted, after the canary")];
+        let object = Planned::existing(self.key(), webhook.name(), webhook.id().to_string(), differences, Vec::new());
+        self.add(object);
+    }
+
     /// A webhook that somebody has disabled stays so, unless a person asks for more.
     fn paused(&mut self, webhook: &Webhook) -> Difference {
         let source = &self.wish.source;
         self.plan.problems.push(format!(
-            "source `{source}`: somebody disabled the webhook {} in Customer.io after it had been enabled, so no event is sent; it stays disabled. To enable it again: `customerio-aep setup apply --enable-webhook {source}`",
+            "source `{source}`: somebody disabled the webhook {} in Customer.io after it had been enabled, so no event is sent; it stays disabled. To enable it again: `customerio-aep setup webhook resume --source {source}`, or `setup apply --enable-webhook {source}`",
             webhook.id()
         ));
         let wanted = format!("stays disabled without --enable-webhook {source}");

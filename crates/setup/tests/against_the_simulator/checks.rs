@@ -237,7 +237,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("a key with too small a scope", "app_api_key", "scope leaves this out", "customerio_administrator"),
     ("a key for other addresses", "app_api_key", "allowed IP addresses", "customerio_administrator"),
     ("the webhook is gone", "webhook", "it does not exist", "you"),
-    ("the webhook is disabled", "webhook_paused", "setup apply --enable-webhook default", "you"),
+    ("the webhook is disabled", "webhook_paused", "setup webhook resume --source default", "you"),
     ("the webhook was never enabled", "webhook_enabled", "no event is sent", "you"),
     ("the webhook reports too little", "webhook", "events is 1 events", "you"),
     ("the webhook calls another host", "endpoint_elsewhere", "--move-endpoint old.example", "you"),

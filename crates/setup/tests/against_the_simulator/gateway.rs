@@ -14,6 +14,8 @@ use setup::round_trip::RoundTrips;
 use sources::SourceName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 
 use crate::world::{World, desired, fresh, signs, stage};
 
@@ -29,6 +31,8 @@ pub(crate) enum Behaviour {
     ChangesBodies,
     OtherServer,
     KafkaDown,
+    /// The gateway has another signing key than Customer.io.
+    OtherKey,
 }
 
 /// A server that responds like a gateway; returns its address and the number of its requests.
@@ -68,7 +72,8 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<AtomicUsiz
     if behaviour == Behaviour::ChangesBodies {
         body.retain(|byte| !b"\r\n\t".contains(byte));
     }
-    let expected = sign(&SigningKey::new(KEY), &header("x-cio-timestamp"), &body);
+    let key = if behaviour == Behaviour::OtherKey { "a-key-of-another-workspace" } else { KEY };
+    let expected = sign(&SigningKey::new(key), &header("x-cio-timestamp"), &body);
     let is_authentic = header("x-cio-signature") == expected;
     let answer = match behaviour {
         Behaviour::AcceptsEverything => "202 Accepted",
@@ -158,6 +163,37 @@ async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_th
     let (world, desired) = at("http://no-such-host.invalid").await;
     let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
+}
+
+/// A server whose certificate no public authority has signed; returns its address.
+async fn self_signed() -> String {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { drop(acceptor.accept(stream).await) });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_certificate_is_named_and_leaves_the_webhook_disabled() {
+    let (world, desired) = at(&self_signed().await).await;
+    let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
+    let said = waiting[0].to_string();
+    assert!(
+        said.contains("certificate of the public URL cannot be verified") && said.contains("intermediates"),
+        "{said}"
+    );
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@ mod checks;
 mod converge;
 mod drift;
 mod gateway;
+mod profile;
 mod removal;
 mod stages;
+mod switch;
 mod world;

@@ -1,0 +1,364 @@
+//! Finds the events that Platform rejected after it had accepted them, and writes dead letters for them.
+//!
+//! Platform puts such events into failed batches and does not tell the sender. The sink that reads partition 0 of the typed
+//! topic asks for the dataset's failed batches, matches each row with its typed record by `_id`, and writes a dead letter
+//! of the stage `platform`. The dead letters themselves, and a mark on their topic, keep how far it has come, so that
+//! another instance, or this one after a restart, goes on from there.
+
+pub(crate) mod topics;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::time::Duration;
+
+use contract::Position;
+use contract::dead_letter::{Cut, DeadLetter, Entry, Stage, code};
+use kafka::producer::{NewRecord, ProduceError};
+use kafka::record::{Header, PackedRecord, header};
+use kafka::{Headers, KafkaError, TopicName};
+use platform::control::{
+    Batch, ControlClient, ControlError, ErrorKind, Rejection, download_failed, failed_batches, failed_files, rejections,
+};
+use prometheus::Registry;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// The header of a record on the dead-letter topic that says up to which time the failed batches were read, in milliseconds
+/// since 1970. It has no key and an empty value.
+const CHECKED_TO: &str = "failed-batches-checked-to";
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long Platform keeps failed batches; the first pass begins there.
+const KEPT_MS: i64 = 30 * DAY_MS;
+/// A batch can fail long after it was created, so every pass looks back this far.
+const LOOK_BACK_MS: i64 = DAY_MS;
+/// The mark is written at least this often, so that it does not expire.
+const MARK_EVERY_MS: i64 = DAY_MS;
+/// How often a sink checks whether it reads partition 0.
+const OWNER_EVERY: Duration = Duration::from_secs(5);
+
+/// What the dead-letter topic says about earlier passes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// The newest mark.
+    to: Option<i64>,
+    /// The events that have a dead letter, as (batch, `_id`).
+    events: HashSet<(String, String)>,
+}
+
+impl Checked {
+    /// Takes in a record of the dead-letter topic.
+    fn add<'a>(&mut self, headers: impl Iterator<Item = Header<'a>> + Clone) {
+        let text = |name: &str| {
+            let found = headers.clone().filter(|header| header.name == name).last()?;
+            std::str::from_utf8(found.value?).ok()
+        };
+        if let Some(to) = text(CHECKED_TO).and_then(|to| to.parse().ok()) {
+            self.to = self.to.max(Some(to));
+            return;
+        }
+        let Entry::DeadLetter(DeadLetter { stage: Stage::Platform, batch: Some(batch), .. }) =
+            Entry::read(headers.clone())
+        else {
+            return;
+        };
+        if let Some(id) = text(header::EVENT_ID) {
+            self.events.insert((batch, id.to_owned()));
+        }
+    }
+
+    /// The time after which failed batches are asked for.
+    fn from(&self, now: i64) -> i64 {
+        self.to.map_or(now - KEPT_MS, |to| to - LOOK_BACK_MS)
+    }
+}
+
+/// The topics, as a pass needs them. Tests implement this without Kafka.
+pub(crate) trait Topics: Send + Sync {
+    /// What the dead-letter topic has since this time.
+    fn checked(&self, since: i64) -> impl Future<Output = Result<Checked, KafkaError>> + Send;
+
+    /// The typed records of these events that were accepted around this time, as far as they are retained.
+    fn typed(
+        &self,
+        ids: HashSet<String>,
+        around: i64,
+    ) -> impl Future<Output = Result<HashMap<String, PackedRecord>, KafkaError>> + Send;
+
+    /// Writes a dead letter; returns once it is acknowledged.
+    fn write(&self, rejected: &Rejected) -> impl Future<Output = Result<(), ProduceError>> + Send;
+
+    /// Writes the mark; returns once it is acknowledged.
+    fn mark(&self, to: i64) -> impl Future<Output = Result<(), ProduceError>> + Send;
+}
+
+/// An event that becomes a dead letter.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    batch: String,
+    event_id: String,
+    message: String,
+    keyword: &'static str,
+    original: Original,
+}
+
+/// What the dead letter holds.
+#[derive(Debug)]
+enum Original {
+    /// The typed record.
+    Typed(PackedRecord),
+    /// The row of the failed batch, because the typed record has expired.
+    Row(Vec<u8>),
+}
+
+impl Rejected {
+    /// Decides what becomes of a rejected event; `typed` is its record, if it is retained.
+    fn of(batch: &str, event_id: &str, rejection: Rejection, typed: Option<PackedRecord>) -> Self {
+        let reasons = rejection.text();
+        let keyword = rejection.keyword();
+        let (original, place) = match typed {
+            Some(record) => (Original::Typed(record), ""),
+            None => {
+                let row = serde_json::to_vec(&Value::Object(rejection.row));
+                let row = row.expect("a JSON object can always be written");
+                (Original::Row(row), " (the typed record has expired; this is the row of the batch)")
+            }
+        };
+        let message =
+            format!("Platform rejected the event after it had accepted it, in batch {batch}{place}: {reasons}");
+        Self { batch: batch.to_owned(), event_id: event_id.to_owned(), message, keyword, original }
+    }
+
+    fn value(&self) -> &[u8] {
+        match &self.original {
+            Original::Typed(record) => record.value(),
+            Original::Row(row) => row,
+        }
+    }
+
+    /// The dead letter with this value.
+    fn record<'a>(
+        &'a self,
+        (dead_letters, typed): (&'a TopicName, &TopicName),
+        value: &'a [u8],
+        cut: Option<Cut>,
+        now: i64,
+    ) -> NewRecord<'a> {
+        let dead_letter = DeadLetter::new(Stage::Platform, code::REJECTED_AFTER_ACCEPTANCE, &self.message, now);
+        let dead_letter = DeadLetter { cut, ..dead_letter.batch(&self.batch) };
+        let (partition, key, headers, dead_letter) = match &self.original {
+            Original::Typed(record) => {
+                let origin = Position::new(record.partition, record.offset);
+                let headers = Headers::copied(record.headers());
+                (record.partition, record.key(), headers, dead_letter.of(typed.as_str(), origin))
+            }
+            Original::Row(_) => {
+                let headers = Headers::with_capacity(8).with(header::EVENT_ID, self.event_id.as_bytes());
+                (0, None, headers, dead_letter)
+            }
+        };
+        let headers = headers.with_all(dead_letter.headers());
+        NewRecord { topic: dead_letters, partition: Some(partition), key, value: Some(value), headers }
+    }
+}
+
+/// Why a pass ended early. The next one begins again where this one was.
+#[derive(Debug)]
+enum Failure {
+    /// The credential may not read the failed batches.
+    MayNotRead(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        match &*error.kind {
+            ErrorKind::Forbidden(_) | ErrorKind::Unauthorized(_) => Self::MayNotRead(error.kind.to_string()),
+            kind => Self::Other(kind.to_string()),
+        }
+    }
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl From<ProduceError> for Failure {
+    fn from(error: ProduceError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::MayNotRead(text) | Self::Other(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// Looks for rejected events. See the module.
+#[derive(Debug)]
+pub(crate) struct Watcher<T> {
+    pub(crate) client: ControlClient,
+    pub(crate) dataset_id: String,
+    pub(crate) topics: T,
+    pub(crate) metrics: Metrics,
+    /// The time between two passes.
+    pub(crate) every: Duration,
+}
+
+/// What a sink knows while it reads partition 0.
+#[derive(Debug, Default)]
+struct Progress {
+    checked: Checked,
+    /// The batches whose events all have their dead letters.
+    done: HashSet<String>,
+    /// When the mark was written last, as far as this process knows.
+    marked: i64,
+}
+
+impl<T: Topics> Watcher<T> {
+    /// Runs until `stop`. Failures are logged once and do not end it.
+    pub(crate) async fn run(self, registry: Registry, stop: CancellationToken) {
+        let mut progress: Option<Progress> = None;
+        let mut said = String::new();
+        loop {
+            let mut wait = OWNER_EVERY;
+            if reads_first_partition(&registry) {
+                match self.pass(&mut progress, service::unix_millis()).await {
+                    Ok(()) => said.clear(),
+                    Err(failure) => {
+                        let text = failure.to_string();
+                        if said != text {
+                            report(&failure);
+                            said = text;
+                        }
+                    }
+                }
+                wait = self.every;
+            } else {
+                // Another instance looks now.
+                progress = None;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Writes the dead letters of all failed batches that have none yet.
+    async fn pass(&self, progress: &mut Option<Progress>, now: i64) -> Result<(), Failure> {
+        let progress = match progress {
+            Some(progress) => progress,
+            None => {
+                let checked = self.topics.checked(now - KEPT_MS).await?;
+                progress.insert(Progress { marked: checked.to.unwrap_or_default(), checked, ..Progress::default() })
+            }
+        };
+        let batches = self.client.list(&failed_batches(&self.dataset_id, progress.checked.from(now))).await?;
+        let mut written = 0;
+        for batch in batches.iter().filter(|batch| !progress.done.contains(&batch.id)).collect::<Vec<_>>() {
+            written += self.batch(batch, &mut progress.checked).await?;
+            progress.done.insert(batch.id.clone());
+        }
+        let listed: HashSet<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
+        progress.done.retain(|id| listed.contains(id.as_str()));
+        progress.checked.events.retain(|(batch, _)| listed.contains(batch.as_str()));
+        progress.checked.to = Some(now);
+        if written > 0 || now - progress.marked >= MARK_EVERY_MS {
+            self.topics.mark(now).await?;
+            progress.marked = now;
+        }
+        Ok(())
+    }
+
+    /// Writes the dead letters of one batch; returns their number.
+    async fn batch(&self, batch: &Batch, checked: &mut Checked) -> Result<usize, Failure> {
+        let rows = match self.rows(batch).await {
+            Err(error) if matches!(*error.kind, ErrorKind::NotFound(_)) => {
+                tracing::warn!(batch = %batch.id, records = ?batch.failed_record_count, "Platform no longer has the rows of a failed batch");
+                return Ok(0);
+            }
+            rows => rows?,
+        };
+        let is_new = |id: &String| !checked.events.contains(&(batch.id.clone(), id.clone()));
+        let mut without_id = 0;
+        let mut rejected: Vec<(String, Rejection)> = Vec::new();
+        for rejection in rows {
+            match rejection.event_id.clone() {
+                Some(id) if is_new(&id) => rejected.push((id, rejection)),
+                Some(_) => {}
+                None => without_id += 1,
+            }
+        }
+        let ids: HashSet<String> = rejected.iter().map(|(id, _)| id.clone()).collect();
+        let around = batch.created.unwrap_or_else(service::unix_millis);
+        let mut typed = if ids.is_empty() { HashMap::new() } else { self.topics.typed(ids, around).await? };
+        let mut keywords: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let written = rejected.len();
+        for (id, rejection) in rejected {
+            let record = typed.remove(&id);
+            let dead_letter = Rejected::of(&batch.id, &id, rejection, record);
+            self.topics.write(&dead_letter).await?;
+            self.metrics.rejected_after_acceptance(dead_letter.keyword);
+            *keywords.entry(dead_letter.keyword).or_default() += 1;
+            checked.events.insert((batch.id.clone(), id));
+        }
+        if written + without_id > 0 {
+            tracing::error!(
+                batch = %batch.id, events = written, without_id, rules = ?keywords,
+                "Platform rejected events after it had accepted them; each has a dead letter with Platform's reason: `customerio-aep dead-letters list --stage platform`"
+            );
+        }
+        Ok(written)
+    }
+
+    async fn rows(&self, batch: &Batch) -> Result<Vec<Rejection>, ControlError> {
+        let mut rows = Vec::new();
+        for file in self.client.list(&failed_files(&batch.id)).await? {
+            let found = self.client.send(&download_failed(&batch.id, &file.name)).await?;
+            if found.is_cut || found.unreadable > 0 {
+                tracing::warn!(
+                    batch = %batch.id, file = file.name, is_cut = found.is_cut, unreadable = found.unreadable,
+                    "not all rows of a failed batch can be read; the others are on Platform's screen (Datasets > the dataset > the batch)"
+                );
+            }
+            rows.extend(found.rows);
+        }
+        Ok(rejections(rows))
+    }
+}
+
+fn report(failure: &Failure) {
+    match failure {
+        Failure::MayNotRead(reason) => tracing::warn!(
+            reason,
+            "the sink's credential may not read failed batches (permission View Datasets), so events that Platform rejects after acceptance are not found; delivering as before"
+        ),
+        Failure::Other(reason) => {
+            tracing::warn!(
+                reason,
+                "looking for events that Platform rejected after acceptance failed; trying again later"
+            );
+        }
+    }
+}
+
+/// Whether this instance reads partition 0: it shows the offset of each of its partitions.
+fn reads_first_partition(registry: &Registry) -> bool {
+    let families = registry.gather();
+    let offsets = families.iter().find(|family| family.name() == "customerio_kafka_consumer_offset");
+    let is_first = |metric: &prometheus::proto::Metric| {
+        metric.get_label().iter().any(|label| label.name() == "partition" && label.value() == "0")
+    };
+    offsets.is_some_and(|family| family.get_metric().iter().any(is_first))
+}
+
+#[cfg(test)]
+mod tests;

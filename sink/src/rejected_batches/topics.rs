@@ -1,0 +1,297 @@
+//! The topics on Kafka, as a pass needs them. The reading calls block, so they run on threads of their own.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use contract::Position;
+use contract::dead_letter::CutValue;
+use contract::receipt::{Receipt, ReceiptVerdict};
+use kafka::offsets::{Extent, Offsets};
+use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
+use kafka::reader::{OffsetRange, read_offset_ranges};
+use kafka::record::{PackedRecord, header};
+use kafka::{Connection, Headers, KafkaError, Record, TopicName};
+
+use super::{CHECKED_TO, Checked, Rejected, Topics};
+use crate::config::Settings;
+
+/// How long the next record may take.
+const NEXT_RECORD: Duration = Duration::from_secs(30);
+/// How long a transaction of the transformer may stay open.
+const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
+/// An event is in a batch that Platform creates within minutes after its receipt.
+const RECEIPT_BEFORE_MS: i64 = 6 * 60 * 60 * 1000;
+/// Without receipts, the typed record itself is looked for, and it may have waited.
+const TYPED_BEFORE_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far clocks may differ.
+const AFTER_MS: i64 = 10 * 60 * 1000;
+/// The largest record that is written whole.
+const LARGEST_RECORD: usize = 16 * 1024 * 1024;
+
+/// The topics and a producer for dead letters.
+#[derive(Debug)]
+pub(crate) struct KafkaTopics {
+    connection: Connection,
+    typed: TopicName,
+    dead_letters: TopicName,
+    receipts: Option<TopicName>,
+    producer: DurableProducer<()>,
+}
+
+impl KafkaTopics {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, KafkaError> {
+        let producer = ProducerSettings {
+            delivery_timeout: Duration::from_secs(30),
+            linger: Duration::from_millis(5),
+            max_record_bytes: LARGEST_RECORD,
+            queue_bytes: 2 * LARGEST_RECORD,
+        };
+        Ok(Self {
+            producer: DurableProducer::new(&settings.connection, &producer)?,
+            connection: settings.connection.clone(),
+            typed: settings.input.clone(),
+            dead_letters: settings.dead_letters.clone(),
+            receipts: settings.receipts.clone(),
+        })
+    }
+
+    async fn send(&self, record: NewRecord<'_>) -> Result<(), ProduceError> {
+        self.producer.send_alone(record, ())?.await.map(drop)
+    }
+}
+
+impl Topics for KafkaTopics {
+    async fn checked(&self, since: i64) -> Result<Checked, KafkaError> {
+        let (connection, topic) = (self.connection.clone(), self.dead_letters.clone());
+        blocking(move || {
+            let offsets = Offsets::new(&connection)?;
+            let mut checked = Checked::default();
+            let ranges = between(&offsets, &topic, since, None)?;
+            read(&connection, &topic, &ranges, |record| checked.add(record.headers().collect::<Vec<_>>().into_iter()))?;
+            Ok(checked)
+        })
+        .await
+    }
+
+    async fn typed(&self, ids: HashSet<String>, around: i64) -> Result<HashMap<String, PackedRecord>, KafkaError> {
+        let (connection, typed, receipts) = (self.connection.clone(), self.typed.clone(), self.receipts.clone());
+        blocking(move || {
+            let offsets = Offsets::new(&connection)?;
+            let until = Some(around + AFTER_MS);
+            let mut found = HashMap::new();
+            let Some(receipts) = receipts else {
+                let ranges = between(&offsets, &typed, around - TYPED_BEFORE_MS, until)?;
+                read(&connection, &typed, &ranges, |record| keep(record, &ids, &mut found))?;
+                return Ok(found);
+            };
+            let ranges = between(&offsets, &receipts, around - RECEIPT_BEFORE_MS, until)?;
+            let mut positions: HashMap<String, Position> = HashMap::new();
+            read(&connection, &receipts, &ranges, |record| accepted(record.value(), &ids, &mut positions))?;
+            for ranges in rounds(positions.values()) {
+                read(&connection, &typed, &ranges, |record| keep(record, &ids, &mut found))?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn write(&self, rejected: &Rejected) -> Result<(), ProduceError> {
+        let topics = (&self.dead_letters, &self.typed);
+        let now = service::unix_millis();
+        match self.send(rejected.record(topics, rejected.value(), None, now)).await {
+            Err(ProduceError::TooLarge) => {
+                let value = CutValue::of(rejected.value());
+                self.send(rejected.record(topics, value.kept, Some(value.cut.clone()), now)).await
+            }
+            written => written,
+        }
+    }
+
+    async fn mark(&self, to: i64) -> Result<(), ProduceError> {
+        let headers = Headers::with_capacity(1).with(CHECKED_TO, to.to_string().as_bytes());
+        let topic = &self.dead_letters;
+        self.send(NewRecord { topic, partition: Some(0), key: None, value: Some(b""), headers }).await
+    }
+}
+
+async fn blocking<R: Send + 'static>(
+    call: impl FnOnce() -> Result<R, KafkaError> + Send + 'static,
+) -> Result<R, KafkaError> {
+    let called = tokio::task::spawn_blocking(call).await;
+    called.unwrap_or_else(|_| Err(KafkaError::Configuration("reading a topic was interrupted".to_owned())))
+}
+
+/// The offsets of the records that were written from a time on, up to another one or to the current end.
+fn between(
+    offsets: &Offsets,
+    topic: &TopicName,
+    from: i64,
+    until: Option<i64>,
+) -> Result<Vec<OffsetRange>, KafkaError> {
+    let extents = offsets.extents(topic)?;
+    let starts = offsets.at(topic, &extents, from)?;
+    let ends = until.map(|until| offsets.at(topic, &extents, until)).transpose()?;
+    let range = |(&partition, extent): (&i32, &Extent)| {
+        let end = ends.as_ref().and_then(|ends| ends.get(&partition)).copied().unwrap_or(extent.end);
+        OffsetRange { partition, start: starts.get(&partition).copied().unwrap_or(extent.start), end }
+    };
+    offsets.wait_until_settled(topic, &extents, OPEN_TRANSACTION)?;
+    Ok(extents.iter().map(range).collect())
+}
+
+fn read(
+    connection: &Connection,
+    topic: &TopicName,
+    ranges: &[OffsetRange],
+    mut visit: impl FnMut(&Record<'_>),
+) -> Result<(), KafkaError> {
+    read_offset_ranges(connection, topic, ranges, NEXT_RECORD, |record| {
+        visit(record);
+        Ok::<(), KafkaError>(())
+    })
+}
+
+/// Keeps the newest typed record of each of these events.
+fn keep(record: &Record<'_>, ids: &HashSet<String>, found: &mut HashMap<String, PackedRecord>) {
+    let Some(id) = record.header(header::EVENT_ID).and_then(|id| std::str::from_utf8(id).ok()) else { return };
+    if ids.contains(id) {
+        let position = (record.partition(), record.offset());
+        let packed = PackedRecord::pack(
+            position,
+            record.key(),
+            record.value(),
+            record.headers().collect::<Vec<_>>().into_iter(),
+        );
+        found.insert(id.to_owned(), packed);
+    }
+}
+
+/// Notes where the typed records of these events are, according to a receipt.
+fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String, Position>) {
+    let Some(receipt) = Receipt::read(value) else { return };
+    for entry in receipt.records.iter().filter(|entry| entry.verdict == ReceiptVerdict::Accepted) {
+        if ids.contains(&*entry.event_id) {
+            positions.insert(entry.event_id.clone().into_owned(), entry.position);
+        }
+    }
+}
+
+/// Ranges of one record each, at most one of a partition at a time.
+fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRange>> {
+    let mut by_partition: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for position in positions {
+        by_partition.entry(position.partition.0).or_default().push(position.offset.0);
+    }
+    let longest = by_partition.values().map(Vec::len).max().unwrap_or_default();
+    let round = |number: usize| {
+        let of = |(&partition, offsets): (&i32, &Vec<i64>)| {
+            offsets.get(number).map(|&start| OffsetRange { partition, start, end: start + 1 })
+        };
+        by_partition.iter().filter_map(of).collect()
+    };
+    (0..longest).map(round).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ::settings::Variables;
+    use contract::receipt::ReceiptEntry;
+    use kafka::embedded::EmbeddedBroker;
+    use service::ServiceConfig;
+
+    use super::super::Original;
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn only_accepted_entries_of_a_receipt_name_a_position() {
+        let entry = |offset, id: &'static str, verdict| ReceiptEntry {
+            position: Position::new(1, offset),
+            event_id: id.into(),
+            xaction_id: None,
+            verdict,
+        };
+        let records = vec![
+            entry(1, "a", ReceiptVerdict::Refused),
+            entry(2, "a", ReceiptVerdict::Accepted),
+            entry(3, "b", ReceiptVerdict::Accepted),
+        ];
+        let receipt = Receipt { records, ..Receipt::default() };
+        let mut positions = HashMap::new();
+        accepted(&receipt.json(), &HashSet::from(["a".to_owned()]), &mut positions);
+        accepted(b"no receipt", &HashSet::from(["a".to_owned()]), &mut positions);
+        assert_eq!(positions, HashMap::from([("a".to_owned(), Position::new(1, 2))]));
+    }
+
+    #[test]
+    fn a_round_reads_one_record_of_each_partition() {
+        let positions = [Position::new(0, 5), Position::new(1, 9), Position::new(0, 7)];
+        let rounds = rounds(positions.iter());
+        let range = |partition, start| OffsetRange { partition, start, end: start + 1 };
+        assert_eq!(rounds, [vec![range(0, 5), range(1, 9)], vec![range(0, 7)]]);
+        assert!(super::rounds(std::iter::empty()).is_empty());
+    }
+
+    fn settings(bootstrap: &str, receipts: &str) -> Settings {
+        let arguments = [
+            "sink",
+            &format!("--kafka-bootstrap-servers={bootstrap}"),
+            "--platform-tenant=acme",
+            "--platform-inlet-url=http://127.0.0.1:1/collection/abc",
+            "--platform-ims-org=A@AdobeOrg",
+            "--platform-schema-id=https://ns.adobe.com/acme/schemas/1",
+            "--platform-dataset-id=d",
+            &format!("--receipts-topic={receipts}"),
+        ];
+        Config::parse_with(&Variables::none(), arguments).unwrap().validate().unwrap()
+    }
+
+    fn rejected(id: &str, original: Original) -> Rejected {
+        let (batch, message) = ("01B".to_owned(), "type".to_owned());
+        Rejected { batch, event_id: id.to_owned(), message, keyword: "type", original }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn typed_records_are_found_by_receipts_or_without_and_dead_letters_are_read_again() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let settings = settings(&broker.bootstrap(), "receipts");
+        for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {
+            broker.create_topic(topic, 2).unwrap();
+        }
+        let topics = KafkaTopics::new(&settings).unwrap();
+        let typed = |id: &'static str| {
+            let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
+            NewRecord { topic: &settings.input, partition: Some(1), key: Some(b"key"), value: Some(b"avro"), headers }
+        };
+        for id in ["good", "bad", "other"] {
+            topics.send(typed(id)).await.unwrap();
+        }
+        let entry = ReceiptEntry {
+            position: Position::new(1, 1),
+            event_id: "bad".into(),
+            xaction_id: None,
+            verdict: ReceiptVerdict::Accepted,
+        };
+        let receipt = Receipt { records: vec![entry], ..Receipt::default() }.json();
+        let headers = Headers::with_capacity(0);
+        let topic = settings.receipts.as_ref().unwrap();
+        topics.send(NewRecord { topic, partition: None, key: None, value: Some(&receipt), headers }).await.unwrap();
+
+        let now = service::unix_millis();
+        let ids = HashSet::from(["bad".to_owned(), "missing".to_owned()]);
+        let without = KafkaTopics { receipts: None, ..KafkaTopics::new(&settings).unwrap() };
+        for topics in [&topics, &without] {
+            let found = topics.typed(ids.clone(), now).await.unwrap();
+            let found: Vec<_> =
+                found.iter().map(|(id, record)| (id.as_str(), record.partition, record.offset)).collect();
+            assert_eq!(found, [("bad", 1, 1)]);
+        }
+        let record = topics.typed(ids, now).await.unwrap().remove("bad").unwrap();
+        topics.write(&rejected("bad", Original::Typed(record))).await.unwrap();
+        topics.write(&rejected("missing", Original::Row(b"{}".to_vec()))).await.unwrap();
+        topics.mark(7).await.unwrap();
+        let events = ["bad", "missing"].map(|id| ("01B".to_owned(), id.to_owned()));
+        let expected = Checked { to: Some(7), events: HashSet::from(events) };
+        assert_eq!(topics.checked(now - 60_000).await.unwrap(), expected);
+    }
+}
