@@ -16,7 +16,7 @@ test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_B
 # Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
 	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --no-fail-fast -- --ignored
+		cargo test --package e2e --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
 lint: ## Check formatting, lints, documentation (warnings are errors), and if they are installed, cargo-deny for licenses and typos for spelling
@@ -63,7 +63,7 @@ independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_requests.py $(TARGET_DIR)/debug/customerio-aep $(OPENAPI)
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --test schema_registry --test single_object -- independent --nocapture
+		cargo test --package e2e --test services -- schema_registry::an_independent single_object::independent --nocapture
 
 $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)
