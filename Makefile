@@ -10,8 +10,12 @@ help: ## Show the commands
 demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and audit it
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
+# Most of the tests that take long only wait, so that more of them run at the same time than the machine has cores. The
+# end-to-end tests take turns (e2e/src/turn.rs).
+TEST_THREADS ?= 16
+
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
-	@cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
+	@RUST_TEST_THREADS=$(TEST_THREADS) cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
 
 # Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check

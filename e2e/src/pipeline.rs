@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kafka::TopicName;
@@ -13,6 +13,7 @@ use crate::free_port;
 use crate::process::{Process, command, http, request};
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
+use crate::turn::{Turn, shared};
 
 /// The signing key of all tests.
 pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
@@ -48,10 +49,10 @@ pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
     with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
-/// Topics, group names and ports of one test. A process has one at a time, because each test needs the whole machine.
+/// Topics, group names and ports of one test, and its turn.
 #[derive(Debug)]
 pub struct Pipeline {
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
     bootstrap: String,
     /// Prefix of topics and groups.
     pub name: String,
@@ -79,10 +80,9 @@ impl Pipeline {
     /// If the topics cannot be created.
     #[must_use]
     pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
         let name = format!("{test}-{:08x}", fastrand::u32(..));
         let pipeline = Self {
-            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+            _turn: shared(),
             bootstrap: kafka.bootstrap().to_owned(),
             name,
             partitions,

@@ -170,6 +170,12 @@ impl Workspace {
         if lines > 450 {
             found.push(format!("{path} has {lines} lines before its tests: split it by responsibility"));
         }
+        if path.starts_with("e2e/tests/services/") {
+            found.extend(
+                slow_tests_that_share(text)
+                    .map(|name| format!("{path}: the slow test `{name}` must begin with `let _alone = alone();`")),
+            );
+        }
         if is_test {
             return;
         }
@@ -199,6 +205,15 @@ impl Workspace {
             }
         }
     }
+}
+
+/// The slow tests of a file that do not run alone, although they measure time or memory, or keep the machine busy.
+fn slow_tests_that_share(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[ignore").skip(1).filter_map(|after| {
+        let mut lines = after.lines().skip_while(|line| !line.starts_with("fn "));
+        let name = lines.next()?.trim_start_matches("fn ").split('(').next()?;
+        (lines.next() != Some("    let _alone = alone();")).then_some(name)
+    })
 }
 
 fn collect(folder: &Path, sources: &mut BTreeMap<String, String>) {
@@ -262,5 +277,7 @@ fn each_rule_reports_a_breach() {
             workspace.sources.insert(format!("crates/contract/src/{file}.rs"), import.to_owned());
         }
     };
+    let slow = "#[test]\n#[ignore = \"slow\"]\nfn it_shares() {\n    let pipeline = 1;\n}\n";
+    assert_seen(&write("e2e/tests/services/x.rs", slow.to_owned()), "the slow test `it_shares` must begin with");
     assert_seen(&circle, "contract: position, raw import each other in a circle");
 }

@@ -3,6 +3,7 @@
 
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
+use e2e::turn::shared;
 use kafka::topic::{TopicSpec, Topics};
 
 /// Runs a binary to its end; returns the exit code and all output.
@@ -23,6 +24,7 @@ const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
 
 #[test]
 fn help_and_version_exit_0_and_invalid_flags_exit_2() {
+    let _turn = shared();
     for name in SERVICES {
         assert_says(run(name, &["--help"], &[]), 0, &["KAFKA_BOOTSTRAP_SERVERS", "ADMIN_LISTEN", "--check-config"]);
         assert_says(run(name, &["--version"], &[]), 0, &["0.1.0"]);
@@ -40,6 +42,7 @@ fn help_and_version_exit_0_and_invalid_flags_exit_2() {
 
 #[test]
 fn map_reports_rejected_bodies_and_usage_errors() {
+    let _turn = shared();
     let file = std::env::temp_dir().join(format!("map-{}.json", std::process::id()));
     let map = |body: &str, arguments: &[&str]| {
         std::fs::write(&file, body).unwrap();
@@ -92,6 +95,7 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
 
 #[test]
 fn set_up_sends_nothing_by_http_to_another_machine_unless_that_is_allowed() {
+    let _turn = shared();
     let plan = ["setup", "plan", "--only", "platform"];
     for variable in ["PLATFORM_API_URL", "IMS_URL"] {
         // Without the secret, it ends before the first request.
@@ -134,6 +138,7 @@ fn a_missing_topic_too_few_partitions_and_no_broker_exit_1_with_a_remedy() {
 
 #[test]
 fn setup_creates_the_topics_once_and_reports_it() {
+    let _turn = shared();
     let kafka = shared_kafka();
     let name = format!("setup-{:08x}", fastrand::u32(..));
     let variables: Vec<(&str, String)> = vec![

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use e2e::alone;
 use e2e::chaos::{Chaos, Plan, has_skew, run};
+use e2e::turn::alone;
 
 fn slice(brokers: usize) {
-    let _alone = alone();
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let pace = Duration::from_millis(1500);
@@ -20,11 +19,13 @@ fn slice(brokers: usize) {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn chaos_on_one_broker_neither_loses_nor_duplicates_records() {
+    let _alone = alone();
     slice(1);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn chaos_on_three_brokers_neither_loses_nor_duplicates_records() {
+    let _alone = alone();
     slice(3);
 }

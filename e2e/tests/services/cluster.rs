@@ -7,8 +7,9 @@ use e2e::accounting::{Topics, assert_accepted};
 use e2e::pipeline::Pipeline;
 use e2e::process::Process;
 use e2e::real_kafka::{Cluster, FENCED_AFTER, RealKafka};
+use e2e::turn::alone;
 use e2e::watch::{Watch, Window};
-use e2e::{alone, free_port, wait_until};
+use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 

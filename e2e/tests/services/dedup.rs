@@ -7,6 +7,7 @@ use std::time::Duration;
 use e2e::accounting::{DeadLetter, Topics, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
@@ -99,6 +100,7 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "gap");
     let _gateway = pipeline.gateway();
     // Without an instance name, the next process cannot abort the transaction that this one leaves open: it must wait
@@ -125,6 +127,7 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "unsettled");
     let _gateway = pipeline.gateway();
     let typed = pipeline.topic("typed");
@@ -269,6 +272,7 @@ fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "drain");
     let _gateway = pipeline.gateway();
     let one = [("TRANSFORMER_WORKERS", "1")];
@@ -310,6 +314,7 @@ fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_full_window_is_restored_within_seconds() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "full-window");
     let count = 100_000;
     let producer = producer();

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use e2e::process::command;
+use e2e::turn::alone;
 
 #[test]
 fn the_demo_ends_with_an_audit_that_accounts_for_every_record() {
+    let _alone = alone();
     // The first command of a test process compiles the binaries.
     let mut command = command("customerio-aep", &[]);
     let begun = Instant::now();

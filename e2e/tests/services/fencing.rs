@@ -6,6 +6,7 @@ use e2e::accounting::Topics;
 use e2e::pipeline::{Load, Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::real_kafka::signal;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -52,6 +53,7 @@ fn p3_of_two_instances_with_the_same_name_the_older_ends_and_logs_the_reason() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_more() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "zombie");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(8_000, 500);
@@ -96,11 +98,13 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
+    let _alone = alone();
     sleep_through_a_transaction("together", None);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p3_a_named_transformer_whose_transaction_timed_out_is_not_taken_for_a_second_instance() {
+    let _alone = alone();
     sleep_through_a_transaction("slept", Some("slept"));
 }

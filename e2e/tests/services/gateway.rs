@@ -10,6 +10,7 @@ use e2e::accounting::read;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka};
 use e2e::process::Process;
 use e2e::sender::{Senders, connect, event, read_answer, request, send_once};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::record::OwnedRecord;
 
@@ -135,6 +136,7 @@ fn a_client_that_stalls_in_headers_or_body_gets_408() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
+    let _alone = alone();
     const SLOW: usize = 3000;
     assert!(service::allow_open_files(SLOW as u64 + 500) > SLOW as u64 + 200, "the test needs as many sockets");
     let pipeline = Pipeline::new(shared_kafka(), "slow");

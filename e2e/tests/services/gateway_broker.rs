@@ -9,6 +9,7 @@ use e2e::pipeline::{Pipeline, SIGNING_KEY};
 use e2e::process::Process;
 use e2e::real_kafka::RealKafka;
 use e2e::sender::{Senders, event, request, send_once};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
@@ -20,6 +21,7 @@ fn large(id: &str) -> String {
 
 #[test]
 fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory() {
+    let _alone = alone();
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "paused");
     let mut variables = pipeline.gateway_variables();

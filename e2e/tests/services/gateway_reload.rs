@@ -8,6 +8,7 @@ use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::real_kafka::signal;
 use e2e::sender::{Senders, event, request, send_once};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
@@ -60,6 +61,7 @@ fn refused(gateway: &Process) -> f64 {
 
 #[test]
 fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rotation");
     let folder = Folder::new();
     folder.write("keys", "key-0\n");
@@ -109,6 +111,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
 
 #[test]
 fn sources_are_added_and_removed_while_others_are_served() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "sources");
     let folder = Folder::new();
     folder.write("shop.key", "shop-1\n");
@@ -145,6 +148,7 @@ fn sources_are_added_and_removed_while_others_are_served() {
 
 #[test]
 fn a_certificate_is_changed_while_serving() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "tls");
     let folder = Folder::new();
     let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

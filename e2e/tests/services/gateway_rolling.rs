@@ -12,6 +12,7 @@ use e2e::accounting::read;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka};
 use e2e::process::{Process, http_get};
 use e2e::sender::{Senders, event};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
@@ -107,6 +108,7 @@ fn forward(client: TcpStream, gateway: TcpStream) {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let backends = [(); 2].map(|()| Backend { port: free_port(), admin: free_port(), ready: AtomicBool::new(false) });
     let start = |backend: &Backend| {

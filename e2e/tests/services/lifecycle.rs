@@ -6,6 +6,7 @@ use e2e::accounting::{Topics, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::real_kafka::signal;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -13,6 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let _simulator = pipeline.simulator();
     let start: [&dyn Fn() -> Process; 3] = [&|| pipeline.gateway(), &|| pipeline.transformer(), &|| pipeline.sink()];
@@ -46,6 +48,7 @@ fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
 
 #[test]
 fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "signals");
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "GATEWAY_DRAIN_DELAY");

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 
 use e2e::process::command;
+use e2e::turn::shared;
 use serde_json::{Value, json};
 
 const BODY: &str = r#"{"event_id":"01X","object_type":"email","metric":"opened","timestamp":1700000000,"data":{
@@ -25,6 +26,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
+    let _turn = shared();
     let file = std::env::temp_dir().join(format!("map-input-{}.json", std::process::id()));
     std::fs::write(&file, BODY).unwrap();
     let from_file = map(b"", &[file.to_str().unwrap()]);
@@ -46,6 +48,7 @@ fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
 
 #[test]
 fn the_explanation_names_for_every_field_its_input_and_its_rule_and_lists_what_was_ignored() {
+    let _turn = shared();
     let words = map(BODY.as_bytes(), &["--explain"]);
     assert_eq!(words.status.code(), Some(0));
     let words = text(&words.stdout);
@@ -77,6 +80,7 @@ fn leaves(value: &Value) -> usize {
 
 #[test]
 fn a_body_that_cannot_be_mapped_exits_1_with_the_dead_letter_code_and_prints_no_event() {
+    let _turn = shared();
     for arguments in [&[][..], &["--compact"], &["--explain"]] {
         let refused = map(&BODY.as_bytes()[..50], arguments);
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(1), ""));
@@ -89,6 +93,7 @@ fn a_body_that_cannot_be_mapped_exits_1_with_the_dead_letter_code_and_prints_no_
 
 #[test]
 fn the_printed_table_equals_the_documented_page() {
+    let _turn = shared();
     let table = map(b"", &["--table"]);
     assert_eq!(table.status.code(), Some(0));
     assert_eq!(text(&table.stdout), include_str!("../../../docs/mapping.md"));

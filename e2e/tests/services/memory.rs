@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, http_get};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
@@ -168,6 +169,7 @@ fn assert_flat(what: &str, (small, few): (usize, u64), (large, many): (usize, u6
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p8_the_sinks_memory_is_flat_for_any_backlog_and_any_outage_of_platform() {
+    let _alone = alone();
     let (small, large) = backlogs();
     let (few, many) = (sink_with(small, large), sink_with(large, large));
     assert_flat("sink, Platform down", (small, few.0), (large, many.0));
@@ -209,6 +211,7 @@ const BYTES_AN_ID: usize = 28;
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p8_the_transformers_memory_is_flat_for_any_backlog_and_bounded_with_full_windows() {
+    let _alone = alone();
     let (small, large) = backlogs();
     // Only one worker, because a second one would join some seconds later, and the result would depend on how much is
     // left by then.

@@ -10,8 +10,9 @@ use e2e::process::Process;
 use e2e::proxy::{Direction, Fault, Proxy};
 use e2e::real_kafka::{Cluster, RealKafka};
 use e2e::sender::event;
+use e2e::turn::alone;
 use e2e::watch::{Watch, Window};
-use e2e::{alone, free_port, wait_until};
+use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -309,6 +310,7 @@ fn p6_a_service_without_a_network_stops_within_its_time_out() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p5_a_partition_revoked_while_the_budget_was_full_is_read_after_its_next_assignment() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

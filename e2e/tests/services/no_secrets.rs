@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use e2e::process::binary;
+use e2e::turn::shared;
 
 const SECRET: &str = "Hunter2Xyzzy";
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
@@ -64,6 +65,7 @@ fn variables(help: &str) -> BTreeSet<String> {
 
 #[test]
 fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
+    let _turn = shared();
     let folder = Folder::new("help");
     for name in SERVICES.into_iter().chain(["customerio-aep"]) {
         let plain = helps(&folder.0, name, &[]);
@@ -86,6 +88,7 @@ fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
 
 #[test]
 fn an_invalid_variable_is_named_without_its_value() {
+    let _turn = shared();
     let folder = Folder::new("variables");
     let wrong = [
         SECRET.to_owned(),
@@ -128,6 +131,7 @@ fn an_invalid_variable_is_named_without_its_value() {
 /// The first line of several keys in the form that `.env.example` documents.
 #[test]
 fn an_env_file_with_a_byte_order_mark_and_multi_line_values_works_in_every_command() {
+    let _turn = shared();
     let folder = Folder::new("env");
     let text = "\u{feff}CUSTOMERIO_SIGNING_KEYS=\"first-key-0123456789\r\nsecond-key-0123456789\"\r\nRECEIPTS_TOPIC=\r\nPLATFORM_TENANT=_fromfile\r\n";
     std::fs::write(folder.0.join(".env"), text).unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use e2e::accounting::{Topics as Account, accepted, assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka, with};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 use serde_json::Value;
@@ -172,6 +173,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "expired-running");
     let _gateway = pipeline.gateway();
     let transformer = pipeline.transformer();
@@ -308,6 +310,7 @@ fn quick(mut variables: Variables) -> Variables {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_is_lost() {
+    let _alone = alone();
     let mut pipeline = Pipeline::new(shared_kafka(), "grown");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));

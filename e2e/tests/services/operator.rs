@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use e2e::accounting::{Topics, accepted, assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::wait_until;
 use kafka::Headers;
 use kafka::producer::NewRecord;
@@ -328,6 +329,7 @@ fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "killed");
     let _gateway = pipeline.gateway();
     let mut transformer = strict_transformer(&pipeline);

@@ -6,6 +6,7 @@ use e2e::accounting::{Topics, assert_accepted};
 use e2e::pipeline::{Pipeline, SIGNING_KEY};
 use e2e::process::Process;
 use e2e::real_kafka::{Cluster, RealKafka};
+use e2e::turn::alone;
 use e2e::wait_until;
 
 /// Sends one event; returns the status and how long it took.
@@ -35,6 +36,7 @@ enum Transformer {
 
 #[test]
 fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_after_it() {
+    let _alone = alone();
     stop_the_only_broker(Transformer::Idle);
 }
 
@@ -42,6 +44,7 @@ fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_af
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p1_p3_an_outage_during_a_commit_ends_by_itself_or_by_the_documented_remedy() {
+    let _alone = alone();
     stop_the_only_broker(Transformer::Commits);
 }
 

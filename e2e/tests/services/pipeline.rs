@@ -10,6 +10,7 @@ use std::time::Duration;
 use e2e::accounting::{Topics, accepted, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
 /// The number of events, the events per second, and how long the load may take.
@@ -132,18 +133,21 @@ fn stop_under_load(test: &str, which: usize) {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn terminating_the_gateway_under_load_exits_0_and_loses_nothing() {
+    let _alone = alone();
     stop_under_load("term-gateway", 0);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn terminating_the_transformer_under_load_exits_0_and_loses_nothing() {
+    let _alone = alone();
     stop_under_load("term-transformer", 1);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
+    let _alone = alone();
     stop_under_load("term-sink", 2);
 }
 
@@ -357,6 +361,7 @@ fn two_sources_are_distinguished_and_an_unknown_one_stops_the_transformer() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn platform_faults_lose_nothing_and_only_refused_records_become_dead_letters() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "faults");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

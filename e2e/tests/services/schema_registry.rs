@@ -51,9 +51,9 @@ fn map(record: &OwnedRecord) -> Value {
 
 #[test]
 fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
-    let registry = RealRegistry::running();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry");
+    let registry = RealRegistry::running();
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = transformer(&pipeline, &registry);
@@ -150,9 +150,9 @@ fn metric_line(process: &Process, name: &str) -> Option<f64> {
 
 #[test]
 fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
-    let registry = RealRegistry::running();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-newer");
+    let registry = RealRegistry::running();
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = transformer(&pipeline, &registry);

@@ -14,6 +14,7 @@ use e2e::process::Process;
 use e2e::proxy::Fault;
 use e2e::real_kafka::{Cluster, RealKafka};
 use e2e::sender::{event, request, send_once};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
@@ -110,6 +111,7 @@ fn over(service: &Process, name: &str, from: usize, reason: &str) {
 
 #[test]
 fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
+    let _alone = alone();
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-away");
     let _simulator = pipeline.simulator();
@@ -140,6 +142,7 @@ fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "platform-away");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -167,6 +170,7 @@ fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_every_service_reports_a_kafka_that_does_not_answer() {
+    let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 3, own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-mute");
     let _simulator = pipeline.simulator();
@@ -201,6 +205,7 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_an_open_transaction_is_visible_in_lag_age_and_log() {
+    let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

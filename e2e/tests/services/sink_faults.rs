@@ -12,6 +12,7 @@ use e2e::accounting::{accepted, read};
 use e2e::faults::every_trouble;
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, http_get};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 use serde_json::{Value, json};
@@ -99,6 +100,7 @@ fn poison(id: &str) -> String {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "outcomes");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -161,6 +163,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
 
 #[test]
 fn delivery_continues_within_seconds_after_an_outage() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "recovery");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -223,6 +226,7 @@ fn a_wrong_dataset_holds_everything_and_makes_no_dead_letter() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
+    let _alone = alone();
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
@@ -302,6 +306,7 @@ fn phases() -> Vec<Value> {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p7_a_kill_in_each_phase_of_the_script_loses_nothing_and_makes_no_dead_letter() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "kills");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

@@ -9,6 +9,7 @@ use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka, with};
 use e2e::process::Process;
 use e2e::sender::{event, request, send_once};
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::record::OwnedRecord;
 use kafka::topic::Topics;
@@ -160,6 +161,7 @@ fn p2_p12_a_body_of_any_size_is_accounted_for_with_kafkas_default_limits() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p2_p12_a_body_of_any_size_is_accounted_for_with_any_limits_of_the_topics() {
+    let _alone = alone();
     for limits in [
         Limits { name: "equal", max_body: 10 * MIB, raw: 12_582_912, dead_letters: 12_582_912 },
         Limits { name: "tight", max_body: 10 * MIB, raw: 10 * MIB, dead_letters: 10 * MIB },

@@ -6,6 +6,7 @@ use super::{SOON, settled_audit, somebody};
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
+use e2e::turn::shared;
 use kafka::Headers;
 use kafka::producer::NewRecord;
 use kafka::transaction::TransactionalWriter;
@@ -106,6 +107,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
 
 #[test]
 fn commands_exit_3_within_ten_seconds_when_kafka_does_not_respond() {
+    let _turn = shared();
     for arguments in [
         &["audit"][..],
         &["find", "--event-id", "an-event"],

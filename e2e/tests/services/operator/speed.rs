@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::wait_until;
 use kafka::record::header;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::{SOON, count};
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_million_events_are_audited_within_a_minute() {
+    let _alone = alone();
     let events: u64 = if std::env::var_os("E2E_FULL").is_some() { 1_000_000 } else { 50_000 };
     let pipeline = Pipeline::new(shared_kafka(), "million");
     let duplicates = write_history(&pipeline, events);

@@ -7,6 +7,7 @@ use e2e::pipeline::{Pipeline, Variables, with};
 use e2e::process::Process;
 use e2e::real_kafka::{Cluster, RealKafka, password};
 use e2e::sender::event;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
@@ -115,6 +116,7 @@ fn body(number: u64) -> Vec<u8> {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_again() {
+    let _alone = alone();
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "acl", 2);
     let simulator = pipeline.simulator();
@@ -174,6 +176,7 @@ fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_ag
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_every_service_reports_why_it_cannot_reach_its_brokers_at_the_start() {
+    let _alone = alone();
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "access", 1);
     let _simulator = pipeline.simulator();
@@ -203,6 +206,7 @@ fn p6_every_service_reports_why_it_cannot_reach_its_brokers_at_the_start() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_every_service_reports_a_deleted_topic() {
+    let _alone = alone();
     let kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::with_partitions(&kafka, "gone", 1);
     let _simulator = pipeline.simulator();

@@ -7,6 +7,7 @@ use e2e::process::{Process, request};
 use e2e::proxy::{Fault, Proxy};
 use e2e::real_registry::RealRegistry;
 use e2e::sender::event;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
@@ -24,6 +25,7 @@ fn unix_seconds() -> u64 {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_the_sink_reports_an_address_without_a_server() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "no-address");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -56,6 +58,7 @@ fn p6_the_sink_reports_an_address_without_a_server() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "ims");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -90,6 +93,7 @@ fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_gateway_and_transformer_report_a_wrong_clock() {
+    let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "clocks", 1);
     let gateway = pipeline.gateway();
     let transformer = pipeline.transformer();
@@ -153,6 +157,7 @@ fn produce(pipeline: &Pipeline, value: &[u8], received_at: &str) {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_the_sink_reports_that_its_buffer_is_full() {
+    let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "full", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -170,6 +175,7 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p6_transformer_and_sink_report_an_unreachable_registry() {
+    let _alone = alone();
     let registry = RealRegistry::running();
     let proxy = Proxy::start(&[registry.port()]).unwrap();
     let pipeline = Pipeline::new(shared_kafka(), "no-registry");

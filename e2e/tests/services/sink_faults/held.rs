@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use e2e::accounting::{accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
+use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
@@ -70,6 +71,7 @@ fn with(mut variables: Vec<(&'static str, String)>, name: &'static str, value: &
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "unwritable");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -138,6 +140,7 @@ fn p6_a_topic_of_unreadable_records_does_not_become_dead_letters() {
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn two_sinks_share_the_groups_rate() {
+    let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rate");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
