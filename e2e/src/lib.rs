@@ -9,6 +9,7 @@ pub mod acls;
 pub mod chaos;
 pub mod faults;
 pub mod foreign;
+pub mod http;
 pub mod java_avro;
 mod maven;
 pub mod pipeline;

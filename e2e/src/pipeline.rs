@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use kafka::TopicName;
 use kafka::topic::{TopicSpec, Topics};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::free_port;
-use crate::process::{Process, command, http, request};
+use crate::http::{request, send_json};
+use crate::process::{Process, command};
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 use crate::turn::{Turn, shared};
@@ -221,7 +223,8 @@ impl Pipeline {
     /// # Panics
     /// If it refuses them.
     pub fn fault(&self, faults: &str) {
-        let (status, body) = http(self.simulator_port, "POST", "/admin/faults", faults).expect("the simulator");
+        let (status, body) =
+            send_json(Method::POST, self.simulator_port, "/admin/faults", faults).expect("the simulator");
         assert_eq!(status, 204, "{faults}: {body}");
     }
 
@@ -230,7 +233,8 @@ impl Pipeline {
     /// # Panics
     /// When the simulator does not answer.
     pub fn clear_faults(&self) {
-        assert_eq!(http(self.simulator_port, "DELETE", "/admin/faults", "").expect("the simulator").0, 204);
+        let answer = request(Method::DELETE, self.simulator_port, "/admin/faults", &[], "");
+        assert_eq!(answer.expect("the simulator").0, 204);
     }
 
     /// Sends one signed webhook; returns the status.
@@ -241,8 +245,8 @@ impl Pipeline {
     pub fn send(&self, body: &str) -> u16 {
         let key = customerio::SigningKey::new(SIGNING_KEY);
         let signature = customerio::sign(&key, "1700000000", body.as_bytes());
-        let headers = format!("x-cio-timestamp: 1700000000\r\nx-cio-signature: {signature}\r\n");
-        let answer = request(self.gateway_port, "POST", "/webhooks/customerio", &headers, body);
+        let headers = [("x-cio-timestamp", "1700000000"), ("x-cio-signature", &signature)];
+        let answer = request(Method::POST, self.gateway_port, "/webhooks/customerio", &headers, body);
         answer.expect("the gateway").0
     }
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use e2e::http;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
-use e2e::process::{Process, command, http_get, request};
+use e2e::process::{Process, command};
 use e2e::{free_port, wait_until};
+use reqwest::Method;
 use serde_json::Value;
 
 /// Times in which Platform loses events are 1.5 s and 4.5 s, and a run of a flow lasts 18 s.
@@ -126,15 +128,14 @@ impl Sitting {
         ]
     }
 
-    fn admin(&self, method: &str, path: &str, body: &str) -> String {
-        let headers = "content-type: application/json\r\n";
-        let (status, body) = request(self.pipeline.simulator_port, method, path, headers, body).unwrap();
+    fn admin(&self, method: Method, path: &str, body: &str) -> String {
+        let (status, body) = http::send_json(method.clone(), self.pipeline.simulator_port, path, body).unwrap();
         assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
         body
     }
 
     fn webhook(&self) -> Value {
-        let everything: Value = serde_json::from_str(&self.admin("GET", "/admin/customerio", "")).unwrap();
+        let everything: Value = serde_json::from_str(&self.admin(Method::GET, "/admin/customerio", "")).unwrap();
         everything["webhooks"][0]["webhook"].clone()
     }
 }
@@ -178,9 +179,9 @@ fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
     sitting.says(&["check", "--wait=60s"], 0, &["everything that was asked is right", "a signed round trip"]);
     let parts = ["accepted by Platform after", "the flow's run with this event: success: ", "records received"];
     sitting.says(&["check", "--end-to-end", "--wait-run", "90s", "--wait=60s"], 0, &parts);
-    let events = http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
+    let events = http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
     assert!(events.contains("customerio-aep-test-"), "{events}");
-    let stats = http_get(sitting.pipeline.simulator_port, "/admin/stats").unwrap().1;
+    let stats = http::get(sitting.pipeline.simulator_port, "/admin/stats").unwrap().1;
     assert!(stats.contains("\"lost\":0"), "{stats}");
 
     in_production_the_name_is_needed(&sitting);
@@ -193,23 +194,23 @@ fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
         service.terminate();
     }
     sitting.says(&["setup", "destroy", "--yes"], 0, &["can never be removed", "- remove the webhook default"]);
-    let everything: Value = serde_json::from_str(&sitting.admin("GET", "/admin/customerio", "")).unwrap();
+    let everything: Value = serde_json::from_str(&sitting.admin(Method::GET, "/admin/customerio", "")).unwrap();
     assert!(everything["webhooks"].as_array().unwrap().is_empty(), "{everything}");
 }
 
 fn in_production_the_name_is_needed(sitting: &Sitting) {
     let prod = with(sitting.variables.clone(), &[("PLATFORM_SANDBOX", "prod")]);
-    let before = http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
+    let before = http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
     let (code, text) =
         sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
     assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
-    assert_eq!(http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
+    assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
     // The sandbox that is asked is one for development; where the sink sends is another matter.
     let elsewhere = with(sitting.variables.clone(), &[("PLATFORM_FLOW_ID", "another-flow")]);
     let reason = "not sent: it is not known whether the event would reach a production sandbox";
     let (code, text) = sitting.eventually(&elsewhere, &["check", "--end-to-end"], reason);
     assert_eq!(code, Some(1), "{text}");
-    assert_eq!(http_get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
+    assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
     let strict = with(sitting.variables.clone(), &[("ON_MISSING_IDENTITY", "dead-letter")]);
     let reason = "not sent: ON_MISSING_IDENTITY=dead-letter";
     let (code, text) = sitting.eventually(&strict, &["check", "--end-to-end"], reason);
@@ -242,14 +243,18 @@ fn a_missing_option_is_a_finding_among_others(sitting: &Sitting) {
 }
 
 fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
-    sitting.admin("POST", "/admin/control/faults", r#"{"fault":"missing_permission","permission":"manage-schemas"}"#);
+    sitting.admin(
+        Method::POST,
+        "/admin/control/faults",
+        r#"{"fault":"missing_permission","permission":"manage-schemas"}"#,
+    );
     sitting.says(&["check"], 1, &["Manage Schemas: missing", "check --wait"]);
     let mut waiting = command("customerio-aep", &sitting.variables);
     waiting.current_dir(&sitting.folder).args(["check", "--wait=90s"]);
     let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(4));
     assert!(waiting.try_wait().unwrap().is_none(), "it waits");
-    sitting.admin("DELETE", "/admin/control/faults", "");
+    sitting.admin(Method::DELETE, "/admin/control/faults", "");
     wait_until("the check to end", Duration::from_secs(60), || waiting.try_wait().unwrap().is_some());
     let output = waiting.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -263,7 +268,7 @@ fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
 
 fn a_webhook_that_somebody_disabled_is_left_alone(sitting: &Sitting) {
     let id = sitting.webhook()["id"].clone();
-    sitting.admin("PATCH", &format!("/admin/customerio/webhooks/{id}"), r#"{"disabled":true}"#);
+    sitting.admin(Method::PATCH, &format!("/admin/customerio/webhooks/{id}"), r#"{"disabled":true}"#);
     let asks = "setup apply --enable-webhook default";
     sitting.says(&["check"], 1, &["somebody disabled the webhook", asks]);
     sitting.says(&["setup", "status"], 1, &["somebody disabled", asks]);
@@ -277,7 +282,7 @@ fn a_webhook_that_somebody_disabled_is_left_alone(sitting: &Sitting) {
 
 fn drift_is_shown(sitting: &Sitting) {
     let id = sitting.webhook()["id"].clone();
-    sitting.admin("PATCH", &format!("/admin/customerio/webhooks/{id}"), r#"{"events":["email_sent"]}"#);
+    sitting.admin(Method::PATCH, &format!("/admin/customerio/webhooks/{id}"), r#"{"events":["email_sent"]}"#);
     sitting.says(&["setup", "status"], 1, &["~ webhook default", "1 events (to remove: nothing)"]);
     sitting.says(&["setup", "apply", "--yes"], 0, &["~ webhook default"]);
     sitting.says(&["setup", "status"], 0, &["0 to create, 0 to change"]);

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use e2e::accounting::Topics;
 use e2e::pipeline::{Load, Pipeline, shared_kafka};
-use e2e::process::Process;
-use e2e::real_kafka::signal;
+use e2e::process::{Process, Signal, signal};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
@@ -59,10 +58,10 @@ fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_mor
     let load = pipeline.load(8_000, 500);
     let mut zombie = short_transactions(&pipeline, &pipeline.name);
     wait_until("it to work", SOON, || zombie.metric("customerio_transformer_records_total") > 200.0);
-    signal(zombie.id(), "STOP");
+    signal(zombie.id(), Signal::STOP);
     let next = short_transactions(&pipeline, &pipeline.name);
     wait_until("the next one to work", SOON, || next.metric("customerio_transformer_records_total") > 500.0);
-    signal(zombie.id(), "CONT");
+    signal(zombie.id(), Signal::CONT);
     assert_eq!(zombie.wait(SOON), Some(1), "{}", zombie.log());
     assert!(zombie.log().contains("another process has taken over"), "{}", zombie.log());
     assert_exactly_once(&pipeline, load);
@@ -86,10 +85,10 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     // All records are written and nothing is committed yet. The offsets are sent next, and the transaction will have
     // timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);
-    signal(slept.id(), "STOP");
+    signal(slept.id(), Signal::STOP);
     assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");
     wait_until("the brokers to abort", SOON, || end() >= 200 + i64::from(pipeline.partitions));
-    signal(slept.id(), "CONT");
+    signal(slept.id(), Signal::CONT);
     assert_exactly_once(&pipeline, load);
     assert_eq!(slept.ended(), None, "no other process has its name; its log:\n{}", slept.log());
     assert!(slept.is_ready(), "the same process, with new clients");

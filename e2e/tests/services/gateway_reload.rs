@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use e2e::accounting::read;
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::Process;
-use e2e::real_kafka::signal;
+use e2e::process::{Process, Signal, signal};
 use e2e::sender::{Senders, event, request, send_once};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
@@ -75,7 +74,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
         let (mark, end) = if number == 3 { ("\u{feff}", "\r\n") } else { ("", "\n") };
         folder.write("keys", &format!("{mark}{old}{end}{new}{end}"));
         if number % 2 == 0 {
-            signal(gateway.id(), "HUP");
+            signal(gateway.id(), Signal::HUP);
         }
         wait_until("both keys to be live", patience, || loaded(&gateway) > before);
         let sent = load.answered();

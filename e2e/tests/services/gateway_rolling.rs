@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use e2e::accounting::read;
+use e2e::http;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka};
-use e2e::process::{Process, http_get};
+use e2e::process::Process;
 use e2e::sender::{Senders, event};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
@@ -43,7 +44,7 @@ impl Proxy {
             std::thread::spawn(move || {
                 let backend = &backends[number];
                 while !stop.load(Ordering::SeqCst) {
-                    let ready = http_get(backend.admin, "/readyz").is_some_and(|(status, _)| status == 200);
+                    let ready = http::get(backend.admin, "/readyz").is_some_and(|(status, _)| status == 200);
                     backend.ready.store(ready, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(50));
                 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use e2e::accounting::{Topics, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::Process;
-use e2e::real_kafka::signal;
+use e2e::process::{Process, Signal, signal};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
@@ -54,10 +53,10 @@ fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     variables.retain(|(name, _)| *name != "GATEWAY_DRAIN_DELAY");
     variables.push(("GATEWAY_DRAIN_DELAY", "20s".to_owned()));
     let mut gateway = Process::start("ingest-gateway", &variables, Some(free_port()));
-    signal(gateway.id(), "TERM");
+    signal(gateway.id(), Signal::TERM);
     wait_until("the drain", SOON, || gateway.admin_get("/readyz").is_some_and(|(status, _)| status == 503));
     assert_eq!(pipeline.send("{}"), 202, "still answering");
-    signal(gateway.id(), "INT");
+    signal(gateway.id(), Signal::INT);
     assert_eq!(gateway.wait(Duration::from_secs(3)), Some(1));
     assert!(gateway.log().contains("ending at once"), "{}", gateway.log());
 
@@ -73,7 +72,7 @@ fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     let mut sink = Process::start("sink", &variables, Some(free_port()));
     let ids = pipeline.load(200, 1000).finish(SOON);
     wait_until("requests in flight", SOON, || sink.metric("customerio_sink_requests_in_flight") > 0.0);
-    signal(sink.id(), "TERM");
+    signal(sink.id(), Signal::TERM);
     assert_eq!(sink.wait(Duration::from_secs(16)), Some(0), "{}", sink.log());
     let _simulator = pipeline.simulator();
     let _sink = pipeline.sink();

@@ -7,8 +7,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use e2e::http;
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::{Process, http_get};
+use e2e::process::Process;
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::Headers;
@@ -122,7 +123,7 @@ fn watch(process: &Process, what: &str, timeout: Duration, mut is_over: impl FnM
 }
 
 fn accepted(pipeline: &Pipeline) -> usize {
-    let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    let (_, text) = http::get(pipeline.simulator_port, "/admin/stats").unwrap();
     usize::try_from(serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()).unwrap()
 }
 

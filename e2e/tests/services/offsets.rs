@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::accounting::{Topics as Account, accepted, assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka, with};
-use e2e::process::Process;
+use e2e::process::{Process, Signal, signal};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
@@ -183,13 +183,13 @@ fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() 
     });
     // Longer than a fetch stays in flight, shorter than the group's session timeout: records that arrive meanwhile
     // expire unread.
-    e2e::real_kafka::signal(transformer.id(), "STOP");
+    signal(transformer.id(), Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
     drop(pipeline.load(3_000, 2000).finish(SOON));
     for (partition, (_, high)) in (0..).zip(watermarks(&pipeline, "raw")) {
         block_on(topics().delete_before(&pipeline.topic("raw"), partition, high)).unwrap();
     }
-    e2e::real_kafka::signal(transformer.id(), "CONT");
+    signal(transformer.id(), Signal::CONT);
     wait_until("the loss to be counted", SOON, || transformer.metric("customerio_kafka_records_expired_total") > 0.0);
     assert!(transformer.log().contains("the loss is final"));
     drop(pipeline.load(500, 500).finish(SOON));

@@ -388,7 +388,7 @@ fn platform_faults_lose_nothing_and_only_refused_records_become_dead_letters() {
         let accepted = accepted(&pipeline);
         ids.iter().all(|id| accepted.contains_key(id) || dead.contains(id))
     });
-    let (_, statistics) = e2e::process::http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    let (_, statistics) = e2e::http::get(pipeline.simulator_port, "/admin/stats").unwrap();
     assert!(!dead.is_empty() && dead.len() < 200, "only the refused ones: {}; {statistics}", dead.len());
     assert!(sink.metric("customerio_sink_token_refreshes_total") >= 1.0);
     let receipts = e2e::accounting::read(&connection, &pipeline.topic("receipts"));

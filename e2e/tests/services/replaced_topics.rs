@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use e2e::accounting::{accepted, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::Process;
-use e2e::real_kafka::signal;
+use e2e::process::{Process, Signal, signal};
 use e2e::sender::event;
 use e2e::wait_until;
 use kafka::topic::{TopicSpec, Topics};
@@ -47,7 +46,7 @@ fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
     wait_until("the lag to be zero", SOON, || reader.metric("customerio_kafka_consumer_lag_records") == 0.0);
     let position = end(pipeline, topic);
     std::thread::sleep(Duration::from_secs(5));
-    signal(reader.id(), "STOP");
+    signal(reader.id(), Signal::STOP);
     replace(pipeline, topic);
     let mut ids = Vec::new();
     let mut batch = 0;
@@ -56,7 +55,7 @@ fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
         ids.extend(send(pipeline, &format!("B{batch}-"), 3));
         end(pipeline, topic) > position + 2
     });
-    signal(reader.id(), "CONT");
+    signal(reader.id(), Signal::CONT);
     wait_until("the replacement to be reported", SOON, || {
         reader.log().contains("the partition's log is not the one that was read")
     });

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use e2e::accounting::{accepted, read};
 use e2e::faults::every_trouble;
+use e2e::http;
 use e2e::pipeline::{Pipeline, shared_kafka};
-use e2e::process::{Process, http_get};
+use e2e::process::Process;
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
@@ -53,7 +54,7 @@ fn load() -> (usize, usize) {
 }
 
 fn script_is_over(pipeline: &Pipeline) -> bool {
-    http_get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
+    http::get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
 }
 
 /// Returns the codes of the dead letters by event id; checks that the sink wrote each of them, and that none is
@@ -152,7 +153,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
     assert!(accepted.keys().all(|id| !poisoned.contains_key(id)));
     // Only records without a clear verdict are sent again: after cut connections and ambiguous responses.
     let again: u64 = accepted.iter().map(|(id, times)| times.saturating_sub(typed[id])).sum();
-    let (_, statistics) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    let (_, statistics) = http::get(pipeline.simulator_port, "/admin/stats").unwrap();
     println!("accepted again: {again} of {}; {statistics}", accepted.len());
     assert!(again <= 13 * 200, "{again} records were accepted more often than they are on the typed topic");
     for metric in ["customerio_sink_held", "customerio_sink_requests_in_flight"] {
@@ -176,7 +177,7 @@ fn delivery_continues_within_seconds_after_an_outage() {
         ("resets", json!({"fault": "reset", "when": "before"})),
     ] {
         let total = || -> u64 {
-            let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+            let (_, text) = http::get(pipeline.simulator_port, "/admin/stats").unwrap();
             serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()
         };
         pipeline.fault(&fault.to_string());
@@ -271,7 +272,7 @@ fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
 
 /// How many requests the simulator has responded to.
 fn requests(pipeline: &Pipeline) -> u64 {
-    let (_, text) = http_get(pipeline.simulator_port, "/admin/stats").unwrap();
+    let (_, text) = http::get(pipeline.simulator_port, "/admin/stats").unwrap();
     let stats: Value = serde_json::from_str(&text).unwrap();
     stats["requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }

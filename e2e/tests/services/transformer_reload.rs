@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::accounting::read;
 use e2e::pipeline::{Pipeline, Variables, shared_kafka};
-use e2e::process::Process;
+use e2e::process::{Process, Signal, signal};
 use e2e::{free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_not
     wait_until("the corrected file", SOON, || transformer.metric("customerio_transformer_reload_broken") == 0.0);
     // SIGHUP requests a reload and does not end the process.
     let before = transformer.metric("customerio_transformer_reloads_total");
-    e2e::real_kafka::signal(transformer.id(), "HUP");
+    signal(transformer.id(), Signal::HUP);
     wait_until("the reload", SOON, || transformer.metric("customerio_transformer_reloads_total") > before);
     assert!(transformer.is_running());
     assert_eq!(transformer.terminate(), Some(0));

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka};
-use e2e::process::{Process, command};
+use e2e::process::{Process, Signal, command, signal};
 use e2e::{free_port, wait_until};
 use serde_json::Value;
 
@@ -306,7 +306,6 @@ fn tail_shows_events_as_they_end_without_personal_data() {
         (&"dead_lettered".into(), &"bad".into(), &"missing_metric".into())
     );
 
-    let interrupt = std::process::Command::new("kill").args(["-INT", &tail.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    signal(tail.id(), Signal::INT);
     assert_eq!(tail.wait().unwrap().code(), Some(130));
 }

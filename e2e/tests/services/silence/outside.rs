@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use e2e::http::request;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
-use e2e::process::{Process, request};
+use e2e::process::Process;
 use e2e::proxy::{Fault, Proxy};
 use e2e::real_registry::RealRegistry;
 use e2e::sender::event;
@@ -12,6 +13,7 @@ use e2e::{free_port, wait_until};
 use kafka::Headers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
+use reqwest::Method;
 
 use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
@@ -100,8 +102,8 @@ fn p6_gateway_and_transformer_report_a_wrong_clock() {
     let send = |id: &str, seconds: u64| {
         let (body, timestamp) = (event(id), seconds.to_string());
         let signature = customerio::sign(&customerio::SigningKey::new(SIGNING_KEY), &timestamp, body.as_bytes());
-        let headers = format!("x-cio-timestamp: {timestamp}\r\nx-cio-signature: {signature}\r\n");
-        request(pipeline.gateway_port, "POST", "/webhooks/customerio", &headers, &body).unwrap().0
+        let headers = [("x-cio-timestamp", timestamp.as_str()), ("x-cio-signature", &signature)];
+        request(Method::POST, pipeline.gateway_port, "/webhooks/customerio", &headers, &body).unwrap().0
     };
     assert_eq!(send("ahead", unix_seconds() + WRONG), 202);
     wait_until("the gateway to see that its clock is behind", Duration::from_secs(10), || {
