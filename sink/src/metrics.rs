@@ -2,7 +2,8 @@
 
 use kafka::{ConsumerMetrics, TopicName};
 use platform::{Answer, Failure, RefreshOutcome};
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use service::Registrar;
 
 use crate::dispatch::Hold;
 use crate::work::Code;
@@ -63,83 +64,63 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let held = IntGaugeVec::new(
-            Opts::new(
-                "customerio_sink_held",
-                "1 while nothing can be delivered for this reason; records wait, none is lost",
-            ),
+        let new = Registrar::new(registry);
+        let held = new.gauges(
+            "customerio_sink_held",
+            "1 while nothing can be delivered for this reason; records wait, none is lost",
             &["reason"],
         )?;
-        registry.register(Box::new(held.clone()))?;
-        let held_since = IntGaugeVec::new(
-            Opts::new(
-                "customerio_sink_held_since_timestamp_seconds",
-                "Since when nothing can be delivered for this reason, in Unix seconds; 0 while it can be",
-            ),
+        let held_since = new.gauges(
+            "customerio_sink_held_since_timestamp_seconds",
+            "Since when nothing can be delivered for this reason, in Unix seconds; 0 while it can be",
             &["reason"],
         )?;
-        registry.register(Box::new(held_since.clone()))?;
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
         let metrics = Self {
-            records: counter(
+            records: new.counters(
                 "customerio_sink_records_total",
                 "Records by outcome: accepted, dead_letter, or retried (sent again)",
                 &["outcome"],
             )?,
-            requests: counter(
+            requests: new.counters(
                 "customerio_sink_requests_total",
                 "Requests to Platform by HTTP status, or by the kind of failure if there was no response",
                 &["status"],
             )?,
-            request_duration: histogram(
+            request_duration: new.histogram(
                 "customerio_sink_request_duration_seconds",
                 "From sending a batch to its complete response",
-                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
             )?,
-            batch_records: histogram(
+            batch_records: new.histogram(
                 "customerio_sink_batch_records",
                 "Records in a request",
-                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+                &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
             )?,
-            batch_bytes: histogram(
+            batch_bytes: new.histogram(
                 "customerio_sink_batch_bytes",
                 "Bytes of a request's body",
-                vec![1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 7.5e5, 1e6],
+                &[1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 7.5e5, 1e6],
             )?,
-            token_refreshes: counter(
+            token_refreshes: new.counters(
                 "customerio_sink_token_refreshes_total",
                 "Requests for an access token: granted or failed",
                 &["outcome"],
             )?,
-            event_age: histogram(
+            event_age: new.histogram(
                 "customerio_event_age_seconds",
                 "From the gateway's receipt of a webhook to Platform's acceptance of its event",
-                vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0],
+                &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0],
             )?,
-            dead_letters: counter(
+            dead_letters: new.counters(
                 "customerio_dead_letters_total",
                 "Dead letters written, by stage and code",
                 &["stage", "code"],
             )?,
-            concurrency: gauge(
+            concurrency: new.gauge(
                 "customerio_sink_concurrency_limit",
                 "Requests that may be in flight; follows Platform's responses",
             )?,
-            in_flight: gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
+            in_flight: new.gauge("customerio_sink_requests_in_flight", "Requests in flight")?,
             consumer: ConsumerMetrics::register(registry, "sink", input)?,
             held,
             held_since,
