@@ -23,13 +23,20 @@ test-slow: ## Run the tests that take long: memory, clusters, network faults, ch
 		cargo test --package e2e --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints, documentation (warnings are errors), and if they are installed, cargo-deny for licenses and typos for spelling
+# The database of known vulnerabilities, where `cargo deny fetch db` puts it.
+ADVISORIES = $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+lint: ## Check formatting, lints, documentation (warnings are errors), the rules of the workspace (unused dependencies, words), and if they are installed, cargo-deny and typos
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
-	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
+	cargo test --workspace --test repository workspace_rules
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+		echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; \
+	elif [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch; \
+	else cargo deny check bans licenses sources && \
+		echo "skipped: cargo deny check advisories, because $(ADVISORIES) does not exist (cargo deny fetch db)"; fi
 	@if typos --version >/dev/null 2>&1; then typos; \
 	else echo "skipped: typos, because typos is not installed (cargo install typos-cli, or pip install typos)"; fi
 
