@@ -10,22 +10,33 @@ help: ## Show the commands
 demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and audit it
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
+# Most of the tests that take long only wait, so that more of them run at the same time than the machine has cores. The
+# end-to-end tests take turns (e2e/src/turn.rs).
+TEST_THREADS ?= 16
+
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
-	@cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
+	@RUST_TEST_THREADS=$(TEST_THREADS) cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
 
 # Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
 	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --no-fail-fast -- --ignored
+		cargo test --package e2e --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
-lint: ## Check formatting, lints, documentation (warnings are errors), and if they are installed, cargo-deny for licenses and typos for spelling
+# The database of known vulnerabilities, where `cargo deny fetch db` puts it.
+ADVISORIES = $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+lint: ## Check formatting, lints, documentation (warnings are errors), the rules of the workspace (unused dependencies, words), and if they are installed, cargo-deny and typos
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
-	else echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; fi
+	cargo test --workspace --test repository workspace_rules
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+		echo "skipped: cargo deny check, because cargo-deny is not installed (cargo install cargo-deny)"; \
+	elif [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch; \
+	else cargo deny check bans licenses sources && \
+		echo "skipped: cargo deny check advisories, because $(ADVISORIES) does not exist (cargo deny fetch db)"; fi
 	@if typos --version >/dev/null 2>&1; then typos; \
 	else echo "skipped: typos, because typos is not installed (cargo install typos-cli, or pip install typos)"; fi
 
@@ -63,7 +74,7 @@ independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_requests.py $(TARGET_DIR)/debug/customerio-aep $(OPENAPI)
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --test schema_registry --test single_object -- independent --nocapture
+		cargo test --package e2e --test services -- schema_registry::an_independent single_object::independent --nocapture
 
 $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)

@@ -10,8 +10,8 @@ use kafka::reader::{Isolation, TopicReader};
 use kafka::record::{OwnedRecord, Record, header};
 use kafka::{Connection, KafkaError, TopicName};
 
+use crate::http;
 use crate::pipeline::Pipeline;
-use crate::process::http_get;
 
 /// Maximum time for reading a topic.
 const READ: Duration = Duration::from_secs(120);
@@ -235,8 +235,8 @@ pub fn accepted(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let mut accepted = BTreeMap::new();
     loop {
         let path = format!("/admin/events?offset={}&limit=10000", accepted.len());
-        let (_, body) = http_get(pipeline.simulator_port, &path).expect("the simulator");
-        let page: serde_json::Value = serde_json::from_str(&dechunk(&body)).expect("JSON");
+        let (_, body) = http::get(pipeline.simulator_port, &path).expect("the simulator");
+        let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         let page = page["events"].as_array().expect("events");
         for entry in page {
             accepted.insert(entry[0].as_str().expect("an id").to_owned(), entry[1].as_u64().expect("a count"));
@@ -263,24 +263,6 @@ pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
         assert!(std::time::Instant::now() < deadline, "{} ids were not accepted, for example {some:?}", missing.len());
         std::thread::sleep(Duration::from_millis(200));
     }
-}
-
-/// The body of a response, which may be chunked.
-fn dechunk(body: &str) -> String {
-    if body.starts_with('{') {
-        return body.to_owned();
-    }
-    let mut rest = body;
-    let mut whole = String::with_capacity(body.len());
-    while let Some((size, tail)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        if size == 0 {
-            break;
-        }
-        whole.push_str(&tail[..size]);
-        rest = tail[size..].trim_start_matches("\r\n");
-    }
-    whole
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod acls;
 pub mod chaos;
 pub mod faults;
 pub mod foreign;
+pub mod http;
 pub mod java_avro;
 mod maven;
 pub mod pipeline;
@@ -17,10 +18,12 @@ pub mod proxy;
 pub mod real_kafka;
 pub mod real_registry;
 pub mod sender;
+pub mod turn;
 pub mod watch;
 mod wire;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds.
@@ -35,19 +38,16 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
     }
 }
 
-/// Waits until no other test of this process runs exclusively, for tests that start their own cluster.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Returns a port that is free now. It is below 32768, so that no outgoing connection uses it before the caller does
-/// (Linux's `ip_local_port_range`).
+/// Returns a port that is free now, and that no other call has returned. It is below 32768, so that no outgoing connection
+/// uses it before the caller does (Linux's `ip_local_port_range`).
 ///
 /// # Panics
 /// If the machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
+    static RETURNED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut returned = RETURNED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1000);
-    ports.find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(|port| is_free(port) && returned.insert(*port)).expect("a free port")
 }

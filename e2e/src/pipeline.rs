@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kafka::TopicName;
 use kafka::topic::{TopicSpec, Topics};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::free_port;
-use crate::process::{Process, command, http, request};
+use crate::http::{request, send_json};
+use crate::process::{Process, command};
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
+use crate::turn::{Turn, shared};
 
 /// The signing key of all tests.
 pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
@@ -48,10 +51,10 @@ pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
     with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
-/// Topics, group names and ports of one test. A process has one at a time, because each test needs the whole machine.
+/// Topics, group names and ports of one test, and its turn.
 #[derive(Debug)]
 pub struct Pipeline {
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
     bootstrap: String,
     /// Prefix of topics and groups.
     pub name: String,
@@ -79,10 +82,9 @@ impl Pipeline {
     /// If the topics cannot be created.
     #[must_use]
     pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
         let name = format!("{test}-{:08x}", fastrand::u32(..));
         let pipeline = Self {
-            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+            _turn: shared(),
             bootstrap: kafka.bootstrap().to_owned(),
             name,
             partitions,
@@ -221,7 +223,8 @@ impl Pipeline {
     /// # Panics
     /// If it refuses them.
     pub fn fault(&self, faults: &str) {
-        let (status, body) = http(self.simulator_port, "POST", "/admin/faults", faults).expect("the simulator");
+        let (status, body) =
+            send_json(Method::POST, self.simulator_port, "/admin/faults", faults).expect("the simulator");
         assert_eq!(status, 204, "{faults}: {body}");
     }
 
@@ -230,7 +233,8 @@ impl Pipeline {
     /// # Panics
     /// When the simulator does not answer.
     pub fn clear_faults(&self) {
-        assert_eq!(http(self.simulator_port, "DELETE", "/admin/faults", "").expect("the simulator").0, 204);
+        let answer = request(Method::DELETE, self.simulator_port, "/admin/faults", &[], "");
+        assert_eq!(answer.expect("the simulator").0, 204);
     }
 
     /// Sends one signed webhook; returns the status.
@@ -241,8 +245,8 @@ impl Pipeline {
     pub fn send(&self, body: &str) -> u16 {
         let key = customerio::SigningKey::new(SIGNING_KEY);
         let signature = customerio::sign(&key, "1700000000", body.as_bytes());
-        let headers = format!("x-cio-timestamp: 1700000000\r\nx-cio-signature: {signature}\r\n");
-        let answer = request(self.gateway_port, "POST", "/webhooks/customerio", &headers, body);
+        let headers = [("x-cio-timestamp", "1700000000"), ("x-cio-signature", &signature)];
+        let answer = request(Method::POST, self.gateway_port, "/webhooks/customerio", &headers, body);
         answer.expect("the gateway").0
     }
 

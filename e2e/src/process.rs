@@ -7,7 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use crate::real_kafka::signal;
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+use crate::http;
 use crate::wait_until;
 
 /// A running service.
@@ -157,7 +160,7 @@ impl Process {
     /// One of the admin server's pages: status and body.
     #[must_use]
     pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
-        http_get(self.admin?, path)
+        http::get(self.admin?, path)
     }
 
     /// The value of a metric, summed over all labels; 0 if it does not exist.
@@ -189,7 +192,7 @@ impl Process {
     /// # Panics
     /// When it does not end within 60 s.
     pub fn terminate(&mut self) -> Option<i32> {
-        signal(self.child.id(), "TERM");
+        signal(self.child.id(), Signal::TERM);
         self.wait(Duration::from_secs(60))
     }
 
@@ -265,32 +268,11 @@ impl Drop for Process {
     }
 }
 
-/// A plain GET on the loopback interface.
-#[must_use]
-pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
-    http(port, "GET", path, "")
-}
-
-/// Sends a request with a JSON body to this machine; returns status and body.
-pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    request(port, method, path, "content-type: application/json\r\n", body)
-}
-
-/// Sends a request with additional headers; returns status and body.
-#[must_use]
-pub fn request(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-    );
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(body.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split(' ').nth(1)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    Some((status, body))
+/// Sends a signal.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(process: u32, signal: Signal) {
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(id, signal).unwrap_or_else(|error| panic!("{signal:?} to {process}: {error}"));
 }

@@ -4,7 +4,6 @@
 mod docker;
 mod node;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kafka::Connection;
@@ -329,13 +328,4 @@ impl RealKafka {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-/// Sends a signal by its name.
-///
-/// # Panics
-/// When there is no `kill` command.
-pub fn signal(process: u32, name: &str) {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
-    assert!(status.expect("the kill command").success(), "kill -{name} {process}");
 }

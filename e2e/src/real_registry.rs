@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::http;
 use crate::maven::fetched;
-use crate::process::http_get;
 use crate::{free_port, wait_until};
 
 /// The newest version that runs on Java 17.
@@ -82,7 +82,7 @@ impl RealRegistry {
     /// Gets a page below the base address.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        http_get(self.port, &format!("/apis/ccompat/v7{path}"))
+        http::get(self.port, &format!("/apis/ccompat/v7{path}"))
     }
 
     /// Starts it and waits until it responds.

@@ -8,9 +8,9 @@ use contract::dead_letter::code::BODY_TOO_LARGE;
 use kafka::producer::ProduceError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use service::ReloadMetrics;
+use service::{Registrar, ReloadMetrics};
 
 use crate::answer::Answer;
 use crate::budget::InFlight;
@@ -47,43 +47,36 @@ pub(crate) struct ConnectionMetrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry, budget: &InFlight) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new("customerio_gateway_requests_total", "Requests by source and HTTP status"),
+        let new = Registrar::new(registry);
+        let requests = new.counters(
+            "customerio_gateway_requests_total",
+            "Requests by source and HTTP status",
             &["source", "code"],
         )?;
-        let request_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "customerio_gateway_request_duration_seconds",
-                "From the request headers to the response; Customer.io gives up after 4 s",
-            )
-            .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 4.0]),
+        let request_duration = new.histogram(
+            "customerio_gateway_request_duration_seconds",
+            "From the request headers to the response; Customer.io gives up after 4 s",
+            &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 4.0],
         )?;
-        let publish_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "customerio_gateway_publish_duration_seconds",
-                "From queueing a record in the producer to the acknowledgement of all in-sync replicas",
-            )
-            .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5]),
+        let publish_duration = new.histogram(
+            "customerio_gateway_publish_duration_seconds",
+            "From queueing a record in the producer to the acknowledgement of all in-sync replicas",
+            &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5],
         )?;
-        let publish_failures = IntCounterVec::new(
-            Opts::new("customerio_gateway_publish_failures_total", "Records not known to be stored, by reason"),
+        let publish_failures = new.counters(
+            "customerio_gateway_publish_failures_total",
+            "Records not known to be stored, by reason",
             &["reason"],
         )?;
-        let dead_letters = IntCounterVec::new(
-            Opts::new("customerio_dead_letters_total", "Dead letters written, by stage and code"),
+        let dead_letters = new.counters(
+            "customerio_dead_letters_total",
+            "Dead letters written, by stage and code",
             &["stage", "code"],
         )?;
-        let signing_keys =
-            IntGaugeVec::new(Opts::new("customerio_gateway_signing_keys", "Live signing keys by source"), &["source"])?;
+        let signing_keys = new.gauges("customerio_gateway_signing_keys", "Live signing keys by source", &["source"])?;
         for reason in ProduceError::CODES {
             publish_failures.with_label_values(&[reason]);
         }
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(request_duration.clone()))?;
-        registry.register(Box::new(publish_duration.clone()))?;
-        registry.register(Box::new(publish_failures.clone()))?;
-        registry.register(Box::new(dead_letters.clone()))?;
-        registry.register(Box::new(signing_keys.clone()))?;
         registry.register(Box::new(BudgetGauges::new(budget.clone())?))?;
         Ok(Self {
             requests,
@@ -141,23 +134,20 @@ impl Metrics {
 
 impl ConnectionMetrics {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let open = IntGauge::new("customerio_gateway_connections", "Open connections")?;
-        let limit = IntGauge::new(
+        let new = Registrar::new(registry);
+        let open = new.gauge("customerio_gateway_connections", "Open connections")?;
+        let limit = new.gauge(
             "customerio_gateway_connections_limit",
             "Maximum connections: at the limit, those that waited longest for their client are closed",
         )?;
-        let evicted = IntCounter::new(
+        let evicted = new.counter(
             "customerio_gateway_connections_evicted_total",
             "Connections closed to make room while they waited for their client",
         )?;
-        let tls_failures = IntCounter::new(
+        let tls_failures = new.counter(
             "customerio_gateway_tls_handshake_failures_total",
             "Connections closed because the TLS handshake failed or took too long",
         )?;
-        registry.register(Box::new(open.clone()))?;
-        registry.register(Box::new(limit.clone()))?;
-        registry.register(Box::new(evicted.clone()))?;
-        registry.register(Box::new(tls_failures.clone()))?;
         Ok(Self { open, limit, evicted, tls_failures })
     }
 }

@@ -5,8 +5,8 @@ use contract::dead_letter::code::REJECTED_AFTER_ACCEPTANCE;
 use kafka::{ConsumerMetrics, TopicName};
 use platform::control::rejection_keywords;
 use platform::{Answer, Failure, RefreshOutcome};
-use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use service::Registrar;
 
 use crate::dispatch::Hold;
 use crate::external_hold::ExternalHold;
@@ -74,38 +74,8 @@ struct RequestMetrics {
     token_refreshes: IntCounterVec,
 }
 
-/// Creates and registers metrics.
-struct New<'r>(&'r Registry);
-
-impl New<'_> {
-    fn registered<M: Collector + Clone + 'static>(
-        &self,
-        metric: Result<M, prometheus::Error>,
-    ) -> Result<M, prometheus::Error> {
-        let metric = metric?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-        self.registered(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.registered(IntGauge::new(name, help))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
-        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-}
-
 impl RequestMetrics {
-    fn register(new: &New<'_>) -> Result<Self, prometheus::Error> {
+    fn register(new: &Registrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             by_status: new.counters(
                 "customerio_sink_requests_total",
@@ -138,7 +108,7 @@ impl RequestMetrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
-        let new = New(registry);
+        let new = Registrar::new(registry);
         let metrics = Self {
             consumer: ConsumerMetrics::register(registry, "sink", input)?,
             requests: RequestMetrics::register(&new)?,

@@ -60,7 +60,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     for number in 0..workers {
         let worker = worker_settings(&settings, &context, &metrics, &health, number);
         let mut processor =
-            EventProcessor::new(&settings, Arc::clone(&sources), framing, metrics.clone(), clock.clone())?;
+            EventProcessor::new(&settings, &sources, framing, metrics.clone(), clock.clone())?;
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }

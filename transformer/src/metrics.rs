@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use kafka::{ConsumerMetrics, TopicName};
 use mapping::{IgnoredFields, IgnoredIdentities};
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use service::Registrar;
 
 /// The outcome of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,116 +70,60 @@ const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
 impl Metrics {
     /// Registers the metrics.
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
-        let records = IntCounterVec::new(
-            Opts::new(
-                "customerio_transformer_records_total",
-                "Raw records by outcome, counted when their transaction was committed",
-            ),
+        let new = Registrar::new(registry);
+        let records = new.counters(
+            "customerio_transformer_records_total",
+            "Raw records by outcome, counted when their transaction was committed",
             &["outcome", "object_type", "metric"],
         )?;
-        let dead_letters = IntCounterVec::new(
-            Opts::new("customerio_dead_letters_total", "Dead letters written, by stage and code"),
+        let dead_letters = new.counters(
+            "customerio_dead_letters_total",
+            "Dead letters written, by stage and code",
             &["stage", "code"],
         )?;
-        let transactions = Histogram::with_opts(
-            HistogramOpts::new(
-                "customerio_transformer_transaction_duration_seconds",
-                "From the first record of a transaction to its commit",
-            )
-            .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0]),
+        let transactions = new.histogram(
+            "customerio_transformer_transaction_duration_seconds",
+            "From the first record of a transaction to its commit",
+            &[0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0],
         )?;
-        let aborts = IntCounter::new(
+        let aborts = new.counter(
             "customerio_transformer_transaction_aborts_total",
             "Transactions that were aborted; their records were read again",
         )?;
-        let window_ids = IntGaugeVec::new(
-            Opts::new("customerio_transformer_dedup_window_ids", "Ids in the partition's dedup window"),
+        let window_ids = new.gauges(
+            "customerio_transformer_dedup_window_ids",
+            "Ids in the partition's dedup window",
             &["partition"],
         )?;
-        let window_seconds = IntGaugeVec::new(
-            Opts::new(
-                "customerio_transformer_dedup_window_seconds",
-                "How far back the partition's dedup window reaches; less than TRANSFORMER_DEDUP_WINDOW means that TRANSFORMER_DEDUP_MAX_IDS is too small for the traffic",
-            ),
-            &["partition"],
-        )?;
-        let window_limit = IntGauge::new(
+        let window_seconds = new.gauges("customerio_transformer_dedup_window_seconds", "How far back the partition's dedup window reaches; less than TRANSFORMER_DEDUP_WINDOW means that TRANSFORMER_DEDUP_MAX_IDS is too small for the traffic", &["partition"])?;
+        let window_limit = new.gauge(
             "customerio_transformer_dedup_window_limit_seconds",
             "TRANSFORMER_DEDUP_WINDOW: how far back the dedup windows are meant to reach",
         )?;
-        registry.register(Box::new(window_limit.clone()))?;
-        let rebuilds = Histogram::with_opts(
-            HistogramOpts::new(
-                "customerio_transformer_dedup_rebuild_duration_seconds",
-                "Restoring a partition's dedup window from the typed topic after an assignment",
-            )
-            .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
+        let rebuilds = new.histogram(
+            "customerio_transformer_dedup_rebuild_duration_seconds",
+            "Restoring a partition's dedup window from the typed topic after an assignment",
+            &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
         )?;
-        let held = IntGaugeVec::new(
-            Opts::new(
-                "customerio_transformer_held",
-                "Workers that leave records on the raw topic until they are restarted, by reason; the log names source and code",
-            ),
-            &["reason"],
-        )?;
+        let held = new.gauges("customerio_transformer_held", "Workers that leave records on the raw topic until they are restarted, by reason; the log names source and code", &["reason"])?;
         held.with_label_values(&[DEAD_LETTER_LIMIT]);
-        let held_since = IntGaugeVec::new(
-            Opts::new(
-                "customerio_transformer_held_since_timestamp_seconds",
-                "Since when the first of these workers leaves records on the raw topic, in Unix seconds; 0 if none does",
-            ),
+        let held_since = new.gauges(
+            "customerio_transformer_held_since_timestamp_seconds",
+            "Since when the first of these workers leaves records on the raw topic, in Unix seconds; 0 if none does",
             &["reason"],
         )?;
         held_since.with_label_values(&[DEAD_LETTER_LIMIT]);
-        let deferred = IntGaugeVec::new(
-            Opts::new(
-                "customerio_transformer_deferred_records",
-                "Records of the partition that stay on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them",
-            ),
-            &["partition"],
-        )?;
-        registry.register(Box::new(deferred.clone()))?;
-        let ignored = IntCounterVec::new(
-            Opts::new(
-                "customerio_transformer_ignored_fields_total",
-                "Fields of webhooks that are not in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them",
-            ),
-            &["reason"],
-        )?;
+        let deferred = new.gauges("customerio_transformer_deferred_records", "Records of the partition that stay on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them", &["partition"])?;
+        let ignored = new.counters("customerio_transformer_ignored_fields_total", "Fields of webhooks that are not in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them", &["reason"])?;
         for (reason, _) in by_reason(IgnoredFields::default()) {
             ignored.with_label_values(&[reason]);
         }
-        let ignored_identities = IntCounterVec::new(
-            Opts::new(
-                "customerio_transformer_ignored_identities_total",
-                "Values that identify the person but did not become an identity: not_an_address (not exactly one valid email address), not_international (a phone number without its country code), blocked (a placeholder, BLOCKED_IDS), too_long",
-            ),
-            &["reason"],
-        )?;
+        let ignored_identities = new.counters("customerio_transformer_ignored_identities_total", "Values that identify the person but did not become an identity: not_an_address (not exactly one valid email address), not_international (a phone number without its country code), blocked (a placeholder, BLOCKED_IDS), too_long", &["reason"])?;
         for (reason, _) in identities_by_reason(IgnoredIdentities::default()) {
             ignored_identities.with_label_values(&[reason]);
         }
-        let adjusted = IntCounter::new(
-            "customerio_transformer_timestamps_adjusted_total",
-            "Events whose time is after their receipt, by up to a day, and was replaced by that of the receipt (timestampAdjusted): the gateway's clock is slow",
-        )?;
-        let ahead = Gauge::new(
-            "customerio_transformer_event_time_ahead_seconds",
-            "The largest event time minus receipt in the last transaction; above 0 by more than a few seconds, the gateway's clock is slow",
-        )?;
-        registry.register(Box::new(ignored_identities.clone()))?;
-        registry.register(Box::new(adjusted.clone()))?;
-        registry.register(Box::new(ahead.clone()))?;
-        registry.register(Box::new(ignored.clone()))?;
-        registry.register(Box::new(window_ids.clone()))?;
-        registry.register(Box::new(window_seconds.clone()))?;
-        registry.register(Box::new(rebuilds.clone()))?;
-        registry.register(Box::new(held.clone()))?;
-        registry.register(Box::new(held_since.clone()))?;
-        registry.register(Box::new(records.clone()))?;
-        registry.register(Box::new(dead_letters.clone()))?;
-        registry.register(Box::new(transactions.clone()))?;
-        registry.register(Box::new(aborts.clone()))?;
+        let adjusted = new.counter("customerio_transformer_timestamps_adjusted_total", "Events whose time is after their receipt, by up to a day, and was replaced by that of the receipt (timestampAdjusted): the gateway's clock is slow")?;
+        let ahead = new.fractional_gauge("customerio_transformer_event_time_ahead_seconds", "The largest event time minus receipt in the last transaction; above 0 by more than a few seconds, the gateway's clock is slow")?;
         for code in mapping::RejectionCode::ALL {
             dead_letters.with_label_values(&["transformer", code.as_str()]);
         }

@@ -1,7 +1,6 @@
 //! Maps one raw record to one typed record or one dead letter.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
@@ -61,7 +60,7 @@ struct Buffers {
 impl EventProcessor {
     pub(crate) fn new(
         settings: &Settings,
-        sources: Arc<Current<Sources>>,
+        sources: &Current<Sources>,
         framing: Framing,
         metrics: Metrics,
         clock: Activity,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use service::Registrar;
 
 use crate::topic::TopicName;
 
@@ -47,25 +48,19 @@ impl ConsumerMetrics {
     /// # Errors
     /// If a name is taken in this registry.
     pub fn register(registry: &Registry, service: &str, topic: &TopicName) -> Result<Self, prometheus::Error> {
-        let lag = IntGaugeVec::new(
-            Opts::new(
-                "customerio_kafka_consumer_lag_records",
-                "Offsets between the group's progress and the end of the partition",
-            ),
+        let new = Registrar::new(registry);
+        let lag = new.gauges(
+            "customerio_kafka_consumer_lag_records",
+            "Offsets between the group's progress and the end of the partition",
             &["topic", "partition"],
         )?;
-        let offsets = IntGaugeVec::new(
-            Opts::new(
-                "customerio_kafka_consumer_offset",
-                "The offset after the last record of the partition whose outcome is durable",
-            ),
+        let offsets = new.gauges(
+            "customerio_kafka_consumer_offset",
+            "The offset after the last record of the partition whose outcome is durable",
             &["topic", "partition"],
         )?;
-        registry.register(Box::new(offsets.clone()))?;
         let of_topic = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &["topic"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge.with_label_values(&[topic.as_str()]))
+            Ok(new.gauges(name, help, &["topic"])?.with_label_values(&[topic.as_str()]))
         };
         let partition_count =
             of_topic("customerio_kafka_partitions", "Partitions of the topic that the service reads")?;
@@ -73,37 +68,23 @@ impl ConsumerMetrics {
             "customerio_kafka_assigned_partitions",
             "Partitions of the topic that this instance reads; the sum over all instances is the number of partitions",
         )?;
-        let rebalances = IntCounterVec::new(
-            Opts::new("customerio_kafka_rebalances_total", "Changes of the assignment: assigned, revoked or lost"),
+        let rebalances = new.counters(
+            "customerio_kafka_rebalances_total",
+            "Changes of the assignment: assigned, revoked or lost",
             &["kind"],
         )?;
-        let expired = IntCounter::new(
+        let expired = new.counter(
             "customerio_kafka_records_expired_total",
             "Offsets that the retention removed before they were read: permanently lost",
         )?;
-        let logs_replaced = IntCounter::new(
-            "customerio_kafka_logs_replaced_total",
-            "Partitions whose log was not the one that was read: the topic was created again, or records were truncated",
-        )?;
-        let commit_failures = IntCounter::new(
-            "customerio_kafka_commit_failures_total",
-            "Commits of offsets that failed and were tried again",
-        )?;
-        let stale = IntCounter::new(
+        let logs_replaced = new.counter("customerio_kafka_logs_replaced_total", "Partitions whose log was not the one that was read: the topic was created again, or records were truncated")?;
+        let commit_failures = new
+            .counter("customerio_kafka_commit_failures_total", "Commits of offsets that failed and were tried again")?;
+        let stale = new.counter(
             "customerio_kafka_stale_completions_total",
             "Records settled after their partition was revoked; the next owner reads them again",
         )?;
-        let oldest = Gauge::new(
-            format!("customerio_{service}_oldest_unsettled_seconds"),
-            "How long ago the gateway received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds",
-        )?;
-        registry.register(Box::new(oldest.clone()))?;
-        registry.register(Box::new(stale.clone()))?;
-        registry.register(Box::new(logs_replaced.clone()))?;
-        registry.register(Box::new(lag.clone()))?;
-        registry.register(Box::new(rebalances.clone()))?;
-        registry.register(Box::new(expired.clone()))?;
-        registry.register(Box::new(commit_failures.clone()))?;
+        let oldest = new.fractional_gauge(&format!("customerio_{service}_oldest_unsettled_seconds"), "How long ago the gateway received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds")?;
         for kind in ["assigned", "revoked", "lost"] {
             rebalances.with_label_values(&[kind]);
         }

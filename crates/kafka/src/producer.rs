@@ -7,10 +7,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -246,17 +247,19 @@ fn in_flight<H: Send + Sync + 'static>(inner: &Inner<H>) -> usize {
 /// A client that is built when it is first needed, and again after a fatal error.
 struct Replaceable<H: Send + Sync + 'static> {
     config: ClientConfig,
-    current: RwLock<Option<Arc<Inner<H>>>>,
+    current: ArcSwapOption<Inner<H>>,
+    /// Held while a client is built, so that only one thread does it.
+    building: Mutex<()>,
 }
 
 impl<H: Send + Sync + 'static> Replaceable<H> {
     fn new(config: ClientConfig) -> Self {
-        Self { config, current: RwLock::new(None) }
+        Self { config, current: ArcSwapOption::empty(), building: Mutex::new(()) }
     }
 
     /// The client, if it has been built.
     fn current(&self) -> Option<Arc<Inner<H>>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.load_full()
     }
 
     /// The client; it is built first if necessary.
@@ -288,15 +291,17 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
 
     /// Builds a client to replace `old`; if another thread has already done so, returns that client.
     fn build_instead_of(&self, old: Option<&Arc<Inner<H>>>) -> Result<Arc<Inner<H>>, ProduceError> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        match (&*current, old) {
-            (Some(current), None) => return Ok(Arc::clone(current)),
-            (Some(current), Some(old)) if !Arc::ptr_eq(current, old) => return Ok(Arc::clone(current)),
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        match (self.current(), old) {
+            (Some(current), None) => return Ok(current),
+            (Some(current), Some(old)) if !Arc::ptr_eq(&current, old) => return Ok(current),
             _ => {}
         }
         let built = ThreadedProducer::from_config_and_context(&self.config, ReportContext(std::marker::PhantomData))
             .map_err(|error| ProduceError::Other(error.to_string()))?;
-        Ok(Arc::clone(current.insert(Arc::new(built))))
+        let built = Arc::new(built);
+        self.current.store(Some(Arc::clone(&built)));
+        Ok(built)
     }
 }
 

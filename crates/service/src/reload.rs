@@ -1,8 +1,10 @@
 //! SIGHUP makes the service read its files again; the results are counted.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 use settings::Reload;
 use settings::watched::OnReload;
+
+use crate::Registrar;
 
 /// Creates a handle whose requests come from SIGHUP, which from now on does not end the process.
 ///
@@ -35,22 +37,17 @@ impl ReloadMetrics {
     /// # Errors
     /// If they are registered already.
     pub fn register(registry: &Registry, service: &str) -> Result<Self, prometheus::Error> {
-        let reloads = IntCounterVec::new(
-            Opts::new(
-                format!("customerio_{service}_reloads_total"),
-                "Files read again while serving, by what and outcome",
-            ),
+        let new = Registrar::new(registry);
+        let reloads = new.counters(
+            &format!("customerio_{service}_reloads_total"),
+            "Files read again while serving, by what and outcome",
             &["files", "outcome"],
         )?;
-        let broken = IntGaugeVec::new(
-            Opts::new(
-                format!("customerio_{service}_reload_broken"),
-                "1 while the files cannot be used and their previous content stays current",
-            ),
+        let broken = new.gauges(
+            &format!("customerio_{service}_reload_broken"),
+            "1 while the files cannot be used and their previous content stays current",
             &["files"],
         )?;
-        registry.register(Box::new(reloads.clone()))?;
-        registry.register(Box::new(broken.clone()))?;
         Ok(Self { reloads, broken })
     }
 }

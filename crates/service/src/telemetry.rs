@@ -4,10 +4,12 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::Registrar;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,13 +70,14 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> &'static str {
 #[must_use]
 pub fn registry(service: &str) -> Registry {
     let registry = Registry::new();
-    let build = IntGaugeVec::new(
-        Opts::new("customerio_build_info", "Always 1; the labels give the service, its version and its commit"),
-        &["service", "version", "commit"],
-    )
-    .expect("a constant and valid metric name");
+    let build = Registrar::new(&registry)
+        .gauges(
+            "customerio_build_info",
+            "Always 1; the labels give the service, its version and its commit",
+            &["service", "version", "commit"],
+        )
+        .expect("a constant and valid metric name, in a new registry");
     build.with_label_values(&[service, crate::VERSION, crate::COMMIT]).set(1);
-    registry.register(Box::new(build)).expect("the registry is new");
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process)).expect("the registry is new");
     registry

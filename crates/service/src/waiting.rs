@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Registry};
 use tokio_util::sync::CancellationToken;
 
-use crate::Readiness;
+use crate::{Readiness, Registrar};
 use episode::{Episode, Line};
 
 /// How often the activities are checked.
@@ -279,14 +279,12 @@ impl Waiting {
     /// # Errors
     /// If the metric's name is taken.
     pub fn register(service: &str, registry: &Registry, readiness: &Readiness) -> Result<Self, prometheus::Error> {
-        let gauge = IntGaugeVec::new(
-            Opts::new(
-                format!("customerio_{service}_waiting"),
-                "1 while something outside is waited for, by reason; no record is lost",
-            ),
+        let new = Registrar::new(registry);
+        let gauge = new.gauges(
+            &format!("customerio_{service}_waiting"),
+            "1 while something outside is waited for, by reason; no record is lost",
             &["reason"],
         )?;
-        registry.register(Box::new(gauge.clone()))?;
         for reason in Reason::ALL {
             gauge.with_label_values(&[reason.as_str()]).set(0);
         }

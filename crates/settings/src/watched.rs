@@ -5,10 +5,10 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Cache};
 use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
@@ -23,55 +23,40 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// How often to wait for further changes before the files are read as they are.
 const PATIENCE: u32 = 10;
 
-/// The current value. Readers never wait for long.
+/// The current value. Readers never wait.
 #[derive(Debug)]
-pub struct Current<T> {
-    value: RwLock<Arc<T>>,
-    /// Increases with each new value.
-    version: AtomicU64,
-}
+pub struct Current<T>(Arc<ArcSwap<T>>);
 
 impl<T> Current<T> {
     /// Creates a holder with this value.
     pub fn new(value: T) -> Self {
-        Self { value: RwLock::new(Arc::new(value)), version: AtomicU64::new(0) }
+        Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 
     /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.load_full()
     }
 
     fn set(&self, value: T) {
-        *self.value.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
-        self.version.fetch_add(1, Ordering::Release);
+        self.0.store(Arc::new(value));
     }
 }
 
-/// The current value for a thread that needs it for each record: without a change, it touches no shared state.
+/// The current value for a thread that needs it for each record: without a change, it writes to no shared memory.
 #[derive(Debug, Clone)]
-pub struct Latest<T> {
-    current: Arc<Current<T>>,
-    value: Arc<T>,
-    version: u64,
-}
+pub struct Latest<T>(Cache<Arc<ArcSwap<T>>, Arc<T>>);
 
 impl<T> Latest<T> {
-    /// The version of the cached value.
+    /// Begins with the current value.
     #[must_use]
-    pub fn new(current: Arc<Current<T>>) -> Self {
-        // In this order, a change in between is noticed by the next check.
-        let version = current.version.load(Ordering::Acquire);
-        Self { value: current.get(), current, version }
+    pub fn new(current: &Current<T>) -> Self {
+        Self(Cache::new(Arc::clone(&current.0)))
     }
 
     /// Returns the current value.
     pub fn get(&mut self) -> &Arc<T> {
-        let version = self.current.version.load(Ordering::Acquire);
-        if version != self.version {
-            (self.value, self.version) = (self.current.get(), version);
-        }
-        &self.value
+        self.0.load()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Link, Naming, Service};
 use crate::free_port;
 use crate::pipeline::{Pipeline, with};
-use crate::process::Process;
+use crate::process::{Process, Signal, signal};
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 
@@ -220,7 +220,7 @@ impl Slot {
             && self.fate == Fate::Runs
         {
             self.fate = Fate::Terminating(Instant::now());
-            crate::real_kafka::signal(process.id(), "TERM");
+            signal(process.id(), Signal::TERM);
         }
     }
 }

@@ -9,8 +9,8 @@ use super::fleet::{Fleet, Ground, clock_skew};
 use super::report::{Recovery, Report};
 use super::{Action, Link, Plan, Service, schedule};
 use crate::accounting::{DeadLetter, Place, Topics, accepted, each, raw_place};
+use crate::http;
 use crate::pipeline::Pipeline;
-use crate::process::http_get;
 use crate::proxy::Proxy;
 use crate::real_kafka::{Cluster, RealKafka};
 use crate::watch::{Stall, Watch, Window};
@@ -133,7 +133,7 @@ impl Deliveries {
             return;
         }
         self.asked = Some(Instant::now());
-        let Some((_, text)) = http_get(port, "/admin/stats") else { return };
+        let Some((_, text)) = http::get(port, "/admin/stats") else { return };
         let stats: serde_json::Value = serde_json::from_str(&text).expect("the simulator's figures");
         let accepted = stats["accepted"].as_u64().expect("a count");
         if accepted != self.accepted {

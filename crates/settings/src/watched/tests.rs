@@ -85,7 +85,7 @@ async fn changed_files_are_loaded_and_invalid_ones_keep_the_previous_value() {
         let changes = Arc::clone(&changes);
         move |value: &String| changes.lock().unwrap().push(value.clone())
     };
-    let mut latest = Latest::new(Arc::clone(&current));
+    let mut latest = Latest::new(&current);
     let follower = tokio::spawn(followed.follow(Arc::clone(&reports), reload, stop.clone(), changed));
 
     write("a", "new");

@@ -20,7 +20,7 @@ use setup::values::PlatformValues;
 use sources::SourceName;
 
 use crate::gateway::{Behaviour, KEY, enabling, gateway, second_phase};
-use crate::world::{World, desired, fresh, stage};
+use crate::world::{AT_ONCE, World, desired, fresh, stage};
 
 /// A complete working connection, which each row of the table changes.
 struct Asked {
@@ -321,21 +321,28 @@ async fn a_working_connection_has_no_finding() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_names_the_cause_of_each_broken_set_up() {
     assert!(TABLE.len() >= 24);
-    for (row, id, words, who) in TABLE {
-        let mut asked = Asked::working().await;
-        break_it(row, &mut asked).await;
-        let lines = asked.lines().await;
-        let line = lines.iter().find(|line| {
-            let next = line.next.as_ref().map_or(String::new(), |next| format!(" {}", next.step));
-            line.id == *id
-                && line.level >= Level::Unanswered
-                && format!("{}: {}{next}", line.asked, line.found).contains(words)
-        });
-        let Some(line) = line else { panic!("{row}: not named; found: {:#?}", wrong(&lines)) };
-        assert_eq!(line.next.as_ref().map(|next| next.who.code()), Some(*who), "{row}: {line:#?}");
-        let said = format!("{lines:?}");
-        for secret in ["sim-secret", KEY, "sim-app-key", "topsecret"] {
-            assert!(!said.contains(secret), "{row}: a line shows {secret}");
+    for rows in TABLE.chunks(AT_ONCE) {
+        let checks: Vec<_> = rows.iter().map(|row| tokio::spawn(assert_named(row))).collect();
+        for check in checks {
+            check.await.unwrap();
         }
+    }
+}
+
+async fn assert_named(&(row, id, words, who): &'static (&str, &str, &str, &str)) {
+    let mut asked = Asked::working().await;
+    break_it(row, &mut asked).await;
+    let lines = asked.lines().await;
+    let line = lines.iter().find(|line| {
+        let next = line.next.as_ref().map_or(String::new(), |next| format!(" {}", next.step));
+        line.id == id
+            && line.level >= Level::Unanswered
+            && format!("{}: {}{next}", line.asked, line.found).contains(words)
+    });
+    let Some(line) = line else { panic!("{row}: not named; found: {:#?}", wrong(&lines)) };
+    assert_eq!(line.next.as_ref().map(|next| next.who.code()), Some(who), "{row}: {line:#?}");
+    let said = format!("{lines:?}");
+    for secret in ["sim-secret", KEY, "sim-app-key", "topsecret"] {
+        assert!(!said.contains(secret), "{row}: a line shows {secret}");
     }
 }

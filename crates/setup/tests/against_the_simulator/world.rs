@@ -27,6 +27,10 @@ use sources::SourceName;
 /// How long a created object may stay invisible, in these tests.
 const WITHIN: Duration = Duration::from_secs(1);
 
+/// How many worlds a test uses at the same time. Most of the time, each waits for the next request that the limit of
+/// Customer.io's API permits.
+pub(crate) const AT_ONCE: usize = 8;
+
 pub(crate) struct World {
     pub(crate) simulator: Simulator,
     pub(crate) http: reqwest::Client,

@@ -1,0 +1,188 @@
+//! The metrics that the services have, from the snapshots that pin their expositions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::promql::Selector;
+
+/// Crates whose snapshots pin metrics.
+const FOLDERS: [&str; 5] = [
+    "ingest-gateway/src/snapshots",
+    "transformer/src/snapshots",
+    "sink/src/snapshots",
+    "crates/service/src/snapshots",
+    "crates/kafka/src/snapshots",
+];
+
+/// Labels that Prometheus adds.
+const ADDED: [&str; 3] = ["job", "instance", "namespace"];
+
+/// Values that no snapshot shows: the snapshot of `build_info` is one of the three services, and only some events have a metric
+/// that the catalogue does not know.
+const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
+
+/// A metric, as it is described to a reader.
+pub(crate) struct Metric<'e> {
+    pub(crate) name: &'e str,
+    pub(crate) kind: &'e str,
+    pub(crate) help: &'e str,
+    /// Labels with their values; not a histogram's `le`.
+    pub(crate) labels: BTreeMap<&'e str, &'e BTreeSet<String>>,
+}
+
+/// Metrics with their labels, and the labels' values.
+#[derive(Default)]
+pub(crate) struct Exposition {
+    /// The type of each metric, by the name after `# TYPE`.
+    families: BTreeMap<String, String>,
+    /// The text after `# HELP` of each metric.
+    help: BTreeMap<String, String>,
+    /// The labels of each series' name, and their values.
+    labels: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+}
+
+impl Exposition {
+    pub(crate) fn pinned(root: &Path) -> Self {
+        let mut exposition = Self::default();
+        for folder in FOLDERS {
+            let before = exposition.families.len();
+            for entry in std::fs::read_dir(root.join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")) {
+                exposition.read(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+            }
+            assert!(exposition.families.len() > before, "{folder} pins metrics");
+        }
+        // Prometheus creates this metric for every target.
+        exposition.read("# TYPE up gauge\nup 1");
+        exposition
+    }
+
+    /// Adds the one metric of kube-state-metrics that an alert uses (documented in its `job-metrics.md`).
+    pub(crate) fn with_kube_state_metrics(mut self) -> Self {
+        self.read("# TYPE kube_job_status_failed gauge\nkube_job_status_failed{job_name=\"j\",reason=\"r\"} 1");
+        self
+    }
+
+    fn read(&mut self, text: &str) {
+        for line in text.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+                self.families.insert(name.to_owned(), kind.to_owned());
+                self.labels.entry(name.to_owned()).or_default();
+            } else if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+                self.help.insert(name.to_owned(), help.to_owned());
+            } else if !line.starts_with('#')
+                && let Some((series, _)) = line.rsplit_once(' ')
+            {
+                self.sample(series);
+            }
+        }
+    }
+
+    fn sample(&mut self, series: &str) {
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        // The head of a snapshot file is not a series.
+        if !self.families.contains_key(&self.family(name)) {
+            return;
+        }
+        let known = self.labels.entry(name.to_owned()).or_default();
+        for pair in labels.trim_end_matches('}').split("\",").filter(|pair| !pair.is_empty()) {
+            let (label, value) = pair.split_once("=\"").unwrap();
+            known.entry(label.to_owned()).or_default().insert(value.trim_end_matches('"').to_owned());
+        }
+    }
+
+    /// The metric that a series belongs to: that of `x_bucket` is `x`.
+    pub(crate) fn family(&self, series: &str) -> String {
+        let stem = ["_bucket", "_sum", "_count"].iter().find_map(|part| series.strip_suffix(part));
+        let is_histogram = |name: &&str| self.families.get(*name).is_some_and(|kind| kind == "histogram");
+        stem.filter(is_histogram).unwrap_or(series).to_owned()
+    }
+
+    /// Whether a service has a metric or series of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.families.contains_key(&self.family(name))
+    }
+
+    /// The product's own metrics.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &str> {
+        self.families.keys().map(String::as_str).filter(|name| name.starts_with("customerio_"))
+    }
+
+    /// Everything that the services expose, sorted by name.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = Metric<'_>> {
+        self.help.iter().map(|(name, help)| {
+            let kind = &self.families[name];
+            let series = if kind == "histogram" { format!("{name}_bucket") } else { name.clone() };
+            let labels = self.labels.get(&series).into_iter().flatten().filter(|(label, _)| *label != "le");
+            let labels = labels.map(|(label, values)| (label.as_str(), values)).collect();
+            Metric { name, kind, help, labels }
+        })
+    }
+
+    /// Describes the metrics and labels of a selector that no service has.
+    pub(crate) fn breaches(&self, place: &str, selector: &Selector) -> Vec<String> {
+        let name = &selector.name;
+        let Some(known) = self.labels.get(name) else {
+            return vec![format!("{place}: no service has a metric {name}")];
+        };
+        if self.families.get(name).is_some_and(|kind| kind == "histogram") {
+            return vec![format!("{place}: {name} is a histogram; use {name}_bucket, _sum or _count")];
+        }
+        let mut found = Vec::new();
+        for (label, operator, value) in &selector.matchers {
+            match known.get(label) {
+                None if ADDED.contains(&label.as_str()) => {}
+                None => found.push(format!("{place}: {name} has no label {label}")),
+                Some(values) => {
+                    let alternatives = value.split('|').filter(|_| operator.ends_with('~')).collect::<Vec<_>>();
+                    let asked = if alternatives.is_empty() { vec![value.as_str()] } else { alternatives };
+                    let missing = asked.into_iter().filter(|asked| !fits(label, asked, values));
+                    found.extend(missing.map(|asked| format!("{place}: {name} has no {label}=\"{asked}\"")));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether the label has this value, or one that begins with the text before `.*` or `(`.
+fn fits(label: &str, asked: &str, values: &BTreeSet<String>) -> bool {
+    let fixed = asked.split(['.', '(', '$']).next().unwrap();
+    let by_prefix = fixed.len() < asked.len() && values.iter().any(|value| value.starts_with(fixed));
+    by_prefix || values.contains(asked) || FURTHER_VALUES.contains(&(label, asked))
+}
+
+/// The metrics that a text names: `customerio_…` with at least three words, and without the placeholders of a pattern.
+pub(crate) fn names_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "_*…".contains(c)));
+    let words = words.filter(|word| word.starts_with("customerio_") && !word.contains(['*', '…']));
+    words.filter(|word| word.matches('_').count() >= 2).map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_and_labels_that_no_service_has_are_reported() {
+    let mut known = Exposition::default();
+    known.read("# TYPE a counter\na{code=\"202\",source=\"default\"} 1\na{code=\"401\",source=\"default\"} 0\n# TYPE h histogram\nh_bucket{le=\"1\"} 0\nh_count 0");
+    let breaches = |expression: &str| -> Vec<String> {
+        super::promql::selectors(expression).iter().flat_map(|selector| known.breaches("X", selector)).collect()
+    };
+    for valid in [
+        "a",
+        "a{code=\"401\",job=\"x\"}",
+        "a{code=~\"202|401\"}",
+        "a{code!=\"202\"}",
+        "h_bucket{le=\"1\"}",
+        "a{code=~\"4.*\"}",
+    ] {
+        assert!(breaches(valid).is_empty(), "{valid}: {:?}", breaches(valid));
+    }
+    for (wrong, said) in [
+        ("b", "no service has a metric b"),
+        ("a{cod=\"202\"}", "no label cod"),
+        ("a{code=\"204\"}", "no code=\"204\""),
+        ("a{code=~\"202|204\"}", "no code=\"204\""),
+        ("a{code=~\"5.*\"}", "no code=\"5.*\""),
+        ("h", "is a histogram"),
+    ] {
+        assert!(breaches(wrong).concat().contains(said), "{wrong}: {:?}", breaches(wrong));
+    }
+}

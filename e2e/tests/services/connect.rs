@@ -1,0 +1,289 @@
+//! The connection from two accounts to the first accepted event, with the commands as a person runs them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use e2e::http;
+use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
+use e2e::process::{Process, command};
+use e2e::{free_port, wait_until};
+use reqwest::Method;
+use serde_json::Value;
+
+/// Times in which Platform loses events are 1.5 s and 4.5 s, and a run of a flow lasts 18 s.
+const SCALE: &str = "0.005";
+
+/// An empty simulator, the stage's variables, and a folder for what the commands write.
+struct Sitting {
+    pipeline: Pipeline,
+    _simulator: Process,
+    variables: Variables,
+    folder: PathBuf,
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Sitting {
+    fn begin(test: &str) -> Self {
+        let pipeline = Pipeline::new(shared_kafka(), test);
+        let simulator = pipeline.simulator_with(&["--fresh", "--settle-scale", SCALE]);
+        let folder = std::env::temp_dir().join(format!("{}-folder", pipeline.name));
+        std::fs::create_dir_all(&folder).unwrap();
+        let simulated = format!("http://127.0.0.1:{}", pipeline.simulator_port);
+        let name = &pipeline.name;
+        let mut variables = with(
+            pipeline.operator_variables(),
+            &[
+                // Topics of its own: `setup` creates them.
+                ("RAW_TOPIC", &format!("{name}.set-up.raw")),
+                ("TYPED_TOPIC", &format!("{name}.set-up.typed")),
+                ("DEAD_LETTER_TOPIC", &format!("{name}.set-up.dead")),
+                ("RECEIPTS_TOPIC", &format!("{name}.set-up.receipts")),
+                ("PLATFORM_API_URL", &simulated),
+                ("IMS_URL", &simulated),
+                ("CUSTOMERIO_API_URL", &format!("{simulated}/customerio")),
+                ("CUSTOMERIO_PUBLIC_URL", &format!("http://127.0.0.1:{}", pipeline.gateway_port)),
+                ("SETUP_SETTLE_SCALE", SCALE),
+                ("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY),
+            ],
+        );
+        let fixed = [
+            ("PLATFORM_IMS_ORG", "ACME@AdobeOrg"),
+            ("PLATFORM_SANDBOX", "dev"),
+            ("IMS_CLIENT_ID", "sim-client"),
+            ("IMS_CLIENT_SECRET", "sim-secret"),
+            ("CUSTOMERIO_APP_API_KEY", "sim-app-key"),
+            ("CUSTOMERIO_WORKSPACE", "Acme"),
+            ("CUSTOMERIO_EVENTS", "all"),
+            ("CUSTOMERIO_FULL_RESOLUTION", "false"),
+            ("CUSTOMERIO_WITH_CONTENT", "false"),
+        ];
+        variables.extend(fixed.map(|(name, value)| (name, value.to_owned())));
+        Self { pipeline, _simulator: simulator, variables, folder }
+    }
+
+    /// Runs a command to its end: exit code, and all that it printed.
+    fn run_with(&self, variables: &Variables, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = command("customerio-aep", variables).current_dir(&self.folder).args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn says(&self, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+        let (found, text) = self.run_with(&self.variables, arguments);
+        assert_eq!(found, Some(code), "{arguments:?}:\n{text}");
+        for part in parts {
+            assert!(text.contains(part), "{arguments:?}: no `{part}` in:\n{text}");
+        }
+        text
+    }
+
+    /// Runs a command until its text has a part: on a busy machine, the gateway can take longer than the second that a round
+    /// trip may take.
+    fn eventually(&self, variables: &Variables, arguments: &[&str], part: &str) -> (Option<i32>, String) {
+        let mut last = self.run_with(variables, arguments);
+        for _ in 0..4 {
+            if last.1.contains(part) {
+                break;
+            }
+            last = self.run_with(variables, arguments);
+        }
+        assert!(last.1.contains(part), "{arguments:?}: no `{part}` in:\n{}", last.1);
+        last
+    }
+
+    /// The entries that `--write-env` has written, as a service gets them.
+    fn written(&self, file: &str) -> Variables {
+        let text = std::fs::read_to_string(self.folder.join(file)).unwrap();
+        let names = self.variables.iter().map(|(name, _)| *name);
+        let names: Vec<&'static str> = names.chain(WRITTEN).collect();
+        let entries = text.lines().filter_map(|line| line.split_once('='));
+        entries
+            .map(|(name, value)| {
+                let name = names.iter().find(|known| **known == name);
+                (*name.unwrap_or_else(|| panic!("unexpected entry in:\n{text}")), value.trim_matches('\'').to_owned())
+            })
+            .collect()
+    }
+
+    fn services(&self, written: &Variables) -> Vec<Process> {
+        let name = &self.pipeline.name;
+        let kafka = ["KAFKA_BOOTSTRAP_SERVERS", "RAW_TOPIC", "TYPED_TOPIC", "DEAD_LETTER_TOPIC", "RECEIPTS_TOPIC"];
+        let kafka: Variables = self.variables.iter().filter(|(name, _)| kafka.contains(name)).cloned().collect();
+        let listen = format!("127.0.0.1:{}", self.pipeline.gateway_port);
+        let gateway = [("GATEWAY_LISTEN", listen.as_str()), ("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY)];
+        let (group, instance) = (format!("{name}-transformer"), format!("{name}-1"));
+        let transformer = [("KAFKA_GROUP_ID", group.as_str()), ("TRANSFORMER_INSTANCE", instance.as_str())];
+        let sink: Vec<(&str, &str)> = written.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let sink = with(kafka.clone(), &sink);
+        vec![
+            Process::start("ingest-gateway", &with(kafka.clone(), &gateway), Some(free_port())),
+            Process::start("transformer", &with(kafka, &transformer), Some(free_port())),
+            Process::start("sink", &with(sink, &[("KAFKA_GROUP_ID", &format!("{name}-sink"))]), Some(free_port())),
+        ]
+    }
+
+    fn admin(&self, method: Method, path: &str, body: &str) -> String {
+        let (status, body) = http::send_json(method.clone(), self.pipeline.simulator_port, path, body).unwrap();
+        assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
+        body
+    }
+
+    fn webhook(&self) -> Value {
+        let everything: Value = serde_json::from_str(&self.admin(Method::GET, "/admin/customerio", "")).unwrap();
+        everything["webhooks"][0]["webhook"].clone()
+    }
+}
+
+/// Variables that `setup` finds out.
+const WRITTEN: [&str; 10] = [
+    "TRIAL",
+    "DEPLOYMENT",
+    "PLATFORM_TENANT",
+    "PLATFORM_INLET_URL",
+    "PLATFORM_SCHEMA_ID",
+    "PLATFORM_DATASET_ID",
+    "PLATFORM_FLOW_ID",
+    "PLATFORM_NOT_BEFORE",
+    "IMS_CLIENT_SECRET_FILE",
+    "SETUP_SECRETS_DIR",
+];
+
+#[test]
+fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
+    let mut sitting = Sitting::begin("connect");
+    sitting.says(&["setup", "plan", "--detailed-exitcode"], 1, &["+ topic", "+ flow", "+ webhook", "dev"]);
+    sitting.says(&["setup", "apply", "--yes", "--write-env", "dev.env"], 4, &["created", "waiting for", "the gateway"]);
+    let written = sitting.written("dev.env");
+    let value = |name: &str| written.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+    let secret = PathBuf::from(value("IMS_CLIENT_SECRET_FILE"));
+    assert!(secret.is_absolute() && secret.starts_with(value("SETUP_SECRETS_DIR")), "{}", secret.display());
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "sim-secret\n");
+    assert!(!std::fs::read_to_string(sitting.folder.join("dev.env")).unwrap().contains("sim-secret"));
+    assert!(sitting.webhook()["name"].as_str().unwrap().ends_with("(not enabled yet)"));
+
+    let mut services = sitting.services(&written);
+    sitting.says(&["setup", "apply", "--yes", "--wait=60s"], 0, &["~ webhook default"]);
+    assert_eq!(sitting.webhook()["disabled"], false);
+    sitting.says(&["setup", "apply", "--yes"], 0, &["0 to create, 0 to change", "unchanged"]);
+
+    sitting.variables.extend(written.iter().filter(|(name, _)| WRITTEN.contains(name)).cloned());
+    // One form of the secret.
+    sitting.variables.retain(|(name, _)| *name != "IMS_CLIENT_SECRET");
+    sitting.says(&["setup", "status"], 0, &["= flow", "0 to create, 0 to change"]);
+    sitting.says(&["check", "--wait=60s"], 0, &["everything that was asked is right", "a signed round trip"]);
+    let parts = ["accepted by Platform after", "the flow's run with this event: success: ", "records received"];
+    sitting.says(&["check", "--end-to-end", "--wait-run", "90s", "--wait=60s"], 0, &parts);
+    let events = http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
+    assert!(events.contains("customerio-aep-test-"), "{events}");
+    let stats = http::get(sitting.pipeline.simulator_port, "/admin/stats").unwrap().1;
+    assert!(stats.contains("\"lost\":0"), "{stats}");
+
+    in_production_the_name_is_needed(&sitting);
+    a_missing_option_is_a_finding_among_others(&sitting);
+    a_role_that_is_granted_later_is_waited_for(&sitting);
+    a_webhook_that_somebody_disabled_is_left_alone(&sitting);
+    drift_is_shown(&sitting);
+
+    for service in services.iter_mut().rev() {
+        service.terminate();
+    }
+    sitting.says(&["setup", "destroy", "--yes"], 0, &["can never be removed", "- remove the webhook default"]);
+    let everything: Value = serde_json::from_str(&sitting.admin(Method::GET, "/admin/customerio", "")).unwrap();
+    assert!(everything["webhooks"].as_array().unwrap().is_empty(), "{everything}");
+}
+
+fn in_production_the_name_is_needed(sitting: &Sitting) {
+    let prod = with(sitting.variables.clone(), &[("PLATFORM_SANDBOX", "prod")]);
+    let before = http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1;
+    let (code, text) =
+        sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
+    assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
+    assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
+    // The sandbox that is asked is one for development; where the sink sends is another matter.
+    let elsewhere = with(sitting.variables.clone(), &[("PLATFORM_FLOW_ID", "another-flow")]);
+    let reason = "not sent: it is not known whether the event would reach a production sandbox";
+    let (code, text) = sitting.eventually(&elsewhere, &["check", "--end-to-end"], reason);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
+    let strict = with(sitting.variables.clone(), &[("ON_MISSING_IDENTITY", "dead-letter")]);
+    let reason = "not sent: ON_MISSING_IDENTITY=dead-letter";
+    let (code, text) = sitting.eventually(&strict, &["check", "--end-to-end"], reason);
+    assert_eq!(code, Some(1), "{text}");
+}
+
+fn a_missing_option_is_a_finding_among_others(sitting: &Sitting) {
+    for (variable, who) in [
+        ("CUSTOMERIO_PUBLIC_URL", "you: "),
+        ("CUSTOMERIO_APP_API_KEY", "a Customer.io administrator: "),
+        ("PLATFORM_SANDBOX", "an Adobe administrator: "),
+        ("IMS_CLIENT_ID", "an Adobe administrator: "),
+        ("KAFKA_BOOTSTRAP_SERVERS", "you: "),
+    ] {
+        let mut variables = sitting.variables.clone();
+        variables.retain(|(name, _)| *name != variable);
+        let (code, text) = sitting.run_with(&variables, &["check"]);
+        assert_eq!(code, Some(1), "{variable}: {text}");
+        let line = format!("BAD  the option {variable}: {variable} is not set\n       {who}");
+        assert!(text.contains(&line), "{variable}: {text}");
+        let good = text.lines().filter(|line| line.starts_with("ok ")).count();
+        assert!(good >= 8, "{variable}: only {good} checks ran:\n{text}");
+        // The other commands still need it.
+        assert_eq!(sitting.run_with(&variables, &["setup", "plan"]).0, Some(2), "{variable}");
+    }
+    let mut nothing = sitting.variables.clone();
+    nothing.retain(|(name, _)| ["PLATFORM_API_URL", "IMS_URL"].contains(name));
+    let (code, text) = sitting.run_with(&nothing, &["check"]);
+    assert!(code == Some(1) && text.contains("BAD  the option PLATFORM_IMS_ORG"), "{text}");
+}
+
+fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
+    sitting.admin(
+        Method::POST,
+        "/admin/control/faults",
+        r#"{"fault":"missing_permission","permission":"manage-schemas"}"#,
+    );
+    sitting.says(&["check"], 1, &["Manage Schemas: missing", "check --wait"]);
+    let mut waiting = command("customerio-aep", &sitting.variables);
+    waiting.current_dir(&sitting.folder).args(["check", "--wait=90s"]);
+    let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    sitting.admin(Method::DELETE, "/admin/control/faults", "");
+    wait_until("the check to end", Duration::from_secs(60), || waiting.try_wait().unwrap().is_some());
+    let output = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("open: "), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("everything that was asked is right"));
+    // Nothing is waited for if only options are missing.
+    let mut variables = sitting.variables.clone();
+    variables.retain(|(name, _)| *name != "CUSTOMERIO_PUBLIC_URL");
+    assert_eq!(sitting.run_with(&variables, &["check", "--wait=90s"]).0, Some(1));
+}
+
+fn a_webhook_that_somebody_disabled_is_left_alone(sitting: &Sitting) {
+    let id = sitting.webhook()["id"].clone();
+    sitting.admin(Method::PATCH, &format!("/admin/customerio/webhooks/{id}"), r#"{"disabled":true}"#);
+    let asks = "setup apply --enable-webhook default";
+    sitting.says(&["check"], 1, &["somebody disabled the webhook", asks]);
+    sitting.says(&["setup", "status"], 1, &["somebody disabled", asks]);
+    sitting.says(&["setup", "apply", "--yes"], 1, &["somebody disabled", asks]);
+    assert_eq!(sitting.webhook()["disabled"], true);
+    sitting.says(&["setup", "apply", "--yes", "--enable-webhook", "other"], 2, &["there are: default"]);
+    let again = ["setup", "apply", "--yes", "--wait=60s", "--enable-webhook", "default"];
+    sitting.says(&again, 0, &["~ webhook default"]);
+    assert_eq!(sitting.webhook()["disabled"], false);
+}
+
+fn drift_is_shown(sitting: &Sitting) {
+    let id = sitting.webhook()["id"].clone();
+    sitting.admin(Method::PATCH, &format!("/admin/customerio/webhooks/{id}"), r#"{"events":["email_sent"]}"#);
+    sitting.says(&["setup", "status"], 1, &["~ webhook default", "1 events (to remove: nothing)"]);
+    sitting.says(&["setup", "apply", "--yes"], 0, &["~ webhook default"]);
+    sitting.says(&["setup", "status"], 0, &["0 to create, 0 to change"]);
+}
