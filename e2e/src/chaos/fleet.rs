@@ -201,6 +201,21 @@ impl<'p> Fleet<'p> {
         self.slots.values().all(|slot| slot.process.as_ref().is_some_and(Process::is_ready))
     }
 
+    /// Writes each running service's metrics next to its logs: they show what it waits for.
+    pub(super) fn keep_metrics(&self) {
+        for (service, slot) in &self.slots {
+            let metrics = slot.process.as_ref().and_then(|process| process.admin_get("/metrics"));
+            let text = metrics.map_or_else(|| "no response".to_owned(), |(_, text)| text);
+            let name = format!("{}-{}.metrics", service.to_string().replace(' ', "-"), slot.lives);
+            self.keep(&name, &text);
+        }
+    }
+
+    /// Writes a file next to the logs.
+    pub(super) fn keep(&self, name: &str, text: &str) {
+        fs::write(self.logs.join(name), text).expect("a file next to the logs");
+    }
+
     /// SIGTERM for all, then waits for their end.
     pub(super) fn end(&mut self) {
         for slot in self.slots.values_mut() {

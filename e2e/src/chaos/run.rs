@@ -247,9 +247,16 @@ impl<'p> Course<'p> {
     fn account(mut self, chaos: &Chaos, kafka: &RealKafka, ended: Ended) -> Report {
         let Ended { actions, sent, sending, bodies, open } = ended;
         let before = self.fleet.surprises.len();
+        if !open.is_empty() {
+            self.fleet.keep_metrics();
+        }
         self.fleet.end();
         let clean_end = self.fleet.surprises.len() == before;
         let (code, out, problems) = self.pipeline.operate(&["audit"]);
+        if !open.is_empty() {
+            self.fleet.keep("audit.txt", &format!("{out}\n{problems}"));
+            self.fleet.keep("open-events.txt", &open.join("\n"));
+        }
         let topics = Topics::read(&kafka.connection(), self.pipeline);
         let accepted = accepted(self.pipeline);
         let watched_until = self.watch.now();
