@@ -59,8 +59,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let clock = waiting.activity("comparing the clocks", Ready::Stays, "");
     for number in 0..workers {
         let worker = worker_settings(&settings, &context, &metrics, &health, number);
-        let mut processor =
-            EventProcessor::new(&settings, &sources, framing, metrics.clone(), clock.clone())?;
+        let mut processor = EventProcessor::new(&settings, &sources, framing, metrics.clone(), clock.clone())?;
         let stop = context.stop.clone();
         tasks.spawn_thread("transformer worker", move || transaction::run(&worker, &mut processor, &stop));
     }

@@ -1,13 +1,16 @@
 //! Tests of bad input: each row ends with one message that names the cause and the remedy, and another run completes
 //! incomplete objects.
 
+use std::time::Duration;
+
 use platform::control::{
-    NewDataset, NewFlow, NewNamespace, NewSourceConnection, SchemaRef, create_dataset, create_flow, create_namespace,
-    create_schema, create_source_connection,
+    ControlSettings, NewDataset, NewFlow, NewNamespace, NewSourceConnection, SchemaRef, create_dataset, create_flow,
+    create_namespace, create_schema, create_source_connection,
 };
 use platform_sim::{ControlFault, ControlFaultKind, ControlOptions};
 use serde_json::json;
 use setup::apply::Applied;
+use setup::clients::Clients;
 use setup::desired::{Desired, Permit};
 use setup::error::SetupError;
 use setup::stage::Stage;
@@ -331,7 +334,10 @@ async fn another_resource_with_our_title_is_named_with_its_id() {
     });
     let body = serde_json::from_value(body).unwrap();
     let id = world.control(&dev, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id;
-    let error = text(run(&world, &desired(&dev), &Permit::default()).await);
+    // The run looks again for an object that it cannot find, as long as one may stay invisible, and tries often.
+    let soon = |settings: &mut ControlSettings| settings.visibility.within = Duration::from_millis(50);
+    let clients = Clients { platform: Some(world.control(&dev, "sim-secret", soon)), ..world.clients(&dev) };
+    let error = text(world.apply(&desired(&dev), &clients, &Permit::default()).await);
     assert!(error.contains(&id) && error.contains("field group") && error.contains("choose another name"), "{error}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use platform_sim::{ControlFault, ControlFaultKind, ControlOptions};
+use platform_sim::{Break, ControlFault, ControlFaultKind, ControlOptions};
 use serde_json::json;
 use setup::clients::Clients;
 use setup::desired::{Desired, Permit};
@@ -177,18 +177,23 @@ async fn converges_after_request_to_customerio(request: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_run_completes_although_the_network_drops_one_of_three_requests() {
-    for when in [platform_sim::Break::Before, platform_sim::Break::After, platform_sim::Break::Within] {
-        let world = World::start(ControlOptions { visible_after: Duration::from_millis(50), ..fresh() }).await;
-        let stage = stage("dev");
-        let (desired, clients) = (desired(&stage), world.clients(&stage));
-        world.simulator.add_control_fault(ControlFault::from(ControlFaultKind::Reset { when }).one_of(3));
-        world.apply(&desired, &clients, &Permit::default()).await.unwrap();
-        let clear = format!("http://{}/admin/control/faults", world.simulator.address());
-        world.http.delete(clear).send().await.unwrap().error_for_status().unwrap();
-        let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
-        assert_eq!(signs(&plan), "=9 ~1", "{when:?}");
-        assert_eq!(world.webhooks(130_001).await.len(), 1, "{when:?}");
+    let runs = [Break::Before, Break::After, Break::Within].map(|when| tokio::spawn(completes_with_breaks(when)));
+    for run in runs {
+        run.await.unwrap();
     }
+}
+
+async fn completes_with_breaks(when: Break) {
+    let world = World::start(ControlOptions { visible_after: Duration::from_millis(50), ..fresh() }).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    world.simulator.add_control_fault(ControlFault::from(ControlFaultKind::Reset { when }).one_of(3));
+    world.apply(&desired, &clients, &Permit::default()).await.unwrap();
+    let clear = format!("http://{}/admin/control/faults", world.simulator.address());
+    world.http.delete(clear).send().await.unwrap().error_for_status().unwrap();
+    let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
+    assert_eq!(signs(&plan), "=9 ~1", "{when:?}");
+    assert_eq!(world.webhooks(130_001).await.len(), 1, "{when:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
