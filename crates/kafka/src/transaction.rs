@@ -12,13 +12,17 @@ mod new_partitions;
 mod outbox;
 mod oversized;
 mod process;
+mod processor;
 mod producer;
 mod restore;
 mod session;
+mod settings;
 mod worker;
 mod writer;
 
 pub use outbox::Outbox;
+pub use processor::Processor;
 pub use restore::{Lookback, PartitionState};
-pub use worker::{Processor, WorkerSettings, run};
+pub use settings::WorkerSettings;
+pub use worker::run;
 pub use writer::TransactionalWriter;

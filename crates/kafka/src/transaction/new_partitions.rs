@@ -8,9 +8,9 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
 use super::end::{End, given_up, rebuild};
+use super::processor::Processor;
 use super::restore::{Candidate, Delay, Finding};
 use super::session::Session;
-use super::worker::Processor;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
 use crate::group;

@@ -12,9 +12,10 @@ use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
 use super::outbox::Processed;
 use super::oversized::Oversized;
 use super::process::{clients, note_latest, process};
+use super::processor::Processor;
 use super::producer::{TooLarge, TransactionalProducer};
 use super::restore::{RestoreContext, Restores};
-use super::worker::{Processor, WorkerSettings, member_client_id};
+use super::settings::WorkerSettings;
 use crate::assignment::{Assignment, Unread};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
@@ -97,7 +98,7 @@ impl<'s, P: Processor> Session<'s, P> {
                 }
             }
         }
-        let client_id = settings.name.as_ref().map(|name| member_client_id(&settings.connection, name));
+        let client_id = settings.member_client_id();
         let group = GroupSettings {
             group: &settings.group,
             client_id: client_id.as_deref(),
