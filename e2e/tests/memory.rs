@@ -10,6 +10,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, http_get};
 use e2e::{free_port, wait_until};

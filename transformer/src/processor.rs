@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
-use contract::{Position, RawRecord};
+use contract::{Partition, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
 use kafka::transaction::{Outbox, Processor};
@@ -118,9 +118,8 @@ impl EventProcessor {
 
     fn dead_letter(&self, record: &Record<'_>, rejection: &Rejection, outbox: &mut Outbox<'_>) -> Labels {
         let (code, now) = (rejection.code.as_str(), service::unix_millis());
-        let origin = Position::new(record.partition(), record.offset());
-        let mut dead_letter =
-            DeadLetter::new(Stage::Transformer, code, &rejection.message, now).of(self.input.as_str(), origin);
+        let mut dead_letter = DeadLetter::new(Stage::Transformer, code, &rejection.message, now)
+            .of(self.input.as_str(), record.position());
         let mut value = record.value();
         if outbox.refusals(&self.dead_letters) > 0 {
             let CutValue { kept, cut } = CutValue::of(value);
@@ -179,9 +178,9 @@ impl Processor for EventProcessor {
         self.dedup.window()
     }
 
-    fn restored(&mut self, partition: i32, window: Window, took: Duration) {
+    fn restored(&mut self, partition: Partition, window: Window, took: Duration) {
         tracing::info!(
-            partition,
+            partition = partition.0,
             ids = window.ids(),
             reach_seconds = window.reach(),
             ?took,
@@ -192,7 +191,7 @@ impl Processor for EventProcessor {
         self.show_windows();
     }
 
-    fn release(&mut self, partition: i32) {
+    fn release(&mut self, partition: Partition) {
         self.dedup.release(partition);
         self.metrics.forget_window(partition);
     }
@@ -246,7 +245,7 @@ impl Processor for EventProcessor {
         self.tally.count(labels);
     }
 
-    fn show_deferred(&mut self, partition: i32, records: u64) {
+    fn show_deferred(&mut self, partition: Partition, records: u64) {
         self.metrics.show_deferred(partition, records);
     }
 

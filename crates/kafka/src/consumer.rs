@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use contract::{Partition, TopicName};
 use service::Readiness;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use crate::ledger::{Claim, Ledgers};
 use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::record::PackedRecord;
-use crate::topic::TopicName;
 
 mod committer;
 mod fingerprints;
@@ -75,7 +75,7 @@ pub enum Feed {
     Assigned(usize),
     /// These partitions are being revoked, or are lost: release the records that have not been sent, settle those in
     /// flight.
-    Revoking(Vec<i32>),
+    Revoking(Vec<Partition>),
     /// The consumer stops: the same applies to all partitions.
     Stopping,
 }

@@ -1,5 +1,7 @@
 //! Errors of Kafka operations, with what to do about them.
 
+use contract::{Offset, Partition};
+
 /// A failure of a Kafka operation. The texts name the operation and the topic, never a record's content.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
@@ -29,9 +31,9 @@ pub enum KafkaError {
         /// The topic read.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// The offset after the last settled record.
-        offset: i64,
+        offset: Offset,
         /// For how long.
         after: std::time::Duration,
     },
@@ -59,7 +61,7 @@ pub enum KafkaError {
         /// The topic read.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// Where output was found.
         output: String,
     },
@@ -94,9 +96,9 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// Its last stable offset.
-        offset: i64,
+        offset: Offset,
     },
     /// A partition was not read to its end, because no record arrived for a while.
     #[error(
@@ -106,11 +108,11 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// The offset reached.
-        offset: i64,
+        offset: Offset,
         /// The end that was to be reached.
-        end: i64,
+        end: Offset,
         /// How long was waited.
         seconds: u64,
     },

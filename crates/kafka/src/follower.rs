@@ -3,16 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use contract::{Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset as RdOffset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::producer::set_default;
 use crate::reader::{Isolation, observing};
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, TopicName};
+use crate::topic::LogContextConsumer;
 
 /// What one wait brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +38,13 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Starts at these offsets: topic, partition, offset.
+    /// Starts at these positions of topics.
     ///
     /// # Errors
     /// [`KafkaError`] if librdkafka refuses the configuration or the offsets.
     pub fn new<'t>(
         connection: &Connection,
-        starts: impl IntoIterator<Item = (&'t TopicName, i32, i64)>,
+        starts: impl IntoIterator<Item = (&'t TopicName, Position)>,
     ) -> Result<Self, KafkaError> {
         let mut config = observing(connection, Isolation::ReadCommitted);
         // If the offsets are gone, to begin elsewhere would show old events as new ones, or none of the missing ones.
@@ -53,8 +54,8 @@ impl Follower {
             .create_with_context(LogContextConsumer)
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
         let mut list = TopicPartitionList::new();
-        for (topic, partition, offset) in starts {
-            list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
+        for (topic, Position { partition, offset }) in starts {
+            list.add_partition_offset(topic.as_str(), partition.0, RdOffset::Offset(offset.0))
                 .map_err(KafkaError::during("building a list of offsets"))?;
         }
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;

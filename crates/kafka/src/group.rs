@@ -10,19 +10,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use contract::{Offset, Partition, TopicName};
 use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::partition_list;
 use crate::producer::set_default;
-use crate::topic::{LogContextConsumer, TopicName};
+use crate::topic::LogContextConsumer;
 
 /// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,8 +44,8 @@ pub(crate) fn session_timeout(connection: &Connection) -> Duration {
 /// A change of the assignment that must be carried out and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
-    Assign(Vec<i32>),
-    Revoke { partitions: Vec<i32>, lost: bool },
+    Assign(Vec<Partition>),
+    Revoke { partitions: Vec<Partition>, lost: bool },
 }
 
 /// The results of one consumer's callbacks, for its thread.
@@ -51,7 +53,7 @@ pub(crate) enum Rebalance {
 pub(crate) struct GroupContext {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
-    ends: Mutex<HashMap<i32, i64>>,
+    ends: Mutex<HashMap<Partition, Offset>>,
 }
 
 impl GroupContext {
@@ -67,7 +69,7 @@ impl GroupContext {
     }
 
     /// The end of a partition as a reader of committed records sees it, up to two seconds old.
-    pub(crate) fn end(&self, partition: i32) -> Option<i64> {
+    pub(crate) fn end(&self, partition: Partition) -> Option<Offset> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
     }
 }
@@ -92,7 +94,7 @@ impl ClientContext for GroupContext {
         for topic in statistics.topics.values() {
             for (&partition, figures) in &topic.partitions {
                 if partition >= 0 && figures.ls_offset >= 0 {
-                    ends.insert(partition, figures.ls_offset);
+                    ends.insert(Partition(partition), Offset(figures.ls_offset));
                 }
             }
         }
@@ -101,7 +103,7 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+        let partitions = partition_list::partitions_of(list);
         let rebalance = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             Rebalance::Assign(partitions)
         } else {
@@ -129,8 +131,10 @@ pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &Topi
     context.closing.store(true, Ordering::SeqCst);
     while let Some(rebalance) = context.next_rebalance() {
         let answered = match rebalance {
-            Rebalance::Assign(gained) => consumer.incremental_assign(&partitions(topic, &gained)),
-            Rebalance::Revoke { partitions: gone, .. } => consumer.incremental_unassign(&partitions(topic, &gone)),
+            Rebalance::Assign(gained) => consumer.incremental_assign(&partition_list::partitions(topic, &gained)),
+            Rebalance::Revoke { partitions: gone, .. } => {
+                consumer.incremental_unassign(&partition_list::partitions(topic, &gone))
+            }
         };
         if let Err(error) = answered {
             tracing::debug!(%error, "answering a rebalance before closing");
@@ -203,42 +207,6 @@ pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<BaseConsu
     config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// Builds a list of partitions of one topic with offsets.
-pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for &(partition, offset) in offsets {
-        list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
-            .map_err(KafkaError::during("building a list of offsets"))?;
-    }
-    Ok(list)
-}
-
-/// The same for a commit: each offset with its metadata, if there is any.
-pub(crate) fn offsets_with_metadata(
-    topic: &TopicName,
-    offsets: &[(i32, i64)],
-    metadata: impl Fn(i32) -> Option<String>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for &(partition, offset) in offsets {
-        let mut element = list.add_partition(topic.as_str(), partition);
-        element.set_offset(Offset::Offset(offset)).map_err(KafkaError::during("building a list of offsets"))?;
-        if let Some(metadata) = metadata(partition) {
-            element.set_metadata(metadata);
-        }
-    }
-    Ok(list)
-}
-
-/// Builds a list of partitions of one topic.
-pub(crate) fn partitions(topic: &TopicName, partitions: &[i32]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition(topic.as_str(), partition);
-    }
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -290,7 +258,7 @@ mod tests {
         let first = member();
         next(&first, &|| {});
         let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
-        first.incremental_assign(&partitions(&topic, &all)).unwrap();
+        first.incremental_assign(&partition_list::partitions(&topic, &all)).unwrap();
         // Another member joins, and the first one does not carry out the rebalance that it receives.
         let second = member();
         next(&first, &|| drop(second.poll(Duration::from_millis(50))));

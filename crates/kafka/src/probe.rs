@@ -8,11 +8,11 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 use service::{Reason, Trouble};
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +21,9 @@ use crate::error::KafkaError;
 use crate::group;
 use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
+use crate::partition_list;
 use crate::reader::{Isolation, observing};
 use crate::record::{Record, header};
-use crate::topic::TopicName;
 
 /// How often the brokers are queried.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -92,11 +92,11 @@ struct Reading {
     /// Sees only committed records.
     committed: BaseConsumer<Complaints>,
     /// The ends at the last check.
-    ends: BTreeMap<i32, i64>,
+    ends: BTreeMap<Partition, Offset>,
     /// Partitions with an open transaction: where it starts, and since when that is known.
-    open: BTreeMap<i32, (i64, Instant)>,
-    /// When the first record at a frontier was received, so that it is looked up once.
-    oldest: BTreeMap<i32, (i64, i64)>,
+    open: BTreeMap<Partition, (Offset, Instant)>,
+    /// When the first record at a frontier was received, in Unix milliseconds, so that it is looked up once.
+    oldest: BTreeMap<Position, i64>,
 }
 
 impl fmt::Debug for Probe {
@@ -171,10 +171,10 @@ impl Probe {
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
         // A record that existed at the last check is at least as old as that check.
-        let late: Vec<(i32, i64)> = frontiers
+        let late: Vec<Position> = frontiers
             .iter()
             .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))
-            .map(|(partition, frontier)| (*partition, *frontier))
+            .map(|(partition, frontier)| Position::of(*partition, *frontier))
             .collect();
         reading.ends = ends;
         reading.show_oldest(&self.all, &self.topic, &late)
@@ -198,12 +198,12 @@ impl Reading {
         &mut self,
         topic: &TopicName,
         health: &KafkaHealth,
-        frontiers: &BTreeMap<i32, i64>,
-        ends: &BTreeMap<i32, i64>,
-        stable: &BTreeMap<i32, i64>,
+        frontiers: &BTreeMap<Partition, Offset>,
+        ends: &BTreeMap<Partition, Offset>,
+        stable: &BTreeMap<Partition, Offset>,
     ) {
         let now = Instant::now();
-        let open = |partition: &i32, stable: &i64| {
+        let open = |partition: &Partition, stable: &Offset| {
             frontiers.contains_key(partition) && ends.get(partition).is_some_and(|end| stable < end)
         };
         let known = std::mem::take(&mut self.open);
@@ -230,17 +230,17 @@ impl Reading {
         &mut self,
         reader: &BaseConsumer<Complaints>,
         topic: &TopicName,
-        late: &[(i32, i64)],
+        late: &[Position],
     ) -> Result<(), KafkaError> {
-        self.oldest.retain(|partition, (frontier, _)| late.contains(&(*partition, *frontier)));
-        let unknown: Vec<(i32, i64)> =
-            late.iter().copied().filter(|(partition, _)| !self.oldest.contains_key(partition)).collect();
+        self.oldest.retain(|frontier, _| late.contains(frontier));
+        let unknown: Vec<Position> =
+            late.iter().copied().filter(|frontier| !self.oldest.contains_key(frontier)).collect();
         for (partition, received_at) in first_received(reader, topic, &unknown)? {
-            if let Some((_, frontier)) = unknown.iter().find(|(found, _)| *found == partition) {
-                self.oldest.insert(partition, (*frontier, received_at));
+            if let Some(frontier) = unknown.iter().find(|frontier| frontier.partition == partition) {
+                self.oldest.insert(*frontier, received_at);
             }
         }
-        let oldest = self.oldest.values().map(|(_, received_at)| *received_at).min();
+        let oldest = self.oldest.values().copied().min();
         let age = oldest.map_or(0, |received_at| service::unix_millis().saturating_sub(received_at).max(0));
         self.metrics.set_oldest(age);
         Ok(())
@@ -267,7 +267,7 @@ fn take_in_complaints(client: &BaseConsumer<Complaints>) {
 }
 
 /// Returns the partitions of a topic. This also collects the errors of the client.
-fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<i32>, KafkaError> {
+fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<Partition>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
     take_in_complaints(client);
     let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
@@ -276,7 +276,7 @@ fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Ve
         let error = RdError::MetadataFetch(RDKafkaErrorCode::from(error));
         return Err(KafkaError::during("asking for a topic's partitions")(error));
     }
-    let partitions = found.map(|found| found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id));
+    let partitions = found.map(|found| found.partitions().iter().map(|partition| Partition(partition.id())));
     Ok(partitions.into_iter().flatten().collect())
 }
 
@@ -284,20 +284,13 @@ fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Ve
 fn ends(
     client: &BaseConsumer<Complaints>,
     topic: &TopicName,
-    partitions: &[i32],
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition_offset(topic.as_str(), partition, Offset::End)
-            .map_err(KafkaError::during("building a list of offsets"))?;
-    }
+    partitions: &[Partition],
+) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
+    let list = partition_list::ends(topic, partitions)?;
     let found =
         client.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the ends of partitions"))?;
-    let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => Some((element.partition(), offset)),
-        _ => None,
-    };
-    Ok(found.elements().iter().filter_map(end).collect())
+    let ends = partition_list::positions_of(&found).into_iter();
+    Ok(ends.map(|end| (end.partition, end.offset)).collect())
 }
 
 /// Returns when the first record at or after each of these offsets was received, in Unix milliseconds. Partitions
@@ -305,13 +298,13 @@ fn ends(
 fn first_received(
     reader: &BaseConsumer<Complaints>,
     topic: &TopicName,
-    from: &[(i32, i64)],
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    from: &[Position],
+) -> Result<BTreeMap<Partition, i64>, KafkaError> {
     let mut found = BTreeMap::new();
     if from.is_empty() {
         return Ok(found);
     }
-    reader.assign(&group::offsets(topic, from)?).map_err(KafkaError::during("assigning a reader"))?;
+    reader.assign(&partition_list::positions(topic, from)?).map_err(KafkaError::during("assigning a reader"))?;
     let deadline = Instant::now() + LOOK;
     while found.len() < from.len() && Instant::now() < deadline {
         if let Some(Ok(message)) = reader.poll(Duration::from_millis(50)) {

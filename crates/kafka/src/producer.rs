@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use contract::{Partition, Position, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -22,7 +23,6 @@ use tokio::sync::oneshot;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::record::Headers;
-use crate::topic::TopicName;
 
 /// The partitioner of Java clients, so that other producers to the same topic agree with ours.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
@@ -46,22 +46,13 @@ pub struct NewRecord<'a> {
     /// The topic.
     pub topic: &'a TopicName,
     /// The partition; `None` lets the key decide.
-    pub partition: Option<i32>,
+    pub partition: Option<Partition>,
     /// The key; `None` means any partition.
     pub key: Option<&'a [u8]>,
     /// The value; `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
     /// The headers.
     pub headers: Headers,
-}
-
-/// The position at which a record was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
 }
 
 /// Why it is not known that a record is stored.
@@ -127,7 +118,7 @@ impl ProduceError {
 
 /// The value that is kept with a record until its delivery report.
 struct Pending<H> {
-    answer: oneshot::Sender<Result<Written, ProduceError>>,
+    answer: oneshot::Sender<Result<Position, ProduceError>>,
     held: H,
 }
 
@@ -149,7 +140,7 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
 
     fn delivery(&self, report: &DeliveryResult<'_>, pending: Self::DeliveryOpaque) {
         let answer = match report {
-            Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
+            Ok(message) => Ok(Position::new(message.partition(), message.offset())),
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
@@ -272,7 +263,7 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
         let (answer, delivery) = oneshot::channel();
         let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, held }))
             .headers(record.headers.into_owned());
-        base.partition = record.partition;
+        base.partition = record.partition.map(|partition| partition.0);
         base.key = record.key;
         base.payload = record.value;
         let Err((error, base)) = producer.send(base) else { return Ok(Delivery(delivery)) };
@@ -310,10 +301,10 @@ pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
 /// The pending delivery report of one record.
 #[derive(Debug)]
 #[must_use = "a record is stored only once its delivery report says so"]
-pub struct Delivery(oneshot::Receiver<Result<Written, ProduceError>>);
+pub struct Delivery(oneshot::Receiver<Result<Position, ProduceError>>);
 
 impl Future for Delivery {
-    type Output = Result<Written, ProduceError>;
+    type Output = Result<Position, ProduceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // A dropped sender means that the producer ended without a report: it is unknown whether the record is stored.
@@ -369,7 +360,7 @@ mod tests {
         for offset in 0..3 {
             let released = Arc::new(AtomicBool::new(false));
             let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
-            assert_eq!(delivery.await, Ok(Written { partition: 0, offset }));
+            assert_eq!(delivery.await, Ok(Position::new(0, offset)));
             assert!(released.load(Ordering::SeqCst));
         }
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Records: key, value, headers and offset of one Kafka record.
 
+use contract::{Offset, Partition, Position};
 use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
 pub use contract::{Header, header};
@@ -70,14 +71,20 @@ impl<'a> Record<'a> {
 
     /// The partition it was read from.
     #[must_use]
-    pub fn partition(&self) -> i32 {
-        self.message.partition()
+    pub fn partition(&self) -> Partition {
+        Partition(self.message.partition())
     }
 
     /// Its offset.
     #[must_use]
-    pub fn offset(&self) -> i64 {
-        self.message.offset()
+    pub fn offset(&self) -> Offset {
+        Offset(self.message.offset())
+    }
+
+    /// Its partition and offset.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::of(self.partition(), self.offset())
     }
 
     /// Its key.
@@ -118,9 +125,9 @@ impl<'a> Record<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
     /// The partition it was read from.
-    pub partition: i32,
+    pub partition: Partition,
     /// Its offset.
-    pub offset: i64,
+    pub offset: Offset,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its value; empty if it has none.
@@ -166,19 +173,17 @@ impl From<&Record<'_>> for OwnedRecord {
 /// A record in one compact allocation, because a backlog holds many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedRecord {
-    /// The partition it was read from.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
+    /// Its partition and offset.
+    pub position: Position,
     /// Key, value, and name and value of each header, each after its length (-1 if there is none).
     pieces: Box<[u8]>,
 }
 
 impl PackedRecord {
-    /// Packs a record at this partition and offset.
+    /// Packs a record.
     #[must_use]
     pub fn pack<'a>(
-        (partition, offset): (i32, i64),
+        position: Position,
         key: Option<&[u8]>,
         value: &[u8],
         headers: impl Iterator<Item = Header<'a>> + Clone,
@@ -198,7 +203,7 @@ impl PackedRecord {
             add(Some(header.name.as_bytes()));
             add(header.value);
         }
-        Self { partition, offset, pieces: pieces.into_boxed_slice() }
+        Self { position, pieces: pieces.into_boxed_slice() }
     }
 
     /// Its key.
@@ -245,7 +250,7 @@ impl From<&Record<'_>> for PackedRecord {
     fn from(record: &Record<'_>) -> Self {
         // The iterator over a record's headers is cheap to create and cannot be cloned.
         let headers: Vec<Header<'_>> = record.headers().collect();
-        Self::pack((record.partition(), record.offset()), record.key(), record.value(), headers.iter().copied())
+        Self::pack(record.position(), record.key(), record.value(), headers.iter().copied())
     }
 }
 
@@ -279,14 +284,14 @@ mod tests {
         ];
         for key in [None, Some(&b""[..]), Some(b"key")] {
             for value in [&b""[..], b"value"] {
-                let record = PackedRecord::pack((3, 17), key, value, headers.iter().copied());
+                let record = PackedRecord::pack(Position::new(3, 17), key, value, headers.iter().copied());
                 assert_eq!((record.key(), record.value()), (key, value));
                 assert_eq!(record.headers().collect::<Vec<_>>(), headers);
                 assert_eq!(record.text_header("event-id"), Some("e1"));
                 assert_eq!((record.text_header("binary"), record.text_header("other")), (None, None));
             }
         }
-        let bare = PackedRecord::pack((0, 0), None, b"v", std::iter::empty());
+        let bare = PackedRecord::pack(Position::new(0, 0), None, b"v", std::iter::empty());
         assert_eq!((bare.headers().count(), bare.value()), (0, &b"v"[..]));
     }
 }

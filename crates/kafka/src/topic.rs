@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position};
+pub use contract::{OptionalTopic, TopicName};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
-
-pub use contract::{OptionalTopic, TopicName};
 
 use crate::connection::{Connection, LogContext};
 use crate::error::KafkaError;
+use crate::partition_list;
+use crate::watermarks::{Watermarks, watermarks};
 
 /// The settings of a topic to create.
 #[derive(Debug, Clone)]
@@ -137,15 +138,17 @@ impl Topics {
         }
     }
 
-    /// The offsets `[low, high)` of a partition: the oldest retained and the next to be written (including uncommitted
-    /// ones).
+    /// The range of a partition, including the records of open transactions.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
-    pub fn watermarks(&self, topic: &TopicName, partition: i32, timeout: Duration) -> Result<(i64, i64), KafkaError> {
-        self.client
-            .fetch_watermarks(topic.as_str(), partition, timeout)
-            .map_err(KafkaError::during("asking for a partition's offsets"))
+    pub fn watermarks(
+        &self,
+        topic: &TopicName,
+        partition: Partition,
+        timeout: Duration,
+    ) -> Result<Watermarks, KafkaError> {
+        watermarks(&self.client, topic, partition, timeout)
     }
 
     /// The offsets that a consumer group has committed for a topic; partitions without a committed offset are left out.
@@ -157,21 +160,17 @@ impl Topics {
         group: &str,
         topic: &TopicName,
         timeout: Duration,
-    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    ) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         let mut config = self.connection.config();
         config.set("group.id", group).set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        let count = i32::try_from(self.partitions(topic, timeout)?).unwrap_or(i32::MAX);
-        let all = crate::group::partitions(topic, &(0..count).collect::<Vec<_>>());
+        let all: Vec<Partition> = Partition::all(self.partitions(topic, timeout)?).collect();
         let committed = client
-            .committed_offsets(all, timeout)
+            .committed_offsets(partition_list::partitions(topic, &all), timeout)
             .map_err(KafkaError::during("reading the group's committed offsets"))?;
-        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-            Offset::Offset(offset) => Some((element.partition(), offset)),
-            _ => None,
-        };
-        Ok(committed.elements().iter().filter_map(offset).collect())
+        let committed = partition_list::positions_of(&committed).into_iter();
+        Ok(committed.map(|position| (position.partition, position.offset)).collect())
     }
 
     /// The number of members of a consumer group; 0 if there is no such group.
@@ -273,15 +272,21 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes the records of a partition before `offset`, as the retention does; [`i64::MAX`] deletes all records.
+    /// Deletes the records of a partition before `offset`, as the retention does; `None` deletes all records.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason, for example that the offset is beyond the end.
-    pub async fn delete_before(&self, topic: &TopicName, partition: i32, offset: i64) -> Result<(), KafkaError> {
+    pub async fn delete_before(
+        &self,
+        topic: &TopicName,
+        partition: Partition,
+        offset: Option<Offset>,
+    ) -> Result<(), KafkaError> {
         let during = || KafkaError::during("deleting records");
-        let mut list = TopicPartitionList::new();
-        let offset = if offset == i64::MAX { Offset::End } else { Offset::Offset(offset) };
-        list.add_partition_offset(topic.as_str(), partition, offset).map_err(during())?;
+        let list = match offset {
+            None => partition_list::ends(topic, &[partition])?,
+            Some(offset) => partition_list::positions(topic, &[Position::of(partition, offset)])?,
+        };
         let answers = self.admin()?.delete_records(&list, &AdminOptions::new()).await.map_err(during())?;
         answers
             .elements()

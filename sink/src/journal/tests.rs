@@ -109,11 +109,11 @@ impl Broker {
 /// Records that become dead letters, at offsets from 0.
 fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> {
     let mut ledgers = Ledgers::default();
-    ledgers.assign(2, 0);
+    ledgers.assign(Position::new(2, 0));
     let dead_letters = values.into_iter().zip(0..).map(|(value, offset)| ToDeadLetter {
-        claim: ledgers.charge(2, offset, value.len()).unwrap().unwrap(),
+        claim: ledgers.charge(Position::new(2, offset), value.len()).unwrap().unwrap(),
         record: PackedRecord::pack(
-            (2, offset),
+            Position::new(2, offset),
             Some(b"person"),
             &value,
             [Header { name: "event-id", value: Some(b"01E4") }].iter().copied(),

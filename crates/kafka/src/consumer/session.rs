@@ -5,7 +5,7 @@ mod commits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
+use contract::{Partition, Position};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::committer::Committer;
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
 use super::{ConsumerSettings, Feed, Settlement, output};
-use crate::assignment::{Assignment, Fetching, Unread};
+use crate::assignment::{Assignment, Fetching, ReadProgress, Unread};
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
@@ -23,6 +23,7 @@ use crate::health::{assignment_lost, trouble};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::metrics::RebalanceKind;
+use crate::partition_list;
 use crate::record::{PackedRecord, Record};
 use crate::start::{FoundStart, StartRule, commit_new, starts};
 use crate::topic::Topics;
@@ -120,7 +121,7 @@ impl<'s> Session<'s> {
             }
         };
         // The records that are still in progress belong to no assignment from here on.
-        let partitions: Vec<i32> = self.ledgers.partitions().collect();
+        let partitions: Vec<Partition> = self.ledgers.partitions().collect();
         for &partition in &partitions {
             self.ledgers.revoke(partition);
             self.settings.metrics.forget(partition);
@@ -179,10 +180,8 @@ impl<'s> Session<'s> {
             if let Some(replaced) = self.logs.replaced() {
                 return Err(End::Replaced(replaced));
             }
-            let progress =
-                self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
-            for (partition, frontier) in progress {
-                self.settings.metrics.processed_to(partition, frontier);
+            for frontier in self.ledgers.frontiers() {
+                self.settings.metrics.processed_to(frontier);
             }
         }
         Ok(())
@@ -196,7 +195,7 @@ impl<'s> Session<'s> {
                 let record = Record::new(&message);
                 self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
                 let record = PackedRecord::from(&record);
-                let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
+                let claim = self.ledgers.charge(record.position, record.size()).map_err(defect)?;
                 if let Some(claim) = claim
                     && self.feed.send(Feed::Record(claim, record)).is_err()
                 {
@@ -225,24 +224,22 @@ impl<'s> Session<'s> {
     /// moves past them, so that the lag of an idle group is 0.
     fn follow_positions(&mut self) {
         let Ok(positions) = self.consumer.position() else { return };
-        for element in positions.elements_for_topic(self.settings.input.as_str()) {
-            if let Offset::Offset(position) = element.offset() {
-                self.ledgers.polled_to(element.partition(), position);
-            }
+        // The client reads no other topic.
+        for position in partition_list::positions_of(&positions) {
+            self.ledgers.polled_to(position);
         }
     }
 
     /// A record that was started and never completed is a defect, and continuing would hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
-        let ledgers = &*self.ledgers;
-        let frontiers = ledgers.partitions().filter_map(|partition| Some((partition, ledgers.frontier(partition)?)));
+        let frontiers = self.ledgers.frontiers();
         let (excused, limit) = (self.settings.external_wait.is_asked_for(), self.settings.stall_after);
         match self.stalls.look(frontiers, excused, limit, Instant::now()) {
             None => Ok(()),
             Some(stall) => Err(End::Fatal(KafkaError::Stalled {
                 topic: self.settings.input.to_string(),
-                partition: stall.partition,
-                offset: stall.offset,
+                partition: stall.position.partition,
+                offset: stall.position.offset,
                 after: stall.after,
             })),
         }
@@ -251,10 +248,11 @@ impl<'s> Session<'s> {
     /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
     fn look_for_unread(&mut self) -> Result<(), End> {
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.ledgers.frontier(partition)?;
-            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
+            let frontier = self.ledgers.frontier(partition)?;
+            let is_behind = self.consumer.context().end(partition).is_some_and(|end| frontier < end);
             let is_idle = self.ledgers.outstanding(partition) == 0;
-            Some((partition, position, self.assignment.is_fetching(partition) && is_behind && is_idle))
+            let is_due = self.assignment.is_fetching(partition) && is_behind && is_idle;
+            Some(ReadProgress { position: Position::of(partition, frontier), is_due })
         });
         match self.unread.look(progress, Instant::now()) {
             None => Ok(()),
@@ -313,7 +311,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
+    fn assign(&mut self, partitions: &[Partition]) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
         let found = self.starts(partitions).and_then(|starts| {
             commit_new(&self.consumer, &self.settings.input, &starts, &self.settings.metrics)?;
@@ -321,17 +319,17 @@ impl<'s> Session<'s> {
         });
         let starts = found.inspect_err(|_| {
             // librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
-            let list = group::partitions(&self.settings.input, partitions);
+            let list = partition_list::partitions(&self.settings.input, partitions);
             if let Err(error) = self.consumer.incremental_assign(&list) {
                 tracing::debug!(%error, "answering a rebalance before giving up");
             }
         })?;
-        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
+        let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
         // Otherwise the new partitions would be read at once although the budget is used up.
         let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
-        self.assignment.assign(&self.consumer, &offsets, fetching)?;
-        for start in &starts {
-            self.stalls.assigned(start.partition, self.ledgers.assign(start.partition, start.offset));
+        self.assignment.assign(&self.consumer, &positions, fetching)?;
+        for &start in &positions {
+            self.stalls.assigned(start.partition, self.ledgers.assign(start));
         }
         self.settings.readiness.set_ready();
         self.settings.health.group.succeeded();
@@ -340,7 +338,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    fn starts(&self, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
+    fn starts(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
         let topics = Topics::new(&self.settings.connection)?;
         let Self { settings, consumer, .. } = self;
         let output = |_| match &settings.output {
@@ -361,7 +359,7 @@ impl<'s> Session<'s> {
     }
 
     /// Drains the work on revoked partitions, commits the offsets of their settled records, and releases them.
-    fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<(), End> {
+    fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), End> {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
         drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
         // Another member may already be reading lost partitions, so none of their offsets can be committed.
@@ -383,7 +381,7 @@ impl<'s> Session<'s> {
     }
 
     /// Waits until no work on these partitions is in progress, at most for the drain timeout.
-    fn drain(&mut self, partitions: &[i32]) -> Result<(), End> {
+    fn drain(&mut self, partitions: &[Partition]) -> Result<(), End> {
         let deadline = Instant::now() + self.settings.drain_timeout;
         while partitions.iter().any(|&partition| self.ledgers.outstanding(partition) > 0) {
             if Instant::now() >= deadline {
@@ -400,7 +398,7 @@ impl<'s> Session<'s> {
     }
 
     fn finish(&mut self) -> Result<(), End> {
-        let partitions: Vec<i32> = self.ledgers.partitions().collect();
+        let partitions: Vec<Partition> = self.ledgers.partitions().collect();
         drop(self.feed.send(Feed::Stopping));
         self.take_settlements()?;
         self.drain(&partitions)?;

@@ -1,16 +1,16 @@
 //! Producer and consumer of one session, behind [`Client`].
 
-use rdkafka::Offset;
+use contract::{Partition, Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdError;
 
 use super::machine::{Client, Mark, Outcome};
 use super::producer::{CALL, TransactionalProducer};
 use crate::consumed::Consumed;
-use crate::group::{self, GroupContext};
+use crate::group::GroupContext;
 use crate::health::{KafkaHealth, trouble};
 use crate::log_watch::Latest;
-use crate::topic::TopicName;
+use crate::partition_list;
 
 /// Producer and consumer of one session, as the machine sees them.
 pub(super) struct Clients<'s> {
@@ -33,7 +33,8 @@ impl Clients<'_> {
 
     /// The metadata of a committed offset: the fingerprint of the log, and which records after the offset are processed.
     fn metadata(&self, mark: &Mark) -> Option<String> {
-        let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
+        let last = self.latest.get(&mark.position.partition);
+        let last = last.filter(|last| last.offset < mark.end).map(ToString::to_string);
         match (last, &mark.note) {
             (Some(last), Some(note)) => Some(format!("{last} {note}")),
             (last, note) => last.or_else(|| note.clone()),
@@ -53,9 +54,9 @@ impl Client for Clients<'_> {
         if let Some(reason) = self.producer.failure() {
             return Outcome::Abort(reason);
         }
-        let positions: Vec<_> = marks.iter().map(|mark| (mark.partition, mark.offset)).collect();
-        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.partition == partition)?);
-        let list = match group::offsets_with_metadata(self.topic, &positions, metadata) {
+        let positions: Vec<Position> = marks.iter().map(|mark| mark.position).collect();
+        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.position.partition == partition)?);
+        let list = match partition_list::with_metadata(self.topic, &positions, metadata) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
@@ -82,23 +83,23 @@ impl Client for Clients<'_> {
         if known.is_empty() || !self.keeps_transactional_offsets {
             return Outcome::Done;
         }
-        let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
-        let list = group::partitions(self.topic, &partitions);
+        let partitions: Vec<Partition> = known.iter().map(|mark| mark.position.partition).collect();
+        let list = partition_list::partitions(self.topic, &partitions);
         // A response that open transactions of other members delay is requested again.
         let committed = match self.consumer.committed_offsets(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),
         };
         for mark in known {
-            let &Mark { partition, offset, .. } = mark;
-            let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
+            let Position { partition, offset } = mark.position;
+            let Some(found) = partition_list::find(&committed, self.topic, partition) else { return Outcome::Retry };
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
             // While a record is deferred, the offset stays the same; the metadata contains which records after it are
             // processed.
             let consumed = Consumed::read(offset, found.metadata());
-            if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
+            if partition_list::offset(&found) != Some(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(
                     "the group's committed offset of {}[{partition}] is {:?} ({}) and not {offset} ({}): another member has processed the partition",
                     self.topic,
@@ -112,11 +113,11 @@ impl Client for Clients<'_> {
         Outcome::Done
     }
 
-    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+    fn rewind(&mut self, positions: &[Position]) -> Outcome {
         if positions.is_empty() {
             return Outcome::Done;
         }
-        let list = match group::offsets(self.topic, positions) {
+        let list = match partition_list::positions(self.topic, positions) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };

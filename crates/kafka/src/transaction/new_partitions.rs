@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
+use contract::{Partition, Position};
 use rdkafka::consumer::Consumer;
 
 use super::end::{End, given_up, rebuild};
@@ -13,9 +13,9 @@ use super::restore::{Candidate, Delay, Finding};
 use super::session::Session;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
-use crate::group;
 use crate::health::kafka_trouble;
 use crate::metrics::RebalanceKind;
+use crate::partition_list;
 use crate::start::{Refusal, commit_new, refusal};
 use crate::topic::check_counterparts;
 
@@ -34,7 +34,7 @@ impl<P: Processor> Session<'_, P> {
 
     /// Finds out where new partitions are read from, while the other partitions continue: a member that died can delay
     /// the response for as long as its transaction may stay open.
-    pub(super) fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
+    pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
         self.settings.metrics.rebalanced(RebalanceKind::Assigned);
         // A transaction that stayed open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
@@ -71,8 +71,9 @@ impl<P: Processor> Session<'_, P> {
     /// librdkafka cannot close before all partitions of the group's assignment have been added. Nothing is read any
     /// more.
     pub(super) fn add_awaited(&mut self) {
-        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
-        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
+        let awaited: Vec<Partition> = std::mem::take(&mut self.awaited).into_iter().collect();
+        let list = partition_list::partitions(&self.settings.input, &awaited);
+        if let Err(error) = self.consumer.incremental_assign(&list) {
             tracing::debug!(%error, "adding partitions before the end");
         }
     }
@@ -87,7 +88,7 @@ impl<P: Processor> Session<'_, P> {
                 let (seconds, group) = (time.as_secs(), &self.settings.group);
                 let (input, output) = (&self.settings.input, &self.settings.output);
                 health.restoring_is_delayed(if self.awaited.is_empty() {
-                    let partitions: Vec<i32> = self.restores.waiting().collect();
+                    let partitions: Vec<Partition> = self.restores.waiting().collect();
                     format!("the latest records of {output}{partitions:?} have not become readable for {seconds} s: a transaction of another process is open there")
                 } else {
                     let partitions = &self.awaited;
@@ -144,12 +145,12 @@ impl<P: Processor> Session<'_, P> {
             },
         }
         let starts = std::mem::take(&mut self.found);
-        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
-        self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
+        let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
+        self.assignment.assign(&self.consumer, &positions, Fetching::Paused).map_err(rebuild)?;
         self.settings.health.group.succeeded();
         for start in starts {
-            self.awaited.remove(&start.partition);
-            self.machine.assign(start.partition, start.consumed);
+            self.awaited.remove(&start.position.partition);
+            self.machine.assign(start.position.partition, start.consumed);
         }
         Ok(true)
     }

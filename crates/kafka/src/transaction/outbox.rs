@@ -1,16 +1,17 @@
 //! Takes the output of a record.
 
+use contract::{Position, TopicName};
+
 use super::oversized::Oversized;
 use super::producer::{InputNumber, TransactionalProducer};
 use crate::producer::NewRecord;
-use crate::topic::TopicName;
 
 /// Takes the output of a record during [`Processor::process`](super::Processor::process).
 pub struct Outbox<'p> {
     producer: &'p TransactionalProducer,
     oversized: &'p Oversized,
-    /// The record's partition and offset, and its number in the transaction.
-    position: (i32, i64),
+    position: Position,
+    /// The number of the record in the transaction.
     input: InputNumber,
     pub(super) result: Processed,
 }
@@ -34,7 +35,7 @@ impl<'p> Outbox<'p> {
     pub(super) fn new(
         producer: &'p TransactionalProducer,
         oversized: &'p Oversized,
-        position: (i32, i64),
+        position: Position,
         input: InputNumber,
     ) -> Self {
         Self { producer, oversized, position, input, result: Processed::default() }
@@ -53,7 +54,7 @@ impl<'p> Outbox<'p> {
     /// then writes less than the last time, writes to another topic, or holds.
     #[must_use]
     pub fn refusals(&self, topic: &TopicName) -> u32 {
-        self.oversized.refusals(self.position.0, self.position.1, topic)
+        self.oversized.refusals(self.position, topic)
     }
 
     /// Stops before this record, which must have had no effect. The records before it are committed; then the worker

@@ -1,5 +1,6 @@
 //! Runs one record through the processor, in a batch of its own if necessary; and the clients of its transaction.
 
+use contract::Position;
 use rdkafka::consumer::BaseConsumer;
 
 use super::clients::Clients;
@@ -19,12 +20,12 @@ pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,
     oversized: &Oversized,
-    inputs: &mut Vec<(i32, i64)>,
+    inputs: &mut Vec<Position>,
     record: &Record<'_>,
 ) -> Processed {
     let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
-    let position = (record.partition(), record.offset());
-    let alone = oversized.is_suspected(position.0, position.1);
+    let position = record.position();
+    let alone = oversized.is_suspected(position);
     if alone && let Err(reason) = producer.drain() {
         return failed(reason);
     }

@@ -186,7 +186,7 @@ impl TransactionalProducer {
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), input).headers(record.headers.into_owned());
-        base.partition = record.partition;
+        base.partition = record.partition.map(|partition| partition.0);
         base.key = record.key;
         base.payload = record.value;
         queued.fetch_add(bytes, Ordering::Relaxed);

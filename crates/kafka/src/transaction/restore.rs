@@ -11,19 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as RdError;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::group;
 use crate::log_watch::Latest;
+use crate::partition_list;
 use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
 use crate::start::{FoundStart, StartRule, starts};
-use crate::topic::{LogContextConsumer, TopicName, Topics};
+use crate::topic::{LogContextConsumer, Topics};
+use crate::watermarks::Watermarks;
 
 /// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(10);
@@ -54,7 +56,7 @@ pub struct Lookback {
 
 /// A partition whose state is to be restored.
 pub(super) struct Candidate<M> {
-    pub(super) partition: i32,
+    pub(super) partition: Partition,
     pub(super) state: M,
 }
 
@@ -63,7 +65,7 @@ pub(super) enum Finding<M> {
     /// Where the partitions are read from.
     Starts(Vec<FoundStart>),
     /// A partition whose state is restored, and how long that took.
-    Restored { partition: i32, state: M, took: Duration },
+    Restored { partition: Partition, state: M, took: Duration },
 }
 
 struct Report<M> {
@@ -74,7 +76,7 @@ struct Report<M> {
 /// A result of the reading thread.
 enum Found<M> {
     Starts(Vec<FoundStart>),
-    State(i32, M),
+    State(Partition, M),
 }
 
 /// The data that all restores of a session share.
@@ -96,7 +98,7 @@ pub(super) struct RestoreContext {
 pub(super) struct Restores<M> {
     context: RestoreContext,
     /// The partitions that wait, with the number of their assignment: results for an older assignment are ignored.
-    waiting: BTreeMap<i32, (u64, Instant)>,
+    waiting: BTreeMap<Partition, (u64, Instant)>,
     assignments: u64,
     /// Stops the reader of an assignment; only for assignments with waiting partitions.
     readers: BTreeMap<u64, CancellationToken>,
@@ -159,7 +161,7 @@ impl<M: PartitionState> Restores<M> {
     }
 
     /// The partition was revoked before its state was restored.
-    pub(super) fn forget(&mut self, partition: i32) {
+    pub(super) fn forget(&mut self, partition: Partition) {
         self.waiting.remove(&partition);
         self.stop_readers();
     }
@@ -197,7 +199,7 @@ impl<M: PartitionState> Restores<M> {
     }
 
     /// The partitions that wait.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Partition> {
         self.waiting.keys().copied()
     }
 
@@ -217,7 +219,8 @@ impl<M: PartitionState> Restores<M> {
                     // Partitions that were revoked meanwhile, and perhaps assigned again, wait for another reader.
                     let waiting = &self.waiting;
                     starts.retain(|start| {
-                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == report.assignment)
+                        let assignment = waiting.get(&start.position.partition).map(|(assignment, _)| *assignment);
+                        assignment == Some(report.assignment)
                     });
                     return Ok(Some(Finding::Starts(starts)));
                 }
@@ -243,7 +246,7 @@ impl<M> Drop for Restores<M> {
 /// A partition that is being read.
 struct Reading<M> {
     state: M,
-    end: i64,
+    end: Offset,
 }
 
 /// Reads the tails of the output; blocks.
@@ -260,21 +263,21 @@ impl Tail {
         mut done: impl FnMut(Found<M>),
     ) -> Result<(), KafkaError> {
         let RestoreContext { connection, input, output, lookback, .. } = &self.context;
-        let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
+        let partitions: Vec<Partition> = candidates.iter().map(|candidate| candidate.partition).collect();
         let topics = Topics::new(connection)?;
         let starts = self.starts(&topics, &partitions)?;
-        let start_of = |partition| starts.iter().find(|start| start.partition == partition);
+        let start_of = |partition| starts.iter().map(|start| start.position).find(|start| start.partition == partition);
         done(Found::Starts(starts.clone()));
         let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
-        let mut list = TopicPartitionList::with_capacity(candidates.len());
+        let mut firsts = Vec::with_capacity(candidates.len());
         let mut readings = BTreeMap::new();
         for mut candidate in candidates {
             let partition = candidate.partition;
             let Some(start) = start_of(partition) else { continue };
-            let (low, end) = topics.watermarks(output, partition, CALL)?;
+            let Watermarks { low, high: end } = topics.watermarks(output, partition, CALL)?;
             // If no input waits, all future input is newer than now. (A replay may bring an older record, which then
             // becomes a second typed record if its event was typed from another one.)
-            let caught_up = start.offset >= topics.watermarks(input, partition, CALL)?.1;
+            let caught_up = start.offset >= topics.watermarks(input, partition, CALL)?.high;
             let by_time = if caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
             let first = first(low, end, by_time, lookback.offsets);
             if first.starts_late {
@@ -284,20 +287,21 @@ impl Tail {
                 done(Found::State(partition, candidate.state));
                 continue;
             }
-            list.add_partition_offset(output.as_str(), partition, Offset::Offset(first.offset))
-                .map_err(KafkaError::during("building a list of offsets"))?;
+            firsts.push(Position::of(partition, first.offset));
             readings.insert(partition, Reading { state: candidate.state, end });
         }
-        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
+        consumer
+            .assign(&partition_list::positions(output, &firsts)?)
+            .map_err(KafkaError::during("assigning a reader"))?;
         self.follow(&topics, &consumer, readings, done)
     }
 
     /// Returns where the input is read from: the group's committed offsets, once no open transaction holds them back.
-    fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
+    fn starts(&self, topics: &Topics, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
         let RestoreContext { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.context;
         let has_output = |partition| {
-            let (_, high) = topics.watermarks(output, partition, CALL)?;
-            Ok((high > 0).then(|| format!("{output}[{partition}]")))
+            let Watermarks { high, .. } = topics.watermarks(output, partition, CALL)?;
+            Ok((high > Offset(0)).then(|| format!("{output}[{partition}]")))
         };
         let rule = StartRule {
             group,
@@ -316,7 +320,7 @@ impl Tail {
         &self,
         topics: &Topics,
         consumer: &BaseConsumer<LogContextConsumer>,
-        mut readings: BTreeMap<i32, Reading<M>>,
+        mut readings: BTreeMap<Partition, Reading<M>>,
         mut done: impl FnMut(Found<M>),
     ) -> Result<(), KafkaError> {
         while !readings.is_empty() && !self.stop.is_cancelled() {
@@ -329,7 +333,7 @@ impl Tail {
                         && record.offset() < reading.end
                     {
                         reading.state.restore(&record);
-                        if record.offset() + 1 < reading.end {
+                        if record.offset().next() < reading.end {
                             continue;
                         }
                     }
@@ -337,8 +341,9 @@ impl Tail {
                 }
                 // All remaining records may have expired meanwhile; then no more will come.
                 Some(Err(RdError::PartitionEOF(partition))) => {
+                    let partition = Partition(partition);
                     if let Some(reading) = readings.get(&partition)
-                        && topics.watermarks(&self.context.output, partition, CALL)?.0 >= reading.end
+                        && topics.watermarks(&self.context.output, partition, CALL)?.low >= reading.end
                     {
                         reached.insert(partition);
                     }
@@ -351,12 +356,9 @@ impl Tail {
             }
             // The position also counts transaction markers and aborted records, which the reader never receives.
             let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
-            reached.extend(positions.elements().iter().filter_map(|element| match element.offset() {
-                Offset::Offset(position) => {
-                    readings.get(&element.partition()).filter(|reading| position >= reading.end)?;
-                    Some(element.partition())
-                }
-                _ => None,
+            reached.extend(partition_list::positions_of(&positions).into_iter().filter_map(|position| {
+                readings.get(&position.partition).filter(|reading| position.offset >= reading.end)?;
+                Some(position.partition)
             }));
             for partition in reached {
                 if let Some(reading) = readings.remove(&partition) {
@@ -370,35 +372,32 @@ impl Tail {
     /// Returns the first offset that is not older than the lookback; `end` if there is none. A client that also sees
     /// open transactions is asked, because a committed transaction may still look open here for a moment, and its
     /// records count.
-    fn offset_by_age(&self, topics: &Topics, partition: i32, end: i64) -> Result<i64, KafkaError> {
+    fn offset_by_age(&self, topics: &Topics, partition: Partition, end: Offset) -> Result<Offset, KafkaError> {
         let age = i64::try_from(self.context.lookback.age.as_millis()).unwrap_or(i64::MAX);
         let since = service::unix_millis().saturating_sub(age).max(0);
-        let list = group::offsets(&self.context.output, &[(partition, since)])?;
+        let list = partition_list::times(&self.context.output, &[partition], since)?;
         let found = topics.client().offsets_for_times(list, CALL);
         let found = found.map_err(KafkaError::during("asking for the offset at a time"))?;
-        let offset = found.find_partition(self.context.output.as_str(), partition).map(|element| element.offset());
-        Ok(match offset {
-            Some(Offset::Offset(offset)) => offset,
-            _ => end,
-        })
+        let element = partition_list::find(&found, &self.context.output, partition);
+        Ok(element.and_then(|element| partition_list::offset(&element)).unwrap_or(end))
     }
 }
 
 /// Where reading starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct First {
-    offset: i64,
+    offset: Offset,
     /// Something before this offset might matter.
     starts_late: bool,
 }
 
 /// Decides where reading starts in a partition that holds `[low, end)`, if only records at or after `by_time` matter
 /// and at most `offsets` of them are read.
-fn first(low: i64, end: i64, by_time: i64, offsets: i64) -> First {
-    let floor = end.saturating_sub(offsets);
+fn first(low: Offset, end: Offset, by_time: Offset, offsets: i64) -> First {
+    let floor = Offset(end.0.saturating_sub(offsets));
     let offset = low.max(floor).max(by_time);
     // The records before the oldest retained one are gone, and their age is unknown.
-    let unknown = offset == low && low > 0 && by_time <= low;
+    let unknown = offset == low && low > Offset(0) && by_time <= low;
     First { offset, starts_late: floor > by_time.max(low) || unknown }
 }
 
@@ -430,7 +429,7 @@ mod tests {
         let start = restores.progress_at;
         let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));
         assert_eq!(at(&mut restores, 100), None, "nothing waits");
-        restores.waiting.insert(0, (1, start));
+        restores.waiting.insert(Partition(0), (1, start));
         assert_eq!(at(&mut restores, 105), None);
         restores.progress.store(true, Ordering::Relaxed);
         assert_eq!(at(&mut restores, 106), None, "a record arrived");
@@ -438,14 +437,15 @@ mod tests {
         assert_eq!(at(&mut restores, 112), Some(Delay::Lasts(Duration::from_secs(6))));
         assert_eq!(at(&mut restores, 112), None, "reported once a second");
         assert_eq!(at(&mut restores, 113), Some(Delay::Lasts(Duration::from_secs(7))));
-        restores.forget(0);
+        restores.forget(Partition(0));
         assert_eq!(at(&mut restores, 114), Some(Delay::Ended));
         assert_eq!(at(&mut restores, 115), None, "the end is reported once");
     }
 
     #[test]
     fn starts_at_the_later_of_needed_and_retained_offset() {
-        let at = |offset, starts_late| First { offset, starts_late };
+        let at = |offset, starts_late| First { offset: Offset(offset), starts_late };
+        let first = |low, end, by_time, offsets| first(Offset(low), Offset(end), Offset(by_time), offsets);
         assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
         assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");
         assert_eq!(first(0, 500, 0, 100), at(400, true), "the count binds");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use contract::{Partition, Position};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use super::processor::Processor;
 use super::producer::{TooLarge, TransactionalProducer};
 use super::restore::{RestoreContext, Restores};
 use super::settings::WorkerSettings;
-use crate::assignment::{Assignment, Unread};
+use crate::assignment::{Assignment, ReadProgress, Unread};
 use crate::error::KafkaError;
 use crate::group::{self, GroupContext, GroupSettings, Rebalance};
 use crate::health::{assignment_lost, trouble};
@@ -52,7 +53,7 @@ pub(super) struct Session<'s, P: Processor> {
     pub(super) restores: Restores<P::State>,
     /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
     /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
-    pub(super) awaited: BTreeSet<i32>,
+    pub(super) awaited: BTreeSet<Partition>,
     /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
     /// Not before this time they are committed.
@@ -66,8 +67,8 @@ pub(super) struct Session<'s, P: Processor> {
     /// The processor has asked to stop before a record, so nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
-    /// The records processed in the open transaction (partition and offset), by their number.
-    inputs: Vec<(i32, i64)>,
+    /// The records processed in the open transaction, by their number.
+    inputs: Vec<Position>,
     oversized: Oversized,
     lag_shown: Instant,
 }
@@ -195,13 +196,13 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.settings.health.group.succeeded();
                 let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
                 let record = Record::new(&message);
-                let (partition, offset) = (record.partition(), record.offset());
+                let position = record.position();
                 // The record's partition is paused: librdkafka drops what it has fetched, and reads it again on resume.
-                let paused = !self.assignment.is_fetching(partition);
+                let paused = !self.assignment.is_fetching(position.partition);
                 if !self.machine.is_open() {
                     self.inputs.clear();
                 }
-                if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
+                if !paused && self.machine.accept(position, Instant::now(), &mut clients) {
                     note_latest(&mut self.latest, &record);
                     let Processed { failure, given_up, held, deferred } =
                         process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
@@ -219,7 +220,7 @@ impl<'s, P: Processor> Session<'s, P> {
                         && !self.machine.defer()
                     {
                         self.machine.put_back();
-                        self.hold_partition(partition, &reason)?;
+                        self.hold_partition(position.partition, &reason)?;
                     }
                 }
             }
@@ -239,15 +240,16 @@ impl<'s, P: Processor> Session<'s, P> {
     fn note_refusals(&mut self) -> bool {
         let mut news = false;
         for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
-            let Some(&(partition, offset)) = self.inputs.get(input) else { continue };
-            let alone = self.oversized.is_suspected(partition, offset);
+            let Some(&position) = self.inputs.get(input) else { continue };
+            let alone = self.oversized.is_suspected(position);
             if alone {
+                let (partition, offset) = (position.partition.0, position.offset.0);
                 tracing::warn!(
                     input = %self.settings.input, partition, offset, topic, bytes,
                     "the topic refuses the output of this record because of its size; raise its max.message.bytes"
                 );
             }
-            news |= self.oversized.refused(partition, offset, &topic, alone);
+            news |= self.oversized.refused(position, &topic, alone);
         }
         news
     }
@@ -261,10 +263,10 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     /// Stops reading one partition, while the others continue.
-    fn hold_partition(&mut self, partition: i32, reason: &str) -> Result<(), End> {
+    fn hold_partition(&mut self, partition: Partition, reason: &str) -> Result<(), End> {
         tracing::error!(
             reason,
-            partition,
+            partition = partition.0,
             "holding this partition: too many of its records are deferred, so no more of it is read; no record is lost"
         );
         self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
@@ -318,7 +320,7 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     /// Commits if there is enough time, else aborts; only then are the partitions released.
-    fn revoke(&mut self, partitions: &[i32], lost: bool) {
+    fn revoke(&mut self, partitions: &[Partition], lost: bool) {
         self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
         if lost {
             self.settings.health.group.failed(assignment_lost());
@@ -327,12 +329,12 @@ impl<'s, P: Processor> Session<'s, P> {
         while self.machine.is_open() {
             self.advance();
         }
-        let gone: BTreeSet<i32> = partitions.iter().copied().collect();
+        let gone: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.machine.remove(&gone);
         for &partition in partitions {
             self.settings.metrics.forget(partition);
             self.awaited.remove(&partition);
-            self.found.retain(|start| start.partition != partition);
+            self.found.retain(|start| start.position.partition != partition);
             self.restores.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
@@ -352,10 +354,9 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.processor.show_deferred(partition, self.machine.deferred(partition));
             }
             self.logs.processed(&self.latest);
-            let progress =
-                self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
-            for (partition, committed) in progress {
-                self.settings.metrics.processed_to(partition, committed);
+            let committed = |partition| Some(Position::of(partition, self.machine.committed(partition)?));
+            for committed in self.machine.partitions().filter_map(committed) {
+                self.settings.metrics.processed_to(committed);
             }
         }
     }
@@ -364,10 +365,10 @@ impl<'s, P: Processor> Session<'s, P> {
     fn look_for_unread(&mut self) {
         let now = Instant::now();
         let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.machine.read(partition)?;
-            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
-            let is_read = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
-            Some((partition, position, is_read))
+            let read = self.machine.read(partition)?;
+            let is_behind = self.consumer.context().end(partition).is_some_and(|end| read < end);
+            let is_due = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
+            Some(ReadProgress { position: Position::of(partition, read), is_due })
         });
         if let Some(partition) = self.unread.look(progress, now) {
             self.machine.break_with(format!(

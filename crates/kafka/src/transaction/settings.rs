@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use contract::TopicName;
 use service::Readiness;
 
 use super::restore::Lookback;
 use crate::connection::Connection;
 use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
-use crate::topic::TopicName;
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]

@@ -43,12 +43,12 @@ impl Session<'_> {
     }
 
     /// Offsets whose commit failed stay due and are committed with the next interval.
-    pub(super) fn note(&mut self, (result, offsets): Committed) {
+    pub(super) fn note(&mut self, (result, committed): Committed) {
         match result {
             Ok(()) => {
                 self.settings.health.group.succeeded();
-                for (partition, offset, _) in offsets {
-                    self.ledgers.committed(partition, offset);
+                for due in committed {
+                    self.ledgers.committed(due.position);
                 }
             }
             Err(error) => {
