@@ -163,7 +163,7 @@ mod tests {
 
     /// librdkafka with a mock broker, and what a reader must get from it.
     struct Model {
-        consumer: BaseConsumer<group::GroupContext>,
+        consumer: group::GroupConsumer,
         producer: BaseProducer,
         assignment: Assignment,
         /// Records written to each partition.

@@ -13,18 +13,15 @@ use std::time::Duration;
 use contract::{Offset, Partition, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 
+use crate::client::{Callbacks, Context, create_with, limit_responses, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::partition_list;
-use crate::producer::set_default;
-use crate::topic::LogContextConsumer;
 
 /// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
@@ -50,13 +47,13 @@ pub(crate) enum Rebalance {
 
 /// The results of one consumer's callbacks, for its thread.
 #[derive(Debug, Default)]
-pub(crate) struct GroupContext {
+pub(crate) struct GroupCallbacks {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
     ends: Mutex<HashMap<Partition, Offset>>,
 }
 
-impl GroupContext {
+impl GroupCallbacks {
     /// Returns the next rebalance to carry out.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
@@ -74,22 +71,13 @@ impl GroupContext {
     }
 }
 
-impl ClientContext for GroupContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
+impl Callbacks for GroupCallbacks {
+    /// `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
+    fn error(&self, error: &RdError, _: &str) -> bool {
+        !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
     }
 
-    fn error(&self, error: RdError, reason: &str) {
-        // `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
-        if matches!(error, RdError::PartitionEOF(_))
-            || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
-        {
-            return;
-        }
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-
-    fn stats(&self, statistics: Statistics) {
+    fn statistics(&self, statistics: &Statistics) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         for topic in statistics.topics.values() {
             for (&partition, figures) in &topic.partitions {
@@ -101,7 +89,7 @@ impl ClientContext for GroupContext {
     }
 }
 
-impl ConsumerContext for GroupContext {
+impl ConsumerContext for Context<GroupCallbacks> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partition_list::partitions_of(list);
         let rebalance = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
@@ -126,7 +114,7 @@ impl ConsumerContext for GroupContext {
 /// Must be called before a consumer is dropped, or polled for anything other than its records. From now on the callback
 /// answers rebalances itself; those that still wait are answered here, because librdkafka does not close while a
 /// rebalance waits for its answer.
-pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &TopicName) {
+pub(crate) fn stop_following(consumer: &GroupConsumer, topic: &TopicName) {
     let context = consumer.context();
     context.closing.store(true, Ordering::SeqCst);
     while let Some(rebalance) = context.next_rebalance() {
@@ -142,6 +130,9 @@ pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &Topi
     }
 }
 
+/// A consumer that is a member of a group.
+pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
+
 /// The settings that differ between group consumers.
 pub(crate) struct GroupSettings<'a> {
     pub(crate) group: &'a str,
@@ -153,10 +144,7 @@ pub(crate) struct GroupSettings<'a> {
 
 /// Creates a consumer that reads only committed records, decides its starting offsets itself and commits nothing by
 /// itself.
-pub(crate) fn consumer(
-    connection: &Connection,
-    settings: &GroupSettings<'_>,
-) -> Result<BaseConsumer<GroupContext>, KafkaError> {
+pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) -> Result<GroupConsumer, KafkaError> {
     let mut config: ClientConfig = connection.config();
     config
         .set("group.id", settings.group)
@@ -182,29 +170,7 @@ pub(crate) fn consumer(
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
     }
-    config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-/// Limits a fetch response to `bytes` (at least 64 KiB), of which each partition gets up to half. A response counts
-/// towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch take 10 to 25 times
-/// their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger is fetched by itself
-/// (KIP-74).
-pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {
-    let response = bytes.clamp(64 * 1024, 1024 * 1024);
-    set_default(config, "fetch.message.max.bytes", &(response / 2).to_string());
-    if config.get("fetch.max.bytes").is_none() {
-        config.set("fetch.max.bytes", response.to_string());
-        // librdkafka refuses a smaller `fetch.max.bytes`. A consumer uses it for nothing but the size of its first
-        // buffer.
-        config.set("message.max.bytes", response.to_string());
-    }
-}
-
-/// A client that reads a group's stable committed offsets without being a member.
-pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config: ClientConfig = connection.config();
-    config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
+    create_with(&config, GroupCallbacks::default())
 }
 
 #[cfg(test)]
@@ -215,24 +181,6 @@ mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
-
-    #[test]
-    fn a_fetch_response_has_a_small_part_of_the_queue_unless_its_size_is_set() {
-        for (bytes, response, partition) in
-            [(0, "65536", "32768"), (100_000, "100000", "50000"), (usize::MAX, "1048576", "524288")]
-        {
-            let mut config = ClientConfig::new();
-            limit_responses(&mut config, bytes);
-            let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
-            assert_eq!(found, (Some(response), Some(partition)), "{bytes}");
-            assert!(config.create_native_config().is_ok(), "librdkafka takes them");
-        }
-        let mut config = ClientConfig::new();
-        config.set("fetch.max.bytes", "5000000").set("fetch.message.max.bytes", "3000000");
-        limit_responses(&mut config, 0);
-        let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
-        assert_eq!(found, (Some("5000000"), Some("3000000")), "KAFKA_OPTIONS has set them");
-    }
 
     /// librdkafka would wait for the answer forever.
     #[test]
@@ -247,7 +195,7 @@ mod tests {
             consumer.subscribe(&[topic.as_str()]).unwrap();
             consumer
         };
-        let next = |consumer: &BaseConsumer<GroupContext>, turn: &dyn Fn()| {
+        let next = |consumer: &GroupConsumer, turn: &dyn Fn()| {
             let deadline = Instant::now() + Duration::from_secs(30);
             while !consumer.context().has_rebalance() {
                 assert!(Instant::now() < deadline, "no rebalance came");

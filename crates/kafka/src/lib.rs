@@ -5,11 +5,13 @@
 //! are thin and run on threads of their own, because librdkafka's calls block.
 
 mod assignment;
+mod client;
 pub mod connection;
 pub mod consumed;
 pub mod consumer;
 pub mod embedded;
 mod error;
+mod error_table;
 mod fingerprint;
 pub mod follower;
 mod group;

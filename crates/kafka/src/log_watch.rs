@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Isolation, PlainConsumer, frugal_observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::fingerprint::{Fingerprint, Log, LookUp, compare};
 use crate::partition_list;
-use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, Topics};
+use crate::topic::Topics;
 use crate::watermarks::Watermarks;
 
 /// How often the partitions are checked. A check looks up the last record processed before the previous check, so that
@@ -31,7 +31,7 @@ pub(crate) type Latest = BTreeMap<Partition, Fingerprint>;
 /// Looks up single records. Its calls block.
 pub(crate) struct LogLookUp {
     topics: Topics,
-    reader: BaseConsumer<LogContextConsumer>,
+    reader: PlainConsumer,
     topic: TopicName,
 }
 

@@ -5,13 +5,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
+use crate::client::{Isolation, PlainConsumer, observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::partition_list;
-use crate::reader::{Isolation, observer};
-use crate::topic::{LogContextConsumer, Topics};
+use crate::topic::Topics;
 use crate::watermarks::{Watermarks, watermarks};
 
 /// How long the brokers may take for one response.
@@ -20,8 +20,8 @@ const CALL: Duration = Duration::from_secs(10);
 /// Queries offsets. Its calls block.
 pub struct Offsets {
     topics: Topics,
-    committed: BaseConsumer<LogContextConsumer>,
-    uncommitted: BaseConsumer<LogContextConsumer>,
+    committed: PlainConsumer,
+    uncommitted: PlainConsumer,
 }
 
 impl fmt::Debug for Offsets {

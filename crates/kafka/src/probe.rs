@@ -9,20 +9,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use service::{Reason, Trouble};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Callbacks, Context, Isolation, create_with, limit_responses, observing, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group;
 use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
 use crate::partition_list;
-use crate::reader::{Isolation, observing};
 use crate::record::{Record, header};
 
 /// How often the brokers are queried.
@@ -52,21 +49,19 @@ impl Complaints {
     }
 }
 
-impl ClientContext for Complaints {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
-
-    fn error(&self, error: RdError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+impl Callbacks for Complaints {
+    fn error(&self, error: &RdError, reason: &str) -> bool {
         // AllBrokersDown follows the errors of the single brokers, which say more.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
+        true
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for Context<Complaints> {}
+
+type ProbeConsumer = BaseConsumer<Context<Complaints>>;
 
 /// Whether a connection was closed because only one side uses TLS. librdkafka says so in the text only. It adds its hint at
 /// `security.protocol` to every early disconnect, so the hint counts only if no broker has ever answered.
@@ -80,7 +75,7 @@ pub struct Probe {
     topic: TopicName,
     health: KafkaHealth,
     /// Sees open transactions.
-    all: BaseConsumer<Complaints>,
+    all: ProbeConsumer,
     /// The topic that the service reads, if it reads one.
     reading: Option<Reading>,
     /// Whether a query has ever got its response.
@@ -90,7 +85,7 @@ pub struct Probe {
 struct Reading {
     metrics: ConsumerMetrics,
     /// Sees only committed records.
-    committed: BaseConsumer<Complaints>,
+    committed: ProbeConsumer,
     /// The ends at the last check.
     ends: BTreeMap<Partition, Offset>,
     /// Partitions with an open transaction: where it starts, and since when that is known.
@@ -226,12 +221,7 @@ impl Reading {
     }
 
     /// Shows the age of the oldest unprocessed record of the partitions that have lagged since the last check.
-    fn show_oldest(
-        &mut self,
-        reader: &BaseConsumer<Complaints>,
-        topic: &TopicName,
-        late: &[Position],
-    ) -> Result<(), KafkaError> {
+    fn show_oldest(&mut self, reader: &ProbeConsumer, topic: &TopicName, late: &[Position]) -> Result<(), KafkaError> {
         self.oldest.retain(|frontier, _| late.contains(frontier));
         let unknown: Vec<Position> =
             late.iter().copied().filter(|frontier| !self.oldest.contains_key(frontier)).collect();
@@ -247,18 +237,18 @@ impl Reading {
     }
 }
 
-fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<Complaints>, KafkaError> {
+fn client(connection: &Connection, isolation: Isolation) -> Result<ProbeConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
-    crate::producer::set_default(&mut config, "queued.max.messages.kbytes", "1024");
-    crate::producer::set_default(&mut config, "fetch.message.max.bytes", "16384");
-    group::limit_responses(&mut config, 0);
-    crate::producer::set_default(&mut config, "reconnect.backoff.max.ms", "1000");
-    config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+    set_default(&mut config, "queued.max.messages.kbytes", "1024");
+    set_default(&mut config, "fetch.message.max.bytes", "16384");
+    limit_responses(&mut config, 0);
+    set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+    create_with(&config, Complaints::default())
 }
 
 /// Passes the client's errors to its context. No partition is assigned, so no record is returned; each poll ends with the first
 /// error.
-fn take_in_complaints(client: &BaseConsumer<Complaints>) {
+fn take_in_complaints(client: &ProbeConsumer) {
     for _ in 0..100 {
         if client.poll(Duration::from_millis(10)).is_none() {
             break;
@@ -267,7 +257,7 @@ fn take_in_complaints(client: &BaseConsumer<Complaints>) {
 }
 
 /// Returns the partitions of a topic. This also collects the errors of the client.
-fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<Partition>, KafkaError> {
+fn partitions(client: &ProbeConsumer, topic: &TopicName) -> Result<Vec<Partition>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
     take_in_complaints(client);
     let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
@@ -282,7 +272,7 @@ fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Ve
 
 /// Returns the end of each partition as this client sees it, with one request.
 fn ends(
-    client: &BaseConsumer<Complaints>,
+    client: &ProbeConsumer,
     topic: &TopicName,
     partitions: &[Partition],
 ) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
@@ -296,7 +286,7 @@ fn ends(
 /// Returns when the first record at or after each of these offsets was received, in Unix milliseconds. Partitions
 /// without a response in time are left out.
 fn first_received(
-    reader: &BaseConsumer<Complaints>,
+    reader: &ProbeConsumer,
     topic: &TopicName,
     from: &[Position],
 ) -> Result<BTreeMap<Partition, i64>, KafkaError> {

@@ -8,20 +8,21 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use contract::{Partition, Position, TopicName};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
+use crate::client::{Callbacks, Context, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::{DeliveryFailure, delivery_failure};
 use crate::record::Headers;
 
 /// The partitioner of Java clients, so that other producers to the same topic agree with ours.
@@ -80,21 +81,13 @@ pub enum ProduceError {
 
 impl ProduceError {
     fn from_code(code: Option<RDKafkaErrorCode>, error: &RdError) -> Self {
-        match code {
-            Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull,
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => Self::TooLarge,
-            Some(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            ) => Self::NoTopic,
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
-                Self::Unauthorized
-            }
-            Some(
-                RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue,
-            ) => Self::Unacknowledged,
-            _ => Self::Other(error.to_string()),
+        match delivery_failure(code) {
+            DeliveryFailure::QueueFull => Self::QueueFull,
+            DeliveryFailure::TooLarge => Self::TooLarge,
+            DeliveryFailure::NoTopic => Self::NoTopic,
+            DeliveryFailure::Unauthorized => Self::Unauthorized,
+            DeliveryFailure::Unacknowledged => Self::Unacknowledged,
+            DeliveryFailure::Other => Self::Other(error.to_string()),
         }
     }
 
@@ -123,19 +116,11 @@ struct Pending<H> {
 }
 
 /// Passes each delivery report to the caller that waits for it.
-struct ReportContext<H>(std::marker::PhantomData<fn(H)>);
+struct Reports<H>(std::marker::PhantomData<fn(H)>);
 
-impl<H: Send + Sync + 'static> ClientContext for ReportContext<H> {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
+impl<H: Send + Sync + 'static> Callbacks for Reports<H> {}
 
-    fn error(&self, error: RdError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
+impl<H: Send + Sync + 'static> ProducerContext for Context<Reports<H>> {
     type DeliveryOpaque = Box<Pending<H>>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, pending: Self::DeliveryOpaque) {
@@ -151,7 +136,7 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
     }
 }
 
-type Inner<H> = ThreadedProducer<ReportContext<H>>;
+type Inner<H> = ThreadedProducer<Context<Reports<H>>>;
 
 /// The producer. See the module. `H` is what is kept for each record until its report.
 pub struct DurableProducer<H: Send + Sync + 'static> {
@@ -285,16 +270,9 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
             (Some(current), Some(old)) if !Arc::ptr_eq(current, old) => return Ok(Arc::clone(current)),
             _ => {}
         }
-        let built = ThreadedProducer::from_config_and_context(&self.config, ReportContext(std::marker::PhantomData))
+        let built = ThreadedProducer::from_config_and_context(&self.config, Context(Reports(std::marker::PhantomData)))
             .map_err(|error| ProduceError::Other(error.to_string()))?;
         Ok(Arc::clone(current.insert(Arc::new(built))))
-    }
-}
-
-/// Sets a property unless `KAFKA_OPTIONS` has set it.
-pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
-    if config.get(key).is_none() {
-        config.set(key, value);
     }
 }
 
@@ -306,7 +284,7 @@ pub struct Delivery(oneshot::Receiver<Result<Position, ProduceError>>);
 impl Future for Delivery {
     type Output = Result<Position, ProduceError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         // A dropped sender means that the producer ended without a report: it is unknown whether the record is stored.
         Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(ProduceError::Unacknowledged)))
     }

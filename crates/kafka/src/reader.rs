@@ -8,81 +8,25 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
 
+pub use crate::client::Isolation;
+use crate::client::{PlainConsumer, observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group;
 use crate::partition_list;
-use crate::producer::set_default;
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, Topics};
+use crate::topic::Topics;
 use crate::watermarks::watermarks;
 
 /// How long the brokers may take to return the range of a partition.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Which records a reader sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// Records of committed transactions, and records outside transactions.
-    ReadCommitted,
-    /// All records, including those of open and aborted transactions.
-    ReadUncommitted,
-}
-
-/// A consumer that belongs to no group and commits nothing.
-pub(crate) fn observer(
-    connection: &Connection,
-    isolation: Isolation,
-) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config = observing(connection, isolation);
-    // Several readers may run at once, each with this much fetched ahead.
-    set_default(&mut config, "queued.max.messages.kbytes", "8192");
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-/// The same for a service that reads while it does other work and has little memory for it. A fetch response counts
-/// only once it has arrived and is unpacked, for each partition separately, so it must be small compared with the
-/// queue.
-pub(crate) fn frugal_observer(
-    connection: &Connection,
-    isolation: Isolation,
-) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config = observing(connection, isolation);
-    set_default(&mut config, "queued.max.messages.kbytes", "2048");
-    group::limit_responses(&mut config, 0);
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
-    let mut config = connection.config();
-    config
-        // librdkafka needs a group id even for a reader that joins no group.
-        .set("group.id", "customerio-reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "50")
-        .set(
-            "isolation.level",
-            match isolation {
-                Isolation::ReadCommitted => "read_committed",
-                Isolation::ReadUncommitted => "read_uncommitted",
-            },
-        );
-    // How soon a full queue is filled again; with librdkafka's default, each time costs a second.
-    set_default(&mut config, "fetch.queue.backoff.ms", "5");
-    config
-}
-
 /// Reads one topic, all partitions, in the order of each. Its calls block.
 pub struct TopicReader {
     topic: TopicName,
-    consumer: BaseConsumer<LogContextConsumer>,
+    consumer: PlainConsumer,
     partitions: Vec<Partition>,
 }
 
@@ -257,11 +201,7 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
 }
 
 /// Whether the reader, at the end of what it can see, is past the range, or everything in the range has expired.
-fn is_behind(
-    consumer: &BaseConsumer<LogContextConsumer>,
-    topic: &TopicName,
-    offset_range: &OffsetRange,
-) -> Result<bool, KafkaError> {
+fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetRange) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
     let position = partition_list::find(&positions, topic, offset_range.partition);
     if position.and_then(|found| partition_list::offset(&found)).is_some_and(|position| position >= offset_range.end) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
 
 use crate::connection::Connection;
 use crate::consumed::Consumed;
 use crate::error::KafkaError;
+use crate::error_table::{self, Refusal};
 use crate::fingerprint::{Fingerprint, Log};
 use crate::log_watch::{Latest, LogLookUp};
 use crate::metrics::ConsumerMetrics;
@@ -175,24 +175,10 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     committed
 }
 
-/// Why the brokers have certainly not stored a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The group is between two generations. It accepts commits again from the members of the next one.
-    Rebalancing,
-    /// The group no longer knows this member.
-    Evicted,
-}
-
-/// Whether the group refused a commit of this member.
+/// Why the brokers have certainly not stored a commit of this member, if they have not.
 pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
-    use RDKafkaErrorCode as Code;
     let KafkaError::Operation { source, .. } = error else { return None };
-    match source.rdkafka_error_code()? {
-        Code::IllegalGeneration | Code::RebalanceInProgress => Some(Refusal::Rebalancing),
-        Code::UnknownMemberId | Code::FencedInstanceId => Some(Refusal::Evicted),
-        _ => None,
-    }
+    source.rdkafka_error_code().and_then(error_table::refusal)
 }
 
 /// Asks the brokers about the partitions and decides for each. Blocks for at most a few `timeout`s, and for `pending`
@@ -299,6 +285,7 @@ mod tests {
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
+    use crate::client::outsider;
 
     fn known(committed: Option<i64>) -> Known {
         let (committed, low, high) = (committed.map(Offset), Offset(10), Offset(20));
@@ -318,7 +305,7 @@ mod tests {
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
-        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let consumer = outsider(&connection, "group").unwrap();
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
         let reported = || {
@@ -343,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_refused_commit_says_whether_the_member_belongs_to_the_group() {
-        use RDKafkaErrorCode as Code;
+        use rdkafka::error::RDKafkaErrorCode as Code;
         for (code, expected) in [
             (Code::IllegalGeneration, Some(Refusal::Rebalancing)),
             (Code::RebalanceInProgress, Some(Refusal::Rebalancing)),
@@ -372,7 +359,7 @@ mod tests {
             producer.send(record.timestamp(time(offset))).unwrap();
         }
         producer.flush(Duration::from_secs(10)).unwrap();
-        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let consumer = outsider(&connection, "group").unwrap();
         let replaced = Latest::new();
         let rule = StartRule {
             group: "group",

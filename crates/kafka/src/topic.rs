@@ -10,11 +10,13 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::connection::{Connection, LogContext};
+use crate::client::{Context, LogOnly, PlainConsumer, create};
+use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::is_missing_topic;
 use crate::partition_list;
 use crate::watermarks::{Watermarks, watermarks};
 
@@ -62,7 +64,7 @@ pub enum Ensured {
 /// Queries about topics, over one connection. Its calls block.
 pub struct Topics {
     bootstrap: String,
-    client: BaseConsumer<LogContextConsumer>,
+    client: PlainConsumer,
     connection: Connection,
 }
 
@@ -71,22 +73,6 @@ impl fmt::Debug for Topics {
         f.debug_struct("Topics").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
     }
 }
-
-/// A consumer context that only logs.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogContextConsumer;
-
-impl rdkafka::client::ClientContext for LogContextConsumer {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
-
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for LogContextConsumer {}
 
 impl Topics {
     /// Creates a client for queries; it does not connect yet.
@@ -97,8 +83,7 @@ impl Topics {
         let mut config = connection.config();
         // A read-committed reader would see the start of an open transaction as a partition's end.
         config.set("isolation.level", "read_uncommitted");
-        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let client = create(&config)?;
         Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
     }
 
@@ -113,14 +98,8 @@ impl Topics {
             match self.client.fetch_metadata(Some(topic.as_str()), left.min(Duration::from_secs(5))) {
                 Ok(metadata) => {
                     let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
-                    let missing = found.is_none_or(|found| {
-                        found.error().is_some_and(|error| {
-                            matches!(
-                                RDKafkaErrorCode::from(error),
-                                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
-                            )
-                        })
-                    });
+                    let missing =
+                        found.is_none_or(|found| found.error().is_some_and(|error| is_missing_topic(error.into())));
                     match found {
                         _ if missing => return Err(KafkaError::NoTopic(topic.to_string())),
                         Some(found) if !found.partitions().is_empty() => return Ok(found.partitions().len()),
@@ -163,8 +142,7 @@ impl Topics {
     ) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         let mut config = self.connection.config();
         config.set("group.id", group).set("enable.auto.commit", "false");
-        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let client = create(&config)?;
         let all: Vec<Partition> = Partition::all(self.partitions(topic, timeout)?).collect();
         let committed = client
             .committed_offsets(partition_list::partitions(topic, &all), timeout)
@@ -317,12 +295,12 @@ impl Topics {
     }
 
     /// The client, for queries that are not about topics.
-    pub(crate) fn client(&self) -> &BaseConsumer<LogContextConsumer> {
+    pub(crate) fn client(&self) -> &PlainConsumer {
         &self.client
     }
 
-    fn admin(&self) -> Result<AdminClient<LogContext>, KafkaError> {
-        AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+    fn admin(&self) -> Result<AdminClient<Context<LogOnly>>, KafkaError> {
+        AdminClient::from_config_and_context(&self.connection.config(), Context(LogOnly))
             .map_err(|error| KafkaError::Configuration(error.to_string()))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table;
 use crate::topic::{TopicName, Topics};
 
 /// How long the brokers may take to respond.
@@ -121,16 +122,12 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
 }
 
 fn is_unanswered(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     let KafkaError::Operation { source, .. } = error else { return false };
     let code = match source {
         rdkafka::error::KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     };
-    matches!(
-        code,
-        Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure | Code::UnsupportedFeature)
-    )
+    code.is_some_and(error_table::is_unanswered)
 }
 
 async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, KafkaError> {

@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use contract::{Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
-use crate::group::GroupContext;
+use crate::group::GroupConsumer;
 use crate::partition_list;
 
 /// A position to be committed, with the fingerprint of a record before it.
@@ -26,7 +26,7 @@ pub(super) struct Due {
 pub(super) type Committed = (Result<(), KafkaError>, Vec<Due>);
 
 /// Commits these offsets and waits for the result, for which librdkafka has no time-out: it waits for a coordinator.
-fn commit(consumer: &BaseConsumer<GroupContext>, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
+fn commit(consumer: &GroupConsumer, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
     let positions: Vec<Position> = due.iter().map(|due| due.position).collect();
     let list = partition_list::with_metadata(topic, &positions, |partition: Partition| {
         let due = due.iter().find(|due| due.position.partition == partition)?;
@@ -44,7 +44,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(consumer: Arc<BaseConsumer<GroupContext>>, topic: TopicName) -> Self {
+    pub(super) fn start(consumer: Arc<GroupConsumer>, topic: TopicName) -> Self {
         let (orders, todo) = mpsc::channel::<Vec<Due>>();
         let (done, results) = mpsc::channel();
         let thread = std::thread::spawn(move || {

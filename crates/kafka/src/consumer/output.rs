@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use contract::{Offset, Partition, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group::GroupContext;
+use crate::group::GroupConsumer;
 use crate::partition_list;
 use crate::reader::{Isolation, TopicReader};
 use crate::record::Record;
@@ -36,11 +36,7 @@ pub enum Output {
 
 /// Whether the group has committed no offset for the topic. A group that has committed any offset is not lost, and a
 /// partition without an offset is then new.
-pub(super) fn has_no_offsets(
-    consumer: &BaseConsumer<GroupContext>,
-    topics: &Topics,
-    input: &TopicName,
-) -> Result<bool, KafkaError> {
+pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &TopicName) -> Result<bool, KafkaError> {
     let all: Vec<Partition> = Partition::all(topics.partitions(input, CALL)?).collect();
     let committed = consumer
         .committed_offsets(partition_list::partitions(input, &all), CALL)

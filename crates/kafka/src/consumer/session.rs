@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{Partition, Position};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError as RdError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +17,9 @@ use super::stalls::Stalls;
 use super::{ConsumerSettings, Feed, Settlement, output};
 use crate::assignment::{Assignment, Fetching, ReadProgress, Unread};
 use crate::error::KafkaError;
+use crate::error_table::{PollFailure, may_pass, poll_failure};
 use crate::fingerprint::Fingerprint;
-use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::group::{self, GroupConsumer, GroupSettings, Rebalance};
 use crate::health::{assignment_lost, trouble};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
@@ -51,12 +52,7 @@ pub(super) enum End {
 
 impl From<KafkaError> for End {
     fn from(error: KafkaError) -> Self {
-        match error {
-            KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => {
-                Self::Rebuild(error.to_string())
-            }
-            other => Self::Fatal(other),
-        }
+        if may_pass(&error) { Self::Rebuild(error.to_string()) } else { Self::Fatal(error) }
     }
 }
 
@@ -65,7 +61,7 @@ pub(super) struct Session<'s> {
     feed: &'s mpsc::UnboundedSender<Feed>,
     settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
     stop: &'s CancellationToken,
-    consumer: Arc<BaseConsumer<GroupContext>>,
+    consumer: Arc<GroupConsumer>,
     assignment: Assignment,
     committer: Committer,
     ledgers: &'s mut Ledgers,
@@ -203,15 +199,13 @@ impl<'s> Session<'s> {
                 }
                 Ok(())
             }
-            Some(Err(error)) => match error {
-                RdError::MessageConsumptionFatal(_) => Err(End::Rebuild(format!("the consumer failed: {error}"))),
-                RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                    Err(End::Rebuild(format!("the position is out of range: {error}")))
+            Some(Err(error)) => match poll_failure(&error) {
+                Some(PollFailure::Fatal) => Err(End::Rebuild(format!("the consumer failed: {error}"))),
+                Some(PollFailure::OutOfRange) => Err(End::Rebuild(format!("the position is out of range: {error}"))),
+                Some(PollFailure::NoTopic) => {
+                    Err(End::Rebuild(format!("the topic `{}` is gone: {error}", self.settings.input)))
                 }
-                RdError::MessageConsumption(
-                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-                ) => Err(End::Rebuild(format!("the topic `{}` is gone: {error}", self.settings.input))),
-                _ => {
+                None => {
                     tracing::debug!(%error, "polling");
                     self.settings.health.group.failed(trouble(&error));
                     Ok(())

@@ -1,13 +1,13 @@
 //! Producer and consumer of one session, behind [`Client`].
 
 use contract::{Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
 
 use super::machine::{Client, Mark, Outcome};
 use super::producer::{CALL, TransactionalProducer};
 use crate::consumed::Consumed;
-use crate::group::GroupContext;
+use crate::group::GroupConsumer;
 use crate::health::{KafkaHealth, trouble};
 use crate::log_watch::Latest;
 use crate::partition_list;
@@ -15,7 +15,7 @@ use crate::partition_list;
 /// Producer and consumer of one session, as the machine sees them.
 pub(super) struct Clients<'s> {
     pub(super) producer: &'s TransactionalProducer,
-    pub(super) consumer: &'s BaseConsumer<GroupContext>,
+    pub(super) consumer: &'s GroupConsumer,
     pub(super) topic: &'s TopicName,
     /// The last accepted record of each partition.
     pub(super) latest: &'s Latest,

@@ -13,10 +13,11 @@ use super::restore::{Candidate, Delay, Finding};
 use super::session::Session;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
+use crate::error_table::Refusal;
 use crate::health::kafka_trouble;
 use crate::metrics::RebalanceKind;
 use crate::partition_list;
-use crate::start::{Refusal, commit_new, refusal};
+use crate::start::{commit_new, refusal};
 use crate::topic::check_counterparts;
 
 /// How long a commit that a rebalance refused waits for its next attempt.

@@ -1,7 +1,6 @@
 //! Runs one record through the processor, in a batch of its own if necessary; and the clients of its transaction.
 
 use contract::Position;
-use rdkafka::consumer::BaseConsumer;
 
 use super::clients::Clients;
 use super::outbox::{Outbox, Processed};
@@ -10,7 +9,7 @@ use super::processor::Processor;
 use super::producer::TransactionalProducer;
 use super::settings::WorkerSettings;
 use crate::fingerprint::Fingerprint;
-use crate::group::GroupContext;
+use crate::group::GroupConsumer;
 use crate::log_watch::Latest;
 use crate::record::Record;
 
@@ -52,7 +51,7 @@ pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
 /// The clients of a session as its machine sees them.
 pub(super) fn clients<'s>(
     producer: &'s TransactionalProducer,
-    consumer: &'s BaseConsumer<GroupContext>,
+    consumer: &'s GroupConsumer,
     latest: &'s Latest,
     settings: &'s WorkerSettings,
 ) -> Clients<'s> {

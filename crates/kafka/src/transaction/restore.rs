@@ -12,19 +12,18 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Isolation, PlainConsumer, frugal_observer, outsider};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group;
 use crate::log_watch::Latest;
 use crate::partition_list;
-use crate::reader::{Isolation, frugal_observer};
 use crate::record::Record;
 use crate::start::{FoundStart, StartRule, starts};
-use crate::topic::{LogContextConsumer, Topics};
+use crate::topic::Topics;
 use crate::watermarks::Watermarks;
 
 /// How long the brokers may take to respond.
@@ -311,7 +310,7 @@ impl Tail {
             replaced,
             output: &has_output,
         };
-        let client = group::outsider(connection, group)?;
+        let client = outsider(connection, group)?;
         starts(&client, &rule, partitions, CALL, *pending)
     }
 
@@ -319,7 +318,7 @@ impl Tail {
     fn follow<M: PartitionState>(
         &self,
         topics: &Topics,
-        consumer: &BaseConsumer<LogContextConsumer>,
+        consumer: &PlainConsumer,
         mut readings: BTreeMap<Partition, Reading<M>>,
         mut done: impl FnMut(Found<M>),
     ) -> Result<(), KafkaError> {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use contract::{Partition, Position};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError as RdError;
 use tokio_util::sync::CancellationToken;
 
 use super::end::{End, rebuild};
@@ -19,7 +19,8 @@ use super::restore::{RestoreContext, Restores};
 use super::settings::WorkerSettings;
 use crate::assignment::{Assignment, ReadProgress, Unread};
 use crate::error::KafkaError;
-use crate::group::{self, GroupContext, GroupSettings, Rebalance};
+use crate::error_table::{PollFailure, poll_failure};
+use crate::group::{self, GroupConsumer, GroupSettings, Rebalance};
 use crate::health::{assignment_lost, trouble};
 use crate::log_watch::{Latest, LogWatch};
 use crate::metrics::RebalanceKind;
@@ -47,7 +48,7 @@ pub(super) struct Session<'s, P: Processor> {
     pub(super) processor: &'s mut P,
     stop: &'s CancellationToken,
     pub(super) producer: TransactionalProducer,
-    pub(super) consumer: BaseConsumer<GroupContext>,
+    pub(super) consumer: GroupConsumer,
     pub(super) assignment: Assignment,
     pub(super) machine: Machine,
     pub(super) restores: Restores<P::State>,
@@ -273,16 +274,16 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     fn poll_failed(&mut self, error: &RdError) {
-        match error {
-            RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
-            RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+        match poll_failure(error) {
+            Some(PollFailure::Fatal) => self.machine.break_with(format!("the consumer failed: {error}")),
+            Some(PollFailure::OutOfRange) => {
                 self.machine.break_with(format!("the position is out of range: {error}"));
             }
-            RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Some(PollFailure::NoTopic) => {
                 self.machine.break_with(format!("the topic `{}` is gone: {error}", self.settings.input));
             }
             // Connection errors are temporary; librdkafka continues by itself.
-            _ => {
+            None => {
                 tracing::debug!(%error, "polling");
                 self.settings.health.group.failed(trouble(error));
             }
