@@ -8,7 +8,7 @@ use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
 use contract::{Partition, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
-use kafka::transaction::{Outbox, Processor};
+use kafka::transaction::{Disposition, Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{
     Identity, IgnoredFields, IgnoredIdentities, Rejection, RejectionCode, SourceOptions, Sources, map_record,
@@ -135,11 +135,6 @@ impl EventProcessor {
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
     }
 
-    fn hold(&mut self, reason: String, outbox: &mut Outbox<'_>) {
-        self.show_held();
-        outbox.hold(reason);
-    }
-
     fn show_held(&mut self) {
         if !std::mem::replace(&mut self.holds, true) {
             self.metrics.held();
@@ -196,32 +191,31 @@ impl Processor for EventProcessor {
         self.metrics.forget_window(partition);
     }
 
-    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
+    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) -> Disposition {
         self.clock.received(received_at(record));
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
             // The gateway knew the source, so the event is valid: a guess at its mapping could merge people, and a dead
             // letter would lose it.
-            return outbox.give_up(format!(
+            return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or("default"),
                 self.sources.get().names()
             ));
         };
         if outbox.refusals(&self.dead_letters) > 1 {
-            return self.hold(
-                format!(
-                    "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
-                    self.dead_letters,
-                    KEPT_BYTES / 1024
-                ),
-                outbox,
-            );
+            self.show_held();
+            return Disposition::Hold(format!(
+                "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
+                self.dead_letters,
+                KEPT_BYTES / 1024
+            ));
         }
         // Nothing of such a body reaches Platform, whatever the options of its source are.
         if customerio::is_check(record.value()) {
-            return self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
+            self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
+            return Disposition::Done;
         }
         let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
         let refused = outbox.refusals(&self.typed) > 0;
@@ -234,7 +228,7 @@ impl Processor for EventProcessor {
             Err(rejection) => {
                 let (source, code) = (source.name.clone(), rejection.code.as_str());
                 if self.is_over_limit(&source, code) {
-                    return outbox.defer(format!(
+                    return Disposition::Defer(format!(
                         "records of source `{source}` that would become dead letters with code {code} are deferred (DEAD_LETTER_LIMIT), and no more of them can be deferred"
                     ));
                 }
@@ -243,6 +237,7 @@ impl Processor for EventProcessor {
             }
         };
         self.tally.count(labels);
+        Disposition::Done
     }
 
     fn show_deferred(&mut self, partition: Partition, records: u64) {

@@ -21,7 +21,7 @@ mod worker;
 mod writer;
 
 pub use outbox::Outbox;
-pub use processor::Processor;
+pub use processor::{Disposition, Processor};
 pub use restore::{Lookback, PartitionState};
 pub use settings::WorkerSettings;
 pub use worker::run;

@@ -13,21 +13,13 @@ pub struct Outbox<'p> {
     position: Position,
     /// The number of the record in the transaction.
     input: InputNumber,
-    pub(super) result: Processed,
-}
-
-/// The result of processing one record.
-#[derive(Debug, Default)]
-pub(super) struct Processed {
+    /// Why a record could not be queued.
     pub(super) failure: Option<String>,
-    pub(super) given_up: Option<String>,
-    pub(super) held: Option<String>,
-    pub(super) deferred: Option<String>,
 }
 
 impl std::fmt::Debug for Outbox<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("result", &self.result).finish_non_exhaustive()
+        f.debug_struct("Outbox").field("failure", &self.failure).finish_non_exhaustive()
     }
 }
 
@@ -38,15 +30,15 @@ impl<'p> Outbox<'p> {
         position: Position,
         input: InputNumber,
     ) -> Self {
-        Self { producer, oversized, position, input, result: Processed::default() }
+        Self { producer, oversized, position, input, failure: None }
     }
 
     /// Adds a record to the transaction. A failure aborts the transaction after the current record.
     pub fn send(&mut self, record: NewRecord<'_>) {
-        if self.result.failure.is_none()
+        if self.failure.is_none()
             && let Err(reason) = self.producer.send(record, self.input)
         {
-            self.result.failure = Some(reason);
+            self.failure = Some(reason);
         }
     }
 
@@ -55,24 +47,5 @@ impl<'p> Outbox<'p> {
     #[must_use]
     pub fn refusals(&self, topic: &TopicName) -> u32 {
         self.oversized.refusals(self.position, topic)
-    }
-
-    /// Stops before this record, which must have had no effect. The records before it are committed; then the worker
-    /// holds: it stays alive and reads nothing until it is restarted. `reason` says what to do.
-    pub fn hold(&mut self, reason: String) {
-        self.result.held = Some(reason);
-    }
-
-    /// Defers this record and continues with those after it; the record must have had no effect. It is processed when
-    /// its partition is assigned again, for example after a restart. If too many records of the partition are deferred
-    /// already, the partition stops before this one, and the others continue; `reason` then says why.
-    pub fn defer(&mut self, reason: String) {
-        self.result.deferred = Some(reason);
-    }
-
-    /// Ends the worker: this record can neither be turned into output nor be skipped until a person has changed
-    /// something; `reason` says what. Nothing of the open transaction becomes visible.
-    pub fn give_up(&mut self, reason: String) {
-        self.result.given_up = Some(reason);
     }
 }

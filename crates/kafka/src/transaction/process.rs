@@ -3,15 +3,23 @@
 use contract::Position;
 
 use super::clients::Clients;
-use super::outbox::{Outbox, Processed};
+use super::outbox::Outbox;
 use super::oversized::Oversized;
-use super::processor::Processor;
+use super::processor::{Disposition, Processor};
 use super::producer::TransactionalProducer;
 use super::settings::WorkerSettings;
 use crate::fingerprint::Fingerprint;
 use crate::group::GroupConsumer;
 use crate::log_watch::Latest;
 use crate::record::Record;
+
+/// The result of processing one record.
+#[derive(Debug)]
+pub(super) struct Processed {
+    /// Why output could not be queued or was not delivered: the transaction must be aborted.
+    pub(super) failure: Option<String>,
+    pub(super) disposition: Disposition,
+}
 
 /// Turns an accepted record into output. If outputs of it were refused because of their size before, they are written
 /// in batches of their own, and this waits for their delivery: only then does the next refusal refer to this record.
@@ -22,21 +30,20 @@ pub(super) fn process(
     inputs: &mut Vec<Position>,
     record: &Record<'_>,
 ) -> Processed {
-    let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
     let position = record.position();
     let alone = oversized.is_suspected(position);
     if alone && let Err(reason) = producer.drain() {
-        return failed(reason);
+        return Processed { failure: Some(reason), disposition: Disposition::Done };
     }
     let input = inputs.len();
     inputs.push(position);
     let mut outbox = Outbox::new(producer, oversized, position, input);
-    processor.process(record, &mut outbox);
-    let mut processed = outbox.result;
-    if alone && processed.failure.is_none() && processed.held.is_none() && processed.deferred.is_none() {
-        processed.failure = producer.drain().err().or_else(|| producer.failure());
+    let disposition = processor.process(record, &mut outbox);
+    let mut failure = outbox.failure;
+    if alone && failure.is_none() && !matches!(disposition, Disposition::Hold(_) | Disposition::Defer(_)) {
+        failure = producer.drain().err().or_else(|| producer.failure());
     }
-    processed
+    Processed { failure, disposition }
 }
 
 /// Keeps the record by which a partition's log is recognised: the last one, unless it was deferred before.

@@ -10,10 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::{End, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
-use super::outbox::Processed;
 use super::oversized::Oversized;
-use super::process::{clients, note_latest, process};
-use super::processor::Processor;
+use super::process::{Processed, clients, note_latest, process};
+use super::processor::{Disposition, Processor};
 use super::producer::{TooLarge, TransactionalProducer};
 use super::restore::{RestoreContext, Restores};
 use super::settings::WorkerSettings;
@@ -205,24 +204,8 @@ impl<'s, P: Processor> Session<'s, P> {
                 }
                 if !paused && self.machine.accept(position, Instant::now(), &mut clients) {
                     note_latest(&mut self.latest, &record);
-                    let Processed { failure, given_up, held, deferred } =
-                        process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
-                    if let Some(reason) = given_up {
-                        return Err(End::Fatal(KafkaError::GivenUp(reason)));
-                    }
-                    if let Some(reason) = failure {
-                        self.machine.output_failed(reason);
-                    }
-                    if let Some(reason) = held {
-                        self.machine.put_back();
-                        self.hold(&reason)?;
-                    }
-                    if let Some(reason) = deferred
-                        && !self.machine.defer()
-                    {
-                        self.machine.put_back();
-                        self.hold_partition(position.partition, &reason)?;
-                    }
+                    let processed = process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
+                    self.apply(processed, position.partition)?;
                 }
             }
             Some(Err(RdError::PartitionEOF(_))) => {}
@@ -235,6 +218,27 @@ impl<'s, P: Processor> Session<'s, P> {
             }
         }
         self.restored()
+    }
+
+    /// Carries out what the processor decided about the record that was accepted last.
+    fn apply(&mut self, processed: Processed, partition: Partition) -> Result<(), End> {
+        let Processed { failure, disposition } = processed;
+        if let Some(reason) = failure {
+            self.machine.output_failed(reason);
+        }
+        match disposition {
+            Disposition::Done => Ok(()),
+            Disposition::Stop(reason) => Err(End::Fatal(KafkaError::GivenUp(reason))),
+            Disposition::Hold(reason) => {
+                self.machine.put_back();
+                self.hold(&reason)
+            }
+            Disposition::Defer(_) if self.machine.defer() => Ok(()),
+            Disposition::Defer(reason) => {
+                self.machine.put_back();
+                self.hold_partition(partition, &reason)
+            }
+        }
     }
 
     /// Notes the records whose outputs were refused because of their size. Returns whether there were new ones.
