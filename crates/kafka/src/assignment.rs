@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
 use crate::error::KafkaError;
+use crate::group::GroupClient;
 use crate::partition_list;
 
 /// Whether a partition is fetched.
@@ -34,57 +34,45 @@ impl Assignment {
     }
 
     /// Adds partitions, which are read from these offsets.
-    pub(crate) fn assign<C: ConsumerContext>(
+    pub(crate) fn assign(
         &mut self,
-        consumer: &BaseConsumer<C>,
+        client: &impl GroupClient,
         starts: &[Position],
         fetching: Fetching,
     ) -> Result<(), KafkaError> {
         let list = partition_list::positions(&self.topic, starts)?;
-        consumer.incremental_assign(&list).map_err(KafkaError::during("taking assigned partitions"))?;
+        client.assign(&list).map_err(KafkaError::during("taking assigned partitions"))?;
         let partitions: Vec<Partition> = starts.iter().map(|start| start.partition).collect();
         self.partitions.extend(partitions.iter().map(|&partition| (partition, fetching)));
         match fetching {
-            Fetching::Paused => self.pause(consumer, &partitions),
-            Fetching::Running => self.resume(consumer, &partitions),
+            Fetching::Paused => self.pause(client, &partitions),
+            Fetching::Running => self.resume(client, &partitions),
         }
     }
 
     /// Removes partitions. Those that were not added yet are unknown to librdkafka too.
-    pub(crate) fn unassign<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[Partition],
-    ) -> Result<(), KafkaError> {
+    pub(crate) fn unassign(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         let added: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
-        self.resume(consumer, &added)?;
+        self.resume(client, &added)?;
         self.partitions.retain(|partition, _| !partitions.contains(partition));
-        consumer
-            .incremental_unassign(&partition_list::partitions(&self.topic, &added))
+        client
+            .unassign(&partition_list::partitions(&self.topic, &added))
             .map_err(KafkaError::during("giving partitions back"))
     }
 
     /// Pauses assigned partitions.
-    pub(crate) fn pause<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[Partition],
-    ) -> Result<(), KafkaError> {
+    pub(crate) fn pause(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Paused);
         let list = partition_list::partitions(&self.topic, partitions);
-        consumer.pause(&list).map_err(KafkaError::during("pausing partitions"))
+        client.pause(&list).map_err(KafkaError::during("pausing partitions"))
     }
 
     /// Resumes assigned partitions.
-    pub(crate) fn resume<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[Partition],
-    ) -> Result<(), KafkaError> {
+    pub(crate) fn resume(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Running);
         let list = partition_list::partitions(&self.topic, partitions);
-        consumer.resume(&list).map_err(KafkaError::during("resuming partitions"))
+        client.resume(&list).map_err(KafkaError::during("resuming partitions"))
     }
 
     fn set(&mut self, partitions: &[Partition], to: Fetching) {

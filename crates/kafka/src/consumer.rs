@@ -29,6 +29,7 @@ mod fingerprints;
 mod output;
 mod session;
 mod stalls;
+mod starts;
 
 pub use output::Output;
 
@@ -177,14 +178,9 @@ impl Consumer {
         let mut replaced = Latest::new();
         loop {
             let known = std::mem::take(&mut replaced);
-            let session = session::Session::start(
-                &self.settings,
-                &self.feed,
-                &mut self.settlements,
-                &mut self.ledgers,
-                known,
-                stop,
-            )?;
+            let channels =
+                session::Channels { feed: &self.feed, settlements: &mut self.settlements, ledgers: &mut self.ledgers };
+            let session = session::Session::start(&self.settings, channels, known, stop)?;
             let reason = match session.run() {
                 session::End::Stopped => return Ok(()),
                 session::End::Fatal(error) => return Err(error),

@@ -13,8 +13,8 @@ use std::time::Duration;
 use contract::{Offset, Partition, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -22,6 +22,7 @@ use crate::client::{Callbacks, Context, create_with, limit_responses, set_defaul
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::partition_list;
+use crate::record::Polled;
 
 /// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
@@ -111,27 +112,113 @@ impl ConsumerContext for Context<GroupCallbacks> {
     }
 }
 
-/// Must be called before a consumer is dropped, or polled for anything other than its records. From now on the callback
-/// answers rebalances itself; those that still wait are answered here, because librdkafka does not close while a
-/// rebalance waits for its answer.
-pub(crate) fn stop_following(consumer: &GroupConsumer, topic: &TopicName) {
-    let context = consumer.context();
-    context.closing.store(true, Ordering::SeqCst);
-    while let Some(rebalance) = context.next_rebalance() {
-        let answered = match rebalance {
-            Rebalance::Assign(gained) => consumer.incremental_assign(&partition_list::partitions(topic, &gained)),
-            Rebalance::Revoke { partitions: gone, .. } => {
-                consumer.incremental_unassign(&partition_list::partitions(topic, &gone))
+/// A consumer that is a member of a group.
+pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
+
+/// What a member of a group needs of its client: [`GroupConsumer`], or a fake one in tests. Unless they say otherwise, the
+/// calls do not block, and the lists are of the topic that the client has subscribed to.
+pub(crate) trait GroupClient: Send + Sync + 'static {
+    /// Polls for at most this long. Rebalances are only noted.
+    fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
+    /// Returns the next rebalance to carry out.
+    fn next_rebalance(&self) -> Option<Rebalance>;
+    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
+    fn end(&self, partition: Partition) -> Option<Offset>;
+    /// Adds partitions to the assignment, which answers a rebalance.
+    fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Removes partitions from the assignment, which answers a rebalance.
+    fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Stops fetching partitions. The pause outlives the assignment.
+    fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Fetches partitions again.
+    fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Sets the next offsets to read; waits for that at most for `timeout`. The result has an error for each partition.
+    fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
+    /// Commits offsets and waits for the result, for which there is no time-out: librdkafka waits for a coordinator.
+    fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Asks for the group's committed offsets; blocks for at most `timeout`.
+    fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
+    /// The next offsets to read of all assigned partitions.
+    fn position(&self) -> KafkaResult<TopicPartitionList>;
+    /// Whether the group has removed this member, and the revoke is still to come.
+    fn is_assignment_lost(&self) -> bool;
+    /// Identifies the member in a transaction; `None` if it has left the group.
+    fn metadata(&self) -> Option<ConsumerGroupMetadata>;
+    /// Must be called before the client is dropped, or polled for anything other than its records. From now on the
+    /// callback answers rebalances itself; those that still wait are answered here, because librdkafka does not close
+    /// while a rebalance waits for its answer.
+    fn close(&self, topic: &TopicName);
+}
+
+impl GroupClient for GroupConsumer {
+    fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>> {
+        BaseConsumer::poll(self, timeout).map(|polled| polled.map(Polled::from))
+    }
+
+    fn next_rebalance(&self) -> Option<Rebalance> {
+        self.context().next_rebalance()
+    }
+
+    fn end(&self, partition: Partition) -> Option<Offset> {
+        self.context().end(partition)
+    }
+
+    fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.incremental_assign(list)
+    }
+
+    fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.incremental_unassign(list)
+    }
+
+    fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::pause(self, list)
+    }
+
+    fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::resume(self, list)
+    }
+
+    fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList> {
+        self.seek_partitions(list, timeout)
+    }
+
+    fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::commit(self, list, CommitMode::Sync)
+    }
+
+    fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList> {
+        self.committed_offsets(list, timeout)
+    }
+
+    fn position(&self) -> KafkaResult<TopicPartitionList> {
+        Consumer::position(self)
+    }
+
+    fn is_assignment_lost(&self) -> bool {
+        self.assignment_lost()
+    }
+
+    fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.group_metadata()
+    }
+
+    fn close(&self, topic: &TopicName) {
+        let context = self.context();
+        context.closing.store(true, Ordering::SeqCst);
+        while let Some(rebalance) = context.next_rebalance() {
+            let answered = match rebalance {
+                Rebalance::Assign(gained) => self.incremental_assign(&partition_list::partitions(topic, &gained)),
+                Rebalance::Revoke { partitions: gone, .. } => {
+                    self.incremental_unassign(&partition_list::partitions(topic, &gone))
+                }
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance before closing");
             }
-        };
-        if let Err(error) = answered {
-            tracing::debug!(%error, "answering a rebalance before closing");
         }
     }
 }
-
-/// A consumer that is a member of a group.
-pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
 
 /// The settings that differ between group consumers.
 pub(crate) struct GroupSettings<'a> {
@@ -213,7 +300,7 @@ mod tests {
         let (done, closed) = mpsc::channel();
         std::thread::spawn(move || {
             for consumer in [first, second] {
-                stop_following(&consumer, &"typed".parse().unwrap());
+                consumer.close(&"typed".parse().unwrap());
                 drop(consumer);
             }
             done.send(()).unwrap();

@@ -15,6 +15,7 @@ mod error_table;
 mod fingerprint;
 pub mod follower;
 mod group;
+mod group_member;
 mod health;
 pub mod ledger;
 mod log_watch;

@@ -105,6 +105,12 @@ impl LogWatch {
         Ok(Self { latest, found, stop })
     }
 
+    /// Never finds a replaced log.
+    #[cfg(test)]
+    pub(crate) fn blind() -> Self {
+        Self { latest: Arc::default(), found: mpsc::channel().1, stop: CancellationToken::new() }
+    }
+
     /// Reports the last processed records. To be called about once a second.
     pub(crate) fn processed(&self, latest: &Latest) {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(latest);

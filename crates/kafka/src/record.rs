@@ -58,27 +58,76 @@ impl Headers {
     }
 }
 
+/// A record that was polled. It keeps librdkafka's memory until it is dropped.
+#[derive(Debug)]
+pub(crate) enum Polled<'c> {
+    Message(BorrowedMessage<'c>),
+    #[cfg(test)]
+    Fake(FakeRecord),
+}
+
+/// A record of a test, without key and headers.
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(crate) struct FakeRecord {
+    pub(crate) position: Position,
+    pub(crate) timestamp: i64,
+    pub(crate) value: Vec<u8>,
+}
+
+impl<'c> From<BorrowedMessage<'c>> for Polled<'c> {
+    fn from(message: BorrowedMessage<'c>) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl Polled<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
+        match self {
+            Self::Message(message) => Record::new(message),
+            #[cfg(test)]
+            Self::Fake(record) => Record { memory: Memory::Fake(record) },
+        }
+    }
+}
+
 /// A record as it was read; it borrows librdkafka's memory.
 #[derive(Debug)]
 pub struct Record<'a> {
-    message: &'a BorrowedMessage<'a>,
+    memory: Memory<'a>,
+}
+
+/// Where the parts of a record are.
+#[derive(Debug, Clone, Copy)]
+enum Memory<'a> {
+    Message(&'a BorrowedMessage<'a>),
+    #[cfg(test)]
+    Fake(&'a FakeRecord),
 }
 
 impl<'a> Record<'a> {
     pub(crate) fn new(message: &'a BorrowedMessage<'a>) -> Self {
-        Self { message }
+        Self { memory: Memory::Message(message) }
     }
 
     /// The partition it was read from.
     #[must_use]
     pub fn partition(&self) -> Partition {
-        Partition(self.message.partition())
+        match self.memory {
+            Memory::Message(message) => Partition(message.partition()),
+            #[cfg(test)]
+            Memory::Fake(record) => record.position.partition,
+        }
     }
 
     /// Its offset.
     #[must_use]
     pub fn offset(&self) -> Offset {
-        Offset(self.message.offset())
+        match self.memory {
+            Memory::Message(message) => Offset(message.offset()),
+            #[cfg(test)]
+            Memory::Fake(record) => record.position.offset,
+        }
     }
 
     /// Its partition and offset.
@@ -90,26 +139,41 @@ impl<'a> Record<'a> {
     /// Its key.
     #[must_use]
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.message.key()
+        match self.memory {
+            Memory::Message(message) => message.key(),
+            #[cfg(test)]
+            Memory::Fake(_) => None,
+        }
     }
 
     /// Its value; empty if it has none.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
-        self.message.payload().unwrap_or_default()
+        match self.memory {
+            Memory::Message(message) => message.payload().unwrap_or_default(),
+            #[cfg(test)]
+            Memory::Fake(record) => &record.value,
+        }
     }
 
     /// The record's time: when it was produced, in milliseconds since 1970.
     #[must_use]
     pub fn timestamp(&self) -> Option<i64> {
-        self.message.timestamp().to_millis()
+        match self.memory {
+            Memory::Message(message) => message.timestamp().to_millis(),
+            #[cfg(test)]
+            Memory::Fake(record) => Some(record.timestamp),
+        }
     }
 
     /// Its headers, in order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let message: &'a BorrowedMessage<'a> = self.message;
-        message
-            .headers()
+        let headers = match self.memory {
+            Memory::Message(message) => message.headers(),
+            #[cfg(test)]
+            Memory::Fake(_) => None,
+        };
+        headers
             .into_iter()
             .flat_map(|headers| headers.iter().map(|header| Header { name: header.key, value: header.value }))
     }

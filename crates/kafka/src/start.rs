@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use contract::{Offset, Partition, Position, TopicName};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
 
 use crate::connection::Connection;
 use crate::consumed::Consumed;
@@ -150,8 +152,8 @@ impl Gap {
 ///
 /// A loss is not reported if the group refuses the commit: the next member to get the partition finds the same loss and
 /// reports it. Every other result may mean that the new start is stored, so the loss is reported then, perhaps twice.
-pub(crate) fn commit_new<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
+pub(crate) fn commit_new(
+    commit: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
     topic: &TopicName,
     starts: &[FoundStart],
     metrics: &ConsumerMetrics,
@@ -162,8 +164,7 @@ pub(crate) fn commit_new<C: ConsumerContext>(
     }
     let note = |partition| starts.iter().find(|start| start.position.partition == partition)?.consumed.note();
     let list = partition_list::with_metadata(topic, &new, note)?;
-    let committed =
-        consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"));
+    let committed = commit(&list).map_err(KafkaError::during("committing the first offsets"));
     // An error may hide a commit that the brokers have stored, and then no member would find the loss again.
     if !committed.as_ref().is_err_and(|error| refusal(error).is_some()) {
         for start in starts {
@@ -280,6 +281,7 @@ fn resume<C: ConsumerContext>(
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use rdkafka::consumer::CommitMode;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -306,6 +308,7 @@ mod tests {
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
         let consumer = outsider(&connection, "group").unwrap();
+        let commit = |list: &TopicPartitionList| consumer.commit(list, CommitMode::Sync);
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
         let reported = || {
@@ -318,13 +321,13 @@ mod tests {
             FoundStart { position: Position::new(0, 10), is_new: true, consumed: Consumed::at(Offset(10)), gap };
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal]);
-        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 0.0, "the next member finds the same loss");
-        commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).unwrap();
+        commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).unwrap();
         assert_eq!(reported(), 7.0);
         let uncertain = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
-        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 14.0, "another partition's start may be stored");
     }
 
@@ -394,7 +397,7 @@ mod tests {
             assert_eq!((start.is_new, start.gap), (true, gap), "{other}");
             let registry = Registry::new();
             let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
-            commit_new(&consumer, &topic, &[start], &metrics).unwrap();
+            commit_new(|list| consumer.commit(list, CommitMode::Sync), &topic, &[start], &metrics).unwrap();
             let families = registry.gather();
             let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();
             assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "it is counted");

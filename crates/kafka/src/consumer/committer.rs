@@ -8,11 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use contract::{Partition, Position, TopicName};
-use rdkafka::consumer::{CommitMode, Consumer};
 
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
-use crate::group::GroupConsumer;
+use crate::group::GroupClient;
 use crate::partition_list;
 
 /// A position to be committed, with the fingerprint of a record before it.
@@ -26,13 +25,13 @@ pub(super) struct Due {
 pub(super) type Committed = (Result<(), KafkaError>, Vec<Due>);
 
 /// Commits these offsets and waits for the result, for which librdkafka has no time-out: it waits for a coordinator.
-fn commit(consumer: &GroupConsumer, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
+fn commit(client: &impl GroupClient, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
     let positions: Vec<Position> = due.iter().map(|due| due.position).collect();
     let list = partition_list::with_metadata(topic, &positions, |partition: Partition| {
         let due = due.iter().find(|due| due.position.partition == partition)?;
         due.fingerprint.map(|fingerprint| fingerprint.to_string())
     })?;
-    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"))
+    client.commit(&list).map_err(KafkaError::during("committing offsets"))
 }
 
 /// The thread that commits, with at most one commit at a time. See the module.
@@ -44,12 +43,12 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(consumer: Arc<GroupConsumer>, topic: TopicName) -> Self {
+    pub(super) fn start(client: Arc<impl GroupClient>, topic: TopicName) -> Self {
         let (orders, todo) = mpsc::channel::<Vec<Due>>();
         let (done, results) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             for due in todo {
-                let result = commit(&consumer, &topic, &due);
+                let result = commit(&*client, &topic, &due);
                 if done.send((result, due)).is_err() {
                     break;
                 }

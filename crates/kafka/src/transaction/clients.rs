@@ -1,21 +1,20 @@
 //! Producer and consumer of one session, behind [`Client`].
 
 use contract::{Partition, Position, TopicName};
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
 
 use super::machine::{Client, Mark, Outcome};
 use super::producer::{CALL, TransactionalProducer};
 use crate::consumed::Consumed;
-use crate::group::GroupConsumer;
+use crate::group::GroupClient;
 use crate::health::{KafkaHealth, trouble};
 use crate::log_watch::Latest;
 use crate::partition_list;
 
 /// Producer and consumer of one session, as the machine sees them.
-pub(super) struct Clients<'s> {
+pub(super) struct Clients<'s, C> {
     pub(super) producer: &'s TransactionalProducer,
-    pub(super) consumer: &'s GroupConsumer,
+    pub(super) consumer: &'s C,
     pub(super) topic: &'s TopicName,
     /// The last accepted record of each partition.
     pub(super) latest: &'s Latest,
@@ -24,7 +23,7 @@ pub(super) struct Clients<'s> {
     pub(super) keeps_transactional_offsets: bool,
 }
 
-impl Clients<'_> {
+impl<C> Clients<'_, C> {
     /// The group's committed offsets are requested again.
     fn unconfirmed(&self, error: &RdError) -> Outcome {
         self.health.group.failed(trouble(error));
@@ -42,7 +41,7 @@ impl Clients<'_> {
     }
 }
 
-impl Client for Clients<'_> {
+impl<C: GroupClient> Client for Clients<'_, C> {
     fn begin(&mut self) -> Outcome {
         self.producer.begin()
     }
@@ -60,12 +59,12 @@ impl Client for Clients<'_> {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
-        let Some(metadata) = self.consumer.group_metadata() else {
+        let Some(metadata) = self.consumer.metadata() else {
             return Outcome::Abort("the consumer has left its group".to_owned());
         };
         // After it has lost its membership, the client has no member id for a moment, and the brokers accept offsets
         // without a member id from any client. With this order of calls, the check covers the metadata.
-        if self.consumer.assignment_lost() {
+        if self.consumer.is_assignment_lost() {
             return Outcome::Abort("the partitions were lost".to_owned());
         }
         self.producer.send_offsets(&list, &metadata)
@@ -86,7 +85,7 @@ impl Client for Clients<'_> {
         let partitions: Vec<Partition> = known.iter().map(|mark| mark.position.partition).collect();
         let list = partition_list::partitions(self.topic, &partitions);
         // A response that open transactions of other members delay is requested again.
-        let committed = match self.consumer.committed_offsets(list, CALL) {
+        let committed = match self.consumer.committed(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),
         };
@@ -121,7 +120,7 @@ impl Client for Clients<'_> {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
-        match self.consumer.seek_partitions(list, CALL) {
+        match self.consumer.seek(list, CALL) {
             Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
             Ok(_) => Outcome::Retry,
             // The call did not finish in time; the machine decides how often to repeat it.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use contract::{Partition, Position};
-use rdkafka::consumer::Consumer;
 
 use super::end::{End, given_up, rebuild};
 use super::processor::Processor;
@@ -14,9 +13,8 @@ use super::session::Session;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
 use crate::error_table::Refusal;
+use crate::group::GroupClient;
 use crate::health::kafka_trouble;
-use crate::metrics::RebalanceKind;
-use crate::partition_list;
 use crate::start::{commit_new, refusal};
 use crate::topic::check_counterparts;
 
@@ -26,7 +24,7 @@ const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the brokers may take to return where a partition starts.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl<P: Processor> Session<'_, P> {
+impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     /// Reports the error that ends the session.
     fn given_up(&self, error: KafkaError) -> End {
         self.settings.health.group.failed(kafka_trouble(&error));
@@ -36,7 +34,6 @@ impl<P: Processor> Session<'_, P> {
     /// Finds out where new partitions are read from, while the other partitions continue: a member that died can delay
     /// the response for as long as its transaction may stay open.
     pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
-        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
         // A transaction that stayed open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
         while self.machine.is_open() {
@@ -45,7 +42,7 @@ impl<P: Processor> Session<'_, P> {
         self.machine.remove(&BTreeSet::new());
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
-        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
+        self.member.add(&[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
             // Nothing of this worker can fail any more.
             self.settings.health.group.succeeded();
@@ -69,14 +66,10 @@ impl<P: Processor> Session<'_, P> {
         Ok(())
     }
 
-    /// librdkafka cannot close before all partitions of the group's assignment have been added. Nothing is read any
-    /// more.
+    /// Nothing is read any more.
     pub(super) fn add_awaited(&mut self) {
         let awaited: Vec<Partition> = std::mem::take(&mut self.awaited).into_iter().collect();
-        let list = partition_list::partitions(&self.settings.input, &awaited);
-        if let Err(error) = self.consumer.incremental_assign(&list) {
-            tracing::debug!(%error, "adding partitions before the end");
-        }
+        self.member.add_before_the_end(&awaited, "adding partitions before the end");
     }
 
     /// Reports a transaction of another process that holds back what new partitions need.
@@ -104,7 +97,7 @@ impl<P: Processor> Session<'_, P> {
         self.report_delay();
         // If a partition were added now, librdkafka would take that as the answer to the lost assignment. The revoke
         // follows.
-        while !self.consumer.assignment_lost() {
+        while !self.member.is_lost() {
             if !self.add_found()? {
                 break;
             }
@@ -115,7 +108,7 @@ impl<P: Processor> Session<'_, P> {
                 Finding::Restored { partition, state, took } => {
                     self.processor.restored(partition, state, took);
                     if !self.held {
-                        self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
+                        self.member.resume(&[partition]).map_err(rebuild)?;
                     }
                 }
             }
@@ -132,7 +125,8 @@ impl<P: Processor> Session<'_, P> {
         if Instant::now() < self.next_commit {
             return Ok(false);
         }
-        match commit_new(&self.consumer, &self.settings.input, &self.found, &self.settings.metrics) {
+        let commit = |list: &_| self.member.client().commit(list);
+        match commit_new(commit, &self.settings.input, &self.found, &self.settings.metrics) {
             Ok(()) => {}
             Err(error) => match refusal(&error) {
                 Some(Refusal::Rebalancing) => {
@@ -147,7 +141,7 @@ impl<P: Processor> Session<'_, P> {
         }
         let starts = std::mem::take(&mut self.found);
         let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
-        self.assignment.assign(&self.consumer, &positions, Fetching::Paused).map_err(rebuild)?;
+        self.member.add(&positions, Fetching::Paused).map_err(rebuild)?;
         self.settings.health.group.succeeded();
         for start in starts {
             self.awaited.remove(&start.position.partition);

@@ -9,7 +9,6 @@ use super::processor::{Disposition, Processor};
 use super::producer::TransactionalProducer;
 use super::settings::WorkerSettings;
 use crate::fingerprint::Fingerprint;
-use crate::group::GroupConsumer;
 use crate::log_watch::Latest;
 use crate::record::Record;
 
@@ -56,12 +55,12 @@ pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
 }
 
 /// The clients of a session as its machine sees them.
-pub(super) fn clients<'s>(
+pub(super) fn clients<'s, C>(
     producer: &'s TransactionalProducer,
-    consumer: &'s GroupConsumer,
+    consumer: &'s C,
     latest: &'s Latest,
     settings: &'s WorkerSettings,
-) -> Clients<'s> {
+) -> Clients<'s, C> {
     let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
     Clients {
         producer,
