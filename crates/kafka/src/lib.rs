@@ -12,6 +12,8 @@ pub mod consumer;
 pub mod embedded;
 mod error;
 mod error_table;
+#[cfg(test)]
+mod fake_client;
 mod fingerprint;
 pub mod follower;
 mod group;

@@ -96,6 +96,14 @@ pub(crate) struct FoundStart {
     gap: Option<Gap>,
 }
 
+#[cfg(test)]
+impl FoundStart {
+    /// The start of a partition that the group has committed; or not, if it `is_new`.
+    pub(crate) fn of_test(position: Position, is_new: bool) -> Self {
+        Self { position, is_new, consumed: Consumed::at(position.offset), gap: None }
+    }
+}
+
 /// Why a partition is not read on from the group's committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {

@@ -360,3 +360,6 @@ impl<'s, C: GroupClient> Session<'s, C> {
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@ use contract::{Partition, Position};
 
 use super::end::{End, given_up, rebuild};
 use super::processor::Processor;
-use super::restore::{Candidate, Delay, Finding};
+use super::restore::{Delay, Finding};
 use super::session::Session;
+use super::tail::Candidate;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
 use crate::error_table::Refusal;

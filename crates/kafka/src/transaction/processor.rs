@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::Partition;
 
 use super::outbox::Outbox;
-use super::restore::PartitionState;
+use super::tail::PartitionState;
 use crate::record::Record;
 
 /// What becomes of a record.

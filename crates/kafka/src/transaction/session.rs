@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::{End, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
+use super::output_log::RestoreContext;
 use super::oversized::Oversized;
 use super::process::{Processed, clients, note_latest, process};
 use super::processor::{Disposition, Processor};
 use super::producer::{TooLarge, TransactionalProducer};
-use super::restore::{RestoreContext, Restores};
+use super::restore::Restores;
 use super::settings::WorkerSettings;
 use crate::assignment::ReadProgress;
 use crate::error::KafkaError;
@@ -354,3 +355,6 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

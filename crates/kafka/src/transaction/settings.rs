@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::TopicName;
 use service::Readiness;
 
-use super::restore::Lookback;
+use super::tail::Lookback;
 use crate::connection::Connection;
 use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
