@@ -23,6 +23,7 @@ use crate::ledger::{Claim, Ledgers};
 use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::record::PackedRecord;
+use crate::start::FromBeginning;
 
 mod committer;
 mod fingerprints;
@@ -44,8 +45,8 @@ pub struct ConsumerSettings {
     pub input: TopicName,
     /// The topic in which earlier work leaves records; `None` if there is none.
     pub output: Option<Output>,
-    /// Accept that a partition without a committed offset is read from its beginning although output exists.
-    pub from_beginning: bool,
+    /// Whether repeats are accepted.
+    pub from_beginning: FromBeginning,
     /// Maximum bytes of outstanding records; polling pauses there and resumes at three quarters.
     pub budget_bytes: usize,
     /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.

@@ -53,7 +53,7 @@ pub enum KafkaError {
     },
     /// The consumer group has no offsets although the topic was processed before.
     #[error(
-        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already contains records that were written from it: starting again would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
+        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already contains records that were written from it: starting again would repeat them. Restore the group's offsets, or start once with {option} to accept the repeats"
     )]
     LostGroup {
         /// The consumer group.
@@ -64,21 +64,25 @@ pub enum KafkaError {
         partition: Partition,
         /// Where output was found.
         output: String,
+        /// The option that accepts the repeats.
+        option: &'static str,
     },
     /// The processor cannot continue with a record.
     #[error("{0}")]
     GivenUp(String),
     /// Another process has the same name.
     #[error(
-        "another process has taken over as `{instance}`: each instance needs its own TRANSFORMER_INSTANCE. This older one ends; no record is lost"
+        "another process has taken over as `{instance}`: each instance needs its own {variable}. This older one ends; no record is lost"
     )]
     InstanceTaken {
-        /// The worker's name, `{group}-{TRANSFORMER_INSTANCE}-{worker}`.
+        /// The worker's name.
         instance: String,
+        /// The variable that makes the name unique.
+        variable: &'static str,
     },
     /// The clients of a worker were rebuilt too often.
     #[error(
-        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"
+        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same {variable}, stop one of the two"
     )]
     TooManyRebuilds {
         /// How often.
@@ -87,6 +91,8 @@ pub enum KafkaError {
         minutes: u64,
         /// The last reason.
         reason: String,
+        /// The variable that makes the worker's name unique.
+        variable: &'static str,
     },
     /// A transaction of another producer does not end.
     #[error(

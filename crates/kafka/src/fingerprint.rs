@@ -24,7 +24,7 @@ pub(crate) struct Fingerprint {
     pub(crate) bytes: usize,
 }
 
-/// After a log was replaced, records up to this much older than the last processed one are read again: the gateways'
+/// After a log was replaced, records up to this much older than the last processed one are read again: the writers'
 /// clocks differ, and the records of one partition are not in the order of their times.
 pub(crate) const OVERLAP: Duration = Duration::from_secs(60);
 

@@ -53,8 +53,18 @@ pub struct Known {
     pub high: Offset,
     /// Whether earlier work on this partition has left output.
     pub output_exists: bool,
-    /// Whether the operator accepts repeats (`--from-beginning`).
+    /// Whether the operator accepts repeats.
     pub from_beginning: bool,
+}
+
+/// Whether the operator accepts that a partition without a committed offset is read from its beginning although output
+/// exists, so that the output is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct FromBeginning {
+    /// Whether that is accepted.
+    pub accepted: bool,
+    /// The option that accepts it, for messages.
+    pub option: &'static str,
 }
 
 /// Decides where to start.
@@ -77,7 +87,7 @@ pub(crate) struct StartRule<'a> {
     pub(crate) group: &'a str,
     pub(crate) topic: &'a TopicName,
     pub(crate) connection: &'a Connection,
-    pub(crate) from_beginning: bool,
+    pub(crate) from_beginning: FromBeginning,
     /// Partitions whose log was found to be replaced, with the last record of the old log that was processed.
     pub(crate) replaced: &'a Latest,
     /// Returns whether, and where, earlier work on a partition has left output.
@@ -242,8 +252,13 @@ pub(crate) fn starts<C: ConsumerContext>(
             continue;
         }
         let output = if committed.is_none() { (rule.output)(partition)? } else { None };
-        let known =
-            Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning };
+        let known = Known {
+            committed,
+            low,
+            high,
+            output_exists: output.is_some(),
+            from_beginning: rule.from_beginning.accepted,
+        };
         let (offset, gap) = match resolve(known) {
             Start::At(offset) => (offset, None),
             Start::Expired { at, lost } => {
@@ -258,6 +273,7 @@ pub(crate) fn starts<C: ConsumerContext>(
                     topic: topic.to_string(),
                     partition,
                     output: output.unwrap_or_default(),
+                    option: rule.from_beginning.option,
                 });
             }
         };
@@ -376,7 +392,7 @@ mod tests {
             group: "group",
             topic: &topic,
             connection: &connection,
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             replaced: &replaced,
             output: &|_| Ok(None),
         };

@@ -9,6 +9,7 @@ use kafka::embedded::EmbeddedBroker;
 use kafka::ledger::Ledgers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::{Header, header};
+use kafka::start::FromBeginning;
 use kafka::{KafkaError, KafkaHealth};
 use platform::RecordVerdict;
 use platform::client::http_client;
@@ -48,7 +49,7 @@ fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Me
         group: settings.group.clone(),
         input: settings.input.clone(),
         output: None,
-        from_beginning: false,
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
         budget_bytes: settings.buffer_bytes,
         fetch_bytes: 1 << 20,
         commit_interval: Duration::from_millis(100),

@@ -13,6 +13,7 @@ use service::{Ready, Waiting};
 use super::*;
 use crate::producer::{DurableProducer, NewRecord, ProducerSettings};
 use crate::record::Headers;
+use crate::start::FromBeginning;
 use crate::topic::Topics;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -84,7 +85,7 @@ impl Running {
             ),
             input,
             output: None,
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             budget_bytes: 1 << 20,
             fetch_bytes: 1 << 20,
             commit_interval: Duration::from_millis(50),

@@ -13,7 +13,7 @@ use crate::error::KafkaError;
 use crate::log_watch::Latest;
 use crate::partition_list;
 use crate::record::Polled;
-use crate::start::{FoundStart, StartRule, starts};
+use crate::start::{FoundStart, FromBeginning, StartRule, starts};
 use crate::topic::Topics;
 use crate::watermarks::Watermarks;
 
@@ -28,7 +28,7 @@ pub(super) struct RestoreContext {
     pub(super) input: TopicName,
     pub(super) output: TopicName,
     pub(super) lookback: Lookback,
-    pub(super) from_beginning: bool,
+    pub(super) from_beginning: FromBeginning,
     /// Partitions whose log was found to be replaced.
     pub(super) replaced: Latest,
     /// How long the brokers may take to end the transaction of a member that died.

@@ -29,8 +29,8 @@ const QUEUE_WAIT: Duration = Duration::from_secs(10);
 /// one.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. A record has at
-/// most `GATEWAY_MAX_BODY`'s 64 MiB plus its headers; the limit that matters is the topic's `max.message.bytes`.
+/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. The largest
+/// body that can be configured has 64 MiB; the limit that matters is the topic's `max.message.bytes`.
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 

@@ -193,6 +193,7 @@ mod tests {
     use crate::connection::Connection;
     use crate::log_watch::Latest;
     use crate::record::Record;
+    use crate::start::FromBeginning;
 
     impl PartitionState for () {
         fn starts_late(&mut self) {}
@@ -206,7 +207,7 @@ mod tests {
             input: "raw".parse().expect("a topic name"),
             output: "typed".parse().expect("a topic name"),
             lookback: Lookback { offsets: 1, age: Duration::ZERO },
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             replaced: Latest::new(),
             pending: Duration::ZERO,
         })

@@ -9,6 +9,7 @@ use super::tail::Lookback;
 use crate::connection::Connection;
 use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
+use crate::start::FromBeginning;
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct WorkerSettings {
     pub group: String,
     /// The name of this worker, unique in the group and stable across restarts. Its consumer's `client.id` contains it.
     pub name: Option<String>,
+    /// The variable that makes the name unique, for messages.
+    pub name_variable: &'static str,
     /// `transactional.id`; unique among all producers of the cluster. It should be stable across restarts: the new
     /// process then aborts the transaction that the old one left open.
     pub transactional_id: String,
@@ -31,8 +34,8 @@ pub struct WorkerSettings {
     pub dead_letters: TopicName,
     /// How far back the output is read to restore a partition's state.
     pub lookback: Lookback,
-    /// Accept that a partition without a committed offset is read from its beginning although output exists.
-    pub from_beginning: bool,
+    /// Whether repeats are accepted.
+    pub from_beginning: FromBeginning,
     /// Commit at least this often while there are records.
     pub commit_interval: Duration,
     /// Commit at the latest after this many records.

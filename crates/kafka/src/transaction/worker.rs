@@ -70,11 +70,11 @@ pub fn run<P: Processor>(
                 if let Some(taken) = taken_by_another(settings, stop)? {
                     return Err(taken);
                 }
-                counted(&mut rebuilds, committed, reason)?
+                counted(&mut rebuilds, committed, reason, settings)?
             }
             // Until a person has changed something, new clients would not help, and neither would ending the process.
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
-            End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
+            End::Rebuild(reason) => counted(&mut rebuilds, committed, reason, settings)?,
         };
         if settings.health.fails_permanently() {
             // The failure is already logged once a minute; this would be a line for each attempt.
@@ -100,11 +100,17 @@ pub fn run<P: Processor>(
     }
 }
 
-fn counted(rebuilds: &mut Rebuilds, committed: bool, reason: String) -> Result<String, KafkaError> {
+fn counted(
+    rebuilds: &mut Rebuilds,
+    committed: bool,
+    reason: String,
+    settings: &WorkerSettings,
+) -> Result<String, KafkaError> {
     if rebuilds.allow(Instant::now(), committed) {
         return Ok(reason);
     }
-    Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes: REBUILD_WINDOW.as_secs() / 60, reason })
+    let (minutes, variable) = (REBUILD_WINDOW.as_secs() / 60, settings.name_variable);
+    Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason, variable })
 }
 
 /// Whether the producer was fenced because another process has this worker's name. If not, its transaction timed out,
@@ -113,7 +119,8 @@ fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Resu
     let (Some(name), Some(client_id)) = (&settings.name, settings.member_client_id()) else { return Ok(None) };
     let session = group::session_timeout(&settings.connection);
     let taken = namesake::exists(&settings.connection, &settings.group, &client_id, session, stop)?;
-    Ok((taken == Some(true)).then(|| KafkaError::InstanceTaken { instance: name.clone() }))
+    Ok((taken == Some(true))
+        .then(|| KafkaError::InstanceTaken { instance: name.clone(), variable: settings.name_variable }))
 }
 
 #[cfg(test)]

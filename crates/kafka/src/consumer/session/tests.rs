@@ -11,7 +11,7 @@ use crate::fake_client::{Call, FakeClient};
 use crate::group::Rebalance;
 use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
-use crate::start::FoundStart;
+use crate::start::{FoundStart, FromBeginning};
 
 const FIRST: Partition = Partition(0);
 const SECOND: Partition = Partition(1);
@@ -32,7 +32,8 @@ impl FindStarts for FakeStarts {
             let committed = self.client.committed_offset(partition);
             if committed.is_none() && self.group_is_lost {
                 let (group, topic, output) = ("group".to_owned(), "typed".to_owned(), "receipts".to_owned());
-                return Err(KafkaError::LostGroup { group, topic, partition, output });
+                let option = "--from-beginning";
+                return Err(KafkaError::LostGroup { group, topic, partition, output, option });
             }
             let position = Position::of(partition, committed.unwrap_or(contract::Offset(0)));
             Ok(FoundStart::of_test(position, committed.is_none()))
@@ -81,7 +82,7 @@ fn settings() -> ConsumerSettings {
         health: KafkaHealth::new(&waiting, Ready::Depends),
         input,
         output: None,
-        from_beginning: false,
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
         budget_bytes: BUDGET,
         fetch_bytes: 0,
         // Due in every turn.

@@ -14,6 +14,7 @@ use crate::group::Rebalance;
 use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
 use crate::record::Record;
+use crate::start::FromBeginning;
 
 const FIRST: Partition = Partition(0);
 const SECOND: Partition = Partition(1);
@@ -56,6 +57,7 @@ fn settings() -> WorkerSettings {
         connection: Connection::plaintext("127.0.0.1:1", "test"),
         group: "group".to_owned(),
         name: None,
+        name_variable: "INSTANCE",
         transactional_id: "test".to_owned(),
         metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
         health: KafkaHealth::new(&waiting, Ready::Depends),
@@ -63,7 +65,7 @@ fn settings() -> WorkerSettings {
         output: "typed".parse().unwrap(),
         dead_letters: "dead-letters".parse().unwrap(),
         lookback: Lookback { offsets: 1, age: Duration::ZERO },
-        from_beginning: false,
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
         commit_interval: Duration::from_millis(100),
         max_records: 10,
         transaction_timeout: Duration::from_secs(10),
