@@ -251,38 +251,45 @@ pub(crate) fn starts<C: ConsumerContext>(
             starts.push(FoundStart { position, is_new: true, consumed: Consumed::at(at), gap });
             continue;
         }
-        let output = if committed.is_none() { (rule.output)(partition)? } else { None };
-        let known = Known {
-            committed,
-            low,
-            high,
-            output_exists: output.is_some(),
-            from_beginning: rule.from_beginning.accepted,
-        };
-        let (offset, gap) = match resolve(known) {
-            Start::At(offset) => (offset, None),
-            Start::Expired { at, lost } => {
-                // Some of the records from the committed offset on were processed while others were deferred.
-                let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
-                (at, Some(Gap::Expired { lost }))
-            }
-            Start::Recreated { at } => (at, Some(Gap::AfterEnd { committed, high })),
-            Start::Refuse => {
-                return Err(KafkaError::LostGroup {
-                    group: rule.group.to_owned(),
-                    topic: topic.to_string(),
-                    partition,
-                    output: output.unwrap_or_default(),
-                    option: rule.from_beginning.option,
-                });
-            }
-        };
-        let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
-        let offset = consumed.frontier();
-        let position = Position::of(partition, offset);
-        starts.push(FoundStart { position, is_new: committed != Some(offset), consumed, gap });
+        starts.push(continued(rule, partition, Watermarks { low, high }, committed, consumed)?);
     }
     Ok(starts)
+}
+
+/// Where a partition is read from if its log is the one that was read before: at the committed offset, unless records
+/// expired.
+fn continued(
+    rule: &StartRule<'_>,
+    partition: Partition,
+    Watermarks { low, high }: Watermarks,
+    committed: Option<Offset>,
+    mut consumed: Option<Consumed>,
+) -> Result<FoundStart, KafkaError> {
+    let output = if committed.is_none() { (rule.output)(partition)? } else { None };
+    let known =
+        Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning.accepted };
+    let (offset, gap) = match resolve(known) {
+        Start::At(offset) => (offset, None),
+        Start::Expired { at, lost } => {
+            // Some of the records from the committed offset on were processed while others were deferred.
+            let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
+            (at, Some(Gap::Expired { lost }))
+        }
+        Start::Recreated { at } => (at, Some(Gap::AfterEnd { committed, high })),
+        Start::Refuse => {
+            return Err(KafkaError::LostGroup {
+                group: rule.group.to_owned(),
+                topic: rule.topic.to_string(),
+                partition,
+                output: output.unwrap_or_default(),
+                option: rule.from_beginning.option,
+            });
+        }
+    };
+    let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
+    let offset = consumed.frontier();
+    let position = Position::of(partition, offset);
+    Ok(FoundStart { position, is_new: committed != Some(offset), consumed, gap })
 }
 
 /// The first offset with a record that may not have been processed before the log was replaced; `None` if all are
