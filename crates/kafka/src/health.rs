@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use contract::TopicName;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use service::{Activity, Ready, Reason, Trouble, Waiting};
 
 use crate::error::KafkaError;
 use crate::error_table::{CHECK_BROKERS, code, is_in_consequence, is_of_rebalances, reason_and_remedy};
 use crate::producer::ProduceError;
-use crate::topic::TopicName;
 
 /// The activities of a service that need Kafka. Cheap to clone.
 #[derive(Debug, Clone)]

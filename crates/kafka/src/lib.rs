@@ -37,10 +37,10 @@ pub mod transaction;
 mod watermarks;
 
 pub use connection::{Connection, KafkaArgs};
+pub use contract::{OptionalTopic, TopicName};
 pub use error::KafkaError;
 pub use health::KafkaHealth;
 pub use metrics::ConsumerMetrics;
 pub use partitioner::partition_of;
 pub use record::{Header, Headers, Record};
-pub use topic::{OptionalTopic, TopicName};
 pub use watermarks::Watermarks;

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contract::{Offset, Partition, Position};
+use contract::{Offset, Partition, Position, TopicName};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-
-use crate::topic::TopicName;
 
 /// Metrics of the consumers of one process, which read one topic. Cheap to clone.
 #[derive(Debug, Clone)]

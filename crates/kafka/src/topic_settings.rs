@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contract::TopicName;
+
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::error_table;
-use crate::topic::{TopicName, Topics};
+use crate::topic::Topics;
 
 /// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(5);

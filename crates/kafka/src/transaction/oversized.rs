@@ -7,9 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Offset, Partition, Position};
-
-use crate::topic::TopicName;
+use contract::{Offset, Partition, Position, TopicName};
 
 /// The state of one input record.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::TopicName;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -17,7 +18,6 @@ use crate::error::KafkaError;
 use crate::error_table::{self, Refusal, is_purged, is_refused_for_size, refusal};
 use crate::health::KafkaHealth;
 use crate::producer::NewRecord;
-use crate::topic::TopicName;
 
 /// Maximum time of one call to the brokers. A call that needs longer returns "retry" and is made again.
 pub(super) const CALL: Duration = Duration::from_secs(1);
