@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use contract::{Offset, Partition};
 use customerio::sample::{self, Person, Sample, combinations};
 use customerio::{SigningKey, sign};
 use kafka::embedded::{EmbeddedBroker, PARTITION_LIMIT_BYTES};
@@ -345,7 +346,7 @@ impl Demo {
                 let partition = metric.get_label().iter().find(|label| label.name() == "partition")?;
                 #[expect(clippy::cast_possible_truncation, reason = "an offset of a demo")]
                 let offset = metric.get_gauge().get_value() as i64;
-                Some((partition.value().parse().ok()?, offset))
+                Some((Partition(partition.value().parse().ok()?), Offset(offset)))
             };
             metrics.iter().filter_map(position).collect()
         };
@@ -366,12 +367,12 @@ impl Demo {
         let reader = TopicReader::new(&self.connection, &self.topics.raw, Isolation::ReadUncommitted)?;
         let stop = self.stop.clone();
         let full = tokio::task::spawn_blocking(move || {
-            let mut bytes = std::collections::HashMap::<i32, usize>::new();
+            let mut bytes = std::collections::HashMap::<Partition, usize>::new();
             let mut seen = HashSet::new();
             while !stop.is_cancelled() {
                 let over = reader.read_until(Duration::from_millis(500), |record| {
                     let size = bytes.entry(record.partition()).or_default();
-                    if seen.insert((record.partition(), record.offset())) {
+                    if seen.insert(record.position()) {
                         *size += record.value().len() + 512;
                     }
                     *size < PARTITION_LIMIT_BYTES

@@ -36,8 +36,8 @@ pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut
     // end the transaction in one partition after the other. This does not wait for a transaction that a dead process
     // left open.
     let offsets = Offsets::new(connection).expect("a client");
-    let extents = offsets.extents(topic).expect("the topic's ends");
-    match offsets.wait_until_settled(topic, &extents, MARKERS) {
+    let watermarks = offsets.watermarks(topic).expect("the topic's ends");
+    match offsets.wait_until_settled(topic, &watermarks, MARKERS) {
         Ok(()) | Err(KafkaError::OpenTransaction { .. }) => {}
         Err(error) => panic!("waiting for the ends of transactions in {topic}: {error}"),
     }
@@ -100,7 +100,7 @@ fn number<T: std::str::FromStr>(record: &Record<'_>, name: &str) -> Option<T> {
 
 /// The raw record that a typed one was mapped from.
 pub(crate) fn raw_place(typed: &Record<'_>) -> Place {
-    (typed.partition(), number(typed, header::RAW_OFFSET).expect("raw-offset"))
+    (typed.partition().0, number(typed, header::RAW_OFFSET).expect("raw-offset"))
 }
 
 impl Topics {
@@ -112,7 +112,7 @@ impl Topics {
     pub fn read(connection: &Connection, pipeline: &Pipeline) -> Self {
         let mut topics = Self { dead_letters: Self::read_dead_letters(connection, pipeline), ..Self::default() };
         each(connection, &pipeline.topic("raw"), |record| {
-            topics.raw.insert((record.partition(), record.offset()), event_id(record.value()));
+            topics.raw.insert((record.partition().0, record.offset().0), event_id(record.value()));
         });
         each(connection, &pipeline.topic("typed"), |record| {
             let id = text(record, header::EVENT_ID).expect("event-id").to_owned();

@@ -35,7 +35,10 @@ impl Watch {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let read = reader.read_until(Duration::from_millis(200), |record| {
-                    arrivals.lock().unwrap_or_else(PoisonError::into_inner).note(record.partition(), started.elapsed());
+                    arrivals
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .note(record.partition().0, started.elapsed());
                     true
                 });
                 read.expect("the reader goes on whatever happens to the brokers");

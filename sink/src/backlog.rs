@@ -78,11 +78,12 @@ impl<R> Backlog<R> {
 }
 
 fn index(claim: &Claim) -> usize {
-    usize::try_from(claim.partition).expect("Kafka numbers the partitions of an assignment from 0")
+    usize::try_from(claim.partition.0).expect("Kafka numbers the partitions of an assignment from 0")
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::{Partition, Position};
     use kafka::ledger::Ledgers;
     use proptest::prelude::*;
 
@@ -97,7 +98,7 @@ mod tests {
         fn new() -> Self {
             let mut ledgers = Ledgers::default();
             for partition in 0..PARTITIONS {
-                ledgers.assign(partition, 0);
+                ledgers.assign(Position::new(partition, 0));
             }
             Self(ledgers, vec![0; 5])
         }
@@ -105,7 +106,7 @@ mod tests {
         fn next(&mut self, partition: i32) -> Claim {
             let offset = &mut self.1[usize::try_from(partition).unwrap()];
             *offset += 1;
-            self.0.charge(partition, *offset, 1).unwrap().unwrap()
+            self.0.charge(Position::new(partition, *offset), 1).unwrap().unwrap()
         }
     }
 
@@ -115,7 +116,8 @@ mod tests {
         (0..100_000).for_each(|_| backlog.push(source.next(0), ()));
         (0..500).for_each(|_| assert!(backlog.pop().is_some()));
         backlog.push(source.next(1), ());
-        let position = (1..).find(|_| backlog.pop().is_some_and(|(claim, ())| claim.partition == 1)).unwrap();
+        let position =
+            (1..).find(|_| backlog.pop().is_some_and(|(claim, ())| claim.partition == Partition(1))).unwrap();
         assert!(position <= 2, "it was record {position}");
         assert_eq!(std::iter::from_fn(|| backlog.pop()).count(), 100_000 - 500 - position + 1);
     }
@@ -175,7 +177,7 @@ mod tests {
                         }
                     }
                     Step::Remove(partition) => {
-                        let removed = backlog.remove(|claim| claim.partition == partition);
+                        let removed = backlog.remove(|claim| claim.partition == Partition(partition));
                         passed_over[usize::try_from(partition).unwrap()] = 0;
                         let expected = std::mem::take(&mut waiting[usize::try_from(partition).unwrap()]);
                         prop_assert_eq!(removed, Vec::from(expected));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use contract::Partition;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use futures_util::stream::FuturesUnordered;
@@ -73,8 +74,8 @@ pub(crate) struct Delivery {
     dispatch: Dispatch<Item>,
     in_progress: FuturesUnordered<BoxFuture<'static, Done>>,
     /// For each partition, the epoch of its newest assignment and of its newest revocation.
-    seen: HashMap<i32, Epoch>,
-    left: HashMap<i32, Epoch>,
+    seen: HashMap<Partition, Epoch>,
+    left: HashMap<Partition, Epoch>,
     /// The hold that log and metrics last showed.
     shown: Option<Hold>,
     shown_unwritable: bool,

@@ -7,9 +7,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use contract::Position;
 use contract::dead_letter::{Cut, CutValue, DeadLetter, Entry, Stage};
 use contract::receipt::{RECEIPT_VERSION, Receipt};
+use contract::{Partition, Position};
 use futures_util::future::join_all;
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
@@ -140,9 +140,9 @@ impl<W: Write> Journal<W> {
             }
         }
         let value = CutValue::of(record.record.value());
-        let (partition, offset) = (record.record.partition, record.record.offset);
+        let Position { partition, offset } = record.record.position;
         tracing::warn!(
-            topic = %self.topics.dead_letters, partition, offset, bytes = value.cut.size, kept = value.kept.len(),
+            topic = %self.topics.dead_letters, partition = partition.0, offset = offset.0, bytes = value.cut.size, kept = value.kept.len(),
             "the dead-letter topic refuses the whole record because of its size: writing its beginning with its size and SHA-256; to keep such records whole, raise max.message.bytes of the topic"
         );
         attempts.write_smallest(|| self.dead_letter_record(record, value.kept, Some(&value.cut))).await;
@@ -150,13 +150,12 @@ impl<W: Write> Journal<W> {
 
     fn dead_letter_record<'a>(&'a self, record: &'a ToDeadLetter, value: &'a [u8], cut: Option<&Cut>) -> NewRecord<'a> {
         let original = &record.record;
-        let origin = Position::new(original.partition, original.offset);
         let dead_letter = DeadLetter::new(Stage::Sink, record.code.as_str(), &record.message, service::unix_millis())
-            .of(self.topics.input.as_str(), origin);
+            .of(self.topics.input.as_str(), original.position);
         let dead_letter = DeadLetter { cut: cut.cloned(), ..dead_letter };
         NewRecord {
             topic: &self.topics.dead_letters,
-            partition: Some(original.partition),
+            partition: Some(original.position.partition),
             key: original.key(),
             value: Some(value),
             headers: Headers::copied(original.headers()).with_all(dead_letter.headers()),
@@ -172,7 +171,13 @@ impl<W: Write> Journal<W> {
         }
         let record = || {
             let headers = Headers::with_capacity(1).with(DELIVERED_FROM, self.topics.input.as_str().as_bytes());
-            NewRecord { topic: &self.topics.dead_letters, partition: Some(0), key: None, value: Some(b""), headers }
+            NewRecord {
+                topic: &self.topics.dead_letters,
+                partition: Some(Partition(0)),
+                key: None,
+                value: Some(b""),
+                headers,
+            }
         };
         Attempts::new(self).write_smallest(record).await;
         *marked = Some(Instant::now());

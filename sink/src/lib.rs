@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use kafka::consumer::{Consumer, ConsumerSettings, ExternalWait, Output};
 use kafka::probe::Probe;
+use kafka::start::FromBeginning;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::{KafkaError, KafkaHealth, TopicName};
@@ -102,7 +103,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
             Some(receipts) => Output::Topic(receipts.clone()),
             None => Output::Records { topic: settings.dead_letters.clone(), is_of: journal::is_of_a_sink },
         }),
-        from_beginning: settings.from_beginning,
+        from_beginning: FromBeginning { accepted: settings.from_beginning, option: "--from-beginning" },
         budget_bytes: settings.buffer_bytes,
         fetch_bytes: FETCH_BYTES,
         commit_interval: COMMIT_INTERVAL,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use contract::Position;
+use contract::Partition;
 use contract::dead_letter::{Cut, DeadLetter, Entry, Stage, code};
 use kafka::producer::{NewRecord, ProduceError};
 use kafka::record::{Header, PackedRecord, header};
@@ -150,13 +150,13 @@ impl Rejected {
         let dead_letter = DeadLetter { cut, ..dead_letter.batch(&self.batch) };
         let (partition, key, headers, dead_letter) = match &self.original {
             Original::Typed(record) => {
-                let origin = Position::new(record.partition, record.offset);
+                let origin = record.position;
                 let headers = Headers::copied(record.headers());
-                (record.partition, record.key(), headers, dead_letter.of(typed.as_str(), origin))
+                (origin.partition, record.key(), headers, dead_letter.of(typed.as_str(), origin))
             }
             Original::Row(_) => {
                 let headers = Headers::with_capacity(8).with(header::EVENT_ID, self.event_id.as_bytes());
-                (0, None, headers, dead_letter)
+                (Partition(0), None, headers, dead_letter)
             }
         };
         let headers = headers.with_all(dead_letter.headers());

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use contract::Position;
 use contract::dead_letter::code;
 use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
@@ -42,7 +41,7 @@ impl Item {
     /// The record's entry in the receipt of its request.
     pub(crate) fn receipt_entry(&self, xaction_id: Option<String>, verdict: ReceiptVerdict) -> ReceiptEntry<'static> {
         ReceiptEntry {
-            position: Position::new(self.claim.partition, self.claim.offset),
+            position: self.claim.position(),
             event_id: self.event_id().to_owned().into(),
             xaction_id: xaction_id.map(Cow::Owned),
             verdict,

@@ -10,6 +10,7 @@ mod window;
 
 use std::collections::{BTreeMap, HashSet};
 
+use contract::Partition;
 use contract::raw::received_at_or;
 use customerio::sha256_half;
 use kafka::Record;
@@ -44,10 +45,10 @@ impl Seconds {
 #[derive(Debug)]
 pub(crate) struct Dedup {
     limits: WindowLimits,
-    windows: BTreeMap<i32, Window>,
+    windows: BTreeMap<Partition, Window>,
     /// In the order of processing, in which the windows get them.
-    open: Vec<(i32, IdHash, Seconds)>,
-    open_ids: HashSet<(i32, IdHash)>,
+    open: Vec<(Partition, IdHash, Seconds)>,
+    open_ids: HashSet<(Partition, IdHash)>,
 }
 
 impl Dedup {
@@ -61,23 +62,23 @@ impl Dedup {
     }
 
     /// A partition was assigned, and its window was restored from its typed records.
-    pub(crate) fn restored(&mut self, partition: i32, window: Window) {
+    pub(crate) fn restored(&mut self, partition: Partition, window: Window) {
         self.windows.insert(partition, window);
     }
 
     /// A partition was revoked. No transaction is open at that time.
-    pub(crate) fn release(&mut self, partition: i32) {
+    pub(crate) fn release(&mut self, partition: Partition) {
         self.windows.remove(&partition);
     }
 
     /// Whether this event is already a typed record, or will be one with the open transaction.
-    pub(crate) fn is_duplicate(&self, partition: i32, id: IdHash, received: Seconds) -> bool {
+    pub(crate) fn is_duplicate(&self, partition: Partition, id: IdHash, received: Seconds) -> bool {
         self.open_ids.contains(&(partition, id))
             || self.windows.get(&partition).is_some_and(|window| window.contains(id, received))
     }
 
     /// Notes that the open transaction writes a typed record of this event.
-    pub(crate) fn note(&mut self, partition: i32, id: IdHash, received: Seconds) {
+    pub(crate) fn note(&mut self, partition: Partition, id: IdHash, received: Seconds) {
         self.open.push((partition, id, received));
         self.open_ids.insert((partition, id));
     }
@@ -99,7 +100,7 @@ impl Dedup {
     }
 
     /// The windows by partition.
-    pub(crate) fn windows(&self) -> impl Iterator<Item = (i32, &Window)> {
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (Partition, &Window)> {
         self.windows.iter().map(|(&partition, window)| (partition, window))
     }
 }

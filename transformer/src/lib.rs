@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::probe::Probe;
+use kafka::start::FromBeginning;
 use kafka::topic::{Topics, check_counterparts};
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::transaction::{self, Lookback, WorkerSettings};
@@ -122,6 +123,7 @@ fn worker_settings(
         connection: settings.connection.clone(),
         group: settings.group.clone(),
         name,
+        name_variable: "TRANSFORMER_INSTANCE",
         transactional_id,
         input: settings.input.clone(),
         output: settings.typed.clone(),
@@ -132,7 +134,7 @@ fn worker_settings(
             age: Duration::from_secs(settings.dedup.seconds.into())
                 + Duration::from_millis(dedup::CLOCK_DIFFERENCE.unsigned_abs()),
         },
-        from_beginning: settings.from_beginning,
+        from_beginning: FromBeginning { accepted: settings.from_beginning, option: "--from-beginning" },
         commit_interval: settings.commit_interval,
         max_records: MAX_RECORDS,
         transaction_timeout: settings.transaction_timeout,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use kafka::{ConsumerMetrics, TopicName};
 use mapping::{IgnoredFields, IgnoredIdentities};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -159,14 +160,14 @@ impl Metrics {
     }
 
     /// Updates the metrics of a partition's window.
-    pub(crate) fn show_window(&self, partition: i32, ids: usize, reach: u32) {
+    pub(crate) fn show_window(&self, partition: Partition, ids: usize, reach: u32) {
         let partition = partition.to_string();
         self.window_ids.with_label_values(&[&partition]).set(i64::try_from(ids).unwrap_or(i64::MAX));
         self.window_seconds.with_label_values(&[&partition]).set(i64::from(reach));
     }
 
     /// A revoked partition is reported by its new owner.
-    pub(crate) fn forget_window(&self, partition: i32) {
+    pub(crate) fn forget_window(&self, partition: Partition) {
         let partition = partition.to_string();
         // Removing a series that was never shown has no effect.
         drop(self.window_ids.remove_label_values(&[&partition]));
@@ -175,7 +176,7 @@ impl Metrics {
     }
 
     /// Sets how many records of a partition are deferred.
-    pub(crate) fn show_deferred(&self, partition: i32, records: u64) {
+    pub(crate) fn show_deferred(&self, partition: Partition, records: u64) {
         let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
         gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
@@ -367,11 +368,11 @@ mod tests {
         let metrics = Metrics::register(&registry, &"raw".parse().unwrap()).unwrap();
         metrics.rebuilt(Duration::from_millis(200));
         metrics.show_window_limit(7200);
-        metrics.show_window(3, 1000, 7200);
-        metrics.show_window(4, 1000, 7200);
-        metrics.show_deferred(3, 17);
-        metrics.show_deferred(4, 17);
-        metrics.forget_window(4);
+        metrics.show_window(Partition(3), 1000, 7200);
+        metrics.show_window(Partition(4), 1000, 7200);
+        metrics.show_deferred(Partition(3), 17);
+        metrics.show_deferred(Partition(4), 17);
+        metrics.forget_window(Partition(4));
         metrics.held_at(1_700_000_000);
         let mut tally = Tally::new(metrics);
         tally.count(labels(Outcome::Mapped));

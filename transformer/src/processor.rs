@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
-use contract::{Position, RawRecord};
+use contract::{Partition, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
-use kafka::transaction::{Outbox, Processor};
+use kafka::transaction::{Disposition, Outbox, Processor};
 use kafka::{Headers, Record, TopicName};
 use mapping::{
     Identity, IgnoredFields, IgnoredIdentities, Rejection, RejectionCode, SourceOptions, Sources, map_record,
@@ -117,9 +117,8 @@ impl EventProcessor {
 
     fn dead_letter(&self, record: &Record<'_>, rejection: &Rejection, outbox: &mut Outbox<'_>) -> Labels {
         let (code, now) = (rejection.code.as_str(), service::unix_millis());
-        let origin = Position::new(record.partition(), record.offset());
-        let mut dead_letter =
-            DeadLetter::new(Stage::Transformer, code, &rejection.message, now).of(self.input.as_str(), origin);
+        let mut dead_letter = DeadLetter::new(Stage::Transformer, code, &rejection.message, now)
+            .of(self.input.as_str(), record.position());
         let mut value = record.value();
         if outbox.refusals(&self.dead_letters) > 0 {
             let CutValue { kept, cut } = CutValue::of(value);
@@ -133,11 +132,6 @@ impl EventProcessor {
             headers: Headers::copied(record.headers()).with_all(dead_letter.headers()),
         });
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
-    }
-
-    fn hold(&mut self, reason: String, outbox: &mut Outbox<'_>) {
-        self.show_held();
-        outbox.hold(reason);
     }
 
     fn show_held(&mut self) {
@@ -178,9 +172,9 @@ impl Processor for EventProcessor {
         self.dedup.window()
     }
 
-    fn restored(&mut self, partition: i32, window: Window, took: Duration) {
+    fn restored(&mut self, partition: Partition, window: Window, took: Duration) {
         tracing::info!(
-            partition,
+            partition = partition.0,
             ids = window.ids(),
             reach_seconds = window.reach(),
             ?took,
@@ -191,37 +185,36 @@ impl Processor for EventProcessor {
         self.show_windows();
     }
 
-    fn release(&mut self, partition: i32) {
+    fn release(&mut self, partition: Partition) {
         self.dedup.release(partition);
         self.metrics.forget_window(partition);
     }
 
-    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) {
+    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>) -> Disposition {
         self.clock.received(received_at(record));
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
             // The gateway knew the source, so the event is valid: a guess at its mapping could merge people, and a dead
             // letter would lose it.
-            return outbox.give_up(format!(
+            return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or("default"),
                 self.sources.get().names()
             ));
         };
         if outbox.refusals(&self.dead_letters) > 1 {
-            return self.hold(
-                format!(
-                    "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
-                    self.dead_letters,
-                    KEPT_BYTES / 1024
-                ),
-                outbox,
-            );
+            self.show_held();
+            return Disposition::Hold(format!(
+                "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
+                self.dead_letters,
+                KEPT_BYTES / 1024
+            ));
         }
         // Nothing of such a body reaches Platform, whatever the options of its source are.
         if customerio::is_check(record.value()) {
-            return self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
+            self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
+            return Disposition::Done;
         }
         let mapped = map(record, source, &self.encoder, self.max_body, &mut self.buffers);
         let refused = outbox.refusals(&self.typed) > 0;
@@ -234,7 +227,7 @@ impl Processor for EventProcessor {
             Err(rejection) => {
                 let (source, code) = (source.name.clone(), rejection.code.as_str());
                 if self.is_over_limit(&source, code) {
-                    return outbox.defer(format!(
+                    return Disposition::Defer(format!(
                         "records of source `{source}` that would become dead letters with code {code} are deferred (DEAD_LETTER_LIMIT), and no more of them can be deferred"
                     ));
                 }
@@ -243,9 +236,10 @@ impl Processor for EventProcessor {
             }
         };
         self.tally.count(labels);
+        Disposition::Done
     }
 
-    fn show_deferred(&mut self, partition: i32, records: u64) {
+    fn show_deferred(&mut self, partition: Partition, records: u64) {
         self.metrics.show_deferred(partition, records);
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use kafka::{KafkaError, TopicName};
+use contract::Partition;
+use kafka::{KafkaError, TopicName, Watermarks};
 use operator::dead_letters::count_unresolved;
 use operator::{Pipeline, PipelineTopics};
 use serde_json::{Value, json};
@@ -113,10 +114,10 @@ fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, Com
         };
         let committed = topics.committed(group, topic, TIMEOUT)?;
         let mut lag = 0;
-        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-            let (low, high) = topics.watermarks(topic, partition, TIMEOUT)?;
+        for partition in Partition::all(partitions) {
+            let Watermarks { low, high } = topics.watermarks(topic, partition, TIMEOUT)?;
             let done = committed.get(&partition).copied().unwrap_or(low).max(low);
-            lag += u64::try_from(high - done).unwrap_or_default();
+            lag += u64::try_from(high.0 - done.0).unwrap_or_default();
         }
         Ok(lag)
     };

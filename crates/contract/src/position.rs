@@ -3,9 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The number of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The number of a partition. Its `Debug` form is the number, as logs show it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub i32);
+
+impl Partition {
+    /// The partitions of a topic that has `count` of them. Kafka numbers them from 0.
+    pub fn all(count: usize) -> impl Iterator<Item = Self> {
+        (0..i32::try_from(count).unwrap_or(i32::MAX)).map(Self)
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
 
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,9 +26,23 @@ impl fmt::Display for Partition {
     }
 }
 
-/// An offset in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// An offset in a partition. Its `Debug` form is the number, as logs show it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Offset(pub i64);
+
+impl Offset {
+    /// The offset after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Debug for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +63,13 @@ impl Position {
     /// The position of this offset in this partition.
     #[must_use]
     pub const fn new(partition: i32, offset: i64) -> Self {
-        Self { partition: Partition(partition), offset: Offset(offset) }
+        Self::of(Partition(partition), Offset(offset))
+    }
+
+    /// The same, from its parts.
+    #[must_use]
+    pub const fn of(partition: Partition, offset: Offset) -> Self {
+        Self { partition, offset }
     }
 }
 
@@ -69,5 +102,11 @@ mod tests {
         for wrong in ["", "3", "3:", "3:x", "-1:5", "3:-5", "3:1:2"] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_log_shows_partitions_and_offsets_as_numbers() {
+        let partitions: Vec<Partition> = Partition::all(3).collect();
+        assert_eq!(format!("{partitions:?} {:?} {}", Offset(7), Offset(7).next()), "[0, 1, 2] 7 8");
     }
 }

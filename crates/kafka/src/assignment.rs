@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use contract::{Offset, Partition, Position, TopicName};
 
 use crate::error::KafkaError;
-use crate::group;
-use crate::topic::TopicName;
+use crate::group::GroupClient;
+use crate::partition_list;
 
 /// Whether a partition is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub(crate) enum Fetching {
 #[derive(Debug)]
 pub(crate) struct Assignment {
     topic: TopicName,
-    partitions: BTreeMap<i32, Fetching>,
+    partitions: BTreeMap<Partition, Fetching>,
 }
 
 impl Assignment {
@@ -35,62 +34,48 @@ impl Assignment {
     }
 
     /// Adds partitions, which are read from these offsets.
-    pub(crate) fn assign<C: ConsumerContext>(
+    pub(crate) fn assign(
         &mut self,
-        consumer: &BaseConsumer<C>,
-        starts: &[(i32, Offset)],
+        client: &impl GroupClient,
+        starts: &[Position],
         fetching: Fetching,
     ) -> Result<(), KafkaError> {
-        let mut list = rdkafka::TopicPartitionList::with_capacity(starts.len());
-        for &(partition, offset) in starts {
-            list.add_partition_offset(self.topic.as_str(), partition, offset)
-                .map_err(KafkaError::during("building a list of offsets"))?;
-        }
-        consumer.incremental_assign(&list).map_err(KafkaError::during("taking assigned partitions"))?;
-        let partitions: Vec<i32> = starts.iter().map(|&(partition, _)| partition).collect();
+        let list = partition_list::positions(&self.topic, starts)?;
+        client.assign(&list).map_err(KafkaError::during("taking assigned partitions"))?;
+        let partitions: Vec<Partition> = starts.iter().map(|start| start.partition).collect();
         self.partitions.extend(partitions.iter().map(|&partition| (partition, fetching)));
         match fetching {
-            Fetching::Paused => self.pause(consumer, &partitions),
-            Fetching::Running => self.resume(consumer, &partitions),
+            Fetching::Paused => self.pause(client, &partitions),
+            Fetching::Running => self.resume(client, &partitions),
         }
     }
 
     /// Removes partitions. Those that were not added yet are unknown to librdkafka too.
-    pub(crate) fn unassign<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[i32],
-    ) -> Result<(), KafkaError> {
-        let added: Vec<i32> =
+    pub(crate) fn unassign(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
+        let added: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
-        self.resume(consumer, &added)?;
+        self.resume(client, &added)?;
         self.partitions.retain(|partition, _| !partitions.contains(partition));
-        consumer
-            .incremental_unassign(&group::partitions(&self.topic, &added))
+        client
+            .unassign(&partition_list::partitions(&self.topic, &added))
             .map_err(KafkaError::during("giving partitions back"))
     }
 
     /// Pauses assigned partitions.
-    pub(crate) fn pause<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[i32],
-    ) -> Result<(), KafkaError> {
+    pub(crate) fn pause(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Paused);
-        consumer.pause(&group::partitions(&self.topic, partitions)).map_err(KafkaError::during("pausing partitions"))
+        let list = partition_list::partitions(&self.topic, partitions);
+        client.pause(&list).map_err(KafkaError::during("pausing partitions"))
     }
 
     /// Resumes assigned partitions.
-    pub(crate) fn resume<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        partitions: &[i32],
-    ) -> Result<(), KafkaError> {
+    pub(crate) fn resume(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Running);
-        consumer.resume(&group::partitions(&self.topic, partitions)).map_err(KafkaError::during("resuming partitions"))
+        let list = partition_list::partitions(&self.topic, partitions);
+        client.resume(&list).map_err(KafkaError::during("resuming partitions"))
     }
 
-    fn set(&mut self, partitions: &[i32], to: Fetching) {
+    fn set(&mut self, partitions: &[Partition], to: Fetching) {
         for partition in partitions {
             if let Some(fetching) = self.partitions.get_mut(partition) {
                 *fetching = to;
@@ -99,14 +84,23 @@ impl Assignment {
     }
 
     /// Whether a partition is assigned and not paused.
-    pub(crate) fn is_fetching(&self, partition: i32) -> bool {
+    pub(crate) fn is_fetching(&self, partition: Partition) -> bool {
         self.partitions.get(&partition) == Some(&Fetching::Running)
     }
 
     /// The assigned partitions, in order.
-    pub(crate) fn partitions(&self) -> Vec<i32> {
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
         self.partitions.keys().copied().collect()
     }
+}
+
+/// What is known about the progress of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadProgress {
+    /// The next record to be read.
+    pub(crate) position: Position,
+    /// Whether the partition should return records now.
+    pub(crate) is_due: bool,
 }
 
 /// Detects partitions that have records and are fetched, but return no record.
@@ -114,7 +108,7 @@ impl Assignment {
 pub(crate) struct Unread {
     after: Duration,
     /// The position of each partition, and since when it has not moved although it should.
-    since: BTreeMap<i32, (i64, Instant)>,
+    since: BTreeMap<Partition, (Offset, Instant)>,
 }
 
 impl Unread {
@@ -122,20 +116,19 @@ impl Unread {
         Self { after, since: BTreeMap::new() }
     }
 
-    /// Takes each partition's position, and whether it should return records now. Returns a partition that has returned
-    /// none for too long.
-    pub(crate) fn look(&mut self, partitions: impl Iterator<Item = (i32, i64, bool)>, now: Instant) -> Option<i32> {
+    /// Takes the progress of each partition. Returns a partition that has returned no record for too long.
+    pub(crate) fn look(&mut self, progress: impl Iterator<Item = ReadProgress>, now: Instant) -> Option<Partition> {
         let mut seen = BTreeMap::new();
         let mut found = None;
-        for (partition, position, is_read) in partitions {
+        for ReadProgress { position: Position { partition, offset }, is_due } in progress {
             let since = match self.since.get(&partition) {
-                Some(&(before, since)) if before == position && is_read => since,
+                Some(&(before, since)) if before == offset && is_due => since,
                 _ => now,
             };
             if now.saturating_duration_since(since) >= self.after {
                 found = Some(partition);
             }
-            seen.insert(partition, (position, since));
+            seen.insert(partition, (offset, since));
         }
         self.since = seen;
         found
@@ -152,33 +145,30 @@ mod tests {
 
     use super::*;
     use crate::connection::Connection;
-    use crate::group::GroupSettings;
+    use crate::group::{self, GroupSettings};
 
-    const PARTITIONS: i32 = 3;
+    const PARTITIONS: usize = 3;
 
     /// librdkafka with a mock broker, and what a reader must get from it.
     struct Model {
-        consumer: BaseConsumer<group::GroupContext>,
+        consumer: group::GroupConsumer,
         producer: BaseProducer,
         assignment: Assignment,
         /// Records written to each partition.
-        written: BTreeMap<i32, i64>,
+        written: BTreeMap<Partition, Offset>,
         /// The next offset that each partition's reader must get.
-        next: BTreeMap<i32, i64>,
+        next: BTreeMap<Partition, Offset>,
     }
 
     impl Model {
-        fn apply(&mut self, operation: u8, partition: i32) {
+        fn apply(&mut self, operation: u8, partition: Partition) {
             let assigned = self.assignment.partitions().contains(&partition);
             let consumer = &self.consumer;
             match operation {
-                0 if !assigned => {
-                    let start = Offset::Offset(self.next[&partition]);
-                    self.assignment.assign(consumer, &[(partition, start)], Fetching::Running).unwrap();
-                }
-                1 if !assigned => {
-                    let start = Offset::Offset(self.next[&partition]);
-                    self.assignment.assign(consumer, &[(partition, start)], Fetching::Paused).unwrap();
+                0 | 1 if !assigned => {
+                    let start = Position::of(partition, self.next[&partition]);
+                    let fetching = if operation == 0 { Fetching::Running } else { Fetching::Paused };
+                    self.assignment.assign(consumer, &[start], fetching).unwrap();
                 }
                 2 if assigned => self.assignment.unassign(consumer, &[partition]).unwrap(),
                 3 if assigned => self.assignment.pause(consumer, &[partition]).unwrap(),
@@ -187,17 +177,18 @@ mod tests {
             }
         }
 
-        fn write(&mut self, partition: i32) {
-            self.producer.send(BaseRecord::<(), [u8]>::to("t").partition(partition).payload(b"x")).unwrap();
+        fn write(&mut self, partition: Partition) {
+            self.producer.send(BaseRecord::<(), [u8]>::to("t").partition(partition.0).payload(b"x")).unwrap();
             self.producer.flush(Duration::from_secs(10)).unwrap();
-            *self.written.get_mut(&partition).unwrap() += 1;
+            let end = self.written.get_mut(&partition).unwrap();
+            *end = end.next();
         }
 
         /// Checks that every fetched partition is read to its end, and no other one is.
-        fn check(&mut self, history: &[(u8, i32)]) {
+        fn check(&mut self, history: &[(u8, Partition)]) {
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
-                let behind: BTreeSet<i32> = (0..PARTITIONS)
+                let behind: BTreeSet<Partition> = Partition::all(PARTITIONS)
                     .filter(|&partition| self.assignment.is_fetching(partition))
                     .filter(|partition| self.next[partition] < self.written[partition])
                     .collect();
@@ -206,11 +197,11 @@ mod tests {
                 }
                 assert!(Instant::now() < deadline, "partitions {behind:?} are not read after {history:?}");
                 if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) {
-                    let partition = message.partition();
+                    let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
                     // Records that librdkafka had returned before a pause or an unassign are read again later.
-                    if self.assignment.is_fetching(partition) && message.offset() >= self.next[&partition] {
-                        assert_eq!(message.offset(), self.next[&partition], "a gap after {history:?}");
-                        self.next.insert(partition, message.offset() + 1);
+                    if self.assignment.is_fetching(partition) && offset >= self.next[&partition] {
+                        assert_eq!(offset, self.next[&partition], "a gap after {history:?}");
+                        self.next.insert(partition, offset.next());
                     }
                 }
             }
@@ -220,12 +211,12 @@ mod tests {
     #[test]
     fn every_assigned_partition_that_is_not_paused_is_read_after_any_history() {
         let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("t", PARTITIONS, 1).unwrap();
+        cluster.create_topic("t", 3, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
         let topic: TopicName = "t".parse().unwrap();
         let consumer =
             group::consumer(&connection, &GroupSettings { group: "g", client_id: None, fetch_bytes: 0 }).unwrap();
-        let zero = || (0..PARTITIONS).map(|partition| (partition, 0)).collect::<BTreeMap<_, _>>();
+        let zero = || Partition::all(PARTITIONS).map(|partition| (partition, Offset(0))).collect::<BTreeMap<_, _>>();
         let mut model = Model {
             consumer,
             producer: connection.config().create().unwrap(),
@@ -236,12 +227,12 @@ mod tests {
         let seed = fastrand::u64(..);
         let mut dice = fastrand::Rng::with_seed(seed);
         for round in 0..25 {
-            let operations: Vec<(u8, i32)> =
-                (0..dice.usize(1..6)).map(|_| (dice.u8(0..5), dice.i32(0..PARTITIONS))).collect();
+            let operations: Vec<(u8, Partition)> =
+                (0..dice.usize(1..6)).map(|_| (dice.u8(0..5), Partition(dice.i32(0..3)))).collect();
             for &(operation, partition) in &operations {
                 model.apply(operation, partition);
             }
-            for partition in 0..PARTITIONS {
+            for partition in Partition::all(PARTITIONS) {
                 model.write(partition);
             }
             // cargo prints this only if the test fails.
@@ -254,14 +245,16 @@ mod tests {
     fn a_partition_without_progress_is_reported_after_the_time_limit() {
         let start = Instant::now();
         let mut unread = Unread::new(Duration::from_secs(60));
-        let mut at = |seconds, partitions: &[(i32, i64, bool)]| {
-            unread.look(partitions.iter().copied(), start + Duration::from_secs(seconds))
+        let due = |partition, offset| ReadProgress { position: Position::new(partition, offset), is_due: true };
+        let mut at = |seconds, progress: &[ReadProgress]| {
+            unread.look(progress.iter().copied(), start + Duration::from_secs(seconds))
         };
-        assert_eq!(at(0, &[(0, 5, true), (1, 5, true)]), None);
-        assert_eq!(at(59, &[(0, 5, true), (1, 6, true)]), None);
-        assert_eq!(at(60, &[(0, 5, true), (1, 6, true)]), Some(0), "only partition 1 has moved");
-        assert_eq!(at(61, &[(0, 5, false)]), None, "it is at its end, or paused");
-        assert_eq!(at(120, &[(0, 5, true)]), None, "the time begins again");
-        assert_eq!(at(122, &[(0, 5, true)]), Some(0));
+        assert_eq!(at(0, &[due(0, 5), due(1, 5)]), None);
+        assert_eq!(at(59, &[due(0, 5), due(1, 6)]), None);
+        assert_eq!(at(60, &[due(0, 5), due(1, 6)]), Some(Partition(0)), "only partition 1 has moved");
+        let idle = ReadProgress { is_due: false, ..due(0, 5) };
+        assert_eq!(at(61, &[idle]), None, "it is at its end, or paused");
+        assert_eq!(at(120, &[due(0, 5)]), None, "the time begins again");
+        assert_eq!(at(122, &[due(0, 5)]), Some(Partition(0)));
     }
 }

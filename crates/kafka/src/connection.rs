@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::{ExposeSecret, SecretString};
 use settings::{Problems, SecretSource, read_bytes, secret_source};
@@ -302,38 +301,6 @@ impl Connection {
     /// librdkafka's configuration, to which each client adds its own.
     pub(crate) fn config(&self) -> ClientConfig {
         self.config.clone()
-    }
-}
-
-/// Writes librdkafka's log lines to our log. Lines about temporary connection errors are logged at `debug`: the service
-/// and its metrics report outages.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogContext;
-
-impl ClientContext for LogContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-/// One line of librdkafka's log. Lines name brokers, topics and ids of clients, never the content of a record.
-pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
-    match level {
-        // The failed call also returns this error, and its caller reports it with a remedy. (A producer that is fenced while
-        // it is idle reports it with its next record.)
-        _ if matches!(facility, "FATAL" | "TXNERR") => tracing::debug!(target: "librdkafka", facility, "{line}"),
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(target: "librdkafka", facility, "{line}");
-        }
-        RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning
-        | RDKafkaLogLevel::Notice
-        | RDKafkaLogLevel::Info
-        | RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::fmt::Write;
 
+use contract::Offset;
+
 /// Maximum bytes of this text in a commit's metadata. Brokers accept 4,096 (`offset.metadata.max.bytes`), including the
 /// fingerprint of the last record. That is enough for more than 1,000 runs of deferred records in a partition, each of
 /// any length.
@@ -17,10 +19,10 @@ const MARK: &str = "deferred ";
 
 /// Ascending ranges of offsets that neither overlap nor touch; each with its exclusive end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Ranges(Vec<(i64, i64)>);
+struct Ranges(Vec<(Offset, Offset)>);
 
 impl Ranges {
-    fn position(&self, offset: i64) -> Result<usize, usize> {
+    fn position(&self, offset: Offset) -> Result<usize, usize> {
         let after = self.0.partition_point(|&(_, end)| end <= offset);
         match self.0.get(after) {
             Some(&(start, _)) if start <= offset => Ok(after),
@@ -28,36 +30,36 @@ impl Ranges {
         }
     }
 
-    fn contains(&self, offset: i64) -> bool {
+    fn contains(&self, offset: Offset) -> bool {
         self.position(offset).is_ok()
     }
 
-    fn insert(&mut self, offset: i64) {
+    fn insert(&mut self, offset: Offset) {
         let Err(after) = self.position(offset) else { return };
         let joins_before =
             after.checked_sub(1).filter(|&before| self.0.get(before).is_some_and(|range| range.1 == offset));
-        let joins_after = self.0.get(after).is_some_and(|range| range.0 == offset + 1);
+        let joins_after = self.0.get(after).is_some_and(|range| range.0 == offset.next());
         match (joins_before, joins_after) {
             (Some(before), true) => {
                 let (_, end) = self.0.remove(after);
                 self.0[before].1 = end;
             }
-            (Some(before), false) => self.0[before].1 = offset + 1,
+            (Some(before), false) => self.0[before].1 = offset.next(),
             (None, true) => self.0[after].0 = offset,
-            (None, false) => self.0.insert(after, (offset, offset + 1)),
+            (None, false) => self.0.insert(after, (offset, offset.next())),
         }
     }
 
-    fn remove(&mut self, offset: i64) {
+    fn remove(&mut self, offset: Offset) {
         let Ok(at) = self.position(offset) else { return };
         let (start, end) = self.0.remove(at);
-        let parts = [(start, offset), (offset + 1, end)];
+        let parts = [(start, offset), (offset.next(), end)];
         let parts = parts.into_iter().filter(|(start, end)| start < end);
         self.0.splice(at..at, parts);
     }
 
     fn len(&self) -> u64 {
-        self.0.iter().map(|(start, end)| end.abs_diff(*start)).sum()
+        self.0.iter().map(|(start, end)| end.0.abs_diff(start.0)).sum()
     }
 }
 
@@ -65,33 +67,33 @@ impl Ranges {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumed {
     /// Every record before this offset is processed or deferred.
-    next: i64,
+    next: Offset,
     deferred: Ranges,
 }
 
 /// The state before a record was processed.
 #[derive(Debug, Clone, Copy)]
 pub struct Undo {
-    offset: i64,
-    next: i64,
+    offset: Offset,
+    next: Offset,
 }
 
 impl Consumed {
     /// Creates a state in which everything before `next` is processed.
     #[must_use]
-    pub fn at(next: i64) -> Self {
+    pub fn at(next: Offset) -> Self {
         Self { next, deferred: Ranges::default() }
     }
 
     /// The first offset that is not processed: the one that is committed, and that a new owner starts to read at.
     #[must_use]
-    pub fn frontier(&self) -> i64 {
+    pub fn frontier(&self) -> Offset {
         self.deferred.0.first().map_or(self.next, |(start, _)| *start)
     }
 
     /// The offset after the last record that is processed or deferred.
     #[must_use]
-    pub fn end(&self) -> i64 {
+    pub fn end(&self) -> Offset {
         self.next
     }
 
@@ -103,15 +105,15 @@ impl Consumed {
 
     /// Whether the record at this offset is still to be processed.
     #[must_use]
-    pub fn lacks(&self, offset: i64) -> bool {
+    pub fn lacks(&self, offset: Offset) -> bool {
         offset >= self.next || self.deferred.contains(offset)
     }
 
     /// Marks the record at this offset as processed; it was not before. Returns what [`Consumed::put_back`] needs.
-    pub fn process(&mut self, offset: i64) -> Undo {
+    pub fn process(&mut self, offset: Offset) -> Undo {
         let undo = Undo { offset, next: self.next };
         self.deferred.remove(offset);
-        self.next = self.next.max(offset + 1);
+        self.next = self.next.max(offset.next());
         undo
     }
 
@@ -125,9 +127,9 @@ impl Consumed {
 
     /// Marks the record at this offset as deferred. Returns whether the metadata has room for that; if not, nothing is
     /// changed.
-    pub fn defer(&mut self, offset: i64) -> bool {
+    pub fn defer(&mut self, offset: Offset) -> bool {
         let (next, was_deferred) = (self.next, self.deferred.contains(offset));
-        self.next = next.max(offset + 1);
+        self.next = next.max(offset.next());
         self.deferred.insert(offset);
         let fits = self.note().is_none_or(|note| note.len() <= LONGEST_TEXT);
         if !fits && !was_deferred {
@@ -138,13 +140,13 @@ impl Consumed {
     }
 
     /// Drops the records before this offset, which have expired. Returns how many of them were not processed.
-    pub fn expire(&mut self, low: i64) -> u64 {
+    pub fn expire(&mut self, low: Offset) -> u64 {
         let before = self.deferred();
         self.deferred.0.retain_mut(|(start, end)| {
             *start = low.max(*start);
             start < end
         });
-        let unread = u64::try_from(low.saturating_sub(self.next)).unwrap_or_default();
+        let unread = u64::try_from(low.0.saturating_sub(self.next.0)).unwrap_or_default();
         self.next = self.next.max(low);
         before - self.deferred() + unread
     }
@@ -159,28 +161,28 @@ impl Consumed {
         let mut at = self.frontier();
         let mut text = String::from(MARK);
         for &(start, end) in &self.deferred.0 {
-            let gap = start - at;
+            let gap = start.0 - at.0;
             let separator = if at == self.frontier() { "" } else { "." };
             // The first run starts at the frontier.
             let gap = if separator.is_empty() { String::new() } else { format!("{gap:x}.") };
-            write!(text, "{separator}{gap}{:x}", end - start).ok()?;
+            write!(text, "{separator}{gap}{:x}", end.0 - start.0).ok()?;
             at = end;
         }
-        write!(text, ".{:x}", self.next - at).ok()?;
+        write!(text, ".{:x}", self.next.0 - at.0).ok()?;
         (!self.deferred.0.is_empty()).then_some(text)
     }
 
     /// Returns the state that a commit of this offset with this metadata describes.
     #[must_use]
-    pub fn read(frontier: i64, metadata: &str) -> Self {
+    pub fn read(frontier: Offset, metadata: &str) -> Self {
         metadata.split_once(MARK).and_then(|(_, text)| Self::from_lengths(frontier, text)).unwrap_or(Self::at(frontier))
     }
 
-    fn from_lengths(frontier: i64, text: &str) -> Option<Self> {
+    fn from_lengths(frontier: Offset, text: &str) -> Option<Self> {
         let mut consumed = Self::at(frontier);
         for (index, length) in text.split('.').enumerate() {
             let length = i64::from_str_radix(length, 16).ok().filter(|length| *length >= 0)?;
-            let end = consumed.next.checked_add(length)?;
+            let end = Offset(consumed.next.0.checked_add(length)?);
             if index % 2 == 0 {
                 consumed.deferred.0.push((consumed.next, end));
             }
@@ -201,20 +203,20 @@ mod tests {
 
     #[test]
     fn the_metadata_is_empty_unless_a_record_is_deferred() {
-        let mut consumed = Consumed::at(7);
-        assert_eq!((consumed.frontier(), consumed.note()), (7, None));
-        assert!(consumed.defer(7));
+        let mut consumed = Consumed::at(Offset(7));
+        assert_eq!((consumed.frontier(), consumed.note()), (Offset(7), None));
+        assert!(consumed.defer(Offset(7)));
         assert_eq!(consumed.note().as_deref(), Some("deferred 1.0"));
-        consumed.process(8);
-        assert!(consumed.defer(9) && consumed.defer(10));
-        consumed.process(11);
-        assert_eq!((consumed.frontier(), consumed.deferred()), (7, 3));
+        consumed.process(Offset(8));
+        assert!(consumed.defer(Offset(9)) && consumed.defer(Offset(10)));
+        consumed.process(Offset(11));
+        assert_eq!((consumed.frontier(), consumed.deferred()), (Offset(7), 3));
         assert_eq!(consumed.note().as_deref(), Some("deferred 1.1.2.1"));
-        consumed.process(7);
-        assert_eq!((consumed.frontier(), consumed.note().as_deref()), (9, Some("deferred 2.1")));
-        consumed.process(10);
-        consumed.process(9);
-        assert_eq!(consumed, Consumed::at(12));
+        consumed.process(Offset(7));
+        assert_eq!((consumed.frontier(), consumed.note().as_deref()), (Offset(9), Some("deferred 2.1")));
+        consumed.process(Offset(10));
+        consumed.process(Offset(9));
+        assert_eq!(consumed, Consumed::at(Offset(12)));
     }
 
     #[test]
@@ -222,38 +224,38 @@ mod tests {
         for text in
             ["", "last-record 7 1 2", "note of an operator", "deferred ", "deferred x", "deferred 1.-1", "deferred 0.1"]
         {
-            assert_eq!(Consumed::read(5, text), Consumed::at(5), "{text}");
+            assert_eq!(Consumed::read(Offset(5), text), Consumed::at(Offset(5)), "{text}");
         }
-        assert_eq!(Consumed::read(5, "last-record 7 1 2 deferred 1.3").next, 9);
+        assert_eq!(Consumed::read(Offset(5), "last-record 7 1 2 deferred 1.3").next, Offset(9));
     }
 
     #[test]
     fn expired_records_are_counted_once() {
-        let mut consumed = Consumed::at(0);
+        let mut consumed = Consumed::at(Offset(0));
         for offset in 0..10 {
             if offset % 2 == 0 {
-                assert!(consumed.defer(offset));
+                assert!(consumed.defer(Offset(offset)));
             } else {
-                consumed.process(offset);
+                consumed.process(Offset(offset));
             }
         }
         let mut later = consumed.clone();
-        assert_eq!(consumed.expire(5), 3, "0, 2 and 4");
-        assert_eq!((consumed.frontier(), consumed.deferred(), consumed.next), (6, 2, 10));
-        assert_eq!(later.expire(12), 5 + 2);
-        assert_eq!(later, Consumed::at(12));
-        assert_eq!(Consumed::at(3).expire(10), 7);
+        assert_eq!(consumed.expire(Offset(5)), 3, "0, 2 and 4");
+        assert_eq!((consumed.frontier(), consumed.deferred(), consumed.next), (Offset(6), 2, Offset(10)));
+        assert_eq!(later.expire(Offset(12)), 5 + 2);
+        assert_eq!(later, Consumed::at(Offset(12)));
+        assert_eq!(Consumed::at(Offset(3)).expire(Offset(10)), 7);
     }
 
     #[test]
     fn the_metadata_has_room_for_a_thousand_runs_and_a_record_that_does_not_fit_changes_nothing() {
-        let mut consumed = Consumed::at(0);
-        let mut offset = 0;
+        let mut consumed = Consumed::at(Offset(0));
+        let mut offset = Offset(0);
         let fits = (0..).take_while(|_| {
             let fits = consumed.defer(offset);
             if fits {
-                consumed.process(offset + 1);
-                offset += 2;
+                consumed.process(offset.next());
+                offset = offset.next().next();
             }
             fits
         });
@@ -264,14 +266,14 @@ mod tests {
         assert_eq!(consumed, full);
         consumed.process(offset);
         assert_eq!(Consumed::read(consumed.frontier(), &consumed.note().unwrap()), consumed);
-        let mut long = Consumed::at(0);
-        assert!((0..100_000).all(|offset| long.defer(offset)), "one run");
+        let mut long = Consumed::at(Offset(0));
+        assert!((0..100_000).all(|offset| long.defer(Offset(offset))), "one run");
     }
 
     proptest! {
         #[test]
         fn consumed_offsets_behave_like_a_set(
-            start in 0_i64..1000,
+            start in (0_i64..1000).prop_map(Offset),
             steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
         ) {
             let mut consumed = Consumed::at(start);
@@ -292,10 +294,10 @@ mod tests {
                     consumed.process(offset);
                     deferred.remove(&offset);
                 }
-                next = next.max(offset + 1);
+                next = next.max(offset.next());
                 prop_assert_eq!(consumed.frontier(), deferred.first().copied().unwrap_or(next));
                 prop_assert_eq!(consumed.deferred(), deferred.len() as u64);
-                for offset in start - 2..next + 2 {
+                for offset in (start.0 - 2..next.0 + 2).map(Offset) {
                     prop_assert_eq!(consumed.lacks(offset), offset >= next || deferred.contains(&offset), "{}", offset);
                 }
                 let note = consumed.note().unwrap_or_default();

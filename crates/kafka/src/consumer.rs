@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use contract::{Partition, TopicName};
 use service::Readiness;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,13 +23,14 @@ use crate::ledger::{Claim, Ledgers};
 use crate::log_watch::{Latest, Replaced};
 use crate::metrics::ConsumerMetrics;
 use crate::record::PackedRecord;
-use crate::topic::TopicName;
+use crate::start::FromBeginning;
 
 mod committer;
 mod fingerprints;
 mod output;
 mod session;
 mod stalls;
+mod starts;
 
 pub use output::Output;
 
@@ -43,8 +45,8 @@ pub struct ConsumerSettings {
     pub input: TopicName,
     /// The topic in which earlier work leaves records; `None` if there is none.
     pub output: Option<Output>,
-    /// Accept that a partition without a committed offset is read from its beginning although output exists.
-    pub from_beginning: bool,
+    /// Whether repeats are accepted.
+    pub from_beginning: FromBeginning,
     /// Maximum bytes of outstanding records; polling pauses there and resumes at three quarters.
     pub budget_bytes: usize,
     /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.
@@ -75,7 +77,7 @@ pub enum Feed {
     Assigned(usize),
     /// These partitions are being revoked, or are lost: release the records that have not been sent, settle those in
     /// flight.
-    Revoking(Vec<i32>),
+    Revoking(Vec<Partition>),
     /// The consumer stops: the same applies to all partitions.
     Stopping,
 }
@@ -177,14 +179,9 @@ impl Consumer {
         let mut replaced = Latest::new();
         loop {
             let known = std::mem::take(&mut replaced);
-            let session = session::Session::start(
-                &self.settings,
-                &self.feed,
-                &mut self.settlements,
-                &mut self.ledgers,
-                known,
-                stop,
-            )?;
+            let channels =
+                session::Channels { feed: &self.feed, settlements: &mut self.settlements, ledgers: &mut self.ledgers };
+            let session = session::Session::start(&self.settings, channels, known, stop)?;
             let reason = match session.run() {
                 session::End::Stopped => return Ok(()),
                 session::End::Fatal(error) => return Err(error),

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
+use contract::TopicName;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::topic::TopicName;
 
 /// The maximum number of bytes that one partition of the embedded broker keeps before it drops its oldest records,
 /// minus a margin.

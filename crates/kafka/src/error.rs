@@ -1,5 +1,7 @@
 //! Errors of Kafka operations, with what to do about them.
 
+use contract::{Offset, Partition};
+
 /// A failure of a Kafka operation. The texts name the operation and the topic, never a record's content.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
@@ -29,9 +31,9 @@ pub enum KafkaError {
         /// The topic read.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// The offset after the last settled record.
-        offset: i64,
+        offset: Offset,
         /// For how long.
         after: std::time::Duration,
     },
@@ -51,7 +53,7 @@ pub enum KafkaError {
     },
     /// The consumer group has no offsets although the topic was processed before.
     #[error(
-        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already contains records that were written from it: starting again would repeat them. Restore the group's offsets, or start once with --from-beginning to accept the repeats"
+        "the group `{group}` has no committed offset for {topic}[{partition}], but {output} already contains records that were written from it: starting again would repeat them. Restore the group's offsets, or start once with {option} to accept the repeats"
     )]
     LostGroup {
         /// The consumer group.
@@ -59,24 +61,28 @@ pub enum KafkaError {
         /// The topic read.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// Where output was found.
         output: String,
+        /// The option that accepts the repeats.
+        option: &'static str,
     },
     /// The processor cannot continue with a record.
     #[error("{0}")]
     GivenUp(String),
     /// Another process has the same name.
     #[error(
-        "another process has taken over as `{instance}`: each instance needs its own TRANSFORMER_INSTANCE. This older one ends; no record is lost"
+        "another process has taken over as `{instance}`: each instance needs its own {variable}. This older one ends; no record is lost"
     )]
     InstanceTaken {
-        /// The worker's name, `{group}-{TRANSFORMER_INSTANCE}-{worker}`.
+        /// The worker's name.
         instance: String,
+        /// The variable that makes the name unique.
+        variable: &'static str,
     },
     /// The clients of a worker were rebuilt too often.
     #[error(
-        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same TRANSFORMER_INSTANCE, stop one of the two"
+        "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same {variable}, stop one of the two"
     )]
     TooManyRebuilds {
         /// How often.
@@ -85,6 +91,8 @@ pub enum KafkaError {
         minutes: u64,
         /// The last reason.
         reason: String,
+        /// The variable that makes the worker's name unique.
+        variable: &'static str,
     },
     /// A transaction of another producer does not end.
     #[error(
@@ -94,9 +102,9 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// Its last stable offset.
-        offset: i64,
+        offset: Offset,
     },
     /// A partition was not read to its end, because no record arrived for a while.
     #[error(
@@ -106,11 +114,11 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: Partition,
         /// The offset reached.
-        offset: i64,
+        offset: Offset,
         /// The end that was to be reached.
-        end: i64,
+        end: Offset,
         /// How long was waited.
         seconds: u64,
     },

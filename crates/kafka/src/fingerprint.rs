@@ -9,20 +9,22 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use contract::Offset;
+
 use crate::record::Record;
 
 /// Identifies a processed record. Its text form is stored in the metadata of the committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     /// Its offset.
-    pub(crate) offset: i64,
+    pub(crate) offset: Offset,
     /// Its time in milliseconds since 1970.
     pub(crate) timestamp: i64,
     /// The size of its value in bytes.
     pub(crate) bytes: usize,
 }
 
-/// After a log was replaced, records up to this much older than the last processed one are read again: the gateways'
+/// After a log was replaced, records up to this much older than the last processed one are read again: the writers'
 /// clocks differ, and the records of one partition are not in the order of their times.
 pub(crate) const OVERLAP: Duration = Duration::from_secs(60);
 
@@ -54,7 +56,7 @@ impl FromStr for Fingerprint {
         let (offset, timestamp, bytes) = (next()?, next()?, next()?);
         let parsed = (offset.parse(), timestamp.parse(), bytes.parse());
         let (Ok(offset), Ok(timestamp), Ok(bytes)) = parsed else { return Err(()) };
-        Ok(Self { offset, timestamp, bytes })
+        Ok(Self { offset: Offset(offset), timestamp, bytes })
     }
 }
 
@@ -93,7 +95,7 @@ pub(crate) fn compare(fingerprint: &Fingerprint, found: LookUp) -> Log {
 mod tests {
     use super::*;
 
-    const LAST: Fingerprint = Fingerprint { offset: 7, timestamp: 1_700_000_000_000, bytes: 512 };
+    const LAST: Fingerprint = Fingerprint { offset: Offset(7), timestamp: 1_700_000_000_000, bytes: 512 };
 
     #[test]
     fn only_the_written_text_form_can_be_read() {

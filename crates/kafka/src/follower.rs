@@ -3,16 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use contract::{Position, TopicName};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError as RdError;
+use rdkafka::{Message, Offset as RdOffset, TopicPartitionList};
 
+use crate::client::{Isolation, PlainConsumer, create, observing, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::producer::set_default;
-use crate::reader::{Isolation, observing};
+use crate::error_table::stops_reading;
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, TopicName};
 
 /// What one wait brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Next {
 
 /// Follows topics: committed records only, in the order of each partition. Its calls block.
 pub struct Follower {
-    consumer: BaseConsumer<LogContextConsumer>,
+    consumer: PlainConsumer,
 }
 
 impl fmt::Debug for Follower {
@@ -37,24 +37,22 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Starts at these offsets: topic, partition, offset.
+    /// Starts at these positions of topics.
     ///
     /// # Errors
     /// [`KafkaError`] if librdkafka refuses the configuration or the offsets.
     pub fn new<'t>(
         connection: &Connection,
-        starts: impl IntoIterator<Item = (&'t TopicName, i32, i64)>,
+        starts: impl IntoIterator<Item = (&'t TopicName, Position)>,
     ) -> Result<Self, KafkaError> {
         let mut config = observing(connection, Isolation::ReadCommitted);
         // If the offsets are gone, to begin elsewhere would show old events as new ones, or none of the missing ones.
         config.set("auto.offset.reset", "error");
         set_default(&mut config, "queued.max.messages.kbytes", "8192");
-        let consumer: BaseConsumer<LogContextConsumer> = config
-            .create_with_context(LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let consumer = create(&config)?;
         let mut list = TopicPartitionList::new();
-        for (topic, partition, offset) in starts {
-            list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
+        for (topic, Position { partition, offset }) in starts {
+            list.add_partition_offset(topic.as_str(), partition.0, RdOffset::Offset(offset.0))
                 .map_err(KafkaError::during("building a list of offsets"))?;
         }
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
@@ -81,30 +79,15 @@ impl Follower {
 fn failed(error: RdError) -> Result<Next, KafkaError> {
     match &error {
         RdError::PartitionEOF(_) => Ok(Next::Nothing),
-        RdError::MessageConsumption(code) if !is_permanent(*code) => Ok(Next::Trouble(error.to_string())),
+        RdError::MessageConsumption(code) if !stops_reading(*code) => Ok(Next::Trouble(error.to_string())),
         _ => Err(KafkaError::during("reading a topic")(error)),
     }
 }
 
-/// Whether reading does not succeed before a person changes something.
-fn is_permanent(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::InvalidTopic
-            | Code::OffsetOutOfRange
-            | Code::AutoOffsetReset
-            | Code::Fatal
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
     use super::*;
 
     #[test]

@@ -10,19 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use contract::{Offset, Partition, TopicName};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
 
+use crate::client::{Callbacks, Context, create_with, limit_responses, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::producer::set_default;
-use crate::topic::{LogContextConsumer, TopicName};
+use crate::partition_list;
+use crate::record::Polled;
 
 /// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,19 +42,19 @@ pub(crate) fn session_timeout(connection: &Connection) -> Duration {
 /// A change of the assignment that must be carried out and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
-    Assign(Vec<i32>),
-    Revoke { partitions: Vec<i32>, lost: bool },
+    Assign(Vec<Partition>),
+    Revoke { partitions: Vec<Partition>, lost: bool },
 }
 
 /// The results of one consumer's callbacks, for its thread.
 #[derive(Debug, Default)]
-pub(crate) struct GroupContext {
+pub(crate) struct GroupCallbacks {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
-    ends: Mutex<HashMap<i32, i64>>,
+    ends: Mutex<HashMap<Partition, Offset>>,
 }
 
-impl GroupContext {
+impl GroupCallbacks {
     /// Returns the next rebalance to carry out.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
@@ -67,41 +67,32 @@ impl GroupContext {
     }
 
     /// The end of a partition as a reader of committed records sees it, up to two seconds old.
-    pub(crate) fn end(&self, partition: i32) -> Option<i64> {
+    pub(crate) fn end(&self, partition: Partition) -> Option<Offset> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
     }
 }
 
-impl ClientContext for GroupContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
+impl Callbacks for GroupCallbacks {
+    /// `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
+    fn error(&self, error: &RdError, _: &str) -> bool {
+        !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
     }
 
-    fn error(&self, error: RdError, reason: &str) {
-        // `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
-        if matches!(error, RdError::PartitionEOF(_))
-            || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
-        {
-            return;
-        }
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-
-    fn stats(&self, statistics: Statistics) {
+    fn statistics(&self, statistics: &Statistics) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         for topic in statistics.topics.values() {
             for (&partition, figures) in &topic.partitions {
                 if partition >= 0 && figures.ls_offset >= 0 {
-                    ends.insert(partition, figures.ls_offset);
+                    ends.insert(Partition(partition), Offset(figures.ls_offset));
                 }
             }
         }
     }
 }
 
-impl ConsumerContext for GroupContext {
+impl ConsumerContext for Context<GroupCallbacks> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+        let partitions = partition_list::partitions_of(list);
         let rebalance = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             Rebalance::Assign(partitions)
         } else {
@@ -121,19 +112,110 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-/// Must be called before a consumer is dropped, or polled for anything other than its records. From now on the callback
-/// answers rebalances itself; those that still wait are answered here, because librdkafka does not close while a
-/// rebalance waits for its answer.
-pub(crate) fn stop_following(consumer: &BaseConsumer<GroupContext>, topic: &TopicName) {
-    let context = consumer.context();
-    context.closing.store(true, Ordering::SeqCst);
-    while let Some(rebalance) = context.next_rebalance() {
-        let answered = match rebalance {
-            Rebalance::Assign(gained) => consumer.incremental_assign(&partitions(topic, &gained)),
-            Rebalance::Revoke { partitions: gone, .. } => consumer.incremental_unassign(&partitions(topic, &gone)),
-        };
-        if let Err(error) = answered {
-            tracing::debug!(%error, "answering a rebalance before closing");
+/// A consumer that is a member of a group.
+pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
+
+/// What a member of a group needs of its client: [`GroupConsumer`], or a fake one in tests. Unless they say otherwise, the
+/// calls do not block, and the lists are of the topic that the client has subscribed to.
+pub(crate) trait GroupClient: Send + Sync + 'static {
+    /// Polls for at most this long. Rebalances are only noted.
+    fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
+    /// Returns the next rebalance to carry out.
+    fn next_rebalance(&self) -> Option<Rebalance>;
+    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
+    fn end(&self, partition: Partition) -> Option<Offset>;
+    /// Adds partitions to the assignment, which answers a rebalance.
+    fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Removes partitions from the assignment, which answers a rebalance.
+    fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Stops fetching partitions. The pause outlives the assignment.
+    fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Fetches partitions again.
+    fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Sets the next offsets to read; waits for that at most for `timeout`. The result has an error for each partition.
+    fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
+    /// Commits offsets and waits for the result, for which there is no time-out: librdkafka waits for a coordinator.
+    fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
+    /// Asks for the group's committed offsets; blocks for at most `timeout`.
+    fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
+    /// The next offsets to read of all assigned partitions.
+    fn position(&self) -> KafkaResult<TopicPartitionList>;
+    /// Whether the group has removed this member, and the revoke is still to come.
+    fn is_assignment_lost(&self) -> bool;
+    /// Identifies the member in a transaction; `None` if it has left the group.
+    fn metadata(&self) -> Option<ConsumerGroupMetadata>;
+    /// Must be called before the client is dropped, or polled for anything other than its records. From now on the
+    /// callback answers rebalances itself; those that still wait are answered here, because librdkafka does not close
+    /// while a rebalance waits for its answer.
+    fn close(&self, topic: &TopicName);
+}
+
+impl GroupClient for GroupConsumer {
+    fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>> {
+        BaseConsumer::poll(self, timeout).map(|polled| polled.map(Polled::from))
+    }
+
+    fn next_rebalance(&self) -> Option<Rebalance> {
+        self.context().next_rebalance()
+    }
+
+    fn end(&self, partition: Partition) -> Option<Offset> {
+        self.context().end(partition)
+    }
+
+    fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.incremental_assign(list)
+    }
+
+    fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        self.incremental_unassign(list)
+    }
+
+    fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::pause(self, list)
+    }
+
+    fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::resume(self, list)
+    }
+
+    fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList> {
+        self.seek_partitions(list, timeout)
+    }
+
+    fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        Consumer::commit(self, list, CommitMode::Sync)
+    }
+
+    fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList> {
+        self.committed_offsets(list, timeout)
+    }
+
+    fn position(&self) -> KafkaResult<TopicPartitionList> {
+        Consumer::position(self)
+    }
+
+    fn is_assignment_lost(&self) -> bool {
+        self.assignment_lost()
+    }
+
+    fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.group_metadata()
+    }
+
+    fn close(&self, topic: &TopicName) {
+        let context = self.context();
+        context.closing.store(true, Ordering::SeqCst);
+        while let Some(rebalance) = context.next_rebalance() {
+            let answered = match rebalance {
+                Rebalance::Assign(gained) => self.incremental_assign(&partition_list::partitions(topic, &gained)),
+                Rebalance::Revoke { partitions: gone, .. } => {
+                    self.incremental_unassign(&partition_list::partitions(topic, &gone))
+                }
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance before closing");
+            }
         }
     }
 }
@@ -149,10 +231,7 @@ pub(crate) struct GroupSettings<'a> {
 
 /// Creates a consumer that reads only committed records, decides its starting offsets itself and commits nothing by
 /// itself.
-pub(crate) fn consumer(
-    connection: &Connection,
-    settings: &GroupSettings<'_>,
-) -> Result<BaseConsumer<GroupContext>, KafkaError> {
+pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) -> Result<GroupConsumer, KafkaError> {
     let mut config: ClientConfig = connection.config();
     config
         .set("group.id", settings.group)
@@ -178,65 +257,7 @@ pub(crate) fn consumer(
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
     }
-    config.create_with_context(GroupContext::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-/// Limits a fetch response to `bytes` (at least 64 KiB), of which each partition gets up to half. A response counts
-/// towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch take 10 to 25 times
-/// their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger is fetched by itself
-/// (KIP-74).
-pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {
-    let response = bytes.clamp(64 * 1024, 1024 * 1024);
-    set_default(config, "fetch.message.max.bytes", &(response / 2).to_string());
-    if config.get("fetch.max.bytes").is_none() {
-        config.set("fetch.max.bytes", response.to_string());
-        // librdkafka refuses a smaller `fetch.max.bytes`. A consumer uses it for nothing but the size of its first
-        // buffer.
-        config.set("message.max.bytes", response.to_string());
-    }
-}
-
-/// A client that reads a group's stable committed offsets without being a member.
-pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config: ClientConfig = connection.config();
-    config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-/// Builds a list of partitions of one topic with offsets.
-pub(crate) fn offsets(topic: &TopicName, offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for &(partition, offset) in offsets {
-        list.add_partition_offset(topic.as_str(), partition, Offset::Offset(offset))
-            .map_err(KafkaError::during("building a list of offsets"))?;
-    }
-    Ok(list)
-}
-
-/// The same for a commit: each offset with its metadata, if there is any.
-pub(crate) fn offsets_with_metadata(
-    topic: &TopicName,
-    offsets: &[(i32, i64)],
-    metadata: impl Fn(i32) -> Option<String>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for &(partition, offset) in offsets {
-        let mut element = list.add_partition(topic.as_str(), partition);
-        element.set_offset(Offset::Offset(offset)).map_err(KafkaError::during("building a list of offsets"))?;
-        if let Some(metadata) = metadata(partition) {
-            element.set_metadata(metadata);
-        }
-    }
-    Ok(list)
-}
-
-/// Builds a list of partitions of one topic.
-pub(crate) fn partitions(topic: &TopicName, partitions: &[i32]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition(topic.as_str(), partition);
-    }
-    list
+    create_with(&config, GroupCallbacks::default())
 }
 
 #[cfg(test)]
@@ -247,24 +268,6 @@ mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
-
-    #[test]
-    fn a_fetch_response_has_a_small_part_of_the_queue_unless_its_size_is_set() {
-        for (bytes, response, partition) in
-            [(0, "65536", "32768"), (100_000, "100000", "50000"), (usize::MAX, "1048576", "524288")]
-        {
-            let mut config = ClientConfig::new();
-            limit_responses(&mut config, bytes);
-            let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
-            assert_eq!(found, (Some(response), Some(partition)), "{bytes}");
-            assert!(config.create_native_config().is_ok(), "librdkafka takes them");
-        }
-        let mut config = ClientConfig::new();
-        config.set("fetch.max.bytes", "5000000").set("fetch.message.max.bytes", "3000000");
-        limit_responses(&mut config, 0);
-        let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
-        assert_eq!(found, (Some("5000000"), Some("3000000")), "KAFKA_OPTIONS has set them");
-    }
 
     /// librdkafka would wait for the answer forever.
     #[test]
@@ -279,7 +282,7 @@ mod tests {
             consumer.subscribe(&[topic.as_str()]).unwrap();
             consumer
         };
-        let next = |consumer: &BaseConsumer<GroupContext>, turn: &dyn Fn()| {
+        let next = |consumer: &GroupConsumer, turn: &dyn Fn()| {
             let deadline = Instant::now() + Duration::from_secs(30);
             while !consumer.context().has_rebalance() {
                 assert!(Instant::now() < deadline, "no rebalance came");
@@ -290,14 +293,14 @@ mod tests {
         let first = member();
         next(&first, &|| {});
         let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
-        first.incremental_assign(&partitions(&topic, &all)).unwrap();
+        first.incremental_assign(&partition_list::partitions(&topic, &all)).unwrap();
         // Another member joins, and the first one does not carry out the rebalance that it receives.
         let second = member();
         next(&first, &|| drop(second.poll(Duration::from_millis(50))));
         let (done, closed) = mpsc::channel();
         std::thread::spawn(move || {
             for consumer in [first, second] {
-                stop_following(&consumer, &"typed".parse().unwrap());
+                consumer.close(&"typed".parse().unwrap());
                 drop(consumer);
             }
             done.send(()).unwrap();

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use contract::TopicName;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use service::{Activity, Ready, Reason, Trouble, Waiting};
 
 use crate::error::KafkaError;
+use crate::error_table::{CHECK_BROKERS, code, is_in_consequence, is_of_rebalances, reason_and_remedy};
 use crate::producer::ProduceError;
-use crate::topic::TopicName;
 
 /// The activities of a service that need Kafka. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,8 +35,6 @@ pub(crate) const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if 
 
 /// A buffer that is full for longer than this, without a record being read, is reported.
 const FULL_FOR_LONG: Duration = Duration::from_secs(5);
-
-const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
 
 impl KafkaHealth {
     /// Creates the activities of a service. `ready` says whether its readiness depends on them.
@@ -113,39 +112,15 @@ impl KafkaHealth {
 
     /// A transaction, or a record in one, failed.
     pub(crate) fn transaction_failed(&self, error: &RdError) {
-        // After a rebalance, the new members continue after the last committed transaction.
-        if is_of_rebalances(error) {
+        let code = code(error);
+        if code.is_some_and(is_of_rebalances) {
             return;
         }
-        // The brokers refused an earlier request of this transaction, and so do not know it when it ends.
-        if code(error) == Some(RDKafkaErrorCode::InvalidTransactionalState) {
+        if code.is_some_and(is_in_consequence) {
             self.writing.failed_in_consequence(trouble(error));
         } else {
             self.writing.failed(trouble(error));
         }
-    }
-}
-
-/// An error that occurs in every rebalance.
-fn is_of_rebalances(error: &RdError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code(error),
-        Some(
-            Code::IllegalGeneration
-                | Code::RebalanceInProgress
-                | Code::UnknownMemberId
-                | Code::PurgeQueue
-                | Code::PurgeInflight
-        )
-    )
-}
-
-/// The code of an error, including those of transactions.
-fn code(error: &RdError) -> Option<RDKafkaErrorCode> {
-    match error {
-        RdError::Transaction(error) => Some(error.code()),
-        error => error.rdkafka_error_code(),
     }
 }
 
@@ -156,33 +131,7 @@ pub(crate) fn trouble(error: &RdError) -> Trouble {
 
 /// Returns what an error code means; `cause` is a more detailed text.
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
-    use RDKafkaErrorCode as Code;
-    let (reason, remedy) = match code {
-        Some(Code::Authentication | Code::SaslAuthenticationFailed) => (
-            Reason::Unauthenticated,
-            "check KAFKA_SASL_USERNAME, its password, KAFKA_SASL_MECHANISM and KAFKA_SECURITY_PROTOCOL",
-        ),
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed,
-        ) => (Reason::Unauthorized, "give this user the ACL; docs/operate.md lists what each service needs"),
-        Some(Code::SSL) => (Reason::Tls, "check KAFKA_SSL_CA, the client's certificate and KAFKA_SECURITY_PROTOCOL"),
-        Some(Code::Resolve) => (Reason::Dns, "check the host names in KAFKA_BOOTSTRAP_SERVERS and the name server"),
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            (Reason::Missing, "create the topic, for example with `customerio-aep setup apply --only kafka`")
-        }
-        Some(Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut | Code::MessageTimedOut) => {
-            (Reason::Timeout, CHECK_BROKERS)
-        }
-        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => (
-            Reason::Unavailable,
-            "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are in sync",
-        ),
-        Some(Code::ThrottlingQuotaExceeded) => (Reason::Throttled, "raise the brokers' quota for this client"),
-        _ => (Reason::Unavailable, CHECK_BROKERS),
-    };
+    let (reason, remedy) = reason_and_remedy(code);
     Trouble { reason, cause, remedy }
 }
 

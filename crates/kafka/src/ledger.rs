@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use contract::{Offset, Partition, Position};
+
 /// One assignment of one partition to this consumer. A completion with an old epoch belongs to an earlier assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
@@ -14,11 +16,19 @@ pub struct Epoch(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Its partition.
-    pub partition: i32,
+    pub partition: Partition,
     /// The assignment under which it was polled.
     pub epoch: Epoch,
     /// Its offset.
-    pub offset: i64,
+    pub offset: Offset,
+}
+
+impl Claim {
+    /// Its partition and offset.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::of(self.partition, self.offset)
+    }
 }
 
 /// A breach of the ledger's rules. It means a defect in the caller, never bad input.
@@ -28,13 +38,13 @@ pub enum LedgerError {
     #[error("offset {offset} was polled after {next} was expected; offsets of a partition must rise")]
     OutOfOrder {
         /// The offset polled.
-        offset: i64,
+        offset: Offset,
         /// The lowest offset that was possible.
-        next: i64,
+        next: Offset,
     },
     /// An offset was settled that is not outstanding.
     #[error("offset {0} was settled although it is not outstanding")]
-    NotOutstanding(i64),
+    NotOutstanding(Offset),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +59,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    offset: i64,
+    offset: Offset,
     bytes: usize,
     state: State,
 }
@@ -60,7 +70,7 @@ pub struct Ledger {
     /// Records that are charged and not before the frontier, by ascending offset.
     slots: VecDeque<Slot>,
     /// The offset after the last polled record.
-    next: i64,
+    next: Offset,
     outstanding: usize,
     outstanding_bytes: usize,
 }
@@ -68,7 +78,7 @@ pub struct Ledger {
 impl Ledger {
     /// Creates a ledger that starts at `start`, the first offset that will be read.
     #[must_use]
-    pub fn new(start: i64) -> Self {
+    pub fn new(start: Offset) -> Self {
         Self { slots: VecDeque::new(), next: start, outstanding: 0, outstanding_bytes: 0 }
     }
 
@@ -76,12 +86,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
-    pub fn charge(&mut self, offset: i64, bytes: usize) -> Result<(), LedgerError> {
+    pub fn charge(&mut self, offset: Offset, bytes: usize) -> Result<(), LedgerError> {
         if offset < self.next {
             return Err(LedgerError::OutOfOrder { offset, next: self.next });
         }
         self.slots.push_back(Slot { offset, bytes, state: State::Outstanding });
-        self.next = offset + 1;
+        self.next = offset.next();
         self.outstanding += 1;
         self.outstanding_bytes += bytes;
         Ok(())
@@ -91,7 +101,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`] if it was never charged, or settled or released before.
-    pub fn settle(&mut self, offset: i64) -> Result<usize, LedgerError> {
+    pub fn settle(&mut self, offset: Offset) -> Result<usize, LedgerError> {
         let bytes = self.close(offset, State::Settled)?;
         while self.slots.front().is_some_and(|slot| slot.state == State::Settled) {
             self.slots.pop_front();
@@ -103,11 +113,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`].
-    pub fn release(&mut self, offset: i64) -> Result<usize, LedgerError> {
+    pub fn release(&mut self, offset: Offset) -> Result<usize, LedgerError> {
         self.close(offset, State::Released)
     }
 
-    fn close(&mut self, offset: i64, state: State) -> Result<usize, LedgerError> {
+    fn close(&mut self, offset: Offset, state: State) -> Result<usize, LedgerError> {
         let slot = self
             .slots
             .binary_search_by_key(&offset, |slot| slot.offset)
@@ -123,13 +133,13 @@ impl Ledger {
 
     /// Notes that everything before `position` has been polled. Offsets that were not charged are not records
     /// (transaction markers, aborted or compacted records), so the frontier of an idle ledger may move there.
-    pub fn polled_to(&mut self, position: i64) {
+    pub fn polled_to(&mut self, position: Offset) {
         self.next = self.next.max(position);
     }
 
     /// The offset up to which every record is settled and which may be committed.
     #[must_use]
-    pub fn frontier(&self) -> i64 {
+    pub fn frontier(&self) -> Offset {
         self.slots.front().map_or(self.next, |slot| slot.offset)
     }
 
@@ -159,27 +169,28 @@ pub enum Completion {
 struct Assigned {
     epoch: Epoch,
     ledger: Ledger,
-    committed: i64,
+    committed: Offset,
 }
 
 /// The ledgers of all partitions of one consumer.
 #[derive(Debug, Default)]
 pub struct Ledgers {
-    partitions: BTreeMap<i32, Assigned>,
+    partitions: BTreeMap<Partition, Assigned>,
     epochs: u64,
 }
 
 impl Ledgers {
-    /// Starts an assignment that reads from `start`.
-    pub fn assign(&mut self, partition: i32, start: i64) -> Epoch {
+    /// Starts an assignment of a partition that is read from `start`.
+    pub fn assign(&mut self, start: Position) -> Epoch {
         self.epochs += 1;
         let epoch = Epoch(self.epochs);
-        self.partitions.insert(partition, Assigned { epoch, ledger: Ledger::new(start), committed: start });
+        let Position { partition, offset } = start;
+        self.partitions.insert(partition, Assigned { epoch, ledger: Ledger::new(offset), committed: offset });
         epoch
     }
 
     /// Ends an assignment; outstanding records become stale.
-    pub fn revoke(&mut self, partition: i32) {
+    pub fn revoke(&mut self, partition: Partition) {
         self.partitions.remove(&partition);
     }
 
@@ -187,7 +198,8 @@ impl Ledgers {
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
-    pub fn charge(&mut self, partition: i32, offset: i64, bytes: usize) -> Result<Option<Claim>, LedgerError> {
+    pub fn charge(&mut self, record: Position, bytes: usize) -> Result<Option<Claim>, LedgerError> {
+        let Position { partition, offset } = record;
         let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(None) };
         assigned.ledger.charge(offset, bytes)?;
         Ok(Some(Claim { partition, epoch: assigned.epoch, offset }))
@@ -212,7 +224,7 @@ impl Ledgers {
     fn complete(
         &mut self,
         claim: Claim,
-        close: fn(&mut Ledger, i64) -> Result<usize, LedgerError>,
+        close: fn(&mut Ledger, Offset) -> Result<usize, LedgerError>,
     ) -> Result<Completion, LedgerError> {
         match self.partitions.get_mut(&claim.partition).filter(|assigned| assigned.epoch == claim.epoch) {
             None => Ok(Completion::Stale),
@@ -221,37 +233,42 @@ impl Ledgers {
     }
 
     /// See [`Ledger::polled_to`].
-    pub fn polled_to(&mut self, partition: i32, position: i64) {
-        if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.ledger.polled_to(position);
+    pub fn polled_to(&mut self, position: Position) {
+        if let Some(assigned) = self.partitions.get_mut(&position.partition) {
+            assigned.ledger.polled_to(position.offset);
         }
     }
 
     /// Returns the partitions whose frontier is after the acknowledged committed offset, with that frontier.
-    pub fn to_commit(&self) -> impl Iterator<Item = (i32, i64)> {
+    pub fn to_commit(&self) -> impl Iterator<Item = Position> {
         self.partitions
             .iter()
             .map(|(&partition, assigned)| (partition, assigned.ledger.frontier(), assigned.committed))
             .filter(|(_, frontier, committed)| frontier > committed)
-            .map(|(partition, frontier, _)| (partition, frontier))
+            .map(|(partition, frontier, _)| Position::of(partition, frontier))
     }
 
     /// The brokers acknowledged an offset.
-    pub fn committed(&mut self, partition: i32, offset: i64) {
-        if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.committed = assigned.committed.max(offset);
+    pub fn committed(&mut self, position: Position) {
+        if let Some(assigned) = self.partitions.get_mut(&position.partition) {
+            assigned.committed = assigned.committed.max(position.offset);
         }
     }
 
     /// The frontier of a partition.
     #[must_use]
-    pub fn frontier(&self, partition: i32) -> Option<i64> {
+    pub fn frontier(&self, partition: Partition) -> Option<Offset> {
         self.partitions.get(&partition).map(|assigned| assigned.ledger.frontier())
+    }
+
+    /// The frontier of each partition.
+    pub fn frontiers(&self) -> impl Iterator<Item = Position> {
+        self.partitions.iter().map(|(&partition, assigned)| Position::of(partition, assigned.ledger.frontier()))
     }
 
     /// Number of records in progress in this partition.
     #[must_use]
-    pub fn outstanding(&self, partition: i32) -> usize {
+    pub fn outstanding(&self, partition: Partition) -> usize {
         self.partitions.get(&partition).map_or(0, |assigned| assigned.ledger.outstanding())
     }
 
@@ -262,7 +279,7 @@ impl Ledgers {
     }
 
     /// The partitions assigned now.
-    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.partitions.keys().copied()
     }
 }

@@ -5,20 +5,26 @@
 //! are thin and run on threads of their own, because librdkafka's calls block.
 
 mod assignment;
+mod client;
 pub mod connection;
 pub mod consumed;
 pub mod consumer;
 pub mod embedded;
 mod error;
+mod error_table;
+#[cfg(test)]
+mod fake_client;
 mod fingerprint;
 pub mod follower;
 mod group;
+mod group_member;
 mod health;
 pub mod ledger;
 mod log_watch;
 mod metrics;
 mod namesake;
 pub mod offsets;
+mod partition_list;
 mod partitioner;
 pub mod probe;
 pub mod producer;
@@ -28,11 +34,13 @@ pub mod start;
 pub mod topic;
 pub mod topic_settings;
 pub mod transaction;
+mod watermarks;
 
 pub use connection::{Connection, KafkaArgs};
+pub use contract::{OptionalTopic, TopicName};
 pub use error::KafkaError;
 pub use health::KafkaHealth;
 pub use metrics::ConsumerMetrics;
 pub use partitioner::partition_of;
 pub use record::{Header, Headers, Record};
-pub use topic::{OptionalTopic, TopicName};
+pub use watermarks::Watermarks;

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use contract::{Offset, Partition, Position, TopicName};
+use rdkafka::consumer::Consumer;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Isolation, PlainConsumer, frugal_observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::fingerprint::{Fingerprint, Log, LookUp, compare};
-use crate::reader::{Isolation, frugal_observer};
+use crate::partition_list;
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, TopicName, Topics};
+use crate::topic::Topics;
+use crate::watermarks::Watermarks;
 
 /// How often the partitions are checked. A check looks up the last record processed before the previous check, so that
 /// a consumer that continues in a replaced log cannot hide the replacement.
@@ -24,12 +26,12 @@ const INTERVAL: Duration = Duration::from_secs(3);
 const CALL: Duration = Duration::from_secs(5);
 
 /// The last processed record of each partition.
-pub(crate) type Latest = BTreeMap<i32, Fingerprint>;
+pub(crate) type Latest = BTreeMap<Partition, Fingerprint>;
 
 /// Looks up single records. Its calls block.
 pub(crate) struct LogLookUp {
     topics: Topics,
-    reader: BaseConsumer<LogContextConsumer>,
+    reader: PlainConsumer,
     topic: TopicName,
 }
 
@@ -40,32 +42,31 @@ impl LogLookUp {
     }
 
     /// Whether a partition's log is the one that the fingerprint was taken from; `None` without a response.
-    pub(crate) fn check(&self, partition: i32, fingerprint: &Fingerprint) -> Result<Option<Log>, KafkaError> {
-        Ok(self.find(partition, fingerprint.offset)?.map(|found| compare(fingerprint, found)))
+    pub(crate) fn check(&self, partition: Partition, fingerprint: &Fingerprint) -> Result<Option<Log>, KafkaError> {
+        Ok(self.find(Position::of(partition, fingerprint.offset))?.map(|found| compare(fingerprint, found)))
     }
 
-    fn find(&self, partition: i32, offset: i64) -> Result<Option<LookUp>, KafkaError> {
-        let (low, high) = self.topics.watermarks(&self.topic, partition, CALL)?;
+    fn find(&self, position: Position) -> Result<Option<LookUp>, KafkaError> {
+        let Position { partition, offset } = position;
+        let Watermarks { low, high } = self.topics.watermarks(&self.topic, partition, CALL)?;
         if offset < low {
             return Ok(Some(LookUp::Expired));
         }
         if offset >= high {
             return Ok(Some(LookUp::BeyondEnd));
         }
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(self.topic.as_str(), partition, Offset::Offset(offset))
-            .map_err(KafkaError::during("building a list of offsets"))?;
+        let list = partition_list::positions(&self.topic, &[position])?;
         self.reader.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         let found = self.read(offset);
         self.reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
         // The record may have expired meanwhile.
-        if found == Some(LookUp::NoRecord) && offset < self.topics.watermarks(&self.topic, partition, CALL)?.0 {
+        if found == Some(LookUp::NoRecord) && offset < self.topics.watermarks(&self.topic, partition, CALL)?.low {
             return Ok(Some(LookUp::Expired));
         }
         Ok(found)
     }
 
-    fn read(&self, offset: i64) -> Option<LookUp> {
+    fn read(&self, offset: Offset) -> Option<LookUp> {
         let deadline = Instant::now() + CALL;
         while Instant::now() < deadline {
             // After a leader change, a partition may look shorter than it is for a moment; that counts as an error
@@ -82,7 +83,7 @@ impl LogLookUp {
 /// A partition whose log is not the one that was read, with the last processed record of the old one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaced {
-    pub(crate) partition: i32,
+    pub(crate) partition: Partition,
     pub(crate) last: Fingerprint,
 }
 
@@ -102,6 +103,12 @@ impl LogWatch {
         let (watched, stopped) = (Arc::clone(&latest), stop.clone());
         std::thread::spawn(move || watch(&lookup, &watched, &report, &stopped));
         Ok(Self { latest, found, stop })
+    }
+
+    /// Never finds a replaced log.
+    #[cfg(test)]
+    pub(crate) fn blind() -> Self {
+        Self { latest: Arc::default(), found: mpsc::channel().1, stop: CancellationToken::new() }
     }
 
     /// Reports the last processed records. To be called about once a second.
@@ -145,7 +152,7 @@ fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Repla
             match lookup.check(partition, &earlier) {
                 Ok(Some(Log::Replaced)) => {
                     if report.send(Replaced { partition, last: earlier }).is_err() {
-                        tracing::debug!(partition, "the session is over already");
+                        tracing::debug!(partition = partition.0, "the session is over already");
                     }
                     return;
                 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use contract::{Offset, Partition, Position, TopicName};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use service::Registrar;
-
-use crate::topic::TopicName;
 
 /// Metrics of the consumers of one process, which read one topic. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -14,7 +13,7 @@ pub struct ConsumerMetrics {
     topic: String,
     lag: IntGaugeVec,
     offsets: IntGaugeVec,
-    partitions: Arc<Mutex<BTreeMap<i32, Progress>>>,
+    partitions: Arc<Mutex<BTreeMap<Partition, Progress>>>,
     partition_count: IntGauge,
     assigned: IntGauge,
     oldest: Gauge,
@@ -29,7 +28,7 @@ pub struct ConsumerMetrics {
 #[derive(Debug)]
 struct Progress {
     /// The offset after the last record whose outcome is durable.
-    frontier: i64,
+    frontier: Offset,
     lag: Option<IntGauge>,
     offset: IntGauge,
 }
@@ -105,14 +104,15 @@ impl ConsumerMetrics {
     }
 
     /// Notes that a partition was processed up to this offset.
-    pub(crate) fn processed_to(&self, partition: i32, frontier: i64) {
+    pub(crate) fn processed_to(&self, frontier: Position) {
+        let Position { partition, offset: frontier } = frontier;
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let progress = partitions.entry(partition).or_insert_with(|| {
             let offset = self.offsets.with_label_values(&[&self.topic, &partition.to_string()]);
             Progress { frontier, lag: None, offset }
         });
         progress.frontier = frontier;
-        progress.offset.set(frontier);
+        progress.offset.set(frontier.0);
         self.show_assigned(partitions.len());
     }
 
@@ -126,23 +126,23 @@ impl ConsumerMetrics {
     }
 
     /// How far each assigned partition has been processed.
-    pub(crate) fn frontiers(&self) -> BTreeMap<i32, i64> {
+    pub(crate) fn frontiers(&self) -> BTreeMap<Partition, Offset> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
     }
 
     /// Updates the lag of each partition.
-    pub(crate) fn show_lag(&self, ends: &BTreeMap<i32, i64>) {
+    pub(crate) fn show_lag(&self, ends: &BTreeMap<Partition, Offset>) {
         for (partition, progress) in &mut *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) {
             if let Some(end) = ends.get(partition) {
                 let gauge = || self.lag.with_label_values(&[&self.topic, &partition.to_string()]);
-                progress.lag.get_or_insert_with(gauge).set((end - progress.frontier).max(0));
+                progress.lag.get_or_insert_with(gauge).set((end.0 - progress.frontier.0).max(0));
             }
         }
     }
 
     /// The new owner of a partition reports it from now on.
-    pub(crate) fn forget(&self, partition: i32) {
+    pub(crate) fn forget(&self, partition: Partition) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if partitions.remove(&partition).is_some() {
             self.show_assigned(partitions.len());
@@ -203,10 +203,11 @@ mod tests {
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
         metrics.show_partitions(12);
-        metrics.processed_to(3, 100);
-        metrics.processed_to(4, 200);
-        metrics.show_lag(&BTreeMap::from([(3, 117), (4, 200), (5, 9)]));
-        metrics.forget(4);
+        metrics.processed_to(Position::new(3, 100));
+        metrics.processed_to(Position::new(4, 200));
+        let ends = [(3, 117), (4, 200), (5, 9)].map(|(partition, end)| (Partition(partition), Offset(end)));
+        metrics.show_lag(&BTreeMap::from(ends));
+        metrics.forget(Partition(4));
         metrics.set_oldest(1_500);
         metrics.rebalanced(RebalanceKind::Assigned);
         metrics.expired(7);
@@ -226,12 +227,12 @@ mod tests {
             line.rsplit(' ').next().unwrap().to_owned()
         };
         assert_eq!(assigned(), "0", "it is present before the first assignment");
-        metrics.processed_to(3, 100);
-        metrics.processed_to(3, 101);
-        metrics.processed_to(4, 0);
+        metrics.processed_to(Position::new(3, 100));
+        metrics.processed_to(Position::new(3, 101));
+        metrics.processed_to(Position::new(4, 0));
         assert_eq!(assigned(), "2");
-        metrics.forget(3);
-        metrics.forget(9);
+        metrics.forget(Partition(3));
+        metrics.forget(Partition(9));
         assert_eq!(assigned(), "1");
     }
 }

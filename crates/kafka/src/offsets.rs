@@ -4,32 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use contract::{Offset, Partition, TopicName};
+use rdkafka::consumer::Consumer;
 
+use crate::client::{Isolation, PlainConsumer, observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::reader::{Isolation, observer};
-use crate::topic::{LogContextConsumer, TopicName, Topics};
+use crate::partition_list;
+use crate::topic::Topics;
+use crate::watermarks::{Watermarks, watermarks};
 
 /// How long the brokers may take for one response.
 const CALL: Duration = Duration::from_secs(10);
 
-/// The offsets of a partition: from the oldest retained one to the one after the newest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Oldest offset retained; more than 0 once a record has expired.
-    pub start: i64,
-    /// Offset of the next record to be written; records of open transactions are before it.
-    pub end: i64,
-}
-
 /// Queries offsets. Its calls block.
 pub struct Offsets {
     topics: Topics,
-    committed: BaseConsumer<LogContextConsumer>,
-    uncommitted: BaseConsumer<LogContextConsumer>,
+    committed: PlainConsumer,
+    uncommitted: PlainConsumer,
 }
 
 impl fmt::Debug for Offsets {
@@ -51,20 +43,13 @@ impl Offsets {
         })
     }
 
-    /// Returns the current offsets of each partition of the topic.
+    /// Returns the current range of each partition of the topic, including the records of open transactions.
     ///
     /// # Errors
     /// [`KafkaError`] if the topic does not exist or its brokers do not respond.
-    pub fn extents(&self, topic: &TopicName) -> Result<BTreeMap<i32, Extent>, KafkaError> {
-        let count = i32::try_from(self.topics.partitions(topic, CALL)?).unwrap_or(i32::MAX);
-        (0..count)
-            .map(|partition| {
-                let (start, end) = self
-                    .uncommitted
-                    .fetch_watermarks(topic.as_str(), partition, CALL)
-                    .map_err(KafkaError::during("asking for a partition's offsets"))?;
-                Ok((partition, Extent { start, end }))
-            })
+    pub fn watermarks(&self, topic: &TopicName) -> Result<BTreeMap<Partition, Watermarks>, KafkaError> {
+        Partition::all(self.topics.partitions(topic, CALL)?)
+            .map(|partition| Ok((partition, watermarks(&self.uncommitted, topic, partition, CALL)?)))
             .collect()
     }
 
@@ -76,34 +61,28 @@ impl Offsets {
     pub fn at(
         &self,
         topic: &TopicName,
-        extents: &BTreeMap<i32, Extent>,
+        watermarks: &BTreeMap<Partition, Watermarks>,
         millis: i64,
-    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    ) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         let during = || KafkaError::during("asking for the offsets of a time");
-        let mut list = TopicPartitionList::with_capacity(extents.len());
-        for &partition in extents.keys() {
-            list.add_partition_offset(topic.as_str(), partition, Offset::Offset(millis.max(0))).map_err(during())?;
-        }
+        let partitions: Vec<Partition> = watermarks.keys().copied().collect();
+        let list = partition_list::times(topic, &partitions, millis.max(0))?;
         let found = self.uncommitted.offsets_for_times(list, CALL).map_err(during())?;
         let mut offsets = BTreeMap::new();
-        for (&partition, extent) in extents {
-            let element = found.find_partition(topic.as_str(), partition);
-            let offset = match element {
+        for (&partition, &Watermarks { low, high }) in watermarks {
+            let offset = match partition_list::find(&found, topic, partition) {
                 Some(element) => {
                     element.error().map_err(during())?;
-                    match element.offset() {
-                        Offset::Offset(offset) => offset,
-                        _ => extent.end,
-                    }
+                    partition_list::offset(&element).unwrap_or(high)
                 }
-                None => extent.end,
+                None => high,
             };
-            offsets.insert(partition, offset.clamp(extent.start, extent.end));
+            offsets.insert(partition, offset.clamp(low, high));
         }
         Ok(offsets)
     }
 
-    /// Waits until no offset before these ends belongs to an open transaction, so that a reader of committed records
+    /// Waits until no offset before these high watermarks belongs to an open transaction, so that a reader of committed records
     /// sees every record that will ever be there.
     ///
     /// # Errors
@@ -111,17 +90,18 @@ impl Offsets {
     pub fn wait_until_settled(
         &self,
         topic: &TopicName,
-        extents: &BTreeMap<i32, Extent>,
+        watermarks: &BTreeMap<Partition, Watermarks>,
         patience: Duration,
     ) -> Result<(), KafkaError> {
         let deadline = Instant::now() + patience;
-        for (&partition, extent) in extents {
+        for (&partition, &Watermarks { high, .. }) in watermarks {
             loop {
                 let (_, stable) = self
                     .committed
-                    .fetch_watermarks(topic.as_str(), partition, CALL)
+                    .fetch_watermarks(topic.as_str(), partition.0, CALL)
                     .map_err(KafkaError::during("asking for a partition's last stable offset"))?;
-                if stable >= extent.end {
+                let stable = Offset(stable);
+                if stable >= high {
                     break;
                 }
                 if Instant::now() >= deadline {
@@ -137,7 +117,7 @@ impl Offsets {
     ///
     /// # Errors
     /// As [`Topics::committed`].
-    pub fn committed(&self, group: &str, topic: &TopicName) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    pub fn committed(&self, group: &str, topic: &TopicName) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         self.topics.committed(group, topic, CALL)
     }
 }

@@ -1,11 +1,13 @@
 //! Which partition a key goes to: what librdkafka's `murmur2_random` and Java's default partitioner do, so that the records
 //! of one key are found without reading all partitions.
 
+use contract::Partition;
+
 /// The partition of a key among `partitions`; `None` if there are none.
 #[must_use]
-pub fn partition_of(key: &[u8], partitions: usize) -> Option<i32> {
+pub fn partition_of(key: &[u8], partitions: usize) -> Option<Partition> {
     let partitions = u32::try_from(partitions).ok().filter(|&count| count > 0)?;
-    i32::try_from((murmur2(key) & 0x7fff_ffff) % partitions).ok()
+    i32::try_from((murmur2(key) & 0x7fff_ffff) % partitions).ok().map(Partition)
 }
 
 /// MurmurHash 2 as Apache Kafka has it (`org.apache.kafka.common.utils.Utils.murmur2`).

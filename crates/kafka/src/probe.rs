@@ -8,22 +8,19 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 use service::{Reason, Trouble};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Callbacks, Context, Isolation, create_with, limit_responses, observing, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group;
 use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
-use crate::reader::{Isolation, observing};
+use crate::partition_list;
 use crate::record::{Record, header};
-use crate::topic::TopicName;
 
 /// How often the brokers are queried.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -52,21 +49,19 @@ impl Complaints {
     }
 }
 
-impl ClientContext for Complaints {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
-
-    fn error(&self, error: RdError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
+impl Callbacks for Complaints {
+    fn error(&self, error: &RdError, reason: &str) -> bool {
         // AllBrokersDown follows the errors of the single brokers, which say more.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
+        true
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for Context<Complaints> {}
+
+type ProbeConsumer = BaseConsumer<Context<Complaints>>;
 
 /// Whether a connection was closed because only one side uses TLS. librdkafka says so in the text only. It adds its hint at
 /// `security.protocol` to every early disconnect, so the hint counts only if no broker has ever answered.
@@ -80,7 +75,7 @@ pub struct Probe {
     topic: TopicName,
     health: KafkaHealth,
     /// Sees open transactions.
-    all: BaseConsumer<Complaints>,
+    all: ProbeConsumer,
     /// The topic that the service reads, if it reads one.
     reading: Option<Reading>,
     /// Whether a query has ever got its response.
@@ -90,13 +85,13 @@ pub struct Probe {
 struct Reading {
     metrics: ConsumerMetrics,
     /// Sees only committed records.
-    committed: BaseConsumer<Complaints>,
+    committed: ProbeConsumer,
     /// The ends at the last check.
-    ends: BTreeMap<i32, i64>,
+    ends: BTreeMap<Partition, Offset>,
     /// Partitions with an open transaction: where it starts, and since when that is known.
-    open: BTreeMap<i32, (i64, Instant)>,
-    /// When the first record at a frontier was received, so that it is looked up once.
-    oldest: BTreeMap<i32, (i64, i64)>,
+    open: BTreeMap<Partition, (Offset, Instant)>,
+    /// When the first record at a frontier was received, in Unix milliseconds, so that it is looked up once.
+    oldest: BTreeMap<Position, i64>,
 }
 
 impl fmt::Debug for Probe {
@@ -171,10 +166,10 @@ impl Probe {
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
         // A record that existed at the last check is at least as old as that check.
-        let late: Vec<(i32, i64)> = frontiers
+        let late: Vec<Position> = frontiers
             .iter()
             .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))
-            .map(|(partition, frontier)| (*partition, *frontier))
+            .map(|(partition, frontier)| Position::of(*partition, *frontier))
             .collect();
         reading.ends = ends;
         reading.show_oldest(&self.all, &self.topic, &late)
@@ -198,12 +193,12 @@ impl Reading {
         &mut self,
         topic: &TopicName,
         health: &KafkaHealth,
-        frontiers: &BTreeMap<i32, i64>,
-        ends: &BTreeMap<i32, i64>,
-        stable: &BTreeMap<i32, i64>,
+        frontiers: &BTreeMap<Partition, Offset>,
+        ends: &BTreeMap<Partition, Offset>,
+        stable: &BTreeMap<Partition, Offset>,
     ) {
         let now = Instant::now();
-        let open = |partition: &i32, stable: &i64| {
+        let open = |partition: &Partition, stable: &Offset| {
             frontiers.contains_key(partition) && ends.get(partition).is_some_and(|end| stable < end)
         };
         let known = std::mem::take(&mut self.open);
@@ -226,39 +221,34 @@ impl Reading {
     }
 
     /// Shows the age of the oldest unprocessed record of the partitions that have lagged since the last check.
-    fn show_oldest(
-        &mut self,
-        reader: &BaseConsumer<Complaints>,
-        topic: &TopicName,
-        late: &[(i32, i64)],
-    ) -> Result<(), KafkaError> {
-        self.oldest.retain(|partition, (frontier, _)| late.contains(&(*partition, *frontier)));
-        let unknown: Vec<(i32, i64)> =
-            late.iter().copied().filter(|(partition, _)| !self.oldest.contains_key(partition)).collect();
+    fn show_oldest(&mut self, reader: &ProbeConsumer, topic: &TopicName, late: &[Position]) -> Result<(), KafkaError> {
+        self.oldest.retain(|frontier, _| late.contains(frontier));
+        let unknown: Vec<Position> =
+            late.iter().copied().filter(|frontier| !self.oldest.contains_key(frontier)).collect();
         for (partition, received_at) in first_received(reader, topic, &unknown)? {
-            if let Some((_, frontier)) = unknown.iter().find(|(found, _)| *found == partition) {
-                self.oldest.insert(partition, (*frontier, received_at));
+            if let Some(frontier) = unknown.iter().find(|frontier| frontier.partition == partition) {
+                self.oldest.insert(*frontier, received_at);
             }
         }
-        let oldest = self.oldest.values().map(|(_, received_at)| *received_at).min();
+        let oldest = self.oldest.values().copied().min();
         let age = oldest.map_or(0, |received_at| service::unix_millis().saturating_sub(received_at).max(0));
         self.metrics.set_oldest(age);
         Ok(())
     }
 }
 
-fn client(connection: &Connection, isolation: Isolation) -> Result<BaseConsumer<Complaints>, KafkaError> {
+fn client(connection: &Connection, isolation: Isolation) -> Result<ProbeConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
-    crate::producer::set_default(&mut config, "queued.max.messages.kbytes", "1024");
-    crate::producer::set_default(&mut config, "fetch.message.max.bytes", "16384");
-    group::limit_responses(&mut config, 0);
-    crate::producer::set_default(&mut config, "reconnect.backoff.max.ms", "1000");
-    config.create_with_context(Complaints::default()).map_err(|error| KafkaError::Configuration(error.to_string()))
+    set_default(&mut config, "queued.max.messages.kbytes", "1024");
+    set_default(&mut config, "fetch.message.max.bytes", "16384");
+    limit_responses(&mut config, 0);
+    set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+    create_with(&config, Complaints::default())
 }
 
 /// Passes the client's errors to its context. No partition is assigned, so no record is returned; each poll ends with the first
 /// error.
-fn take_in_complaints(client: &BaseConsumer<Complaints>) {
+fn take_in_complaints(client: &ProbeConsumer) {
     for _ in 0..100 {
         if client.poll(Duration::from_millis(10)).is_none() {
             break;
@@ -267,7 +257,7 @@ fn take_in_complaints(client: &BaseConsumer<Complaints>) {
 }
 
 /// Returns the partitions of a topic. This also collects the errors of the client.
-fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Vec<i32>, KafkaError> {
+fn partitions(client: &ProbeConsumer, topic: &TopicName) -> Result<Vec<Partition>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
     take_in_complaints(client);
     let metadata = metadata.map_err(KafkaError::during("asking for a topic's partitions"))?;
@@ -276,42 +266,35 @@ fn partitions(client: &BaseConsumer<Complaints>, topic: &TopicName) -> Result<Ve
         let error = RdError::MetadataFetch(RDKafkaErrorCode::from(error));
         return Err(KafkaError::during("asking for a topic's partitions")(error));
     }
-    let partitions = found.map(|found| found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id));
+    let partitions = found.map(|found| found.partitions().iter().map(|partition| Partition(partition.id())));
     Ok(partitions.into_iter().flatten().collect())
 }
 
 /// Returns the end of each partition as this client sees it, with one request.
 fn ends(
-    client: &BaseConsumer<Complaints>,
+    client: &ProbeConsumer,
     topic: &TopicName,
-    partitions: &[i32],
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition_offset(topic.as_str(), partition, Offset::End)
-            .map_err(KafkaError::during("building a list of offsets"))?;
-    }
+    partitions: &[Partition],
+) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
+    let list = partition_list::ends(topic, partitions)?;
     let found =
         client.offsets_for_times(list, CALL).map_err(KafkaError::during("asking for the ends of partitions"))?;
-    let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => Some((element.partition(), offset)),
-        _ => None,
-    };
-    Ok(found.elements().iter().filter_map(end).collect())
+    let ends = partition_list::positions_of(&found).into_iter();
+    Ok(ends.map(|end| (end.partition, end.offset)).collect())
 }
 
 /// Returns when the first record at or after each of these offsets was received, in Unix milliseconds. Partitions
 /// without a response in time are left out.
 fn first_received(
-    reader: &BaseConsumer<Complaints>,
+    reader: &ProbeConsumer,
     topic: &TopicName,
-    from: &[(i32, i64)],
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    from: &[Position],
+) -> Result<BTreeMap<Partition, i64>, KafkaError> {
     let mut found = BTreeMap::new();
     if from.is_empty() {
         return Ok(found);
     }
-    reader.assign(&group::offsets(topic, from)?).map_err(KafkaError::during("assigning a reader"))?;
+    reader.assign(&partition_list::positions(topic, from)?).map_err(KafkaError::during("assigning a reader"))?;
     let deadline = Instant::now() + LOOK;
     while found.len() < from.len() && Instant::now() < deadline {
         if let Some(Ok(message)) = reader.poll(Duration::from_millis(50)) {

@@ -8,22 +8,23 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use contract::{Partition, Position, TopicName};
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
+use crate::client::{Callbacks, Context, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::{DeliveryFailure, delivery_failure};
 use crate::record::Headers;
-use crate::topic::TopicName;
 
 /// The partitioner of Java clients, so that other producers to the same topic agree with ours.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
@@ -47,22 +48,13 @@ pub struct NewRecord<'a> {
     /// The topic.
     pub topic: &'a TopicName,
     /// The partition; `None` lets the key decide.
-    pub partition: Option<i32>,
+    pub partition: Option<Partition>,
     /// The key; `None` means any partition.
     pub key: Option<&'a [u8]>,
     /// The value; `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
     /// The headers.
     pub headers: Headers,
-}
-
-/// The position at which a record was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
 }
 
 /// Why it is not known that a record is stored.
@@ -90,21 +82,13 @@ pub enum ProduceError {
 
 impl ProduceError {
     fn from_code(code: Option<RDKafkaErrorCode>, error: &RdError) -> Self {
-        match code {
-            Some(RDKafkaErrorCode::QueueFull) => Self::QueueFull,
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => Self::TooLarge,
-            Some(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            ) => Self::NoTopic,
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
-                Self::Unauthorized
-            }
-            Some(
-                RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::PurgeQueue,
-            ) => Self::Unacknowledged,
-            _ => Self::Other(error.to_string()),
+        match delivery_failure(code) {
+            DeliveryFailure::QueueFull => Self::QueueFull,
+            DeliveryFailure::TooLarge => Self::TooLarge,
+            DeliveryFailure::NoTopic => Self::NoTopic,
+            DeliveryFailure::Unauthorized => Self::Unauthorized,
+            DeliveryFailure::Unacknowledged => Self::Unacknowledged,
+            DeliveryFailure::Other => Self::Other(error.to_string()),
         }
     }
 
@@ -128,29 +112,21 @@ impl ProduceError {
 
 /// The value that is kept with a record until its delivery report.
 struct Pending<H> {
-    answer: oneshot::Sender<Result<Written, ProduceError>>,
+    answer: oneshot::Sender<Result<Position, ProduceError>>,
     held: H,
 }
 
 /// Passes each delivery report to the caller that waits for it.
-struct ReportContext<H>(std::marker::PhantomData<fn(H)>);
+struct Reports<H>(std::marker::PhantomData<fn(H)>);
 
-impl<H: Send + Sync + 'static> ClientContext for ReportContext<H> {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
+impl<H: Send + Sync + 'static> Callbacks for Reports<H> {}
 
-    fn error(&self, error: RdError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
+impl<H: Send + Sync + 'static> ProducerContext for Context<Reports<H>> {
     type DeliveryOpaque = Box<Pending<H>>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, pending: Self::DeliveryOpaque) {
         let answer = match report {
-            Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
+            Ok(message) => Ok(Position::new(message.partition(), message.offset())),
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
@@ -161,7 +137,7 @@ impl<H: Send + Sync + 'static> ProducerContext for ReportContext<H> {
     }
 }
 
-type Inner<H> = ThreadedProducer<ReportContext<H>>;
+type Inner<H> = ThreadedProducer<Context<Reports<H>>>;
 
 /// The producer. See the module. `H` is what is kept for each record until its report.
 pub struct DurableProducer<H: Send + Sync + 'static> {
@@ -275,7 +251,7 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
         let (answer, delivery) = oneshot::channel();
         let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), Box::new(Pending { answer, held }))
             .headers(record.headers.into_owned());
-        base.partition = record.partition;
+        base.partition = record.partition.map(|partition| partition.0);
         base.key = record.key;
         base.payload = record.value;
         let Err((error, base)) = producer.send(base) else { return Ok(Delivery(delivery)) };
@@ -297,7 +273,7 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
             (Some(current), Some(old)) if !Arc::ptr_eq(&current, old) => return Ok(current),
             _ => {}
         }
-        let built = ThreadedProducer::from_config_and_context(&self.config, ReportContext(std::marker::PhantomData))
+        let built = ThreadedProducer::from_config_and_context(&self.config, Context(Reports(std::marker::PhantomData)))
             .map_err(|error| ProduceError::Other(error.to_string()))?;
         let built = Arc::new(built);
         self.current.store(Some(Arc::clone(&built)));
@@ -305,22 +281,15 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
     }
 }
 
-/// Sets a property unless `KAFKA_OPTIONS` has set it.
-pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
-    if config.get(key).is_none() {
-        config.set(key, value);
-    }
-}
-
 /// The pending delivery report of one record.
 #[derive(Debug)]
 #[must_use = "a record is stored only once its delivery report says so"]
-pub struct Delivery(oneshot::Receiver<Result<Written, ProduceError>>);
+pub struct Delivery(oneshot::Receiver<Result<Position, ProduceError>>);
 
 impl Future for Delivery {
-    type Output = Result<Written, ProduceError>;
+    type Output = Result<Position, ProduceError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         // A dropped sender means that the producer ended without a report: it is unknown whether the record is stored.
         Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(ProduceError::Unacknowledged)))
     }
@@ -374,7 +343,7 @@ mod tests {
         for offset in 0..3 {
             let released = Arc::new(AtomicBool::new(false));
             let delivery = producer.send(record(&topic, b"v"), Flag(Arc::clone(&released))).unwrap();
-            assert_eq!(delivery.await, Ok(Written { partition: 0, offset }));
+            assert_eq!(delivery.await, Ok(Position::new(0, offset)));
             assert!(released.load(Ordering::SeqCst));
         }
         assert_eq!(

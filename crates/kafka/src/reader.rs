@@ -3,82 +3,31 @@
 //! They `assign` explicit offsets. A rebalance could set back a reader that subscribed, and the reader would then
 //! report duplicates that do not exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use contract::{Offset, Partition, Position, TopicName};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
-use rdkafka::{Offset, TopicPartitionList};
 
+pub use crate::client::Isolation;
+use crate::client::{PlainConsumer, observer};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group;
-use crate::producer::set_default;
+use crate::partition_list;
 use crate::record::Record;
-use crate::topic::{LogContextConsumer, TopicName, Topics};
+use crate::topic::Topics;
+use crate::watermarks::watermarks;
 
-/// Which records a reader sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// Records of committed transactions, and records outside transactions.
-    ReadCommitted,
-    /// All records, including those of open and aborted transactions.
-    ReadUncommitted,
-}
-
-/// A consumer that belongs to no group and commits nothing.
-pub(crate) fn observer(
-    connection: &Connection,
-    isolation: Isolation,
-) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config = observing(connection, isolation);
-    // Several readers may run at once, each with this much fetched ahead.
-    set_default(&mut config, "queued.max.messages.kbytes", "8192");
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-/// The same for a service that reads while it does other work and has little memory for it. A fetch response counts
-/// only once it has arrived and is unpacked, for each partition separately, so it must be small compared with the
-/// queue.
-pub(crate) fn frugal_observer(
-    connection: &Connection,
-    isolation: Isolation,
-) -> Result<BaseConsumer<LogContextConsumer>, KafkaError> {
-    let mut config = observing(connection, isolation);
-    set_default(&mut config, "queued.max.messages.kbytes", "2048");
-    group::limit_responses(&mut config, 0);
-    config.create_with_context(LogContextConsumer).map_err(|error| KafkaError::Configuration(error.to_string()))
-}
-
-pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> ClientConfig {
-    let mut config = connection.config();
-    config
-        // librdkafka needs a group id even for a reader that joins no group.
-        .set("group.id", "customerio-reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "50")
-        .set(
-            "isolation.level",
-            match isolation {
-                Isolation::ReadCommitted => "read_committed",
-                Isolation::ReadUncommitted => "read_uncommitted",
-            },
-        );
-    // How soon a full queue is filled again; with librdkafka's default, each time costs a second.
-    set_default(&mut config, "fetch.queue.backoff.ms", "5");
-    config
-}
+/// How long the brokers may take to return the range of a partition.
+const CALL: Duration = Duration::from_secs(10);
 
 /// Reads one topic, all partitions, in the order of each. Its calls block.
 pub struct TopicReader {
     topic: TopicName,
-    consumer: BaseConsumer<LogContextConsumer>,
-    partitions: Vec<i32>,
+    consumer: PlainConsumer,
+    partitions: Vec<Partition>,
 }
 
 impl fmt::Debug for TopicReader {
@@ -94,13 +43,9 @@ impl TopicReader {
     /// [`KafkaError`] if the topic does not exist or no broker responds within 10 s.
     pub fn new(connection: &Connection, topic: &TopicName, isolation: Isolation) -> Result<Self, KafkaError> {
         let count = Topics::new(connection)?.partitions(topic, Duration::from_secs(10))?;
-        let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+        let partitions: Vec<Partition> = Partition::all(count).collect();
         let consumer = observer(connection, isolation)?;
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for &partition in &partitions {
-            list.add_partition_offset(topic.as_str(), partition, Offset::Beginning)
-                .map_err(KafkaError::during("building a list of offsets"))?;
-        }
+        let list = partition_list::beginnings(topic, &partitions)?;
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         Ok(Self { topic: topic.clone(), consumer, partitions })
     }
@@ -141,20 +86,17 @@ impl TopicReader {
         let deadline = Instant::now() + timeout;
         let mut ends = BTreeMap::new();
         for &partition in &self.partitions {
-            let (_, end) = self
-                .consumer
-                .fetch_watermarks(self.topic.as_str(), partition, Duration::from_secs(10))
-                .map_err(KafkaError::during("asking for a partition's offsets"))?;
-            ends.insert(partition, end);
+            let watermarks = watermarks(&self.consumer, &self.topic, partition, CALL)?;
+            ends.insert(partition, watermarks.high);
         }
-        let mut end_seen: std::collections::BTreeSet<i32> = std::collections::BTreeSet::new();
+        let mut end_seen = BTreeSet::new();
         loop {
             let positions = self.consumer.position().map_err(KafkaError::during("asking for the position"))?;
             let done = ends.iter().all(|(&partition, &end)| {
-                let position = positions.find_partition(self.topic.as_str(), partition).map(|found| found.offset());
-                end == 0
+                let position = partition_list::find(&positions, &self.topic, partition);
+                end == Offset(0)
                     || end_seen.contains(&partition)
-                    || matches!(position, Some(Offset::Offset(position)) if position >= end)
+                    || position.is_some_and(|found| partition_list::offset(&found).is_some_and(|offset| offset >= end))
             });
             if done {
                 return Ok(());
@@ -168,7 +110,7 @@ impl TopicReader {
                     Some(Ok(message)) => visit(&Record::new(&message)),
                     // All records before the end have expired, or are markers.
                     Some(Err(RdError::PartitionEOF(partition))) => {
-                        end_seen.insert(partition);
+                        end_seen.insert(Partition(partition));
                         break;
                     }
                     None | Some(Err(_)) => break,
@@ -182,11 +124,11 @@ impl TopicReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetRange {
     /// The partition.
-    pub partition: i32,
+    pub partition: Partition,
     /// Its first offset.
-    pub start: i64,
+    pub start: Offset,
     /// The offset after its last.
-    pub end: i64,
+    pub end: Offset,
 }
 
 /// Passes on every committed record in these ranges of a topic. The calls block.
@@ -204,7 +146,7 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
     patience: Duration,
     mut visit: impl FnMut(&Record<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut open: BTreeMap<i32, OffsetRange> = offset_ranges
+    let mut open: BTreeMap<Partition, OffsetRange> = offset_ranges
         .iter()
         .filter(|offset_range| offset_range.start < offset_range.end)
         .map(|offset_range| (offset_range.partition, *offset_range))
@@ -213,9 +155,9 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
         return Ok(());
     }
     let consumer = observer(connection, Isolation::ReadCommitted)?;
-    let starts: Vec<(i32, i64)> =
-        open.values().map(|offset_range| (offset_range.partition, offset_range.start)).collect();
-    consumer.assign(&group::offsets(topic, &starts)?).map_err(KafkaError::during("assigning a reader"))?;
+    let starts: Vec<Position> =
+        open.values().map(|offset_range| Position::of(offset_range.partition, offset_range.start)).collect();
+    consumer.assign(&partition_list::positions(topic, &starts)?).map_err(KafkaError::during("assigning a reader"))?;
     let mut heard = Instant::now();
     while !open.is_empty() {
         let done = match consumer.poll(Duration::from_millis(100)) {
@@ -225,14 +167,14 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
                 let Some(offset_range) = open.get_mut(&record.partition()) else { continue };
                 if (offset_range.start..offset_range.end).contains(&record.offset()) {
                     visit(&record)?;
-                    offset_range.start = record.offset() + 1;
+                    offset_range.start = record.offset().next();
                 }
-                (record.offset() + 1 >= offset_range.end).then_some(record.partition())
+                (record.offset().next() >= offset_range.end).then_some(record.partition())
             }
             // A follower may not have all records yet. A marker at the end is not a record, but counts for the
             // position.
-            Some(Err(RdError::PartitionEOF(partition))) => match open.get(&partition) {
-                Some(offset_range) if is_behind(&consumer, topic, offset_range)? => Some(partition),
+            Some(Err(RdError::PartitionEOF(partition))) => match open.get(&Partition(partition)) {
+                Some(offset_range) if is_behind(&consumer, topic, offset_range)? => Some(offset_range.partition),
                 _ => None,
             },
             Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
@@ -251,7 +193,7 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
             && !open.is_empty()
         {
             // Records after the end are not needed.
-            let list = group::partitions(topic, &[partition]);
+            let list = partition_list::partitions(topic, &[partition]);
             consumer.incremental_unassign(&list).map_err(KafkaError::during("unassigning a partition"))?;
         }
     }
@@ -259,18 +201,13 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
 }
 
 /// Whether the reader, at the end of what it can see, is past the range, or everything in the range has expired.
-fn is_behind(
-    consumer: &BaseConsumer<LogContextConsumer>,
-    topic: &TopicName,
-    offset_range: &OffsetRange,
-) -> Result<bool, KafkaError> {
+fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetRange) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
-    let position = positions.find_partition(topic.as_str(), offset_range.partition).map(|found| found.offset());
-    if matches!(position, Some(Offset::Offset(position)) if position >= offset_range.end) {
+    let position = partition_list::find(&positions, topic, offset_range.partition);
+    if position.and_then(|found| partition_list::offset(&found)).is_some_and(|position| position >= offset_range.end) {
         return Ok(true);
     }
-    let watermarks = consumer.fetch_watermarks(topic.as_str(), offset_range.partition, Duration::from_secs(10));
-    Ok(watermarks.map_err(KafkaError::during("asking for a partition's offsets"))?.0 >= offset_range.end)
+    Ok(watermarks(consumer, topic, offset_range.partition, CALL)?.low >= offset_range.end)
 }
 
 /// Returns when the first committed record at or after these offsets was written, in milliseconds since 1970;
@@ -281,13 +218,14 @@ fn is_behind(
 pub fn first_times(
     connection: &Connection,
     topic: &TopicName,
-    starts: &[(i32, i64)],
+    starts: &[Position],
     patience: Duration,
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
+) -> Result<BTreeMap<Partition, i64>, KafkaError> {
     let mut times = BTreeMap::new();
-    for &(partition, start) in starts {
+    for &start in starts {
+        let Position { partition, offset } = start;
         let consumer = observer(connection, Isolation::ReadCommitted)?;
-        let list = group::offsets(topic, &[(partition, start)])?;
+        let list = partition_list::positions(topic, &[start])?;
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         let begun = Instant::now();
         loop {
@@ -299,7 +237,7 @@ pub fn first_times(
                 Some(Err(RdError::PartitionEOF(_))) => break,
                 None | Some(Err(_)) if begun.elapsed() >= patience => {
                     let (topic, seconds) = (topic.to_string(), patience.as_secs());
-                    return Err(KafkaError::Silence { topic, partition, offset: start, end: start + 1, seconds });
+                    return Err(KafkaError::Silence { topic, partition, offset, end: offset.next(), seconds });
                 }
                 None | Some(Err(_)) => {}
             }

@@ -1,5 +1,6 @@
 //! Records: key, value, headers and offset of one Kafka record.
 
+use contract::{Offset, Partition, Position};
 use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
 pub use contract::{Header, header};
@@ -57,52 +58,122 @@ impl Headers {
     }
 }
 
+/// A record that was polled. It keeps librdkafka's memory until it is dropped.
+#[derive(Debug)]
+pub(crate) enum Polled<'c> {
+    Message(BorrowedMessage<'c>),
+    #[cfg(test)]
+    Fake(FakeRecord),
+}
+
+/// A record of a test, without key and headers.
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(crate) struct FakeRecord {
+    pub(crate) position: Position,
+    pub(crate) timestamp: i64,
+    pub(crate) value: Vec<u8>,
+}
+
+impl<'c> From<BorrowedMessage<'c>> for Polled<'c> {
+    fn from(message: BorrowedMessage<'c>) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl Polled<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
+        match self {
+            Self::Message(message) => Record::new(message),
+            #[cfg(test)]
+            Self::Fake(record) => Record { memory: Memory::Fake(record) },
+        }
+    }
+}
+
 /// A record as it was read; it borrows librdkafka's memory.
 #[derive(Debug)]
 pub struct Record<'a> {
-    message: &'a BorrowedMessage<'a>,
+    memory: Memory<'a>,
+}
+
+/// Where the parts of a record are.
+#[derive(Debug, Clone, Copy)]
+enum Memory<'a> {
+    Message(&'a BorrowedMessage<'a>),
+    #[cfg(test)]
+    Fake(&'a FakeRecord),
 }
 
 impl<'a> Record<'a> {
     pub(crate) fn new(message: &'a BorrowedMessage<'a>) -> Self {
-        Self { message }
+        Self { memory: Memory::Message(message) }
     }
 
     /// The partition it was read from.
     #[must_use]
-    pub fn partition(&self) -> i32 {
-        self.message.partition()
+    pub fn partition(&self) -> Partition {
+        match self.memory {
+            Memory::Message(message) => Partition(message.partition()),
+            #[cfg(test)]
+            Memory::Fake(record) => record.position.partition,
+        }
     }
 
     /// Its offset.
     #[must_use]
-    pub fn offset(&self) -> i64 {
-        self.message.offset()
+    pub fn offset(&self) -> Offset {
+        match self.memory {
+            Memory::Message(message) => Offset(message.offset()),
+            #[cfg(test)]
+            Memory::Fake(record) => record.position.offset,
+        }
+    }
+
+    /// Its partition and offset.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::of(self.partition(), self.offset())
     }
 
     /// Its key.
     #[must_use]
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.message.key()
+        match self.memory {
+            Memory::Message(message) => message.key(),
+            #[cfg(test)]
+            Memory::Fake(_) => None,
+        }
     }
 
     /// Its value; empty if it has none.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
-        self.message.payload().unwrap_or_default()
+        match self.memory {
+            Memory::Message(message) => message.payload().unwrap_or_default(),
+            #[cfg(test)]
+            Memory::Fake(record) => &record.value,
+        }
     }
 
     /// The record's time: when it was produced, in milliseconds since 1970.
     #[must_use]
     pub fn timestamp(&self) -> Option<i64> {
-        self.message.timestamp().to_millis()
+        match self.memory {
+            Memory::Message(message) => message.timestamp().to_millis(),
+            #[cfg(test)]
+            Memory::Fake(record) => Some(record.timestamp),
+        }
     }
 
     /// Its headers, in order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let message: &'a BorrowedMessage<'a> = self.message;
-        message
-            .headers()
+        let headers = match self.memory {
+            Memory::Message(message) => message.headers(),
+            #[cfg(test)]
+            Memory::Fake(_) => None,
+        };
+        headers
             .into_iter()
             .flat_map(|headers| headers.iter().map(|header| Header { name: header.key, value: header.value }))
     }
@@ -118,9 +189,9 @@ impl<'a> Record<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
     /// The partition it was read from.
-    pub partition: i32,
+    pub partition: Partition,
     /// Its offset.
-    pub offset: i64,
+    pub offset: Offset,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its value; empty if it has none.
@@ -166,19 +237,17 @@ impl From<&Record<'_>> for OwnedRecord {
 /// A record in one compact allocation, because a backlog holds many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedRecord {
-    /// The partition it was read from.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
+    /// Its partition and offset.
+    pub position: Position,
     /// Key, value, and name and value of each header, each after its length (-1 if there is none).
     pieces: Box<[u8]>,
 }
 
 impl PackedRecord {
-    /// Packs a record at this partition and offset.
+    /// Packs a record.
     #[must_use]
     pub fn pack<'a>(
-        (partition, offset): (i32, i64),
+        position: Position,
         key: Option<&[u8]>,
         value: &[u8],
         headers: impl Iterator<Item = Header<'a>> + Clone,
@@ -198,7 +267,7 @@ impl PackedRecord {
             add(Some(header.name.as_bytes()));
             add(header.value);
         }
-        Self { partition, offset, pieces: pieces.into_boxed_slice() }
+        Self { position, pieces: pieces.into_boxed_slice() }
     }
 
     /// Its key.
@@ -245,7 +314,7 @@ impl From<&Record<'_>> for PackedRecord {
     fn from(record: &Record<'_>) -> Self {
         // The iterator over a record's headers is cheap to create and cannot be cloned.
         let headers: Vec<Header<'_>> = record.headers().collect();
-        Self::pack((record.partition(), record.offset()), record.key(), record.value(), headers.iter().copied())
+        Self::pack(record.position(), record.key(), record.value(), headers.iter().copied())
     }
 }
 
@@ -279,14 +348,14 @@ mod tests {
         ];
         for key in [None, Some(&b""[..]), Some(b"key")] {
             for value in [&b""[..], b"value"] {
-                let record = PackedRecord::pack((3, 17), key, value, headers.iter().copied());
+                let record = PackedRecord::pack(Position::new(3, 17), key, value, headers.iter().copied());
                 assert_eq!((record.key(), record.value()), (key, value));
                 assert_eq!(record.headers().collect::<Vec<_>>(), headers);
                 assert_eq!(record.text_header("event-id"), Some("e1"));
                 assert_eq!((record.text_header("binary"), record.text_header("other")), (None, None));
             }
         }
-        let bare = PackedRecord::pack((0, 0), None, b"v", std::iter::empty());
+        let bare = PackedRecord::pack(Position::new(0, 0), None, b"v", std::iter::empty());
         assert_eq!((bare.headers().count(), bare.value()), (0, &b"v"[..]));
     }
 }

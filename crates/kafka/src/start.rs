@@ -3,28 +3,32 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use contract::{Offset, Partition, Position, TopicName};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
 
 use crate::connection::Connection;
 use crate::consumed::Consumed;
 use crate::error::KafkaError;
+use crate::error_table::{self, Refusal};
 use crate::fingerprint::{Fingerprint, Log};
 use crate::log_watch::{Latest, LogLookUp};
 use crate::metrics::ConsumerMetrics;
-use crate::topic::{TopicName, Topics};
+use crate::partition_list;
+use crate::topic::Topics;
+use crate::watermarks::{Watermarks, watermarks};
 
 /// Where to start, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Start here; nothing was lost.
-    At(i64),
+    At(Offset),
     /// The committed offset has expired, or the first records expired before anything was committed. Start at the
     /// oldest record; `lost` offsets were removed without having been read.
     Expired {
         /// The oldest retained offset.
-        at: i64,
+        at: Offset,
         /// How many offsets are between the committed one and the oldest retained one.
         lost: u64,
     },
@@ -32,7 +36,7 @@ pub enum Start {
     /// again. Start at the oldest record.
     Recreated {
         /// The oldest retained offset.
-        at: i64,
+        at: Offset,
     },
     /// There is no committed offset, but output exists. Starting again would repeat it, so a person must decide.
     Refuse,
@@ -42,15 +46,25 @@ pub enum Start {
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// The group's committed offset.
-    pub committed: Option<i64>,
+    pub committed: Option<Offset>,
     /// The oldest retained offset.
-    pub low: i64,
+    pub low: Offset,
     /// The offset that the next record will get.
-    pub high: i64,
+    pub high: Offset,
     /// Whether earlier work on this partition has left output.
     pub output_exists: bool,
-    /// Whether the operator accepts repeats (`--from-beginning`).
+    /// Whether the operator accepts repeats.
     pub from_beginning: bool,
+}
+
+/// Whether the operator accepts that a partition without a committed offset is read from its beginning although output
+/// exists, so that the output is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct FromBeginning {
+    /// Whether that is accepted.
+    pub accepted: bool,
+    /// The option that accepts it, for messages.
+    pub option: &'static str,
 }
 
 /// Decides where to start.
@@ -58,13 +72,13 @@ pub struct Known {
 pub fn resolve(known: Known) -> Start {
     match known.committed {
         Some(committed) if committed < known.low => {
-            Start::Expired { at: known.low, lost: known.low.abs_diff(committed) }
+            Start::Expired { at: known.low, lost: known.low.0.abs_diff(committed.0) }
         }
         Some(committed) if committed > known.high => Start::Recreated { at: known.low },
         Some(committed) => Start::At(committed),
         None if known.output_exists && !known.from_beginning => Start::Refuse,
-        None if known.output_exists || known.low == 0 => Start::At(known.low),
-        None => Start::Expired { at: known.low, lost: known.low.unsigned_abs() },
+        None if known.output_exists || known.low == Offset(0) => Start::At(known.low),
+        None => Start::Expired { at: known.low, lost: known.low.0.unsigned_abs() },
     }
 }
 
@@ -73,18 +87,17 @@ pub(crate) struct StartRule<'a> {
     pub(crate) group: &'a str,
     pub(crate) topic: &'a TopicName,
     pub(crate) connection: &'a Connection,
-    pub(crate) from_beginning: bool,
+    pub(crate) from_beginning: FromBeginning,
     /// Partitions whose log was found to be replaced, with the last record of the old log that was processed.
     pub(crate) replaced: &'a Latest,
     /// Returns whether, and where, earlier work on a partition has left output.
-    pub(crate) output: &'a dyn Fn(i32) -> Result<Option<String>, KafkaError>,
+    pub(crate) output: &'a dyn Fn(Partition) -> Result<Option<String>, KafkaError>,
 }
 
 /// Where a partition is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
+    pub(crate) position: Position,
     /// The group has not committed this offset. See [`commit_new`].
     pub(crate) is_new: bool,
     /// Which records from that offset on are already processed.
@@ -93,19 +106,28 @@ pub(crate) struct FoundStart {
     gap: Option<Gap>,
 }
 
+#[cfg(test)]
+impl FoundStart {
+    /// The start of a partition that the group has committed; or not, if it `is_new`.
+    pub(crate) fn of_test(position: Position, is_new: bool) -> Self {
+        Self { position, is_new, consumed: Consumed::at(position.offset), gap: None }
+    }
+}
+
 /// Why a partition is not read on from the group's committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     /// `lost` records expired before they were read.
     Expired { lost: u64 },
     /// The committed offset is after the end of the partition.
-    AfterEnd { committed: Option<i64>, high: i64 },
+    AfterEnd { committed: Option<Offset>, high: Offset },
     /// The log is not the one that was read; `last` was the last record that was processed of the old one.
-    Replaced { committed: i64, last: i64, low: i64, high: i64 },
+    Replaced { committed: Offset, last: Offset, low: Offset, high: Offset },
 }
 
 impl Gap {
-    fn report(self, topic: &TopicName, partition: i32, at: i64, metrics: &ConsumerMetrics) {
+    fn report(self, topic: &TopicName, start: Position, metrics: &ConsumerMetrics) {
+        let (partition, at) = (start.partition.0, start.offset.0);
         match self {
             Self::Expired { lost } => {
                 metrics.expired(lost);
@@ -121,7 +143,7 @@ impl Gap {
                 %topic,
                 partition,
                 ?committed,
-                high,
+                high = high.0,
                 at,
                 "the committed offset is after the end of the partition, as after the topic was deleted and created again; starting at its oldest record"
             ),
@@ -130,10 +152,10 @@ impl Gap {
                 tracing::error!(
                     %topic,
                     partition,
-                    committed,
-                    last_record = last,
-                    low,
-                    high,
+                    committed = committed.0,
+                    last_record = last.0,
+                    low = low.0,
+                    high = high.0,
                     at,
                     "the partition's log is not the one that was read: the topic was created again, or an unclean leader election removed records. Records that were not read yet may be lost. Reading continues with the records from a minute before the last processed one on; to process everything that is retained again, stop the service and reset the group's offsets"
                 );
@@ -148,49 +170,34 @@ impl Gap {
 ///
 /// A loss is not reported if the group refuses the commit: the next member to get the partition finds the same loss and
 /// reports it. Every other result may mean that the new start is stored, so the loss is reported then, perhaps twice.
-pub(crate) fn commit_new<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
+pub(crate) fn commit_new(
+    commit: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
     topic: &TopicName,
     starts: &[FoundStart],
     metrics: &ConsumerMetrics,
 ) -> Result<(), KafkaError> {
-    let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| (start.partition, start.offset)).collect();
+    let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| start.position).collect();
     if new.is_empty() {
         return Ok(());
     }
-    let note = |partition| starts.iter().find(|start| start.partition == partition)?.consumed.note();
-    let list = crate::group::offsets_with_metadata(topic, &new, note)?;
-    let committed =
-        consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing the first offsets"));
+    let note = |partition| starts.iter().find(|start| start.position.partition == partition)?.consumed.note();
+    let list = partition_list::with_metadata(topic, &new, note)?;
+    let committed = commit(&list).map_err(KafkaError::during("committing the first offsets"));
     // An error may hide a commit that the brokers have stored, and then no member would find the loss again.
     if !committed.as_ref().is_err_and(|error| refusal(error).is_some()) {
         for start in starts {
             if let Some(gap) = start.gap {
-                gap.report(topic, start.partition, start.offset, metrics);
+                gap.report(topic, start.position, metrics);
             }
         }
     }
     committed
 }
 
-/// Why the brokers have certainly not stored a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The group is between two generations. It accepts commits again from the members of the next one.
-    Rebalancing,
-    /// The group no longer knows this member.
-    Evicted,
-}
-
-/// Whether the group refused a commit of this member.
+/// Why the brokers have certainly not stored a commit of this member, if they have not.
 pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
-    use RDKafkaErrorCode as Code;
     let KafkaError::Operation { source, .. } = error else { return None };
-    match source.rdkafka_error_code()? {
-        Code::IllegalGeneration | Code::RebalanceInProgress => Some(Refusal::Rebalancing),
-        Code::UnknownMemberId | Code::FencedInstanceId => Some(Refusal::Evicted),
-        _ => None,
-    }
+    source.rdkafka_error_code().and_then(error_table::refusal)
 }
 
 /// Asks the brokers about the partitions and decides for each. Blocks for at most a few `timeout`s, and for `pending`
@@ -201,17 +208,13 @@ pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
 pub(crate) fn starts<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     rule: &StartRule<'_>,
-    partitions: &[i32],
+    partitions: &[Partition],
     timeout: Duration,
     pending: Duration,
 ) -> Result<Vec<FoundStart>, KafkaError> {
-    let topic = rule.topic.as_str();
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition(topic, partition);
-    }
+    let topic = rule.topic;
     let committed = consumer
-        .committed_offsets(list, timeout + pending)
+        .committed_offsets(partition_list::partitions(topic, partitions), timeout + pending)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
     let lookup = LogLookUp::new(rule.connection, rule.topic)?;
     let mut starts = Vec::with_capacity(partitions.len());
@@ -219,65 +222,74 @@ pub(crate) fn starts<C: ConsumerContext>(
         let mut last = rule.replaced.get(&partition).copied();
         let is_replaced = last.is_some();
         let mut consumed = None;
-        let committed = match committed.find_partition(topic, partition) {
+        let committed = match partition_list::find(&committed, topic, partition) {
             Some(found) => {
                 found.error().map_err(KafkaError::during("reading the group's committed offsets"))?;
                 last = last.or_else(|| found.metadata().parse().ok());
-                match found.offset() {
-                    Offset::Offset(offset) => {
-                        consumed = Some(Consumed::read(offset, found.metadata()));
-                        Some(offset)
-                    }
-                    _ => None,
-                }
+                let offset = partition_list::offset(&found);
+                consumed = offset.map(|offset| Consumed::read(offset, found.metadata()));
+                offset
             }
             None => None,
         };
-        let (low, mut high) = consumer
-            .fetch_watermarks(topic, partition, timeout)
-            .map_err(KafkaError::during("asking for a partition's offsets"))?;
+        let Watermarks { low, mut high } = watermarks(consumer, topic, partition, timeout)?;
         if committed.is_some_and(|committed| committed > high) {
             // This client does not see records after an open transaction, but an operator may have set the offset to
             // one of them. Therefore the real end is queried.
-            high = Topics::new(rule.connection)?.watermarks(rule.topic, partition, timeout)?.1;
+            high = Topics::new(rule.connection)?.watermarks(topic, partition, timeout)?.high;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
         // Brokers that delete a topic also delete the group's offsets for it.
         if let Some(last) = last
-            && let Some(committed) = committed.or(is_replaced.then_some(last.offset + 1))
+            && let Some(committed) = committed.or(is_replaced.then_some(last.offset.next()))
             && (is_replaced || committed >= low)
             && (is_replaced || !is_in_range || lookup.check(partition, &last)? == Some(Log::Replaced))
         {
-            let at = resume(consumer, rule.topic, partition, &last, timeout)?.unwrap_or(high).clamp(low, high);
+            let at = resume(consumer, topic, partition, &last, timeout)?.unwrap_or(high).clamp(low, high);
             let gap = Some(Gap::Replaced { committed, last: last.offset, low, high });
-            starts.push(FoundStart { partition, offset: at, is_new: true, consumed: Consumed::at(at), gap });
+            let position = Position::of(partition, at);
+            starts.push(FoundStart { position, is_new: true, consumed: Consumed::at(at), gap });
             continue;
         }
-        let output = if committed.is_none() { (rule.output)(partition)? } else { None };
-        let known =
-            Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning };
-        let (offset, gap) = match resolve(known) {
-            Start::At(offset) => (offset, None),
-            Start::Expired { at, lost } => {
-                // Some of the records from the committed offset on were processed while others were deferred.
-                let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
-                (at, Some(Gap::Expired { lost }))
-            }
-            Start::Recreated { at } => (at, Some(Gap::AfterEnd { committed, high })),
-            Start::Refuse => {
-                return Err(KafkaError::LostGroup {
-                    group: rule.group.to_owned(),
-                    topic: topic.to_owned(),
-                    partition,
-                    output: output.unwrap_or_default(),
-                });
-            }
-        };
-        let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
-        let offset = consumed.frontier();
-        starts.push(FoundStart { partition, offset, is_new: committed != Some(offset), consumed, gap });
+        starts.push(continued(rule, partition, Watermarks { low, high }, committed, consumed)?);
     }
     Ok(starts)
+}
+
+/// Where a partition is read from if its log is the one that was read before: at the committed offset, unless records
+/// expired.
+fn continued(
+    rule: &StartRule<'_>,
+    partition: Partition,
+    Watermarks { low, high }: Watermarks,
+    committed: Option<Offset>,
+    mut consumed: Option<Consumed>,
+) -> Result<FoundStart, KafkaError> {
+    let output = if committed.is_none() { (rule.output)(partition)? } else { None };
+    let known =
+        Known { committed, low, high, output_exists: output.is_some(), from_beginning: rule.from_beginning.accepted };
+    let (offset, gap) = match resolve(known) {
+        Start::At(offset) => (offset, None),
+        Start::Expired { at, lost } => {
+            // Some of the records from the committed offset on were processed while others were deferred.
+            let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
+            (at, Some(Gap::Expired { lost }))
+        }
+        Start::Recreated { at } => (at, Some(Gap::AfterEnd { committed, high })),
+        Start::Refuse => {
+            return Err(KafkaError::LostGroup {
+                group: rule.group.to_owned(),
+                topic: rule.topic.to_string(),
+                partition,
+                output: output.unwrap_or_default(),
+                option: rule.from_beginning.option,
+            });
+        }
+    };
+    let consumed = consumed.filter(|consumed| consumed.frontier() >= offset).unwrap_or(Consumed::at(offset));
+    let offset = consumed.frontier();
+    let position = Position::of(partition, offset);
+    Ok(FoundStart { position, is_new: committed != Some(offset), consumed, gap })
 }
 
 /// The first offset with a record that may not have been processed before the log was replaced; `None` if all are
@@ -285,38 +297,38 @@ pub(crate) fn starts<C: ConsumerContext>(
 fn resume<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &TopicName,
-    partition: i32,
+    partition: Partition,
     last: &Fingerprint,
     timeout: Duration,
-) -> Result<Option<i64>, KafkaError> {
+) -> Result<Option<Offset>, KafkaError> {
     let during = || KafkaError::during("asking for the offset at a time");
-    let list = crate::group::offsets(topic, &[(partition, last.resume_millis())])?;
+    let list = partition_list::times(topic, &[partition], last.resume_millis())?;
     let found = consumer.offsets_for_times(list, timeout).map_err(during())?;
-    let Some(element) = found.find_partition(topic.as_str(), partition) else { return Ok(None) };
+    let Some(element) = partition_list::find(&found, topic, partition) else { return Ok(None) };
     element.error().map_err(during())?;
-    Ok(match element.offset() {
-        Offset::Offset(offset) => Some(offset),
-        _ => None,
-    })
+    Ok(partition_list::offset(&element))
 }
 
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use rdkafka::consumer::CommitMode;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
+    use crate::client::outsider;
 
     fn known(committed: Option<i64>) -> Known {
-        Known { committed, low: 10, high: 20, output_exists: false, from_beginning: false }
+        let (committed, low, high) = (committed.map(Offset), Offset(10), Offset(20));
+        Known { committed, low, high, output_exists: false, from_beginning: false }
     }
 
     #[test]
     fn a_committed_offset_in_range_is_always_used() {
         for committed in [10, 15, 20] {
-            assert_eq!(resolve(Known { output_exists: true, ..known(Some(committed)) }), Start::At(committed));
+            assert_eq!(resolve(Known { output_exists: true, ..known(Some(committed)) }), Start::At(Offset(committed)));
         }
     }
 
@@ -326,7 +338,8 @@ mod tests {
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
-        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let consumer = outsider(&connection, "group").unwrap();
+        let commit = |list: &TopicPartitionList| consumer.commit(list, CommitMode::Sync);
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
         let reported = || {
@@ -335,22 +348,23 @@ mod tests {
             expired.get_metric()[0].get_counter().get_value()
         };
         let gap = Some(Gap::Expired { lost: 7 });
-        let start = FoundStart { partition: 0, offset: 10, is_new: true, consumed: Consumed::at(10), gap };
+        let start =
+            FoundStart { position: Position::new(0, 10), is_new: true, consumed: Consumed::at(Offset(10)), gap };
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal]);
-        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 0.0, "the next member finds the same loss");
-        commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).unwrap();
+        commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).unwrap();
         assert_eq!(reported(), 7.0);
         let uncertain = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
-        assert!(commit_new(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 14.0, "another partition's start may be stored");
     }
 
     #[test]
     fn a_refused_commit_says_whether_the_member_belongs_to_the_group() {
-        use RDKafkaErrorCode as Code;
+        use rdkafka::error::RDKafkaErrorCode as Code;
         for (code, expected) in [
             (Code::IllegalGeneration, Some(Refusal::Rebalancing)),
             (Code::RebalanceInProgress, Some(Refusal::Rebalancing)),
@@ -379,38 +393,42 @@ mod tests {
             producer.send(record.timestamp(time(offset))).unwrap();
         }
         producer.flush(Duration::from_secs(10)).unwrap();
-        let consumer = crate::group::outsider(&connection, "group").unwrap();
+        let consumer = outsider(&connection, "group").unwrap();
         let replaced = Latest::new();
         let rule = StartRule {
             group: "group",
             topic: &topic,
             connection: &connection,
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             replaced: &replaced,
             output: &|_| Ok(None),
         };
         let start_after = |last: Fingerprint| {
-            let committed = [(0, last.offset + 1)];
-            let list = crate::group::offsets_with_metadata(&topic, &committed, |_| Some(last.to_string())).unwrap();
+            let committed = [Position::of(Partition(0), last.offset.next())];
+            let list = partition_list::with_metadata(&topic, &committed, |_| Some(last.to_string())).unwrap();
             consumer.commit(&list, CommitMode::Sync).unwrap();
-            starts(&consumer, &rule, &[0], Duration::from_secs(10), Duration::ZERO).unwrap().remove(0)
+            starts(&consumer, &rule, &[Partition(0)], Duration::from_secs(10), Duration::ZERO).unwrap().remove(0)
         };
-        let last = Fingerprint { offset: 4, timestamp: time(4), bytes: 5 };
+        let last = Fingerprint { offset: Offset(4), timestamp: time(4), bytes: 5 };
         let start = start_after(last);
-        assert_eq!((start.offset, start.is_new, start.gap), (5, false, None), "it is the log that was read");
+        assert_eq!(
+            (start.position.offset, start.is_new, start.gap),
+            (Offset(5), false, None),
+            "it is the log that was read"
+        );
         // Another record at that offset, or none any more.
         for other in [
             Fingerprint { timestamp: time(5), ..last },
             Fingerprint { bytes: 6, ..last },
-            Fingerprint { offset: 20, ..last },
+            Fingerprint { offset: Offset(20), ..last },
         ] {
             let start = start_after(other);
-            let committed = other.offset + 1;
-            let gap = Some(Gap::Replaced { committed, last: other.offset, low: 0, high: 8 });
+            let committed = other.offset.next();
+            let gap = Some(Gap::Replaced { committed, last: other.offset, low: Offset(0), high: Offset(8) });
             assert_eq!((start.is_new, start.gap), (true, gap), "{other}");
             let registry = Registry::new();
             let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
-            commit_new(&consumer, &topic, &[start], &metrics).unwrap();
+            commit_new(|list| consumer.commit(list, CommitMode::Sync), &topic, &[start], &metrics).unwrap();
             let families = registry.gather();
             let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();
             assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "it is counted");
@@ -419,19 +437,23 @@ mod tests {
 
     #[test]
     fn an_expired_offset_starts_at_the_oldest_record_and_counts_the_loss() {
-        assert_eq!(resolve(known(Some(3))), Start::Expired { at: 10, lost: 7 });
+        assert_eq!(resolve(known(Some(3))), Start::Expired { at: Offset(10), lost: 7 });
     }
 
     #[test]
     fn a_committed_offset_after_the_end_starts_at_the_oldest_record() {
-        assert_eq!(resolve(known(Some(21))), Start::Recreated { at: 10 });
+        assert_eq!(resolve(known(Some(21))), Start::Recreated { at: Offset(10) });
     }
 
     #[test]
     fn a_first_start_reads_everything_and_a_lost_group_refuses_to_start_by_default() {
-        assert_eq!(resolve(Known { low: 0, ..known(None) }), Start::At(0));
-        assert_eq!(resolve(known(None)), Start::Expired { at: 10, lost: 10 }, "the expired records were never read");
+        assert_eq!(resolve(Known { low: Offset(0), ..known(None) }), Start::At(Offset(0)));
+        assert_eq!(
+            resolve(known(None)),
+            Start::Expired { at: Offset(10), lost: 10 },
+            "the expired records were never read"
+        );
         assert_eq!(resolve(Known { output_exists: true, ..known(None) }), Start::Refuse);
-        assert_eq!(resolve(Known { output_exists: true, from_beginning: true, ..known(None) }), Start::At(10));
+        assert_eq!(resolve(Known { output_exists: true, from_beginning: true, ..known(None) }), Start::At(Offset(10)));
     }
 }

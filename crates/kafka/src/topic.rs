@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 
-pub use contract::{OptionalTopic, TopicName};
-
-use crate::connection::{Connection, LogContext};
+use crate::client::{Context, LogOnly, PlainConsumer, create};
+use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::is_missing_topic;
+use crate::partition_list;
+use crate::watermarks::{Watermarks, watermarks};
 
 /// The settings of a topic to create.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ pub enum Ensured {
 /// Queries about topics, over one connection. Its calls block.
 pub struct Topics {
     bootstrap: String,
-    client: BaseConsumer<LogContextConsumer>,
+    client: PlainConsumer,
     connection: Connection,
 }
 
@@ -70,22 +72,6 @@ impl fmt::Debug for Topics {
         f.debug_struct("Topics").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
     }
 }
-
-/// A consumer context that only logs.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogContextConsumer;
-
-impl rdkafka::client::ClientContext for LogContextConsumer {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
-
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for LogContextConsumer {}
 
 impl Topics {
     /// Creates a client for queries; it does not connect yet.
@@ -96,8 +82,7 @@ impl Topics {
         let mut config = connection.config();
         // A read-committed reader would see the start of an open transaction as a partition's end.
         config.set("isolation.level", "read_uncommitted");
-        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
+        let client = create(&config)?;
         Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
     }
 
@@ -112,14 +97,8 @@ impl Topics {
             match self.client.fetch_metadata(Some(topic.as_str()), left.min(Duration::from_secs(5))) {
                 Ok(metadata) => {
                     let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
-                    let missing = found.is_none_or(|found| {
-                        found.error().is_some_and(|error| {
-                            matches!(
-                                RDKafkaErrorCode::from(error),
-                                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
-                            )
-                        })
-                    });
+                    let missing =
+                        found.is_none_or(|found| found.error().is_some_and(|error| is_missing_topic(error.into())));
                     match found {
                         _ if missing => return Err(KafkaError::NoTopic(topic.to_string())),
                         Some(found) if !found.partitions().is_empty() => return Ok(found.partitions().len()),
@@ -137,15 +116,17 @@ impl Topics {
         }
     }
 
-    /// The offsets `[low, high)` of a partition: the oldest retained and the next to be written (including uncommitted
-    /// ones).
+    /// The range of a partition, including the records of open transactions.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
-    pub fn watermarks(&self, topic: &TopicName, partition: i32, timeout: Duration) -> Result<(i64, i64), KafkaError> {
-        self.client
-            .fetch_watermarks(topic.as_str(), partition, timeout)
-            .map_err(KafkaError::during("asking for a partition's offsets"))
+    pub fn watermarks(
+        &self,
+        topic: &TopicName,
+        partition: Partition,
+        timeout: Duration,
+    ) -> Result<Watermarks, KafkaError> {
+        watermarks(&self.client, topic, partition, timeout)
     }
 
     /// The offsets that a consumer group has committed for a topic; partitions without a committed offset are left out.
@@ -157,21 +138,16 @@ impl Topics {
         group: &str,
         topic: &TopicName,
         timeout: Duration,
-    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    ) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         let mut config = self.connection.config();
         config.set("group.id", group).set("enable.auto.commit", "false");
-        let client = BaseConsumer::from_config_and_context(&config, LogContextConsumer)
-            .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        let count = i32::try_from(self.partitions(topic, timeout)?).unwrap_or(i32::MAX);
-        let all = crate::group::partitions(topic, &(0..count).collect::<Vec<_>>());
+        let client = create(&config)?;
+        let all: Vec<Partition> = Partition::all(self.partitions(topic, timeout)?).collect();
         let committed = client
-            .committed_offsets(all, timeout)
+            .committed_offsets(partition_list::partitions(topic, &all), timeout)
             .map_err(KafkaError::during("reading the group's committed offsets"))?;
-        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-            Offset::Offset(offset) => Some((element.partition(), offset)),
-            _ => None,
-        };
-        Ok(committed.elements().iter().filter_map(offset).collect())
+        let committed = partition_list::positions_of(&committed).into_iter();
+        Ok(committed.map(|position| (position.partition, position.offset)).collect())
     }
 
     /// The number of members of a consumer group; 0 if there is no such group.
@@ -273,15 +249,21 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes the records of a partition before `offset`, as the retention does; [`i64::MAX`] deletes all records.
+    /// Deletes the records of a partition before `offset`, as the retention does; `None` deletes all records.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason, for example that the offset is beyond the end.
-    pub async fn delete_before(&self, topic: &TopicName, partition: i32, offset: i64) -> Result<(), KafkaError> {
+    pub async fn delete_before(
+        &self,
+        topic: &TopicName,
+        partition: Partition,
+        offset: Option<Offset>,
+    ) -> Result<(), KafkaError> {
         let during = || KafkaError::during("deleting records");
-        let mut list = TopicPartitionList::new();
-        let offset = if offset == i64::MAX { Offset::End } else { Offset::Offset(offset) };
-        list.add_partition_offset(topic.as_str(), partition, offset).map_err(during())?;
+        let list = match offset {
+            None => partition_list::ends(topic, &[partition])?,
+            Some(offset) => partition_list::positions(topic, &[Position::of(partition, offset)])?,
+        };
         let answers = self.admin()?.delete_records(&list, &AdminOptions::new()).await.map_err(during())?;
         answers
             .elements()
@@ -312,12 +294,12 @@ impl Topics {
     }
 
     /// The client, for queries that are not about topics.
-    pub(crate) fn client(&self) -> &BaseConsumer<LogContextConsumer> {
+    pub(crate) fn client(&self) -> &PlainConsumer {
         &self.client
     }
 
-    fn admin(&self) -> Result<AdminClient<LogContext>, KafkaError> {
-        AdminClient::from_config_and_context(&self.connection.config(), LogContext)
+    fn admin(&self) -> Result<AdminClient<Context<LogOnly>>, KafkaError> {
+        AdminClient::from_config_and_context(&self.connection.config(), Context(LogOnly))
             .map_err(|error| KafkaError::Configuration(error.to_string()))
     }
 
@@ -333,15 +315,6 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn topic_names_follow_kafkas_rule() {
-        assert!("customerio.webhooks".parse::<TopicName>().is_ok());
-        for wrong in ["", ".", "..", "a b", "a/b", "ä"] {
-            assert!(wrong.parse::<TopicName>().is_err(), "{wrong}");
-        }
-        assert!("a".repeat(250).parse::<TopicName>().is_err());
-    }
 
     #[test]
     fn an_unreachable_broker_is_reported_with_the_variable_to_check() {

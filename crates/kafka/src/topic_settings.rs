@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contract::TopicName;
+
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::topic::{TopicName, Topics};
+use crate::error_table;
+use crate::topic::Topics;
 
 /// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(5);
@@ -121,16 +124,12 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
 }
 
 fn is_unanswered(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     let KafkaError::Operation { source, .. } = error else { return false };
     let code = match source {
         rdkafka::error::KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     };
-    matches!(
-        code,
-        Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure | Code::UnsupportedFeature)
-    )
+    code.is_some_and(error_table::is_unanswered)
 }
 
 async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, KafkaError> {

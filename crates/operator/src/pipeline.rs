@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kafka::offsets::{Extent, Offsets};
+use contract::Partition;
+use kafka::offsets::Offsets;
 use kafka::reader::{OffsetRange, read_offset_ranges};
-use kafka::{Connection, KafkaError, Record, TopicName};
+use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
 
 use crate::progress::{OnProgress, Progress};
 
@@ -86,7 +87,7 @@ impl Pipeline<'_> {
         limit: Limit,
         mut visit: impl FnMut(&Record<'_>),
     ) -> Result<(), KafkaError> {
-        let all: i64 = offset_ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        let all: i64 = offset_ranges.iter().map(|range| range.end.0.saturating_sub(range.start.0)).sum();
         let (mut records, of) = (0_u64, u64::try_from(all).ok());
         read_offset_ranges(self.connection, topic, offset_ranges, limit.of(NEXT_RECORD), |record| {
             if limit.is_over() {
@@ -102,21 +103,24 @@ impl Pipeline<'_> {
     }
 }
 
-/// Returns the offsets that a topic's partitions contain now, once no record before these ends belongs to an open
+/// Returns the watermarks of a topic's partitions now, once no record before the high ones belongs to an open
 /// transaction.
-pub(crate) fn stable_extents(offsets: &Offsets, topic: &TopicName) -> Result<BTreeMap<i32, Extent>, KafkaError> {
-    stable_extents_until(offsets, topic, Limit::None)
+pub(crate) fn stable_watermarks(
+    offsets: &Offsets,
+    topic: &TopicName,
+) -> Result<BTreeMap<Partition, Watermarks>, KafkaError> {
+    stable_watermarks_until(offsets, topic, Limit::None)
 }
 
 /// The same, at most until a limit.
-pub(crate) fn stable_extents_until(
+pub(crate) fn stable_watermarks_until(
     offsets: &Offsets,
     topic: &TopicName,
     limit: Limit,
-) -> Result<BTreeMap<i32, Extent>, KafkaError> {
-    let extents = offsets.extents(topic)?;
-    offsets.wait_until_settled(topic, &extents, limit.of(OPEN_TRANSACTION))?;
-    Ok(extents)
+) -> Result<BTreeMap<Partition, Watermarks>, KafkaError> {
+    let watermarks = offsets.watermarks(topic)?;
+    offsets.wait_until_settled(topic, &watermarks, limit.of(OPEN_TRANSACTION))?;
+    Ok(watermarks)
 }
 
 /// Until when topics are read.
@@ -148,18 +152,30 @@ impl Limit {
 }
 
 /// All offsets that the partitions retain.
-pub(crate) fn retained(extents: &BTreeMap<i32, Extent>) -> Vec<OffsetRange> {
-    let range = |(&partition, extent): (&i32, &Extent)| OffsetRange { partition, start: extent.start, end: extent.end };
-    extents.iter().map(range).collect()
+pub(crate) fn retained(watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<OffsetRange> {
+    let range = |(&partition, watermarks): (&Partition, &Watermarks)| OffsetRange {
+        partition,
+        start: watermarks.low,
+        end: watermarks.high,
+    };
+    watermarks.iter().map(range).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::Offset;
+
     use super::*;
 
     #[test]
     fn a_limit_shortens_every_wait_and_is_the_reason_only_for_errors_of_time() {
-        let silence = || KafkaError::Silence { topic: "raw".to_owned(), partition: 0, offset: 1, end: 2, seconds: 0 };
+        let silence = || KafkaError::Silence {
+            topic: "raw".to_owned(),
+            partition: Partition(0),
+            offset: Offset(1),
+            end: Offset(2),
+            seconds: 0,
+        };
         let minute = Duration::from_secs(60);
         assert_eq!((Limit::None.of(minute), Limit::None.has_caused(&silence())), (minute, false));
         let over = Limit::Until(Instant::now());

@@ -11,12 +11,12 @@ use kafka::record::OwnedRecord;
 
 /// The position of a record.
 pub(crate) fn position(record: &Record<'_>) -> Position {
-    Position::new(record.partition(), record.offset())
+    record.position()
 }
 
 /// The position of a record that was copied.
 pub(crate) fn owned_position(record: &OwnedRecord) -> Position {
-    Position::new(record.partition, record.offset)
+    Position::of(record.partition, record.offset)
 }
 
 /// Returns the event id of a record: the header of a typed record, otherwise the id in the body.

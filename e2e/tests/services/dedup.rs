@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use contract::Partition;
 use e2e::accounting::{DeadLetter, Topics, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
@@ -43,7 +44,7 @@ fn wait_for(pipeline: &Pipeline, records: usize) {
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     wait_until(&format!("{records} records to be done"), SOON, || {
         let committed = client.committed(&group, &pipeline.topic("raw"), SOON).unwrap();
-        committed.values().sum::<i64>() >= i64::try_from(records).unwrap()
+        committed.values().map(|offset| offset.0).sum::<i64>() >= i64::try_from(records).unwrap()
     });
 }
 
@@ -112,7 +113,8 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
     send(&pipeline, &ids[..100]);
     let typed_end = || -> i64 {
         let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
-        (0..pipeline.partitions).map(|p| client.watermarks(&pipeline.topic("typed"), p, SOON).unwrap().1).sum()
+        let end = |number| client.watermarks(&pipeline.topic("typed"), Partition(number), SOON).unwrap().high.0;
+        (0..pipeline.partitions).map(end).sum()
     };
     wait_until("records of an open transaction", SOON, || typed_end() > 0);
     killed.kill();
@@ -132,8 +134,13 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
     let _gateway = pipeline.gateway();
     let typed = pipeline.topic("typed");
     let headers = Headers::with_capacity(1).with(header::EVENT_ID, b"unsettled");
-    let record =
-        NewRecord { topic: &typed, partition: Some(0), key: None, value: Some(b"of an owner before"), headers };
+    let record = NewRecord {
+        topic: &typed,
+        partition: Some(Partition(0)),
+        key: None,
+        value: Some(b"of an owner before"),
+        headers,
+    };
     let writer = TransactionalWriter::open(&shared_kafka().connection(), &pipeline.name, SOON).unwrap();
     let (settle, settled) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -144,7 +151,8 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
         });
         scope.spawn(|| writer.write(std::iter::once(record).chain(rest)).unwrap());
         let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
-        wait_until("the open transaction", SOON, || client.watermarks(&typed, 0, SOON).unwrap().1 > 0);
+        let typed_end = || client.watermarks(&typed, Partition(0), SOON).unwrap().high.0;
+        wait_until("the open transaction", SOON, || typed_end() > 0);
         // The group does not know the older consumer, so the test sets where it starts.
         let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
         command.arg("--from-beginning");
@@ -158,7 +166,7 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
             transformer.metric("customerio_transformer_waiting{reason=\"open_transaction\"}") == 1.0
                 && transformer.log().contains(&format!("the latest records of {typed}[0] have not become readable"))
         });
-        assert_eq!(client.watermarks(&typed, 0, SOON).unwrap().1, 1, "nothing more was written to this partition");
+        assert_eq!(typed_end(), 1, "nothing more was written to this partition");
         drop(settle);
         wait_for(&pipeline, 3);
         assert!(transformer.is_ready());
@@ -199,7 +207,8 @@ fn p4_an_event_outside_the_window_or_with_the_reprocess_header_is_mapped_again()
 /// Writes a raw record as a program other than the gateway might.
 fn produce(pipeline: &Pipeline, partition: i32, value: &[u8], headers: Headers) {
     let topic = pipeline.topic("raw");
-    let record = NewRecord { topic: &topic, partition: Some(partition), key: None, value: Some(value), headers };
+    let record =
+        NewRecord { topic: &topic, partition: Some(Partition(partition)), key: None, value: Some(value), headers };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(producer().send(record, ()).unwrap()).unwrap();
 }
@@ -325,7 +334,8 @@ fn a_full_window_is_restored_within_seconds() {
         for number in 0..count {
             let headers = Headers::with_capacity(1).with(header::EVENT_ID, format!("full-{number}").as_bytes());
             let value = [0_u8; 700];
-            let record = NewRecord { topic: &topic, partition: Some(0), key: None, value: Some(&value), headers };
+            let record =
+                NewRecord { topic: &topic, partition: Some(Partition(0)), key: None, value: Some(&value), headers };
             last = Some(producer.send(record, ()).unwrap());
         }
         last.unwrap().await.unwrap();
@@ -377,7 +387,7 @@ fn p9_the_events_of_one_person_keep_their_order_and_their_partition() {
                     .unwrap()
                     .to_owned(),
             };
-            places.entry(record.key.unwrap()).or_default().push((record.partition, id));
+            places.entry(record.key.unwrap()).or_default().push((record.partition.0, id));
         }
         places
     };

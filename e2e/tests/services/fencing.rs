@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::Partition;
 use e2e::accounting::Topics;
 use e2e::pipeline::{Load, Pipeline, shared_kafka};
 use e2e::process::{Process, Signal, signal};
@@ -81,7 +82,8 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     let load = pipeline.load(200, 1_000);
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let typed = pipeline.topic("typed");
-    let end = || (0..pipeline.partitions).map(|p| client.watermarks(&typed, p, SOON).unwrap().1).sum::<i64>();
+    let end_of = |number| client.watermarks(&typed, Partition(number), SOON).unwrap().high.0;
+    let end = || (0..pipeline.partitions).map(end_of).sum::<i64>();
     // All records are written and nothing is committed yet. The offsets are sent next, and the transaction will have
     // timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use e2e::accounting::{Topics, accepted, assert_accepted};
 use e2e::foreign::hold_offsets;
 use e2e::pipeline::{Load, Pipeline, Variables, shared_kafka, through, with};
@@ -156,7 +157,8 @@ fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], s
         let topics = Topics::read(&kafka.connection(), pipeline);
         let client = kafka::topic::Topics::new(&kafka.connection()).unwrap();
         let typed = pipeline.topic("typed");
-        let ends = (0..pipeline.partitions).map(|partition| client.watermarks(&typed, partition, SOON).unwrap().1);
+        let ends =
+            (0..pipeline.partitions).map(|number| client.watermarks(&typed, Partition(number), SOON).unwrap().high.0);
         let (raw, committed, written) = (topics.raw.len(), topics.typed.len(), ends.sum::<i64>());
         let processed = processed(&services[0]);
         println!("{raw} raw records, {processed} processed, {committed} typed and committed, {written} typed offsets");

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contract::{Offset, Partition};
 use e2e::accounting::{Topics as Account, accepted, assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka, with};
 use e2e::process::{Process, Signal, signal};
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
+use kafka::Watermarks;
 use kafka::topic::Topics;
 use serde_json::Value;
 
@@ -24,10 +26,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(future)
 }
 
-/// The oldest retained offset and the next one of each partition.
-fn watermarks(pipeline: &Pipeline, topic: &str) -> Vec<(i64, i64)> {
+/// The range of each partition.
+fn watermarks(pipeline: &Pipeline, topic: &str) -> Vec<Watermarks> {
     (0..pipeline.partitions)
-        .map(|partition| topics().watermarks(&pipeline.topic(topic), partition, SOON).unwrap())
+        .map(|number| topics().watermarks(&pipeline.topic(topic), Partition(number), SOON).unwrap())
         .collect()
 }
 
@@ -45,10 +47,11 @@ fn start_with(name: &str, flags: &[&str], variables: &Variables) -> Process {
 fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     let committed = topics().committed(&format!("{}-{group}", pipeline.name), &pipeline.topic(topic), SOON).unwrap();
     let mut expired = 0;
-    for (partition, (_, high)) in (0..).zip(watermarks(pipeline, topic)) {
-        let low = committed[&partition] + (high - committed[&partition]) * 9 / 10;
-        block_on(topics().delete_before(&pipeline.topic(topic), partition, low)).unwrap();
-        expired += low - committed[&partition];
+    for (partition, Watermarks { high, .. }) in (0..).map(Partition).zip(watermarks(pipeline, topic)) {
+        let committed = committed[&partition].0;
+        let low = committed + (high.0 - committed) * 9 / 10;
+        block_on(topics().delete_before(&pipeline.topic(topic), partition, Some(Offset(low)))).unwrap();
+        expired += low - committed;
     }
     assert!(expired > 0, "nothing was left to expire");
     expired
@@ -186,8 +189,8 @@ fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() 
     signal(transformer.id(), Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
     drop(pipeline.load(3_000, 2000).finish(SOON));
-    for (partition, (_, high)) in (0..).zip(watermarks(&pipeline, "raw")) {
-        block_on(topics().delete_before(&pipeline.topic("raw"), partition, high)).unwrap();
+    for (partition, Watermarks { high, .. }) in (0..).map(Partition).zip(watermarks(&pipeline, "raw")) {
+        block_on(topics().delete_before(&pipeline.topic("raw"), partition, Some(high))).unwrap();
     }
     signal(transformer.id(), Signal::CONT);
     wait_until("the loss to be counted", SOON, || transformer.metric("customerio_kafka_records_expired_total") > 0.0);
@@ -292,7 +295,7 @@ fn order(
     let mut order: BTreeMap<(i32, Vec<u8>), Vec<String>> = BTreeMap::new();
     for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
         let id = id(&record);
-        let person = order.entry((record.partition, record.key.clone().unwrap_or_default())).or_default();
+        let person = order.entry((record.partition.0, record.key.clone().unwrap_or_default())).or_default();
         // A repeat by Customer.io is not another event.
         if !person.contains(&id) {
             person.push(id);
@@ -325,7 +328,7 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_
     let in_new = || {
         read(&shared_kafka().connection(), &pipeline.topic("typed"))
             .iter()
-            .filter(|record| record.partition >= 4)
+            .filter(|record| record.partition.0 >= 4)
             .count()
     };
     wait_until("typed records in the new partitions", SOON, || in_new() > 0);

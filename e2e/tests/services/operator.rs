@@ -300,7 +300,7 @@ fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
     let connection = shared_kafka().connection();
     let topic = pipeline.topic("dead-letters");
     let mut first = read(&connection, &topic);
-    first.retain(|record| record.partition == partition);
+    first.retain(|record| record.partition.0 == partition);
     let writer = TransactionalWriter::open(&connection, &format!("{topic}-second"), SOON).unwrap();
     let again = first.iter().map(|record| NewRecord {
         topic: &topic,

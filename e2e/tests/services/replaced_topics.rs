@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use contract::Partition;
 use e2e::accounting::{accepted, assert_accepted};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::{Process, Signal, signal};
@@ -22,7 +23,9 @@ fn replace(pipeline: &Pipeline, topic: &str) {
     wait_until("the topic to be created again", SOON, || {
         topics.partitions(&spec.name, Duration::from_secs(1)).is_err() && runtime.block_on(topics.ensure(&spec)).is_ok()
     });
-    wait_until("the topic to have a leader", SOON, || topics.watermarks(&spec.name, 0, Duration::from_secs(1)).is_ok());
+    wait_until("the topic to have a leader", SOON, || {
+        topics.watermarks(&spec.name, Partition(0), Duration::from_secs(1)).is_ok()
+    });
 }
 
 fn send(pipeline: &Pipeline, prefix: &str, count: usize) -> Vec<String> {
@@ -35,7 +38,8 @@ fn send(pipeline: &Pipeline, prefix: &str, count: usize) -> Vec<String> {
 
 fn end(pipeline: &Pipeline, topic: &str) -> i64 {
     let topics = Topics::new(&shared_kafka().connection()).unwrap();
-    topics.watermarks(&pipeline.topic(topic), 0, Duration::from_secs(10)).map_or(0, |(_, end)| end)
+    let watermarks = topics.watermarks(&pipeline.topic(topic), Partition(0), Duration::from_secs(10));
+    watermarks.map_or(0, |watermarks| watermarks.high.0)
 }
 
 /// Pauses `reader` while its topic is replaced by one that grows beyond the reader's position.

@@ -74,7 +74,7 @@ fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
     for typed in read(&kafka.connection(), &pipeline.topic("typed")) {
         schema_id(&typed);
         let offset: i64 = typed.text_header(header::RAW_OFFSET).unwrap().parse().unwrap();
-        let raw = raw.iter().find(|raw| (raw.partition, raw.offset) == (typed.partition, offset)).unwrap();
+        let raw = raw.iter().find(|raw| (raw.partition, raw.offset.0) == (typed.partition, offset)).unwrap();
         let event = map(raw);
         let details = &event["_acme"]["customerio"];
         pairs.insert((details["objectType"].to_string(), details["metric"].to_string()));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
 use e2e::process::Process;
 use e2e::proxy::Fault;
@@ -222,7 +223,7 @@ fn p6_an_open_transaction_is_visible_in_lag_age_and_log() {
         assert_eq!(pipeline.send(&event(&format!("open-{number}"))), 202);
     }
     let topics = Topics::new(&shared_kafka().connection()).unwrap();
-    let typed = || topics.watermarks(&pipeline.topic("typed"), 0, TIMEOUT).unwrap().1;
+    let typed = || topics.watermarks(&pipeline.topic("typed"), Partition(0), TIMEOUT).unwrap().high.0;
     wait_until("uncommitted typed records", OVER, || typed() >= 3);
     let from = sink.log().len();
     transformer.kill();

@@ -255,7 +255,7 @@ fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
         }
         for record in read(&connection, &pipeline.topic("typed")) {
             let is_committed = committed.get(&record.partition).is_some_and(|offset| record.offset < *offset);
-            let has_receipt = receipted.contains(&(i64::from(record.partition), record.offset));
+            let has_receipt = receipted.contains(&(i64::from(record.partition.0), record.offset.0));
             assert!(
                 !is_committed || has_receipt,
                 "{}:{} is committed without a receipt",

@@ -2,12 +2,14 @@
 
 use std::thread::JoinHandle;
 
+use contract::{Offset, Position};
 use kafka::Headers;
 use kafka::consumer::{Consumer, ConsumerSettings};
 use kafka::embedded::EmbeddedBroker;
 use kafka::ledger::Ledgers;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::{Header, header};
+use kafka::start::FromBeginning;
 use kafka::{KafkaError, KafkaHealth};
 use platform::client::http_client;
 use platform::{RecordVerdict, Verdict};
@@ -47,7 +49,7 @@ fn consumer(settings: &Settings, stall_after: Duration) -> (ConsumerSettings, Me
         group: settings.group.clone(),
         input: settings.input.clone(),
         output: None,
-        from_beginning: false,
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
         budget_bytes: settings.buffer_bytes,
         fetch_bytes: 1 << 20,
         commit_interval: Duration::from_millis(100),
@@ -152,7 +154,8 @@ impl World {
             let (id, partition) = (format!("event-{index}"), index % partitions);
             let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
             let value = typed(&id);
-            let record = NewRecord { topic, partition: Some(partition), key: None, value: Some(&value), headers };
+            let record =
+                NewRecord { topic, partition: Some(Partition(partition)), key: None, value: Some(&value), headers };
             producer.send(record, ()).unwrap().await.unwrap();
         }
         Self { settings, simulator, _broker: broker }
@@ -192,7 +195,7 @@ async fn a_request_that_never_ends_is_a_stall() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let error = sink.thread.join().unwrap().unwrap_err();
-    assert!(matches!(&error, KafkaError::Stalled { offset: 0, .. }), "{error}");
+    assert!(matches!(&error, KafkaError::Stalled { offset: Offset(0), .. }), "{error}");
     sink.task.abort();
 }
 
@@ -207,7 +210,7 @@ fn producer(settings: &Settings) -> DurableProducer<()> {
 }
 
 /// Returns the partitions of the records in the next batch, and accepts that batch.
-fn next_batch(delivery: &mut Delivery, now: Instant) -> Vec<i32> {
+fn next_batch(delivery: &mut Delivery, now: Instant) -> Vec<Partition> {
     delivery.fill(now);
     let Next::Send(sending) = delivery.dispatch.next(now) else { panic!("there is a batch to send") };
     let partitions = sending.items().iter().map(|item| item.claim.partition).collect();
@@ -224,22 +227,23 @@ async fn a_record_is_sent_within_two_batches_despite_the_backlog_of_another_part
     let mut delivery = delivery(&settings, metrics, settler, external_wait, 2);
     let mut ledgers = Ledgers::default();
     for partition in 0..2 {
-        ledgers.assign(partition, 0);
+        ledgers.assign(Position::new(partition, 0));
     }
     let value = typed("event");
     let mut feed = |delivery: &mut Delivery, partition, offset| {
-        let claim = ledgers.charge(partition, offset, 1).unwrap().unwrap();
+        let position = Position::new(partition, offset);
+        let claim = ledgers.charge(position, 1).unwrap().unwrap();
         let headers = [Header { name: header::EVENT_ID, value: Some(b"event") }];
-        let record = PackedRecord::pack((partition, offset), None, &value, headers.iter().copied());
+        let record = PackedRecord::pack(position, None, &value, headers.iter().copied());
         assert!(delivery.take_in(Feed::Record(claim, record)));
     };
     (0..100_000).for_each(|offset| feed(&mut delivery, 0, offset));
     let now = Instant::now();
     for _ in 0..3 {
-        assert_eq!(next_batch(&mut delivery, now), [0; 200]);
+        assert_eq!(next_batch(&mut delivery, now), [Partition(0); 200]);
     }
     feed(&mut delivery, 1, 0);
-    let batches = (1..).find(|_| next_batch(&mut delivery, now).contains(&1)).unwrap();
+    let batches = (1..).find(|_| next_batch(&mut delivery, now).contains(&Partition(1))).unwrap();
     assert!(batches <= 2, "it was sent in batch {batches}");
 }
 
@@ -253,10 +257,10 @@ async fn no_request_is_started_while_an_operator_holds_the_sink() {
     operator.offer();
     delivery.holds = ExternalHolds::new(operator.clone());
     let mut ledgers = Ledgers::default();
-    ledgers.assign(0, 0);
-    let claim = ledgers.charge(0, 0, 1).unwrap().unwrap();
+    ledgers.assign(Position::new(0, 0));
+    let claim = ledgers.charge(Position::new(0, 0), 1).unwrap().unwrap();
     let headers = [Header { name: header::EVENT_ID, value: Some(b"event") }];
-    let record = PackedRecord::pack((0, 0), None, &typed("event"), headers.iter().copied());
+    let record = PackedRecord::pack(Position::new(0, 0), None, &typed("event"), headers.iter().copied());
     assert!(delivery.take_in(Feed::Record(claim, record)));
     operator.set(true);
     let now = Instant::now();

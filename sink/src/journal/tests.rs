@@ -109,7 +109,7 @@ impl Broker {
 fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> {
     let dead_letters = values.into_iter().zip(0..).map(|(value, offset)| ToDeadLetter {
         record: PackedRecord::pack(
-            (2, offset),
+            Position::new(2, offset),
             Some(b"person"),
             &value,
             [Header { name: "event-id", value: Some(b"01E4") }].iter().copied(),

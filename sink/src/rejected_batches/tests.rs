@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use contract::Position;
 use platform::control::{ControlSettings, Retries, Visibility};
 use platform::{HttpSettings, TokenProvider, TokenSettings};
 use platform_sim::{ControlFault, ControlFaultKind, SimSettings, Simulator};
@@ -44,7 +45,7 @@ impl Memory {
     fn with(events: &[&str]) -> Self {
         let record = |offset: i64, id: &str| {
             let headers = [Header { name: header::EVENT_ID, value: Some(id.as_bytes()) }];
-            PackedRecord::pack((2, offset), Some(b"key"), b"avro", headers.into_iter())
+            PackedRecord::pack(Position::new(2, offset), Some(b"key"), b"avro", headers.into_iter())
         };
         let typed = events.iter().zip(40..).map(|(id, offset)| ((*id).to_owned(), record(offset, id)));
         Self { typed: typed.collect(), capacity: Mutex::new(usize::MAX), ..Self::default() }
@@ -61,8 +62,7 @@ impl Topics for Arc<Memory> {
     async fn typed(&self, ids: HashSet<String>, _: i64) -> Result<HashMap<String, PackedRecord>, KafkaError> {
         let copy = |(id, record): (&String, &PackedRecord)| {
             let headers: Vec<Header<'_>> = record.headers().collect();
-            let position = (record.partition, record.offset);
-            (id.clone(), PackedRecord::pack(position, record.key(), record.value(), headers.into_iter()))
+            (id.clone(), PackedRecord::pack(record.position, record.key(), record.value(), headers.into_iter()))
         };
         Ok(self.typed.iter().filter(|(id, _)| ids.contains(*id)).map(copy).collect())
     }
@@ -75,7 +75,7 @@ impl Topics for Arc<Memory> {
         let headers = record.headers.iter();
         let headers = headers.map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)));
         let written = Written {
-            partition: record.partition.unwrap(),
+            partition: record.partition.unwrap().0,
             headers: headers.collect(),
             value: record.value.unwrap().to_vec(),
         };

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use contract::Position;
+use contract::{Offset, Partition, Position};
 use contract::dead_letter::CutValue;
 use contract::receipt::{Receipt, ReceiptVerdict};
-use kafka::offsets::{Extent, Offsets};
+use kafka::offsets::Offsets;
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::{PackedRecord, header};
-use kafka::{Connection, Headers, KafkaError, Record, TopicName};
+use kafka::{Connection, Headers, KafkaError, Record, TopicName, Watermarks};
 
 use super::{CHECKED_TO, Checked, Rejected, Topics};
 use crate::config::Settings;
@@ -110,7 +110,7 @@ impl Topics for KafkaTopics {
     async fn mark(&self, to: i64) -> Result<(), ProduceError> {
         let headers = Headers::with_capacity(1).with(CHECKED_TO, to.to_string().as_bytes());
         let topic = &self.dead_letters;
-        self.send(NewRecord { topic, partition: Some(0), key: None, value: Some(b""), headers }).await
+        self.send(NewRecord { topic, partition: Some(Partition(0)), key: None, value: Some(b""), headers }).await
     }
 }
 
@@ -128,15 +128,15 @@ fn between(
     from: i64,
     until: Option<i64>,
 ) -> Result<Vec<OffsetRange>, KafkaError> {
-    let extents = offsets.extents(topic)?;
-    let starts = offsets.at(topic, &extents, from)?;
-    let ends = until.map(|until| offsets.at(topic, &extents, until)).transpose()?;
-    let range = |(&partition, extent): (&i32, &Extent)| {
-        let end = ends.as_ref().and_then(|ends| ends.get(&partition)).copied().unwrap_or(extent.end);
-        OffsetRange { partition, start: starts.get(&partition).copied().unwrap_or(extent.start), end }
+    let watermarks = offsets.watermarks(topic)?;
+    let starts = offsets.at(topic, &watermarks, from)?;
+    let ends = until.map(|until| offsets.at(topic, &watermarks, until)).transpose()?;
+    let range = |(&partition, watermark): (&Partition, &Watermarks)| {
+        let end = ends.as_ref().and_then(|ends| ends.get(&partition)).copied().unwrap_or(watermark.high);
+        OffsetRange { partition, start: starts.get(&partition).copied().unwrap_or(watermark.low), end }
     };
-    offsets.wait_until_settled(topic, &extents, OPEN_TRANSACTION)?;
-    Ok(extents.iter().map(range).collect())
+    offsets.wait_until_settled(topic, &watermarks, OPEN_TRANSACTION)?;
+    Ok(watermarks.iter().map(range).collect())
 }
 
 fn read(
@@ -155,7 +155,7 @@ fn read(
 fn keep(record: &Record<'_>, ids: &HashSet<String>, found: &mut HashMap<String, PackedRecord>) {
     let Some(id) = record.header(header::EVENT_ID).and_then(|id| std::str::from_utf8(id).ok()) else { return };
     if ids.contains(id) {
-        let position = (record.partition(), record.offset());
+        let position = record.position();
         let packed = PackedRecord::pack(
             position,
             record.key(),
@@ -178,14 +178,14 @@ fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String,
 
 /// Ranges of one record each, at most one of a partition at a time.
 fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRange>> {
-    let mut by_partition: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    let mut by_partition: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
     for position in positions {
-        by_partition.entry(position.partition.0).or_default().push(position.offset.0);
+        by_partition.entry(position.partition).or_default().push(position.offset);
     }
     let longest = by_partition.values().map(Vec::len).max().unwrap_or_default();
     let round = |number: usize| {
-        let of = |(&partition, offsets): (&i32, &Vec<i64>)| {
-            offsets.get(number).map(|&start| OffsetRange { partition, start, end: start + 1 })
+        let of = |(&partition, offsets): (&Partition, &Vec<Offset>)| {
+            offsets.get(number).map(|&start| OffsetRange { partition, start, end: start.next() })
         };
         by_partition.iter().filter_map(of).collect()
     };
@@ -227,7 +227,10 @@ mod tests {
     fn a_round_reads_one_record_of_each_partition() {
         let positions = [Position::new(0, 5), Position::new(1, 9), Position::new(0, 7)];
         let rounds = rounds(positions.iter());
-        let range = |partition, start| OffsetRange { partition, start, end: start + 1 };
+        let range = |partition, start| {
+            let (partition, start) = (Partition(partition), Offset(start));
+            OffsetRange { partition, start, end: start.next() }
+        };
         assert_eq!(rounds, [vec![range(0, 5), range(1, 9)], vec![range(0, 7)]]);
         assert!(super::rounds(std::iter::empty()).is_empty());
     }
@@ -261,7 +264,7 @@ mod tests {
         let topics = KafkaTopics::new(&settings).unwrap();
         let typed = |id: &'static str| {
             let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
-            NewRecord { topic: &settings.input, partition: Some(1), key: Some(b"key"), value: Some(b"avro"), headers }
+            NewRecord { topic: &settings.input, partition: Some(Partition(1)), key: Some(b"key"), value: Some(b"avro"), headers }
         };
         for id in ["good", "bad", "other"] {
             topics.send(typed(id)).await.unwrap();
@@ -283,8 +286,8 @@ mod tests {
         for topics in [&topics, &without] {
             let found = topics.typed(ids.clone(), now).await.unwrap();
             let found: Vec<_> =
-                found.iter().map(|(id, record)| (id.as_str(), record.partition, record.offset)).collect();
-            assert_eq!(found, [("bad", 1, 1)]);
+                found.iter().map(|(id, record)| (id.as_str(), record.position)).collect();
+            assert_eq!(found, [("bad", Position::new(1, 1))]);
         }
         let record = topics.typed(ids, now).await.unwrap().remove("bad").unwrap();
         topics.write(&rejected("bad", Original::Typed(record))).await.unwrap();

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const PARTITION: Partition = Partition(0);
+
 fn id(number: u32) -> IdHash {
     IdHash::of(number.to_string().as_bytes())
 }
@@ -150,15 +152,15 @@ struct Life {
 impl Life {
     fn new(raw: Vec<(u32, u32)>, limits: WindowLimits) -> Self {
         let mut dedup = Dedup::new(limits);
-        dedup.restored(0, dedup.window());
+        dedup.restored(PARTITION, dedup.window());
         Self { raw, limits, position: 0, committed: 0, typed: Vec::new(), open: Vec::new(), dedup }
     }
 
     fn process(&mut self) {
         let Some(&(number, received)) = self.raw.get(self.position) else { return };
         self.position += 1;
-        if !self.dedup.is_duplicate(0, id(number), Seconds(received)) {
-            self.dedup.note(0, id(number), Seconds(received));
+        if !self.dedup.is_duplicate(PARTITION, id(number), Seconds(received)) {
+            self.dedup.note(PARTITION, id(number), Seconds(received));
             self.open.push((number, received));
         }
     }
@@ -182,10 +184,10 @@ impl Life {
             Event::Abort => self.end(false),
             Event::Rebalance { committed } => {
                 self.end(committed);
-                self.dedup.release(0);
+                self.dedup.release(PARTITION);
                 let mut window = Window::new(self.limits);
                 self.typed.iter().for_each(|&(number, received)| window.insert(id(number), Seconds(received)));
-                self.dedup.restored(0, window);
+                self.dedup.restored(PARTITION, window);
             }
         }
     }

@@ -7,49 +7,49 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use contract::{Partition, Position, TopicName};
 
 use crate::error::KafkaError;
 use crate::fingerprint::Fingerprint;
-use crate::group::{self, GroupContext};
-use crate::topic::TopicName;
+use crate::group::GroupClient;
+use crate::partition_list;
 
-/// Offsets by partition, each with the fingerprint of a record before it.
-pub(super) type Offsets = Vec<(i32, i64, Option<Fingerprint>)>;
+/// A position to be committed, with the fingerprint of a record before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) position: Position,
+    pub(super) fingerprint: Option<Fingerprint>,
+}
 
-/// The result of a commit, and the offsets that were to be committed.
-pub(super) type Committed = (Result<(), KafkaError>, Offsets);
+/// The result of a commit, and the positions that were to be committed.
+pub(super) type Committed = (Result<(), KafkaError>, Vec<Due>);
 
 /// Commits these offsets and waits for the result, for which librdkafka has no time-out: it waits for a coordinator.
-fn commit(
-    consumer: &BaseConsumer<GroupContext>,
-    topic: &TopicName,
-    offsets: &[(i32, i64, Option<Fingerprint>)],
-) -> Result<(), KafkaError> {
-    let positions: Vec<_> = offsets.iter().map(|&(partition, offset, _)| (partition, offset)).collect();
-    let list = group::offsets_with_metadata(topic, &positions, |partition| {
-        let (.., fingerprint) = offsets.iter().find(|(known, ..)| *known == partition)?;
-        fingerprint.map(|fingerprint| fingerprint.to_string())
+fn commit(client: &impl GroupClient, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
+    let positions: Vec<Position> = due.iter().map(|due| due.position).collect();
+    let list = partition_list::with_metadata(topic, &positions, |partition: Partition| {
+        let due = due.iter().find(|due| due.position.partition == partition)?;
+        due.fingerprint.map(|fingerprint| fingerprint.to_string())
     })?;
-    consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"))
+    client.commit(&list).map_err(KafkaError::during("committing offsets"))
 }
 
 /// The thread that commits, with at most one commit at a time. See the module.
 pub(super) struct Committer {
-    orders: mpsc::Sender<Offsets>,
+    orders: mpsc::Sender<Vec<Due>>,
     results: mpsc::Receiver<Committed>,
     in_progress: bool,
     thread: JoinHandle<()>,
 }
 
 impl Committer {
-    pub(super) fn start(consumer: Arc<BaseConsumer<GroupContext>>, topic: TopicName) -> Self {
-        let (orders, todo) = mpsc::channel::<Offsets>();
+    pub(super) fn start(client: Arc<impl GroupClient>, topic: TopicName) -> Self {
+        let (orders, todo) = mpsc::channel::<Vec<Due>>();
         let (done, results) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            for offsets in todo {
-                let result = commit(&consumer, &topic, &offsets);
-                if done.send((result, offsets)).is_err() {
+            for due in todo {
+                let result = commit(&*client, &topic, &due);
+                if done.send((result, due)).is_err() {
                     break;
                 }
             }
@@ -62,9 +62,9 @@ impl Committer {
         self.in_progress
     }
 
-    pub(super) fn order(&mut self, offsets: Offsets) {
+    pub(super) fn order(&mut self, due: Vec<Due>) {
         // The thread lives as long as this value.
-        self.in_progress = self.orders.send(offsets).is_ok();
+        self.in_progress = self.orders.send(due).is_ok();
     }
 
     /// Returns the result of the last commit, once it is known.

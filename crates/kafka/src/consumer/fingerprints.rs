@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::committer::Offsets;
+use contract::{Partition, Position};
+
+use super::committer::Due;
 use crate::fingerprint::Fingerprint;
 use crate::log_watch::Latest;
 
@@ -14,12 +16,12 @@ const KEPT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
     latest: Latest,
-    earlier: BTreeMap<i32, VecDeque<Fingerprint>>,
+    earlier: BTreeMap<Partition, VecDeque<Fingerprint>>,
 }
 
 impl Fingerprints {
     /// A record was polled.
-    pub(super) fn polled(&mut self, partition: i32, record: Fingerprint) {
+    pub(super) fn polled(&mut self, partition: Partition, record: Fingerprint) {
         self.latest.insert(partition, record);
     }
 
@@ -43,9 +45,10 @@ impl Fingerprints {
         }
     }
 
-    /// Adds the newest fingerprint before each offset that is to be committed.
-    pub(super) fn with(&mut self, offsets: Vec<(i32, i64)>) -> Offsets {
-        let with = |(partition, offset)| {
+    /// Adds the newest fingerprint before each position that is to be committed.
+    pub(super) fn with(&mut self, positions: Vec<Position>) -> Vec<Due> {
+        let with = |position| {
+            let Position { partition, offset } = position;
             let before = self.earlier.get_mut(&partition).and_then(|earlier| {
                 while earlier.get(1).is_some_and(|second| second.offset < offset) {
                     earlier.pop_front();
@@ -53,13 +56,13 @@ impl Fingerprints {
                 earlier.front().copied().filter(|first| first.offset < offset)
             });
             let last = self.latest.get(&partition).copied().filter(|last| last.offset < offset);
-            (partition, offset, last.or(before))
+            Due { position, fingerprint: last.or(before) }
         };
-        offsets.into_iter().map(with).collect()
+        positions.into_iter().map(with).collect()
     }
 
     /// The partition was revoked.
-    pub(super) fn forget(&mut self, partition: i32) {
+    pub(super) fn forget(&mut self, partition: Partition) {
         self.latest.remove(&partition);
         self.earlier.remove(&partition);
     }
@@ -67,25 +70,31 @@ impl Fingerprints {
 
 #[cfg(test)]
 mod tests {
+    use contract::Offset;
+
     use super::*;
 
     #[test]
     fn a_commit_has_the_newest_fingerprint_before_its_offset() {
-        let at = |offset| Fingerprint { offset, timestamp: offset, bytes: 1 };
+        let at = |offset| Fingerprint { offset: Offset(offset), timestamp: offset, bytes: 1 };
+        let due = |partition, offset, fingerprint| Due { position: Position::new(partition, offset), fingerprint };
         let mut fingerprints = Fingerprints::default();
         for offset in [3, 7, 9] {
-            fingerprints.polled(0, at(offset));
+            fingerprints.polled(Partition(0), at(offset));
             fingerprints.keep();
         }
-        fingerprints.polled(0, at(12));
-        assert_eq!(fingerprints.with(vec![(0, 3)]), [(0, 3, None)]);
-        assert_eq!(fingerprints.with(vec![(0, 8)]), [(0, 8, Some(at(7)))]);
-        assert_eq!(fingerprints.with(vec![(0, 13)]), [(0, 13, Some(at(12)))]);
-        assert_eq!(fingerprints.with(vec![(1, 5)]), [(1, 5, None)]);
+        fingerprints.polled(Partition(0), at(12));
+        assert_eq!(fingerprints.with(vec![Position::new(0, 3)]), [due(0, 3, None)]);
+        assert_eq!(fingerprints.with(vec![Position::new(0, 8)]), [due(0, 8, Some(at(7)))]);
+        assert_eq!(fingerprints.with(vec![Position::new(0, 13)]), [due(0, 13, Some(at(12)))]);
+        assert_eq!(fingerprints.with(vec![Position::new(1, 5)]), [due(1, 5, None)]);
         for offset in 13..200 {
-            fingerprints.polled(0, at(offset));
+            fingerprints.polled(Partition(0), at(offset));
             fingerprints.keep();
         }
-        assert!(fingerprints.with(vec![(0, 14)])[0].2.is_some(), "the oldest one before the frontier stays");
+        assert!(
+            fingerprints.with(vec![Position::new(0, 14)])[0].fingerprint.is_some(),
+            "the oldest one before the frontier stays"
+        );
     }
 }

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use contract::{Offset, Partition, TopicName};
+use rdkafka::consumer::Consumer;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::group::{self, GroupContext};
+use crate::group::GroupConsumer;
+use crate::partition_list;
 use crate::reader::{Isolation, TopicReader};
 use crate::record::Record;
-use crate::topic::{TopicName, Topics};
+use crate::topic::Topics;
 
 /// How long the brokers may take to respond.
 const CALL: Duration = Duration::from_secs(10);
@@ -35,17 +36,12 @@ pub enum Output {
 
 /// Whether the group has committed no offset for the topic. A group that has committed any offset is not lost, and a
 /// partition without an offset is then new.
-pub(super) fn has_no_offsets(
-    consumer: &BaseConsumer<GroupContext>,
-    topics: &Topics,
-    input: &TopicName,
-) -> Result<bool, KafkaError> {
-    let count = i32::try_from(topics.partitions(input, CALL)?).unwrap_or(i32::MAX);
-    let all: Vec<i32> = (0..count).collect();
+pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &TopicName) -> Result<bool, KafkaError> {
+    let all: Vec<Partition> = Partition::all(topics.partitions(input, CALL)?).collect();
     let committed = consumer
-        .committed_offsets(group::partitions(input, &all), CALL)
+        .committed_offsets(partition_list::partitions(input, &all), CALL)
         .map_err(KafkaError::during("reading the group's committed offsets"))?;
-    Ok(!committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
+    Ok(partition_list::positions_of(&committed).is_empty())
 }
 
 impl Output {
@@ -59,8 +55,8 @@ impl Output {
     ) -> Result<Option<String>, KafkaError> {
         match self {
             Self::Topic(topic) => {
-                for partition in 0..i32::try_from(topics.partitions(topic, CALL)?).unwrap_or(i32::MAX) {
-                    if topics.watermarks(topic, partition, CALL)?.1 > 0 {
+                for partition in Partition::all(topics.partitions(topic, CALL)?) {
+                    if topics.watermarks(topic, partition, CALL)?.high > Offset(0) {
                         return Ok(Some(topic.to_string()));
                     }
                 }
@@ -109,7 +105,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let write = |of: &str| {
             let headers = Headers::with_capacity(1).with("of", of.as_bytes());
-            let record = NewRecord { topic: &topic, partition: Some(1), key: None, value: Some(b""), headers };
+            let record =
+                NewRecord { topic: &topic, partition: Some(Partition(1)), key: None, value: Some(b""), headers };
             runtime.block_on(producer.send(record, ()).unwrap()).unwrap();
         };
         write("another topic");

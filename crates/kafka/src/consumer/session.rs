@@ -5,39 +5,33 @@ mod commits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use contract::{Partition, Position};
+use rdkafka::consumer::Consumer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
 use super::fingerprints::Fingerprints;
 use super::stalls::Stalls;
-use super::{ConsumerSettings, Feed, Settlement, output};
-use crate::assignment::{Assignment, Fetching, Unread};
+use super::starts::{FindStarts, GroupStarts};
+use super::{ConsumerSettings, Feed, Settlement};
+use crate::assignment::{Fetching, ReadProgress};
 use crate::error::KafkaError;
+use crate::error_table::may_pass;
 use crate::fingerprint::Fingerprint;
-use crate::group::{self, GroupContext, GroupSettings, Rebalance};
-use crate::health::{assignment_lost, trouble};
+use crate::group::{self, GroupClient, GroupConsumer, GroupSettings};
+use crate::group_member::{Event, GroupMember};
 use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
-use crate::metrics::RebalanceKind;
-use crate::record::{PackedRecord, Record};
-use crate::start::{FoundStart, StartRule, commit_new, starts};
-use crate::topic::Topics;
+use crate::partition_list;
+use crate::record::PackedRecord;
+use crate::start::commit_new;
 
 /// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long the brokers may take to respond to a request.
-const CALL: Duration = Duration::from_secs(10);
-
 /// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
-
-/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
-const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a session ended.
 pub(super) enum End {
@@ -50,64 +44,71 @@ pub(super) enum End {
 
 impl From<KafkaError> for End {
     fn from(error: KafkaError) -> Self {
-        match error {
-            KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => {
-                Self::Rebuild(error.to_string())
-            }
-            other => Self::Fatal(other),
-        }
+        if may_pass(&error) { Self::Rebuild(error.to_string()) } else { Self::Fatal(error) }
     }
 }
 
-pub(super) struct Session<'s> {
+/// The channels to the work: see [`super::Consumer`].
+pub(super) struct Channels<'s> {
+    pub(super) feed: &'s mpsc::UnboundedSender<Feed>,
+    pub(super) settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
+    pub(super) ledgers: &'s mut Ledgers,
+}
+
+pub(super) struct Session<'s, C> {
     settings: &'s ConsumerSettings,
-    feed: &'s mpsc::UnboundedSender<Feed>,
-    settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
+    channels: Channels<'s>,
     stop: &'s CancellationToken,
-    consumer: Arc<BaseConsumer<GroupContext>>,
-    assignment: Assignment,
+    member: GroupMember<C>,
+    starts: Box<dyn FindStarts + 's>,
     committer: Committer,
-    ledgers: &'s mut Ledgers,
     /// Since when all partitions are paused because the budget is used up.
     paused: Option<Instant>,
-    unread: Unread,
     fingerprints: Fingerprints,
     logs: LogWatch,
-    /// Partitions whose log the previous session found to be replaced.
-    replaced: Latest,
     committed_at: Instant,
     stalls: Stalls,
 }
 
-impl<'s> Session<'s> {
+impl<'s> Session<'s, GroupConsumer> {
+    /// Joins the group. `replaced` are partitions whose log the previous session found to be replaced.
     pub(super) fn start(
         settings: &'s ConsumerSettings,
-        feed: &'s mpsc::UnboundedSender<Feed>,
-        settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
-        ledgers: &'s mut Ledgers,
+        channels: Channels<'s>,
         replaced: Latest,
         stop: &'s CancellationToken,
     ) -> Result<Self, KafkaError> {
         let group = GroupSettings { group: &settings.group, client_id: None, fetch_bytes: settings.fetch_bytes };
         let consumer = Arc::new(group::consumer(&settings.connection, &group)?);
         consumer.subscribe(&[settings.input.as_str()]).map_err(KafkaError::during("subscribing"))?;
-        Ok(Self {
+        let starts = Box::new(GroupStarts { settings, consumer: Arc::clone(&consumer), replaced });
+        let logs = LogWatch::start(&settings.connection, &settings.input)?;
+        Ok(Self::with(settings, channels, consumer, starts, logs, stop))
+    }
+}
+
+impl<'s, C: GroupClient> Session<'s, C> {
+    fn with(
+        settings: &'s ConsumerSettings,
+        channels: Channels<'s>,
+        client: Arc<C>,
+        starts: Box<dyn FindStarts + 's>,
+        logs: LogWatch,
+        stop: &'s CancellationToken,
+    ) -> Self {
+        Self {
             settings,
-            feed,
-            settlements,
+            channels,
             stop,
-            committer: Committer::start(Arc::clone(&consumer), settings.input.clone()),
-            consumer,
-            assignment: Assignment::new(&settings.input),
-            ledgers,
+            committer: Committer::start(Arc::clone(&client), settings.input.clone()),
+            member: GroupMember::new(client, &settings.input, &settings.metrics, &settings.health),
+            starts,
             paused: None,
-            unread: Unread::new(UNREAD_AFTER),
             fingerprints: Fingerprints::default(),
-            logs: LogWatch::start(&settings.connection, &settings.input)?,
-            replaced,
+            logs,
             committed_at: Instant::now(),
             stalls: Stalls::default(),
-        })
+        }
     }
 
     pub(super) fn run(mut self) -> End {
@@ -120,15 +121,15 @@ impl<'s> Session<'s> {
             }
         };
         // The records that are still in progress belong to no assignment from here on.
-        let partitions: Vec<i32> = self.ledgers.partitions().collect();
+        let partitions: Vec<Partition> = self.channels.ledgers.partitions().collect();
         for &partition in &partitions {
-            self.ledgers.revoke(partition);
+            self.channels.ledgers.revoke(partition);
             self.settings.metrics.forget(partition);
         }
         if !matches!(end, End::Stopped) {
-            drop(self.feed.send(Feed::Revoking(partitions)));
+            drop(self.channels.feed.send(Feed::Revoking(partitions)));
         }
-        group::stop_following(&self.consumer, &self.settings.input);
+        self.member.close();
         match end {
             // It has been waited for.
             End::Stopped => {}
@@ -150,12 +151,17 @@ impl<'s> Session<'s> {
 
     /// One round: poll, rebalance, settle, pause or resume, commit if due.
     fn turn(&mut self) -> Result<(), End> {
-        self.poll(POLL)?;
-        while let Some(rebalance) = self.consumer.context().next_rebalance() {
-            match rebalance {
-                Rebalance::Assign(partitions) => self.assign(&partitions)?,
-                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
+        match self.member.poll(POLL) {
+            Event::Record(polled) => {
+                let record = polled.record();
+                self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
+                let record = PackedRecord::from(&record);
+                self.hand_on(record)?;
             }
+            Event::Assigned(partitions) => self.assign(&partitions)?,
+            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost)?,
+            Event::Gone(reason) => return Err(End::Rebuild(reason)),
+            Event::Idle => {}
         }
         self.take_settlements()?;
         self.keep_budget()?;
@@ -166,7 +172,7 @@ impl<'s> Session<'s> {
             self.committed_at = Instant::now();
             self.follow_positions();
             if !self.committer.is_busy() {
-                let due: Vec<_> = self.ledgers.to_commit().collect();
+                let due: Vec<_> = self.channels.ledgers.to_commit().collect();
                 if !due.is_empty() {
                     self.committer.order(self.fingerprints.with(due));
                 }
@@ -179,70 +185,44 @@ impl<'s> Session<'s> {
             if let Some(replaced) = self.logs.replaced() {
                 return Err(End::Replaced(replaced));
             }
-            let progress =
-                self.ledgers.partitions().filter_map(|partition| Some((partition, self.ledgers.frontier(partition)?)));
-            for (partition, frontier) in progress {
-                self.settings.metrics.processed_to(partition, frontier);
+            for frontier in self.channels.ledgers.frontiers() {
+                self.settings.metrics.processed_to(frontier);
             }
         }
         Ok(())
     }
 
-    fn poll(&mut self, timeout: Duration) -> Result<(), End> {
-        match self.consumer.poll(timeout) {
-            None | Some(Err(RdError::PartitionEOF(_))) => Ok(()),
-            Some(Ok(message)) => {
-                self.settings.health.group.succeeded();
-                let record = Record::new(&message);
-                self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
-                let record = PackedRecord::from(&record);
-                let claim = self.ledgers.charge(record.partition, record.offset, record.size()).map_err(defect)?;
-                if let Some(claim) = claim
-                    && self.feed.send(Feed::Record(claim, record)).is_err()
-                {
-                    return Err(End::Stopped);
-                }
-                Ok(())
-            }
-            Some(Err(error)) => match error {
-                RdError::MessageConsumptionFatal(_) => Err(End::Rebuild(format!("the consumer failed: {error}"))),
-                RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                    Err(End::Rebuild(format!("the position is out of range: {error}")))
-                }
-                RdError::MessageConsumption(
-                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-                ) => Err(End::Rebuild(format!("the topic `{}` is gone: {error}", self.settings.input))),
-                _ => {
-                    tracing::debug!(%error, "polling");
-                    self.settings.health.group.failed(trouble(&error));
-                    Ok(())
-                }
-            },
+    /// Charges a record to the ledger, and passes it on if its partition is assigned.
+    fn hand_on(&mut self, record: PackedRecord) -> Result<(), End> {
+        let claim = self.channels.ledgers.charge(record.position, record.size()).map_err(defect)?;
+        if let Some(claim) = claim
+            && self.channels.feed.send(Feed::Record(claim, record)).is_err()
+        {
+            return Err(End::Stopped);
         }
+        Ok(())
     }
 
     /// librdkafka's position counts transaction markers, which are not records. If nothing is outstanding, the frontier
     /// moves past them, so that the lag of an idle group is 0.
     fn follow_positions(&mut self) {
-        let Ok(positions) = self.consumer.position() else { return };
-        for element in positions.elements_for_topic(self.settings.input.as_str()) {
-            if let Offset::Offset(position) = element.offset() {
-                self.ledgers.polled_to(element.partition(), position);
-            }
+        let Ok(positions) = self.member.client().position() else { return };
+        // The client reads no other topic.
+        for position in partition_list::positions_of(&positions) {
+            self.channels.ledgers.polled_to(position);
         }
     }
 
     /// A record that was started and never completed is a defect, and continuing would hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
-        let ledgers = &*self.ledgers;
-        let frontiers = ledgers.partitions().filter_map(|partition| Some((partition, ledgers.frontier(partition)?)));
+        let frontiers = self.channels.ledgers.frontiers();
         let (excused, limit) = (self.settings.external_wait.is_asked_for(), self.settings.stall_after);
         match self.stalls.look(frontiers, excused, limit, Instant::now()) {
             None => Ok(()),
             Some(stall) => Err(End::Fatal(KafkaError::Stalled {
                 topic: self.settings.input.to_string(),
-                partition: stall.partition,
-                offset: stall.offset,
+                partition: stall.position.partition,
+                offset: stall.position.offset,
                 after: stall.after,
             })),
         }
@@ -250,23 +230,16 @@ impl<'s> Session<'s> {
 
     /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
     fn look_for_unread(&mut self) -> Result<(), End> {
-        let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.ledgers.frontier(partition)?;
-            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
-            let is_idle = self.ledgers.outstanding(partition) == 0;
-            Some((partition, position, self.assignment.is_fetching(partition) && is_behind && is_idle))
+        let ledgers = &*self.channels.ledgers;
+        let unread = self.member.look_for_unread(Instant::now(), |partition| {
+            let position = Position::of(partition, ledgers.frontier(partition)?);
+            Some(ReadProgress { position, is_due: ledgers.outstanding(partition) == 0 })
         });
-        match self.unread.look(progress, Instant::now()) {
-            None => Ok(()),
-            Some(partition) => Err(End::Rebuild(format!(
-                "partition {partition} of `{}` has records and is not paused, but none were returned for {UNREAD_AFTER:?}",
-                self.settings.input
-            ))),
-        }
+        unread.map_or(Ok(()), |reason| Err(End::Rebuild(reason)))
     }
 
     fn take_settlements(&mut self) -> Result<(), End> {
-        while let Ok(settlement) = self.settlements.try_recv() {
+        while let Ok(settlement) = self.channels.settlements.try_recv() {
             self.settle(settlement)?;
         }
         Ok(())
@@ -288,7 +261,7 @@ impl<'s> Session<'s> {
         };
         let mut stale = 0;
         for claim in claims {
-            if apply(self.ledgers, claim).map_err(defect)? == Completion::Stale {
+            if apply(self.channels.ledgers, claim).map_err(defect)? == Completion::Stale {
                 stale += 1;
             }
         }
@@ -300,97 +273,70 @@ impl<'s> Session<'s> {
 
     /// Pauses at the budget, resumes at three quarters of it. Polling itself never stops.
     fn keep_budget(&mut self) -> Result<(), End> {
-        let outstanding = self.ledgers.outstanding_bytes();
+        let outstanding = self.channels.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
-        let all = self.assignment.partitions();
         if self.paused.is_none() && outstanding >= budget {
-            self.assignment.pause(&self.consumer, &all)?;
+            self.member.pause_all()?;
             self.paused = Some(Instant::now());
         } else if self.paused.is_some() && outstanding <= budget / 4 * 3 {
-            self.assignment.resume(&self.consumer, &all)?;
+            self.member.resume_all()?;
             self.paused = None;
         }
         Ok(())
     }
 
-    fn assign(&mut self, partitions: &[i32]) -> Result<(), End> {
-        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
-        let found = self.starts(partitions).and_then(|starts| {
-            commit_new(&self.consumer, &self.settings.input, &starts, &self.settings.metrics)?;
+    fn assign(&mut self, partitions: &[Partition]) -> Result<(), End> {
+        let found = self.starts.find(partitions).and_then(|starts| {
+            let commit = |list: &_| self.member.client().commit(list);
+            commit_new(commit, &self.settings.input, &starts, &self.settings.metrics)?;
             Ok(starts)
         });
+        // Nothing is read after an error.
         let starts = found.inspect_err(|_| {
-            // librdkafka cannot close while a rebalance waits for its answer. Nothing is read after this one.
-            let list = group::partitions(&self.settings.input, partitions);
-            if let Err(error) = self.consumer.incremental_assign(&list) {
-                tracing::debug!(%error, "answering a rebalance before giving up");
-            }
+            self.member.add_before_the_end(partitions, "answering a rebalance before giving up");
         })?;
-        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
+        let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
         // Otherwise the new partitions would be read at once although the budget is used up.
         let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
-        self.assignment.assign(&self.consumer, &offsets, fetching)?;
-        for start in &starts {
-            self.stalls.assigned(start.partition, self.ledgers.assign(start.partition, start.offset));
+        self.member.add(&positions, fetching)?;
+        for &start in &positions {
+            self.stalls.assigned(start.partition, self.channels.ledgers.assign(start));
         }
         self.settings.readiness.set_ready();
         self.settings.health.group.succeeded();
-        drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
+        drop(self.channels.feed.send(Feed::Assigned(self.channels.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         Ok(())
     }
 
-    fn starts(&self, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
-        let topics = Topics::new(&self.settings.connection)?;
-        let Self { settings, consumer, .. } = self;
-        let output = |_| match &settings.output {
-            Some(output) if output::has_no_offsets(consumer, &topics, &settings.input)? => {
-                output.find(&settings.connection, &topics, &settings.input)
-            }
-            _ => Ok(None),
-        };
-        let rule = StartRule {
-            group: &self.settings.group,
-            topic: &self.settings.input,
-            connection: &self.settings.connection,
-            from_beginning: self.settings.from_beginning,
-            replaced: &self.replaced,
-            output: &output,
-        };
-        starts(&self.consumer, &rule, partitions, CALL, Duration::ZERO)
-    }
-
     /// Drains the work on revoked partitions, commits the offsets of their settled records, and releases them.
-    fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<(), End> {
-        self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
-        drop(self.feed.send(Feed::Revoking(partitions.to_vec())));
+    fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), End> {
+        drop(self.channels.feed.send(Feed::Revoking(partitions.to_vec())));
         // Another member may already be reading lost partitions, so none of their offsets can be committed.
-        if lost {
-            self.settings.health.group.failed(assignment_lost());
-        } else {
+        if !lost {
             self.drain(partitions)?;
             self.commit_now(None);
         }
         for &partition in partitions {
-            self.ledgers.revoke(partition);
+            self.channels.ledgers.revoke(partition);
             self.settings.metrics.forget(partition);
             self.fingerprints.forget(partition);
         }
-        self.assignment.unassign(&self.consumer, partitions)?;
-        drop(self.feed.send(Feed::Assigned(self.ledgers.partitions().count())));
+        self.member.remove(partitions)?;
+        drop(self.channels.feed.send(Feed::Assigned(self.channels.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
         Ok(())
     }
 
     /// Waits until no work on these partitions is in progress, at most for the drain timeout.
-    fn drain(&mut self, partitions: &[i32]) -> Result<(), End> {
+    fn drain(&mut self, partitions: &[Partition]) -> Result<(), End> {
         let deadline = Instant::now() + self.settings.drain_timeout;
-        while partitions.iter().any(|&partition| self.ledgers.outstanding(partition) > 0) {
+        while partitions.iter().any(|&partition| self.channels.ledgers.outstanding(partition) > 0) {
             if Instant::now() >= deadline {
                 tracing::warn!("work was still in progress at the drain timeout; those records will be read again");
                 break;
             }
-            match self.settlements.try_recv() {
+            match self.channels.settlements.try_recv() {
                 Ok(settlement) => self.settle(settlement)?,
                 Err(mpsc::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(2)),
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
@@ -400,8 +346,8 @@ impl<'s> Session<'s> {
     }
 
     fn finish(&mut self) -> Result<(), End> {
-        let partitions: Vec<i32> = self.ledgers.partitions().collect();
-        drop(self.feed.send(Feed::Stopping));
+        let partitions: Vec<Partition> = self.channels.ledgers.partitions().collect();
+        drop(self.channels.feed.send(Feed::Stopping));
         self.take_settlements()?;
         self.drain(&partitions)?;
         self.follow_positions();
@@ -414,3 +360,6 @@ impl<'s> Session<'s> {
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

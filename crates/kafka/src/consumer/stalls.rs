@@ -8,33 +8,34 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position};
+
 use crate::ledger::{Claim, Epoch};
 
 /// A partition whose record at the frontier was started and has not been completed for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stall {
-    pub(super) partition: i32,
-    pub(super) offset: i64,
+    pub(super) position: Position,
     pub(super) after: Duration,
 }
 
 /// The stall clocks of the partitions assigned now.
 #[derive(Debug, Default)]
-pub(super) struct Stalls(HashMap<i32, Clock>);
+pub(super) struct Stalls(HashMap<Partition, Clock>);
 
 #[derive(Debug)]
 struct Clock {
     epoch: Epoch,
     started: OffsetRuns,
-    frontier: i64,
+    frontier: Offset,
     /// `None` means that the clock starts at the next check.
     since: Option<Instant>,
 }
 
 impl Stalls {
     /// An assignment starts: none of its records has been started.
-    pub(super) fn assigned(&mut self, partition: i32, epoch: Epoch) {
-        self.0.insert(partition, Clock { epoch, started: OffsetRuns::default(), frontier: 0, since: None });
+    pub(super) fn assigned(&mut self, partition: Partition, epoch: Epoch) {
+        self.0.insert(partition, Clock { epoch, started: OffsetRuns::default(), frontier: Offset(0), since: None });
     }
 
     /// These records are in a request or in a write from now on. Starting the next step of a record restarts its clock.
@@ -47,7 +48,7 @@ impl Stalls {
         self.update(claims, OffsetRuns::remove);
     }
 
-    fn update(&mut self, claims: &[Claim], change: fn(&mut OffsetRuns, i64)) {
+    fn update(&mut self, claims: &[Claim], change: fn(&mut OffsetRuns, Offset)) {
         for claim in claims {
             let clock = self.0.get_mut(&claim.partition).filter(|clock| clock.epoch == claim.epoch);
             let Some(clock) = clock else { continue };
@@ -62,13 +63,14 @@ impl Stalls {
     /// work waits for something outside.
     pub(super) fn look(
         &mut self,
-        frontiers: impl Iterator<Item = (i32, i64)>,
+        frontiers: impl Iterator<Item = Position>,
         excused: bool,
         limit: Duration,
         now: Instant,
     ) -> Option<Stall> {
         let mut stall = None;
-        for (partition, frontier) in frontiers {
+        for position in frontiers {
+            let Position { partition, offset: frontier } = position;
             let Some(clock) = self.0.get_mut(&partition) else { continue };
             clock.started.forget_before(frontier);
             let runs = clock.frontier == frontier && !excused && clock.started.contains(frontier);
@@ -76,7 +78,7 @@ impl Stalls {
             (clock.frontier, clock.since) = (frontier, Some(since));
             let after = now.saturating_duration_since(since);
             if runs && after >= limit {
-                stall = Some(Stall { partition, offset: frontier, after });
+                stall = Some(Stall { position, after });
             }
         }
         stall
@@ -85,60 +87,60 @@ impl Stalls {
 
 /// A set of offsets. Records are started almost in the order of their offsets, so a few runs are enough.
 #[derive(Debug, Default)]
-struct OffsetRuns(VecDeque<(i64, i64)>);
+struct OffsetRuns(VecDeque<(Offset, Offset)>);
 
 impl OffsetRuns {
-    fn insert(&mut self, offset: i64) {
+    fn insert(&mut self, offset: Offset) {
         if let Some((_, end)) = self.0.back_mut().filter(|(_, end)| *end == offset) {
-            *end += 1;
+            *end = offset.next();
             return;
         }
         let index = self.0.partition_point(|&(_, end)| end < offset);
         let Some(&(start, end)) = self.0.get(index) else {
-            self.0.push_back((offset, offset + 1));
+            self.0.push_back((offset, offset.next()));
             return;
         };
         if (start..end).contains(&offset) {
             return;
         }
         if end == offset {
-            let next = self.0.get(index + 1).copied().filter(|&(start, _)| start == offset + 1);
+            let next = self.0.get(index + 1).copied().filter(|&(start, _)| start == offset.next());
             if next.is_some() {
                 self.0.remove(index + 1);
             }
-            self.0[index].1 = next.map_or(offset + 1, |(_, end)| end);
-        } else if start == offset + 1 {
+            self.0[index].1 = next.map_or(offset.next(), |(_, end)| end);
+        } else if start == offset.next() {
             self.0[index].0 = offset;
         } else {
-            self.0.insert(index, (offset, offset + 1));
+            self.0.insert(index, (offset, offset.next()));
         }
     }
 
-    fn remove(&mut self, offset: i64) {
+    fn remove(&mut self, offset: Offset) {
         let Some(index) = self.find(offset) else { return };
         let (start, end) = self.0[index];
-        match (start == offset, end == offset + 1) {
+        match (start == offset, end == offset.next()) {
             (true, true) => drop(self.0.remove(index)),
-            (true, false) => self.0[index].0 = offset + 1,
+            (true, false) => self.0[index].0 = offset.next(),
             (false, true) => self.0[index].1 = offset,
             (false, false) => {
                 self.0[index].1 = offset;
-                self.0.insert(index + 1, (offset + 1, end));
+                self.0.insert(index + 1, (offset.next(), end));
             }
         }
     }
 
-    fn contains(&self, offset: i64) -> bool {
+    fn contains(&self, offset: Offset) -> bool {
         self.find(offset).is_some()
     }
 
-    fn find(&self, offset: i64) -> Option<usize> {
+    fn find(&self, offset: Offset) -> Option<usize> {
         let index = self.0.partition_point(|&(_, end)| end <= offset);
         self.0.get(index).filter(|&&(start, _)| start <= offset).map(|_| index)
     }
 
     /// Drops the runs that end before this offset.
-    fn forget_before(&mut self, offset: i64) {
+    fn forget_before(&mut self, offset: Offset) {
         while self.0.front().is_some_and(|&(_, end)| end <= offset) {
             self.0.pop_front();
         }
@@ -157,18 +159,19 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(300);
 
     /// A partition with outstanding records, its ledger and its stall clock.
-    struct Partition {
+    struct Watched {
         ledgers: Ledgers,
         stalls: Stalls,
         claims: Vec<Claim>,
         now: Instant,
     }
 
-    impl Partition {
+    impl Watched {
         fn with(records: i64) -> Self {
             let (mut ledgers, mut stalls) = (Ledgers::default(), Stalls::default());
-            stalls.assigned(0, ledgers.assign(0, 0));
-            let claims = (0..records).map(|offset| ledgers.charge(0, offset, 1).unwrap().unwrap()).collect();
+            stalls.assigned(Partition(0), ledgers.assign(Position::new(0, 0)));
+            let charge = |offset| ledgers.charge(Position::new(0, offset), 1).unwrap().unwrap();
+            let claims = (0..records).map(charge).collect();
             Self { ledgers, stalls, claims, now: Instant::now() }
         }
 
@@ -185,8 +188,8 @@ mod tests {
         }
 
         fn look(&mut self, excused: bool) -> Option<Stall> {
-            let frontier = self.ledgers.frontier(0).unwrap();
-            self.stalls.look([(0, frontier)].into_iter(), excused, LIMIT, self.now)
+            let frontier = self.ledgers.frontier(Partition(0)).unwrap();
+            self.stalls.look([Position::of(Partition(0), frontier)].into_iter(), excused, LIMIT, self.now)
         }
 
         /// Checks every half second; returns the first stall.
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_record_that_waits_to_be_started_never_stalls_its_partition() {
-        let mut partition = Partition::with(3);
+        let mut partition = Watched::with(3);
         assert_eq!(partition.pass(86_400), None, "polled, and queued after the backlog of another partition for a day");
         partition.start(0);
         partition.settle(0);
@@ -209,29 +212,29 @@ mod tests {
 
     #[test]
     fn a_missing_completion_is_a_stall_once_the_limit_has_passed_since_the_start() {
-        let mut partition = Partition::with(3);
+        let mut partition = Watched::with(3);
         assert_eq!(partition.pass(1000), None);
         partition.start(0);
         assert_eq!(partition.pass(299), None, "the time before the start does not count");
         let stall = partition.pass(2).unwrap();
-        assert_eq!((stall.partition, stall.offset), (0, 0));
+        assert_eq!(stall.position, Position::new(0, 0));
     }
 
     #[test]
     fn a_lost_completion_is_found_while_later_records_of_the_partition_complete() {
-        let mut partition = Partition::with(1000);
+        let mut partition = Watched::with(1000);
         partition.start(0);
         let stall = (1..1000).find_map(|offset| {
             partition.start(offset);
             partition.settle(offset);
             partition.pass(1)
         });
-        assert_eq!(stall.map(|stall| stall.offset), Some(0));
+        assert_eq!(stall.map(|stall| stall.position.offset), Some(Offset(0)));
     }
 
     #[test]
     fn a_record_that_is_deferred_and_sent_again_restarts_its_clock_each_time() {
-        let mut partition = Partition::with(2);
+        let mut partition = Watched::with(2);
         for _ in 0..100 {
             partition.start(0);
             assert_eq!(partition.pass(250), None);
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_stall_clock_stops_while_the_work_waits_for_something_outside() {
-        let mut partition = Partition::with(1);
+        let mut partition = Watched::with(1);
         partition.start(0);
         for _ in 0..1000 {
             partition.now += Duration::from_secs(10);
@@ -260,12 +263,12 @@ mod tests {
 
     #[test]
     fn a_new_assignment_starts_without_the_records_of_the_old_one() {
-        let mut partition = Partition::with(2);
+        let mut partition = Watched::with(2);
         partition.start(0);
         assert_eq!(partition.pass(250), None);
-        partition.ledgers.revoke(0);
-        let epoch = partition.ledgers.assign(0, 0);
-        partition.stalls.assigned(0, epoch);
+        partition.ledgers.revoke(Partition(0));
+        let epoch = partition.ledgers.assign(Position::new(0, 0));
+        partition.stalls.assigned(Partition(0), epoch);
         // A late report for the old assignment.
         partition.start(0);
         assert_eq!(partition.pass(1000), None);
@@ -274,8 +277,8 @@ mod tests {
     proptest! {
         #[test]
         fn offset_runs_behave_like_a_set(
-            changes in prop::collection::vec((any::<bool>(), 0..40i64), 0..200),
-            forgotten in 0..40i64,
+            changes in prop::collection::vec((any::<bool>(), (0..40i64).prop_map(Offset)), 0..200),
+            forgotten in (0..40i64).prop_map(Offset),
         ) {
             let (mut runs, mut model) = (OffsetRuns::default(), BTreeSet::new());
             for (insert, offset) in changes {
@@ -286,14 +289,15 @@ mod tests {
                     runs.remove(offset);
                     model.remove(&offset);
                 }
-                for offset in -1..41 {
+                for offset in (-1..41).map(Offset) {
                     prop_assert_eq!(runs.contains(offset), model.contains(&offset), "{} in {:?}", offset, runs);
                 }
                 let ordered = runs.0.iter().zip(runs.0.iter().skip(1)).all(|(before, after)| before.1 < after.0);
                 prop_assert!(ordered, "{:?}", runs);
             }
             runs.forget_before(forgotten);
-            prop_assert!((forgotten..41).all(|offset| runs.contains(offset) == model.contains(&offset)));
+            let mut kept = (forgotten.0..41).map(Offset);
+            prop_assert!(kept.all(|offset| runs.contains(offset) == model.contains(&offset)));
         }
 
         /// In every history, a stalled record was started, and neither deferred nor settled, for the whole limit.
@@ -301,7 +305,7 @@ mod tests {
         fn only_a_started_and_uncompleted_record_is_a_stall(
             steps in prop::collection::vec((0..5u8, 0..6usize, 1..200u64), 1..200),
         ) {
-            let mut partition = Partition::with(6);
+            let mut partition = Watched::with(6);
             let mut busy: HashMap<usize, Instant> = HashMap::new();
             let mut settled = BTreeSet::new();
             for (step, offset, seconds) in steps {
@@ -324,7 +328,7 @@ mod tests {
                     _ => {}
                 }
                 if let Some(stall) = partition.pass(seconds) {
-                    let since = busy.get(&usize::try_from(stall.offset).unwrap());
+                    let since = busy.get(&usize::try_from(stall.position.offset.0).unwrap());
                     prop_assert!(since.is_some_and(|since| partition.now - *since >= LIMIT), "{:?}", stall);
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::thread::JoinHandle;
 
+use contract::Offset;
 use prometheus::Registry;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -12,6 +13,7 @@ use service::{Ready, Waiting};
 use super::*;
 use crate::producer::{DurableProducer, NewRecord, ProducerSettings};
 use crate::record::Headers;
+use crate::start::FromBeginning;
 use crate::topic::Topics;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -30,7 +32,7 @@ impl Kafka {
         Connection::plaintext(&self.0.bootstrap_servers(), "test")
     }
 
-    async fn produce(&self, partition: i32, count: usize, bytes: usize) {
+    async fn produce(&self, partition: Partition, count: usize, bytes: usize) {
         let settings = ProducerSettings {
             delivery_timeout: Duration::from_secs(10),
             linger: Duration::ZERO,
@@ -49,8 +51,8 @@ impl Kafka {
     }
 
     /// The group's committed offset.
-    fn committed(&self, partition: i32) -> Option<i64> {
-        self.1.committed("group", &"typed".parse().unwrap(), SOON).unwrap().get(&partition).copied()
+    fn committed(&self, partition: Partition) -> Option<i64> {
+        self.1.committed("group", &"typed".parse().unwrap(), SOON).unwrap().get(&partition).map(|offset| offset.0)
     }
 }
 
@@ -64,7 +66,7 @@ struct Running {
     registry: Registry,
     claims: Vec<Claim>,
     /// The partitions that were reported as revoked.
-    revoked: Vec<i32>,
+    revoked: Vec<Partition>,
     assigned: usize,
 }
 
@@ -83,7 +85,7 @@ impl Running {
             ),
             input,
             output: None,
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             budget_bytes: 1 << 20,
             fetch_bytes: 1 << 20,
             commit_interval: Duration::from_millis(50),
@@ -179,8 +181,8 @@ impl Running {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_it() {
     let kafka = Kafka::start(2);
-    kafka.produce(0, 60, 10_000).await;
-    kafka.produce(1, 60, 10_000).await;
+    kafka.produce(Partition(0), 60, 10_000).await;
+    kafka.produce(Partition(1), 60, 10_000).await;
     let mut one = Running::start(&kafka, |settings| settings.budget_bytes = 200_000);
     one.until("the first records", |one| !one.claims.is_empty());
     one.until_quiet();
@@ -194,7 +196,7 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
         !other.claims.is_empty()
     });
     let left = other.claims[0].partition;
-    let kept = 1 - left;
+    let kept = Partition(1 - left.0);
     assert_eq!(one.revoked, [left]);
     other.until("the end of its partition", |other| {
         other.settle_all();
@@ -227,28 +229,28 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuilt_consumer_ignores_budget_claims_of_the_previous_one() {
     let kafka = Kafka::start(1);
-    kafka.produce(0, 5, 10).await;
+    kafka.produce(Partition(0), 5, 10).await;
     let mut running = Running::start(&kafka, |_| {});
     running.until("all records", |running| running.claims.len() == 5);
     let old = std::mem::take(&mut running.claims);
     // A breach of the ledger's rules: the consumer is rebuilt, and reports all its partitions as revoked.
     running.settler.settle(vec![old[4], old[4]]);
     running.until("all records again", |running| running.claims.len() == 5);
-    assert_eq!(running.revoked, [0]);
+    assert_eq!(running.revoked, [Partition(0)]);
     // The work on the old records ends only now.
     running.settler.release(vec![old[0]]);
     running.settler.settle(old[1..4].to_vec());
     running.until("them to be counted", |running| running.metric("customerio_kafka_stale_completions_total") == 4.0);
-    assert_eq!(kafka.committed(0), Some(0), "nothing of the new ones is settled yet");
+    assert_eq!(kafka.committed(Partition(0)), Some(0), "nothing of the new ones is settled yet");
     running.settle_all();
-    running.until("all to be committed", |_| kafka.committed(0) == Some(5));
+    running.until("all to be committed", |_| kafka.committed(Partition(0)) == Some(5));
     running.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_something_outside() {
     let kafka = Kafka::start(1);
-    kafka.produce(0, 3, 10).await;
+    kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
     running.external_wait.set(true);
     running.until("the records", |running| running.claims.len() == 3);
@@ -259,40 +261,42 @@ async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_s
     running.settler.settle(vec![running.claims.remove(0)]);
     running.until("the end", |running| running.thread.is_finished());
     let error = running.stop().unwrap_err();
-    assert!(matches!(&error, KafkaError::Stalled { partition: 0, offset: 1, .. }), "{error}");
+    assert!(matches!(&error, KafkaError::Stalled { partition: Partition(0), offset: Offset(1), .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_in_which_every_record_waits_is_not_stalled() {
     let kafka = Kafka::start(2);
-    kafka.produce(0, 3, 10).await;
-    kafka.produce(1, 3, 10).await;
+    kafka.produce(Partition(0), 3, 10).await;
+    kafka.produce(Partition(1), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
     running.until("the records", |running| running.claims.len() == 6);
     // No record of partition 0 is started; in partition 1 an attempt failed, and its records wait for the next one.
     let (waiting, deferred): (Vec<Claim>, Vec<Claim>) =
-        running.claims.drain(..).partition(|claim| claim.partition == 0);
+        running.claims.drain(..).partition(|claim| claim.partition == Partition(0));
     running.settler.started(deferred.clone());
     running.settler.deferred(deferred.clone());
     running.until_passed(Duration::from_millis(1500));
     running.settler.settle(deferred);
     running.settler.started(waiting.clone());
     running.settler.settle(waiting);
-    running.until("all to be committed", |_| kafka.committed(0) == Some(3) && kafka.committed(1) == Some(3));
+    running.until("all to be committed", |_| {
+        kafka.committed(Partition(0)) == Some(3) && kafka.committed(Partition(1)) == Some(3)
+    });
     running.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_commit_is_counted_and_repeated() {
     let kafka = Kafka::start(1);
-    kafka.produce(0, 3, 10).await;
+    kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |_| {});
     running.until("the records", |running| running.claims.len() == 3);
     let failure = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
     kafka.0.request_errors(RDKafkaApiKey::OffsetCommit, &[failure; 3]);
     running.settle_all();
     running.until("the failures", |running| running.metric("customerio_kafka_commit_failures_total") >= 3.0);
-    running.until("the commit", |_| kafka.committed(0) == Some(3));
+    running.until("the commit", |_| kafka.committed(Partition(0)) == Some(3));
     let failures = running.metric("customerio_kafka_commit_failures_total");
     assert_eq!(failures, 3.0);
     running.stop().unwrap();
@@ -301,7 +305,7 @@ async fn a_failed_commit_is_counted_and_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed() {
     let kafka = Kafka::start(1);
-    kafka.produce(0, 3, 10).await;
+    kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));
     running.until("the records", |running| running.claims.len() == 3);
     let (settler, claims) = (running.settler.clone(), running.claims.clone());
@@ -311,5 +315,5 @@ async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed(
     settler.settle(vec![claims[0], claims[2]]);
     stopping.join().unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert_eq!(kafka.committed(0), Some(1));
+    assert_eq!(kafka.committed(Partition(0)), Some(1));
 }

@@ -8,84 +8,90 @@ use super::*;
 
 #[test]
 fn the_frontier_stays_at_the_oldest_record_without_a_durable_outcome() {
-    let mut ledger = Ledger::new(10);
+    let mut ledger = Ledger::new(Offset(10));
     for offset in [10, 11, 12] {
-        ledger.charge(offset, 1).unwrap();
+        ledger.charge(Offset(offset), 1).unwrap();
     }
-    ledger.settle(12).unwrap();
-    ledger.settle(11).unwrap();
-    assert_eq!(ledger.frontier(), 10);
-    ledger.settle(10).unwrap();
-    assert_eq!(ledger.frontier(), 13);
+    ledger.settle(Offset(12)).unwrap();
+    ledger.settle(Offset(11)).unwrap();
+    assert_eq!(ledger.frontier(), Offset(10));
+    ledger.settle(Offset(10)).unwrap();
+    assert_eq!(ledger.frontier(), Offset(13));
 }
 
 #[test]
 fn gaps_between_offsets_do_not_stop_the_frontier() {
-    let mut ledger = Ledger::new(0);
-    ledger.charge(5, 1).unwrap();
-    assert_eq!(ledger.frontier(), 5);
-    ledger.settle(5).unwrap();
-    assert_eq!(ledger.frontier(), 6);
-    ledger.polled_to(9);
-    assert_eq!(ledger.frontier(), 9);
-    ledger.charge(20, 1).unwrap();
-    ledger.polled_to(30);
-    assert_eq!(ledger.frontier(), 20);
+    let mut ledger = Ledger::new(Offset(0));
+    ledger.charge(Offset(5), 1).unwrap();
+    assert_eq!(ledger.frontier(), Offset(5));
+    ledger.settle(Offset(5)).unwrap();
+    assert_eq!(ledger.frontier(), Offset(6));
+    ledger.polled_to(Offset(9));
+    assert_eq!(ledger.frontier(), Offset(9));
+    ledger.charge(Offset(20), 1).unwrap();
+    ledger.polled_to(Offset(30));
+    assert_eq!(ledger.frontier(), Offset(20));
 }
 
 #[test]
 fn a_record_gets_its_durable_outcome_once() {
-    let mut ledger = Ledger::new(0);
-    ledger.charge(0, 7).unwrap();
-    assert_eq!(ledger.charge(0, 7), Err(LedgerError::OutOfOrder { offset: 0, next: 1 }));
-    assert_eq!(ledger.settle(0), Ok(7));
-    assert_eq!(ledger.settle(0), Err(LedgerError::NotOutstanding(0)));
-    assert_eq!(ledger.settle(99), Err(LedgerError::NotOutstanding(99)));
+    let mut ledger = Ledger::new(Offset(0));
+    ledger.charge(Offset(0), 7).unwrap();
+    let out_of_order = LedgerError::OutOfOrder { offset: Offset(0), next: Offset(1) };
+    assert_eq!(ledger.charge(Offset(0), 7), Err(out_of_order));
+    assert_eq!(ledger.settle(Offset(0)), Ok(7));
+    assert_eq!(ledger.settle(Offset(0)), Err(LedgerError::NotOutstanding(Offset(0))));
+    assert_eq!(ledger.settle(Offset(99)), Err(LedgerError::NotOutstanding(Offset(99))));
 }
 
 #[test]
 fn a_released_record_is_not_in_progress_but_stops_the_frontier() {
-    let mut ledger = Ledger::new(0);
+    let mut ledger = Ledger::new(Offset(0));
     for offset in 0..3 {
-        ledger.charge(offset, 10).unwrap();
+        ledger.charge(Offset(offset), 10).unwrap();
     }
-    ledger.settle(0).unwrap();
-    ledger.release(1).unwrap();
-    ledger.settle(2).unwrap();
-    assert_eq!((ledger.frontier(), ledger.outstanding(), ledger.outstanding_bytes()), (1, 0, 0));
+    ledger.settle(Offset(0)).unwrap();
+    ledger.release(Offset(1)).unwrap();
+    ledger.settle(Offset(2)).unwrap();
+    assert_eq!((ledger.frontier(), ledger.outstanding(), ledger.outstanding_bytes()), (Offset(1), 0, 0));
 }
 
 #[test]
 fn a_completion_of_an_old_assignment_changes_nothing() {
     let mut ledgers = Ledgers::default();
-    ledgers.assign(0, 0);
-    let old = ledgers.charge(0, 0, 1).unwrap().unwrap();
-    ledgers.revoke(0);
-    ledgers.assign(0, 0);
-    ledgers.charge(0, 0, 1).unwrap().unwrap();
+    let first = Position::new(0, 0);
+    ledgers.assign(first);
+    let old = ledgers.charge(first, 1).unwrap().unwrap();
+    ledgers.revoke(first.partition);
+    ledgers.assign(first);
+    ledgers.charge(first, 1).unwrap().unwrap();
     assert_eq!(ledgers.settle(old), Ok(Completion::Stale));
-    assert_eq!(ledgers.frontier(0), Some(0));
+    assert_eq!(ledgers.frontier(first.partition), Some(first.offset));
 }
 
 #[derive(Debug, Clone)]
 enum Op {
-    Poll { partition: i32, gap: i64 },
+    Poll { partition: Partition, gap: i64 },
     Settle(prop::sample::Index),
     Release(prop::sample::Index),
-    End { partition: i32, markers: i64 },
-    Revoke(i32),
-    Assign(i32),
+    End { partition: Partition, markers: i64 },
+    Revoke(Partition),
+    Assign(Partition),
     Commit,
+}
+
+fn partition() -> impl Strategy<Value = Partition> {
+    (0..3).prop_map(Partition)
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (0..3i32, 0..3i64).prop_map(|(partition, gap)| Op::Poll { partition, gap }),
+        6 => (partition(), 0..3i64).prop_map(|(partition, gap)| Op::Poll { partition, gap }),
         6 => any::<prop::sample::Index>().prop_map(Op::Settle),
         1 => any::<prop::sample::Index>().prop_map(Op::Release),
-        1 => (0..3i32, 0..3i64).prop_map(|(partition, markers)| Op::End { partition, markers }),
-        1 => (0..3i32).prop_map(Op::Revoke),
-        1 => (0..3i32).prop_map(Op::Assign),
+        1 => (partition(), 0..3i64).prop_map(|(partition, markers)| Op::End { partition, markers }),
+        1 => partition().prop_map(Op::Revoke),
+        1 => partition().prop_map(Op::Assign),
         1 => Just(Op::Commit),
     ]
 }
@@ -93,13 +99,13 @@ fn op() -> impl Strategy<Value = Op> {
 /// A model of the ledger, written as simply as possible.
 #[derive(Default)]
 struct Model {
-    position: BTreeMap<i32, i64>,
-    unsettled: BTreeMap<i32, BTreeSet<i64>>,
-    broker: BTreeMap<i32, i64>,
+    position: BTreeMap<Partition, Offset>,
+    unsettled: BTreeMap<Partition, BTreeSet<Offset>>,
+    broker: BTreeMap<Partition, Offset>,
 }
 
 impl Model {
-    fn frontier(&self, partition: i32) -> i64 {
+    fn frontier(&self, partition: Partition) -> Offset {
         let lowest = self.unsettled[&partition].first().copied();
         lowest.unwrap_or(self.position[&partition])
     }
@@ -113,12 +119,12 @@ proptest! {
         let mut ledgers = Ledgers::default();
         let mut model = Model::default();
         let mut claims: Vec<Claim> = Vec::new();
-        let mut live: BTreeMap<i32, Epoch> = BTreeMap::new();
+        let mut live: BTreeMap<Partition, Epoch> = BTreeMap::new();
         for op in ops {
             match op {
                 Op::Assign(partition) if !live.contains_key(&partition) => {
-                    let start = model.broker.get(&partition).copied().unwrap_or(0);
-                    live.insert(partition, ledgers.assign(partition, start));
+                    let start = model.broker.get(&partition).copied().unwrap_or(Offset(0));
+                    live.insert(partition, ledgers.assign(Position::of(partition, start)));
                     model.position.insert(partition, start);
                     model.unsettled.insert(partition, BTreeSet::new());
                 }
@@ -127,13 +133,13 @@ proptest! {
                     live.remove(&partition);
                 }
                 Op::Poll { partition, gap } => {
-                    let offset = model.position.get(&partition).map_or(0, |position| position + gap);
-                    let claim = ledgers.charge(partition, offset, 3).unwrap();
+                    let offset = model.position.get(&partition).map_or(Offset(0), |position| Offset(position.0 + gap));
+                    let claim = ledgers.charge(Position::of(partition, offset), 3).unwrap();
                     prop_assert_eq!(claim.is_some(), live.contains_key(&partition));
                     if let Some(claim) = claim {
                         claims.push(claim);
                         model.unsettled.get_mut(&partition).unwrap().insert(offset);
-                        model.position.insert(partition, offset + 1);
+                        model.position.insert(partition, offset.next());
                     }
                 }
                 Op::Settle(index) if !claims.is_empty() => {
@@ -150,16 +156,16 @@ proptest! {
                     ledgers.release(claim).unwrap();
                 }
                 Op::End { partition, markers } if live.contains_key(&partition) => {
-                    let position = model.position[&partition] + markers;
-                    ledgers.polled_to(partition, position);
+                    let position = Offset(model.position[&partition].0 + markers);
+                    ledgers.polled_to(Position::of(partition, position));
                     model.position.insert(partition, position);
                 }
                 Op::Commit => {
                     let due: Vec<_> = ledgers.to_commit().collect();
-                    for (partition, offset) in due {
-                        prop_assert_eq!(offset, model.frontier(partition));
-                        ledgers.committed(partition, offset);
-                        model.broker.insert(partition, offset);
+                    for position in due {
+                        prop_assert_eq!(position.offset, model.frontier(position.partition));
+                        ledgers.committed(position);
+                        model.broker.insert(position.partition, position.offset);
                     }
                     prop_assert_eq!(ledgers.to_commit().count(), 0);
                 }

@@ -43,8 +43,8 @@ fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
     }
     producer.flush(Duration::from_secs(10)).unwrap();
     let Setting { registry, metrics, mut probe, .. } = setting(&cluster.bootstrap_servers());
-    metrics.processed_to(0, 0);
-    metrics.processed_to(1, 2);
+    metrics.processed_to(Position::new(0, 0));
+    metrics.processed_to(Position::new(1, 2));
     let oldest = "customerio_test_oldest_unsettled_seconds";
     let lag = |partition| {
         let line = format!("customerio_kafka_consumer_lag_records{{partition=\"{partition}\",topic=\"input\"}}");
@@ -57,10 +57,10 @@ fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
     probe.ask().unwrap();
     let age = value(&registry, oldest).unwrap();
     assert!((90.0..120.0).contains(&age), "{age}");
-    metrics.processed_to(1, 5);
+    metrics.processed_to(Position::new(1, 5));
     probe.ask().unwrap();
     assert_eq!((lag(1), value(&registry, oldest)), (Some(0.0), Some(0.0)));
-    metrics.forget(1);
+    metrics.forget(Partition(1));
     probe.ask().unwrap();
     assert_eq!((lag(0), lag(1)), (Some(0.0), None), "it is another member's");
 }
@@ -83,7 +83,7 @@ fn the_age_counts_from_the_time_of_receipt_or_else_from_that_of_the_record() {
         producer.send(record).unwrap();
         producer.flush(Duration::from_secs(10)).unwrap();
         let Setting { registry, metrics, mut probe, .. } = setting(&cluster.bootstrap_servers());
-        metrics.processed_to(0, 0);
+        metrics.processed_to(Position::new(0, 0));
         probe.ask().unwrap();
         probe.ask().unwrap();
         let age = value(&registry, "customerio_test_oldest_unsettled_seconds").unwrap();

@@ -1,21 +1,20 @@
 //! Producer and consumer of one session, behind [`Client`].
 
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use contract::{Partition, Position, TopicName};
 use rdkafka::error::KafkaError as RdError;
 
 use super::machine::{Client, Mark, Outcome};
 use super::producer::{CALL, TransactionalProducer};
 use crate::consumed::Consumed;
-use crate::group::{self, GroupContext};
+use crate::group::GroupClient;
 use crate::health::{KafkaHealth, trouble};
 use crate::log_watch::Latest;
-use crate::topic::TopicName;
+use crate::partition_list;
 
 /// Producer and consumer of one session, as the machine sees them.
-pub(super) struct Clients<'s> {
+pub(super) struct Clients<'s, C> {
     pub(super) producer: &'s TransactionalProducer,
-    pub(super) consumer: &'s BaseConsumer<GroupContext>,
+    pub(super) consumer: &'s C,
     pub(super) topic: &'s TopicName,
     /// The last accepted record of each partition.
     pub(super) latest: &'s Latest,
@@ -24,7 +23,7 @@ pub(super) struct Clients<'s> {
     pub(super) keeps_transactional_offsets: bool,
 }
 
-impl Clients<'_> {
+impl<C> Clients<'_, C> {
     /// The group's committed offsets are requested again.
     fn unconfirmed(&self, error: &RdError) -> Outcome {
         self.health.group.failed(trouble(error));
@@ -33,7 +32,8 @@ impl Clients<'_> {
 
     /// The metadata of a committed offset: the fingerprint of the log, and which records after the offset are processed.
     fn metadata(&self, mark: &Mark) -> Option<String> {
-        let last = self.latest.get(&mark.partition).filter(|last| last.offset < mark.end).map(ToString::to_string);
+        let last = self.latest.get(&mark.position.partition);
+        let last = last.filter(|last| last.offset < mark.end).map(ToString::to_string);
         match (last, &mark.note) {
             (Some(last), Some(note)) => Some(format!("{last} {note}")),
             (last, note) => last.or_else(|| note.clone()),
@@ -41,7 +41,7 @@ impl Clients<'_> {
     }
 }
 
-impl Client for Clients<'_> {
+impl<C: GroupClient> Client for Clients<'_, C> {
     fn begin(&mut self) -> Outcome {
         self.producer.begin()
     }
@@ -53,18 +53,18 @@ impl Client for Clients<'_> {
         if let Some(reason) = self.producer.failure() {
             return Outcome::Abort(reason);
         }
-        let positions: Vec<_> = marks.iter().map(|mark| (mark.partition, mark.offset)).collect();
-        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.partition == partition)?);
-        let list = match group::offsets_with_metadata(self.topic, &positions, metadata) {
+        let positions: Vec<Position> = marks.iter().map(|mark| mark.position).collect();
+        let metadata = |partition| self.metadata(marks.iter().find(|mark| mark.position.partition == partition)?);
+        let list = match partition_list::with_metadata(self.topic, &positions, metadata) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
-        let Some(metadata) = self.consumer.group_metadata() else {
+        let Some(metadata) = self.consumer.metadata() else {
             return Outcome::Abort("the consumer has left its group".to_owned());
         };
         // After it has lost its membership, the client has no member id for a moment, and the brokers accept offsets
         // without a member id from any client. With this order of calls, the check covers the metadata.
-        if self.consumer.assignment_lost() {
+        if self.consumer.is_assignment_lost() {
             return Outcome::Abort("the partitions were lost".to_owned());
         }
         self.producer.send_offsets(&list, &metadata)
@@ -82,23 +82,23 @@ impl Client for Clients<'_> {
         if known.is_empty() || !self.keeps_transactional_offsets {
             return Outcome::Done;
         }
-        let partitions: Vec<i32> = known.iter().map(|mark| mark.partition).collect();
-        let list = group::partitions(self.topic, &partitions);
+        let partitions: Vec<Partition> = known.iter().map(|mark| mark.position.partition).collect();
+        let list = partition_list::partitions(self.topic, &partitions);
         // A response that open transactions of other members delay is requested again.
-        let committed = match self.consumer.committed_offsets(list, CALL) {
+        let committed = match self.consumer.committed(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),
         };
         for mark in known {
-            let &Mark { partition, offset, .. } = mark;
-            let Some(found) = committed.find_partition(self.topic.as_str(), partition) else { return Outcome::Retry };
+            let Position { partition, offset } = mark.position;
+            let Some(found) = partition_list::find(&committed, self.topic, partition) else { return Outcome::Retry };
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
             // While a record is deferred, the offset stays the same; the metadata contains which records after it are
             // processed.
             let consumed = Consumed::read(offset, found.metadata());
-            if found.offset() != Offset::Offset(offset) || consumed.note() != mark.note {
+            if partition_list::offset(&found) != Some(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(
                     "the group's committed offset of {}[{partition}] is {:?} ({}) and not {offset} ({}): another member has processed the partition",
                     self.topic,
@@ -112,15 +112,15 @@ impl Client for Clients<'_> {
         Outcome::Done
     }
 
-    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+    fn rewind(&mut self, positions: &[Position]) -> Outcome {
         if positions.is_empty() {
             return Outcome::Done;
         }
-        let list = match group::offsets(self.topic, positions) {
+        let list = match partition_list::positions(self.topic, positions) {
             Ok(list) => list,
             Err(error) => return Outcome::Broken(error.to_string()),
         };
-        match self.consumer.seek_partitions(list, CALL) {
+        match self.consumer.seek(list, CALL) {
             Ok(list) if list.elements().iter().all(|element| element.error().is_ok()) => Outcome::Done,
             Ok(_) => Outcome::Retry,
             // The call did not finish in time; the machine decides how often to repeat it.

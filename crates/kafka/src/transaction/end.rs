@@ -1,6 +1,7 @@
 //! How a session ends.
 
 use crate::error::KafkaError;
+use crate::error_table::may_pass;
 use crate::log_watch::Replaced;
 
 /// Why a session ended.
@@ -25,8 +26,5 @@ pub(super) fn rebuild(error: KafkaError) -> End {
 
 /// New clients may fix a failed operation; every other error needs a person.
 pub(super) fn given_up(error: KafkaError) -> End {
-    match error {
-        KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_) => rebuild(error),
-        other => End::Fatal(other),
-    }
+    if may_pass(&error) { rebuild(error) } else { End::Fatal(error) }
 }

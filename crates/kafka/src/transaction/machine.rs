@@ -14,6 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use contract::{Offset, Partition, Position};
+
 use super::cursor::{Accepted, Cursor};
 use crate::consumed::Consumed;
 
@@ -58,7 +60,7 @@ pub trait Client {
     /// are the same, [`Outcome::Evicted`] if another member has committed.
     fn confirm(&mut self, committed: &[Mark]) -> Outcome;
     /// Makes the consumer continue from these offsets.
-    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome;
+    fn rewind(&mut self, positions: &[Position]) -> Outcome;
 }
 
 /// When a transaction is due.
@@ -120,7 +122,7 @@ pub enum Progress {
 pub struct Machine {
     limits: Limits,
     phase: Phase,
-    cursors: BTreeMap<i32, Cursor>,
+    cursors: BTreeMap<Partition, Cursor>,
     opened: Option<Instant>,
     records: usize,
     accepted: Option<Accepted>,
@@ -143,30 +145,30 @@ impl Machine {
     }
 
     /// A partition was assigned. It will be read from its first record that is not processed.
-    pub fn assign(&mut self, partition: i32, consumed: Consumed) {
+    pub fn assign(&mut self, partition: Partition, consumed: Consumed) {
         self.cursors.insert(partition, Cursor::at(consumed));
     }
 
     /// The partitions that are owned now.
-    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.cursors.keys().copied()
     }
 
     /// The first offset that is not processed, according to the brokers.
     #[must_use]
-    pub fn committed(&self, partition: i32) -> Option<i64> {
+    pub fn committed(&self, partition: Partition) -> Option<Offset> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.consumed.frontier())
     }
 
     /// How far the partition is processed, according to the committed offset and metadata.
     #[must_use]
-    pub fn read(&self, partition: i32) -> Option<i64> {
+    pub fn read(&self, partition: Partition) -> Option<Offset> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.read)
     }
 
     /// How many records of the partition are deferred, according to the brokers.
     #[must_use]
-    pub fn deferred(&self, partition: i32) -> u64 {
+    pub fn deferred(&self, partition: Partition) -> u64 {
         self.cursors.get(&partition).map_or(0, |cursor| cursor.committed.consumed.deferred())
     }
 
@@ -195,16 +197,17 @@ impl Machine {
 
     /// Whether to process a polled record now: begins a transaction if none is open. `false` means that the record must
     /// be dropped: its partition is not owned, or it will be read again, or it was read before.
-    pub fn accept(&mut self, partition: i32, offset: i64, now: Instant, client: &mut impl Client) -> bool {
+    pub fn accept(&mut self, record: Position, now: Instant, client: &mut impl Client) -> bool {
         if !matches!(self.phase, Phase::Idle | Phase::Open) {
             return false;
         }
+        let Position { partition, offset } = record;
         let Some(cursor) = self.cursors.get_mut(&partition).filter(|cursor| offset >= cursor.open.read) else {
             return false;
         };
         if !cursor.open.consumed.lacks(offset) {
             // The record was processed while an earlier one was deferred.
-            cursor.open.read = offset + 1;
+            cursor.open.read = offset.next();
             return false;
         }
         if self.phase == Phase::Idle {
@@ -228,7 +231,7 @@ impl Machine {
                 }
             }
         }
-        self.accepted = self.cursors.get_mut(&partition).map(|cursor| cursor.accept(partition, offset));
+        self.accepted = self.cursors.get_mut(&partition).map(|cursor| cursor.accept(record));
         self.records += 1;
         true
     }
@@ -236,7 +239,7 @@ impl Machine {
     /// The record accepted last had no effect and must be read again, by the owner of its partition at that time.
     pub fn put_back(&mut self) {
         if let Some(accepted) = self.accepted.take()
-            && let Some(cursor) = self.cursors.get_mut(&accepted.partition)
+            && let Some(cursor) = self.cursors.get_mut(&accepted.position.partition)
         {
             cursor.put_back(&accepted);
             self.records -= 1;
@@ -247,7 +250,7 @@ impl Machine {
     /// Returns `false` if no more records of its partition can be deferred; then the record counts as just accepted.
     pub fn defer(&mut self) -> bool {
         let Some(accepted) = &self.accepted else { return false };
-        self.cursors.get_mut(&accepted.partition).is_some_and(|cursor| cursor.defer(accepted))
+        self.cursors.get_mut(&accepted.position.partition).is_some_and(|cursor| cursor.defer(accepted))
     }
 
     /// The output of the accepted record could not be queued, so the transaction must be aborted.
@@ -371,10 +374,11 @@ impl Machine {
 
     fn rewind(&mut self, now: Instant, client: &mut impl Client) {
         let committed = || self.cursors.iter().map(|(&partition, cursor)| (partition, &cursor.committed));
-        let marks: Vec<_> = committed().map(|(partition, position)| Mark::new(partition, &position.consumed)).collect();
+        let marks: Vec<_> = committed().map(|(partition, progress)| Mark::new(partition, &progress.consumed)).collect();
         let outcome = match client.confirm(&marks) {
             Outcome::Done => {
-                client.rewind(&committed().map(|(partition, position)| (partition, position.read)).collect::<Vec<_>>())
+                let positions = committed().map(|(partition, progress)| Position::of(partition, progress.read));
+                client.rewind(&positions.collect::<Vec<_>>())
             }
             other => other,
         };
@@ -418,7 +422,7 @@ impl Machine {
     }
 
     /// The partitions were revoked.
-    pub fn remove(&mut self, partitions: &BTreeSet<i32>) {
+    pub fn remove(&mut self, partitions: &BTreeSet<Partition>) {
         debug_assert!(!self.is_open(), "a partition is removed only when no transaction is open");
         self.cursors.retain(|partition, _| !partitions.contains(partition));
         self.revoke_deadline = None;

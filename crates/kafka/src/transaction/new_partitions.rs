@@ -4,19 +4,19 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
+use contract::{Partition, Position};
 
 use super::end::{End, given_up, rebuild};
-use super::restore::{Candidate, Delay, Finding};
+use super::processor::Processor;
+use super::restore::{Delay, Finding};
 use super::session::Session;
-use super::worker::Processor;
+use super::tail::Candidate;
 use crate::assignment::Fetching;
 use crate::error::KafkaError;
-use crate::group;
+use crate::error_table::Refusal;
+use crate::group::GroupClient;
 use crate::health::kafka_trouble;
-use crate::metrics::RebalanceKind;
-use crate::start::{Refusal, commit_new, refusal};
+use crate::start::{commit_new, refusal};
 use crate::topic::check_counterparts;
 
 /// How long a commit that a rebalance refused waits for its next attempt.
@@ -25,7 +25,7 @@ const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the brokers may take to return where a partition starts.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl<P: Processor> Session<'_, P> {
+impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     /// Reports the error that ends the session.
     fn given_up(&self, error: KafkaError) -> End {
         self.settings.health.group.failed(kafka_trouble(&error));
@@ -34,8 +34,7 @@ impl<P: Processor> Session<'_, P> {
 
     /// Finds out where new partitions are read from, while the other partitions continue: a member that died can delay
     /// the response for as long as its transaction may stay open.
-    pub(super) fn assign(&mut self, partitions: Vec<i32>) -> Result<(), End> {
-        self.settings.metrics.rebalanced(RebalanceKind::Assigned);
+    pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
         // A transaction that stayed open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
         while self.machine.is_open() {
@@ -44,7 +43,7 @@ impl<P: Processor> Session<'_, P> {
         self.machine.remove(&BTreeSet::new());
         tracing::info!(topic = %self.settings.input, ?partitions, "partitions assigned");
         self.settings.readiness.set_ready();
-        self.assignment.assign(&self.consumer, &[], Fetching::Running).map_err(rebuild)?;
+        self.member.add(&[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
             // Nothing of this worker can fail any more.
             self.settings.health.group.succeeded();
@@ -68,13 +67,10 @@ impl<P: Processor> Session<'_, P> {
         Ok(())
     }
 
-    /// librdkafka cannot close before all partitions of the group's assignment have been added. Nothing is read any
-    /// more.
+    /// Nothing is read any more.
     pub(super) fn add_awaited(&mut self) {
-        let awaited: Vec<i32> = std::mem::take(&mut self.awaited).into_iter().collect();
-        if let Err(error) = self.consumer.incremental_assign(&group::partitions(&self.settings.input, &awaited)) {
-            tracing::debug!(%error, "adding partitions before the end");
-        }
+        let awaited: Vec<Partition> = std::mem::take(&mut self.awaited).into_iter().collect();
+        self.member.add_before_the_end(&awaited, "adding partitions before the end");
     }
 
     /// Reports a transaction of another process that holds back what new partitions need.
@@ -87,7 +83,7 @@ impl<P: Processor> Session<'_, P> {
                 let (seconds, group) = (time.as_secs(), &self.settings.group);
                 let (input, output) = (&self.settings.input, &self.settings.output);
                 health.restoring_is_delayed(if self.awaited.is_empty() {
-                    let partitions: Vec<i32> = self.restores.waiting().collect();
+                    let partitions: Vec<Partition> = self.restores.waiting().collect();
                     format!("the latest records of {output}{partitions:?} have not become readable for {seconds} s: a transaction of another process is open there")
                 } else {
                     let partitions = &self.awaited;
@@ -102,7 +98,7 @@ impl<P: Processor> Session<'_, P> {
         self.report_delay();
         // If a partition were added now, librdkafka would take that as the answer to the lost assignment. The revoke
         // follows.
-        while !self.consumer.assignment_lost() {
+        while !self.member.is_lost() {
             if !self.add_found()? {
                 break;
             }
@@ -113,7 +109,7 @@ impl<P: Processor> Session<'_, P> {
                 Finding::Restored { partition, state, took } => {
                     self.processor.restored(partition, state, took);
                     if !self.held {
-                        self.assignment.resume(&self.consumer, &[partition]).map_err(rebuild)?;
+                        self.member.resume(&[partition]).map_err(rebuild)?;
                     }
                 }
             }
@@ -130,7 +126,8 @@ impl<P: Processor> Session<'_, P> {
         if Instant::now() < self.next_commit {
             return Ok(false);
         }
-        match commit_new(&self.consumer, &self.settings.input, &self.found, &self.settings.metrics) {
+        let commit = |list: &_| self.member.client().commit(list);
+        match commit_new(commit, &self.settings.input, &self.found, &self.settings.metrics) {
             Ok(()) => {}
             Err(error) => match refusal(&error) {
                 Some(Refusal::Rebalancing) => {
@@ -144,12 +141,12 @@ impl<P: Processor> Session<'_, P> {
             },
         }
         let starts = std::mem::take(&mut self.found);
-        let offsets: Vec<_> = starts.iter().map(|start| (start.partition, Offset::Offset(start.offset))).collect();
-        self.assignment.assign(&self.consumer, &offsets, Fetching::Paused).map_err(rebuild)?;
+        let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
+        self.member.add(&positions, Fetching::Paused).map_err(rebuild)?;
         self.settings.health.group.succeeded();
         for start in starts {
-            self.awaited.remove(&start.partition);
-            self.machine.assign(start.partition, start.consumed);
+            self.awaited.remove(&start.position.partition);
+            self.machine.assign(start.position.partition, start.consumed);
         }
         Ok(true)
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::topic::TopicName;
+use contract::{Offset, Partition, Position, TopicName};
 
 /// The state of one input record.
 #[derive(Debug, Default)]
@@ -16,18 +16,18 @@ struct Known {
     refusals: BTreeMap<String, u32>,
 }
 
-/// The input records (partition and offset) with a refused output that are not committed yet.
+/// The input records with a refused output that are not committed yet.
 #[derive(Debug, Default)]
 pub(super) struct Oversized {
-    known: BTreeMap<(i32, i64), Known>,
+    known: BTreeMap<Position, Known>,
 }
 
 impl Oversized {
     /// An output of this record was in a batch that `topic` refused because of its size. `alone`: it was the whole
     /// batch. Returns whether this is new: repeating a known fact does not count as progress.
-    pub(super) fn refused(&mut self, partition: i32, offset: i64, topic: &str, alone: bool) -> bool {
-        let is_new = !self.known.contains_key(&(partition, offset));
-        let known = self.known.entry((partition, offset)).or_default();
+    pub(super) fn refused(&mut self, record: Position, topic: &str, alone: bool) -> bool {
+        let is_new = !self.known.contains_key(&record);
+        let known = self.known.entry(record).or_default();
         if alone {
             *known.refusals.entry(topic.to_owned()).or_default() += 1;
         }
@@ -35,24 +35,24 @@ impl Oversized {
     }
 
     /// Whether this record's outputs must be alone in their batches.
-    pub(super) fn is_suspected(&self, partition: i32, offset: i64) -> bool {
-        self.known.contains_key(&(partition, offset))
+    pub(super) fn is_suspected(&self, record: Position) -> bool {
+        self.known.contains_key(&record)
     }
 
     /// How many outputs of this record `topic` refused, each alone in its batch.
-    pub(super) fn refusals(&self, partition: i32, offset: i64, topic: &TopicName) -> u32 {
-        let known = self.known.get(&(partition, offset));
+    pub(super) fn refusals(&self, record: Position, topic: &TopicName) -> u32 {
+        let known = self.known.get(&record);
         known.and_then(|known| known.refusals.get(topic.as_str())).copied().unwrap_or(0)
     }
 
     /// The offsets of the partition before `offset` are committed.
-    pub(super) fn committed(&mut self, partition: i32, offset: i64) {
-        self.known.retain(|&(known, position), _| known != partition || position >= offset);
+    pub(super) fn committed(&mut self, partition: Partition, offset: Offset) {
+        self.known.retain(|known, _| known.partition != partition || known.offset >= offset);
     }
 
     /// The partition was revoked.
-    pub(super) fn forget(&mut self, partition: i32) {
-        self.known.retain(|&(known, _), _| known != partition);
+    pub(super) fn forget(&mut self, partition: Partition) {
+        self.known.retain(|known, _| known.partition != partition);
     }
 }
 
@@ -64,26 +64,28 @@ mod tests {
     fn only_a_refusal_of_a_batch_with_one_record_counts_against_that_record() {
         let topic: TopicName = "typed".parse().unwrap();
         let mut oversized = Oversized::default();
-        assert!(!oversized.is_suspected(0, 7));
-        assert!(oversized.refused(0, 7, "typed", false), "the first suspicion is news");
-        assert!(!oversized.refused(0, 7, "typed", false), "the second one is not");
-        assert!(oversized.is_suspected(0, 7));
-        assert_eq!(oversized.refusals(0, 7, &topic), 0);
-        assert!(oversized.refused(0, 7, "typed", true));
-        assert_eq!(oversized.refusals(0, 7, &topic), 1);
-        assert_eq!(oversized.refusals(0, 8, &topic), 0);
+        let record = Position::new(0, 7);
+        assert!(!oversized.is_suspected(record));
+        assert!(oversized.refused(record, "typed", false), "the first suspicion is news");
+        assert!(!oversized.refused(record, "typed", false), "the second one is not");
+        assert!(oversized.is_suspected(record));
+        assert_eq!(oversized.refusals(record, &topic), 0);
+        assert!(oversized.refused(record, "typed", true));
+        assert_eq!(oversized.refusals(record, &topic), 1);
+        assert_eq!(oversized.refusals(Position::new(0, 8), &topic), 0);
     }
 
     #[test]
     fn a_committed_or_revoked_record_is_forgotten() {
         let mut oversized = Oversized::default();
-        for (partition, offset) in [(0, 7), (0, 9), (1, 7)] {
-            oversized.refused(partition, offset, "typed", false);
+        let records = [Position::new(0, 7), Position::new(0, 9), Position::new(1, 7)];
+        for record in records {
+            oversized.refused(record, "typed", false);
         }
-        oversized.committed(0, 8);
-        let left = |oversized: &Oversized| [(0, 7), (0, 9), (1, 7)].map(|(p, o)| oversized.is_suspected(p, o));
+        oversized.committed(Partition(0), Offset(8));
+        let left = |oversized: &Oversized| records.map(|record| oversized.is_suspected(record));
         assert_eq!(left(&oversized), [false, true, true]);
-        oversized.forget(1);
+        oversized.forget(Partition(1));
         assert_eq!(left(&oversized), [false, true, false]);
     }
 }

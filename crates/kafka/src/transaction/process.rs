@@ -1,16 +1,24 @@
 //! Runs one record through the processor, in a batch of its own if necessary; and the clients of its transaction.
 
-use rdkafka::consumer::BaseConsumer;
+use contract::Position;
 
 use super::clients::Clients;
-use super::outbox::{Outbox, Processed};
+use super::outbox::Outbox;
 use super::oversized::Oversized;
+use super::processor::{Disposition, Processor};
 use super::producer::TransactionalProducer;
-use super::worker::{Processor, WorkerSettings};
+use super::settings::WorkerSettings;
 use crate::fingerprint::Fingerprint;
-use crate::group::GroupContext;
 use crate::log_watch::Latest;
 use crate::record::Record;
+
+/// The result of processing one record.
+#[derive(Debug)]
+pub(super) struct Processed {
+    /// Why output could not be queued or was not delivered: the transaction must be aborted.
+    pub(super) failure: Option<String>,
+    pub(super) disposition: Disposition,
+}
 
 /// Turns an accepted record into output. If outputs of it were refused because of their size before, they are written
 /// in batches of their own, and this waits for their delivery: only then does the next refusal refer to this record.
@@ -18,24 +26,23 @@ pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,
     oversized: &Oversized,
-    inputs: &mut Vec<(i32, i64)>,
+    inputs: &mut Vec<Position>,
     record: &Record<'_>,
 ) -> Processed {
-    let failed = |reason| Processed { failure: Some(reason), ..Processed::default() };
-    let position = (record.partition(), record.offset());
-    let alone = oversized.is_suspected(position.0, position.1);
+    let position = record.position();
+    let alone = oversized.is_suspected(position);
     if alone && let Err(reason) = producer.drain() {
-        return failed(reason);
+        return Processed { failure: Some(reason), disposition: Disposition::Done };
     }
     let input = inputs.len();
     inputs.push(position);
     let mut outbox = Outbox::new(producer, oversized, position, input);
-    processor.process(record, &mut outbox);
-    let mut processed = outbox.result;
-    if alone && processed.failure.is_none() && processed.held.is_none() && processed.deferred.is_none() {
-        processed.failure = producer.drain().err().or_else(|| producer.failure());
+    let disposition = processor.process(record, &mut outbox);
+    let mut failure = outbox.failure;
+    if alone && failure.is_none() && !matches!(disposition, Disposition::Hold(_) | Disposition::Defer(_)) {
+        failure = producer.drain().err().or_else(|| producer.failure());
     }
-    processed
+    Processed { failure, disposition }
 }
 
 /// Keeps the record by which a partition's log is recognised: the last one, unless it was deferred before.
@@ -48,12 +55,12 @@ pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
 }
 
 /// The clients of a session as its machine sees them.
-pub(super) fn clients<'s>(
+pub(super) fn clients<'s, C>(
     producer: &'s TransactionalProducer,
-    consumer: &'s BaseConsumer<GroupContext>,
+    consumer: &'s C,
     latest: &'s Latest,
     settings: &'s WorkerSettings,
-) -> Clients<'s> {
+) -> Clients<'s, C> {
     let keeps_transactional_offsets = settings.connection.keeps_transactional_offsets();
     Clients {
         producer,

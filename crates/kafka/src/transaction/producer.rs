@@ -4,19 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::TopicName;
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
 use super::machine::Outcome;
+use crate::client::{Callbacks, Context, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::{self, Refusal, is_purged, is_refused_for_size, refusal};
 use crate::health::KafkaHealth;
-use crate::producer::{NewRecord, set_default};
-use crate::topic::TopicName;
+use crate::producer::NewRecord;
 
 /// Maximum time of one call to the brokers. A call that needs longer returns "retry" and is made again.
 pub(super) const CALL: Duration = Duration::from_secs(1);
@@ -28,8 +29,8 @@ const QUEUE_WAIT: Duration = Duration::from_secs(10);
 /// one.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. A record has at
-/// most `GATEWAY_MAX_BODY`'s 64 MiB plus its headers; the limit that matters is the topic's `max.message.bytes`.
+/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. The largest
+/// body that can be configured has 64 MiB; the limit that matters is the topic's `max.message.bytes`.
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 
@@ -56,23 +57,15 @@ pub(super) struct DeliveryFailures {
 
 /// Collects delivery failures, and counts the bytes that wait for a report.
 #[derive(Debug, Clone, Default)]
-pub(super) struct DeliveryContext {
+pub(super) struct Deliveries {
     failures: Arc<Mutex<DeliveryFailures>>,
     queued_bytes: Arc<AtomicUsize>,
     health: Option<KafkaHealth>,
 }
 
-impl ClientContext for DeliveryContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::connection::log_line(level, facility, line);
-    }
+impl Callbacks for Deliveries {}
 
-    fn error(&self, error: RdError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "client error");
-    }
-}
-
-impl ProducerContext for DeliveryContext {
+impl ProducerContext for Context<Deliveries> {
     type DeliveryOpaque = InputNumber;
 
     fn delivery(&self, report: &DeliveryResult<'_>, input: InputNumber) {
@@ -85,13 +78,13 @@ impl ProducerContext for DeliveryContext {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let Some(error) = error else { return };
         let code = error.rdkafka_error_code();
-        if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
+        if code.is_some_and(is_purged) {
             return;
         }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = message.topic();
         failures.first.get_or_insert_with(|| format!("a record for {topic} was not delivered: {error}"));
-        if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        if code.is_some_and(is_refused_for_size) {
             failures.too_large.push(TooLarge { topic: topic.to_owned(), input, bytes });
         } else if let Some(health) = &self.health {
             health.transaction_failed(error);
@@ -102,8 +95,8 @@ impl ProducerContext for DeliveryContext {
 /// An initialised producer with a transactional id. `ThreadedProducer` serves its events on its own thread, so that
 /// delivery reports also arrive while this thread is busy, in particular during an abort.
 pub(super) struct TransactionalProducer {
-    producer: ThreadedProducer<DeliveryContext>,
-    context: DeliveryContext,
+    producer: ThreadedProducer<Context<Deliveries>>,
+    deliveries: Deliveries,
     /// The health check to report to; commands have none.
     health: Option<KafkaHealth>,
 }
@@ -131,10 +124,10 @@ impl TransactionalProducer {
         set_default(&mut config, "compression.type", "lz4");
         set_default(&mut config, "reconnect.backoff.max.ms", "1000");
         let health = health.cloned();
-        let context = DeliveryContext { health: health.clone(), ..DeliveryContext::default() };
-        let producer = ThreadedProducer::from_config_and_context(&config, context.clone())
+        let deliveries = Deliveries { health: health.clone(), ..Deliveries::default() };
+        let producer = ThreadedProducer::from_config_and_context(&config, Context(deliveries.clone()))
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        Ok(Self { producer, context, health })
+        Ok(Self { producer, deliveries, health })
     }
 
     /// Registers the transactional id; this aborts the open transaction of an earlier process with the same id.
@@ -177,7 +170,7 @@ impl TransactionalProducer {
     pub(super) fn send(&self, record: NewRecord<'_>, input: InputNumber) -> Result<(), String> {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let deadline = Instant::now() + QUEUE_WAIT;
-        let queued = &self.context.queued_bytes;
+        let queued = &self.deliveries.queued_bytes;
         // A record that is larger than the whole queue is sent when the queue is empty.
         while queued.load(Ordering::Relaxed) > QUEUE_BYTES.saturating_sub(bytes) {
             if Instant::now() >= deadline {
@@ -186,7 +179,7 @@ impl TransactionalProducer {
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut base = BaseRecord::with_opaque_to(record.topic.as_str(), input).headers(record.headers.into_owned());
-        base.partition = record.partition;
+        base.partition = record.partition.map(|partition| partition.0);
         base.key = record.key;
         base.payload = record.value;
         queued.fetch_add(bytes, Ordering::Relaxed);
@@ -225,15 +218,9 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    /// Whether another producer has registered this transactional id, or the brokers have fenced this one after a
-    /// timeout.
+    /// See [`error_table::is_fenced`].
     pub(super) fn is_fenced(&self) -> bool {
-        self.producer.client().fatal_error().is_some_and(|(code, _)| {
-            matches!(
-                code,
-                RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch
-            )
-        })
+        self.producer.client().fatal_error().is_some_and(|(code, _)| error_table::is_fenced(code))
     }
 
     /// Returns why a record of the open transaction was not delivered, if that happened.
@@ -247,7 +234,7 @@ impl TransactionalProducer {
     }
 
     fn failures(&self) -> MutexGuard<'_, DeliveryFailures> {
-        self.context.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        self.deliveries.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Maps the result of a call to its outcome for the transaction, and reports it to the health check.
@@ -294,9 +281,7 @@ fn outcome(result: Result<(), RdError>) -> Outcome {
         Ok(()) => Outcome::Done,
         // The flush before the commit timed out, so the commit was not tried yet.
         Err(RdError::Flush(_)) => Outcome::Retry,
-        Err(RdError::Transaction(error))
-            if matches!(error.code(), RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) =>
-        {
+        Err(RdError::Transaction(error)) if refusal(error.code()) == Some(Refusal::Evicted) => {
             Outcome::Evicted(error.to_string())
         }
         Err(RdError::Transaction(error)) if error.is_fatal() => Outcome::Broken(error.to_string()),

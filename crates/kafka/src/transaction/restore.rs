@@ -1,32 +1,18 @@
-//! Restores a partition's state from the tail of the output topic after an assignment. It reads the newest records of
-//! the partition with the same number on a thread of its own, while the other partitions continue.
-//!
-//! The order of the steps makes the result complete. First comes the group's committed offset, from a client that waits
-//! for pending transactions; that can take as long as another member's transaction may stay open. Then come the end of
-//! the output and the offset to start at, including open transactions. Then a read-committed reader reads up to that
-//! end. All output for an input offset before the committed one is before that end.
+//! Restores the state of new partitions from the tails of the output topic, on a thread of its own for each assignment,
+//! while the other partitions continue. Results for an older assignment are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as RdError;
-use rdkafka::{Offset, TopicPartitionList};
+use contract::Partition;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
+use super::output_log::{BrokerLog, RestoreContext};
+use super::tail::{Candidate, Found, PartitionState, Tail};
 use crate::error::KafkaError;
-use crate::group;
-use crate::log_watch::Latest;
-use crate::reader::{Isolation, frugal_observer};
-use crate::record::Record;
-use crate::start::{FoundStart, StartRule, starts};
-use crate::topic::{LogContextConsumer, TopicName, Topics};
-
-/// How long the brokers may take to respond.
-const CALL: Duration = Duration::from_secs(10);
+use crate::start::FoundStart;
 
 /// Restoring that makes no progress for this long waits for an open transaction. Everything else that it asks the
 /// brokers for is answered sooner, or fails.
@@ -35,35 +21,12 @@ const DELAYED_AFTER: Duration = Duration::from_secs(6);
 /// How often a delay is reported.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// The state that is restored from one partition's earlier output.
-pub trait PartitionState: Send + 'static {
-    /// There is older output that is not read. Called at most once, before the first record.
-    fn starts_late(&mut self);
-    /// Adds the next record, in the order of the partition.
-    fn restore(&mut self, record: &Record<'_>);
-}
-
-/// How far back to read.
-#[derive(Debug, Clone, Copy)]
-pub struct Lookback {
-    /// Maximum number of offsets.
-    pub offsets: i64,
-    /// Maximum age if no input waits to be read: older output does not matter to any input that is still to come.
-    pub age: Duration,
-}
-
-/// A partition whose state is to be restored.
-pub(super) struct Candidate<M> {
-    pub(super) partition: i32,
-    pub(super) state: M,
-}
-
 /// The next result for an assignment. The starts of all its partitions come first, except those that were revoked.
 pub(super) enum Finding<M> {
     /// Where the partitions are read from.
     Starts(Vec<FoundStart>),
     /// A partition whose state is restored, and how long that took.
-    Restored { partition: i32, state: M, took: Duration },
+    Restored { partition: Partition, state: M, took: Duration },
 }
 
 struct Report<M> {
@@ -71,32 +34,11 @@ struct Report<M> {
     outcome: Result<Found<M>, KafkaError>,
 }
 
-/// A result of the reading thread.
-enum Found<M> {
-    Starts(Vec<FoundStart>),
-    State(i32, M),
-}
-
-/// The data that all restores of a session share.
-#[derive(Clone)]
-pub(super) struct RestoreContext {
-    pub(super) connection: Connection,
-    pub(super) group: String,
-    pub(super) input: TopicName,
-    pub(super) output: TopicName,
-    pub(super) lookback: Lookback,
-    pub(super) from_beginning: bool,
-    /// Partitions whose log was found to be replaced.
-    pub(super) replaced: Latest,
-    /// How long the brokers may take to end the transaction of a member that died.
-    pub(super) pending: Duration,
-}
-
 /// The restores of one session.
 pub(super) struct Restores<M> {
     context: RestoreContext,
     /// The partitions that wait, with the number of their assignment: results for an older assignment are ignored.
-    waiting: BTreeMap<i32, (u64, Instant)>,
+    waiting: BTreeMap<Partition, (u64, Instant)>,
     assignments: u64,
     /// Stops the reader of an assignment; only for assignments with waiting partitions.
     readers: BTreeMap<u64, CancellationToken>,
@@ -147,19 +89,22 @@ impl<M: PartitionState> Restores<M> {
         let stop = self.stop.child_token();
         self.readers.insert(assignment, stop.clone());
         self.stop_readers();
-        let tail = Tail { context: self.context.clone(), stop, progress: Arc::clone(&self.progress) };
+        let (context, progress) = (self.context.clone(), Arc::clone(&self.progress));
         let reports = self.reports.clone();
         std::thread::spawn(move || {
             // The receiver is gone once the session is over.
             let report = |outcome| drop(reports.send(Report { assignment, outcome }));
-            if let Err(error) = tail.read(candidates, |found| report(Ok(found))) {
+            let lookback = context.lookback;
+            let read = BrokerLog::new(context)
+                .and_then(|log| Tail { log, lookback, stop, progress }.read(candidates, |found| report(Ok(found))));
+            if let Err(error) = read {
                 report(Err(error));
             }
         });
     }
 
     /// The partition was revoked before its state was restored.
-    pub(super) fn forget(&mut self, partition: i32) {
+    pub(super) fn forget(&mut self, partition: Partition) {
         self.waiting.remove(&partition);
         self.stop_readers();
     }
@@ -197,7 +142,7 @@ impl<M: PartitionState> Restores<M> {
     }
 
     /// The partitions that wait.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Partition> {
         self.waiting.keys().copied()
     }
 
@@ -217,7 +162,8 @@ impl<M: PartitionState> Restores<M> {
                     // Partitions that were revoked meanwhile, and perhaps assigned again, wait for another reader.
                     let waiting = &self.waiting;
                     starts.retain(|start| {
-                        waiting.get(&start.partition).is_some_and(|(assignment, _)| *assignment == report.assignment)
+                        let assignment = waiting.get(&start.position.partition).map(|(assignment, _)| *assignment);
+                        assignment == Some(report.assignment)
                     });
                     return Ok(Some(Finding::Starts(starts)));
                 }
@@ -240,171 +186,14 @@ impl<M> Drop for Restores<M> {
     }
 }
 
-/// A partition that is being read.
-struct Reading<M> {
-    state: M,
-    end: i64,
-}
-
-/// Reads the tails of the output; blocks.
-struct Tail {
-    context: RestoreContext,
-    stop: CancellationToken,
-    progress: Arc<AtomicBool>,
-}
-
-impl Tail {
-    fn read<M: PartitionState>(
-        &self,
-        candidates: Vec<Candidate<M>>,
-        mut done: impl FnMut(Found<M>),
-    ) -> Result<(), KafkaError> {
-        let RestoreContext { connection, input, output, lookback, .. } = &self.context;
-        let partitions: Vec<i32> = candidates.iter().map(|candidate| candidate.partition).collect();
-        let topics = Topics::new(connection)?;
-        let starts = self.starts(&topics, &partitions)?;
-        let start_of = |partition| starts.iter().find(|start| start.partition == partition);
-        done(Found::Starts(starts.clone()));
-        let consumer = frugal_observer(connection, Isolation::ReadCommitted)?;
-        let mut list = TopicPartitionList::with_capacity(candidates.len());
-        let mut readings = BTreeMap::new();
-        for mut candidate in candidates {
-            let partition = candidate.partition;
-            let Some(start) = start_of(partition) else { continue };
-            let (low, end) = topics.watermarks(output, partition, CALL)?;
-            // If no input waits, all future input is newer than now. (A replay may bring an older record, which then
-            // becomes a second typed record if its event was typed from another one.)
-            let caught_up = start.offset >= topics.watermarks(input, partition, CALL)?.1;
-            let by_time = if caught_up { self.offset_by_age(&topics, partition, end)? } else { low };
-            let first = first(low, end, by_time, lookback.offsets);
-            if first.starts_late {
-                candidate.state.starts_late();
-            }
-            if first.offset >= end {
-                done(Found::State(partition, candidate.state));
-                continue;
-            }
-            list.add_partition_offset(output.as_str(), partition, Offset::Offset(first.offset))
-                .map_err(KafkaError::during("building a list of offsets"))?;
-            readings.insert(partition, Reading { state: candidate.state, end });
-        }
-        consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
-        self.follow(&topics, &consumer, readings, done)
-    }
-
-    /// Returns where the input is read from: the group's committed offsets, once no open transaction holds them back.
-    fn starts(&self, topics: &Topics, partitions: &[i32]) -> Result<Vec<FoundStart>, KafkaError> {
-        let RestoreContext { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.context;
-        let has_output = |partition| {
-            let (_, high) = topics.watermarks(output, partition, CALL)?;
-            Ok((high > 0).then(|| format!("{output}[{partition}]")))
-        };
-        let rule = StartRule {
-            group,
-            topic: input,
-            connection,
-            from_beginning: *from_beginning,
-            replaced,
-            output: &has_output,
-        };
-        let client = group::outsider(connection, group)?;
-        starts(&client, &rule, partitions, CALL, *pending)
-    }
-
-    /// Reads until every partition's reader is at its end.
-    fn follow<M: PartitionState>(
-        &self,
-        topics: &Topics,
-        consumer: &BaseConsumer<LogContextConsumer>,
-        mut readings: BTreeMap<i32, Reading<M>>,
-        mut done: impl FnMut(Found<M>),
-    ) -> Result<(), KafkaError> {
-        while !readings.is_empty() && !self.stop.is_cancelled() {
-            let mut reached = BTreeSet::new();
-            match consumer.poll(Duration::from_millis(50)) {
-                Some(Ok(message)) => {
-                    self.progress.store(true, Ordering::Relaxed);
-                    let record = Record::new(&message);
-                    if let Some(reading) = readings.get_mut(&record.partition())
-                        && record.offset() < reading.end
-                    {
-                        reading.state.restore(&record);
-                        if record.offset() + 1 < reading.end {
-                            continue;
-                        }
-                    }
-                    reached.insert(record.partition());
-                }
-                // All remaining records may have expired meanwhile; then no more will come.
-                Some(Err(RdError::PartitionEOF(partition))) => {
-                    if let Some(reading) = readings.get(&partition)
-                        && topics.watermarks(&self.context.output, partition, CALL)?.0 >= reading.end
-                    {
-                        reached.insert(partition);
-                    }
-                }
-                Some(Err(error @ RdError::MessageConsumptionFatal(_))) => {
-                    return Err(KafkaError::during("reading the output's tail")(error));
-                }
-                // Connection errors are temporary; librdkafka continues by itself.
-                None | Some(Err(_)) => {}
-            }
-            // The position also counts transaction markers and aborted records, which the reader never receives.
-            let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
-            reached.extend(positions.elements().iter().filter_map(|element| match element.offset() {
-                Offset::Offset(position) => {
-                    readings.get(&element.partition()).filter(|reading| position >= reading.end)?;
-                    Some(element.partition())
-                }
-                _ => None,
-            }));
-            for partition in reached {
-                if let Some(reading) = readings.remove(&partition) {
-                    done(Found::State(partition, reading.state));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the first offset that is not older than the lookback; `end` if there is none. A client that also sees
-    /// open transactions is asked, because a committed transaction may still look open here for a moment, and its
-    /// records count.
-    fn offset_by_age(&self, topics: &Topics, partition: i32, end: i64) -> Result<i64, KafkaError> {
-        let age = i64::try_from(self.context.lookback.age.as_millis()).unwrap_or(i64::MAX);
-        let since = service::unix_millis().saturating_sub(age).max(0);
-        let list = group::offsets(&self.context.output, &[(partition, since)])?;
-        let found = topics.client().offsets_for_times(list, CALL);
-        let found = found.map_err(KafkaError::during("asking for the offset at a time"))?;
-        let offset = found.find_partition(self.context.output.as_str(), partition).map(|element| element.offset());
-        Ok(match offset {
-            Some(Offset::Offset(offset)) => offset,
-            _ => end,
-        })
-    }
-}
-
-/// Where reading starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct First {
-    offset: i64,
-    /// Something before this offset might matter.
-    starts_late: bool,
-}
-
-/// Decides where reading starts in a partition that holds `[low, end)`, if only records at or after `by_time` matter
-/// and at most `offsets` of them are read.
-fn first(low: i64, end: i64, by_time: i64, offsets: i64) -> First {
-    let floor = end.saturating_sub(offsets);
-    let offset = low.max(floor).max(by_time);
-    // The records before the oldest retained one are gone, and their age is unknown.
-    let unknown = offset == low && low > 0 && by_time <= low;
-    First { offset, starts_late: floor > by_time.max(low) || unknown }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tail::Lookback;
     use super::*;
+    use crate::connection::Connection;
+    use crate::log_watch::Latest;
+    use crate::record::Record;
+    use crate::start::FromBeginning;
 
     impl PartitionState for () {
         fn starts_late(&mut self) {}
@@ -418,7 +207,7 @@ mod tests {
             input: "raw".parse().expect("a topic name"),
             output: "typed".parse().expect("a topic name"),
             lookback: Lookback { offsets: 1, age: Duration::ZERO },
-            from_beginning: false,
+            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
             replaced: Latest::new(),
             pending: Duration::ZERO,
         })
@@ -430,7 +219,7 @@ mod tests {
         let start = restores.progress_at;
         let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));
         assert_eq!(at(&mut restores, 100), None, "nothing waits");
-        restores.waiting.insert(0, (1, start));
+        restores.waiting.insert(Partition(0), (1, start));
         assert_eq!(at(&mut restores, 105), None);
         restores.progress.store(true, Ordering::Relaxed);
         assert_eq!(at(&mut restores, 106), None, "a record arrived");
@@ -438,20 +227,8 @@ mod tests {
         assert_eq!(at(&mut restores, 112), Some(Delay::Lasts(Duration::from_secs(6))));
         assert_eq!(at(&mut restores, 112), None, "reported once a second");
         assert_eq!(at(&mut restores, 113), Some(Delay::Lasts(Duration::from_secs(7))));
-        restores.forget(0);
+        restores.forget(Partition(0));
         assert_eq!(at(&mut restores, 114), Some(Delay::Ended));
         assert_eq!(at(&mut restores, 115), None, "the end is reported once");
-    }
-
-    #[test]
-    fn starts_at_the_later_of_needed_and_retained_offset() {
-        let at = |offset, starts_late| First { offset, starts_late };
-        assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
-        assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");
-        assert_eq!(first(0, 500, 0, 100), at(400, true), "the count binds");
-        assert_eq!(first(0, 500, 450, 100), at(450, false), "the age binds");
-        assert_eq!(first(0, 500, 500, 100), at(500, false), "all is too old to matter");
-        assert_eq!(first(20, 50, 0, 100), at(20, true), "the retention has bitten");
-        assert_eq!(first(20, 50, 30, 100), at(30, false), "but not into what matters");
     }
 }

@@ -1,27 +1,27 @@
 //! One session of a worker's consumer and producer: from joining the group until a stop, or until they must be rebuilt.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use contract::{Partition, Position};
+use rdkafka::consumer::Consumer;
 use tokio_util::sync::CancellationToken;
 
 use super::end::{End, rebuild};
 use super::machine::{Breakage, Limits, Machine, Outcome, Progress, Step};
-use super::outbox::Processed;
+use super::output_log::RestoreContext;
 use super::oversized::Oversized;
-use super::process::{clients, note_latest, process};
+use super::process::{Processed, clients, note_latest, process};
+use super::processor::{Disposition, Processor};
 use super::producer::{TooLarge, TransactionalProducer};
-use super::restore::{RestoreContext, Restores};
-use super::worker::{Processor, WorkerSettings, member_client_id};
-use crate::assignment::{Assignment, Unread};
+use super::restore::Restores;
+use super::settings::WorkerSettings;
+use crate::assignment::ReadProgress;
 use crate::error::KafkaError;
-use crate::group::{self, GroupContext, GroupSettings, Rebalance};
-use crate::health::{assignment_lost, trouble};
+use crate::group::{self, GroupClient, GroupConsumer, GroupSettings};
+use crate::group_member::{Event, GroupMember};
 use crate::log_watch::{Latest, LogWatch};
-use crate::metrics::RebalanceKind;
-use crate::record::Record;
 use crate::start::FoundStart;
 
 /// Maximum time of a single poll, so that a stop is noticed.
@@ -37,41 +37,36 @@ const ABORTS_IN_A_ROW: u32 = 10;
 /// The pause after the second abort in a row; each further abort makes it longer by the same time.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
-const UNREAD_AFTER: Duration = Duration::from_secs(60);
-
-pub(super) struct Session<'s, P: Processor> {
+pub(super) struct Session<'s, P: Processor, C> {
     pub(super) settings: &'s WorkerSettings,
     pub(super) processor: &'s mut P,
     stop: &'s CancellationToken,
     pub(super) producer: TransactionalProducer,
-    pub(super) consumer: BaseConsumer<GroupContext>,
-    pub(super) assignment: Assignment,
+    pub(super) member: GroupMember<C>,
     pub(super) machine: Machine,
     pub(super) restores: Restores<P::State>,
     /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
     /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
-    pub(super) awaited: BTreeSet<i32>,
+    pub(super) awaited: BTreeSet<Partition>,
     /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
     /// Not before this time they are committed.
     pub(super) next_commit: Instant,
     /// Whether a transaction was committed.
     committed: bool,
-    unread: Unread,
     /// The last accepted record of each partition.
     latest: Latest,
     logs: LogWatch,
     /// The processor has asked to stop before a record, so nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
-    /// The records processed in the open transaction (partition and offset), by their number.
-    inputs: Vec<(i32, i64)>,
+    /// The records processed in the open transaction, by their number.
+    inputs: Vec<Position>,
     oversized: Oversized,
     lag_shown: Instant,
 }
 
-impl<'s, P: Processor> Session<'s, P> {
+impl<'s, P: Processor> Session<'s, P, GroupConsumer> {
     /// Registers the transactional id, which aborts the open transaction of a dead predecessor, and joins the group.
     pub(super) fn start(
         settings: &'s WorkerSettings,
@@ -97,7 +92,7 @@ impl<'s, P: Processor> Session<'s, P> {
                 }
             }
         }
-        let client_id = settings.name.as_ref().map(|name| member_client_id(&settings.connection, name));
+        let client_id = settings.member_client_id();
         let group = GroupSettings {
             group: &settings.group,
             client_id: client_id.as_deref(),
@@ -107,13 +102,27 @@ impl<'s, P: Processor> Session<'s, P> {
         consumer
             .subscribe(&[settings.input.as_str()])
             .map_err(|error| End::Fatal(KafkaError::during("subscribing")(error)))?;
+        let logs = LogWatch::start(&settings.connection, &settings.input).map_err(End::Fatal)?;
+        Ok(Self::with(settings, processor, replaced, producer, consumer, logs, stop))
+    }
+}
+
+impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
+    fn with(
+        settings: &'s WorkerSettings,
+        processor: &'s mut P,
+        replaced: Latest,
+        producer: TransactionalProducer,
+        client: C,
+        logs: LogWatch,
+        stop: &'s CancellationToken,
+    ) -> Self {
         let limits = Limits {
             interval: settings.commit_interval,
             records: settings.max_records,
             timeout: settings.transaction_timeout,
             revoke: Duration::from_secs(5),
         };
-        let machine = Machine::new(limits);
         let restores = Restores::new(RestoreContext {
             connection: settings.connection.clone(),
             group: settings.group.clone(),
@@ -124,29 +133,26 @@ impl<'s, P: Processor> Session<'s, P> {
             replaced,
             pending: settings.transaction_timeout + CLEAN_UP,
         });
-        let lag_shown = Instant::now();
-        Ok(Self {
+        Self {
             settings,
             processor,
             stop,
             producer,
-            consumer,
-            assignment: Assignment::new(&settings.input),
-            machine,
+            member: GroupMember::new(Arc::new(client), &settings.input, &settings.metrics, &settings.health),
+            machine: Machine::new(limits),
             restores,
             awaited: BTreeSet::new(),
             found: Vec::new(),
             next_commit: Instant::now(),
             committed: false,
-            unread: Unread::new(UNREAD_AFTER),
             latest: Latest::new(),
-            logs: LogWatch::start(&settings.connection, &settings.input).map_err(End::Fatal)?,
+            logs,
             held: false,
             aborts: 0,
             inputs: Vec::new(),
             oversized: Oversized::default(),
-            lag_shown,
-        })
+            lag_shown: Instant::now(),
+        }
     }
 
     /// Runs until the end; returns whether a transaction was committed.
@@ -183,70 +189,71 @@ impl<'s, P: Processor> Session<'s, P> {
             self.processor.release(partition);
         }
         self.add_awaited();
-        group::stop_following(&self.consumer, &self.settings.input);
+        self.member.close();
         (end, self.committed)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), End> {
-        match self.consumer.poll(timeout) {
-            None => {}
-            Some(Ok(message)) => {
-                self.settings.health.group.succeeded();
-                let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
-                let record = Record::new(&message);
-                let (partition, offset) = (record.partition(), record.offset());
-                // The record's partition is paused: librdkafka drops what it has fetched, and reads it again on resume.
-                let paused = !self.assignment.is_fetching(partition);
+        match self.member.poll(timeout) {
+            Event::Record(polled) => {
+                let record = polled.record();
+                let position = record.position();
                 if !self.machine.is_open() {
                     self.inputs.clear();
                 }
-                if !paused && self.machine.accept(partition, offset, Instant::now(), &mut clients) {
+                let mut clients = clients(&self.producer, &**self.member.client(), &self.latest, self.settings);
+                // The record's partition is paused: librdkafka drops what it has fetched, and reads it again on resume.
+                if self.member.is_fetching(position.partition)
+                    && self.machine.accept(position, Instant::now(), &mut clients)
+                {
                     note_latest(&mut self.latest, &record);
-                    let Processed { failure, given_up, held, deferred } =
-                        process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
-                    if let Some(reason) = given_up {
-                        return Err(End::Fatal(KafkaError::GivenUp(reason)));
-                    }
-                    if let Some(reason) = failure {
-                        self.machine.output_failed(reason);
-                    }
-                    if let Some(reason) = held {
-                        self.machine.put_back();
-                        self.hold(&reason)?;
-                    }
-                    if let Some(reason) = deferred
-                        && !self.machine.defer()
-                    {
-                        self.machine.put_back();
-                        self.hold_partition(partition, &reason)?;
-                    }
+                    let processed = process(&self.producer, self.processor, &self.oversized, &mut self.inputs, &record);
+                    self.apply(processed, position.partition)?;
                 }
             }
-            Some(Err(RdError::PartitionEOF(_))) => {}
-            Some(Err(error)) => self.poll_failed(&error),
-        }
-        while let Some(rebalance) = self.consumer.context().next_rebalance() {
-            match rebalance {
-                Rebalance::Assign(partitions) => self.assign(partitions)?,
-                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost),
-            }
+            Event::Assigned(partitions) => self.assign(partitions)?,
+            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
+            Event::Gone(reason) => self.machine.break_with(reason),
+            Event::Idle => {}
         }
         self.restored()
+    }
+
+    /// Carries out what the processor decided about the record that was accepted last.
+    fn apply(&mut self, processed: Processed, partition: Partition) -> Result<(), End> {
+        let Processed { failure, disposition } = processed;
+        if let Some(reason) = failure {
+            self.machine.output_failed(reason);
+        }
+        match disposition {
+            Disposition::Done => Ok(()),
+            Disposition::Stop(reason) => Err(End::Fatal(KafkaError::GivenUp(reason))),
+            Disposition::Hold(reason) => {
+                self.machine.put_back();
+                self.hold(&reason)
+            }
+            Disposition::Defer(_) if self.machine.defer() => Ok(()),
+            Disposition::Defer(reason) => {
+                self.machine.put_back();
+                self.hold_partition(partition, &reason)
+            }
+        }
     }
 
     /// Notes the records whose outputs were refused because of their size. Returns whether there were new ones.
     fn note_refusals(&mut self) -> bool {
         let mut news = false;
         for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
-            let Some(&(partition, offset)) = self.inputs.get(input) else { continue };
-            let alone = self.oversized.is_suspected(partition, offset);
+            let Some(&position) = self.inputs.get(input) else { continue };
+            let alone = self.oversized.is_suspected(position);
             if alone {
+                let (partition, offset) = (position.partition.0, position.offset.0);
                 tracing::warn!(
                     input = %self.settings.input, partition, offset, topic, bytes,
                     "the topic refuses the output of this record because of its size; raise its max.message.bytes"
                 );
             }
-            news |= self.oversized.refused(partition, offset, &topic, alone);
+            news |= self.oversized.refused(position, &topic, alone);
         }
         news
     }
@@ -255,39 +262,21 @@ impl<'s, P: Processor> Session<'s, P> {
     fn hold(&mut self, reason: &str) -> Result<(), End> {
         tracing::error!(reason, "holding: no more records are read, no record is lost");
         self.held = true;
-        let all = self.assignment.partitions();
-        self.assignment.pause(&self.consumer, &all).map_err(rebuild)
+        self.member.pause_all().map_err(rebuild)
     }
 
     /// Stops reading one partition, while the others continue.
-    fn hold_partition(&mut self, partition: i32, reason: &str) -> Result<(), End> {
+    fn hold_partition(&mut self, partition: Partition, reason: &str) -> Result<(), End> {
         tracing::error!(
             reason,
-            partition,
+            partition = partition.0,
             "holding this partition: too many of its records are deferred, so no more of it is read; no record is lost"
         );
-        self.assignment.pause(&self.consumer, &[partition]).map_err(rebuild)
-    }
-
-    fn poll_failed(&mut self, error: &RdError) {
-        match error {
-            RdError::MessageConsumptionFatal(_) => self.machine.break_with(format!("the consumer failed: {error}")),
-            RdError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.machine.break_with(format!("the position is out of range: {error}"));
-            }
-            RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                self.machine.break_with(format!("the topic `{}` is gone: {error}", self.settings.input));
-            }
-            // Connection errors are temporary; librdkafka continues by itself.
-            _ => {
-                tracing::debug!(%error, "polling");
-                self.settings.health.group.failed(trouble(error));
-            }
-        }
+        self.member.pause(&[partition]).map_err(rebuild)
     }
 
     pub(super) fn advance(&mut self) {
-        let mut clients = clients(&self.producer, &self.consumer, &self.latest, self.settings);
+        let mut clients = clients(&self.producer, &**self.member.client(), &self.latest, self.settings);
         match self.machine.advance(Instant::now(), &mut clients) {
             Progress::None => {}
             Progress::Committed { took } => {
@@ -317,27 +306,23 @@ impl<'s, P: Processor> Session<'s, P> {
     }
 
     /// Commits if there is enough time, else aborts; only then are the partitions released.
-    fn revoke(&mut self, partitions: &[i32], lost: bool) {
-        self.settings.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
-        if lost {
-            self.settings.health.group.failed(assignment_lost());
-        }
+    fn revoke(&mut self, partitions: &[Partition], lost: bool) {
         self.machine.begin_revoke(lost, Instant::now());
         while self.machine.is_open() {
             self.advance();
         }
-        let gone: BTreeSet<i32> = partitions.iter().copied().collect();
+        let gone: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.machine.remove(&gone);
         for &partition in partitions {
             self.settings.metrics.forget(partition);
             self.awaited.remove(&partition);
-            self.found.retain(|start| start.partition != partition);
+            self.found.retain(|start| start.position.partition != partition);
             self.restores.forget(partition);
             self.oversized.forget(partition);
             self.latest.remove(&partition);
             self.processor.release(partition);
         }
-        if let Err(error) = self.assignment.unassign(&self.consumer, partitions) {
+        if let Err(error) = self.member.remove(partitions) {
             self.machine.break_with(error.to_string());
         }
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
@@ -351,28 +336,25 @@ impl<'s, P: Processor> Session<'s, P> {
                 self.processor.show_deferred(partition, self.machine.deferred(partition));
             }
             self.logs.processed(&self.latest);
-            let progress =
-                self.machine.partitions().filter_map(|partition| Some((partition, self.machine.committed(partition)?)));
-            for (partition, committed) in progress {
-                self.settings.metrics.processed_to(partition, committed);
+            let committed = |partition| Some(Position::of(partition, self.machine.committed(partition)?));
+            for committed in self.machine.partitions().filter_map(committed) {
+                self.settings.metrics.processed_to(committed);
             }
         }
     }
 
     /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
     fn look_for_unread(&mut self) {
-        let now = Instant::now();
-        let progress = self.assignment.partitions().into_iter().filter_map(|partition| {
-            let position = self.machine.read(partition)?;
-            let is_behind = self.consumer.context().end(partition).is_some_and(|end| position < end);
-            let is_read = self.assignment.is_fetching(partition) && is_behind && !self.machine.is_open();
-            Some((partition, position, is_read))
+        let machine = &self.machine;
+        let unread = self.member.look_for_unread(Instant::now(), |partition| {
+            let position = Position::of(partition, machine.read(partition)?);
+            Some(ReadProgress { position, is_due: !machine.is_open() })
         });
-        if let Some(partition) = self.unread.look(progress, now) {
-            self.machine.break_with(format!(
-                "partition {partition} of `{}` has records and is not paused, but none were returned for {UNREAD_AFTER:?}",
-                self.settings.input
-            ));
+        if let Some(reason) = unread {
+            self.machine.break_with(reason);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

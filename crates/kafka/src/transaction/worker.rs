@@ -3,83 +3,17 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use service::{Backoff, Readiness};
+use service::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::outbox::Outbox;
-use super::restore::{Lookback, PartitionState};
+use super::processor::Processor;
 use super::session::Session;
-use crate::connection::Connection;
+use super::settings::WorkerSettings;
 use crate::error::KafkaError;
 use crate::group;
-use crate::health::KafkaHealth;
 use crate::log_watch::{Latest, Replaced};
-use crate::metrics::ConsumerMetrics;
 use crate::namesake;
-use crate::record::Record;
-use crate::topic::TopicName;
-
-/// Turns records into output, and is notified when that output is committed or aborted.
-pub trait Processor {
-    /// The state that is restored from a partition's earlier output.
-    type State: PartitionState;
-    /// Creates an empty state, to be restored on another thread.
-    fn new_state(&self) -> Self::State;
-    /// The state of a partition is restored, and its records follow. `took` is how long restoring took.
-    fn restored(&mut self, partition: i32, state: Self::State, took: Duration);
-    /// A partition was revoked; it may be assigned again with a new state.
-    fn release(&mut self, partition: i32);
-    /// Turns one record into output. May be called again for the same record after an abort.
-    fn process(&mut self, record: &Record<'_>, outbox: &mut Outbox<'_>);
-    /// Reports how many records of a partition are deferred; called about every second while there are any, and once
-    /// after.
-    fn show_deferred(&mut self, partition: i32, records: u64);
-    /// All records processed since the last call of this or [`Processor::aborted`] are committed.
-    fn committed(&mut self, took: Duration);
-    /// All records processed since the last call of this or [`Processor::committed`] are aborted and will be read
-    /// again.
-    fn aborted(&mut self);
-}
-
-/// The settings of a worker.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// How to reach Kafka.
-    pub connection: Connection,
-    /// The consumer group.
-    pub group: String,
-    /// The name of this worker, unique in the group and stable across restarts. Its consumer's `client.id` contains it.
-    pub name: Option<String>,
-    /// `transactional.id`; unique among all producers of the cluster. It should be stable across restarts: the new
-    /// process then aborts the transaction that the old one left open.
-    pub transactional_id: String,
-    /// The input topic.
-    pub input: TopicName,
-    /// The output topic. A partition of it with records shows that the input partition of the same number was processed
-    /// before.
-    pub output: TopicName,
-    /// The topic for records without output.
-    pub dead_letters: TopicName,
-    /// How far back the output is read to restore a partition's state.
-    pub lookback: Lookback,
-    /// Accept that a partition without a committed offset is read from its beginning although output exists.
-    pub from_beginning: bool,
-    /// Commit at least this often while there are records.
-    pub commit_interval: Duration,
-    /// Commit at the latest after this many records.
-    pub max_records: usize,
-    /// The brokers abort an open transaction after this time.
-    pub transaction_timeout: Duration,
-    /// Maximum bytes fetched ahead.
-    pub fetch_bytes: usize,
-    /// Consumer metrics.
-    pub metrics: ConsumerMetrics,
-    /// The health check to report to.
-    pub health: KafkaHealth,
-    /// Set once the group has assigned partitions (perhaps none).
-    pub readiness: Readiness,
-}
 
 /// The maximum of the first pause before new clients are built, and of later ones.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -136,11 +70,11 @@ pub fn run<P: Processor>(
                 if let Some(taken) = taken_by_another(settings, stop)? {
                     return Err(taken);
                 }
-                counted(&mut rebuilds, committed, reason)?
+                counted(&mut rebuilds, committed, reason, settings)?
             }
             // Until a person has changed something, new clients would not help, and neither would ending the process.
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
-            End::Rebuild(reason) => counted(&mut rebuilds, committed, reason)?,
+            End::Rebuild(reason) => counted(&mut rebuilds, committed, reason, settings)?,
         };
         if settings.health.fails_permanently() {
             // The failure is already logged once a minute; this would be a line for each attempt.
@@ -166,26 +100,27 @@ pub fn run<P: Processor>(
     }
 }
 
-fn counted(rebuilds: &mut Rebuilds, committed: bool, reason: String) -> Result<String, KafkaError> {
+fn counted(
+    rebuilds: &mut Rebuilds,
+    committed: bool,
+    reason: String,
+    settings: &WorkerSettings,
+) -> Result<String, KafkaError> {
     if rebuilds.allow(Instant::now(), committed) {
         return Ok(reason);
     }
-    Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes: REBUILD_WINDOW.as_secs() / 60, reason })
+    let (minutes, variable) = (REBUILD_WINDOW.as_secs() / 60, settings.name_variable);
+    Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason, variable })
 }
 
 /// Whether the producer was fenced because another process has this worker's name. If not, its transaction timed out,
 /// and new clients are sufficient.
 fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Result<Option<KafkaError>, KafkaError> {
-    let Some(name) = &settings.name else { return Ok(None) };
-    let client_id = member_client_id(&settings.connection, name);
+    let (Some(name), Some(client_id)) = (&settings.name, settings.member_client_id()) else { return Ok(None) };
     let session = group::session_timeout(&settings.connection);
     let taken = namesake::exists(&settings.connection, &settings.group, &client_id, session, stop)?;
-    Ok((taken == Some(true)).then(|| KafkaError::InstanceTaken { instance: name.clone() }))
-}
-
-/// The `client.id` of a named worker's consumer.
-pub(super) fn member_client_id(connection: &Connection, name: &str) -> String {
-    format!("{}-{name}", connection.client_id())
+    Ok((taken == Some(true))
+        .then(|| KafkaError::InstanceTaken { instance: name.clone(), variable: settings.name_variable }))
 }
 
 #[cfg(test)]

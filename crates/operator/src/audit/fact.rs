@@ -2,7 +2,7 @@
 
 use contract::dead_letter::Entry;
 use contract::receipt::Receipt;
-use contract::{Offset, Position};
+use contract::{Offset, Partition, Position};
 use kafka::{Record, TopicName, partition_of};
 use reconcile::{DeadLetter, DeadLetterOrigin, IdHash, KeyHash, Resolution, TypedRecord};
 
@@ -23,7 +23,7 @@ pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
 
 /// The partitioner's hash of a key: it has 31 bits, so among 2^31 partitions its number is the hash itself.
 fn key_hash(key: &[u8]) -> Option<KeyHash> {
-    partition_of(key, 1 << 31).and_then(|hash| u32::try_from(hash).ok()).map(KeyHash)
+    partition_of(key, 1 << 31).and_then(|Partition(hash)| u32::try_from(hash).ok()).map(KeyHash)
 }
 
 pub(super) fn receipt_entries(record: &Record<'_>, facts: &mut Vec<reconcile::Receipt>) {
@@ -76,7 +76,7 @@ mod tests {
         for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
             let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
             for count in [1, 2, 11, 12, 1000] {
-                let partition = partition_of(key.as_bytes(), count).unwrap();
+                let Partition(partition) = partition_of(key.as_bytes(), count).unwrap();
                 assert_eq!(hash as usize % count, usize::try_from(partition).unwrap(), "{key} of {count}");
             }
         }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use contract::limits::CLOCK_TOLERANCE_MS;
-use contract::{Partition, Position};
-use kafka::offsets::{Extent, Offsets};
+use contract::{Offset, Partition, Position};
+use kafka::offsets::Offsets;
 use kafka::reader::{OffsetRange, first_times, read_offset_ranges};
 use kafka::topic::Topics;
-use kafka::{KafkaError, TopicName};
+use kafka::{KafkaError, TopicName, Watermarks};
 use mapping::Sources;
 use reconcile::{DedupReach, Finding, FindingKind, PartitionScope, Receipts, Reconciliation, Retained, Topic};
 use tokio::task::block_in_place;
@@ -22,7 +22,7 @@ use super::result::{Audit, MissingReader, NamedFinding};
 use super::scope::{AuditScope, Committed, Positions, RawOffsets};
 use super::view::View;
 use crate::error::OperatorError;
-use crate::pipeline::{NEXT_RECORD, Pipeline, stable_extents};
+use crate::pipeline::{NEXT_RECORD, Pipeline, stable_watermarks};
 use crate::progress::Progress;
 use crate::record::event_id;
 
@@ -103,15 +103,17 @@ impl Plan<'_> {
         let receipts = self.receipts(offsets, &mut notes)?;
 
         let (raw_range, typed_range) = match &self.scope.offsets {
-            Some(only) => (only_offsets(only, &raw.extents)?, BTreeMap::new()),
-            None => {
-                (self.range(offsets, &topics.raw, &raw.extents)?, self.range(offsets, &topics.typed, &typed.extents)?)
-            }
+            Some(only) => (only_offsets(only, &raw.watermarks)?, BTreeMap::new()),
+            None => (
+                self.range(offsets, &topics.raw, &raw.watermarks)?,
+                self.range(offsets, &topics.typed, &typed.watermarks)?,
+            ),
         };
         let scopes =
             scopes((&raw, &raw_range, &positions.transformer), (&typed, &typed_range, &positions.sink), &dead_letters);
-        let receipts_exist =
-            receipts.as_ref().is_some_and(|(view, _)| view.extents.values().any(|extent| extent.end > 0));
+        let receipts_exist = receipts
+            .as_ref()
+            .is_some_and(|(view, _)| view.watermarks.values().any(|watermarks| watermarks.high > Offset(0)));
         self.note(&scopes, &raw, &typed, receipts_exist, &mut notes);
         let raw_ranges: Vec<OffsetRange> = raw_range
             .iter()
@@ -120,7 +122,7 @@ impl Plan<'_> {
         let late = i64::try_from(self.scope.late.as_millis()).unwrap_or(i64::MAX);
         let late_before = service::unix_millis().saturating_sub(late);
         let kept = receipts.as_ref().map_or(Receipts::Off, |(_, retained)| Receipts::Kept(*retained));
-        let partitions = u32::try_from(raw.extents.len()).unwrap_or(u32::MAX);
+        let partitions = u32::try_from(raw.watermarks.len()).unwrap_or(u32::MAX);
         let reach = DedupReach { window, ids: i64::from(self.scope.dedup_max_ids), partitions };
         let reconciliation = Reconciliation::new(scopes, kept, reach).late_before(late_before);
         let reading = Reading::into(reconciliation, self.pipeline, self.sources, self.scope.max_body);
@@ -142,7 +144,7 @@ impl Plan<'_> {
             notes.push(Note::UnknownSources { records, known: self.sources.names() });
         }
         let report = reconciliation.classify();
-        let expired = |view: &View| view.extents.values().any(|extent| extent.start > 0);
+        let expired = |view: &View| view.watermarks.values().any(|watermarks| watermarks.low > Offset(0));
         if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
             && (expired(&typed) || expired(&dead_letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
         {
@@ -150,7 +152,7 @@ impl Plan<'_> {
         }
         let findings = self.name(&report.findings)?;
         let missing_readers = self.missing_readers(&positions, &raw, &typed);
-        Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.extents.len(), records_read }))
+        Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.watermarks.len(), records_read }))
     }
 
     /// How far the services have processed the topics. This is read before the ends of the topics.
@@ -174,7 +176,7 @@ impl Plan<'_> {
         let readers =
             [(transformer, &topics.raw, &positions.transformer, raw), (sink, &topics.typed, &positions.sink, typed)];
         let missing = readers.into_iter().filter(|(_, _, committed, view)| {
-            committed.is_empty() && view.extents.values().any(|extent| extent.end > 0)
+            committed.is_empty() && view.watermarks.values().any(|watermarks| watermarks.high > Offset(0))
         });
         missing.map(|(group, topic, ..)| MissingReader { group, topic: topic.clone() }).collect()
     }
@@ -187,28 +189,28 @@ impl Plan<'_> {
         reach: i64,
         retention: Option<i64>,
     ) -> Result<View, OperatorError> {
-        let extents = stable_extents(offsets, topic)?;
+        let watermarks = stable_watermarks(offsets, topic)?;
         let from = match self.scope.since {
-            Some(since) => offsets.at(topic, &extents, since.saturating_sub(reach))?,
-            None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
+            Some(since) => offsets.at(topic, &watermarks, since.saturating_sub(reach))?,
+            None => watermarks.iter().map(|(&partition, watermarks)| (partition, watermarks.low)).collect(),
         };
-        let cut: Vec<(i32, i64)> = extents
+        let cut: Vec<Position> = watermarks
             .iter()
-            .filter(|(_, extent)| extent.start > 0)
-            .map(|(&partition, extent)| (partition, extent.start))
+            .filter(|(_, watermarks)| watermarks.low > Offset(0))
+            .map(|(&partition, watermarks)| Position::of(partition, watermarks.low))
             .collect();
         let first = first_times(self.pipeline.connection, topic, &cut, NEXT_RECORD)?;
         let now = service::unix_millis();
         let retained = cut
             .into_iter()
-            .map(|(partition, _)| {
+            .map(|Position { partition, .. }| {
                 let oldest = first.get(&partition).copied().unwrap_or(now);
                 // Expired records are older than the retention, even if the remaining records are much younger.
                 let since = retention.map_or(oldest, |retention| oldest.min(now - retention));
                 (partition, Retained::Since(since.saturating_add(CLOCK_TOLERANCE_MS)))
             })
             .collect();
-        Ok(View { extents, from, retained })
+        Ok(View { watermarks, from, retained })
     }
 
     /// Finds the receipts, and since when they are complete; `None` without a receipts topic.
@@ -217,7 +219,7 @@ impl Plan<'_> {
             notes.push(Note::NoReceiptsTopic);
             return Ok(None);
         };
-        match offsets.extents(topic) {
+        match offsets.watermarks(topic) {
             Err(KafkaError::NoTopic(_)) => {
                 notes.push(Note::ReceiptsTopicMissing(topic.clone()));
                 return Ok(None);
@@ -239,18 +241,18 @@ impl Plan<'_> {
         &self,
         offsets: &Offsets,
         topic: &TopicName,
-        extents: &BTreeMap<i32, Extent>,
-    ) -> Result<BTreeMap<i32, Range<i64>>, KafkaError> {
-        let at = |bound: Option<i64>| bound.map(|millis| offsets.at(topic, extents, millis)).transpose();
+        watermarks: &BTreeMap<Partition, Watermarks>,
+    ) -> Result<BTreeMap<Partition, Range<Offset>>, KafkaError> {
+        let at = |bound: Option<i64>| bound.map(|millis| offsets.at(topic, watermarks, millis)).transpose();
         let (since, until) = (at(self.scope.since)?, at(self.scope.until)?);
-        let or = |found: &Option<BTreeMap<i32, i64>>, partition: i32, default: i64| {
+        let or = |found: &Option<BTreeMap<Partition, Offset>>, partition: Partition, default: Offset| {
             found.as_ref().and_then(|found| found.get(&partition).copied()).unwrap_or(default)
         };
-        let range = |(&partition, extent): (&i32, &Extent)| {
-            let start = or(&since, partition, extent.start);
-            (partition, start..or(&until, partition, extent.end).max(start))
+        let range = |(&partition, watermarks): (&Partition, &Watermarks)| {
+            let start = or(&since, partition, watermarks.low);
+            (partition, start..or(&until, partition, watermarks.high).max(start))
         };
-        Ok(extents.iter().map(range).collect())
+        Ok(watermarks.iter().map(range).collect())
     }
 
     /// Adds the notes that a reader of the columns needs.
@@ -263,16 +265,17 @@ impl Plan<'_> {
         notes: &mut Vec<Note>,
     ) {
         let topics = self.pipeline.topics;
-        let (raw_count, typed_count) = (raw.extents.len(), typed.extents.len());
+        let (raw_count, typed_count) = (raw.watermarks.len(), typed.watermarks.len());
         if raw_count > typed_count {
             let (raw, typed) = ((topics.raw.clone(), raw_count), (topics.typed.clone(), typed_count));
             notes.push(Note::FewerTypedPartitions { raw, typed });
         }
         for (view, topic) in [(raw, &topics.raw), (typed, &topics.typed)] {
-            let offsets: i64 = view.extents.values().map(|extent| extent.start).sum();
+            let offsets: i64 = view.watermarks.values().map(|watermarks| watermarks.low.0).sum();
             let asked = self.scope.since.is_none_or(|since| {
-                view.extents.iter().any(|(partition, extent)| {
-                    extent.start > 0 && view.retained.get(partition).is_some_and(|retained| retained.may_lack(since))
+                view.watermarks.iter().any(|(partition, watermarks)| {
+                    watermarks.low > Offset(0)
+                        && view.retained.get(partition).is_some_and(|retained| retained.may_lack(since))
                 })
             });
             if offsets > 0 && asked {
@@ -283,18 +286,22 @@ impl Plan<'_> {
             notes.push(Note::OffsetsHanded);
             return;
         };
-        let mut lost = |group: &str, topic: &TopicName, partition: i32| {
-            let (group, topic, partition) = (group.to_owned(), topic.clone(), Partition(partition));
+        let typed_ever =
+            |partition| typed.watermarks.get(&partition).is_some_and(|watermarks| watermarks.high > Offset(0));
+        let mut lost = |group: &str, topic: &TopicName, partition: Partition| {
+            let (group, topic) = (group.to_owned(), topic.clone());
             notes.push(Note::LostOffset { group, topic, partition });
         };
-        for (&partition, scope) in scopes {
-            if scope.transformer.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+        for (&number, scope) in scopes {
+            let partition = Partition(number);
+            if scope.transformer.is_none() && typed_ever(partition) {
                 lost(&groups.transformer, &topics.raw, partition);
             }
         }
         let sink_began = receipts_exist || scopes.values().any(|scope| scope.sink.is_some());
-        for (&partition, scope) in scopes.iter().filter(|_| sink_began) {
-            if scope.sink.is_none() && typed.extents.get(&partition).is_some_and(|extent| extent.end > 0) {
+        for (&number, scope) in scopes.iter().filter(|_| sink_began) {
+            let partition = Partition(number);
+            if scope.sink.is_none() && typed_ever(partition) {
                 lost(&groups.sink, &topics.typed, partition);
             }
         }
@@ -311,7 +318,7 @@ impl Plan<'_> {
                 Topic::Typed => &topics.typed,
             };
             let Position { partition, offset } = finding.position;
-            let range = OffsetRange { partition: partition.0, start: offset.0, end: offset.0 + 1 };
+            let range = OffsetRange { partition, start: offset, end: offset.next() };
             let mut id = None;
             read_offset_ranges(self.pipeline.connection, topic, &[range], NEXT_RECORD, |record| {
                 id = event_id(record);
@@ -325,35 +332,38 @@ impl Plan<'_> {
 
 /// Combines the topics, the audited range and the groups' committed offsets for each partition.
 fn scopes(
-    (raw, raw_range, transformer): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
-    (typed, typed_range, sink): (&View, &BTreeMap<i32, Range<i64>>, &BTreeMap<i32, i64>),
+    (raw, raw_range, transformer): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
+    (typed, typed_range, sink): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
     dead_letters: &View,
 ) -> BTreeMap<i32, PartitionScope> {
-    let scope = |&partition: &i32| {
-        let start = |view: &View| view.extents.get(&partition).map_or(0, |extent| extent.start);
-        let retained = |view: &View| view.retained.get(&partition).copied().unwrap_or(Retained::Whole);
+    let scope = |partition: &Partition| {
+        let start = |view: &View| view.watermarks.get(partition).map_or(0, |watermarks| watermarks.low.0);
+        let range = |ranges: &BTreeMap<Partition, Range<Offset>>| {
+            ranges.get(partition).map_or(0..0, |range| range.start.0..range.end.0)
+        };
+        let retained = |view: &View| view.retained.get(partition).copied().unwrap_or(Retained::Whole);
         let scope = PartitionScope {
-            raw: raw_range.get(&partition).cloned().unwrap_or(0..0),
-            typed: typed_range.get(&partition).cloned().unwrap_or(0..0),
+            raw: range(raw_range),
+            typed: range(typed_range),
             raw_log_start: start(raw),
             typed_log_start: start(typed),
-            transformer: transformer.get(&partition).copied(),
-            sink: sink.get(&partition).copied(),
+            transformer: transformer.get(partition).map(|offset| offset.0),
+            sink: sink.get(partition).map(|offset| offset.0),
             typed_retained: retained(typed),
-            typed_ever: typed.extents.get(&partition).is_some_and(|extent| extent.end > 0),
+            typed_ever: typed.watermarks.get(partition).is_some_and(|watermarks| watermarks.high > Offset(0)),
             dead_letters_retained: retained(dead_letters),
         };
-        (partition, scope)
+        (partition.0, scope)
     };
-    raw.extents.keys().chain(typed.extents.keys()).map(scope).collect()
+    raw.watermarks.keys().chain(typed.watermarks.keys()).map(scope).collect()
 }
 
 /// Whether records that were to be read have expired by now, so that some may be missing.
 fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)>) -> Result<bool, KafkaError> {
     for (topic, offset_ranges) in read {
-        let now = offsets.extents(topic)?;
+        let now = offsets.watermarks(topic)?;
         let expired = |offset_range: &OffsetRange| {
-            let start = now.get(&offset_range.partition).map(|extent| extent.start);
+            let start = now.get(&offset_range.partition).map(|watermarks| watermarks.low);
             offset_range.start < offset_range.end && start.is_none_or(|start| start > offset_range.start)
         };
         if offset_ranges.iter().any(expired) {
@@ -366,11 +376,11 @@ fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)
 /// Returns the retained part of these raw offsets.
 fn only_offsets(
     only: &RawOffsets,
-    extents: &BTreeMap<i32, Extent>,
-) -> Result<BTreeMap<i32, Range<i64>>, OperatorError> {
-    let Some(extent) = extents.get(&only.partition.0) else {
-        return Err(OperatorError::NoPartition { partition: only.partition, count: extents.len() });
+    watermarks: &BTreeMap<Partition, Watermarks>,
+) -> Result<BTreeMap<Partition, Range<Offset>>, OperatorError> {
+    let Some(&Watermarks { low, high }) = watermarks.get(&only.partition) else {
+        return Err(OperatorError::NoPartition { partition: only.partition, count: watermarks.len() });
     };
-    let start = only.range.start.clamp(extent.start, extent.end);
-    Ok(BTreeMap::from([(only.partition.0, start..only.range.end.clamp(start, extent.end))]))
+    let start = only.range.start.clamp(low, high);
+    Ok(BTreeMap::from([(only.partition, start..only.range.end.clamp(start, high))]))
 }

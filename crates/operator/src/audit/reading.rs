@@ -173,7 +173,7 @@ impl<'r> Reading<'r> {
             .offset_ranges()
             .into_iter()
             .filter_map(|offset_range| {
-                let start = typed.extents.get(&offset_range.partition)?.start;
+                let start = typed.watermarks.get(&offset_range.partition)?.low;
                 (start < offset_range.start).then_some(OffsetRange { start, end: offset_range.start, ..offset_range })
             })
             .collect();

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use contract::{Partition, Position};
+use contract::{Offset, Partition, Position};
 
 use crate::pipeline::Groups;
 
@@ -66,9 +66,9 @@ pub enum Committed {
 #[derive(Debug, Clone, Default)]
 pub struct Positions {
     /// The transformer's offsets in the raw topic, by partition.
-    pub transformer: BTreeMap<i32, i64>,
+    pub transformer: BTreeMap<Partition, Offset>,
     /// The sink's offsets in the typed topic, by partition.
-    pub sink: BTreeMap<i32, i64>,
+    pub sink: BTreeMap<Partition, Offset>,
 }
 
 /// A range of one partition's raw offsets, written `PARTITION:FROM-TO`.
@@ -77,7 +77,7 @@ pub struct RawOffsets {
     /// The partition.
     pub partition: Partition,
     /// The offsets, without the end.
-    pub range: Range<i64>,
+    pub range: Range<Offset>,
 }
 
 impl FromStr for RawOffsets {
@@ -85,8 +85,8 @@ impl FromStr for RawOffsets {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = text.split_once('-').and_then(|(from, to)| {
-            let (from, to) = (from.parse::<Position>().ok()?, to.parse::<i64>().ok()?);
-            (from.offset.0 < to).then_some(Self { partition: from.partition, range: from.offset.0..to })
+            let (from, to) = (from.parse::<Position>().ok()?, Offset(to.parse().ok()?));
+            (from.offset < to).then_some(Self { partition: from.partition, range: from.offset..to })
         });
         parsed.ok_or_else(|| "invalid range of offsets: expected PARTITION:FROM-TO, for example 3:1000-2000".to_owned())
     }
@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn a_range_of_offsets_has_a_partition_a_start_and_an_end() {
-        assert_eq!("3:1000-2000".parse(), Ok(RawOffsets { partition: Partition(3), range: 1000..2000 }));
+        assert_eq!(
+            "3:1000-2000".parse(),
+            Ok(RawOffsets { partition: Partition(3), range: Offset(1000)..Offset(2000) })
+        );
         for wrong in ["3:1000", "1000-2000", "3:5-5", "3:5-x", ""] {
             assert!(wrong.parse::<RawOffsets>().is_err(), "{wrong}");
         }

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use kafka::offsets::Extent;
+use contract::{Offset, Partition};
+use kafka::Watermarks;
 use kafka::reader::OffsetRange;
 use reconcile::Retained;
 
 /// The offsets that a topic's partitions contain, and the first offset to read.
 pub(super) struct View {
-    pub(super) extents: BTreeMap<i32, Extent>,
-    pub(super) from: BTreeMap<i32, i64>,
-    pub(super) retained: BTreeMap<i32, Retained>,
+    pub(super) watermarks: BTreeMap<Partition, Watermarks>,
+    pub(super) from: BTreeMap<Partition, Offset>,
+    pub(super) retained: BTreeMap<Partition, Retained>,
 }
 
 impl View {
     pub(super) fn offset_ranges(&self) -> Vec<OffsetRange> {
-        let offset_range = |(&partition, extent): (&i32, &Extent)| OffsetRange {
+        let offset_range = |(&partition, watermarks): (&Partition, &Watermarks)| OffsetRange {
             partition,
-            start: self.from.get(&partition).copied().unwrap_or(extent.start),
-            end: extent.end,
+            start: self.from.get(&partition).copied().unwrap_or(watermarks.low),
+            end: watermarks.high,
         };
-        self.extents.iter().map(offset_range).collect()
+        self.watermarks.iter().map(offset_range).collect()
     }
 }

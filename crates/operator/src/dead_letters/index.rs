@@ -7,7 +7,7 @@ use contract::{Offset, Position, RawRecord, TypedRecord};
 use kafka::offsets::Offsets;
 use kafka::{KafkaError, Record};
 
-use crate::pipeline::{Pipeline, retained, stable_extents};
+use crate::pipeline::{Pipeline, retained, stable_watermarks};
 use crate::record::{event_id, position};
 
 /// A dead letter, without its value.
@@ -59,9 +59,9 @@ impl IndexedDeadLetter {
 /// Reads every dead letter that the topic contains now, resolved or not, by position.
 pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedDeadLetter>, KafkaError> {
     let topic = &pipeline.topics.dead_letters;
-    let extents = stable_extents(&Offsets::new(pipeline.connection)?, topic)?;
+    let watermarks = stable_watermarks(&Offsets::new(pipeline.connection)?, topic)?;
     let (mut index, mut resolutions) = (BTreeMap::new(), Vec::new());
-    pipeline.read(topic, &retained(&extents), |record| match Entry::read(record.headers()) {
+    pipeline.read(topic, &retained(&watermarks), |record| match Entry::read(record.headers()) {
         Entry::DeadLetter(dead_letter) => {
             let indexed = IndexedDeadLetter::read(record, dead_letter);
             index.insert(indexed.position, indexed);

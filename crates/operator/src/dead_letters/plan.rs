@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::dead_letter::{DeadLetter, Origin, ResolutionKind, Stage};
-use contract::{Offset, Position};
+use contract::{Offset, Partition, Position};
 use kafka::TopicName;
 use kafka::topic_settings::RECORD_OVERHEAD;
 
@@ -14,11 +14,11 @@ use super::resolver::Resolve;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// The value of the dead letter is a raw record.
-    ToRaw { partition: i32 },
+    ToRaw { partition: Partition },
     /// The value of the dead letter is a typed record.
-    ToTyped { partition: i32 },
+    ToTyped { partition: Partition },
     /// The raw record from which the typed record of the dead letter was mapped.
-    Remap { partition: i32, raw_offset: i64 },
+    Remap { raw: Position },
 }
 
 /// A record that is written again.
@@ -60,7 +60,7 @@ pub(super) struct ReplayContext<'t> {
     pub(super) typed: &'t TopicName,
     pub(super) dead_letters: &'t TopicName,
     /// Oldest raw offset retained, by partition.
-    pub(super) raw_starts: BTreeMap<i32, i64>,
+    pub(super) raw_starts: BTreeMap<Partition, Offset>,
     pub(super) typed_partitions: usize,
 }
 
@@ -97,7 +97,7 @@ impl ReplayPlan {
         let (mut plan, mut unspecified) = (Self { resolved_before, ..Self::default() }, 0);
         let mut resolving: BTreeSet<Position> = BTreeSet::new();
         // The dead letter from which each record is written.
-        let mut writers: BTreeMap<(&TopicName, i32, i64), Position> = BTreeMap::new();
+        let mut writers: BTreeMap<(&TopicName, Position), Position> = BTreeMap::new();
         for dead_letter in chosen {
             let origin = dead_letter.dead_letter.origin.as_ref();
             if resolving.contains(&dead_letter.position) {
@@ -121,14 +121,11 @@ impl ReplayPlan {
             };
             let siblings = origin.and_then(|origin| unresolved.get(origin)).map_or(&[][..], Vec::as_slice);
             resolving.extend(siblings.iter().map(|sibling| sibling.position));
-            let record = match (target, origin) {
-                (Target::Remap { partition, raw_offset }, _) => (context.raw, partition, raw_offset),
-                (Target::ToRaw { partition }, origin) => {
-                    (context.raw, partition, origin.map_or(-1, |of| of.position.offset.0))
-                }
-                (Target::ToTyped { partition }, origin) => {
-                    (context.typed, partition, origin.map_or(-1, |of| of.position.offset.0))
-                }
+            let of_origin = |partition| Position::of(partition, origin.map_or(Offset(-1), |of| of.position.offset));
+            let record = match target {
+                Target::Remap { raw } => (context.raw, raw),
+                Target::ToRaw { partition } => (context.raw, of_origin(partition)),
+                Target::ToTyped { partition } => (context.typed, of_origin(partition)),
             };
             let writer = *writers.entry(record).or_insert(dead_letter.position);
             let write = plan.writes.entry(writer).or_insert(Write { target, resolves: Vec::new() });
@@ -173,7 +170,7 @@ fn target(
             Stage::Platform => "its typed record has expired, and it holds only the row of Platform's failed batch: ask Customer.io to send the webhook again, or discard it with a note".to_owned(),
         });
     };
-    let partition = origin.position.partition.0;
+    let partition = origin.position.partition;
     let wrong_topic = |variable: &str, topic: &TopicName| {
         never(format!("its original record is in `{}`, not of {variable} (`{topic}`)", origin.topic))
     };
@@ -191,7 +188,7 @@ fn target(
         Stage::Sink | Stage::Platform => match sink_dead_letters {
             SinkDeadLetters::Unspecified => Err(Refusal::Unspecified),
             SinkDeadLetters::AsIs
-                if usize::try_from(partition).is_ok_and(|number| number < context.typed_partitions) =>
+                if usize::try_from(partition.0).is_ok_and(|number| number < context.typed_partitions) =>
             {
                 let remap = "; --remap maps its raw record again while that is retained";
                 whole(dead_letter, context, remap).map(|()| Target::ToTyped { partition })
@@ -199,8 +196,8 @@ fn target(
             SinkDeadLetters::AsIs => never(format!("`{}` has no partition {partition}", context.typed)),
             SinkDeadLetters::Remap => match (indexed.raw_offset, context.raw_starts.get(&partition)) {
                 (None, _) => never("its typed record does not name the raw record it was mapped from".to_owned()),
-                (Some(Offset(raw_offset)), Some(&start)) if raw_offset >= start => {
-                    Ok(Target::Remap { partition, raw_offset })
+                (Some(raw_offset), Some(&start)) if raw_offset >= start => {
+                    Ok(Target::Remap { raw: Position::of(partition, raw_offset) })
                 }
                 (Some(raw_offset), _) => never(format!(
                     "the raw record {partition}:{raw_offset} has expired; --as-is still sends the event as it was mapped then"

@@ -93,12 +93,12 @@ fn plan(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<ReplayPlan, O
 fn context(pipeline: Pipeline<'_>) -> Result<ReplayContext<'_>, KafkaError> {
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
-    let raw = offsets.extents(&topics.raw)?;
+    let raw = offsets.watermarks(&topics.raw)?;
     Ok(ReplayContext {
         raw: &topics.raw,
         typed: &topics.typed,
         dead_letters: &topics.dead_letters,
-        raw_starts: raw.into_iter().map(|(partition, extent)| (partition, extent.start)).collect(),
-        typed_partitions: offsets.extents(&topics.typed)?.len(),
+        raw_starts: raw.into_iter().map(|(partition, watermarks)| (partition, watermarks.low)).collect(),
+        typed_partitions: offsets.watermarks(&topics.typed)?.len(),
     })
 }

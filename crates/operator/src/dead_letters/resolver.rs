@@ -74,7 +74,7 @@ impl<'p> Resolver<'p> {
             at: Some(service::unix_millis()),
         };
         let headers = Headers::with_capacity(5).with_all(resolution.headers());
-        let (partition, key) = (Some(resolve.position.partition.0), resolve.key.as_deref());
+        let (partition, key) = (Some(resolve.position.partition), resolve.key.as_deref());
         NewRecord { topic: &self.pipeline.topics.dead_letters, partition, key, value: None, headers }
     }
 }

@@ -26,8 +26,8 @@ pub struct Shown {
 pub fn show(pipeline: Pipeline<'_>, position: Position) -> Result<Shown, OperatorError> {
     let none = || OperatorError::NoDeadLetter(position);
     let dead_letter = index::read(pipeline)?.remove(&position).ok_or_else(none)?;
-    let (partition, start) = (position.partition.0, position.offset.0);
-    let range = OffsetRange { partition, start, end: start + 1 };
+    let Position { partition, offset } = position;
+    let range = OffsetRange { partition, start: offset, end: offset.next() };
     let mut found = None;
     read_offset_ranges(pipeline.connection, &pipeline.topics.dead_letters, &[range], NEXT_RECORD, |record| {
         if matches!(Entry::read(record.headers()), Entry::DeadLetter(_)) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::dead_letter::is_original;
-use contract::{Position, header};
+use contract::{Offset, Partition, Position, header};
 use kafka::offsets::Offsets;
 use kafka::producer::NewRecord;
 use kafka::reader::{OffsetRange, read_offset_ranges};
@@ -14,7 +14,7 @@ use kafka::{Headers, KafkaError};
 use super::plan::{ReplayPlan, Target, Write};
 use super::resolver::{Pace, Resolver};
 use crate::error::OperatorError;
-use crate::pipeline::{NEXT_RECORD, Pipeline, stable_extents};
+use crate::pipeline::{NEXT_RECORD, Pipeline, stable_watermarks};
 use crate::progress::Progress;
 use crate::record::owned_position;
 
@@ -58,19 +58,19 @@ impl<'r> Writing<'r> {
             self.resolver.writer.write(resolves.iter().map(|resolve| self.resolver.record(resolve)))?;
             self.done(resolves.len());
         }
-        let mut partitions: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        let mut partitions: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
         for position in self.plan.writes.keys() {
-            partitions.entry(position.partition.0).or_default().push(position.offset.0);
+            partitions.entry(position.partition).or_default().push(position.offset);
         }
         partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))?;
         Ok(self.written)
     }
 
     /// Replays the dead letters at these offsets, which are in order.
-    fn partition(&mut self, partition: i32, offsets: &[i64]) -> Result<(), OperatorError> {
+    fn partition(&mut self, partition: Partition, offsets: &[Offset]) -> Result<(), OperatorError> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
         let (connection, topic) = (self.pipeline.connection, &self.pipeline.topics.dead_letters);
-        let offset_range = OffsetRange { partition, start: first, end: last + 1 };
+        let offset_range = OffsetRange { partition, start: first, end: last.next() };
         let mut chunk: Vec<OwnedRecord> = Vec::new();
         let mut bytes = 0;
         read_offset_ranges(connection, topic, &[offset_range], NEXT_RECORD, |record| -> Result<(), OperatorError> {
@@ -97,7 +97,7 @@ impl<'r> Writing<'r> {
             let Some(write) = self.plan.writes.get(&position) else { continue };
             let record = match write.target {
                 Target::ToRaw { .. } | Target::ToTyped { .. } => Some(dead_letter),
-                Target::Remap { partition, raw_offset } => originals.get(&Position::new(partition, raw_offset)),
+                Target::Remap { raw } => originals.get(&raw),
             };
             match record {
                 Some(record) => items.push(Item { position, write, record }),
@@ -131,23 +131,22 @@ impl<'r> Writing<'r> {
     /// The raw records that are to be mapped again.
     fn originals(&self, dead_letters: &[OwnedRecord]) -> Result<BTreeMap<Position, OwnedRecord>, KafkaError> {
         let raw_record = |dead_letter: &OwnedRecord| match self.plan.writes.get(&owned_position(dead_letter))?.target {
-            Target::Remap { partition, raw_offset } => Some(Position::new(partition, raw_offset)),
+            Target::Remap { raw } => Some(raw),
             Target::ToRaw { .. } | Target::ToTyped { .. } => None,
         };
         let wanted: BTreeSet<Position> = dead_letters.iter().filter_map(raw_record).collect();
-        let mut offset_ranges: BTreeMap<i32, OffsetRange> = BTreeMap::new();
-        for position in &wanted {
-            let (partition, offset) = (position.partition.0, position.offset.0);
-            let offset_range =
-                offset_ranges.entry(partition).or_insert(OffsetRange { partition, start: offset, end: offset + 1 });
-            offset_range.end = offset_range.end.max(offset + 1);
+        let mut offset_ranges: BTreeMap<Partition, OffsetRange> = BTreeMap::new();
+        for &Position { partition, offset } in &wanted {
+            let end = offset.next();
+            let offset_range = offset_ranges.entry(partition).or_insert(OffsetRange { partition, start: offset, end });
+            offset_range.end = offset_range.end.max(end);
         }
         let mut found = BTreeMap::new();
         if offset_ranges.is_empty() {
             return Ok(found);
         }
         let (connection, topic) = (self.pipeline.connection, &self.pipeline.topics.raw);
-        stable_extents(&Offsets::new(connection)?, topic)?;
+        stable_watermarks(&Offsets::new(connection)?, topic)?;
         let offset_ranges: Vec<OffsetRange> = offset_ranges.into_values().collect();
         read_offset_ranges(connection, topic, &offset_ranges, NEXT_RECORD, |record| {
             let record = OwnedRecord::from(record);
@@ -168,7 +167,7 @@ impl<'r> Writing<'r> {
         let (topic, partition, remap) = match write.target {
             Target::ToRaw { partition } => (&topics.raw, partition, false),
             Target::ToTyped { partition } => (&topics.typed, partition, false),
-            Target::Remap { partition, .. } => (&topics.raw, partition, true),
+            Target::Remap { raw } => (&topics.raw, raw.partition, true),
         };
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
         let original = record.headers().filter(|header| is_original(header.name));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::dead_letter::{DeadLetter, Resolution};
-use contract::{Offset, Position};
+use contract::{Offset, Partition, Position};
 
 /// A record of the raw topic.
 #[derive(Debug, Clone)]
@@ -57,9 +57,9 @@ pub(super) struct Found {
     pub(super) typed: Vec<Typed>,
     pub(super) dead_letters: Vec<FoundDeadLetter>,
     pub(super) answers: Vec<Answer>,
-    pub(super) transformer: BTreeMap<i32, i64>,
-    pub(super) sink: BTreeMap<i32, i64>,
+    pub(super) transformer: BTreeMap<Partition, Offset>,
+    pub(super) sink: BTreeMap<Partition, Offset>,
     pub(super) receipts_kept: bool,
     /// The first offset of each raw partition that belongs to the delivery in question, if only one is.
-    pub(super) delivered_from: Option<BTreeMap<i32, i64>>,
+    pub(super) delivered_from: Option<BTreeMap<Partition, Offset>>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::{Offset, Partition};
 use customerio::PersonKey;
 
 use crate::pipeline::Groups;
@@ -30,7 +31,7 @@ pub struct FindScope {
     pub since: Option<i64>,
     /// Tell the fate of what was delivered from these offsets of the raw topic's partitions on, not of the same events
     /// before: see [`raw_ends`](super::raw_ends).
-    pub delivered_from: Option<BTreeMap<i32, i64>>,
+    pub delivered_from: Option<BTreeMap<Partition, Offset>>,
     /// The services' groups, whose committed offsets show the progress of an event.
     pub groups: Groups,
 }

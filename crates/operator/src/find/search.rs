@@ -7,7 +7,7 @@ use std::time::Instant;
 use contract::dead_letter::{Cut, Entry};
 use contract::limits::CLOCK_TOLERANCE_MS;
 use contract::receipt::{Receipt, ReceiptVerdict};
-use contract::{Position, RawRecord, TypedRecord};
+use contract::{Offset, Partition, Position, RawRecord, TypedRecord};
 use customerio::webhook::{Data, Webhook};
 use customerio::{Sha256, is_check};
 use kafka::offsets::Offsets;
@@ -19,7 +19,7 @@ use super::request::{FindScope, Wanted};
 use super::timeline::{Timeline, timelines};
 use crate::error::OperatorError;
 use crate::mapped_id::{mapped_id, mapped_id_of};
-use crate::pipeline::{Limit, Pipeline, stable_extents_until};
+use crate::pipeline::{Limit, Pipeline, stable_watermarks_until};
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
@@ -70,9 +70,9 @@ fn show_wanted(timelines: &mut [Timeline], id: &str) {
 ///
 /// # Errors
 /// [`OperatorError::Kafka`].
-pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<i32, i64>, OperatorError> {
-    let extents = Offsets::new(pipeline.connection)?.extents(&pipeline.topics.raw)?;
-    Ok(extents.into_iter().map(|(partition, extent)| (partition, extent.end)).collect())
+pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<Partition, Offset>, OperatorError> {
+    let watermarks = Offsets::new(pipeline.connection)?.watermarks(&pipeline.topics.raw)?;
+    Ok(watermarks.into_iter().map(|(partition, watermarks)| (partition, watermarks.high)).collect())
 }
 
 fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Limit) -> Result<Found, KafkaError> {
@@ -86,7 +86,7 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Lim
     };
     let only = match wanted {
         Wanted::Person(key) if !scope.all_partitions => {
-            let partitions = offsets.extents(&topics.raw)?.len();
+            let partitions = offsets.watermarks(&topics.raw)?.len();
             partition_of(key.as_bytes(), partitions)
         }
         Wanted::Person(_) | Wanted::Id(_) | Wanted::Event(_) | Wanted::Delivery(_) | Wanted::Body(_) => None,
@@ -138,19 +138,19 @@ struct Look<'l> {
 }
 
 impl Look<'_> {
-    fn at(&self, topic: &TopicName, only: Option<i32>, visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
-        let extents = stable_extents_until(self.offsets, topic, self.limit)?;
+    fn at(&self, topic: &TopicName, only: Option<Partition>, visit: impl FnMut(&Record<'_>)) -> Result<(), KafkaError> {
+        let watermarks = stable_watermarks_until(self.offsets, topic, self.limit)?;
         let from = match self.since {
-            Some(since) => self.offsets.at(topic, &extents, since.saturating_sub(CLOCK_TOLERANCE_MS))?,
-            None => extents.iter().map(|(&partition, extent)| (partition, extent.start)).collect(),
+            Some(since) => self.offsets.at(topic, &watermarks, since.saturating_sub(CLOCK_TOLERANCE_MS))?,
+            None => watermarks.iter().map(|(&partition, watermarks)| (partition, watermarks.low)).collect(),
         };
-        let offset_ranges: Vec<OffsetRange> = extents
+        let offset_ranges: Vec<OffsetRange> = watermarks
             .iter()
             .filter(|(partition, _)| only.is_none_or(|only| only == **partition))
-            .map(|(&partition, extent)| OffsetRange {
+            .map(|(&partition, watermarks)| OffsetRange {
                 partition,
-                start: from.get(&partition).copied().unwrap_or(extent.start),
-                end: extent.end,
+                start: from.get(&partition).copied().unwrap_or(watermarks.low),
+                end: watermarks.high,
             })
             .collect();
         self.pipeline.read_until(topic, &offset_ranges, self.limit, visit)
@@ -159,7 +159,7 @@ impl Look<'_> {
     /// The dead letters of records and events that belong to the search, and those that match it themselves.
     fn dead_letters(
         &self,
-        only: Option<i32>,
+        only: Option<Partition>,
         wanted: &Wanted,
         related: &Related<'_>,
     ) -> Result<Vec<FoundDeadLetter>, KafkaError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use contract::dead_letter::{Cut, ResolutionKind, Stage};
-use contract::{Offset, Position};
+use contract::{Offset, Partition, Position};
 
 use super::found::{Answer, Found, FoundDeadLetter, Raw, Typed};
 
@@ -205,8 +205,8 @@ struct Traces {
 
 impl Traces {
     /// What came of the webhooks at or after these offsets.
-    fn delivered(&self, from: &BTreeMap<i32, i64>) -> Self {
-        let is_new = |position: Position| from.get(&position.partition.0).is_none_or(|&end| position.offset.0 >= end);
+    fn delivered(&self, from: &BTreeMap<Partition, Offset>) -> Self {
+        let is_new = |position: Position| from.get(&position.partition).is_none_or(|&end| position.offset >= end);
         let raw: Vec<Raw> = self.raw.iter().filter(|raw| is_new(raw.position)).cloned().collect();
         let is_of_raw =
             |typed: &&Typed| typed.raw_offset.is_some_and(|offset| is_new(Position { offset, ..typed.position }));
@@ -289,8 +289,8 @@ pub(super) fn timelines(found: Found) -> Vec<Timeline> {
 
 /// How far the services have processed the topics.
 struct Progress {
-    transformer: BTreeMap<i32, i64>,
-    sink: BTreeMap<i32, i64>,
+    transformer: BTreeMap<Partition, Offset>,
+    sink: BTreeMap<Partition, Offset>,
     receipts_kept: bool,
 }
 
@@ -303,7 +303,7 @@ impl Progress {
 }
 
 /// Where a delivery is, and whether the transformer has processed it; `None` if no webhook of it was found.
-fn delivery(traces: &Traces, from: &BTreeMap<i32, i64>, progress: &Progress) -> Option<(State, bool)> {
+fn delivery(traces: &Traces, from: &BTreeMap<Partition, Offset>, progress: &Progress) -> Option<(State, bool)> {
     let own = traces.delivered(from);
     if own.raw.is_empty() {
         return None;
@@ -321,8 +321,8 @@ fn delivery(traces: &Traces, from: &BTreeMap<i32, i64>, progress: &Progress) -> 
     })
 }
 
-fn is_committed(committed: &BTreeMap<i32, i64>, position: Position) -> bool {
-    committed.get(&position.partition.0).is_some_and(|&committed| position.offset.0 < committed)
+fn is_committed(committed: &BTreeMap<Partition, Offset>, position: Position) -> bool {
+    committed.get(&position.partition).is_some_and(|&committed| position.offset < committed)
 }
 
 /// Returns where the event is.
@@ -360,7 +360,7 @@ fn state(traces: &Traces, progress: &Progress) -> State {
     }
 }
 
-fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
+fn steps(traces: Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Step> {
     let duplicates = duplicates(&traces, transformer);
     let mut steps = Vec::new();
     for raw in traces.raw {
@@ -405,7 +405,7 @@ fn steps(traces: Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Step> {
 }
 
 /// Raw records that the transformer has processed without an outcome of their own, because the event was typed before.
-fn duplicates(traces: &Traces, transformer: &BTreeMap<i32, i64>) -> Vec<Position> {
+fn duplicates(traces: &Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Position> {
     let is_duplicate = |position: Position| {
         let typed = |typed: &&Typed| typed.position.partition == position.partition;
         let is_earlier = traces.typed.iter().filter(typed).any(|typed| typed.raw_offset < Some(position.offset));
@@ -440,8 +440,8 @@ mod tests {
         Found {
             raw: vec![raw("0:5", 10, None), raw("0:6", 15, None)],
             typed: vec![typed],
-            transformer: BTreeMap::from([(0, 10)]),
-            sink: BTreeMap::from([(0, 3)]),
+            transformer: BTreeMap::from([(Partition(0), Offset(10))]),
+            sink: BTreeMap::from([(Partition(0), Offset(3))]),
             receipts_kept: true,
             ..Found::default()
         }
@@ -510,19 +510,19 @@ mod tests {
         refused.dead_letters.push(dead_letter(Stage::Sink, None));
         assert_eq!(only(refused).state, State::DeadLetter);
         let mut resolved = found();
-        resolved.sink.insert(0, 4);
+        resolved.sink.insert(Partition(0), Offset(4));
         resolved.dead_letters.push(dead_letter(Stage::Sink, Some(ResolutionKind::Discarded)));
         let timeline = only(resolved);
         assert_eq!(timeline.state, State::Discarded);
         assert_eq!(names(&timeline)[4..], ["dead-lettered", "discarded"]);
         let mut ahead = found();
-        ahead.transformer.insert(0, 6);
+        ahead.transformer.insert(Partition(0), Offset(6));
         assert_eq!(only(ahead).state, State::WaitingForTransformer);
         let mut silent = found();
-        silent.sink.insert(0, 4);
+        silent.sink.insert(Partition(0), Offset(4));
         assert_eq!(only(silent).state, State::WithoutReceipt);
         let mut inferred = found();
-        inferred.sink.insert(0, 4);
+        inferred.sink.insert(Partition(0), Offset(4));
         inferred.receipts_kept = false;
         assert_eq!(only(inferred).state, State::AcceptedInferred);
         let mut lost = found();
@@ -534,7 +534,7 @@ mod tests {
     fn a_webhook_that_was_delivered_again_is_complete_once_the_transformer_has_read_it() {
         let complete = |transformer: i64, typed_from: i64| {
             let mut found = found();
-            found.transformer.insert(0, transformer);
+            found.transformer.insert(Partition(0), Offset(transformer));
             found.typed[0].raw_offset = Some(Offset(typed_from));
             only(found).is_complete
         };
@@ -542,7 +542,7 @@ mod tests {
         assert!(!complete(6, 5));
         let mut first = found();
         first.raw.truncate(1);
-        first.transformer.insert(0, 5);
+        first.transformer.insert(Partition(0), Offset(5));
         assert!(only(first).is_complete);
     }
 
@@ -577,7 +577,7 @@ mod tests {
     fn a_dead_letter_of_platform_counts_without_a_receipt_and_until_its_record_is_replayed() {
         let state = |kind, has_receipt: bool, has_typed: bool| {
             let mut found = found();
-            found.sink.insert(0, 4);
+            found.sink.insert(Partition(0), Offset(4));
             if has_receipt {
                 found.answers.push(accepted("0:3", "01X"));
             }
@@ -602,8 +602,8 @@ mod tests {
     fn an_event_with_an_outcome_does_not_wait_for_an_earlier_record() {
         let mut deferred = found();
         deferred.raw.truncate(1);
-        deferred.transformer.insert(0, 2);
-        deferred.sink.insert(0, 4);
+        deferred.transformer.insert(Partition(0), Offset(2));
+        deferred.sink.insert(Partition(0), Offset(4));
         deferred.receipts_kept = false;
         assert_eq!(only(deferred).state, State::AcceptedInferred);
     }
@@ -621,7 +621,7 @@ mod tests {
     fn only_the_delivery_in_question_is_judged() {
         let of = |change: &dyn Fn(&mut Found)| {
             let mut found = found();
-            found.delivered_from = Some(BTreeMap::from([(0, 6)]));
+            found.delivered_from = Some(BTreeMap::from([(Partition(0), Offset(6))]));
             change(&mut found);
             let timeline = only(found);
             (timeline.state, timeline.is_complete)
@@ -657,13 +657,13 @@ mod tests {
         assert_eq!(of(&broken), (State::DeadLetter, true));
         // The transformer has not read it, or it cannot be read yet.
         let waits = |found: &mut Found| {
-            found.transformer.insert(0, 6);
+            found.transformer.insert(Partition(0), Offset(6));
             found.answers.push(accepted("0:3", "01X"));
         };
         assert_eq!(of(&waits), (State::WaitingForTransformer, false));
         let mut absent = found();
         absent.raw.truncate(1);
-        absent.delivered_from = Some(BTreeMap::from([(0, 6)]));
+        absent.delivered_from = Some(BTreeMap::from([(Partition(0), Offset(6))]));
         assert!(timelines(absent).is_empty());
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use contract::RawRecord;
+use contract::{Offset, RawRecord};
 use kafka::KafkaError;
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
 
 use crate::dead_letters::{Group, groups, list_unresolved};
 use crate::error::OperatorError;
-use crate::pipeline::{Pipeline, stable_extents};
+use crate::pipeline::{Pipeline, stable_watermarks};
 
 /// How many of the newest records of each partition are read to find the last webhook of each source.
 pub const TAIL: i64 = 200;
@@ -58,13 +58,13 @@ fn existing<T>(read: Result<Vec<T>, OperatorError>, missing: &mut Vec<String>) -
 
 fn last_webhooks(pipeline: Pipeline<'_>) -> Result<Vec<LastWebhook>, OperatorError> {
     let raw = &pipeline.topics.raw;
-    let extents = stable_extents(&Offsets::new(pipeline.connection)?, raw)?;
-    let tails: Vec<OffsetRange> = extents
+    let watermarks = stable_watermarks(&Offsets::new(pipeline.connection)?, raw)?;
+    let tails: Vec<OffsetRange> = watermarks
         .iter()
-        .map(|(&partition, extent)| OffsetRange {
+        .map(|(&partition, watermarks)| OffsetRange {
             partition,
-            start: extent.start.max(extent.end.saturating_sub(TAIL)),
-            end: extent.end,
+            start: watermarks.low.max(Offset(watermarks.high.0.saturating_sub(TAIL))),
+            end: watermarks.high,
         })
         .collect();
     let mut last: BTreeMap<String, i64> = BTreeMap::new();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use contract::dead_letter::{Entry, Stage};
 use contract::receipt::Receipt;
-use contract::{RawRecord, TypedRecord};
+use contract::{Offset, Partition, Position, RawRecord, TypedRecord};
 use customerio::webhook::Webhook;
 use kafka::follower::{Follower, Next};
-use kafka::offsets::{Extent, Offsets};
-use kafka::{KafkaError, Record, TopicName};
+use kafka::offsets::Offsets;
+use kafka::{KafkaError, Record, TopicName, Watermarks};
 
 use super::ended::Ended;
 use super::feed::{Feed, Seen};
@@ -74,24 +74,25 @@ pub fn run(
 ) -> Result<(), OperatorError> {
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
-    let mut starts: Vec<(&TopicName, i32, i64)> = Vec::new();
-    let mut start = |topic, extents: BTreeMap<i32, Extent>, before: i64| {
-        let from = |extent: Extent| extent.start.max(extent.end.saturating_sub(before));
-        starts.extend(extents.into_iter().map(|(partition, extent)| (topic, partition, from(extent))));
+    let mut starts: Vec<(&TopicName, Position)> = Vec::new();
+    let mut start = |topic, watermarks: BTreeMap<Partition, Watermarks>, before: i64| {
+        let from = |watermarks: Watermarks| watermarks.low.max(Offset(watermarks.high.0.saturating_sub(before)));
+        let position = |(partition, watermarks)| (topic, Position::of(partition, from(watermarks)));
+        starts.extend(watermarks.into_iter().map(position));
     };
-    start(&topics.dead_letters, offsets.extents(&topics.dead_letters)?, 0);
+    start(&topics.dead_letters, offsets.watermarks(&topics.dead_letters)?, 0);
     let receipts = match &topics.receipts {
-        Some(topic) => match offsets.extents(topic) {
-            Ok(extents) => Some((topic, extents)),
+        Some(topic) => match offsets.watermarks(topic) {
+            Ok(watermarks) => Some((topic, watermarks)),
             Err(KafkaError::NoTopic(_)) => None,
             Err(error) => return Err(error.into()),
         },
         None => None,
     };
     let has_receipts = receipts.is_some();
-    if let Some((topic, extents)) = receipts {
-        start(topic, extents, 0);
-        start(&topics.typed, offsets.extents(&topics.typed)?, TAIL);
+    if let Some((topic, watermarks)) = receipts {
+        start(topic, watermarks, 0);
+        start(&topics.typed, offsets.watermarks(&topics.typed)?, TAIL);
     }
     let follower = Follower::new(pipeline.connection, starts)?;
     let mut reading = Reading { pipeline, feed: Feed::default(), events: EventReader::default() };

@@ -1,6 +1,7 @@
 //! A gateway with a slow clock: its events get the time of receipt, and events that became dead letters can be replayed
 //! once the clock is correct.
 
+use contract::Partition;
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::wait_until;
@@ -23,7 +24,8 @@ fn write(pipeline: &Pipeline, id: &str, behind: i64) {
     let (topic, body) = (pipeline.topic("raw"), somebody(id));
     let headers =
         Headers::with_capacity(2).with(header::RECEIVED_AT, received.as_bytes()).with(header::SOURCE, b"default");
-    let record = NewRecord { topic: &topic, partition: Some(0), key: None, value: Some(body.as_bytes()), headers };
+    let record =
+        NewRecord { topic: &topic, partition: Some(Partition(0)), key: None, value: Some(body.as_bytes()), headers };
     drop(producer.send(record, ()).unwrap());
     producer.flush(SOON).unwrap();
 }

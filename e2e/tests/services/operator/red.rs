@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{SOON, settled_audit, somebody};
+use contract::Partition;
 use e2e::accounting::{assert_accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
@@ -98,7 +99,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
     let topics = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for partition in 0..2 {
-        runtime.block_on(topics.delete_before(&pipeline.topic("typed"), partition, i64::MAX)).unwrap();
+        runtime.block_on(topics.delete_before(&pipeline.topic("typed"), Partition(partition), None)).unwrap();
     }
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!(code, Some(1), "{audit:#}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
 use e2e::turn::alone;
@@ -54,10 +55,12 @@ fn write_history(pipeline: &Pipeline, events: u64) -> u64 {
         queue_bytes: 128 << 20,
     };
     let producer = DurableProducer::new(&shared_kafka().connection(), &settings).unwrap();
-    let send = |topic, partition, value: &[u8], headers: &[(&str, &[u8])]| loop {
+    let send = |topic, partition: Option<i32>, value: &[u8], headers: &[(&str, &[u8])]| loop {
         let headers = headers.iter().fold(Headers::with_capacity(2), |all, (name, value)| all.with(name, value));
         let key = Some(&b"bbb3660007f68b86e00e9ea8af5f57b7"[..]);
-        match producer.send(NewRecord { topic, partition, key, value: Some(value), headers }, ()) {
+        match producer
+            .send(NewRecord { topic, partition: partition.map(Partition), key, value: Some(value), headers }, ())
+        {
             Ok(_) => return,
             Err(ProduceError::QueueFull) => std::thread::sleep(Duration::from_millis(5)),
             Err(error) => panic!("{error}"),
@@ -100,7 +103,7 @@ fn write_history(pipeline: &Pipeline, events: u64) -> u64 {
     let offsets = kafka::offsets::Offsets::new(&shared_kafka().connection()).unwrap();
     for (topic, expected) in [(raw, events), (typed, events - duplicates)] {
         wait_until("the history to be written", Duration::from_secs(240), || {
-            offsets.extents(topic).unwrap().values().map(|extent| extent.end).sum::<i64>()
+            offsets.watermarks(topic).unwrap().values().map(|watermarks| watermarks.high.0).sum::<i64>()
                 == i64::try_from(expected).unwrap()
         });
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use contract::Partition;
 use e2e::http::request;
 use e2e::pipeline::{Pipeline, SIGNING_KEY, Variables, shared_kafka, with};
 use e2e::process::Process;
@@ -151,7 +152,7 @@ fn produce(pipeline: &Pipeline, value: &[u8], received_at: &str) {
     let headers =
         Headers::with_capacity(2).with(header::RECEIVED_AT, received_at.as_bytes()).with(header::SOURCE, b"default");
     let topic = pipeline.topic("raw");
-    let record = NewRecord { topic: &topic, partition: Some(0), key: None, value: Some(value), headers };
+    let record = NewRecord { topic: &topic, partition: Some(Partition(0)), key: None, value: Some(value), headers };
     drop(producer.send(record, ()).unwrap());
     producer.flush(Duration::from_secs(10)).unwrap();
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use contract::Partition;
 use e2e::accounting::{accepted, read};
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::Process;
@@ -28,7 +29,7 @@ fn write_garbage(pipeline: &Pipeline, count: usize) {
     for number in 0..count {
         let record = NewRecord {
             topic: &pipeline.topic("typed"),
-            partition: Some(0),
+            partition: Some(Partition(0)),
             key: None,
             value: Some(b"no event"),
             headers: Headers::with_capacity(1).with(header::EVENT_ID, format!("garbage-{number}").as_bytes()),
@@ -54,7 +55,7 @@ fn tiny_topic(pipeline: &Pipeline, name: &str) -> TopicName {
 fn committed(pipeline: &Pipeline) -> i64 {
     let topics = Topics::new(&shared_kafka().connection()).unwrap();
     let group = format!("{}-sink", pipeline.name);
-    topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap().values().sum()
+    topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap().values().map(|offset| offset.0).sum()
 }
 
 fn is_held(sink: &Process, reason: &str) -> bool {
@@ -100,7 +101,7 @@ fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() 
             let garbage = typed_offset(&pipeline, "garbage-0");
             let topics = Topics::new(&shared_kafka().connection()).unwrap();
             let group = format!("{}-sink", pipeline.name);
-            let of_partition_0 = topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap()[&0];
+            let of_partition_0 = topics.committed(&group, &pipeline.topic("typed"), SOON).unwrap()[&Partition(0)].0;
             assert!(of_partition_0 <= garbage, "committed to {of_partition_0}, past {garbage} without its dead letter");
         }
         sink.kill();
@@ -115,7 +116,7 @@ fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() 
 
 fn typed_offset(pipeline: &Pipeline, id: &str) -> i64 {
     let records = read(&shared_kafka().connection(), &pipeline.topic("typed"));
-    records.iter().find(|record| record.text_header("event-id") == Some(id)).unwrap().offset
+    records.iter().find(|record| record.text_header("event-id") == Some(id)).unwrap().offset.0
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::super::committer::Committed;
 use super::{LAST_COMMIT, Session};
+use crate::group::GroupClient;
 use crate::health::kafka_trouble;
 
 /// How often a wait for a commit checks whether a stop was requested.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
-impl Session<'_> {
+impl<C: GroupClient> Session<'_, C> {
     /// Commits and waits for the result, if there is a deadline at most until then. After it, the commit is still in
     /// progress.
     pub(super) fn commit_now(&mut self, deadline: Option<Instant>) {
@@ -17,7 +18,7 @@ impl Session<'_> {
         if self.committer.is_busy() {
             return;
         }
-        let due: Vec<_> = self.ledgers.to_commit().collect();
+        let due: Vec<_> = self.channels.ledgers.to_commit().collect();
         if !due.is_empty() {
             self.committer.order(self.fingerprints.with(due));
             self.wait_for_commit(deadline);
@@ -43,12 +44,12 @@ impl Session<'_> {
     }
 
     /// Offsets whose commit failed stay due and are committed with the next interval.
-    pub(super) fn note(&mut self, (result, offsets): Committed) {
+    pub(super) fn note(&mut self, (result, committed): Committed) {
         match result {
             Ok(()) => {
                 self.settings.health.group.succeeded();
-                for (partition, offset, _) in offsets {
-                    self.ledgers.committed(partition, offset);
+                for due in committed {
+                    self.channels.ledgers.committed(due.position);
                 }
             }
             Err(error) => {

@@ -7,7 +7,12 @@ use super::*;
 mod rebalances;
 mod unresolved;
 
+/// The partitions of a test.
 const PARTITIONS: i32 = 3;
+
+fn partition() -> impl Strategy<Value = Partition> {
+    (0..PARTITIONS).prop_map(Partition)
+}
 
 /// More calls than any transaction takes: each time-out is over by then.
 const STEPS: usize = 10_000;
@@ -26,14 +31,14 @@ fn limits() -> Limits {
 #[derive(Debug, Default)]
 struct Brokers {
     /// Offset and metadata.
-    committed: BTreeMap<i32, (i64, String)>,
-    typed: BTreeMap<i32, Vec<i64>>,
-    pending: Vec<(i32, i64)>,
+    committed: BTreeMap<Partition, (Offset, String)>,
+    typed: BTreeMap<Partition, Vec<Offset>>,
+    pending: Vec<Position>,
     pending_offsets: Vec<Mark>,
-    position: BTreeMap<i32, i64>,
+    position: BTreeMap<Partition, Offset>,
     script: Vec<u8>,
     in_transaction: bool,
-    owned: BTreeSet<i32>,
+    owned: BTreeSet<Partition>,
     /// A commit whose outcome was `Retry` may have been applied already.
     applied: bool,
     /// The group has evicted the member, and it has joined again without noticing a lost partition.
@@ -47,10 +52,10 @@ impl Brokers {
 
     fn apply(&mut self) {
         if !std::mem::replace(&mut self.applied, true) {
-            for (partition, offset) in self.pending.drain(..) {
+            for Position { partition, offset } in self.pending.drain(..) {
                 self.typed.entry(partition).or_default().push(offset);
             }
-            for Mark { partition, offset, note, .. } in self.pending_offsets.drain(..) {
+            for Mark { position: Position { partition, offset }, note, .. } in self.pending_offsets.drain(..) {
                 assert!(self.owned.contains(&partition), "offsets of a partition that is not owned");
                 self.committed.insert(partition, (offset, note.unwrap_or_default()));
             }
@@ -74,15 +79,16 @@ impl Brokers {
     }
 
     /// Another member reads a partition that this one does not own.
-    fn other_member(&mut self, partition: i32) {
+    fn other_member(&mut self, partition: Partition) {
         let mut consumed = self.consumed(partition);
         // It starts with the deferred records, and may defer them again.
         let from = consumed.frontier();
-        let record = if is_marker(from) { from + 1 } else { from };
-        if from % 5 == 0 && consumed.lacks(record + 1) && !is_marker(record + 1) {
+        let record = if is_marker(from) { from.next() } else { from };
+        let next = record.next();
+        if from.0 % 5 == 0 && consumed.lacks(next) && !is_marker(next) {
             assert!(consumed.defer(record));
-            self.typed.entry(partition).or_default().push(record + 1);
-            consumed.process(record + 1);
+            self.typed.entry(partition).or_default().push(next);
+            consumed.process(next);
         } else {
             self.typed.entry(partition).or_default().push(record);
             consumed.process(record);
@@ -91,13 +97,13 @@ impl Brokers {
     }
 
     /// How far a partition is processed, as its next owner finds it.
-    fn consumed(&self, partition: i32) -> Consumed {
-        self.committed.get(&partition).map_or(Consumed::at(0), |(offset, note)| Consumed::read(*offset, note))
+    fn consumed(&self, partition: Partition) -> Consumed {
+        self.committed.get(&partition).map_or(Consumed::at(Offset(0)), |(offset, note)| Consumed::read(*offset, note))
     }
 }
 
-fn is_marker(offset: i64) -> bool {
-    offset % 3 == 2
+fn is_marker(offset: Offset) -> bool {
+    offset.0 % 3 == 2
 }
 
 impl Client for Brokers {
@@ -115,7 +121,8 @@ impl Client for Brokers {
         if (0..20).contains(&self.dice()) {
             return Outcome::Retry;
         }
-        let is_known = |mark: &Mark| *mark == Mark::new(mark.partition, &self.consumed(mark.partition));
+        let is_known =
+            |mark: &Mark| *mark == Mark::new(mark.position.partition, &self.consumed(mark.position.partition));
         if known.iter().all(is_known) {
             Outcome::Done
         } else {
@@ -172,12 +179,12 @@ impl Client for Brokers {
         }
     }
 
-    fn rewind(&mut self, positions: &[(i32, i64)]) -> Outcome {
+    fn rewind(&mut self, positions: &[Position]) -> Outcome {
         match self.dice() {
             0..20 => Outcome::Retry,
             20..25 => Outcome::Broken("seek failed".to_owned()),
             _ => {
-                self.position.extend(positions.iter().copied());
+                self.position.extend(positions.iter().map(|position| (position.partition, position.offset)));
                 Outcome::Done
             }
         }
@@ -186,34 +193,34 @@ impl Client for Brokers {
 
 #[derive(Debug, Clone)]
 enum Event {
-    Poll(i32),
+    Poll(Partition),
     /// A record is read, stops the worker for now, and is put back.
-    PutBack(i32),
+    PutBack(Partition),
     /// A record is read and deferred.
-    Defer(i32),
+    Defer(Partition),
     Time(u64),
-    Assign(i32),
-    Revoke(i32, bool),
+    Assign(Partition),
+    Revoke(Partition, bool),
     OutputFails,
     Crash,
-    OtherMember(i32),
+    OtherMember(Partition),
     /// The group evicts the member inside a transaction, and another one processes this partition until the member is
     /// back.
-    Eviction(i32),
+    Eviction(Partition),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        20 => (0..PARTITIONS).prop_map(Event::Poll),
-        2 => (0..PARTITIONS).prop_map(Event::PutBack),
-        4 => (0..PARTITIONS).prop_map(Event::Defer),
+        20 => partition().prop_map(Event::Poll),
+        2 => partition().prop_map(Event::PutBack),
+        4 => partition().prop_map(Event::Defer),
         5 => (1..150u64).prop_map(Event::Time),
-        2 => (0..PARTITIONS).prop_map(Event::Assign),
-        1 => (0..PARTITIONS, any::<bool>()).prop_map(|(partition, lost)| Event::Revoke(partition, lost)),
+        2 => partition().prop_map(Event::Assign),
+        1 => (partition(), any::<bool>()).prop_map(|(partition, lost)| Event::Revoke(partition, lost)),
         1 => Just(Event::OutputFails),
         1 => Just(Event::Crash),
-        2 => (0..PARTITIONS).prop_map(Event::OtherMember),
-        2 => (0..PARTITIONS).prop_map(Event::Eviction),
+        2 => partition().prop_map(Event::OtherMember),
+        2 => partition().prop_map(Event::Eviction),
     ]
 }
 
@@ -245,18 +252,18 @@ impl Driver {
         panic!("it does not end: {:?}", self.machine);
     }
 
-    fn put_back(&mut self, partition: i32) {
+    fn put_back(&mut self, partition: Partition) {
         let before = self.brokers.pending.len();
         self.poll(partition);
         if self.brokers.pending.len() > before
-            && let Some((partition, offset)) = self.brokers.pending.pop()
+            && let Some(record) = self.brokers.pending.pop()
         {
             self.machine.put_back();
-            self.brokers.position.insert(partition, offset);
+            self.brokers.position.insert(record.partition, record.offset);
         }
     }
 
-    fn defer(&mut self, partition: i32) {
+    fn defer(&mut self, partition: Partition) {
         let before = self.brokers.pending.len();
         self.poll(partition);
         if self.brokers.pending.len() > before {
@@ -265,21 +272,22 @@ impl Driver {
         }
     }
 
-    fn poll(&mut self, partition: i32) {
+    fn poll(&mut self, partition: Partition) {
         if !self.brokers.owned.contains(&partition) {
             return;
         }
         let mut offset = self.brokers.position[&partition];
         if is_marker(offset) {
-            offset += 1;
+            offset = offset.next();
         }
-        self.brokers.position.insert(partition, offset + 1);
-        if self.machine.accept(partition, offset, self.now, &mut self.brokers) {
-            self.brokers.pending.push((partition, offset));
+        self.brokers.position.insert(partition, offset.next());
+        let record = Position::of(partition, offset);
+        if self.machine.accept(record, self.now, &mut self.brokers) {
+            self.brokers.pending.push(record);
         }
     }
 
-    fn revoke(&mut self, partition: i32, lost: bool) {
+    fn revoke(&mut self, partition: Partition, lost: bool) {
         if !self.brokers.owned.contains(&partition) {
             return;
         }
@@ -339,8 +347,8 @@ impl Driver {
 fn assert_exactly_once(brokers: &Brokers) {
     for (&partition, typed) in &brokers.typed {
         let consumed = brokers.consumed(partition);
-        let expected: Vec<i64> =
-            (0..consumed.end()).filter(|&offset| !is_marker(offset) && !consumed.lacks(offset)).collect();
+        let offsets = (0..consumed.end().0).map(Offset);
+        let expected: Vec<Offset> = offsets.filter(|&offset| !is_marker(offset) && !consumed.lacks(offset)).collect();
         let mut typed = typed.clone();
         // In order, except for deferred records.
         typed.sort_unstable();
@@ -375,30 +383,30 @@ proptest! {
 
 #[test]
 fn records_of_foreign_partitions_and_repeats_are_dropped() {
-    let mut brokers = Brokers { owned: BTreeSet::from([1]), ..Brokers::default() };
+    let mut brokers = Brokers { owned: BTreeSet::from([Partition(1)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
-    machine.assign(1, Consumed::at(10));
-    assert!(!machine.accept(0, 10, now, &mut brokers), "not owned");
-    assert!(!machine.accept(1, 9, now, &mut brokers), "before the start");
-    assert!(machine.accept(1, 10, now, &mut brokers));
-    assert!(!machine.accept(1, 10, now, &mut brokers), "read before");
+    machine.assign(Partition(1), Consumed::at(Offset(10)));
+    assert!(!machine.accept(Position::new(0, 10), now, &mut brokers), "not owned");
+    assert!(!machine.accept(Position::new(1, 9), now, &mut brokers), "before the start");
+    assert!(machine.accept(Position::new(1, 10), now, &mut brokers));
+    assert!(!machine.accept(Position::new(1, 10), now, &mut brokers), "read before");
     machine.begin_revoke(false, now);
     while machine.is_open() {
         machine.advance(now, &mut brokers);
     }
-    machine.remove(&BTreeSet::from([1]));
-    assert!(!machine.accept(1, 11, now, &mut brokers), "not owned any more");
+    machine.remove(&BTreeSet::from([Partition(1)]));
+    assert!(!machine.accept(Position::new(1, 11), now, &mut brokers), "not owned any more");
 }
 
 #[test]
 fn only_deferred_records_are_read_again_by_the_next_owner() {
-    let mut brokers = Brokers { owned: BTreeSet::from([0]), ..Brokers::default() };
+    let mut brokers = Brokers { owned: BTreeSet::from([Partition(0)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
-    machine.assign(0, Consumed::at(0));
+    machine.assign(Partition(0), Consumed::at(Offset(0)));
     for offset in [0, 1, 3, 4] {
-        assert!(machine.accept(0, offset, now, &mut brokers));
+        assert!(machine.accept(Position::new(0, offset), now, &mut brokers));
         if offset == 1 || offset == 3 {
             assert!(machine.defer());
         }
@@ -406,15 +414,17 @@ fn only_deferred_records_are_read_again_by_the_next_owner() {
     while machine.is_open() {
         machine.advance(now, &mut brokers);
     }
-    assert_eq!((machine.committed(0), machine.read(0), machine.deferred(0)), (Some(1), Some(5), 2));
+    let partition = Partition(0);
+    assert_eq!((machine.committed(partition), machine.read(partition)), (Some(Offset(1)), Some(Offset(5))));
+    assert_eq!(machine.deferred(partition), 2);
 
     let mut next = Machine::new(limits());
-    next.assign(0, brokers.consumed(0));
+    next.assign(partition, brokers.consumed(partition));
     let accepted: Vec<i64> =
-        [1, 3, 4, 6].into_iter().filter(|&offset| next.accept(0, offset, now, &mut brokers)).collect();
+        [1, 3, 4, 6].into_iter().filter(|&offset| next.accept(Position::new(0, offset), now, &mut brokers)).collect();
     assert_eq!(accepted, [1, 3, 6]);
     while next.is_open() {
         next.advance(now, &mut brokers);
     }
-    assert_eq!((next.committed(0), next.deferred(0)), (Some(7), 0));
+    assert_eq!((next.committed(partition), next.deferred(partition)), (Some(Offset(7)), 0));
 }

@@ -10,7 +10,7 @@ fn topics() -> [TopicName; 3] {
 }
 
 fn context([raw, typed, dead_letters]: &[TopicName; 3]) -> ReplayContext<'_> {
-    let raw_starts = BTreeMap::from([(0, 5), (1, 50)]);
+    let raw_starts = BTreeMap::from([(Partition(0), Offset(5)), (Partition(1), Offset(50))]);
     ReplayContext { raw, typed, dead_letters, raw_starts, typed_partitions: 2 }
 }
 
@@ -114,12 +114,12 @@ fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
         other => panic!("{other:?}"),
     };
     let transformer = indexed("0:3", Stage::Transformer, "bad_data");
-    assert_eq!(plan(&transformer, SinkDeadLetters::Unspecified), Ok(Target::ToRaw { partition: 0 }));
+    assert_eq!(plan(&transformer, SinkDeadLetters::Unspecified), Ok(Target::ToRaw { partition: Partition(0) }));
     says(plan(&indexed("7:3", Stage::Transformer, "bad_data"), SinkDeadLetters::Unspecified), "no partition 7");
     let sink = indexed("0:3", Stage::Sink, "refused");
     assert_eq!(plan(&sink, SinkDeadLetters::Unspecified), Err(Refusal::Unspecified));
-    assert_eq!(plan(&sink, SinkDeadLetters::AsIs), Ok(Target::ToTyped { partition: 0 }));
-    assert_eq!(plan(&sink, SinkDeadLetters::Remap), Ok(Target::Remap { partition: 0, raw_offset: 7 }));
+    assert_eq!(plan(&sink, SinkDeadLetters::AsIs), Ok(Target::ToTyped { partition: Partition(0) }));
+    assert_eq!(plan(&sink, SinkDeadLetters::Remap), Ok(Target::Remap { raw: Position::new(0, 7) }));
     says(plan(&indexed("1:3", Stage::Sink, "refused"), SinkDeadLetters::Remap), "1:7 has expired");
     says(plan(&indexed("2:3", Stage::Sink, "refused"), SinkDeadLetters::AsIs), "no partition 2");
     says(plan(&indexed("0:3", Stage::Gateway, "body_too_large"), SinkDeadLetters::AsIs), "64 KiB");
@@ -156,7 +156,7 @@ fn a_truncated_value_is_refused_with_its_size_and_the_setting_to_raise() {
     assert!(reason(&sink, SinkDeadLetters::AsIs).contains("--remap"));
     assert_eq!(
         target(&sink, SinkDeadLetters::Remap, &context(&topics)),
-        Ok(Target::Remap { partition: 0, raw_offset: 7 })
+        Ok(Target::Remap { raw: Position::new(0, 7) })
     );
     let found = reason(&cut(Stage::Gateway, "body_too_large"), SinkDeadLetters::Unspecified);
     for words in ["9437184 bytes", "GATEWAY_MAX_BODY", "max.message.bytes of `raw`", "9502720", "discard"] {

@@ -31,7 +31,7 @@ impl Client for Silent {
     fn abort(&mut self) -> Outcome {
         self.answer("abort")
     }
-    fn rewind(&mut self, _: &[(i32, i64)]) -> Outcome {
+    fn rewind(&mut self, _: &[Position]) -> Outcome {
         self.answer("rewind")
     }
 }
@@ -41,15 +41,15 @@ fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step)
     let mut client = Silent { about, calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let begun = Instant::now();
-    machine.assign(0, Consumed::at(0));
-    assert!(machine.accept(0, 0, begun, &mut client));
+    machine.assign(Partition(0), Consumed::at(Offset(0)));
+    assert!(machine.accept(Position::new(0, 0), begun, &mut client));
     let mut now = begun;
     machine.begin_revoke(false, now);
     while machine.is_open() {
         now += Duration::from_millis(500);
         machine.advance(now, &mut client);
     }
-    machine.remove(&BTreeSet::from([0]));
+    machine.remove(&BTreeSet::from([Partition(0)]));
     (client.calls, now - begun, machine.step(now))
 }
 
@@ -72,8 +72,8 @@ fn a_commit_that_stays_unresolved_rebuilds_the_clients_and_never_aborts() {
     let mut client = Silent { about: "commit", calls: Vec::new() };
     let mut machine = Machine::new(limits());
     let mut now = Instant::now();
-    machine.assign(0, Consumed::at(0));
-    assert!(machine.accept(0, 0, now, &mut client));
+    machine.assign(Partition(0), Consumed::at(Offset(0)));
+    assert!(machine.accept(Position::new(0, 0), now, &mut client));
     loop {
         now += Duration::from_secs(1);
         match machine.step(now) {

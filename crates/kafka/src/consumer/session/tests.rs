@@ -1,0 +1,305 @@
+//! Tests the session on a fake client, turn by turn: budget, rebalances, commits, ends.
+
+use prometheus::Registry;
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use service::{Readiness, Ready, Waiting};
+
+use super::super::{ExternalWait, Settler};
+use super::*;
+use crate::connection::Connection;
+use crate::fake_client::{Call, FakeClient};
+use crate::group::Rebalance;
+use crate::health::KafkaHealth;
+use crate::metrics::ConsumerMetrics;
+use crate::start::{FoundStart, FromBeginning};
+
+const FIRST: Partition = Partition(0);
+const SECOND: Partition = Partition(1);
+
+/// Room for two records of [`BYTES`], and not for three.
+const BUDGET: usize = 5_000;
+const BYTES: usize = 2_000;
+
+/// Continues at the committed offsets of a fake client. A partition without one starts at 0, unless that is an error.
+struct FakeStarts {
+    client: Arc<FakeClient>,
+    group_is_lost: bool,
+}
+
+impl FindStarts for FakeStarts {
+    fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
+        let start = |&partition: &Partition| {
+            let committed = self.client.committed_offset(partition);
+            if committed.is_none() && self.group_is_lost {
+                let (group, topic, output) = ("group".to_owned(), "typed".to_owned(), "receipts".to_owned());
+                let option = "--from-beginning";
+                return Err(KafkaError::LostGroup { group, topic, partition, output, option });
+            }
+            let position = Position::of(partition, committed.unwrap_or(contract::Offset(0)));
+            Ok(FoundStart::of_test(position, committed.is_none()))
+        };
+        partitions.iter().map(start).collect()
+    }
+}
+
+/// The work on the records of a session.
+struct Work {
+    records: mpsc::UnboundedReceiver<Feed>,
+    settler: Settler,
+    client: Arc<FakeClient>,
+    claims: Vec<Claim>,
+    stop: CancellationToken,
+}
+
+impl Work {
+    /// The offsets of the records that have arrived and were not taken before, by partition.
+    fn arrived(&mut self) -> Vec<(i32, i64)> {
+        let mut arrived = Vec::new();
+        while let Ok(feed) = self.records.try_recv() {
+            if let Feed::Record(claim, _) = feed {
+                self.claims.push(claim);
+                arrived.push((claim.partition.0, claim.offset.0));
+            }
+        }
+        arrived
+    }
+
+    /// The claim of a record that has arrived.
+    fn claim(&self, partition: Partition, offset: i64) -> Claim {
+        let is_it = |claim: &&Claim| claim.position() == Position::new(partition.0, offset);
+        *self.claims.iter().find(is_it).unwrap()
+    }
+}
+
+fn settings() -> ConsumerSettings {
+    let (registry, input) = (Registry::new(), "typed".parse().unwrap());
+    let waiting = Waiting::register("test", &registry, &Readiness::default()).unwrap();
+    ConsumerSettings {
+        // Nothing listens there, and nothing connects.
+        connection: Connection::plaintext("127.0.0.1:1", "test"),
+        group: "group".to_owned(),
+        metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+        health: KafkaHealth::new(&waiting, Ready::Depends),
+        input,
+        output: None,
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
+        budget_bytes: BUDGET,
+        fetch_bytes: 0,
+        // Due in every turn.
+        commit_interval: Duration::ZERO,
+        drain_timeout: Duration::from_millis(5),
+        stall_after: Duration::from_secs(300),
+        external_wait: ExternalWait::default(),
+        readiness: Readiness::default(),
+    }
+}
+
+/// Runs a test with a session whose group has assigned no partition yet.
+fn with_session(
+    change: impl FnOnce(&mut ConsumerSettings, &mut FakeStarts),
+    test: impl FnOnce(Session<'_, FakeClient>, Work),
+) {
+    let client = Arc::new(FakeClient::default());
+    let mut starts = FakeStarts { client: Arc::clone(&client), group_is_lost: false };
+    let mut settings = settings();
+    change(&mut settings, &mut starts);
+    let (feed, records) = mpsc::unbounded_channel();
+    let (settler, mut settlements) = mpsc::unbounded_channel();
+    let mut ledgers = Ledgers::default();
+    let stop = CancellationToken::new();
+    let channels = Channels { feed: &feed, settlements: &mut settlements, ledgers: &mut ledgers };
+    let session = Session::with(&settings, channels, Arc::clone(&client), Box::new(starts), LogWatch::blind(), &stop);
+    test(session, Work { records, settler: Settler(settler), client, claims: Vec::new(), stop: stop.clone() });
+}
+
+fn turns(session: &mut Session<'_, FakeClient>, count: usize) {
+    for _ in 0..count {
+        assert!(session.turn().is_ok(), "the session ended");
+    }
+}
+
+fn revoke(partition: Partition, lost: bool) -> Rebalance {
+    Rebalance::Revoke { partitions: vec![partition], lost }
+}
+
+#[test]
+fn the_budget_pauses_all_partitions_and_three_quarters_of_it_resume_them() {
+    with_session(
+        |_, _| {},
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..10, BYTES);
+            work.client.write(SECOND, 0..10, BYTES);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST, SECOND]));
+            turns(&mut session, 10);
+            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)], "the third one uses the budget up");
+            assert!(work.client.is_paused(FIRST) && work.client.is_paused(SECOND));
+            work.settler.settle(vec![work.claim(FIRST, 0)]);
+            turns(&mut session, 5);
+            assert_eq!(work.arrived(), [], "two records are more than three quarters");
+            work.settler.settle(vec![work.claim(FIRST, 1)]);
+            turns(&mut session, 1);
+            assert!(!work.client.is_paused(FIRST) && !work.client.is_paused(SECOND));
+        },
+    );
+}
+
+#[test]
+fn a_partition_that_is_assigned_while_the_budget_is_used_up_is_read_after_the_pause() {
+    with_session(
+        |_, _| {},
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..3, BYTES);
+            work.client.write(SECOND, 0..1, BYTES);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 5);
+            assert_eq!(work.arrived().len(), 3);
+            work.client.rebalance(Rebalance::Assign(vec![SECOND]));
+            turns(&mut session, 5);
+            assert_eq!(work.arrived(), [], "the budget is still used up");
+            assert!(work.client.is_paused(SECOND));
+            work.settler.settle(work.claims.clone());
+            turns(&mut session, 2);
+            assert_eq!(work.arrived(), [(1, 0)]);
+        },
+    );
+}
+
+#[test]
+fn a_revoke_ends_the_pause_of_the_partition() {
+    with_session(
+        |_, _| {},
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..3, BYTES);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 5);
+            assert!(work.client.is_paused(FIRST));
+            assert_eq!(work.arrived().len(), 3);
+            work.settler.settle(work.claims.clone());
+            work.client.rebalance(revoke(FIRST, false));
+            turns(&mut session, 1);
+            assert!(!work.client.is_paused(FIRST), "librdkafka would keep the flag");
+            assert_eq!(work.client.assigned(), []);
+            work.client.write(FIRST, 3..4, BYTES);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 2);
+            assert_eq!(work.arrived(), [(0, 3)]);
+        },
+    );
+}
+
+#[test]
+fn an_assignment_ends_a_pause_that_an_earlier_one_left() {
+    with_session(
+        |_, _| {},
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..1, BYTES);
+            work.client.leave_paused(FIRST);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 2);
+            assert_eq!(work.arrived(), [(0, 0)]);
+        },
+    );
+}
+
+#[test]
+fn a_revoke_commits_only_records_with_a_durable_outcome_and_then_releases_the_partition() {
+    // No commit is due before the revoke.
+    with_session(
+        |settings, _| settings.commit_interval = Duration::from_secs(300),
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..4, 10);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 5);
+            assert_eq!(work.arrived().len(), 4);
+            let [settled, pending, later, released] = [0, 1, 2, 3].map(|offset| work.claim(FIRST, offset));
+            work.settler.settle(vec![settled, later]);
+            work.settler.release(vec![released]);
+            work.client.calls();
+            work.client.rebalance(revoke(FIRST, false));
+            turns(&mut session, 1);
+            assert_eq!(work.client.calls(), [Call::Commit(vec![Position::new(0, 1)]), Call::Unassign(vec![FIRST])]);
+            // Its outcome comes too late, and the next owner reads it again.
+            work.settler.settle(vec![pending]);
+            turns(&mut session, 2);
+            assert_eq!(work.client.committed_offset(FIRST), Some(contract::Offset(1)));
+        },
+    );
+}
+
+#[test]
+fn nothing_of_a_lost_partition_is_committed() {
+    with_session(
+        |settings, _| settings.commit_interval = Duration::from_secs(300),
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..1, 10);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 2);
+            assert_eq!(work.arrived().len(), 1);
+            work.settler.settle(work.claims.clone());
+            work.client.calls();
+            work.client.rebalance(revoke(FIRST, true));
+            turns(&mut session, 2);
+            assert_eq!(work.client.calls(), [Call::Unassign(vec![FIRST])]);
+        },
+    );
+}
+
+#[test]
+fn a_first_start_is_committed_before_the_partition_is_read() {
+    with_session(
+        |_, _| {},
+        |mut session, work| {
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 1);
+            assert_eq!(work.client.calls(), [Call::Commit(vec![Position::new(0, 0)]), Call::Assign(vec![FIRST])]);
+        },
+    );
+}
+
+#[test]
+fn a_lost_group_ends_the_consumer_with_the_rebalance_answered() {
+    with_session(
+        |_, starts| starts.group_is_lost = true,
+        |mut session, work| {
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            let end = session.turn();
+            assert!(matches!(end, Err(End::Fatal(KafkaError::LostGroup { partition: FIRST, .. }))));
+            assert_eq!(work.client.calls(), [Call::Assign(vec![FIRST])], "librdkafka could not close otherwise");
+        },
+    );
+}
+
+#[test]
+fn a_position_out_of_range_needs_a_new_client_and_a_lost_connection_does_not() {
+    with_session(
+        |_, _| {},
+        |mut session, work| {
+            for code in [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::AllBrokersDown] {
+                work.client.fail_poll(RdError::MessageConsumption(code));
+                turns(&mut session, 1);
+            }
+            work.client.fail_poll(RdError::PartitionEOF(0));
+            turns(&mut session, 1);
+            work.client.fail_poll(RdError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange));
+            assert!(matches!(session.turn(), Err(End::Rebuild(reason)) if reason.contains("out of range")));
+        },
+    );
+}
+
+#[test]
+fn a_stop_commits_what_is_durable_and_closes_the_client() {
+    with_session(
+        |settings, _| settings.commit_interval = Duration::from_secs(300),
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..2, 10);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 3);
+            assert_eq!(work.arrived().len(), 2);
+            work.settler.settle(vec![work.claim(FIRST, 0)]);
+            work.client.calls();
+            work.stop.cancel();
+            assert!(matches!(session.run(), End::Stopped));
+            assert_eq!(work.client.calls(), [Call::Commit(vec![Position::new(0, 1)]), Call::Close]);
+        },
+    );
+}

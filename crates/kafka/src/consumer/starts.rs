@@ -1,0 +1,52 @@
+//! Finds where new partitions are read from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Partition;
+
+use super::ConsumerSettings;
+use super::output::has_no_offsets;
+use crate::error::KafkaError;
+use crate::group::GroupConsumer;
+use crate::log_watch::Latest;
+use crate::start::{FoundStart, StartRule, starts};
+use crate::topic::Topics;
+
+/// How long the brokers may take to respond to a request.
+const CALL: Duration = Duration::from_secs(10);
+
+/// Finds where the partitions of an assignment are read from. Blocks while it asks the brokers.
+pub(super) trait FindStarts {
+    fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError>;
+}
+
+/// Continues at the group's committed offsets.
+pub(super) struct GroupStarts<'s> {
+    pub(super) settings: &'s ConsumerSettings,
+    pub(super) consumer: Arc<GroupConsumer>,
+    /// Partitions whose log the previous session found to be replaced.
+    pub(super) replaced: Latest,
+}
+
+impl FindStarts for GroupStarts<'_> {
+    fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
+        let Self { settings, consumer, replaced } = self;
+        let topics = Topics::new(&settings.connection)?;
+        let output = |_| match &settings.output {
+            Some(output) if has_no_offsets(consumer, &topics, &settings.input)? => {
+                output.find(&settings.connection, &topics, &settings.input)
+            }
+            _ => Ok(None),
+        };
+        let rule = StartRule {
+            group: &settings.group,
+            topic: &settings.input,
+            connection: &settings.connection,
+            from_beginning: settings.from_beginning,
+            replaced,
+            output: &output,
+        };
+        starts(&**consumer, &rule, partitions, CALL, Duration::ZERO)
+    }
+}

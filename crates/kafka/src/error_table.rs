@@ -1,0 +1,224 @@
+//! What the error codes of librdkafka mean. Every decision of this crate that depends on a code is made here, so that
+//! the decisions can be compared; the test lists all codes.
+
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
+use service::Reason;
+
+use crate::error::KafkaError;
+
+/// What to do while the brokers do not respond.
+pub(crate) const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
+
+/// The code of an error, including those of transactions.
+pub(crate) fn code(error: &RdError) -> Option<Code> {
+    match error {
+        RdError::Transaction(error) => Some(error.code()),
+        error => error.rdkafka_error_code(),
+    }
+}
+
+/// Why something does not work at the moment, and what to do about it.
+pub(crate) fn reason_and_remedy(code: Option<Code>) -> (Reason, &'static str) {
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => (
+            Reason::Unauthenticated,
+            "check KAFKA_SASL_USERNAME, its password, KAFKA_SASL_MECHANISM and KAFKA_SECURITY_PROTOCOL",
+        ),
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed,
+        ) => (Reason::Unauthorized, "give this user the ACL; docs/operate.md lists what each service needs"),
+        Some(Code::SSL) => (Reason::Tls, "check KAFKA_SSL_CA, the client's certificate and KAFKA_SECURITY_PROTOCOL"),
+        Some(Code::Resolve) => (Reason::Dns, "check the host names in KAFKA_BOOTSTRAP_SERVERS and the name server"),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            (Reason::Missing, "create the topic, for example with `customerio-aep setup apply --only kafka`")
+        }
+        Some(Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut | Code::MessageTimedOut) => {
+            (Reason::Timeout, CHECK_BROKERS)
+        }
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => (
+            Reason::Unavailable,
+            "bring the brokers back that hold the topic's replicas: fewer than min.insync.replicas are in sync",
+        ),
+        Some(Code::ThrottlingQuotaExceeded) => (Reason::Throttled, "raise the brokers' quota for this client"),
+        _ => (Reason::Unavailable, CHECK_BROKERS),
+    }
+}
+
+/// Whether this error occurs in every rebalance: after it, the new members continue after the last committed
+/// transaction.
+pub(crate) fn is_of_rebalances(code: Code) -> bool {
+    matches!(code, Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownMemberId) || is_purged(code)
+}
+
+/// Whether librdkafka dropped a record because its transaction was aborted.
+pub(crate) fn is_purged(code: Code) -> bool {
+    matches!(code, Code::PurgeQueue | Code::PurgeInflight)
+}
+
+/// Whether the brokers do not know the transaction, because they refused an earlier request of it.
+pub(crate) fn is_in_consequence(code: Code) -> bool {
+    code == Code::InvalidTransactionalState
+}
+
+/// Why the group refuses a request of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The group is between two generations. It accepts requests again from the members of the next one.
+    Rebalancing,
+    /// The group no longer knows this member.
+    Evicted,
+}
+
+/// Whether the group refuses a request of this member.
+pub(crate) fn refusal(code: Code) -> Option<Refusal> {
+    match code {
+        Code::IllegalGeneration | Code::RebalanceInProgress => Some(Refusal::Rebalancing),
+        Code::UnknownMemberId | Code::FencedInstanceId => Some(Refusal::Evicted),
+        _ => None,
+    }
+}
+
+/// Whether another producer has registered the transactional id, or the brokers have fenced this one after a timeout.
+pub(crate) fn is_fenced(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// Whether a topic does not exist.
+pub(crate) fn is_missing_topic(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
+}
+
+/// Why a member of a group cannot be polled any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollFailure {
+    /// The client is broken.
+    Fatal,
+    /// The position is outside the retained range.
+    OutOfRange,
+    /// The topic does not exist any more.
+    NoTopic,
+}
+
+/// Whether new clients are needed after this error of a poll. Every other error is temporary: librdkafka continues by
+/// itself.
+pub(crate) fn poll_failure(error: &RdError) -> Option<PollFailure> {
+    match error {
+        RdError::MessageConsumptionFatal(_) => Some(PollFailure::Fatal),
+        RdError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(PollFailure::OutOfRange),
+        RdError::MessageConsumption(code) if is_missing_topic(*code) => Some(PollFailure::NoTopic),
+        _ => None,
+    }
+}
+
+/// Whether reading does not succeed before a person changes something.
+pub(crate) fn stops_reading(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::OffsetOutOfRange
+            | Code::AutoOffsetReset
+            | Code::Fatal
+    ) || is_missing_topic(code)
+}
+
+/// Why it is not known that a record is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeliveryFailure {
+    QueueFull,
+    TooLarge,
+    NoTopic,
+    Unauthorized,
+    Unacknowledged,
+    Other,
+}
+
+/// Why it is not known that a record is stored, outside transactions.
+pub(crate) fn delivery_failure(code: Option<Code>) -> DeliveryFailure {
+    match code {
+        Some(Code::QueueFull) => DeliveryFailure::QueueFull,
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => DeliveryFailure::TooLarge,
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => DeliveryFailure::NoTopic,
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => DeliveryFailure::Unauthorized,
+        Some(Code::MessageTimedOut | Code::PurgeInflight | Code::PurgeQueue) => DeliveryFailure::Unacknowledged,
+        _ => DeliveryFailure::Other,
+    }
+}
+
+/// Whether a topic refuses a batch of a transaction because of its size.
+pub(crate) fn is_refused_for_size(code: Code) -> bool {
+    code == Code::MessageSizeTooLarge
+}
+
+/// Whether an administrative request got no response, or is unknown to the brokers.
+pub(crate) fn is_unanswered(code: Code) -> bool {
+    matches!(
+        code,
+        Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure | Code::UnsupportedFeature
+    )
+}
+
+/// Whether new clients may fix a failure. Every other one needs a person.
+pub(crate) fn may_pass(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use rdkafka::types::RDKafkaRespErr;
+
+    use super::*;
+
+    /// Everything that is decided from a code, except for [`reason_and_remedy`].
+    fn decisions(code: Code) -> Vec<String> {
+        let named: [(&str, bool); 8] = [
+            ("of every rebalance", is_of_rebalances(code)),
+            ("purged", is_purged(code)),
+            ("in consequence", is_in_consequence(code)),
+            ("fenced", is_fenced(code)),
+            ("missing topic", is_missing_topic(code)),
+            ("stops reading", stops_reading(code)),
+            ("refused for size", is_refused_for_size(code)),
+            ("unanswered", is_unanswered(code)),
+        ];
+        let mut decisions: Vec<String> =
+            named.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name.to_owned()).collect();
+        decisions.extend(refusal(code).map(|refusal| format!("refusal: {refusal:?}")));
+        let polled = poll_failure(&RdError::MessageConsumption(code));
+        decisions.extend(polled.map(|failure| format!("poll: {failure:?}")));
+        let delivery = delivery_failure(Some(code));
+        decisions.extend((delivery != DeliveryFailure::Other).then(|| format!("delivery: {delivery:?}")));
+        decisions
+    }
+
+    #[test]
+    fn the_decisions_for_all_codes_are_pinned() {
+        let mut table = String::new();
+        for number in -200..200 {
+            let Ok(known) = RDKafkaRespErr::try_from(number) else { continue };
+            let code = Code::from(known);
+            let (reason, _) = reason_and_remedy(Some(code));
+            let decisions = decisions(code);
+            if reason != Reason::Unavailable || !decisions.is_empty() {
+                let row = [vec![format!("{reason:?}")], decisions].concat();
+                writeln!(table, "{code:?}: {}", row.join(", ")).unwrap();
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn an_error_that_is_fatal_for_the_client_needs_new_clients_whatever_its_code_is() {
+        for code in [Code::Fatal, Code::BrokerTransportFailure] {
+            assert_eq!(poll_failure(&RdError::MessageConsumptionFatal(code)), Some(PollFailure::Fatal));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A member of a consumer group: what consumer and worker have in common. It polls, keeps the assignment, and finds out
+//! when its client must be replaced. What a rebalance means for the records is the caller's business.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::{Partition, Position, TopicName};
+use rdkafka::error::KafkaError as RdError;
+
+use crate::assignment::{Assignment, Fetching, ReadProgress, Unread};
+use crate::error::KafkaError;
+use crate::error_table::{PollFailure, poll_failure};
+use crate::group::{GroupClient, Rebalance};
+use crate::health::{KafkaHealth, assignment_lost, trouble};
+use crate::metrics::{ConsumerMetrics, RebalanceKind};
+use crate::partition_list;
+use crate::record::Polled;
+
+/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
+const UNREAD_AFTER: Duration = Duration::from_secs(60);
+
+/// The result of one poll.
+#[derive(Debug)]
+pub(crate) enum Event<'c> {
+    /// A record. It may be of a partition that is paused: librdkafka returns it again after the resume.
+    Record(Polled<'c>),
+    /// The group assigns these partitions. The rebalance waits until the member has added partitions, perhaps none.
+    Assigned(Vec<Partition>),
+    /// The group takes these partitions back. They belong to the member until it has removed them; if they are lost,
+    /// another member may own them already.
+    Revoked { partitions: Vec<Partition>, lost: bool },
+    /// The client must be replaced.
+    Gone(String),
+    /// Nothing happened, or librdkafka has a temporary problem that it solves by itself.
+    Idle,
+}
+
+/// A member of the group. Its methods block only as long as they say.
+pub(crate) struct GroupMember<C> {
+    client: Arc<C>,
+    topic: TopicName,
+    assignment: Assignment,
+    unread: Unread,
+    metrics: ConsumerMetrics,
+    health: KafkaHealth,
+}
+
+impl<C: GroupClient> GroupMember<C> {
+    /// A member without partitions. The client has subscribed to the topic.
+    pub(crate) fn new(client: Arc<C>, topic: &TopicName, metrics: &ConsumerMetrics, health: &KafkaHealth) -> Self {
+        Self {
+            client,
+            topic: topic.clone(),
+            assignment: Assignment::new(topic),
+            unread: Unread::new(UNREAD_AFTER),
+            metrics: metrics.clone(),
+            health: health.clone(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> &Arc<C> {
+        &self.client
+    }
+
+    /// Polls for at most this long. A rebalance must be carried out before the next poll.
+    pub(crate) fn poll(&self, timeout: Duration) -> Event<'_> {
+        if let Some(rebalance) = self.client.next_rebalance() {
+            return self.rebalanced(rebalance);
+        }
+        match self.client.poll(timeout) {
+            Some(Ok(record)) => {
+                self.health.group.succeeded();
+                Event::Record(record)
+            }
+            Some(Err(error)) if !matches!(error, RdError::PartitionEOF(_)) => self.failed(&error),
+            // The callback has noted a rebalance.
+            None | Some(Err(_)) => {
+                self.client.next_rebalance().map_or(Event::Idle, |rebalance| self.rebalanced(rebalance))
+            }
+        }
+    }
+
+    fn rebalanced(&self, rebalance: Rebalance) -> Event<'_> {
+        match rebalance {
+            Rebalance::Assign(partitions) => {
+                self.metrics.rebalanced(RebalanceKind::Assigned);
+                Event::Assigned(partitions)
+            }
+            Rebalance::Revoke { partitions, lost } => {
+                self.metrics.rebalanced(if lost { RebalanceKind::Lost } else { RebalanceKind::Revoked });
+                if lost {
+                    self.health.group.failed(assignment_lost());
+                }
+                Event::Revoked { partitions, lost }
+            }
+        }
+    }
+
+    fn failed(&self, error: &RdError) -> Event<'_> {
+        match poll_failure(error) {
+            Some(PollFailure::Fatal) => Event::Gone(format!("the consumer failed: {error}")),
+            Some(PollFailure::OutOfRange) => Event::Gone(format!("the position is out of range: {error}")),
+            Some(PollFailure::NoTopic) => Event::Gone(format!("the topic `{}` is gone: {error}", self.topic)),
+            None => {
+                tracing::debug!(%error, "polling");
+                self.health.group.failed(trouble(error));
+                Event::Idle
+            }
+        }
+    }
+
+    /// Adds partitions, which are read from these offsets. This answers an assignment.
+    pub(crate) fn add(&mut self, starts: &[Position], fetching: Fetching) -> Result<(), KafkaError> {
+        self.assignment.assign(&*self.client, starts, fetching)
+    }
+
+    /// Adds partitions of which nothing will be read: librdkafka cannot close before it has all partitions that the
+    /// group has assigned. `why` is for the log.
+    pub(crate) fn add_before_the_end(&self, partitions: &[Partition], why: &str) {
+        if let Err(error) = self.client.assign(&partition_list::partitions(&self.topic, partitions)) {
+            tracing::debug!(%error, "{why}");
+        }
+    }
+
+    /// Removes partitions. This answers a revoke: the group may give them to another member from here on.
+    pub(crate) fn remove(&mut self, partitions: &[Partition]) -> Result<(), KafkaError> {
+        self.assignment.unassign(&*self.client, partitions)
+    }
+
+    /// Stops fetching these partitions.
+    pub(crate) fn pause(&mut self, partitions: &[Partition]) -> Result<(), KafkaError> {
+        self.assignment.pause(&*self.client, partitions)
+    }
+
+    /// Fetches these partitions again.
+    pub(crate) fn resume(&mut self, partitions: &[Partition]) -> Result<(), KafkaError> {
+        self.assignment.resume(&*self.client, partitions)
+    }
+
+    /// Stops fetching.
+    pub(crate) fn pause_all(&mut self) -> Result<(), KafkaError> {
+        self.pause(&self.assignment.partitions())
+    }
+
+    /// Fetches all partitions again.
+    pub(crate) fn resume_all(&mut self) -> Result<(), KafkaError> {
+        self.resume(&self.assignment.partitions())
+    }
+
+    /// Whether the member has this partition, and it is not paused.
+    pub(crate) fn is_fetching(&self, partition: Partition) -> bool {
+        self.assignment.is_fetching(partition)
+    }
+
+    /// Whether the member was removed from the group, and the revoke of its partitions is still to come.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.client.is_assignment_lost()
+    }
+
+    /// Detects a partition that librdkafka does not read any more, and says what is wrong with it. `next` returns the
+    /// next record to be read of a partition, and whether the caller does not hold it back.
+    pub(crate) fn look_for_unread(
+        &mut self,
+        now: Instant,
+        next: impl Fn(Partition) -> Option<ReadProgress>,
+    ) -> Option<String> {
+        let (client, assignment) = (&self.client, &self.assignment);
+        let progress = assignment.partitions().into_iter().filter_map(|partition| {
+            let ReadProgress { position, is_due } = next(partition)?;
+            let is_behind = client.end(partition).is_some_and(|end| position.offset < end);
+            let is_due = is_due && is_behind && assignment.is_fetching(partition);
+            Some(ReadProgress { position, is_due })
+        });
+        let partition = self.unread.look(progress, now)?;
+        Some(format!(
+            "partition {partition} of `{}` has records and is not paused, but none were returned for {UNREAD_AFTER:?}",
+            self.topic
+        ))
+    }
+
+    /// Must be called before the client is dropped: from here on it answers rebalances itself.
+    pub(crate) fn close(&self) {
+        self.client.close(&self.topic);
+    }
+}

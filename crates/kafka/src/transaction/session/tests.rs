@@ -1,0 +1,170 @@
+//! Tests the session on a fake group client: from an assignment to the first record, and what ends a session. The
+//! producer is never used, because no record is accepted; the machine's own tests cover transactions.
+
+use prometheus::Registry;
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use service::{Readiness, Ready, Waiting};
+
+use super::super::outbox::Outbox;
+use super::super::tail::{Lookback, PartitionState};
+use super::*;
+use crate::connection::Connection;
+use crate::fake_client::{Call, FakeClient};
+use crate::group::Rebalance;
+use crate::health::KafkaHealth;
+use crate::metrics::ConsumerMetrics;
+use crate::record::Record;
+use crate::start::FromBeginning;
+
+const FIRST: Partition = Partition(0);
+const SECOND: Partition = Partition(1);
+
+/// Notes which partitions were released.
+#[derive(Debug, Default)]
+struct Released(Vec<Partition>);
+
+#[derive(Debug)]
+struct NoState;
+
+impl PartitionState for NoState {
+    fn starts_late(&mut self) {}
+    fn restore(&mut self, _: &Record<'_>) {}
+}
+
+impl Processor for Released {
+    type State = NoState;
+
+    fn new_state(&self) -> NoState {
+        NoState
+    }
+    fn restored(&mut self, _: Partition, _: NoState, _: Duration) {}
+    fn release(&mut self, partition: Partition) {
+        self.0.push(partition);
+    }
+    fn process(&mut self, _: &Record<'_>, _: &mut Outbox<'_>) -> Disposition {
+        unreachable!("no record is accepted")
+    }
+    fn show_deferred(&mut self, _: Partition, _: u64) {}
+    fn committed(&mut self, _: Duration) {}
+    fn aborted(&mut self) {}
+}
+
+fn settings() -> WorkerSettings {
+    let (registry, input) = (Registry::new(), "raw".parse().unwrap());
+    let waiting = Waiting::register("test", &registry, &Readiness::default()).unwrap();
+    WorkerSettings {
+        // Nothing listens there.
+        connection: Connection::plaintext("127.0.0.1:1", "test"),
+        group: "group".to_owned(),
+        name: None,
+        name_variable: "INSTANCE",
+        transactional_id: "test".to_owned(),
+        metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+        health: KafkaHealth::new(&waiting, Ready::Depends),
+        input,
+        output: "typed".parse().unwrap(),
+        dead_letters: "dead-letters".parse().unwrap(),
+        lookback: Lookback { offsets: 1, age: Duration::ZERO },
+        from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
+        commit_interval: Duration::from_millis(100),
+        max_records: 10,
+        transaction_timeout: Duration::from_secs(10),
+        fetch_bytes: 0,
+        readiness: Readiness::default(),
+    }
+}
+
+/// Runs a test with a session that waits for the starts of both partitions.
+fn with_session(test: impl FnOnce(&mut Session<'_, Released, FakeClient>)) {
+    let (settings, mut processor, stop) = (settings(), Released::default(), CancellationToken::new());
+    let timeout = settings.transaction_timeout;
+    let producer = TransactionalProducer::new(&settings.connection, "test", timeout, None).unwrap();
+    let client = FakeClient::default();
+    let mut session =
+        Session::with(&settings, &mut processor, Latest::new(), producer, client, LogWatch::blind(), &stop);
+    session.awaited = BTreeSet::from([FIRST, SECOND]);
+    test(&mut session);
+}
+
+/// The starts are found: the group has committed that of the first partition only.
+fn find_starts(session: &mut Session<'_, Released, FakeClient>) {
+    session.found =
+        vec![FoundStart::of_test(Position::new(0, 7), false), FoundStart::of_test(Position::new(1, 0), true)];
+}
+
+#[test]
+fn a_new_start_is_committed_before_its_partition_is_added_and_nothing_is_read_before_it_is_restored() {
+    with_session(|session| {
+        find_starts(session);
+        assert!(session.restored().is_ok());
+        let client = Arc::clone(session.member.client());
+        assert_eq!(client.calls(), [Call::Commit(vec![Position::new(1, 0)]), Call::Assign(vec![FIRST, SECOND])]);
+        assert!(client.is_paused(FIRST) && client.is_paused(SECOND));
+        assert!(session.awaited.is_empty());
+        let reads: Vec<_> = session.machine.partitions().map(|partition| session.machine.read(partition)).collect();
+        assert_eq!(reads, [Some(contract::Offset(7)), Some(contract::Offset(0))]);
+    });
+}
+
+#[test]
+fn a_member_that_was_evicted_before_its_first_commit_builds_new_clients() {
+    with_session(|session| {
+        find_starts(session);
+        session.member.client().fail_commit(RDKafkaErrorCode::UnknownMemberId);
+        assert!(matches!(session.restored(), Err(End::Evicted(_))));
+        assert_eq!(session.member.client().calls(), []);
+    });
+}
+
+#[test]
+fn a_commit_that_a_rebalance_refuses_is_repeated_and_its_partitions_wait() {
+    with_session(|session| {
+        find_starts(session);
+        session.member.client().fail_commit(RDKafkaErrorCode::RebalanceInProgress);
+        assert!(session.restored().is_ok());
+        assert_eq!(session.member.client().calls(), []);
+        assert_eq!(session.awaited, BTreeSet::from([FIRST, SECOND]));
+        session.next_commit = Instant::now();
+        assert!(session.restored().is_ok());
+        assert_eq!(session.member.client().assigned(), [FIRST, SECOND]);
+    });
+}
+
+#[test]
+fn nothing_is_added_to_an_assignment_that_was_lost() {
+    with_session(|session| {
+        find_starts(session);
+        session.member.client().lose_assignment();
+        assert!(session.restored().is_ok());
+        assert_eq!(session.member.client().calls(), [], "librdkafka would take it as the answer to the revoke");
+    });
+}
+
+#[test]
+fn a_partition_that_is_revoked_before_it_was_added_is_not_added_and_the_other_one_is() {
+    with_session(|session| {
+        find_starts(session);
+        session.member.client().rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
+        assert!(session.poll(Duration::ZERO).is_ok());
+        let calls = session.member.client().calls();
+        assert_eq!(
+            calls,
+            [Call::Unassign(vec![]), Call::Assign(vec![FIRST])],
+            "librdkafka does not know the second one"
+        );
+        assert_eq!(session.processor.0, [SECOND]);
+    });
+}
+
+#[test]
+fn a_topic_that_is_gone_needs_new_clients_and_a_lost_connection_does_not() {
+    with_session(|session| {
+        session.member.client().fail_poll(RdError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
+        assert!(session.poll(Duration::ZERO).is_ok());
+        assert_eq!(session.machine.step(Instant::now()), Step::Poll(None));
+        session.member.client().fail_poll(RdError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition));
+        assert!(session.poll(Duration::ZERO).is_ok());
+        let next = session.machine.step(Instant::now());
+        assert!(matches!(next, Step::Rebuild(Breakage { reason, evicted: false }) if reason.contains("`raw` is gone")));
+    });
+}

@@ -1,0 +1,223 @@
+//! Tests where reading starts and when it ends, on scripted brokers.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::*;
+use crate::record::FakeRecord;
+
+const PARTITION: Partition = Partition(0);
+
+/// What one poll returns.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Record(i64),
+    /// The reader is at the end of what it may see.
+    End,
+    Nothing,
+    Trouble,
+}
+
+/// The steps of a reader, with its position after each. When they are over, the restoring is stopped.
+struct Script {
+    steps: RefCell<VecDeque<(Step, i64)>>,
+    position: RefCell<i64>,
+    stop: CancellationToken,
+}
+
+impl TailReader for Script {
+    fn poll(&self, _: Duration) -> Option<KafkaResult<Polled<'_>>> {
+        let Some((step, position)) = self.steps.borrow_mut().pop_front() else {
+            self.stop.cancel();
+            return None;
+        };
+        *self.position.borrow_mut() = position;
+        match step {
+            Step::Record(offset) => {
+                let position = Position::new(0, offset);
+                Some(Ok(Polled::Fake(FakeRecord { position, timestamp: 0, value: Vec::new() })))
+            }
+            Step::End => Some(Err(RdError::PartitionEOF(0))),
+            Step::Nothing => None,
+            Step::Trouble => Some(Err(RdError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))),
+        }
+    }
+
+    fn positions(&self) -> Result<Vec<Position>, KafkaError> {
+        Ok(vec![Position::new(0, *self.position.borrow())])
+    }
+}
+
+/// The brokers of one partition. `output` is the range when the restoring begins, and what it is after that.
+struct Brokers {
+    input: (i64, i64),
+    output: RefCell<VecDeque<(i64, i64)>>,
+    since: Option<i64>,
+    steps: RefCell<VecDeque<(Step, i64)>>,
+    stop: CancellationToken,
+    /// The offset that the reader was assigned.
+    assigned: RefCell<Option<i64>>,
+}
+
+impl OutputLog for &Brokers {
+    type Reader = Script;
+
+    fn starts(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
+        assert_eq!(partitions, [PARTITION]);
+        Ok(vec![FoundStart::of_test(Position::new(0, self.input.0), false)])
+    }
+
+    fn input_end(&self, _: Partition) -> Result<Offset, KafkaError> {
+        Ok(Offset(self.input.1))
+    }
+
+    fn output(&self, _: Partition) -> Result<Watermarks, KafkaError> {
+        let mut output = self.output.borrow_mut();
+        let (low, high) = if output.len() > 1 { output.pop_front().unwrap() } else { output[0] };
+        Ok(Watermarks { low: Offset(low), high: Offset(high) })
+    }
+
+    fn output_since(&self, _: Partition, _: i64) -> Result<Option<Offset>, KafkaError> {
+        Ok(self.since.map(Offset))
+    }
+
+    fn reader(&self) -> Result<Script, KafkaError> {
+        Ok(Script { steps: self.steps.take().into(), position: RefCell::new(-1), stop: self.stop.clone() })
+    }
+
+    fn assign(&self, _: &Script, starts: &[Position]) -> Result<(), KafkaError> {
+        *self.assigned.borrow_mut() = starts.first().map(|start| start.offset.0);
+        Ok(())
+    }
+}
+
+/// The state of the partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Restored {
+    starts_late: bool,
+    offsets: Vec<i64>,
+}
+
+impl PartitionState for Restored {
+    fn starts_late(&mut self) {
+        assert!(self.offsets.is_empty() && !self.starts_late);
+        self.starts_late = true;
+    }
+
+    fn restore(&mut self, record: &Record<'_>) {
+        self.offsets.push(record.offset().0);
+    }
+}
+
+/// A worker that has processed input up to 10, of 20, restores at most 100 offsets of the output in this range.
+fn brokers(output: impl IntoIterator<Item = (i64, i64)>, steps: &[(Step, i64)]) -> Brokers {
+    Brokers {
+        input: (10, 20),
+        output: RefCell::new(output.into_iter().collect()),
+        since: None,
+        steps: RefCell::new(steps.iter().copied().collect()),
+        stop: CancellationToken::new(),
+        assigned: RefCell::default(),
+    }
+}
+
+/// Restores the partition; `None` if its state was not complete when the steps were over.
+fn restore(brokers: &Brokers) -> Option<Restored> {
+    let tail = Tail {
+        log: brokers,
+        lookback: Lookback { offsets: 100, age: Duration::from_secs(60) },
+        stop: brokers.stop.clone(),
+        progress: Arc::default(),
+    };
+    let (mut starts, mut restored) = (0, None);
+    let candidate = Candidate { partition: PARTITION, state: Restored::default() };
+    tail.read(vec![candidate], |found| match found {
+        Found::Starts(found) => starts += found.len(),
+        Found::State(partition, state) => {
+            assert_eq!((partition, starts), (PARTITION, 1), "the start comes first");
+            assert_eq!(restored.replace(state), None, "it is restored once");
+        }
+    })
+    .unwrap();
+    restored
+}
+
+fn records(offsets: std::ops::Range<i64>) -> Vec<(Step, i64)> {
+    offsets.map(|offset| (Step::Record(offset), offset + 1)).collect()
+}
+
+#[test]
+fn a_tail_that_is_shorter_than_the_lookback_is_read_from_its_first_record() {
+    let brokers = brokers([(0, 3)], &records(0..3));
+    assert_eq!(restore(&brokers), Some(Restored { starts_late: false, offsets: vec![0, 1, 2] }));
+    assert_eq!(*brokers.assigned.borrow(), Some(0));
+}
+
+#[test]
+fn a_longer_tail_is_read_as_far_back_as_the_lookback_and_known_to_be_incomplete() {
+    let brokers = brokers([(0, 500)], &records(400..500));
+    let restored = restore(&brokers).unwrap();
+    assert_eq!((restored.starts_late, restored.offsets.len()), (true, 100));
+    assert_eq!(*brokers.assigned.borrow(), Some(400));
+}
+
+#[test]
+fn without_waiting_input_only_records_within_the_age_are_read() {
+    let mut brokers = brokers([(0, 50)], &records(48..50));
+    (brokers.input, brokers.since) = ((20, 20), Some(48));
+    assert_eq!(restore(&brokers), Some(Restored { starts_late: false, offsets: vec![48, 49] }));
+    brokers.since = None;
+    assert_eq!(restore(&brokers), Some(Restored::default()), "all records are older: nothing is read");
+}
+
+#[test]
+fn a_tail_whose_beginning_has_expired_is_known_to_be_incomplete() {
+    let brokers = brokers([(5, 8)], &records(5..8));
+    assert_eq!(restore(&brokers), Some(Restored { starts_late: true, offsets: vec![5, 6, 7] }));
+}
+
+#[test]
+fn a_tail_that_expires_while_it_is_read_is_complete_once_nothing_of_it_is_left() {
+    let ended = [(Step::Record(5), 6), (Step::End, 6), (Step::End, 6)];
+    let expired = brokers([(5, 8), (7, 9), (8, 9)], &ended);
+    assert_eq!(restore(&expired), Some(Restored { starts_late: true, offsets: vec![5] }));
+    let retained = brokers([(5, 8), (7, 9)], &ended);
+    assert_eq!(restore(&retained), None, "a record of it is left");
+}
+
+#[test]
+fn an_open_transaction_in_the_tail_is_waited_for() {
+    // The reader is at the last stable offset, as long as the transaction at offset 1 is open.
+    let open = [(Step::Record(0), 1), (Step::End, 1), (Step::Nothing, 1), (Step::Trouble, 1)];
+    assert_eq!(restore(&brokers([(0, 4)], &open)), None);
+    let committed = [&open[..], &records(1..3), &[(Step::Nothing, 4)]].concat();
+    let restored = restore(&brokers([(0, 4)], &committed)).unwrap();
+    assert_eq!(restored.offsets, [0, 1, 2], "offset 3 is the marker, which the reader never returns");
+    let aborted = [&open[..], &[(Step::Nothing, 4)]].concat();
+    assert_eq!(restore(&brokers([(0, 4)], &aborted)).unwrap().offsets, [0]);
+}
+
+#[test]
+fn a_truncated_output_is_restored_once_it_has_its_old_length_again() {
+    // An unclean leader election has removed the records from 2 on.
+    let truncated = [(Step::Record(0), 1), (Step::Record(1), 2), (Step::End, 2), (Step::End, 2)];
+    assert_eq!(restore(&brokers([(0, 4), (0, 2)], &truncated)), None);
+    let grown = [&truncated[..], &records(2..6)].concat();
+    let restored = restore(&brokers([(0, 4), (0, 2)], &grown)).unwrap();
+    assert_eq!(restored.offsets, [0, 1, 2, 3], "nothing after the old end");
+}
+
+#[test]
+fn starts_at_the_later_of_needed_and_retained_offset() {
+    let at = |offset, starts_late| First { offset: Offset(offset), starts_late };
+    let first = |low, end, by_time, offsets| first(Offset(low), Offset(end), Offset(by_time), offsets);
+    assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
+    assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");
+    assert_eq!(first(0, 500, 0, 100), at(400, true), "the count binds");
+    assert_eq!(first(0, 500, 450, 100), at(450, false), "the age binds");
+    assert_eq!(first(0, 500, 500, 100), at(500, false), "all is too old to matter");
+    assert_eq!(first(20, 50, 0, 100), at(20, true), "the retention has bitten");
+    assert_eq!(first(20, 50, 30, 100), at(30, false), "but not into what matters");
+}

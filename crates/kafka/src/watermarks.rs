@@ -1,0 +1,31 @@
+//! The range of a partition.
+
+use std::time::Duration;
+
+use contract::{Offset, Partition, TopicName};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+
+use crate::error::KafkaError;
+
+/// The range of a partition, from the oldest retained offset to the one after the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Oldest offset retained; more than 0 once a record has expired.
+    pub low: Offset,
+    /// Offset of the next record to be written; records of open transactions are before it, unless the client that was
+    /// asked reads only committed records.
+    pub high: Offset,
+}
+
+/// Asks the brokers for the range of a partition, as this client sees it.
+pub(crate) fn watermarks<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &TopicName,
+    partition: Partition,
+    timeout: Duration,
+) -> Result<Watermarks, KafkaError> {
+    let (low, high) = client
+        .fetch_watermarks(topic.as_str(), partition.0, timeout)
+        .map_err(KafkaError::during("asking for a partition's offsets"))?;
+    Ok(Watermarks { low: Offset(low), high: Offset(high) })
+}
