@@ -29,6 +29,7 @@ pub mod round_trip;
 pub mod settling;
 pub mod stage;
 pub mod step;
+pub mod switch;
 pub mod topics;
 pub mod values;
 pub mod who;
