@@ -33,6 +33,14 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) document.body.dispatchEvent(new CustomEvent("console:visible"));
   });
+  // Seconds that pass.
+  setInterval(() => {
+    for (const element of document.querySelectorAll("[data-countdown]")) {
+      const left = Math.max(0, Number(element.dataset.countdown) - 1);
+      element.dataset.countdown = String(left);
+      element.textContent = String(left);
+    }
+  }, 1000);
   // A button that prints the page.
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;

@@ -138,8 +138,7 @@ impl Settings {
     }
 
     /// Warnings for every start.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if !self.listen.ip().is_loopback() {
             warnings.push(

@@ -11,6 +11,8 @@ pub(crate) enum JobKind {
     Find,
     Replay,
     Discard,
+    /// Of the set-up.
+    Apply,
 }
 
 impl JobKind {
@@ -21,6 +23,7 @@ impl JobKind {
             Self::Find => "a search",
             Self::Replay => "a replay",
             Self::Discard => "a discard",
+            Self::Apply => "a change of the set-up",
         }
     }
 }
@@ -96,9 +99,9 @@ impl Jobs {
     }
 }
 
-/// A job, for the code that carries it out.
+/// A job that runs, for the code that carries it out. It ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub struct Job {
     id: u64,
     stop: CancellationToken,
     jobs: Jobs,
@@ -109,8 +112,8 @@ impl Job {
         self.id
     }
 
-    /// Whether nobody stopped it.
-    pub(crate) fn goes_on(&self) -> bool {
+    /// Whether it was not stopped.
+    pub fn goes_on(&self) -> bool {
         !self.stop.is_cancelled()
     }
 

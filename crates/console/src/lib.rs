@@ -22,6 +22,7 @@ mod format;
 mod guard;
 mod input;
 mod jobs;
+mod links;
 mod login;
 pub mod mask;
 pub mod overview;
@@ -33,11 +34,13 @@ mod routes;
 mod screen;
 mod server;
 mod state;
+mod stop;
 
 pub use access::{FirstUser, NewUser, Role, UsersError, add_user, first_user};
 pub use config::{Authentication, ConsoleArgs, GrafanaUrl, GroupRole, Settings};
-pub use pipeline::PipelineAccess;
-pub use server::{ServeError, Server};
+pub use jobs::Job;
+pub use pipeline::{PipelineAccess, PositionsOf};
+pub use server::Server;
 pub use state::{Console, Screens};
 
 #[cfg(test)]

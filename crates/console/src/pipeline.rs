@@ -1,10 +1,12 @@
 //! How the screens reach the topics: the connection with everything that an operation needs, and the observer that lets a
 //! job be stopped and limits how fast it reads.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mapping::Sources;
+use operator::audit::{Committed, Positions};
 use operator::{Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Progress};
 
 use crate::format;
@@ -27,9 +29,36 @@ pub struct PipelineAccess {
     pub dedup_window: Duration,
     /// How many ids per partition the transformer keeps for that.
     pub dedup_max_ids: u32,
+    /// Where the offsets of the services come from, if these brokers do not keep them.
+    pub handed: Option<PositionsOf>,
+}
+
+/// How far the services of this process have processed the topics.
+#[derive(Clone)]
+pub struct PositionsOf(Arc<dyn Fn() -> Positions + Send + Sync>);
+
+impl PositionsOf {
+    /// Asks this function each time.
+    pub fn new(positions: impl Fn() -> Positions + Send + Sync + 'static) -> Self {
+        Self(Arc::new(positions))
+    }
+}
+
+impl fmt::Debug for PositionsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PositionsOf")
+    }
 }
 
 impl PipelineAccess {
+    /// Where the committed offsets of the services come from.
+    pub(crate) fn committed(&self) -> Committed {
+        match &self.handed {
+            Some(PositionsOf(positions)) => Committed::Handed(positions()),
+            None => Committed::Groups(self.groups.clone()),
+        }
+    }
+
     /// For an operation of `operator`.
     pub(crate) fn pipeline<'p>(&'p self, progress: OnProgress<'p>) -> Pipeline<'p> {
         Pipeline { connection: &self.connection, topics: &self.topics, progress }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::guard::guard;
 use crate::routes::Routes;
 use crate::state::Console;
-use crate::{assets, connect, dead_letters, events, login, overview, proof};
+use crate::{assets, connect, dead_letters, events, login, overview, proof, stop};
 
 /// The routes of all screens.
 pub(crate) fn routes() -> Routes {
@@ -19,6 +19,7 @@ pub(crate) fn routes() -> Routes {
         .and(dead_letters::routes())
         .and(proof::routes())
         .and(connect::routes())
+        .and(stop::routes())
 }
 
 /// The service that answers requests.

@@ -31,34 +31,28 @@ const CONNECTIONS: usize = 200;
 /// How long open responses have to end after the stop. Streams end with it.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Why the console cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for the console: {source}; choose another CONSOLE_LISTEN")]
-pub struct ServeError {
-    address: SocketAddr,
-    source: std::io::Error,
-}
-
 /// The console, bound to its address and not yet serving.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     router: Router,
+    console: Console,
 }
 
 impl Server {
-    /// Binds the address of the settings.
-    ///
-    /// # Errors
-    /// [`ServeError`] if the address is taken or not allowed.
-    pub async fn bind(console: &Console) -> Result<Self, ServeError> {
-        let address = console.settings().listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| ServeError { address, source })?;
-        Ok(Self { listener, router: router(console) })
+    /// On this listener, whose address is that of the settings.
+    #[must_use]
+    pub fn new(listener: TcpListener, console: &Console) -> Self {
+        Self { listener, router: router(console), console: console.clone() }
     }
 
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
+        for warning in self.console.settings().warnings() {
+            tracing::warn!("{warning}");
+        }
+        let (console, follows) = (self.console.clone(), stop.clone());
+        let following = tokio::spawn(async move { console.follow(follows).await });
         let mut tasks = JoinSet::new();
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {
@@ -89,6 +83,7 @@ impl Server {
         if ended.is_err() {
             tasks.abort_all();
         }
+        following.abort();
     }
 }
 

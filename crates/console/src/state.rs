@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::access::Visitors;
 use crate::action_log::ActionLog;
 use crate::config::Settings;
@@ -58,6 +60,12 @@ impl Console {
 
     pub(crate) fn with(settings: Settings, screens: Screens, log: ActionLog, clock: Clock) -> Self {
         Self(Arc::new(Inner { settings, log, clock, jobs: Jobs::default(), screens }))
+    }
+
+    /// What the screens do without a visitor, until the stop.
+    pub(crate) async fn follow(&self, stop: CancellationToken) {
+        let clock = Arc::clone(&self.0.clock);
+        self.0.screens.overview.follow(move || clock(), stop).await;
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -8,11 +8,18 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use clap::{FromArgMatches, Parser};
 use http_body_util::BodyExt;
+use operator::status::{Asked, Look, Outside, TopicState};
+use setup::check::Line;
+use setup::plan_file::PlanFile;
 use tower::ServiceExt;
 
 use crate::access::{NewUser, Role, add_user};
 use crate::action_log::{ActionLog, Entry};
 use crate::config::{ConsoleArgs, Settings};
+use crate::connect::{Answering, Changed, Connect, ConnectSource, Part, Seen, TestEvent};
+use crate::jobs::Job;
+use crate::overview::{Overview, StatusSource};
+use crate::proof::{AuditSource, Finished, Proof, Range};
 use crate::router::router;
 use crate::state::{Console, Screens};
 
@@ -57,14 +64,69 @@ const SECRET: &str = "0123456789abcdef";
 /// The time of a test.
 pub(crate) const NOW: i64 = 1_700_000_000_000;
 
+/// Answers nothing.
+#[derive(Debug)]
+pub(crate) struct Silent;
+
+impl StatusSource for Silent {
+    fn look(&self) -> Answering<'_, Look> {
+        Box::pin(std::future::pending())
+    }
+
+    fn topics(&self) -> Answering<'_, Asked<TopicState>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn outside(&self) -> Answering<'_, Outside> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl AuditSource for Silent {
+    fn audit<'a>(&'a self, _: Range, _: &'a Job) -> Answering<'a, Result<Finished, String>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl ConnectSource for Silent {
+    fn check(&self, _: Part) -> Answering<'_, Vec<Line>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn plan(&self) -> Answering<'_, Result<Seen, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        _: &'a PlanFile,
+        _: Option<String>,
+        _: &'a mut (dyn FnMut(String) + Send),
+    ) -> Answering<'a, Result<Changed, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn pause<'a>(&'a self, _: &'a str) -> Answering<'a, Result<bool, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn resume<'a>(&'a self, _: &'a str) -> Answering<'a, Result<Vec<String>, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn send<'a>(&'a self, _: &'a TestEvent) -> Answering<'a, Result<(), String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+}
+
 /// Screens that reach nothing.
 pub(crate) fn screens() -> Screens {
     Screens {
-        overview: Default::default(),
+        overview: Overview::new(Silent),
         events: Default::default(),
         dead_letters: Default::default(),
-        proof: Default::default(),
-        connect: Default::default(),
+        proof: Proof::new(Silent),
+        connect: Connect::new(Silent),
     }
 }
 
