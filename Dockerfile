@@ -25,7 +25,8 @@ ARG REVISION=unknown
 ENV BUILD_COMMIT=$REVISION
 # Cargo compares modification times, and the sources are older than the empty files that were compiled above.
 RUN find . -name '*.rs' -exec touch {} + \
-    && cargo auditable build --release --locked --bin ingest-gateway --bin transformer --bin sink --bin customerio-aep
+    && cargo auditable build --release --locked --bin ingest-gateway --bin transformer --bin sink --bin customerio-aep \
+    && mkdir --parents /var/lib/console
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG REVISION=unknown
@@ -37,6 +38,8 @@ LABEL org.opencontainers.image.title="customerio-aep" \
     org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot"
 COPY --from=build /build/target/release/ingest-gateway /build/target/release/transformer \
     /build/target/release/sink /build/target/release/customerio-aep /usr/local/bin/
-# 8080 is for webhooks; 9464, 9465 and 9466 are the admin servers of gateway, transformer and sink
-EXPOSE 8080 9464 9465 9466
+# The console's users file. A volume that is mounted here gets this owner.
+COPY --from=build --chown=65532:65532 /var/lib/console /var/lib/console
+# 8080 is for webhooks, 8088 for the console; 9464, 9465 and 9466 are the admin servers of gateway, transformer and sink
+EXPOSE 8080 8088 9464 9465 9466
 CMD ["customerio-aep", "--help"]

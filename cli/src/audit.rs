@@ -1,7 +1,6 @@
 //! `audit`: checks that every raw and every typed record of a range is where it should be, and reports each one that is
 //! not.
 
-mod json;
 mod text;
 
 use clap::Args;
@@ -109,7 +108,7 @@ pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandE
     let audit = audit::run(reached.pipeline(), &sources, &scope).await?;
     output::progress_done();
     if json {
-        output::json(&as_json(&audit, &reached.topics, &scope));
+        output::json(&audit::as_json(&audit, &reached.topics, &scope));
     } else {
         show(&audit, &reached.topics, &scope);
     }
@@ -124,9 +123,4 @@ pub(crate) fn show(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) {
     }
     text::problems(audit, topics).iter().for_each(|line| output::problem(line));
     output::line(text::verdict(audit));
-}
-
-/// An audit as JSON.
-pub(crate) fn as_json(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> serde_json::Value {
-    json::audit(audit, topics, scope)
 }

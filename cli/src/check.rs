@@ -26,10 +26,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 ///
 /// Each line says what was asked, what came back, what to do, and who can do it. All checks run, whatever the others find;
 /// an option that is missing is a finding too. Exit code 1 if anything is wrong or does not respond.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(crate) connect: ConnectArgs,
 
     /// The inlet of the sink
     #[arg(long, env = "PLATFORM_INLET_URL", value_name = "URL", help_heading = "The sink's configuration")]
@@ -45,14 +45,14 @@ pub(crate) struct CheckArgs {
 
     /// The flow of the sink
     #[arg(long, env = "PLATFORM_FLOW_ID", value_name = "ID", help_heading = "The sink's configuration")]
-    platform_flow_id: Option<String>,
+    pub(crate) platform_flow_id: Option<String>,
 
     /// Look again, with a new access token, as long as there is a finding that can pass: a new role takes up to 15 minutes
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "20m")]
     wait: Option<DurationArg>,
 
     #[command(flatten)]
-    end_to_end: EndToEndArgs,
+    pub(crate) end_to_end: EndToEndArgs,
 }
 
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
@@ -86,6 +86,12 @@ pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> 
 /// Whether a line is the final result of a test event.
 fn is_of_test(tested: &Tested, line: &Line) -> bool {
     tested.values().flatten().any(|known| known == line)
+}
+
+/// The checks without a test event.
+pub(crate) async fn without_test(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, CommandError> {
+    let args = CheckArgs { wait: None, end_to_end: args.end_to_end.without_test(), ..args.clone() };
+    lines(&args, variables, &mut Tested::new()).await
 }
 
 async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> Result<Vec<Line>, CommandError> {

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use clap::Command;
+use clap::{Args, Command};
 use service::ServiceConfig;
 
 const BEGIN: &str =
@@ -61,6 +61,7 @@ fn page() -> String {
         ("gateway", ingest_gateway::Config::definition()),
         ("transformer", transformer::Config::definition()),
         ("sink", sink::Config::definition()),
+        ("console", console::ConsoleArgs::augment_args(Command::new("console"))),
     ]);
     let mut headings: Vec<&str> = Vec::new();
     for row in &rows {

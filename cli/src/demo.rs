@@ -1,8 +1,11 @@
 //! `demo`: runs the whole pipeline in one process, sends every catalogued event and some bad ones, and audits them.
 
+mod console;
+mod ends;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -19,12 +22,13 @@ use operator::{Groups, Pipeline, PipelineTopics};
 use platform_sim::{SimSettings, Simulator};
 use prometheus::Registry;
 use serde_json::json;
-use service::{Context, ServiceConfig, Tasks, shutdown_on_signal};
+use service::{AdminServer, Context, ServiceConfig, Tasks, shutdown_on_signal};
 use settings::Variables;
 use setup::topics::TopicWish;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::ends::Ends;
 use crate::exit::Interrupted;
 use crate::simulator::sink_variables;
 use crate::{CommandError, Verdict, output};
@@ -42,6 +46,10 @@ pub(crate) struct DemoArgs {
     /// Receive webhooks at this address and keep serving after the audit, until Ctrl-C
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+
+    /// With --listen, serve the console at this address
+    #[arg(long, env = "CONSOLE_LISTEN", default_value = "127.0.0.1:8088", value_name = "ADDRESS")]
+    console_listen: SocketAddr,
 }
 
 const SIGNING_KEY: &str = "demo-signing-key";
@@ -57,7 +65,7 @@ struct Demo {
     topics: PipelineTopics,
     receipts: TopicName,
     /// The metrics of transformer and sink.
-    registries: OnceLock<[Registry; 2]>,
+    registries: Arc<OnceLock<[Registry; 2]>>,
     simulator: Simulator,
     gateway: SocketAddr,
     stop: CancellationToken,
@@ -74,10 +82,14 @@ pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandEr
     }
     shutdown_on_signal(demo.stop.clone())?;
     let mut tasks = Tasks::new(demo.stop.clone());
-    let ready = demo.start_services(&mut tasks, listener)?;
+    let (ready, admin) = demo.start_services(&mut tasks, listener).await?;
+    let console = match args.listen {
+        Some(_) => Some(demo.start_console(&mut tasks, &args, &admin).await?),
+        None => None,
+    };
     let joined = tokio::spawn(tasks.join(Duration::from_secs(20)));
     let outcome = tokio::select! {
-        outcome = demo.show(&ready, &args, json, begun) => outcome,
+        outcome = demo.show(&ready, console, json, begun) => outcome,
         () = demo.stop.cancelled() => Err(Interrupted.into()),
     };
     demo.stop.cancel();
@@ -124,7 +136,7 @@ impl Demo {
         }
         let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0)), SimSettings::default()).await?;
         let stop = CancellationToken::new();
-        let registries = OnceLock::new();
+        let registries = Arc::new(OnceLock::new());
         let topics = PipelineTopics { raw, typed, dead_letters, receipts: Some(receipts.clone()) };
         Ok(Self { connection, bootstrap, topics, receipts, registries, simulator, gateway, stop, _broker: broker })
     }
@@ -136,12 +148,12 @@ impl Demo {
         }
     }
 
-    /// Starts the three services; returns a readiness check for each.
-    fn start_services(
+    /// Starts the three services; returns a readiness check and the admin address of each.
+    async fn start_services(
         &self,
         tasks: &mut Tasks,
         listener: TcpListener,
-    ) -> Result<[service::Readiness; 3], CommandError> {
+    ) -> Result<([service::Readiness; 3], Vec<SocketAddr>), CommandError> {
         let PipelineTopics { raw, typed, dead_letters, .. } = &self.topics;
         let receipts = &self.receipts;
         let groups = self.groups();
@@ -149,7 +161,7 @@ impl Demo {
             format!("--kafka-bootstrap-servers={}", self.bootstrap),
             "--kafka-security-protocol=plaintext".to_owned(),
         ];
-        // The demo has no admin server; the address is required but never bound.
+        // Each service has its admin server on a free port, which the demo binds itself.
         common.push("--admin-listen=127.0.0.1:0".to_owned());
         let arguments = |name: &str, own: &[String]| -> Vec<String> {
             [name.to_owned()].into_iter().chain(common.iter().cloned()).chain(own.iter().cloned()).collect()
@@ -199,13 +211,24 @@ impl Demo {
         let wrong = |problems: settings::Problems| format!("the demo's own configuration is invalid:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
+        let mut admin = Vec::new();
+        for context in &contexts {
+            let (registry, readiness) = (context.registry.clone(), context.readiness.clone());
+            let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await?;
+            admin.extend(server.address());
+            let stop = self.stop.clone();
+            tasks.spawn("admin server", async move {
+                server.serve(stop).await;
+                Ok::<(), CommandError>(())
+            });
+        }
         let [gateway_context, transformer_context, sink_context] = contexts;
         self.registries.get_or_init(|| [transformer_context.registry.clone(), sink_context.registry.clone()]);
         let gateway = gateway.validate().map_err(wrong)?;
         tasks.spawn("ingest-gateway", ingest_gateway::run_on(listener, gateway, gateway_context));
         tasks.spawn("transformer", transformer::run(transformer.validate().map_err(wrong)?, transformer_context));
         tasks.spawn("sink", sink::run(sink.validate().map_err(wrong)?, sink_context));
-        Ok(ready)
+        Ok((ready, admin))
     }
 
     fn groups(&self) -> Groups {
@@ -217,7 +240,7 @@ impl Demo {
     async fn show(
         &self,
         ready: &[service::Readiness; 3],
-        args: &DemoArgs,
+        console: Option<SocketAddr>,
         json: bool,
         begun: Instant,
     ) -> Result<Verdict, CommandError> {
@@ -233,7 +256,7 @@ impl Demo {
         let ends = Ends { sent, refused, accepted: self.simulator.accepted().into_values().collect() };
         let good = audit.is_explained() && audit.is_complete() && ends.agree_with(&audit);
         if json {
-            let audit = crate::audit::as_json(&audit, &self.topics, &scope);
+            let audit = audit::as_json(&audit, &self.topics, &scope);
             output::json(&json!({
                 "sent": sent,
                 "refused": refused,
@@ -248,8 +271,8 @@ impl Demo {
             crate::audit::show(&audit, &self.topics, &scope);
             ends.lines(&audit).iter().for_each(|line| output::line(line));
         }
-        if good && args.listen.is_some() {
-            self.keep_serving().await?;
+        if let Some(console) = console.filter(|_| good) {
+            self.keep_serving(console).await?;
         }
         Ok(if good { Verdict::Good } else { Verdict::Problem })
     }
@@ -322,7 +345,7 @@ impl Demo {
             let scope = AuditScope {
                 max_body: MAX_BODY,
                 committed: match &self._broker {
-                    Some(_) => Committed::Handed(self.positions()),
+                    Some(_) => Committed::Handed(positions(&self.registries)),
                     None => Committed::Groups(self.groups()),
                 },
                 ..AuditScope::default()
@@ -336,28 +359,10 @@ impl Demo {
         }
     }
 
-    /// How far transformer and sink have processed the topics, according to their metrics.
-    fn positions(&self) -> Positions {
-        let of = |registry: &Registry| {
-            let families = registry.gather();
-            let family = families.iter().find(|family| family.name() == "customerio_kafka_consumer_offset");
-            let metrics = family.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
-            let position = |metric: &prometheus::proto::Metric| {
-                let partition = metric.get_label().iter().find(|label| label.name() == "partition")?;
-                #[expect(clippy::cast_possible_truncation, reason = "an offset of a demo")]
-                let offset = metric.get_gauge().get_value() as i64;
-                Some((Partition(partition.value().parse().ok()?), Offset(offset)))
-            };
-            metrics.iter().filter_map(position).collect()
-        };
-        let Some([transformer, sink]) = self.registries.get() else { return Positions::default() };
-        Positions { transformer: of(transformer), sink: of(sink) }
-    }
-
     /// Serves until Ctrl-C, or until the embedded broker would drop records.
-    async fn keep_serving(&self) -> Result<(), CommandError> {
+    async fn keep_serving(&self, console: SocketAddr) -> Result<(), CommandError> {
         output::line(&format!(
-            "\nServing at http://{}/webhooks/customerio, signing key `{SIGNING_KEY}`; Ctrl-C ends it.",
+            "\nServing at http://{}/webhooks/customerio, signing key `{SIGNING_KEY}`.\nThe console is at http://{console}; Ctrl-C ends it.",
             self.gateway
         ));
         if self._broker.is_none() {
@@ -392,70 +397,20 @@ impl Demo {
     }
 }
 
-/// The counts of both ends of the pipeline, which the topics do not contain.
-#[derive(Debug)]
-struct Ends {
-    /// Webhooks sent.
-    sent: u64,
-    /// Webhooks that the gateway refused because they were not authentic.
-    refused: u64,
-    /// How often Platform accepted each event.
-    accepted: Vec<u32>,
-}
-
-impl Ends {
-    /// Whether every acknowledged webhook is a raw record, and Platform accepted every event that has a receipt exactly
-    /// once.
-    fn agree_with(&self, audit: &Audit) -> bool {
-        self.sent == self.refused + audit.report.raw.records
-            && self.accepted.len() as u64 == audit.report.typed.accepted
-            && self.accepted.iter().all(|&times| times == 1)
-    }
-
-    fn lines(&self, audit: &Audit) -> Vec<String> {
-        let row =
-            |name: &str, count: u64, remark: &str| format!("  {name:<46}{count:>14}  {remark}").trim_end().to_owned();
-        vec![
-            "\nboth ends of the pipeline".to_owned(),
-            row("webhooks sent", self.sent, ""),
-            row("refused by the gateway", self.refused, "401: not signed with a live key"),
-            row("different events accepted by the simulator", self.accepted.len() as u64, ""),
-            if self.agree_with(audit) {
-                "both ends agree with the audit"
-            } else {
-                "the ends do NOT agree with the audit"
-            }
-            .to_owned(),
-        ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use reconcile::{RawColumns, Report, TypedColumns};
-
-    use super::*;
-
-    #[test]
-    fn both_ends_agree_only_if_no_event_is_missing_and_none_was_accepted_twice() {
-        let report = Report {
-            raw: RawColumns { records: 9, ..RawColumns::default() },
-            typed: TypedColumns { accepted: 2, ..TypedColumns::default() },
-            ..Report::default()
+/// How far transformer and sink have processed the topics, according to their metrics.
+fn positions(registries: &OnceLock<[Registry; 2]>) -> Positions {
+    let of = |registry: &Registry| {
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name() == "customerio_kafka_consumer_offset");
+        let metrics = family.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
+        let position = |metric: &prometheus::proto::Metric| {
+            let partition = metric.get_label().iter().find(|label| label.name() == "partition")?;
+            #[expect(clippy::cast_possible_truncation, reason = "an offset of a demo")]
+            let offset = metric.get_gauge().get_value() as i64;
+            Some((Partition(partition.value().parse().ok()?), Offset(offset)))
         };
-        let audit = Audit {
-            report,
-            findings: Vec::new(),
-            missing_readers: Vec::new(),
-            notes: Vec::new(),
-            partitions: 1,
-            records_read: 9,
-        };
-        let agree =
-            |sent, refused, accepted: &[u32]| Ends { sent, refused, accepted: accepted.to_vec() }.agree_with(&audit);
-        assert!(agree(10, 1, &[1, 1]));
-        assert!(!agree(11, 1, &[1, 1]), "an acknowledged webhook was not stored");
-        assert!(!agree(10, 1, &[1]), "an event with a receipt did not arrive");
-        assert!(!agree(10, 1, &[1, 2]), "an event arrived twice");
-    }
+        metrics.iter().filter_map(position).collect()
+    };
+    let Some([transformer, sink]) = registries.get() else { return Positions::default() };
+    Positions { transformer: of(transformer), sink: of(sink) }
 }

@@ -5,6 +5,7 @@ mod check;
 mod check_config;
 mod completions;
 mod configuration_page;
+mod console;
 mod dead_letters;
 mod demo;
 mod env_file;
@@ -57,9 +58,9 @@ struct Cli {
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     color: output::ColorWhen,
 
-    /// Log level of the log on standard error
-    #[arg(long, global = true, env = "LOG_LEVEL", default_value = "warn", value_name = "LEVEL")]
-    log_level: LogLevel,
+    /// Log level of the log on standard error [default: warn; info for `console`, whose log has the audit log]
+    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +76,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Find(find::FindArgs),
     Tail(tail::TailArgs),
+    Console(Box<console::ConsoleCommand>),
     PlatformSim(simulator::SimulatorArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     cli.color.apply();
-    init_logs(LogFormat::Text, &cli.log_level);
+    init_logs(LogFormat::Text, &log_level(&cli));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::exit_code(&Err(error.into())),
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
             Command::Audit(args) => audit::run(args, json).await,
             Command::Find(args) => find::run(args, json).await,
             Command::Tail(args) => tail::run(args, json).await,
+            Command::Console(args) => console::run(*args, &variables).await,
             Command::PlatformSim(args) => simulator::run(args, json).await,
             Command::CheckConfig(_) => check_config::run(&variables, json),
             Command::Completions(args) => completions::run(&args, &mut Cli::command()),
@@ -111,6 +114,15 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit::exit_code(&result)
+}
+
+/// The level of the log: what is given, or that of the command.
+fn log_level(cli: &Cli) -> LogLevel {
+    let of_command = match &cli.command {
+        Command::Console(_) => "info",
+        _ => "warn",
+    };
+    cli.log_level.clone().unwrap_or_else(|| of_command.parse().expect("the name of a level"))
 }
 
 /// The command line and its variables: the environment, then the environment file.

@@ -1,7 +1,7 @@
 //! `setup`: plan, apply, status and destroy for everything that the pipeline needs outside the services.
 
 mod apply;
-mod ask;
+pub(crate) mod ask;
 pub(crate) mod connect;
 mod destroy;
 mod files;

@@ -1,7 +1,6 @@
 //! `status`: the state of everything on one screen.
 
-mod ask;
-mod history;
+pub(crate) mod ask;
 mod json;
 mod text;
 
@@ -9,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use operator::status::{AdminAddresses, Answers, Asked, Severity, Status, TopicState, status};
+use operator::status::{
+    AdminAddresses, Answers, Asked, History, Inquiry, Outside, Severity, Status, TopicState, status,
+};
 use service::shutdown_on_signal;
 use settings::DurationArg;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::ask::{Asking, Outside};
-use self::history::History;
 use crate::exit::Interrupted;
 use crate::output::Reader;
 use crate::setup::options::ConnectArgs;
@@ -68,7 +67,7 @@ const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, CommandError> {
     let watch = args.watch.map(|interval| interval.0.max(RATES));
-    let asking = Arc::new(Asking::of(args.services, args.platform_flow_id, &args.connect)?);
+    let asking = Arc::new(ask::inquiry(args.services, args.platform_flow_id, &args.connect)?);
     let Some(interval) = watch else {
         let status = once(&asking).await;
         if json {
@@ -86,10 +85,17 @@ pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, Command
     }
 }
 
-async fn once(asking: &Arc<Asking>) -> Status {
+/// What Kafka says, with the progress on the terminal. The call blocks.
+fn topics(asking: &Inquiry) -> Asked<TopicState> {
+    let state = asking.topics(&output::show_progress);
+    output::progress_done();
+    state
+}
+
+async fn once(asking: &Arc<Inquiry>) -> Status {
     let begun = Instant::now();
     let before = asking.look().await;
-    let topics = tokio::task::block_in_place(|| asking.topics());
+    let topics = tokio::task::block_in_place(|| topics(asking));
     let Outside { flow, webhooks } = asking.outside().await;
     tokio::time::sleep_until(begun + RATES).await;
     let now = asking.look().await;
@@ -97,7 +103,7 @@ async fn once(asking: &Arc<Asking>) -> Status {
 }
 
 /// Shows the status until no one reads it. Kafka is asked at the same time, and its last answer is shown meanwhile.
-async fn again(asking: &Arc<Asking>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
+async fn again(asking: &Arc<Inquiry>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
     let mut history = History::default();
     let mut kafka = Kafka::new(asking);
     let (mut outside, mut outside_at) = (asking.outside().await, Instant::now());
@@ -127,17 +133,17 @@ struct Kafka {
 }
 
 impl Kafka {
-    fn new(asking: &Arc<Asking>) -> Self {
+    fn new(asking: &Arc<Inquiry>) -> Self {
         Self { last: None, answered_at: Instant::now(), asking: Some(Self::ask(asking)) }
     }
 
-    fn ask(asking: &Arc<Asking>) -> JoinHandle<Asked<TopicState>> {
+    fn ask(asking: &Arc<Inquiry>) -> JoinHandle<Asked<TopicState>> {
         let asking = Arc::clone(asking);
-        tokio::task::spawn_blocking(move || asking.topics())
+        tokio::task::spawn_blocking(move || topics(&asking))
     }
 
     /// The last answer; asks again if it is old, and waits only for the first one.
-    async fn answer(&mut self, asking: &Arc<Asking>) -> Result<Asked<TopicState>, CommandError> {
+    async fn answer(&mut self, asking: &Arc<Inquiry>) -> Result<Asked<TopicState>, CommandError> {
         if self.asking.is_none() && self.answered_at.elapsed() >= TOPICS_EVERY {
             self.asking = Some(Self::ask(asking));
         }
@@ -172,7 +178,7 @@ mod tests {
     async fn the_last_answer_of_kafka_is_shown_until_it_answers_again() {
         let matches = <Command as clap::CommandFactory>::command().get_matches_from(["status"]);
         let args = Command::from_arg_matches(&matches).unwrap().status;
-        let asking = Arc::new(Asking::of(args.services, None, &args.connect).unwrap());
+        let asking = Arc::new(ask::inquiry(args.services, None, &args.connect).unwrap());
         let of = |error: &str| Asked::Failed(error.to_owned());
         let silent = tokio::spawn(std::future::pending());
         let mut kafka = Kafka { last: Some(of("before")), answered_at: Instant::now(), asking: Some(silent) };

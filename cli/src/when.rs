@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use settings::DurationArg;
 use tokio::time::Instant;
 
 /// What stands for never: tokio's clock has no later moment on some platforms.
@@ -25,17 +23,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 
 /// The start or end of a range: a time, a day (its beginning in UTC), or a duration before now.
 pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
-    let day = || {
-        let beginning = format!("{}T00:00:00Z", text.parse::<Date>().ok()?);
-        beginning.parse().ok().map(Timestamp::as_millisecond)
-    };
-    let ago = || {
-        let ago = text.parse::<DurationArg>().ok()?;
-        Some(service::unix_millis().saturating_sub(i64::try_from(ago.0.as_millis()).unwrap_or(i64::MAX)))
-    };
-    parse_time(text).ok().or_else(day).or_else(ago).ok_or_else(|| {
-        "this is not a time; write 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago".to_owned()
-    })
+    settings::parse_bound(text, service::unix_millis())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ const LOOK_AT_PROFILE: Duration = Duration::from_secs(3);
 pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
 
 /// A test event through the whole pipeline.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "End to end")]
 pub(crate) struct EndToEndArgs {
     /// Also send a marked event without identity through the public URL, and wait up to 60 s for Platform's receipt
@@ -60,7 +60,13 @@ pub(crate) struct EndToEndArgs {
     on_missing_identity: String,
 
     #[command(flatten)]
-    groups: GroupArgs,
+    pub(crate) groups: GroupArgs,
+}
+
+impl EndToEndArgs {
+    pub(super) fn without_test(&self) -> Self {
+        Self { end_to_end: false, ..self.clone() }
+    }
 }
 
 /// The identity of a test person.

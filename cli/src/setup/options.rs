@@ -41,7 +41,7 @@ impl From<Part> for Target {
 }
 
 /// The addresses of the services, and the desired settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(mut_arg("bootstrap_servers", |arg| arg.required(false)))]
 pub(crate) struct ConnectArgs {
     /// Only these parts [default: all; the registry if SCHEMA_REGISTRY_URL is set]
@@ -74,7 +74,7 @@ pub(crate) struct ConnectArgs {
 }
 
 /// The topics.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Topics")]
 pub(crate) struct TopicSetupArgs {
     /// Topic for the raw webhooks
@@ -107,7 +107,7 @@ pub(crate) struct TopicSetupArgs {
 }
 
 /// Experience Platform.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Experience Platform")]
 pub(crate) struct PlatformSetupArgs {
     /// The organisation, …@AdobeOrg
@@ -192,7 +192,7 @@ pub(crate) struct PlatformSetupArgs {
 }
 
 /// Customer.io.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Customer.io")]
 pub(crate) struct CustomerIoArgs {
     /// TOML file that names several sources, each with its workspace and keys (docs/sources.md)

@@ -1,98 +1,27 @@
 //! Who is asked, according to the options.
 
 use kafka::Connection;
-use operator::status::{AdminAddresses, Asked, FlowState, Look, TopicState, WebhookState};
-use operator::status::{client, flow_state, look, topics, webhook_state};
-use operator::{OperatorError, Pipeline, PipelineTopics};
+use operator::PipelineTopics;
+use operator::status::{AdminAddresses, Asked, Inquiry, WebhookAccess, client};
 use platform::control::ControlClient;
 
 use crate::setup::connect::Connect;
-use crate::setup::connect::access::WebhookAccess;
 use crate::setup::options::ConnectArgs;
-use crate::topics::reachable;
-use crate::{CommandError, UsageError, output};
+use crate::{CommandError, UsageError};
 
-/// What is outside of Kafka and the services.
-pub(super) struct Outside {
-    pub(super) flow: Asked<FlowState>,
-    pub(super) webhooks: Asked<Vec<WebhookState>>,
-}
-
-/// Everything that is asked.
-pub(super) struct Asking {
+/// Everything that a status asks. `flow_id` is the id of the sink's flow.
+pub(crate) fn inquiry(
     services: AdminAddresses,
-    http: reqwest::Client,
-    kafka: Asked<(Connection, PipelineTopics)>,
-    flow: Asked<(ControlClient, String)>,
-    webhooks: Asked<Vec<WebhookAccess>>,
-}
-
-impl Asking {
-    /// `flow_id` is the id of the sink's flow.
-    pub(super) fn of(
-        services: AdminAddresses,
-        flow_id: Option<String>,
-        connect: &ConnectArgs,
-    ) -> Result<Self, CommandError> {
-        let http = client()?;
-        let kafka = kafka(connect)?;
-        let flow = flow(connect, flow_id)?;
-        let webhooks = webhooks(connect)?;
-        Ok(Self { services, http, kafka, flow, webhooks })
-    }
-
-    pub(super) async fn look(&self) -> Look {
-        look(&self.services, &self.http).await
-    }
-
-    /// The call blocks.
-    pub(super) fn topics(&self) -> Asked<TopicState> {
-        ask(&self.kafka, |(connection, names)| {
-            let pipeline = Pipeline { connection, topics: names, progress: &output::show_progress };
-            let state = reachable(connection).map_err(OperatorError::from).and_then(|_| topics(pipeline));
-            output::progress_done();
-            state.map_err(|error| error.to_string())
-        })
-    }
-
-    pub(super) async fn outside(&self) -> Outside {
-        let flow = match &self.flow {
-            Asked::Answer((client, id)) => answered(flow_state(client, id).await),
-            Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
-            Asked::Failed(error) => Asked::Failed(error.clone()),
-        };
-        let webhooks = match &self.webhooks {
-            Asked::Answer(questions) => {
-                let mut states = Vec::with_capacity(questions.len());
-                for WebhookAccess { source, access } in questions {
-                    let is_enabled = match access {
-                        Ok((client, endpoint)) => webhook_state(client, endpoint).await,
-                        Err(missing) => Asked::NotConfigured(missing.clone()),
-                    };
-                    states.push(WebhookState { source: source.to_string(), is_enabled });
-                }
-                Asked::Answer(states)
-            }
-            Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
-            Asked::Failed(error) => Asked::Failed(error.clone()),
-        };
-        Outside { flow, webhooks }
-    }
-}
-
-fn answered<T>(result: Result<T, String>) -> Asked<T> {
-    match result {
-        Ok(answer) => Asked::Answer(answer),
-        Err(error) => Asked::Failed(error),
-    }
-}
-
-fn ask<Q, T>(question: &Asked<Q>, of: impl FnOnce(&Q) -> Result<T, String>) -> Asked<T> {
-    match question {
-        Asked::Answer(question) => answered(of(question)),
-        Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
-        Asked::Failed(error) => Asked::Failed(error.clone()),
-    }
+    flow_id: Option<String>,
+    connect: &ConnectArgs,
+) -> Result<Inquiry, CommandError> {
+    Ok(Inquiry {
+        services,
+        http: client()?,
+        kafka: kafka(connect)?,
+        flow: flow(connect, flow_id)?,
+        webhooks: webhooks(connect)?,
+    })
 }
 
 fn not_set(variable: &str) -> String {
@@ -160,7 +89,7 @@ mod tests {
     fn asked(given: &[&str]) -> Vec<(String, Option<String>)> {
         match webhooks(&connect(given)).unwrap() {
             Asked::Answer(questions) => {
-                questions.into_iter().map(|question| (question.source.to_string(), question.access.err())).collect()
+                questions.into_iter().map(|question| (question.source, question.access.err())).collect()
             }
             Asked::NotConfigured(what) => vec![(String::new(), Some(what))],
             Asked::Failed(error) => panic!("{error}"),

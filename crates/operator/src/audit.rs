@@ -3,6 +3,7 @@
 //! `plan` decides what to read, `reading` reads it, `fact` turns a record into a fact, and `reconcile` classifies.
 
 mod fact;
+mod json;
 mod note;
 mod plan;
 mod reading;
@@ -10,6 +11,7 @@ mod result;
 mod scope;
 mod view;
 
+pub use json::{as_json, finding_code};
 pub use note::Note;
 pub use plan::run;
 pub use result::{Audit, MissingReader, NamedFinding};

@@ -19,6 +19,7 @@ mod time;
 mod typed_event;
 
 pub use error::OperatorError;
+pub use kafka::Connection;
 pub use pipeline::{Groups, Pipeline, PipelineTopics};
-pub use progress::{OnProgress, Progress};
+pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;

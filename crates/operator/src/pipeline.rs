@@ -18,6 +18,8 @@ pub(crate) const NEXT_RECORD: Duration = Duration::from_secs(30);
 
 /// How many records are read between two reports of the progress.
 const REPORT_EVERY: u64 = 10_000;
+/// How many records are read between two questions whether to go on.
+const ASK_EVERY: u64 = 500;
 
 /// The four topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,18 @@ impl std::fmt::Debug for Pipeline<'_> {
 
 impl Pipeline<'_> {
     pub(crate) fn report(&self, progress: Progress) {
-        (self.progress)(progress);
+        self.progress.report(progress);
+    }
+
+    /// To call for each record that is read, with their number.
+    ///
+    /// # Errors
+    /// [`KafkaError::GivenUp`] if the operation is to end.
+    pub(crate) fn has_read(&self, records: u64) -> Result<(), KafkaError> {
+        if records.is_multiple_of(ASK_EVERY) && !self.progress.has_read(ASK_EVERY) {
+            return Err(KafkaError::GivenUp("the operation was stopped".to_owned()));
+        }
+        Ok(())
     }
 
     /// Passes the records of these ranges of a topic to `visit`, and reports the progress.
@@ -94,6 +107,7 @@ impl Pipeline<'_> {
                 return Err(KafkaError::GivenUp("the time for reading is over".to_owned()));
             }
             records += 1;
+            self.has_read(records)?;
             if records.is_multiple_of(REPORT_EVERY) {
                 self.report(Progress::ReadTopic { topic: topic.clone(), records, of });
             }
@@ -163,9 +177,11 @@ pub(crate) fn retained(watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<Offs
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use contract::Offset;
 
     use super::*;
+    use crate::progress::Observer;
 
     #[test]
     fn a_limit_shortens_every_wait_and_is_the_reason_only_for_errors_of_time() {
@@ -183,5 +199,29 @@ mod tests {
         assert!(!over.has_caused(&KafkaError::NoTopic("raw".to_owned())));
         let later = Limit::Until(Instant::now() + minute);
         assert!(!later.has_caused(&silence()) && later.of(2 * minute) <= minute && !later.is_over());
+    }
+
+    /// Stops after some records.
+    struct StopsAfter(AtomicU64);
+
+    impl Observer for StopsAfter {
+        fn report(&self, _: Progress) {}
+
+        fn has_read(&self, records: u64) -> bool {
+            self.0.fetch_sub(records, Ordering::Relaxed) > records
+        }
+    }
+
+    #[test]
+    fn an_observer_is_asked_in_steps_and_can_stop_the_reading() {
+        let connection = Connection::plaintext("127.0.0.1:1", "test");
+        let name = |name: &str| name.parse::<TopicName>().unwrap();
+        let topics = PipelineTopics { raw: name("a"), typed: name("b"), dead_letters: name("c"), receipts: None };
+        let observer = StopsAfter(AtomicU64::new(3 * ASK_EVERY));
+        let pipeline = Pipeline { connection: &connection, topics: &topics, progress: &observer };
+        let stopped_at = (1..).find(|&records| pipeline.has_read(records).is_err());
+        assert_eq!(stopped_at, Some(3 * ASK_EVERY));
+        let goes_on = Pipeline { progress: &|_| {}, ..pipeline };
+        assert!((1..10_000).all(|records| goes_on.has_read(records).is_ok()));
     }
 }

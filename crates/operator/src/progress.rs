@@ -32,5 +32,23 @@ pub enum Progress {
     },
 }
 
-/// Gets every [`Progress`]; it may be called by several threads.
-pub type OnProgress<'p> = &'p (dyn Fn(Progress) + Sync);
+/// Gets the progress of an operation; several threads may call it. A function that takes a [`Progress`] is one.
+pub trait Observer: Sync {
+    /// The operation got so far.
+    fn report(&self, progress: Progress);
+
+    /// So many further records were read. It may wait, which limits the rate, and returns whether the operation goes on.
+    /// An operation that does not ends with [`kafka::KafkaError::GivenUp`].
+    fn has_read(&self, _records: u64) -> bool {
+        true
+    }
+}
+
+impl<F: Fn(Progress) + Sync> Observer for F {
+    fn report(&self, progress: Progress) {
+        self(progress);
+    }
+}
+
+/// Who gets the progress.
+pub type OnProgress<'p> = &'p dyn Observer;

@@ -27,7 +27,7 @@ pub use reload::Reload;
 pub use secret::{SecretError, SecretSource, secret_source};
 pub use topics::{DeadLetterTopic, RawTopic, ReceiptsTopic, TopicOptions, TypedTopic};
 pub use trial::TrialArgs;
-pub use values::{ByteCount, DurationArg, TimeArg};
+pub use values::{ByteCount, DurationArg, TimeArg, parse_bound};
 pub use variables::{EMPTY_MEANS_NONE, EnvFileError, Variables};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 /// A duration as written in the configuration: `500ms`, `5s`, `2h`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,26 @@ impl FromStr for TimeArg {
             .map(Self)
             .map_err(|_| "this is not a time; write it like 2026-11-24T09:30:00Z, with the time zone".to_owned())
     }
+}
+
+/// The start or end of a range of time, in milliseconds since 1970: a time, the milliseconds, a day (its beginning in UTC),
+/// or a duration before now, which is given.
+///
+/// # Errors
+/// A text that says how to write it.
+pub fn parse_bound(text: &str, now: i64) -> Result<i64, String> {
+    let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
+    let day = || {
+        let beginning = format!("{}T00:00:00Z", text.parse::<Date>().ok()?);
+        beginning.parse().ok().map(Timestamp::as_millisecond)
+    };
+    let ago = || {
+        let ago = text.parse::<DurationArg>().ok()?;
+        Some(now.saturating_sub(i64::try_from(ago.0.as_millis()).unwrap_or(i64::MAX)))
+    };
+    text.parse().ok().or_else(time).or_else(day).or_else(ago).ok_or_else(|| {
+        "this is not a time; write 2026-11-24, 2026-11-24T09:30:00Z, or 24h for that long ago".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -168,9 +168,16 @@ impl RoundTrips {
         event_id: &str,
         person: Option<&TestPerson>,
     ) -> Result<(), RoundTripError> {
-        let body = test_body(event_id, jiff::Timestamp::now().as_second(), person);
+        self.send_event(url, key, &test_body(event_id, jiff::Timestamp::now().as_second(), person)).await
+    }
+
+    /// Sends this body, signed.
+    ///
+    /// # Errors
+    /// [`RoundTripError`].
+    pub async fn send_event(&self, url: &Url, key: &SecretString, body: &str) -> Result<(), RoundTripError> {
         let signing_key = SigningKey::new(key.expose_secret().trim());
-        match self.send(url, &body, Some(&signing_key)).await? {
+        match self.send(url, body, Some(&signing_key)).await? {
             (202, _, _) => Ok(()),
             (status, location, _) => Err(refused(status, location)),
         }

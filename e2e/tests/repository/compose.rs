@@ -274,7 +274,7 @@ fn ports_are_published_on_this_machine_only() {
             published.push(name.clone());
         }
     }
-    assert_eq!(published, ["grafana", "ingest-gateway", "platform-sim", "prometheus"]);
+    assert_eq!(published, ["console", "grafana", "ingest-gateway", "platform-sim", "prometheus"]);
 }
 
 #[test]

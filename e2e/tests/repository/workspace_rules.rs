@@ -119,6 +119,13 @@ impl Workspace {
                 found.push(format!("settings depends on {own}: every crate with options uses it"));
             }
         }
+        for reached in ["kafka", "rdkafka", "platform", "customerio-api"] {
+            if self.direct["console"].contains(reached) {
+                found.push(format!(
+                    "console depends on {reached}: it reaches the outside through `operator` and `setup`"
+                ));
+            }
+        }
         for face in ["clap", "customerio-aep"].into_iter().chain(SERVICES) {
             if self.direct["operator"].contains(face) {
                 found.push(format!(
@@ -264,6 +271,7 @@ fn each_rule_reports_a_breach() {
     assert_seen(&declare, "sink declares the dependency `never_used`");
     assert_seen(&depend("operator", "clap"), "operator depends on clap");
     assert_seen(&depend("operator", "sink"), "operator depends on sink");
+    assert_seen(&depend("console", "kafka"), "console depends on kafka");
     assert_seen(&write("crates/operator/src/x.rs", "println!();".to_owned()), "prints");
     assert_seen(&write("cli/src/audit/x.rs", "use transformer::Config;".to_owned()), "names a service");
     let circle = |workspace: &mut Workspace| {

@@ -1,10 +1,9 @@
 //! Clients for `status`, which asks what is configured and needs nothing else.
 
-use customerio_api::{AppApiClient, RequestBudget};
+use customerio_api::RequestBudget;
+use operator::status::WebhookAccess;
 use platform::control::ControlClient;
-use reqwest::Url;
 use settings::{Problem, Problems};
-use sources::SourceName;
 
 use super::{Builder, Connect};
 use crate::UsageError;
@@ -12,13 +11,6 @@ use crate::setup::options::ConnectArgs;
 
 /// What can be asked, or the options that are not set.
 pub(crate) type Access<T> = Result<T, String>;
-
-/// The webhook of a source.
-pub(crate) struct WebhookAccess {
-    pub(crate) source: SourceName,
-    /// A client for Customer.io, and the endpoint of the webhook.
-    pub(crate) access: Access<(AppApiClient, Url)>,
-}
 
 impl Connect {
     /// A client for Platform.
@@ -40,7 +32,7 @@ impl Connect {
             let mut builder = Builder { args, problems: &mut problems, token_settings: None };
             let client = builder.webhook_access(&source, &budget);
             match access(client, &problems) {
-                Ok(access) => found.push(WebhookAccess { source: source.name, access }),
+                Ok(access) => found.push(WebhookAccess { source: source.name.to_string(), access }),
                 Err(others) => invalid.extend(others),
             }
         }

@@ -139,6 +139,7 @@ impl<'r> Reading<'r> {
             |record| -> Result<(), KafkaError> {
                 of(record, &mut facts);
                 seen += 1;
+                self.pipeline.has_read(seen)?;
                 if facts.len() >= BATCH {
                     flush(&mut facts);
                 }

@@ -1,7 +1,7 @@
 //! What Platform says about the flow, and Customer.io about the webhooks.
 
 use customerio_api::AppApiClient;
-use platform::control::{ControlClient, flow, flow_runs};
+use platform::control::{ControlClient, FlowRun, flow, flow_runs};
 use reqwest::Url;
 
 use super::asked::Asked;
@@ -15,7 +15,12 @@ pub struct FlowState {
     pub state: Option<String>,
     /// Its last run: a streaming flow has one for each hour in which it got messages.
     pub last_run: Option<LastRun>,
+    /// Its last runs, at most [`RUNS`], the newest first.
+    pub runs: Vec<LastRun>,
 }
+
+/// How many runs of a flow are kept: those of a day.
+pub const RUNS: usize = 24;
 
 impl FlowState {
     /// Whether it takes messages.
@@ -25,7 +30,7 @@ impl FlowState {
     }
 }
 
-/// The last run of a flow.
+/// A run of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRun {
     /// `success`, `failed`, `inProgress`, …
@@ -64,14 +69,15 @@ pub struct WebhookState {
 pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, String> {
     let found = client.send(&flow(id)).await.map_err(|error| error.to_string())?;
     let runs = client.send(&flow_runs(id)).await.map_err(|error| error.to_string())?;
-    let last_run = runs.items.into_iter().next().map(|run| LastRun {
+    let run = |run: FlowRun| LastRun {
         status: run.status,
         started_at: run.started_at,
         received: run.received,
         ingested: run.ingested,
         failed: run.failed,
-    });
-    Ok(FlowState { id: found.id, state: found.state, last_run })
+    };
+    let runs: Vec<LastRun> = runs.items.into_iter().take(RUNS).map(run).collect();
+    Ok(FlowState { id: found.id, state: found.state, last_run: runs.first().cloned(), runs })
 }
 
 /// Asks Customer.io whether the webhook with this endpoint is enabled.

@@ -209,7 +209,8 @@ fn dead_letters_are_worth_knowing_and_silence_of_kafka_is_not_healthy() {
 #[test]
 fn a_disabled_flow_or_webhook_and_a_failed_run_are_bad() {
     let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
-    let flow = FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run) };
+    let flow =
+        FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run), runs: Vec::new() };
     let of_source = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled };
     let webhook = |source: &str, is_enabled| of_source(source, Asked::Answer(is_enabled));
     let webhooks = vec![

@@ -1,19 +1,19 @@
-//! What the services answered before, with `--watch`.
+//! What the services answered before, where the status is computed again and again.
 
 use std::collections::VecDeque;
 
-use operator::status::Look;
+use super::look::Look;
 
 /// The age of events is that of the events accepted in this time, or since the last look if that is longer ago.
 const A_WHILE: i64 = 60_000;
 
 /// The looks of the last while, and at least the last one.
 #[derive(Debug, Default)]
-pub(super) struct History(VecDeque<Look>);
+pub struct History(VecDeque<Look>);
 
 impl History {
     /// The look before this one, and the one a while before.
-    pub(super) fn before(&mut self, now: Look) -> (Option<Look>, Option<Look>) {
+    pub fn before(&mut self, now: Look) -> (Option<Look>, Option<Look>) {
         while self.0.len() > 1 && self.0.front().is_some_and(|first| now.at.saturating_sub(first.at) > A_WHILE) {
             self.0.pop_front();
         }

@@ -1,11 +1,16 @@
 //! An audit as JSON.
 
-use operator::audit::{Audit, AuditScope, Committed, MissingReader, NamedFinding};
-use operator::{PipelineTopics, rfc3339};
 use reconcile::{DeadLetterCounts, FindingKind, Topic};
 use serde_json::{Value, json};
 
-fn code(kind: FindingKind) -> &'static str {
+use super::result::{Audit, MissingReader, NamedFinding};
+use super::scope::{AuditScope, Committed};
+use crate::pipeline::PipelineTopics;
+use crate::time::rfc3339;
+
+/// The name of a problem in JSON.
+#[must_use]
+pub fn finding_code(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Unexplained => "unexplained",
         FindingKind::Late => "late",
@@ -19,7 +24,9 @@ fn code(kind: FindingKind) -> &'static str {
     }
 }
 
-pub(super) fn audit(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Value {
+/// The result as JSON, in the shape of `customerio-aep audit --json`.
+#[must_use]
+pub fn as_json(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Value {
     let (raw, typed, dead_letters) = (&audit.report.raw, &audit.report.typed, &audit.report.dead_letters);
     let counts = |counts: DeadLetterCounts| json!({"total": counts.total(), "open": counts.open, "replayed": counts.replayed, "discarded": counts.discarded});
     let finding = |NamedFinding { finding, event_id }: &NamedFinding| {
@@ -28,7 +35,7 @@ pub(super) fn audit(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
             Topic::Typed => &topics.typed,
         };
         json!({
-            "kind": code(finding.kind),
+            "kind": finding_code(finding.kind),
             "topic": topic.as_str(),
             "partition": finding.position.partition.0,
             "offset": finding.position.offset.0,

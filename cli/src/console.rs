@@ -1,0 +1,239 @@
+//! `console`: serves the browser console, and manages its users.
+
+mod connect;
+mod users;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use console::connect::Connect;
+use console::overview::Overview;
+use console::proof::Proof;
+use console::{Console, ConsoleArgs, PipelineAccess, PositionsOf, Screens, Server};
+use kafka::Connection;
+use mapping_options::MappingArgs;
+use operator::PipelineTopics;
+use operator::status::{AdminAddresses, Asked, Inquiry};
+use service::shutdown_on_signal;
+use settings::command_line::{self, Required};
+use settings::{DurationArg, Variables};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::CheckArgs;
+use crate::status::ask;
+use crate::{CommandError, UsageError, Verdict, output};
+use connect::SetupOf;
+
+/// Serve the browser console: overview, events, dead letters, proof and connecting
+///
+/// On a loopback address there is no login, and everyone on this machine is an operator. On another address it starts only
+/// with CONSOLE_AUTH=basic or CONSOLE_AUTH=proxy. It reads what the other commands read, and its screens show what they
+/// print. The mapping options are read from the variables. docs/console.md describes the screens and the roles.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ConsoleCommand {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Manage the users for CONSOLE_AUTH=basic
+    #[command(subcommand)]
+    Users(users::UsersAction),
+}
+
+/// What the console needs to reach everything.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("only", |arg| arg.hide(true)),
+    mut_arg("wait", |arg| arg.hide(true)),
+    mut_arg("end_to_end", |arg| arg.hide(true)),
+    mut_arg("wait_run", |arg| arg.hide(true)),
+    mut_arg("confirm_sandbox", |arg| arg.hide(true)),
+)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    console: ConsoleArgs,
+
+    /// Make an operator with a random password if CONSOLE_USERS_FILE does not exist, and print the password once: for a
+    /// trial
+    #[arg(long, help_heading = "Console")]
+    first_user: bool,
+
+    /// Ask the running console whether it answers and exit: 0 if it does, 1 if not
+    #[arg(long, help_heading = "Console")]
+    health: bool,
+
+    /// Admin addresses of the services; a port alone is on the host before it, and a name with several addresses is asked
+    /// at each
+    #[arg(
+        long,
+        env = "CONSOLE_SERVICES",
+        default_value = "127.0.0.1:9464,9465,9466",
+        value_name = "HOST:PORT,...",
+        help_heading = "Services"
+    )]
+    services: AdminAddresses,
+
+    /// How far back the transformer looks for duplicates
+    #[arg(
+        long,
+        env = "TRANSFORMER_DEDUP_WINDOW",
+        default_value = "2h",
+        value_name = "DURATION",
+        help_heading = "Services"
+    )]
+    dedup_window: DurationArg,
+
+    /// How many ids per partition the transformer keeps for that
+    #[arg(
+        long,
+        env = "TRANSFORMER_DEDUP_MAX_IDS",
+        default_value_t = 200_000,
+        value_name = "COUNT",
+        help_heading = "Services"
+    )]
+    dedup_max_ids: u32,
+
+    #[command(flatten)]
+    check: CheckArgs,
+}
+
+/// The command line of a console without subcommands.
+#[derive(Debug, Parser)]
+struct Serve {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// A command line of which only the variables are read.
+#[derive(Debug, Parser)]
+struct OfVariables {
+    #[command(flatten)]
+    mapping: MappingArgs,
+}
+
+pub(crate) async fn run(command: ConsoleCommand, variables: &Variables) -> Result<Verdict, CommandError> {
+    match command.action {
+        Some(Action::Users(action)) => users::run(&action),
+        None if command.serve.health => health(&command.serve.console).await,
+        None => {
+            let stop = CancellationToken::new();
+            shutdown_on_signal(stop.clone())?;
+            let listener = bind(&command.serve.console).await?;
+            let address = listener.local_addr()?;
+            let server = server(command.serve, variables, listener, None)?;
+            output::line(&format!("The console is at http://{address}; Ctrl-C ends it."));
+            server.serve(stop).await;
+            Ok(Verdict::Good)
+        }
+    }
+}
+
+/// Whether the console answers on this machine.
+async fn health(args: &ConsoleArgs) -> Result<Verdict, CommandError> {
+    let port = args.console_listen.port();
+    let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(3)).build()?;
+    let answer = http.get(format!("http://127.0.0.1:{port}/livez")).send().await;
+    Ok(if answer.is_ok_and(|answer| answer.status().is_success()) { Verdict::Good } else { Verdict::Problem })
+}
+
+/// Binds the console's address.
+pub(crate) async fn bind(args: &ConsoleArgs) -> Result<TcpListener, CommandError> {
+    let address = args.console_listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address} for the console: {error}; choose another CONSOLE_LISTEN")
+    })?;
+    Ok(listener)
+}
+
+/// The same for a command line, as the demo writes it.
+pub(crate) fn server_of(
+    arguments: Vec<String>,
+    variables: &Variables,
+    listener: TcpListener,
+    handed: Option<PositionsOf>,
+) -> Result<Server, CommandError> {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let command = <Serve as clap::CommandFactory>::command();
+    let matches = command_line::parse(&command, variables, &arguments, Required::Here).map_err(clap::Error::from)?;
+    let serve = <Serve as clap::FromArgMatches>::from_arg_matches(&matches)?.serve;
+    server(serve, variables, listener, handed)
+}
+
+/// The console on a bound address. `handed` are the offsets of the services, if the brokers do not keep them.
+pub(crate) fn server(
+    mut args: ServeArgs,
+    variables: &Variables,
+    listener: TcpListener,
+    handed: Option<PositionsOf>,
+) -> Result<Server, CommandError> {
+    // The port is not known before if it was 0.
+    args.console.console_listen = listener.local_addr()?;
+    if args.first_user {
+        make_first_user(&args.console)?;
+    }
+    let settings = args.console.validate();
+    let settings = settings.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let screens = screens(args, variables, handed)?;
+    Ok(Server::new(listener, &Console::new(settings, screens)))
+}
+
+/// The only time that this password is shown.
+fn make_first_user(args: &ConsoleArgs) -> Result<(), CommandError> {
+    let Some(path) = &args.console_users_file else { return Ok(()) };
+    if let Some(first) = console::first_user(path)? {
+        output::line(&format!(
+            "The console's first user is `{}` with the password {}; it is not shown again.",
+            first.name,
+            secrecy::ExposeSecret::expose_secret(&first.password)
+        ));
+    }
+    Ok(())
+}
+
+fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) -> Result<Screens, CommandError> {
+    let ServeArgs { services, dedup_window, dedup_max_ids, check, .. } = args;
+    let inquiry = ask::inquiry(services, check.platform_flow_id.clone(), &check.connect)?;
+    let sources = mapping_of(variables)?.sources();
+    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let access = |(connection, topics): &(Connection, PipelineTopics)| {
+        Arc::new(PipelineAccess {
+            connection: connection.clone(),
+            topics: topics.clone(),
+            groups: check.end_to_end.groups.groups(),
+            sources: sources.clone(),
+            max_body: check.connect.topics.max_body.0,
+            dedup_window: dedup_window.0,
+            dedup_max_ids,
+            handed: handed.clone(),
+        })
+    };
+    let pipeline: Asked<Arc<PipelineAccess>> = match &inquiry.kafka {
+        Asked::Answer(reached) => Asked::Answer(access(reached)),
+        Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
+        Asked::Failed(error) => Asked::Failed(error.clone()),
+    };
+    let inquiry: Arc<Inquiry> = Arc::new(inquiry);
+    Ok(Screens {
+        overview: Overview::new(inquiry),
+        events: Default::default(),
+        dead_letters: Default::default(),
+        proof: Proof::new(pipeline),
+        connect: Connect::new(SetupOf::new(check, variables.clone())),
+    })
+}
+
+/// The mapping options of the transformer, whose flags the console does not have.
+fn mapping_of(variables: &Variables) -> Result<MappingArgs, CommandError> {
+    let command = <OfVariables as clap::CommandFactory>::command();
+    let matches = command_line::parse(&command, variables, &["console".into()], Required::Here);
+    let matches = matches.map_err(clap::Error::from)?;
+    Ok(<OfVariables as clap::FromArgMatches>::from_arg_matches(&matches)?.mapping)
+}

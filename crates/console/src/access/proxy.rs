@@ -1,0 +1,139 @@
+//! Users that a proxy in front of the console has authenticated: oauth2-proxy, Pomerium, Cloudflare Access and others.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::http::{HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::role::Role;
+use super::user::User;
+
+/// The header in which the proxy repeats the shared secret.
+pub(crate) const SECRET_HEADER: &str = "x-console-secret";
+/// The group that stands for every user.
+const EVERYONE: &str = "*";
+
+/// How a proxy is recognised, and what it says.
+#[derive(Debug, Clone)]
+pub(crate) struct ProxySettings {
+    /// What it sends in [`SECRET_HEADER`].
+    pub(crate) secret: Option<SecretString>,
+    /// Its addresses. A proxy without the secret must have one of them.
+    pub(crate) peers: Vec<IpAddr>,
+    pub(crate) user_header: HeaderName,
+    /// Groups, separated by commas.
+    pub(crate) groups_header: HeaderName,
+    /// The roles of groups.
+    pub(crate) roles: Vec<(String, Role)>,
+}
+
+/// What the headers of a request say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Proxied {
+    User(User),
+    /// None of the user's groups has a role.
+    NoRole(String),
+    /// The request does not come from the proxy, or names no user.
+    NotFromProxy,
+}
+
+impl ProxySettings {
+    fn is_trusted(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> bool {
+        let has_secret = self.secret.as_ref().is_some_and(|secret| {
+            let sent = one(headers, &HeaderName::from_static(SECRET_HEADER)).unwrap_or_default();
+            verify_slices_are_equal(secret.expose_secret().as_bytes(), sent.as_bytes()).is_ok()
+        });
+        let is_listed = peer.is_some_and(|peer| self.peers.contains(&peer.to_canonical()));
+        has_secret || (self.secret.is_none() && is_listed)
+    }
+
+    pub(super) fn user(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Proxied {
+        if !self.is_trusted(headers, peer) {
+            return Proxied::NotFromProxy;
+        }
+        let Some(name) = one(headers, &self.user_header).filter(|name| User::is_name(name)) else {
+            return Proxied::NotFromProxy;
+        };
+        let groups = one(headers, &self.groups_header).unwrap_or_default();
+        let groups: Vec<&str> = groups.split(',').map(str::trim).collect();
+        let is_in = |group: &str| group == EVERYONE || groups.contains(&group);
+        let role = self.roles.iter().filter(|(group, _)| is_in(group)).map(|(_, role)| *role).max();
+        match role {
+            Some(role) => Proxied::User(User { name: name.to_owned(), role }),
+            None => Proxied::NoRole(name.to_owned()),
+        }
+    }
+}
+
+/// The value of a header that occurs once: a second one may be the client's own.
+fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.to_str().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(secret: Option<&str>) -> ProxySettings {
+        ProxySettings {
+            secret: secret.map(Into::into),
+            peers: vec!["10.0.0.1".parse().unwrap()],
+            user_header: HeaderName::from_static("x-forwarded-user"),
+            groups_header: HeaderName::from_static("x-forwarded-groups"),
+            roles: vec![("staff".to_owned(), Role::Viewer), ("on-call".to_owned(), Role::Operator)],
+        }
+    }
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn user(role: Role) -> Proxied {
+        Proxied::User(User { name: "jo".to_owned(), role })
+    }
+
+    #[test]
+    fn the_role_is_the_highest_of_the_groups_of_the_user() {
+        let peer = Some("::ffff:10.0.0.1".parse().unwrap());
+        let of = |groups: &str| {
+            settings(None).user(&headers(&[("x-forwarded-user", "jo"), ("x-forwarded-groups", groups)]), peer)
+        };
+        assert_eq!(of("staff"), user(Role::Viewer));
+        assert_eq!(of("staff, on-call"), user(Role::Operator));
+        assert_eq!(of("others"), Proxied::NoRole("jo".to_owned()));
+        let everyone = ProxySettings { roles: vec![("*".to_owned(), Role::Viewer)], ..settings(None) };
+        assert_eq!(everyone.user(&headers(&[("x-forwarded-user", "jo")]), peer), user(Role::Viewer));
+    }
+
+    #[test]
+    fn only_the_proxy_is_believed() {
+        let good = [("x-forwarded-user", "jo"), ("x-forwarded-groups", "staff")];
+        let listed: Option<IpAddr> = Some("10.0.0.1".parse().unwrap());
+        let other: Option<IpAddr> = Some("10.0.0.2".parse().unwrap());
+        for peer in [other, None] {
+            assert_eq!(settings(None).user(&headers(&good), peer), Proxied::NotFromProxy);
+        }
+        let with = |secret: &'static str| [&good[..], &[(SECRET_HEADER, secret)]].concat();
+        let secret = settings(Some("topsecret"));
+        assert_eq!(secret.user(&headers(&with("topsecret")), other), user(Role::Viewer));
+        assert_eq!(secret.user(&headers(&with("topsecre")), listed), Proxied::NotFromProxy);
+        assert_eq!(secret.user(&headers(&good), listed), Proxied::NotFromProxy, "the secret is not optional");
+    }
+
+    #[test]
+    fn a_header_that_occurs_twice_or_names_no_one_is_not_believed() {
+        let peer = Some("10.0.0.1".parse().unwrap());
+        let twice = [("x-forwarded-user", "jo"), ("x-forwarded-user", "mo"), ("x-forwarded-groups", "staff")];
+        assert_eq!(settings(None).user(&headers(&twice), peer), Proxied::NotFromProxy);
+        for name in ["", "a b"] {
+            assert_eq!(settings(None).user(&headers(&[("x-forwarded-user", name)]), peer), Proxied::NotFromProxy);
+        }
+    }
+}

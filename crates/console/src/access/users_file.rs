@@ -1,0 +1,317 @@
+//! The users file: one line for each user, `NAME:ROLE:HASH`, with an Argon2id hash of the password.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use secrecy::{ExposeSecret, SecretString};
+use settings::FileError;
+
+use super::role::Role;
+use super::session::{hex, random};
+use super::user::User;
+
+/// The shortest password, in characters.
+const SHORTEST_PASSWORD: usize = 12;
+/// The longest password, in bytes.
+const LONGEST_PASSWORD: usize = 1024;
+
+/// Why the users file cannot be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A line does not have the right form. It is not shown.
+    #[error("line {0} of the users file is not NAME:ROLE:HASH; add users with `customerio-aep console users add`")]
+    Line(usize),
+    /// Two lines have the same name.
+    #[error("line {0} of the users file names a user a second time")]
+    Twice(usize),
+    /// There is no user.
+    #[error("the users file names no user; add one with `customerio-aep console users add`")]
+    Empty,
+    /// The name cannot be one.
+    #[error("a name consists of letters, digits and . _ - @ +, and has at most 100 characters")]
+    Name,
+    /// The password is too short or too long.
+    #[error("a password has at least {SHORTEST_PASSWORD} characters, and at most {LONGEST_PASSWORD} bytes")]
+    Password,
+    /// The file cannot be written.
+    #[error("cannot write the users file: {0}")]
+    Unwritable(#[from] std::io::Error),
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    role: Role,
+    hash: String,
+}
+
+/// The users of a file, which is read again when it has changed.
+#[derive(Debug)]
+pub(crate) struct UsersFile {
+    path: PathBuf,
+    users: BTreeMap<String, Entry>,
+    changed: Option<SystemTime>,
+}
+
+impl UsersFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub(crate) fn open(path: &Path) -> Result<Self, UsersError> {
+        let changed = changed(path);
+        let users = parse(&settings::read_text(path)?)?;
+        if users.is_empty() {
+            return Err(UsersError::Empty);
+        }
+        Ok(Self { path: path.to_owned(), users, changed })
+    }
+
+    /// Reads the file again if it has changed. If it cannot be used, the users stay as they are.
+    pub(super) fn refresh(&mut self) {
+        let now = changed(&self.path);
+        if now == self.changed {
+            return;
+        }
+        match Self::open(&self.path) {
+            Ok(read) => *self = read,
+            Err(error) => {
+                self.changed = now;
+                tracing::error!(%error, "reading the users file again failed, keeping the previous users");
+            }
+        }
+    }
+
+    pub(super) fn user(&self, name: &str) -> Option<User> {
+        let entry = self.users.get(name)?;
+        Some(User { name: name.to_owned(), role: entry.role })
+    }
+
+    /// What a password is compared with: the hash of the user, or one that takes the same time and matches nothing.
+    pub(super) fn hash(&self, name: &str) -> Hash {
+        match self.users.get(name) {
+            Some(entry) => Hash { text: entry.hash.clone(), is_known: true },
+            None => Hash { text: OF_NO_ONE.clone(), is_known: false },
+        }
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+}
+
+/// The hash of a random password.
+static OF_NO_ONE: LazyLock<String> =
+    LazyLock::new(|| hash(&hex(&random::<16>()).into()).expect("a password of 32 characters"));
+
+/// A hash to compare a password with.
+#[derive(Debug)]
+pub(super) struct Hash {
+    text: String,
+    is_known: bool,
+}
+
+impl Hash {
+    /// Whether it is the hash of this password. It takes some 50 ms and 19 MiB.
+    pub(super) fn is_of(&self, password: &SecretString) -> bool {
+        let password = password.expose_secret().as_bytes();
+        let is_equal = password.len() <= LONGEST_PASSWORD
+            && PasswordHash::new(&self.text)
+                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok());
+        is_equal && self.is_known
+    }
+}
+
+fn hash(password: &SecretString) -> Result<String, UsersError> {
+    let text = password.expose_secret();
+    if text.chars().count() < SHORTEST_PASSWORD || text.len() > LONGEST_PASSWORD {
+        return Err(UsersError::Password);
+    }
+    let hash = Argon2::default().hash_password_with_salt(text.as_bytes(), &random::<16>());
+    Ok(hash.map_err(|_| UsersError::Password)?.to_string())
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, Entry>, UsersError> {
+    let mut users = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut parts = line.splitn(3, ':');
+        let name = parts.next().filter(|name| User::is_name(name));
+        let role = parts.next().and_then(|role| role.parse::<Role>().ok());
+        let hash = parts.next().filter(|hash| hash.starts_with("$argon2id$") && PasswordHash::new(hash).is_ok());
+        let (Some(name), Some(role), Some(hash)) = (name, role, hash) else { return Err(UsersError::Line(number)) };
+        if users.insert(name.to_owned(), Entry { role, hash: hash.to_owned() }).is_some() {
+            return Err(UsersError::Twice(number));
+        }
+    }
+    Ok(users)
+}
+
+/// A user to add.
+#[derive(Debug)]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// The role.
+    pub role: Role,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// Adds a user to the file, which is created if it does not exist, or gives a user another role and password. Returns
+/// whether the user is new.
+///
+/// # Errors
+/// [`UsersError`].
+pub fn add_user(path: &Path, new: &NewUser) -> Result<bool, UsersError> {
+    if !User::is_name(&new.name) {
+        return Err(UsersError::Name);
+    }
+    let hash = hash(&new.password)?;
+    let mut users = if path.exists() { parse(&settings::read_text(path)?)? } else { BTreeMap::new() };
+    let is_new = users.insert(new.name.clone(), Entry { role: new.role, hash }).is_none();
+    write(path, &users)?;
+    Ok(is_new)
+}
+
+/// Writes next to the file and renames, so that a console that reads it never sees a part of it.
+fn write(path: &Path, users: &BTreeMap<String, Entry>) -> Result<(), UsersError> {
+    let mut text =
+        "# The users of the console: NAME:ROLE:HASH. `customerio-aep console users add` writes them.\n".to_owned();
+    for (name, Entry { role, hash }) in users {
+        text.push_str(&format!("{name}:{role}:{hash}\n"));
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&part)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    Ok(())
+}
+
+/// The user that a trial makes for itself.
+#[derive(Debug)]
+pub struct FirstUser {
+    /// The name.
+    pub name: String,
+    /// The password, which is stored nowhere.
+    pub password: SecretString,
+}
+
+/// Makes an operator with a random password if the file does not exist: for a trial, which prints the password once.
+///
+/// # Errors
+/// [`UsersError`].
+pub fn first_user(path: &Path) -> Result<Option<FirstUser>, UsersError> {
+    if path.exists() {
+        return Ok(None);
+    }
+    let (name, password): (String, SecretString) = ("operator".to_owned(), hex(&random::<10>()).into());
+    add_user(path, &NewUser { name: name.clone(), role: Role::Operator, password: password.clone() })?;
+    Ok(Some(FirstUser { name, password }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    fn new(name: &str, role: Role, password: &str) -> NewUser {
+        NewUser { name: name.to_owned(), role, password: password.into() }
+    }
+
+    #[test]
+    fn an_added_user_has_a_role_and_a_password_and_can_be_changed() {
+        let folder = Folder::new("users");
+        let path = folder.path("users");
+        assert!(matches!(UsersFile::open(&path), Err(UsersError::File(_))));
+        assert!(add_user(&path, &new("jo", Role::Viewer, "correct horse")).unwrap());
+        let users = UsersFile::open(&path).unwrap();
+        assert_eq!(users.user("jo").unwrap().role, Role::Viewer);
+        let is = |users: &UsersFile, name: &str, password: &str| users.hash(name).is_of(&password.into());
+        assert!(is(&users, "jo", "correct horse") && !is(&users, "jo", "correct horsf"));
+        assert!(!is(&users, "mo", "correct horse") && users.user("mo").is_none());
+        assert!(!add_user(&path, &new("jo", Role::Operator, "battery staple")).unwrap());
+        let users = UsersFile::open(&path).unwrap();
+        assert_eq!(users.user("jo").unwrap().role, Role::Operator);
+        assert!(is(&users, "jo", "battery staple") && !is(&users, "jo", "correct horse"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("battery") && text.contains("jo:operator:$argon2id$"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_the_file() {
+        let folder = Folder::new("users-mode");
+        let path = folder.path("users");
+        add_user(&path, &new("jo", Role::Viewer, "correct horse")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_weak_password_and_a_bad_name_are_refused() {
+        let folder = Folder::new("users-bad");
+        let path = folder.path("users");
+        for password in ["short", &"x".repeat(1025)] {
+            assert!(matches!(add_user(&path, &new("jo", Role::Viewer, password)), Err(UsersError::Password)));
+        }
+        assert!(matches!(add_user(&path, &new("a:b", Role::Viewer, "correct horse")), Err(UsersError::Name)));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_used_is_named_by_its_number_and_not_shown() {
+        let good = format!("jo:viewer:{}", *OF_NO_ONE);
+        assert_eq!(parse(&format!("# a comment\n\n{good}\n")).unwrap().len(), 1);
+        for (bad, number) in [("jo:viewer:topsecret", 1), ("\njo:admin:$argon2id$", 2), ("topsecret", 1)] {
+            let error = parse(bad).unwrap_err();
+            assert!(matches!(error, UsersError::Line(line) if line == number), "{error}");
+            assert!(!error.to_string().contains("topsecret"));
+        }
+        assert!(matches!(parse(&format!("{good}\n{good}")), Err(UsersError::Twice(2))));
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+        let folder = Folder::new("users-again");
+        let path = folder.path("users");
+        add_user(&path, &new("jo", Role::Viewer, "correct horse")).unwrap();
+        let mut users = UsersFile::open(&path).unwrap();
+        add_user(&path, &new("mo", Role::Operator, "correct horse")).unwrap();
+        users.changed = None;
+        users.refresh();
+        assert!(users.user("mo").is_some());
+        std::fs::write(&path, "broken").unwrap();
+        users.changed = None;
+        users.refresh();
+        assert!(users.user("mo").is_some());
+    }
+
+    #[test]
+    fn a_trial_makes_its_first_user_once() {
+        let folder = Folder::new("users-first");
+        let path = folder.path("users");
+        let first = first_user(&path).unwrap().unwrap();
+        let users = UsersFile::open(&path).unwrap();
+        assert!(users.hash(&first.name).is_of(&first.password));
+        assert_eq!(users.user(&first.name).unwrap().role, Role::Operator);
+        assert!(first_user(&path).unwrap().is_none());
+    }
+}

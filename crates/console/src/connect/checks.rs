@@ -1,0 +1,81 @@
+//! The checks, which fill up a list: each part answers in its own time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use setup::check::{Level, Line};
+
+use super::source::{ConnectSource, Part};
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// When the checks began: milliseconds since 1970.
+    begun: Option<i64>,
+    answers: BTreeMap<Part, Vec<Line>>,
+}
+
+/// The last run of the checks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Checks(Arc<Mutex<State>>);
+
+/// What is known of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) begun: Option<i64>,
+    /// A part without an answer is still asked.
+    pub(super) parts: Vec<(Part, Option<Vec<Line>>)>,
+}
+
+impl Found {
+    pub(super) fn is_running(&self) -> bool {
+        self.begun.is_some() && self.parts.iter().any(|(_, lines)| lines.is_none())
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.parts.iter().filter_map(|(_, lines)| lines.as_ref()).flatten()
+    }
+
+    /// The number of findings that somebody has to do something about.
+    pub(super) fn findings(&self) -> usize {
+        self.lines().filter(|line| line.level >= Level::Unanswered).count()
+    }
+}
+
+impl Checks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let state = self.state();
+        let parts = Part::ALL.map(|part| (part, state.answers.get(&part).cloned()));
+        Found { begun: state.begun, parts: parts.into() }
+    }
+
+    /// Asks everything again, unless it is being asked.
+    pub(super) fn begin(&self, source: &Arc<dyn ConnectSource>, now: i64) {
+        if self.found().is_running() {
+            return;
+        }
+        *self.state() = State { begun: Some(now), answers: BTreeMap::new() };
+        for part in Part::ALL {
+            let (checks, source) = (self.clone(), Arc::clone(source));
+            let answer = tokio::spawn(async move { source.check(part).await });
+            // A check that fails by a defect is an answer too.
+            tokio::spawn(async move {
+                let lines = answer.await.unwrap_or_else(|_| vec![defect(part)]);
+                checks.state().answers.insert(part, lines);
+            });
+        }
+    }
+}
+
+fn defect(part: Part) -> Line {
+    Line {
+        id: "defect",
+        asked: part.name().to_owned(),
+        found: "the check failed; this is a defect, please report it with the log".to_owned(),
+        level: Level::Unanswered,
+        next: None,
+    }
+}

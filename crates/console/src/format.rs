@@ -1,0 +1,117 @@
+//! Numbers and times as pages show them.
+
+use std::fmt;
+
+use askama::filters::HtmlSafe;
+use jiff::Timestamp;
+
+/// A count with separated thousands.
+pub(crate) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count that was measured; `–` if it is not known.
+pub(crate) fn measured(number: Option<f64>) -> String {
+    match number.filter(|number| number.is_finite()) {
+        Some(number) => count(whole(number)),
+        None => UNKNOWN.to_owned(),
+    }
+}
+
+/// What stands for a number that is not known.
+pub(crate) const UNKNOWN: &str = "–";
+
+/// A measured number as a whole one.
+pub(crate) fn whole(number: f64) -> u64 {
+    format!("{:.0}", number.max(0.0)).parse().unwrap_or(u64::MAX)
+}
+
+/// Events per second.
+pub(crate) fn rate(rate: Option<f64>) -> String {
+    match rate.filter(|rate| rate.is_finite()) {
+        None => UNKNOWN.to_owned(),
+        Some(0.0) => "0/s".to_owned(),
+        Some(rate) if rate < 10.0 => format!("{rate:.1}/s"),
+        Some(rate) => format!("{}/s", count(whole(rate))),
+    }
+}
+
+/// A duration in seconds, in the largest unit that shows it well.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        under if !under.is_finite() => UNKNOWN.to_owned(),
+        under if under < 1.0 => format!("{:.0} ms", under.max(0.0) * 1000.0),
+        under if under < 10.0 => format!("{under:.1} s"),
+        under if under < 120.0 => format!("{under:.0} s"),
+        under if under < 7200.0 => format!("{:.0} min", under / 60.0),
+        under if under < 172_800.0 => format!("{:.0} h", under / 3600.0),
+        more => format!("{} days", count(whole(more / 86400.0))),
+    }
+}
+
+/// How long ago a time was, in words.
+pub(crate) fn ago(at: i64, now: i64) -> String {
+    let millis = now.saturating_sub(at).max(0);
+    let whole_seconds = i32::try_from(millis / 1000).unwrap_or(i32::MAX);
+    format!("{} ago", if whole_seconds < 1 { "less than 1 s".to_owned() } else { seconds(f64::from(whole_seconds)) })
+}
+
+/// A moment, as the element `time`: in UTC, and in the zone of the visitor where JavaScript runs, with UTC on hover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment(i64);
+
+impl Moment {
+    /// Milliseconds since 1970.
+    pub(crate) fn of_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+}
+
+/// It consists of digits and constant texts, so it needs no escaping.
+impl HtmlSafe for Moment {}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(time) = Timestamp::from_millisecond(self.0) else { return f.write_str("an impossible time") };
+        let exact = format!("{time:.3}");
+        let shown = exact.get(..19).unwrap_or_default().replace('T', " ");
+        write!(f, "<time datetime=\"{exact}\" title=\"{exact}\">{shown} UTC</time>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_have_separated_thousands() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([Some(1234.4), None, Some(f64::NAN), Some(-1.0)].map(measured), ["1,234", "–", "–", "0"]);
+        assert_eq!(
+            [Some(0.0), Some(0.25), Some(12.4), Some(5000.0), None].map(rate),
+            ["0/s", "0.2/s", "12/s", "5,000/s", "–"]
+        );
+        assert_eq!(
+            [0.25, 2.0, 45.0, 180.0, 7200.0, 864_000.0].map(seconds),
+            ["250 ms", "2.0 s", "45 s", "3 min", "2 h", "10 days"]
+        );
+        assert_eq!([ago(0, 500), ago(0, 90_000), ago(9, 0)], ["less than 1 s ago", "90 s ago", "less than 1 s ago"]);
+    }
+
+    #[test]
+    fn a_moment_is_an_element_with_its_exact_time_in_utc() {
+        assert_eq!(
+            Moment::of_millis(1_700_000_001_480).to_string(),
+            "<time datetime=\"2023-11-14T22:13:21.480Z\" title=\"2023-11-14T22:13:21.480Z\">2023-11-14 22:13:21 UTC</time>"
+        );
+        assert_eq!(Moment::of_millis(i64::MAX).to_string(), "an impossible time");
+    }
+}

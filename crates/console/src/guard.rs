@@ -1,0 +1,204 @@
+//! Admits requests: the host must be one of ours, a change must come from a page of ours with the token of its form, and the
+//! visitor is recognised. Every response gets the headers that keep browsers from doing anything else.
+
+use std::net::IpAddr;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::access::SessionId;
+use crate::failure::Failure;
+use crate::state::Console;
+
+/// The largest body of a request. Forms are the only ones.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// The address of the client, which the server adds to each request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The headers of every response.
+const HEADERS: [(&str, &str); 8] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ("cache-control", "no-store"),
+];
+
+/// The middleware around all routes.
+pub(crate) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let mut response = match admit(&console, request).await {
+        Ok((request, new_session)) => {
+            let mut response = next.run(request).await;
+            // A handler may have begun another session.
+            if let Some(cookie) = new_session.filter(|_| !response.headers().contains_key(header::SET_COOKIE)) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        Err(failure) => failure.into_response(),
+    };
+    for (name, value) in HEADERS {
+        let name = HeaderName::from_static(name);
+        // An asset may be kept.
+        if !response.headers().contains_key(&name) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// The request with its visit, and the cookie of a new session.
+async fn admit(console: &Console, request: Request) -> Result<(Request, Option<HeaderValue>), Failure> {
+    let (mut parts, body) = request.into_parts();
+    let host = host(&parts.headers, &parts.uri).ok_or(Failure::UnknownHost)?.to_owned();
+    if !console.settings().hosts.contains(&host) {
+        return Err(Failure::UnknownHost);
+    }
+    let name = cookie_name(console);
+    let session = session_of(&parts.headers, &name);
+    let is_new = session.is_none();
+    let session = session.unwrap_or_else(SessionId::random);
+    let cookie = is_new.then(|| cookie(console, &session, &parts.headers)).flatten();
+    let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+    let visit = console.visitors().visit(session, &parts.headers, peer, console.now());
+    let body = if matches!(parts.method, Method::GET | Method::HEAD) {
+        Body::empty()
+    } else {
+        if !is_same_origin(&parts.headers, &host) {
+            return Err(Failure::OtherOrigin);
+        }
+        let bytes = read(body).await?;
+        if !console.visitors().is_token(&visit, &token(&bytes).unwrap_or_default()) {
+            return Err(Failure::FormExpired);
+        }
+        Body::from(bytes)
+    };
+    parts.extensions.insert(visit);
+    Ok((Request::from_parts(parts, body), cookie))
+}
+
+/// The one host that a request names.
+fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next()?.to_str().ok()?;
+    let is_other = |authority: &str| !authority.eq_ignore_ascii_case(host);
+    if hosts.next().is_some() || uri.authority().is_some_and(|authority| is_other(authority.as_str())) {
+        return None;
+    }
+    Some(host)
+}
+
+/// Whether a page of this console sent the request. Browsers say so in one of two headers; what says nothing is refused.
+fn is_same_origin(headers: &HeaderMap, host: &str) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let site = text("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin") {
+        return false;
+    }
+    match text("origin") {
+        Some(origin) => {
+            let after = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            after.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        }
+        None => site.is_some(),
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLarge),
+        Err(_) => Err(Failure::Invalid("The request ended early.".to_owned())),
+    }
+}
+
+/// The token of a form.
+fn token(body: &[u8]) -> Option<String> {
+    form_urlencoded::parse(body).find(|(name, _)| name == "token").map(|(_, value)| value.into_owned())
+}
+
+/// Cookies do not depend on the port, so consoles on several ports of one host need names of their own.
+fn cookie_name(console: &Console) -> String {
+    format!("customerio-aep-console-{}", console.settings().listen.port())
+}
+
+fn session_of(headers: &HeaderMap, name: &str) -> Option<SessionId> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).and_then(|(_, value)| SessionId::of_cookie(value))
+}
+
+/// The cookie of a session.
+pub(crate) fn cookie(console: &Console, session: &SessionId, headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_https = headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
+    let secure = if is_https { "; Secure" } else { "" };
+    let text = format!("{}={}; Path=/; HttpOnly; SameSite=Strict{secure}", cookie_name(console), session.as_str());
+    HeaderValue::try_from(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_a_page_of_the_console_itself_may_change_something() {
+        let same = |list| is_same_origin(&headers(list), "localhost:8088");
+        assert!(same(&[("origin", "http://localhost:8088"), ("sec-fetch-site", "same-origin")]));
+        assert!(same(&[("origin", "http://localhost:8088")]) && same(&[("sec-fetch-site", "same-origin")]));
+        assert!(same(&[("origin", "https://localhost:8088")]), "behind a proxy with TLS");
+        for list in [
+            &[][..],
+            &[("origin", "null")],
+            &[("origin", "http://localhost:9000")],
+            &[("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "http://localhost:8088"), ("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(!same(list), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let of = |list, uri: &'static str| host(&headers(list), &Uri::from_static(uri)).map(str::to_owned);
+        assert_eq!(of(&[("host", "a:1")], "/").as_deref(), Some("a:1"));
+        assert_eq!(of(&[("host", "a:1")], "http://a:1/").as_deref(), Some("a:1"));
+        for (list, uri) in
+            [(&[][..], "/"), (&[("host", "a:1"), ("host", "a:1")], "/"), (&[("host", "a:1")], "http://b:1/")]
+        {
+            assert_eq!(of(list, uri), None, "{list:?} {uri}");
+        }
+    }
+
+    #[test]
+    fn the_session_is_the_cookie_of_this_console() {
+        let id = "a".repeat(64);
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::try_from(format!("x=1; other={id}; mine={id}; y")).unwrap();
+        headers.insert(header::COOKIE, value);
+        assert_eq!(session_of(&headers, "mine").map(|id| id.as_str().to_owned()), Some(id));
+        assert_eq!(session_of(&headers, "yours"), None);
+    }
+}

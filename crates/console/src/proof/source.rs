@@ -1,0 +1,95 @@
+//! How the screen audits.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use operator::audit::{self, AuditScope, as_json};
+use operator::rfc3339;
+use operator::status::Asked;
+
+use super::table::Table;
+use crate::jobs::Job;
+use crate::pipeline::{JobObserver, PipelineAccess};
+
+/// A range of time: milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// From this time on; everything that is retained without one.
+    pub since: Option<i64>,
+    /// Before this time; until now without one.
+    pub until: Option<i64>,
+}
+
+impl Range {
+    /// For a sentence or a title.
+    pub(super) fn words(self) -> String {
+        match (self.since.map(rfc3339), self.until.map(rfc3339)) {
+            (None, None) => "everything retained".to_owned(),
+            (Some(since), None) => format!("from {since}"),
+            (None, Some(until)) => format!("before {until}"),
+            (Some(since), Some(until)) => format!("from {since} to {until}"),
+        }
+    }
+}
+
+/// A result, of which only what is shown is kept.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    pub(super) is_explained: bool,
+    /// Whether no record is in progress.
+    pub(super) is_complete: bool,
+    pub(super) records_read: u64,
+    pub(super) table: Table,
+    pub(super) json: String,
+}
+
+/// Audits a range.
+pub trait AuditSource: std::fmt::Debug + Send + Sync + 'static {
+    /// Audits this range as this job: it reports its progress, and ends soon after the job was stopped.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn audit<'a>(
+        &'a self,
+        range: Range,
+        job: &'a Job,
+    ) -> Pin<Box<dyn Future<Output = Result<Finished, String>> + Send + 'a>>;
+}
+
+impl AuditSource for Asked<Arc<PipelineAccess>> {
+    fn audit<'a>(
+        &'a self,
+        range: Range,
+        job: &'a Job,
+    ) -> Pin<Box<dyn Future<Output = Result<Finished, String>> + Send + 'a>> {
+        Box::pin(async move {
+            match self {
+                Self::Answer(access) => run(access, range, job).await,
+                Self::NotConfigured(what) | Self::Failed(what) => Err(what.clone()),
+            }
+        })
+    }
+}
+
+async fn run(access: &PipelineAccess, range: Range, job: &Job) -> Result<Finished, String> {
+    let scope = AuditScope {
+        since: range.since,
+        until: range.until,
+        dedup_window: access.dedup_window,
+        dedup_max_ids: access.dedup_max_ids,
+        max_body: access.max_body,
+        committed: access.committed(),
+        ..AuditScope::default()
+    };
+    let observer = JobObserver::new(job);
+    let audit = audit::run(access.pipeline(&observer), &access.sources, &scope).await;
+    let audit = audit.map_err(|error| error.to_string())?;
+    let json = as_json(&audit, &access.topics, &scope);
+    Ok(Finished {
+        is_explained: audit.is_explained(),
+        is_complete: audit.is_complete(),
+        records_read: audit.records_read,
+        table: Table::of(&audit, &access.topics),
+        json: serde_json::to_string_pretty(&json).unwrap_or_default(),
+    })
+}

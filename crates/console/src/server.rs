@@ -1,0 +1,114 @@
+//! Serves the console over HTTP.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::guard::Peer;
+use crate::router::router;
+use crate::state::Console;
+
+/// How long the headers of a request may take, and how long a connection may be idle.
+const HEAD: Duration = Duration::from_secs(30);
+/// The maximum size of the request headers.
+const BUFFER: usize = 32 * 1024;
+/// How many connections there are at most. At this limit the oldest one is closed; the browser opens another.
+const CONNECTIONS: usize = 200;
+/// How long open responses have to end after the stop. Streams end with it.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The console, bound to its address and not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    router: Router,
+    console: Console,
+}
+
+impl Server {
+    /// On this listener, whose address is that of the settings.
+    #[must_use]
+    pub fn new(listener: TcpListener, console: &Console) -> Self {
+        Self { listener, router: router(console), console: console.clone() }
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(self, stop: CancellationToken) {
+        for warning in self.console.settings().warnings() {
+            tracing::warn!("{warning}");
+        }
+        let (console, follows) = (self.console.clone(), stop.clone());
+        let following = tokio::spawn(async move { console.follow(follows).await });
+        let mut tasks = JoinSet::new();
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            while tasks.try_join_next().is_some() {}
+            open.retain(|task| !task.is_finished());
+            match accepted {
+                Ok((stream, peer)) => {
+                    if open.len() >= CONNECTIONS
+                        && let Some(oldest) = open.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    open.push_back(tasks.spawn(serve(stream, peer, self.router.clone(), stop.clone())));
+                }
+                // Most likely, the process has no free file descriptors.
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection of the console");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let ended = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tasks.abort_all();
+        }
+        following.abort();
+    }
+}
+
+/// Serves one connection.
+async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
+        let router = router.clone();
+        async move {
+            let answer: Result<_, Infallible> = router.oneshot(request).await;
+            answer
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of the console ended early");
+    }
+}

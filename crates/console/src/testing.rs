@@ -1,0 +1,243 @@
+//! What the tests of several modules need.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use clap::{FromArgMatches, Parser};
+use http_body_util::BodyExt;
+use operator::status::{Asked, Look, Outside, TopicState};
+use setup::check::Line;
+use setup::plan_file::PlanFile;
+use tower::ServiceExt;
+
+use crate::access::{NewUser, Role, add_user};
+use crate::action_log::{ActionLog, Entry};
+use crate::config::{ConsoleArgs, Settings};
+use crate::connect::{Answering, Changed, Connect, ConnectSource, Part, Seen, TestEvent};
+use crate::jobs::Job;
+use crate::overview::{Overview, StatusSource};
+use crate::proof::{AuditSource, Finished, Proof, Range};
+use crate::router::router;
+use crate::state::{Console, Screens};
+
+/// A folder that is removed with its files.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("console-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[derive(Debug, Parser)]
+struct Command {
+    #[command(flatten)]
+    console: ConsoleArgs,
+}
+
+/// The settings of these options.
+pub(crate) fn settings(given: &[&str]) -> Settings {
+    let command = settings::Variables::none().apply(<Command as clap::CommandFactory>::command());
+    let matches = command.get_matches_from([&["console"], given].concat());
+    Command::from_arg_matches(&matches).unwrap().console.validate().unwrap()
+}
+
+/// The name under which the console of a test is reached.
+pub(crate) const HOST: &str = "localhost:8088";
+/// The secret of the proxy that authenticates the users of a test.
+const SECRET: &str = "0123456789abcdef";
+/// The time of a test.
+pub(crate) const NOW: i64 = 1_700_000_000_000;
+
+/// Answers nothing.
+#[derive(Debug)]
+pub(crate) struct Silent;
+
+impl StatusSource for Silent {
+    fn look(&self) -> Answering<'_, Look> {
+        Box::pin(std::future::pending())
+    }
+
+    fn topics(&self) -> Answering<'_, Asked<TopicState>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn outside(&self) -> Answering<'_, Outside> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl AuditSource for Silent {
+    fn audit<'a>(&'a self, _: Range, _: &'a Job) -> Answering<'a, Result<Finished, String>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl ConnectSource for Silent {
+    fn check(&self, _: Part) -> Answering<'_, Vec<Line>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn plan(&self) -> Answering<'_, Result<Seen, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        _: &'a PlanFile,
+        _: Option<String>,
+        _: &'a mut (dyn FnMut(String) + Send),
+    ) -> Answering<'a, Result<Changed, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn pause<'a>(&'a self, _: &'a str) -> Answering<'a, Result<bool, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn resume<'a>(&'a self, _: &'a str) -> Answering<'a, Result<Vec<String>, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn send<'a>(&'a self, _: &'a TestEvent) -> Answering<'a, Result<(), String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+}
+
+/// Screens that reach nothing.
+pub(crate) fn screens() -> Screens {
+    Screens {
+        overview: Overview::new(Silent),
+        events: Default::default(),
+        dead_letters: Default::default(),
+        proof: Proof::new(Silent),
+        connect: Connect::new(Silent),
+    }
+}
+
+/// A console for a test, whose users are named by a proxy.
+pub(crate) struct TestConsole {
+    pub(crate) console: Console,
+    router: Router,
+    /// The audit log.
+    pub(crate) log: Arc<Mutex<Vec<Entry>>>,
+}
+
+/// A response that was read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The cookie of the session, as the browser sends it back.
+    pub(crate) fn cookie(&self) -> String {
+        self.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
+    /// The token of the forms of the page.
+    pub(crate) fn token(&self) -> String {
+        let (_, after) = self.text.split_once("name=\"token\" value=\"").expect("the page has a form");
+        after.split('"').next().unwrap().to_owned()
+    }
+}
+
+impl TestConsole {
+    /// With these screens, and options in addition to those of a test.
+    pub(crate) fn new(screens: Screens, given: &[&str]) -> Self {
+        let proxy = [
+            "--console-auth=proxy",
+            &format!("--console-proxy-secret={SECRET}"),
+            "--console-proxy-roles=viewer=viewer,investigator=investigator,operator=operator",
+        ];
+        Self::with(screens, settings(&[&proxy[..], given].concat()))
+    }
+
+    pub(crate) fn with(screens: Screens, settings: Settings) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&log);
+        let write = ActionLog::to(move |entry: &Entry| copy.lock().unwrap().push(entry.clone()));
+        let console = Console::with(settings, screens, write, Arc::new(|| NOW));
+        Self { router: router(&console), console, log }
+    }
+
+    /// With users of a file: one for each role, with the role's name and this password.
+    pub(crate) fn with_passwords(folder: &Folder) -> Self {
+        let path = folder.path("users");
+        for role in Role::ALL {
+            add_user(&path, &NewUser { name: role.to_string(), role, password: PASSWORD.into() }).unwrap();
+        }
+        let file = format!("--console-users-file={}", path.display());
+        Self::with(screens(), settings(&["--console-auth=basic", &file]))
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    /// A page, as a user with this role sees it.
+    pub(crate) async fn get(&self, role: Role, path: &str) -> Answer {
+        self.send(by(role, Request::get(path)).body(Body::empty()).unwrap()).await
+    }
+
+    /// Sends a form as a browser would: with the cookie and the token of a page.
+    pub(crate) async fn post(&self, role: Role, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let page = self.send(by(role, Request::get("/assets/none")).body(Body::empty()).unwrap()).await;
+        let cookie = page.cookie();
+        let (_, id) = cookie.split_once('=').unwrap();
+        let session = crate::access::SessionId::of_cookie(id).unwrap();
+        let token = self.console.visitors().visit(session, &identity(role), None, NOW).token;
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", &token).extend_pairs(fields);
+        let request = by(role, Request::post(path))
+            .header("origin", format!("http://{HOST}"))
+            .header("cookie", cookie)
+            .header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(form.finish().into()).unwrap()).await
+    }
+}
+
+/// A password of a test.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// What the proxy says about a user with this role.
+fn identity(role: Role) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-console-secret", SECRET.parse().unwrap());
+    headers.insert("x-forwarded-user", role.as_str().parse().unwrap());
+    headers.insert("x-forwarded-groups", role.as_str().parse().unwrap());
+    headers
+}
+
+/// The headers of a request of a user with this role.
+pub(crate) fn by(role: Role, request: axum::http::request::Builder) -> axum::http::request::Builder {
+    let mut request = request.header(header::HOST, HOST);
+    for (name, value) in &identity(role) {
+        request = request.header(name, value);
+    }
+    request
+}

@@ -1,0 +1,110 @@
+//! Everything that a status asks, as it is configured.
+
+use customerio_api::AppApiClient;
+use kafka::topic::Topics;
+use kafka::{Connection, KafkaError};
+use platform::control::ControlClient;
+use reqwest::Url;
+use std::time::Duration;
+
+use super::admin::{AdminAddresses, look};
+use super::asked::Asked;
+use super::look::Look;
+use super::outside::{FlowState, WebhookState, flow_state, webhook_state};
+use super::topics::{TopicState, topics};
+use crate::error::OperatorError;
+use crate::pipeline::{Pipeline, PipelineTopics};
+use crate::progress::OnProgress;
+
+/// How long the brokers may take to respond to the first request.
+const FIRST_ANSWER: Duration = Duration::from_secs(8);
+
+/// How to ask for the webhook of a source.
+#[derive(Debug)]
+pub struct WebhookAccess {
+    /// The source.
+    pub source: String,
+    /// A client for Customer.io, and the endpoint of the webhook; or which options are not set.
+    pub access: Result<(AppApiClient, Url), String>,
+}
+
+/// What is outside of Kafka and the services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// The flow in Platform.
+    pub flow: Asked<FlowState>,
+    /// The webhooks in Customer.io.
+    pub webhooks: Asked<Vec<WebhookState>>,
+}
+
+/// Everything that a status asks.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The admin addresses of the services.
+    pub services: AdminAddresses,
+    /// A client for them: [`super::client`].
+    pub http: reqwest::Client,
+    /// How to reach the topics.
+    pub kafka: Asked<(Connection, PipelineTopics)>,
+    /// Platform, and the id of the sink's flow.
+    pub flow: Asked<(ControlClient, String)>,
+    /// The webhooks.
+    pub webhooks: Asked<Vec<WebhookAccess>>,
+}
+
+impl Inquiry {
+    /// Asks the services.
+    pub async fn look(&self) -> Look {
+        look(&self.services, &self.http).await
+    }
+
+    /// Reads the topics. The call blocks.
+    pub fn topics(&self, progress: OnProgress<'_>) -> Asked<TopicState> {
+        match &self.kafka {
+            Asked::Answer((connection, names)) => {
+                let pipeline = Pipeline { connection, topics: names, progress };
+                let state = reachable(connection).map_err(OperatorError::from).and_then(|()| topics(pipeline));
+                answered(state.map_err(|error| error.to_string()))
+            }
+            Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
+            Asked::Failed(error) => Asked::Failed(error.clone()),
+        }
+    }
+
+    /// Asks Platform and Customer.io.
+    pub async fn outside(&self) -> Outside {
+        let flow = match &self.flow {
+            Asked::Answer((client, id)) => answered(flow_state(client, id).await),
+            Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
+            Asked::Failed(error) => Asked::Failed(error.clone()),
+        };
+        let webhooks = match &self.webhooks {
+            Asked::Answer(questions) => {
+                let mut states = Vec::with_capacity(questions.len());
+                for WebhookAccess { source, access } in questions {
+                    let is_enabled = match access {
+                        Ok((client, endpoint)) => webhook_state(client, endpoint).await,
+                        Err(missing) => Asked::NotConfigured(missing.clone()),
+                    };
+                    states.push(WebhookState { source: source.clone(), is_enabled });
+                }
+                Asked::Answer(states)
+            }
+            Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
+            Asked::Failed(error) => Asked::Failed(error.clone()),
+        };
+        Outside { flow, webhooks }
+    }
+}
+
+/// Whether a broker responds, so that an answer that Kafka is away comes soon.
+fn reachable(connection: &Connection) -> Result<(), KafkaError> {
+    Topics::new(connection)?.brokers(FIRST_ANSWER).map(drop)
+}
+
+fn answered<T>(result: Result<T, String>) -> Asked<T> {
+    match result {
+        Ok(answer) => Asked::Answer(answer),
+        Err(error) => Asked::Failed(error),
+    }
+}
