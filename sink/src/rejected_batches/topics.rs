@@ -282,8 +282,9 @@ mod tests {
         let without = KafkaTopics { receipts: None, ..KafkaTopics::new(&settings).unwrap() };
         for topics in [&topics, &without] {
             let found = topics.typed(ids.clone(), now).await.unwrap();
-            let positions: Vec<_> = found.values().map(|record| (record.partition, record.offset)).collect();
-            assert_eq!((found.keys().collect::<Vec<_>>(), positions), (vec!["bad"], vec![(1, 1)]));
+            let found: Vec<_> =
+                found.iter().map(|(id, record)| (id.as_str(), record.partition, record.offset)).collect();
+            assert_eq!(found, [("bad", 1, 1)]);
         }
         let record = topics.typed(ids, now).await.unwrap().remove("bad").unwrap();
         topics.write(&rejected("bad", Original::Typed(record))).await.unwrap();
