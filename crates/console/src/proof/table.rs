@@ -193,10 +193,10 @@ fn typed(audit: &Audit) -> Vec<Row> {
             "The event came again much later, or was replayed. The _id is the same, and Platform drops the second.",
         ),
         row("Mapped again on request", typed.reprocessed, "A person replayed it and asked to map it again."),
-        row(
+        dead(
             "Rejected after acceptance",
             typed.rejected_later,
-            "Platform accepted the request and refused the event later: there is a dead letter.",
+            "Platform accepted the request and rejected the event later: there is a dead letter.",
         ),
     ];
     if typed.expired_unread > 0 {
@@ -213,6 +213,11 @@ fn dead_letters(audit: &Audit) -> Vec<Row> {
     let found = &audit.report.dead_letters;
     vec![
         dead("By the gateway", found.gateway, "The body was too large to be stored whole."),
+        dead(
+            "Rejected after acceptance, the typed record has expired",
+            found.rejected_rows,
+            "The dead letter holds the row of Platform's failed batch.",
+        ),
         row("Written twice by the sink", found.written_again, "The sink wrote it again after a crash."),
         row("Of other topics", found.elsewhere, "They name a topic that is none of these."),
     ]
