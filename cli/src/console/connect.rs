@@ -3,7 +3,7 @@
 use console::connect::{Answering, Changed, ConnectSource, Part, Seen, SeenWebhook, TestEvent};
 use customerio_api::{EventSelection, MessageContent, Resolution, SubscribableEvent, Webhook};
 use settings::Variables;
-use setup::check::{Level, Line, invalid_option};
+use setup::check::{Line, invalid_option};
 use setup::desired::Permit;
 use setup::enable::{Enabling, enable};
 use setup::error::SetupError;

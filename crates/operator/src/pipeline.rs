@@ -177,8 +177,8 @@ pub(crate) fn retained(watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<Offs
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use contract::Offset;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::progress::Observer;

@@ -28,6 +28,7 @@ mod offsets;
 mod operator;
 mod outage;
 mod pipeline;
+mod rejected_batches;
 mod replaced_topics;
 mod schema_registry;
 mod silence;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use contract::{Offset, Partition, Position};
 use contract::dead_letter::CutValue;
 use contract::receipt::{Receipt, ReceiptVerdict};
+use contract::{Offset, Partition, Position};
 use kafka::offsets::Offsets;
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::reader::{OffsetRange, read_offset_ranges};
@@ -194,14 +194,9 @@ fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRa
 
 #[cfg(test)]
 mod tests {
-    use ::settings::Variables;
     use contract::receipt::ReceiptEntry;
-    use kafka::embedded::EmbeddedBroker;
-    use service::ServiceConfig;
 
-    use super::super::Original;
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn only_accepted_entries_of_a_receipt_name_a_position() {
@@ -233,68 +228,5 @@ mod tests {
         };
         assert_eq!(rounds, [vec![range(0, 5), range(1, 9)], vec![range(0, 7)]]);
         assert!(super::rounds(std::iter::empty()).is_empty());
-    }
-
-    fn settings(bootstrap: &str, receipts: &str) -> Settings {
-        let arguments = [
-            "sink",
-            &format!("--kafka-bootstrap-servers={bootstrap}"),
-            "--platform-tenant=acme",
-            "--platform-inlet-url=http://127.0.0.1:1/collection/abc",
-            "--platform-ims-org=A@AdobeOrg",
-            "--platform-schema-id=https://ns.adobe.com/acme/schemas/1",
-            "--platform-dataset-id=d",
-            &format!("--receipts-topic={receipts}"),
-        ];
-        Config::parse_with(&Variables::none(), arguments).unwrap().validate().unwrap()
-    }
-
-    fn rejected(id: &str, original: Original) -> Rejected {
-        let (batch, message) = ("01B".to_owned(), "type".to_owned());
-        Rejected { batch, event_id: id.to_owned(), message, keyword: "type", original }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn typed_records_are_found_by_receipts_or_without_and_dead_letters_are_read_again() {
-        let broker = EmbeddedBroker::start().unwrap();
-        let settings = settings(&broker.bootstrap(), "receipts");
-        for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {
-            broker.create_topic(topic, 2).unwrap();
-        }
-        let topics = KafkaTopics::new(&settings).unwrap();
-        let typed = |id: &'static str| {
-            let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
-            NewRecord { topic: &settings.input, partition: Some(Partition(1)), key: Some(b"key"), value: Some(b"avro"), headers }
-        };
-        for id in ["good", "bad", "other"] {
-            topics.send(typed(id)).await.unwrap();
-        }
-        let entry = ReceiptEntry {
-            position: Position::new(1, 1),
-            event_id: "bad".into(),
-            xaction_id: None,
-            verdict: ReceiptVerdict::Accepted,
-        };
-        let receipt = Receipt { records: vec![entry], ..Receipt::default() }.json();
-        let headers = Headers::with_capacity(0);
-        let topic = settings.receipts.as_ref().unwrap();
-        topics.send(NewRecord { topic, partition: None, key: None, value: Some(&receipt), headers }).await.unwrap();
-
-        let now = service::unix_millis();
-        let ids = HashSet::from(["bad".to_owned(), "missing".to_owned()]);
-        let without = KafkaTopics { receipts: None, ..KafkaTopics::new(&settings).unwrap() };
-        for topics in [&topics, &without] {
-            let found = topics.typed(ids.clone(), now).await.unwrap();
-            let found: Vec<_> =
-                found.iter().map(|(id, record)| (id.as_str(), record.position)).collect();
-            assert_eq!(found, [("bad", Position::new(1, 1))]);
-        }
-        let record = topics.typed(ids, now).await.unwrap().remove("bad").unwrap();
-        topics.write(&rejected("bad", Original::Typed(record))).await.unwrap();
-        topics.write(&rejected("missing", Original::Row(b"{}".to_vec()))).await.unwrap();
-        topics.mark(7).await.unwrap();
-        let events = ["bad", "missing"].map(|id| ("01B".to_owned(), id.to_owned()));
-        let expected = Checked { to: Some(7), events: HashSet::from(events) };
-        assert_eq!(topics.checked(now - 60_000).await.unwrap(), expected);
     }
 }
