@@ -56,10 +56,10 @@ pub struct Config {
     platform: PlatformArgs,
 
     #[command(flatten)]
-    control: ControlArgs,
+    ims: ImsArgs,
 
     #[command(flatten)]
-    ims: ImsArgs,
+    control: ControlArgs,
 
     /// Maximum records per batch
     #[arg(

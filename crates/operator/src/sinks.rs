@@ -178,7 +178,7 @@ fn of_page(page: &Exposition, order: SinkOrder) -> SinkState {
     let in_flight = page.sum("customerio_sink_requests_in_flight", |_| true).unwrap_or_default() as u64;
     match (order, held) {
         (_, None) => SinkState::Unconfirmed("it cannot be held: an older version".to_owned()),
-        (SinkOrder::Hold, Some(held)) if held == 0.0 => SinkState::Unconfirmed("it delivers".to_owned()),
+        (SinkOrder::Hold, Some(0.0)) => SinkState::Unconfirmed("it delivers".to_owned()),
         (SinkOrder::Hold, Some(_)) if in_flight > 0 => SinkState::InFlight(in_flight),
         (SinkOrder::Release, Some(held)) if held > 0.0 => SinkState::Unconfirmed("it holds".to_owned()),
         (SinkOrder::Hold | SinkOrder::Release, Some(_)) => SinkState::Confirmed,

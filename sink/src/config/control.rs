@@ -56,7 +56,7 @@ impl FromStr for Every {
         if text == "off" {
             return Ok(Self(None));
         }
-        let time = text.parse::<DurationArg>().map_err(|error| error.to_string())?.0;
+        let time = text.parse::<DurationArg>()?.0;
         if time < Duration::from_secs(60) {
             return Err("Platform has new failed batches every few minutes: write at least 1m, or `off`".to_owned());
         }

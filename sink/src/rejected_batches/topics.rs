@@ -75,24 +75,9 @@ impl Topics for KafkaTopics {
 
     async fn typed(&self, ids: HashSet<String>, around: i64) -> Result<HashMap<String, PackedRecord>, KafkaError> {
         let (connection, typed, receipts) = (self.connection.clone(), self.typed.clone(), self.receipts.clone());
-        blocking(move || {
-            let offsets = Offsets::new(&connection)?;
-            let until = Some(around + AFTER_MS);
-            let mut found = HashMap::new();
-            let Some(receipts) = receipts else {
-                let ranges = between(&offsets, &typed, around - TYPED_BEFORE_MS, until)?;
-                read(&connection, &typed, &ranges, |record| keep(record, &ids, &mut found))?;
-                return Ok(found);
-            };
-            let ranges = between(&offsets, &receipts, around - RECEIPT_BEFORE_MS, until)?;
-            let mut positions: HashMap<String, Position> = HashMap::new();
-            read(&connection, &receipts, &ranges, |record| accepted(record.value(), &ids, &mut positions))?;
-            for ranges in rounds(positions.values()) {
-                read(&connection, &typed, &ranges, |record| keep(record, &ids, &mut found))?;
-            }
-            Ok(found)
-        })
-        .await
+        let before = if receipts.is_some() { RECEIPT_BEFORE_MS } else { TYPED_BEFORE_MS };
+        let (from, until) = (around - before, around + AFTER_MS);
+        blocking(move || find(&connection, (&typed, receipts.as_ref()), &ids, (from, Some(until)))).await
     }
 
     async fn write(&self, rejected: &Rejected) -> Result<(), ProduceError> {
@@ -121,6 +106,30 @@ async fn blocking<R: Send + 'static>(
     called.unwrap_or_else(|_| Err(KafkaError::Configuration("reading a topic was interrupted".to_owned())))
 }
 
+/// The typed records of these events. With receipts, the receipts of this time say where they are; without, the typed records
+/// themselves are of this time.
+fn find(
+    connection: &Connection,
+    (typed, receipts): (&TopicName, Option<&TopicName>),
+    ids: &HashSet<String>,
+    (from, until): (i64, Option<i64>),
+) -> Result<HashMap<String, PackedRecord>, KafkaError> {
+    let offsets = Offsets::new(connection)?;
+    let mut found = HashMap::new();
+    let Some(receipts) = receipts else {
+        let ranges = between(&offsets, typed, from, until)?;
+        read(connection, typed, &ranges, |record| keep(record, ids, &mut found))?;
+        return Ok(found);
+    };
+    let ranges = between(&offsets, receipts, from, until)?;
+    let mut positions: HashMap<String, Position> = HashMap::new();
+    read(connection, receipts, &ranges, |record| accepted(record.value(), ids, &mut positions))?;
+    for ranges in rounds(positions.values()) {
+        read(connection, typed, &ranges, |record| keep(record, ids, &mut found))?;
+    }
+    Ok(found)
+}
+
 /// The offsets of the records that were written from a time on, up to another one or to the current end.
 fn between(
     offsets: &Offsets,
@@ -129,7 +138,8 @@ fn between(
     until: Option<i64>,
 ) -> Result<Vec<OffsetRange>, KafkaError> {
     let watermarks = offsets.watermarks(topic)?;
-    let starts = offsets.at(topic, &watermarks, from)?;
+    // Everything was written after 1970.
+    let starts = if from > 0 { offsets.at(topic, &watermarks, from)? } else { BTreeMap::new() };
     let ends = until.map(|until| offsets.at(topic, &watermarks, until)).transpose()?;
     let range = |(&partition, watermark): (&Partition, &Watermarks)| {
         let end = ends.as_ref().and_then(|ends| ends.get(&partition)).copied().unwrap_or(watermark.high);
@@ -194,9 +204,14 @@ fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRa
 
 #[cfg(test)]
 mod tests {
+    use ::settings::Variables;
     use contract::receipt::ReceiptEntry;
+    use kafka::embedded::EmbeddedBroker;
+    use service::ServiceConfig;
 
+    use super::super::Original;
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn only_accepted_entries_of_a_receipt_name_a_position() {
@@ -228,5 +243,75 @@ mod tests {
         };
         assert_eq!(rounds, [vec![range(0, 5), range(1, 9)], vec![range(0, 7)]]);
         assert!(super::rounds(std::iter::empty()).is_empty());
+    }
+
+    fn settings(bootstrap: &str, receipts: &str) -> Settings {
+        let arguments = [
+            "sink",
+            &format!("--kafka-bootstrap-servers={bootstrap}"),
+            "--platform-tenant=acme",
+            "--platform-inlet-url=http://127.0.0.1:1/collection/abc",
+            "--platform-ims-org=A@AdobeOrg",
+            "--platform-schema-id=https://ns.adobe.com/acme/schemas/1",
+            "--platform-dataset-id=d",
+            &format!("--receipts-topic={receipts}"),
+        ];
+        Config::parse_with(&Variables::none(), arguments).unwrap().validate().unwrap()
+    }
+
+    fn rejected(id: &str, original: Original) -> Rejected {
+        let (batch, message) = ("01B".to_owned(), "type".to_owned());
+        Rejected { batch, event_id: id.to_owned(), message, keyword: "type", original }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn typed_records_are_found_by_receipts_or_without_and_dead_letters_are_read_again() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let settings = settings(&broker.bootstrap(), "receipts");
+        for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {
+            broker.create_topic(topic, 2).unwrap();
+        }
+        let topics = KafkaTopics::new(&settings).unwrap();
+        let typed = |id: &'static str| {
+            let headers = Headers::with_capacity(1).with(header::EVENT_ID, id.as_bytes());
+            NewRecord {
+                topic: &settings.input,
+                partition: Some(Partition(1)),
+                key: Some(b"key"),
+                value: Some(b"avro"),
+                headers,
+            }
+        };
+        for id in ["good", "bad", "other"] {
+            topics.send(typed(id)).await.unwrap();
+        }
+        let entry = ReceiptEntry {
+            position: Position::new(1, 1),
+            event_id: "bad".into(),
+            xaction_id: None,
+            verdict: ReceiptVerdict::Accepted,
+        };
+        let receipt = Receipt { records: vec![entry], ..Receipt::default() }.json();
+        let headers = Headers::with_capacity(0);
+        let topic = settings.receipts.as_ref().unwrap();
+        topics.send(NewRecord { topic, partition: None, key: None, value: Some(&receipt), headers }).await.unwrap();
+
+        let ids = HashSet::from(["bad".to_owned(), "missing".to_owned()]);
+        let connection = settings.connection.clone();
+        let find = |receipts: Option<&TopicName>| {
+            tokio::task::block_in_place(|| find(&connection, (&settings.input, receipts), &ids, (0, None))).unwrap()
+        };
+        for receipts in [settings.receipts.as_ref(), None] {
+            let found = find(receipts);
+            let found: Vec<_> = found.iter().map(|(id, record)| (id.as_str(), record.position)).collect();
+            assert_eq!(found, [("bad", Position::new(1, 1))]);
+        }
+        let record = find(settings.receipts.as_ref()).remove("bad").unwrap();
+        topics.write(&rejected("bad", Original::Typed(record))).await.unwrap();
+        topics.write(&rejected("missing", Original::Row(b"{}".to_vec()))).await.unwrap();
+        topics.mark(7).await.unwrap();
+        let events = ["bad", "missing"].map(|id| ("01B".to_owned(), id.to_owned()));
+        let expected = Checked { to: Some(7), events: HashSet::from(events) };
+        assert_eq!(topics.checked(0).await.unwrap(), expected);
     }
 }
