@@ -70,7 +70,7 @@ fn fill(
         let mut deliveries = Vec::new();
         for number in first..(first + 10_000).min(numbers.end) {
             let (key, value, headers) = record(number);
-            let partition = Some(i32::try_from(number % partitions).unwrap());
+            let partition = Some(Partition(i32::try_from(number % partitions).unwrap()));
             let record =
                 NewRecord { topic: &topic, partition, key: Some(key.as_bytes()), value: Some(&value), headers };
             deliveries.push(producer.send(record, ()).unwrap());
