@@ -200,6 +200,13 @@ fn an_open_transaction_in_the_tail_is_waited_for() {
 }
 
 #[test]
+fn a_record_after_the_end_of_the_tail_completes_it_and_is_not_restored() {
+    // The offsets between the two records are markers.
+    let brokers = brokers([(0, 4)], &[(Step::Record(0), 1), (Step::Record(5), 6)]);
+    assert_eq!(restore(&brokers).unwrap().offsets, [0]);
+}
+
+#[test]
 fn a_truncated_output_is_restored_once_it_has_its_old_length_again() {
     // An unclean leader election has removed the records from 2 on.
     let truncated = [(Step::Record(0), 1), (Step::Record(1), 2), (Step::End, 2), (Step::End, 2)];
