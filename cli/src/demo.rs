@@ -211,8 +211,24 @@ impl Demo {
         let wrong = |problems: settings::Problems| format!("the demo's own configuration is invalid:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
+        let admin = self.start_admin_servers(tasks, &contexts).await?;
+        let [gateway_context, transformer_context, sink_context] = contexts;
+        self.registries.get_or_init(|| [transformer_context.registry.clone(), sink_context.registry.clone()]);
+        let gateway = gateway.validate().map_err(wrong)?;
+        tasks.spawn("ingest-gateway", ingest_gateway::run_on(listener, gateway, gateway_context));
+        tasks.spawn("transformer", transformer::run(transformer.validate().map_err(wrong)?, transformer_context));
+        tasks.spawn("sink", sink::run(sink.validate().map_err(wrong)?, sink_context));
+        Ok((ready, admin))
+    }
+
+    /// Starts the admin server of each service on a free port; returns their addresses.
+    async fn start_admin_servers(
+        &self,
+        tasks: &mut Tasks,
+        contexts: &[Context],
+    ) -> Result<Vec<SocketAddr>, CommandError> {
         let mut admin = Vec::new();
-        for context in &contexts {
+        for context in contexts {
             let (registry, readiness) = (context.registry.clone(), context.readiness.clone());
             let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await?;
             admin.extend(server.address());
@@ -222,13 +238,7 @@ impl Demo {
                 Ok::<(), CommandError>(())
             });
         }
-        let [gateway_context, transformer_context, sink_context] = contexts;
-        self.registries.get_or_init(|| [transformer_context.registry.clone(), sink_context.registry.clone()]);
-        let gateway = gateway.validate().map_err(wrong)?;
-        tasks.spawn("ingest-gateway", ingest_gateway::run_on(listener, gateway, gateway_context));
-        tasks.spawn("transformer", transformer::run(transformer.validate().map_err(wrong)?, transformer_context));
-        tasks.spawn("sink", sink::run(sink.validate().map_err(wrong)?, sink_context));
-        Ok((ready, admin))
+        Ok(admin)
     }
 
     fn groups(&self) -> Groups {

@@ -99,7 +99,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args, json).await,
             Command::Send(args) => send::run(args, json).await,
             Command::Map(args) => map::run(&args, json),
-            Command::Setup(args) => setup::run(args, json).await,
+            Command::Setup(args) => Box::pin(setup::run(args, json)).await,
             Command::Check(args) => check::run(&args, &variables, json).await,
             Command::Status(args) => status::run(args, json).await,
             Command::DeadLetters(args) => dead_letters::run(args, json),

@@ -234,7 +234,10 @@ mod tests {
         let setup = setup_of(&[]);
         for part in Part::ALL {
             let lines = setup.check(part).await;
-            assert!(lines.iter().any(|line| line.level == Level::Bad && line.next.is_some()), "{part:?}: {lines:?}");
+            assert!(
+                lines.iter().any(|line| line.level == setup::check::Level::Bad && line.next.is_some()),
+                "{part:?}: {lines:?}"
+            );
             let is_configuration = part == Part::Configuration;
             assert!(lines.iter().all(|line| (line.id == "configuration") == is_configuration), "{part:?}: {lines:?}");
         }

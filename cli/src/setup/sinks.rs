@@ -163,7 +163,7 @@ mod tests {
         };
         let (other, silent) = (SinkState::NoSink("transformer".to_owned()), SinkState::Unanswered("x".to_owned()));
         assert_eq!(of(&[SinkState::Confirmed, other.clone()]), Verdict::Good);
-        assert_eq!(of(&[other.clone()]), Verdict::Problem, "there is no sink");
+        assert_eq!(of(std::slice::from_ref(&other)), Verdict::Problem, "there is no sink");
         assert_eq!(of(&[SinkState::Confirmed, silent.clone()]), Verdict::Unanswered);
         assert_eq!(of(&[other, silent.clone()]), Verdict::Unanswered);
         assert_eq!(of(&[SinkState::InFlight(1), silent]), Verdict::Problem);

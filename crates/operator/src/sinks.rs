@@ -235,7 +235,7 @@ mod tests {
         };
         let (other, silent) = (SinkState::NoSink("transformer".to_owned()), SinkState::Unanswered("x".to_owned()));
         assert!(all(&[SinkState::Confirmed, other.clone(), SinkState::Confirmed]));
-        assert!(!all(&[other.clone()]) && !all(&[]));
+        assert!(!all(std::slice::from_ref(&other)) && !all(&[]));
         for wrong in [silent, SinkState::InFlight(1), SinkState::Unconfirmed("x".to_owned())] {
             assert!(!all(&[SinkState::Confirmed, wrong.clone()]), "{wrong:?}");
         }

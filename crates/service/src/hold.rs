@@ -52,7 +52,7 @@ mod tests {
         let hold = OperatorHold::default();
         assert!(!hold.set(true) && !hold.is_held());
         hold.offer();
-        assert!(hold.set(true) && hold.clone().is_held());
+        assert!(hold.set(true) && hold.is_held());
         assert!(hold.set(false) && !hold.is_held());
     }
 }

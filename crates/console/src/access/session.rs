@@ -38,7 +38,7 @@ impl SessionId {
         &self.0
     }
 
-    /// What the server keeps: whoever reads its memory gets no cookie.
+    /// What the server keeps: someone who reads its memory gets no cookie.
     fn hash(&self) -> [u8; 32] {
         let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
         hash.as_ref().try_into().expect("SHA-256 has 32 bytes")

@@ -76,7 +76,7 @@ async fn apply(
         Failure::Conflict(format!("{} of {} runs, and one job runs at a time.", running.kind.name(), running.by))
     })?;
     console.log().write(&by.user, Action::ApplySetup, seen.sandbox.clone().unwrap_or_default(), None);
-    *connect.progress() = Progress { begun: Some((by.user.name.clone(), console.now())), ..Progress::default() };
+    *connect.progress() = Progress { begun: Some((by.user.name, console.now())), ..Progress::default() };
     let console = console.clone();
     tokio::spawn(async move {
         let connect = &console.screens().connect;
