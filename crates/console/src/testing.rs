@@ -1,6 +1,5 @@
 //! What the tests of several modules need.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -23,26 +22,7 @@ use crate::proof::{AuditSource, Finished, Proof, Range};
 use crate::router::router;
 use crate::state::{Console, Screens};
 
-/// A folder that is removed with its files.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("console-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+pub(crate) use self::folder::Folder;
 
 #[derive(Debug, Parser)]
 struct Command {
@@ -240,4 +220,30 @@ pub(crate) fn by(role: Role, request: axum::http::request::Builder) -> axum::htt
         request = request.header(name, value);
     }
     request
+}
+
+#[cfg(test)]
+mod folder {
+    use std::path::PathBuf;
+
+    /// A folder that is removed with its files.
+    pub(crate) struct Folder(PathBuf);
+
+    impl Folder {
+        pub(crate) fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("console-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
 }
