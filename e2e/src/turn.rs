@@ -60,9 +60,9 @@ pub fn shared() -> Turn {
     Turn { is_nested, _not_send: PhantomData }
 }
 
-/// The number of tests that share the machine: each keeps a core busy for less than half of its time.
+/// The number of tests that share the machine: one for each core, because each of them starts several processes.
 fn shares() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).saturating_mul(2).min(8)
+    std::thread::available_parallelism().map_or(2, usize::from).min(8)
 }
 
 impl Drop for Turn {

@@ -11,6 +11,7 @@ use e2e::process::Process;
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::Headers;
+use kafka::offsets::Offsets;
 use kafka::producer::{DurableProducer, NewRecord, ProducerSettings};
 use kafka::record::header;
 use kafka::transaction::TransactionalWriter;
@@ -46,6 +47,9 @@ fn wait_for(pipeline: &Pipeline, records: usize) {
         let committed = client.committed(&group, &pipeline.topic("raw"), SOON).unwrap();
         committed.values().map(|offset| offset.0).sum::<i64>() >= i64::try_from(records).unwrap()
     });
+    // The brokers end a transaction in one partition after the other: the group's offsets may be there first.
+    let (offsets, typed) = (Offsets::new(&shared_kafka().connection()).unwrap(), pipeline.topic("typed"));
+    offsets.wait_until_settled(&typed, &offsets.watermarks(&typed).unwrap(), SOON).unwrap();
 }
 
 fn transformer(pipeline: &Pipeline, own: &[(&'static str, &str)]) -> Process {
