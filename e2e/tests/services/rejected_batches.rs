@@ -55,6 +55,8 @@ fn p7_an_event_that_platform_rejects_after_acceptance_becomes_one_dead_letter() 
 
         let mut sink = watching_sink(&pipeline);
         wait_until("the dead letter", SOON, || is_rejected(&pipeline, rejected));
+        let counted = r#"customerio_dead_letters_total{code="rejected_after_acceptance",stage="platform"}"#;
+        wait_until("the count of the dead letter", SOON, || sink.metric(counted) >= 1.0);
         assert_eq!(sink.terminate(), Some(0));
     }
     let (code, out, problems) = pipeline.operate(&["audit"]);
