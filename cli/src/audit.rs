@@ -49,25 +49,8 @@ pub(crate) struct AuditArgs {
     #[arg(long, default_value = "15m", value_name = "DURATION")]
     late: DurationArg,
 
-    /// How far back the transformer looks for duplicates
-    #[arg(
-        long,
-        env = "TRANSFORMER_DEDUP_WINDOW",
-        default_value = "2h",
-        value_name = "DURATION",
-        help_heading = "Services"
-    )]
-    dedup_window: DurationArg,
-
-    /// How many ids per partition the transformer keeps for that
-    #[arg(
-        long,
-        env = "TRANSFORMER_DEDUP_MAX_IDS",
-        default_value_t = 200_000,
-        value_name = "COUNT",
-        help_heading = "Services"
-    )]
-    dedup_max_ids: u32,
+    #[command(flatten)]
+    dedup: DedupArgs,
 
     /// Maximum size of a body after decompression
     #[arg(long, env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Services")]
@@ -83,6 +66,19 @@ pub(crate) struct AuditArgs {
     mapping: MappingArgs,
 }
 
+/// The transformer's search for duplicates, as an audit has to know it.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Services")]
+pub(crate) struct DedupArgs {
+    /// How far back the transformer looks for duplicates
+    #[arg(long = "dedup-window", env = "TRANSFORMER_DEDUP_WINDOW", default_value = "2h", value_name = "DURATION")]
+    pub(crate) window: DurationArg,
+
+    /// How many ids per partition the transformer keeps for that
+    #[arg(long = "dedup-max-ids", env = "TRANSFORMER_DEDUP_MAX_IDS", default_value_t = 200_000, value_name = "COUNT")]
+    pub(crate) max_ids: u32,
+}
+
 impl AuditArgs {
     fn scope(&self) -> AuditScope {
         AuditScope {
@@ -91,8 +87,8 @@ impl AuditArgs {
             offsets: self.offsets.clone(),
             receipts_since: self.receipts_since,
             late: self.late.0,
-            dedup_window: self.dedup_window.0,
-            dedup_max_ids: self.dedup_max_ids,
+            dedup_window: self.dedup.window.0,
+            dedup_max_ids: self.dedup.max_ids,
             max_body: self.max_body.0,
             name_at_most: self.limit,
             committed: Committed::Groups(self.groups.groups()),

@@ -17,10 +17,11 @@ use operator::PipelineTopics;
 use operator::status::{AdminAddresses, Asked, Inquiry};
 use service::shutdown_on_signal;
 use settings::command_line::{self, Required};
-use settings::{DurationArg, Variables};
+use settings::Variables;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::DedupArgs;
 use crate::check::CheckArgs;
 use crate::status::ask;
 use crate::{CommandError, UsageError, Verdict, output};
@@ -81,25 +82,8 @@ pub(crate) struct ServeArgs {
     )]
     services: AdminAddresses,
 
-    /// How far back the transformer looks for duplicates
-    #[arg(
-        long,
-        env = "TRANSFORMER_DEDUP_WINDOW",
-        default_value = "2h",
-        value_name = "DURATION",
-        help_heading = "Services"
-    )]
-    dedup_window: DurationArg,
-
-    /// How many ids per partition the transformer keeps for that
-    #[arg(
-        long,
-        env = "TRANSFORMER_DEDUP_MAX_IDS",
-        default_value_t = 200_000,
-        value_name = "COUNT",
-        help_heading = "Services"
-    )]
-    dedup_max_ids: u32,
+    #[command(flatten)]
+    dedup: DedupArgs,
 
     #[command(flatten)]
     check: CheckArgs,
@@ -199,7 +183,7 @@ fn make_first_user(args: &ConsoleArgs) -> Result<(), CommandError> {
 }
 
 fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) -> Result<Screens, CommandError> {
-    let ServeArgs { services, dedup_window, dedup_max_ids, check, .. } = args;
+    let ServeArgs { services, dedup, check, .. } = args;
     let inquiry = ask::inquiry(services, check.platform_flow_id.clone(), &check.connect)?;
     let sources = mapping_of(variables)?.sources();
     let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
@@ -210,8 +194,8 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
             groups: check.end_to_end.groups.groups(),
             sources: sources.clone(),
             max_body: check.connect.topics.max_body.0,
-            dedup_window: dedup_window.0,
-            dedup_max_ids,
+            dedup_window: dedup.window.0,
+            dedup_max_ids: dedup.max_ids,
             handed: handed.clone(),
         })
     };

@@ -1,7 +1,7 @@
 //! An audit as text.
 
 use operator::audit::{Audit, AuditScope, MissingReader, NamedFinding};
-use operator::{PipelineTopics, rfc3339};
+use operator::{PipelineTopics, rfc3339, thousands};
 use reconcile::{DeadLetterCounts, FindingKind, Topic};
 
 use crate::output;
@@ -14,11 +14,11 @@ pub(super) fn verdict(audit: &Audit) -> &'static str {
 
 /// A row of the table, with a remark after it.
 fn row(name: &str, count: u64, remark: &str) -> String {
-    format!("  {name:<46}{:>14}  {remark}", output::thousands(count)).trim_end().to_owned()
+    format!("  {name:<46}{:>14}  {remark}", thousands(count)).trim_end().to_owned()
 }
 
 fn states(counts: DeadLetterCounts) -> String {
-    let [open, replayed, discarded] = [counts.open, counts.replayed, counts.discarded].map(output::thousands);
+    let [open, replayed, discarded] = [counts.open, counts.replayed, counts.discarded].map(thousands);
     format!("open {open}, replayed {replayed}, discarded {discarded}")
 }
 
@@ -91,15 +91,15 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
 }
 
 fn aside(count: u64, what: &str) -> String {
-    if count == 0 { String::new() } else { format!("of these {what}: {}", output::thousands(count)) }
+    if count == 0 { String::new() } else { format!("of these {what}: {}", thousands(count)) }
 }
 
 fn late(count: u64) -> String {
-    if count == 0 { String::new() } else { format!("{} LATE", output::thousands(count)) }
+    if count == 0 { String::new() } else { format!("{} LATE", thousands(count)) }
 }
 
 fn also(count: u64) -> String {
-    if count == 0 { String::new() } else { format!("{} have a dead letter too", output::thousands(count)) }
+    if count == 0 { String::new() } else { format!("{} have a dead letter too", thousands(count)) }
 }
 
 fn words(kind: FindingKind) -> &'static str {

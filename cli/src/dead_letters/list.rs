@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use clap::Args;
 use operator::dead_letters::{IndexedDeadLetter, groups, list};
+use operator::thousands;
 use serde_json::Value;
 
 use super::options::FilterArgs;
@@ -88,13 +89,13 @@ fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&Inde
 
 /// What was shown, of how many, and how to see the others; `hidden` are resolved and otherwise match.
 fn last_line(shown: usize, matching: usize, total: usize, hidden: usize) -> String {
-    let (matching_text, total_text) = (output::thousands(matching as u64), output::thousands(total as u64));
+    let (matching_text, total_text) = (thousands(matching as u64), thousands(total as u64));
     let counted = format!("{matching_text} of {total_text} dead letters");
     let more = match matching - shown {
         0 => String::new(),
         more => format!(
             "; the newest {shown} are shown, {} more are not: --all shows all of them, --limit COUNT as many, --code, --stage and --since only some",
-            output::thousands(more as u64)
+            thousands(more as u64)
         ),
     };
     let hidden = if hidden == 0 { "" } else { "; --resolved includes resolved ones" };

@@ -1,7 +1,7 @@
 //! Dead letters, as rows of a table and as JSON.
 
 use operator::dead_letters::{Group, IndexedDeadLetter};
-use operator::rfc3339;
+use operator::{rfc3339, thousands};
 use serde_json::{Value, json};
 
 use crate::output;
@@ -24,8 +24,8 @@ pub(super) fn summary(groups: &[Group], width: Option<usize>) -> Vec<String> {
         vec![
             group.stage.to_string(),
             group.code.clone(),
-            output::thousands(group.count),
-            output::thousands(group.unresolved),
+            thousands(group.count),
+            thousands(group.unresolved),
             rfc3339(group.oldest),
             rfc3339(group.newest),
         ]

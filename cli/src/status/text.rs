@@ -1,7 +1,7 @@
 //! The status for people: one screen.
 
 use operator::dead_letters::Group;
-use operator::rfc3339;
+use operator::{rfc3339, thousands};
 use operator::status::{
     Asked, Backlog, EventAge, Finding, FlowState, Health, LastWebhook, Rates, ServiceState, Severity, Status, TAIL,
     WebhookState,
@@ -129,7 +129,7 @@ fn number(number: Option<f64>) -> String {
 }
 
 fn dead_letters(groups: &[Group]) -> String {
-    list(groups, |group| format!("{} {} {}", output::thousands(group.unresolved), group.stage, group.code))
+    list(groups, |group| format!("{} {} {}", thousands(group.unresolved), group.stage, group.code))
 }
 
 fn last_webhooks(last: &[LastWebhook], now: i64) -> String {

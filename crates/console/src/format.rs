@@ -4,19 +4,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
-
-/// A count with separated thousands.
-pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(crate) use operator::thousands as count;
 
 /// A count that was measured; `–` if it is not known.
 pub(crate) fn measured(number: Option<f64>) -> String {
@@ -93,7 +81,6 @@ mod tests {
 
     #[test]
     fn numbers_are_short_and_have_separated_thousands() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([Some(1234.4), None, Some(f64::NAN), Some(-1.0)].map(measured), ["1,234", "–", "–", "0"]);
         assert_eq!(
             [Some(0.0), Some(0.25), Some(12.4), Some(5000.0), None].map(rate),

@@ -1,6 +1,5 @@
 //! Serves the console over HTTP.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,8 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use service::connections;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -26,7 +25,7 @@ use crate::state::Console;
 const HEAD: Duration = Duration::from_secs(30);
 /// The maximum size of the request headers.
 const BUFFER: usize = 32 * 1024;
-/// How many connections there are at most. At this limit the oldest one is closed; the browser opens another.
+/// How many connections there are at most. If the oldest one is closed, its browser opens another.
 const CONNECTIONS: usize = 200;
 /// How long open responses have to end after the stop. Streams end with it.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -53,32 +52,8 @@ impl Server {
         }
         let (console, follows) = (self.console.clone(), stop.clone());
         let following = tokio::spawn(async move { console.follow(follows).await });
-        let mut tasks = JoinSet::new();
-        let mut open: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            while tasks.try_join_next().is_some() {}
-            open.retain(|task| !task.is_finished());
-            match accepted {
-                Ok((stream, peer)) => {
-                    if open.len() >= CONNECTIONS
-                        && let Some(oldest) = open.pop_front()
-                    {
-                        oldest.abort();
-                    }
-                    open.push_back(tasks.spawn(serve(stream, peer, self.router.clone(), stop.clone())));
-                }
-                // Most likely, the process has no free file descriptors.
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept a connection of the console");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(self.listener);
+        let connection = |stream, peer| serve(stream, peer, self.router.clone(), stop.clone());
+        let mut tasks = connections::accept(self.listener, CONNECTIONS, &stop, connection).await;
         let ended = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             tasks.abort_all();

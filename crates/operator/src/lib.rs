@@ -9,6 +9,7 @@ pub mod dead_letters;
 mod error;
 pub mod find;
 mod mapped_id;
+mod numbers;
 mod pipeline;
 mod progress;
 mod record;
@@ -20,6 +21,7 @@ mod typed_event;
 
 pub use error::OperatorError;
 pub use kafka::Connection;
+pub use numbers::thousands;
 pub use pipeline::{Groups, Pipeline, PipelineTopics};
 pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;

@@ -4,7 +4,6 @@
 //! Liveness means only that the process responds; readiness means that it can work. The server has limits of its own,
 //! so that no client can block the others, or use up the files or memory of the service.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,10 +17,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{OPERATOR_HEADER, OperatorHold, Readiness};
+use crate::{OPERATOR_HEADER, OperatorHold, Readiness, connections};
 
 /// The reason why the admin server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +36,7 @@ struct Limits {
     head: Duration,
     /// How long a connection serves requests; a request in progress then has `head` to end.
     lifetime: Duration,
-    /// The maximum number of connections. At this limit the oldest one is closed, whose client has usually got its
-    /// response by then.
+    /// The maximum number of connections.
     connections: usize,
 }
 
@@ -90,32 +87,9 @@ impl AdminServer {
 
     /// Serves until `stop`, and then completes the requests in progress.
     pub async fn serve(self, stop: CancellationToken) {
-        let mut tasks = JoinSet::new();
-        let mut open: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            while tasks.try_join_next().is_some() {}
-            open.retain(|task| !task.is_finished());
-            match accepted {
-                Ok((stream, _)) => {
-                    if open.len() >= self.limits.connections
-                        && let Some(oldest) = open.pop_front()
-                    {
-                        oldest.abort();
-                    }
-                    open.push_back(tasks.spawn(serve(stream, self.pages.clone(), self.limits, stop.clone())));
-                }
-                // Most likely, the process has no free file descriptors.
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept an admin connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(self.listener);
+        let Self { listener, pages, limits } = self;
+        let connection = |stream, _| serve(stream, pages.clone(), limits, stop.clone());
+        let mut tasks = connections::accept(listener, limits.connections, &stop, connection).await;
         while tasks.join_next().await.is_some() {}
     }
 }

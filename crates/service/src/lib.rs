@@ -8,6 +8,7 @@ mod admin;
 mod backoff;
 mod clock;
 mod config;
+pub mod connections;
 mod dead_letter_limit;
 mod health;
 mod hold;
