@@ -16,8 +16,8 @@ use mapping_options::MappingArgs;
 use operator::PipelineTopics;
 use operator::status::{AdminAddresses, Asked, Inquiry};
 use service::shutdown_on_signal;
-use settings::command_line::{self, Required};
 use settings::Variables;
+use settings::command_line::{self, Required};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

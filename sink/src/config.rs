@@ -151,7 +151,7 @@ pub struct Config {
     )]
     hold_probe: DurationArg,
 
-    /// Maximum bytes of records read and without a durable outcome; JSON takes at most a quarter as much
+    /// Maximum bytes of records read and without a durable outcome; JSON takes at most a quarter as much, or four batches
     #[arg(
         long = "buffer-bytes",
         env = "SINK_BUFFER_BYTES",

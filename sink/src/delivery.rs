@@ -123,7 +123,8 @@ impl Delivery {
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
-            most_encoded: settings.buffer_bytes / 4,
+            // A request in progress counts with its whole body, and one must not keep the next one waiting.
+            most_encoded: (settings.buffer_bytes / 4).max(4 * settings.batch_max_bytes),
             event_json,
             batcher: Batcher::new(limits),
             dispatch,

@@ -1,6 +1,7 @@
 //! Compares Platform's schema with the fields that this version writes. Platform accepts an event with a field that the
 //! schema lacks, and rejects it afterwards, so the sink holds instead.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use platform::control::{ControlClient, ErrorKind, Kind, field_gaps, resource, tenant_definition};
@@ -19,8 +20,8 @@ const EVERY: Duration = Duration::from_secs(15 * 60);
 const WHILE_HELD: Duration = Duration::from_secs(60);
 /// How long Platform may take to validate by a changed schema.
 const SETTLING: Duration = Duration::from_secs(15 * 60);
-/// How long the first comparison may delay the first request.
-const FIRST: Duration = Duration::from_secs(5);
+/// How long the first comparison may delay the first request. The comparison goes on after that.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// What a comparison has found.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,11 +83,13 @@ pub(crate) async fn watch(
     let mut state = State::default();
     let mut was_unreadable = false;
     loop {
-        let look = look(&client, &schema_id, &tenant, &mut was_unreadable);
-        let seen = if holds.is_comparing() {
-            tokio::time::timeout(FIRST, look).await.unwrap_or(Seen::Unknown)
-        } else {
-            look.await
+        let mut look = pin!(look(&client, &schema_id, &tenant, &mut was_unreadable));
+        let seen = match tokio::time::timeout(FIRST, look.as_mut()).await {
+            Ok(seen) => seen,
+            Err(_) => {
+                holds.set_comparing(false);
+                look.await
+            }
         };
         let now = Instant::now();
         let next = state.after(&seen, now);

@@ -1,11 +1,11 @@
 //! The status for people: one screen.
 
 use operator::dead_letters::Group;
-use operator::{rfc3339, thousands};
 use operator::status::{
     Asked, Backlog, EventAge, Finding, FlowState, Health, LastWebhook, Rates, ServiceState, Severity, Status, TAIL,
     WebhookState,
 };
+use operator::{rfc3339, thousands};
 
 use crate::output::{self, BOLD, GREEN, RED, YELLOW, paint};
 use crate::printable::printable;

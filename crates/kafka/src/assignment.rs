@@ -2,6 +2,9 @@
 //!
 //! librdkafka keeps its pause flag through unassign and assign: a partition that was paused, revoked and assigned again
 //! would never be read again. Here, a pause ends with its assignment.
+//!
+//! librdkafka's broker threads do not notice a resume: a thread whose partitions are all paused sleeps for up to a second.
+//! A seek wakes it, so a resume contains one (`rd_kafka_toppar_pause_resume`, `rd_kafka_toppar_set_fetch_state`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -46,7 +49,7 @@ impl Assignment {
         self.partitions.extend(partitions.iter().map(|&partition| (partition, fetching)));
         match fetching {
             Fetching::Paused => self.pause(client, &partitions),
-            Fetching::Running => self.resume(client, &partitions),
+            Fetching::Running => self.end_pause(client, &partitions),
         }
     }
 
@@ -54,7 +57,7 @@ impl Assignment {
     pub(crate) fn unassign(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         let added: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
-        self.resume(client, &added)?;
+        self.end_pause(client, &added)?;
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         client
             .unassign(&partition_list::partitions(&self.topic, &added))
@@ -68,8 +71,19 @@ impl Assignment {
         client.pause(&list).map_err(KafkaError::during("pausing partitions"))
     }
 
-    /// Resumes assigned partitions.
-    pub(crate) fn resume(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
+    /// Resumes assigned partitions at these offsets, without waiting for a result.
+    pub(crate) fn resume(&mut self, client: &impl GroupClient, at: &[Position]) -> Result<(), KafkaError> {
+        if at.is_empty() {
+            return Ok(());
+        }
+        let partitions: Vec<Partition> = at.iter().map(|position| position.partition).collect();
+        self.end_pause(client, &partitions)?;
+        let sought = client.seek(partition_list::positions(&self.topic, at)?, Duration::ZERO);
+        sought.map(drop).map_err(KafkaError::during("continuing to read partitions"))
+    }
+
+    /// Ends the pause of partitions whose broker thread is about to be woken, or need not be.
+    fn end_pause(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Running);
         let list = partition_list::partitions(&self.topic, partitions);
         client.resume(&list).map_err(KafkaError::during("resuming partitions"))
@@ -103,34 +117,45 @@ pub(crate) struct ReadProgress {
     pub(crate) is_due: bool,
 }
 
+/// How long a partition has returned no record.
+#[derive(Debug, Clone, Copy)]
+struct Standstill {
+    offset: Offset,
+    /// How long records were due in total.
+    due: Duration,
+    seen: Instant,
+}
+
 /// Detects partitions that have records and are fetched, but return no record.
 #[derive(Debug)]
 pub(crate) struct Unread {
     after: Duration,
-    /// The position of each partition, and since when it has not moved although it should.
-    since: BTreeMap<Partition, (Offset, Instant)>,
+    partitions: BTreeMap<Partition, Standstill>,
 }
 
 impl Unread {
     pub(crate) fn new(after: Duration) -> Self {
-        Self { after, since: BTreeMap::new() }
+        Self { after, partitions: BTreeMap::new() }
     }
 
-    /// Takes the progress of each partition. Returns a partition that has returned no record for too long.
+    /// Takes the progress of each partition. Returns a partition whose records were due for too long in total since it last
+    /// returned one. The time during which none are due does not count; only progress sets the time back to zero, because
+    /// a partition may be paused and resumed many times.
     pub(crate) fn look(&mut self, progress: impl Iterator<Item = ReadProgress>, now: Instant) -> Option<Partition> {
-        let mut seen = BTreeMap::new();
+        let mut partitions = BTreeMap::new();
         let mut found = None;
         for ReadProgress { position: Position { partition, offset }, is_due } in progress {
-            let since = match self.since.get(&partition) {
-                Some(&(before, since)) if before == offset && is_due => since,
-                _ => now,
-            };
-            if now.saturating_duration_since(since) >= self.after {
+            let before = self.partitions.get(&partition).filter(|before| before.offset == offset);
+            let due = before.map_or(Duration::ZERO, |before| match is_due {
+                true => before.due + now.saturating_duration_since(before.seen),
+                false => before.due,
+            });
+            if due >= self.after {
                 found = Some(partition);
             }
-            seen.insert(partition, (offset, since));
+            partitions.insert(partition, Standstill { offset, due, seen: now });
         }
-        self.since = seen;
+        self.partitions = partitions;
         found
     }
 }
@@ -172,7 +197,9 @@ mod tests {
                 }
                 2 if assigned => self.assignment.unassign(consumer, &[partition]).unwrap(),
                 3 if assigned => self.assignment.pause(consumer, &[partition]).unwrap(),
-                4 if assigned => self.assignment.resume(consumer, &[partition]).unwrap(),
+                4 if assigned => {
+                    self.assignment.resume(consumer, &[Position::of(partition, self.next[&partition])]).unwrap();
+                }
                 _ => {}
             }
         }
@@ -252,9 +279,12 @@ mod tests {
         assert_eq!(at(0, &[due(0, 5), due(1, 5)]), None);
         assert_eq!(at(59, &[due(0, 5), due(1, 6)]), None);
         assert_eq!(at(60, &[due(0, 5), due(1, 6)]), Some(Partition(0)), "only partition 1 has moved");
-        let idle = ReadProgress { is_due: false, ..due(0, 5) };
-        assert_eq!(at(61, &[idle]), None, "it is at its end, or paused");
-        assert_eq!(at(120, &[due(0, 5)]), None, "the time begins again");
-        assert_eq!(at(122, &[due(0, 5)]), Some(Partition(0)));
+        assert_eq!(at(61, &[due(0, 6)]), None, "progress");
+        assert_eq!(at(91, &[due(0, 6)]), None);
+        let idle = ReadProgress { is_due: false, ..due(0, 6) };
+        assert_eq!(at(500, &[idle]), None, "it is at its end, or paused");
+        assert_eq!(at(529, &[due(0, 6)]), None, "due for 59 s in total");
+        assert_eq!(at(530, &[idle]), None);
+        assert_eq!(at(531, &[due(0, 6)]), Some(Partition(0)), "a short pause does not hide it");
     }
 }

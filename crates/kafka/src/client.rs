@@ -7,7 +7,6 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError as RdError;
-use rdkafka::statistics::Statistics;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
@@ -18,9 +17,6 @@ pub(crate) trait Callbacks: Send + Sync + 'static {
     fn error(&self, _error: &RdError, _reason: &str) -> bool {
         true
     }
-
-    /// librdkafka reports its statistics.
-    fn statistics(&self, _statistics: &Statistics) {}
 }
 
 /// The callbacks of a client of which only the log is of interest.
@@ -50,10 +46,6 @@ impl<C: Callbacks> ClientContext for Context<C> {
         if self.0.error(&error, reason) {
             tracing::debug!(target: "librdkafka", %error, reason, "client error");
         }
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.0.statistics(&statistics);
     }
 }
 

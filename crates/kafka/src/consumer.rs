@@ -47,7 +47,7 @@ pub struct ConsumerSettings {
     pub output: Option<Output>,
     /// Whether repeats are accepted.
     pub from_beginning: FromBeginning,
-    /// Maximum bytes of outstanding records; polling pauses there and resumes at three quarters.
+    /// Maximum bytes of outstanding records: nothing is read while they are this many.
     pub budget_bytes: usize,
     /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.
     pub fetch_bytes: usize,

@@ -39,6 +39,7 @@ struct State {
     committed: BTreeMap<Partition, Offset>,
     is_lost: bool,
     calls: Vec<Call>,
+    sought: Vec<Position>,
 }
 
 /// See the module.
@@ -91,6 +92,11 @@ impl FakeClient {
         self.state().committed.get(&partition).copied()
     }
 
+    /// The offsets that were sought since the last time.
+    pub(crate) fn sought(&self) -> Vec<Position> {
+        std::mem::take(&mut self.state().sought)
+    }
+
     /// The calls since the last time.
     pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
@@ -122,10 +128,6 @@ impl GroupClient for FakeClient {
 
     fn next_rebalance(&self) -> Option<Rebalance> {
         self.state().noted.pop_front()
-    }
-
-    fn end(&self, partition: Partition) -> Option<Offset> {
-        self.state().log.get(&partition)?.last().map(|(offset, _)| Offset(*offset).next())
     }
 
     fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
@@ -164,6 +166,7 @@ impl GroupClient for FakeClient {
         let mut state = self.state();
         for position in partition_list::positions_of(&list) {
             state.assigned.insert(position.partition, Some(position.offset));
+            state.sought.push(position);
         }
         drop(state);
         Ok(list)

@@ -1,21 +1,19 @@
 //! The consumer side of a group: the configuration of our consumers, and the callbacks that librdkafka makes while we
 //! poll.
 //!
-//! The callback only *notes* a rebalance. The polling thread carries it out as soon as `poll` returns, before anything
-//! else, and only then answers it. librdkafka waits for the answer, so a partition is never revoked while work on it is
+//! The callback only *notes* a rebalance. The polling thread carries it out before the next poll, and only then answers it. librdkafka waits for the answer, so a partition is never revoked while work on it is
 //! in progress. While the consumer closes, the callback answers at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use contract::{Offset, Partition, TopicName};
+use contract::{Partition, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Callbacks, Context, create_with, limit_responses, set_default};
@@ -23,9 +21,6 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::partition_list;
 use crate::record::Polled;
-
-/// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
-const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// `session.timeout.ms`: how long a killed member keeps its partitions from the others. This is the smallest value that
 /// brokers accept by default (`group.min.session.timeout.ms`).
@@ -51,7 +46,6 @@ pub(crate) enum Rebalance {
 pub(crate) struct GroupCallbacks {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
-    ends: Mutex<HashMap<Partition, Offset>>,
 }
 
 impl GroupCallbacks {
@@ -65,28 +59,12 @@ impl GroupCallbacks {
     pub(crate) fn has_rebalance(&self) -> bool {
         !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
-
-    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
-    pub(crate) fn end(&self, partition: Partition) -> Option<Offset> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
-    }
 }
 
 impl Callbacks for GroupCallbacks {
     /// `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
     fn error(&self, error: &RdError, _: &str) -> bool {
         !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
-    }
-
-    fn statistics(&self, statistics: &Statistics) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for topic in statistics.topics.values() {
-            for (&partition, figures) in &topic.partitions {
-                if partition >= 0 && figures.ls_offset >= 0 {
-                    ends.insert(Partition(partition), Offset(figures.ls_offset));
-                }
-            }
-        }
     }
 }
 
@@ -122,8 +100,6 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
     /// Returns the next rebalance to carry out.
     fn next_rebalance(&self) -> Option<Rebalance>;
-    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
-    fn end(&self, partition: Partition) -> Option<Offset>;
     /// Adds partitions to the assignment, which answers a rebalance.
     fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Removes partitions from the assignment, which answers a rebalance.
@@ -132,7 +108,8 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Fetches partitions again.
     fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Sets the next offsets to read; waits for that at most for `timeout`. The result has an error for each partition.
+    /// Sets the next offsets to read; waits for that at most for `timeout`, or not at all if it is zero. The result has an
+    /// error for each partition.
     fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
     /// Commits offsets and waits for the result, for which there is no time-out: librdkafka waits for a coordinator.
     fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
@@ -157,10 +134,6 @@ impl GroupClient for GroupConsumer {
 
     fn next_rebalance(&self) -> Option<Rebalance> {
         self.context().next_rebalance()
-    }
-
-    fn end(&self, partition: Partition) -> Option<Offset> {
-        self.context().end(partition)
     }
 
     fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
@@ -240,8 +213,7 @@ pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) ->
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string());
+        .set("enable.partition.eof", "true");
     set_default(&mut config, "queued.max.messages.kbytes", &(settings.fetch_bytes / 1024).max(1024).to_string());
     limit_responses(&mut config, settings.fetch_bytes / 32);
     // By default a full queue stops fetching for a second, which would limit the rate to one queue per second.
@@ -251,6 +223,9 @@ pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) ->
     set_default(&mut config, "heartbeat.interval.ms", "500");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
+    // A broker that stops responding without closing its connections delays commits, and new partitions with them, by
+    // this long.
+    set_default(&mut config, "socket.timeout.ms", "15000");
     // How soon new partitions of a topic are noticed; librdkafka's default of five minutes is too long for the events
     // in them.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");

@@ -132,19 +132,14 @@ impl<C: GroupClient> GroupMember<C> {
         self.assignment.pause(&*self.client, partitions)
     }
 
-    /// Fetches these partitions again.
-    pub(crate) fn resume(&mut self, partitions: &[Partition]) -> Result<(), KafkaError> {
-        self.assignment.resume(&*self.client, partitions)
+    /// Fetches partitions again, each from this offset.
+    pub(crate) fn resume(&mut self, at: &[Position]) -> Result<(), KafkaError> {
+        self.assignment.resume(&*self.client, at)
     }
 
     /// Stops fetching.
     pub(crate) fn pause_all(&mut self) -> Result<(), KafkaError> {
         self.pause(&self.assignment.partitions())
-    }
-
-    /// Fetches all partitions again.
-    pub(crate) fn resume_all(&mut self) -> Result<(), KafkaError> {
-        self.resume(&self.assignment.partitions())
     }
 
     /// Whether the member has this partition, and it is not paused.
@@ -164,11 +159,13 @@ impl<C: GroupClient> GroupMember<C> {
         now: Instant,
         next: impl Fn(Partition) -> Option<ReadProgress>,
     ) -> Option<String> {
-        let (client, assignment) = (&self.client, &self.assignment);
+        let assignment = &self.assignment;
+        // Nothing can be read during an outage, and its end is noticed by librdkafka.
+        let reachable = !self.health.brokers.fails();
         let progress = assignment.partitions().into_iter().filter_map(|partition| {
             let ReadProgress { position, is_due } = next(partition)?;
-            let is_behind = client.end(partition).is_some_and(|end| position.offset < end);
-            let is_due = is_due && is_behind && assignment.is_fetching(partition);
+            let is_behind = self.metrics.readable_end(partition).is_some_and(|end| position.offset < end);
+            let is_due = reachable && is_due && is_behind && assignment.is_fetching(partition);
             Some(ReadProgress { position, is_due })
         });
         let partition = self.unread.look(progress, now)?;

@@ -255,6 +255,11 @@ impl Ledgers {
         }
     }
 
+    /// The offset after the last polled record of each partition.
+    pub fn next_to_read(&self) -> impl Iterator<Item = Position> {
+        self.partitions.iter().map(|(&partition, assigned)| Position::of(partition, assigned.ledger.next))
+    }
+
     /// The frontier of a partition.
     #[must_use]
     pub fn frontier(&self, partition: Partition) -> Option<Offset> {

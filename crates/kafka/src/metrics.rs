@@ -29,6 +29,8 @@ pub struct ConsumerMetrics {
 struct Progress {
     /// The offset after the last record whose outcome is durable.
     frontier: Offset,
+    /// Where a reader of committed records ends.
+    readable_end: Option<Offset>,
     lag: Option<IntGauge>,
     offset: IntGauge,
 }
@@ -109,7 +111,7 @@ impl ConsumerMetrics {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let progress = partitions.entry(partition).or_insert_with(|| {
             let offset = self.offsets.with_label_values(&[&self.topic, &partition.to_string()]);
-            Progress { frontier, lag: None, offset }
+            Progress { frontier, readable_end: None, lag: None, offset }
         });
         progress.frontier = frontier;
         progress.offset.set(frontier.0);
@@ -129,6 +131,18 @@ impl ConsumerMetrics {
     pub(crate) fn frontiers(&self) -> BTreeMap<Partition, Offset> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
+    }
+
+    /// Notes where a reader of committed records ends in each partition.
+    pub(crate) fn readable_to(&self, ends: &BTreeMap<Partition, Offset>) {
+        for (partition, progress) in &mut *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) {
+            progress.readable_end = ends.get(partition).copied().or(progress.readable_end);
+        }
+    }
+
+    /// Where a reader of committed records ends in an assigned partition, as the [`crate::Probe`] found it last.
+    pub(crate) fn readable_end(&self, partition: Partition) -> Option<Offset> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(&partition)?.readable_end
     }
 
     /// Updates the lag of each partition.

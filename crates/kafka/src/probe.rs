@@ -164,6 +164,7 @@ impl Probe {
         reading.metrics.show_lag(&ends);
         let frontiers = reading.metrics.frontiers();
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
+        reading.metrics.readable_to(&stable);
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
         // A record that existed at the last check is at least as old as that check.
         let late: Vec<Position> = frontiers

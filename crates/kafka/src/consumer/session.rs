@@ -30,6 +30,13 @@ use crate::start::commit_new;
 /// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long the budget may be used up before all partitions are paused. While a backlog is delivered, a record is settled
+/// within this time, and a pause would cost more than it saves: librdkafka discards what it has fetched.
+const PAUSE_AFTER: Duration = Duration::from_millis(100);
+
+/// How long to wait for a settlement if the budget is used up and nothing is paused yet.
+const SETTLEMENT: Duration = Duration::from_millis(1);
+
 /// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -55,6 +62,17 @@ pub(super) struct Channels<'s> {
     pub(super) ledgers: &'s mut Ledgers,
 }
 
+/// Whether records are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    /// The budget has room.
+    Open,
+    /// The budget is used up since then. Nothing is polled, not even rebalances.
+    Full(Instant),
+    /// The budget is used up since then, and all partitions are paused, so that polling returns no record.
+    Paused(Instant),
+}
+
 pub(super) struct Session<'s, C> {
     settings: &'s ConsumerSettings,
     channels: Channels<'s>,
@@ -62,8 +80,7 @@ pub(super) struct Session<'s, C> {
     member: GroupMember<C>,
     starts: Box<dyn FindStarts + 's>,
     committer: Committer,
-    /// Since when all partitions are paused because the budget is used up.
-    paused: Option<Instant>,
+    intake: Intake,
     fingerprints: Fingerprints,
     logs: LogWatch,
     committed_at: Instant,
@@ -103,7 +120,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
             committer: Committer::start(Arc::clone(&client), settings.input.clone()),
             member: GroupMember::new(client, &settings.input, &settings.metrics, &settings.health),
             starts,
-            paused: None,
+            intake: Intake::Open,
             fingerprints: Fingerprints::default(),
             logs,
             committed_at: Instant::now(),
@@ -151,17 +168,9 @@ impl<'s, C: GroupClient> Session<'s, C> {
 
     /// One round: poll, rebalance, settle, pause or resume, commit if due.
     fn turn(&mut self) -> Result<(), End> {
-        match self.member.poll(POLL) {
-            Event::Record(polled) => {
-                let record = polled.record();
-                self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
-                let record = PackedRecord::from(&record);
-                self.hand_on(record)?;
-            }
-            Event::Assigned(partitions) => self.assign(&partitions)?,
-            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost)?,
-            Event::Gone(reason) => return Err(End::Rebuild(reason)),
-            Event::Idle => {}
+        match self.intake {
+            Intake::Full(_) => std::thread::sleep(SETTLEMENT),
+            Intake::Open | Intake::Paused(_) => self.poll()?,
         }
         self.take_settlements()?;
         self.keep_budget()?;
@@ -173,11 +182,15 @@ impl<'s, C: GroupClient> Session<'s, C> {
             self.follow_positions();
             if !self.committer.is_busy() {
                 let due: Vec<_> = self.channels.ledgers.to_commit().collect();
-                if !due.is_empty() {
+                // A commit of a lost member would be accepted if the group were empty by then, and could set it back.
+                if !due.is_empty() && !self.member.is_lost() {
                     self.committer.order(self.fingerprints.with(due));
                 }
             }
-            self.settings.health.buffer_full(self.paused);
+            self.settings.health.buffer_full(match self.intake {
+                Intake::Open | Intake::Full(_) => None,
+                Intake::Paused(since) => Some(since),
+            });
             self.look_for_stalls()?;
             self.look_for_unread()?;
             self.fingerprints.keep();
@@ -190,6 +203,21 @@ impl<'s, C: GroupClient> Session<'s, C> {
             }
         }
         Ok(())
+    }
+
+    fn poll(&mut self) -> Result<(), End> {
+        match self.member.poll(POLL) {
+            Event::Record(polled) => {
+                let record = polled.record();
+                self.fingerprints.polled(record.partition(), Fingerprint::of(&record));
+                let record = PackedRecord::from(&record);
+                self.hand_on(record)
+            }
+            Event::Assigned(partitions) => self.assign(&partitions),
+            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
+            Event::Gone(reason) => Err(End::Rebuild(reason)),
+            Event::Idle => Ok(()),
+        }
     }
 
     /// Charges a record to the ledger, and passes it on if its partition is assigned.
@@ -271,17 +299,25 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Pauses at the budget, resumes at three quarters of it. Polling itself never stops.
+    /// Reads nothing while the budget is used up. If that lasts, all partitions are paused until a quarter of it is free,
+    /// so that polling can continue: a rebalance waits for it.
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.channels.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
-        if self.paused.is_none() && outstanding >= budget {
-            self.member.pause_all()?;
-            self.paused = Some(Instant::now());
-        } else if self.paused.is_some() && outstanding <= budget / 4 * 3 {
-            self.member.resume_all()?;
-            self.paused = None;
-        }
+        self.intake = match self.intake {
+            Intake::Open | Intake::Full(_) if outstanding < budget => Intake::Open,
+            Intake::Open => Intake::Full(Instant::now()),
+            Intake::Full(since) if since.elapsed() >= PAUSE_AFTER => {
+                self.member.pause_all()?;
+                Intake::Paused(since)
+            }
+            Intake::Paused(_) if outstanding <= budget / 4 * 3 => {
+                let next: Vec<Position> = self.channels.ledgers.next_to_read().collect();
+                self.member.resume(&next)?;
+                Intake::Open
+            }
+            same @ (Intake::Full(_) | Intake::Paused(_)) => same,
+        };
         Ok(())
     }
 
@@ -297,7 +333,10 @@ impl<'s, C: GroupClient> Session<'s, C> {
         })?;
         let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
         // Otherwise the new partitions would be read at once although the budget is used up.
-        let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
+        let fetching = match self.intake {
+            Intake::Open | Intake::Full(_) => Fetching::Running,
+            Intake::Paused(_) => Fetching::Paused,
+        };
         self.member.add(&positions, fetching)?;
         for &start in &positions {
             self.stalls.assigned(start.partition, self.channels.ledgers.assign(start));

@@ -205,7 +205,7 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
     one.claims.retain(|claim| claim.partition == kept);
     one.until_quiet();
     assert!((20..=22).contains(&one.claims.len()), "{} records", one.claims.len());
-    // Between three quarters of the budget and all of it, neither a pause nor a resume is due. Now the partition is
+    // Between three quarters of the budget and all of it, no resume is due. Now the partition is
     // assigned to this member again, with nothing to read.
     let settled = one.claims.drain(..2).collect();
     one.settler.settle(settled);
@@ -224,6 +224,38 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
         kafka.committed(left) == Some(120) && kafka.committed(kept) == Some(60)
     });
     one.stop().unwrap();
+}
+
+/// Without a seek, librdkafka's broker threads notice a resume up to a second later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_read_through_a_small_budget_without_long_gaps() {
+    const RECORDS: i64 = 400;
+    let kafka = Kafka::start(4);
+    for partition in Partition::all(4) {
+        kafka.produce(partition, 400, 1_000).await;
+    }
+    let mut running = Running::start(&kafka, |settings| settings.budget_bytes = 100_000);
+    // The first half is settled so slowly that each time the partitions are paused, and the second half at once.
+    let (mut read, mut gaps) = (0, Vec::new());
+    while read < 2 * RECORDS {
+        running.until("the budget to be used up", |running| running.claims.len() >= 90);
+        running.until_passed(Duration::from_millis(300));
+        read += i64::try_from(running.claims.len()).unwrap();
+        running.settle_all();
+        let since = Instant::now();
+        running.until("the next record", |running| !running.claims.is_empty());
+        gaps.push(since.elapsed());
+    }
+    gaps.sort();
+    assert!(gaps.len() >= 6 && gaps[gaps.len() / 2] < Duration::from_millis(400), "{gaps:?}");
+    let since = Instant::now();
+    running.until("the end of all partitions", |running| {
+        running.settle_all();
+        Partition::all(4).all(|partition| kafka.committed(partition) == Some(RECORDS))
+    });
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(6), "800 records took {took:?}, with a wait of a second after each 100 of them");
+    running.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

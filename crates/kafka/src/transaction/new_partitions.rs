@@ -109,7 +109,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
                 Finding::Restored { partition, state, took } => {
                     self.processor.restored(partition, state, took);
                     if !self.held {
-                        self.member.resume(&[partition]).map_err(rebuild)?;
+                        let read = self.machine.read(partition).map(|read| Position::of(partition, read));
+                        self.member.resume(read.as_slice()).map_err(rebuild)?;
                     }
                 }
             }

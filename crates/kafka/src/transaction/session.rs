@@ -348,7 +348,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         let machine = &self.machine;
         let unread = self.member.look_for_unread(Instant::now(), |partition| {
             let position = Position::of(partition, machine.read(partition)?);
-            Some(ReadProgress { position, is_due: !machine.is_open() })
+            Some(ReadProgress { position, is_due: machine.is_reading() })
         });
         if let Some(reason) = unread {
             self.machine.break_with(reason);

@@ -118,27 +118,56 @@ fn turns(session: &mut Session<'_, FakeClient>, count: usize) {
     }
 }
 
+/// Turns until the used-up budget has paused all partitions.
+fn turns_until_paused(session: &mut Session<'_, FakeClient>, client: &FakeClient) {
+    for _ in 0..2_000 {
+        if client.is_paused(FIRST) {
+            return;
+        }
+        turns(session, 1);
+    }
+    panic!("the partition is not paused");
+}
+
 fn revoke(partition: Partition, lost: bool) -> Rebalance {
     Rebalance::Revoke { partitions: vec![partition], lost }
 }
 
 #[test]
-fn the_budget_pauses_all_partitions_and_three_quarters_of_it_resume_them() {
+fn a_used_up_budget_that_is_freed_at_once_pauses_nothing() {
+    with_session(
+        |_, _| {},
+        |mut session, mut work| {
+            work.client.write(FIRST, 0..10, BYTES);
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 10);
+            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)], "the third one uses the budget up");
+            assert!(!work.client.is_paused(FIRST));
+            work.settler.settle(vec![work.claim(FIRST, 0)]);
+            turns(&mut session, 5);
+            assert_eq!(work.arrived(), [(0, 3)], "there is room for one more");
+        },
+    );
+}
+
+#[test]
+fn a_budget_that_stays_used_up_pauses_all_partitions_until_a_quarter_of_it_is_free() {
     with_session(
         |_, _| {},
         |mut session, mut work| {
             work.client.write(FIRST, 0..10, BYTES);
             work.client.write(SECOND, 0..10, BYTES);
             work.client.rebalance(Rebalance::Assign(vec![FIRST, SECOND]));
-            turns(&mut session, 10);
-            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)], "the third one uses the budget up");
-            assert!(work.client.is_paused(FIRST) && work.client.is_paused(SECOND));
+            turns_until_paused(&mut session, &work.client);
+            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)]);
+            assert!(work.client.is_paused(SECOND));
             work.settler.settle(vec![work.claim(FIRST, 0)]);
             turns(&mut session, 5);
             assert_eq!(work.arrived(), [], "two records are more than three quarters");
             work.settler.settle(vec![work.claim(FIRST, 1)]);
             turns(&mut session, 1);
             assert!(!work.client.is_paused(FIRST) && !work.client.is_paused(SECOND));
+            assert_eq!(work.client.sought(), [Position::new(0, 3), Position::new(1, 0)], "each continues where it was");
         },
     );
 }
@@ -151,7 +180,7 @@ fn a_partition_that_is_assigned_while_the_budget_is_used_up_is_read_after_the_pa
             work.client.write(FIRST, 0..3, BYTES);
             work.client.write(SECOND, 0..1, BYTES);
             work.client.rebalance(Rebalance::Assign(vec![FIRST]));
-            turns(&mut session, 5);
+            turns_until_paused(&mut session, &work.client);
             assert_eq!(work.arrived().len(), 3);
             work.client.rebalance(Rebalance::Assign(vec![SECOND]));
             turns(&mut session, 5);
@@ -171,8 +200,7 @@ fn a_revoke_ends_the_pause_of_the_partition() {
         |mut session, mut work| {
             work.client.write(FIRST, 0..3, BYTES);
             work.client.rebalance(Rebalance::Assign(vec![FIRST]));
-            turns(&mut session, 5);
-            assert!(work.client.is_paused(FIRST));
+            turns_until_paused(&mut session, &work.client);
             assert_eq!(work.arrived().len(), 3);
             work.settler.settle(work.claims.clone());
             work.client.rebalance(revoke(FIRST, false));
