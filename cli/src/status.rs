@@ -27,7 +27,7 @@ use crate::{CommandError, Verdict, output};
 ///
 /// It asks each service for /readyz and /metrics, Kafka for the dead letters and the last webhooks, and, if their
 /// credentials are configured, Platform for the flow and Customer.io for the webhooks. Exit code 0 if all is well, 1 if
-/// something is known to be wrong, otherwise 3 if something could not be asked. Unresolved dead letters alone do not
+/// something is known to be wrong, otherwise 3 if something could not be queried. Unresolved dead letters alone do not
 /// change the exit code. With --watch, it ends at Ctrl-C, or with exit code 0 when no one reads its output any more.
 #[derive(Debug, Args)]
 #[command(

@@ -38,7 +38,7 @@ fn headline(status: &Status) -> String {
     let count = |severity| status.findings.iter().filter(|finding| finding.severity == severity).count();
     let verdict = match status.worst() {
         Some(Severity::Bad) => paint(RED, &format!("{} wrong", count(Severity::Bad))),
-        Some(Severity::Unanswered) => paint(YELLOW, &format!("{} could not be asked", count(Severity::Unanswered))),
+        Some(Severity::Unanswered) => paint(YELLOW, &format!("{} could not be queried", count(Severity::Unanswered))),
         Some(Severity::Note) | None => paint(GREEN, "healthy"),
     };
     format!("{}  {verdict}", paint(BOLD, &short(status.at)))
@@ -161,7 +161,7 @@ fn webhook_states(webhooks: &[WebhookState]) -> String {
     list(webhooks, |webhook| {
         let state = match &webhook.is_enabled {
             Asked::NotConfigured(what) => format!("not configured ({what})"),
-            Asked::Failed(_) => "could not be asked".to_owned(),
+            Asked::Failed(_) => "could not be queried".to_owned(),
             Asked::Answer(Some(true)) => "enabled".to_owned(),
             Asked::Answer(Some(false)) => "DISABLED".to_owned(),
             Asked::Answer(None) => "MISSING".to_owned(),
@@ -173,7 +173,7 @@ fn webhook_states(webhooks: &[WebhookState]) -> String {
 fn asked<T>(asked: &Asked<T>, answer: impl Fn(&T) -> String) -> String {
     match asked {
         Asked::NotConfigured(what) => format!("not configured ({what})"),
-        Asked::Failed(_) => "could not be asked, see above".to_owned(),
+        Asked::Failed(_) => "could not be queried, see above".to_owned(),
         Asked::Answer(found) => answer(found),
     }
 }
@@ -227,12 +227,12 @@ mod tests {
         let text = lines(&status(answers(Vec::new()))).join("\n");
         let text = anstream::adapter::strip_str(&text).to_string();
         let expected = [
-            "2023-11-14T22:13:21Z  4 could not be asked",
-            "?    Kafka could not be asked: no broker at all",
+            "2023-11-14T22:13:21Z  4 could not be queried",
+            "?    Kafka could not be queried: no broker at all",
             "received  ?",
             "Event age     not known: no sink answered",
             "On hold       none",
-            "Dead letters  could not be asked, see above",
+            "Dead letters  could not be queried, see above",
             "Flow          not configured (X is not set)",
         ];
         for expected in expected {

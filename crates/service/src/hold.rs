@@ -35,8 +35,8 @@ impl OperatorHold {
         if is_offered && self.0.is_held.swap(held, Ordering::Relaxed) != held {
             tracing::warn!(
                 held,
-                "an operator {} this service through its admin server",
-                if held { "holds" } else { "releases" }
+                "an operator {} this service through the admin server",
+                if held { "has put a hold on" } else { "has released" }
             );
         }
         is_offered

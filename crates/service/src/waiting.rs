@@ -282,7 +282,7 @@ impl Waiting {
         let new = Registrar::new(registry);
         let gauge = new.gauges(
             &format!("customerio_{service}_waiting"),
-            "1 while something outside is waited for, by reason; no record is lost",
+            "1 while the service waits for an external system, by reason; no record is lost",
             &["reason"],
         )?;
         for reason in Reason::ALL {
@@ -352,10 +352,10 @@ fn log(activity: &str, line: &Line) {
             }
         }
         Line::Over { failures, lasted, succeeded: true } => {
-            tracing::info!(activity, failures, seconds = lasted.as_secs(), "waiting no longer: it succeeds again");
+            tracing::info!(activity, failures, seconds = lasted.as_secs(), "no longer waiting: the activity succeeds again");
         }
         Line::Over { failures, lasted, succeeded: false } => {
-            tracing::info!(activity, failures, seconds = lasted.as_secs(), "waiting no longer: it was not tried again");
+            tracing::info!(activity, failures, seconds = lasted.as_secs(), "no longer waiting: the activity was not tried again");
         }
     }
 }

@@ -55,7 +55,7 @@ pub struct ObservedPlatform {
     pub sandboxes: Vec<Sandbox>,
     /// The organisation's tenant, without a leading underscore.
     pub tenant: String,
-    /// The permissions that `setup` needs, and whether the credential has them; `None` if that could not be asked.
+    /// The permissions that `setup` needs, and whether the credential has them; `None` if that could not be queried.
     pub permissions: BTreeMap<String, Option<bool>>,
     /// The content of the stage's sandbox; absent if that cannot be used.
     pub objects: Option<PlatformObjects>,

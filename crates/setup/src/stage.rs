@@ -99,7 +99,7 @@ impl FromStr for SandboxName {
         if (1..=256).contains(&text.len()) && text.chars().all(legal) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("this is not the name of a sandbox: lower-case letters, digits and `-` (the name, not the title)"
+            Err("this is not the name of a sandbox: a name has 1 to 256 lower-case letters, digits and `-` (give the name, not the title)"
                 .to_owned())
         }
     }

@@ -106,7 +106,7 @@ fn reported(service: &Process, name: &str, row: &str, begun: Instant, from: usiz
 
 fn over(service: &Process, name: &str, from: usize, reason: &str) {
     wait_until(&format!("{name}: the end of `{reason}` to be reported"), OVER, || {
-        !waits(service, name, reason) && service.log().get(from..).unwrap_or_default().contains("waiting no longer")
+        !waits(service, name, reason) && service.log().get(from..).unwrap_or_default().contains("no longer waiting")
     });
 }
 

@@ -35,7 +35,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
             Health::Unanswered(error) => add(
                 Severity::Unanswered,
                 "service_unanswered",
-                format!("the service at {address} could not be asked: {error}"),
+                format!("the service at {address} could not be queried: {error}"),
                 "check that it runs, and that CONSOLE_SERVICES has its ADMIN_LISTEN".to_owned(),
             ),
         }
@@ -140,7 +140,7 @@ fn records(status: &Status, found: &mut Vec<Finding>) {
         Asked::Failed(error) => add(
             Severity::Unanswered,
             "kafka",
-            format!("Kafka could not be asked: {error}"),
+            format!("Kafka could not be queried: {error}"),
             "check the brokers and KAFKA_BOOTSTRAP_SERVERS".to_owned(),
         ),
     }
@@ -173,7 +173,7 @@ fn flow(status: &Status, found: &mut Vec<Finding>) {
         Asked::Failed(error) => add(
             Severity::Unanswered,
             "platform",
-            format!("Platform could not be asked: {error}"),
+            format!("Platform could not be queried: {error}"),
             "`customerio-aep check` says why and who can fix it",
         ),
         Asked::NotConfigured(_) => {}
@@ -192,7 +192,7 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
                     Asked::Failed(error) => add(
                         Severity::Unanswered,
                         "customerio",
-                        format!("Customer.io could not be asked for source {}: {error}", webhook.source),
+                        format!("Customer.io could not be queried for source {}: {error}", webhook.source),
                         "`customerio-aep check` says why and who can fix it",
                     ),
                     Asked::Answer(Some(false)) => add(
@@ -213,7 +213,7 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
         Asked::Failed(error) => add(
             Severity::Unanswered,
             "customerio",
-            format!("Customer.io could not be asked: {error}"),
+            format!("Customer.io could not be queried: {error}"),
             "`customerio-aep check` says why and who can fix it",
         ),
         Asked::NotConfigured(_) => {}

@@ -5,7 +5,7 @@
 pub enum Severity {
     /// Worth knowing. The status is healthy all the same.
     Note,
-    /// Something could not be asked.
+    /// Something could not be queried.
     Unanswered,
     /// Something is wrong.
     Bad,

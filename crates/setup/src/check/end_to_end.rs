@@ -105,7 +105,7 @@ pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
         NotSent::NotConfirmed { name, is_known: true } => bad(
             format!("`{name}` is a PRODUCTION sandbox"),
             format!(
-                "to send it all the same, add --confirm-sandbox {name}; queries leave it out (docs/use-in-platform.md)"
+                "to send the test event anyway, add --confirm-sandbox {name}; the view in docs/use-in-platform.md leaves test events out"
             ),
         ),
         NotSent::NotConfirmed { name, is_known: false } => bad(

@@ -317,7 +317,7 @@ async fn inlet(checks: &Checks<'_>) -> Option<Line> {
         401 | 403 => Line::good(
             "inlet",
             asked,
-            "it does; only an event proves that it takes events (`customerio-aep send URL --count 1`, then `customerio-aep find --event-id ID`)",
+            "the inlet refuses requests without a token; only an event proves that it accepts events (`customerio-aep send URL --count 1`, then `customerio-aep find ID`)",
         ),
         404 => Line::bad(
             "inlet",

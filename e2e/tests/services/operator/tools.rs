@@ -213,7 +213,7 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     let wrong = e2e::pipeline::with(outside, &[("IMS_CLIENT_SECRET", "another-secret")]);
     let (code, text, problems) = run(&wrong, &["status", "--json"]);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{problems}"));
-    // The missing webhook is known to be wrong, and Platform could not be asked.
+    // The missing webhook is known to be wrong, and Platform could not be queried.
     let severities: Vec<_> = value["findings"].as_array().unwrap().iter().map(|of| of["severity"].clone()).collect();
     assert_eq!((code, severities), (Some(1), vec!["bad".into(), "unanswered".into()]), "{value:#}");
     assert!(value["flow"]["error"].is_string(), "{value:#}");
