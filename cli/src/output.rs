@@ -8,7 +8,7 @@ use operator::Progress;
 
 use crate::printable::printable_json;
 
-/// Whether another process still reads standard output. For example, `tail | head -1` reads only one line.
+/// State of the process that reads standard output. In `tail | head -1`, for example, it leaves after one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Reads,

@@ -1,4 +1,4 @@
-//! `dead-letters list`.
+//! `dead-letters list`: lists dead letters, and counts them by stage and code.
 
 use std::cmp::Reverse;
 

@@ -53,7 +53,8 @@ fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {
     ]
 }
 
-/// For a truncated value: the length of the kept part, and the size and hash of the whole value.
+/// A text with the length of the kept part, and the size and hash of the whole value; `None` if the value is not
+/// truncated.
 pub(super) fn cut(dead_letter: &IndexedDeadLetter) -> Option<String> {
     let cut = dead_letter.dead_letter.cut.as_ref()?;
     let (kept, size, sha256) = (dead_letter.size, cut.size, &cut.sha256);

@@ -1,4 +1,4 @@
-//! `setup apply`.
+//! `setup apply`: applies the plan, writes the services' variables, and enables the webhooks.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `setup destroy`.
+//! `setup destroy`: removes the objects that `setup apply` created.
 
 use std::time::Duration;
 

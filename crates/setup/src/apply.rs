@@ -121,7 +121,7 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// If a permission is missing that any step in Platform needs, no step in Platform starts.
+    /// Prevents all steps in Platform if a permission is missing that one of them needs.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
         let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
         if plan.changes(Target::Platform) && !missing.is_empty() {

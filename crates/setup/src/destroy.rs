@@ -94,7 +94,7 @@ impl Removal {
 /// An object that is not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
     /// Id of the object, or its name if it has no id.
     pub id: String,

@@ -88,7 +88,8 @@ impl From<RegistryError> for SetupError {
 }
 
 impl SetupError {
-    /// Returns true if the cause is a service, not a refused request, a decision of a person or this machine.
+    /// Returns true if a service did not respond, denied access or made no progress, as opposed to a rejected request or
+    /// a decision that a person has to make.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         match self {

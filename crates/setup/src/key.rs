@@ -60,19 +60,19 @@ pub enum Key {
     Subject(String),
     /// An identity namespace, by its code.
     Namespace(String),
-    /// The field group.
+    /// The field group that the schema refers to.
     FieldGroup,
-    /// The schema.
+    /// The XDM schema of the events.
     Schema,
-    /// The dataset.
+    /// The dataset that receives the events.
     Dataset,
     /// The base connection, which contains the inlet.
     BaseConnection,
-    /// The source connection.
+    /// The source connection of the flow.
     SourceConnection,
-    /// The target connection.
+    /// The target connection of the flow, which leads to the dataset.
     TargetConnection,
-    /// The flow.
+    /// The flow from the inlet to the dataset.
     Flow,
     /// The reporting webhook of a source.
     Webhook(SourceName),

@@ -78,7 +78,7 @@ impl Difference {
 /// One object of a plan, with its steps.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
     /// The kind of change.
     pub change: Change,
@@ -136,9 +136,9 @@ impl Planned {
 /// An object that can never be removed once it exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permanent {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
-    /// The reason.
+    /// The reason why the object can never be removed.
     pub reason: &'static str,
 }
 

@@ -104,7 +104,7 @@ pub enum Refusal {
          that, add --enable-profile; else rename it, or set another DEPLOYMENT"
     )]
     ProfileEnabled {
-        /// The object.
+        /// The object that would be adopted.
         key: Key,
         /// Id of the object.
         id: String,

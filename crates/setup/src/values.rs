@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_http_inlet_of_a_simulator_gets_the_variables_of_a_trial() {
+    fn only_the_inlet_of_a_simulator_gets_the_variables_of_a_trial() {
         let names = |inlet_url: &str| -> Vec<&'static str> {
             let variables = values(inlet_url).variables();
             variables

@@ -13,7 +13,7 @@ pub enum Who {
     AdobeSupport,
     /// An administrator of the Customer.io account.
     CustomerIoAdministrator,
-    /// The company Customer.io.
+    /// Customer.io, the company.
     CustomerIo,
 }
 

@@ -22,7 +22,7 @@ impl Connect {
         access(client, &problems).map_err(|invalid| refused(&invalid))
     }
 
-    /// For each source, a client with the webhook's endpoint, or the options that are not set.
+    /// A client and the webhook's endpoint for each source, or the options that are not set for it.
     pub(crate) fn webhook_access(args: &ConnectArgs) -> Result<Vec<WebhookAccess>, UsageError> {
         let (mut invalid, mut found) = (Problems::default(), Vec::new());
         let sources = Builder { args, problems: &mut invalid, token_settings: None }.sources();

@@ -30,7 +30,7 @@ enum After {
     Pause(Duration),
     /// The credential lacks a permission.
     Forbidden,
-    /// The run ends.
+    /// End the run with the error.
     End,
 }
 
