@@ -57,7 +57,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn characters_that_control_a_terminal_are_escaped_in_json_without_changing_the_value() {
+    fn terminal_control_characters_are_escaped_without_changing_the_json_value() {
         let value = serde_json::json!({ HOSTILE: [HOSTILE, "é"] });
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = printable_json(&text);

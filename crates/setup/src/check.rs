@@ -38,7 +38,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The checked thing is as it should be.
+    /// The subject of the check is as it should be.
     Good,
     /// Information for a person; nothing is wrong.
     Note,
@@ -46,7 +46,7 @@ pub enum Level {
     Skipped,
     /// The service did not respond.
     Unanswered,
-    /// The checked thing is wrong.
+    /// The subject of the check is wrong.
     Bad,
 }
 
@@ -78,7 +78,7 @@ pub struct NextStep {
 pub struct Line {
     /// Stable identifier of the check, for machine-readable output.
     pub id: &'static str,
-    /// The question that the check answers, such as "the Kafka brokers".
+    /// The subject or question of the check, such as "the Kafka brokers".
     pub asked: String,
     /// The result as text.
     pub found: String,
