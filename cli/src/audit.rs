@@ -1,5 +1,5 @@
-//! `audit`: checks that every raw and every typed record of a range is where it should be, and reports each one that is
-//! not.
+//! `audit`: checks that every raw and every typed record of a range has the expected outcome, and reports each record
+//! that does not.
 
 mod text;
 
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandE
     Ok(if audit.is_explained() { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Prints an audit: a table, then every record with a problem, then the notes that are needed to read it.
+/// Prints an audit: a table, then the notes that are needed to read it, then every record with a problem.
 pub(crate) fn show(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) {
     text::table(audit, topics, scope).iter().for_each(|line| output::line(line));
     for note in &audit.notes {

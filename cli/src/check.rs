@@ -1,4 +1,4 @@
-//! `check`: every dependency of the pipeline, what is wrong, and who can fix it.
+//! `check`: checks every dependency of the pipeline, and reports each problem with the person who can fix it.
 
 mod end_to_end;
 
@@ -19,7 +19,7 @@ use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
 use crate::{CommandError, Verdict, check_config, output};
 
-/// How often `--wait` looks again.
+/// The pause between two runs of the checks with `--wait`.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Check every dependency: configuration, clock, Adobe, Kafka, the public URL, Customer.io
@@ -58,7 +58,7 @@ pub(crate) struct CheckArgs {
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
     let end = args.wait.map(|wait| crate::when::after(tokio::time::Instant::now(), wait.0));
     let mut last = BTreeSet::new();
-    // A test event is sent once, also if other findings are looked at again.
+    // A test event is sent only once, even if the other checks run again.
     let mut tested = Tested::new();
     loop {
         let lines = lines(args, variables, &mut tested).await?;
@@ -83,12 +83,12 @@ pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> 
     }
 }
 
-/// Whether a line is the final result of a test event.
+/// Returns true if the line is the final result of a test event.
 fn is_of_test(tested: &Tested, line: &Line) -> bool {
     tested.values().flatten().any(|known| known == line)
 }
 
-/// The checks without a test event.
+/// Runs the checks without a test event.
 pub(crate) async fn without_test(args: &CheckArgs, variables: &Variables) -> Result<Vec<Line>, CommandError> {
     let args = CheckArgs { wait: None, end_to_end: args.end_to_end.without_test(), ..args.clone() };
     lines(&args, variables, &mut Tested::new()).await

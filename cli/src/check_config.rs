@@ -1,4 +1,4 @@
-//! `check-config`: the configuration of the three services, checked as each of them does it.
+//! `check-config`: checks the configuration of the three services with the services' own code.
 
 use clap::Args;
 use serde_json::json;
@@ -49,7 +49,7 @@ pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandE
     Ok(if checked.iter().all(|checked| checked.problems.is_empty()) { Verdict::Good } else { Verdict::UsageError })
 }
 
-/// The same result as lines of `check`.
+/// The results as lines of `check`.
 pub(crate) fn lines(variables: &Variables) -> Vec<Line> {
     let checked = [
         check::<ingest_gateway::Config>(variables),

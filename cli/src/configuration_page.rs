@@ -1,5 +1,5 @@
 //! Generates the tables of `docs/configuration.md` from the services' definitions. `UPDATE_DOCS=1 cargo test
-//! configuration_page` writes them again.
+//! configuration_page` rewrites the page.
 
 #![cfg(test)]
 
@@ -12,13 +12,13 @@ use service::ServiceConfig;
 const BEGIN: &str =
     "<!-- A test in `cli/src/configuration_page.rs` generates the tables below from the services' --help. -->\n";
 
-/// One option, and the services that have it.
+/// One option, with the services that have it.
 struct Row {
     heading: String,
     variable: String,
     flag: String,
     help: String,
-    /// Service and default, in the services' order.
+    /// Service and default value, in the order of the services.
     services: Vec<(&'static str, String)>,
 }
 

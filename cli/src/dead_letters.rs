@@ -1,4 +1,4 @@
-//! `dead-letters`: what the dead-letter topic holds, and what an operator does about it.
+//! `dead-letters`: lists, shows, replays and discards the dead letters in the dead-letter topic.
 
 mod discard;
 mod list;

@@ -56,7 +56,7 @@ const SIGNING_KEY: &str = "demo-signing-key";
 const PARTITIONS: i32 = 3;
 const MAX_BODY: usize = 1024 * 1024;
 
-/// How long the demo waits for the outcome of its events.
+/// Maximum wait for the outcomes of the events.
 const OUTCOMES: Duration = Duration::from_secs(60);
 
 struct Demo {
@@ -64,12 +64,12 @@ struct Demo {
     bootstrap: String,
     topics: PipelineTopics,
     receipts: TopicName,
-    /// The metrics of transformer and sink.
+    /// The metrics registries of transformer and sink.
     registries: Arc<OnceLock<[Registry; 2]>>,
     simulator: Simulator,
     gateway: SocketAddr,
     stop: CancellationToken,
-    /// The broker ends with the demo.
+    /// The broker stops when the demo is dropped.
     _broker: Option<EmbeddedBroker>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandEr
     demo.stop.cancel();
     let ended = joined.await?;
     demo.simulator.stop();
-    // A service's own failure explains more than the fact that events are missing.
+    // The error of a service is more useful than the fact that events are missing.
     ended?;
     outcome
 }
@@ -148,7 +148,7 @@ impl Demo {
         }
     }
 
-    /// Starts the three services; returns a readiness check and the admin address of each.
+    /// Starts the three services. Returns the readiness check and the admin address of each.
     async fn start_services(
         &self,
         tasks: &mut Tasks,
@@ -161,7 +161,7 @@ impl Demo {
             format!("--kafka-bootstrap-servers={}", self.bootstrap),
             "--kafka-security-protocol=plaintext".to_owned(),
         ];
-        // Each service has its admin server on a free port, which the demo binds itself.
+        // The demo itself binds each service's admin server to a free port.
         common.push("--admin-listen=127.0.0.1:0".to_owned());
         let arguments = |name: &str, own: &[String]| -> Vec<String> {
             [name.to_owned()].into_iter().chain(common.iter().cloned()).chain(own.iter().cloned()).collect()
@@ -175,7 +175,8 @@ impl Demo {
                 &[
                     format!("--raw-topic={raw}"),
                     format!("--dead-letter-topic={dead_letters}"),
-                    // The listener is already bound; the address decides whether the demo's key is accepted.
+                    // The listener is already bound. The gateway uses this address only to decide whether it accepts
+                    // the demo's key.
                     format!("--listen={}", self.gateway),
                     format!("--trial={}", !self.gateway.ip().is_loopback()),
                     format!("--signing-keys={SIGNING_KEY}"),
@@ -221,7 +222,7 @@ impl Demo {
         Ok((ready, admin))
     }
 
-    /// Starts the admin server of each service on a free port; returns their addresses.
+    /// Starts the admin server of each service on a free port. Returns their addresses.
     async fn start_admin_servers(
         &self,
         tasks: &mut Tasks,
@@ -246,7 +247,7 @@ impl Demo {
         Groups { transformer: format!("{raw}-transformer"), sink: format!("{raw}-sink") }
     }
 
-    /// Waits for the services, sends the events, waits for their outcome, and audits the topics.
+    /// Waits for the services, sends the events, waits for their outcomes, and audits the topics.
     async fn show(
         &self,
         ready: &[service::Readiness; 3],
@@ -287,8 +288,8 @@ impl Demo {
         Ok(if good { Verdict::Good } else { Verdict::Problem })
     }
 
-    /// Sends every catalogued event in every variant, and some invalid ones. Returns the number of events, and how many
-    /// of them were refused.
+    /// Sends every catalogued event in every variant, and some invalid ones. Returns the number of webhooks sent, and
+    /// the number of those that were refused.
     async fn send(&self, begun: Instant) -> Result<(u64, u64), CommandError> {
         let key = SigningKey::new(SIGNING_KEY);
         let http = reqwest::Client::builder().no_proxy().build()?;
@@ -333,7 +334,7 @@ impl Demo {
 
     async fn wait_for_platform(&self, sent: u64, refused: u64, begun: Instant) {
         let deadline = Instant::now() + OUTCOMES;
-        // Two of the invalid events become dead letters; all others are finally accepted.
+        // Two of the invalid events become dead letters; all others are accepted in the end.
         let expected = sent - refused - 2;
         while self.simulator.stats().distinct < expected && Instant::now() < deadline {
             output::progress(&format!(
@@ -361,7 +362,7 @@ impl Demo {
                 ..AuditScope::default()
             };
             let audit = audit::run(pipeline, &sources, &scope).await?;
-            // The services update their positions once a second.
+            // The services update their positions in the metrics once a second.
             if audit.is_explained() && audit.is_complete() || Instant::now() >= deadline {
                 return Ok((scope, audit));
             }
@@ -407,7 +408,7 @@ impl Demo {
     }
 }
 
-/// How far transformer and sink have processed the topics, according to their metrics.
+/// The positions up to which transformer and sink have processed the topics, according to their metrics.
 fn positions(registries: &OnceLock<[Registry; 2]>) -> Positions {
     let of = |registry: &Registry| {
         let families = registry.gather();

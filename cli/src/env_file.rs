@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use settings::Variables;
 
-/// Returns the variables: first those of the environment, then those of `--credentials`, then those of the file that
-/// `--env-file` names, or of `./.env` if it exists.
+/// Returns the values of all variables. The environment has precedence over the file of `--credentials`, which in turn
+/// has precedence over the file of `--env-file` or, without that option, `./.env`.
 pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
     let file = named(arguments, "--env-file");
     let variables = match &file {
@@ -22,7 +22,7 @@ pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
     }
 }
 
-/// The value of an option. clap cannot parse it yet, because the file determines the defaults.
+/// The value of an option. clap cannot parse the arguments yet, because the file contains defaults of options.
 fn named(arguments: &[OsString], option: &str) -> Option<PathBuf> {
     let mut arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {

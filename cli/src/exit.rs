@@ -1,4 +1,4 @@
-//! How a command ends: the one table of exit codes.
+//! The result of a command, and the exit code for it.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -7,23 +7,23 @@ use kafka::KafkaError;
 use operator::OperatorError;
 use setup::error::SetupError;
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
     Problem,
-    /// `setup apply` waits for something outside, which it has printed.
+    /// `setup apply` waits for an external condition, which it has printed.
     Waiting,
-    /// A service did not respond; already reported.
+    /// A service did not respond. The command has already reported it.
     Unanswered,
-    /// The command cannot be run with these arguments or this configuration; already reported.
+    /// The arguments or the configuration are not valid. The command has already reported it.
     UsageError,
 }
 
-/// An error that ends a command early; shown to the user as it is.
+/// An error that ends a command early. Its text is shown to the user unchanged.
 pub(crate) type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The command cannot be run with these arguments.
+/// Error for arguments that cannot be used.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
 
@@ -35,8 +35,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Ctrl-C ended the command before it was done. A command that does not wait for Ctrl-C itself is ended by the signal,
-/// which a shell reports with the same number.
+/// Ctrl-C ended the command before it had finished. If a command does not handle Ctrl-C itself, the signal ends it, for
+/// which a shell reports the same exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;
@@ -47,7 +47,7 @@ enum Code {
     Good = 0,
     Problem = 1,
     Usage = 2,
-    /// The question could not be answered.
+    /// No result, because a service did not respond.
     NoAnswer = 3,
     Waiting = 4,
     Interrupted = 130,
@@ -59,7 +59,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Returns the exit code of a command, and reports an error on standard error.
+/// Returns the exit code of a command. An error is also printed on standard error.
 pub(crate) fn exit_code(result: &Result<Verdict, CommandError>) -> ExitCode {
     if let Err(error) = result {
         crate::output::problem(&format!("customerio-aep: {}", words(error)));
@@ -111,14 +111,14 @@ fn operator_code(error: &OperatorError) -> Code {
 
 fn kafka_code(error: &KafkaError) -> Code {
     match error {
-        // This is an answer: the requested thing does not exist, or has a problem.
+        // The brokers have responded: the requested topic does not exist, or has a problem.
         KafkaError::NoTopic(_) | KafkaError::TooFewPartitions { .. } => Code::Problem,
         KafkaError::Configuration(_) => Code::Usage,
         _ => Code::NoAnswer,
     }
 }
 
-/// The error with the options of this tool that help.
+/// The text of an error, with options of this tool that help.
 fn words(error: &CommandError) -> String {
     let hint = match error.downcast_ref::<OperatorError>() {
         Some(OperatorError::EmptyRange) => " (--since and --until)",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn each_result_of_a_command_has_its_exit_code() {
+    fn each_result_has_its_documented_exit_code() {
         assert_eq!(
             [Verdict::Good, Verdict::Problem, Verdict::UsageError, Verdict::Unanswered, Verdict::Waiting]
                 .map(|verdict| code(&Ok(verdict)) as u8),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_library_is_shown_with_the_options_that_help() {
+    fn an_error_message_contains_the_options_that_help() {
         let shown = |error: OperatorError| words(&error.into());
         assert_eq!(
             shown(OperatorError::NoDeadLetter(Position::new(0, 7))),

@@ -1,4 +1,4 @@
-//! `find`: the history of an event, from the topics.
+//! `find`: searches for an event in the topics and shows its history.
 
 pub(crate) mod text;
 
@@ -78,7 +78,7 @@ struct WhatArgs {
 
 impl WhatArgs {
     fn wanted(self) -> Option<Wanted> {
-        // The same function made the records' keys.
+        // The gateway makes the records' keys with the same function.
         let person = |identifier, value: String| PersonKey::of_person(identifier, &value).map(Wanted::Person);
         match self {
             Self { id: Some(id), .. } => (!id.trim().is_empty()).then_some(Wanted::Id(id)),
@@ -92,7 +92,7 @@ impl WhatArgs {
     }
 }
 
-/// How long `--wait` waits before it looks again.
+/// Minimum pause between two searches with `--wait`.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandEr
     Ok(Verdict::Good)
 }
 
-/// Looks until every event that is found has ended.
+/// Repeats the search until every found event has ended.
 async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Verdict, CommandError> {
     let end = after(Instant::now(), longest);
     let mut known = None;
@@ -146,7 +146,7 @@ async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Ver
     }
 }
 
-/// How long to wait after a look that took this long: a long look is not repeated at once.
+/// The pause after a search. A long search is followed by an equally long pause.
 pub(crate) fn pause(shortest: Duration, took: Duration) -> Duration {
     shortest.max(took)
 }
@@ -160,7 +160,7 @@ fn show(timelines: &[Timeline], json: bool) {
     }
 }
 
-/// What the events wait for.
+/// A short text about the events that have not ended.
 fn waiting(timelines: &[Timeline]) -> String {
     let waits = timelines.iter().filter(|timeline| timeline.state.end().is_none());
     let states: Vec<&str> = waits.map(|timeline| timeline.state.as_str()).collect();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_found_by_the_key_of_their_records() {
+    fn a_person_is_found_by_the_key_of_the_persons_records() {
         let key = |what: WhatArgs| match what.wanted() {
             Some(Wanted::Person(key)) => key.as_str().to_owned(),
             other => panic!("{other:?}"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_over_says_what_the_event_waits_for() {
+    fn a_wait_that_times_out_reports_the_state_of_the_events() {
         let of = |state| Timeline { event_id: None, state, steps: Vec::new(), is_complete: true };
         let minute = Duration::from_secs(60);
         assert!(not_ended(Some(&[]), minute).starts_with("nothing was found in 60 s: the gateway has not stored it"));

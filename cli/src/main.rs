@@ -1,4 +1,4 @@
-//! `customerio-aep`: everything that an operator does in addition to running the three services.
+//! `customerio-aep`: the command-line tool for everything that an operator does apart from running the three services.
 
 mod audit;
 mod check;
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
     exit::exit_code(&result)
 }
 
-/// The level of the log: what is given, or that of the command.
+/// The log level from the option, or else the default of the command.
 fn log_level(cli: &Cli) -> LogLevel {
     let of_command = match &cli.command {
         Command::Console(_) => "info",
@@ -125,7 +125,7 @@ fn log_level(cli: &Cli) -> LogLevel {
     cli.log_level.clone().unwrap_or_else(|| of_command.parse().expect("the name of a level"))
 }
 
-/// The command line and its variables: the environment, then the environment file.
+/// Parses the command line. Variables come from the environment, and then from the environment file.
 fn parse() -> Result<(Cli, Variables), ExitCode> {
     let wrong = |text: &str| {
         output::problem(&format!("customerio-aep: {text}"));

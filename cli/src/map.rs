@@ -1,4 +1,4 @@
-//! `map`: maps one webhook to XDM, offline, with the transformer's code.
+//! `map`: maps one webhook to XDM with the transformer's code, without a connection.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
     Ok(Verdict::Good)
 }
 
-/// Returns the event's JSON; it must fit the Avro schema as well, as in the transformer.
+/// Returns the event's JSON. Like in the transformer, the event must also be valid against the Avro schema.
 fn map(body: &[u8], received_at: i64, source: &SourceOptions, tenant: &TenantId) -> Result<Vec<u8>, Rejection> {
     let record =
         RawRecord { body, content_encoding: None, received_at, source: None, reprocess: false, replay_of: None };
@@ -104,7 +104,7 @@ fn map(body: &[u8], received_at: i64, source: &SourceOptions, tenant: &TenantId)
 fn body(args: &MapArgs) -> Result<Vec<u8>, String> {
     let stdin = std::path::Path::new("-");
     match args.file.as_deref().filter(|path| *path != stdin) {
-        // The bytes stay unchanged, because the transformer does not remove a byte order mark either.
+        // The bytes are not changed: the transformer does not remove a byte order mark either.
         Some(path) => {
             std::fs::read(path).map_err(|error| format!("cannot read the file with the body: {error}; check the path"))
         }

@@ -1,5 +1,5 @@
-//! Tests that no message about an option shows its value. They find every option of every binary from the definitions,
-//! set each kind of wrong value, and search the message for a secret in that value.
+//! Tests that no message about an option contains the option's value. The test gets every option of every binary from
+//! the definitions, passes each kind of wrong value, and searches the message for the secret in that value.
 
 #![cfg(test)]
 
@@ -17,7 +17,7 @@ use crate::Cli;
 
 const SECRET: &str = "Hunter2Xyzzy";
 
-/// Kinds of wrong values: values for another variable, and values of the wrong form.
+/// Kinds of wrong values: values of other variables, and values with a wrong syntax.
 fn kinds(files: &BTreeMap<&'static str, PathBuf>) -> Vec<(&'static str, String)> {
     let mut kinds: Vec<(&'static str, String)> = vec![
         ("the secret", SECRET.to_owned()),
@@ -57,7 +57,7 @@ fn kinds(files: &BTreeMap<&'static str, PathBuf>) -> Vec<(&'static str, String)>
     kinds
 }
 
-/// Files whose content is wrong.
+/// Files with wrong content.
 fn files() -> BTreeMap<&'static str, PathBuf> {
     let folder = std::env::temp_dir().join(format!("no-value-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -81,7 +81,7 @@ fn files() -> BTreeMap<&'static str, PathBuf> {
     contents.into_iter().enumerate().map(write).collect()
 }
 
-/// The ways to write an option with a value, or the value in the place of an option.
+/// The ways to pass a value with an option, or as a positional argument.
 fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
     match arg.get_long() {
         Some(long) => vec![vec![format!("--{long}={value}")], vec![format!("--{long}"), value.to_owned()]],
@@ -89,9 +89,9 @@ fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
     }
 }
 
-/// Checks the messages about the options of a command; `refused` returns the message, or `None` if the command line is
-/// valid. A refused command line is parsed once for each option of the command, so the options are shared among all
-/// processors.
+/// Checks the messages about all options of a command. `refused` returns the message, or `None` if the command line is
+/// valid. Each refused command line is parsed once per option of the command, which is slow, so the options are divided
+/// among all processors.
 fn search(
     name: &str,
     command: &Command,
@@ -128,7 +128,7 @@ fn service<C: ServiceConfig>(
     kinds: &[(&'static str, String)],
     tried: &mut BTreeMap<String, (usize, usize)>,
 ) {
-    // With the required options, the command line is valid.
+    // The required options make the command line valid apart from the option that is tested.
     let refused = |arguments: &[String]| {
         let all = [C::SERVICE].into_iter().chain(required.iter().copied()).map(OsString::from);
         match C::load(&Variables::none(), all.chain(arguments.iter().map(OsString::from))) {
@@ -140,7 +140,7 @@ fn service<C: ServiceConfig>(
     search(C::SERVICE, &C::definition(), kinds, &refused, tried);
 }
 
-/// The operator's tool: each command is parsed as the binary does it.
+/// Checks the commands of the operator's tool, parsed like in the binary.
 fn commands(
     path: &[String],
     command: &Command,
@@ -186,6 +186,6 @@ fn no_message_about_an_option_shows_its_value() {
     let rows: Vec<String> =
         tried.iter().map(|(name, (all, wrong))| format!("{name}: {all} tried, {wrong} refused")).collect();
     assert!(tried.len() > 15 && total.0 > 10_000 && total.1 > 5_000, "{rows:#?}");
-    // Shown with --nocapture.
+    // This line is visible with `--nocapture`.
     crate::output::line(&format!("{}\nall: {} tried, {} refused", rows.join("\n"), total.0, total.1));
 }

@@ -1,4 +1,5 @@
-//! Writes to the terminal. A command that ends by itself ignores that no one reads; one that does not asks for it.
+//! Writes to the terminal. Commands that end by themselves ignore a closed pipe; endless commands check [`Reader`] to
+//! stop.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -7,7 +8,7 @@ use operator::{Progress, thousands};
 
 use crate::printable::printable_json;
 
-/// Whether anybody reads what is written. `tail | head -1` reads one line.
+/// State of the process that reads standard output. In `tail | head -1`, for example, it leaves after one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Reads,
@@ -15,7 +16,7 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
-    /// Of the result of a write.
+    /// The state of the reader after a write.
     fn of(written: &std::io::Result<()>) -> Self {
         match written {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Self::HasLeft,
@@ -24,37 +25,37 @@ impl Reader {
     }
 }
 
-/// A line on standard output.
+/// Prints a line on standard output.
 pub(crate) fn line(text: &str) {
     line_for_a_reader(text);
 }
 
-/// The same for a command without an end of its own.
+/// Like [`line()`], for a command that runs until its reader leaves.
 pub(crate) fn line_for_a_reader(text: &str) -> Reader {
     Reader::of(&writeln!(std::io::stdout(), "{text}"))
 }
 
-/// Text with its own line breaks, on standard output.
+/// Prints text that contains its own line breaks on standard output.
 pub(crate) fn text(text: &str) {
     drop(write!(std::io::stdout(), "{text}"));
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 pub(crate) fn problem(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
-/// A line on standard output with colour, where a person looks.
+/// Prints a line on standard output, with colours if a terminal shows it.
 pub(crate) fn styled(text: &str) {
     styled_for_a_reader(text);
 }
 
-/// The same for a command without an end of its own.
+/// Like [`styled`], for a command that runs until its reader leaves.
 pub(crate) fn styled_for_a_reader(text: &str) -> Reader {
     Reader::of(&writeln!(anstream::stdout(), "{text}"))
 }
 
-/// Shows these lines in place of what the terminal shows; elsewhere, after it.
+/// Clears the terminal and prints these lines. Without a terminal, the lines are appended.
 pub(crate) fn screen(lines: &[String]) -> Reader {
     if std::io::stdout().is_terminal() {
         text("\x1b[H\x1b[J");
@@ -63,18 +64,18 @@ pub(crate) fn screen(lines: &[String]) -> Reader {
     line_for_a_reader("")
 }
 
-/// A text in this style.
+/// Adds a style to a text.
 pub(crate) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// For headings.
+/// Style of headings.
 pub(crate) const BOLD: Style = Style::new().bold();
-/// For what is good.
+/// Style of good results.
 pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
-/// For what a person should look at.
+/// Style of results that need attention.
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
-/// For what is bad.
+/// Style of bad results.
 pub(crate) const RED: Style = AnsiColor::Red.on_default();
 
 /// When texts have colour.
@@ -89,7 +90,7 @@ pub(crate) enum ColorWhen {
 }
 
 impl ColorWhen {
-    /// Holds for everything that the process prints.
+    /// Applies the choice to all output of the process.
     pub(crate) fn apply(self) {
         let choice = match self {
             Self::Auto => anstream::ColorChoice::Auto,
@@ -100,24 +101,24 @@ impl ColorWhen {
     }
 }
 
-/// The width of the terminal that standard output is; `None` if it is not one.
+/// The width of the terminal in columns; `None` if standard output is not a terminal.
 pub(crate) fn terminal_width() -> Option<usize> {
     let out = std::io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
     size.map(|size| usize::from(size.ws_col)).filter(|&width| width > 0)
 }
 
-/// A result, as JSON.
+/// Prints a result as JSON.
 pub(crate) fn json(value: &impl serde::Serialize) {
     line(&printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()));
 }
 
-/// An object in one line, of a command without an end of its own.
+/// Prints a JSON object on one line, for a command that runs until its reader leaves.
 pub(crate) fn json_line(value: &serde_json::Value) -> Reader {
     line_for_a_reader(&printable_json(&value.to_string()))
 }
 
-/// Shows progress on a terminal, in one line that is overwritten; shows nothing elsewhere.
+/// Shows progress on a terminal, in one line that is overwritten. Prints nothing without a terminal.
 pub(crate) fn progress(text: &str) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
@@ -126,12 +127,12 @@ pub(crate) fn progress(text: &str) {
     }
 }
 
-/// Ends the progress line.
+/// Clears the progress line.
 pub(crate) fn progress_done() {
     progress("");
 }
 
-/// Shows the progress of an operation of the library.
+/// Shows the progress of an operation of the operator library.
 pub(crate) fn show_progress(at: Progress) {
     progress(&match at {
         Progress::ReadingOffsets => "asking for committed offsets and the ends of the topics".to_owned(),
@@ -145,7 +146,7 @@ pub(crate) fn show_progress(at: Progress) {
     });
 }
 
-/// Lines of a table: each column is as wide as its longest cell, and the last one is not padded.
+/// The lines of a table. Each column is as wide as its longest cell, and the last column is not padded.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
     let width = |column: usize| {
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_has_left_when_the_pipe_is_closed() {
+    fn after_the_pipe_is_closed_the_reader_has_left() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         assert_eq!(Reader::of(&writeln!(writer, "a")), Reader::Reads);
         drop(reader);

@@ -1,4 +1,4 @@
-//! The options that say where the pipeline's records are, as the operator library takes them.
+//! Builds the operator library's connection and topics from the options.
 
 use clap::Args;
 use kafka::Connection;
@@ -25,7 +25,7 @@ impl Reached {
         Ok(Self { connection: args.connection()?, topics })
     }
 
-    /// For operations that show their progress on the terminal.
+    /// The pipeline for operations that show their progress on the terminal.
     pub(crate) fn pipeline(&self) -> Pipeline<'_> {
         Pipeline { connection: &self.connection, topics: &self.topics, progress: &output::show_progress }
     }

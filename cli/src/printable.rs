@@ -1,20 +1,20 @@
-//! Texts of others, such as ids and messages, without characters that a terminal would act on.
+//! Removes characters that control a terminal from foreign texts, such as ids and messages.
 
 use std::borrow::Cow;
 
-/// The text in one line: each character that a terminal would act on becomes a space.
+/// The text as one line. Each character that controls a terminal is replaced by a space.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     replaced(text, is_hostile)
 }
 
-/// The same for a text with lines of its own.
+/// Like [`printable`], but keeps line breaks and tabs.
 pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
     replaced(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// JSON with these characters escaped, so that it has the same meaning.
+/// JSON with these characters escaped, so that the JSON value does not change.
 pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
-    // Outside of strings, JSON has no such character except line breaks.
+    // Outside of strings, JSON contains no such characters except line breaks.
     let is_escaped = |c: char| is_hostile(c) && c != '\n';
     if !text.contains(is_escaped) {
         return Cow::Borrowed(text);
@@ -30,7 +30,7 @@ fn replaced(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| if is_wrong(c) { ' ' } else { c }).collect())
 }
 
-/// Control characters, line separators, and characters that change the direction in which a text is shown.
+/// Returns true for control characters, line separators, and characters that change the direction of text.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -40,16 +40,16 @@ fn is_hostile(c: char) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A text with every kind of character that must not reach a terminal.
+    /// A text with all kinds of characters that must not reach a terminal.
     pub(crate) const HOSTILE: &str = "a\x1b[2J\u{9b}1m\r\n\t\x07\x7f\u{61c}\u{200e}\u{200f}\u{2028}\u{202e}\u{2066}z";
 
-    /// Whether a line, which may have colours, shows nothing of [`HOSTILE`] that a terminal would act on.
+    /// Returns true if a line, apart from its colours, contains no character that controls a terminal.
     pub(crate) fn is_safe(line: &str) -> bool {
         !anstream::adapter::strip_str(line).to_string().contains(is_hostile) && !line.contains("\x1b[2J")
     }
 
     #[test]
-    fn a_text_has_no_character_that_a_terminal_would_act_on() {
+    fn characters_that_control_a_terminal_are_replaced() {
         assert_eq!(printable(HOSTILE), "a [2J 1m           z");
         assert!(!is_safe(HOSTILE) && is_safe(&printable(HOSTILE)));
         assert_eq!(printable("é 日本 🎉 \u{200d}"), "é 日本 🎉 \u{200d}");
@@ -57,7 +57,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn json_keeps_its_meaning_and_has_no_such_character() {
+    fn terminal_control_characters_are_escaped_without_changing_the_json_value() {
         let value = serde_json::json!({ HOSTILE: [HOSTILE, "é"] });
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = printable_json(&text);

@@ -1,4 +1,5 @@
-//! `send`: simulates Customer.io. Sends signed webhooks to a URL, with the retries and repeats of Customer.io.
+//! `send`: simulates Customer.io. Sends signed webhooks to a URL, with retries and duplicates like those of
+//! Customer.io.
 
 mod content;
 mod follow;
@@ -30,10 +31,10 @@ use crate::topics::TopicArgs;
 use crate::when::after;
 use crate::{CommandError, UsageError, Verdict, output};
 
-/// Customer.io gives up on a request after this time (reporting-webhooks specification).
+/// Customer.io's own time-out for one request (reporting-webhooks specification).
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How many events are sent if neither an option nor what is sent says so.
+/// Default number of events, if neither an option nor the kind of content determines the number.
 const COUNT: u64 = 100;
 
 /// Send signed webhooks, as Customer.io would
@@ -126,7 +127,7 @@ pub(crate) struct SendArgs {
 }
 
 impl SendArgs {
-    /// How many events are sent.
+    /// Number of events to send.
     fn count(&self) -> u64 {
         self.count.unwrap_or(match (&self.body, self.follow, self.events.len()) {
             (Some(_), ..) | (None, Some(_), _) => 1,
@@ -135,14 +136,14 @@ impl SendArgs {
         })
     }
 
-    /// How long an event is tried again.
+    /// Time after which an event that was not acknowledged counts as failed.
     fn give_up(&self) -> Duration {
         let default = if self.count() == 1 { Duration::from_secs(10) } else { Duration::from_secs(120) };
         self.give_up.map_or(default, |given| given.0)
     }
 }
 
-/// What all requests share.
+/// State that all requests share.
 struct Sender {
     args: SendArgs,
     key: SigningKey,
@@ -151,9 +152,9 @@ struct Sender {
     count: u64,
     give_up: Duration,
     prefix: String,
-    /// The order in which the events of a group are sent.
+    /// Permutation of the event numbers within one group.
     order: Vec<u32>,
-    /// Repeats that are not sent yet.
+    /// Tasks of the duplicates that are not sent yet.
     repeats: tokio_util::task::TaskTracker,
     next: AtomicU64,
     started: Instant,
@@ -165,11 +166,11 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     if args.follow.is_some() && args.count() != 1 {
         return Err(UsageError("--follow follows one event: leave out --count, or write --count 1".to_owned()).into());
     }
-    // The brokers are asked first, so that nothing is sent that cannot be followed.
+    // The brokers are queried first: if they do not respond, nothing is sent.
     let follow = match args.follow {
         Some(longest) => {
             let reached = Reached::by(&args.topics)?;
-            // Only what comes after these offsets is this delivery, also if the same event was delivered before.
+            // Only records after these offsets belong to this delivery. The same event may have been delivered before.
             let ends = tokio::task::block_in_place(|| raw_ends(reached.pipeline()))?;
             Some((longest.0, reached, args.groups.groups(), ends))
         }
@@ -186,7 +187,7 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             if !json {
                 output::line(&sender.summary());
             }
-            // Clocks differ, and a topic is read from a few minutes before this time.
+            // Clocks differ, so a topic is read from a few minutes before this time.
             let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), groups };
             let watch = Watch::new(reached.pipeline(), scope, wanted);
             let followed = follow::follow(watch, longest, !json).await?;
@@ -204,8 +205,8 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     }
 }
 
-/// Returns the number of the event that is sent at `place`, of `count`: each group of events is shuffled. The last
-/// group stays in order if it is not complete.
+/// Returns the number of the event that is sent at index `place` of `count`. Each group of events is shuffled; an
+/// incomplete last group stays in order.
 fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
     let size = order.len() as u64;
     let (group, within) = (place / size, place % size);
@@ -249,7 +250,7 @@ impl Sender {
         })
     }
 
-    /// Sends everything, and shows the progress.
+    /// Sends all events, and shows the progress.
     async fn send(self: &Arc<Self>) -> Result<(), CommandError> {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..self.args.concurrency {
@@ -277,8 +278,8 @@ impl Sender {
         format!("{}{number:016}", self.prefix)
     }
 
-    /// Sends events until there are none left. Each event has its own planned time, so that a slow response does not
-    /// delay other events.
+    /// Sends events until none are left. Each event has its own planned time, so a slow response does not delay other
+    /// events.
     async fn work(self: &Arc<Self>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -320,7 +321,8 @@ impl Sender {
         }
     }
 
-    /// Sends an event until it gets a 2xx; each attempt is signed again.
+    /// Sends an event until it gets a 2xx or the time is over. Each attempt has a new signature. Returns true for a
+    /// 2xx.
     async fn deliver(&self, body: &[u8]) -> bool {
         let give_up = after(Instant::now(), self.give_up);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -347,7 +349,7 @@ impl Sender {
         }
     }
 
-    /// Counts a response; `true` for a 2xx.
+    /// Counts a response. Returns true for a 2xx.
     fn count_answer(&self, status: Option<reqwest::StatusCode>, took: Duration) -> bool {
         let mut report = self.report();
         let label = status.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());
@@ -368,7 +370,7 @@ impl Sender {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the file of ids, and says whether everything was acknowledged.
+    /// Writes the file of ids. The verdict is good if every event was acknowledged.
     fn finish(&self) -> Result<Verdict, CommandError> {
         if let Some(path) = &self.args.ids_to {
             let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
@@ -383,7 +385,7 @@ impl Sender {
         Ok(if report.is_complete() { Verdict::Good } else { Verdict::Problem })
     }
 
-    /// What was sent; of a single event, also its id.
+    /// The report as text. For a single event, it includes the event id.
     fn summary(&self) -> String {
         let id = match &self.content {
             Content::Body(body) => content::event_id(body),
@@ -393,7 +395,7 @@ impl Sender {
         format!("{}{id}", self.report().text())
     }
 
-    /// What was sent, and with --follow what became of it.
+    /// The report as JSON; with `--follow`, it includes the history of the event.
     fn sent_as_json(&self, followed: Option<&[Timeline]>) -> Value {
         let report = &*self.report();
         match followed {
@@ -405,7 +407,7 @@ impl Sender {
         }
     }
 
-    /// Shows what became of the event.
+    /// Prints the outcome of the followed event.
     fn show_followed(&self, followed: &Followed, longest: Duration, json: bool) -> Verdict {
         if json {
             output::json(&self.sent_as_json(Some(&followed.timelines)));
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_is_sent_where_one_is_meant() {
+    fn the_default_count_is_one_for_a_body_a_followed_event_or_each_named_event() {
         let count = |given: &[&str]| args(given).count();
         assert_eq!(count(&[]), 100);
         assert_eq!(count(&["--event", "email_opened"]), 1);
@@ -459,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_body_reaches_the_terminal_without_control_characters() {
+    fn control_characters_in_the_event_id_of_a_body_are_replaced() {
         let body = serde_json::json!({ "event_id": HOSTILE }).to_string();
         let mut sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
         sender.content = Content::Body(body.into_bytes());
@@ -468,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_followed_has_one_shape_whether_it_was_acknowledged_or_not() {
+    fn the_json_of_a_followed_event_has_the_same_fields_if_it_was_not_acknowledged() {
         let sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
         let (alone, followed) = (sender.sent_as_json(None), sender.sent_as_json(Some(&[])));
         assert_eq!(alone["acknowledged"], 0);
@@ -476,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn shuffled_events_are_all_sent_once_and_stay_in_their_group() {
+    fn each_shuffled_event_is_sent_once_and_within_its_group() {
         let order = [2, 0, 3, 1];
         let sent: Vec<_> = (0..10).map(|place| shuffled(place, 10, &order)).collect();
         assert_eq!(sent, [2, 0, 3, 1, 6, 4, 7, 5, 8, 9]);

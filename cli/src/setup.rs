@@ -1,4 +1,4 @@
-//! `setup`: plan, apply, status and destroy for everything that the pipeline needs outside the services.
+//! `setup`: plan, apply, status and destroy for all objects that the pipeline needs outside the services.
 
 mod apply;
 pub(crate) mod ask;
@@ -101,7 +101,7 @@ impl PermitArgs {
         }
     }
 
-    /// Checks the names that were given. Profile is wanted only if the sandbox's own name was given.
+    /// Checks the given names. Profile is enabled only if the given name is that of the sandbox.
     fn apply_to(&self, connect: &mut Connect) -> Result<(), crate::UsageError> {
         if self.enable_webhook.iter().any(|source| !connect.sources.contains_key(source)) {
             let names: Vec<&str> = connect.sources.keys().map(SourceName::as_str).collect();
@@ -158,7 +158,7 @@ pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandE
     }
 }
 
-/// Reads the state of the services and makes the plan.
+/// Reads the state of the services and computes the plan.
 async fn looked(connect: &Connect, permit: &Permit, journal: &Journal) -> Result<(Observed, Plan), SetupError> {
     let mut report = |progress: Progress| output::progress(&progress.to_string());
     let observed = setup::look(&connect.desired, &connect.clients, journal, &mut report).await;
@@ -205,7 +205,7 @@ async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandErr
     Ok(if is_good { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Prints the topics in the form that `setup --only kafka` has always had.
+/// Adds the topics to the JSON, in the format of `setup --only kafka`.
 fn with_topics(
     mut value: serde_json::Value,
     connect: &Connect,
@@ -216,7 +216,7 @@ fn with_topics(
     value
 }
 
-/// The reasons why a plan cannot be applied, which `apply` prints first.
+/// The reasons why a plan cannot be applied. `apply` prints them first.
 fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     setup::apply::refusals(plan, permit)
 }

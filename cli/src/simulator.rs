@@ -118,7 +118,7 @@ fn parse_fault<F: serde::de::DeserializeOwned>(text: &str) -> Result<F, String> 
     })
 }
 
-/// The sink's variables for a simulator.
+/// The sink's variables for a simulator at this address.
 pub(crate) fn sink_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
     let (client_id, client_secret) = settings.credential.clone().unwrap_or_default();
     let crosses_a_network = format!("http://{host}").parse().is_ok_and(|url| platform::is_unencrypted(&url));
@@ -187,7 +187,7 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     Ok(Verdict::Good)
 }
 
-/// The variables for an empty simulator: what `setup apply` needs to create everything else.
+/// The variables for an empty simulator, with which `setup apply` can create all objects.
 fn setup_variables(settings: &SimSettings, host: &str) -> Vec<(&'static str, String)> {
     let created = ["PLATFORM_TENANT", "PLATFORM_INLET_URL", "PLATFORM_SCHEMA_ID", "PLATFORM_DATASET_ID"];
     let kept = sink_variables(settings, host).into_iter().filter(|(name, _)| !created.contains(name));
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variables_of_an_empty_simulator_name_no_object_that_setup_creates() {
+    fn the_variables_for_an_empty_simulator_do_not_contain_ids_that_setup_creates() {
         let names: Vec<_> =
             setup_variables(&SimSettings::default(), "127.0.0.1:8090").into_iter().map(|(name, _)| name).collect();
         assert!(names.contains(&"PLATFORM_API_URL") && names.contains(&"IMS_CLIENT_SECRET"), "{names:?}");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_the_simulator_allow_what_the_sink_accepts_only_in_a_trial() {
+    fn the_variables_allow_http_only_if_the_simulator_is_on_another_host() {
         let has = |host: &str, wanted: &str| {
             let variables = sink_variables(&SimSettings::default(), host);
             variables.iter().any(|(name, value)| *name == wanted && value == "true")

@@ -1,4 +1,4 @@
-//! `status`: the state of everything on one screen.
+//! `status`: shows the state of the whole pipeline on one screen.
 
 pub(crate) mod ask;
 mod json;
@@ -58,11 +58,11 @@ pub(crate) struct StatusArgs {
     connect: ConnectArgs,
 }
 
-/// The shortest time between two looks, for rates.
+/// Minimum time between two reads of the metrics from which rates are computed.
 const RATES: Duration = Duration::from_secs(1);
-/// With --watch, how often Kafka is asked: this reads the dead-letter topic.
+/// Interval of the queries to Kafka with `--watch`. Each one reads the dead-letter topic.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
-/// With --watch, how often Platform and Customer.io are asked.
+/// Interval of the requests to Platform and Customer.io with `--watch`.
 const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, Command
     }
 }
 
-/// What Kafka says, with the progress on the terminal. The call blocks.
+/// Queries Kafka, and shows the progress on the terminal. The call blocks.
 fn topics(asking: &Inquiry) -> Asked<TopicState> {
     let state = asking.topics(&output::show_progress);
     output::progress_done();
@@ -102,7 +102,7 @@ async fn once(asking: &Arc<Inquiry>) -> Status {
     status(Answers { now, before: Some(before), a_while_before: None, topics, flow, webhooks })
 }
 
-/// Shows the status until no one reads it. Kafka is asked at the same time, and its last answer is shown meanwhile.
+/// Prints the status until no one reads it. Kafka is queried in the background; the last result is shown until then.
 async fn again(asking: &Arc<Inquiry>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
     let mut history = History::default();
     let mut kafka = Kafka::new(asking);
@@ -125,7 +125,7 @@ async fn again(asking: &Arc<Inquiry>, interval: Duration, json: bool) -> Result<
     }
 }
 
-/// What Kafka said, and a question that it has not answered yet.
+/// The last result of a query to Kafka, and the query in progress.
 struct Kafka {
     last: Option<Asked<TopicState>>,
     answered_at: Instant,
@@ -142,7 +142,7 @@ impl Kafka {
         tokio::task::spawn_blocking(move || topics(&asking))
     }
 
-    /// The last answer; asks again if it is old, and waits only for the first one.
+    /// The last result. Starts a new query if the result is old, and waits only for the very first result.
     async fn answer(&mut self, asking: &Arc<Inquiry>) -> Result<Asked<TopicState>, CommandError> {
         if self.asking.is_none() && self.answered_at.elapsed() >= TOPICS_EVERY {
             self.asking = Some(Self::ask(asking));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_answer_of_kafka_is_shown_until_it_answers_again() {
+    async fn the_last_result_from_kafka_is_shown_until_the_next_query_has_ended() {
         let matches = <Command as clap::CommandFactory>::command().get_matches_from(["status"]);
         let args = Command::from_arg_matches(&matches).unwrap().status;
         let asking = Arc::new(ask::inquiry(args.services, None, &args.connect).unwrap());
@@ -184,7 +184,7 @@ mod tests {
         let mut kafka = Kafka { last: Some(of("before")), answered_at: Instant::now(), asking: Some(silent) };
         let answer = tokio::time::timeout(Duration::from_secs(10), kafka.answer(&asking)).await.unwrap();
         assert_eq!(answer.unwrap(), of("before"));
-        // The first answer is waited for, and a question that has been answered is not asked again at once.
+        // `answer` waits for the first result, and does not start another query at once.
         let now = tokio::spawn(async move { Asked::Failed("now".to_owned()) });
         kafka = Kafka { last: None, answered_at: Instant::now(), asking: Some(now) };
         assert_eq!(kafka.answer(&asking).await.unwrap(), of("now"));

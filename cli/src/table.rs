@@ -1,26 +1,27 @@
-//! Tables that fit the terminal.
+//! Tables that fit the width of the terminal.
 
 use crate::output;
 use crate::printable::printable;
 
-/// A table with columns that may be cut.
+/// A table whose columns may be shortened.
 #[derive(Debug)]
 pub(crate) struct Table<'t> {
     /// The names of the columns.
     pub(crate) head: &'t [&'t str],
-    /// The cells.
+    /// The cells of each row.
     pub(crate) rows: Vec<Vec<String>>,
-    /// Columns that are cut if a line is too long, in this order, each with the fewest characters that it keeps.
+    /// Columns that are shortened if a line is too long, in this order, each with the minimum number of characters that
+    /// remain.
     pub(crate) cut: &'t [(usize, usize)],
-    /// How long a line may be; `None` for any length.
+    /// Maximum length of a line; `None` for no limit.
     pub(crate) width: Option<usize>,
 }
 
-/// Between two columns.
+/// Number of spaces between two columns.
 const GAP: usize = 2;
 
 impl Table<'_> {
-    /// The lines, with the head in bold.
+    /// The lines of the table, with the column names in bold.
     pub(crate) fn lines(&self) -> Vec<String> {
         let head: Vec<String> = self.head.iter().map(|&name| name.to_owned()).collect();
         let rows: Vec<Vec<String>> =
@@ -41,7 +42,7 @@ impl Table<'_> {
     }
 }
 
-/// Narrows columns until a line has this width, or none can be narrowed.
+/// Narrows columns until a line fits this width, or until no column can be narrowed further.
 fn fit(widths: &mut [usize], cut: &[(usize, usize)], width: usize) {
     let mut over = (widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)).saturating_sub(width);
     for &(column, least) in cut {
@@ -53,7 +54,7 @@ fn fit(widths: &mut [usize], cut: &[(usize, usize)], width: usize) {
     }
 }
 
-/// The text in this many characters; an ellipsis says that something is missing.
+/// The text shortened to this number of characters. An ellipsis marks a shortened text.
 fn shortened(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -73,17 +74,17 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_cut_to_the_width_of_the_terminal() {
+    fn columns_are_shortened_in_order_to_fit_the_width_of_the_terminal() {
         let cells = ["0:1", "01J9ZK4M7A", "the body is not one JSON object"];
         assert_eq!(lines(None, &cells)[1], "0:1  01J9ZK4M7A  the body is not one JSON object");
         assert_eq!(lines(Some(30), &cells)[1], "0:1  01J9ZK4M7A  the body is …");
         assert_eq!(lines(Some(23), &cells)[1], "0:1  01J9ZK4…  the bod…");
-        // Nothing is narrower than its least width.
+        // A column is never shorter than its minimum.
         assert_eq!(lines(Some(5), &cells)[1], "0:1  01J9Z…  the bod…");
     }
 
     #[test]
-    fn control_characters_do_not_reach_the_terminal() {
+    fn control_characters_in_cells_are_replaced() {
         assert_eq!(lines(None, &["a\x1b[2J", "b", "c\nd"])[1], "a [2J  b      c d");
     }
 }

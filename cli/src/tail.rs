@@ -1,4 +1,4 @@
-//! `tail`: events as they end.
+//! `tail`: shows events when they end.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct TailArgs {
     topics: TopicArgs,
 }
 
-/// How long the brokers may take to end the last request after Ctrl-C.
+/// Maximum wait for the brokers to end the last request after Ctrl-C.
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -51,13 +51,13 @@ pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandEr
     finished(following, &stop, &reader_has_left).await
 }
 
-/// Whether events are wanted still.
+/// Returns a function that is true until the command is stopped or no one reads its output.
 fn until(stop: &CancellationToken, reader_has_left: &CancellationToken) -> impl Fn() -> bool + Send + use<> {
     let (stop, reader_has_left) = (stop.clone(), reader_has_left.clone());
     move || !stop.is_cancelled() && !reader_has_left.is_cancelled()
 }
 
-/// Waits until the reading ends. After Ctrl-C, it does not wait for brokers that do not answer.
+/// Waits until reading has ended. After Ctrl-C, the wait is short, because the brokers may not respond.
 async fn finished<E: Into<CommandError>>(
     mut following: JoinHandle<Result<(), E>>,
     stop: &CancellationToken,
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_ended_how_and_after_how_long() {
+    fn a_line_shows_the_outcome_the_event_and_its_age() {
         let shown = |outcome| anstream::adapter::strip_str(&line(&ended(outcome))).to_string();
         let accepted = shown(Outcome::Accepted { batch_id: Some("b".to_owned()) });
         let words: Vec<_> = accepted.split_whitespace().collect();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_no_one_reads_or_at_ctrl_c_even_if_the_brokers_do_not_answer() {
+    async fn tail_ends_without_a_reader_or_at_ctrl_c_even_if_the_brokers_do_not_respond() {
         let (stop, left) = (CancellationToken::new(), CancellationToken::new());
         let goes_on = until(&stop, &left);
         assert!(goes_on());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_of_an_event_reaches_the_terminal_with_control_characters() {
+    fn control_characters_in_fields_of_an_event_are_replaced() {
         let some = || Some(HOSTILE.to_owned());
         let (code, position) = (HOSTILE.to_owned(), Position::new(3, 12));
         let dead_letter = Outcome::DeadLettered { stage: Stage::Transformer, code, position };

@@ -56,7 +56,7 @@ pub(crate) struct TopicArgs {
 }
 
 impl TopicArgs {
-    /// A connection on which a broker has responded.
+    /// Opens a connection, and checks that a broker responds.
     pub(crate) fn connection(&self) -> Result<Connection, CommandError> {
         let connection = self
             .kafka
@@ -67,10 +67,10 @@ impl TopicArgs {
     }
 }
 
-/// How long the brokers may take to respond to a command's first request.
+/// Time limit for the brokers' response to a command's first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(8);
 
-/// Returns a client after a broker has responded, so that a command soon reports that Kafka is unreachable.
+/// Returns a client after a broker has responded, so that a command quickly reports that Kafka is unreachable.
 pub(crate) fn reachable(connection: &Connection) -> Result<Topics, KafkaError> {
     let topics = Topics::new(connection)?;
     tokio::task::block_in_place(|| topics.brokers(FIRST_ANSWER))?;

@@ -1,19 +1,19 @@
-//! Times as people write them.
+//! Parses and computes times.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// What stands for never: tokio's clock has no later moment on some platforms.
+/// A duration that stands for "never": on some platforms, tokio's clock cannot represent a later time.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// The moment this long after another; never, if a clock cannot show it.
+/// The time `time` after `moment`. Very long durations are limited to [`NEVER`].
 pub(crate) fn after(moment: Instant, time: Duration) -> Instant {
     moment + time.min(NEVER)
 }
 
-/// A time in milliseconds since 1970: RFC 3339, or the milliseconds.
+/// Parses a time, as RFC 3339 or as milliseconds since 1970, into milliseconds since 1970.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     let millis = text.parse().ok().or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond));
     millis.ok_or_else(|| {
@@ -21,7 +21,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     })
 }
 
-/// The start or end of a range: a time, a day (its beginning in UTC), or a duration before now.
+/// Parses the start or end of a range: a time, a day (its start in UTC), or a duration before now.
 pub(crate) fn parse_bound(text: &str) -> Result<i64, String> {
     settings::parse_bound(text, service::unix_millis())
 }
@@ -31,21 +31,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_may_be_as_long_as_an_option_can_be() {
+    fn a_very_long_limit_is_capped_without_overflow() {
         let now = Instant::now();
         assert_eq!(after(now, Duration::from_secs(60)) - now, Duration::from_secs(60));
         assert!(after(now, Duration::MAX) > after(now, Duration::from_secs(1_000_000)));
     }
 
     #[test]
-    fn a_time_is_read_in_either_form() {
+    fn a_time_is_parsed_as_rfc_3339_or_as_milliseconds() {
         assert_eq!(parse_time("2023-11-14T22:13:21.480Z"), Ok(1_700_000_001_480));
         assert_eq!(parse_time("1700000001480"), Ok(1_700_000_001_480));
         assert!(parse_time("yesterday").unwrap_err().contains("2026-11-24T09:30:00Z"));
     }
 
     #[test]
-    fn a_bound_may_also_be_a_day_or_a_duration_before_now() {
+    fn a_bound_is_parsed_as_a_day_a_time_or_a_duration_before_now() {
         assert_eq!(parse_bound("2023-11-14"), Ok(1_699_920_000_000));
         assert_eq!(parse_bound("2023-11-14T00:00:00Z"), Ok(1_699_920_000_000));
         let day = 24 * 60 * 60 * 1000;

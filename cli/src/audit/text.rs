@@ -1,4 +1,4 @@
-//! An audit as text.
+//! Formats an audit as text.
 
 use operator::audit::{Audit, AuditScope, MissingReader, NamedFinding};
 use operator::{PipelineTopics, rfc3339, thousands};
@@ -7,12 +7,12 @@ use reconcile::{DeadLetterCounts, FindingKind, Topic};
 use crate::output;
 use crate::printable::printable;
 
-/// The last line.
+/// The last line of the output.
 pub(super) fn verdict(audit: &Audit) -> &'static str {
     if audit.is_explained() { "everything is explained" } else { "NOT everything is explained" }
 }
 
-/// A row of the table, with a remark after it.
+/// A row of the table: name, count and remark.
 fn row(name: &str, count: u64, remark: &str) -> String {
     format!("  {name:<46}{:>14}  {remark}", thousands(count)).trim_end().to_owned()
 }
@@ -22,7 +22,7 @@ fn states(counts: DeadLetterCounts) -> String {
     format!("open {open}, replayed {replayed}, discarded {discarded}")
 }
 
-/// The columns.
+/// The rows of the table.
 pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Vec<String> {
     let (raw, typed, dead_letters) = (&audit.report.raw, &audit.report.typed, &audit.report.dead_letters);
     let since = scope.since.map_or_else(|| "the oldest record retained".to_owned(), rfc3339);
@@ -120,7 +120,7 @@ fn words(kind: FindingKind) -> &'static str {
     }
 }
 
-/// Every record and every reader with a problem.
+/// Lines about every record and every service with a problem.
 pub(super) fn problems(audit: &Audit, topics: &PipelineTopics) -> Vec<String> {
     let line = |NamedFinding { finding, event_id }: &NamedFinding| {
         let topic = match finding.topic {

@@ -23,15 +23,15 @@ use crate::output;
 use crate::pipeline::GroupArgs;
 use crate::setup::connect::{Connect, Identities};
 
-/// The time between two looks at the topics.
+/// Time between two reads of the topics.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The shortest and the longest time between two looks at the runs of the flow. A look reads all of them.
+/// Minimum and maximum time between two requests for the flow's runs. Each request reads all runs.
 const LOOK_AT_RUNS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// The time between two looks at the profile.
+/// Time between two reads of the profile.
 const LOOK_AT_PROFILE: Duration = Duration::from_secs(3);
 
-/// The lines about each source's test event, once it was sent.
+/// The lines about the test events that were sent, by source.
 pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
 
 /// A test event through the whole pipeline.
@@ -90,18 +90,18 @@ impl FromStr for TestIdentity {
     }
 }
 
-/// The value may be that of a real person by mistake, so it is not shown.
+/// Omits the value, which may be that of a real person by mistake.
 impl fmt::Debug for TestIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestIdentity").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
-/// The namespace of email addresses, which is Adobe's own.
+/// The namespace of email addresses, which is defined by Adobe.
 const EMAIL: &str = "Email";
 
 impl TestIdentity {
-    /// The person in a webhook of a source; `None` if the source has no identities in this namespace.
+    /// The person for the test event of a source; `None` if the source has no identities in this namespace.
     fn person(&self, identities: &Identities) -> Option<TestPerson> {
         match self.namespace.as_str() {
             EMAIL => Some(TestPerson::Email(self.in_profile())),
@@ -111,13 +111,13 @@ impl TestIdentity {
         }
     }
 
-    /// The value as the event has it: an address in lower case.
+    /// The value as the event contains it: an email address in lower case.
     fn in_profile(&self) -> String {
         if self.namespace == EMAIL { self.value.to_lowercase() } else { self.value.clone() }
     }
 }
 
-/// What a test needs.
+/// Input of a test with one event per source.
 pub(super) struct Test<'t> {
     pub(super) args: &'t EndToEndArgs,
     pub(super) connect: &'t Connect,
@@ -126,7 +126,8 @@ pub(super) struct Test<'t> {
 }
 
 impl Test<'_> {
-    /// One event for each source that has none in `tested` yet. `lines` are the findings until now.
+    /// Sends one event for each source that has no entry in `tested`, and returns the lines about all sources. `lines`
+    /// are the findings so far.
     pub(super) async fn run(&self, lines: &[Line], tested: &mut Tested) -> Vec<Line> {
         if self.checks.sources.is_empty() {
             return vec![no_source()];
@@ -212,7 +213,7 @@ impl Test<'_> {
         lines
     }
 
-    /// Looks for the event in the profile of the test identity.
+    /// Searches for the event in the profile of the test identity.
     async fn read_back(
         &self,
         source: &SourceName,
@@ -252,7 +253,7 @@ impl Test<'_> {
         })
     }
 
-    /// Looks for the event in the topics until it has its outcome, or [`RECEIPT`] is over.
+    /// Searches for the event in the topics until its outcome is final, or until [`RECEIPT`] has passed.
     async fn follow(&self, event_id: &str, begun: Timestamp) -> Trace {
         let (Some(topics), Some(connection)) = (self.pipeline_topics(), &self.checks.kafka) else {
             return Trace::NotStored;
@@ -278,7 +279,7 @@ impl Test<'_> {
     }
 }
 
-/// Where the event is, and whether that is final.
+/// The outcome of the event so far, and whether it is final.
 fn outcome(timeline: Option<&Timeline>, begun: Timestamp) -> (Trace, bool) {
     let Some(timeline) = timeline else { return (Trace::NotStored, false) };
     let answer = timeline.steps.iter().find_map(|step| match &step.kind {
@@ -302,7 +303,8 @@ fn outcome(timeline: Option<&Timeline>, begun: Timestamp) -> (Trace, bool) {
         State::AcceptedInferred => (Trace::Inferred, true),
         State::WithoutReceipt => (Trace::WithoutReceipt, false),
         State::WaitingForSink => (Trace::BeforeSink, false),
-        // A duplicate, or a body that was stopped, would have no outcome of its own: a test event has a new id.
+        // A test event has a new id and is not the body of a check, so it is neither a duplicate nor stopped by the
+        // transformer.
         _ => (Trace::BeforeTransformer, false),
     }
 }
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_identity_names_a_namespace_of_the_source_and_is_not_shown() {
+    fn a_test_identity_must_have_a_namespace_of_the_source_and_its_value_is_not_shown() {
         let identities = Identities {
             on_missing: None,
             namespace_id: "ShopID".to_owned(),
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_final_and_a_place_on_the_way_is_not() {
+    fn an_accepted_or_dead_lettered_event_is_final_and_a_waiting_event_is_not() {
         let begun = Timestamp::from_millisecond(1000).unwrap();
         let found = |state, kinds| outcome(Some(&timeline(state, kinds)), begun);
         let answered = StepKind::Answered { accepted: true, status: 200, batch_id: None, xaction_id: None };

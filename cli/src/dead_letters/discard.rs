@@ -1,4 +1,4 @@
-//! `dead-letters discard`.
+//! `dead-letters discard`: resolves dead letters without replaying them.
 
 use clap::Args;
 use contract::Position;

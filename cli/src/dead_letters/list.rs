@@ -1,4 +1,4 @@
-//! `dead-letters list`.
+//! `dead-letters list`: lists dead letters, and counts them by stage and code.
 
 use std::cmp::Reverse;
 
@@ -13,7 +13,7 @@ use crate::pipeline::Reached;
 use crate::topics::TopicArgs;
 use crate::{CommandError, Verdict, output};
 
-/// How many rows are shown unless an option says otherwise.
+/// Default number of rows.
 const ROWS: usize = 20;
 
 /// List the unresolved dead letters: how many of each stage and code, then the newest
@@ -47,7 +47,7 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
-    /// How many rows are shown; `None` for all.
+    /// Number of rows to show; `None` for all rows.
     fn limit(&self, json: bool) -> Option<usize> {
         let given = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         if self.all { None } else { given.or((!json).then_some(ROWS)) }
@@ -79,7 +79,7 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
     Ok(Verdict::Good)
 }
 
-/// The newest dead letters, the newest first.
+/// The newest dead letters, in descending order of time.
 fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&IndexedDeadLetter> {
     let mut sorted: Vec<&IndexedDeadLetter> = dead_letters.iter().collect();
     sorted.sort_by_key(|dead_letter| Reverse((dead_letter.time, dead_letter.position)));
@@ -87,7 +87,8 @@ fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&Inde
     sorted
 }
 
-/// What was shown, of how many, and how to see the others; `hidden` are resolved and otherwise match.
+/// The last line: how many rows are shown, how many match, and which options show more. `hidden` is the number of
+/// resolved dead letters that would match otherwise.
 fn last_line(shown: usize, matching: usize, total: usize, hidden: usize) -> String {
     let (matching_text, total_text) = (thousands(matching as u64), thousands(total as u64));
     let counted = format!("{matching_text} of {total_text} dead letters");
@@ -107,9 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_says_how_many_are_not_shown_and_how_to_see_them() {
+    fn the_last_line_contains_the_number_of_hidden_rows_and_the_options_that_show_them() {
         assert_eq!(last_line(3, 3, 3, 0), "3 of 3 dead letters");
-        // A filter leaves out two, and none is resolved.
+        // A filter leaves out two dead letters, and none is resolved.
         assert_eq!(last_line(3, 3, 5, 0), "3 of 5 dead letters");
         assert_eq!(last_line(3, 3, 5, 1), "3 of 5 dead letters; --resolved includes resolved ones");
         let text = last_line(20, 1340, 1340, 0);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_come_first() {
+    fn the_newest_dead_letters_are_listed_first() {
         let dead_letters: Vec<IndexedDeadLetter> = [3000, 1000, 2000]
             .into_iter()
             .map(|time| IndexedDeadLetter { time, ..text::tests::dead_letter(None) })

@@ -1,4 +1,4 @@
-//! Options that the commands for dead letters share.
+//! Options that all commands for dead letters share.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ pub(super) struct FilterArgs {
     event_id: Vec<String>,
 }
 
-/// Accepts every code that a stage writes.
+/// Accepts the codes that any stage writes.
 fn code_parser() -> PossibleValuesParser {
     let names: BTreeSet<&str> = codes().map(|(_, code)| code).collect();
     PossibleValuesParser::new(names)
@@ -52,7 +52,7 @@ fn stage_parser() -> impl TypedValueParser<Value = Stage> {
 }
 
 impl FilterArgs {
-    /// The filter, for the dead letters at these positions or, if there are none, for all.
+    /// The filter. With positions, it selects only the dead letters at these positions.
     pub(super) fn filter(&self, positions: &[Position]) -> Filter {
         Filter {
             positions: positions.to_vec(),
@@ -84,7 +84,7 @@ pub(super) struct ResolveArgs {
 }
 
 impl ResolveArgs {
-    /// The person who resolves and the rate; `None` for a dry run.
+    /// The name of the person and the rate; `None` for a dry run.
     pub(super) fn resolving(&self, note: Option<&str>) -> Option<Resolving> {
         let resolving = || Resolving { by: self.by.clone(), note: note.map(str::to_owned), rate: self.rate };
         self.yes.then(resolving)
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_stages_are_closed_lists_with_suggestions() {
+    fn an_unknown_code_or_stage_is_refused_with_a_suggestion() {
         let filter = parse(&["--code", "not_json,refused", "--stage", "sink"]).unwrap();
         assert_eq!(
             (filter.codes, filter.stage),

@@ -1,4 +1,4 @@
-//! `dead-letters replay`.
+//! `dead-letters replay`: sends dead letters through the pipeline again.
 
 use clap::Args;
 use contract::Position;

@@ -1,4 +1,4 @@
-//! `dead-letters show`.
+//! `dead-letters show`: shows one complete dead letter.
 
 use clap::Args;
 use contract::Position;

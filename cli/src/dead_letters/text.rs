@@ -1,4 +1,4 @@
-//! Dead letters, as rows of a table and as JSON.
+//! Formats dead letters as rows of a table and as JSON.
 
 use operator::dead_letters::{Group, IndexedDeadLetter};
 use operator::{rfc3339, thousands};
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use crate::output;
 use crate::table::Table;
 
-/// A table of dead letters, with lines of at most this width.
+/// A table of dead letters, with lines of at most `width` columns.
 pub(super) fn table<'l>(
     dead_letters: impl IntoIterator<Item = &'l IndexedDeadLetter>,
     width: Option<usize>,
 ) -> Vec<String> {
     let rows = dead_letters.into_iter().map(row).collect();
     let head = &["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"];
-    // The message first, then event, source, and the fraction of the second.
+    // Columns are shortened in this order: message, event, source, then the fraction of the second.
     Table { head, rows, cut: &[(7, 12), (6, 10), (5, 7), (1, 20), (7, 7), (6, 7), (3, 6)], width }.lines()
 }
 
-/// How many dead letters there are of each stage and code.
+/// A table with the number of dead letters per stage and code.
 pub(super) fn summary(groups: &[Group], width: Option<usize>) -> Vec<String> {
     let row = |group: &Group| {
         vec![
@@ -53,7 +53,8 @@ fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {
     ]
 }
 
-/// For a truncated value: the length of the kept part, and the size and hash of the whole value.
+/// A text with the length of the kept part, and the size and hash of the whole value; `None` if the value is not
+/// truncated.
 pub(super) fn cut(dead_letter: &IndexedDeadLetter) -> Option<String> {
     let cut = dead_letter.dead_letter.cut.as_ref()?;
     let (kept, size, sha256) = (dead_letter.size, cut.size, &cut.sha256);

@@ -1,21 +1,21 @@
-//! What both ends of the demo's pipeline counted, compared with the audit.
+//! Compares the counts at both ends of the demo's pipeline with the audit.
 
 use operator::audit::Audit;
 
-/// The counts of both ends of the pipeline, which the topics do not contain.
+/// Counts at both ends of the pipeline, which the topics do not contain.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// Webhooks sent.
+    /// Number of webhooks sent.
     pub(super) sent: u64,
-    /// Webhooks that the gateway refused because they were not authentic.
+    /// Number of webhooks that the gateway refused because their signature was wrong.
     pub(super) refused: u64,
-    /// How often Platform accepted each event.
+    /// Number of acceptances by Platform, for each event.
     pub(super) accepted: Vec<u32>,
 }
 
 impl Ends {
-    /// Whether every acknowledged webhook is a raw record, and Platform accepted every event that has a receipt exactly
-    /// once.
+    /// Returns true if every acknowledged webhook is a raw record, and Platform accepted every event with a receipt
+    /// exactly once.
     pub(super) fn agree_with(&self, audit: &Audit) -> bool {
         self.sent == self.refused + audit.report.raw.records
             && self.accepted.len() as u64 == audit.report.typed.accepted
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ends_agree_only_if_no_event_is_missing_and_none_was_accepted_twice() {
+    fn both_ends_agree_only_if_no_event_is_missing_or_accepted_twice() {
         let report = Report {
             raw: RawColumns { records: 9, ..RawColumns::default() },
             typed: TypedColumns { accepted: 2, ..TypedColumns::default() },

@@ -1,4 +1,4 @@
-//! The history of an event, as text and as JSON.
+//! Formats the history of an event as text and as JSON.
 
 use operator::find::{Step, StepKind, Timeline};
 use operator::rfc3339;
@@ -12,13 +12,13 @@ pub(super) fn lines(timeline: &Timeline) -> Vec<String> {
     lines
 }
 
-/// Which event it is, and its state.
+/// The event id and the state of an event.
 pub(crate) fn summary(timeline: &Timeline) -> String {
     let id = timeline.event_id.as_deref().unwrap_or("(no event id)");
     format!("{}: {}", printable(id), timeline.state.as_str())
 }
 
-/// One step of a history.
+/// The line of one step.
 pub(crate) fn step_line(step: &Step) -> String {
     let (time, name, record) = (rfc3339(step.time), step.kind.as_str(), step.record.to_string());
     format!("  {time}  {name:<14}  {record:<24}  {}", printable(&detail(step)))
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_shows_its_time_its_record_and_its_description() {
+    fn a_step_is_shown_with_time_record_and_details() {
         let typed = StepRecord::Typed(Position::new(0, 3));
         let mapped = timeline(typed, StepKind::Mapped { raw_offset: Some(Offset(5)), replay_of: None });
         assert_eq!(lines(&mapped)[0], "01X: waiting for the sink");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_of_an_event_reaches_the_terminal_with_control_characters() {
+    fn control_characters_in_fields_of_an_event_are_replaced() {
         let text = || HOSTILE.to_owned();
         let some = || Some(text());
         let kinds = [

@@ -1,4 +1,4 @@
-//! What `send` sends: sample events of the catalogue, or the bytes of a file.
+//! The content that `send` sends: sample events of the catalogue, or the bytes of a file.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -10,16 +10,16 @@ use customerio::catalogue::{CATALOGUE, CatalogueEvent, ObjectType, Variant};
 use customerio::sample::{Person, Sample, combinations};
 use customerio::webhook::Webhook;
 
-/// What is sent.
+/// The content of the requests.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Samples of these events, in turn.
+    /// Samples of these events, one after the other and then from the start.
     Samples(Vec<(&'static CatalogueEvent, Variant)>),
-    /// These bytes, unchanged.
+    /// The bytes of a file, unchanged.
     Body(Vec<u8>),
 }
 
-/// Accepts the names of the catalogue.
+/// Accepts the names of all events in the catalogue.
 pub(super) fn event_parser() -> impl TypedValueParser<Value = &'static CatalogueEvent> {
     let names = CATALOGUE.iter().map(|event| event.subscription);
     PossibleValuesParser::new(names).try_map(|name| {
@@ -28,14 +28,14 @@ pub(super) fn event_parser() -> impl TypedValueParser<Value = &'static Catalogue
     })
 }
 
-/// Accepts the names of channels.
+/// Accepts the names of all channels.
 pub(super) fn channel_parser() -> impl TypedValueParser<Value = ObjectType> {
     let names = ObjectType::ALL.iter().map(|channel| channel.as_str());
     PossibleValuesParser::new(names)
         .try_map(|name| ObjectType::from_name(&name).ok_or("this channel is not in the catalogue"))
 }
 
-/// Reads a body, `-` for standard input.
+/// Reads a body from a file, or from standard input for `-`.
 pub(super) fn read_body(path: &Path) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     let read = if path == Path::new("-") {
@@ -47,7 +47,7 @@ pub(super) fn read_body(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl Content {
-    /// Samples of the events and the channels that are named; of all if none is.
+    /// Samples of the given events and channels. An empty list means all.
     pub(super) fn samples(events: &[&'static CatalogueEvent], channels: &[ObjectType]) -> Self {
         let is_wanted = |(event, _): &(&'static CatalogueEvent, Variant)| {
             (events.is_empty() || events.contains(event))
@@ -56,7 +56,7 @@ impl Content {
         Self::Samples(combinations().filter(is_wanted).collect())
     }
 
-    /// The body with this number. A sample gets this id.
+    /// The body with this number. A sample contains `id` as its event id.
     pub(super) fn body(&self, id: &str, number: u64, people: u64) -> Option<Cow<'_, [u8]>> {
         match self {
             Self::Body(body) => Some(Cow::Borrowed(body)),
@@ -75,7 +75,7 @@ impl Content {
     }
 }
 
-/// The event id of a body, also of one that the pipeline refuses or cuts.
+/// The event id of a body, even if the pipeline would refuse or truncate the body.
 pub(super) fn event_id(body: &[u8]) -> Option<String> {
     match Webhook::parse(body) {
         Ok(webhook) => webhook.event_id.non_blank().map(Cow::into_owned),
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_of_the_catalogue_can_be_named() {
+    fn the_name_of_every_event_in_the_catalogue_is_accepted() {
         let command =
             clap::Command::new("send").arg(clap::Arg::new("event").long("event").value_parser(event_parser()));
         for event in CATALOGUE {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_events_are_sent() {
+    fn samples_contain_only_the_given_events() {
         let opened = CatalogueEvent::find(ObjectType::Email, Metric::Opened).unwrap();
         let content = Content::samples(&[opened], &[]);
         for number in 0..10 {

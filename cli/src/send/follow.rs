@@ -1,4 +1,4 @@
-//! Follows an event that was sent through the topics, until Platform has accepted it or it is a dead letter.
+//! Follows an event through the topics after it was sent, until Platform has accepted it or it is a dead letter.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use crate::find::{pause, text};
 use crate::when::after;
 use crate::{CommandError, output};
 
-/// How long it waits before it looks again.
+/// Minimum pause between two searches.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What became of an event.
+/// The outcome of a followed event.
 #[derive(Debug)]
 pub(super) struct Followed {
-    /// Its history; several for a body without an id that was sent more than once.
+    /// The history of the event. A body without an event id has several histories if it was sent more than once.
     pub(super) timelines: Vec<Timeline>,
-    /// How it ended; `None` if it has not ended in time.
+    /// The end of the event; `None` if it has not ended in time.
     pub(super) end: Option<End>,
 }
 
-/// What to look for, for a body that was sent.
+/// The search key for a body that was sent: its event id, or else its bytes.
 pub(super) fn wanted(body: &[u8]) -> Wanted {
     super::content::event_id(body).map_or_else(|| Wanted::Body(body.to_vec()), Wanted::Event)
 }
 
-/// Looks until the event has ended; prints each step as it is found, if `show` says so.
+/// Searches until the event has ended or the time is over. If `show` is true, prints each step when it is found.
 pub(super) async fn follow(mut watch: Watch<'_>, longest: Duration, show: bool) -> Result<Followed, CommandError> {
     let deadline = after(Instant::now(), longest);
     let mut shown: Vec<String> = Vec::new();
@@ -54,7 +54,7 @@ pub(super) async fn follow(mut watch: Watch<'_>, longest: Duration, show: bool) 
     }
 }
 
-/// The steps that have not been shown, in the order of time.
+/// The lines of the steps that have not been shown yet.
 fn new_lines(timelines: &[Timeline], shown: &[String]) -> Vec<String> {
     let steps = timelines.iter().flat_map(|timeline| &timeline.steps);
     steps.map(text::step_line).filter(|line| !shown.contains(line)).collect()

@@ -1,27 +1,27 @@
-//! What became of everything that was sent.
+//! The counts of what was sent and of the responses.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What became of everything that was sent.
+/// Counts of the sent events and of the responses.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    /// Different events sent.
+    /// Number of different events sent.
     pub(super) events: u64,
-    /// Of these, acknowledged with a 2xx.
+    /// Number of events that were acknowledged with a 2xx.
     pub(super) acknowledged: u64,
-    /// Calls beyond the first for events that were sent twice on purpose.
+    /// Number of events that were sent twice on purpose.
     pub(super) duplicates: u64,
-    /// Answers by HTTP status, `error` for none.
+    /// Number of responses by HTTP status; `error` counts requests without a response.
     pub(super) answers: BTreeMap<String, u64>,
-    /// The slowest acknowledged request.
+    /// Duration of the slowest acknowledged request, in milliseconds.
     pub(super) slowest_ms: u128,
     pub(super) seconds: f64,
 }
 
 impl Report {
-    /// Whether everything was acknowledged.
+    /// Returns true if every event was acknowledged.
     pub(super) fn is_complete(&self) -> bool {
         self.acknowledged == self.events
     }
@@ -34,7 +34,7 @@ impl Report {
         )
     }
 
-    /// What to look at if events were not acknowledged.
+    /// A hint to the cause if events were not acknowledged.
     pub(super) fn hint(&self) -> Option<&'static str> {
         let has = |answer: &str| self.answers.contains_key(answer);
         if self.is_complete() {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_that_were_not_acknowledged_come_with_a_hint() {
+    fn a_report_with_unacknowledged_events_has_a_hint_to_the_cause() {
         let report = |answer: &str, acknowledged| Report {
             events: 1,
             acknowledged,

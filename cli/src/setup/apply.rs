@@ -1,4 +1,4 @@
-//! `setup apply`.
+//! `setup apply`: applies the plan, writes the services' variables, and enables the webhooks.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use super::sinks::SinksHeldArgs;
 use super::{PermitArgs, ask, files, looked, refusals, show, with_topics};
 use crate::{CommandError, UsageError, Verdict, output};
 
-/// The interval at which awaited conditions are checked again.
+/// Interval between two checks of the awaited conditions.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
@@ -100,7 +100,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool) -> Result<Verdict, CommandE
         return Ok(Verdict::Problem);
     }
     if may_ask && plan.has_changes() {
-        // The state may have changed while a person was deciding.
+        // The state may have changed while the person was deciding.
         let (looked_again, again) = looked(&connect, &permit, &journal).await?;
         let moved = PlanFile::of(&plan, stage.as_ref()).moved(&PlanFile::of(&again, stage.as_ref()));
         if !moved.is_empty() {
@@ -135,7 +135,7 @@ fn reporter(json: bool) -> impl FnMut(Progress) + Send {
     }
 }
 
-/// Asks for the choices that have no default; `true` if one was made.
+/// Prompts for the settings that have no default. Returns true if one was entered.
 fn ask_choices(connect: &mut Connect, plan: &Plan) -> Result<bool, CommandError> {
     let mut is_changed = false;
     for refusal in &plan.refusals {
@@ -172,7 +172,7 @@ fn ask_choices(connect: &mut Connect, plan: &Plan) -> Result<bool, CommandError>
     Ok(is_changed)
 }
 
-/// Whether the plan may be carried out: it has no steps, or a person agrees.
+/// Returns true if the plan may be applied: it has no steps, or a person agrees.
 fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) -> Result<bool, CommandError> {
     if !plan.has_changes() {
         return Ok(true);
@@ -189,7 +189,7 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
     {
         return Err(SetupError::Refused(refusals).into());
     }
-    // Creating only topics cannot lose data, so it needs no confirmation.
+    // Creating topics cannot lose data, so a plan with only topics does not need a confirmation.
     let only_topics = plan.objects.iter().all(|object| object.steps.is_empty() || object.key.target() == Target::Kafka);
     if args.yes || args.file.is_some() || only_topics {
         return Ok(true);
@@ -201,18 +201,18 @@ fn confirmed(args: &ApplyArgs, plan: &Plan, permit: &mut Permit, may_ask: bool) 
         .into())
 }
 
-/// The files that were written.
+/// The files and entries that were written.
 #[derive(Debug, Default)]
 struct Written {
-    /// The file with the signing key.
+    /// Path of the file with the signing key, if one was written.
     signing_keys: Option<PathBuf>,
-    /// Names that changed in the `.env` file.
+    /// Names of the entries that changed in the `.env` file.
     env: Vec<String>,
-    /// The secrets themselves, for a manifest.
+    /// The secrets in plain text, for a Kubernetes manifest.
     manifest: Vec<(String, String)>,
 }
 
-/// Gets the signing keys that are missing: with a service-account token, or from a person.
+/// Gets the missing signing keys, with a service-account token or from a person.
 async fn keys(
     connect: &mut Connect,
     applied: &Applied,
@@ -279,14 +279,14 @@ async fn fetch(
     Some(account.signing_key(workspace.id).await.map_err(|error| error.to_string()))
 }
 
-/// The services' variables that follow from the objects.
+/// The services' variables that follow from the created objects.
 pub(crate) fn variables(connect: &Connect, plan: &Plan, observed: &Observed) -> Vec<(String, String)> {
     let Some(stage) = &connect.desired.stage else { return Vec::new() };
     let values = PlatformValues::of(stage, plan, observed, connect.settling);
     values.iter().flat_map(PlatformValues::variables).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Writes variables and secrets. The set-up's own credential is never among them.
+/// Writes variables and secrets, but never the set-up's own credential.
 fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut Written) -> Result<(), CommandError> {
     let mut entries = variables(connect, &applied.plan, &applied.observed);
     if entries.is_empty() {
@@ -315,7 +315,7 @@ fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut W
         entries.extend(secret_entries("CUSTOMERIO_SIGNING_KEYS", &path));
     }
     if let Ok(folder) = args.secrets_dir.canonicalize() {
-        // Docker Compose mounts the folder under the same path in the containers.
+        // Docker Compose mounts the folder at the same path in the containers.
         entries.push(("SETUP_SECRETS_DIR".to_owned(), folder.display().to_string()));
     }
     for key in connect.keys.values() {
@@ -336,7 +336,7 @@ fn write(args: &ApplyArgs, connect: &Connect, applied: &Applied, written: &mut W
     Ok(())
 }
 
-/// The path of a secret's file for the services, with a warning if containers cannot read it.
+/// The absolute path of a secret's file for the services. Prints a warning if containers cannot read the file.
 fn shared_path(args: &ApplyArgs, variable: &str, path: &Path) -> PathBuf {
     let (path, problem) = files::path_for_services(path, &args.secrets_dir);
     if let Some(problem) = problem {
@@ -345,12 +345,13 @@ fn shared_path(args: &ApplyArgs, variable: &str, path: &Path) -> PathBuf {
     path
 }
 
-/// The entries for a secret in a file: the variable with the secret itself would contradict it.
+/// The entries for a secret in a file. The variable with the secret itself must be empty, because both together are an
+/// error.
 fn secret_entries(variable: &str, path: &Path) -> [(String, String); 2] {
     [(variable.to_owned(), String::new()), (format!("{variable}_FILE"), path.display().to_string())]
 }
 
-/// Enables the webhooks; with `--wait`, again until nothing is waited for or the time is over.
+/// Enables the webhooks. With `--wait`, repeats this until no condition is missing or the time is over.
 async fn second_phase(
     args: &ApplyArgs,
     connect: &Connect,
@@ -418,7 +419,7 @@ fn finish(
     Ok(if waiting.is_empty() { Verdict::Good } else { Verdict::Waiting })
 }
 
-/// The next commands.
+/// Lines with the next commands.
 fn next(args: &ApplyArgs, written: &Written, waiting: &[Waiting], has_variables: bool) -> Vec<String> {
     let mut next = Vec::new();
     if has_variables && args.write_env.is_none() && !args.print_env {

@@ -1,16 +1,16 @@
-//! Asks a person on a terminal. Without a terminal, or with `--yes`, nothing is asked.
+//! Prompts a person on a terminal. Without a terminal, or with `--yes`, there are no prompts.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 
-/// Whether a person can be asked.
+/// Returns true if a person can be prompted.
 pub(crate) fn is_possible() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// A line that a person types; empty at the end of the input.
+/// Prompts for a line of text. Empty at the end of the input.
 pub(crate) fn line(question: &str) -> std::io::Result<String> {
     let mut out = std::io::stderr();
     write!(out, "{question} ")?;
@@ -20,12 +20,12 @@ pub(crate) fn line(question: &str) -> std::io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Whether a person says yes.
+/// Prompts for a confirmation. Returns true for "y" or "yes".
 pub(crate) fn yes(question: &str) -> std::io::Result<bool> {
     Ok(matches!(line(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// A secret that a person pastes; it is not shown.
+/// Prompts for a secret, which the terminal does not show.
 pub(crate) fn secret(question: &str) -> std::io::Result<Option<SecretString>> {
     let input = std::io::stdin();
     let before = tcgetattr(&input)?;
@@ -36,7 +36,7 @@ pub(crate) fn secret(question: &str) -> std::io::Result<Option<SecretString>> {
     let restored = tcsetattr(&input, OptionalActions::Flush, &before);
     let answer = answer?;
     restored?;
-    // The line break that the person typed was not shown either.
+    // The terminal did not show the person's line break either.
     writeln!(std::io::stderr())?;
     Ok((!answer.is_empty()).then(|| answer.into()))
 }

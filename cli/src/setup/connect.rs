@@ -27,50 +27,50 @@ use sources::{SourceEntry, SourceName};
 use super::options::ConnectArgs;
 use crate::UsageError;
 
-/// Everything that the commands need.
+/// The desired state, the clients and the settings of a command, built from its options.
 pub(crate) struct Connect {
     pub(crate) desired: Desired,
     pub(crate) clients: Clients,
     /// The first signing key of each source that has one.
     pub(crate) keys: BTreeMap<SourceName, SecretString>,
-    /// Clients that can fetch signing keys.
+    /// Clients that can fetch signing keys, by source.
     pub(crate) service_accounts: BTreeMap<SourceName, ServiceAccountClient>,
     pub(crate) settling: Settling,
-    /// The hosts that this machine, and the services, must reach.
+    /// The hosts that this machine and the services must reach.
     pub(crate) hosts: Vec<String>,
-    /// The state file. Setting up only topics needs none, so it also works if no file can be written.
+    /// Path of the state file; `None` if only topics are set up, which also works if no file can be written.
     state: Option<PathBuf>,
-    /// The sink's credential, if it is known: its id, and the secret if it is not in a file already.
+    /// The sink's client id and the source of its client secret, if both are configured.
     pub(crate) sink_credential: Option<(String, SecretSource)>,
-    /// Whether the sources come from a file, which has their signing keys.
+    /// True if the sources come from a file. The file then also contains their signing keys.
     pub(crate) has_sources_file: bool,
-    /// How to get access tokens, for `check`.
+    /// Settings for requesting access tokens, used by `check`.
     pub(crate) token_settings: Option<TokenSettings>,
-    /// The parts that are wanted.
+    /// The selected parts of the set-up.
     pub(crate) parts: BTreeSet<Target>,
-    /// The sources.
+    /// The identity settings of each source.
     pub(crate) sources: BTreeMap<SourceName, Identities>,
 }
 
-/// How the transformer identifies the persons of a source.
+/// Settings with which the transformer identifies the persons of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identities {
-    /// The source's own `ON_MISSING_IDENTITY`, if it has one.
+    /// `ON_MISSING_IDENTITY` of this source, if the source overrides the general value.
     pub(crate) on_missing: Option<String>,
-    /// The namespace of the person's own id.
+    /// Namespace of the person's own id.
     pub(crate) namespace_id: String,
-    /// The namespace of Customer.io's id.
+    /// Namespace of Customer.io's id of the person.
     pub(crate) namespace_cio_id: String,
 }
 
-/// A source with the options of Customer.io that belong to it.
+/// A source with its entry in the sources file.
 struct Source {
     name: SourceName,
     entry: SourceEntry,
 }
 
 impl Connect {
-    /// Checks the options; reports all problems at once.
+    /// Builds the connection from the options. The error contains all problems.
     pub(crate) fn of(args: &ConnectArgs) -> Result<Self, UsageError> {
         let (connect, problems) = Self::as_far_as_possible(args);
         match problems.is_empty() {
@@ -79,14 +79,14 @@ impl Connect {
         }
     }
 
-    /// What can be used of these options, and their problems: `check` asks what it can.
+    /// Builds as much as possible from these options, and returns their problems: `check` checks what it can.
     pub(crate) fn as_far_as_possible(args: &ConnectArgs) -> (Self, Problems) {
         let mut problems = Problems::default();
         let connect = Builder { args, problems: &mut problems, token_settings: None }.build();
         (connect, problems)
     }
 
-    /// The state file, for commands that change nothing.
+    /// The journal for commands that change nothing.
     pub(crate) fn read_journal(&self) -> Result<Journal, SetupError> {
         match &self.state {
             Some(path) => Ok(Journal::read(path, self.desired.stage.as_ref())?),
@@ -94,7 +94,7 @@ impl Connect {
         }
     }
 
-    /// The state file, locked against other runs.
+    /// The journal, locked against other runs.
     pub(crate) fn open_journal(&self) -> Result<Journal, SetupError> {
         match &self.state {
             Some(path) => Ok(Journal::open(path, self.desired.stage.as_ref())?),
@@ -211,7 +211,7 @@ impl Builder<'_> {
         Some(Stage { deployment, organisation: organisation?, sandbox: sandbox? })
     }
 
-    /// The sources of the file, or the one source `default`.
+    /// The sources of the file, or the single source `default`.
     fn sources(&mut self) -> Vec<Source> {
         let Some(path) = &self.args.customerio.sources_file else {
             return vec![Source { name: SourceName::default(), entry: SourceEntry::default() }];

@@ -1,4 +1,4 @@
-//! `setup destroy`.
+//! `setup destroy`: removes the objects that `setup apply` created.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
     Ok(Verdict::Good)
 }
 
-/// Returns the traffic in the topics; `None` if Kafka is not part of the set-up.
+/// Reads the lag, members and dead letters from Kafka; `None` if Kafka is not part of the set-up.
 fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, CommandError> {
     const TIMEOUT: Duration = Duration::from_secs(8);
     let (Some(topics), Some(wish)) = (&connect.clients.kafka, &connect.desired.topics) else { return Ok(None) };

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use settings::SecretSource;
 use setup::env_text::{EntryChange, merged};
 
-/// Adds entries to an `.env` file or replaces them; returns the names of the changed entries.
+/// Adds or replaces entries in an `.env` file. Returns the names of the changed entries.
 pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec<String>, String> {
     let error = |error: std::io::Error| {
         format!("{}: {error}; check the path and that this user may write there", path.display())
@@ -33,7 +33,7 @@ pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec
     Ok(changed)
 }
 
-/// Replaces a file as a whole. An existing file keeps its permissions.
+/// Replaces a file atomically. An existing file keeps its permissions.
 fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -46,12 +46,11 @@ fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-/// The user of the image (distroless `nonroot`), as whom the services read secrets in a container.
+/// The user id with which the services run in a container (distroless `nonroot`).
 const CONTAINER_USER: u32 = 65_532;
 
-/// Writes a secret below the folder for secrets, and reads it back; gives its absolute path. Other users of this
-/// machine can enter the folder and read the file, but cannot list the folder, because the container runs as another
-/// user.
+/// Writes a secret into the folder for secrets, and reads it back. Returns the file's absolute path. The container runs
+/// as another user, so other users can enter the folder and read the file, but they cannot list the folder.
 pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
     let error =
         |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
@@ -60,7 +59,7 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
     } else {
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
     }
-    // git ignores this folder, regardless of the rules of the project.
+    // The rule makes git ignore this folder, regardless of the rules of the project.
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
         std::fs::write(&ignore, "*\n").map_err(error)?;
@@ -75,10 +74,10 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
     Ok(path)
 }
 
-/// The path of a file with a secret, for the services on this machine and in containers; a message if Docker Compose does not
-/// mount it or its user cannot read it.
+/// The absolute path of a file with a secret. The second value is a message if Docker Compose does not mount the file
+/// or the container's user cannot read it.
 pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<String>) {
-    // The path as it was given: a rotation replaces what a link leads to.
+    // Links are not resolved, because a rotation replaces the target of a link.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_inside = std::path::absolute(folder).is_ok_and(|folder| absolute.starts_with(folder));
     let problem = if is_inside {
@@ -93,7 +92,8 @@ pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<
     (absolute, problem)
 }
 
-/// Refuses a file that the user of a container cannot read. The folders above its own are not mounted.
+/// Returns an error if the container's user cannot read a file. Only the file's own folder is checked, because the
+/// folders above it are not mounted.
 fn refuse_unreadable(path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     for (path, needed, right) in [(folder, 0o1, 'x'), (path, 0o4, 'r')] {
@@ -114,10 +114,10 @@ fn refuse_unreadable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Secrets must not be in a folder with files that git tracks.
+/// Returns an error if git tracks files in the folder for secrets.
 fn refuse_tracked(folder: &Path) -> Result<(), String> {
     let listed = Command::new("git").args(["ls-files", "--", ".", ":!.gitignore"]).current_dir(folder).output();
-    // Without git, or outside of a repository, nothing is tracked.
+    // Without git, or outside of a repository, no file is tracked.
     match listed {
         Ok(output) if output.status.success() && !output.stdout.is_empty() => Err(format!(
             "{} has files that git tracks; choose another folder for secrets with --secrets-dir",
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_env_file_is_created_for_its_owner_and_rewritten_only_for_a_change() {
+    fn an_env_file_is_private_when_created_and_only_changed_entries_are_written() {
         let folder = Folder::new("env");
         let path = folder.0.join("prod.env");
         assert_eq!(write_env(&path, &[entry("A", "1")]).unwrap(), ["A"]);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_readable_for_the_containers_user_and_ignored_by_git() {
+    fn a_secret_is_readable_by_the_containers_user_and_ignored_by_git() {
         let folder = Folder::new("secret");
         let secrets = folder.0.join("secrets");
         let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n");
     }
 
-    /// Reads a file as the user of a container; `None` if this process may not act as another user.
+    /// Reads a file as the container's user; `None` if this process cannot run a command as another user.
     fn read_as_container(path: &Path) -> Option<Result<String, String>> {
         use std::os::unix::process::CommandExt;
         let mut cat = Command::new("cat");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_containers_user_reads_what_is_written_and_a_closed_folder_is_refused() {
+    fn a_secret_that_the_containers_user_cannot_read_is_refused() {
         let folder = Folder::new("container");
         let secrets = folder.0.join("secrets");
         let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_outside_of_the_folder_keeps_its_path_with_a_warning() {
+    fn a_secret_outside_the_folder_for_secrets_keeps_its_path_with_a_warning() {
         let folder = Folder::new("outside");
         std::fs::create_dir(folder.0.join("secrets")).unwrap();
         for (name, is_inside) in [("secrets/key", true), ("key", false)] {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_which_git_tracks_only_its_gitignore_is_accepted() {
+    fn a_folder_in_which_git_tracks_only_the_gitignore_is_accepted() {
         let folder = Folder::new("ignored");
         let git = |arguments: &[&str]| {
             let output = Command::new("git").args(arguments).current_dir(&folder.0).output();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_tracked_files_is_refused() {
+    fn a_folder_with_files_that_git_tracks_is_refused() {
         let folder = Folder::new("tracked");
         let git = |arguments: &[&str]| {
             let output = Command::new("git").args(arguments).current_dir(&folder.0).output();

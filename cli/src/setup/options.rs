@@ -252,7 +252,7 @@ pub(crate) struct CustomerIoArgs {
     pub(crate) signing_keys_file: Option<PathBuf>,
 }
 
-/// An address that begins with http:// or https://. The error does not repeat another text, because it may be a secret.
+/// An address that begins with http:// or https://. The error does not contain the given text, which may be a secret.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpUrl(pub(crate) Url);
 
@@ -271,7 +271,7 @@ impl FromStr for HttpUrl {
     }
 }
 
-/// A choice of events.
+/// A set of events, given as `all`, or as names of events and channels.
 #[derive(Debug, Clone)]
 pub(crate) struct EventChoice(pub(crate) EventSelection);
 
@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_chosen_by_name_by_channel_or_all() {
+    fn events_are_selected_by_name_by_channel_or_with_all() {
         let count = |text: &str| text.parse::<EventChoice>().map(|choice| choice.0.iter().count());
         assert_eq!(count("all"), Ok(72));
         assert_eq!(count("email_sent, email_opened"), Ok(2));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_address_is_refused_and_not_quoted() {
+    fn the_error_for_an_invalid_address_does_not_contain_the_text() {
         for text in ["topsecret", "ftp://topsecret", "https://me:topsecret@x.example", "data:topsecret"] {
             assert!(!text.parse::<HttpUrl>().unwrap_err().contains("topsecret"));
         }

@@ -1,4 +1,4 @@
-//! How plans and results are shown, as text and as JSON.
+//! Formats plans and results as text and as JSON.
 
 use serde_json::{Value, json};
 use setup::apply::Applied;
@@ -10,7 +10,7 @@ use setup::refusal::Refusal;
 use super::connect::Connect;
 use crate::output;
 
-/// A plan for people.
+/// Prints a plan as text.
 pub(crate) fn plan(connect: &Connect, plan: &Plan, refusals: &[Refusal]) {
     if let Some(stage) = &connect.desired.stage {
         let kind = if plan.production_sandbox.is_some() { " (PRODUCTION)" } else { "" };
@@ -74,7 +74,7 @@ fn object_line(object: &Planned) -> String {
     format!("  {} {name}{}", object.change.sign(), id.unwrap_or_default())
 }
 
-/// A topic in the words of the one-shot `setup`.
+/// Prints the state of each topic and its number of partitions.
 pub(crate) fn topic_lines(connect: &Connect, plan: &Plan, done: Option<&Applied>) {
     for object in plan.objects.iter().filter(|object| object.key.target() == Target::Kafka) {
         let state = match (object.change, done) {
@@ -109,7 +109,7 @@ fn object(object: &Planned) -> Value {
     })
 }
 
-/// A plan for machines.
+/// A plan as JSON.
 pub(crate) fn plan_json(connect: &Connect, plan: &Plan, refusals: &[Refusal]) -> Value {
     let permission = |permission: &setup::plan::Permission| json!({"name": permission.name, "title": permission.title, "granted": permission.granted});
     let stage = connect.desired.stage.as_ref().map(|stage| {
@@ -139,7 +139,7 @@ fn refusal_json(refusal: &Refusal) -> Value {
     json!({"code": refusal.code(), "message": refusal.to_string(), "who": refusal.who().code()})
 }
 
-/// The result of a run for machines.
+/// The result of a run as JSON.
 pub(crate) fn applied_json(
     connect: &Connect,
     applied: &Applied,
@@ -163,7 +163,7 @@ pub(crate) fn applied_json(
     value
 }
 
-/// The table at the end of a run: what exists, what remains, and what to do next.
+/// Prints the end of a run: a table of the objects, the problems, the awaited conditions and the next commands.
 pub(crate) fn result(applied: &Applied, waiting: &[Waiting], next: &[String]) {
     let rows: Vec<Vec<String>> = applied
         .plan
@@ -193,7 +193,7 @@ pub(crate) fn result(applied: &Applied, waiting: &[Waiting], next: &[String]) {
     }
 }
 
-/// The topics with their settings' differences.
+/// The topics with the differences of their settings, as JSON.
 pub(crate) fn topics_json(connect: &Connect, plan: &Plan, done: Option<&Applied>) -> Value {
     let topics = plan.objects.iter().filter(|object| object.key.target() == Target::Kafka);
     let topic = |object: &Planned| {

@@ -58,8 +58,8 @@ pub(crate) struct SinksHeldArgs {
 }
 
 impl SinksHeldArgs {
-    /// Permits the change of a live flow or schema if the sinks are held; `false`, with the reason on standard error, if they
-    /// should be and are not.
+    /// Permits the change of a live flow or schema if `--sinks-held` is given and the sinks are held. Returns false,
+    /// with the reason on standard error, if it is given but a sink is not held.
     pub(crate) async fn check(&self, permit: &mut Permit) -> Result<bool, CommandError> {
         if !self.sinks_held {
             return Ok(true);
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_confirmed_sinks_are_a_success() {
+    fn only_confirmed_sinks_give_exit_code_0() {
         let of = |states: &[SinkState]| {
             let report = |state: &SinkState| SinkReport { address: "a:1".to_owned(), state: state.clone() };
             let reports: Vec<SinkReport> = states.iter().map(report).collect();

@@ -20,7 +20,7 @@ use super::options::{ConnectArgs, EventChoice, Part};
 use super::{ask, looked};
 use crate::{CommandError, UsageError, Verdict, output};
 
-/// The time between two looks at the gateways' metrics.
+/// Time between two reads of the gateways' metrics.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: WebhookArgs, json: bool) -> Result<Verdict, Comman
     }
 }
 
-/// The connection with these parts, and the source.
+/// Builds the connection for these parts, and selects the source.
 fn connect(mut args: SubjectArgs, parts: &[Part]) -> Result<(Connect, SourceName), UsageError> {
     if args.connect.only.is_empty() {
         args.connect.only = parts.to_vec();
@@ -141,7 +141,7 @@ fn reporter(json: bool) -> impl FnMut(Progress) + Send {
     }
 }
 
-/// Ends a command with its result, for a person or as JSON.
+/// Prints the result of a command, as text or as JSON.
 fn finish(json: bool, source: &SourceName, result: &str, text: &str, verdict: Verdict) -> Verdict {
     if json {
         output::json(&json!({"version": 1, "source": source.to_string(), "result": result, "text": text}) as &Value);
@@ -283,7 +283,7 @@ fn confirmed<G>(source: &SourceName, given: &Canary<G>, yes: bool, json: bool) -
     Ok(ask::yes(&format!("Enable {shown} of source `{source}`, and all wanted events after the first one is stored?"))?)
 }
 
-/// The metrics of the gateways at their admin addresses.
+/// Reads the gateways' metrics at their admin addresses.
 struct Metrics {
     services: AdminAddresses,
     http: reqwest::Client,
@@ -307,7 +307,7 @@ impl Gateways for Metrics {
     }
 }
 
-/// The counts of a source; none if the gateway does not know it.
+/// The counts of a source; `None` if the gateway does not know the source.
 fn counts(samples: &[Sample], source: &SourceName) -> Option<Counts> {
     let of_source: Vec<&Sample> = samples.iter().filter(|sample| sample.label("source") == source.as_str()).collect();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter is a whole number from 0 on")]
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_counters_of_the_source_count() {
+    fn only_the_counters_of_the_given_source_are_added() {
         let page = "customerio_gateway_requests_total{source=\"shop\",code=\"202\"} 3\n\
             customerio_gateway_requests_total{source=\"shop\",code=\"401\"} 1\n\
             customerio_gateway_requests_total{source=\"shop\",code=\"503\"} 2\n\

@@ -1,4 +1,4 @@
-//! Who is asked, according to the options.
+//! Builds the queries of a status from the options.
 
 use kafka::Connection;
 use operator::PipelineTopics;
@@ -9,7 +9,7 @@ use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
 use crate::{CommandError, UsageError};
 
-/// Everything that a status asks. `flow_id` is the id of the sink's flow.
+/// The queries to all services. `flow_id` is the id of the sink's flow.
 pub(crate) fn inquiry(
     services: AdminAddresses,
     flow_id: Option<String>,
@@ -53,7 +53,7 @@ fn flow(args: &ConnectArgs, id: Option<String>) -> Result<Asked<(ControlClient, 
 
 fn webhooks(args: &ConnectArgs) -> Result<Asked<Vec<WebhookAccess>>, UsageError> {
     let sources = Connect::webhook_access(args)?;
-    // One text, if no source can be asked.
+    // If no source can be queried, the status contains one message instead of one per source.
     let is_any_known = sources.iter().any(|source| source.access.is_ok());
     let missing = sources.first().and_then(|source| source.access.as_ref().err()).filter(|_| !is_any_known);
     Ok(match missing {
@@ -85,7 +85,7 @@ mod tests {
         path.display().to_string()
     }
 
-    /// Each source, and what is not configured for it.
+    /// Each source, with the options that are missing for it.
     fn asked(given: &[&str]) -> Vec<(String, Option<String>)> {
         match webhooks(&connect(given)).unwrap() {
             Asked::Answer(questions) => {
@@ -100,13 +100,13 @@ mod tests {
     const URL: &str = "--customerio-public-url=https://events.example.com";
 
     #[test]
-    fn a_webhook_is_asked_for_if_its_key_and_its_address_are_configured() {
+    fn a_webhook_is_queried_if_its_app_api_key_and_public_url_are_configured() {
         assert_eq!(
             asked(&[]),
             [(String::new(), Some("CUSTOMERIO_APP_API_KEY, CUSTOMERIO_PUBLIC_URL are not set".to_owned()))]
         );
         assert_eq!(asked(&[KEY]), [(String::new(), Some("CUSTOMERIO_PUBLIC_URL is not set".to_owned()))]);
-        // Neither the organisation, nor the sandbox, nor the signing keys are necessary.
+        // The organisation, the sandbox and the signing keys are not necessary.
         let folder = format!("--signing-keys-file={}", std::env::temp_dir().display());
         assert_eq!(asked(&[KEY, URL, &folder]), [("default".to_owned(), None)]);
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_and_invalid_is_a_usage_error() {
+    fn an_option_that_is_set_but_invalid_is_a_usage_error() {
         let error = |given: &[&str]| webhooks(&connect(given)).err().unwrap().to_string();
         assert!(error(&["--sources-file=/nowhere/sources.toml"]).contains("these options are invalid"));
         assert!(error(&["--app-api-key-file=/nowhere/key", URL]).contains("these options are invalid"));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_asked_for_if_organisation_sandbox_and_credential_are_configured() {
+    fn a_flow_is_queried_if_organisation_sandbox_and_credential_are_configured() {
         let missing = |given: &[&str], id: Option<&str>| match flow(&connect(given), id.map(str::to_owned)).unwrap() {
             Asked::NotConfigured(what) => Some(what),
             Asked::Answer(_) => None,

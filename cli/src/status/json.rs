@@ -84,12 +84,12 @@ fn waits(status: &Status) -> Vec<Value> {
     status.waits.iter().map(wait).collect()
 }
 
-/// A count, which metrics have as a floating-point number.
+/// A count as an integer. Metrics contain counts as floating-point numbers.
 fn whole(count: f64) -> Option<u64> {
     format!("{count:.0}").parse().ok()
 }
 
-/// The answer, or why there is none.
+/// The result of a query, or the reason why there is none.
 fn asked<T>(asked: &Asked<T>, answer: impl Fn(&T) -> Value) -> Value {
     match asked {
         Asked::NotConfigured(what) => json!({"notConfigured": what}),

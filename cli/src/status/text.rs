@@ -1,4 +1,4 @@
-//! The status for people: one screen.
+//! Formats the status as one screen of text.
 
 use operator::dead_letters::Group;
 use operator::status::{
@@ -189,7 +189,7 @@ fn line(name: &str, text: &str) -> String {
     format!("{}  {}", paint(BOLD, &format!("{name:<12}")), printable(text))
 }
 
-/// A time without the fraction of its second.
+/// A time without fractions of a second.
 fn short(millis: i64) -> String {
     rfc3339(millis.saturating_sub(millis.rem_euclid(1000))).replace(".000Z", "Z")
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_configured_or_not_known_is_said() {
+    fn unconfigured_and_unanswered_queries_are_shown_as_such() {
         let text = lines(&status(answers(Vec::new()))).join("\n");
         let text = anstream::adapter::strip_str(&text).to_string();
         let expected = [
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn sinks_that_have_accepted_nothing_are_not_silent() {
+    fn a_sink_that_has_accepted_nothing_is_not_reported_as_unanswered() {
         let page = Exposition::parse("customerio_build_info{service=\"sink\",version=\"1\"} 1\n").unwrap();
         let sink = Answer { address: "a:1".to_owned(), ready: Ok(None), metrics: Ok(page) };
         let text = lines(&status(answers(vec![sink]))).join("\n");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_services_say_reaches_the_terminal_without_control_characters() {
+    fn control_characters_in_responses_of_the_services_are_replaced() {
         let wrong = || Err(HOSTILE.to_owned());
         let answer = Answer { address: HOSTILE.to_owned(), ready: wrong(), metrics: Err(HOSTILE.to_owned()) };
         let last = LastWebhook { source: HOSTILE.to_owned(), received_at: Some(i64::MIN) };
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_short() {
+    fn durations_are_shown_in_one_rounded_unit() {
         assert_eq!([1.0, 180.0, 7200.0, 864_000.0].map(duration), ["1 s", "3 min", "2 h", "10 days"]);
         assert_eq!([0.25, 2.0].map(seconds), ["250 ms", "2.0 s"]);
     }

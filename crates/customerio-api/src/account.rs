@@ -1,11 +1,11 @@
-//! The account as the API describes it: its workspaces, and the addresses that webhooks come from.
+//! The account data of the App API: workspaces, and the IP addresses that Customer.io sends webhooks from.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-/// The id of a workspace, called environment in some of Customer.io's paths.
+/// The id of a workspace. Some of Customer.io's paths call a workspace an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkspaceId(pub u64);
 
@@ -18,17 +18,17 @@ impl fmt::Display for WorkspaceId {
 /// A workspace of the account. The list has all workspaces of the account; it does not say which one the key belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// The id.
+    /// The workspace's id in Customer.io.
     pub id: WorkspaceId,
-    /// The name.
+    /// The workspace's name in Customer.io.
     pub name: String,
-    /// Messages sent in the current billing period, up to two hours old.
+    /// Number of messages sent in the current billing period. Customer.io's count may be two hours old.
     pub messages_sent: Option<u64>,
-    /// People in the workspace, about an hour old.
+    /// Number of people in the workspace. Customer.io's count may be an hour old.
     pub people: Option<u64>,
 }
 
-/// Reads the answer to a list of workspaces.
+/// Parses the response of `GET /v1/workspaces`.
 pub(crate) fn workspaces(value: &Value) -> Result<Vec<Workspace>, &'static str> {
     let entries = match value.get("workspaces").ok_or("it has no `workspaces`")? {
         Value::Null => return Ok(Vec::new()),
@@ -46,25 +46,25 @@ pub(crate) fn workspaces(value: &Value) -> Result<Vec<Workspace>, &'static str> 
     entries.iter().map(workspace).collect()
 }
 
-/// An address that Customer.io sends webhooks from, as the API writes it.
+/// An IP address or range that Customer.io sends webhooks from, in the spelling of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SenderAddress(String);
 
 impl SenderAddress {
-    /// The text for a firewall's allow-list.
+    /// The address or range as text, for a firewall's allow-list.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address; `None` if it has another form, such as a range.
+    /// The IP address; `None` if the text is not a single address, such as a range.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.0.parse().ok()
     }
 }
 
-/// Reads the answer to a list of sender addresses.
+/// Parses the response of `GET /v1/info/ip_addresses`.
 pub(crate) fn sender_addresses(value: &Value) -> Result<Vec<SenderAddress>, &'static str> {
     let entries = value.get("ip_addresses").and_then(Value::as_array).ok_or("it has no list `ip_addresses`")?;
     let address = |entry: &Value| match entry.as_str() {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workspaces_are_read_with_and_without_their_counts() {
+    fn workspaces_with_missing_counts_are_parsed() {
         let value = json!({"workspaces": [
             {"id": 1, "name": "A", "messages_sent": 100_202, "billable_messages_sent": 1, "people": 5, "object_types": 1, "objects": 1},
             {"id": 2, "name": "B", "people": "?"},

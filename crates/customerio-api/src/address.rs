@@ -1,4 +1,5 @@
-//! The addresses of Customer.io's APIs: one host for each region, or one configured address in their place.
+//! Base addresses of Customer.io's APIs: one host per API and region, or one configured address that replaces all of
+//! them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +16,10 @@ pub enum Region {
 }
 
 impl Region {
-    /// Both of them.
+    /// Both regions.
     pub const ALL: &'static [Self] = &[Self::Us, Self::Eu];
 
-    /// The name in `CUSTOMERIO_REGION`.
+    /// The region's value in `CUSTOMERIO_REGION`: `us` or `eu`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,7 +28,7 @@ impl Region {
         }
     }
 
-    /// The other region.
+    /// Returns the other of the two regions.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -61,28 +62,28 @@ impl FromStr for Region {
     }
 }
 
-/// One of Customer.io's APIs.
+/// One of the two Customer.io APIs that this crate calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     /// The documented App API.
     App,
-    /// The API of Customer.io's own pages, which takes service-account tokens.
+    /// The API behind Customer.io's web interface. It accepts service-account tokens.
     ServiceAccount,
 }
 
-/// The rule for http addresses.
+/// Policy for addresses with the scheme `http`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnencryptedHttp {
     /// Only loopback addresses may use http.
     LoopbackOnly,
-    /// Any address may use http. For trials.
+    /// Any address may use http. Intended for trials.
     Allowed,
 }
 
-/// The reason why an address is refused. It does not contain the given text, which may hold a secret.
+/// The reason why an address is refused. The message does not contain the given text, which may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The text is neither of the two regions.
+    /// The text is neither `us` nor `eu`.
     #[error("this is not a region of Customer.io; set CUSTOMERIO_REGION to `us` or `eu`")]
     Region,
     /// The text is not the address of an HTTP server.
@@ -96,7 +97,7 @@ pub enum AddressError {
     /// The address has a query or a fragment.
     #[error("CUSTOMERIO_API_URL has a query; remove everything from `?` or `#` on")]
     Query,
-    /// The key would cross a network unencrypted.
+    /// The address uses http, so the key would cross a network unencrypted.
     #[error(
         "CUSTOMERIO_API_URL would send the key unencrypted over a network; use https, or set PLATFORM_ALLOW_HTTP=true for a trial"
     )]
@@ -111,13 +112,14 @@ pub struct ApiAddress {
 }
 
 impl ApiAddress {
-    /// The address of a region.
+    /// The public address of a region's APIs.
     #[must_use]
     pub fn of(region: Region) -> Self {
         Self { region, replaced_by: None }
     }
 
-    /// One address in place of all of Customer.io's, as `CUSTOMERIO_API_URL` gives it. Its path is kept as a prefix.
+    /// One address that replaces Customer.io's own for every API and region (`CUSTOMERIO_API_URL`). Request paths are
+    /// appended to the path of this address.
     ///
     /// # Errors
     /// [`AddressError`].
@@ -142,19 +144,19 @@ impl ApiAddress {
         self.region
     }
 
-    /// Returns true if a configured address replaces those of the regions.
+    /// Returns true if a configured address replaces Customer.io's own addresses.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.replaced_by.is_some()
     }
 
-    /// The address of the other region; `None` if one configured address replaces both.
+    /// The address of the other region; `None` if one configured address replaces those of both regions.
     #[must_use]
     pub fn other_region(&self) -> Option<Self> {
         (!self.is_replaced()).then(|| Self::of(self.region.other()))
     }
 
-    /// The address of a path below the API's base.
+    /// The full URL of a path below the API's base address.
     pub(crate) fn join(&self, api: Api, path: &str) -> String {
         let base = self.replaced_by.as_ref().map_or(self.region.host(api), Url::as_str);
         format!("{}{path}", base.trim_end_matches('/'))
@@ -168,7 +170,7 @@ mod tests {
     const PATH: &str = "/v1/workspaces";
 
     #[test]
-    fn each_region_has_its_hosts() {
+    fn each_region_has_one_host_per_api() {
         let us = ApiAddress::of(Region::Us);
         let eu = us.other_region().unwrap();
         assert_eq!(us.join(Api::App, PATH), "https://api.customer.io/v1/workspaces");
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overriding_address_keeps_its_path_and_is_used_for_both_apis() {
+    fn a_configured_address_with_a_path_is_the_prefix_of_both_apis() {
         let address =
             ApiAddress::replaced(Region::Us, "http://127.0.0.1:8090/customerio/", UnencryptedHttp::LoopbackOnly)
                 .unwrap();
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_address_is_refused_and_not_quoted() {
+    fn the_error_for_an_invalid_address_does_not_contain_the_address() {
         for (text, expected) in [
             ("topsecret", AddressError::NotHttp),
             ("ftp://topsecret", AddressError::NotHttp),
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_to_another_host_must_be_allowed() {
+    fn http_is_refused_for_non_loopback_hosts_unless_allowed() {
         let replaced = |text, http| ApiAddress::replaced(Region::Us, text, http);
         for text in ["http://127.0.0.1:8090", "http://sim.localhost", "http://[::1]:1", "https://proxy.example.com"] {
             assert!(replaced(text, UnencryptedHttp::LoopbackOnly).is_ok(), "{text}");

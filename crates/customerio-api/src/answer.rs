@@ -1,4 +1,4 @@
-//! A response of the API, and the three shapes in which it reports an error.
+//! HTTP responses of Customer.io, and the error texts in their bodies.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use serde_json::Value;
 
 use crate::credential::without_secret;
 
-/// The maximum length of a text from the API that is kept, in characters.
+/// Maximum length of a text from the API, in characters. Longer texts are cut off.
 const TEXT_LIMIT: usize = 300;
-/// The maximum number of details of one response that are kept.
+/// Maximum number of error details that are kept from one response.
 const DETAIL_LIMIT: usize = 10;
 
 /// A complete HTTP response.
 #[derive(Clone)]
 pub struct Answer {
-    /// The status.
+    /// HTTP status code.
     pub status: u16,
-    /// The body.
+    /// The body, truncated at the transport's size limit.
     pub body: Bytes,
 }
 
-/// Shows only the length of the body: it may repeat the request, and the token endpoint's response is a secret.
+/// Shows only the length of the body: the body may repeat the request, and that of the token endpoint contains a token.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("status", &self.status).field("body_bytes", &self.body.len()).finish()
@@ -34,18 +34,18 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// The body as JSON.
+    /// The body as JSON; `None` if it is not valid JSON.
     pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 }
 
-/// A statement of the API about an error.
+/// One error text of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorDetail {
-    /// The text, at most one line of it.
+    /// The error text as one line, with the credential redacted.
     pub message: String,
-    /// The JSON pointer or field that the text is about, if the API named one.
+    /// JSON pointer or name of the field that the error is about, if the response contains one.
     pub field: Option<String>,
 }
 
@@ -64,7 +64,8 @@ impl fmt::Display for ErrorDetail {
 /// - `{"meta": {"error": "…"}}`, also with a list `errors`
 /// - JSON:API: `{"errors": [{"title": "…", "detail": "…", "source": {"pointer": "/…"}}]}`
 ///
-/// OAuth's `{"error": "…"}` of the token endpoint is read as well. Empty if the body has none of these shapes.
+/// The OAuth error `{"error": "…"}` of the token endpoint is read as well. The result is empty if the body has none of
+/// these shapes. `secret` is redacted from the texts.
 #[must_use]
 pub fn error_details(body: &[u8], secret: Option<&SecretString>) -> Vec<ErrorDetail> {
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
@@ -105,7 +106,7 @@ fn detail(entry: &Value) -> Option<ErrorDetail> {
     Some(ErrorDetail { message, field: field.map(str::to_owned) })
 }
 
-/// One line of text from the API, without our secret.
+/// Redacts the secret, replaces control characters such as line breaks by spaces, and shortens the text.
 fn shown(text: &str, secret: Option<&SecretString>) -> String {
     let text = secret.map_or_else(|| text.to_owned(), |secret| without_secret(text, secret));
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_LIMIT).collect();
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_shape_gives_no_message() {
+    fn a_body_of_an_unknown_shape_yields_no_error_details() {
         for body in
             ["", "<html>topsecret</html>", "[]", "{}", "3", r#"{"errors":{}}"#, r#"{"errors":[3,{}]}"#, r#"{"meta":3}"#]
         {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_no_credential_no_control_characters_and_a_limited_length() {
+    fn error_details_are_redacted_shortened_and_on_one_line() {
         assert_eq!(read(r#"{"meta":{"error":"key topsecret\nis bad"}}"#), ["key [redacted] is bad"]);
         let pointer = r#"{"errors":[{"detail":"x","source":{"pointer":"/topsecret"}}]}"#;
         assert_eq!(read(pointer), ["x (/[redacted])"]);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_form_of_an_answer_has_no_body() {
+    fn the_debug_output_of_a_response_omits_the_body() {
         let answer = Answer { status: 200, body: Bytes::from_static(b"topsecret") };
         assert_eq!(format!("{answer:?}"), "Answer { status: 200, body_bytes: 9 }");
     }

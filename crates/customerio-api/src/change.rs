@@ -1,4 +1,4 @@
-//! The two ways to write a webhook: create one, or replace one as a whole.
+//! The two ways to write a webhook: create a new one, or replace an existing one completely.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,21 +9,21 @@ use serde_json::{Map, Value, json};
 use crate::event_name::{EventName, EventSelection};
 use crate::webhook::{MessageContent, READ_ONLY, Resolution, WRITABLE, Webhook, WebhookId, shown_url};
 
-/// A webhook that is to be created. It is always created disabled: while the receiver does not know the signing key, it
-/// refuses each event, and Customer.io repeats a refused event only after an hour.
+/// The fields of a webhook to create. The webhook is always created disabled: until the receiver knows the signing key,
+/// it refuses each event, and Customer.io repeats a refused event only after an hour.
 ///
-/// It cannot be cloned: after a create with an unknown outcome, only
-/// [`UnconfirmedCreate::look_in`](crate::UnconfirmedCreate::look_in) returns it.
+/// This type is not `Clone`: after a create with an unknown outcome, only
+/// [`UnconfirmedCreate::look_in`](crate::UnconfirmedCreate::look_in) returns the value.
 pub struct NewWebhook {
-    /// The name.
+    /// Name that Customer.io shows.
     pub name: String,
-    /// The URL to call.
+    /// URL to which Customer.io posts events.
     pub endpoint: Url,
-    /// The events.
+    /// Events to subscribe to.
     pub events: EventSelection,
-    /// The resolution of opens and clicks.
+    /// Reporting of opens and clicks: every one, or only the first of a message.
     pub resolution: Resolution,
-    /// The reporting of message bodies.
+    /// Reporting of message bodies: included or omitted.
     pub content: MessageContent,
 }
 
@@ -39,7 +39,7 @@ impl NewWebhook {
         })
     }
 
-    /// Returns true if this webhook may be the one that was to be created.
+    /// Returns true if `webhook` has the same name and endpoint, so that it may be the result of this create.
     pub(crate) fn may_be(&self, webhook: &Webhook) -> bool {
         webhook.name().trim() == self.name.trim()
             && webhook.endpoint().parse().is_ok_and(|url: Url| url == self.endpoint)
@@ -58,11 +58,12 @@ impl fmt::Debug for NewWebhook {
     }
 }
 
-/// A change of a webhook. The API replaces the whole webhook, so this starts from all fields that it returned.
+/// An update of an existing webhook. The API replaces the whole webhook, so the update starts from all fields that the
+/// API returned.
 ///
 /// Fields that this version does not know are sent back as they were received. It is not documented that the API
-/// accepts them. If it refuses one, the error names it, and nothing has changed. Leaving them out would reset them
-/// silently. Only the documented read-only fields (`id`, `type`) are left out.
+/// accepts them. If it refuses one, the error contains the name of the field, and nothing has changed. Leaving such
+/// fields out would reset them silently. Only the documented read-only fields (`id`, `type`) are left out.
 #[derive(Clone, PartialEq)]
 pub struct WebhookUpdate {
     before: Webhook,
@@ -72,11 +73,11 @@ pub struct WebhookUpdate {
 /// A field that an update changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldChange {
-    /// Its name in the API.
+    /// Name of the field in the API.
     pub field: &'static str,
-    /// Its value before; null if the API returned none.
+    /// Value before the update; null if the API returned none.
     pub before: Value,
-    /// Its value after.
+    /// Value after the update.
     pub after: Value,
 }
 
@@ -89,25 +90,25 @@ impl WebhookUpdate {
         Self { before: webhook.clone(), after }
     }
 
-    /// Renames it.
+    /// Renames the webhook.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.set("name", name.into())
     }
 
-    /// Changes the URL that is called.
+    /// Changes the URL to which Customer.io posts events.
     #[must_use]
     pub fn endpoint(self, endpoint: &Url) -> Self {
         self.set("endpoint", endpoint.as_str().into())
     }
 
-    /// Lets it send events.
+    /// Enables the webhook: Customer.io sends events.
     #[must_use]
     pub fn enable(self) -> Self {
         self.set("disabled", false.into())
     }
 
-    /// Stops it from sending events.
+    /// Disables the webhook: Customer.io sends no events.
     #[must_use]
     pub fn disable(self) -> Self {
         self.set("disabled", true.into())
@@ -125,7 +126,8 @@ impl WebhookUpdate {
         self.set("with_content", (content == MessageContent::Included).into())
     }
 
-    /// Subscribes to exactly these events of the App API's list. Names outside of the list stay as they are.
+    /// Subscribes to exactly these events of the App API's list. Subscriptions with names outside of that list are
+    /// kept.
     #[must_use]
     pub fn events(self, selection: &EventSelection) -> Self {
         let wanted = |name: &&EventName| name.subscribable().is_none_or(|event| selection.contains(event));
@@ -144,13 +146,14 @@ impl WebhookUpdate {
         self
     }
 
-    /// The webhook's id.
+    /// The id of the webhook to update.
     #[must_use]
     pub fn id(&self) -> WebhookId {
         self.before.id()
     }
 
-    /// The fields that change. The order of events is ignored, and a missing switch counts as off.
+    /// The fields whose values differ. The order of events and the spelling of the endpoint URL do not matter, and a
+    /// missing boolean field counts as false.
     #[must_use]
     pub fn changes(&self) -> Vec<FieldChange> {
         let value = |fields: &Map<String, Value>, field| fields.get(field).cloned().unwrap_or_default();
@@ -170,7 +173,7 @@ impl WebhookUpdate {
         WRITABLE.into_iter().map(change).filter(differs).collect()
     }
 
-    /// The names of the unknown fields that are sent back.
+    /// Names of the fields that this version does not know and sends back unchanged.
     #[must_use]
     pub fn unknown_fields(&self) -> Vec<String> {
         self.before.unknown_fields().map(str::to_owned).collect()
@@ -185,7 +188,7 @@ fn names(events: &Value) -> BTreeSet<&str> {
     events.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// Different spellings of one URL are the same endpoint.
+/// Parses the endpoint, so that different spellings of one URL compare as equal.
 fn url(value: &Value) -> Option<Url> {
     value.as_str()?.parse().ok()
 }
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_sends_everything_that_was_received_but_read_only_fields() {
+    fn an_update_sends_back_every_received_field_except_read_only_ones() {
         let webhook = webhook(json!({"batching": {"size": 10}, "tags": ["x"]}));
         let update = WebhookUpdate::of(&webhook).enable();
         let body = json!({
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn selecting_events_keeps_names_that_are_not_on_the_list() {
+    fn selecting_events_keeps_subscriptions_outside_the_app_api_list() {
         let update = WebhookUpdate::of(&webhook(json!({}))).events(&events(&["email_sent"]));
         assert_eq!(update.body()["events"], json!(["line_sent", "slack_undeliverable", "email_sent"]));
         let same = WebhookUpdate::of(&webhook(json!({"events": ["email_sent", "email_failed"]})))
@@ -272,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_change_drops_an_unknown_field(
+        fn no_sequence_of_changes_drops_an_unknown_field(
             extra in proptest::collection::btree_map("[a-z]{8,12}", 0..100_u64, 0..6),
             steps in proptest::collection::vec(0..6_u8, 0..8),
         ) {

@@ -17,25 +17,26 @@ use crate::request::ApiRequest;
 use crate::transport::{Attempt, Sent, Transport};
 use crate::webhook::{UnreadableWebhook, Webhook, WebhookId, WebhookList};
 
-/// How to reach Customer.io.
+/// Connection settings for Customer.io: address, time-out, retries, proxy and certificates.
 #[derive(Clone)]
 pub struct ApiSettings {
-    /// The address of its APIs.
+    /// Base address of Customer.io's APIs.
     pub address: ApiAddress,
-    /// The time that one attempt may take.
+    /// Time-out of a single attempt.
     pub timeout: Duration,
-    /// The rule for repeating an attempt.
+    /// Number of attempts, and the waits between them.
     pub retry: RetryPolicy,
-    /// The budget of requests; a clone of one budget for all clients of a process.
+    /// Request rate limit. All clients of a process hold clones of one budget.
     pub budget: RequestBudget,
-    /// A proxy for https; without one the connection is direct, and the process's environment is ignored.
+    /// Proxy for https requests. Without one, the connection is direct, and the proxy variables of the environment are
+    /// ignored.
     pub proxy: Option<reqwest::Proxy>,
-    /// Further certificate authorities.
+    /// Certificate authorities that are trusted in addition to the default ones.
     pub authorities: Vec<reqwest::Certificate>,
 }
 
 impl ApiSettings {
-    /// Settings with a time-out of 10 seconds, five attempts, a budget of its own and a direct connection.
+    /// Settings with a time-out of 10 seconds, five attempts, a new request budget and a direct connection.
     #[must_use]
     pub fn new(address: ApiAddress) -> Self {
         Self {
@@ -54,7 +55,7 @@ impl ApiSettings {
             .connect_timeout(self.timeout)
             // Following a redirect would send the key to another address.
             .redirect(reqwest::redirect::Policy::none())
-            // The retry policy decides about every repeat.
+            // Only `RetryPolicy` decides whether a request is repeated.
             .retry(reqwest::retry::never())
             .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION")))
             .pool_idle_timeout(Duration::from_secs(30))
@@ -94,13 +95,13 @@ pub struct ClientError(String);
 /// The outcome of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// It was deleted.
+    /// The webhook existed and was deleted.
     Deleted,
-    /// It did not exist.
+    /// The webhook did not exist.
     Absent,
 }
 
-/// Calls the App API with one key. It keeps nothing but the key.
+/// Client of the App API with one key. It caches nothing.
 #[derive(Debug, Clone)]
 pub struct AppApiClient {
     settings: ApiSettings,
@@ -109,7 +110,7 @@ pub struct AppApiClient {
 }
 
 impl AppApiClient {
-    /// A client; it connects with the first call.
+    /// Creates a client, which connects with its first call.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -117,21 +118,21 @@ impl AppApiClient {
         Ok(Self { settings: settings.clone(), key, transport: settings.transport()? })
     }
 
-    /// The same client for the other region, to find out where a refused key belongs; `None` if one configured address
-    /// replaces those of the regions.
+    /// This client with the address of the other region, to find out to which region a refused key belongs; `None` if
+    /// one configured address replaces those of both regions.
     #[must_use]
     pub fn in_other_region(&self) -> Option<Self> {
         let address = self.settings.address.other_region()?;
         Some(Self { settings: ApiSettings { address, ..self.settings.clone() }, ..self.clone() })
     }
 
-    /// The address that it sends its requests to.
+    /// The address to which the client sends requests.
     #[must_use]
     pub fn address(&self) -> &ApiAddress {
         &self.settings.address
     }
 
-    /// The key's fingerprint.
+    /// The fingerprint of the key: [`AppApiKey::fingerprint`].
     #[must_use]
     pub fn key_fingerprint(&self) -> String {
         self.key.fingerprint()
@@ -145,10 +146,10 @@ impl AppApiClient {
         self.read(&ApiRequest::list_webhooks(), WebhookList::parse).await
     }
 
-    /// One webhook.
+    /// Reads one webhook of the key's workspace.
     ///
     /// # Errors
-    /// [`ApiError`]; [`ApiError::NotFound`] if there is none of this id.
+    /// [`ApiError`]; [`ApiError::NotFound`] if no webhook has this id.
     pub async fn webhook(&self, id: WebhookId) -> Result<Webhook, ApiError> {
         self.read(&ApiRequest::get_webhook(id), webhook).await
     }
@@ -156,12 +157,12 @@ impl AppApiClient {
     /// Creates a webhook, disabled. The request is repeated only if it certainly had no effect.
     ///
     /// # Errors
-    /// [`CreateError`], which says whether the webhook may exist.
+    /// [`CreateError`], whose variants distinguish "not created" from an unknown outcome.
     pub async fn create_webhook(&self, new: NewWebhook) -> Result<Webhook, CreateError> {
         let request = ApiRequest::create_webhook(&new);
         let sent = self.send(&request).await;
         let is_unknown = match &sent.last {
-            // A success has created something, even if it cannot be read.
+            // A success status means that the webhook was created, even if the response body cannot be read.
             Attempt::Answered(answer) if answer.is_success() => true,
             last => last.ended().is_unknown(),
         };
@@ -181,7 +182,7 @@ impl AppApiClient {
         self.read(&ApiRequest::update_webhook(update), webhook).await
     }
 
-    /// Deletes a webhook. It may be repeated.
+    /// Deletes a webhook. The request may be repeated.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -191,15 +192,15 @@ impl AppApiClient {
         let earlier_unknown = sent.earlier_unknown;
         match &sent.last {
             Attempt::Answered(answer) if answer.is_success() => Ok(Deletion::Deleted),
-            // An earlier attempt without a response may have deleted it.
+            // An earlier attempt without a response may have deleted the webhook.
             Attempt::Answered(answer) if answer.status == 404 && earlier_unknown => Ok(Deletion::Deleted),
             Attempt::Answered(answer) if answer.status == 404 => Ok(Deletion::Absent),
             _ => Err(self.error(&request, sent, "")),
         }
     }
 
-    /// The workspaces of the account. Any App API key may list them, so this distinguishes a key that is refused from one
-    /// whose scope is too small.
+    /// The workspaces of the account. Any App API key may list them, so this call distinguishes a key that is refused
+    /// from one whose scope is too small.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -207,7 +208,7 @@ impl AppApiClient {
         self.read(&ApiRequest::list_workspaces(), workspaces).await
     }
 
-    /// The addresses that Customer.io sends webhooks from, in this region.
+    /// The IP addresses that Customer.io sends webhooks from in the client's region.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -239,7 +240,7 @@ impl AppApiClient {
         self.transport.send(request.repeat(), build).await
     }
 
-    /// Reads a success, and turns everything else into an error.
+    /// Parses the body of a success, and turns every other outcome into an [`ApiError`].
     fn classify<T, E: fmt::Display>(
         &self,
         request: &ApiRequest,
@@ -284,7 +285,8 @@ impl AppApiClient {
     }
 }
 
-/// The webhook of a response: the object itself, as documented, or its member `reporting_webhook`.
+/// Parses the webhook in a response body: the object itself, as documented, or the value of its field
+/// `reporting_webhook`.
 fn webhook(value: &Value) -> Result<Webhook, UnreadableWebhook> {
     Webhook::parse(value.get("reporting_webhook").unwrap_or(value))
 }

@@ -1,39 +1,40 @@
-//! Customer.io's credentials. None of them is ever printed; a key is shown as a fingerprint.
+//! Customer.io's credentials. None of them is ever printed; an App API key is shown as a fingerprint.
 
 use std::fmt;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The first characters of a service-account token.
+/// The first characters of every service-account token.
 const SERVICE_ACCOUNT_PREFIX: &str = "sa_live_";
 
-/// Replaces a secret in a text from the API.
+/// Text that replaces a secret in a text from the API.
 const REDACTED: &str = "[redacted]";
 
-/// The reason why a credential cannot be used. It is found before anything is sent, and never contains the value.
+/// The reason why a credential cannot be used, found before any request is sent. The message never contains the
+/// credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// The text is blank.
     #[error("{0} is empty; put the credential there as Customer.io showed it")]
     Empty(&'static str),
-    /// The text contains a character that cannot be sent.
+    /// The text contains a character that cannot be sent in a header.
     #[error(
         "{0} has a character that no credential of Customer.io has, such as a space or a line break; copy it again"
     )]
     Character(&'static str),
-    /// A service-account token in place of an App API key.
+    /// The given App API key is a service-account token.
     #[error(
         "CUSTOMERIO_APP_API_KEY holds a service-account token; put it into CUSTOMERIO_SERVICE_ACCOUNT_TOKEN, and an App API key here"
     )]
     IsServiceAccountToken,
-    /// The site id and key of the Track API in place of an App API key.
+    /// The given App API key is a credential of the Track API (site id and key).
     #[error(
         "CUSTOMERIO_APP_API_KEY holds two parts with a colon, as the Track API has them; put an App API key there \
          (in Customer.io: Account settings > API credentials > App API keys)"
     )]
     IsTrackCredential,
-    /// Another credential in place of a service-account token.
+    /// The given service-account token does not begin with `sa_live_`.
     #[error("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN does not begin with `sa_live_`; put a service-account token there")]
     NotServiceAccountToken,
 }
@@ -43,7 +44,7 @@ pub enum CredentialError {
 pub struct AppApiKey(SecretString);
 
 impl AppApiKey {
-    /// Takes the key as Customer.io shows it. White space around it is not part of it.
+    /// Accepts the key as Customer.io shows it. White space around the key is ignored.
     ///
     /// # Errors
     /// [`CredentialError`].
@@ -58,7 +59,8 @@ impl AppApiKey {
         Ok(Self(text.into()))
     }
 
-    /// The first 8 digits of the key's SHA-256: enough to distinguish two keys, and too little to guess a key.
+    /// The first 8 hexadecimal digits of the key's SHA-256: enough to distinguish two keys, and too little to guess a
+    /// key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut digest = customerio::sha256_hex([self.0.expose_secret()]);
@@ -82,7 +84,7 @@ impl fmt::Debug for AppApiKey {
 pub struct ServiceAccountToken(SecretString);
 
 impl ServiceAccountToken {
-    /// Takes the token as Customer.io shows it.
+    /// Accepts the token as Customer.io shows it.
     ///
     /// # Errors
     /// [`CredentialError`].
@@ -105,7 +107,7 @@ impl fmt::Debug for ServiceAccountToken {
     }
 }
 
-/// The text without white space around it, if it can be sent in a header.
+/// The credential without white space around it; an error if it cannot be sent in a header.
 fn checked<'a>(secret: &'a SecretString, variable: &'static str) -> Result<&'a str, CredentialError> {
     let text = secret.expose_secret().trim();
     if text.is_empty() {
@@ -117,7 +119,7 @@ fn checked<'a>(secret: &'a SecretString, variable: &'static str) -> Result<&'a s
     Ok(text)
 }
 
-/// The text without the secret, in case the API repeats it.
+/// Redacts the secret in a text from the API, which may repeat what it received.
 pub(crate) fn without_secret(text: &str, secret: &SecretString) -> String {
     match secret.expose_secret() {
         "" => text.to_owned(),
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_of_another_kind_is_refused_before_it_is_sent() {
+    fn credentials_of_the_wrong_kind_or_form_are_refused() {
         let key = |text: &str| AppApiKey::new(&text.into()).map(|key| key.0.expose_secret().to_owned());
         assert_eq!(key(" 5f3c \n").as_deref(), Ok("5f3c"));
         assert_eq!(key(" \n"), Err(CredentialError::Empty("CUSTOMERIO_APP_API_KEY")));
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_distinguishes_keys_and_no_output_shows_a_key() {
+    fn a_key_is_shown_only_as_its_fingerprint() {
         let key = |text: &str| AppApiKey::new(&text.into()).unwrap();
         let (one, other) = (key("topsecret1"), key("topsecret2"));
         assert_eq!(one.fingerprint().len(), 8);

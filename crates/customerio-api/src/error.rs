@@ -7,14 +7,14 @@ use crate::answer::ErrorDetail;
 use crate::change::NewWebhook;
 use crate::webhook::{Webhook, WebhookList};
 
-/// The request that an error is about.
+/// Method and URL of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The method.
+    /// HTTP method.
     pub method: String,
-    /// The whole address. It has no user name and no query.
+    /// The full URL. It contains neither a user name nor a query.
     pub url: String,
-    /// The region, unless one configured address replaces those of the regions.
+    /// The configured region; `None` if one configured address replaces those of the regions.
     pub region: Option<Region>,
 }
 
@@ -24,21 +24,21 @@ impl fmt::Display for Call {
     }
 }
 
-/// The one who can do something about an error.
+/// The person or organisation that can fix the cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// The person who runs this program.
     You,
     /// A Customer.io administrator, whose role has "Manage API credentials".
     CustomerIoAdministrator,
-    /// Customer.io; the problem may also end by itself.
+    /// Customer.io. The problem may also disappear without any action.
     CustomerIo,
 }
 
 /// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// 401.
+    /// Response 401: Customer.io does not accept the key.
     #[error(
         "{call}: Customer.io refuses the App API key (401{}). Either CUSTOMERIO_APP_API_KEY is wrong (deleted, or a key \
          of the Track API or of a data pipeline), or {}. An App API key is shown once, when it is created: a \
@@ -46,55 +46,55 @@ pub enum ApiError {
         said(.details), wrong_region(.call)
     )]
     KeyRefused {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The API's statements.
+        /// Error texts of the response.
         details: Vec<ErrorDetail>,
     },
-    /// 403.
+    /// Response 403: the key is valid but is not allowed to send this request.
     #[error(
         "{call}: the App API key is valid but may not do this (403{}). Either its scope leaves this out, or its list of \
          allowed IP addresses does not have this machine's. A Customer.io administrator changes both under Account \
          settings > API credentials > App API keys", said(.details)
     )]
     NotAllowed {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The API's statements.
+        /// Error texts of the response.
         details: Vec<ErrorDetail>,
     },
-    /// 404.
+    /// Response 404: the object does not exist in the key's workspace.
     #[error(
         "{call}: not found (404{}). Either it has been deleted, or CUSTOMERIO_APP_API_KEY belongs to another workspace{}. \
          List the webhooks to see what this key reaches", said(.details), replaced_address(.call)
     )]
     NotFound {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The API's statements.
+        /// Error texts of the response.
         details: Vec<ErrorDetail>,
     },
-    /// 400 and other 4xx: nothing was changed, and the same request would be refused again.
+    /// Response 400 or another 4xx: nothing was changed, and the same request would be refused again.
     #[error("{call}: Customer.io refuses the request ({status}{}); nothing was changed{}", said(.details), sent_back(.unknown_fields))]
     Rejected {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The API's statements, with the field if it named one.
+        /// Error texts of the response, each with the field that it is about if the response contains one.
         details: Vec<ErrorDetail>,
-        /// The fields that were sent back although this version does not know them.
+        /// Names of fields in the request that this version does not know and sent back as they were received.
         unknown_fields: Vec<String>,
     },
-    /// Every attempt got 429.
+    /// Every attempt got a 429.
     #[error(
         "{call}: over Customer.io's limit of 10 requests a second (429), {attempts} times in a row; nothing was changed. \
          Try again in a minute; if it persists, find out what else calls the App API of this workspace"
     )]
     TooManyRequests {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The number of times that it was sent.
+        /// Number of attempts.
         attempts: u32,
     },
     /// The last attempt got a 5xx or 408.
@@ -102,11 +102,11 @@ pub enum ApiError {
         "{call}: Customer.io answers {status} (sent {attempts} times). Try again later, and see https://status.customer.io"
     )]
     Unavailable {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The last status.
+        /// HTTP status code of the last attempt.
         status: u16,
-        /// The number of times that it was sent.
+        /// Number of attempts.
         attempts: u32,
     },
     /// No connection could be made, so the request was not sent.
@@ -114,9 +114,9 @@ pub enum ApiError {
         "{call}: no connection ({reason}); nothing was sent. Check the network, HTTPS_PROXY and CUSTOMERIO_API_URL of this machine"
     )]
     NotSent {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The cause.
+        /// Innermost cause from the HTTP client, such as "connection refused".
         reason: String,
     },
     /// The request was sent, and no response arrived.
@@ -124,30 +124,30 @@ pub enum ApiError {
         "{call}: no answer ({reason}, sent {attempts} times). Try again; if it persists, check the network and https://status.customer.io"
     )]
     NoAnswer {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The cause.
+        /// Innermost cause from the HTTP client.
         reason: String,
-        /// The number of times that it was sent.
+        /// Number of attempts.
         attempts: u32,
     },
-    /// The response is not one of the App API.
+    /// The response does not have the form of an App API response.
     #[error(
         "{call}: the answer ({status}) is not one of the App API: {what}. Check CUSTOMERIO_API_URL, and whether a proxy \
          answers in place of Customer.io"
     )]
     Unexpected {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// What is wrong with the response, without its text.
+        /// Description of the problem, without the text of the response.
         what: String,
     },
 }
 
 impl ApiError {
-    /// A short name for machines.
+    /// An identifier for machine-readable output, such as `key_refused`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -163,7 +163,7 @@ impl ApiError {
         }
     }
 
-    /// The one who can do something about it.
+    /// The person or organisation that can fix the cause.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -204,10 +204,10 @@ fn sent_back(unknown_fields: &[String]) -> String {
     }
 }
 
-/// Why a webhook was not created, or why that is unknown.
+/// The reason why a webhook was not created, or why the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// Nothing was created. The request can be sent again once the cause is gone.
+    /// Nothing was created. The request can be sent again once the cause is fixed.
     #[error("the webhook was not created. {0}")]
     NotCreated(ApiError),
     /// It is unknown whether the webhook exists: list the webhooks before creating it again.
@@ -215,10 +215,10 @@ pub enum CreateError {
     Unconfirmed(Box<UnconfirmedCreate>),
 }
 
-/// A create whose outcome is unknown.
+/// A create request whose outcome is unknown.
 ///
-/// It keeps the webhook that was to be created, and returns it only after the list of webhooks was checked. Creating it
-/// again without a check could leave two webhooks that both send every event.
+/// It owns the [`NewWebhook`] and returns it only from [`Self::look_in`], after a check of the list of webhooks.
+/// Creating the webhook again without a check could leave two webhooks that both send every event.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it is unknown whether the webhook `{}` was created: {cause}. List the webhooks and look for this name and endpoint \
@@ -230,15 +230,16 @@ pub struct UnconfirmedCreate {
     cause: ApiError,
 }
 
-/// The result of looking in the list of webhooks after a create whose outcome was unknown.
+/// Result of the search for a webhook after a create whose outcome was unknown.
 #[derive(Debug)]
 pub enum Looked {
     /// The webhook exists.
     Created(Webhook),
-    /// It is not in this list. If the create is still in progress, it may appear later; a list that is read one more
-    /// time-out later is more reliable.
+    /// The webhook is not in this list. If Customer.io is still processing the create, the webhook may appear later; a
+    /// list that is read one more time-out later is more reliable.
     Absent(NewWebhook),
-    /// Several webhooks match, or one that cannot be read may be it. A person has to choose.
+    /// Several webhooks match, or an unreadable entry may be the webhook. A person has to choose; each text describes a
+    /// candidate.
     Ambiguous(Vec<String>),
 }
 
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_names_both_causes_and_the_region_to_try() {
+    fn the_message_for_a_refused_key_contains_both_causes_and_the_region_to_try() {
         let error = |region| ApiError::KeyRefused { call: call(region), details: Vec::new() }.to_string();
         let us = error(Some(Region::Us));
         assert!(us.contains("CUSTOMERIO_APP_API_KEY is wrong") && us.contains("CUSTOMERIO_REGION=eu"), "{us}");
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_names_the_unknown_fields_that_were_sent_back() {
+    fn the_message_for_a_rejected_update_lists_the_unknown_fields_sent_back() {
         let detail = ErrorDetail { message: "unknown field".to_owned(), field: Some("/batching".to_owned()) };
         let rejected = |unknown_fields| ApiError::Rejected {
             call: call(None),
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn listing_decides_whether_a_create_without_a_response_happened() {
+    fn a_create_without_a_response_is_searched_by_name_and_endpoint_in_the_list() {
         let entry = |id: u64, name: &str, endpoint: &str| json!({"id": id, "name": name, "endpoint": endpoint});
         let ours = entry(1, "ours", "https://X.example:443/hook");
         let others = [entry(2, "ours", "https://other.example/hook"), entry(3, "theirs", "https://x.example/hook")];
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_without_a_response_says_to_look_first() {
+    fn the_message_for_an_unconfirmed_create_says_to_list_webhooks_first() {
         let error = CreateError::Unconfirmed(unconfirmed()).to_string();
         assert!(
             error.contains("unknown whether the webhook `ours`") && error.contains("before creating it again"),

@@ -1,6 +1,6 @@
 //! The events that a reporting webhook can be subscribed to.
 //!
-//! Requests use a closed list ([`SubscribableEvent`]). Answers may hold names that this version does not know
+//! Requests use a closed list ([`SubscribableEvent`]). Responses may contain names that this version does not know
 //! ([`EventName::Unknown`]): they are kept, shown and sent back.
 
 use std::cmp::Ordering;
@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use customerio::catalogue::{CATALOGUE, CatalogueEvent, ObjectType};
 
-/// Its payload is documented, so it is in the catalogue, but it is not in the App API's list of event names. It is kept
-/// if an existing webhook has it, and never added.
+/// Events whose payload is documented, so that they are in the catalogue, but which are not in the App API's list of
+/// event names. Such a subscription is kept if an existing webhook has it, and never added.
 const NOT_IN_THE_APP_API: &[&str] = &["slack_undeliverable"];
 
 /// The name of an event in a webhook's list, as the API spells it.
@@ -24,7 +24,7 @@ pub enum EventName {
 }
 
 impl EventName {
-    /// Reads a name. Only the exact spelling is known.
+    /// Looks up a name in the catalogue. The spelling must match exactly.
     #[must_use]
     pub fn parse(name: &str) -> Self {
         match CATALOGUE.iter().find(|event| event.subscription == name) {
@@ -70,14 +70,14 @@ pub struct SubscribableEvent(&'static CatalogueEvent);
     .of_the_channel.as_ref().map(|names| format!(". Of this channel there are: {names}")).unwrap_or_default()
 )]
 pub struct UnknownEvent {
-    /// The name that was given.
+    /// The refused name.
     pub name: String,
-    /// The names of the same channel, if the name begins with a channel.
+    /// The valid names of the same channel, separated by commas, if the refused name begins with a channel.
     pub of_the_channel: Option<String>,
 }
 
 impl SubscribableEvent {
-    /// All of them, by channel.
+    /// All subscribable events, by channel.
     pub fn all() -> impl Iterator<Item = Self> {
         CATALOGUE.iter().filter(|event| !NOT_IN_THE_APP_API.contains(&event.subscription)).map(Self)
     }
@@ -128,7 +128,7 @@ impl fmt::Display for SubscribableEvent {
     }
 }
 
-/// At least one event: the API refuses a webhook without any.
+/// A set of at least one event: the API refuses a webhook without events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSelection(BTreeSet<SubscribableEvent>);
 
@@ -144,21 +144,21 @@ impl EventSelection {
         Self(SubscribableEvent::all().collect())
     }
 
-    /// These events.
+    /// A selection of the given events.
     ///
     /// # Errors
-    /// [`EmptySelection`] if there is none.
+    /// [`EmptySelection`] if `events` is empty.
     pub fn new(events: impl IntoIterator<Item = SubscribableEvent>) -> Result<Self, EmptySelection> {
         let events: BTreeSet<_> = events.into_iter().collect();
         if events.is_empty() { Err(EmptySelection) } else { Ok(Self(events)) }
     }
 
-    /// The events by name.
+    /// The events, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = SubscribableEvent> {
         self.0.iter().copied()
     }
 
-    /// Returns true if this event is chosen.
+    /// Returns true if the selection contains the event.
     #[must_use]
     pub fn contains(&self, event: SubscribableEvent) -> bool {
         self.0.contains(&event)
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_outside_the_app_api_list_is_known_but_never_subscribed() {
+    fn slack_undeliverable_is_known_but_not_subscribable() {
         let name = EventName::parse("slack_undeliverable");
         assert!(matches!(name, EventName::Known(_)));
         assert_eq!(name.subscribable(), None);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_name_is_refused_with_the_names_of_its_channel() {
+    fn the_error_for_a_misspelt_name_lists_the_events_of_the_same_channel() {
         let error = "email_opend".parse::<SubscribableEvent>().unwrap_err().to_string();
         assert!(
             error.contains("email_opend") && error.contains("email_opened") && !error.contains("sms_sent"),

@@ -1,15 +1,17 @@
 //! A client of Customer.io's App API: reporting webhooks, workspaces, sender addresses, and the signing key of a workspace.
 //!
-//! - Requests ([`ApiRequest`]) and answers are values. Building a request and interpreting a response need no I/O.
+//! - Requests ([`ApiRequest`]) and responses are values: building a request and interpreting a response does not need
+//!   I/O.
 //! - A webhook is replaced as a whole. [`WebhookUpdate`] starts from everything that the API returned, so no field is lost,
 //!   whether this version knows it or not.
-//! - One [`RequestBudget`] keeps below Customer.io's 10 requests a second; 429 pauses all that share it.
-//! - Only harmless requests are repeated. A create whose outcome is unknown ends in [`UnconfirmedCreate`], which
-//!   returns the webhook after the list was checked.
-//! - No key, token or signing key appears in a `Debug` form or a message.
+//! - One [`RequestBudget`] keeps the request rate below Customer.io's limit of 10 per second; a 429 pauses all clients
+//!   that share the budget.
+//! - Only requests whose repetition is harmless are repeated. A create whose outcome is unknown ends in
+//!   [`UnconfirmedCreate`], which returns the [`NewWebhook`] only after a check of the list.
+//! - No key, token or signing key appears in `Debug` output or in a message.
 //!
-//! It knows neither Kafka nor Experience Platform, and reads no configuration: options belong to the caller, whose
-//! variables the messages name.
+//! The crate knows neither Kafka nor Experience Platform, and does not read configuration: the caller passes settings
+//! in. Error messages mention the caller's environment variables.
 
 mod account;
 mod address;

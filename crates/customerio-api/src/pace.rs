@@ -7,14 +7,15 @@ use tokio::time::Instant;
 
 use crate::request::Repeat;
 
-/// The time between two requests. Customer.io allows 10 a second. Requests do not arrive as evenly as they are sent, so
-/// this is a little more than a tenth of a second.
+/// Time between two requests. Customer.io allows 10 requests per second. Requests do not arrive as evenly as they are
+/// sent, so this is a little more than a tenth of a second.
 const SPACING: Duration = Duration::from_millis(110);
 
-/// The budget of requests that Customer.io allows, shared by everything that holds a clone of it.
+/// The request rate that Customer.io allows, shared by all clones of one budget.
 ///
-/// It is not documented whether Customer.io counts by key, by workspace or by account, so one process uses one budget for
-/// all its workspaces. Answers with 429 name no time to wait: the whole budget then pauses for a growing time.
+/// It is not documented whether Customer.io counts by key, by workspace or by account, so one process uses one budget
+/// for all its workspaces. A 429 response does not contain a time to wait: the whole budget then pauses for an
+/// increasing time.
 #[derive(Debug, Clone, Default)]
 pub struct RequestBudget(Arc<Mutex<Slots>>);
 
@@ -24,7 +25,7 @@ impl RequestBudget {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).reserve(now)
     }
 
-    /// Lets no request start before `until`.
+    /// Delays all further requests until `until` at the earliest.
     pub(crate) fn pause(&self, until: Instant) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pause(until);
     }
@@ -52,32 +53,32 @@ impl Slots {
 pub struct RetryPolicy {
     /// The maximum number of attempts for a request; with 1, it is never repeated.
     pub attempts: u32,
-    /// The wait after the first attempt; it doubles with each further one.
+    /// The wait after the first attempt; it doubles with each further attempt.
     pub first_wait: Duration,
-    /// The longest wait.
+    /// Upper limit of the wait between two attempts.
     pub longest_wait: Duration,
 }
 
 impl Default for RetryPolicy {
-    /// 5 attempts, with 15 seconds of waiting in all.
+    /// Five attempts, with waits of 15 seconds in total.
     fn default() -> Self {
         Self { attempts: 5, first_wait: Duration::from_secs(1), longest_wait: Duration::from_secs(8) }
     }
 }
 
-/// The end of an attempt.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// A response with this status arrived.
     Answered(u16),
-    /// No connection could be made.
+    /// No connection was established, so nothing was sent.
     NotSent,
-    /// No response arrived; the request may have had its effect.
+    /// No response arrived; the request may have taken effect.
     NoAnswer,
 }
 
 impl Ended {
-    /// Returns true if the request may have had its effect although no response confirms it.
+    /// Returns true if the request may have taken effect although no response confirms it.
     pub(crate) fn is_unknown(self) -> bool {
         match self {
             Self::NoAnswer => true,
@@ -88,8 +89,8 @@ impl Ended {
 }
 
 impl RetryPolicy {
-    /// The wait before the next attempt, after `attempts` attempts (at least 1); `None` if there must not be another
-    /// one.
+    /// The wait before the next attempt after `attempts` attempts (at least 1); `None` if the request must not be
+    /// repeated.
     pub(crate) fn wait_after(&self, attempts: u32, repeat: Repeat, ended: Ended) -> Option<Duration> {
         let can_pass = match ended {
             // The request had no effect.
@@ -103,7 +104,7 @@ impl RetryPolicy {
         Some(self.wait(attempts))
     }
 
-    /// The wait after this many attempts, at least 1.
+    /// The wait after `attempts` attempts (at least 1).
     pub(crate) fn wait(&self, attempts: u32) -> Duration {
         let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
         self.first_wait.saturating_mul(factor).min(self.longest_wait)
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_longest_one_and_end_after_the_last_attempt() {
+    fn waits_double_up_to_the_limit_and_stop_after_the_last_attempt() {
         let policy = RetryPolicy { attempts: 6, ..RetryPolicy::default() };
         let wait =
             |attempts| policy.wait_after(attempts, Repeat::Safe, Ended::Answered(429)).map(|wait| wait.as_secs());

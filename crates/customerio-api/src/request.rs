@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::change::{NewWebhook, WebhookUpdate};
 use crate::webhook::WebhookId;
 
-/// The rule for a request whose outcome is unknown.
+/// Rule for repeating a request whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// It may be repeated: two requests leave the same state as one.
+    /// The request may be repeated: two requests leave the same state as one.
     Safe,
-    /// It must not be repeated: each request creates another object.
+    /// The request must not be repeated: each one creates another object.
     Unsafe,
 }
 
@@ -25,7 +25,7 @@ pub struct ApiRequest {
     body: Option<Value>,
     repeat: Repeat,
     with_key: bool,
-    /// Fields of the body that this version does not know.
+    /// Names of body fields that this version does not know.
     unknown_fields: Vec<String>,
 }
 
@@ -74,13 +74,13 @@ impl ApiRequest {
         Self::new(Method::GET, "/v1/workspaces", Repeat::Safe)
     }
 
-    /// Lists the addresses that webhooks come from. It needs no key and is sent without one.
+    /// Lists the IP addresses that webhooks come from. This request does not need a key and is sent without one.
     #[must_use]
     pub fn list_sender_addresses() -> Self {
         Self { with_key: false, ..Self::new(Method::GET, "/v1/info/ip_addresses", Repeat::Safe) }
     }
 
-    /// The method.
+    /// The HTTP method.
     #[must_use]
     pub fn method(&self) -> &Method {
         &self.method
@@ -92,19 +92,19 @@ impl ApiRequest {
         &self.path
     }
 
-    /// The JSON body. It holds no secret of ours, but the complete URL of the endpoint.
+    /// The JSON body. It does not contain our credentials, but it contains the complete URL of the endpoint.
     #[must_use]
     pub fn body(&self) -> Option<&Value> {
         self.body.as_ref()
     }
 
-    /// The rule for repeating it.
+    /// The rule for repeating the request.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
         self.repeat
     }
 
-    /// Returns true if it is sent with the key.
+    /// Returns true if the request is sent with the App API key.
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.with_key

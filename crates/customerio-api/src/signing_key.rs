@@ -1,10 +1,10 @@
 //! The signing key of a workspace, fetched with a service-account token.
 //!
-//! The App API does not return signing keys. Customer.io's own command-line tool uses
-//! `GET /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. The shape of the response is
-//! unverified, and so is that the key is the one of reporting webhooks. Therefore the response is read leniently, and
-//! the caller has to verify the key by a signed round trip before it enables a webhook. This crate never rotates a key,
-//! because every other receiver in the workspace would then refuse its webhooks.
+//! The App API does not return signing keys. Customer.io's own command-line tool uses `GET
+//! /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. Neither the shape of the response
+//! is verified, nor that the key is the one that signs reporting webhooks. Therefore the response is parsed leniently,
+//! and the caller has to verify the key by a signed round trip before it enables a webhook. This crate never rotates a
+//! key, because every other receiver in the workspace would then refuse its webhooks.
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,69 +21,69 @@ use crate::error::{Call, Remedy};
 use crate::request::Repeat;
 use crate::transport::{Attempt, Sent, Transport};
 
-/// A way to get the signing key of a workspace.
+/// A source from which the signing key of a workspace can be read.
 pub trait SigningKeySource: Send + Sync {
-    /// The signing key, as Customer.io shows it.
+    /// The signing key of the workspace, as Customer.io shows it.
     fn signing_key(&self, workspace: WorkspaceId) -> FetchedKey<'_>;
 }
 
 /// The future of [`SigningKeySource::signing_key`].
 pub type FetchedKey<'a> = Pin<Box<dyn Future<Output = Result<SecretString, SigningKeyError>> + Send + 'a>>;
 
-/// The reason why there is no signing key. Copying the key from Customer.io's page always remains possible.
+/// The reason why a signing key could not be fetched. Copying the key from Customer.io's page always remains possible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
-    /// The token is refused.
+    /// Customer.io refuses the service-account token.
     #[error(
         "{call}: Customer.io refuses the service-account token ({status}{}). Either CUSTOMERIO_SERVICE_ACCOUNT_TOKEN is wrong \
          or expired, or the account is in the other region (CUSTOMERIO_REGION). A Customer.io administrator creates \
          tokens. {PASTE}", said(.details)
     )]
     TokenRefused {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The API's statements.
+        /// Error texts of the response.
         details: Vec<ErrorDetail>,
     },
-    /// The token must not read the key of this workspace, or the workspace does not exist.
+    /// The token is not allowed to read the key of this workspace, or the workspace does not exist.
     #[error(
         "{call}: the service-account token does not reach the signing key of this workspace ({status}{}). A Customer.io \
          administrator can give it access. {PASTE}", said(.details)
     )]
     NotReadable {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The API's statements.
+        /// Error texts of the response.
         details: Vec<ErrorDetail>,
     },
-    /// The answer is a success, and no signing key was found in it.
+    /// The response is a success, but no signing key was found in it.
     #[error("{call}: the answer has no signing key that this version recognises (its fields: {fields}). {PASTE}")]
     Unrecognised {
-        /// The request.
+        /// The request whose response was not recognised.
         call: Call,
-        /// The names of its fields.
+        /// Names of the response's fields, separated by commas.
         fields: String,
     },
-    /// No usable answer.
+    /// No usable response was received.
     #[error("{call}: {reason}. Try again later. {PASTE}")]
     Unavailable {
-        /// The request.
+        /// The failed request.
         call: Call,
-        /// The cause.
+        /// Description of the cause.
         reason: String,
     },
 }
 
-/// The remedy that always works.
+/// The alternative that always works. Every message ends with it.
 const PASTE: &str =
     "Or copy the signing key from Customer.io's page Reporting Webhooks into CUSTOMERIO_SIGNING_KEYS_FILE";
 
 impl SigningKeyError {
-    /// The one who can do something about it.
+    /// The person or organisation that can fix the cause.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -98,7 +98,7 @@ fn said(details: &[ErrorDetail]) -> String {
     details.iter().map(|detail| format!("; it says: {detail}")).collect()
 }
 
-/// Fetches signing keys with a service-account token. Each fetch gets an access token of its own, which may only read.
+/// Fetches signing keys with a service-account token. Each fetch requests a new access token, which is read-only.
 #[derive(Clone)]
 pub struct ServiceAccountClient {
     settings: ApiSettings,
@@ -119,7 +119,7 @@ impl SigningKeySource for ServiceAccountClient {
 }
 
 impl ServiceAccountClient {
-    /// A client; it connects with the first call.
+    /// Creates a client, which connects with its first call.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -150,7 +150,7 @@ impl ServiceAccountClient {
             ("scope", "read_only"),
         ];
         let sent = self.transport.send(Repeat::Safe, |http| http.post(&url).form(&form)).await;
-        // OAuth answers 400 where a credential is wrong.
+        // An OAuth token endpoint responds with 400 if a credential is wrong.
         if let Attempt::Answered(answer) = &sent.last
             && matches!(answer.status, 400 | 403)
         {
@@ -184,12 +184,12 @@ impl ServiceAccountClient {
     }
 }
 
-/// Names under which the key may be found, the likeliest first.
+/// Names of fields that may contain the key, the likeliest first.
 const KEY_NAMES: [&str; 6] = ["signing_secret", "signing_key", "webhook_signing_key", "secret", "key", "value"];
-/// A shorter text is not a key.
+/// Minimum length of a text that is accepted as a key.
 const SHORTEST_KEY: usize = 16;
 
-/// The key in an answer: the answer itself, one of its fields, or a field of an object in it.
+/// Searches a response for the key: the response itself, its fields with one of [`KEY_NAMES`], or the objects in it.
 fn find_key(value: &Value) -> Option<&str> {
     let is_key = |text: &&str| text.len() >= SHORTEST_KEY && text.bytes().all(|byte| byte.is_ascii_graphic());
     match value {
@@ -217,7 +217,7 @@ mod tests {
     const KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 
     #[test]
-    fn the_key_is_found_in_every_likely_shape() {
+    fn the_key_is_found_in_every_expected_response_shape() {
         for answer in [
             json!({"signing_secret": KEY}),
             json!({"signing_key": KEY, "key": "not-this-one-at-all"}),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_a_key_is_refused_and_only_field_names_are_shown() {
+    fn a_response_without_a_key_is_described_by_field_names_only() {
         for answer in [
             json!({}),
             json!(null),

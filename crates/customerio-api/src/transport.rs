@@ -1,4 +1,4 @@
-//! Sends requests one after the other, as the budget and the retry policy say.
+//! Sends requests at the rate of the request budget, and repeats them according to the retry policy.
 
 use std::error::Error as _;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::answer::Answer;
 use crate::pace::{Ended, RequestBudget, RetryPolicy};
 use crate::request::Repeat;
 
-/// The maximum number of bytes of a response that are read. A list of a hundred webhooks needs a tenth of them.
+/// Maximum number of bytes that are read of a response. A list of a hundred webhooks has about a tenth of this size.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 
-/// The HTTP side of the clients.
+/// HTTP client with a rate limit and a retry policy.
 #[derive(Clone)]
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
@@ -29,22 +29,22 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// The end of a request after all its attempts.
+/// The outcome of a request after all attempts.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) last: Attempt,
     pub(crate) attempts: u32,
-    /// An attempt before the last may have been carried out.
+    /// True if an attempt before the last one may have taken effect.
     pub(crate) earlier_unknown: bool,
 }
 
-/// The end of one attempt.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Answered(Answer),
-    /// No connection.
+    /// No connection was established. The text is the cause.
     NotSent(String),
-    /// No complete response arrived.
+    /// No complete response arrived. The text is the cause.
     NoAnswer(String),
 }
 
@@ -67,7 +67,7 @@ impl Transport {
             let last = attempt(build(&self.http)).await;
             let ended = last.ended();
             if ended == Ended::Answered(429) {
-                // Others that share the budget wait as well, even if this request gives up.
+                // All clients that share the budget wait as well, even if this request is not repeated.
                 self.budget.pause(Instant::now() + self.retry.wait(attempts));
             }
             let Some(wait) = self.retry.wait_after(attempts, repeat, ended) else {
@@ -95,7 +95,7 @@ async fn attempt(request: RequestBuilder) -> Attempt {
     }
 }
 
-/// Stops reading at [`ANSWER_LIMIT`]. A response that is truncated there is not valid JSON and is reported as such.
+/// Reads at most [`ANSWER_LIMIT`] bytes. A response that is truncated there is not valid JSON and is reported as such.
 async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqwest::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
@@ -108,7 +108,7 @@ async fn body_up_to_limit(mut response: reqwest::Response) -> Result<Bytes, reqw
     Ok(body.freeze())
 }
 
-/// The innermost cause, which says what happened ("connection refused") and does not contain the address.
+/// The innermost cause of an error, such as "connection refused". It does not contain the address.
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "the time-out has passed".to_owned();

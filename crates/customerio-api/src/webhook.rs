@@ -17,39 +17,40 @@ impl fmt::Display for WebhookId {
     }
 }
 
-/// The kind of a webhook.
+/// The field `type` of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookKind {
-    /// `webhook`: a request for each event.
+    /// `webhook`: Customer.io posts a request for each event.
     Webhook,
-    /// `js`: a JavaScript webhook. What it sends is not documented.
+    /// `js`: a JavaScript webhook. Its requests are not documented.
     Js,
-    /// Another kind, or none was named.
+    /// Another text, or an empty one if the field is missing.
     Other(String),
 }
 
-/// The resolution of opens and clicks.
+/// Reporting of repeated opens and clicks of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
     /// Only the first open and the first click of a message (`full_resolution: false`).
     FirstOnly,
-    /// Every open and click.
+    /// Every open and click (`full_resolution: true`).
     Every,
 }
 
-/// The reporting of bodies and headers of messages with `sent` events.
+/// Reporting of bodies and headers of messages in `sent` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageContent {
-    /// They are left out (`with_content: false`). Changes of preferences then do not contain the new preferences.
+    /// Bodies and headers are left out (`with_content: false`). Events about changed preferences then do not contain
+    /// the new preferences.
     Omitted,
-    /// They are included.
+    /// Bodies and headers are included.
     Included,
 }
 
-/// A webhook that exists.
+/// An existing webhook.
 ///
-/// It keeps every field that the API returned, also those that this version does not know: an update replaces the whole
-/// webhook, and [`WebhookUpdate`](crate::WebhookUpdate) starts from this value.
+/// The value keeps every field that the API returned, including fields that this version does not know: an update
+/// replaces the whole webhook, and [`WebhookUpdate`](crate::WebhookUpdate) starts from this value.
 #[derive(Clone, PartialEq)]
 pub struct Webhook {
     id: WebhookId,
@@ -69,10 +70,10 @@ pub(crate) const READ_ONLY: [&str; 2] = ["id", "type"];
 pub(crate) const WRITABLE: [&str; 6] = ["name", "endpoint", "disabled", "full_resolution", "with_content", "events"];
 
 impl Webhook {
-    /// Reads one webhook.
+    /// Parses one webhook.
     ///
     /// # Errors
-    /// [`UnreadableWebhook`], which names the field.
+    /// [`UnreadableWebhook`], which contains the name of the wrong field.
     pub fn parse(value: &Value) -> Result<Self, UnreadableWebhook> {
         let Some(fields) = value.as_object() else {
             return Err(UnreadableWebhook { id: None, name: None, problem: "it is not a JSON object".to_owned() });
@@ -104,56 +105,56 @@ impl Webhook {
         })
     }
 
-    /// The id.
+    /// The id of the webhook.
     #[must_use]
     pub fn id(&self) -> WebhookId {
         self.id
     }
 
-    /// The name.
+    /// The name that Customer.io shows.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The complete URL that is called. Its query may contain a secret of another receiver, so show
+    /// The complete URL to which events are posted. Its query may contain a secret of another receiver, so print
     /// [`Self::shown_endpoint`] instead.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The URL that is called without its user name, password, query and fragment.
+    /// The endpoint URL without user name, password, query and fragment.
     #[must_use]
     pub fn shown_endpoint(&self) -> String {
         shown_url(&self.endpoint)
     }
 
-    /// The host that is called; `None` if the endpoint is not a URL.
+    /// The host of the endpoint URL; `None` if the endpoint is not a URL.
     #[must_use]
     pub fn endpoint_host(&self) -> Option<String> {
         self.endpoint.parse::<Url>().ok()?.host_str().map(str::to_owned)
     }
 
-    /// The kind.
+    /// The kind of the webhook.
     #[must_use]
     pub fn kind(&self) -> &WebhookKind {
         &self.kind
     }
 
-    /// Returns true if events are sent. A webhook that does not say so counts as enabled.
+    /// Returns true if Customer.io sends events. A webhook without the field `disabled` counts as enabled.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         !self.disabled
     }
 
-    /// The resolution of opens and clicks.
+    /// The reporting of repeated opens and clicks.
     #[must_use]
     pub fn resolution(&self) -> Resolution {
         self.resolution
     }
 
-    /// The reporting of message bodies.
+    /// The reporting of message bodies and headers.
     #[must_use]
     pub fn content(&self) -> MessageContent {
         self.content
@@ -171,13 +172,13 @@ impl Webhook {
         self.fields.keys().map(String::as_str).filter(move |name| !known(name))
     }
 
-    /// Everything that the API returned.
+    /// All fields that the API returned.
     pub(crate) fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }
 }
 
-/// The endpoint without its query; unknown fields by name only.
+/// Shows the endpoint without its query, and unknown fields by name only.
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
@@ -207,14 +208,15 @@ pub(crate) fn shown_url(text: &str) -> String {
     if had_query { format!("{url}?…") } else { url.into() }
 }
 
-/// An entry that is not a webhook as this version knows them. It is reported, never dropped: it may be a live webhook.
+/// A list entry that this version cannot read. It is reported, never dropped, because it may be a webhook that sends
+/// events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableWebhook {
-    /// Its id, if that can be read.
+    /// Id of the webhook, if it can be read.
     pub id: Option<WebhookId>,
-    /// Its name, if that can be read.
+    /// Name of the webhook, if it can be read.
     pub name: Option<String>,
-    /// The field that is wrong, without its value.
+    /// Description of the wrong field, without its value.
     pub problem: String,
 }
 
@@ -230,17 +232,17 @@ impl fmt::Display for UnreadableWebhook {
 /// All webhooks of a workspace.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WebhookList {
-    /// Those that this version can read.
+    /// The webhooks that this version can read.
     pub webhooks: Vec<Webhook>,
-    /// The others.
+    /// The entries that this version cannot read.
     pub unreadable: Vec<UnreadableWebhook>,
 }
 
 impl WebhookList {
-    /// Reads the answer to a list. `{"reporting_webhooks": null}` is an empty list.
+    /// Parses the response of `GET /v1/reporting_webhooks`. `{"reporting_webhooks": null}` is an empty list.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the response.
+    /// A description of the problem with the response.
     pub fn parse(value: &Value) -> Result<Self, &'static str> {
         let member = value.get("reporting_webhooks").ok_or("it has no `reporting_webhooks`")?;
         let entries = match member {
@@ -271,7 +273,7 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str, problem: &'static str) -
     fields.get(name).and_then(Value::as_str).ok_or(problem)
 }
 
-/// A field that is absent or null counts as off, as in the API.
+/// Reads a boolean field. A field that is absent or null counts as false, as in the API.
 fn flag(fields: &Map<String, Value>, name: &str, problem: &'static str) -> Result<bool, &'static str> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(false),
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_list_is_empty_and_an_unreadable_entry_is_reported_next_to_the_others() {
+    fn a_list_keeps_unreadable_entries_next_to_readable_ones() {
         assert_eq!(WebhookList::parse(&json!({"reporting_webhooks": null})), Ok(WebhookList::default()));
         let list = json!({"reporting_webhooks": [with("type", json!("js")), {"id": 7, "name": "odd"}, 3]});
         let list = WebhookList::parse(&list).unwrap();
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_wrong_type_is_named_without_its_value() {
+    fn the_error_for_a_field_of_the_wrong_type_contains_the_name_but_not_the_value() {
         for name in ["id", "name", "endpoint", "type", "disabled", "full_resolution", "with_content", "events"] {
             let error = Webhook::parse(&with(name, json!({"topsecret": 1}))).unwrap_err();
             assert!(error.problem.contains(&format!("`{name}`")) && !error.problem.contains("topsecret"), "{error:?}");
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_another_receivers_url_is_not_shown() {
+    fn a_secret_in_the_endpoint_url_is_not_shown() {
         for url in
             ["https://x.example/a?token=topsecret", "https://me:topsecret@x.example/a", "https://x.example/a#topsecret"]
         {

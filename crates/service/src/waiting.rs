@@ -352,10 +352,20 @@ fn log(activity: &str, line: &Line) {
             }
         }
         Line::Over { failures, lasted, succeeded: true } => {
-            tracing::info!(activity, failures, seconds = lasted.as_secs(), "no longer waiting: the activity succeeds again");
+            tracing::info!(
+                activity,
+                failures,
+                seconds = lasted.as_secs(),
+                "no longer waiting: the activity succeeds again"
+            );
         }
         Line::Over { failures, lasted, succeeded: false } => {
-            tracing::info!(activity, failures, seconds = lasted.as_secs(), "no longer waiting: the activity was not tried again");
+            tracing::info!(
+                activity,
+                failures,
+                seconds = lasted.as_secs(),
+                "no longer waiting: the activity was not tried again"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Carries out a plan, one step after the other, and plans again after each: only the plan makes decisions.
+//! Applies a plan one step at a time, and computes the plan again after each step: only the plan makes decisions.
 //!
-//! A run can be killed after any request. An intent is in the state file before a create is sent; an object that may exist
-//! is looked for before it is created again.
+//! A run can be killed after any request. Therefore an intent is written to the state file before a create is sent, and
+//! an object that may exist is searched for before it is created again.
 
 mod steps;
 
@@ -24,19 +24,19 @@ const ATTEMPTS: u32 = 20;
 /// The result of a run.
 #[derive(Debug)]
 pub struct Applied {
-    /// The objects that were created or changed.
+    /// The objects that the run created or changed.
     pub changed: BTreeMap<Key, Change>,
     /// The state after the run.
     pub observed: Observed,
-    /// The plan after the run: only what waits for something is left.
+    /// The plan after the run. It contains only steps that wait for something.
     pub plan: Plan,
-    /// The failures of single sources; the other sources continued.
+    /// The failures of single objects, mostly the webhooks of single sources; the other objects continued.
     pub failures: Vec<(Key, SetupError)>,
-    /// The permission that a request lacked, if one did.
+    /// The error of the request that lacked a permission, if there was one.
     pub forbidden: Option<SetupError>,
 }
 
-/// The reasons why a plan must not be applied with this permit.
+/// Reasons why the plan must not be applied with this permit.
 #[must_use]
 pub fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     let mut refusals = plan.refusals.clone();
@@ -52,10 +52,10 @@ pub fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     refusals
 }
 
-/// Carries out the plan for this state. Webhooks are created disabled, and enabled by [`crate::enable`] afterwards.
+/// Applies the plan for the observed state. Webhooks are created disabled; [`crate::enable`] enables them afterwards.
 ///
 /// # Errors
-/// [`SetupError`]. Completed steps stay, and another run continues from there.
+/// [`SetupError`]. Completed steps are kept, and another run continues from there.
 pub async fn apply(
     desired: &Desired,
     permit: &Permit,
@@ -81,7 +81,7 @@ pub async fn apply(
     loop {
         let plan = plan(desired, &run.observed, permit);
         let refusals = refusals(&plan, permit);
-        // A source's own problem does not stop the others, if there are any.
+        // If there are several sources, a problem of one source does not stop the others.
         let has_others = desired.webhooks.len() > 1;
         let (own, general): (Vec<_>, Vec<_>) =
             refusals.into_iter().partition(|refusal| has_others && refusal.source().is_some());
@@ -116,12 +116,12 @@ struct Run<'r> {
     failures: Vec<(Key, SetupError)>,
     failed: BTreeSet<Key>,
     forbidden: Option<SetupError>,
-    /// When an object of Platform was last created; requests that refer to it may not see it yet.
+    /// Time at which an object of Platform was last created. Requests that refer to that object may not see it yet.
     last_create: Option<tokio::time::Instant>,
 }
 
 impl Run<'_> {
-    /// No step in Platform starts while a permission is missing that a later step needs.
+    /// Prevents all steps in Platform if a permission is missing that one of them needs.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
         let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
         if plan.changes(Target::Platform) && !missing.is_empty() {
@@ -133,7 +133,7 @@ impl Run<'_> {
         key.target() == Target::Platform && self.forbidden.is_some()
     }
 
-    /// Notes why single sources cannot continue.
+    /// Records the refusals of single sources as failures.
     fn note(&mut self, refusals: Vec<Refusal>, report: Report<'_>) {
         for refusal in refusals {
             let Some(source) = refusal.source() else { continue };

@@ -1,27 +1,27 @@
-//! A canary decides by the gateways' own counters whether Customer.io's webhooks are accepted. It is for a network from
-//! which the public URL cannot be called, so that a signed round trip proves nothing.
+//! The canary method uses the gateways' own counters to decide whether Customer.io's webhooks are accepted. It is meant
+//! for networks from which the public URL cannot be called, so that a signed round trip is not possible.
 //!
-//! Only functions of values are here; [`crate::switch`] reads the counters and changes the webhook.
+//! This module contains only pure functions; [`crate::switch`] reads the counters and changes the webhook.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The responses of one gateway to the webhooks of one source, since its process started.
+/// Counters of one gateway's responses to the webhooks of one source, since the gateway's process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// 202: the signature was authentic, and the webhook is stored.
+    /// Number of 202 responses: the signature was valid, and the webhook is stored.
     pub stored: u64,
-    /// 401: the signature was refused.
+    /// Number of 401 responses: the signature was refused.
     pub refused: u64,
-    /// Every other response, such as 413 and 503.
+    /// Number of all other responses, such as 413 and 503.
     #[serde(default)]
     pub other: u64,
 }
 
 impl Counts {
-    /// The responses since `earlier`. A smaller count means that the process has started again since.
+    /// Responses since `earlier`. A count that is smaller than before means that the process has restarted in between.
     fn since(self, earlier: Self) -> Self {
         let is_restarted = self.stored < earlier.stored || self.refused < earlier.refused || self.other < earlier.other;
         if is_restarted {
@@ -35,31 +35,31 @@ impl Counts {
     }
 }
 
-/// The counts of each gateway, by its admin address.
+/// The counters of each gateway, by the gateway's admin address.
 pub type GatewayCounts = BTreeMap<String, Counts>;
 
-/// What a look at the counters leads to.
+/// The decision that follows from the counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// No webhook has arrived yet, or none that shows whether the signing key is right.
+    /// No webhook has arrived yet, or none whose response shows whether the signing key is correct.
     Wait {
-        /// Responses other than 202 and 401 since the start.
+        /// Number of responses other than 202 and 401 since the start.
         other: u64,
     },
-    /// An authentic webhook is stored, and none was refused: all events can follow.
+    /// A gateway stored an authentic webhook, and no webhook was refused: the other events can be enabled.
     Widen {
-        /// The gateway.
+        /// Admin address of the gateway that stored the webhook.
         gateway: String,
     },
-    /// A gateway has refused a signature: no more webhooks must be sent to it.
+    /// A gateway refused a signature: no more webhooks must be sent to it.
     Disable {
-        /// The gateway.
+        /// Admin address of the gateway that refused the webhook.
         gateway: String,
     },
 }
 
-/// Decides by the counts at the start of the canary and those of now. A gateway that was not there at the start counts
-/// from zero. A refusal wins, whatever else has arrived.
+/// Compares the counters at the start of the canary with the current ones. A gateway that is not in `start` counts from
+/// zero. A refused signature takes precedence over stored webhooks.
 #[must_use]
 pub fn decide(start: &GatewayCounts, now: &GatewayCounts) -> Decision {
     let since = |address: &String, counts: &Counts| counts.since(start.get(address).copied().unwrap_or_default());
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_until_a_counter_moves() {
+    fn the_canary_waits_while_no_webhook_is_stored_or_refused() {
         let start = counts(&[("a", 7, 3), ("b", 0, 0)]);
         assert_eq!(decide(&start, &start), Decision::Wait { other: 0 });
         assert_eq!(decide(&start, &GatewayCounts::new()), Decision::Wait { other: 0 }, "no gateway responds");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_stored_webhook_widens_and_the_first_refused_one_disables() {
+    fn one_stored_webhook_widens_the_canary_unless_another_was_refused() {
         let start = counts(&[("a", 7, 3), ("b", 0, 0)]);
         let stored = counts(&[("a", 7, 3), ("b", 1, 0)]);
         assert_eq!(decide(&start, &stored), Decision::Widen { gateway: "b".to_owned() });
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_starts_again_or_is_new_counts_from_zero() {
+    fn a_restarted_or_new_gateway_counts_from_zero() {
         let start = counts(&[("a", 7, 3)]);
         assert_eq!(decide(&start, &counts(&[("a", 0, 0)])), Decision::Wait { other: 0 });
         assert_eq!(decide(&start, &counts(&[("a", 1, 0)])), Decision::Widen { gateway: "a".to_owned() });

@@ -1,5 +1,5 @@
-//! Checks a whole connection. Each line contains the question, the result, the next step, and the person for it. Every
-//! check runs, regardless of the results of the others.
+//! Checks a whole connection from Customer.io to Platform. Each line of the report contains the question, the result,
+//! the next step, and the person who can take it. Every check runs, regardless of the results of the others.
 
 mod customerio;
 mod end_to_end;
@@ -32,26 +32,26 @@ pub use end_to_end::{
 pub use option::{invalid_option, missing_option};
 pub use profile::{IN_PROFILE, ProfileSearch, event_in_profile, profile_not_searched};
 
-/// The maximum time of one request.
+/// Time limit of one request.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It is as it should be.
+    /// The subject of the check is as it should be.
     Good,
     /// Information for a person; nothing is wrong.
     Note,
-    /// It could not be checked, because of another finding.
+    /// The check was not possible because of another finding.
     Skipped,
-    /// The service did not answer.
+    /// The service did not respond.
     Unanswered,
-    /// It is wrong.
+    /// The subject of the check is wrong.
     Bad,
 }
 
 impl Level {
-    /// The name in JSON.
+    /// The level's name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,10 +64,10 @@ impl Level {
     }
 }
 
-/// The next step, and the person who can take it.
+/// An instruction, and the person who can follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextStep {
-    /// The person.
+    /// The person who can take the step.
     pub who: Who,
     /// The instruction; for another person, a sentence to send to them.
     pub step: String,
@@ -76,15 +76,15 @@ pub struct NextStep {
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// A stable name.
+    /// Stable identifier of the check, for machine-readable output.
     pub id: &'static str,
-    /// The question.
+    /// The subject or question of the check, such as "the Kafka brokers".
     pub asked: String,
-    /// The result, in words.
+    /// The result as text.
     pub found: String,
-    /// The result.
+    /// The result as a level.
     pub level: Level,
-    /// What to do, if something is to be done.
+    /// The next step; `None` if nothing needs to be done.
     pub next: Option<NextStep>,
 }
 
@@ -112,7 +112,8 @@ impl Line {
         Self { level: Level::Bad, next, ..Self::good(id, asked, found) }
     }
 
-    /// Whether a later look can find something else: a new role becomes active, a service starts. Options are read once.
+    /// Returns true if a later run can have another result, for example because a role becomes active or a service
+    /// starts. Options are read only once.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.level >= Level::Unanswered && !matches!(self.id, option::ID | "configuration" | "https")
@@ -131,70 +132,70 @@ impl Line {
 /// The values of the sink's configuration that are compared with the objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configured {
-    /// `PLATFORM_INLET_URL`.
+    /// Value of `PLATFORM_INLET_URL`.
     pub inlet_url: Option<String>,
-    /// `PLATFORM_SCHEMA_ID`.
+    /// Value of `PLATFORM_SCHEMA_ID`.
     pub schema_id: Option<String>,
-    /// `PLATFORM_DATASET_ID`.
+    /// Value of `PLATFORM_DATASET_ID`.
     pub dataset_id: Option<String>,
-    /// `PLATFORM_FLOW_ID`.
+    /// Value of `PLATFORM_FLOW_ID`.
     pub flow_id: Option<String>,
 }
 
-/// What a check needs. A part without a client is left out.
+/// Input of the checks. A part of the connection without a client is left out.
 #[derive(Debug)]
 pub struct Checks<'c> {
-    /// The desired state. Parts of it can be absent because an option is missing.
+    /// The desired state. Parts of it are absent if an option is missing.
     pub desired: &'c Desired,
-    /// The sources whose webhooks are checked, also those for which an option is missing.
+    /// The sources whose webhooks are checked, including those for which an option is missing.
     pub sources: Vec<SourceName>,
-    /// The address of Platform's APIs, if Platform is checked.
+    /// Base address of Platform's APIs; `None` if Platform is not checked.
     pub platform_api: Option<Url>,
-    /// The clients.
+    /// Clients of the services that are checked.
     pub clients: &'c Clients,
-    /// The state file.
+    /// The journal in the state file.
     pub journal: &'c Journal,
-    /// The configuration of the sink.
+    /// The sink's configured values, which are compared with the objects.
     pub configured: Configured,
-    /// A separate provider, because IMS's response is a line of the report.
+    /// Provider of access tokens, separate from the client's because IMS's response has its own line in the report.
     pub tokens: Option<TokenProvider>,
-    /// How to reach Platform.
+    /// HTTP client for requests to Platform without a token.
     pub http: Option<reqwest::Client>,
-    /// The signing keys.
+    /// The signing key of each source.
     pub keys: BTreeMap<SourceName, SecretString>,
-    /// How to reach the public URLs.
+    /// Sender of signed test requests to the public URLs.
     pub round_trips: RoundTrips,
-    /// How long Platform loses events after a change.
+    /// The time during which Platform loses events after a change.
     pub settling: Settling,
-    /// How to reach Kafka, for a transaction.
+    /// Connection to Kafka, for a test transaction.
     pub kafka: Option<::kafka::Connection>,
 }
 
-/// What the checks found out.
+/// The result of all checks.
 #[derive(Debug)]
 pub struct Report {
-    /// The findings.
+    /// The lines of all checks, in the order of the report.
     pub lines: Vec<Line>,
-    /// What an event that is sent through the whole pipeline depends on.
+    /// Facts about Platform on which a test event through the whole pipeline depends.
     pub platform: Destination,
 }
 
-/// What is known of the destination of events.
+/// Facts about the destination of events, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Destination {
-    /// Whether events reach a production sandbox; `None` if that is not known, for example because the sink's options
-    /// name other objects than those of the sandbox.
+    /// True if events reach a production sandbox; `None` if that is not known, for example because the sink's options
+    /// contain the ids of other objects than those of the sandbox.
     pub is_production: Option<bool>,
-    /// The time from which on Platform loses no event.
+    /// The time after which Platform loses no events.
     pub not_before: Option<Timestamp>,
-    /// The flow.
+    /// Id of the flow.
     pub flow_id: Option<String>,
-    /// Whether the dataset is enabled for Profile; `None` if that is not known.
+    /// True if the dataset is enabled for Profile; `None` if that is not known.
     pub has_profile: Option<bool>,
 }
 
 impl Checks<'_> {
-    /// Runs all checks; the groups run at the same time.
+    /// Runs all checks, those of different services concurrently.
     pub async fn run(&self) -> Report {
         let kafka = kafka::check(self);
         let ((platform, destination), customerio, gateway) =
@@ -202,13 +203,13 @@ impl Checks<'_> {
         Report { lines: [kafka.await, platform, customerio, gateway].concat(), platform: destination }
     }
 
-    /// The wish for a source's webhook; absent if an option is missing.
+    /// The desired webhook of a source; `None` if an option is missing.
     fn wish(&self, source: &SourceName) -> Option<&WebhookWish> {
         self.desired.webhooks.iter().find(|wish| wish.source == *source)
     }
 }
 
-/// Waits for an answer, and no longer than [`TIMEOUT`].
+/// Waits for a response, but not longer than [`TIMEOUT`].
 pub(crate) async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(TIMEOUT, answer).await.ok()
 }

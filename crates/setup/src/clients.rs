@@ -1,4 +1,4 @@
-//! The clients of a run, and its progress reports.
+//! The clients of a run, and the progress reports of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +13,18 @@ use sources::SourceName;
 use crate::key::{Key, Target};
 use crate::plan::Change;
 
-/// The clients for the wanted parts. A part without a client is not looked at.
+/// Clients of the services that the run reads and changes. A service without a client is neither read nor changed.
 #[derive(Debug)]
 pub struct Clients {
-    /// Kafka.
+    /// Client of the Kafka brokers.
     pub kafka: Option<Topics>,
-    /// The Schema Registry.
+    /// Client of the Schema Registry.
     pub registry: Option<SchemaRegistry>,
-    /// Experience Platform.
+    /// Client of Experience Platform's APIs.
     pub platform: Option<ControlClient>,
-    /// Customer.io, by source: each has a key of its own.
+    /// Clients of Customer.io by source, because each source has its own App API key.
     pub customerio: BTreeMap<SourceName, AppApiClient>,
-    /// How long after a create without an answer a webhook may still appear: the time-out of a request.
+    /// Time after a create without a response in which the webhook may still appear: the time-out of a request.
     pub webhook_appears_within: Duration,
 }
 
@@ -40,39 +40,40 @@ impl Default for Clients {
     }
 }
 
-/// A report during a run.
+/// A progress report of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// The state of a part is being read.
+    /// The run reads the state of a service.
     Looking(Target),
-    /// A step begins.
+    /// The run begins a step.
     Begins {
-        /// The object.
+        /// The object that the step changes.
         key: Key,
-        /// The change.
+        /// The kind of the change.
         change: Change,
     },
-    /// An object is as it should be.
+    /// A step succeeded.
     Done {
-        /// The object.
+        /// The object that was changed.
         key: Key,
-        /// The change that was made.
+        /// The kind of the change.
         change: Change,
-        /// Its id.
+        /// The object's id in the service.
         id: String,
     },
-    /// An object was changed and is not visible yet, or a response is missing, so the object is looked up again.
+    /// The run waits because an object is not visible yet, or because a response is missing and the object must be read
+    /// again.
     Waits {
-        /// The object.
+        /// The object that the run waits for.
         key: Key,
-        /// The reason.
+        /// The reason as text.
         reason: &'static str,
     },
-    /// A step for one source failed; the other sources continue.
+    /// A step for one source or service failed. The others continue.
     Failed {
-        /// The object.
+        /// The object whose step failed.
         key: Key,
-        /// The reason.
+        /// The error as text.
         reason: String,
     },
 }
@@ -89,5 +90,5 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Receives the reports of a run. The library prints nothing itself.
+/// Callback for the progress reports of a run. The library prints nothing itself.
 pub type Report<'r> = &'r mut (dyn FnMut(Progress) + Send);

@@ -1,4 +1,4 @@
-//! The desired state: what `setup` should create and keep.
+//! The desired state: the objects that `setup` creates and keeps up to date.
 
 use std::collections::BTreeSet;
 
@@ -12,48 +12,49 @@ use crate::topics::TopicWish;
 /// The whole desired state. A part that is absent is neither read nor changed.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    /// The stage; only the topics and the registry need none.
+    /// The deployment in its sandbox. Only the topics and the registry do not need a stage.
     pub stage: Option<Stage>,
-    /// The topics.
+    /// The Kafka topics.
     pub topics: Option<TopicWish>,
     /// The subject of the typed topic in the Schema Registry.
     pub subject: Option<String>,
     /// The objects in Experience Platform.
     pub platform: Option<PlatformWish>,
-    /// One webhook for each source.
+    /// One webhook per source.
     pub webhooks: Vec<WebhookWish>,
 }
 
 /// The objects in Experience Platform, which all sources share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformWish {
-    /// The tenant as configured, without a leading underscore; it is looked up in any case, and must be this one.
+    /// The configured tenant without a leading underscore. The tenant is always looked up, and must be equal to this
+    /// one if it is set.
     pub tenant: Option<String>,
     /// The codes of the identity namespaces that the mapping uses, without Adobe's own.
     pub namespaces: Vec<String>,
-    /// Whether schema and dataset are to be enabled for Profile, which cannot be undone.
+    /// True if schema and dataset should be enabled for Profile, which cannot be undone.
     pub profile: bool,
 }
 
 /// The webhook of one source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookWish {
-    /// The source.
+    /// The source whose events the webhook sends.
     pub source: SourceName,
-    /// The URL that Customer.io is to call.
+    /// The URL to which Customer.io posts the events.
     pub endpoint: Url,
-    /// The events; a new webhook needs a choice, and an existing one keeps its own without one.
+    /// The events to subscribe to. A new webhook requires a value; without one, an existing webhook keeps its events.
     pub events: Option<EventSelection>,
-    /// The resolution of opens and clicks; without a choice, an existing webhook keeps its own.
+    /// The resolution of opens and clicks. Without a value, an existing webhook keeps its resolution.
     pub resolution: Option<Resolution>,
-    /// The reporting of message bodies; without a choice, an existing webhook keeps its own.
+    /// The reporting of message bodies. Without a value, an existing webhook keeps its setting.
     pub content: Option<MessageContent>,
-    /// The name of the workspace that the key belongs to, as a person gave it.
+    /// Name of the workspace that the App API key belongs to, as configured by a person.
     pub workspace: Option<String>,
 }
 
-/// The URL of a source's webhook below the public address of the gateway. An address that already has the path is taken as
-/// it is.
+/// The URL of a source's webhook below the public address of the gateway. A public address that already ends with the
+/// path is returned unchanged.
 ///
 /// # Errors
 /// A message if the address cannot have a path, or has a query.
@@ -78,18 +79,18 @@ pub fn endpoint(public: &Url, source: &SourceName) -> Result<Url, String> {
     Ok(url)
 }
 
-/// What a person has allowed for this run.
+/// Permissions that a person has given for this run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permit {
-    /// Objects of the wanted name without a mark may be taken over and changed.
+    /// Objects with the wanted name but without a mark may be adopted and changed.
     pub adopt: bool,
     /// The former host of a webhook with our mark whose endpoint may be moved to the new host.
     pub move_endpoint: Option<String>,
-    /// The name of the sandbox, as a person typed it.
+    /// Name of the production sandbox that a person has confirmed.
     pub confirmed_sandbox: Option<String>,
-    /// A person has stopped all sinks of the stage, so that a schema or flow in use may change.
+    /// A person has stopped all sinks of the stage, so that a schema or flow that receives events may change.
     pub sinks_stopped: bool,
-    /// The sources whose webhook may be enabled although somebody disabled it.
+    /// The sources whose webhook may be enabled although a person disabled it.
     pub enable_webhooks: BTreeSet<SourceName>,
 }
 

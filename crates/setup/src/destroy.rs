@@ -1,7 +1,7 @@
-//! Removes the objects that `setup` created, if they can and may be removed.
+//! Removes the objects that `setup` created, as far as they can and may be removed.
 //!
-//! Only objects with our mark are removed. Namespaces and whatever is enabled for Profile can never be removed; topics,
-//! and a dataset that holds records, stay unless a person allows their removal.
+//! Only objects with our mark are removed. Namespaces and objects that are enabled for Profile cannot be removed.
+//! Topics are kept. A dataset that holds records is kept unless a person allows its removal.
 
 mod steps;
 
@@ -16,60 +16,60 @@ use crate::stage::Mark;
 
 pub use steps::destroy;
 
-/// The traffic in the pipeline.
+/// Records and consumers that are still in the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
-    /// Records that are not processed yet.
+    /// Number of records that are not processed yet.
     pub lag: u64,
-    /// Members of the two consumer groups.
+    /// Number of members of the two consumer groups.
     pub members: usize,
-    /// Unresolved dead letters.
+    /// Number of unresolved dead letters.
     pub unresolved: u64,
 }
 
-/// What a person has allowed.
+/// Permissions that a person has given for this removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DestroyPermit {
-    /// The name of the dataset whose records may be deleted with it.
+    /// Name of the dataset that may be deleted together with its records.
     pub delete_data: Option<String>,
     /// The number of unresolved dead letters that may be lost.
     pub abandon: u64,
-    /// The name of the sandbox, as a person typed it.
+    /// Name of the production sandbox that a person has confirmed.
     pub confirmed_sandbox: Option<String>,
 }
 
-/// One removal.
+/// One request of a removal.
 #[derive(Debug, Clone)]
 pub enum Removal {
     /// Disables a webhook, so that no more events arrive.
     Disable {
-        /// The source.
+        /// The source of the webhook.
         source: SourceName,
-        /// The webhook.
+        /// The webhook to disable.
         webhook: Box<Webhook>,
     },
     /// Removes an object of Platform.
     Object {
-        /// The object.
+        /// Kind of the object.
         key: Key,
-        /// Its id.
+        /// Id of the object.
         id: String,
-        /// Its name.
+        /// Name of the object.
         name: String,
     },
     /// Removes a webhook.
     Webhook {
-        /// The source.
+        /// The source of the webhook.
         source: SourceName,
-        /// The webhook.
+        /// Id of the webhook.
         id: WebhookId,
-        /// Its name.
+        /// Name of the webhook.
         name: String,
     },
 }
 
 impl Removal {
-    /// The object that it concerns.
+    /// The object that the request changes or removes.
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
@@ -78,7 +78,7 @@ impl Removal {
         }
     }
 
-    /// A line about it.
+    /// The request as one line of text.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
@@ -91,35 +91,35 @@ impl Removal {
     }
 }
 
-/// An object that stays.
+/// An object that is not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
-    /// Its id or name.
+    /// Id of the object, or its name if it has no id.
     pub id: String,
-    /// The reason, and what to do about it.
+    /// The reason, and the next step if there is one.
     pub reason: String,
-    /// Whether it can never be removed.
+    /// True if the object can never be removed.
     pub forever: bool,
 }
 
-/// The removals, in the order in which nothing is removed that another object needs.
+/// The removals, ordered so that no object is removed while another one refers to it.
 #[derive(Debug, Clone, Default)]
 pub struct DestroyPlan {
-    /// The removals.
+    /// The requests, in order.
     pub removals: Vec<Removal>,
-    /// What stays.
+    /// The objects that are not removed.
     pub kept: Vec<Kept>,
     /// Facts that could not be determined.
     pub notes: Vec<String>,
-    /// The reasons why nothing is removed.
+    /// The reasons why the plan must not be applied.
     pub refusals: Vec<String>,
-    /// The sandbox, if it is a production sandbox.
+    /// Name of the sandbox if it is a production sandbox.
     pub production_sandbox: Option<String>,
 }
 
-/// Plans the removal of a stage. It has no side effect. `traffic` is absent if Kafka was not queried.
+/// Plans the removal of a stage, without side effects. `traffic` is `None` if Kafka was not queried.
 #[must_use]
 pub fn plan_destroy(
     desired: &Desired,
@@ -211,7 +211,7 @@ fn traffic_refusals(traffic: Option<Traffic>, permit: &DestroyPermit, plan: &mut
     }
 }
 
-/// The first object with our mark, as key, id and name.
+/// Removals of all candidates with our mark.
 fn marked<C: Candidate>(candidates: &[C], mark: &Mark, key: Key) -> Vec<Removal> {
     let ours = candidates.iter().filter(|candidate| candidate.mark().as_ref() == Some(mark));
     ours.map(|candidate| Removal::Object {

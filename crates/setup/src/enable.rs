@@ -1,4 +1,4 @@
-//! The second phase: webhooks are enabled, each after a signed round trip through its public URL.
+//! The second phase of `apply`: enables each webhook after a signed round trip through its public URL.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,31 +20,31 @@ use crate::round_trip::{RoundTripError, RoundTrips};
 use crate::step::{Phase, Step, WebhookStep};
 use crate::who::Who;
 
-/// A condition outside that `apply` waits for. Another run continues from there.
+/// An external condition that `apply` waits for. Another run continues from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
-    /// The signing key of a source.
+    /// The signing key of this source is missing.
     SigningKey(SourceName),
-    /// The gateway, as Customer.io reaches it.
+    /// The gateway does not accept webhooks at the URL that Customer.io calls.
     Gateway {
-        /// The source.
+        /// The source whose gateway was called.
         source: SourceName,
         /// The URL that was called.
         url: String,
-        /// The problem of the round trip.
+        /// The error of the round trip.
         problem: RoundTripError,
     },
-    /// The time until Platform loses no events.
+    /// Platform would lose events that are sent now.
     Time {
-        /// The end of this time.
+        /// The end of the time in which Platform loses events.
         until: Timestamp,
     },
-    /// Permissions of the credential.
+    /// The credential lacks a permission. The text describes it.
     Permission(String),
 }
 
 impl Waiting {
-    /// A short name for machines.
+    /// An identifier for machine-readable output.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Waiting {
         }
     }
 
-    /// The person who can do something about it.
+    /// The person who can meet the condition.
     #[must_use]
     pub fn who(&self) -> Who {
         match self {
@@ -93,18 +93,18 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// What enabling needs in addition to the clients.
+/// Input of [`enable`] in addition to the clients.
 #[derive(Debug)]
 pub struct Enabling {
     /// The signing key of each source that has one.
     pub keys: BTreeMap<SourceName, SecretString>,
-    /// How to reach the public URLs.
+    /// Sender of signed test requests to the public URLs.
     pub round_trips: RoundTrips,
-    /// The time before which no event may be sent, if it is known.
+    /// The time before which no event may be sent, if there is one.
     pub not_before: Option<Timestamp>,
 }
 
-/// Enables every webhook whose conditions are met; returns the missing conditions of the others.
+/// Enables every webhook whose conditions are met. Returns the missing conditions of the other webhooks.
 ///
 /// # Errors
 /// [`SetupError`]; problems of a single source are in [`Applied::failures`].
@@ -137,7 +137,7 @@ pub async fn enable(
         if applied.forbidden.is_some() {
             continue;
         }
-        // Events that a webhook sends now reach Platform within a second.
+        // After it is enabled, the webhook's events reach Platform within a second.
         if let Some(until) = enabling.not_before.filter(|until| *until > Timestamp::now()) {
             let time = Waiting::Time { until };
             if !waiting.contains(&time) {

@@ -1,20 +1,20 @@
-//! Writes entries into the text of an `.env` file and leaves everything else as it is.
+//! Writes entries into the text of an `.env` file and leaves all other lines unchanged.
 
 use std::fmt::Write;
 
-/// The change of an entry.
+/// The change of an entry in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryChange {
-    /// It was added at the end.
+    /// The entry was added at the end.
     Added,
-    /// Its value was replaced.
+    /// The value of an existing entry was replaced.
     Replaced,
-    /// It had this value.
+    /// The entry already had this value.
     Same,
 }
 
-/// Returns the text with these entries, and the change of each. An existing entry of the same name is replaced in
-/// place; if there are several, the last one is replaced.
+/// Returns the text with these entries, and the change of each entry. An existing entry with the same name is replaced
+/// at its position; if there are several, the last one is replaced.
 #[must_use]
 pub fn merged(text: &str, entries: &[(String, String)]) -> (String, Vec<EntryChange>) {
     let mut blocks = blocks(text);
@@ -37,7 +37,7 @@ pub fn merged(text: &str, entries: &[(String, String)]) -> (String, Vec<EntryCha
     (blocks.into_iter().map(|block| block.text).collect(), changes)
 }
 
-/// One entry with all its lines, or a line that is not an entry. The text ends with a line break.
+/// One entry with all its lines, or one line that is not an entry. `text` ends with a line break.
 struct Block {
     name: Option<String>,
     text: String,
@@ -45,7 +45,7 @@ struct Block {
 
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    // The quote of an entry whose value continues on the next line.
+    // The quote character of an entry whose value continues on the next line.
     let mut open: Option<char> = None;
     for line in text.lines() {
         if let (Some(quote), Some(block)) = (open, blocks.last_mut()) {
@@ -61,7 +61,7 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// Name and value of a line that begins an entry.
+/// Name and value of a line that begins an entry; `None` for any other line.
 fn entry(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
@@ -71,7 +71,7 @@ fn entry(line: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, value.trim_start()))
 }
 
-/// Whether a quoted value ends within this text.
+/// Returns true if a quoted value ends within this text.
 fn closes(text: &str, quote: char) -> bool {
     let mut is_escaped = false;
     for c in text.chars() {
@@ -83,7 +83,7 @@ fn closes(text: &str, quote: char) -> bool {
     false
 }
 
-/// A value in the form of an `.env` file: single quotes keep it unchanged.
+/// A value in the syntax of an `.env` file. Single quotes keep a value unchanged.
 fn quoted(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@,+-".contains(c);
     if value.chars().all(is_plain) {
@@ -103,12 +103,12 @@ fn quoted(value: &str) -> String {
     text
 }
 
-/// A Kubernetes secret with these entries, as YAML. Its values are plain: keep it out of files and logs.
+/// A Kubernetes secret with these entries, as YAML. The values are not encrypted: keep the text out of files and logs.
 #[must_use]
 pub fn secret_manifest(name: &str, entries: &[(String, String)]) -> String {
     let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: Opaque\nstringData:\n");
     for (name, value) in entries {
-        // A JSON string is a YAML string.
+        // Every JSON string is a valid YAML string.
         let value = serde_json::Value::from(value.as_str());
         writeln!(text, "  {name}: {value}").expect("a String takes everything");
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_run_changes_nothing() {
+    fn merging_the_same_entries_twice_changes_nothing() {
         let wanted = entries(&[("A", "1"), ("URL", "http://x/y?z=1")]);
         let (text, _) = merged("", &wanted);
         let (again, changes) = merged(&text, &wanted);
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn the_reader_of_env_files_reads_every_written_value() {
+    fn every_written_value_is_accepted_by_the_env_file_reader() {
         for value in ["", "plain", "two words", "a$b", "it's", "it's $5 \"and\" \\", "#no comment", "a\nb"] {
             let (text, _) = merged("", &entries(&[("VALUE", value)]));
-            // The reader refuses a text that it would read differently.
+            // The reader refuses a text that it could read in another way.
             Variables::with_text(&text).unwrap();
             let read: Vec<_> = text.lines().map(str::to_owned).collect();
             assert!(!read.is_empty(), "{value}");

@@ -1,4 +1,4 @@
-//! The reasons why a run of `setup` ends early.
+//! The errors that end a run of `setup` early.
 
 use customerio_api::{ApiError, CreateError};
 use kafka::KafkaError;
@@ -10,31 +10,32 @@ use crate::key::Key;
 use crate::refusal::Refusal;
 use crate::who::Who;
 
-/// A run that ended early. Its text names the cause and the remedy. Another run completes objects that are incomplete.
+/// The reason why a run ended early. The message contains the cause and the remedy. Another run completes incomplete
+/// objects.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A person has to decide something first.
     #[error("{}", numbered(.0))]
     Refused(Vec<Refusal>),
-    /// The state has changed since the plan was made.
+    /// The state has changed since the plan was made. The texts describe the changes.
     #[error("the state has moved since the plan was made: {}. Nothing was changed; make a new plan", .0.join("; "))]
     Moved(Vec<String>),
-    /// Platform.
+    /// A request to Experience Platform failed.
     #[error("{0}")]
     Platform(ControlError),
-    /// Customer.io.
+    /// A request to Customer.io failed.
     #[error("{0}")]
     CustomerIo(ApiError),
-    /// A webhook that was not created.
+    /// A webhook was not created.
     #[error("{0}")]
     CreateWebhook(CreateError),
-    /// Kafka.
+    /// A request to Kafka failed.
     #[error("{0}")]
     Kafka(KafkaError),
-    /// The Schema Registry.
+    /// A request to the Schema Registry failed.
     #[error("{0}")]
     Registry(RegistryError),
-    /// The state file.
+    /// The state file cannot be used.
     #[error("{0}")]
     Journal(#[from] JournalError),
     /// An object does not reach its desired state after all attempts.
@@ -43,11 +44,11 @@ pub enum SetupError {
          minutes; if it persists, report it"
     )]
     NoProgress {
-        /// The object.
+        /// The object without progress.
         key: Key,
-        /// The number of attempts.
+        /// Number of attempts.
         attempts: u32,
-        /// The last error, or what was sent.
+        /// The last error, or method and path of the last request.
         last: String,
     },
     /// The credential lacks permissions that the plan needs.
@@ -57,7 +58,7 @@ pub enum SetupError {
         .0.join("; ")
     )]
     MissingPermissions(Vec<String>),
-    /// A part of the set-up needs a client that the caller did not give.
+    /// The plan contains an object of a service for which the caller provided no client.
     #[error("the {0} is part of the plan, and there is no client for it; this is a defect, please report it")]
     NoClient(Key),
 }
@@ -87,7 +88,8 @@ impl From<RegistryError> for SetupError {
 }
 
 impl SetupError {
-    /// Returns true if a service did not respond, as opposed to a refusal.
+    /// Returns true if a service did not respond, denied access or made no progress, as opposed to a rejected request or
+    /// a decision that a person has to make.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         match self {
@@ -107,7 +109,7 @@ impl SetupError {
         }
     }
 
-    /// A short name for machines.
+    /// An identifier for machine-readable output.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -125,7 +127,7 @@ impl SetupError {
         }
     }
 
-    /// The person who can do something about it.
+    /// The person who can fix the cause.
     #[must_use]
     pub fn who(&self) -> Who {
         match self {

@@ -1,8 +1,8 @@
-//! The state file: the objects that this tool intended to create, and their ids. It holds no secret.
+//! The state file: the objects that this tool intended to create, and their ids. It contains no secret.
 //!
-//! The mark on an object shows who owns it. The file is needed while a created object is missing from lists: an intent
-//! is written before a create is sent, and the id when the answer arrives. After a kill, the next run knows for which
-//! objects a list may still be incomplete.
+//! The mark on an object shows its owner. The file is needed while a created object is still missing from lists: an
+//! intent is written before a create is sent, and the id is written when the response arrives. After a kill, the next
+//! run knows for which objects a list may still be incomplete.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -21,61 +21,61 @@ use crate::stage::Stage;
 
 const VERSION: u32 = 1;
 
-/// The content of the file.
+/// The JSON of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
     version: u32,
-    /// The stage, or nothing if only topics were set up.
+    /// The stage; absent if only topics were set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stage: Option<String>,
     #[serde(default)]
     objects: BTreeMap<String, Entry>,
-    /// The gateways' counts at the start of a canary, by source.
+    /// The gateways' counters at the start of a canary, by source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     canaries: BTreeMap<String, GatewayCounts>,
 }
 
-/// The known facts about one object.
+/// The facts about one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    /// When the create was about to be sent, in milliseconds since 1970.
+    /// Time at which the create was about to be sent, in milliseconds since 1970.
     at: i64,
-    /// The id, once the answer arrived.
+    /// The object's id; absent until the response arrives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
 }
 
-/// Why the state file cannot be used.
+/// The reason why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("the state file {}: {source}; check the path (--state) and that this user may write there", path.display())]
     File {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// It is not a state file of this version.
+    /// The file is not a state file of this version.
     #[error(
         "the state file {} is not one of this version; if it is from a newer version, use that version. To do without it, \
          move it away: objects are found by their mark", path.display()
     )]
     Form {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
     },
-    /// It is the file of another stage.
+    /// The file belongs to another stage.
     #[error(
         "the state file {} is that of the stage {found}, and this is {wanted}; give each stage its own file (--state)",
         path.display()
     )]
     OtherStage {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
-        /// Its stage.
+        /// The stage in the file.
         found: String,
         /// The configured stage.
         wanted: String,
@@ -85,28 +85,28 @@ pub enum JournalError {
         "another `setup apply` or `setup destroy` is running with the state file {}; wait until it has ended", path.display()
     )]
     Locked {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
     },
 }
 
-/// The state file, read into memory. Every change is on disk before the function returns.
+/// The state file, read into memory. Every change is written to disk before the method returns.
 #[derive(Debug)]
 pub struct Journal {
     content: Content,
     path: Option<PathBuf>,
-    /// Held until the journal is dropped.
+    /// The lock is released when the journal is dropped.
     _lock: Option<File>,
 }
 
 impl Journal {
-    /// A journal that is kept only in memory, to read the state without a file.
+    /// A journal that exists only in memory, for reading the state without a file.
     #[must_use]
     pub fn in_memory() -> Self {
         Self { content: Content { version: VERSION, ..Content::default() }, path: None, _lock: None }
     }
 
-    /// Reads the file, if it exists, without locking it: for `plan` and `status`.
+    /// Reads the file without locking it, for `plan` and `status`. A missing file is an empty journal.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -115,7 +115,7 @@ impl Journal {
         Ok(Self { content, path: None, _lock: None })
     }
 
-    /// Reads the file, or begins one, and keeps every other run from changing anything until this is dropped.
+    /// Reads or creates the file, and locks it: no other run can change anything until the journal is dropped.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -124,7 +124,7 @@ impl Journal {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(error)?;
         }
-        // A lock on the file itself would end when it is replaced.
+        // A lock on the file itself would be lost when the file is replaced.
         let lock =
             File::options().create(true).truncate(false).write(true).open(sibling(path, "lock")).map_err(error)?;
         match lock.try_lock() {
@@ -136,16 +136,16 @@ impl Journal {
         Ok(Self { content, path: Some(path.to_owned()), _lock: Some(lock) })
     }
 
-    /// Notes that an object is about to be created.
+    /// Records that an object is about to be created.
     ///
     /// # Errors
-    /// [`JournalError::File`]; then nothing must be sent.
+    /// [`JournalError::File`]; the create must not be sent in this case.
     pub fn intend(&mut self, key: &Key) -> Result<(), JournalError> {
         self.content.objects.insert(key.to_string(), Entry { at: now(), id: None });
         self.save()
     }
 
-    /// Notes the id of an object that was created.
+    /// Records the id of an object that was created.
     ///
     /// # Errors
     /// [`JournalError::File`].
@@ -155,7 +155,7 @@ impl Journal {
         self.save()
     }
 
-    /// Forgets an object that does not exist.
+    /// Removes the entry of an object that does not exist.
     ///
     /// # Errors
     /// [`JournalError::File`].
@@ -163,16 +163,16 @@ impl Journal {
         if self.content.objects.remove(&key.to_string()).is_some() { self.save() } else { Ok(()) }
     }
 
-    /// Notes the gateways' counts before a canary is enabled, so that after a kill another run counts from there.
+    /// Records the gateways' counters before a canary is enabled, so that after a kill another run compares with them.
     ///
     /// # Errors
-    /// [`JournalError::File`]; then the canary must not be enabled.
+    /// [`JournalError::File`]; the canary must not be enabled in this case.
     pub fn begin_canary(&mut self, source: &SourceName, start: &GatewayCounts) -> Result<(), JournalError> {
         self.content.canaries.insert(source.to_string(), start.clone());
         self.save()
     }
 
-    /// Forgets a canary that is over.
+    /// Removes the counters of a canary that has ended.
     ///
     /// # Errors
     /// [`JournalError::File`].
@@ -180,28 +180,29 @@ impl Journal {
         if self.content.canaries.remove(source.as_str()).is_some() { self.save() } else { Ok(()) }
     }
 
-    /// The gateways' counts before the canary of a source was enabled.
+    /// The gateways' counters before the canary of a source was enabled.
     #[must_use]
     pub fn canary(&self, source: &SourceName) -> Option<&GatewayCounts> {
         self.content.canaries.get(source.as_str())
     }
 
-    /// The id that an object got.
+    /// The recorded id of an object.
     #[must_use]
     pub fn id(&self, key: &Key) -> Option<&str> {
         self.content.objects.get(&key.to_string())?.id.as_deref()
     }
 
-    /// When an object was created, or was about to be; it may be missing from lists for a while after.
+    /// Time at which the create of an object was about to be sent. The object may be missing from lists for a while
+    /// afterwards.
     #[must_use]
     pub fn created_at(&self, key: &Key) -> Option<Instant> {
         let at = self.content.objects.get(&key.to_string())?.at;
         let ago = Duration::from_millis(u64::try_from(now() - at).unwrap_or_default());
-        // A time before 1970 counts as long ago.
+        // A time before 1970 counts as very old.
         Instant::now().checked_sub(ago)
     }
 
-    /// Replaces the file as a whole: a kill leaves the old or the new one.
+    /// Replaces the whole file: after a kill, either the old or the new file exists.
     fn save(&self) -> Result<(), JournalError> {
         let Some(path) = &self.path else { return Ok(()) };
         let text = serde_json::to_string_pretty(&self.content).expect("text, numbers and maps with text keys are JSON");
@@ -221,7 +222,7 @@ fn now() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-/// A file next to the state file.
+/// Path of a file next to the state file, with an additional extension.
 fn sibling(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_canary_survives_a_kill_and_its_end_removes_it() {
+    fn the_start_of_a_canary_survives_a_kill_until_the_canary_ends() {
         let folder = Folder::new("canary");
         let source = SourceName::default();
         let start = GatewayCounts::from([("a:1".to_owned(), crate::canary::Counts::default())]);

@@ -1,28 +1,28 @@
-//! The names of the objects that `setup` manages.
+//! The keys of the objects that `setup` manages.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sources::SourceName;
 
-/// A part of the set-up that can be selected.
+/// A service whose objects can be selected with `--only`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// The topics.
+    /// The Kafka topics.
     Kafka,
     /// The Schema Registry's compatibility rule.
     Registry,
-    /// Experience Platform.
+    /// The objects in Experience Platform.
     Platform,
     /// Customer.io's reporting webhooks.
     CustomerIo,
 }
 
 impl Target {
-    /// All of them, in the order in which they are set up.
+    /// All targets, in the order in which they are set up.
     pub const ALL: &'static [Self] = &[Self::Kafka, Self::Registry, Self::Platform, Self::CustomerIo];
 
-    /// The name in `--only`.
+    /// The value in `--only`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,35 +51,35 @@ impl FromStr for Target {
     }
 }
 
-/// One object. The order is that of creation: no object refers to a later one.
+/// The key of one object. Keys are ordered by creation: no object refers to a later one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A topic.
+    /// A topic, by its name.
     Topic(String),
-    /// A subject of the Schema Registry.
+    /// A subject of the Schema Registry, by its name.
     Subject(String),
     /// An identity namespace, by its code.
     Namespace(String),
-    /// The field group.
+    /// The field group that the schema refers to.
     FieldGroup,
-    /// The schema.
+    /// The XDM schema of the events.
     Schema,
-    /// The dataset.
+    /// The dataset that receives the events.
     Dataset,
-    /// The base connection, which has the inlet.
+    /// The base connection, which contains the inlet.
     BaseConnection,
-    /// The source connection.
+    /// The source connection of the flow.
     SourceConnection,
-    /// The target connection.
+    /// The target connection of the flow, which leads to the dataset.
     TargetConnection,
-    /// The flow.
+    /// The flow from the inlet to the dataset.
     Flow,
     /// The reporting webhook of a source.
     Webhook(SourceName),
 }
 
 impl Key {
-    /// The part of the set-up that it belongs to.
+    /// The service that the object belongs to.
     #[must_use]
     pub fn target(&self) -> Target {
         match self {
@@ -97,7 +97,7 @@ impl Key {
         }
     }
 
-    /// The kind of the object, for people.
+    /// The kind of the object, for texts.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ impl Key {
         }
     }
 
-    /// The name that distinguishes it from other objects of its kind, if there can be several.
+    /// The name that distinguishes the object from others of its kind; `None` if there is only one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -125,7 +125,7 @@ impl Key {
         }
     }
 
-    /// The placeholder for its id in a request that is planned before it exists.
+    /// The placeholder for the object's id in a request that is planned before the object exists.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("<id of the {self}>")
@@ -146,7 +146,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Reads the form of [`Key`]'s `Display`, as the state file has it.
+/// Parses the `Display` form of a [`Key`], which the state file contains.
 impl FromStr for Key {
     type Err = String;
 

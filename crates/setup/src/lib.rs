@@ -1,13 +1,14 @@
-//! Creates and maintains everything that the pipeline needs outside its three services, by comparing the desired and
-//! the actual state: topics, the Schema Registry's rule, the objects in Experience Platform, and Customer.io's
-//! reporting webhooks.
+//! Creates and maintains all objects that the pipeline needs outside its three services: topics, the Schema Registry's
+//! rule, the objects in Experience Platform, and Customer.io's reporting webhooks. It compares the desired state with
+//! the actual state.
 //!
-//! - [`mod@look`] reads the services; [`mod@plan`] compares the result with the desired state, as a pure function; [`mod@apply`] carries
-//!   the plan out, and plans again after each step.
-//! - Every object carries a mark ([`stage::Mark`]). Nothing without our mark is changed unless a person allows it.
+//! - [`mod@look`] reads the services; [`mod@plan`] is a pure function that compares the result with the desired state;
+//!   [`mod@apply`] executes the plan, and plans again after each step.
+//! - Every object of ours carries a mark ([`stage::Mark`]). Objects without our mark are not changed unless a person
+//!   allows it.
 //! - A run can be killed after any request and run again ([`journal`]).
-//! - The library returns values and reports progress through a callback ([`clients::Progress`]). It prints nothing, and asks
-//!   nothing: what a person has to decide is a [`refusal::Refusal`].
+//! - The library returns values and reports progress through a callback ([`clients::Progress`]). It neither prints nor
+//!   prompts: each decision that a person has to make is a [`refusal::Refusal`].
 
 pub mod apply;
 pub mod canary;

@@ -1,4 +1,4 @@
-//! Reads the state of the services. It changes nothing.
+//! Reads the state of the services, and changes nothing.
 
 mod objects;
 mod platform;
@@ -23,14 +23,13 @@ use crate::topics::TopicWish;
 pub(crate) use objects::look_again;
 pub(crate) use platform::look_at_platform;
 
-/// How long the brokers may take to respond.
+/// Time-out of a request to the brokers.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Reads the state of everything in the desired state.
 ///
 /// # Errors
-/// [`SetupError`] if a service does not answer. Problems of a single source are noted in its
-/// [`ObservedWorkspace`].
+/// [`SetupError`] if a service does not respond. The problem of a single source is in its [`ObservedWorkspace`].
 pub async fn look(
     desired: &Desired,
     clients: &Clients,
@@ -68,10 +67,10 @@ async fn kafka(wish: &TopicWish, topics: &Topics) -> Result<ObservedKafka, Kafka
     Ok(ObservedKafka { brokers, topics: found })
 }
 
-/// A topic, or nothing if it does not exist.
+/// Result of reading a topic; `None` if the topic does not exist.
 type Look = Result<Option<ObservedTopic>, KafkaError>;
 
-/// Looks at all topics at the same time: a request for settings takes longer than everything else here.
+/// Reads all topics concurrently, because the request for a topic's settings is slow.
 pub(crate) async fn look_at_topics<'w>(wish: &'w TopicWish, topics: &Topics) -> Vec<(&'w TopicName, Look)> {
     let receipts = async {
         match &wish.receipts {
@@ -120,8 +119,8 @@ async fn workspaces(
     found
 }
 
-/// The workspace of a source's key. After a create without an answer, the list is read once more when the time-out of that
-/// request has passed.
+/// Reads the workspace of a source's key. After a create without a response, the list is read only when the time-out of
+/// that create has passed.
 pub(crate) async fn workspace(
     client: &AppApiClient,
     source: &SourceName,

@@ -1,4 +1,4 @@
-//! The observed state: what exists now, as the services reported it.
+//! The observed state: the objects that exist now, as the services returned them.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use sources::SourceName;
 /// The whole observed state. A part that was not read is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// The topics.
+    /// The brokers and topics.
     pub kafka: Option<ObservedKafka>,
     /// The subject in the Schema Registry.
     pub registry: Option<ObservedSubject>,
-    /// Experience Platform.
+    /// The sandboxes of Experience Platform and the objects in the stage's sandbox.
     pub platform: Option<ObservedPlatform>,
     /// The workspaces of Customer.io, by source.
     pub customerio: BTreeMap<SourceName, ObservedWorkspace>,
@@ -24,7 +24,7 @@ pub struct Observed {
 /// The brokers and the wanted topics.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedKafka {
-    /// The number of brokers.
+    /// Number of brokers.
     pub brokers: usize,
     /// The wanted topics that exist, by name.
     pub topics: BTreeMap<String, ObservedTopic>,
@@ -33,18 +33,18 @@ pub struct ObservedKafka {
 /// A topic that exists.
 #[derive(Debug, Clone)]
 pub struct ObservedTopic {
-    /// Its partitions.
+    /// Number of partitions.
     pub partitions: usize,
-    /// Its settings, or the reason why they could not be read.
+    /// The topic's settings, or the reason why they could not be read.
     pub settings: Result<BTreeMap<String, String>, String>,
 }
 
 /// A subject of the Schema Registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedSubject {
-    /// Whether it has any schema.
+    /// True if the subject has any schema.
     pub exists: bool,
-    /// Its own compatibility rule, if it has one.
+    /// The subject's own compatibility rule, if one is set.
     pub compatibility: Option<String>,
 }
 
@@ -55,42 +55,42 @@ pub struct ObservedPlatform {
     pub sandboxes: Vec<Sandbox>,
     /// The organisation's tenant, without a leading underscore.
     pub tenant: String,
-    /// The permissions that `setup` needs, and whether the credential has them; `None` if that could not be queried.
+    /// The permissions that `setup` needs. True if the credential has the permission; `None` if that is not known.
     pub permissions: BTreeMap<String, Option<bool>>,
-    /// The content of the stage's sandbox; absent if that cannot be used.
+    /// The content of the stage's sandbox; `None` if the sandbox cannot be used.
     pub objects: Option<PlatformObjects>,
 }
 
-/// The objects that may be ours: those of the wanted name, and those that the state file names.
+/// The objects that may be ours: those with the wanted name, and those whose id is in the state file.
 #[derive(Debug, Clone, Default)]
 pub struct PlatformObjects {
-    /// All namespaces.
+    /// All namespaces of the organisation.
     pub namespaces: Vec<Namespace>,
-    /// Field groups.
+    /// Field groups that may be ours.
     pub field_groups: Vec<Resource>,
-    /// Schemas.
+    /// Schemas that may be ours.
     pub schemas: Vec<Resource>,
-    /// Datasets.
+    /// Datasets that may be ours.
     pub datasets: Vec<Dataset>,
-    /// Base connections.
+    /// Base connections that may be ours.
     pub bases: Vec<BaseConnection>,
-    /// Source connections.
+    /// Source connections that may be ours.
     pub sources: Vec<SourceConnection>,
-    /// Target connections.
+    /// Target connections that may be ours.
     pub targets: Vec<TargetConnection>,
-    /// Flows.
+    /// Flows that may be ours.
     pub flows: Vec<Flow>,
 }
 
 /// A workspace of Customer.io.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedWorkspace {
-    /// The fingerprint of the key that it was read with.
+    /// Fingerprint of the App API key with which the workspace was read.
     pub key_fingerprint: String,
     /// All workspaces of the account. The API does not say which of them the key belongs to.
     pub workspaces: Vec<Workspace>,
     /// The webhooks of the key's workspace.
     pub webhooks: WebhookList,
-    /// The reason why this workspace could not be read, if it could not. The other sources continue.
+    /// The reason why this workspace could not be read, if reading failed. The other sources continue.
     pub failure: Option<String>,
 }

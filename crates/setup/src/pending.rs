@@ -1,17 +1,17 @@
-//! The note in the name of a webhook that is not enabled for all its events yet.
+//! The note in the name of a webhook that is not yet enabled for all its events.
 //!
-//! `apply` creates a webhook disabled, and enables it later; a canary enables it for a few events first. The note
-//! distinguishes both from a webhook that somebody has disabled since, which must not be enabled without a word. It is in
-//! the name because Customer.io keeps nothing else for us, and a state file can be lost.
+//! `apply` creates a webhook disabled, and enables it later; a canary first enables it for a few events. The note
+//! distinguishes these two states from a webhook that a person has disabled, which must not be enabled without
+//! permission. The note is in the name because Customer.io stores no other text of ours, and a state file can be lost.
 
 use customerio_api::{Webhook, WebhookUpdate};
 
-/// Of a webhook that has never been enabled for all its events.
+/// Note of a webhook that has never been enabled for all its events.
 const NOT_ENABLED: &str = " (not enabled yet)";
-/// Of a webhook that is enabled for the events of a canary only.
+/// Note of a webhook that is enabled only for the events of a canary.
 const CANARY: &str = " (canary)";
 
-/// The name of a new webhook.
+/// The name of a webhook that is not enabled yet.
 pub(crate) fn pending(name: &str) -> String {
     format!("{name}{NOT_ENABLED}")
 }
@@ -21,23 +21,23 @@ pub(crate) fn canary(name: &str) -> String {
     format!("{name}{CANARY}")
 }
 
-/// The name without its note, if it has one.
+/// The name without its note; `None` if it has no note.
 pub(crate) fn without_note(name: &str) -> Option<&str> {
     let name = name.trim_end();
     name.strip_suffix(NOT_ENABLED).or_else(|| name.strip_suffix(CANARY))
 }
 
-/// Whether somebody has disabled a webhook of ours after it had been enabled.
+/// Returns true if a person has disabled a webhook of ours after it had been enabled.
 pub(crate) fn is_paused(webhook: &Webhook) -> bool {
     !webhook.is_enabled() && without_note(webhook.name()).is_none()
 }
 
-/// Whether a webhook is enabled for the events of a canary only.
+/// Returns true if a webhook is enabled only for the events of a canary.
 pub(crate) fn is_canary(webhook: &Webhook) -> bool {
     webhook.is_enabled() && webhook.name().trim_end().ends_with(CANARY)
 }
 
-/// The request that enables a webhook. The note goes with it.
+/// The update that enables a webhook and removes the note from its name.
 pub(crate) fn enabled(webhook: &Webhook) -> WebhookUpdate {
     let update = WebhookUpdate::of(webhook).enable();
     match without_note(webhook.name()) {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn enabling_removes_the_note_and_nothing_else() {
+    fn enabling_changes_only_the_state_and_the_note_in_the_name() {
         let changes = |webhook: &Webhook| -> Vec<(&str, serde_json::Value)> {
             enabled(webhook).changes().into_iter().map(|change| (change.field, change.after)).collect()
         };

@@ -1,4 +1,4 @@
-//! The plan: a pure function from the desired and the observed state to the steps between them.
+//! The plan: a pure function from the desired and the observed state to the steps that make them equal.
 
 mod adoption;
 mod needs;
@@ -21,21 +21,21 @@ use crate::step::{Phase, PlannedRequest, Step};
 pub(crate) use adoption::Candidate;
 pub use needs::Permission;
 
-/// The change of an object.
+/// The kind of change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It is created.
+    /// The object is created.
     Create,
-    /// It is changed.
+    /// The object is changed.
     Update,
-    /// It stays as it is.
+    /// The object stays as it is.
     Keep,
-    /// It is removed.
+    /// The object is removed.
     Remove,
 }
 
 impl Change {
-    /// The sign in a plan.
+    /// The character that shows the change in a plan.
     #[must_use]
     pub fn sign(self) -> char {
         match self {
@@ -46,7 +46,7 @@ impl Change {
         }
     }
 
-    /// The name in JSON.
+    /// The change's name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,9 +61,9 @@ impl Change {
 /// A property that differs from the desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The property.
+    /// Name of the property.
     pub field: String,
-    /// Its value now.
+    /// The observed value.
     pub current: String,
     /// The wanted value.
     pub wanted: String,
@@ -75,20 +75,20 @@ impl Difference {
     }
 }
 
-/// One object in a plan.
+/// One object of a plan, with its steps.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
-    /// Its change.
+    /// The kind of change.
     pub change: Change,
-    /// Its name at the service.
+    /// The object's name in its service.
     pub name: String,
-    /// Its id, if it exists.
+    /// The object's id; `None` if it does not exist yet.
     pub id: Option<String>,
-    /// The properties that change.
+    /// The properties that differ from the desired state.
     pub differences: Vec<Difference>,
-    /// The steps, in order.
+    /// The steps, in order. Empty if the object stays as it is.
     pub steps: Vec<Step>,
 }
 
@@ -103,7 +103,7 @@ impl Planned {
         Self { key, change: Change::Keep, name, id, differences: Vec::new(), steps: Vec::new() }
     }
 
-    /// An object that exists: it is kept if nothing differs.
+    /// An existing object: [`Change::Keep`] without steps, else [`Change::Update`].
     pub(crate) fn existing(
         key: Key,
         name: impl Into<String>,
@@ -115,18 +115,18 @@ impl Planned {
         Self { change, differences, steps, ..Self::keep(key, name, id) }
     }
 
-    /// Its id, or the placeholder for it.
+    /// The object's id, or the placeholder for it.
     #[must_use]
     pub fn id_or_placeholder(&self) -> String {
         self.id.clone().unwrap_or_else(|| self.key.placeholder())
     }
 
-    /// The requests of its steps.
+    /// The requests of the object's steps.
     pub fn requests(&self) -> impl Iterator<Item = PlannedRequest> {
         self.steps.iter().map(Step::request)
     }
 
-    /// The next step of a phase.
+    /// The first step of a phase.
     #[must_use]
     pub fn next(&self, phase: Phase) -> Option<&Step> {
         self.steps.iter().find(|step| step.phase() == phase)
@@ -136,14 +136,14 @@ impl Planned {
 /// An object that can never be removed once it exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permanent {
-    /// The object.
+    /// Key of the object.
     pub key: Key,
-    /// The reason.
+    /// The reason why the object can never be removed.
     pub reason: &'static str,
 }
 
-/// The steps from the observed to the desired state, and everything that a person should know before they are carried
-/// out.
+/// The steps from the observed to the desired state, and all facts that a person should know before the steps are
+/// executed.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The objects, in the order of creation.
@@ -154,33 +154,33 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// Information for a person.
     pub notes: Vec<String>,
-    /// The objects that can never be removed.
+    /// The objects of the plan that can never be removed once they exist.
     pub permanent: Vec<Permanent>,
     /// The permissions that the credential needs in Platform.
     pub permissions: Vec<Permission>,
-    /// The sandbox, if it is a production sandbox.
+    /// Name of the sandbox if it is a production sandbox.
     pub production_sandbox: Option<String>,
-    /// The number of brokers and of replicas for new topics, if the topics are part of the plan.
+    /// Number of brokers, and number of replicas of new topics; `None` if the topics are not part of the plan.
     pub brokers: Option<(usize, i32)>,
-    /// Whether it changes a schema or flow that receives events now. Events that are sent shortly after such a change
-    /// are lost.
+    /// True if the plan changes a schema or flow that receives events now. Platform loses events that are sent shortly
+    /// after such a change.
     pub changes_live_flow: bool,
 }
 
 impl Plan {
-    /// Returns true if there is something to do.
+    /// Returns true if at least one step is planned.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         self.objects.iter().any(|object| !object.steps.is_empty())
     }
 
-    /// Returns true if a step of this part of the set-up is planned.
+    /// Returns true if a step in this service is planned.
     #[must_use]
     pub fn changes(&self, target: Target) -> bool {
         self.objects.iter().any(|object| object.key.target() == target && !object.steps.is_empty())
     }
 
-    /// The object of a key.
+    /// The planned object with this key.
     #[must_use]
     pub fn object(&self, key: &Key) -> Option<&Planned> {
         self.objects.iter().find(|object| object.key == *key)
@@ -191,13 +191,13 @@ impl Plan {
         self.permissions.iter().filter(|permission| permission.granted == Some(false))
     }
 
-    /// The refusals that concern more than one source.
+    /// The refusals that do not concern a single source only.
     pub fn general_refusals(&self) -> impl Iterator<Item = &Refusal> {
         self.refusals.iter().filter(|refusal| refusal.source().is_none())
     }
 }
 
-/// Makes the plan. It has no side effect and depends on its arguments alone.
+/// Computes the plan, without side effects and from the arguments alone.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, permit: &Permit) -> Plan {
     let mut plan = Plan::default();

@@ -1,4 +1,4 @@
-//! A plan as a file: for a review, and to be applied only if the state is still the same.
+//! A plan as a file: a person can review it, and it is applied only if the state has not changed since.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::step::PlannedRequest;
 
 const VERSION: u32 = 1;
 
-/// The file. It holds the method, path and body of every request, and no secret.
+/// The content of the file: method, path and body of every request, and no secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
@@ -32,13 +32,13 @@ struct ObjectRecord {
     requests: Vec<PlannedRequest>,
 }
 
-/// Why a file is not a plan.
+/// Error for a file that is not a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a plan of this version; make one with `customerio-aep setup plan --out FILE`")]
 pub struct NotAPlan;
 
 impl PlanFile {
-    /// The file of a plan.
+    /// The file content for a plan.
     #[must_use]
     pub fn of(plan: &Plan, stage: Option<&Stage>) -> Self {
         let record = |object: &crate::plan::Planned| ObjectRecord {
@@ -57,14 +57,14 @@ impl PlanFile {
         }
     }
 
-    /// The text of the file.
+    /// The text of the file, as JSON.
     #[must_use]
     pub fn to_text(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("text, lists and maps with text keys are JSON");
         format!("{text}\n")
     }
 
-    /// Reads a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
     /// [`NotAPlan`].
@@ -73,7 +73,7 @@ impl PlanFile {
         if file.version == VERSION { Ok(file) } else { Err(NotAPlan) }
     }
 
-    /// The differences from the state for which this plan was made. Empty if the plan can be applied.
+    /// The differences between this plan and a plan made now. Empty if this plan can be applied.
     #[must_use]
     pub fn moved(&self, now: &Self) -> Vec<String> {
         let mut moved = Vec::new();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_plan_can_be_read_and_its_state_has_not_changed() {
+    fn a_plan_survives_writing_and_reading_unchanged() {
         let plan = file(vec![subject(), Planned::keep(Key::Flow, "Events", "f-1")]);
         let read = PlanFile::read(&plan.to_text()).unwrap();
         assert_eq!(read, plan);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_changed_state_is_named() {
+    fn each_kind_of_difference_from_the_planned_state_is_reported() {
         let before = file(vec![subject(), Planned::keep(Key::Flow, "Events", "f-1")]);
         let says = |objects: Vec<Planned>| before.moved(&file(objects)).join("; ");
         let flow = |id: &str| Planned::keep(Key::Flow, "Events", id);

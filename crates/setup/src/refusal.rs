@@ -1,4 +1,4 @@
-//! The reasons why `setup` does not continue by itself. Each text names the cause and the remedy.
+//! The reasons why `setup` stops and needs a decision. Each message contains the cause and the remedy.
 
 use sources::SourceName;
 
@@ -6,29 +6,29 @@ use crate::key::Key;
 use crate::stage::Mark;
 use crate::who::Who;
 
-/// Something that a person has to decide or change before anything is written.
+/// A decision or change that a person has to make before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The credential may not use the sandbox, or it does not exist.
+    /// The sandbox does not exist, or the credential is not allowed to use it.
     #[error(
         "this credential may use no sandbox `{name}`; it may use: {}. Set PLATFORM_SANDBOX to one of them, or let an Adobe \
          administrator add the credential to a role with this sandbox (Permissions > Roles)", listed(.usable)
     )]
     NoSuchSandbox {
-        /// The configured name.
+        /// Name of the configured sandbox.
         name: String,
-        /// The sandboxes that it may use.
+        /// Names of the sandboxes that the credential may use.
         usable: Vec<String>,
     },
-    /// The sandbox is not ready.
+    /// The sandbox is not active.
     #[error("the sandbox `{name}` is in the state `{state}`; wait until it is active, and run this again")]
     SandboxState {
-        /// The sandbox.
+        /// Name of the sandbox.
         name: String,
-        /// Its state.
+        /// State of the sandbox.
         state: String,
     },
-    /// The configured tenant is not the organisation's.
+    /// The configured tenant is not the organisation's tenant.
     #[error(
         "PLATFORM_TENANT is `{configured}`, and the tenant of this organisation is `{found}`; remove PLATFORM_TENANT (setup \
          looks it up), or set PLATFORM_IMS_ORG to the other organisation"
@@ -36,80 +36,80 @@ pub enum Refusal {
     WrongTenant {
         /// The configured tenant.
         configured: String,
-        /// The organisation's.
+        /// The organisation's tenant.
         found: String,
     },
-    /// Several objects carry the mark.
+    /// Several objects carry the same mark.
     #[error(
         "several objects carry the mark `{mark}` of the {key}: {}. Nothing is changed. Find out which one the sink uses \
          (PLATFORM_DATASET_ID, PLATFORM_FLOW_ID), remove the mark from the other's description, or delete it, and run this \
          again", listed(.ids)
     )]
     SeveralMarked {
-        /// The object.
+        /// The object that should exist once.
         key: Key,
-        /// Their ids.
+        /// Ids of the objects with the mark.
         ids: Vec<String>,
-        /// The mark.
+        /// The mark that they share.
         mark: Mark,
     },
-    /// An object has the name and no mark.
+    /// An object has the wanted name but no mark.
     #[error(
         "a {} named `{name}` exists ({}) and was not created by this tool. Either take it over with --adopt, which marks it \
          and brings it in line; or rename it; or set another DEPLOYMENT, which changes the names of this tool's objects",
         .key.kind(), listed(.ids)
     )]
     NotOurs {
-        /// The object.
+        /// The wanted object.
         key: Key,
-        /// The name.
+        /// The wanted name.
         name: String,
-        /// The ids of those that have it.
+        /// Ids of the existing objects with this name.
         ids: Vec<String>,
     },
-    /// An object has the name and another mark.
+    /// An object has the wanted name and the mark of another stage.
     #[error(
         "the {} `{name}` ({id}) belongs to another stage, marked `{mark}`; set another DEPLOYMENT, or the PLATFORM_SANDBOX \
          and PLATFORM_IMS_ORG of that stage", .key.kind()
     )]
     OfAnotherStage {
-        /// The object.
+        /// The wanted object.
         key: Key,
-        /// The name.
+        /// Name of the existing object.
         name: String,
-        /// The id.
+        /// Id of the existing object.
         id: String,
-        /// The other mark.
+        /// Mark of the existing object.
         mark: Mark,
     },
-    /// A property differs that cannot be changed.
+    /// A property differs from the desired state and cannot be changed.
     #[error("the {key} ({id}) has {field} `{current}`, wanted `{wanted}`, and this cannot be changed. {remedy}")]
     CannotChange {
-        /// The object.
+        /// The existing object.
         key: Key,
-        /// Its id.
+        /// Id of the object.
         id: String,
-        /// The property.
+        /// Name of the property.
         field: String,
-        /// Its value.
+        /// The observed value.
         current: String,
         /// The wanted value.
         wanted: String,
-        /// The next step.
+        /// The next step, as a sentence.
         remedy: &'static str,
     },
-    /// An object that is to be adopted is enabled for Profile.
+    /// An object that would be adopted is enabled for Profile.
     #[error(
         "the {key} ({id}) is enabled for Profile, which cannot be undone: its events would enter profiles at once. To accept \
          that, add --enable-profile; else rename it, or set another DEPLOYMENT"
     )]
     ProfileEnabled {
-        /// The object.
+        /// The object that would be adopted.
         key: Key,
-        /// Its id.
+        /// Id of the object.
         id: String,
     },
-    /// A namespace exists in another spelling.
+    /// A namespace exists with another spelling of its code.
     #[error(
         "the identity namespace `{wanted}` exists as `{found}`; a code is used exactly as it is written: set \
          IDENTITY_NAMESPACE_ID or IDENTITY_NAMESPACE_CIO_ID to `{found}`"
@@ -117,48 +117,48 @@ pub enum Refusal {
     NamespaceSpelling {
         /// The configured code.
         wanted: String,
-        /// The existing code.
+        /// The code of the existing namespace.
         found: String,
     },
-    /// A namespace cannot identify people.
+    /// An existing namespace is not active or not meant for people.
     #[error(
         "the identity namespace `{code}` has the type {found} and the state {status}; events need an active namespace of a \
          type for people, such as Cross_device. Configure another code (IDENTITY_NAMESPACE_ID, IDENTITY_NAMESPACE_CIO_ID)"
     )]
     NamespaceUnfit {
-        /// The code.
+        /// Code of the namespace.
         code: String,
-        /// The type.
+        /// Type of the namespace.
         found: String,
-        /// The state.
+        /// State of the namespace.
         status: String,
     },
-    /// A webhook with our mark calls another host.
+    /// A webhook with our mark posts to another host.
     #[error(
         "the webhook {id} of source `{source_name}` calls the host `{old}`, wanted `{new}`. It may be another installation's. To \
          move it here, add --move-endpoint {old}"
     )]
     EndpointElsewhere {
-        /// The source.
+        /// The source of the webhook.
         source_name: SourceName,
-        /// The webhook.
+        /// Id of the webhook.
         id: String,
-        /// The host that it calls.
+        /// The host to which the webhook posts.
         old: String,
         /// The configured host.
         new: String,
     },
-    /// A webhook without our mark calls our URL.
+    /// A webhook without our mark posts to our URL.
     #[error(
         "the webhook {id} (`{name}`) calls this gateway's URL for source `{source_name}` and was not created by this tool; a \
          second one would send every event twice. Take it over with --adopt, or delete it in Customer.io"
     )]
     SameEndpoint {
-        /// The source.
+        /// The source of the URL.
         source_name: SourceName,
-        /// The webhook.
+        /// Id of the webhook.
         id: String,
-        /// Its name.
+        /// Name of the webhook.
         name: String,
     },
     /// A webhook that may be ours cannot be read.
@@ -166,31 +166,31 @@ pub enum Refusal {
         "source `{source_name}`: {what}; it may be this tool's. Look at it in Customer.io (Reporting Webhooks), and report the problem"
     )]
     WebhookUnreadable {
-        /// The source.
+        /// The source of the webhook.
         source_name: SourceName,
-        /// The client's error.
+        /// The error of the Customer.io client.
         what: String,
     },
-    /// A choice without a default is missing.
+    /// A setting without a default is missing.
     #[error("source `{source_name}`: {variable} is not set, and a new webhook needs the choice: {consequence}")]
     ChoiceMissing {
-        /// The source.
+        /// The source of the new webhook.
         source_name: SourceName,
-        /// The variable.
+        /// The variable that must be set.
         variable: &'static str,
-        /// The possible values and what each means.
+        /// The possible values and the meaning of each.
         consequence: &'static str,
     },
-    /// It is unknown which workspace the key belongs to.
+    /// The account has several workspaces, and it is unknown which one the key belongs to.
     #[error(
         "source `{source_name}`: the account has several workspaces ({}), and the API does not say which one the key belongs to. \
          Name it with CUSTOMERIO_WORKSPACE (or `workspace` in SOURCES_FILE) before the first webhook is created",
         listed(.names)
     )]
     WorkspaceNotNamed {
-        /// The source.
+        /// The source of the key.
         source_name: SourceName,
-        /// The workspaces.
+        /// Names of the account's workspaces.
         names: Vec<String>,
     },
     /// The sandbox is a production sandbox, and its name was not confirmed.
@@ -199,10 +199,10 @@ pub enum Refusal {
          (type it, or --confirm-sandbox {name})"
     )]
     ProductionNotConfirmed {
-        /// The sandbox.
+        /// Name of the sandbox.
         name: String,
     },
-    /// A schema or flow that receives events now would change.
+    /// The plan would change a schema or flow that receives events now.
     #[error(
         "the plan changes a schema or flow that takes events now, and Platform loses what is sent in the minutes after such a \
          change (five for a flow, fifteen for a schema). Either hold the sinks (`customerio-aep setup sink hold`), add \
@@ -210,22 +210,22 @@ pub enum Refusal {
          that with --sinks-stopped, and start them with that value. Kafka keeps the events in the meantime"
     )]
     LiveFlow,
-    /// There is no webhook to enable or disable.
+    /// The stage has no webhook that could be enabled or disabled.
     #[error("source `{source_name}` has no webhook of this stage; `customerio-aep setup apply` creates it")]
     NoWebhook {
-        /// The source.
+        /// The source without a webhook.
         source_name: SourceName,
     },
-    /// A webhook must be brought in line before a canary.
+    /// The webhook differs from the desired state and must be updated before it is enabled.
     #[error(
         "the webhook {id} of source `{source_name}` is not as it is wanted ({fields}); run `customerio-aep setup apply` first"
     )]
     WebhookDiffers {
-        /// The source.
+        /// The source of the webhook.
         source_name: SourceName,
-        /// The webhook.
+        /// Id of the webhook.
         id: String,
-        /// The fields that differ.
+        /// Names of the fields that differ.
         fields: String,
     },
     /// A canary of the webhook has no outcome yet.
@@ -234,20 +234,20 @@ pub enum Refusal {
          `customerio-aep setup webhook canary` again, or stop it with `customerio-aep setup webhook pause`"
     )]
     CanaryRuns {
-        /// The source.
+        /// The source of the webhook.
         source_name: SourceName,
-        /// The webhook.
+        /// Id of the webhook.
         id: String,
     },
-    /// The events of a canary are not among the wanted ones.
+    /// The canary's events are not among the wanted ones.
     #[error(
         "source `{source_name}`: the canary's event {event} is not among the events that are wanted (CUSTOMERIO_EVENTS, or \
          `events` in SOURCES_FILE); choose one of these"
     )]
     CanaryOutside {
-        /// The source.
+        /// The source of the canary.
         source_name: SourceName,
-        /// The first event that is not among them.
+        /// The first event that is not wanted.
         event: String,
     },
     /// The gateways' counters cannot be read, so a canary would have no outcome.
@@ -256,25 +256,25 @@ pub enum Refusal {
          with --services (CONSOLE_SERVICES), and run this where it can be reached"
     )]
     NoGateway {
-        /// The source.
+        /// The source of the canary.
         source_name: SourceName,
-        /// What is wrong.
+        /// The problem as text.
         problem: String,
     },
-    /// The named workspace does not exist in the account.
+    /// The configured workspace does not exist in the account.
     #[error("source `{source_name}`: the account of this key has no workspace `{wanted}`; it has: {}", listed(.names))]
     WrongWorkspace {
-        /// The source.
+        /// The source of the key.
         source_name: SourceName,
         /// The configured name.
         wanted: String,
-        /// The workspaces.
+        /// Names of the account's workspaces.
         names: Vec<String>,
     },
 }
 
 impl Refusal {
-    /// A short name for machines.
+    /// An identifier for machine-readable output.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -304,7 +304,7 @@ impl Refusal {
         }
     }
 
-    /// The person who can resolve it.
+    /// The person who can resolve the refusal.
     #[must_use]
     pub fn who(&self) -> Who {
         match self {
@@ -313,7 +313,7 @@ impl Refusal {
         }
     }
 
-    /// The source that it concerns, if it concerns only one; the others continue.
+    /// The source that the refusal concerns; `None` if it concerns more than one source. Other sources continue.
     #[must_use]
     pub fn source(&self) -> Option<&SourceName> {
         match self {

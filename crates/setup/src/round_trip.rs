@@ -1,7 +1,7 @@
-//! A signed round trip through the public URL: the proof that Customer.io's webhooks will be accepted.
+//! A signed round trip through the public URL, which verifies that Customer.io's webhooks will be accepted.
 //!
-//! The body has the object type [`customerio::CHECK_OBJECT_TYPE`], by which the transformer recognises it and does not
-//! pass it on.
+//! The body has the object type [`customerio::CHECK_OBJECT_TYPE`]. The transformer recognises this type and does not
+//! forward the event.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -10,39 +10,40 @@ use customerio::{SigningKey, TestPerson, check_body, sign, test_body};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The time that a request may take.
+/// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Customer.io gives up after 4 s; a gateway that needs this long while idle is too slow under load.
+/// Slowest accepted response. Customer.io gives up after 4 s; a gateway that needs 1 s while idle is too slow under
+/// load.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// The reason why webhooks would not be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoundTripError {
-    /// The host name has no address.
+    /// The host name does not resolve to an address.
     #[error("the host name of the public URL cannot be resolved; check CUSTOMERIO_PUBLIC_URL and the DNS entry")]
     Dns,
-    /// The certificate cannot be verified.
+    /// The certificate cannot be verified. The text is the cause.
     #[error(
         "the certificate of the public URL cannot be verified ({0}); the server must send its certificate with all \
          intermediates, for this host name, from a public authority. Customer.io waits an hour after each attempt"
     )]
     Certificate(String),
-    /// There is no connection.
+    /// No connection was established. The text is the cause.
     #[error(
         "there is no connection to the public URL ({0}); check that the gateway runs, and the proxy and firewall before it"
     )]
     NoConnection(String),
-    /// There was no answer in time.
+    /// No response arrived within the time-out.
     #[error("the public URL did not answer within {} s; check the gateway (its /readyz) and what is before it", TIMEOUT.as_secs())]
     NoAnswer,
-    /// The server redirects.
+    /// The server redirects the request.
     #[error(
         "the public URL redirects (HTTP {status}) to {to}; Customer.io does not follow: set CUSTOMERIO_PUBLIC_URL to the final address"
     )]
     Redirect {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The target, without its query.
+        /// Target of the redirect, without its query.
         to: String,
     },
     /// The gateway refuses the signature of every body.
@@ -51,29 +52,29 @@ pub enum RoundTripError {
          Reporting Webhooks on the first line of the gateway's CUSTOMERIO_SIGNING_KEYS_FILE"
     )]
     OtherKey,
-    /// The gateway refuses the signature of a body with unusual bytes only.
+    /// The gateway refuses the signature only of a body with unusual bytes.
     #[error(
         "the gateway refuses the signature of a body with non-ASCII text and unusual white space, and accepts a plain one: \
          something before the gateway changes the body. It must be passed on byte for byte"
     )]
     BodyChanged,
-    /// A wrong signature is accepted.
+    /// A request with a wrong signature is accepted, with this status.
     #[error(
         "the public URL accepts a wrong signature (HTTP {0}): it is not this product's gateway, or something before it answers in its place"
     )]
     AcceptsAnything(u16),
-    /// The path does not lead to the gateway.
+    /// The response is 404: the path does not lead to the gateway.
     #[error(
         "the public URL answers HTTP 404: it is another server, or the gateway does not know this source; check CUSTOMERIO_PUBLIC_URL and SOURCES_FILE"
     )]
     NotFound,
-    /// The gateway cannot store.
+    /// The response is 503: the gateway cannot write to Kafka.
     #[error("the gateway answers HTTP 503: Kafka does not acknowledge; see its log")]
     NotStored,
-    /// Any other answer.
+    /// Any other status.
     #[error("the public URL answers HTTP {0}, and only 202 means stored; check what is before the gateway")]
     Status(u16),
-    /// It is too slow.
+    /// The gateway is too slow. The value is the duration in milliseconds.
     #[error(
         "the gateway stored the body after {0} ms; Customer.io gives up after 4 s, so it should take less than a second: check Kafka's latency and what is before the gateway"
     )]
@@ -81,7 +82,7 @@ pub enum RoundTripError {
 }
 
 impl RoundTripError {
-    /// A short name for machines.
+    /// An identifier for machine-readable output.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -101,21 +102,21 @@ impl RoundTripError {
     }
 }
 
-/// Makes round trips.
+/// Sends signed test requests to public URLs.
 #[derive(Debug, Clone)]
 pub struct RoundTrips {
     http: reqwest::Client,
 }
 
-/// A gateway that stores signed webhooks.
+/// The result of a round trip through a gateway that stores signed webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// The time from the request to the answer, in milliseconds.
+    /// Time from the request to the response, in milliseconds.
     pub millis: u64,
 }
 
 impl RoundTrips {
-    /// Round trips without a proxy, and with the public certificate authorities only, as Customer.io makes them.
+    /// Creates a client without a proxy and with the public certificate authorities only, like Customer.io.
     ///
     /// # Errors
     /// A message if the HTTP client cannot be set up.
@@ -129,7 +130,7 @@ impl RoundTrips {
         Ok(Self { http: builder.build().map_err(|error| error.to_string())? })
     }
 
-    /// Sends a wrong signature, and then a signed body with unusual bytes.
+    /// Sends a request with a wrong signature, and then a signed body with unusual bytes.
     ///
     /// # Errors
     /// [`RoundTripError`].
@@ -157,7 +158,7 @@ impl RoundTrips {
         }
     }
 
-    /// Sends a marked event, which goes all the way to Platform. Without a person it has no identity.
+    /// Sends a marked event that is delivered to Platform. Without `person`, the event has no identity.
     ///
     /// # Errors
     /// [`RoundTripError`].
@@ -171,7 +172,7 @@ impl RoundTrips {
         self.send_event(url, key, &test_body(event_id, jiff::Timestamp::now().as_second(), person)).await
     }
 
-    /// Sends this body, signed.
+    /// Sends this body with a signature.
     ///
     /// # Errors
     /// [`RoundTripError`].
@@ -183,7 +184,8 @@ impl RoundTrips {
         }
     }
 
-    /// Status, `Location`, and the time until the answer. Without a key the signature is wrong.
+    /// Sends a body. Returns the status, the `Location` header and the time until the response. Without a key, the
+    /// signature is wrong.
     async fn send(
         &self,
         url: &Url,
@@ -226,7 +228,7 @@ fn refused(status: u16, location: Option<String>) -> RoundTripError {
     }
 }
 
-/// Interprets a request without a response, by the texts of its causes.
+/// Classifies an error of the HTTP client by the texts of its causes.
 fn failure(error: &reqwest::Error) -> RoundTripError {
     if error.is_timeout() {
         return RoundTripError::NoAnswer;
@@ -252,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_is_named_without_its_query() {
+    fn the_message_for_a_redirect_omits_the_query_of_the_target() {
         let error = refused(301, Some("https://x.example/login?token=topsecret".to_owned()));
         assert_eq!(error.code(), "redirect");
         assert!(!error.to_string().contains("topsecret") && error.to_string().contains("https://x.example/login"));

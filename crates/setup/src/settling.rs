@@ -8,24 +8,24 @@ use crate::key::Key;
 use crate::observed::Observed;
 use crate::plan::Plan;
 
-/// How long events are lost after a change.
+/// Durations in which Platform loses events after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settling {
-    /// After a change of the flow.
+    /// Duration after a change of the flow.
     pub after_flow: Duration,
-    /// After a change of the schema or its field group.
+    /// Duration after a change of the schema or its field group.
     pub after_schema: Duration,
 }
 
 impl Default for Settling {
-    /// Adobe documents five and fifteen minutes.
+    /// The durations that Adobe documents: five and fifteen minutes.
     fn default() -> Self {
         Self { after_flow: Duration::from_secs(5 * 60), after_schema: Duration::from_secs(15 * 60) }
     }
 }
 
 impl Settling {
-    /// Multiplies both times by a factor, for a simulator with the same factor.
+    /// Multiplies both durations by a factor, for a simulator with the same factor.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
         let scaled = |time: Duration| Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(time);
@@ -33,8 +33,7 @@ impl Settling {
     }
 }
 
-/// The time from which on no event is lost; `None` as long as there is no flow. It is rounded up to a
-/// second.
+/// The time after which Platform loses no events, rounded up to a second; `None` as long as there is no flow.
 #[must_use]
 pub fn not_before(plan: &Plan, observed: &Observed, settling: Settling) -> Option<Timestamp> {
     let objects = observed.platform.as_ref()?.objects.as_ref()?;

@@ -1,11 +1,11 @@
-//! A stage (one deployment in one sandbox), and the marks by which `setup` recognises its own objects.
+//! A stage (one deployment in one sandbox), and the marks with which `setup` recognises its own objects.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sources::SourceName;
 
-/// The name of a deployment, `DEPLOYMENT`: 1 to 40 lower-case letters, digits, `-` and `_`.
+/// The name of a deployment (`DEPLOYMENT`): 1 to 40 lower-case letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deployment(String);
 
@@ -13,7 +13,7 @@ impl Deployment {
     /// The default name of a deployment.
     pub const DEFAULT: &'static str = "customerio-aep";
 
-    /// The name.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,12 +45,12 @@ impl fmt::Display for Deployment {
     }
 }
 
-/// An organisation in Adobe's identity service, `…@AdobeOrg`.
+/// The id of an organisation in Adobe's identity service, such as `…@AdobeOrg`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Organisation(String);
 
 impl Organisation {
-    /// The id.
+    /// The id as text, with `@AdobeOrg`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,12 +79,12 @@ impl fmt::Display for Organisation {
     }
 }
 
-/// The name of a sandbox, as the header `x-sandbox-name` takes it.
+/// The name of a sandbox, in the form of the header `x-sandbox-name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SandboxName(String);
 
 impl SandboxName {
-    /// The name.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -114,22 +114,22 @@ impl fmt::Display for SandboxName {
 /// One deployment in one sandbox. Two stages never share an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
-    /// The deployment.
+    /// Name of the deployment.
     pub deployment: Deployment,
-    /// The organisation.
+    /// Id of the organisation that contains the sandbox.
     pub organisation: Organisation,
-    /// The sandbox.
+    /// Name of the sandbox.
     pub sandbox: SandboxName,
 }
 
 impl Stage {
-    /// The mark of an object of one source.
+    /// The mark of an object that serves one source.
     #[must_use]
     pub fn mark_of(&self, source: &SourceName) -> Mark {
         self.mark(source.as_str())
     }
 
-    /// The mark of an object that serves all sources. No source can have this name.
+    /// The mark of an object that serves all sources. No source can have the name `*`.
     #[must_use]
     pub fn shared_mark(&self) -> Mark {
         self.mark("*")
@@ -139,8 +139,8 @@ impl Stage {
         Mark(format!("{}/{}/{}/{source}", self.deployment, self.organisation, self.sandbox))
     }
 
-    /// A name or title. It contains the deployment, unless that is the default, because titles must be unique in a
-    /// sandbox.
+    /// The name or title of an object. It contains the deployment unless that is the default, because titles must be
+    /// unique in a sandbox.
     #[must_use]
     pub fn name(&self, base: &str) -> String {
         if self.deployment.as_str() == Deployment::DEFAULT {
@@ -150,15 +150,15 @@ impl Stage {
         }
     }
 
-    /// `sourceId` of the base connection, which must be unique in the organisation. Neither part can contain a `.`, so two
-    /// stages never have the same one.
+    /// The `sourceId` of the base connection, which must be unique in the organisation. Neither part can contain a `.`,
+    /// so two stages never have the same `sourceId`.
     #[must_use]
     pub fn source_id(&self) -> String {
         format!("{}.{}", self.deployment, self.sandbox)
     }
 }
 
-/// `DEPLOYMENT/organisation/sandbox/source`, in brackets within a name, description or tag.
+/// A mark, `DEPLOYMENT/organisation/sandbox/source`. It is written in brackets within a name or description.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(String);
 
@@ -169,20 +169,20 @@ impl Mark {
         &self.0
     }
 
-    /// Adds this mark to a text.
+    /// Adds the mark, in brackets, to a text.
     #[must_use]
     pub fn on(&self, text: &str) -> String {
         format!("{text} [{}]", self.0)
     }
 
-    /// Returns the mark in a text. A person may change the text around it.
+    /// Returns the mark that a text contains. A person may change the text around the mark.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let inside = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(inside, _)| inside);
         inside.filter(|inside| Self::is_mark(inside)).map(|inside| Self(inside.to_owned())).next()
     }
 
-    /// Reads the mark from a tag's value, in which it has no brackets.
+    /// Parses the value of a tag, which contains a mark without brackets.
     #[must_use]
     pub fn of_tag(value: &str) -> Option<Self> {
         Self::is_mark(value).then(|| Self(value.to_owned()))
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_found_in_any_text_around_it() {
+    fn a_mark_is_found_within_any_surrounding_text() {
         let mark = stage("customerio-aep", "dev").mark_of(&SourceName::default());
         assert_eq!(mark.as_str(), "customerio-aep/ACME@AdobeOrg/dev/default");
         assert_eq!(Mark::of(&mark.on("Events")), Some(mark.clone()));

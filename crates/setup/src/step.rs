@@ -1,4 +1,4 @@
-//! The steps of a plan: what is carried out, and the request that it sends.
+//! The steps of a plan, and the request that each step sends.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use crate::pending::enabled;
 
-/// One step, by the service that carries it out.
+/// One step, by the service that executes it.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Creates a topic.
     Topic(TopicSpec),
     /// Sets the compatibility rule of a subject.
     Compatibility {
-        /// The subject.
+        /// Name of the subject.
         subject: String,
     },
     /// A step in Experience Platform.
@@ -53,26 +53,26 @@ pub enum PlatformStep {
     CreateFieldGroup(FieldGroupBody),
     /// Creates the schema.
     CreateSchema(SchemaBody),
-    /// Adds to a field group or schema.
+    /// Adds fields or references to a field group or schema.
     PatchResource {
-        /// The kind.
+        /// Field group or schema.
         kind: Kind,
-        /// Its id.
+        /// Id of the resource.
         id: String,
-        /// The changes.
+        /// The changes, as JSON patches.
         patches: Vec<Patch>,
-        /// Its version.
+        /// Version that the change is based on.
         etag: Option<String>,
     },
     /// Creates the dataset.
     CreateDataset(NewDataset),
     /// Changes the dataset.
     PatchDataset {
-        /// Its id.
+        /// Id of the dataset.
         id: String,
-        /// The changes.
+        /// The changes, as JSON patches.
         patches: Vec<Patch>,
-        /// Its version.
+        /// Version that the change is based on.
         etag: Option<String>,
     },
     /// Creates the base connection.
@@ -83,20 +83,20 @@ pub enum PlatformStep {
     CreateTarget(NewTargetConnection),
     /// Creates the flow.
     CreateFlow(NewFlow),
-    /// Changes an object of Flow Service.
+    /// Changes a connection or flow.
     PatchObject {
-        /// The kind.
+        /// Kind of the object.
         object: Object,
-        /// Its id.
+        /// Id of the object.
         id: String,
-        /// The changes.
+        /// The changes, as JSON patches.
         patches: Vec<Patch>,
-        /// Its version.
+        /// Version that the change is based on.
         etag: String,
     },
     /// Enables a flow.
     EnableFlow {
-        /// Its id.
+        /// Id of the flow.
         id: String,
     },
 }
@@ -112,23 +112,23 @@ pub enum WebhookStep {
     Enable(Box<Webhook>),
 }
 
-/// A webhook that is to be created.
+/// The fields of a webhook to create.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookDraft {
-    /// The name, with the mark.
+    /// Name of the webhook, with the mark.
     pub name: String,
-    /// The URL to call.
+    /// URL to which Customer.io posts events.
     pub endpoint: Url,
-    /// The events.
+    /// Events to subscribe to.
     pub events: EventSelection,
-    /// The resolution of opens and clicks.
+    /// Reporting of opens and clicks: every one, or only the first of a message.
     pub resolution: Resolution,
-    /// The reporting of message bodies.
+    /// Reporting of message bodies: included or omitted.
     pub content: MessageContent,
 }
 
 impl WebhookDraft {
-    /// The webhook of the request, which the client can send only once.
+    /// The value for the create request, which the client can send only once.
     #[must_use]
     pub fn new_webhook(&self) -> NewWebhook {
         NewWebhook {
@@ -141,34 +141,34 @@ impl WebhookDraft {
     }
 }
 
-/// A request as it is shown before it is sent. It holds no secret.
+/// A request as it is shown before it is sent. It contains no secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedRequest {
-    /// The service that gets it.
+    /// Name of the service that receives the request.
     pub service: String,
-    /// The method; for Kafka, the name of the API.
+    /// HTTP method; for Kafka, the name of the API.
     pub method: String,
-    /// Path and query; for Kafka, the topic.
+    /// Path and query; for Kafka, the name of the topic.
     pub path: String,
-    /// Headers of this request alone.
+    /// Headers that are specific to this request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The body.
+    /// The JSON body; `None` if the request has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
 }
 
-/// The phase in which a step is carried out.
+/// The phase in which a step is executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Objects are created and changed. No event is sent yet.
+    /// Creates and changes objects. No events are sent yet.
     Objects,
-    /// The webhook is enabled: after a signed round trip through the public URL.
+    /// Enables the webhook after a signed round trip through the public URL.
     Enabling,
 }
 
 impl Step {
-    /// The phase in which it is carried out.
+    /// The phase in which the step is executed.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
@@ -177,7 +177,7 @@ impl Step {
         }
     }
 
-    /// Returns true if it creates an object, and a repeat would create a second one.
+    /// Returns true if the step creates an object, so that repeating it would create a second one.
     #[must_use]
     pub fn is_create(&self) -> bool {
         match self {
@@ -187,7 +187,7 @@ impl Step {
         }
     }
 
-    /// The request that it sends.
+    /// The request that the step sends.
     #[must_use]
     pub fn request(&self) -> PlannedRequest {
         match self {

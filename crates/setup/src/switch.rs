@@ -1,7 +1,7 @@
 //! Enables and disables the webhook of one source: pause, resume, and the canary.
 //!
-//! A run can be killed after any request. The note in the webhook's name says which state it is in, and one request changes
-//! state, events and note together, so another run goes on from there.
+//! A run can be killed after any request. The note in the webhook's name shows the webhook's state, and one request
+//! changes state, events and note together. Therefore another run can continue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,95 +24,95 @@ use crate::pending::{canary, enabled, is_canary, pending, without_note};
 use crate::plan::{Change, plan};
 use crate::refusal::Refusal;
 
-/// The webhook of one source.
+/// Operations on the webhook of one source.
 #[derive(Debug, Clone, Copy)]
 pub struct Switch<'s> {
-    /// The desired state, with this source.
+    /// The desired state, which contains this source.
     pub desired: &'s Desired,
     /// The clients, with one for this source.
     pub clients: &'s Clients,
-    /// The source.
+    /// Name of the source.
     pub source: &'s SourceName,
 }
 
 /// The result of [`Switch::pause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paused {
-    /// It is disabled now.
+    /// The webhook was disabled by this call.
     Now,
-    /// It was disabled before.
+    /// The webhook was already disabled.
     Already,
 }
 
 /// The result of [`Switch::resume`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resumed {
-    /// It is enabled now.
+    /// The webhook was enabled by this call.
     Now,
-    /// It was enabled before.
+    /// The webhook was already enabled.
     Already,
-    /// It stays disabled until this condition is met.
+    /// The webhook stays disabled until this condition is met.
     Waits(Waiting),
 }
 
 /// The result of [`Switch::canary`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CanaryEnd {
-    /// The webhook is enabled already.
+    /// The webhook was already enabled for all its events.
     Already,
-    /// It stays disabled until this condition is met.
+    /// The webhook stays disabled until this condition is met.
     Waits(Waiting),
-    /// A gateway has stored an authentic webhook: all events are enabled.
+    /// A gateway has stored an authentic webhook, and all events are enabled.
     Widened {
-        /// The gateway.
+        /// Admin address of the gateway.
         gateway: String,
-        /// The number of events.
+        /// Number of events that the webhook is subscribed to.
         events: usize,
     },
-    /// A gateway has refused a signature: the webhook is disabled.
+    /// A gateway has refused a signature, and the webhook is disabled.
     Refused {
-        /// The gateway.
+        /// Admin address of the gateway.
         gateway: String,
     },
-    /// Nothing has arrived that shows whether the signing key is right: the webhook is disabled again.
+    /// No webhook has arrived whose response shows whether the signing key is correct. The webhook is disabled again.
     NothingArrived {
-        /// Responses other than 202 and 401.
+        /// Number of responses other than 202 and 401.
         other: u64,
     },
 }
 
-/// The gateways' counters at one moment.
+/// The gateways' counters at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Looked {
-    /// The gateways that know the source.
+    /// The counters of the gateways that know the source.
     pub counts: GatewayCounts,
-    /// The admin addresses that did not respond, with the reason.
+    /// The admin addresses that did not respond, each with the reason.
     pub unanswered: Vec<String>,
 }
 
-/// Reads the gateways' counters.
+/// Source of the gateways' counters.
 pub trait Gateways {
-    /// The counters of a source.
+    /// Reads the counters of a source from all gateways.
     fn look(&self, source: &SourceName) -> impl Future<Output = Looked> + Send;
 }
 
-/// What a canary needs in addition to the clients.
+/// Parameters of a canary.
 #[derive(Debug)]
 pub struct Canary<G> {
     /// The events that are enabled first.
     pub family: EventSelection,
-    /// The gateways.
+    /// Source of the gateways' counters.
     pub gateways: G,
-    /// How long to wait for the first webhook.
+    /// Maximum wait for the first webhook.
     pub within: Duration,
-    /// The time between two looks.
+    /// Time between two reads of the counters.
     pub interval: Duration,
-    /// The time before which no event may be sent, if it is known.
+    /// The time before which no event may be sent, if there is one.
     pub not_before: Option<Timestamp>,
 }
 
 impl Switch<'_> {
-    /// Disables the webhook. Events that are made while it is disabled are probably never sent.
+    /// Disables the webhook. Customer.io probably never sends the events that occur while it is disabled.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -120,7 +120,7 @@ impl Switch<'_> {
         let (_, webhook) = self.webhook(journal).await?;
         let result = if webhook.is_enabled() {
             let update = match without_note(webhook.name()) {
-                // It has never been enabled for all its events, and a later `apply` may do that.
+                // The webhook has never been enabled for all its events, and a later `apply` may do that.
                 Some(name) => WebhookUpdate::of(&webhook).disable().name(&pending(name)),
                 None => WebhookUpdate::of(&webhook).disable(),
             };
@@ -166,11 +166,11 @@ impl Switch<'_> {
         Ok(Resumed::Now)
     }
 
-    /// Enables the events of the family, waits for the first webhook in the gateways' counters, and then either enables all
-    /// wanted events or disables the webhook. Another run goes on where one was killed.
+    /// Enables the events of `given.family`, waits until the gateways' counters show the first webhook, and then either
+    /// enables all wanted events or disables the webhook. If a run is killed, another run continues.
     ///
     /// # Errors
-    /// [`SetupError`]. If the last request failed, the canary may still be enabled; another run decides it.
+    /// [`SetupError`]. If the last request failed, the canary may still be enabled; another run continues with it.
     pub async fn canary<G: Gateways + Sync>(
         &self,
         journal: &mut Journal,
@@ -181,7 +181,7 @@ impl Switch<'_> {
         let events = self.wanted(wish, &given.family)?;
         let webhook = if is_canary(&webhook) {
             if journal.canary(self.source).is_none() {
-                // The state file of the run that began it is lost.
+                // The state file of the run that began the canary is lost.
                 let start = self.all_gateways(given).await?;
                 journal.begin_canary(self.source, &start)?;
             }
@@ -202,7 +202,7 @@ impl Switch<'_> {
         let decision = self.watch(&start, given, report).await;
         let end = match decision {
             Decision::Widen { gateway } => {
-                // Somebody may have disabled it meanwhile, and it must not be enabled again.
+                // A person may have disabled the webhook in the meantime. Then it must not be enabled again.
                 let (_, webhook) = self.webhook(journal).await?;
                 if !is_canary(&webhook) {
                     return Err(SetupError::Moved(vec![format!("the webhook {} is no longer a canary", webhook.id())]));
@@ -223,7 +223,7 @@ impl Switch<'_> {
         Ok(end)
     }
 
-    /// Looks at the counters until they decide, or the time is over.
+    /// Polls the counters until they allow a decision, or until the time is over.
     async fn watch<G: Gateways + Sync>(
         &self,
         start: &GatewayCounts,
@@ -253,7 +253,8 @@ impl Switch<'_> {
         }
     }
 
-    /// The counters of all gateways; each must respond, because one that does not could refuse webhooks unseen.
+    /// Reads the counters of all gateways. Each gateway must respond, because a silent one could refuse webhooks
+    /// unnoticed.
     async fn all_gateways<G: Gateways + Sync>(&self, given: &Canary<G>) -> Result<GatewayCounts, SetupError> {
         let looked = given.gateways.look(self.source).await;
         let problem = match looked.unanswered.first() {
@@ -264,7 +265,7 @@ impl Switch<'_> {
         Err(refused(Refusal::NoGateway { source_name: self.source.clone(), problem }))
     }
 
-    /// The wanted events, of which the family must be a part.
+    /// The wanted events. It is an error if they do not contain all events of the family.
     fn wanted<'w>(&self, wish: &'w WebhookWish, family: &EventSelection) -> Result<&'w EventSelection, SetupError> {
         let source_name = self.source.clone();
         let Some(events) = &wish.events else {
@@ -285,7 +286,7 @@ impl Switch<'_> {
         Err(refused(Refusal::WebhookDiffers { source_name, id, fields: "endpoint".to_owned() }))
     }
 
-    /// The webhook as it is now, chosen as the plan chooses it.
+    /// The webhook in its current state, selected as in the plan.
     async fn webhook(&self, journal: &Journal) -> Result<(&WebhookWish, Webhook), SetupError> {
         let wish = self.desired.webhooks.iter().find(|wish| wish.source == *self.source);
         let wish = wish.ok_or_else(|| SetupError::NoClient(self.key()))?;
@@ -307,7 +308,7 @@ impl Switch<'_> {
                 Refusal::ChoiceMissing { .. } | Refusal::WorkspaceNotNamed { .. } | Refusal::WrongWorkspace { .. }
             )
         };
-        // These concern only a webhook that is to be created.
+        // These refusals concern only a webhook that does not exist yet.
         let refusals: Vec<Refusal> = planned.refusals.into_iter().filter(|refusal| !is_missing(refusal)).collect();
         if !refusals.is_empty() {
             return Err(SetupError::Refused(refusals));
@@ -339,7 +340,7 @@ fn refused(refusal: Refusal) -> SetupError {
     SetupError::Refused(vec![refusal])
 }
 
-/// The request that enables a webhook for the events of a family only.
+/// The update that enables a webhook for the events of the family only.
 fn begin(wish: &WebhookWish, webhook: &Webhook, family: &EventSelection) -> WebhookUpdate {
     let base = without_note(webhook.name()).unwrap_or(webhook.name());
     let mut update = WebhookUpdate::of(webhook).events(family).enable().name(&canary(base));
@@ -352,12 +353,12 @@ fn begin(wish: &WebhookWish, webhook: &Webhook, family: &EventSelection) -> Webh
     update
 }
 
-/// The request that enables all wanted events after a canary.
+/// The update that enables all wanted events after a canary.
 fn ended(webhook: &Webhook, events: &EventSelection) -> WebhookUpdate {
     WebhookUpdate::of(webhook).events(events).name(without_note(webhook.name()).unwrap_or(webhook.name()))
 }
 
-/// The request that disables a canary; a later run can begin it again.
+/// The update that disables a canary. A later run can start it again.
 fn given_up(webhook: &Webhook, events: &EventSelection) -> WebhookUpdate {
     let base = without_note(webhook.name()).unwrap_or(webhook.name());
     WebhookUpdate::of(webhook).events(events).name(&pending(base)).disable()

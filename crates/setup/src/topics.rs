@@ -1,4 +1,4 @@
-//! The desired topics.
+//! The desired Kafka topics and their settings.
 
 use kafka::TopicName;
 use kafka::topic::TopicSpec;
@@ -6,38 +6,39 @@ use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, RECORD_OVERHEAD};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// The wanted topics.
+/// Names and parameters of the wanted topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicWish {
-    /// The raw webhooks.
+    /// Topic of the raw webhooks.
     pub raw: TopicName,
-    /// The typed records.
+    /// Topic of the typed records.
     pub typed: TopicName,
-    /// The dead letters.
+    /// Topic of the dead letters.
     pub dead_letters: TopicName,
-    /// The receipts, if they are wanted.
+    /// Topic of the receipts, if one is wanted.
     pub receipts: Option<TopicName>,
-    /// Partitions of each topic that is created.
+    /// Number of partitions of each new topic.
     pub partitions: i32,
-    /// Replicas of each partition; without a number, 3 where there are three brokers, else 1.
+    /// Number of replicas of each partition. `None` means 3 if there are at least three brokers, else 1.
     pub replication: Option<i32>,
-    /// The gateway's largest body.
+    /// Maximum body size that the gateway accepts, in bytes.
     pub max_body: usize,
 }
 
 impl TopicWish {
-    /// The names, in the order of [`TopicWish::specs`].
+    /// The names of the topics, in the order of [`TopicWish::specs`].
     pub fn names(&self) -> impl Iterator<Item = &TopicName> {
         [&self.raw, &self.typed, &self.dead_letters].into_iter().chain(&self.receipts)
     }
 
-    /// The number of replicas for this number of brokers.
+    /// The number of replicas for a cluster with this number of brokers.
     #[must_use]
     pub fn replication(&self, brokers: usize) -> i32 {
         self.replication.unwrap_or(if brokers >= 3 { 3 } else { 1 })
     }
 
-    /// The topics with their settings: enough retention for a long outage, and room for the largest record.
+    /// The topics with their settings: the retention covers a long outage, and the size limit covers the largest
+    /// record.
     #[must_use]
     pub fn specs(&self, brokers: usize) -> Vec<TopicSpec> {
         let replication = self.replication(brokers);
@@ -60,7 +61,8 @@ impl TopicWish {
             spec(&self.typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
             spec(&self.dead_letters, 30, record + RECORD_OVERHEAD),
         ];
-        // Some 100 bytes and the event id for each record of a request, which has at most 1,000,000 bytes.
+        // A receipts record has about 100 bytes and the event id for each event of a request of at most 1,000,000
+        // bytes.
         let receipts = self.receipts.as_ref().map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
         topics.into_iter().chain(receipts).collect()
     }
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_receipts_topic_there_are_three() {
+    fn without_a_receipts_topic_there_are_three_topics() {
         let wish = TopicWish { receipts: None, ..wish(1, MIB) };
         let names: Vec<_> = wish.specs(1).iter().map(|spec| spec.name.as_str().to_owned()).collect();
         assert_eq!(names, ["raw", "typed", "dead"]);

@@ -1,4 +1,4 @@
-//! The variables of the sink that follow from the objects.
+//! The sink's variables whose values come from the created objects.
 
 use jiff::Timestamp;
 use platform::InletUrl;
@@ -9,29 +9,29 @@ use crate::plan::Plan;
 use crate::settling::{Settling, not_before};
 use crate::stage::Stage;
 
-/// The sink's destination.
+/// The destination of the sink, as values of its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformValues {
-    /// `PLATFORM_TENANT`, with its underscore.
+    /// Value of `PLATFORM_TENANT`, with the leading underscore.
     pub tenant: String,
-    /// `PLATFORM_INLET_URL`.
+    /// Value of `PLATFORM_INLET_URL`.
     pub inlet_url: String,
-    /// `PLATFORM_IMS_ORG`.
+    /// Value of `PLATFORM_IMS_ORG`.
     pub ims_org: String,
-    /// `PLATFORM_SCHEMA_ID`.
+    /// Value of `PLATFORM_SCHEMA_ID`.
     pub schema_id: String,
-    /// `PLATFORM_DATASET_ID`.
+    /// Value of `PLATFORM_DATASET_ID`.
     pub dataset_id: String,
-    /// `PLATFORM_FLOW_ID`.
+    /// Value of `PLATFORM_FLOW_ID`.
     pub flow_id: String,
-    /// `PLATFORM_SANDBOX`.
+    /// Value of `PLATFORM_SANDBOX`.
     pub sandbox: String,
-    /// `PLATFORM_NOT_BEFORE`: the time from which on Platform loses no event.
+    /// Value of `PLATFORM_NOT_BEFORE`: the time after which Platform loses no events.
     pub not_before: Option<Timestamp>,
 }
 
 impl PlatformValues {
-    /// The values, once all objects exist.
+    /// The values of a stage; `None` as long as an object is missing.
     #[must_use]
     pub fn of(stage: &Stage, plan: &Plan, observed: &Observed, settling: Settling) -> Option<Self> {
         let platform = observed.platform.as_ref()?;
@@ -54,7 +54,7 @@ impl PlatformValues {
         })
     }
 
-    /// The variables with their values. Only a simulator gets the variables of a trial.
+    /// The variables with their values. The variables of a trial are included only for a simulator's inlet.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sink_is_given_the_time_from_which_on_no_event_is_lost() {
+    fn the_variables_contain_the_time_after_which_platform_loses_no_events() {
         let not_before = |time: Option<&str>| {
             let mut values = values("https://dcs.adobedc.net/collection/9b0c");
             values.not_before = time.map(|time| time.parse().unwrap());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_simulator_by_http_gets_the_variables_of_a_trial() {
+    fn only_the_inlet_of_a_simulator_gets_the_variables_of_a_trial() {
         let names = |inlet_url: &str| -> Vec<&'static str> {
             let variables = values(inlet_url).variables();
             variables

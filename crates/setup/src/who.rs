@@ -1,24 +1,24 @@
-//! The person who can do the next step.
+//! The person or organisation that can take the next step.
 
 use std::fmt;
 
-/// The person, or organisation, who can do something about a finding.
+/// The person or organisation that can resolve a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// The person who runs this program.
     You,
     /// An administrator of the organisation's Experience Platform.
     AdobeAdministrator,
-    /// Adobe.
+    /// The support of Adobe.
     AdobeSupport,
     /// An administrator of the Customer.io account.
     CustomerIoAdministrator,
-    /// Customer.io.
+    /// Customer.io, the company.
     CustomerIo,
 }
 
 impl Who {
-    /// A short name for machines.
+    /// An identifier for machine-readable output.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The field group and the schema as this version creates them, from the files in `schemas/xdm`.
+//! The field group and the schema that this version creates, from the files in `schemas/xdm`.
 
 use platform::control::{FieldGroupBody, SchemaBody};
 
@@ -7,7 +7,7 @@ use crate::stage::{Mark, Stage};
 const FIELD_GROUP: &str = include_str!("../../../schemas/xdm/field-group.json");
 const SCHEMA: &str = include_str!("../../../schemas/xdm/schema.json");
 
-/// The base of the dataset's and the flow's name.
+/// The name of the dataset and the flow in the default deployment.
 pub(crate) const EVENTS: &str = "Customer.io Message Events";
 
 /// The field group for a tenant, which is given without a leading underscore.
@@ -18,7 +18,7 @@ pub(crate) fn field_group(tenant: &str, stage: &Stage, mark: &Mark) -> FieldGrou
     FieldGroupBody { title: stage.name(&body.title), description: mark.on(&body.description), ..body }
 }
 
-/// The schema with this field group.
+/// The schema that contains this field group.
 pub(crate) fn schema(field_group: &str, stage: &Stage, mark: &Mark, profile: bool) -> SchemaBody {
     let text = SCHEMA.replace("{FIELD_GROUP_ID}", field_group);
     let body: SchemaBody = serde_json::from_str(&text).expect("the file is part of this build, and a test reads it");
@@ -26,7 +26,7 @@ pub(crate) fn schema(field_group: &str, stage: &Stage, mark: &Mark, profile: boo
     SchemaBody { title: stage.name(&body.title), description: mark.on(&body.description), immutable_tags, ..body }
 }
 
-/// The titles of field group and schema.
+/// The titles of the field group and the schema.
 pub(crate) fn titles(stage: &Stage) -> (String, String) {
     let mark = stage.shared_mark();
     (field_group("t", stage, &mark).title, schema("g", stage, &mark, false).title)
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_read_and_marked() {
+    fn the_xdm_files_are_valid_and_get_the_stages_mark() {
         let stage = stage("shop");
         let mark = stage.shared_mark();
         let group = field_group("acme", &stage, &mark);

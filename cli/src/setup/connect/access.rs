@@ -1,4 +1,4 @@
-//! Clients for `status`, which asks what is configured and needs nothing else.
+//! Clients for `status`, which queries only what is configured and does not require other options.
 
 use customerio_api::RequestBudget;
 use operator::status::WebhookAccess;
@@ -9,11 +9,11 @@ use super::{Builder, Connect};
 use crate::UsageError;
 use crate::setup::options::ConnectArgs;
 
-/// What can be asked, or the options that are not set.
+/// A client, or a text about the options that are not set.
 pub(crate) type Access<T> = Result<T, String>;
 
 impl Connect {
-    /// A client for Platform.
+    /// A client for Platform's APIs.
     pub(crate) fn platform_access(args: &ConnectArgs) -> Result<Access<ControlClient>, UsageError> {
         let mut problems = Problems::default();
         let mut builder = Builder { args, problems: &mut problems, token_settings: None };
@@ -22,7 +22,7 @@ impl Connect {
         access(client, &problems).map_err(|invalid| refused(&invalid))
     }
 
-    /// For each source, how to ask for its webhook.
+    /// A client and the webhook's endpoint for each source, or the options that are not set for it.
     pub(crate) fn webhook_access(args: &ConnectArgs) -> Result<Vec<WebhookAccess>, UsageError> {
         let (mut invalid, mut found) = (Problems::default(), Vec::new());
         let sources = Builder { args, problems: &mut invalid, token_settings: None }.sources();
@@ -40,10 +40,10 @@ impl Connect {
     }
 }
 
-/// The client, or what is not set.
+/// The client, or a text about the options that are not set.
 ///
 /// # Errors
-/// The options that are set and invalid.
+/// The options that are set but invalid.
 fn access<T>(client: Option<T>, problems: &Problems) -> Result<Access<T>, Problems> {
     let mut invalid = Problems::default();
     problems.each().filter(|problem| problem.missing().is_none()).for_each(|problem| invalid.add(problem.to_string()));

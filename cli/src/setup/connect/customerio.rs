@@ -1,4 +1,4 @@
-//! From the options of a source to its webhook, its clients and its signing key.
+//! Builds the desired webhook, the clients and the signing key of a source from the options.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ impl Builder<'_> {
         })
     }
 
-    /// How to reach the App API of a source.
+    /// The address and settings of the App API for a source.
     fn app_api(&mut self, source: &Source, budget: &RequestBudget) -> Option<(ApiAddress, ApiSettings)> {
         let region = match &source.entry.region {
             Some(text) => self.problems.check(text.parse::<Region>()),
@@ -93,7 +93,7 @@ impl Builder<'_> {
         self.problems.check(AppApiClient::new(settings, key))
     }
 
-    /// Where Customer.io sends the events of a source.
+    /// The URL to which Customer.io posts the events of a source.
     fn endpoint(&mut self, source: &Source) -> Option<Url> {
         let public = match &source.entry.public_url {
             Some(text) => self.problems.check(text.parse::<HttpUrl>())?,
@@ -108,12 +108,12 @@ impl Builder<'_> {
         self.problems.check(endpoint(&public.0, &source.name))
     }
 
-    /// The source, if there may be several.
+    /// The source for an error message; `None` if there is only one source.
     fn place(&self, source: &Source) -> Option<String> {
         self.args.customerio.sources_file.as_ref().map(|_| format!("source `{}`", source.name))
     }
 
-    /// A client that may read the webhook of a source, and the webhook's endpoint. It needs no other option.
+    /// A client that can read the webhook of a source, and the webhook's endpoint. No other options are required.
     pub(super) fn webhook_access(&mut self, source: &Source, budget: &RequestBudget) -> Option<(AppApiClient, Url)> {
         let (_, settings) = self.app_api(source, budget)?;
         let (client, endpoint) = (self.app_client(source, &settings), self.endpoint(source));
@@ -140,7 +140,7 @@ impl Builder<'_> {
         Some(proxy.no_proxy(except))
     }
 
-    /// The first signing key of a source. A file that does not exist yet has none: `apply` may write it.
+    /// The first signing key of a source. A file that does not exist yet is not an error, because `apply` may write it.
     pub(super) fn signing_key(&mut self, source: &Source) -> Option<SecretString> {
         let args = &self.args.customerio;
         let has_file = args.sources_file.is_some();

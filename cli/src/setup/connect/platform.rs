@@ -1,4 +1,4 @@
-//! From the options to the client of Experience Platform, and to the credentials.
+//! Builds the client of Experience Platform and the credentials from the options.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use setup::stage::Stage;
 
 use super::{Builder, Source, host};
 
-/// How long one request may take.
+/// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Builder<'_> {
-    /// The wish, the client and the way to access tokens. Without a stage there is no client, and still access tokens.
+    /// The desired objects in Platform. Also sets the client and the token settings; without a stage, only the token
+    /// settings.
     pub(super) fn platform(
         &mut self,
         stage: Option<&Stage>,
@@ -52,7 +53,7 @@ impl Builder<'_> {
         PlatformWish { tenant, namespaces, profile: false }
     }
 
-    /// The client, if the options are complete. It needs no option of a source.
+    /// The client; `None` if options are missing. The options of a source are not required.
     pub(super) fn control_client(&mut self, stage: Option<&Stage>) -> Option<ControlClient> {
         let args = &self.args.platform;
         for (variable, url) in [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())] {
@@ -86,7 +87,7 @@ impl Builder<'_> {
         self.problems.check(ControlClient::new(settings, http, tokens))
     }
 
-    /// The credential of the set-up, or else the sink's.
+    /// The credential of the set-up, or else the credential of the sink.
     fn tokens(&mut self) -> Option<TokenSettings> {
         let args = &self.args.platform;
         let own = args.setup_ims_client_id.is_some()

@@ -1,9 +1,9 @@
-//! The errors, and their messages.
+//! Tests of the API's errors and their messages.
 
 use super::*;
 
 #[tokio::test]
-async fn a_refused_key_names_the_key_and_the_region() {
+async fn the_error_for_a_refused_key_contains_the_variable_and_the_region() {
     let setup = Setup::start().await;
     for key in ["sim-app-key-eu", "sim-track-key", "anything-else"] {
         let error = setup.client(key).workspaces().await.unwrap_err();
@@ -21,7 +21,7 @@ async fn a_refused_key_names_the_key_and_the_region() {
 }
 
 #[tokio::test]
-async fn a_key_without_the_scope_lists_workspaces_and_nothing_else() {
+async fn a_key_without_scope_may_list_workspaces_but_not_webhooks() {
     let setup = Setup::start().await;
     let client = setup.client("sim-app-key-send-only");
     assert_eq!(client.workspaces().await.unwrap().len(), 2);
@@ -32,7 +32,7 @@ async fn a_key_without_the_scope_lists_workspaces_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_error_shape_is_read() {
+async fn error_texts_are_read_from_every_documented_body_shape() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     for (shape, expected) in
@@ -53,7 +53,7 @@ async fn every_error_shape_is_read() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_refused_is_named() {
+async fn the_error_for_a_refused_field_contains_the_name_of_the_field() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     let created = client.create_webhook(new_webhook()).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_connection_failure_says_that_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn a_response_from_something_else_is_not_reported_as_an_app_api_error() {
+async fn a_response_that_is_not_from_the_app_api_is_reported_as_unexpected() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     client.create_webhook(new_webhook()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The client against the simulator: every call, every error, and what is repeated.
+//! Tests of the client against the simulator: every call, every error, and the repetition of requests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -61,14 +61,14 @@ impl Setup {
         everything["webhooks"].as_array().unwrap().iter().map(|stored| stored["webhook"].clone()).collect()
     }
 
-    /// The requests that the simulator answered, as `POST 200`.
+    /// Method and status of each request that the simulator received, such as `POST 200`.
     async fn seen(&self) -> Vec<String> {
         let seen: Vec<Value> = self.http.get(self.admin("/requests")).send().await.unwrap().json().await.unwrap();
         seen.iter().map(|seen| format!("{} {}", seen["method"].as_str().unwrap(), seen["status"])).collect()
     }
 }
 
-/// Few attempts and short waits, so that the tests are fast.
+/// Settings with few attempts and short waits, so that the tests are fast.
 fn settings(url: &str) -> ApiSettings {
     let address = ApiAddress::replaced(Region::Us, url, UnencryptedHttp::LoopbackOnly).unwrap();
     let wait = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! The budget of requests, and what is repeated.
+//! Tests of the request budget and of the repetition of requests.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ fn unconfirmed(error: CreateError) -> Box<customerio_api::UnconfirmedCreate> {
 }
 
 #[tokio::test]
-async fn a_request_that_got_429_has_no_effect_and_is_sent_again_after_a_wait() {
+async fn a_request_that_got_429_is_sent_again_and_takes_effect_once() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     setup.fault(json!({"fault": "status", "status": 429, "requests": 2})).await;
@@ -42,7 +42,7 @@ async fn a_429_makes_every_client_of_the_same_budget_wait() {
 }
 
 #[tokio::test]
-async fn many_clients_of_one_budget_stay_below_the_limit() {
+async fn clients_that_share_a_budget_get_no_429() {
     let setup = Setup::start().await;
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..21 {
@@ -54,7 +54,7 @@ async fn many_clients_of_one_budget_stay_below_the_limit() {
 }
 
 #[tokio::test]
-async fn a_create_without_a_response_is_not_repeated_and_is_found_in_the_list() {
+async fn a_create_without_a_response_is_not_repeated_but_found_in_the_list() {
     let mut setup = Setup::start().await;
     setup.settings.timeout = Duration::from_millis(300);
     let client = setup.client(KEY);
@@ -68,7 +68,7 @@ async fn a_create_without_a_response_is_not_repeated_and_is_found_in_the_list() 
 }
 
 #[tokio::test]
-async fn every_create_with_an_unknown_outcome_says_so() {
+async fn a_create_with_an_unknown_outcome_is_returned_as_unconfirmed() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     for (fault, is_created) in [
@@ -101,7 +101,7 @@ async fn every_create_with_an_unknown_outcome_says_so() {
 }
 
 #[tokio::test]
-async fn repeatable_requests_are_repeated() {
+async fn safe_requests_are_repeated_after_a_reset_or_503() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     let created = client.create_webhook(new_webhook()).await.unwrap();

@@ -33,7 +33,7 @@ fn shown(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The server repeats the credential in every error. Nothing that the clients return shows it.
+/// The simulator repeats the credential in every error. No error of the clients may show it.
 #[tokio::test]
 async fn no_error_shows_the_credential() {
     let mut setup = Setup::start().await;
@@ -63,7 +63,7 @@ async fn no_error_shows_the_credential() {
 }
 
 #[tokio::test]
-async fn no_debug_form_shows_a_credential() {
+async fn no_debug_output_shows_a_credential() {
     let mut setup = Setup::start().await;
     setup.settings.proxy = Some(customerio_api::Proxy::https("http://me:topsecret@proxy.example:3128").unwrap());
     let (client, source) = (setup.client("topsecret-app-key"), setup.service_account("sa_live_topsecret"));
@@ -76,7 +76,7 @@ async fn no_debug_form_shows_a_credential() {
     assert!(text.contains(&client.key_fingerprint()), "{text}");
     let signing_key = setup.service_account("sa_live_sim").signing_key(WorkspaceId(130_001)).await.unwrap();
     assert!(!format!("{signing_key:?}").contains(signing_key.expose_secret()));
-    // Everyone can read the simulator's record of requests.
+    // The simulator's record of requests is readable without authentication.
     let seen = setup.http.get(setup.admin("/requests")).send().await.unwrap().text().await.unwrap();
     assert!(seen.contains("oauth") && !seen.contains("sa_live"), "{seen}");
 }

@@ -1,9 +1,9 @@
-//! The calls that succeed, and what an update keeps.
+//! Tests of successful calls, and of the fields that an update keeps.
 
 use super::*;
 
 #[tokio::test]
-async fn a_webhook_is_created_disabled_read_changed_and_deleted() {
+async fn a_webhook_can_be_created_read_updated_and_deleted() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     assert_eq!(client.webhooks().await.unwrap(), Default::default());
@@ -30,7 +30,7 @@ async fn a_webhook_is_created_disabled_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_update_sends_back_fields_and_events_that_it_does_not_know() {
+async fn an_update_sends_back_unknown_fields_and_events() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     let id = client.create_webhook(new_webhook()).await.unwrap().id();
@@ -54,7 +54,7 @@ async fn an_update_sends_back_fields_and_events_that_it_does_not_know() {
 }
 
 #[tokio::test]
-async fn an_entry_that_cannot_be_read_is_reported_next_to_the_others() {
+async fn an_unreadable_entry_is_reported_next_to_the_readable_ones() {
     let setup = Setup::start().await;
     let client = setup.client(KEY);
     let odd = client.create_webhook(new_webhook()).await.unwrap().id();
@@ -67,7 +67,7 @@ async fn an_entry_that_cannot_be_read_is_reported_next_to_the_others() {
 }
 
 #[tokio::test]
-async fn each_key_gives_access_to_its_own_workspace_only() {
+async fn a_key_reaches_only_the_webhooks_of_its_workspace() {
     let setup = Setup::start().await;
     let ours = setup.client(KEY).create_webhook(new_webhook()).await.unwrap();
     let other = setup.client("sim-app-key-dev");

@@ -1,4 +1,4 @@
-//! Carries out one step: sends the request, interprets the response or its absence, and reads the object afterwards.
+//! Executes one step: sends the request, handles a response or a missing one, and reads the object afterwards.
 
 use std::time::Duration;
 
@@ -19,23 +19,23 @@ use crate::look::{look_again, look_at_topic, subject_of, workspace};
 use crate::plan::Planned;
 use crate::step::{Phase, PlatformStep, Step, WebhookStep};
 
-/// The wait before a request without effect is sent again, if the service does not name a time.
+/// The pause before a request that had no effect is sent again, if the service does not specify one.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The consequence of a step's failure.
 enum After {
-    /// Read the object again, and continue from its state.
+    /// Read the object again, and continue from its current state. The text is the reason to report.
     LookAgain(&'static str),
-    /// The same after a pause.
+    /// Pause, then continue with the next plan.
     Pause(Duration),
     /// The credential lacks a permission.
     Forbidden,
-    /// The run ends.
+    /// End the run with the error.
     End,
 }
 
 impl Run<'_> {
-    /// Carries out the next step of an object and reads it again; `true` if the step was carried out.
+    /// Executes the next step of an object and reads the object again. Returns true if the step succeeded.
     pub(super) async fn advance(&mut self, object: &Planned, report: Report<'_>) -> Result<bool, SetupError> {
         let key = &object.key;
         let Some(step) = object.next(Phase::Objects) else { return Ok(false) };
@@ -81,7 +81,7 @@ impl Run<'_> {
             After::LookAgain(reason) => {
                 report(Progress::Waits { key: key.clone(), reason });
                 if step.is_create() {
-                    // It may have been created just now, by this run or another one.
+                    // The object may have been created just now, by this run or by another one.
                     self.journal.intend(key)?;
                 }
                 self.look_at(key).await
@@ -107,7 +107,7 @@ impl Run<'_> {
         }
     }
 
-    /// Sends the request of a step; returns the object's id.
+    /// Sends the request of a step. Returns the object's id.
     async fn perform(&mut self, key: &Key, step: &Step) -> Result<String, SetupError> {
         let no_client = || SetupError::NoClient(key.clone());
         let clients = self.clients;
@@ -166,7 +166,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A source's webhook. Its failure does not stop the other sources.
+    /// Executes a step of a source's webhook. A failure does not stop the other sources.
     async fn advance_webhook(
         &mut self,
         object: &Planned,
@@ -191,7 +191,7 @@ impl Run<'_> {
             }
             Err(SetupError::CreateWebhook(CreateError::Unconfirmed(unconfirmed))) => {
                 self.last_error.insert(key.clone(), unconfirmed.cause().to_string());
-                // Only the list decides; the plan finds the webhook in it by its mark.
+                // The next plan finds the webhook in the list by its mark, or creates it again.
                 drop(unconfirmed);
                 let reason = "it is unknown whether the webhook was created; looking for it";
                 report(Progress::Waits { key: key.clone(), reason });
@@ -228,14 +228,14 @@ fn after_platform(error: &ControlError) -> After {
         ErrorKind::RateLimited { retry_after, .. } => {
             After::Pause(retry_after.unwrap_or(PAUSE).min(Duration::from_secs(60)))
         }
-        // Nothing was sent.
+        // No connection was established, so nothing was sent.
         ErrorKind::Unreachable(_) => After::Pause(PAUSE),
         ErrorKind::Forbidden(_) => After::Forbidden,
         _ => After::End,
     }
 }
 
-/// Sends a call that may name an object created a moment ago.
+/// Sends a call that may refer to an object created a moment ago.
 async fn after_creates<T>(
     client: &ControlClient,
     call: &Call<T>,
@@ -247,7 +247,7 @@ async fn after_creates<T>(
     }
 }
 
-/// Sends a step of Platform; returns the object's id.
+/// Sends the request of a step in Platform. Returns the object's id.
 async fn send(
     client: &ControlClient,
     step: &PlatformStep,

@@ -1,4 +1,4 @@
-//! Customer.io: the key, the workspace, and the webhook of each source.
+//! Checks of Customer.io: the App API key, the workspace, and the webhook of each source.
 
 use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, Region, SubscribableEvent, Webhook};
 use sources::SourceName;
@@ -15,7 +15,7 @@ use crate::who::Who;
 
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
-/// Why a webhook is not compared.
+/// Finding for a webhook that is not compared because the stage is unknown.
 const NO_STAGE: &str =
     "not compared: PLATFORM_IMS_ORG and PLATFORM_SANDBOX, which say whose webhook it is, are not set";
 const NO_URL: &str = "not compared: there is no public URL (CUSTOMERIO_PUBLIC_URL)";
@@ -54,7 +54,7 @@ async fn workspace_of(checks: &Checks<'_>, source: &SourceName, client: &AppApiC
     lines
 }
 
-/// The webhook of a source, compared with its wish.
+/// Compares the webhook of a source with the desired one.
 fn webhook(wish: &WebhookWish, stage: &Stage, found: ObservedWorkspace) -> Vec<Line> {
     let desired = Desired {
         topics: None,
@@ -75,7 +75,7 @@ fn webhook(wish: &WebhookWish, stage: &Stage, found: ObservedWorkspace) -> Vec<L
     lines
 }
 
-/// Our webhook, which somebody has disabled.
+/// The line about our webhook after a person has disabled it in Customer.io.
 fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
     let source = &wish.source;
     let asked = format!("whether the webhook of source {source} sends events");
@@ -89,13 +89,13 @@ fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
     Line::bad("webhook_paused", asked, found, Who::You, step)
 }
 
-/// The key is one of the other region.
+/// The line about a key of the other region.
 fn belongs_to(asked: &str, region: Region) -> Line {
     let found = format!("this key belongs to an account in region `{region}`");
     Line::bad("region", asked, found, Who::You, format!("set CUSTOMERIO_REGION={region}"))
 }
 
-/// A key that is refused in one region may belong to the other.
+/// The line about a refused key. A key that is refused in one region may belong to the other region.
 async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
     if matches!(error, ApiError::KeyRefused { .. })
         && let Some(other) = client.in_other_region()
@@ -117,7 +117,7 @@ async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
     }
 }
 
-/// The events that the catalogue has and the webhook does not.
+/// The line about events that are in the catalogue but not subscribed to by the webhook, and about unknown events.
 fn events(wish: &WebhookWish, webhook: &Webhook) -> Line {
     let asked = format!("the events of the webhook of source {}", wish.source);
     let has = |event: SubscribableEvent| webhook.events().iter().any(|name| name.as_str() == event.as_str());
@@ -150,7 +150,7 @@ fn content(wish: &WebhookWish, webhook: &Webhook) -> Option<Line> {
     })
 }
 
-/// Adobe's own source next to this one.
+/// Lines about webhooks that still send to Adobe's own source.
 fn others(source: &SourceName, webhooks: &[Webhook]) -> Vec<Line> {
     let to_adobe = webhooks
         .iter()
@@ -176,7 +176,7 @@ mod tests {
     use crate::check::Level;
 
     #[test]
-    fn a_key_of_the_other_region_names_the_setting() {
+    fn the_finding_for_a_key_of_the_other_region_contains_the_setting_to_change() {
         let line = belongs_to("the App API key", Region::Eu);
         assert_eq!((line.level, line.found.as_str()), (Level::Bad, "this key belongs to an account in region `eu`"));
         assert_eq!(line.next.unwrap().step, "set CUSTOMERIO_REGION=eu");

@@ -1,4 +1,4 @@
-//! A marked event through the whole pipeline: what became of it, and of the flow's run that it is part of.
+//! Follows a marked test event through the whole pipeline, and finds the flow run that contains the event.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::who::Who;
 
 const ID: &str = "end_to_end";
 
-/// How long a receipt may take.
+/// Maximum wait for the receipt of a test event.
 pub const RECEIPT: Duration = Duration::from_secs(60);
 
-/// Why no test event is sent.
+/// The reason why no test event is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotSent {
-    /// Another finding explains it: the public URL or the signing key.
+    /// Another finding explains the reason: one about the public URL or the signing key.
     OtherFinding,
-    /// Kafka, in which the receipts are, is not among the parts.
+    /// Kafka, which contains the receipts, is not checked.
     NoKafka,
-    /// The sandbox is, or may be, a production sandbox, and its name was not given.
+    /// The sandbox is, or may be, a production sandbox, and its name was not confirmed.
     NotConfirmed {
-        /// The sandbox.
+        /// Name of the sandbox.
         name: String,
-        /// Whether it is known to be one.
+        /// True if it is known that the sandbox is a production sandbox.
         is_known: bool,
     },
-    /// Platform would lose the event.
+    /// Platform would lose the event if it were sent before this time.
     TooEarly(Timestamp),
     /// The transformer writes events without identity to the dead-letter topic.
     NoIdentityAllowed,
-    /// The events of this source have no identity in the namespace of the test identity.
+    /// The events of this source do not have an identity in the namespace of the test identity.
     OtherNamespace {
-        /// The namespaces of the source.
+        /// Namespaces in which the source's events have identities.
         known: Vec<String>,
     },
 }
 
 impl Destination {
-    /// The reason why an event must not be sent to this sandbox now.
+    /// The reason why no test event may be sent to this sandbox now; `None` if one may be sent.
     #[must_use]
     pub fn refuses(&self, sandbox: &str, confirmed: Option<&str>, now: Timestamp) -> Option<NotSent> {
         if self.is_production != Some(false) && confirmed != Some(sandbox) {
@@ -52,36 +52,36 @@ impl Destination {
     }
 }
 
-/// What became of a test event within [`RECEIPT`].
+/// The outcome of a test event within [`RECEIPT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trace {
-    /// There is a receipt.
+    /// Platform accepted the event: a receipt exists.
     Accepted {
         /// HTTP status of Platform's response.
         status: u16,
-        /// Its id of the batch.
+        /// Id of the batch in Platform's response.
         batch_id: Option<String>,
-        /// The time since the event was sent.
+        /// Time between sending the event and finding the receipt.
         after: Duration,
     },
-    /// The sink has committed its offset, and there is no receipts topic.
+    /// The sink has committed the event's offset, and no receipts topic is configured.
     Inferred,
-    /// It is a dead letter.
+    /// The event was written to the dead-letter topic.
     DeadLetter {
-        /// The reason's code.
+        /// Machine-readable code of the reason.
         code: String,
-        /// The reason.
+        /// Text of the reason.
         message: String,
     },
-    /// The gateway answered 202, and the raw topic has no such event.
+    /// The gateway responded with 202, but the raw topic does not contain the event.
     NotStored,
-    /// The transformer has not processed it.
+    /// The transformer has not processed the event.
     BeforeTransformer,
-    /// The sink has not delivered it.
+    /// The sink has not delivered the event.
     BeforeSink,
-    /// The sink says that it is delivered, and there is no receipt.
+    /// The sink has committed the event's offset, but there is no receipt.
     WithoutReceipt,
-    /// The public URL did not take it.
+    /// The request to the public URL failed.
     Refused(RoundTripError),
     /// The topics could not be read.
     Unanswered(String),
@@ -91,7 +91,7 @@ fn asked(source: &SourceName) -> String {
     format!("a test event through the pipeline of source {source}")
 }
 
-/// The line about a test event that was not sent.
+/// The line about a test event that was not sent, with the reason.
 #[must_use]
 pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
     let asked = asked(source);
@@ -129,14 +129,14 @@ pub fn not_sent(source: &SourceName, reason: &NotSent) -> Line {
     }
 }
 
-/// The line for a check without a source.
+/// The line for a run in which no source is checked.
 #[must_use]
 pub fn no_source() -> Line {
     let step = "add customerio to --only";
     Line::bad(ID, "a test event through the pipeline", "not sent: no source is checked", Who::You, step)
 }
 
-/// The line about a run of the flow that was not waited for although `--wait-run` asks for it.
+/// The line about a flow run that was not waited for although `--wait-run` is set.
 #[must_use]
 pub fn run_not_searched(source: &SourceName) -> Line {
     let found = "not waited for: there is no receipt of the event, or the flow is not known";
@@ -149,7 +149,7 @@ pub fn run_not_searched(source: &SourceName) -> Line {
     )
 }
 
-/// The line about a test event that was sent.
+/// The line about the outcome of a test event that was sent.
 #[must_use]
 pub fn received(source: &SourceName, event_id: &str, trace: &Trace) -> Line {
     let asked = format!("{} ({event_id})", asked(source));
@@ -191,26 +191,26 @@ pub fn received(source: &SourceName, event_id: &str, trace: &Trace) -> Line {
     }
 }
 
-/// Which run of a flow is waited for.
+/// Parameters of the wait for a flow run.
 #[derive(Debug)]
 pub struct RunSearch<'s> {
-    /// The client.
+    /// Client of Platform's APIs.
     pub client: &'s ControlClient,
-    /// The flow.
+    /// Id of the flow.
     pub flow_id: &'s str,
-    /// When the event was sent, in milliseconds since 1970.
+    /// Time at which the event was sent, in milliseconds since 1970.
     pub at: i64,
-    /// How long to wait for its end.
+    /// Maximum wait for the end of the run.
     pub within: Duration,
-    /// The time between two looks.
+    /// Time between two requests.
     pub interval: Duration,
 }
 
-/// A run without an end that began so long before an event, in milliseconds, is not the event's: Platform reports runs
-/// once an hour, and some never end.
+/// Maximum age of an open run at the time of an event, in milliseconds. An open run that began earlier does not count
+/// as the event's run: Platform reports runs once an hour, and some never end.
 const LONGEST_RUN: i64 = 2 * 60 * 60 * 1000;
 
-/// The run with an event that was sent at this time: the earliest one that did not end before.
+/// The run that contains an event sent at this time: the earliest run that did not end before.
 fn run_at(runs: &[FlowRun], at: i64) -> Option<&FlowRun> {
     let may_have = |run: &&FlowRun| match (run.started_at, run.completed_at) {
         (None, _) => false,
@@ -220,7 +220,7 @@ fn run_at(runs: &[FlowRun], at: i64) -> Option<&FlowRun> {
     runs.iter().filter(may_have).min_by_key(|run| run.started_at)
 }
 
-/// Waits until the flow's run that has a time is over; says what it reports.
+/// Waits until the flow run of the event has ended, and returns a line with its counts.
 pub async fn run_of_flow(search: &RunSearch<'_>) -> Line {
     let asked = "the flow's run with this event";
     let end = tokio::time::Instant::now() + search.within;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_production_sandbox_needs_its_own_name_and_an_unknown_one_too() {
+    fn a_production_or_unknown_sandbox_must_be_confirmed_by_name() {
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(destination(Some(false)).refuses("dev", None, now), None);
         for is_production in [Some(true), None] {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_run_that_never_ends_is_not_taken_for_the_events() {
+    fn an_old_run_that_never_ends_is_not_selected_for_a_new_event() {
         let hour = 3_600_000;
         let run = |id: &str, started_at: i64, completed_at: Option<i64>| FlowRun {
             id: id.to_owned(),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_accepted_event_is_good() {
+    fn only_a_receipt_makes_the_end_to_end_check_good() {
         let line = |trace: Trace| received(&SourceName::default(), "id", &trace);
         let accepted =
             Trace::Accepted { status: 207, batch_id: Some("b".to_owned()), after: Duration::from_millis(1500) };
@@ -358,7 +358,7 @@ mod tests {
         let found = |at| run_at(&runs, at).map(|run| run.id.as_str());
         assert_eq!([found(10), found(19), found(25)], [Some("over"), Some("over"), Some("open")]);
         assert_eq!(run_at(&runs[1..], 25), None);
-        // Platform received it when the next hour had begun.
+        // Platform received the event after the next hour had begun.
         assert_eq!(found(9), Some("over"));
         let failed = FlowRun { failed: Some(2), received: Some(3), ..runs[1].clone() };
         let line = of_run("run", &failed);

@@ -1,4 +1,4 @@
-//! Checks the signing key and the public URL from outside.
+//! Checks the signing key and the public URL with requests to the public URL.
 
 use sources::SourceName;
 
@@ -6,7 +6,7 @@ use super::{Checks, Line};
 use crate::round_trip::RoundTripError;
 use crate::who::Who;
 
-/// The facts that a round trip from this machine does not prove.
+/// Properties that a round trip from this machine does not verify.
 const LIMITS: &str = "from this machine; it does not prove that Customer.io's addresses pass the firewall, nor, from the same network, that the name resolves alike outside";
 
 pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {

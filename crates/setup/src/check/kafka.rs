@@ -1,4 +1,4 @@
-//! Kafka and the Schema Registry.
+//! Checks of Kafka and the Schema Registry.
 
 use kafka::KafkaError;
 use kafka::transaction::TransactionalWriter;
@@ -72,7 +72,7 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
     lines
 }
 
-/// Runs a real transaction without records, with a name that no transformer uses.
+/// Runs a real transaction without records, with a transactional id that no transformer uses.
 fn transaction(connection: &kafka::Connection, topic: &str) -> Line {
     let asked = "a transaction";
     let id = format!("customerio-transformer-check-{}", std::process::id());

@@ -1,4 +1,4 @@
-//! Builds lines about objects from the plan: every change that `apply` would make is a problem now.
+//! Builds lines about objects from the plan. Every change that `apply` would make is a problem.
 
 use crate::check::{Level, Line};
 use crate::key::Target;
@@ -8,7 +8,7 @@ use crate::who::Who;
 
 const APPLY: &str = "run `customerio-aep setup apply`";
 
-/// The lines of a part of the set-up.
+/// The lines about the plan's objects in one service.
 pub(super) fn lines(plan: &Plan, target: Target, id: &'static str) -> Vec<Line> {
     let objects = plan.objects.iter().filter(|object| object.key.target() == target);
     let refusals = plan.refusals.iter().map(|refusal| {

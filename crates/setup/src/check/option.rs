@@ -1,14 +1,14 @@
-//! Options that are missing or invalid, and the person who can provide each.
+//! Lines about options that are missing or invalid, with the person who can provide each value.
 
 use super::Line;
 use crate::who::Who;
 
-/// The id of these lines.
+/// The identifier of all lines about options.
 pub(super) const ID: &str = "option";
 
 const CREDENTIAL: &str = "Please create an OAuth Server-to-Server credential with the API \"Experience Platform API\" in the Developer Console, and send me its client id, client secret and scopes over a secure channel";
 
-/// Each variable, who can provide its value, and the sentence to send, or what to do.
+/// Each variable with the person who can provide its value, and the request to send to that person or the instruction.
 const PROVIDERS: [(&str, Who, &str); 10] = [
     (
         "PLATFORM_IMS_ORG",
@@ -38,7 +38,7 @@ const PROVIDERS: [(&str, Who, &str); 10] = [
     ("SCHEMA_REGISTRY_URL", Who::You, "set it to the registry's address, or leave registry out of --only"),
 ];
 
-/// A required option that is not set. `text` names it, and the source if there are several.
+/// The line about a required option that is not set. `text` contains the variable, and the source if there are several.
 #[must_use]
 pub fn missing_option(variable: &str, text: &str) -> Line {
     let provider = PROVIDERS.iter().find(|(name, _, _)| *name == variable);
@@ -51,7 +51,7 @@ pub fn missing_option(variable: &str, text: &str) -> Line {
     Line::bad(ID, format!("the option {variable}"), text, who, step)
 }
 
-/// An option that cannot be used.
+/// The line about an option with an invalid value.
 #[must_use]
 pub fn invalid_option(text: &str) -> Line {
     Line::bad(ID, "the options", text, Who::You, "correct it; docs/configuration.md and docs/connect.md explain each")
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_option_is_named_with_the_person_who_can_provide_it() {
+    fn the_line_about_a_missing_option_contains_the_person_who_can_provide_it() {
         let line = missing_option("PLATFORM_SANDBOX", "PLATFORM_SANDBOX is not set");
         let next = line.next.clone().unwrap();
         assert_eq!((line.id, next.who), (ID, Who::AdobeAdministrator));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sentence_for_somebody_else_is_a_request() {
+    fn every_step_for_another_person_is_phrased_as_a_request() {
         for (variable, who, step) in PROVIDERS {
             assert_eq!(step.starts_with("Please "), who != Who::You, "{variable}");
             assert!(!step.ends_with('.'), "{variable}");

@@ -1,4 +1,4 @@
-//! IMS and Experience Platform.
+//! Checks of IMS and Experience Platform.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::values::PlatformValues;
 use crate::who::Who;
 use crate::xdm_files::field_group;
 
-/// The maximum difference of the clocks.
+/// Maximum accepted difference between the clocks of this machine and Platform.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
@@ -53,7 +53,7 @@ pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
     (lines, destination)
 }
 
-/// Compares this machine's clock with the time in an answer.
+/// Compares this machine's clock with the `Date` header of a response.
 async fn clock(checks: &Checks<'_>, api: &Url) -> Line {
     let asked = "the clock of this machine";
     let skipped = |why: &str| Line::skipped("clock", asked, why);
@@ -138,9 +138,10 @@ async fn objects_of(
 ) -> (Vec<Line>, Destination) {
     let (line, is_production) = sandbox(stage, client).await;
     let mut lines = vec![line];
-    // An event may reach another sandbox than the one that was asked for, unless the sink's options name its objects.
+    // If the sink's options do not contain the ids of this sandbox's objects, events may reach another sandbox. Until
+    // the options are compared, only "production" counts as known.
     let mut destination = Destination { is_production: is_production.filter(|known| *known), ..Destination::default() };
-    // This sends several requests, each with the client's own time-out.
+    // `look_at_platform` sends several requests, each with the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
     {
         Ok(Ok(observed)) => observed,
@@ -177,7 +178,7 @@ async fn objects_of(
     (lines, destination)
 }
 
-/// The sandbox, and whether it is a production sandbox.
+/// The line about the sandbox, and whether the sandbox is a production sandbox.
 async fn sandbox(stage: &Stage, client: &ControlClient) -> (Line, Option<bool>) {
     let asked = format!("the sandbox {}", stage.sandbox);
     let sandboxes = match in_time(client.list(&usable_sandboxes())).await {
@@ -225,7 +226,7 @@ fn permissions(planned: &Plan) -> Vec<Line> {
     planned.permissions.iter().map(line).collect()
 }
 
-/// Whether the schema that Platform validates with has every field that this version writes.
+/// Checks that the schema with which Platform validates has every field that this version writes.
 async fn schema_fields(
     stage: &Stage,
     client: &ControlClient,
@@ -260,7 +261,7 @@ async fn schema_fields(
     })
 }
 
-/// Whether the sink's variables name these objects.
+/// Checks that the sink's variables contain the ids of the plan's objects.
 fn configuration(checks: &Checks<'_>, values: &PlatformValues) -> Vec<Line> {
     let inlet = |url: &str| url.parse::<InletUrl>().map(|inlet| inlet.batch_url().to_string()).unwrap_or_default();
     let configured = &checks.configured;
@@ -294,7 +295,7 @@ fn settling(values: &PlatformValues) -> Option<Line> {
     Some(Line::note("settling", "when the flow and schema were last changed", found))
 }
 
-/// Whether the inlet refuses senders without a token. A message without content is sent, which writes nothing.
+/// Checks that the inlet refuses requests without a token. The request contains no messages, so it writes nothing.
 async fn inlet(checks: &Checks<'_>) -> Option<Line> {
     let (url, http) = (checks.configured.inlet_url.as_ref()?, checks.http.as_ref()?);
     let asked = "whether the inlet refuses a sender without a token";

@@ -10,25 +10,25 @@ use crate::who::Who;
 
 const ID: &str = "profile";
 
-/// How long an event may take from Platform's response to the profile.
+/// Maximum time between Platform's response to an event and the event's appearance in the profile.
 pub const IN_PROFILE: Duration = Duration::from_secs(120);
 
-/// An event that is looked for in the profile of a test identity.
+/// Parameters of the search for an event in the profile of a test identity.
 #[derive(Debug)]
 pub struct ProfileSearch<'s> {
-    /// The client.
+    /// Client of Platform's APIs.
     pub client: &'s ControlClient,
     /// The event's `_id`.
     pub event_id: &'s str,
-    /// The namespace of the identity.
+    /// Namespace of the identity.
     pub namespace: &'s str,
-    /// Its value.
+    /// Value of the identity.
     pub value: &'s str,
-    /// When the event was sent, in milliseconds since 1970.
+    /// Time at which the event was sent, in milliseconds since 1970.
     pub at: i64,
-    /// How long to look.
+    /// Maximum duration of the search.
     pub within: Duration,
-    /// The time between two looks.
+    /// Time between two requests.
     pub interval: Duration,
 }
 
@@ -36,11 +36,12 @@ fn asked(namespace: &str) -> String {
     format!("the test event in the profile of the test identity ({namespace})")
 }
 
-/// Clocks differ, and a webhook has whole seconds.
+/// The search starts this many milliseconds before the event was sent: clocks differ, and a webhook's time has whole
+/// seconds.
 const EARLIER: i64 = 60_000;
 
-/// Looks for the event until it is in the profile, or the time is over. The identity's value is not part of the line,
-/// and so neither is the request's path.
+/// Polls the profile until it contains the event, or until the time is over. Neither the identity's value nor the
+/// request's path, which contains the value, is part of the line.
 pub async fn event_in_profile(search: &ProfileSearch<'_>) -> Line {
     let asked = asked(search.namespace);
     let begun = tokio::time::Instant::now();
@@ -73,7 +74,8 @@ pub async fn event_in_profile(search: &ProfileSearch<'_>) -> Line {
     }
 }
 
-/// The line about an event that is not looked for, although there is a test identity; `None` if it can be looked for.
+/// The line about an event that is not searched for although a test identity is given; `None` if the search is
+/// possible.
 #[must_use]
 pub fn profile_not_searched(
     source: &SourceName,
@@ -110,7 +112,7 @@ mod tests {
     use crate::check::Level;
 
     #[test]
-    fn an_event_is_looked_for_only_with_a_receipt_and_in_a_dataset_with_profile() {
+    fn an_event_is_searched_only_with_a_receipt_and_a_profile_enabled_dataset() {
         let line = |has_receipt: bool, has_profile: Option<bool>| {
             let destination = Destination { has_profile, ..Destination::default() };
             profile_not_searched(&SourceName::default(), "Email", has_receipt, &destination)

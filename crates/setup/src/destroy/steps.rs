@@ -1,4 +1,4 @@
-//! Carries out the removals, one after the other.
+//! Executes the removals one after the other.
 
 use customerio_api::{Deletion, WebhookUpdate};
 use platform::control::{
@@ -13,15 +13,15 @@ use crate::key::Key;
 use crate::pending::{pending, without_note};
 use crate::plan::Change;
 
-/// The maximum number of attempts for a removal with an unknown outcome. If the first attempt removed the object, the
-/// second one finds that.
+/// Maximum number of attempts for a removal with an unknown outcome. If the first attempt removed the object, the
+/// second one gets "not found".
 const ATTEMPTS: u32 = 4;
 
-/// Carries out a plan that has no refusals. A removal is complete if the object does not exist; after a kill, a new
-/// plan continues.
+/// Executes a plan that has no refusals. A removal is complete if the object does not exist; after a kill, a new plan
+/// continues.
 ///
 /// # Errors
-/// [`SetupError`]; completed removals stay.
+/// [`SetupError`]; completed removals are kept.
 pub async fn destroy(
     plan: &DestroyPlan,
     clients: &Clients,
@@ -46,7 +46,7 @@ async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<Strin
     match removal {
         Removal::Disable { source, webhook } => {
             let client = clients.customerio.get(source).ok_or_else(no_client)?;
-            // If the run ends here, the next `apply` must not take it for a webhook that a person disabled.
+            // If the run ends after this request, the note tells the next `apply` that no person disabled the webhook.
             let update = WebhookUpdate::of(webhook).disable();
             let update = match without_note(webhook.name()) {
                 Some(_) => update,
@@ -78,7 +78,7 @@ async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<Strin
     }
 }
 
-/// Deletes an object. Deleting it again does no harm, so a removal without a response is repeated.
+/// Deletes an object. A repeated delete has no further effect, so a removal without a response is repeated.
 async fn until_gone(client: &ControlClient, call: &Call<()>) -> Result<(), ControlError> {
     let mut attempts = 1;
     loop {

@@ -1,4 +1,5 @@
-//! The objects in a sandbox that may be ours: those of the wanted name, and the one that the state file names.
+//! Reads the objects in a sandbox that may be ours: those with the wanted name, and the one whose id is in the state
+//! file.
 //!
 //! A list can miss an object for a while after its creation. If the state file has an intent, the list is read again
 //! until the object appears or the time is over; if it has an id, the object is looked up by that id.
@@ -18,7 +19,7 @@ use crate::plan::Candidate;
 use crate::stage::Stage;
 use crate::xdm_files::{EVENTS, titles};
 
-/// Reads all these objects.
+/// Reads all objects of Platform.
 pub(crate) async fn all_objects(
     client: &ControlClient,
     stage: &Stage,
@@ -42,7 +43,7 @@ pub(crate) async fn all_objects(
     Ok(objects)
 }
 
-/// Reads one object again.
+/// Reads the object of a key again.
 pub(crate) async fn look_again(
     key: &Key,
     client: &ControlClient,
@@ -60,7 +61,7 @@ pub(crate) async fn look_again(
         Key::Schema => objects.schemas = registry(client, journal, key, Kind::Schema, &schema).await?,
         Key::Dataset => {
             let listed = found(client, journal, key, &datasets_named(&name), dataset).await?;
-            // A list does not contain the version of a dataset, which a change needs.
+            // A list does not contain a dataset's version, which is needed for a change.
             let mut whole = Vec::new();
             for listed in listed {
                 whole.extend(present(client.send(&dataset(&listed.id)).await)?);
@@ -82,7 +83,7 @@ pub(crate) async fn look_again(
     Ok(())
 }
 
-/// A value, or `None` if it does not exist.
+/// Turns "not found" into `None`.
 fn present<T>(result: Result<T, ControlError>) -> Result<Option<T>, ControlError> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -91,7 +92,7 @@ fn present<T>(result: Result<T, ControlError>) -> Result<Option<T>, ControlError
     }
 }
 
-/// The objects of a list, and the one of the state file.
+/// Reads the objects of a list, and the object whose id is in the state file.
 async fn found<T: Candidate>(
     client: &ControlClient,
     journal: &Journal,
@@ -106,7 +107,7 @@ async fn found<T: Candidate>(
     Ok(found)
 }
 
-/// A list; read again while an object that was about to be created may not be visible yet.
+/// Reads a list, and reads it again while an object that was about to be created may not be visible yet.
 async fn listed<T>(
     client: &ControlClient,
     list: &Call<Page<T>>,
@@ -122,13 +123,13 @@ async fn listed<T>(
     }
 }
 
-/// The id in the state file, if it is not among the found ones.
+/// The id in the state file with the time of the create, if no found object has this id.
 fn missing_id(journal: &Journal, key: &Key, is_found: impl Fn(&str) -> bool) -> Option<(String, Instant)> {
     let id = journal.id(key).filter(|id| !is_found(id))?;
     Some((id.to_owned(), journal.created_at(key).unwrap_or_else(Instant::now)))
 }
 
-/// Field groups or schemas: a list has titles only, so each is looked up.
+/// Reads field groups or schemas. A list contains only titles, so each one is requested by its id.
 async fn registry(
     client: &ControlClient,
     journal: &Journal,
@@ -148,7 +149,7 @@ async fn registry(
     Ok(found)
 }
 
-/// All namespaces; read again while one that was about to be created is missing.
+/// Reads all namespaces, and reads them again while one that was about to be created is missing.
 async fn all_namespaces(
     client: &ControlClient,
     wish: &PlatformWish,

@@ -13,7 +13,7 @@ use crate::observed::ObservedPlatform;
 use crate::plan::Permission;
 use crate::stage::Stage;
 
-/// Reads the stage's sandbox. The content of a sandbox that is missing, not active or of another tenant is not read.
+/// Reads the stage's sandbox. Its content is not read if the sandbox is missing or not active, or has another tenant.
 pub(crate) async fn look_at_platform(
     client: &ControlClient,
     stage: &Stage,
@@ -35,12 +35,12 @@ pub(crate) async fn look_at_platform(
     Ok(observed)
 }
 
-/// Asks which of the needed permissions the credential has. The run continues without a response, because a request
-/// that lacks a permission reports it.
+/// Reads which of the needed permissions the credential has. Without a response they count as unknown: a request that
+/// lacks a permission reports it later.
 async fn permissions(client: &ControlClient) -> BTreeMap<String, Option<bool>> {
     let unknown = || Permission::names().map(|name| (name.to_owned(), None)).collect();
     let Ok(reference) = client.send(&permission_reference()).await else { return unknown() };
-    // Adobe's documents spell some names differently, so only names from the service's list are used.
+    // Adobe's documents spell some names differently, so only names from the service's list are used in the request.
     let known: Vec<&str> = Permission::names().filter(|name| reference.permissions.contains(*name)).collect();
     let paths: Vec<String> = known.iter().map(|name| format!("/permissions/{name}")).collect();
     let asked: Vec<&str> = paths.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Decides which of the found objects is ours.
+//! Selects the object that is ours among the found ones.
 
 use platform::control::{BaseConnection, Dataset, Flow, Resource, SourceConnection, TargetConnection};
 
@@ -6,7 +6,7 @@ use crate::key::Key;
 use crate::refusal::Refusal;
 use crate::stage::Mark;
 
-/// The tag of datasets that holds the mark.
+/// The tag of a dataset that contains the mark.
 pub(crate) const TAG: &str = "customerio-aep";
 
 /// An object that may be ours.
@@ -55,26 +55,26 @@ impl Candidate for Dataset {
         &self.name
     }
 
-    /// The tag, or the description, which a person may have changed.
+    /// Reads the mark from the tag, or else from the description, which a person may have changed.
     fn mark(&self) -> Option<Mark> {
         let tag = self.tags.get(TAG).and_then(|values| values.iter().find_map(|value| Mark::of_tag(value)));
         tag.or_else(|| mark_in(self.description.as_ref()))
     }
 }
 
-/// The object that is ours, if one is.
+/// The result of the selection among the found objects.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice<'c, C> {
-    /// It carries our mark.
+    /// This object carries our mark.
     Ours(&'c C),
-    /// It has the name and no mark, and may be taken over.
+    /// This object has the wanted name and no mark, and may be adopted.
     Adopted(&'c C),
-    /// It has to be created.
+    /// No object is ours, so one has to be created.
     Absent,
 }
 
 impl<'c, C> Choice<'c, C> {
-    /// The object, and whether it is being taken over.
+    /// The object, and whether it is being adopted.
     pub(crate) fn found(self) -> Option<(&'c C, bool)> {
         match self {
             Self::Ours(object) => Some((object, false)),
@@ -84,7 +84,8 @@ impl<'c, C> Choice<'c, C> {
     }
 }
 
-/// Chooses among the candidates. It makes no choice if two candidates are possible.
+/// Selects our object among the candidates. Returns a refusal if several candidates are possible or one belongs to
+/// another stage.
 pub(crate) fn choose<'c, C: Candidate>(
     key: &Key,
     candidates: &'c [C],
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_the_same_name_without_a_mark_is_adopted_only_if_that_is_allowed_and_unambiguous() {
+    fn a_namesake_without_a_mark_is_adopted_only_if_allowed_and_unambiguous() {
         let namesake = flow("2", "Events", "by hand");
         assert_eq!(chosen(std::slice::from_ref(&namesake), false), Err("not_ours"));
         assert_eq!(chosen(std::slice::from_ref(&namesake), true), Ok(Some(("2".to_owned(), true))));

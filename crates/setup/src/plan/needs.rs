@@ -1,19 +1,19 @@
-//! The permissions that the credential of `setup` needs in Platform, by Adobe's names.
+//! The permissions in Platform that the credential of `setup` needs, with Adobe's names.
 
 use std::collections::BTreeMap;
 
-/// A permission, and what it is needed for.
+/// A permission that the credential needs, and whether it has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// The name in `…/access-control/acl/reference`.
     pub name: &'static str,
     /// The name on the screen *Permissions > Roles*.
     pub title: &'static str,
-    /// Whether the credential has it; `None` if that could not be found out.
+    /// True if the credential has the permission; `None` if that is not known.
     pub granted: Option<bool>,
 }
 
-/// Names and titles. Every credential may ask which sandboxes it may use.
+/// Names and titles of the needed permissions. Listing the usable sandboxes needs no permission.
 const NEEDED: [(&str, &str); 5] = [
     ("manage-identity-namespaces", "Identity Management > Manage Identity Namespaces"),
     ("manage-schemas", "Data Modeling > Manage Schemas"),
@@ -23,12 +23,12 @@ const NEEDED: [(&str, &str); 5] = [
 ];
 
 impl Permission {
-    /// The names of all that are needed.
+    /// The names of all needed permissions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NEEDED.into_iter().map(|(name, _)| name)
     }
 
-    /// All needed permissions, with the result for each.
+    /// All needed permissions, each with the value in `found`.
     pub(crate) fn all(found: &BTreeMap<String, Option<bool>>) -> Vec<Self> {
         let granted = |name: &str| found.get(name).copied().flatten();
         NEEDED.into_iter().map(|(name, title)| Self { name, title, granted: granted(name) }).collect()

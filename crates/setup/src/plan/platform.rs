@@ -1,4 +1,4 @@
-//! The objects in Experience Platform.
+//! Plans the objects in Experience Platform.
 
 mod streaming;
 
@@ -51,13 +51,13 @@ pub(super) fn platform_objects(
     planner.run();
 }
 
-/// The state of making a plan for Platform.
+/// Planner for the objects in one sandbox.
 struct Planner<'p> {
     wish: &'p PlatformWish,
     stage: &'p Stage,
     permit: &'p Permit,
     objects: &'p PlatformObjects,
-    /// Without a leading underscore.
+    /// The tenant without a leading underscore.
     tenant: &'p str,
     mark: Mark,
     plan: &'p mut Plan,
@@ -76,13 +76,13 @@ impl<'p> Planner<'p> {
         self.plan.changes_live_flow = takes_events && [Key::FieldGroup, Key::Schema, Key::Flow].iter().any(changes);
     }
 
-    /// Chooses our object; if that is not possible, notes a refusal and returns `None`.
+    /// Selects our object; if that is not possible, adds a refusal to the plan and returns `None`.
     fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Option<Choice<'p, C>> {
         let choice = choose(key, candidates, &self.mark, name, self.permit.adopt);
         choice.map_err(|refusal| self.plan.refusals.push(*refusal)).ok()
     }
 
-    /// Adds an object; returns its id, or the placeholder for it.
+    /// Adds an object to the plan. Returns its id, or the placeholder for it.
     fn add(&mut self, object: Planned) -> String {
         let id = object.id_or_placeholder();
         self.plan.objects.push(object);
@@ -100,12 +100,12 @@ impl<'p> Planner<'p> {
         });
     }
 
-    /// The difference of an object that is taken over.
+    /// The missing mark of an object that is being adopted.
     fn unmarked(&self) -> Difference {
         Difference::new("mark", "none", self.mark.as_str())
     }
 
-    /// The changed description of an object that is taken over.
+    /// The description of an adopted object with our mark added.
     fn marked(&self, description: Option<&String>) -> String {
         let text = description.map(String::as_str).filter(|text| !text.trim().is_empty());
         self.mark.on(text.unwrap_or("Customer.io message events."))
@@ -217,7 +217,7 @@ impl<'p> Planner<'p> {
         self.resource(key, Kind::Schema, found, adopted, differences, patches)
     }
 
-    /// A field group or schema that exists.
+    /// Plans the change of an existing field group or schema.
     fn resource(
         &mut self,
         key: Key,
@@ -306,7 +306,7 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// The id of an object that has a refusal; nothing is compared with it.
+/// Placeholder for the id of an object that has a refusal. References to this id are not compared.
 fn unknown_id() -> String {
     String::new()
 }

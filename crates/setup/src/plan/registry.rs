@@ -1,4 +1,4 @@
-//! The compatibility rule of the typed topic's subject. The transformer registers the schema itself.
+//! Plans the compatibility rule of the typed topic's subject. The transformer registers the schema itself.
 
 use crate::desired::Permit;
 use crate::key::Key;
@@ -6,7 +6,7 @@ use crate::observed::ObservedSubject;
 use crate::plan::{Difference, Plan, Planned};
 use crate::step::Step;
 
-/// The rule under which older and newer readers can read every record.
+/// The compatibility rule under which readers of every version can read every record.
 pub(crate) const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 
 pub(super) fn registry_subject(subject: &str, found: &ObservedSubject, permit: &Permit, plan: &mut Plan) {
@@ -37,7 +37,7 @@ mod tests {
     use crate::plan::Change;
 
     #[test]
-    fn an_existing_subject_is_changed_only_with_permission() {
+    fn the_rule_of_an_existing_subject_is_changed_only_with_adopt() {
         let planned = |exists, compatibility: Option<&str>, adopt| {
             let mut plan = Plan::default();
             let found = ObservedSubject { exists, compatibility: compatibility.map(str::to_owned) };

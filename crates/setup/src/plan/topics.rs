@@ -1,4 +1,4 @@
-//! The topics. An existing topic is never changed: each difference is reported with the command that changes it.
+//! Plans the topics. An existing topic is never changed: each difference is reported with the command that changes it.
 
 use kafka::topic_settings::{Difference as TopicDifference, differences};
 
@@ -27,7 +27,7 @@ pub(super) fn topic_objects(wish: &TopicWish, found: &ObservedKafka, plan: &mut 
                 }
                 object.differences = differing.iter().map(shown).collect();
             }
-            // A principal that may create topics may not be allowed to read their settings.
+            // A principal that is allowed to create topics may not be allowed to read their settings.
             Err(reason) => {
                 plan.notes.push(format!("{}: the settings could not be compared: {reason}", spec.name));
             }
@@ -42,7 +42,7 @@ fn shown(difference: &TopicDifference) -> Difference {
     Difference::new(difference.setting, &difference.current, &difference.wanted)
 }
 
-/// The topics that records are written to need at least the partitions of the raw topic.
+/// Problems of topics that have fewer partitions than the raw topic: each record keeps its partition number.
 fn too_few_partitions(wish: &TopicWish, found: &ObservedKafka) -> Vec<String> {
     let default = usize::try_from(wish.partitions).unwrap_or(0);
     let partitions = |name: &str| found.topics.get(name).map_or(default, |topic: &ObservedTopic| topic.partitions);
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// The settings of a topic, or why they could not be read.
+    /// The settings of a topic, or the reason why they could not be read.
     type Settings<'s> = Result<&'s [(&'s str, &'s str)], &'s str>;
 
     fn planned(topics: &[(&str, usize, Settings<'_>)]) -> Plan {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_topics_are_created_and_existing_ones_never_changed() {
+    fn missing_topics_are_created_and_existing_topics_are_never_changed() {
         let weak: &[(&str, &str)] = &[("max.message.bytes", "1048588"), ("retention.ms", "1000")];
         let plan = planned(&[("raw", 12, Ok(weak))]);
         let changes: Vec<_> = plan.objects.iter().map(|object| (object.name.as_str(), object.change)).collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_partitions_are_a_problem_also_if_one_of_the_two_topics_is_new() {
+    fn too_few_partitions_are_a_problem_even_if_a_topic_is_still_to_be_created() {
         let problems = |topics: &[(&str, usize)]| {
             let topics: Vec<_> = topics.iter().map(|(name, count)| (*name, *count, Ok(&[][..]))).collect();
             planned(&topics).problems
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_read_are_a_note() {
+    fn unreadable_settings_are_a_note_and_not_a_problem() {
         let plan = planned(&[("raw", 12, Err("not authorized"))]);
         assert!(plan.problems.is_empty() && plan.notes[0].contains("not authorized"), "{:?}", plan.notes);
     }

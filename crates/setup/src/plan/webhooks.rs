@@ -1,4 +1,4 @@
-//! The reporting webhooks of Customer.io, one for each source.
+//! Plans the reporting webhooks of Customer.io, one per source.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
 use crate::step::{Step, WebhookDraft, WebhookStep};
 
-/// The host of Platform's inlets: a webhook that calls it is Adobe's own source.
+/// The host of Platform's inlets. A webhook with this host belongs to Adobe's own source.
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
 const EVENTS_CHOICE: &str = "`all`, channels such as `email,push`, or events such as `email_sent,email_opened`. Nothing arrives that is not chosen, and new channels are not added by themselves";
@@ -65,7 +65,7 @@ impl<'p> Planner<'p> {
         Key::Webhook(self.wish.source.clone())
     }
 
-    /// Information for a person about the workspace's other webhooks.
+    /// Adds notes about all webhooks of the workspace.
     fn notes(&mut self) {
         let source = &self.wish.source;
         let webhooks = &self.workspace.webhooks;
@@ -98,7 +98,7 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Our webhook, and whether it is being taken over.
+    /// Our webhook, and whether it is being adopted; `None` if there is none.
     fn choose(&self) -> Result<Option<(&'p Webhook, bool)>, Box<Refusal>> {
         let source_name = self.wish.source.clone();
         let workspace: &'p ObservedWorkspace = self.workspace;
@@ -169,7 +169,8 @@ impl<'p> Planner<'p> {
         self.plan.objects.push(object);
     }
 
-    /// The first webhook is created only in a workspace that a person has named, if there are several.
+    /// If the account has several workspaces, a person must name the workspace before the first webhook is created in
+    /// it.
     fn workspace_refusal(&self) -> Option<Refusal> {
         let source_name = self.wish.source.clone();
         let names: Vec<String> = self.workspace.workspaces.iter().map(|workspace| workspace.name.clone()).collect();
@@ -206,7 +207,7 @@ impl<'p> Planner<'p> {
             update = update.name(&self.mark.on(name));
         }
         if let Some(name) = without_note(webhook.name()).filter(|_| webhook.is_enabled()) {
-            // A person has enabled it.
+            // A person has enabled the webhook, so the note is no longer true.
             update = update.name(name);
         }
         if let Some(events) = &wish.events {
@@ -235,7 +236,8 @@ impl<'p> Planner<'p> {
         self.add(object);
     }
 
-    /// Only the canary itself widens its webhook: before it has an outcome, the gateway may refuse all events.
+    /// A webhook that is enabled for a canary is not changed: until the canary has an outcome, the gateway may refuse
+    /// all events.
     fn canary(mut self, webhook: &Webhook) {
         let source = &self.wish.source;
         self.plan.problems.push(format!(
@@ -248,7 +250,7 @@ impl<'p> Planner<'p> {
         self.add(object);
     }
 
-    /// A webhook that somebody has disabled stays so, unless a person asks for more.
+    /// A webhook that a person has disabled stays disabled, unless the permit allows enabling it.
     fn paused(&mut self, webhook: &Webhook) -> Difference {
         let source = &self.wish.source;
         self.plan.problems.push(format!(
@@ -260,7 +262,7 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// A difference for people: only the events that are added or removed.
+/// A difference as text; for events, only those that are added or removed.
 fn difference(change: &FieldChange) -> Difference {
     let names = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,5 +1,5 @@
-//! Tests of bad input: each row ends with one message that names the cause and the remedy, and another run completes
-//! incomplete objects.
+//! Tests of bad input: each problem ends the run with one message that contains the cause and the remedy, and another
+//! run completes incomplete objects.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn text<T: std::fmt::Debug>(run: Result<T, SetupError>) -> String {
     run.unwrap_err().to_string()
 }
 
-/// Nothing was written to Platform or Customer.io.
+/// Asserts that no request wrote to Platform or Customer.io.
 async fn assert_untouched(world: &World) {
     let requests = world.simulator.control_requests();
     let writes: Vec<_> = requests
@@ -38,7 +38,7 @@ async fn run(world: &World, desired: &Desired, permit: &Permit) -> Result<Applie
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_that_does_not_exist_or_is_not_ready_is_named() {
+async fn a_missing_or_inactive_sandbox_is_refused_before_the_first_write() {
     let world = World::start(fresh()).await;
     let error = text(run(&world, &desired(&stage("stage")), &Permit::default()).await);
     assert!(error.contains("no sandbox `stage`") && error.contains("dev, prod"), "{error}");
@@ -65,7 +65,7 @@ async fn a_production_sandbox_must_be_confirmed_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_secret_organisation_or_tenant_is_named() {
+async fn a_wrong_secret_organisation_or_tenant_is_refused_before_the_first_write() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let clients = world.clients_with(&dev, "wrong", "sim-app-key");
@@ -108,7 +108,7 @@ async fn a_missing_permission_stops_before_the_first_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_waits_for_a_permission_that_is_lost_meanwhile_and_the_next_run_completes() {
+async fn a_permission_lost_during_the_run_stops_it_and_the_next_run_completes() {
     let world = World::start(fresh()).await;
     world.simulator.add_control_fault(ControlFault::status(403, 1).on("POST", "/catalog/dataSets"));
     let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_run_waits_for_a_permission_that_is_lost_meanwhile_and_the_next_run_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_of_customerio_is_distinguished_from_other_problems() {
+async fn each_problem_of_the_app_api_key_has_its_own_message() {
     for (key, words) in [
         ("sim-app-key-eu", "CUSTOMERIO_APP_API_KEY is wrong"),
         ("sim-track-key", "Track API"),
@@ -140,7 +140,7 @@ async fn a_wrong_key_of_customerio_is_distinguished_from_other_problems() {
     }
 }
 
-/// A schema by hand with the title of ours, enabled for Profile or not.
+/// Creates a schema with our title as a person would, optionally enabled for Profile. Returns its id.
 async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
     let mut body = serde_json::Map::new();
     let all_of = json!([{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}]);
@@ -160,7 +160,7 @@ async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_the_same_name_is_adopted_only_if_that_is_allowed() {
+async fn a_namesake_is_adopted_only_with_permission() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let id = schema_by_hand(&world, &dev, false).await;
@@ -172,7 +172,7 @@ async fn an_object_of_the_same_name_is_adopted_only_if_that_is_allowed() {
     let schema = plan.object(&setup::key::Key::Schema).unwrap();
     assert_eq!((schema.change.sign(), schema.id.as_deref()), ('~', Some(id.as_str())));
     run(&world, &desired(&dev), &adopt).await.unwrap();
-    // It is ours now, and another run needs no permission.
+    // After the adoption, the schema carries our mark, and another run does not need the permission.
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
     assert_eq!((signs(&applied.plan).as_str(), world.creates("/tenant/schemas")), ("=9 ~1", 1));
 }
@@ -189,7 +189,7 @@ async fn an_adopted_schema_with_profile_enabled_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_in_another_spelling_or_of_another_type_is_refused() {
+async fn a_namespace_with_another_spelling_or_type_is_refused() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let client = world.control(&dev, "sim-secret", |_| {});
@@ -209,7 +209,7 @@ async fn a_namespace_in_another_spelling_or_of_another_type_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_datasets_with_our_mark_end_the_run_with_a_message() {
+async fn two_datasets_with_our_mark_are_refused() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -229,7 +229,7 @@ async fn two_datasets_with_our_mark_end_the_run_with_a_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_to_another_target_cannot_be_adopted() {
+async fn a_flow_with_another_source_connection_cannot_be_adopted() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -255,7 +255,7 @@ async fn a_flow_to_another_target_cannot_be_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_webhook_needs_a_workspace_and_every_choice_without_a_default() {
+async fn the_first_webhook_requires_a_workspace_and_all_settings_without_a_default() {
     let world = World::start(fresh()).await;
     let mut wish = desired(&stage("dev"));
     let webhook = &mut wish.webhooks[0];
@@ -275,7 +275,7 @@ async fn the_first_webhook_needs_a_workspace_and_every_choice_without_a_default(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_second_webhook_is_created_next_to_another_one_with_our_endpoint() {
+async fn a_webhook_with_our_endpoint_is_adopted_or_refused_but_not_duplicated() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.create_webhook("by hand", "https://events.example.com/webhooks/customerio", true).await;
@@ -289,7 +289,7 @@ async fn no_second_webhook_is_created_next_to_another_one_with_our_endpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_on_another_host_is_moved_only_if_that_host_is_named() {
+async fn an_endpoint_on_another_host_is_moved_only_if_the_permit_contains_the_host() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -308,7 +308,7 @@ async fn an_endpoint_on_another_host_is_moved_only_if_that_host_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outdated_etag_is_read_again() {
+async fn after_a_412_the_object_is_read_again_and_updated() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -324,17 +324,18 @@ async fn an_outdated_etag_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_resource_with_our_title_is_named_with_its_id() {
+async fn the_error_for_a_title_in_use_contains_the_id_of_the_other_resource() {
     let world = World::start(ControlOptions { page_size: 100, ..fresh() }).await;
     let dev = stage("dev");
-    // A schema with the title of the field group: titles are unique over both kinds.
+    // A schema with the title of our field group: titles must be unique among schemas and field groups together.
     let body = json!({
         "type": "object", "title": "Customer.io Message Event Details", "description": "by hand",
         "allOf": [{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}],
     });
     let body = serde_json::from_value(body).unwrap();
     let id = world.control(&dev, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id;
-    // The run looks again for an object that it cannot find, as long as one may stay invisible, and tries often.
+    // For a missing object, the run polls as long as the object may stay invisible. The shorter time makes the test
+    // fast.
     let soon = |settings: &mut ControlSettings| settings.visibility.within = Duration::from_millis(50);
     let clients = Clients { platform: Some(world.control(&dev, "sim-secret", soon)), ..world.clients(&dev) };
     let error = text(world.apply(&desired(&dev), &clients, &Permit::default()).await);
@@ -342,7 +343,7 @@ async fn another_resource_with_our_title_is_named_with_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_webhooks_with_our_mark_end_in_a_message() {
+async fn two_webhooks_with_our_mark_are_refused() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tests `check` with broken set-ups, as a table: the result names each cause, and the person who can fix it.
+//! Tests `check` with broken set-ups, as a table: each result contains the cause and the person who can fix it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn missing(permission: &str) -> ControlFaultKind {
     ControlFaultKind::MissingPermission { permission: permission.to_owned() }
 }
 
-/// Breaks one thing; each row of the table below names one of these.
+/// Breaks one part of the connection. Each row of the table below contains the name of one case.
 async fn break_it(row: &str, asked: &mut Asked) {
     match row {
         "wrong client secret" => asked.secret = "wrong",
@@ -210,7 +210,7 @@ async fn break_it(row: &str, asked: &mut Asked) {
     }
 }
 
-/// The broken part; the line that reports it; words in its result or instruction; the person who can fix it.
+/// Columns: the broken part, the id of the line about it, words in that line, and the person who can fix it.
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("wrong client secret", "ims", "secret is wrong, or the secret has expired", "you"),
     ("wrong scopes", "ims", "IMS_SCOPES", "you"),
@@ -253,7 +253,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("the public URL accepts anything", "public_url", "accepts a wrong signature", "you"),
 ];
 
-/// What a missing option takes away; what is still asked, and what is left out.
+/// Columns: the missing option, the ids of the checks that still run, and the ids of the checks that are skipped.
 const MISSING: &[(&str, &[&str], &[&str])] = &[
     (
         "the stage",
@@ -269,7 +269,7 @@ const MISSING: &[(&str, &[&str], &[&str])] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_option_everything_else_is_checked_and_the_rest_is_said_to_be_left_out() {
+async fn a_missing_option_skips_only_the_checks_that_need_it() {
     for (missing, asked_ids, skipped_ids) in MISSING {
         let mut asked = Asked::working().await;
         match *missing {
@@ -295,7 +295,7 @@ fn wrong(lines: &[Line]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_working_connection_has_no_finding() {
+async fn a_working_connection_has_no_findings() {
     let asked = Asked::working().await;
     let lines = asked.lines().await;
     assert!(wrong(&lines).is_empty(), "{:#?}", wrong(&lines));
@@ -319,7 +319,7 @@ async fn a_working_connection_has_no_finding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_check_names_the_cause_of_each_broken_set_up() {
+async fn the_check_reports_the_cause_of_each_broken_set_up() {
     assert!(TABLE.len() >= 24);
     for rows in TABLE.chunks(AT_ONCE) {
         let checks: Vec<_> = rows.iter().map(|row| tokio::spawn(assert_named(row))).collect();

@@ -1,4 +1,4 @@
-//! A run that is killed after any request, and run again, ends in the same state without a second object (P11).
+//! Tests that a run which is killed after any request, and run again, ends in the same state without duplicates (P11).
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use sources::SourceName;
 
 use crate::world::{AT_ONCE, World, desired, fresh, signs, stage};
 
-/// A new object is missing from lists and look-ups for this time.
+/// Time during which a new object is missing from lists and look-ups.
 const INVISIBLE: Duration = Duration::from_millis(120);
 
-/// The paths of everything that is created, and how often once per stage.
+/// The path of each create request, and the number of objects per stage.
 const CREATED: [(&str, usize); 8] = [
     ("/idnamespace/identities", 2),
     ("/tenant/fieldgroups", 1),
@@ -29,7 +29,7 @@ const CREATED: [(&str, usize); 8] = [
     ("/flowservice/flows", 1),
 ];
 
-/// Every object exists once, and nothing is left to do but to enable the webhook.
+/// Asserts that every object exists once, and that enabling the webhook is the only remaining step.
 async fn assert_converged(world: &World, desired: &Desired, clients: &Clients, what: &str) {
     let plan = world.plan(desired, clients, &Permit::default()).await.unwrap();
     assert!(plan.refusals.is_empty(), "{what}: {:?}", plan.refusals);
@@ -51,7 +51,7 @@ async fn assert_converged(world: &World, desired: &Desired, clients: &Clients, w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_sandbox_is_set_up_and_a_second_run_changes_nothing() {
+async fn a_second_run_on_a_complete_set_up_changes_nothing() {
     let world = World::start(fresh()).await;
     let stage = stage("dev");
     let (desired, clients) = (desired(&stage), world.clients(&stage));
@@ -78,8 +78,8 @@ async fn an_empty_sandbox_is_set_up_and_a_second_run_changes_nothing() {
     );
 }
 
-/// Runs `apply` and kills it when the request with this number has been carried out and not answered; `false` if the run
-/// ended before.
+/// Runs `apply` and kills it after the simulator has executed the request with this number but not responded. Returns
+/// false if the run ended before that request.
 async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request: u64) -> bool {
     let before = world.simulator.control_requests().len();
     let late = ControlFaultKind::Delay { millis: 60_000, before: false };
@@ -92,7 +92,7 @@ async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request:
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    // The other future is dropped in the middle, as in a killed process.
+    // `select!` drops the other future in the middle, like a killed process.
     let was_killed = tokio::select! {
         biased;
         result = run => {
@@ -106,7 +106,8 @@ async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request:
     was_killed
 }
 
-/// A run that is killed at the request with this number, and run again; `false` if the first run ended before.
+/// Kills a run at the request with this number, and runs it again. Returns false if the first run ended before that
+/// request.
 async fn converges_after(request: u64) -> bool {
     let world = World::start(ControlOptions { visible_after: INVISIBLE, ..fresh() }).await;
     let stage = stage("dev");
@@ -136,7 +137,7 @@ async fn p11_a_run_that_is_killed_after_any_request_converges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p11_a_run_that_is_killed_again_and_again_converges() {
+async fn p11_a_run_that_is_killed_repeatedly_converges() {
     let world = World::start(ControlOptions { visible_after: INVISIBLE, ..fresh() }).await;
     let stage = stage("dev");
     let (desired, clients) = (desired(&stage), world.clients(&stage));
@@ -164,7 +165,7 @@ async fn converges_after_request_to_customerio(request: u64) {
     }
     world.api_fault(json!({"fault": "late", "millis": 60_000})).await;
     let permit = Permit::default();
-    // A run takes less than a second, and the late request has been carried out by then.
+    // A run takes less than a second, so the simulator has executed the late request when the time-out ends the run.
     let run = world.apply(&desired, &clients, &permit);
     assert!(tokio::time::timeout(Duration::from_secs(4), run).await.is_err(), "request {request} was not reached");
     world.clear_api_faults().await;
@@ -176,7 +177,7 @@ async fn converges_after_request_to_customerio(request: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_run_completes_although_the_network_drops_one_of_three_requests() {
+async fn one_run_completes_although_one_of_three_requests_is_lost() {
     let runs = [Break::Before, Break::After, Break::Within].map(|when| tokio::spawn(completes_with_breaks(when)));
     for run in runs {
         run.await.unwrap();
@@ -197,7 +198,7 @@ async fn completes_with_breaks(when: Break) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_runs_at_once_do_not_both_write() {
+async fn only_one_of_two_concurrent_runs_writes() {
     let world = World::start(fresh()).await;
     let stage = stage("dev");
     let (desired, clients) = (desired(&stage), world.clients(&stage));
@@ -222,10 +223,10 @@ async fn the_id_of_every_created_object_is_in_the_state_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_created_after_the_client_gave_up_is_not_created_twice() {
+async fn an_object_that_is_created_after_the_client_time_out_is_not_created_twice() {
     let world = World::start(fresh()).await;
     let stage = stage("dev");
-    // The client gives up after 5 s, and looks for another second.
+    // The client's time-out is 5 s, and it searches for the object for another second.
     let late = ControlFaultKind::Delay { millis: 5300, before: true };
     world.simulator.add_control_fault(ControlFault::from(late).on("POST", "/catalog/dataSets").times(1));
     world.apply(&desired(&stage), &world.clients(&stage), &Permit::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tests that a change by a person is shown with the differing properties, and corrected.
+//! Tests that changes by a person are shown by property and corrected.
 
 use platform::control::{
     FlowAction, Kind, Object, Patch, delete_dataset, delete_object, flow_action, patch_resource, update_dataset,
@@ -45,14 +45,14 @@ async fn drift_is_shown_by_property_and_corrected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_field_that_platform_lacks_is_added() {
+async fn a_field_that_the_field_group_lacks_is_added() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let (desired, clients) = (desired(&dev), world.clients(&dev));
     let applied = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
     let group = applied.plan.object(&Key::FieldGroup).unwrap().id.clone().unwrap();
     let client = world.control(&dev, "sim-secret", |_| {});
-    // The state that an earlier version of this product left. In a sandbox without datasets, a field can be removed.
+    // Recreates the state of an earlier version of this product. Without a dataset, Platform permits removing a field.
     let dataset = applied.plan.object(&Key::Dataset).unwrap().id.clone().unwrap();
     let flow = applied.plan.object(&Key::Flow).unwrap().id.clone().unwrap();
     let target = applied.plan.object(&Key::TargetConnection).unwrap().id.clone().unwrap();
@@ -70,12 +70,12 @@ async fn a_field_that_platform_lacks_is_added() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_of_a_live_flow_is_not_changed_while_sinks_may_run() {
+async fn a_schema_of_a_live_flow_is_changed_only_after_the_sinks_are_stopped() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let (mut desired, clients) = (desired(&dev), world.clients(&dev));
     world.apply(&desired, &clients, &Permit::default()).await.unwrap();
-    // The tag for Profile is a change of the schema.
+    // Enabling Profile changes the schema.
     desired.platform.as_mut().unwrap().profile = true;
     let plan = world.plan(&desired, &clients, &Permit::default()).await.unwrap();
     assert!(plan.changes_live_flow);
@@ -90,7 +90,7 @@ async fn a_schema_of_a_live_flow_is_not_changed_while_sinks_may_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_sends_to_adobes_own_source_is_reported() {
+async fn a_webhook_that_sends_to_adobes_own_source_is_reported_without_its_query() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.create_webhook("Adobe", "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=topsecret", true).await;

@@ -1,4 +1,4 @@
-//! The second phase: a webhook is enabled after a signed round trip, and not before.
+//! Tests of the second phase, in which a webhook is enabled after a signed round trip.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::world::{World, desired, fresh, signs, stage};
 
 pub(crate) const KEY: &str = "trial-key-for-the-simulator-only";
 
-/// The behaviour of a gateway, or of a proxy before it.
+/// The behaviour of a gateway, or of a proxy in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     Right,
     AcceptsEverything,
     Redirects,
-    /// A proxy that rewrites the body without unusual white space.
+    /// A proxy removes unusual white space from the body.
     ChangesBodies,
     OtherServer,
     KafkaDown,
@@ -35,7 +35,7 @@ pub(crate) enum Behaviour {
     OtherKey,
 }
 
-/// A server that responds like a gateway; returns its address and the number of its requests.
+/// Starts a server that responds like a gateway. Returns its address and its request counter.
 pub(crate) async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -113,20 +113,20 @@ async fn at(url: &str) -> (World, Desired) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_webhook_is_enabled_after_the_round_trip_and_stays_enabled() {
+async fn the_webhook_is_enabled_after_one_round_trip() {
     let (url, seen) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
     assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
     assert_eq!(seen.load(Ordering::SeqCst), 2, "a wrong signature, and a right one");
-    // A further run has nothing to do, and does not call the gateway.
+    // Another run has nothing to do, and does not call the gateway.
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert_eq!((waiting, signs.as_str(), seen.load(Ordering::SeqCst)), (Vec::new(), "=10", 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_run_waits_for_a_missing_key_and_for_the_time_to_enable() {
+async fn the_webhook_stays_disabled_without_a_signing_key_or_before_the_settling_time() {
     let (url, _) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let (waiting, signs) = second_phase(&world, &desired, &enabling(None, None)).await;
@@ -141,7 +141,7 @@ async fn the_run_waits_for_a_missing_key_and_for_the_time_to_enable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_the_webhook_disabled() {
+async fn each_problem_of_the_public_url_has_a_message_and_leaves_the_webhook_disabled() {
     for (behaviour, key, words) in [
         (Behaviour::Right, "another-signing-key", "its signing key is not the one given here"),
         (Behaviour::AcceptsEverything, KEY, "accepts a wrong signature"),
@@ -165,7 +165,7 @@ async fn each_way_in_which_the_public_url_is_wrong_has_its_message_and_leaves_th
     assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
 }
 
-/// A server whose certificate no public authority has signed; returns its address.
+/// Starts a server whose certificate is not signed by a public authority. Returns its address.
 async fn self_signed() -> String {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -185,7 +185,7 @@ async fn self_signed() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_self_signed_certificate_is_named_and_leaves_the_webhook_disabled() {
+async fn a_self_signed_certificate_is_reported_and_the_webhook_stays_disabled() {
     let (world, desired) = at(&self_signed().await).await;
     let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     let said = waiting[0].to_string();
@@ -197,7 +197,7 @@ async fn a_self_signed_certificate_is_named_and_leaves_the_webhook_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_somebody_disabled_stays_disabled_until_it_is_asked_for() {
+async fn a_webhook_that_a_person_disabled_is_enabled_only_with_enable_webhook() {
     let (url, seen) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let enabling = enabling(Some(KEY), None);
@@ -230,7 +230,7 @@ async fn a_webhook_that_somebody_disabled_stays_disabled_until_it_is_asked_for()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_a_person_enabled_loses_the_note_that_it_never_was() {
+async fn a_webhook_that_a_person_enabled_loses_the_not_enabled_note() {
     let (url, _) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let clients = world.clients(&stage("dev"));

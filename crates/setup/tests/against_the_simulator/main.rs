@@ -1,4 +1,4 @@
-//! `plan`, `apply` and `enable` against the simulator, without Kafka.
+//! Tests of `plan`, `apply` and `enable` against the simulator, without Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Reading a test event back from Profile.
+//! Tests that a test event is read back from Profile.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use setup::values::PlatformValues;
 
 use crate::world::{World, desired, fresh, stage};
 
-/// A stage whose dataset is enabled for Profile.
+/// A stage whose schema and dataset are enabled for Profile.
 struct WithProfile {
     world: World,
     values: PlatformValues,
@@ -27,7 +27,7 @@ impl WithProfile {
         Self { values: values.unwrap(), world }
     }
 
-    /// Sends an event as the sink does.
+    /// Sends an event in the format of the sink.
     async fn send(&self, id: &str, identities: Value) {
         let form = "grant_type=client_credentials&client_id=sim-client&client_secret=sim-secret&scope=openid";
         let url = format!("{}/ims/token/v3", self.world.simulator.ims_url());
@@ -76,7 +76,7 @@ async fn an_event_is_read_back_by_its_identity() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_back_names_who_can_change_it() {
+async fn a_finding_about_profile_contains_the_person_who_can_resolve_it() {
     let stage = WithProfile::start().await;
     let unknown = stage.search("ev-1", "Nonsense", "test@example.com").await;
     assert!(unknown.level == Level::Bad && unknown.found.contains("namespace Nonsense"), "{unknown:?}");

@@ -1,4 +1,4 @@
-//! Tests `destroy`: the order of removals, and the objects that stay.
+//! Tests of `destroy`: the order of the removals, and the objects that are kept.
 
 use platform_sim::{ControlFault, ControlFaultKind};
 use serde_json::json;
@@ -28,7 +28,7 @@ fn removals(plan: &DestroyPlan) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() {
+async fn all_marked_objects_are_removed_in_dependency_order_except_namespaces() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
@@ -53,7 +53,7 @@ async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() 
     assert!(plan.notes[0].contains("add kafka to --only"), "{plan:?}");
     let forever: Vec<_> = plan.kept.iter().filter(|kept| kept.forever).map(|kept| kept.id.as_str()).collect();
     assert_eq!(forever, ["CustomerioID", "CustomerioCioID"]);
-    // A network that drops responses does not stop it.
+    // The removal also completes if the network drops every second response.
     let when = platform_sim::Break::After;
     world.simulator.add_control_fault(ControlFault::from(ControlFaultKind::Reset { when }).every(2));
     carried_out(&world, &plan).await;
@@ -67,7 +67,7 @@ async fn everything_is_removed_in_the_order_of_dependence_and_namespaces_stay() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_a_removal_disabled_is_not_taken_for_one_that_a_person_disabled() {
+async fn apply_enables_a_webhook_again_that_an_interrupted_removal_disabled() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_webhook_that_a_removal_disabled_is_not_taken_for_one_that_a_person_di
     let name = webhook["name"].as_str().unwrap().trim_end_matches(" (not enabled yet)").to_owned();
     world.change_webhook(&webhook["id"], json!({"disabled": false, "name": name})).await;
     let mut plan = planned(&world, None, &DestroyPermit::default()).await;
-    // The run is killed after its first step.
+    // Keeps only the first step, as if the run was killed after it.
     plan.removals.truncate(1);
     carried_out(&world, &plan).await;
     let left = world.webhooks(130_001).await[0].clone();
@@ -86,7 +86,7 @@ async fn a_webhook_that_a_removal_disabled_is_not_taken_for_one_that_a_person_di
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_without_our_mark_stay() {
+async fn a_webhook_without_our_mark_is_not_removed() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
@@ -97,7 +97,7 @@ async fn objects_without_our_mark_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_with_records_stays_with_its_schema_unless_its_name_is_given() {
+async fn a_dataset_with_records_and_its_schema_are_kept_unless_delete_data_is_given() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let applied = world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_dataset_with_records_stays_with_its_schema_unless_its_name_is_given()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removal_is_refused_while_records_are_in_the_pipeline() {
+async fn a_removal_is_refused_while_records_are_in_the_pipeline() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();

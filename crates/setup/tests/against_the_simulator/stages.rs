@@ -1,4 +1,4 @@
-//! Two stages in one organisation and one workspace never touch each other's objects.
+//! Tests that two stages in one organisation and one workspace do not change each other's objects.
 
 use setup::desired::{Desired, Permit};
 use setup::stage::Stage;
@@ -41,13 +41,13 @@ async fn two_deployments_in_one_sandbox_have_separate_objects() {
     for (stage, host) in [(&one, "one.example.com"), (&other, "shop.example.com")] {
         world.apply(&of(stage, host), &world.clients(stage), &Permit::default()).await.unwrap();
     }
-    // Namespaces are shared: both mean the same people.
+    // Namespaces are shared, because both deployments identify the same people.
     assert_eq!((world.creates("/idnamespace/identities"), world.creates("/flowservice/flows")), (2, 2));
     assert_eq!((world.creates("/tenant/schemas"), world.creates("/catalog/dataSets")), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_endpoint_in_two_stages_is_refused() {
+async fn the_endpoint_of_another_stages_webhook_is_refused() {
     let world = World::start(fresh()).await;
     let (one, other) = (stage("dev"), Stage { deployment: "shop".parse().unwrap(), ..stage("dev") });
     world.apply(&of(&one, "x.example.com"), &world.clients(&one), &Permit::default()).await.unwrap();

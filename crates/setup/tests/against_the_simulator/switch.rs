@@ -1,4 +1,4 @@
-//! Pause, resume and the canary of a webhook.
+//! Tests of pause, resume and the canary of a webhook.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,13 +19,13 @@ use sources::SourceName;
 use crate::gateway::{Behaviour, KEY, enabling, gateway, second_phase};
 use crate::world::{World, desired, fresh, refused, stage};
 
-/// Counts the responses of a gateway. Customer.io makes one event for each look.
+/// Counters of one gateway. The simulator sends one event each time the counters are read.
 struct Counted<'w> {
     world: &'w World,
-    /// The event, or none.
+    /// The event that the simulator sends, if any.
     event: Option<&'static str>,
     looks: AtomicUsize,
-    /// The look in which the run is killed.
+    /// Number of the read at which the run is killed.
     killed_at: usize,
     counts: std::sync::Mutex<GatewayCounts>,
     unanswered: Vec<String>,
@@ -33,7 +33,7 @@ struct Counted<'w> {
 
 impl<'w> Counted<'w> {
     fn new(world: &'w World, event: Option<&'static str>) -> Self {
-        // The gateway has been running for a while.
+        // Non-zero counts, because the gateway has been running for a while.
         let counts = [("gateway:9464".to_owned(), Counts { stored: 40, refused: 2, other: 1 })].into();
         let counts = std::sync::Mutex::new(counts);
         Self { world, event, looks: AtomicUsize::new(0), killed_at: usize::MAX, counts, unanswered: Vec::new() }
@@ -65,7 +65,7 @@ impl Gateways for Counted<'_> {
 }
 
 impl World {
-    /// Customer.io sends an event to the enabled webhooks; returns their responses.
+    /// Lets the simulator send an event to the enabled webhooks. Returns the statuses of their responses.
     async fn event(&self, name: &str) -> Vec<u64> {
         let url = format!("http://{}/admin/customerio/events", self.simulator.address());
         let answer = self.http.post(url).json(&json!({"event": name})).send().await.unwrap();
@@ -112,7 +112,7 @@ impl Ready {
         self.switch().canary(&mut self.journal(), &canary_of(gateways), &mut |_| {}).await
     }
 
-    /// Runs a canary that is killed in this look at the counters.
+    /// Runs a canary and kills it at the read of the counters with this number.
     async fn killed_in_look(&self, killed_at: usize) {
         let given = canary_of(Counted { killed_at, ..Counted::new(&self.world, None) });
         let mut journal = self.journal();
@@ -154,7 +154,7 @@ async fn a_stored_event_of_the_family_enables_all_events() {
     assert_eq!(webhook["disabled"], false);
     assert!(webhook["name"].as_str().unwrap().ends_with("/default]"), "no note: {webhook}");
     assert!(ready.world.is_sending("sms_sent").await);
-    // Neither another canary nor another apply has anything to do.
+    // Another canary and another apply have nothing to do.
     let end = ready.canary(Counted::new(&ready.world, None)).await.unwrap();
     assert_eq!(end, CanaryEnd::Already);
     let plan = ready.world.plan(&ready.desired, &ready.clients, &Permit::default()).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_stored_event_of_the_family_enables_all_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_family_is_enabled_while_the_canary_runs_and_apply_leaves_it_alone() {
+async fn during_the_canary_only_its_events_are_enabled_and_apply_changes_nothing() {
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(2).await;
     assert!(ready.world.is_sending("email_sent").await && !ready.world.is_sending("sms_sent").await);
@@ -177,11 +177,11 @@ async fn only_the_family_is_enabled_while_the_canary_runs_and_apply_leaves_it_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_refused_event_disables_the_webhook_and_another_canary_can_follow() {
+async fn a_refused_event_disables_the_webhook_and_another_canary_can_follow() {
     let ready = Ready::with(Behaviour::KafkaDown).await;
     let end = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert!(matches!(end, CanaryEnd::NothingArrived { other: 1.. }), "503 shows nothing about the key: {end:?}");
-    // The gateway gets another key.
+    // From here on, the webhook has another endpoint than the wanted one.
     ready.world.change_webhook(&ready.world.webhook().await["id"], json!({"endpoint": "http://127.0.0.1:1/"})).await;
     assert_eq!(refused(ready.canary(Counted::new(&ready.world, None)).await), ["webhook_differs"]);
 
@@ -198,7 +198,7 @@ async fn the_first_refused_event_disables_the_webhook_and_another_canary_can_fol
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_without_an_event_ends_disabled() {
+async fn a_canary_without_an_event_ends_with_a_disabled_webhook() {
     let ready = Ready::with(Behaviour::Right).await;
     let end = ready.canary(Counted::new(&ready.world, None)).await.unwrap();
     assert_eq!(end, CanaryEnd::NothingArrived { other: 0 });
@@ -206,15 +206,15 @@ async fn a_canary_without_an_event_ends_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_is_killed_is_decided_by_the_next_run() {
-    // Before anything was enabled.
+async fn a_killed_canary_is_decided_by_the_next_run() {
+    // The run is killed before it enables anything.
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(0).await;
     assert_eq!(ready.world.webhook().await["disabled"], true);
     let end = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert!(matches!(end, CanaryEnd::Widened { .. }), "{end:?}");
 
-    // After it was enabled: an event that was refused while no run watched still counts.
+    // The run is killed after it enabled the webhook: an event that was refused while no run watched still counts.
     for (behaviour, is_widened) in [(Behaviour::Right, true), (Behaviour::OtherKey, false)] {
         let ready = Ready::with(behaviour).await;
         ready.killed_in_look(1).await;
@@ -232,7 +232,7 @@ async fn a_canary_that_is_killed_is_decided_by_the_next_run() {
         assert_eq!(ready.journal().canary(&SourceName::default()), None);
     }
 
-    // Without the state file, the next run counts from its own first look.
+    // The state file is lost: the next run compares with the counts of its own first read.
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(1).await;
     std::fs::remove_file(ready.world.state_file(&stage("dev"))).unwrap();
@@ -241,7 +241,7 @@ async fn a_canary_that_is_killed_is_decided_by_the_next_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_enabled_if_the_canary_could_have_no_outcome() {
+async fn nothing_is_enabled_if_the_canary_cannot_have_an_outcome() {
     let mut ready = Ready::with(Behaviour::Right).await;
     let silent =
         Counted { unanswered: vec!["b:9464: nothing listens there".to_owned()], ..Counted::new(&ready.world, None) };
@@ -274,7 +274,7 @@ async fn nothing_is_enabled_if_the_canary_could_have_no_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_somebody_disabled_during_the_canary_stays_disabled() {
+async fn a_webhook_that_a_person_disables_during_the_canary_stays_disabled() {
     struct Disabling<'w>(Counted<'w>, &'w Ready);
     impl Gateways for Disabling<'_> {
         async fn look(&self, source: &SourceName) -> Looked {
@@ -301,7 +301,7 @@ async fn a_webhook_that_somebody_disabled_during_the_canary_stays_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_webhook_sends_nothing_until_it_is_resumed_after_a_round_trip() {
+async fn a_paused_webhook_sends_nothing_until_a_round_trip_succeeds_and_it_is_resumed() {
     let ready = Ready::with(Behaviour::Right).await;
     second_phase(&ready.world, &ready.desired, &enabling(Some(KEY), None)).await;
     let pause = || async { ready.switch().pause(&mut ready.journal(), &mut |_| {}).await.unwrap() };
@@ -322,7 +322,7 @@ async fn a_paused_webhook_sends_nothing_until_it_is_resumed_after_a_round_trip()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_is_paused_can_be_enabled_by_apply() {
+async fn apply_enables_a_webhook_whose_canary_was_paused() {
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(1).await;
     let paused = ready.switch().pause(&mut ready.journal(), &mut |_| {}).await.unwrap();

@@ -1,4 +1,4 @@
-//! A simulator, and the desired state of one stage in it.
+//! A running simulator, and the desired state of one stage in it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ use setup::plan::{Plan, plan};
 use setup::stage::Stage;
 use sources::SourceName;
 
-/// How long a created object may stay invisible, in these tests.
+/// Time during which a created object may stay invisible in these tests.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// How many worlds a test uses at the same time. Most of the time, each waits for the next request that the limit of
-/// Customer.io's API permits.
+/// Number of worlds that a test uses concurrently. Most of the time, each world waits for the request limit of
+/// Customer.io's API.
 pub(crate) const AT_ONCE: usize = 8;
 
 pub(crate) struct World {
@@ -44,7 +44,7 @@ impl Drop for World {
     }
 }
 
-/// An empty sandbox whose lists come in pages of two.
+/// Options for an empty sandbox whose lists have pages of two entries.
 pub(crate) fn fresh() -> ControlOptions {
     ControlOptions { fresh: true, page_size: 2, settle_scale: 0.0, ..ControlOptions::default() }
 }
@@ -115,7 +115,7 @@ impl World {
         AppApiClient::new(&settings, AppApiKey::new(&key.into()).unwrap()).unwrap()
     }
 
-    /// Reads the state and makes the plan.
+    /// Reads the state and computes the plan.
     pub(crate) async fn plan(&self, desired: &Desired, clients: &Clients, permit: &Permit) -> Result<Plan, SetupError> {
         let stage = desired.stage.as_ref().unwrap();
         let journal = Journal::read(&self.state_file(stage), Some(stage)).unwrap();
@@ -123,7 +123,7 @@ impl World {
         Ok(plan(desired, &observed, permit))
     }
 
-    /// Reads the state, makes the plan and applies it, as the command does.
+    /// Reads the state and applies the plan, like the command.
     pub(crate) async fn apply(
         &self,
         desired: &Desired,
@@ -150,27 +150,27 @@ impl World {
         self.http.delete(self.admin("/faults")).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// The webhooks of a workspace, as stored.
+    /// The webhooks of a workspace, as the simulator stores them.
     pub(crate) async fn webhooks(&self, workspace: u64) -> Vec<Value> {
         let everything: Value = self.http.get(self.admin("")).send().await.unwrap().json().await.unwrap();
         let stored = everything["webhooks"].as_array().unwrap().iter();
         stored.filter(|stored| stored["workspace"] == workspace).map(|stored| stored["webhook"].clone()).collect()
     }
 
-    /// Changes a webhook as a person on Customer.io's page does.
+    /// Changes a webhook as a person would on Customer.io's page.
     pub(crate) async fn change_webhook(&self, id: &Value, change: Value) {
         let path = self.admin(&format!("/webhooks/{id}"));
         self.http.patch(path).json(&change).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Creates a webhook as a person does.
+    /// Creates a webhook as a person would.
     pub(crate) async fn create_webhook(&self, name: &str, endpoint: &str, enabled: bool) -> Value {
         let body = json!({"name": name, "endpoint": endpoint, "disabled": !enabled, "events": ["email_sent"]});
         let url = format!("{}/v1/reporting_webhooks", self.simulator.customerio_url());
         let end = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let answer = self.http.post(&url).bearer_auth("sim-app-key").json(&body).send().await.unwrap();
-            // The simulator has Customer.io's limit, and earlier checks may have reached it.
+            // The simulator has Customer.io's request limit, and earlier requests may have reached it.
             if answer.status() != 429 || tokio::time::Instant::now() > end {
                 return answer.error_for_status().unwrap().json().await.unwrap();
             }
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// The creates that the control plane carried out, by path.
+    /// Number of create requests that the control plane received for this path.
     pub(crate) fn creates(&self, path: &str) -> usize {
         let requests = self.simulator.control_requests();
         requests.iter().filter(|request| request.method == "POST" && request.path.ends_with(path)).count()
@@ -193,7 +193,7 @@ pub(crate) fn stage(sandbox: &str) -> Stage {
     }
 }
 
-/// The whole connection of a stage, with choices for everything that has no default.
+/// The desired state of Platform and one webhook, with a value for every setting that has no default.
 pub(crate) fn desired(stage: &Stage) -> Desired {
     Desired {
         stage: Some(stage.clone()),
@@ -215,7 +215,7 @@ pub(crate) fn desired(stage: &Stage) -> Desired {
     }
 }
 
-/// Signs and object counts of a plan, such as `+10`.
+/// The number of objects for each sign of a plan, such as `+10`.
 pub(crate) fn signs(plan: &Plan) -> String {
     let mut counts: BTreeMap<char, usize> = BTreeMap::new();
     for object in &plan.objects {
@@ -224,7 +224,7 @@ pub(crate) fn signs(plan: &Plan) -> String {
     counts.iter().map(|(sign, count)| format!("{sign}{count}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The codes of a run that was refused.
+/// The codes of the refusals that ended a run.
 pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, SetupError>) -> Vec<&'static str> {
     match result.unwrap_err() {
         SetupError::Refused(refusals) => refusals.iter().map(setup::refusal::Refusal::code).collect(),

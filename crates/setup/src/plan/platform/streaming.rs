@@ -1,4 +1,4 @@
-//! The connections and the flow.
+//! Plans the connections and the flow.
 
 use platform::control::{
     BaseConnection, Flow, HTTP_API_SPEC, NewBaseConnection, NewFlow, NewSourceConnection, NewTargetConnection, Object,
@@ -25,7 +25,7 @@ trait StreamingObject: Candidate {
 
     fn etag(&self) -> Option<&String>;
 
-    /// What brings it in line, if it can be changed at all.
+    /// The difference that can be corrected, and the step that corrects it; `None` if nothing can or must be corrected.
     fn change(&self) -> Option<(Difference, Step)> {
         None
     }
@@ -62,7 +62,7 @@ streaming_objects! {
     };
 }
 
-/// A property that cannot be changed and is not as it should be.
+/// A property that differs from the desired state and cannot be changed.
 struct Mismatch {
     field: &'static str,
     current: String,
@@ -71,7 +71,8 @@ struct Mismatch {
 }
 
 impl Mismatch {
-    /// Compares two values. Nothing is compared with the id of an object about which there is a refusal.
+    /// Compares two values. The result is `None` if they are equal, or if `wanted` is the id of an object with a
+    /// refusal.
     fn between(field: &'static str, current: &str, wanted: &str) -> Option<Self> {
         (wanted != unknown_id() && current != wanted).then(|| Self::of(field, current, wanted))
     }
@@ -82,7 +83,7 @@ impl Mismatch {
 }
 
 impl<'p> Planner<'p> {
-    /// Adds the connections and the flow; returns the flow's id.
+    /// Adds the connections and the flow to the plan. Returns the flow's id.
     pub(super) fn streaming(&mut self, schema: &str, dataset: &str) -> String {
         let objects = self.objects;
         let (source_id, schema) = (self.stage.source_id(), SchemaRef::version_1(schema));
@@ -108,7 +109,8 @@ impl<'p> Planner<'p> {
         })
     }
 
-    /// Plans one object: it is created, or compared and, if it is taken over, marked. Gives its id.
+    /// Plans one object: a missing object is created, an existing one is compared, and an adopted one gets the mark.
+    /// Returns its id.
     fn streaming_object<C: StreamingObject>(
         &mut self,
         key: Key,
@@ -155,7 +157,7 @@ fn source_mismatches(found: &SourceConnection, base: &str) -> Vec<Mismatch> {
 fn target_mismatches(found: &TargetConnection, dataset: &str, schema: &SchemaRef) -> Vec<Mismatch> {
     let of_dataset = Mismatch::between("the dataset", found.dataset_id().unwrap_or("none"), dataset);
     let differing = found.schema().filter(|current| schema.id != unknown_id() && !current.is_same(schema));
-    // The same schema in another version differs too.
+    // Another version of the same schema also counts as a difference.
     let of_schema = differing.map(|current| Mismatch::of("the schema", &current.id, &schema.id));
     of_dataset.into_iter().chain(of_schema).collect()
 }
