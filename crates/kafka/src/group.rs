@@ -1,9 +1,9 @@
 //! The consumer side of a group: the configuration of our consumers, and the callbacks that librdkafka makes while we
 //! poll.
 //!
-//! The callback only *notes* a rebalance. The polling thread carries it out as soon as `poll` returns, before anything
-//! else, and only then answers it. librdkafka waits for the answer, so a partition is never revoked while work on it is
-//! in progress. While the consumer closes, the callback answers at once.
+//! The callback only *notes* a rebalance. The polling thread applies it as soon as `poll` returns, before anything
+//! else, and answers it with the call that assigns or unassigns the partitions. librdkafka waits for the answer, so a
+//! partition is never revoked while work on it is in progress. While the consumer closes, the callback answers at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::error::KafkaError;
 use crate::partition_list;
 use crate::record::Polled;
 
-/// How often librdkafka reports its statistics, among them the ends of partitions as its reader sees them.
+/// Interval at which librdkafka reports its statistics, among them the ends of partitions as their reader sees them.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// `session.timeout.ms`: how long a killed member keeps its partitions from the others. This is the smallest value that
@@ -39,7 +39,7 @@ pub(crate) fn session_timeout(connection: &Connection) -> Duration {
     Duration::from_millis(millis.parse().unwrap_or(45_000))
 }
 
-/// A change of the assignment that must be carried out and answered.
+/// A change of the assignment that must be applied and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
     Assign(Vec<Partition>),
@@ -55,25 +55,26 @@ pub(crate) struct GroupCallbacks {
 }
 
 impl GroupCallbacks {
-    /// Returns the next rebalance to carry out.
+    /// Returns the next rebalance to apply.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Whether a rebalance must be carried out.
+    /// Whether a rebalance must be applied.
     #[cfg(test)]
     pub(crate) fn has_rebalance(&self) -> bool {
         !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
+    /// Returns the end of a partition as a reader of committed records sees it, up to two seconds old.
     pub(crate) fn end(&self, partition: Partition) -> Option<Offset> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
     }
 }
 
 impl Callbacks for GroupCallbacks {
-    /// `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
+    /// Suppresses the log line for the end of a partition, which librdkafka reports here as an error, and again as the
+    /// result of `poll`.
     fn error(&self, error: &RdError, _: &str) -> bool {
         !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
     }
@@ -115,14 +116,14 @@ impl ConsumerContext for Context<GroupCallbacks> {
 /// A consumer that is a member of a group.
 pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
 
-/// What a member of a group needs of its client: [`GroupConsumer`], or a fake one in tests. Unless they say otherwise, the
-/// calls do not block, and the lists are of the topic that the client has subscribed to.
+/// The calls that a member of a group makes to its client: [`GroupConsumer`], or a fake client in tests. Unless
+/// documented otherwise, the calls do not block, and the lists are of the topic that the client has subscribed to.
 pub(crate) trait GroupClient: Send + Sync + 'static {
     /// Polls for at most this long. Rebalances are only noted.
     fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
-    /// Returns the next rebalance to carry out.
+    /// Returns the next rebalance to apply.
     fn next_rebalance(&self) -> Option<Rebalance>;
-    /// The end of a partition as a reader of committed records sees it, up to two seconds old.
+    /// Returns the end of a partition as a reader of committed records sees it, up to two seconds old.
     fn end(&self, partition: Partition) -> Option<Offset>;
     /// Adds partitions to the assignment, which answers a rebalance.
     fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
@@ -130,23 +131,24 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Stops fetching partitions. The pause outlives the assignment.
     fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Fetches partitions again.
+    /// Resumes fetching partitions.
     fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Sets the next offsets to read; waits for that at most for `timeout`. The result has an error for each partition.
+    /// Sets the next offsets to read, and waits for this at most for `timeout`. Each partition has its own error in the
+    /// result.
     fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
-    /// Commits offsets and waits for the result, for which there is no time-out: librdkafka waits for a coordinator.
+    /// Commits offsets and waits for the result. The call has no timeout, because librdkafka waits for a coordinator.
     fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Asks for the group's committed offsets; blocks for at most `timeout`.
+    /// Queries the group's committed offsets; blocks for at most `timeout`.
     fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
-    /// The next offsets to read of all assigned partitions.
+    /// Returns the next offset to read of each assigned partition.
     fn position(&self) -> KafkaResult<TopicPartitionList>;
-    /// Whether the group has removed this member, and the revoke is still to come.
+    /// Whether the group has removed this member, and the client has not yet reported the revoke.
     fn is_assignment_lost(&self) -> bool;
-    /// Identifies the member in a transaction; `None` if it has left the group.
+    /// Returns the identity of the member for a transaction; `None` if the member has left the group.
     fn metadata(&self) -> Option<ConsumerGroupMetadata>;
-    /// Must be called before the client is dropped, or polled for anything other than its records. From now on the
-    /// callback answers rebalances itself; those that still wait are answered here, because librdkafka does not close
-    /// while a rebalance waits for its answer.
+    /// Prepares the client for being dropped, or for being polled for anything other than its records. From now on the
+    /// callback answers rebalances itself. Rebalances that still wait are answered here, because librdkafka does not
+    /// close while a rebalance waits for its answer.
     fn close(&self, topic: &TopicName);
 }
 
@@ -223,7 +225,8 @@ impl GroupClient for GroupConsumer {
 /// The settings that differ between group consumers.
 pub(crate) struct GroupSettings<'a> {
     pub(crate) group: &'a str,
-    /// `client.id`, if it is not the connection's: the group lists it with each member.
+    /// `client.id` of the consumer, which the group lists with the member; `None` for the `client.id` of the
+    /// connection.
     pub(crate) client_id: Option<&'a str>,
     /// Maximum bytes that librdkafka may fetch ahead.
     pub(crate) fetch_bytes: usize,
@@ -251,8 +254,8 @@ pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) ->
     set_default(&mut config, "heartbeat.interval.ms", "500");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
-    // How soon new partitions of a topic are noticed; librdkafka's default of five minutes is too long for the events
-    // in them.
+    // Interval at which new partitions of a topic are noticed. librdkafka's default of five minutes is too long for the
+    // events in them.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
@@ -269,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    /// librdkafka would wait for the answer forever.
+    /// Without the answers of `close`, librdkafka would wait forever.
     #[test]
     fn a_consumer_with_a_pending_rebalance_can_be_dropped() {
         let cluster = MockCluster::new(1).unwrap();
@@ -294,7 +297,7 @@ mod tests {
         next(&first, &|| {});
         let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
         first.incremental_assign(&partition_list::partitions(&topic, &all)).unwrap();
-        // Another member joins, and the first one does not carry out the rebalance that it receives.
+        // Another member joins, and the first one does not apply the rebalance that it receives.
         let second = member();
         next(&first, &|| drop(second.poll(Duration::from_millis(50))));
         let (done, closed) = mpsc::channel();

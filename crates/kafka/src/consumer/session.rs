@@ -1,4 +1,4 @@
-//! One session of the ledger consumer's client.
+//! One session of the consumer's client, from joining the group until a stop or until the client must be rebuilt.
 
 mod commits;
 
@@ -30,14 +30,14 @@ use crate::start::commit_new;
 /// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
+/// Maximum time that a stop waits for the last commit, which librdkafka delays while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 pub(super) enum End {
     Stopped,
     Rebuild(String),
-    /// The partition's log is not the one that was read before.
+    /// The log of a partition is not the one that was read before.
     Replaced(Replaced),
     Fatal(KafkaError),
 }
@@ -48,7 +48,7 @@ impl From<KafkaError> for End {
     }
 }
 
-/// The channels to the work: see [`super::Consumer`].
+/// The channels and ledgers of a [`super::Consumer`].
 pub(super) struct Channels<'s> {
     pub(super) feed: &'s mpsc::UnboundedSender<Feed>,
     pub(super) settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
@@ -62,7 +62,7 @@ pub(super) struct Session<'s, C> {
     member: GroupMember<C>,
     starts: Box<dyn FindStarts + 's>,
     committer: Committer,
-    /// Since when all partitions are paused because the budget is used up.
+    /// Since when all partitions are paused, because the budget is used up; `None` if they are not paused.
     paused: Option<Instant>,
     fingerprints: Fingerprints,
     logs: LogWatch,
@@ -71,7 +71,7 @@ pub(super) struct Session<'s, C> {
 }
 
 impl<'s> Session<'s, GroupConsumer> {
-    /// Joins the group. `replaced` are partitions whose log the previous session found to be replaced.
+    /// Joins the group. `replaced` contains the partitions whose log the previous session found to be replaced.
     pub(super) fn start(
         settings: &'s ConsumerSettings,
         channels: Channels<'s>,
@@ -131,25 +131,25 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
         self.member.close();
         match end {
-            // It has been waited for.
+            // `finish` has already waited for the commit.
             End::Stopped => {}
             End::Fatal(_) => self.wait_for_commit(Some(Instant::now() + LAST_COMMIT)),
-            // The next client must not begin before the commit has ended.
+            // The next client must not start before the commit has ended.
             End::Rebuild(_) | End::Replaced(_) => self.wait_for_commit(None),
         }
         if self.committer.is_busy() {
-            // Its thread ends with the process.
+            // The committer's thread ends with the process.
             tracing::warn!(
                 "the brokers did not acknowledge the last commit within {LAST_COMMIT:?}; the records since the commit before it will be read again"
             );
             return end;
         }
-        // Dropping the last reference closes the client: here, and not on a thread that no one waits for.
+        // Dropping the last reference closes the client. This happens here, and not on a thread that nothing waits for.
         self.committer.end();
         end
     }
 
-    /// One round: poll, rebalance, settle, pause or resume, commit if due.
+    /// Runs one round: polls, handles a rebalance, settles, pauses or resumes, and commits if due.
     fn turn(&mut self) -> Result<(), End> {
         match self.member.poll(POLL) {
             Event::Record(polled) => {
@@ -192,7 +192,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Charges a record to the ledger, and passes it on if its partition is assigned.
+    /// Adds a record to the ledger, and passes it on if its partition is assigned.
     fn hand_on(&mut self, record: PackedRecord) -> Result<(), End> {
         let claim = self.channels.ledgers.charge(record.position, record.size()).map_err(defect)?;
         if let Some(claim) = claim
@@ -203,8 +203,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// librdkafka's position counts transaction markers, which are not records. If nothing is outstanding, the frontier
-    /// moves past them, so that the lag of an idle group is 0.
+    /// Moves the frontiers of partitions without outstanding records to librdkafka's positions. A position is also past
+    /// transaction markers, which are not records, so the lag of an idle group is 0.
     fn follow_positions(&mut self) {
         let Ok(positions) = self.member.client().position() else { return };
         // The client reads no other topic.
@@ -213,7 +213,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// A record that was started and never completed is a defect, and continuing would hide it.
+    /// Ends the session if a record was started and never completed. This is a defect, and continuing would hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
         let frontiers = self.channels.ledgers.frontiers();
         let (excused, limit) = (self.settings.external_wait.is_asked_for(), self.settings.stall_after);
@@ -228,7 +228,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
+    /// Requests a new client if librdkafka has stopped reading a partition: it has records and is fetched, but returns
+    /// none.
     fn look_for_unread(&mut self) -> Result<(), End> {
         let ledgers = &*self.channels.ledgers;
         let unread = self.member.look_for_unread(Instant::now(), |partition| {
@@ -271,7 +272,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Pauses at the budget, resumes at three quarters of it. Polling itself never stops.
+    /// Pauses all partitions at the budget, and resumes them at three quarters of it. Polling itself never stops.
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.channels.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
@@ -291,12 +292,12 @@ impl<'s, C: GroupClient> Session<'s, C> {
             commit_new(commit, &self.settings.input, &starts, &self.settings.metrics)?;
             Ok(starts)
         });
-        // Nothing is read after an error.
+        // After an error, nothing is read. The rebalance is answered so that librdkafka can close.
         let starts = found.inspect_err(|_| {
             self.member.add_before_the_end(partitions, "answering a rebalance before giving up");
         })?;
         let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
-        // Otherwise the new partitions would be read at once although the budget is used up.
+        // Running partitions would be read at once although the budget is used up.
         let fetching = if self.paused.is_some() { Fetching::Paused } else { Fetching::Running };
         self.member.add(&positions, fetching)?;
         for &start in &positions {
@@ -356,7 +357,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
     }
 }
 
-/// A breach of the ledger's rules is a defect; continuing could commit past an unsettled record.
+/// Returns how a breach of the ledger's rules ends the session. It is a defect; continuing could commit past an
+/// unsettled record.
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
 }
