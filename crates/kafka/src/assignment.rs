@@ -107,7 +107,7 @@ pub(crate) struct ReadProgress {
 #[derive(Debug)]
 pub(crate) struct Unread {
     after: Duration,
-    /// Offset of each partition's read position, and since when the position has not moved although it should.
+    /// Offset of each partition's read position, and the time since which it has not moved although it should.
     since: BTreeMap<Partition, (Offset, Instant)>,
 }
 

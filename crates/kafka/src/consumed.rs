@@ -2,7 +2,7 @@
 //! the records after them are processed.
 //!
 //! The committed offset is the offset of the first deferred record, so that Kafka's lag and every monitoring tool
-//! include the unprocessed records. The metadata of the same commit contains which records after it are processed. So
+//! include the unprocessed records. The metadata of the same commit lists the processed records after that offset. So
 //! both become visible in one transaction, and the next owner of the partition neither repeats nor skips a record.
 
 use std::fmt::Write;

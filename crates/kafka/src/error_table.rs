@@ -64,7 +64,7 @@ pub(crate) fn is_in_consequence(code: Code) -> bool {
     code == Code::InvalidTransactionalState
 }
 
-/// Why the group refuses a request of a member.
+/// The reason why the group refuses a request of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The group is between two generations. It accepts requests again from the members of the next one.
@@ -93,7 +93,7 @@ pub(crate) fn is_missing_topic(code: Code) -> bool {
     matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
 }
 
-/// Why a group member can no longer be polled.
+/// The reason why a group member can no longer be polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollFailure {
     /// The client is broken.
@@ -130,7 +130,7 @@ pub(crate) fn stops_reading(code: Code) -> bool {
     ) || is_missing_topic(code)
 }
 
-/// Why a producer does not know whether a record is stored.
+/// The reason why a producer does not know whether a record is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryFailure {
     QueueFull,
@@ -166,7 +166,7 @@ pub(crate) fn is_unanswered(code: Code) -> bool {
     )
 }
 
-/// Whether new clients may fix the failure. Otherwise, a person has to.
+/// Whether new clients may fix the failure. Every other failure needs a person.
 pub(crate) fn may_pass(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_))
 }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_permanent_error_ends_reading_and_a_temporary_error_is_reported() {
+    fn only_a_permanent_error_ends_reading() {
         let permanent = [
             Code::TopicAuthorizationFailed,
             Code::UnknownTopicOrPartition,

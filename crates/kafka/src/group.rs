@@ -274,7 +274,7 @@ mod tests {
 
     /// Without the answers of `close`, librdkafka would wait forever.
     #[test]
-    fn a_consumer_with_a_pending_rebalance_can_be_dropped() {
+    fn a_consumer_with_an_unanswered_rebalance_can_be_closed() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("typed", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_code_has_its_reason_and_is_permanent_or_temporary() {
+    fn error_codes_map_to_permanent_or_temporary_reasons() {
         use RDKafkaErrorCode as Code;
         for (code, reason, permanent) in [
             (Code::BrokerTransportFailure, Reason::Unavailable, false),

@@ -67,7 +67,7 @@ struct Slot {
 /// The ledger of one partition under one assignment.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Records that are charged and not before the frontier, by ascending offset.
+    /// Records that were added and are not before the frontier, by ascending offset.
     slots: VecDeque<Slot>,
     /// The offset after the last polled record.
     next: Offset,
@@ -196,8 +196,8 @@ impl Ledgers {
         self.partitions.remove(&partition);
     }
 
-    /// Adds a polled record. Returns its claim; `None` if the partition is not assigned (a late record after a revoke:
-    /// drop it).
+    /// Adds a polled record. Returns its claim; `None` if the partition is not assigned (the caller then drops the
+    /// record, which came after a revoke).
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
@@ -242,8 +242,7 @@ impl Ledgers {
         }
     }
 
-    /// Returns the frontier of each partition in which it is after the last offset whose commit the brokers
-    /// acknowledged.
+    /// Returns the frontier of each partition whose frontier is after its last acknowledged commit.
     pub fn to_commit(&self) -> impl Iterator<Item = Position> {
         self.partitions
             .iter()

@@ -49,7 +49,7 @@ pub struct NewRecord<'a> {
     pub topic: &'a TopicName,
     /// Partition of the record; `None` lets the key decide.
     pub partition: Option<Partition>,
-    /// Key of the record. Without a key and a partition, librdkafka chooses a random partition.
+    /// Key of the record. With neither a key nor a partition, librdkafka chooses a random partition.
     pub key: Option<&'a [u8]>,
     /// Value of the record; `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
@@ -57,7 +57,7 @@ pub struct NewRecord<'a> {
     pub headers: Headers,
 }
 
-/// Why a producer does not know whether a record is stored.
+/// The reason why a producer does not know whether a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     /// librdkafka's queue is full, because the brokers are too slow.

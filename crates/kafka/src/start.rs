@@ -94,15 +94,15 @@ pub(crate) struct StartRule<'a> {
     pub(crate) output: &'a dyn Fn(Partition) -> Result<Option<String>, KafkaError>,
 }
 
-/// The starting offset of a partition, with its state.
+/// The starting offset of a partition, and the processed records after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
     pub(crate) position: Position,
     /// Whether the group has not committed this offset yet; [`commit_new`] commits it.
     pub(crate) is_new: bool,
-    /// The records from this offset on that are already processed, and those that are deferred.
+    /// Processed and deferred records from this offset on.
     pub(crate) consumed: Consumed,
-    /// Why reading does not continue at the group's committed offset.
+    /// The reason why reading does not continue at the group's committed offset.
     gap: Option<Gap>,
 }
 
@@ -114,7 +114,7 @@ impl FoundStart {
     }
 }
 
-/// Why reading does not continue at the group's committed offset.
+/// The reason why reading does not continue at the group's committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     /// `lost` records expired before they were read.
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_committed_offset_starts_at_the_oldest_record_with_the_loss() {
+    fn after_an_expired_offset_the_start_is_the_oldest_record_and_the_loss_is_counted() {
         assert_eq!(resolve(known(Some(3))), Start::Expired { at: Offset(10), lost: 7 });
     }
 

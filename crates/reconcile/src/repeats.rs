@@ -25,7 +25,7 @@ struct Copied<'b> {
     typed: &'b Typed,
 }
 
-/// Why an event was mapped again in another partition within the dedup window. The most serious reason is last.
+/// Reasons why an event was mapped again in another partition within the dedup window. The most serious one is last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Elsewhere {
     AfterGrowth,

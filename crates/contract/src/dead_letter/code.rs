@@ -19,11 +19,11 @@ pub const UNDECODABLE: &str = "undecodable";
 /// Code of the stage `platform`: Platform rejected the record after it had accepted it.
 pub const REJECTED_AFTER_ACCEPTANCE: &str = "rejected_after_acceptance";
 
-/// All codes of dead letters that the gateway writes.
+/// All codes of dead letters of the stage `gateway`.
 pub const GATEWAY: &[&str] = &[BODY_TOO_LARGE];
 
-/// All codes of dead letters that the sink writes for its own decisions.
+/// All codes of dead letters of the stage `sink`.
 pub const SINK: &[&str] = &[REFUSED, TOO_LARGE, SERVER_ERROR, UNDECODABLE];
 
-/// All codes of dead letters for rejections by Platform after acceptance.
+/// All codes of dead letters of the stage `platform`.
 pub const PLATFORM: &[&str] = &[REJECTED_AFTER_ACCEPTANCE];

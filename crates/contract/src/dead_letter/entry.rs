@@ -74,8 +74,8 @@ impl Entry {
     }
 }
 
-/// Whether the header with this name comes from the original record of a dead letter, not from the dead letter or from
-/// an earlier replay.
+/// Whether the header with this name belongs to the original record of a dead letter. Otherwise, the dead letter or an
+/// earlier replay added it.
 #[must_use]
 pub fn is_original(name: &str) -> bool {
     !name.starts_with(header::PREFIX) && name != REPLAY_OF

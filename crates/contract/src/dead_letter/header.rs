@@ -29,7 +29,7 @@ pub const RESOLVES: &str = "dead-letter-resolves";
 pub const RESOLUTION: &str = "dead-letter-resolution";
 /// On a resolution: the person who resolved the dead letter.
 pub const BY: &str = "dead-letter-by";
-/// On a resolution: that person's explanation.
+/// On a resolution: explanation by the person who resolved the dead letter.
 pub const NOTE: &str = "dead-letter-note";
 
 /// Common prefix of the header names in this module.

@@ -37,7 +37,7 @@ pub struct Resolution {
     pub kind: ResolutionKind,
     /// The person who resolved the dead letter.
     pub by: Option<String>,
-    /// That person's explanation.
+    /// Explanation by the person who resolved the dead letter.
     pub note: Option<String>,
     /// Time of the resolution: milliseconds since 1970.
     pub at: Option<i64>,

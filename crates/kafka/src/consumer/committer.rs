@@ -34,7 +34,7 @@ fn commit(client: &impl GroupClient, topic: &TopicName, due: &[Due]) -> Result<(
     client.commit(&list).map_err(KafkaError::during("committing offsets"))
 }
 
-/// The thread that commits, with at most one commit at a time. The documentation of the module says why it exists.
+/// The thread that commits, with at most one commit at a time. The module's documentation gives the reason for it.
 pub(super) struct Committer {
     orders: mpsc::Sender<Vec<Due>>,
     results: mpsc::Receiver<Committed>,

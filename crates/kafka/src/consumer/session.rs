@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Maximum time that a stop waits for the last commit, which librdkafka delays while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// Why a session ended.
+/// The reason for the end of a session.
 pub(super) enum End {
     Stopped,
     Rebuild(String),
@@ -62,7 +62,7 @@ pub(super) struct Session<'s, C> {
     member: GroupMember<C>,
     starts: Box<dyn FindStarts + 's>,
     committer: Committer,
-    /// Since when all partitions are paused, because the budget is used up; `None` if they are not paused.
+    /// Time since which all partitions are paused, because the budget is used up; `None` if they are not paused.
     paused: Option<Instant>,
     fingerprints: Fingerprints,
     logs: LogWatch,
@@ -120,7 +120,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
                 break end;
             }
         };
-        // The records that are still in progress belong to no assignment from here on.
+        // Records that are still in progress no longer belong to an assignment.
         let partitions: Vec<Partition> = self.channels.ledgers.partitions().collect();
         for &partition in &partitions {
             self.channels.ledgers.revoke(partition);

@@ -1,9 +1,9 @@
-//! The stall clock: how long the record at a partition's frontier has been in progress without an outcome.
+//! The stall clock measures how long the record at a partition's frontier has been in progress without an outcome.
 //!
 //! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is, and
 //! that is not a defect. Therefore, the clock runs only while the record at the frontier is started: it is in a request
-//! or in a write. If its completion never comes, the partition is stalled. This is a plain value; callers pass in the
-//! time.
+//! or in a write. If its completion never comes, the partition is stalled. The clock is a plain value; callers pass in
+//! the time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

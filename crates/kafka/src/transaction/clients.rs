@@ -30,8 +30,8 @@ impl<C> Clients<'_, C> {
         Outcome::Retry
     }
 
-    /// Returns the metadata of a committed offset: the fingerprint of the last record, and which records after the
-    /// offset are processed.
+    /// Returns the metadata of a committed offset: the fingerprint of the last record, and the processed records
+    /// after the offset.
     fn metadata(&self, mark: &Mark) -> Option<String> {
         let last = self.latest.get(&mark.position.partition);
         let last = last.filter(|last| last.offset < mark.end).map(ToString::to_string);
@@ -96,8 +96,7 @@ impl<C: GroupClient> Client for Clients<'_, C> {
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
-            // While a record is deferred, the offset stays the same; the metadata contains which records after it are
-            // processed.
+            // While a record is deferred, the offset stays the same; the metadata lists the processed records after it.
             let consumed = Consumed::read(offset, found.metadata());
             if partition_list::offset(&found) != Some(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(

@@ -4,7 +4,7 @@ use crate::error::KafkaError;
 use crate::error_table::may_pass;
 use crate::log_watch::Replaced;
 
-/// Why a session ended.
+/// The reason for the end of a session.
 pub(super) enum End {
     /// A stop was requested, and no transaction is open.
     Stopped,

@@ -37,7 +37,7 @@ pub enum Outcome {
     Evicted(String),
 }
 
-/// Why new clients are needed.
+/// The reason why new clients are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breakage {
     /// Reason for the log.

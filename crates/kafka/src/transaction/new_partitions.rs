@@ -32,8 +32,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         given_up(error)
     }
 
-    /// Starts to find the starts of new partitions, while the other partitions continue: a member that died can delay
-    /// the response for as long as its transaction may stay open.
+    /// Begins to find the starting offsets of new partitions, while the other partitions continue: a member that died
+    /// can delay the response for as long as its transaction may stay open.
     pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
         // A transaction that stays open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());

@@ -13,7 +13,7 @@ pub struct Outbox<'p> {
     position: Position,
     /// Number of the input record in the transaction.
     input: InputNumber,
-    /// Why an output record could not be queued.
+    /// The reason why an output record could not be queued.
     pub(super) failure: Option<String>,
 }
 

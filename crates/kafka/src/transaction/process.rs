@@ -15,7 +15,7 @@ use crate::record::Record;
 /// The result of processing one record.
 #[derive(Debug)]
 pub(super) struct Processed {
-    /// Why output could not be queued or was not delivered. If set, the transaction must be aborted.
+    /// The reason why output could not be queued or was not delivered. If set, the transaction must be aborted.
     pub(super) failure: Option<String>,
     pub(super) disposition: Disposition,
 }

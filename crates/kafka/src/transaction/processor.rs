@@ -14,9 +14,10 @@ use crate::record::Record;
 pub enum Disposition {
     /// The record is processed: its output is in the outbox, or it has no output. It is committed with the transaction.
     Done,
-    /// The record had no effect and is deferred; the records after it are processed. It is processed when its partition
-    /// is assigned again, for example after a restart. If too many records of the partition are deferred already, the
-    /// partition stops before this record, and the other partitions continue; the reason is then logged.
+    /// The record had no effect and is deferred; the records after it are processed. The deferred record is processed
+    /// when its partition is assigned again, for example after a restart. If too many records of the partition are
+    /// deferred already, the partition stops before this record, and the other partitions continue; the reason is then
+    /// logged.
     Defer(String),
     /// The record had no effect, and the worker stops before it. The records before it are committed; then the worker
     /// holds: it stays alive and reads nothing until it is restarted. The reason includes the remedy.

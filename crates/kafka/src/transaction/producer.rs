@@ -46,7 +46,7 @@ pub(super) struct TooLarge {
     pub(super) bytes: usize,
 }
 
-/// Why records of the open transaction were not delivered.
+/// The reason why records of the open transaction were not delivered.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryFailures {
     /// The first failure. librdkafka's later error contains only that the transaction must be aborted, not the cause.

@@ -31,7 +31,7 @@ pub struct WorkerSettings {
     /// Output topic. If a partition of it contains records, the input partition with the same number was processed
     /// before.
     pub output: TopicName,
-    /// Topic for records without output.
+    /// Dead-letter topic, for records that cannot become output.
     pub dead_letters: TopicName,
     /// Part of the output that is read to restore a partition's state.
     pub lookback: Lookback,

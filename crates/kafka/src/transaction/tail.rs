@@ -3,7 +3,7 @@
 //! The order of the steps makes the result complete:
 //! 1. Query the group's committed offset, with a client that waits for pending transactions. This can take as long as
 //!    another member's transaction may stay open.
-//! 2. Query the end of the output and the starting offset, including open transactions.
+//! 2. Query the end of the output, and the output offset at which reading starts, including open transactions.
 //! 3. Read up to that end with a read-committed reader. All output for an input offset before the committed one is
 //!    before that end.
 

@@ -45,8 +45,8 @@ impl TransactionalWriter {
     /// # Errors
     /// [`KafkaError::RecordTooLarge`] if a topic refuses a batch: none of the records was written. Fewer records in one
     /// transaction may be accepted, since a broker refuses a whole batch because of its size. [`KafkaError::Write`] for
-    /// every other failure: none of the records was written; or, if the message contains this, it is unknown whether
-    /// all or none were.
+    /// every other failure: none of the records was written; or it is unknown whether all or none were written, which
+    /// the message then contains.
     pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
         self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
         for record in records {

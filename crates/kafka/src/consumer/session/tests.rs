@@ -258,7 +258,7 @@ fn the_offset_of_a_first_start_is_committed_before_the_partition_is_assigned() {
 }
 
 #[test]
-fn a_lost_group_ends_the_consumer_after_it_answers_the_rebalance() {
+fn lost_group_offsets_end_the_consumer_after_the_rebalance_is_answered() {
     with_session(
         |_, starts| starts.group_is_lost = true,
         |mut session, work| {
