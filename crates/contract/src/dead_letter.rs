@@ -1,7 +1,7 @@
-//! Dead letters: original records, unchanged, with headers that name their origin and the reason. Also the resolutions
-//! that resolve them.
+//! Dead letters: records that cannot go on, with their original value and headers, plus headers that contain the origin
+//! and the reason. Also the resolutions that mark dead letters as resolved.
 //!
-//! [`DeadLetter`] and [`Resolution`] are written and read by the same types. The services decide which records become
+//! [`DeadLetter`] and [`Resolution`] are used for writing and for reading. The services decide which records become
 //! dead letters, and with which codes.
 
 pub mod code;

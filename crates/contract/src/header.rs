@@ -1,15 +1,15 @@
-//! Headers of records: one header, and the names that are part of the contract between the services.
+//! Headers of Kafka records: a type for one header, and the header names that the services agree on.
 
 /// One header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Its name.
+    /// Name of the header.
     pub name: &'a str,
-    /// Its value; Kafka allows null.
+    /// Value of the header; Kafka allows null.
     pub value: Option<&'a [u8]>,
 }
 
-/// When the gateway had received the request's headers: milliseconds since 1970, decimal.
+/// Time at which the gateway had received the headers of the HTTP request: milliseconds since 1970, decimal.
 pub const RECEIVED_AT: &str = "received-at";
 /// Name of the configured source.
 pub const SOURCE: &str = "source";
@@ -21,7 +21,7 @@ pub const CIO_SIGNATURE: &str = "cio-signature";
 pub const CONTENT_TYPE: &str = "content-type";
 /// The request's `Content-Encoding`, as received.
 pub const CONTENT_ENCODING: &str = "content-encoding";
-/// W3C trace context, as received.
+/// W3C trace context of the request, as received.
 pub const TRACEPARENT: &str = "traceparent";
 /// On a typed record: the XDM `_id`.
 pub const EVENT_ID: &str = "event-id";
@@ -29,12 +29,12 @@ pub const EVENT_ID: &str = "event-id";
 pub const RAW_OFFSET: &str = "raw-offset";
 /// On a raw or typed record that was replayed: the position of the original, `topic/partition/offset`.
 pub const REPLAY_OF: &str = "replay-of";
-/// On a raw record: its event is mapped even if it was mapped before. The value does not matter.
+/// On a raw record: the transformer maps the event even if it was mapped before. The value does not matter.
 pub const REPROCESS: &str = "reprocess";
 /// On a receipt: the version of its JSON form.
 pub const VERSION: &str = "version";
 
-/// The number in a header's value; `None` if there is none.
+/// Parses a header's value as a decimal number; `None` if the value is missing or not a number.
 pub(crate) fn number(value: Option<&[u8]>) -> Option<i64> {
     std::str::from_utf8(value?).ok()?.parse().ok()
 }

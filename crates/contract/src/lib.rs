@@ -1,5 +1,5 @@
-//! The topics and what is on them: names, headers, positions, and the records that several crates read or write. Pure:
-//! bytes in, values out.
+//! The contract of the topics: topic names, headers, positions, and the records that several crates read or write. All
+//! functions are pure: they turn bytes into values and values into bytes.
 
 pub mod dead_letter;
 pub mod header;

@@ -1,14 +1,14 @@
-//! Where a record is in its topic.
+//! Position of a record in its topic: partition and offset.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The number of a partition. Its `Debug` form is the number, as logs show it.
+/// A partition number. Its `Debug` form is the bare number, as logs show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub i32);
 
 impl Partition {
-    /// The partitions of a topic that has `count` of them. Kafka numbers them from 0.
+    /// All partitions of a topic that has `count` partitions. Kafka numbers them from 0.
     pub fn all(count: usize) -> impl Iterator<Item = Self> {
         (0..i32::try_from(count).unwrap_or(i32::MAX)).map(Self)
     }
@@ -26,7 +26,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// An offset in a partition. Its `Debug` form is the number, as logs show it.
+/// An offset in a partition. Its `Debug` form is the bare number, as logs show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Offset(pub i64);
 
@@ -53,20 +53,20 @@ impl fmt::Display for Offset {
 /// The position of a record in its topic, written `PARTITION:OFFSET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
-    /// Its partition.
+    /// Partition of the record.
     pub partition: Partition,
-    /// Its offset.
+    /// Offset of the record in the partition.
     pub offset: Offset,
 }
 
 impl Position {
-    /// The position of this offset in this partition.
+    /// Creates a position from plain numbers.
     #[must_use]
     pub const fn new(partition: i32, offset: i64) -> Self {
         Self::of(Partition(partition), Offset(offset))
     }
 
-    /// The same, from its parts.
+    /// Creates a position from a [`Partition`] and an [`Offset`].
     #[must_use]
     pub const fn of(partition: Partition, offset: Offset) -> Self {
         Self { partition, offset }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_is_a_partition_and_an_offset() {
+    fn a_position_is_parsed_from_partition_colon_offset() {
         assert_eq!("3:1042".parse(), Ok(Position::new(3, 1042)));
         assert_eq!(Position::new(3, 1042).to_string(), "3:1042");
         for wrong in ["", "3", "3:", "3:x", "-1:5", "3:-5", "3:1:2"] {

@@ -1,10 +1,10 @@
-//! Raw records: a webhook's body as the gateway received it, and headers.
+//! Raw records: the body of a webhook as the gateway received it, plus headers.
 
 use std::borrow::Cow;
 
 use crate::header::{self, Header};
 
-/// The source of a record that names none.
+/// Source of a raw record without a `source` header.
 pub const DEFAULT_SOURCE: &str = "default";
 
 /// A raw record as its readers see it.
@@ -12,21 +12,21 @@ pub const DEFAULT_SOURCE: &str = "default";
 pub struct RawRecord<'a> {
     /// The body, encoded as it was received.
     pub body: &'a [u8],
-    /// Its `Content-Encoding`.
+    /// Value of the header `content-encoding`.
     pub content_encoding: Option<&'a [u8]>,
-    /// When the gateway received it: milliseconds since 1970.
+    /// Time at which the gateway received the webhook: milliseconds since 1970.
     pub received_at: i64,
-    /// The name of its source, if the record has one.
+    /// Value of the header `source`.
     pub source: Option<Cow<'a, str>>,
-    /// Whether its event is mapped even if it was mapped before.
+    /// Whether the transformer maps the event even if it was mapped before.
     pub reprocess: bool,
-    /// The dead letter that it was replayed from, as `topic/partition/offset`.
+    /// Position of the dead letter from which the record was replayed, as `topic/partition/offset`.
     pub replay_of: Option<Cow<'a, str>>,
 }
 
 impl<'a> RawRecord<'a> {
-    /// Reads a record of the raw topic, or a dead letter of one. `time` is the record's own time in milliseconds since
-    /// 1970. The last header of a name counts.
+    /// Reads a record of the raw topic, or a dead letter that contains a raw record. `time` is the timestamp of the
+    /// Kafka record in milliseconds since 1970. If several headers have the same name, the last one counts.
     pub fn read(headers: impl Iterator<Item = Header<'a>>, body: &'a [u8], time: Option<i64>) -> Self {
         let mut record =
             Self { body, content_encoding: None, received_at: 0, source: None, reprocess: false, replay_of: None };
@@ -45,15 +45,15 @@ impl<'a> RawRecord<'a> {
         record
     }
 
-    /// The name of its source.
+    /// Name of the record's source, or [`DEFAULT_SOURCE`] if the record does not have one.
     #[must_use]
     pub fn source_name(&self) -> &str {
         self.source.as_deref().unwrap_or(DEFAULT_SOURCE)
     }
 }
 
-/// When the gateway received a webhook: the header `received-at` of its raw or typed record, or the record's own time if
-/// another program wrote it.
+/// Time at which the gateway received a webhook: the header `received-at` of the raw or typed record, or else (if
+/// another program wrote the record) the timestamp of the Kafka record.
 #[must_use]
 pub fn received_at_or(header: Option<&[u8]>, time: Option<i64>) -> i64 {
     header::number(header).or(time).unwrap_or_default()
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_receipt_is_the_header_or_the_records_time_without_one() {
+    fn received_at_is_the_header_or_else_the_timestamp_of_the_record() {
         let at = |header: Option<&'static [u8]>, time| read(&[(header::RECEIVED_AT, header)], time).received_at;
         assert_eq!(at(Some(b"1700000000000"), Some(5)), 1_700_000_000_000);
         assert_eq!(at(Some(b"yesterday"), Some(5)), 5);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn of_repeated_headers_the_last_counts_and_unknown_ones_are_ignored() {
+    fn the_last_of_several_headers_with_the_same_name_counts() {
         let record = read(
             &[
                 (header::SOURCE, Some(b"shop")),

@@ -1,4 +1,4 @@
-//! Receipts: what Platform said about the records of one request. Written and read here; `docs/receipts.md` has the schema.
+//! Receipts: Platform's decision on each record of one request. `docs/receipts.md` has the schema.
 
 use std::borrow::Cow;
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::position::Position;
 
-/// The version of the JSON form, in the header [`VERSION`](crate::header::VERSION).
+/// Version of the JSON form. Each receipt has it in the header [`VERSION`](crate::header::VERSION).
 pub const RECEIPT_VERSION: &str = "1";
 
-/// A receipt: one response of Platform, with every record that it decided. It holds no personal data.
+/// A receipt: one response of Platform, with the records that it decided. It does not contain personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt<'a> {
-    /// When the request was sent: milliseconds since 1970.
+    /// Time at which the request was sent: milliseconds since 1970.
     pub sent_at: i64,
-    /// The HTTP status of the response.
+    /// HTTP status of the response.
     pub status: u16,
-    /// Platform's id of the inlet.
+    /// Platform's id of the inlet, if the response contains it.
     #[serde(borrow)]
     pub inlet_id: Option<Cow<'a, str>>,
-    /// Platform's id of the batch.
+    /// Platform's id of the batch, if the response contains it.
     #[serde(borrow)]
     pub batch_id: Option<Cow<'a, str>>,
-    /// An entry for each record.
+    /// One entry for each decided record.
     #[serde(borrow)]
     pub records: Vec<ReceiptEntry<'a>>,
 }
 
-/// A record of a request, and what Platform decided.
+/// A record of the request, with Platform's decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptEntry<'a> {
-    /// The position of the typed record.
+    /// Position of the typed record.
     pub position: Position,
-    /// The event's `_id`.
+    /// The `_id` of the event.
     pub event_id: Cow<'a, str>,
-    /// Platform's xactionId, if the response has one.
+    /// Platform's `xactionId` of the record, if the response contains it.
     pub xaction_id: Option<Cow<'a, str>>,
-    /// The verdict.
+    /// Platform's decision on the record.
     pub verdict: ReceiptVerdict,
 }
 
-/// What Platform decided about a record.
+/// Platform's decision on one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptVerdict {
     /// Platform accepted the record.
@@ -51,7 +51,7 @@ pub enum ReceiptVerdict {
 }
 
 impl ReceiptVerdict {
-    /// The verdict in the JSON form.
+    /// Name of the verdict in the JSON form.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ReceiptEntry<'a> {
     }
 }
 
-/// The same form, without copying the texts.
+/// Writes the JSON form of [`Fields`], without copying the texts.
 impl Serialize for ReceiptEntry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Position { partition, offset } = self.position;
@@ -96,7 +96,7 @@ impl<'a> Receipt<'a> {
         serde_json::from_slice(value).ok()
     }
 
-    /// The value of a record of the receipts topic.
+    /// Value of the receipt as a record of the receipts topic: JSON.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and texts can always be written as JSON")

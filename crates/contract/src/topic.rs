@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The four topics.
+/// One of the four topics of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// Webhooks as they were received.
@@ -12,7 +12,7 @@ pub enum Topic {
     Typed,
     /// Dead letters and their resolutions.
     DeadLetters,
-    /// Receipts.
+    /// Receipts of Platform's responses.
     Receipts,
 }
 
@@ -20,7 +20,7 @@ impl Topic {
     /// All topics, in the order of the pipeline.
     pub const ALL: [Self; 4] = [Self::Raw, Self::Typed, Self::DeadLetters, Self::Receipts];
 
-    /// The variable with its name.
+    /// Environment variable that sets the topic's name.
     #[must_use]
     pub const fn variable(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Topic {
         }
     }
 
-    /// The name if the variable is not set.
+    /// Name of the topic if its variable is not set.
     #[must_use]
     pub const fn default_name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl FromStr for TopicName {
 }
 
 impl TopicName {
-    /// The name.
+    /// The name as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -80,7 +80,7 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// A topic that may be switched off: empty for none.
+/// The name of a topic that can be switched off: an empty text means that there is no topic.
 #[derive(Debug, Clone)]
 pub struct OptionalTopic(pub Option<TopicName>);
 
@@ -97,13 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_valid_topic_name_and_all_differ() {
+    fn the_default_topic_names_are_valid_and_distinct() {
         let names: Vec<TopicName> = Topic::ALL.iter().map(|topic| topic.default_name().parse().unwrap()).collect();
         assert!(names.iter().enumerate().all(|(index, name)| !names[..index].contains(name)));
     }
 
     #[test]
-    fn a_topic_name_follows_kafkas_rule_and_an_empty_one_means_no_topic() {
+    fn topic_names_that_kafka_refuses_are_invalid() {
         for wrong in ["", ".", "..", "a b", "a/b", "ä", &"x".repeat(250)] {
             assert!(wrong.parse::<TopicName>().is_err(), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! Typed records: one ExperienceEvent in Avro, and headers.
+//! Typed records: one ExperienceEvent in Avro, plus headers.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,23 @@ use crate::header::{self, Header};
 use crate::position::Offset;
 use crate::raw::received_at_or;
 
-/// The headers of a typed record as its readers see them. The value needs a schema and is read elsewhere.
+/// The headers of a typed record. Reading the value needs an Avro schema, so another crate does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedRecord<'a> {
-    /// The XDM `_id` of its event; empty if the record has none.
+    /// The XDM `_id` of the event; empty if the record does not have the header.
     pub event_id: Cow<'a, str>,
-    /// The offset of the raw record that it was mapped from, in the partition of the same number.
+    /// Offset of the raw record that this record was mapped from. The raw record is in the partition with the same
+    /// number.
     pub raw_offset: Option<Offset>,
-    /// When the gateway received the webhook: milliseconds since 1970.
+    /// Time at which the gateway received the webhook: milliseconds since 1970.
     pub received_at: i64,
-    /// The dead letter that it was replayed from, as `topic/partition/offset`.
+    /// Position of the dead letter from which the record was replayed, as `topic/partition/offset`.
     pub replay_of: Option<Cow<'a, str>>,
 }
 
 impl<'a> TypedRecord<'a> {
-    /// Reads the headers of a record of the typed topic. `time` is the record's own time in milliseconds since 1970.
+    /// Reads the headers of a record of the typed topic. `time` is the timestamp of the Kafka record in milliseconds
+    /// since 1970.
     pub fn read(headers: impl Iterator<Item = Header<'a>>, time: Option<i64>) -> Self {
         let [mut event_id, mut raw_offset, mut received_at] = [None; 3];
         let mut replay_of = None;

@@ -15,12 +15,12 @@ use crate::error::KafkaError;
 use crate::group::GroupClient;
 use crate::partition_list;
 
-/// Whether a partition is fetched.
+/// Whether polling returns the records of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fetching {
-    /// Its records are returned by polling.
+    /// Polling returns records of the partition.
     Running,
-    /// No record of it is returned until it is resumed.
+    /// Polling returns no record of the partition until it is resumed.
     Paused,
 }
 
@@ -36,7 +36,7 @@ impl Assignment {
         Self { topic: topic.clone(), partitions: BTreeMap::new() }
     }
 
-    /// Adds partitions, which are read from these offsets.
+    /// Adds partitions at their starting offsets, either running or paused.
     pub(crate) fn assign(
         &mut self,
         client: &impl GroupClient,
@@ -53,7 +53,7 @@ impl Assignment {
         }
     }
 
-    /// Removes partitions. Those that were not added yet are unknown to librdkafka too.
+    /// Removes partitions. Skips those that were never added, because librdkafka does not know them either.
     pub(crate) fn unassign(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         let added: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
@@ -108,10 +108,10 @@ impl Assignment {
     }
 }
 
-/// What is known about the progress of a partition.
+/// The read position of a partition, and whether it should move.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadProgress {
-    /// The next record to be read.
+    /// Position of the next record to read.
     pub(crate) position: Position,
     /// Whether the partition should return records now.
     pub(crate) is_due: bool,
@@ -174,14 +174,14 @@ mod tests {
 
     const PARTITIONS: usize = 3;
 
-    /// librdkafka with a mock broker, and what a reader must get from it.
+    /// A consumer on a mock broker, with the offsets that it must return.
     struct Model {
         consumer: group::GroupConsumer,
         producer: BaseProducer,
         assignment: Assignment,
-        /// Records written to each partition.
+        /// End offset of each partition.
         written: BTreeMap<Partition, Offset>,
-        /// The next offset that each partition's reader must get.
+        /// Next offset that the consumer must return for each partition.
         next: BTreeMap<Partition, Offset>,
     }
 
@@ -211,7 +211,7 @@ mod tests {
             *end = end.next();
         }
 
-        /// Checks that every fetched partition is read to its end, and no other one is.
+        /// Polls until every fetched partition is read to its end, and checks that no record is skipped.
         fn check(&mut self, history: &[(u8, Partition)]) {
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
@@ -225,7 +225,8 @@ mod tests {
                 assert!(Instant::now() < deadline, "partitions {behind:?} are not read after {history:?}");
                 if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) {
                     let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
-                    // Records that librdkafka had returned before a pause or an unassign are read again later.
+                    // Ignores records that librdkafka fetched before a pause or an unassign: they are returned again
+                    // later.
                     if self.assignment.is_fetching(partition) && offset >= self.next[&partition] {
                         assert_eq!(offset, self.next[&partition], "a gap after {history:?}");
                         self.next.insert(partition, offset.next());

@@ -1,4 +1,4 @@
-//! librdkafka's clients: the context that all of them have, and the consumers that are in no group.
+//! The context that all librdkafka clients share, and consumers that are not members of a group.
 
 use std::ops::Deref;
 
@@ -11,15 +11,15 @@ use rdkafka::error::KafkaError as RdError;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 
-/// What one kind of client does when librdkafka calls back. Everything that all clients do is in [`Context`].
+/// Callbacks of one kind of client. [`Context`] contains what all clients do.
 pub(crate) trait Callbacks: Send + Sync + 'static {
-    /// librdkafka reports an error of the client. Returns whether the error is logged.
+    /// Handles an error of the client that librdkafka reports. Returns whether [`Context`] logs the error.
     fn error(&self, _error: &RdError, _reason: &str) -> bool {
         true
     }
 }
 
-/// The callbacks of a client of which only the log is of interest.
+/// Callbacks of a client that does nothing but log.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LogOnly;
 
@@ -51,10 +51,10 @@ impl<C: Callbacks> ClientContext for Context<C> {
 
 impl ConsumerContext for Context<LogOnly> {}
 
-/// A consumer that is in no group, or none whose rebalances it follows.
+/// A consumer that does not handle rebalances: it is not a member of a group.
 pub(crate) type PlainConsumer = BaseConsumer<Context<LogOnly>>;
 
-/// Which records a reader sees.
+/// The `isolation.level` of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
     /// Records of committed transactions, and records outside transactions.
@@ -63,7 +63,7 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
-/// A consumer that belongs to no group and commits nothing.
+/// Creates a consumer that belongs to no group and commits nothing.
 pub(crate) fn observer(connection: &Connection, isolation: Isolation) -> Result<PlainConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
     // Several readers may run at once, each with this much fetched ahead.
@@ -71,9 +71,9 @@ pub(crate) fn observer(connection: &Connection, isolation: Isolation) -> Result<
     create(&config)
 }
 
-/// The same for a service that reads while it does other work and has little memory for it. A fetch response counts
-/// only once it has arrived and is unpacked, for each partition separately, so it must be small compared with the
-/// queue.
+/// Like [`observer`], for a service that reads while it does other work and has little memory for the records. A fetch
+/// response counts towards the queue's limit only once it has arrived and is unpacked, for each partition separately,
+/// so it must be small compared with the queue.
 pub(crate) fn frugal_observer(connection: &Connection, isolation: Isolation) -> Result<PlainConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
     set_default(&mut config, "queued.max.messages.kbytes", "2048");
@@ -98,24 +98,24 @@ pub(crate) fn observing(connection: &Connection, isolation: Isolation) -> Client
                 Isolation::ReadUncommitted => "read_uncommitted",
             },
         );
-    // How soon a full queue is filled again; with librdkafka's default, each time costs a second.
+    // With librdkafka's default, a full queue is filled again only after a second.
     set_default(&mut config, "fetch.queue.backoff.ms", "5");
     config
 }
 
-/// A client that reads a group's stable committed offsets without being a member.
+/// Creates a client that reads a group's stable committed offsets without being a member.
 pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<PlainConsumer, KafkaError> {
     let mut config: ClientConfig = connection.config();
     config.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
     create(&config)
 }
 
-/// Creates a consumer of which only the log is of interest; it does not connect yet.
+/// Creates a consumer that does nothing but log in its callbacks. It does not connect yet.
 pub(crate) fn create(config: &ClientConfig) -> Result<PlainConsumer, KafkaError> {
     create_with(config, LogOnly)
 }
 
-/// The same with callbacks.
+/// Like [`create`], with callbacks.
 pub(crate) fn create_with<C>(config: &ClientConfig, callbacks: C) -> Result<BaseConsumer<Context<C>>, KafkaError>
 where
     C: Callbacks,
@@ -124,17 +124,17 @@ where
     config.create_with_context(Context(callbacks)).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// Limits a fetch response to `bytes` (at least 64 KiB), of which each partition gets up to half. A response counts
-/// towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch take 10 to 25 times
-/// their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger is fetched by itself
-/// (KIP-74).
+/// Limits a fetch response to `bytes`, but at least 64 KiB and at most 1 MiB. Each partition gets up to half of it. A
+/// response counts towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch
+/// take 10 to 25 times their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger
+/// is fetched by itself (KIP-74).
 pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {
     let response = bytes.clamp(64 * 1024, 1024 * 1024);
     set_default(config, "fetch.message.max.bytes", &(response / 2).to_string());
     if config.get("fetch.max.bytes").is_none() {
         config.set("fetch.max.bytes", response.to_string());
-        // librdkafka refuses a smaller `fetch.max.bytes`. A consumer uses it for nothing but the size of its first
-        // buffer.
+        // librdkafka refuses a `fetch.max.bytes` that is smaller than `message.max.bytes`. A consumer uses
+        // `message.max.bytes` only for the size of its first buffer.
         config.set("message.max.bytes", response.to_string());
     }
 }
@@ -146,11 +146,12 @@ pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
     }
 }
 
-/// One line of librdkafka's log. Lines name brokers, topics and ids of clients, never the content of a record.
+/// Writes one line of librdkafka's log to our log. A line can contain names of brokers, topics and client ids, but
+/// never the content of a record.
 fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
-        // The failed call also returns this error, and its caller reports it with a remedy. (A producer that is fenced while
-        // it is idle reports it with its next record.)
+        // The failed call also returns this error, and its caller reports it with a remedy. (A producer that is fenced
+        // while it is idle reports the error with its next record.)
         _ if matches!(facility, "FATAL" | "TXNERR") => tracing::debug!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{line}");
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fetch_response_has_a_small_part_of_the_queue_unless_its_size_is_set() {
+    fn a_fetch_response_is_limited_to_1_mib_unless_kafka_options_set_its_size() {
         for (bytes, response, partition) in
             [(0, "65536", "32768"), (100_000, "100000", "50000"), (usize::MAX, "1048576", "524288")]
         {

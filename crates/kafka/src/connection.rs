@@ -1,4 +1,4 @@
-//! How to reach the brokers: flags, checks, and the librdkafka configuration built from them.
+//! The connection to the brokers: flags, checks, and the librdkafka configuration built from them.
 
 mod options;
 
@@ -139,7 +139,7 @@ impl SaslMechanism {
 }
 
 impl KafkaArgs {
-    /// Checks the flags; `service` is the default client id.
+    /// Checks the flags and returns the connection. `service` is the default client id.
     ///
     /// # Errors
     /// All problems found.
@@ -215,8 +215,8 @@ impl KafkaArgs {
         }
         self.options.add_to(&mut config);
         let connection = Connection::from_config(servers.to_owned(), config);
-        // librdkafka checks values when they are set; better here than at the first connection. Its own message
-        // contains the value.
+        // Sets all values now, so that an invalid one is reported before the first connection. librdkafka's own message
+        // is dropped, because it contains the value.
         connection.config().create_native_config().map_err(|_| {
             "librdkafka refuses a value of the KAFKA_* variables; check them for control characters".to_owned()
         })?;
@@ -224,8 +224,8 @@ impl KafkaArgs {
     }
 }
 
-/// Whether this is a host name or address and a port, with an optional protocol; nothing else, because it could be a
-/// password.
+/// Whether the text is a host name or address and a port, with an optional protocol. Any other text is refused, because
+/// it could contain a password.
 fn is_host_and_port(server: &str) -> bool {
     let is_protocol = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let server = match server.split_once("://") {
@@ -238,7 +238,7 @@ fn is_host_and_port(server: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && host.chars().all(legal) && port.parse::<u16>().is_ok())
 }
 
-/// OpenSSL reads these files and treats a byte order mark as part of the first line.
+/// Checks that a PEM file can be read and has no byte order mark. OpenSSL treats such a mark as part of the first line.
 fn readable_pem(path: &Path) -> Result<(), String> {
     let text = read_bytes(path).map_err(|error| error.to_string())?;
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
@@ -248,7 +248,8 @@ fn readable_pem(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A checked way to reach Kafka, which clients are built from. Its `Debug` form shows only the servers.
+/// The checked configuration for reaching Kafka, from which clients are created. Its `Debug` form shows only the
+/// servers.
 #[derive(Clone)]
 pub struct Connection {
     bootstrap: String,
@@ -263,7 +264,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// An unencrypted connection, for tests and the embedded broker.
+    /// Creates an unencrypted connection, for tests and the embedded broker.
     #[must_use]
     pub fn plaintext(bootstrap: &str, client_id: &str) -> Self {
         let mut config = ClientConfig::new();
@@ -276,18 +277,18 @@ impl Connection {
         Self { bootstrap, config, keeps_transactional_offsets: true }
     }
 
-    /// An unencrypted connection to the embedded broker, which does not keep the offsets that are sent with a
+    /// Creates an unencrypted connection to the embedded broker, which does not keep the offsets that are sent with a
     /// transaction.
     pub(crate) fn embedded(bootstrap: &str, client_id: &str) -> Self {
         Self { keeps_transactional_offsets: false, ..Self::plaintext(bootstrap, client_id) }
     }
 
-    /// Whether a group's committed offsets include those that transactions have committed.
+    /// Whether the brokers add the offsets of committed transactions to a group's committed offsets.
     pub(crate) fn keeps_transactional_offsets(&self) -> bool {
         self.keeps_transactional_offsets
     }
 
-    /// The name under which brokers know clients of this connection.
+    /// The `client.id` of this connection's clients.
     pub(crate) fn client_id(&self) -> &str {
         self.config.get("client.id").unwrap_or_default()
     }
@@ -298,7 +299,7 @@ impl Connection {
         &self.bootstrap
     }
 
-    /// librdkafka's configuration, to which each client adds its own.
+    /// The base configuration for librdkafka, to which each client adds its own properties.
     pub(crate) fn config(&self) -> ClientConfig {
         self.config.clone()
     }
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_passed_on_and_invalid_ones_are_refused_without_their_values() {
+    fn kafka_options_reach_librdkafka_unless_a_guarantee_depends_on_them() {
         let connection =
             parse(&["--kafka-options", "linger.ms=7, socket.keepalive.enable=true"]).unwrap().connection("t").unwrap();
         assert_eq!(connection.config().get("linger.ms"), Some("7"));
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_file_with_a_byte_order_mark_is_refused_with_the_remedy() {
+    fn a_pem_file_with_a_byte_order_mark_is_refused() {
         let path = std::env::temp_dir().join(format!("kafka-pem-{}", std::process::id()));
         std::fs::write(&path, b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\n").unwrap();
         let args = parse(&["--kafka-ssl-ca", path.to_str().unwrap()]).unwrap();
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_reported_at_once() {
+    fn all_problems_of_the_kafka_flags_are_reported_at_once() {
         let args = parse(&["--kafka-security-protocol", "sasl_ssl", "--kafka-ssl-ca", "/nowhere/ca.pem"]).unwrap();
         let problems = args.connection("t").unwrap_err().to_string();
         assert!(problems.contains("KAFKA_SSL_CA: cannot read"), "{problems}");
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_a_port_is_refused() {
+    fn a_server_that_is_not_host_and_port_is_refused() {
         assert!(is_host_and_port("[::1]:9092") && is_host_and_port("SSL://kafka:9093"));
         for wrong in ["kafka", ":9092", "", "me:topsecret@kafka:9092", "://kafka:9092", "kafka:topsecret"] {
             assert!(!is_host_and_port(wrong), "{wrong}");

@@ -1,20 +1,20 @@
-//! How far a partition is processed if some of its records were deferred: they stay on the topic until a person
-//! decides, while the records after them are processed.
+//! Progress in a partition of which some records were deferred: they stay on the topic until a person decides, while
+//! the records after them are processed.
 //!
-//! The committed offset is that of the first deferred record, so that Kafka's lag, the retention and every tool see
-//! which records are not processed. The metadata of the same commit contains which records after it are processed. So
+//! The committed offset is the offset of the first deferred record, so that Kafka's lag and every monitoring tool
+//! include the unprocessed records. The metadata of the same commit lists the processed records after that offset. So
 //! both become visible in one transaction, and the next owner of the partition neither repeats nor skips a record.
 
 use std::fmt::Write;
 
 use contract::Offset;
 
-/// Maximum bytes of this text in a commit's metadata. Brokers accept 4,096 (`offset.metadata.max.bytes`), including the
-/// fingerprint of the last record. That is enough for more than 1,000 runs of deferred records in a partition, each of
-/// any length.
+/// Maximum bytes of this text in a commit's metadata. Brokers accept 4,096 bytes (`offset.metadata.max.bytes`),
+/// including the fingerprint of the last record. The limit is enough for more than 800 short runs of deferred records
+/// in a partition.
 const LONGEST_TEXT: usize = 3_500;
 
-/// The prefix of the text.
+/// Prefix of this text in the metadata.
 const MARK: &str = "deferred ";
 
 /// Ascending ranges of offsets that neither overlap nor touch; each with its exclusive end.
@@ -63,7 +63,7 @@ impl Ranges {
     }
 }
 
-/// How far a partition is processed.
+/// Progress in a partition: the records that are processed, and the records that are deferred.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumed {
     /// Every record before this offset is processed or deferred.
@@ -71,7 +71,7 @@ pub struct Consumed {
     deferred: Ranges,
 }
 
-/// The state before a record was processed.
+/// State from before a record was processed, for [`Consumed::put_back`].
 #[derive(Debug, Clone, Copy)]
 pub struct Undo {
     offset: Offset,
@@ -79,13 +79,14 @@ pub struct Undo {
 }
 
 impl Consumed {
-    /// Creates a state in which everything before `next` is processed.
+    /// Creates a state in which every record before `next` is processed.
     #[must_use]
     pub fn at(next: Offset) -> Self {
         Self { next, deferred: Ranges::default() }
     }
 
-    /// The first offset that is not processed: the one that is committed, and that a new owner starts to read at.
+    /// Offset of the first record that is not processed. This offset is committed, and a new owner of the partition
+    /// starts to read there.
     #[must_use]
     pub fn frontier(&self) -> Offset {
         self.deferred.0.first().map_or(self.next, |(start, _)| *start)
@@ -97,19 +98,20 @@ impl Consumed {
         self.next
     }
 
-    /// How many records are deferred.
+    /// Number of deferred records.
     #[must_use]
     pub fn deferred(&self) -> u64 {
         self.deferred.len()
     }
 
-    /// Whether the record at this offset is still to be processed.
+    /// Whether the record at this offset still has to be processed.
     #[must_use]
     pub fn lacks(&self, offset: Offset) -> bool {
         offset >= self.next || self.deferred.contains(offset)
     }
 
-    /// Marks the record at this offset as processed; it was not before. Returns what [`Consumed::put_back`] needs.
+    /// Marks the record at this offset as processed. It must not have been processed before. Returns the value with
+    /// which [`Consumed::put_back`] undoes this.
     pub fn process(&mut self, offset: Offset) -> Undo {
         let undo = Undo { offset, next: self.next };
         self.deferred.remove(offset);
@@ -117,7 +119,7 @@ impl Consumed {
         undo
     }
 
-    /// Undoes the processing of the last record.
+    /// Undoes the last call of [`Consumed::process`].
     pub fn put_back(&mut self, undo: Undo) {
         if undo.offset < undo.next {
             self.deferred.insert(undo.offset);
@@ -125,8 +127,8 @@ impl Consumed {
         self.next = undo.next;
     }
 
-    /// Marks the record at this offset as deferred. Returns whether the metadata has room for that; if not, nothing is
-    /// changed.
+    /// Marks the record at this offset as deferred. Returns whether the metadata has room for it; if not, the state
+    /// does not change.
     pub fn defer(&mut self, offset: Offset) -> bool {
         let (next, was_deferred) = (self.next, self.deferred.contains(offset));
         self.next = next.max(offset.next());
@@ -139,7 +141,7 @@ impl Consumed {
         fits || was_deferred
     }
 
-    /// Drops the records before this offset, which have expired. Returns how many of them were not processed.
+    /// Drops the records before this offset, which have expired. Returns the number of them that were not processed.
     pub fn expire(&mut self, low: Offset) -> u64 {
         let before = self.deferred();
         self.deferred.0.retain_mut(|(start, end)| {
@@ -151,8 +153,7 @@ impl Consumed {
         before - self.deferred() + unread
     }
 
-    /// Returns the metadata for a commit of the frontier; `None` if everything before it is processed and nothing after
-    /// it.
+    /// Returns the metadata for a commit of the frontier; `None` if no record is deferred.
     ///
     /// The text contains the lengths of the runs from the frontier on, in hexadecimal: deferred, processed, deferred
     /// and so on.
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn without_metadata_exactly_the_records_before_the_offset_are_processed() {
+    fn without_valid_metadata_exactly_the_records_before_the_offset_are_processed() {
         for text in
             ["", "last-record 7 1 2", "note of an operator", "deferred ", "deferred x", "deferred 1.-1", "deferred 0.1"]
         {
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_records_are_counted_once() {
+    fn expire_returns_the_number_of_expired_records_that_were_not_processed() {
         let mut consumed = Consumed::at(Offset(0));
         for offset in 0..10 {
             if offset % 2 == 0 {
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metadata_has_room_for_a_thousand_runs_and_a_record_that_does_not_fit_changes_nothing() {
+    fn a_record_that_does_not_fit_into_the_metadata_is_not_deferred() {
         let mut consumed = Consumed::at(Offset(0));
         let mut offset = Offset(0);
         let fits = (0..).take_while(|_| {
@@ -280,7 +281,7 @@ mod tests {
             let mut deferred = BTreeSet::new();
             let mut next = start;
             for (step, defer) in steps {
-                // Either the next record, or one that was deferred.
+                // Uses either the next record or a deferred one.
                 let offset = deferred.iter().copied().nth(usize::try_from(step).unwrap()).unwrap_or(next);
                 prop_assert!(consumed.lacks(offset));
                 let before = consumed.clone();

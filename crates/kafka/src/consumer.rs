@@ -34,60 +34,60 @@ mod starts;
 
 pub use output::Output;
 
-/// The settings of a consumer.
+/// Settings of a [`Consumer`].
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
-    /// How to reach Kafka.
+    /// Connection to the brokers.
     pub connection: Connection,
-    /// The consumer group.
+    /// Name of the consumer group.
     pub group: String,
-    /// The topic read.
+    /// Topic that the consumer reads.
     pub input: TopicName,
-    /// The topic in which earlier work leaves records; `None` if there is none.
+    /// Topic to which earlier work of the group has written; `None` if the work writes to no topic.
     pub output: Option<Output>,
-    /// Whether repeats are accepted.
+    /// Whether the operator accepts repeats if the group has lost its offsets.
     pub from_beginning: FromBeginning,
     /// Maximum bytes of outstanding records: nothing is read while they are this many.
     pub budget_bytes: usize,
     /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.
     pub fetch_bytes: usize,
-    /// How often offsets are committed.
+    /// Interval between commits.
     pub commit_interval: Duration,
-    /// How long revoked partitions wait for the work on them.
+    /// Maximum time that a revoke waits for the work on the revoked partitions.
     pub drain_timeout: Duration,
     /// A partition is stalled if its next record to be committed was started ([`Settler::started`]) and has had no
     /// outcome for this long. The consumer then ends with an error.
     pub stall_after: Duration,
-    /// While this says that the work waits for something outside, no partition is stalled.
+    /// While this is set, the work waits for an external system, and no partition is stalled.
     pub external_wait: ExternalWait,
-    /// Consumer metrics.
+    /// Metrics that the consumer updates.
     pub metrics: ConsumerMetrics,
-    /// The health check to report to.
+    /// Health check to which the consumer reports successes and failures.
     pub health: KafkaHealth,
-    /// Set once the group has assigned partitions (perhaps none).
+    /// Becomes ready once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }
 
 /// A message from the consumer.
 #[derive(Debug)]
 pub enum Feed {
-    /// A record. Its claim must be settled or released, exactly once.
+    /// A record. The receiver must settle or release the claim exactly once.
     Record(Claim, PackedRecord),
-    /// This number of partitions is assigned now.
+    /// Number of partitions that are assigned now.
     Assigned(usize),
-    /// These partitions are being revoked, or are lost: release the records that have not been sent, settle those in
-    /// flight.
+    /// These partitions are being revoked, or are lost. The receiver releases their records that it has not sent, and
+    /// settles those in flight.
     Revoking(Vec<Partition>),
-    /// The consumer stops: the same applies to all partitions.
+    /// The consumer stops. The receiver does with all partitions what it does for [`Feed::Revoking`].
     Stopping,
 }
 
-/// Says that started records wait for something outside, which may take any time. Cheap to clone.
+/// Flag: started records wait for an external system, which may take any time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct ExternalWait(Arc<AtomicBool>);
 
 impl ExternalWait {
-    /// Sets whether the work waits.
+    /// Sets whether the work waits for an external system.
     pub fn set(&self, waiting: bool) {
         self.0.store(waiting, Ordering::Relaxed);
     }
@@ -97,7 +97,7 @@ impl ExternalWait {
     }
 }
 
-/// The result for some claims.
+/// A report of a [`Settler`] about some claims.
 #[derive(Debug)]
 enum Settlement {
     Started(Vec<Claim>),
@@ -106,7 +106,7 @@ enum Settlement {
     Released(Vec<Claim>),
 }
 
-/// Settles claims. Cheap to clone.
+/// Reports the progress of claims to the consumer. Cheap to clone.
 #[derive(Clone)]
 pub struct Settler(mpsc::UnboundedSender<Settlement>);
 
@@ -117,29 +117,29 @@ impl fmt::Debug for Settler {
 }
 
 impl Settler {
-    /// The work on these records begins, or their next step does: an outcome is due, and the stall clock of their
-    /// partitions runs. Records that only wait (for their turn, for a rate limit) are not started.
+    /// Reports that the work on these records, or their next step, begins. From now on an outcome is due, and the stall
+    /// clock of their partitions runs. Records that only wait (for their turn, for a rate limit) are not started.
     pub fn started(&self, claims: Vec<Claim>) {
         self.send(Settlement::Started(claims));
     }
 
-    /// These records were started and wait again, for a later attempt.
+    /// Reports that these started records wait again, for a later attempt.
     pub fn deferred(&self, claims: Vec<Claim>) {
         self.send(Settlement::Deferred(claims));
     }
 
-    /// The outcome of these records is durable: their offsets may be committed.
+    /// Reports that the outcome of these records is durable: their offsets may be committed.
     pub fn settle(&self, claims: Vec<Claim>) {
         self.send(Settlement::Settled(claims));
     }
 
-    /// No work was done on these records; the next owner of their partitions reads them again.
+    /// Reports that no work was done on these records. The next owner of their partitions reads them again.
     pub fn release(&self, claims: Vec<Claim>) {
         self.send(Settlement::Released(claims));
     }
 
     fn send(&self, settlement: Settlement) {
-        // Without a consumer no offset can be committed; the records will be read again.
+        // If the consumer has ended, no offset can be committed, and the records will be read again.
         drop(self.0.send(settlement));
     }
 }
@@ -149,8 +149,8 @@ pub struct Consumer {
     settings: ConsumerSettings,
     feed: mpsc::UnboundedSender<Feed>,
     settlements: mpsc::UnboundedReceiver<Settlement>,
-    /// The ledgers outlive a client. Otherwise an assignment of the next client could be mistaken for one of the
-    /// previous.
+    /// The ledgers outlive a client. Otherwise, an assignment of a new client could have the same epoch as an
+    /// assignment of the previous client.
     ledgers: Ledgers,
 }
 
@@ -161,8 +161,8 @@ impl fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// Returns the consumer, the channel of its records, and the settler. The budget limits the channel of records, not
-    /// a count.
+    /// Returns the consumer, the channel of its messages, and the settler. The channel is unbounded, because
+    /// [`ConsumerSettings::budget_bytes`] limits the records in it.
     #[must_use]
     pub fn new(settings: ConsumerSettings) -> (Self, mpsc::UnboundedReceiver<Feed>, Settler) {
         let (feed, records) = mpsc::unbounded_channel();
@@ -170,11 +170,11 @@ impl Consumer {
         (Self { settings, feed, settlements, ledgers: Ledgers::default() }, records, Settler(settler))
     }
 
-    /// Consumes on this thread until `stop`, then drains and commits. If the consumer fails permanently or the position
-    /// is outside the retained range, the client is rebuilt; outstanding records are read again.
+    /// Consumes on this thread until `stop` is cancelled, then drains and commits. If the client fails, or if the
+    /// position is outside the retained range, builds a new client; outstanding records are read again.
     ///
     /// # Errors
-    /// [`KafkaError`] if new clients would not help.
+    /// [`KafkaError`] if a new client would not fix the failure.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
         let mut replaced = Latest::new();
         loop {
@@ -195,7 +195,8 @@ impl Consumer {
                 session::End::Rebuild(reason) => reason,
             };
             if self.settings.health.fails_permanently() {
-                // The failure is already logged once a minute; this would be a line for each attempt.
+                // The health check already logs the failure once a minute. A warning here would add a line for each
+                // attempt.
                 tracing::debug!(reason, "building a new consumer");
             } else {
                 tracing::warn!(reason, "building a new consumer");

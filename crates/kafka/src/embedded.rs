@@ -1,8 +1,8 @@
 //! A broker inside this process, for a trial without Kafka: librdkafka's own mock cluster.
 //!
-//! It responds to requests, but it is not a transactional broker: records of aborted transactions stay visible, offsets
-//! sent with a transaction are lost, zombies are not fenced, and a partition keeps at most 5 MiB. It proves nothing
-//! about exactly-once, and must not hold data that must not be lost.
+//! The mock cluster responds to requests, but it is not a transactional broker: records of aborted transactions stay
+//! visible, offsets sent with a transaction are lost, zombies are not fenced, and a partition keeps at most 5 MiB. It
+//! proves nothing about exactly-once, and must not hold data that must not be lost.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::error::KafkaError;
 /// minus a margin.
 pub const PARTITION_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// The broker; it ends when this value is dropped. See the module.
+/// A running embedded broker. It stops when this value is dropped.
 pub struct EmbeddedBroker {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
@@ -47,13 +47,13 @@ impl EmbeddedBroker {
             .map_err(KafkaError::during("creating a topic on the embedded broker"))
     }
 
-    /// Its address, in the form of `KAFKA_BOOTSTRAP_SERVERS`.
+    /// Address of the broker, in the form of `KAFKA_BOOTSTRAP_SERVERS`.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.cluster.bootstrap_servers()
     }
 
-    /// A connection to it.
+    /// Creates a connection to the broker.
     #[must_use]
     pub fn connection(&self, client_id: &str) -> Connection {
         Connection::embedded(&self.bootstrap(), client_id)

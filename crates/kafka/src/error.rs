@@ -1,8 +1,8 @@
-//! Errors of Kafka operations, with what to do about them.
+//! Errors of Kafka operations, with their remedies.
 
 use contract::{Offset, Partition};
 
-/// A failure of a Kafka operation. The texts name the operation and the topic, never a record's content.
+/// A failure of a Kafka operation. The messages contain the operation and the topic, never the content of a record.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// librdkafka refused its configuration.
@@ -15,7 +15,7 @@ pub enum KafkaError {
     Unreachable {
         /// The configured bootstrap servers.
         bootstrap: String,
-        /// How long was waited.
+        /// Time that was waited, in seconds.
         seconds: u64,
         /// librdkafka's last error.
         reason: String,
@@ -23,18 +23,18 @@ pub enum KafkaError {
     /// A topic does not exist.
     #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
     NoTopic(String),
-    /// A record was started, nothing outside is waited for, and it has no outcome.
+    /// A started record has no outcome for too long, although the work does not wait for an external system.
     #[error(
         "the record at offset {offset} of partition {partition} of `{topic}` has been in progress for {after:?} without an outcome; this is a defect, please report it with the log. No record is lost: a restart continues at that record"
     )]
     Stalled {
-        /// The topic read.
+        /// Input topic.
         topic: String,
-        /// The partition.
+        /// Partition of the record.
         partition: Partition,
-        /// The offset after the last settled record.
+        /// Offset of the record.
         offset: Offset,
-        /// For how long.
+        /// Time since the record was started.
         after: std::time::Duration,
     },
     /// The output topic has fewer partitions than the input topic.
@@ -42,13 +42,13 @@ pub enum KafkaError {
         "`{output}` has {output_partitions} partitions but `{input}` has {input_partitions}: each record keeps its partition number, so grow `{output}` to at least {input_partitions} first"
     )]
     TooFewPartitions {
-        /// The topic read.
+        /// Input topic.
         input: String,
-        /// Its partitions.
+        /// Number of partitions of the input topic.
         input_partitions: usize,
-        /// The topic written.
+        /// Output topic.
         output: String,
-        /// Its partitions.
+        /// Number of partitions of the output topic.
         output_partitions: usize,
     },
     /// The consumer group has no offsets although the topic was processed before.
@@ -58,26 +58,26 @@ pub enum KafkaError {
     LostGroup {
         /// The consumer group.
         group: String,
-        /// The topic read.
+        /// Input topic.
         topic: String,
-        /// The partition.
+        /// Partition without a committed offset.
         partition: Partition,
-        /// Where output was found.
+        /// Topic or record in which output was found.
         output: String,
         /// The option that accepts the repeats.
         option: &'static str,
     },
-    /// The processor cannot continue with a record.
+    /// The processor cannot continue with a record, for this reason.
     #[error("{0}")]
     GivenUp(String),
-    /// Another process has the same name.
+    /// A newer process uses the same worker name.
     #[error(
         "another process has taken over as `{instance}`: each instance needs its own {variable}. This older one ends; no record is lost"
     )]
     InstanceTaken {
-        /// The worker's name.
+        /// Name of the worker.
         instance: String,
-        /// The variable that makes the name unique.
+        /// Variable that makes the name unique.
         variable: &'static str,
     },
     /// The clients of a worker were rebuilt too often.
@@ -85,13 +85,13 @@ pub enum KafkaError {
         "the Kafka clients had to be rebuilt {times} times in {minutes} minutes, last reason: {reason}; if another process uses the same {variable}, stop one of the two"
     )]
     TooManyRebuilds {
-        /// How often.
+        /// Number of rebuilds.
         times: usize,
-        /// Within how many minutes.
+        /// Length of the period in minutes.
         minutes: u64,
-        /// The last reason.
+        /// Reason of the last rebuild.
         reason: String,
-        /// The variable that makes the worker's name unique.
+        /// Variable that makes the worker's name unique.
         variable: &'static str,
     },
     /// A transaction of another producer does not end.
@@ -99,11 +99,11 @@ pub enum KafkaError {
         "a transaction in {topic}[{partition}] has been open since offset {offset} and does not end: the records after it are not final yet. Try again later; the brokers end a transaction whose writer died after its timeout"
     )]
     OpenTransaction {
-        /// The topic.
+        /// Topic with the open transaction.
         topic: String,
-        /// The partition.
+        /// Partition with the open transaction.
         partition: Partition,
-        /// Its last stable offset.
+        /// Last stable offset of the partition.
         offset: Offset,
     },
     /// A partition was not read to its end, because no record arrived for a while.
@@ -111,41 +111,41 @@ pub enum KafkaError {
         "{topic}[{partition}] was read up to offset {offset} of {end}, then no record arrived for {seconds} s; check the brokers and try again"
     )]
     Silence {
-        /// The topic.
+        /// Topic that was read.
         topic: String,
-        /// The partition.
+        /// Partition that was read.
         partition: Partition,
-        /// The offset reached.
+        /// Offset up to which the partition was read.
         offset: Offset,
-        /// The end that was to be reached.
+        /// End offset that reading should have reached.
         end: Offset,
-        /// How long was waited.
+        /// Time without a record, in seconds.
         seconds: u64,
     },
-    /// A topic refuses a record of this size, or a batch with it.
+    /// A topic refuses a batch that contains a record of this size.
     #[error(
         "`{topic}` refuses a batch with a record of {bytes} bytes: raise the topic's max.message.bytes (and the brokers' message.max.bytes)"
     )]
     RecordTooLarge {
-        /// The topic.
+        /// Topic that refuses the batch.
         topic: String,
-        /// Key and value of the record in bytes.
+        /// Size of the record's key and value in bytes.
         bytes: usize,
     },
     /// The transaction of a command failed.
     #[error("writing as `{id}` failed: {reason}; run the command again: it skips what is already done")]
     Write {
-        /// The transactional id.
+        /// Transactional id of the command.
         id: String,
-        /// What happened.
+        /// Reason of the failure.
         reason: String,
     },
-    /// An operation failed.
+    /// An operation of librdkafka failed.
     #[error("{operation} failed: {source}")]
     Operation {
-        /// The operation that failed.
+        /// Name of the operation, as it appears in the message.
         operation: &'static str,
-        /// What librdkafka said.
+        /// librdkafka's error.
         source: rdkafka::error::KafkaError,
     },
 }

@@ -1,15 +1,15 @@
-//! What the error codes of librdkafka mean. Every decision of this crate that depends on a code is made here, so that
-//! the decisions can be compared; the test lists all codes.
+//! The meaning of librdkafka's error codes. Every decision of this crate that depends on a code is made here, so that
+//! the decisions can be compared. The test lists the decisions for all codes.
 
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
 use service::Reason;
 
 use crate::error::KafkaError;
 
-/// What to do while the brokers do not respond.
+/// Remedy while the brokers do not respond.
 pub(crate) const CHECK_BROKERS: &str = "check that the brokers run, and that KAFKA_BOOTSTRAP_SERVERS and the addresses the brokers advertise can be reached from here";
 
-/// The code of an error, including those of transactions.
+/// Returns the code of an error, including errors of transactions.
 pub(crate) fn code(error: &RdError) -> Option<Code> {
     match error {
         RdError::Transaction(error) => Some(error.code()),
@@ -17,7 +17,7 @@ pub(crate) fn code(error: &RdError) -> Option<Code> {
     }
 }
 
-/// Why something does not work at the moment, and what to do about it.
+/// Returns why an operation fails at the moment, and its remedy.
 pub(crate) fn reason_and_remedy(code: Option<Code>) -> (Reason, &'static str) {
     match code {
         Some(Code::Authentication | Code::SaslAuthenticationFailed) => (
@@ -47,7 +47,7 @@ pub(crate) fn reason_and_remedy(code: Option<Code>) -> (Reason, &'static str) {
     }
 }
 
-/// Whether this error occurs in every rebalance: after it, the new members continue after the last committed
+/// Whether this error is expected in a rebalance: the next owners of the partitions continue after the last committed
 /// transaction.
 pub(crate) fn is_of_rebalances(code: Code) -> bool {
     matches!(code, Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownMemberId) || is_purged(code)
@@ -58,12 +58,13 @@ pub(crate) fn is_purged(code: Code) -> bool {
     matches!(code, Code::PurgeQueue | Code::PurgeInflight)
 }
 
-/// Whether the brokers do not know the transaction, because they refused an earlier request of it.
+/// Whether the error only follows from an earlier one: the brokers do not know the transaction, because they refused an
+/// earlier request of it.
 pub(crate) fn is_in_consequence(code: Code) -> bool {
     code == Code::InvalidTransactionalState
 }
 
-/// Why the group refuses a request of a member.
+/// The reason why the group refuses a request of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The group is between two generations. It accepts requests again from the members of the next one.
@@ -72,7 +73,7 @@ pub(crate) enum Refusal {
     Evicted,
 }
 
-/// Whether the group refuses a request of this member.
+/// Returns why the group refuses a request of this member; `None` if this code is not a refusal by the group.
 pub(crate) fn refusal(code: Code) -> Option<Refusal> {
     match code {
         Code::IllegalGeneration | Code::RebalanceInProgress => Some(Refusal::Rebalancing),
@@ -81,7 +82,8 @@ pub(crate) fn refusal(code: Code) -> Option<Refusal> {
     }
 }
 
-/// Whether another producer has registered the transactional id, or the brokers have fenced this one after a timeout.
+/// Whether another producer has registered the transactional id, or the brokers have fenced this producer after a
+/// timeout.
 pub(crate) fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
@@ -91,19 +93,19 @@ pub(crate) fn is_missing_topic(code: Code) -> bool {
     matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
 }
 
-/// Why a member of a group cannot be polled any more.
+/// The reason why a group member can no longer be polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PollFailure {
     /// The client is broken.
     Fatal,
     /// The position is outside the retained range.
     OutOfRange,
-    /// The topic does not exist any more.
+    /// The topic no longer exists.
     NoTopic,
 }
 
-/// Whether new clients are needed after this error of a poll. Every other error is temporary: librdkafka continues by
-/// itself.
+/// Returns why new clients are needed after this error of a poll. `None` means that the error is temporary: librdkafka
+/// continues by itself.
 pub(crate) fn poll_failure(error: &RdError) -> Option<PollFailure> {
     match error {
         RdError::MessageConsumptionFatal(_) => Some(PollFailure::Fatal),
@@ -113,7 +115,7 @@ pub(crate) fn poll_failure(error: &RdError) -> Option<PollFailure> {
     }
 }
 
-/// Whether reading does not succeed before a person changes something.
+/// Whether reading fails until a person changes something.
 pub(crate) fn stops_reading(code: Code) -> bool {
     matches!(
         code,
@@ -128,7 +130,7 @@ pub(crate) fn stops_reading(code: Code) -> bool {
     ) || is_missing_topic(code)
 }
 
-/// Why it is not known that a record is stored.
+/// The reason why a producer does not know whether a record is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryFailure {
     QueueFull,
@@ -139,7 +141,7 @@ pub(crate) enum DeliveryFailure {
     Other,
 }
 
-/// Why it is not known that a record is stored, outside transactions.
+/// Returns why a producer without transactions does not know whether a record is stored.
 pub(crate) fn delivery_failure(code: Option<Code>) -> DeliveryFailure {
     match code {
         Some(Code::QueueFull) => DeliveryFailure::QueueFull,
@@ -156,7 +158,7 @@ pub(crate) fn is_refused_for_size(code: Code) -> bool {
     code == Code::MessageSizeTooLarge
 }
 
-/// Whether an administrative request got no response, or is unknown to the brokers.
+/// Whether an administrative request got no response, or the brokers do not support it.
 pub(crate) fn is_unanswered(code: Code) -> bool {
     matches!(
         code,
@@ -164,7 +166,7 @@ pub(crate) fn is_unanswered(code: Code) -> bool {
     )
 }
 
-/// Whether new clients may fix a failure. Every other one needs a person.
+/// Whether new clients may fix the failure. Every other failure needs a person.
 pub(crate) fn may_pass(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Operation { .. } | KafkaError::Unreachable { .. } | KafkaError::NoTopic(_))
 }
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that is decided from a code, except for [`reason_and_remedy`].
+    /// Returns all decisions that depend on a code, except for [`reason_and_remedy`].
     fn decisions(code: Code) -> Vec<String> {
         let named: [(&str, bool); 8] = [
             ("of every rebalance", is_of_rebalances(code)),
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_fatal_for_the_client_needs_new_clients_whatever_its_code_is() {
+    fn a_fatal_poll_error_needs_new_clients_for_every_code() {
         for code in [Code::Fatal, Code::BrokerTransportFailure] {
             assert_eq!(poll_failure(&RdError::MessageConsumptionFatal(code)), Some(PollFailure::Fatal));
         }

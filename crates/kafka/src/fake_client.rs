@@ -1,5 +1,5 @@
 //! A group client without brokers, for the tests of the sessions. Like librdkafka, it keeps the pause of a partition
-//! through a revoke, and returns no record while a rebalance waits for its answer.
+//! through a revoke. It panics if it is polled before a rebalance that it has reported was applied.
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,7 +15,7 @@ use crate::group::{GroupClient, Rebalance};
 use crate::partition_list;
 use crate::record::{FakeRecord, Polled};
 
-/// A call that changes something.
+/// A recorded call that changes the state of the client or of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     Assign(Vec<Partition>),
@@ -28,12 +28,12 @@ pub(crate) enum Call {
 struct State {
     /// Offsets and sizes of the records of each partition.
     log: BTreeMap<Partition, Vec<(i64, usize)>>,
-    /// Noted by the next poll.
+    /// Rebalances that the next polls find.
     coming: VecDeque<Rebalance>,
     noted: VecDeque<Rebalance>,
     poll_errors: VecDeque<RdError>,
     commit_errors: VecDeque<RDKafkaErrorCode>,
-    /// The next offset to read of each assigned partition; `None` if it has no start.
+    /// Next offset to read of each assigned partition; `None` if the partition was assigned without a starting offset.
     assigned: BTreeMap<Partition, Option<Offset>>,
     paused: BTreeSet<Partition>,
     committed: BTreeMap<Partition, Offset>,
@@ -42,7 +42,7 @@ struct State {
     sought: Vec<Position>,
 }
 
-/// See the module.
+/// A [`GroupClient`] without brokers.
 #[derive(Debug, Default)]
 pub(crate) struct FakeClient(Mutex<State>);
 
@@ -56,17 +56,17 @@ impl FakeClient {
         self.state().log.entry(partition).or_default().extend(offsets.map(|offset| (offset, bytes)));
     }
 
-    /// The next poll finds this rebalance.
+    /// Makes the next poll find this rebalance.
     pub(crate) fn rebalance(&self, rebalance: Rebalance) {
         self.state().coming.push_back(rebalance);
     }
 
-    /// The next poll returns this error.
+    /// Makes the next poll return this error.
     pub(crate) fn fail_poll(&self, error: RdError) {
         self.state().poll_errors.push_back(error);
     }
 
-    /// The next commit is refused with this code.
+    /// Makes the next commit fail with this code.
     pub(crate) fn fail_commit(&self, code: RDKafkaErrorCode) {
         self.state().commit_errors.push_back(code);
     }
@@ -75,7 +75,7 @@ impl FakeClient {
         self.state().is_lost = true;
     }
 
-    /// The flag of a pause that nothing has ended.
+    /// Sets the pause flag of a partition, as an earlier assignment can leave it.
     pub(crate) fn leave_paused(&self, partition: Partition) {
         self.state().paused.insert(partition);
     }

@@ -1,7 +1,7 @@
-//! Fingerprints of processed records show whether a partition's log is still the one that was read.
+//! Fingerprints of processed records, which show whether a partition's log is still the one that was read.
 //!
 //! Offsets cannot show that. A topic that was deleted and created again has the same offsets with other records, and
-//! after an unclean leader election, new records get the offsets of removed ones. rdkafka shows neither topic ids nor
+//! after an unclean leader election, new records get the offsets of removed ones. rdkafka exposes neither topic ids nor
 //! leader epochs, so the last processed record itself is looked up again
 //! (docs/adr/0009-fingerprints-of-processed-records.md).
 
@@ -16,16 +16,15 @@ use crate::record::Record;
 /// Identifies a processed record. Its text form is stored in the metadata of the committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// Its offset.
     pub(crate) offset: Offset,
-    /// Its time in milliseconds since 1970.
+    /// Timestamp of the record in milliseconds since 1970; -1 if the record has none.
     pub(crate) timestamp: i64,
-    /// The size of its value in bytes.
+    /// Size of the record's value.
     pub(crate) bytes: usize,
 }
 
-/// After a log was replaced, records up to this much older than the last processed one are read again: the writers'
-/// clocks differ, and the records of one partition are not in the order of their times.
+/// After a log was replaced, records that are up to this much older than the last processed one are read again: the
+/// writers' clocks differ, and the records of one partition are not in the order of their timestamps.
 pub(crate) const OVERLAP: Duration = Duration::from_secs(60);
 
 impl Fingerprint {
@@ -34,7 +33,7 @@ impl Fingerprint {
         Self { offset: record.offset(), timestamp, bytes: record.value().len() }
     }
 
-    /// Where reading continues in a replaced log: at records of this time.
+    /// Timestamp, in milliseconds since 1970, from which reading continues in a replaced log.
     pub(crate) fn resume_millis(&self) -> i64 {
         let overlap = i64::try_from(OVERLAP.as_millis()).unwrap_or(i64::MAX);
         self.timestamp.saturating_sub(overlap).max(0)
@@ -60,16 +59,16 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The result of looking up a fingerprint's record.
+/// The result of looking up the record of a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LookUp {
-    /// The record at the offset.
+    /// The record that the log has at the offset.
     Record(Fingerprint),
     /// The log starts after the offset: the record has expired.
     Expired,
     /// The log ends at or before the offset.
     BeyondEnd,
-    /// The log reaches past the offset, but has no record there.
+    /// The log reaches past the offset, but has no record at it.
     NoRecord,
 }
 
@@ -77,7 +76,7 @@ pub(crate) enum LookUp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Log {
     Same,
-    /// The record has expired, so this is unknown.
+    /// The record has expired, so the log cannot be compared.
     Expired,
     Replaced,
 }
@@ -98,7 +97,7 @@ mod tests {
     const LAST: Fingerprint = Fingerprint { offset: Offset(7), timestamp: 1_700_000_000_000, bytes: 512 };
 
     #[test]
-    fn only_the_written_text_form_can_be_read() {
+    fn a_fingerprint_is_parsed_only_from_its_text_form() {
         assert_eq!(LAST.to_string().parse(), Ok(LAST));
         for other in ["", "note of an operator", "last-record 7", "last-record a b c"] {
             assert_eq!(other.parse::<Fingerprint>(), Err(()), "{other}");
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_continues_a_minute_before_the_last_record() {
+    fn a_replaced_log_is_read_from_a_minute_before_the_last_record() {
         assert_eq!(LAST.resume_millis(), LAST.timestamp - 60_000);
         assert_eq!(Fingerprint { timestamp: -1, ..LAST }.resume_millis(), 0);
     }

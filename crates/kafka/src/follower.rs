@@ -1,4 +1,4 @@
-//! A reader that follows several topics from given offsets on, for as long as it is asked.
+//! A reader that follows several topics from given offsets.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,18 +14,19 @@ use crate::error::KafkaError;
 use crate::error_table::stops_reading;
 use crate::record::Record;
 
-/// What one wait brought.
+/// The result of [`Follower::next`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// A record, which was passed on.
+    /// A record arrived and was passed to `visit`.
     Record,
-    /// Nothing yet.
+    /// No record arrived in time.
     Nothing,
-    /// An error that may pass by itself: librdkafka tries again.
+    /// An error that may be temporary: librdkafka tries again.
     Trouble(String),
 }
 
-/// Follows topics: committed records only, in the order of each partition. Its calls block.
+/// A consumer that follows several topics. It returns only committed records, in the order of each partition. Its calls
+/// block.
 pub struct Follower {
     consumer: PlainConsumer,
 }
@@ -37,7 +38,7 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Starts at these positions of topics.
+    /// Creates a follower that starts at these positions of topics.
     ///
     /// # Errors
     /// [`KafkaError`] if librdkafka refuses the configuration or the offsets.
@@ -46,7 +47,8 @@ impl Follower {
         starts: impl IntoIterator<Item = (&'t TopicName, Position)>,
     ) -> Result<Self, KafkaError> {
         let mut config = observing(connection, Isolation::ReadCommitted);
-        // If the offsets are gone, to begin elsewhere would show old events as new ones, or none of the missing ones.
+        // If an offset no longer exists, starting at another one would show old events as new ones, or silently skip
+        // events.
         config.set("auto.offset.reset", "error");
         set_default(&mut config, "queued.max.messages.kbytes", "8192");
         let consumer = create(&config)?;
@@ -59,8 +61,8 @@ impl Follower {
         Ok(Self { consumer })
     }
 
-    /// Waits at most this long for a record, and passes it on with its topic. A broker that does not respond is only
-    /// waited for.
+    /// Waits at most this long for a record, and passes it with its topic to `visit`. A broker that does not respond is
+    /// not an error.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if reading fails permanently.
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_does_not_pass_ends_the_reading_and_any_other_is_reported() {
+    fn only_a_permanent_error_ends_reading() {
         let permanent = [
             Code::TopicAuthorizationFailed,
             Code::UnknownTopicOrPartition,

@@ -1,8 +1,9 @@
 //! The consumer side of a group: the configuration of our consumers, and the callbacks that librdkafka makes while we
 //! poll.
 //!
-//! The callback only *notes* a rebalance. The polling thread carries it out before the next poll, and only then answers it. librdkafka waits for the answer, so a partition is never revoked while work on it is
-//! in progress. While the consumer closes, the callback answers at once.
+//! The callback only *notes* a rebalance. The polling thread applies it before the next poll, and answers it with the call
+//! that assigns or unassigns the partitions. librdkafka waits for the answer, so a partition is never revoked while work
+//! on it is in progress. While the consumer closes, the callback answers at once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,7 @@ pub(crate) fn session_timeout(connection: &Connection) -> Duration {
     Duration::from_millis(millis.parse().unwrap_or(45_000))
 }
 
-/// A change of the assignment that must be carried out and answered.
+/// A change of the assignment that must be applied and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
     Assign(Vec<Partition>),
@@ -49,12 +50,12 @@ pub(crate) struct GroupCallbacks {
 }
 
 impl GroupCallbacks {
-    /// Returns the next rebalance to carry out.
+    /// Returns the next rebalance to apply.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Whether a rebalance must be carried out.
+    /// Whether a rebalance must be applied.
     #[cfg(test)]
     pub(crate) fn has_rebalance(&self) -> bool {
         !self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
@@ -62,7 +63,8 @@ impl GroupCallbacks {
 }
 
 impl Callbacks for GroupCallbacks {
-    /// `poll` returns the end of a partition as an error, and this callback gets it too; it needs no log line.
+    /// Suppresses the log line for the end of a partition, which librdkafka reports here as an error, and again as the
+    /// result of `poll`.
     fn error(&self, error: &RdError, _: &str) -> bool {
         !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
     }
@@ -93,12 +95,12 @@ impl ConsumerContext for Context<GroupCallbacks> {
 /// A consumer that is a member of a group.
 pub(crate) type GroupConsumer = BaseConsumer<Context<GroupCallbacks>>;
 
-/// What a member of a group needs of its client: [`GroupConsumer`], or a fake one in tests. Unless they say otherwise, the
-/// calls do not block, and the lists are of the topic that the client has subscribed to.
+/// The calls that a member of a group makes to its client: [`GroupConsumer`], or a fake client in tests. Unless
+/// documented otherwise, the calls do not block, and the lists are of the topic that the client has subscribed to.
 pub(crate) trait GroupClient: Send + Sync + 'static {
     /// Polls for at most this long. Rebalances are only noted.
     fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
-    /// Returns the next rebalance to carry out.
+    /// Returns the next rebalance to apply.
     fn next_rebalance(&self) -> Option<Rebalance>;
     /// Adds partitions to the assignment, which answers a rebalance.
     fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
@@ -106,24 +108,24 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn unassign(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Stops fetching partitions. The pause outlives the assignment.
     fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Fetches partitions again.
+    /// Resumes fetching partitions.
     fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Sets the next offsets to read; waits for that at most for `timeout`, or not at all if it is zero. The result has an
     /// error for each partition.
     fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
-    /// Commits offsets and waits for the result, for which there is no time-out: librdkafka waits for a coordinator.
+    /// Commits offsets and waits for the result. The call has no timeout, because librdkafka waits for a coordinator.
     fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Asks for the group's committed offsets; blocks for at most `timeout`.
+    /// Queries the group's committed offsets; blocks for at most `timeout`.
     fn committed(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
-    /// The next offsets to read of all assigned partitions.
+    /// Returns the next offset to read of each assigned partition.
     fn position(&self) -> KafkaResult<TopicPartitionList>;
-    /// Whether the group has removed this member, and the revoke is still to come.
+    /// Whether the group has removed this member, and the client has not yet reported the revoke.
     fn is_assignment_lost(&self) -> bool;
-    /// Identifies the member in a transaction; `None` if it has left the group.
+    /// Returns the identity of the member for a transaction; `None` if the member has left the group.
     fn metadata(&self) -> Option<ConsumerGroupMetadata>;
-    /// Must be called before the client is dropped, or polled for anything other than its records. From now on the
-    /// callback answers rebalances itself; those that still wait are answered here, because librdkafka does not close
-    /// while a rebalance waits for its answer.
+    /// Prepares the client for being dropped, or for being polled for anything other than its records. From now on the
+    /// callback answers rebalances itself. Rebalances that still wait are answered here, because librdkafka does not
+    /// close while a rebalance waits for its answer.
     fn close(&self, topic: &TopicName);
 }
 
@@ -196,7 +198,8 @@ impl GroupClient for GroupConsumer {
 /// The settings that differ between group consumers.
 pub(crate) struct GroupSettings<'a> {
     pub(crate) group: &'a str,
-    /// `client.id`, if it is not the connection's: the group lists it with each member.
+    /// `client.id` of the consumer, which the group lists with the member; `None` for the `client.id` of the
+    /// connection.
     pub(crate) client_id: Option<&'a str>,
     /// Maximum bytes that librdkafka may fetch ahead.
     pub(crate) fetch_bytes: usize,
@@ -226,8 +229,8 @@ pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) ->
     // A broker that stops responding without closing its connections delays commits, and new partitions with them, by
     // this long.
     set_default(&mut config, "socket.timeout.ms", "15000");
-    // How soon new partitions of a topic are noticed; librdkafka's default of five minutes is too long for the events
-    // in them.
+    // Interval at which new partitions of a topic are noticed. librdkafka's default of five minutes is too long for the
+    // events in them.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
@@ -244,9 +247,9 @@ mod tests {
 
     use super::*;
 
-    /// librdkafka would wait for the answer forever.
+    /// Without the answers of `close`, librdkafka would wait forever.
     #[test]
-    fn a_consumer_with_a_pending_rebalance_can_be_dropped() {
+    fn a_consumer_with_an_unanswered_rebalance_can_be_closed() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("typed", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
@@ -269,7 +272,7 @@ mod tests {
         next(&first, &|| {});
         let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
         first.incremental_assign(&partition_list::partitions(&topic, &all)).unwrap();
-        // Another member joins, and the first one does not carry out the rebalance that it receives.
+        // Another member joins, and the first one does not apply the rebalance that it receives.
         let second = member();
         next(&first, &|| drop(second.poll(Duration::from_millis(50))));
         let (done, closed) = mpsc::channel();

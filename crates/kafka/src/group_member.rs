@@ -1,5 +1,5 @@
-//! A member of a consumer group: what consumer and worker have in common. It polls, keeps the assignment, and finds out
-//! when its client must be replaced. What a rebalance means for the records is the caller's business.
+//! A member of a consumer group: the common part of consumer and worker. It polls, keeps the assignment, and detects
+//! that its client must be replaced. The caller decides how a rebalance affects its records.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,26 +16,27 @@ use crate::metrics::{ConsumerMetrics, RebalanceKind};
 use crate::partition_list;
 use crate::record::Polled;
 
-/// If a partition is fetched and has records, but returns none for this long, librdkafka does not read it any more.
+/// Time after which a partition that is fetched and has records, but returns none, counts as no longer read by
+/// librdkafka.
 const UNREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// The result of one poll.
 #[derive(Debug)]
 pub(crate) enum Event<'c> {
-    /// A record. It may be of a partition that is paused: librdkafka returns it again after the resume.
+    /// A record. If its partition is paused, librdkafka returns the record again after the resume.
     Record(Polled<'c>),
     /// The group assigns these partitions. The rebalance waits until the member has added partitions, perhaps none.
     Assigned(Vec<Partition>),
     /// The group takes these partitions back. They belong to the member until it has removed them; if they are lost,
     /// another member may own them already.
     Revoked { partitions: Vec<Partition>, lost: bool },
-    /// The client must be replaced.
+    /// The client must be replaced, for this reason.
     Gone(String),
     /// Nothing happened, or librdkafka has a temporary problem that it solves by itself.
     Idle,
 }
 
-/// A member of the group. Its methods block only as long as they say.
+/// A member of a consumer group. Its methods block only where this is documented.
 pub(crate) struct GroupMember<C> {
     client: Arc<C>,
     topic: TopicName,
@@ -46,7 +47,7 @@ pub(crate) struct GroupMember<C> {
 }
 
 impl<C: GroupClient> GroupMember<C> {
-    /// A member without partitions. The client has subscribed to the topic.
+    /// Creates a member without partitions. The client must have subscribed to the topic.
     pub(crate) fn new(client: Arc<C>, topic: &TopicName, metrics: &ConsumerMetrics, health: &KafkaHealth) -> Self {
         Self {
             client,
@@ -62,7 +63,7 @@ impl<C: GroupClient> GroupMember<C> {
         &self.client
     }
 
-    /// Polls for at most this long. A rebalance must be carried out before the next poll.
+    /// Polls for at most this long. The caller must apply a rebalance before the next poll.
     pub(crate) fn poll(&self, timeout: Duration) -> Event<'_> {
         if let Some(rebalance) = self.client.next_rebalance() {
             return self.rebalanced(rebalance);
@@ -73,7 +74,7 @@ impl<C: GroupClient> GroupMember<C> {
                 Event::Record(record)
             }
             Some(Err(error)) if !matches!(error, RdError::PartitionEOF(_)) => self.failed(&error),
-            // The callback has noted a rebalance.
+            // The callback may have noted a rebalance.
             None | Some(Err(_)) => {
                 self.client.next_rebalance().map_or(Event::Idle, |rebalance| self.rebalanced(rebalance))
             }
@@ -109,20 +110,20 @@ impl<C: GroupClient> GroupMember<C> {
         }
     }
 
-    /// Adds partitions, which are read from these offsets. This answers an assignment.
+    /// Adds partitions at their starting offsets. This answers an assignment.
     pub(crate) fn add(&mut self, starts: &[Position], fetching: Fetching) -> Result<(), KafkaError> {
         self.assignment.assign(&*self.client, starts, fetching)
     }
 
-    /// Adds partitions of which nothing will be read: librdkafka cannot close before it has all partitions that the
-    /// group has assigned. `why` is for the log.
+    /// Adds partitions of which no record will be read, because librdkafka cannot close before it has all partitions
+    /// that the group has assigned. `why` is for the log.
     pub(crate) fn add_before_the_end(&self, partitions: &[Partition], why: &str) {
         if let Err(error) = self.client.assign(&partition_list::partitions(&self.topic, partitions)) {
             tracing::debug!(%error, "{why}");
         }
     }
 
-    /// Removes partitions. This answers a revoke: the group may give them to another member from here on.
+    /// Removes partitions. This answers a revoke: the group may assign them to another member from here on.
     pub(crate) fn remove(&mut self, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.assignment.unassign(&*self.client, partitions)
     }
@@ -137,23 +138,23 @@ impl<C: GroupClient> GroupMember<C> {
         self.assignment.resume(&*self.client, at)
     }
 
-    /// Stops fetching.
+    /// Stops fetching all partitions.
     pub(crate) fn pause_all(&mut self) -> Result<(), KafkaError> {
         self.pause(&self.assignment.partitions())
     }
 
-    /// Whether the member has this partition, and it is not paused.
+    /// Whether the partition is assigned to this member and not paused.
     pub(crate) fn is_fetching(&self, partition: Partition) -> bool {
         self.assignment.is_fetching(partition)
     }
 
-    /// Whether the member was removed from the group, and the revoke of its partitions is still to come.
+    /// Whether the group has removed this member, and the client has not yet reported the revoke.
     pub(crate) fn is_lost(&self) -> bool {
         self.client.is_assignment_lost()
     }
 
-    /// Detects a partition that librdkafka does not read any more, and says what is wrong with it. `next` returns the
-    /// next record to be read of a partition, and whether the caller does not hold it back.
+    /// Detects a partition that librdkafka no longer reads, and returns a description of the problem. `next` returns
+    /// the position of a partition, and whether the caller is ready for its records.
     pub(crate) fn look_for_unread(
         &mut self,
         now: Instant,
@@ -175,7 +176,7 @@ impl<C: GroupClient> GroupMember<C> {
         ))
     }
 
-    /// Must be called before the client is dropped: from here on it answers rebalances itself.
+    /// Prepares the client for being dropped: from here on it answers rebalances itself.
     pub(crate) fn close(&self) {
         self.client.close(&self.topic);
     }

@@ -1,5 +1,4 @@
-//! Reports the state of Kafka to the log, the metric `waiting` and readiness: what an error means and what to do about
-//! it.
+//! Reports failures of Kafka, with their reasons and remedies, to the log, the metric `waiting` and readiness.
 
 use std::time::{Duration, Instant};
 
@@ -14,35 +13,34 @@ use crate::producer::ProduceError;
 /// The activities of a service that need Kafka. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KafkaHealth {
-    /// Querying the brokers, which is done continuously.
+    /// Continuous queries to the brokers ([`crate::probe`]).
     pub(crate) brokers: Activity,
-    /// Reading as a member of a group, and committing its offsets.
+    /// Reading as a member of a consumer group, and committing offsets.
     pub(crate) group: Activity,
-    /// Writing.
     writing: Activity,
-    /// Registering the transactional id.
+    /// Registration of the `transactional.id`.
     registering: Activity,
     /// Passing records on to the code that processes them.
     handing_on: Activity,
-    /// Transactions of other processes that delay readers.
+    /// Reading past transactions of other processes, which can delay readers.
     pub(crate) open_transactions: Activity,
-    /// Restoring the state of new partitions, which transactions of other processes delay.
+    /// Restoring the state of newly assigned partitions, which transactions of other processes can delay.
     restoring: Activity,
 }
 
-/// What to do about a transaction that stays open.
+/// Remedy for a transaction that stays open.
 pub(crate) const OPEN_TRANSACTION: &str = "the brokers end it at its timeout if its writer died; if it stays open, the brokers have lost its end: see \"A transaction that stays open\" in docs/operate.md (`kafka-transactions.sh find-hanging` lists it, `kafka-transactions.sh abort` ends it)";
 
-/// A buffer that is full for longer than this, without a record being read, is reported.
+/// Time after which a full buffer is reported if no record is read.
 const FULL_FOR_LONG: Duration = Duration::from_secs(5);
 
 impl KafkaHealth {
-    /// Creates the activities of a service. `ready` says whether its readiness depends on them.
+    /// Creates the activities of a service. `ready` defines whether the service's readiness depends on them.
     #[must_use]
     pub fn new(waiting: &Waiting, ready: Ready) -> Self {
         let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
-        // `brokers` and `group` report an outage. If only this instance lacks the permission to write, another one could
-        // do the work.
+        // `brokers` and `group` already report an outage. A failed write affects readiness only if it is permanent:
+        // this instance may lack a permission that another instance has.
         let writing = if ready == Ready::Depends { Ready::DependsIfPermanent } else { ready };
         Self {
             brokers: activity("asking the Kafka brokers", ready),
@@ -59,13 +57,14 @@ impl KafkaHealth {
     pub fn wrote<T>(&self, topic: &TopicName, result: &Result<T, ProduceError>) {
         match result {
             Ok(_) => self.writing.succeeded(),
-            // This error is about the record, not about Kafka.
+            // `TooLarge` is a property of the record, not a failure of Kafka.
             Err(ProduceError::TooLarge) => {}
             Err(error) => self.writing.failed(write_trouble(topic, error)),
         }
     }
 
-    /// Since when no record has been read because the buffer is full; `None` while there is room.
+    /// Reports the state of the buffer: `since` is the time since which it is full and no record is read; `None` if it
+    /// has room.
     pub(crate) fn buffer_full(&self, since: Option<Instant>) {
         match since {
             Some(since) if since.elapsed() >= FULL_FOR_LONG => self.handing_on.failed(Trouble {
@@ -78,31 +77,31 @@ impl KafkaHealth {
         }
     }
 
-    /// A transaction of another process delays new partitions; `what` says which of its results are awaited.
+    /// Reports that a transaction of another process delays the restore of new partitions. `what` describes the delay.
     pub(crate) fn restoring_is_delayed(&self, what: String) {
-        // Without the brokers, nothing becomes readable; they are reported themselves.
+        // An outage of the brokers also delays the restore, and `brokers` reports it.
         if self.brokers.fails() {
             return;
         }
         self.restoring.failed(Trouble { reason: Reason::OpenTransaction, cause: what, remedy: OPEN_TRANSACTION });
     }
 
-    /// Nothing delays new partitions any more.
+    /// Reports that the restore of new partitions is no longer delayed.
     pub(crate) fn restoring_continues(&self) {
         self.restoring.succeeded();
     }
 
-    /// A person must change something before Kafka works for this service again.
+    /// Whether Kafka fails for this service until a person changes something.
     pub(crate) fn fails_permanently(&self) -> bool {
         [&self.brokers, &self.group, &self.writing, &self.registering].into_iter().any(Activity::fails_permanently)
     }
 
-    /// A transaction, or a record in one, succeeded.
+    /// Reports that a transaction, or a record in a transaction, succeeded.
     pub(crate) fn transacted(&self) {
         self.writing.succeeded();
     }
 
-    /// The transactional id was registered, or was not. That alone does not mean that records can be written.
+    /// Reports whether the transactional id was registered. Success alone does not mean that records can be written.
     pub(crate) fn registered(&self, result: &Result<(), RdError>) {
         match result {
             Ok(()) => self.registering.succeeded(),
@@ -110,7 +109,7 @@ impl KafkaHealth {
         }
     }
 
-    /// A transaction, or a record in one, failed.
+    /// Reports that a transaction, or a record in a transaction, failed.
     pub(crate) fn transaction_failed(&self, error: &RdError) {
         let code = code(error);
         if code.is_some_and(is_of_rebalances) {
@@ -124,18 +123,18 @@ impl KafkaHealth {
     }
 }
 
-/// Returns what an error means.
+/// Returns reason and remedy of an error of librdkafka.
 pub(crate) fn trouble(error: &RdError) -> Trouble {
     by_code(code(error), error.to_string())
 }
 
-/// Returns what an error code means; `cause` is a more detailed text.
+/// Returns reason and remedy of an error code; `cause` is a more detailed text.
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
     let (reason, remedy) = reason_and_remedy(code);
     Trouble { reason, cause, remedy }
 }
 
-/// The group continued without this member.
+/// Returns the trouble of a member that its consumer group has removed.
 pub(crate) fn assignment_lost() -> Trouble {
     Trouble {
         reason: Reason::Unavailable,
@@ -144,7 +143,7 @@ pub(crate) fn assignment_lost() -> Trouble {
     }
 }
 
-/// Returns what an error of this crate means.
+/// Returns reason and remedy of an error of this crate.
 pub(crate) fn kafka_trouble(error: &KafkaError) -> Trouble {
     match error {
         KafkaError::Operation { source, .. } => Trouble { cause: error.to_string(), ..trouble(source) },
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_error_has_its_reason() {
+    fn error_codes_map_to_permanent_or_temporary_reasons() {
         use RDKafkaErrorCode as Code;
         for (code, reason, permanent) in [
             (Code::BrokerTransportFailure, Reason::Unavailable, false),

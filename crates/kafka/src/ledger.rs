@@ -1,8 +1,8 @@
-//! The offset ledger: records which polled records are settled, and up to which offset they may be committed.
+//! The offset ledger: tracks which polled records are settled, and up to which offset they may be committed.
 //!
 //! There is one ledger per partition and assignment. Records may be settled in any order. The *frontier* is the offset
-//! before which everything is settled, and only the frontier may be committed. A ledger knows no time, no Kafka client
-//! and no record.
+//! before which every record is settled, and only the frontier may be committed. A ledger depends on neither the time,
+//! nor a Kafka client, nor the content of records.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,34 +15,34 @@ pub struct Epoch(u64);
 /// A polled record that must be settled or released, exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claim {
-    /// Its partition.
+    /// Partition of the record.
     pub partition: Partition,
-    /// The assignment under which it was polled.
+    /// Assignment under which the record was polled.
     pub epoch: Epoch,
-    /// Its offset.
+    /// Offset of the record.
     pub offset: Offset,
 }
 
 impl Claim {
-    /// Its partition and offset.
+    /// Partition and offset of the record.
     #[must_use]
     pub fn position(&self) -> Position {
         Position::of(self.partition, self.offset)
     }
 }
 
-/// A breach of the ledger's rules. It means a defect in the caller, never bad input.
+/// A breach of the ledger's rules. Its cause is a defect in the caller, never bad input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// A record was polled out of order.
     #[error("offset {offset} was polled after {next} was expected; offsets of a partition must rise")]
     OutOfOrder {
-        /// The offset polled.
+        /// Offset of the polled record.
         offset: Offset,
-        /// The lowest offset that was possible.
+        /// Lowest offset that was allowed.
         next: Offset,
     },
-    /// An offset was settled that is not outstanding.
+    /// A record was settled or released that is not outstanding.
     #[error("offset {0} was settled although it is not outstanding")]
     NotOutstanding(Offset),
 }
@@ -67,7 +67,7 @@ struct Slot {
 /// The ledger of one partition under one assignment.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Records that are charged and not before the frontier, by ascending offset.
+    /// Records that were added and are not before the frontier, by ascending offset.
     slots: VecDeque<Slot>,
     /// The offset after the last polled record.
     next: Offset,
@@ -82,7 +82,8 @@ impl Ledger {
         Self { slots: VecDeque::new(), next: start, outstanding: 0, outstanding_bytes: 0 }
     }
 
-    /// Enters a polled record of `bytes`. Every polled record must be entered; otherwise the frontier would pass it.
+    /// Adds a polled record with a size of `bytes`. Every polled record must be added; otherwise the frontier would
+    /// pass it.
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
@@ -97,10 +98,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Marks a record as settled; returns the bytes that it was charged with.
+    /// Marks a record as settled. Returns the size with which it was added.
     ///
     /// # Errors
-    /// [`LedgerError::NotOutstanding`] if it was never charged, or settled or released before.
+    /// [`LedgerError::NotOutstanding`] if the record was never added, or was settled or released before.
     pub fn settle(&mut self, offset: Offset) -> Result<usize, LedgerError> {
         let bytes = self.close(offset, State::Settled)?;
         while self.slots.front().is_some_and(|slot| slot.state == State::Settled) {
@@ -109,7 +110,8 @@ impl Ledger {
         Ok(bytes)
     }
 
-    /// Releases a record: work on it has ended, and the frontier will not pass it.
+    /// Marks a record as released: the work on it has ended, and the frontier will not pass it. Returns the size with
+    /// which it was added.
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`].
@@ -131,13 +133,13 @@ impl Ledger {
         Ok(slot.bytes)
     }
 
-    /// Notes that everything before `position` has been polled. Offsets that were not charged are not records
-    /// (transaction markers, aborted or compacted records), so the frontier of an idle ledger may move there.
+    /// Notes that everything before `position` has been polled. Offsets that were not added are not records
+    /// (transaction markers, aborted or compacted records), so the frontier of an idle ledger may move to `position`.
     pub fn polled_to(&mut self, position: Offset) {
         self.next = self.next.max(position);
     }
 
-    /// The offset up to which every record is settled and which may be committed.
+    /// The offset before which every record is settled. It may be committed.
     #[must_use]
     pub fn frontier(&self) -> Offset {
         self.slots.front().map_or(self.next, |slot| slot.offset)
@@ -156,12 +158,12 @@ impl Ledger {
     }
 }
 
-/// The effect of a completion.
+/// The effect of settling or releasing a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// The completion was applied.
+    /// The ledger was updated.
     Counted,
-    /// The completion belongs to an assignment that has ended.
+    /// The claim belongs to an assignment that has ended. No ledger was updated.
     Stale,
 }
 
@@ -189,12 +191,13 @@ impl Ledgers {
         epoch
     }
 
-    /// Ends an assignment; outstanding records become stale.
+    /// Ends the assignment of a partition. Its outstanding claims become stale.
     pub fn revoke(&mut self, partition: Partition) {
         self.partitions.remove(&partition);
     }
 
-    /// Enters a polled record; `None` if the partition is not assigned (a late record after a revoke: drop it).
+    /// Adds a polled record. Returns its claim; `None` if the partition is not assigned (the caller then drops the
+    /// record, which came after a revoke).
     ///
     /// # Errors
     /// [`LedgerError::OutOfOrder`].
@@ -232,14 +235,14 @@ impl Ledgers {
         }
     }
 
-    /// See [`Ledger::polled_to`].
+    /// Calls [`Ledger::polled_to`] for the ledger of the partition.
     pub fn polled_to(&mut self, position: Position) {
         if let Some(assigned) = self.partitions.get_mut(&position.partition) {
             assigned.ledger.polled_to(position.offset);
         }
     }
 
-    /// Returns the partitions whose frontier is after the acknowledged committed offset, with that frontier.
+    /// Returns the frontier of each partition whose frontier is after its last acknowledged commit.
     pub fn to_commit(&self) -> impl Iterator<Item = Position> {
         self.partitions
             .iter()
@@ -248,7 +251,7 @@ impl Ledgers {
             .map(|(partition, frontier, _)| Position::of(partition, frontier))
     }
 
-    /// The brokers acknowledged an offset.
+    /// Notes that the brokers acknowledged the commit of this offset.
     pub fn committed(&mut self, position: Position) {
         if let Some(assigned) = self.partitions.get_mut(&position.partition) {
             assigned.committed = assigned.committed.max(position.offset);
@@ -260,7 +263,7 @@ impl Ledgers {
         self.partitions.iter().map(|(&partition, assigned)| Position::of(partition, assigned.ledger.next))
     }
 
-    /// The frontier of a partition.
+    /// The frontier of a partition; `None` if the partition is not assigned.
     #[must_use]
     pub fn frontier(&self, partition: Partition) -> Option<Offset> {
         self.partitions.get(&partition).map(|assigned| assigned.ledger.frontier())

@@ -1,8 +1,8 @@
-//! Everything the pipeline does with Kafka, and the only crate that names `rdkafka`.
+//! All Kafka code of the pipeline. No other crate uses `rdkafka`.
 //!
-//! It moves bytes: keys, values, headers, offsets, transactions. It knows no webhook, no event, no Avro and no XDM.
-//! Decisions ([`ledger`], [`transaction`]'s machine, [`start`]) are plain values without I/O; the drivers around them
-//! are thin and run on threads of their own, because librdkafka's calls block.
+//! This crate moves bytes: keys, values, headers, offsets, transactions. It does not depend on webhooks, events, Avro
+//! or XDM. Decisions ([`ledger`], [`transaction`]'s machine, [`start`]) are plain values without I/O. The code around
+//! them is thin and runs on separate threads, because librdkafka's calls block.
 
 mod assignment;
 mod client;

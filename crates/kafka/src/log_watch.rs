@@ -1,5 +1,5 @@
-//! Detects whether the log of a consumed partition is replaced while the consumer runs: a thread looks up the records
-//! again that were processed some seconds ago.
+//! Detects whether the log of a consumed partition is replaced while the consumer runs: a thread periodically looks up
+//! a record again that was processed some seconds ago.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -18,17 +18,17 @@ use crate::record::Record;
 use crate::topic::Topics;
 use crate::watermarks::Watermarks;
 
-/// How often the partitions are checked. A check looks up the last record processed before the previous check, so that
-/// a consumer that continues in a replaced log cannot hide the replacement.
+/// Interval between two checks. A check looks up the last record processed before the previous check, so that a
+/// consumer that continues in a replaced log cannot hide the replacement.
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long the brokers may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(5);
 
-/// The last processed record of each partition.
+/// Fingerprint of the last processed record of each partition.
 pub(crate) type Latest = BTreeMap<Partition, Fingerprint>;
 
-/// Looks up single records. Its calls block.
+/// A client that looks up single records. Its calls block.
 pub(crate) struct LogLookUp {
     topics: Topics,
     reader: PlainConsumer,
@@ -41,7 +41,7 @@ impl LogLookUp {
         Ok(Self { topics: Topics::new(connection)?, reader, topic: topic.clone() })
     }
 
-    /// Whether a partition's log is the one that the fingerprint was taken from; `None` without a response.
+    /// Compares a partition's log with a fingerprint; `None` if the brokers do not respond in time.
     pub(crate) fn check(&self, partition: Partition, fingerprint: &Fingerprint) -> Result<Option<Log>, KafkaError> {
         Ok(self.find(Position::of(partition, fingerprint.offset))?.map(|found| compare(fingerprint, found)))
     }
@@ -59,7 +59,7 @@ impl LogLookUp {
         self.reader.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         let found = self.read(offset);
         self.reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
-        // The record may have expired meanwhile.
+        // The record may have expired since the first query.
         if found == Some(LookUp::NoRecord) && offset < self.topics.watermarks(&self.topic, partition, CALL)?.low {
             return Ok(Some(LookUp::Expired));
         }
@@ -69,8 +69,8 @@ impl LogLookUp {
     fn read(&self, offset: Offset) -> Option<LookUp> {
         let deadline = Instant::now() + CALL;
         while Instant::now() < deadline {
-            // After a leader change, a partition may look shorter than it is for a moment; that counts as an error
-            // here.
+            // After a leader change, a partition may look shorter than it is for a moment. So the end of the partition
+            // does not mean that the record is missing, and the poll is repeated.
             if let Some(Ok(message)) = self.reader.poll(Duration::from_millis(100)) {
                 let found = Fingerprint::of(&Record::new(&message));
                 return Some(if found.offset == offset { LookUp::Record(found) } else { LookUp::NoRecord });
@@ -80,14 +80,14 @@ impl LogLookUp {
     }
 }
 
-/// A partition whose log is not the one that was read, with the last processed record of the old one.
+/// A partition whose log is not the one that was read, with the last processed record of the old log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaced {
     pub(crate) partition: Partition,
     pub(crate) last: Fingerprint,
 }
 
-/// The thread that checks. It ends when this value is dropped.
+/// The thread that looks up processed records again. It ends when this value is dropped.
 pub(crate) struct LogWatch {
     latest: Arc<Mutex<Latest>>,
     found: mpsc::Receiver<Replaced>,
@@ -105,13 +105,13 @@ impl LogWatch {
         Ok(Self { latest, found, stop })
     }
 
-    /// Never finds a replaced log.
+    /// Creates a watch that never finds a replaced log.
     #[cfg(test)]
     pub(crate) fn blind() -> Self {
         Self { latest: Arc::default(), found: mpsc::channel().1, stop: CancellationToken::new() }
     }
 
-    /// Reports the last processed records. To be called about once a second.
+    /// Passes the last processed records to the thread. Called about once a second.
     pub(crate) fn processed(&self, latest: &Latest) {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(latest);
     }
@@ -159,7 +159,7 @@ fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Repla
                 Ok(Some(Log::Same | Log::Expired)) => {
                     before.insert(partition, last);
                 }
-                // Without a response, the earlier record will be looked up again.
+                // Without a response, the next check looks up the earlier record again.
                 Ok(None) => {}
                 // The session itself reports the outage; nothing is known about the log.
                 Err(error) => tracing::debug!(%error, "looking a processed record up"),

@@ -1,4 +1,4 @@
-//! The metrics that every consumer has, with all their names.
+//! Metrics of the consumers, with all metric names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use contract::{Offset, Partition, Position, TopicName};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use service::Registrar;
 
-/// Metrics of the consumers of one process, which read one topic. Cheap to clone.
+/// Metrics of the consumers of one process, which read the same topic. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConsumerMetrics {
     topic: String,
@@ -24,7 +24,7 @@ pub struct ConsumerMetrics {
     stale: IntCounter,
 }
 
-/// How far one partition has been processed.
+/// Progress of one partition.
 #[derive(Debug)]
 struct Progress {
     /// The offset after the last record whose outcome is durable.
@@ -35,7 +35,7 @@ struct Progress {
     offset: IntGauge,
 }
 
-/// The kind of a rebalance.
+/// Label values of `customerio_kafka_rebalances_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RebalanceKind {
     Assigned,
@@ -47,7 +47,7 @@ impl ConsumerMetrics {
     /// Registers the metrics; `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`.
     ///
     /// # Errors
-    /// If a name is taken in this registry.
+    /// If the registry already has a metric with one of the names.
     pub fn register(registry: &Registry, service: &str, topic: &TopicName) -> Result<Self, prometheus::Error> {
         let new = Registrar::new(registry);
         let lag = new.gauges(
@@ -122,12 +122,12 @@ impl ConsumerMetrics {
         self.assigned.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
-    /// Sets how many partitions the topic has.
+    /// Sets the number of partitions of the topic.
     pub(crate) fn show_partitions(&self, partitions: usize) {
         self.partition_count.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
-    /// How far each assigned partition has been processed.
+    /// Returns the frontier of each assigned partition.
     pub(crate) fn frontiers(&self) -> BTreeMap<Partition, Offset> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
@@ -155,12 +155,12 @@ impl ConsumerMetrics {
         }
     }
 
-    /// The new owner of a partition reports it from now on.
+    /// Removes the metrics of a partition, which its new owner reports from now on.
     pub(crate) fn forget(&self, partition: Partition) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if partitions.remove(&partition).is_some() {
             self.show_assigned(partitions.len());
-            // The lag may not have been shown yet.
+            // The gauge of the lag may not exist yet.
             for gauge in [&self.offsets, &self.lag] {
                 drop(gauge.remove_label_values(&[&self.topic, &partition.to_string()]));
             }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_assigned_partitions_are_those_that_this_instance_reads() {
+    fn the_gauge_of_assigned_partitions_counts_the_partitions_of_this_instance() {
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
         let assigned = || {

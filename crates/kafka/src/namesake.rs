@@ -14,18 +14,18 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::topic::Topics;
 
-/// How often the group is checked.
+/// Interval between two checks of the group.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the brokers may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(5);
 
-/// How long another process may take from fencing this one to joining the group.
+/// Maximum time that another process takes from fencing this one until it joins the group.
 const JOIN: Duration = Duration::from_secs(5);
 
 /// Whether another process is a member of `group` with this client id. The caller's own consumer must be closed. Blocks
-/// until the group shows the answer, at least for `session` (the session timeout of the group's members) if there is
-/// such a member. While no broker responds, nothing is decided. `None` if `stop` came first.
+/// until this is known, and at least for `session` (the session timeout of the group's members) if there is such a
+/// member. Keeps waiting while no broker responds. Returns `None` if `stop` is cancelled first.
 pub(crate) fn exists(
     connection: &Connection,
     group: &str,
@@ -48,7 +48,7 @@ pub(crate) fn exists(
                         return Ok(Some(true));
                     }
                 } else {
-                    // The member existed and is gone: it was this process's own, or that of a process that has ended.
+                    // The member existed and is gone: it belonged to this process, or to a process that has ended.
                     absent = seen_since.take().is_some() || absent;
                     if absent || started.elapsed() >= JOIN {
                         return Ok(Some(false));

@@ -1,4 +1,5 @@
-//! Queries about offsets: the range of a partition, the first offset of a time, and whether open transactions remain.
+//! Queries about offsets: the range of a partition, the first offset at a time, committed offsets, and open
+//! transactions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,10 +15,10 @@ use crate::partition_list;
 use crate::topic::Topics;
 use crate::watermarks::{Watermarks, watermarks};
 
-/// How long the brokers may take for one response.
+/// Time limit for one response of the brokers.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Queries offsets. Its calls block.
+/// A client for queries about offsets. Its calls block.
 pub struct Offsets {
     topics: Topics,
     committed: PlainConsumer,
@@ -53,8 +54,8 @@ impl Offsets {
             .collect()
     }
 
-    /// Returns, for each of these partitions, the offset of the first record written at `millis` since 1970 or later;
-    /// its end if there is none.
+    /// Returns, for each of these partitions, the offset of the first record with a timestamp of `millis` since 1970 or
+    /// later; the partition's end if there is none.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -82,11 +83,11 @@ impl Offsets {
         Ok(offsets)
     }
 
-    /// Waits until no offset before these high watermarks belongs to an open transaction, so that a reader of committed records
-    /// sees every record that will ever be there.
+    /// Waits until no offset before these high watermarks belongs to an open transaction. A reader of committed records
+    /// then sees every record that can become visible before them.
     ///
     /// # Errors
-    /// [`KafkaError::OpenTransaction`] if one stays open for `patience`.
+    /// [`KafkaError::OpenTransaction`] if a transaction stays open for `patience`.
     pub fn wait_until_settled(
         &self,
         topic: &TopicName,
@@ -113,10 +114,11 @@ impl Offsets {
         Ok(())
     }
 
-    /// Returns a consumer group's committed offsets of a topic; partitions without one are left out.
+    /// Returns the committed offsets of a consumer group for a topic. Partitions without a committed offset are left
+    /// out.
     ///
     /// # Errors
-    /// As [`Topics::committed`].
+    /// [`KafkaError`] if the topic does not exist or the group's coordinator does not respond.
     pub fn committed(&self, group: &str, topic: &TopicName) -> Result<BTreeMap<Partition, Offset>, KafkaError> {
         self.topics.committed(group, topic, CALL)
     }

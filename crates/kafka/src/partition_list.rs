@@ -1,4 +1,4 @@
-//! Partitions and offsets in the form in which librdkafka takes and returns them. Their types end here.
+//! Converts partitions and offsets to and from librdkafka's lists.
 
 use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
@@ -30,7 +30,7 @@ pub(crate) fn ends(topic: &TopicName, partitions: &[Partition]) -> Result<TopicP
     build(topic, partitions.iter().map(|partition| (*partition, RdOffset::End)))
 }
 
-/// Builds a list of partitions of one topic, whose offsets at a time in milliseconds since 1970 are requested.
+/// Builds a list for a query of the offsets at a time, in milliseconds since 1970, for partitions of one topic.
 pub(crate) fn times(
     topic: &TopicName,
     partitions: &[Partition],
@@ -77,7 +77,7 @@ pub(crate) fn find<'l>(
     list.find_partition(topic.as_str(), partition.0)
 }
 
-/// The offset of an element; `None` if it has none, or one with a special meaning.
+/// Returns the offset of an element; `None` if it has none, or a logical one such as `Beginning`.
 pub(crate) fn offset(element: &TopicPartitionListElem<'_>) -> Option<Offset> {
     match element.offset() {
         RdOffset::Offset(offset) => Some(Offset(offset)),
@@ -85,12 +85,12 @@ pub(crate) fn offset(element: &TopicPartitionListElem<'_>) -> Option<Offset> {
     }
 }
 
-/// The partition of each element.
+/// Returns the partition of each element.
 pub(crate) fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements().iter().map(|element| Partition(element.partition())).collect()
 }
 
-/// The positions of the elements that have an offset.
+/// Returns the positions of the elements that have an offset.
 pub(crate) fn positions_of(list: &TopicPartitionList) -> Vec<Position> {
     let position =
         |element: &TopicPartitionListElem<'_>| Some(Position::of(Partition(element.partition()), offset(element)?));

@@ -1,16 +1,16 @@
-//! Which partition a key goes to: what librdkafka's `murmur2_random` and Java's default partitioner do, so that the records
-//! of one key are found without reading all partitions.
+//! Computes the partition of a key like librdkafka's `murmur2_random` and Java's default partitioner, so that the
+//! records of one key are found without reading all partitions.
 
 use contract::Partition;
 
-/// The partition of a key among `partitions`; `None` if there are none.
+/// Returns the partition of a key in a topic with this number of partitions; `None` if the number is 0.
 #[must_use]
 pub fn partition_of(key: &[u8], partitions: usize) -> Option<Partition> {
     let partitions = u32::try_from(partitions).ok().filter(|&count| count > 0)?;
     i32::try_from((murmur2(key) & 0x7fff_ffff) % partitions).ok().map(Partition)
 }
 
-/// MurmurHash 2 as Apache Kafka has it (`org.apache.kafka.common.utils.Utils.murmur2`).
+/// MurmurHash 2 as implemented in Apache Kafka (`org.apache.kafka.common.utils.Utils.murmur2`).
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const SEED: u32 = 0x9747_b28c;
@@ -38,8 +38,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_the_one_of_apache_kafka() {
-        // org.apache.kafka.common.utils.UtilsTest.testMurmur2
+    fn murmur2_returns_the_same_hashes_as_apache_kafka() {
+        // These cases are from `org.apache.kafka.common.utils.UtilsTest.testMurmur2`.
         let cases: [(&str, i32); 6] = [
             ("21", -973_932_308),
             ("foobar", -790_332_482),

@@ -1,7 +1,7 @@
-//! Queries the brokers continuously: whether they respond, and where the input's partitions end.
+//! Queries the brokers periodically: whether they respond, and the end offsets of the input topic.
 //!
-//! It has its own clients, so that it also notices an outage when no record is read or written, and keeps the lag
-//! correct while the readers are paused. There is one thread for each process.
+//! The probe has its own clients, so that it also notices an outage when no record is read or written, and keeps the
+//! lag correct while the readers are paused. Each process runs one probe, on a separate thread.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,23 +22,23 @@ use crate::metrics::ConsumerMetrics;
 use crate::partition_list;
 use crate::record::{Record, header};
 
-/// How often the brokers are queried.
+/// Interval between two queries.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long they may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(5);
 
-/// How long the search for the oldest records may take.
+/// Time limit for reading the oldest unprocessed records.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// The maximum age of a client's last error for it to be the cause of a failure.
+/// Maximum age of a client's last error at which it counts as the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// A transaction that is open for longer than this is reported: with the interval and the delay of a report, within ten
-/// seconds.
+/// Time after which an open transaction is reported. Together with the interval and the delay of a report, this is
+/// within ten seconds.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(5);
 
-/// Keeps the last error of its client, because a failed query says less.
+/// Callbacks that keep the client's last error, because it is more specific than the error of a failed query.
 #[derive(Debug, Default)]
 struct Complaints(Mutex<Option<(RDKafkaErrorCode, String, Instant)>>);
 
@@ -51,7 +51,7 @@ impl Complaints {
 
 impl Callbacks for Complaints {
     fn error(&self, error: &RdError, reason: &str) -> bool {
-        // AllBrokersDown follows the errors of the single brokers, which say more.
+        // AllBrokersDown follows the errors of the single brokers, which are more specific.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
@@ -63,34 +63,36 @@ impl ConsumerContext for Context<Complaints> {}
 
 type ProbeConsumer = BaseConsumer<Context<Complaints>>;
 
-/// Whether a connection was closed because only one side uses TLS. librdkafka says so in the text only. It adds its hint at
-/// `security.protocol` to every early disconnect, so the hint counts only if no broker has ever answered.
+/// Whether a connection was closed because only one side uses TLS. Only the text of librdkafka's error shows this.
+/// librdkafka adds its hint about `security.protocol` to every early disconnect, so the hint counts only if no broker
+/// has ever responded.
 fn is_about_tls(reason: &str, has_answered: bool) -> bool {
     let handshake = ["SSL handshake", "SSL_HANDSHAKE"].iter().any(|text| reason.contains(text));
     handshake || (!has_answered && reason.contains("connecting to a SSL listener"))
 }
 
-/// The clients and the last results. See the module.
+/// The clients of the probe, and the results of the last queries.
 pub struct Probe {
     topic: TopicName,
     health: KafkaHealth,
-    /// Sees open transactions.
+    /// Client that also sees records of open transactions.
     all: ProbeConsumer,
-    /// The topic that the service reads, if it reads one.
+    /// State for the topic that the service reads; `None` for a service that only writes.
     reading: Option<Reading>,
-    /// Whether a query has ever got its response.
+    /// Whether a query has ever succeeded.
     has_answered: bool,
 }
 
 struct Reading {
     metrics: ConsumerMetrics,
-    /// Sees only committed records.
+    /// Client that sees only committed records.
     committed: ProbeConsumer,
-    /// The ends at the last check.
+    /// End offsets at the last check.
     ends: BTreeMap<Partition, Offset>,
-    /// Partitions with an open transaction: where it starts, and since when that is known.
+    /// Partitions with an open transaction: its first offset, and since when the transaction is known.
     open: BTreeMap<Partition, (Offset, Instant)>,
-    /// When the first record at a frontier was received, in Unix milliseconds, so that it is looked up once.
+    /// Receive time of the first record at a frontier, in Unix milliseconds, so that each record is looked up only
+    /// once.
     oldest: BTreeMap<Position, i64>,
 }
 
@@ -110,7 +112,7 @@ impl Probe {
         Ok(Self { topic: topic.clone(), health: health.clone(), all, reading: None, has_answered: false })
     }
 
-    /// Creates a probe for a service that reads `topic`; it keeps the lag and the age of the oldest record in
+    /// Creates a probe for a service that reads `topic`. The probe updates the lag and the age of the oldest record in
     /// `metrics`.
     ///
     /// # Errors
@@ -132,10 +134,10 @@ impl Probe {
         Ok(probe)
     }
 
-    /// Queries on this thread until `stop`.
+    /// Queries the brokers on this thread until `stop` is cancelled.
     ///
     /// # Errors
-    /// None; the type is that of a service's threads.
+    /// Never; all threads of a service have this return type.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
         while !stop.is_cancelled() {
             let next = Instant::now() + INTERVAL;
@@ -176,7 +178,7 @@ impl Probe {
         reading.show_oldest(&self.all, &self.topic, &late)
     }
 
-    /// The client's own error says more than the fact that a query got no response.
+    /// Returns the client's last error if there is one, because it is more specific than the error of the failed query.
     fn trouble(&self, error: &KafkaError) -> Trouble {
         let trouble = kafka_trouble(error);
         match self.all.context().recent() {
@@ -221,7 +223,7 @@ impl Reading {
         }
     }
 
-    /// Shows the age of the oldest unprocessed record of the partitions that have lagged since the last check.
+    /// Updates the age of the oldest unprocessed record, for the partitions that have lagged since the last check.
     fn show_oldest(&mut self, reader: &ProbeConsumer, topic: &TopicName, late: &[Position]) -> Result<(), KafkaError> {
         self.oldest.retain(|frontier, _| late.contains(frontier));
         let unknown: Vec<Position> =
@@ -247,8 +249,8 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<ProbeConsumer
     create_with(&config, Complaints::default())
 }
 
-/// Passes the client's errors to its context. No partition is assigned, so no record is returned; each poll ends with the first
-/// error.
+/// Polls the client, so that its errors reach its context. No partition is assigned, so no record is returned. Each
+/// poll ends with the first error.
 fn take_in_complaints(client: &ProbeConsumer) {
     for _ in 0..100 {
         if client.poll(Duration::from_millis(10)).is_none() {
@@ -257,7 +259,7 @@ fn take_in_complaints(client: &ProbeConsumer) {
     }
 }
 
-/// Returns the partitions of a topic. This also collects the errors of the client.
+/// Returns the partitions of a topic. Also passes the errors of the client to its context.
 fn partitions(client: &ProbeConsumer, topic: &TopicName) -> Result<Vec<Partition>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic.as_str()), CALL);
     take_in_complaints(client);
@@ -284,7 +286,7 @@ fn ends(
     Ok(ends.map(|end| (end.partition, end.offset)).collect())
 }
 
-/// Returns when the first record at or after each of these offsets was received, in Unix milliseconds. Partitions
+/// Returns the receive time of the first record at or after each of these offsets, in Unix milliseconds. Partitions
 /// without a response in time are left out.
 fn first_received(
     reader: &ProbeConsumer,
@@ -307,7 +309,7 @@ fn first_received(
     Ok(found)
 }
 
-/// The header `received-at`, else the record's own time.
+/// Returns the header `received-at`, or the record's timestamp if the header is missing.
 fn received_at(record: &Record<'_>) -> i64 {
     let stated = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     stated.or(record.timestamp()).unwrap_or_default()

@@ -1,8 +1,8 @@
-//! A producer that reports for each record when all in-sync replicas have it.
+//! A producer that reports for each record whether all in-sync replicas have stored it.
 //!
-//! It is idempotent, with `acks=all`. A value that the caller attaches to a record (for example its share of a memory
-//! budget) is kept until librdkafka reports on that record, whether or not a caller still waits. After a fatal error,
-//! the client is replaced in place.
+//! The producer is idempotent, with `acks=all`. A value that the caller attaches to a record (for example its share of
+//! a memory budget) is kept until librdkafka reports on that record, whether or not a caller still waits. After a fatal
+//! error, the client is replaced in place.
 
 use std::fmt;
 use std::future::Future;
@@ -29,35 +29,35 @@ use crate::record::Headers;
 /// The partitioner of Java clients, so that other producers to the same topic agree with ours.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
 
-/// The settings of a producer.
+/// Settings of a [`DurableProducer`].
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
-    /// How long the producer tries to deliver a record.
+    /// Time limit for the delivery of a record (`message.timeout.ms`).
     pub delivery_timeout: Duration,
-    /// How long a record may wait for others in its batch.
+    /// Maximum time that a record waits for other records of its batch (`linger.ms`).
     pub linger: Duration,
     /// Maximum size of a record, including headers and key, in bytes.
     pub max_record_bytes: usize,
-    /// Maximum bytes in librdkafka's own queue.
+    /// Maximum bytes in librdkafka's queue.
     pub queue_bytes: usize,
 }
 
 /// A record to be written.
 #[derive(Debug)]
 pub struct NewRecord<'a> {
-    /// The topic.
+    /// Topic of the record.
     pub topic: &'a TopicName,
-    /// The partition; `None` lets the key decide.
+    /// Partition of the record; `None` lets the key decide.
     pub partition: Option<Partition>,
-    /// The key; `None` means any partition.
+    /// Key of the record. With neither a key nor a partition, librdkafka chooses a random partition.
     pub key: Option<&'a [u8]>,
-    /// The value; `None` is Kafka's null.
+    /// Value of the record; `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
-    /// The headers.
+    /// Headers of the record.
     pub headers: Headers,
 }
 
-/// Why it is not known that a record is stored.
+/// The reason why a producer does not know whether a record is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     /// librdkafka's queue is full, because the brokers are too slow.
@@ -66,7 +66,7 @@ pub enum ProduceError {
     /// The record is larger than the topic or the producer allows.
     #[error("the record is larger than the topic allows; raise max.message.bytes of the topic")]
     TooLarge,
-    /// The topic does not exist, or no longer.
+    /// The topic does not exist.
     #[error("the topic does not exist")]
     NoTopic,
     /// This user may not write to the topic.
@@ -92,11 +92,11 @@ impl ProduceError {
         }
     }
 
-    /// All values of [`ProduceError::code`].
+    /// All values that [`ProduceError::code`] returns.
     pub const CODES: [&'static str; 6] =
         ["queue_full", "too_large", "no_topic", "unauthorized", "unacknowledged", "other"];
 
-    /// A stable short name, for metrics.
+    /// A stable short name of the error, for metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl ProduceError {
     }
 }
 
-/// The value that is kept with a record until its delivery report.
+/// A record without a delivery report: the caller that waits for the report, and the value attached to the record.
 struct Pending<H> {
     answer: oneshot::Sender<Result<Position, ProduceError>>,
     held: H,
@@ -130,19 +130,20 @@ impl<H: Send + Sync + 'static> ProducerContext for Context<Reports<H>> {
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
-        // Drops the attached value first, so that the caller that gets the report can rely on that.
+        // Drops the attached value first, so that the caller that gets the report can rely on this.
         drop(held);
-        // After a timeout of its own, the caller no longer waits.
+        // The caller may have stopped waiting after its own timeout.
         drop(waiting.send(answer));
     }
 }
 
 type Inner<H> = ThreadedProducer<Context<Reports<H>>>;
 
-/// The producer. See the module. `H` is what is kept for each record until its report.
+/// A producer that reports for each record whether it is stored. `H` is the value that is attached to a record until
+/// its report.
 pub struct DurableProducer<H: Send + Sync + 'static> {
     batching: Replaceable<H>,
-    /// Its batches have one record each. It is built when it is first needed.
+    /// A client whose batches have one record each. It is built when it is first needed.
     single: Replaceable<H>,
 }
 
@@ -182,21 +183,21 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// if the future was dropped before.
     ///
     /// # Errors
-    /// [`ProduceError`] if the record was not even queued.
+    /// [`ProduceError`] if the record could not be queued.
     pub fn send(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
         self.batching.send(record, held)
     }
 
-    /// The same in a batch of its own. A broker refuses all records of a batch that is too large, so only here does
-    /// [`ProduceError::TooLarge`] refer to this record.
+    /// Like [`DurableProducer::send`], but in a batch with only this record. A broker refuses all records of a batch
+    /// that is too large, so only here does [`ProduceError::TooLarge`] refer to this record.
     ///
     /// # Errors
-    /// As [`DurableProducer::send`].
+    /// [`ProduceError`] if the record could not be queued.
     pub fn send_alone(&self, record: NewRecord<'_>, held: H) -> Result<Delivery, ProduceError> {
         self.single.send(record, held)
     }
 
-    /// Number of records queued or sent without a report.
+    /// Number of records that are queued or sent, and have no report yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         [&self.batching, &self.single].into_iter().filter_map(Replaceable::current).map(|inner| in_flight(&inner)).sum()
@@ -205,7 +206,7 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
     /// Waits until every record has its report. The call blocks.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] if that takes longer than the timeout.
+    /// [`KafkaError::Operation`] if the timeout passes first.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         for current in [&self.batching, &self.single].into_iter().filter_map(Replaceable::current) {
@@ -233,12 +234,12 @@ impl<H: Send + Sync + 'static> Replaceable<H> {
         Self { config, current: ArcSwapOption::empty(), building: Mutex::new(()) }
     }
 
-    /// The client, if it has been built.
+    /// Returns the client, if it has been built.
     fn current(&self) -> Option<Arc<Inner<H>>> {
         self.current.load_full()
     }
 
-    /// The client; it is built first if necessary.
+    /// Returns the client, and builds it first if necessary.
     fn get(&self) -> Result<Arc<Inner<H>>, ProduceError> {
         match self.current() {
             Some(current) => Ok(current),
@@ -327,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_listed() {
+    fn every_code_of_produce_error_is_in_codes() {
         use ProduceError::{NoTopic, Other, QueueFull, TooLarge, Unacknowledged, Unauthorized};
         let all = [QueueFull, TooLarge, NoTopic, Unauthorized, Unacknowledged, Other(String::new())];
         assert_eq!(all.map(|error| error.code()), ProduceError::CODES);
     }
 
     #[tokio::test]
-    async fn the_report_has_the_offset_and_releases_the_attached_value() {
+    async fn the_delivery_report_has_the_offset_and_releases_the_attached_value() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_report_a_record_is_unacknowledged_in_time_and_keeps_its_budget_until_then() {
+    async fn a_record_without_a_report_is_unacknowledged_after_the_delivery_timeout() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let producer =
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_is_reported_at_once_and_accepts_records_again_once_the_brokers_respond() {
+    async fn a_full_queue_refuses_records_until_the_brokers_respond() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let settings = ProducerSettings { delivery_timeout: Duration::from_secs(20), ..settings() };

@@ -1,4 +1,4 @@
-//! Readers that look at a topic without belonging to a group: for the audit, for tests, and for commands.
+//! Readers of a topic that do not belong to a consumer group: for the audit, for tests, and for commands.
 //!
 //! They `assign` explicit offsets. A rebalance could set back a reader that subscribed, and the reader would then
 //! report duplicates that do not exist.
@@ -20,10 +20,10 @@ use crate::record::Record;
 use crate::topic::Topics;
 use crate::watermarks::watermarks;
 
-/// How long the brokers may take to return the range of a partition.
+/// Time limit for a query of the range of a partition.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Reads one topic, all partitions, in the order of each. Its calls block.
+/// A reader of all partitions of one topic, in the order of each partition. Its calls block.
 pub struct TopicReader {
     topic: TopicName,
     consumer: PlainConsumer,
@@ -50,7 +50,8 @@ impl TopicReader {
         Ok(Self { topic: topic.clone(), consumer, partitions })
     }
 
-    /// Passes records to `visit` until it returns `false` or `timeout` is over; returns whether `visit` ended it.
+    /// Passes records to `visit` until it returns `false` or `timeout` is over. Returns whether `visit` returned
+    /// `false`.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if reading fails permanently.
@@ -77,8 +78,8 @@ impl TopicReader {
         }
     }
 
-    /// Passes on every record up to the current end of each partition; markers and open transactions after the last
-    /// stable offset are not records.
+    /// Passes every record up to the current end of each partition to `visit`. For a reader of committed records, the
+    /// end is the last stable offset.
     ///
     /// # Errors
     /// [`KafkaError::Operation`], also if the end was not reached within `timeout`.
@@ -108,7 +109,7 @@ impl TopicReader {
             for _ in 0..1000 {
                 match self.consumer.poll(Duration::from_millis(20)) {
                     Some(Ok(message)) => visit(&Record::new(&message)),
-                    // All records before the end have expired, or are markers.
+                    // The offsets before the end are expired records or markers.
                     Some(Err(RdError::PartitionEOF(partition))) => {
                         end_seen.insert(Partition(partition));
                         break;
@@ -123,18 +124,18 @@ impl TopicReader {
 /// A range of offsets in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetRange {
-    /// The partition.
+    /// Partition of the range.
     pub partition: Partition,
-    /// Its first offset.
+    /// First offset of the range.
     pub start: Offset,
-    /// The offset after its last.
+    /// Offset after the last one of the range.
     pub end: Offset,
 }
 
-/// Passes on every committed record in these ranges of a topic. The calls block.
+/// Passes every committed record in these ranges of a topic to `visit`. The call blocks.
 ///
 /// No transaction in the ranges may be open ([`wait_until_settled`](crate::offsets::Offsets::wait_until_settled));
-/// otherwise the reader waits until it ends. Records that have expired meanwhile are skipped.
+/// otherwise the reader waits until the transaction ends. Records that expire in the meantime are skipped.
 ///
 /// # Errors
 /// The error that `visit` returns; [`KafkaError::Silence`] if no record arrives for `patience`;
@@ -171,8 +172,8 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
                 }
                 (record.offset().next() >= offset_range.end).then_some(record.partition())
             }
-            // A follower may not have all records yet. A marker at the end is not a record, but counts for the
-            // position.
+            // A replica that is not the leader may not have all records yet, so the position is checked. A marker at
+            // the end of the range is not a record, but moves the position.
             Some(Err(RdError::PartitionEOF(partition))) => match open.get(&Partition(partition)) {
                 Some(offset_range) if is_behind(&consumer, topic, offset_range)? => Some(offset_range.partition),
                 _ => None,
@@ -192,7 +193,7 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
         if let Some(partition) = done.filter(|partition| open.remove(partition).is_some())
             && !open.is_empty()
         {
-            // Records after the end are not needed.
+            // Records after the end of the range are not needed.
             let list = partition_list::partitions(topic, &[partition]);
             consumer.incremental_unassign(&list).map_err(KafkaError::during("unassigning a partition"))?;
         }
@@ -200,7 +201,8 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
     Ok(())
 }
 
-/// Whether the reader, at the end of what it can see, is past the range, or everything in the range has expired.
+/// Whether the position of the reader, at the end of what it can read, is past the range, or all records in the range
+/// have expired.
 fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetRange) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
     let position = partition_list::find(&positions, topic, offset_range.partition);
@@ -210,11 +212,12 @@ fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetR
     Ok(watermarks(consumer, topic, offset_range.partition, CALL)?.low >= offset_range.end)
 }
 
-/// Returns when the first committed record at or after these offsets was written, in milliseconds since 1970;
-/// partitions without one are left out. The call blocks.
+/// Returns the timestamp of the first committed record at or after each of these offsets, in milliseconds since 1970.
+/// Partitions without such a record are left out. The call blocks.
 ///
 /// # Errors
-/// As [`read_offset_ranges`].
+/// [`KafkaError::Silence`] if no record arrives for `patience`; [`KafkaError::Operation`] if librdkafka refuses an
+/// offset.
 pub fn first_times(
     connection: &Connection,
     topic: &TopicName,

@@ -37,12 +37,12 @@ impl Headers {
         headers.into_iter().fold(self, |all, (name, value)| all.with(name, value.as_ref()))
     }
 
-    /// Copies headers of another record, in their order; there is room for some more.
+    /// Copies headers of another record, in their order, and leaves room for some more.
     pub fn copied<'h>(headers: impl Iterator<Item = Header<'h>>) -> Self {
         headers.fold(Self::with_capacity(16), Self::with_header)
     }
 
-    /// Adds a header as it is on another record.
+    /// Adds a header of another record. Its value may be null.
     #[must_use]
     pub fn with_header(self, header: Header<'_>) -> Self {
         Self(self.0.insert(RdHeader { key: header.name, value: header.value }))
@@ -52,7 +52,7 @@ impl Headers {
         self.0
     }
 
-    /// The headers, in order.
+    /// Iterates over the headers, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
         self.0.iter().map(|header| Header { name: header.key, value: header.value })
     }
@@ -66,7 +66,7 @@ pub(crate) enum Polled<'c> {
     Fake(FakeRecord),
 }
 
-/// A record of a test, without key and headers.
+/// A record for tests, without key and headers.
 #[cfg(test)]
 #[derive(Debug, Clone)]
 pub(crate) struct FakeRecord {
@@ -97,7 +97,7 @@ pub struct Record<'a> {
     memory: Memory<'a>,
 }
 
-/// Where the parts of a record are.
+/// The memory that contains a record.
 #[derive(Debug, Clone, Copy)]
 enum Memory<'a> {
     Message(&'a BorrowedMessage<'a>),
@@ -110,7 +110,7 @@ impl<'a> Record<'a> {
         Self { memory: Memory::Message(message) }
     }
 
-    /// The partition it was read from.
+    /// Partition of the record.
     #[must_use]
     pub fn partition(&self) -> Partition {
         match self.memory {
@@ -120,7 +120,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Its offset.
+    /// Offset of the record.
     #[must_use]
     pub fn offset(&self) -> Offset {
         match self.memory {
@@ -130,13 +130,13 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Its partition and offset.
+    /// Partition and offset of the record.
     #[must_use]
     pub fn position(&self) -> Position {
         Position::of(self.partition(), self.offset())
     }
 
-    /// Its key.
+    /// Key of the record.
     #[must_use]
     pub fn key(&self) -> Option<&'a [u8]> {
         match self.memory {
@@ -146,7 +146,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Its value; empty if it has none.
+    /// Value of the record; empty if it is null.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         match self.memory {
@@ -156,7 +156,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The record's time: when it was produced, in milliseconds since 1970.
+    /// Timestamp of the record in milliseconds since 1970.
     #[must_use]
     pub fn timestamp(&self) -> Option<i64> {
         match self.memory {
@@ -166,7 +166,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Its headers, in order.
+    /// Headers of the record, in their order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let headers = match self.memory {
             Memory::Message(message) => message.headers(),
@@ -178,7 +178,7 @@ impl<'a> Record<'a> {
             .flat_map(|headers| headers.iter().map(|header| Header { name: header.key, value: header.value }))
     }
 
-    /// The value of the last header of that name.
+    /// Value of the last header with this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers().filter(|header| header.name == name).last().and_then(|header| header.value)
@@ -188,32 +188,32 @@ impl<'a> Record<'a> {
 /// An owned copy of a [`Record`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
-    /// The partition it was read from.
+    /// Partition of the record.
     pub partition: Partition,
-    /// Its offset.
+    /// Offset of the record.
     pub offset: Offset,
-    /// Its key.
+    /// Key of the record.
     pub key: Option<Vec<u8>>,
-    /// Its value; empty if it has none.
+    /// Value of the record; empty if it is null.
     pub value: Vec<u8>,
-    /// Its headers, in order.
+    /// Headers of the record, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl OwnedRecord {
-    /// The value of the last header of that name.
+    /// Value of the last header with this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().rev().find(|(found, _)| found == name).and_then(|(_, value)| value.as_deref())
     }
 
-    /// The value of that header as text; `None` if it is missing or not UTF-8.
+    /// Value of the last header with this name, as text; `None` if it is missing or not UTF-8.
     #[must_use]
     pub fn text_header(&self, name: &str) -> Option<&str> {
         self.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The headers, as [`Record::headers`] gives them.
+    /// Iterates over the headers, like [`Record::headers`].
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         self.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() })
     }
@@ -237,9 +237,10 @@ impl From<&Record<'_>> for OwnedRecord {
 /// A record in one compact allocation, because a backlog holds many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedRecord {
-    /// Its partition and offset.
+    /// Partition and offset of the record.
     pub position: Position,
-    /// Key, value, and name and value of each header, each after its length (-1 if there is none).
+    /// Key, value, and the name and value of each header. Each of these pieces follows its length, which is -1 for
+    /// null.
     pieces: Box<[u8]>,
 }
 
@@ -270,13 +271,13 @@ impl PackedRecord {
         Self { position, pieces: pieces.into_boxed_slice() }
     }
 
-    /// Its key.
+    /// Key of the record.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         Pieces(&self.pieces).take()
     }
 
-    /// Its value; empty if it has none.
+    /// Value of the record; empty if it is null.
     #[must_use]
     pub fn value(&self) -> &[u8] {
         let mut pieces = Pieces(&self.pieces);
@@ -284,7 +285,7 @@ impl PackedRecord {
         pieces.take().unwrap_or_default()
     }
 
-    /// Its headers, in order.
+    /// Headers of the record, in their order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         let mut pieces = Pieces(&self.pieces);
         pieces.take();
@@ -295,14 +296,14 @@ impl PackedRecord {
         })
     }
 
-    /// The value of the last header of that name as text; `None` if it is missing or not UTF-8.
+    /// Value of the last header with this name, as text; `None` if it is missing or not UTF-8.
     #[must_use]
     pub fn text_header(&self, name: &str) -> Option<&str> {
         let header = self.headers().filter(|header| header.name == name).last();
         header.and_then(|header| header.value).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// About how many bytes of memory the record takes, including its slot in a queue.
+    /// Approximate number of bytes of memory that the record takes, including its slot in a queue.
     #[must_use]
     pub fn size(&self) -> usize {
         const PLACE: usize = 160;
@@ -318,11 +319,11 @@ impl From<&Record<'_>> for PackedRecord {
     }
 }
 
-/// The pieces of a record that are not read yet.
+/// The pieces of a record that have not been taken yet.
 struct Pieces<'a>(&'a [u8]);
 
 impl<'a> Pieces<'a> {
-    /// The next piece; `None` for a missing one, and at the end.
+    /// Takes the next piece; `None` for null, and at the end.
     fn take(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
         self.0 = rest;

@@ -1,5 +1,5 @@
-//! Decides where a consumer starts in a partition. This is not left to Kafka (`auto.offset.reset=error`): a wrong start
-//! either loses records or repeats a whole topic.
+//! Decides at which offset a consumer starts in a partition. The decision is not left to Kafka
+//! (`auto.offset.reset=error`), because a wrong start either loses records or repeats a whole topic.
 
 use std::time::Duration;
 
@@ -19,41 +19,41 @@ use crate::partition_list;
 use crate::topic::Topics;
 use crate::watermarks::{Watermarks, watermarks};
 
-/// Where to start, and why.
+/// The decision about the starting offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Start here; nothing was lost.
+    /// Start at this offset. No record was lost.
     At(Offset),
     /// The committed offset has expired, or the first records expired before anything was committed. Start at the
     /// oldest record; `lost` offsets were removed without having been read.
     Expired {
-        /// The oldest retained offset.
+        /// Oldest retained offset.
         at: Offset,
-        /// How many offsets are between the committed one and the oldest retained one.
+        /// Number of offsets that were removed without having been read.
         lost: u64,
     },
     /// The committed offset is after the end of the partition, for example because the topic was deleted and created
     /// again. Start at the oldest record.
     Recreated {
-        /// The oldest retained offset.
+        /// Oldest retained offset.
         at: Offset,
     },
-    /// There is no committed offset, but output exists. Starting again would repeat it, so a person must decide.
+    /// There is no committed offset, but output exists. A start would repeat the output, so a person must decide.
     Refuse,
 }
 
 /// The facts about a partition that the decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
-    /// The group's committed offset.
+    /// Committed offset of the group.
     pub committed: Option<Offset>,
-    /// The oldest retained offset.
+    /// Oldest retained offset.
     pub low: Offset,
-    /// The offset that the next record will get.
+    /// Offset that the next record will get.
     pub high: Offset,
     /// Whether earlier work on this partition has left output.
     pub output_exists: bool,
-    /// Whether the operator accepts repeats.
+    /// Whether the operator accepts that output is repeated.
     pub from_beginning: bool,
 }
 
@@ -61,13 +61,13 @@ pub struct Known {
 /// exists, so that the output is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct FromBeginning {
-    /// Whether that is accepted.
+    /// Whether the operator accepts the repeats.
     pub accepted: bool,
-    /// The option that accepts it, for messages.
+    /// Name of the option that accepts the repeats, for messages.
     pub option: &'static str,
 }
 
-/// Decides where to start.
+/// Decides the starting offset of a partition.
 #[must_use]
 pub fn resolve(known: Known) -> Start {
     match known.committed {
@@ -82,7 +82,7 @@ pub fn resolve(known: Known) -> Start {
     }
 }
 
-/// Describes the consumer that starts, and how to recognise its own output.
+/// Describes the consumer that starts, and how to find its earlier output.
 pub(crate) struct StartRule<'a> {
     pub(crate) group: &'a str,
     pub(crate) topic: &'a TopicName,
@@ -90,38 +90,38 @@ pub(crate) struct StartRule<'a> {
     pub(crate) from_beginning: FromBeginning,
     /// Partitions whose log was found to be replaced, with the last record of the old log that was processed.
     pub(crate) replaced: &'a Latest,
-    /// Returns whether, and where, earlier work on a partition has left output.
+    /// Returns the location of the output that earlier work on a partition has left; `None` if there is none.
     pub(crate) output: &'a dyn Fn(Partition) -> Result<Option<String>, KafkaError>,
 }
 
-/// Where a partition is read from.
+/// The starting offset of a partition, and the processed records after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
     pub(crate) position: Position,
-    /// The group has not committed this offset. See [`commit_new`].
+    /// Whether the group has not committed this offset yet; [`commit_new`] commits it.
     pub(crate) is_new: bool,
-    /// Which records from that offset on are already processed.
+    /// Processed and deferred records from this offset on.
     pub(crate) consumed: Consumed,
-    /// Why records between the group's committed offset and this one are missing.
+    /// The reason why reading does not continue at the group's committed offset.
     gap: Option<Gap>,
 }
 
 #[cfg(test)]
 impl FoundStart {
-    /// The start of a partition that the group has committed; or not, if it `is_new`.
+    /// Creates a start for tests. If it `is_new`, the group has not committed it.
     pub(crate) fn of_test(position: Position, is_new: bool) -> Self {
         Self { position, is_new, consumed: Consumed::at(position.offset), gap: None }
     }
 }
 
-/// Why a partition is not read on from the group's committed offset.
+/// The reason why reading does not continue at the group's committed offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     /// `lost` records expired before they were read.
     Expired { lost: u64 },
     /// The committed offset is after the end of the partition.
     AfterEnd { committed: Option<Offset>, high: Offset },
-    /// The log is not the one that was read; `last` was the last record that was processed of the old one.
+    /// The log is not the one that was read; `last` is the offset of the last record of the old log that was processed.
     Replaced { committed: Offset, last: Offset, low: Offset, high: Offset },
 }
 
@@ -165,11 +165,11 @@ impl Gap {
 }
 
 /// Commits the starts that the group has not committed yet, and reports what was lost before them. A member must call
-/// this before it processes anything: a process that is killed before its first commit has already left output (aborted
+/// this before it processes a record: a process that is killed before its first commit has already left output (aborted
 /// records count as well), and must not look like a lost group when it starts again.
 ///
 /// A loss is not reported if the group refuses the commit: the next member to get the partition finds the same loss and
-/// reports it. Every other result may mean that the new start is stored, so the loss is reported then, perhaps twice.
+/// reports it. After every other result, the new start may be stored, so the loss is reported, perhaps twice.
 pub(crate) fn commit_new(
     commit: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
     topic: &TopicName,
@@ -194,14 +194,14 @@ pub(crate) fn commit_new(
     committed
 }
 
-/// Why the brokers have certainly not stored a commit of this member, if they have not.
+/// Returns why the brokers have certainly not stored a commit of this member; `None` if they may have stored it.
 pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
     let KafkaError::Operation { source, .. } = error else { return None };
     source.rdkafka_error_code().and_then(error_table::refusal)
 }
 
-/// Asks the brokers about the partitions and decides for each. Blocks for at most a few `timeout`s, and for `pending`
-/// while a transaction delays committed offsets.
+/// Queries the brokers about the partitions, and returns the start of each. Blocks for at most a few `timeout`s, and
+/// for `pending` while a transaction delays committed offsets.
 ///
 /// # Errors
 /// [`KafkaError::LostGroup`] if a person must decide, [`KafkaError::Operation`] if the brokers do not respond.
@@ -235,11 +235,12 @@ pub(crate) fn starts<C: ConsumerContext>(
         let Watermarks { low, mut high } = watermarks(consumer, topic, partition, timeout)?;
         if committed.is_some_and(|committed| committed > high) {
             // This client does not see records after an open transaction, but an operator may have set the offset to
-            // one of them. Therefore the real end is queried.
+            // one of them. Therefore, this queries the real end.
             high = Topics::new(rule.connection)?.watermarks(topic, partition, timeout)?.high;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
-        // Brokers that delete a topic also delete the group's offsets for it.
+        // If the log was replaced, `committed` may be missing: brokers that delete a topic also delete the group's
+        // offsets for it.
         if let Some(last) = last
             && let Some(committed) = committed.or(is_replaced.then_some(last.offset.next()))
             && (is_replaced || committed >= low)
@@ -256,7 +257,7 @@ pub(crate) fn starts<C: ConsumerContext>(
     Ok(starts)
 }
 
-/// Where a partition is read from if its log is the one that was read before: at the committed offset, unless records
+/// Returns the start of a partition whose log is the one that was read before: the committed offset, unless records
 /// expired.
 fn continued(
     rule: &StartRule<'_>,
@@ -271,7 +272,7 @@ fn continued(
     let (offset, gap) = match resolve(known) {
         Start::At(offset) => (offset, None),
         Start::Expired { at, lost } => {
-            // Some of the records from the committed offset on were processed while others were deferred.
+            // Some of the records after the committed offset may have been processed while others were deferred.
             let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
             (at, Some(Gap::Expired { lost }))
         }
@@ -292,8 +293,8 @@ fn continued(
     Ok(FoundStart { position, is_new: committed != Some(offset), consumed, gap })
 }
 
-/// The first offset with a record that may not have been processed before the log was replaced; `None` if all are
-/// older.
+/// Returns the first offset with a record that may not have been processed before the log was replaced; `None` if all
+/// records are older.
 fn resume<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &TopicName,
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_offsets_are_reported_unless_the_group_refuses_to_start() {
+    fn lost_offsets_are_reported_unless_the_group_refuses_the_commit() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -363,14 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_commit_says_whether_the_member_belongs_to_the_group() {
+    fn a_refused_commit_shows_whether_the_member_was_evicted() {
         use rdkafka::error::RDKafkaErrorCode as Code;
         for (code, expected) in [
             (Code::IllegalGeneration, Some(Refusal::Rebalancing)),
             (Code::RebalanceInProgress, Some(Refusal::Rebalancing)),
             (Code::UnknownMemberId, Some(Refusal::Evicted)),
             (Code::FencedInstanceId, Some(Refusal::Evicted)),
-            // It may be stored.
+            // The commit may be stored nevertheless.
             (Code::RequestTimedOut, None),
             (Code::GroupAuthorizationFailed, None),
         ] {
@@ -379,9 +380,10 @@ mod tests {
         }
     }
 
-    /// Nothing that runs has seen the old log: only the fingerprint at the committed offset shows the difference.
+    /// No running process has read the old log. Only the fingerprint in the metadata of the committed offset shows the
+    /// difference.
     #[test]
-    fn a_log_that_is_not_the_one_that_was_read_is_noticed_at_the_start() {
+    fn a_replaced_log_is_detected_at_the_start() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -416,7 +418,7 @@ mod tests {
             (Offset(5), false, None),
             "it is the log that was read"
         );
-        // Another record at that offset, or none any more.
+        // The log has another record at the offset of the fingerprint, or no record.
         for other in [
             Fingerprint { timestamp: time(5), ..last },
             Fingerprint { bytes: 6, ..last },
@@ -436,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_offset_starts_at_the_oldest_record_and_counts_the_loss() {
+    fn after_an_expired_offset_the_start_is_the_oldest_record_and_the_loss_is_counted() {
         assert_eq!(resolve(known(Some(3))), Start::Expired { at: Offset(10), lost: 7 });
     }
 
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_reads_everything_and_a_lost_group_refuses_to_start_by_default() {
+    fn without_a_committed_offset_existing_output_prevents_the_start_by_default() {
         assert_eq!(resolve(Known { low: Offset(0), ..known(None) }), Start::At(Offset(0)));
         assert_eq!(
             resolve(known(None)),

@@ -1,4 +1,4 @@
-//! Topics: whether they exist, how many partitions they have, and how to create them.
+//! Queries and administrative requests about topics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,16 +19,16 @@ use crate::error_table::is_missing_topic;
 use crate::partition_list;
 use crate::watermarks::{Watermarks, watermarks};
 
-/// The settings of a topic to create.
+/// Settings of a topic to create.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
-    /// Its name.
+    /// Name of the topic.
     pub name: TopicName,
     /// Number of partitions.
     pub partitions: i32,
     /// Replicas of each partition; `None` uses the brokers' default.
     pub replication: Option<i32>,
-    /// Topic settings, as Kafka names them.
+    /// Topic settings, with Kafka's names.
     pub settings: Vec<(&'static str, String)>,
 }
 
@@ -53,14 +53,14 @@ pub fn check_counterparts(input: (&TopicName, usize), output: (&TopicName, usize
 pub enum Ensured {
     /// The topic was created.
     Created,
-    /// The topic existed, with at least as many partitions.
+    /// The topic existed already.
     Exists {
-        /// Its partitions.
+        /// Number of partitions of the existing topic.
         partitions: usize,
     },
 }
 
-/// Queries about topics, over one connection. Its calls block.
+/// A client for queries and administrative requests about topics. Its calls block, except for the `async` ones.
 pub struct Topics {
     bootstrap: String,
     client: PlainConsumer,
@@ -74,7 +74,7 @@ impl fmt::Debug for Topics {
 }
 
 impl Topics {
-    /// Creates a client for queries; it does not connect yet.
+    /// Creates the client; it does not connect yet.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
@@ -86,10 +86,11 @@ impl Topics {
         Ok(Self { bootstrap: connection.bootstrap().to_owned(), client, connection: connection.clone() })
     }
 
-    /// Returns the number of partitions of `topic`; asks until a broker responds or `timeout` is over.
+    /// Returns the number of partitions of `topic`. Repeats the query until a broker responds or `timeout` is over.
     ///
     /// # Errors
-    /// [`KafkaError::NoTopic`] as soon as a broker says so, [`KafkaError::Unreachable`] if none responds.
+    /// [`KafkaError::NoTopic`] as soon as a broker reports this, [`KafkaError::Unreachable`] if no broker responds or
+    /// the topic has no leader.
     pub fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -102,7 +103,7 @@ impl Topics {
                     match found {
                         _ if missing => return Err(KafkaError::NoTopic(topic.to_string())),
                         Some(found) if !found.partitions().is_empty() => return Ok(found.partitions().len()),
-                        // The topic exists but has no leader yet: ask again.
+                        // The topic exists but has no leader yet, so the query is repeated.
                         Some(_) | None => {}
                     }
                     if left.is_zero() {
@@ -116,7 +117,7 @@ impl Topics {
         }
     }
 
-    /// The range of a partition, including the records of open transactions.
+    /// Returns the range of a partition, including the records of open transactions.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -129,7 +130,8 @@ impl Topics {
         watermarks(&self.client, topic, partition, timeout)
     }
 
-    /// The offsets that a consumer group has committed for a topic; partitions without a committed offset are left out.
+    /// Returns the committed offsets of a consumer group for a topic. Partitions without a committed offset are left
+    /// out.
     ///
     /// # Errors
     /// [`KafkaError`] if the topic does not exist or the group's coordinator does not respond.
@@ -150,7 +152,7 @@ impl Topics {
         Ok(committed.map(|position| (position.partition, position.offset)).collect())
     }
 
-    /// The number of members of a consumer group; 0 if there is no such group.
+    /// Returns the number of members of a consumer group; 0 if the group does not exist.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if the group's coordinator does not respond.
@@ -160,7 +162,7 @@ impl Topics {
         Ok(groups.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len()).sum())
     }
 
-    /// The minimum number of replicas over the partitions of a topic.
+    /// Returns the lowest number of replicas of any partition of a topic.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`].
@@ -171,7 +173,7 @@ impl Topics {
         Ok(found.flat_map(|found| found.partitions()).map(|found| found.replicas().len()).min().unwrap_or(0))
     }
 
-    /// The number of brokers.
+    /// Returns the number of brokers.
     ///
     /// # Errors
     /// [`KafkaError::Unreachable`].
@@ -204,7 +206,7 @@ impl Topics {
         }
     }
 
-    /// Sets exactly these settings of a topic; all others get the brokers' defaults.
+    /// Sets exactly these settings of a topic. All other settings get the brokers' defaults.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -222,10 +224,11 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Adds partitions to a topic. Existing records stay where they are; keys go to other partitions from now on.
+    /// Increases the number of partitions of a topic to `partitions`. Existing records stay in their partitions, but
+    /// keys go to other partitions from now on.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] with the broker's reason, for example that it has as many already.
+    /// [`KafkaError::Operation`] with the broker's reason, for example that the topic already has as many partitions.
     pub async fn grow(&self, topic: &TopicName, partitions: usize) -> Result<(), KafkaError> {
         let during = || KafkaError::during("adding partitions to a topic");
         let wanted = NewPartitions::new(topic.as_str(), partitions);
@@ -236,7 +239,7 @@ impl Topics {
             .map_err(|(_, code)| during()(rdkafka::error::KafkaError::AdminOp(code)))
     }
 
-    /// Deletes a topic with all its records. The brokers finish that shortly after they have responded.
+    /// Deletes a topic with all its records. The brokers complete the deletion shortly after they have responded.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -272,7 +275,7 @@ impl Topics {
             .map_err(during())
     }
 
-    /// A topic's settings as the broker has them.
+    /// Returns the settings of a topic, as the broker reports them.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].

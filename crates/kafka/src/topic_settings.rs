@@ -10,7 +10,7 @@ use crate::error::KafkaError;
 use crate::error_table;
 use crate::topic::Topics;
 
-/// How long the brokers may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(5);
 
 /// Kafka's own default of `max.message.bytes`. Producers fill batches nearly up to it.
@@ -22,11 +22,11 @@ pub const RECORD_OVERHEAD: usize = 64 * 1024;
 /// A setting that is weaker than needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Its name in Kafka.
+    /// Kafka's name of the setting.
     pub setting: &'static str,
-    /// Its value on the broker.
+    /// Value on the broker.
     pub current: String,
-    /// The required value.
+    /// Required value.
     pub wanted: String,
     /// Whether a record could be lost or refused; otherwise, the difference may be intended.
     pub breaks_a_promise: bool,
@@ -53,8 +53,8 @@ impl Difference {
     }
 }
 
-/// The settings that are weaker than wanted. A higher limit or a longer retention is not a difference, and neither is a
-/// setting that the broker does not report.
+/// Returns the settings that are weaker than wanted. A higher limit or a longer retention is not a difference, and
+/// neither is a setting that the broker does not report.
 #[must_use]
 pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String, String>) -> Vec<Difference> {
     let differing = wanted.iter().filter_map(|(setting, wanted)| {
@@ -71,7 +71,7 @@ pub fn differences(wanted: &[(&'static str, String)], current: &BTreeMap<String,
 
 fn suffices(setting: &str, current: &str, wanted: &str) -> bool {
     match (setting, current.parse::<i64>(), wanted.parse::<i64>()) {
-        // No limit.
+        // A value of -1 means that records do not expire.
         ("retention.ms", Ok(-1), _) => true,
         ("retention.ms" | "max.message.bytes" | "min.insync.replicas", Ok(current), Ok(wanted)) => current >= wanted,
         _ => current == wanted,
@@ -81,29 +81,29 @@ fn suffices(setting: &str, current: &str, wanted: &str) -> bool {
 /// The record size that a topic must allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Room {
-    /// Its `max.message.bytes` is at least this.
+    /// The topic's `max.message.bytes` must be at least this.
     Bytes(usize),
-    /// Its `max.message.bytes` is at least that of `topic` plus `bytes`: it accepts that topic's records with added
-    /// headers.
+    /// The topic's `max.message.bytes` must be at least that of `topic` plus `bytes`, so that it accepts the records of
+    /// `topic` with additional headers.
     Beyond {
-        /// The topic that the records come from.
+        /// Topic from which the records come.
         topic: TopicName,
-        /// How many bytes are added to them.
+        /// Size of the additional headers in bytes.
         bytes: usize,
     },
 }
 
-/// What a service requires of one of its topics.
+/// Requirements of a service for one of its topics.
 #[derive(Debug, Clone)]
 pub struct Need {
-    /// The topic.
+    /// Name of the topic.
     pub topic: TopicName,
-    /// The record size; `None` if the service only reads the topic.
+    /// Record size that the topic must allow; `None` if the service only reads the topic.
     pub room: Option<Room>,
 }
 
-/// Compares the settings of a service's topics with what it requires, and logs a warning for each weaker one. The
-/// service starts nevertheless: it keeps every record, cut to its beginning if the topic refuses the whole.
+/// Compares the settings of a service's topics with its requirements, and logs a warning for each weaker setting. The
+/// service starts nevertheless: it keeps every record, truncated if the topic refuses the whole record.
 pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
     for need in &needs {
         match found(&connection, need).await {
@@ -113,7 +113,7 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
                     tracing::warn!(topic = %need.topic, setting, current, wanted, "a topic is set to less than this service needs: {}", difference.text(&need.topic));
                 }
             }
-            // The service itself reports an outage. The demo's embedded broker does not answer this request at all.
+            // The service itself reports an outage. The demo's embedded broker does not respond to this request at all.
             Err(error) if is_unanswered(&error) => tracing::debug!(topic = %need.topic, %error, "comparing settings"),
             Err(error) => tracing::warn!(
                 topic = %need.topic, %error,
@@ -150,7 +150,8 @@ async fn found(connection: &Connection, need: &Need) -> Result<Vec<Difference>, 
     Ok(differences(&needed(room, replicas), &settings))
 }
 
-/// The settings that a topic needs with `replicas` of each partition; `room` is the size of the largest record in bytes.
+/// Returns the settings that a topic with this number of replicas needs; `room` is the size of the largest record in
+/// bytes.
 fn needed(room: Option<usize>, replicas: usize) -> Vec<(&'static str, String)> {
     let mut needed = vec![("unclean.leader.election.enable", "false".to_owned())];
     needed.extend(room.map(|bytes| ("max.message.bytes", bytes.to_string())));
@@ -189,7 +190,7 @@ mod tests {
         .into()
     }
 
-    /// Returns the settings that differ if one is set to `value` and all others are as wanted.
+    /// Returns the differences if one setting has this value and all others are as wanted.
     fn with(setting: &str, value: &str) -> Vec<(&'static str, String, bool)> {
         let mut current: BTreeMap<String, String> =
             wanted().into_iter().map(|(setting, value)| (setting.to_owned(), value)).collect();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_has_the_command_that_changes_the_setting() {
+    fn the_message_contains_the_command_that_changes_the_setting() {
         let difference = Difference {
             setting: "max.message.bytes",
             current: "1048588".to_owned(),

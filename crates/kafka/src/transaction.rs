@@ -1,8 +1,8 @@
 //! Consume, transform and produce in Kafka transactions: each input record's effect and its offset become visible
 //! together, or not at all.
 //!
-//! [`machine`] decides what to do next and is a plain value; [`producer`](self) and [`worker`] carry it out on one
-//! thread per worker. What a record turns into is the [`Processor`]'s business.
+//! [`machine`] is a plain value that decides the next step. The sessions of a [`worker`] execute the steps, on one
+//! thread per worker. A [`Processor`] turns each record into output.
 
 mod clients;
 mod cursor;

@@ -1,4 +1,4 @@
-//! The range of a partition.
+//! The offset range of a partition.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
 use crate::error::KafkaError;
 
-/// The range of a partition, from the oldest retained offset to the one after the newest.
+/// The offset range of a partition, from the oldest retained offset to the offset after the newest record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// Oldest offset retained; more than 0 once a record has expired.
+    /// Oldest retained offset; greater than 0 once a record has expired.
     pub low: Offset,
-    /// Offset of the next record to be written; records of open transactions are before it, unless the client that was
-    /// asked reads only committed records.
+    /// Offset of the next record to be written. A client that reads only committed records gets the last stable offset
+    /// instead, which is before the records of open transactions.
     pub high: Offset,
 }
 
-/// Asks the brokers for the range of a partition, as this client sees it.
+/// Queries the offset range of a partition, as this client sees it.
 pub(crate) fn watermarks<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &TopicName,

@@ -1,4 +1,4 @@
-//! Classifies the facts: finds one outcome for each record.
+//! Classification of the facts: finds one outcome for each record.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::report::{DeadLetterCounts, Finding, FindingKind, Report, Topic};
 #[cfg(test)]
 mod tests;
 
-/// The outcome of a raw record that neither a typed record nor a dead letter names.
+/// Outcome of a raw record that is not the origin of any typed record or dead letter.
 enum Unnamed {
     Ahead,
     Check,
@@ -22,13 +22,14 @@ enum Unnamed {
 }
 
 impl Reconciliation {
-    /// Returns the events that would be unexplained now, but may be duplicates of typed records that were not read yet.
+    /// Returns the events of raw records that would be unexplained or unverifiable now, but may be duplicates of typed
+    /// records that have not been added yet.
     #[must_use]
     pub fn missing(&mut self) -> HashSet<IdHash> {
         Classifier::of(self).missing()
     }
 
-    /// Classifies every record of the range.
+    /// Classifies every record in the audited ranges.
     #[must_use]
     pub fn classify(mut self) -> Report {
         Classifier::of(&mut self).report()
@@ -38,7 +39,7 @@ impl Reconciliation {
 pub(crate) struct Classifier<'b> {
     pub(crate) reconciliation: &'b Reconciliation,
     pub(crate) report: Report,
-    /// Dead letters by their original record.
+    /// Positions of the transformer's dead letters, by the position of their original record.
     transformer_dead_letters: HashMap<Position, Vec<Position>>,
     sink_dead_letters: HashMap<Position, Vec<Position>>,
     platform_dead_letters: HashMap<Position, Vec<Position>>,
@@ -95,7 +96,8 @@ impl<'b> Classifier<'b> {
         self.report
     }
 
-    /// How far a sink without a committed offset has read, according to receipts and dead letters.
+    /// Returns the offset after the last record that a sink without a committed offset has read, according to receipts
+    /// and dead letters; `None` if they do not show it.
     fn sink_has_read(&self, number: i32, partition: &PartitionFacts) -> Option<i64> {
         let accepted = partition.accepted.iter().map(|(offset, _)| *offset);
         let refused = partition.refused.iter().copied();
@@ -112,7 +114,8 @@ impl<'b> Classifier<'b> {
         self.report.findings.push(Finding { kind, topic, position, id });
     }
 
-    /// Counts dead letters by their state: an outcome is unresolved as long as one of its dead letters is.
+    /// Counts one outcome by the state of its dead letters: unresolved as long as one of them is unresolved, otherwise
+    /// replayed if one of them was replayed.
     fn count(&self, dead_letters: &[Position], counts: &mut DeadLetterCounts) {
         let states: Vec<_> =
             dead_letters.iter().map(|dead_letter| self.reconciliation.resolutions.get(dead_letter)).collect();
@@ -188,8 +191,8 @@ impl<'b> Classifier<'b> {
 
     fn unnamed(&self, raw: &Raw, scope: &PartitionScope, earliest: &HashMap<IdHash, i64>) -> Unnamed {
         let earlier = raw.id.and_then(|id| earliest.get(&id)).is_some_and(|&offset| offset < raw.offset);
-        // The typed record of a raw record is not older than that one. For a duplicate, the earlier record is not older
-        // than the window.
+        // A typed record that proves the outcome is not older than the raw record. If the raw record may be a
+        // duplicate, the proof can be older by at most the dedup window.
         let oldest_proof = raw.time - if raw.reprocess { 0 } else { self.reconciliation.dedup.window };
         if scope.transformer.is_none_or(|committed| raw.offset >= committed) {
             Unnamed::Ahead
@@ -230,7 +233,7 @@ impl<'b> Classifier<'b> {
             self.report.dead_letters.written_again += dead_letters.len() as u64 - 1;
         }
         if let Some(rejections) = self.platform_dead_letters.remove(&position) {
-            // Platform had the record, whether there is a receipt or not.
+            // Platform had accepted the record, even if there is no receipt.
             let mut counts = self.report.typed.rejected_later;
             self.count(&rejections, &mut counts);
             self.report.typed.rejected_later = counts;
@@ -292,28 +295,29 @@ impl<'b> Classifier<'b> {
     }
 }
 
-/// How far a transformer without a committed offset has read, according to the typed topic.
+/// Returns the offset after the last record that a transformer without a committed offset has read, according to the
+/// typed topic; `None` if the topic does not show it.
 fn transformer_has_read(scope: &PartitionScope, partition: &PartitionFacts) -> Option<i64> {
     let nothing = (!scope.typed_ever).then_some(0);
     let made = partition.typed.iter().filter(|typed| !typed.replay).map(|typed| typed.raw_offset + 1);
     made.max().or(nothing)
 }
 
-/// The raw records of the range.
+/// Returns the raw records in the audited range.
 fn in_range<'p>(raw: &'p [Raw], scope: &PartitionScope) -> &'p [Raw] {
     let from = raw.partition_point(|raw| raw.offset < scope.raw.start);
     let to = raw.partition_point(|raw| raw.offset < scope.raw.end);
     &raw[from..to.max(from)]
 }
 
-/// The typed records of a raw record; `typed` is sorted by raw offset.
+/// Returns the typed records that were mapped from a raw record; `typed` is sorted by raw offset.
 fn typed_from(typed: &[Typed], raw_offset: i64) -> &[Typed] {
     let from = typed.partition_point(|typed| typed.raw_offset < raw_offset);
     let count = typed[from..].iter().take_while(|typed| typed.raw_offset == raw_offset).count();
     &typed[from..from + count]
 }
 
-/// The lowest raw offset at which each of these records' events was typed.
+/// Returns, for each event of the wanted raw records, the lowest raw offset from which it was mapped.
 fn earliest(typed: &[Typed], wanted: &[&Raw]) -> HashMap<IdHash, i64> {
     let wanted: HashSet<IdHash> = wanted.iter().filter_map(|raw| raw.id).collect();
     let mut earliest = HashMap::with_capacity(wanted.len());
@@ -321,7 +325,7 @@ fn earliest(typed: &[Typed], wanted: &[&Raw]) -> HashMap<IdHash, i64> {
         return earliest;
     }
     for typed in typed.iter().filter(|typed| wanted.contains(&typed.id)) {
-        // Sorted by raw offset: the first one is the lowest.
+        // The records are sorted by raw offset, so the first one has the lowest.
         earliest.entry(typed.id).or_insert(typed.raw_offset);
     }
     earliest

@@ -1,4 +1,4 @@
-//! The facts: the content of one record of one topic, as far as the audit needs it.
+//! Facts: the parts of a record that the audit needs. One fact describes one record of one topic.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -8,7 +8,7 @@ use contract::Position;
 use contract::dead_letter::{ResolutionKind, Stage};
 use contract::receipt::ReceiptVerdict;
 
-/// An event id in 128 bits: two of a billion ids have the same hash with a probability below 10^-20.
+/// A 128-bit hash of an event id. The probability that any two of a billion ids have the same hash is below 10^-20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdHash([u64; 2]);
 
@@ -25,12 +25,13 @@ impl IdHash {
     }
 }
 
-/// The hash of a record's key in Kafka's partitioner: of `count` partitions, the record goes to number `hash % count`.
+/// Hash of a record key, computed as in Kafka's partitioner: with `count` partitions, the record goes to partition
+/// `hash % count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u32);
 
 impl KeyHash {
-    /// The partition of a record with this key when the topic has `count` partitions.
+    /// Returns the partition of a record with this key if the topic has `count` partitions.
     pub(crate) fn partition(self, count: u32) -> Option<i32> {
         i32::try_from(self.0.checked_rem(count)?).ok()
     }
@@ -39,36 +40,37 @@ impl KeyHash {
 /// A record of the raw topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawRecord {
-    /// Its position.
+    /// Position of the record in the raw topic.
     pub position: Position,
-    /// The id of its event as the mapping finds it; `None` for a body that the mapping rejects.
+    /// Id of the event as the mapping derives it; `None` if the mapping rejects the body.
     pub id: Option<IdHash>,
-    /// When it was written: milliseconds since 1970.
+    /// Time at which the record was written: milliseconds since 1970.
     pub time: i64,
-    /// The record asks to be mapped even if its event was mapped before, so it is never a duplicate.
+    /// Whether the record has the header `reprocess`: its event is mapped even if it was mapped before, so the record
+    /// is never a duplicate.
     pub reprocess: bool,
-    /// It was written by a replay.
+    /// Whether a replay wrote the record.
     pub replay: bool,
-    /// It is the body of `customerio-aep check`, which the transformer stops.
+    /// Whether the body is the test body of `customerio-aep check`, which the transformer does not pass on.
     pub check: bool,
 }
 
 /// A record of the typed topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypedRecord {
-    /// Its position.
+    /// Position of the record in the typed topic.
     pub position: Position,
-    /// Offset of the raw record that it was mapped from; `None` if it has none.
+    /// Offset of the raw record that the typed record was mapped from; `None` if the header is missing.
     pub raw_offset: Option<i64>,
-    /// The id of its event.
+    /// Id of the event.
     pub id: IdHash,
-    /// When it was written: milliseconds since 1970.
+    /// Time at which the record was written: milliseconds since 1970.
     pub time: i64,
-    /// When the gateway received the webhook: milliseconds since 1970.
+    /// Time at which the gateway received the webhook: milliseconds since 1970.
     pub received: i64,
-    /// Hash of its key, which is the key of its raw record; `None` if it has no key.
+    /// Hash of the record key, which is also the key of the raw record; `None` if the record has no key.
     pub key: Option<KeyHash>,
-    /// A replay wrote the typed record again; it was not mapped from its raw record again.
+    /// Whether a replay wrote an existing typed record again, without mapping the raw record again.
     pub replay: bool,
 }
 
@@ -79,103 +81,103 @@ pub enum DeadLetterOrigin {
     Raw(Position),
     /// A record of the typed topic.
     Typed(Position),
-    /// The dead letter does not name one.
+    /// The dead letter does not name an original record.
     None,
     /// A record of a topic that the audit does not read.
     Elsewhere,
 }
 
-/// A dead letter.
+/// A dead letter on the dead-letter topic, without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its position.
+    /// Position of the dead letter in the dead-letter topic.
     pub position: Position,
-    /// The stage that wrote it.
+    /// Stage that wrote the dead letter.
     pub stage: Stage,
-    /// The original record.
+    /// The original record of the dead letter.
     pub origin: DeadLetterOrigin,
-    /// The event and the failed batch of Platform, if Platform rejected it after acceptance: two dead letters with the same
-    /// value are one rejection.
+    /// For a rejection after acceptance, the hash of the event and of Platform's failed batch: two dead letters with
+    /// the same value belong to one rejection.
     pub rejection: Option<IdHash>,
 }
 
-/// The record that resolves a dead letter.
+/// A record of the dead-letter topic that resolves a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
-    /// The position of the dead letter that it resolves.
+    /// Position of the resolved dead letter.
     pub dead_letter: Position,
-    /// How it was resolved.
+    /// Whether the dead letter was replayed or discarded.
     pub kind: ResolutionKind,
 }
 
-/// One record's entry of a receipt.
+/// The entry of a receipt for one typed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The position of the typed record.
+    /// Position of the typed record.
     pub typed: Position,
-    /// The id of its event.
+    /// Id of the event.
     pub id: IdHash,
-    /// The verdict on it.
+    /// Platform's decision on the typed record.
     pub verdict: ReceiptVerdict,
 }
 
-/// Since when a partition still contains every record that was written to it.
+/// The part of a partition's history that the partition still contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retained {
-    /// Nothing has expired.
+    /// The whole history: no record has expired.
     Whole,
     /// Records that were written before this time, in milliseconds since 1970, may have expired.
     Since(i64),
 }
 
 impl Retained {
-    /// Whether a record written at this time may have expired.
+    /// Whether a record with this write time may have expired.
     #[must_use]
     pub fn may_lack(self, time: i64) -> bool {
         matches!(self, Self::Since(since) if time < since)
     }
 }
 
-/// How far back the transformer looks for an earlier record of an event, in the partition of the same number.
+/// The size of the transformer's dedup window: how far back in a partition the transformer recognises an earlier record
+/// of the same event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupReach {
-    /// In milliseconds between the two times of receipt.
+    /// Maximum difference between the receive times (`received-at`) of the two records, in milliseconds.
     pub window: i64,
-    /// In typed records.
+    /// Maximum distance between the two records, in typed records.
     pub ids: i64,
-    /// Number of partitions over which the raw topic's records are spread by their keys.
+    /// Number of partitions of the raw topic, over which its records are spread by their keys.
     pub partitions: u32,
 }
 
-/// Whether there are receipts.
+/// Whether the sink writes receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipts {
-    /// There are none, so the sink's committed offsets must be sufficient.
+    /// The sink does not write receipts. Only its committed offset shows which records it has processed.
     Off,
-    /// There are receipts, retained since this time.
+    /// The sink writes receipts, of which this part is retained.
     Kept(Retained),
 }
 
-/// One partition number of the raw and the typed topic: which offsets are audited, and up to which offsets the services
-/// have committed.
+/// One partition number of the raw and the typed topic: the audited offsets and the committed offsets of the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionScope {
-    /// The raw offsets audited.
+    /// Audited offsets of the raw partition.
     pub raw: Range<i64>,
-    /// The typed offsets that are audited; typed records of the raw range are audited too.
+    /// Audited offsets of the typed partition. Typed records of audited raw records are audited as well.
     pub typed: Range<i64>,
-    /// Oldest raw offset retained.
+    /// Oldest retained offset of the raw partition.
     pub raw_log_start: i64,
-    /// Oldest typed offset retained.
+    /// Oldest retained offset of the typed partition.
     pub typed_log_start: i64,
-    /// The transformer's committed offset, read before the topics.
+    /// Committed offset of the transformer, read before the topics; `None` if it has not committed one.
     pub transformer: Option<i64>,
-    /// The sink's committed offset, read before the topics.
+    /// Committed offset of the sink, read before the topics; `None` if it has not committed one.
     pub sink: Option<i64>,
-    /// Since when the typed partition is complete.
+    /// Retained part of the typed partition.
     pub typed_retained: Retained,
-    /// Whether anything was ever written to the typed partition.
+    /// Whether a record was ever written to the typed partition.
     pub typed_ever: bool,
-    /// Since when the dead-letter partition is complete.
+    /// Retained part of the dead-letter partition.
     pub dead_letters_retained: Retained,
 }

@@ -1,13 +1,14 @@
-//! Finds out where every event is: takes facts from the topics, and returns a classification that covers every record.
+//! Classification of every record for the audit: takes facts from the topics, and returns one outcome for each record.
 //!
-//! It consists of pure values. Callers read the facts, find the event id of a body, and word the result.
+//! This crate does no I/O. Its callers read the facts, find the event id of each body, and format the result.
 //! [`Reconciliation`] takes the facts in any order, and [`Reconciliation::classify`] classifies them:
 //!
-//! - each **raw record** of the range is exactly one of typed, dead-lettered by the transformer, a duplicate of an earlier
-//!   one, ahead of the transformer's committed offset, unverifiable, or *unexplained*;
-//! - each **typed record** of the range is exactly one of accepted (there is a receipt), accepted as the sink's committed
-//!   offset implies, rejected by Platform after acceptance, dead-lettered by the sink, ahead of that offset, unverifiable,
-//!   or *unexplained*.
+//! - Each **raw record** in the range has exactly one outcome: typed, dead-lettered by the transformer, a duplicate of
+//!   an earlier record, a body of `customerio-aep check`, ahead of the transformer's committed offset, unverifiable, or
+//!   *unexplained*.
+//! - Each **typed record** in the range has exactly one outcome: accepted (there is a receipt), inferred to be accepted
+//!   from the sink's committed offset, rejected by Platform after acceptance, dead-lettered by the sink, ahead of the
+//!   sink's committed offset, unverifiable, or *unexplained*.
 //!
 //! Gaps between offsets are not records: they are transaction markers, or records of aborted transactions.
 

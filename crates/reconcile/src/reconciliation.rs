@@ -1,4 +1,5 @@
-//! The facts of an audit, in any order and in a compact form (about 100 bytes for an event with all its records).
+//! Collects the facts of an audit, in any order and in a compact form (about 100 bytes for an event with all its
+//! records).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -26,7 +27,7 @@ pub(crate) struct Raw {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Typed {
     pub(crate) offset: i64,
-    /// -1 if the record has none.
+    /// -1 if the typed record does not name its raw record.
     pub(crate) raw_offset: i64,
     pub(crate) time: i64,
     pub(crate) received: i64,
@@ -35,18 +36,18 @@ pub(crate) struct Typed {
     pub(crate) replay: bool,
 }
 
-/// The facts of one partition number.
+/// The facts about one partition number, from all topics.
 #[derive(Debug, Default)]
 pub(crate) struct PartitionFacts {
     pub(crate) raw: Vec<Raw>,
     pub(crate) typed: Vec<Typed>,
-    /// Offsets that Platform has accepted, with their events.
+    /// Offsets of typed records that Platform has accepted, with the ids of their events.
     pub(crate) accepted: Vec<(i64, IdHash)>,
-    /// Offsets that Platform has refused.
+    /// Offsets of typed records that Platform has refused.
     pub(crate) refused: BTreeSet<i64>,
 }
 
-/// The facts, to be classified once all are added.
+/// All facts of an audit. They are classified after the last one was added.
 #[derive(Debug)]
 pub struct Reconciliation {
     pub(crate) scopes: BTreeMap<i32, PartitionScope>,
@@ -60,9 +61,9 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Creates an empty value for these partitions. `dedup` is the transformer's: an event that was typed twice within
-    /// it is a breach. If older typed records have expired, a record that follows them this closely may be a duplicate
-    /// of one of them.
+    /// Creates a value without facts for these partitions. `dedup` is the transformer's dedup window: an event that was
+    /// mapped twice within it is a breach. If older typed records have expired, a raw record that follows them within
+    /// the window may be a duplicate of one of them.
     #[must_use]
     pub fn new(scopes: BTreeMap<i32, PartitionScope>, receipts: Receipts, dedup: DedupReach) -> Self {
         Self {
@@ -76,8 +77,8 @@ impl Reconciliation {
         }
     }
 
-    /// A record that is ahead of its reader's committed offset and was written before this time (Unix milliseconds) is
-    /// late, which is a finding. Without this call, no record is late.
+    /// Sets the time (Unix milliseconds) before which a record that is ahead of its reader's committed offset is late,
+    /// which is a finding. Without this call, no record is late.
     #[must_use]
     pub fn late_before(self, late_before: i64) -> Self {
         Self { late_before, ..self }
@@ -87,14 +88,14 @@ impl Reconciliation {
         self.partitions.entry(position.partition.0).or_default()
     }
 
-    /// Adds a record of the raw topic; one outside the range is not audited.
+    /// Adds a record of the raw topic. A record outside the audited range does not get an outcome.
     pub fn raw(&mut self, record: RawRecord) {
         let RawRecord { position, id, time, reprocess, replay, check } = record;
         self.partition(position).raw.push(Raw { offset: position.offset.0, time, id, reprocess, replay, check });
     }
 
-    /// Adds a record of the typed topic. One outside the range proves the outcome of raw records, and that later ones
-    /// are duplicates.
+    /// Adds a record of the typed topic. A record outside the audited range also proves the outcome of its raw record,
+    /// and proves that later raw records of the event are duplicates.
     pub fn typed(&mut self, record: TypedRecord) {
         let TypedRecord { position, raw_offset, id, time, received, key, replay } = record;
         let raw_offset = raw_offset.unwrap_or(-1);
@@ -114,7 +115,7 @@ impl Reconciliation {
         self.dead_letters.push(dead_letter);
     }
 
-    /// Adds a resolution; the first one of a dead letter counts.
+    /// Adds a resolution. If a dead letter has several resolutions, the first one counts.
     pub fn resolution(&mut self, resolution: Resolution) {
         self.resolutions.entry(resolution.dead_letter).or_insert(resolution.kind);
     }
@@ -131,7 +132,7 @@ impl Reconciliation {
         }
     }
 
-    /// Returns the dead letters by their original record.
+    /// Returns the positions of the stage's dead letters, by the position of their original record.
     pub(crate) fn by_origin(&self, stage: Stage) -> HashMap<Position, Vec<Position>> {
         let mut found: HashMap<Position, Vec<Position>> = HashMap::new();
         for dead_letter in self.dead_letters.iter().filter(|dead_letter| dead_letter.stage == stage) {

@@ -1,7 +1,7 @@
-//! Classifies typed records whose event was already typed from another raw record.
+//! Classifies typed records whose event was already mapped from another raw record.
 //!
 //! The dedup window of a partition contains only the events of that partition, so all deliveries of an event must be in
-//! one partition. Their common key ensures this, unless partitions are added between two deliveries.
+//! one partition. The key that they share ensures this, unless partitions are added between two deliveries.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,8 @@ use crate::fact::{DedupReach, IdHash, KeyHash};
 use crate::reconciliation::{PartitionFacts, Typed};
 use crate::report::{FindingKind, Topic};
 
-/// How far clocks may differ, plus how long a producer may not know added partitions, in milliseconds.
+/// Maximum time in milliseconds after which a producer knows an added partition, plus the tolerated difference between
+/// clocks.
 const NOTICED_AFTER: i64 = CLOCK_TOLERANCE_MS;
 
 /// A typed record and its partition.
@@ -24,7 +25,7 @@ struct Copied<'b> {
     typed: &'b Typed,
 }
 
-/// Why an event was typed again in another partition within the dedup window; the most serious reason is last.
+/// Reasons why an event was mapped again in another partition within the dedup window. The most serious one is last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Elsewhere {
     AfterGrowth,
@@ -33,7 +34,7 @@ enum Elsewhere {
 }
 
 impl Classifier<'_> {
-    /// Classifies the records that were typed again, over all partitions.
+    /// Classifies the repeats of all events, over all partitions.
     pub(crate) fn repeats(&mut self) {
         let reconciliation = self.reconciliation;
         let history = History::of(&reconciliation.partitions, reconciliation.dedup);
@@ -59,8 +60,7 @@ impl Classifier<'_> {
         }
     }
 
-    /// Classifies one record that was typed again. `newest` contains, for each partition, the last earlier record of
-    /// the same event.
+    /// Classifies one repeat. `newest` contains, for each partition, the last earlier record of the same event.
     fn repeat(&mut self, copied: Copied<'_>, newest: &BTreeMap<i32, &Typed>, history: &History<'_>) {
         let Copied { partition: number, typed } = copied;
         let Some(scope) = self.reconciliation.scopes.get(&number) else { return };
@@ -102,11 +102,12 @@ impl Classifier<'_> {
 
 impl DedupReach {
     fn covers_times(self, one: &Typed, other: &Typed) -> bool {
-        // The transformer counts in whole seconds.
+        // The transformer compares receive times in whole seconds.
         one.received.abs_diff(other.received) + 1000 < self.window.unsigned_abs()
     }
 
-    /// Whether the transformer must have known one record when it wrote the other one to the same partition.
+    /// Whether the dedup window still contained one record when the transformer wrote the other one to the same
+    /// partition.
     fn covers(self, one: &Typed, other: &Typed) -> bool {
         self.covers_times(one, other) && one.offset.abs_diff(other.offset) < self.ids.unsigned_abs()
     }
@@ -116,9 +117,10 @@ impl DedupReach {
 struct History<'b> {
     partitions: &'b BTreeMap<i32, PartitionFacts>,
     dedup: DedupReach,
-    /// The time of the first known record of each partition.
+    /// Partition and time of the first known record, for each partition.
     first_times: OnceCell<Vec<(i32, i64)>>,
-    /// For each partition the typed offsets in order. Each has the time by which it and all earlier ones were written.
+    /// For each partition, the offsets of its typed records in ascending order, each with the time by which this record
+    /// and all earlier ones were written.
     written: OnceCell<HashMap<i32, Vec<(i64, i64)>>>,
 }
 
@@ -127,8 +129,8 @@ impl<'b> History<'b> {
         Self { partitions, dedup, first_times: OnceCell::new(), written: OnceCell::new() }
     }
 
-    /// Why `later` was typed although `earlier`, in another partition, is within its dedup window; `None` if it is not
-    /// within the window.
+    /// Returns why `later` was mapped although its dedup window would have contained `earlier`, which is in another
+    /// partition; `None` if the window would not have contained it.
     fn elsewhere(&self, earlier: Copied<'_>, later: Copied<'_>) -> Option<Elsewhere> {
         if !self.dedup.covers_times(earlier.typed, later.typed) || !self.covers_offsets(earlier, later) {
             return None;
@@ -142,7 +144,8 @@ impl<'b> History<'b> {
         })
     }
 
-    /// Whether the transformer would still have known `earlier` if both were in the same partition.
+    /// Whether the dedup window would still have contained `earlier`, counted in records, if both records were in the
+    /// same partition.
     fn covers_offsets(&self, earlier: Copied<'_>, later: Copied<'_>) -> bool {
         let written = self.written.get_or_init(|| {
             let offsets = |facts: &PartitionFacts| {
@@ -180,7 +183,8 @@ impl<'b> History<'b> {
         }
     }
 
-    /// The minimum number of partitions that the producer of the record knew: all that had a record at that time.
+    /// Returns the minimum number of partitions that the producer of the record knew: all that had a record at that
+    /// time.
     fn at_least(&self, record: Copied<'_>) -> u32 {
         let first_times = self.first_times.get_or_init(|| {
             let first = |facts: &PartitionFacts| {

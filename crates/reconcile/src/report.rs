@@ -4,173 +4,183 @@ use contract::Position;
 
 use crate::fact::IdHash;
 
-/// Dead letters by their state.
+/// Numbers of dead-lettered records, by the state of their dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadLetterCounts {
-    /// They have no resolution.
+    /// Records with an unresolved dead letter.
     pub open: u64,
-    /// Their records were written again.
+    /// Records that were replayed.
     pub replayed: u64,
-    /// A person decided to discard them.
+    /// Records that were discarded.
     pub discarded: u64,
 }
 
 impl DeadLetterCounts {
-    /// The number of all dead letters.
+    /// The number of dead-lettered records in all states.
     #[must_use]
     pub fn total(self) -> u64 {
         self.open + self.replayed + self.discarded
     }
 }
 
-/// The outcomes of the raw records. All columns down to `unexplained` sum up to `records`.
+/// Numbers of raw records by outcome. The columns from `typed` to `unexplained`, except `late`, add up to `records`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RawColumns {
-    /// Records in the range.
+    /// Records in the audited range.
     pub records: u64,
-    /// The record became a typed record.
+    /// Records that became a typed record.
     pub typed: u64,
-    /// The record became a dead letter of the transformer.
+    /// Records that became a dead letter of the transformer.
     pub dead_lettered: DeadLetterCounts,
-    /// The event was already typed from an earlier record.
+    /// Records whose event was already mapped from an earlier record.
     pub duplicates: u64,
-    /// The body of `customerio-aep check`, which the transformer does not pass on.
+    /// Records with the body of `customerio-aep check`, which the transformer does not pass on.
     pub checks: u64,
-    /// The transformer has not committed this offset yet.
+    /// Records at or after the transformer's committed offset.
     pub ahead: u64,
-    /// Part of `ahead`: written too long ago.
+    /// Part of `ahead`: records that were written before
+    /// [`Reconciliation::late_before`](method@crate::Reconciliation::late_before).
     pub late: u64,
-    /// The records that would prove the outcome may have expired.
+    /// Records whose outcome is unverifiable, because the records that would prove it may have expired.
     pub expired: u64,
-    /// None of the other outcomes.
+    /// Records with none of the other outcomes.
     pub unexplained: u64,
-    /// Part of `records`: written by a replay.
+    /// Part of `records`: records that a replay wrote.
     pub replays: u64,
-    /// Additional outcomes of records that already have one: a breach of exactly-once.
+    /// Outcomes that a record has in addition to its first one: a breach of exactly-once.
     pub doubled: u64,
-    /// Offsets that expired before the transformer committed them: at most this many records are lost.
+    /// Offsets that expired before the transformer committed them. At most this many records are lost.
     pub expired_unread: u64,
 }
 
-/// The outcomes of the typed records. All columns down to `unexplained` sum up to `records`.
+/// Numbers of typed records by outcome. The columns from `accepted` to `unexplained`, except `late`, add up to
+/// `records`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TypedColumns {
-    /// Records in the range.
+    /// Records in the audited range.
     pub records: u64,
-    /// There is a receipt.
+    /// Records with a receipt of their acceptance.
     pub accepted: u64,
-    /// No receipt can exist, but the sink has committed the offset and no dead letter names the record.
+    /// Records before the sink's committed offset that have no dead letter and whose receipt may have expired or was
+    /// never written.
     pub inferred: u64,
-    /// Platform had accepted the record, and rejected it afterwards.
+    /// Records that Platform accepted first and rejected later.
     pub rejected_later: DeadLetterCounts,
-    /// The record became a dead letter of the sink.
+    /// Records that became a dead letter of the sink.
     pub dead_lettered: DeadLetterCounts,
-    /// The sink has not committed this offset yet.
+    /// Records at or after the sink's committed offset.
     pub ahead: u64,
-    /// Part of `ahead`: written too long ago.
+    /// Part of `ahead`: records that were written before
+    /// [`Reconciliation::late_before`](method@crate::Reconciliation::late_before).
     pub late: u64,
-    /// The records that would prove the outcome may have expired.
+    /// Records whose outcome is unverifiable, because the records that would prove it may have expired.
     pub expired: u64,
-    /// None of the other outcomes.
+    /// Records with none of the other outcomes.
     pub unexplained: u64,
-    /// Part of `records`: written by a replay.
+    /// Part of `records`: records that a replay wrote.
     pub replays: u64,
-    /// Part of `records`: the event was typed before from another raw record, outside the dedup window. Platform drops
-    /// a repeated `_id`.
+    /// Part of `records`: records whose event was mapped before from another raw record, outside the dedup window.
+    /// Platform drops a repeated `_id`.
     pub repeats: u64,
-    /// As `repeats`, but in the same partition within the dedup window: a breach.
+    /// Like `repeats`, but in the same partition within the dedup window: a breach.
     pub repeats_within: u64,
-    /// As `repeats`, but within the dedup window in another partition than the key's: a breach.
+    /// Like `repeats`, but in another partition within the dedup window, although both records have a key and added
+    /// partitions do not explain it: a breach.
     pub repeats_elsewhere: u64,
-    /// As `repeats`, but within the dedup window in another partition, because the records have no key that would have
-    /// kept them together: a breach.
+    /// Like `repeats`, but in another partition within the dedup window, where one of the two records has no key that
+    /// would have led it to the same partition: a breach.
     pub repeats_without_key: u64,
-    /// As `repeats`, but within the dedup window in another partition, because partitions were added between the two.
+    /// Like `repeats`, but in another partition within the dedup window, because partitions were added between the two
+    /// deliveries.
     pub repeats_after_growth: u64,
-    /// As `repeats`, but on request: the raw record had the header `reprocess`.
+    /// Like `repeats`, but requested: the raw record has the header `reprocess`.
     pub reprocessed: u64,
-    /// Part of `accepted` and `rejected_later`: there is also a dead letter of the sink, from an earlier request.
+    /// Part of `accepted` and `rejected_later`: records that also have a dead letter of the sink, from an earlier
+    /// request.
     pub also_dead_lettered: u64,
-    /// The raw record does not exist or has another event: a breach.
+    /// Records whose raw record does not exist: a breach.
     pub orphans: u64,
-    /// Offsets that expired before the sink committed them: at most this many records are lost.
+    /// Offsets that expired before the sink committed them. At most this many records are lost.
     pub expired_unread: u64,
 }
 
-/// Dead letters that belong to no record of the range's two topics.
+/// Numbers of dead letters that are not the outcome of an audited record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadLetters {
-    /// Dead letters of the gateway: bodies that no raw record could hold.
+    /// Dead letters of the gateway, for bodies that no raw record could hold.
     pub gateway: DeadLetterCounts,
-    /// Rejections after acceptance whose typed record had expired: the dead letters hold only the rows.
+    /// Rejections after acceptance whose typed record had expired, so that the dead letter contains only the row of the
+    /// failed batch.
     pub rejected_rows: DeadLetterCounts,
-    /// Dead letters that name another topic.
+    /// Dead letters whose original record is in another topic.
     pub elsewhere: u64,
-    /// Additional dead letters of the sink for the same record or row: after a crash before the commit, the sink writes a
-    /// dead letter again.
+    /// Additional dead letters for the same record or row. After a crash before the commit, the sink writes a dead
+    /// letter again.
     pub written_again: u64,
 }
 
-/// A topic that is audited.
+/// A topic whose records get an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
-    /// The raw topic.
+    /// Raw records.
     Raw,
-    /// The typed topic.
+    /// Typed records.
     Typed,
 }
 
-/// What is wrong with a record.
+/// Kinds of problems that the audit finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FindingKind {
-    /// The record is before the committed offset, and no record says what its outcome is.
+    /// The record is before the committed offset of its reader, and no record shows its outcome.
     Unexplained,
     /// The record has been ahead of its reader's committed offset for too long.
     Late,
-    /// A receipt says that the record was refused, but there is no dead letter.
+    /// A receipt contains the refusal of the record, but there is no dead letter.
     RefusedWithoutDeadLetter,
-    /// The typed record has another event.
+    /// The typed record that was mapped from this raw record contains another event.
     OtherEvent,
     /// The record has more than one outcome.
     Doubled,
-    /// The raw record that it names does not exist.
+    /// The raw record from which the typed record was mapped does not exist.
     Orphan,
-    /// The event was typed before in the same partition, within the dedup window.
+    /// The event was already mapped in the same partition within the dedup window.
     Repeated,
-    /// The event was typed before in another partition within the dedup window, and no added partitions explain it.
+    /// The event was already mapped in another partition within the dedup window, and added partitions do not explain
+    /// it.
     RepeatedElsewhere,
-    /// The event was typed before in another partition within the dedup window: one of the two records has no key.
+    /// The event was already mapped in another partition within the dedup window, and one of the two records has no
+    /// key.
     RepeatedWithoutKey,
 }
 
 /// A record for which the audit found a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Finding {
-    /// The problem.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// The topic of the record.
+    /// Topic of the record.
     pub topic: Topic,
-    /// The position of the record.
+    /// Position of the record.
     pub position: Position,
-    /// Its event, if it has one.
+    /// Hash of the event id, if the record has an event.
     pub id: Option<IdHash>,
 }
 
-/// The result for all records.
+/// The result of an audit: counts of all audited records, and the findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The raw records.
+    /// Counts of the raw records.
     pub raw: RawColumns,
-    /// The typed records.
+    /// Counts of the typed records.
     pub typed: TypedColumns,
-    /// The other dead letters.
+    /// Counts of the dead letters that are not the outcome of an audited record.
     pub dead_letters: DeadLetters,
-    /// Every record with a problem, by topic and position.
+    /// All findings, sorted by topic and position.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// Whether every record of the range has exactly one outcome, or may still get one.
+    /// Whether the audit found no problem: there are no findings, and no record expired before it was read.
     #[must_use]
     pub fn balances(&self) -> bool {
         self.findings.is_empty() && self.raw.expired_unread == 0 && self.typed.expired_unread == 0

@@ -1,10 +1,10 @@
-//! Values that cannot be stored whole.
+//! Dead letters that contain only the beginning of the original value, because the topic refuses the whole value.
 
 use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// How many bytes of a value are kept if the dead-letter topic refuses the whole value.
+/// Number of bytes of a value that a dead letter keeps if the dead-letter topic refuses the whole value.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
 /// Describes the original value of a dead letter that contains only its first [`KEPT_BYTES`].
@@ -19,7 +19,7 @@ pub struct Cut {
 /// The beginning of a value that cannot be stored whole, and the size and hash of the original.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutValue<'v> {
-    /// The first [`KEPT_BYTES`].
+    /// The first [`KEPT_BYTES`] of the original value.
     pub kept: &'v [u8],
     /// Size and hash of the original value.
     pub cut: Cut,

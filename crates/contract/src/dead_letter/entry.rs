@@ -8,7 +8,7 @@ use super::written::{DeadLetter, Origin};
 use crate::header::{Header, REPLAY_OF, number};
 use crate::position::{Offset, Position};
 
-/// The headers that are read.
+/// Names of the headers that [`Entry::read`] evaluates.
 const NAMES: [&str; 14] = [
     header::STAGE,
     header::CODE,
@@ -33,7 +33,7 @@ pub enum Entry {
     DeadLetter(DeadLetter),
     /// The resolution of a dead letter in the same partition.
     Resolution(Resolution),
-    /// A record of neither kind, written by another program.
+    /// A record that is neither a dead letter nor a resolution; another program wrote it.
     Foreign,
 }
 
@@ -42,7 +42,8 @@ impl Entry {
     pub fn read<'a>(headers: impl Iterator<Item = Header<'a>>) -> Self {
         let mut found: [Option<&'a [u8]>; NAMES.len()] = [None; NAMES.len()];
         for Header { name, value } in headers {
-            // The last header of a name counts: those of the dead letter are after the original ones.
+            // If several headers have the same name, the last one counts: a dead letter's headers follow the original
+            // ones.
             if let Some(index) = NAMES.iter().position(|known| *known == name) {
                 found[index] = value;
             }
@@ -73,8 +74,8 @@ impl Entry {
     }
 }
 
-/// Whether a header of a dead letter was one of its original record, and not added by the dead letter or by an earlier
-/// replay.
+/// Whether the header with this name belongs to the original record of a dead letter. Otherwise, the dead letter or an
+/// earlier replay added it.
 #[must_use]
 pub fn is_original(name: &str) -> bool {
     !name.starts_with(header::PREFIX) && name != REPLAY_OF

@@ -1,6 +1,6 @@
-//! Names of the headers that a dead letter has in addition to the original ones.
+//! Names of the headers that dead letters and resolutions have.
 
-/// The stage that wrote it: `gateway`, `transformer`, `sink` or `platform`.
+/// Stage that wrote the dead letter: `gateway`, `transformer`, `sink` or `platform`.
 pub const STAGE: &str = "dead-letter-stage";
 /// Stable code of the reason.
 pub const CODE: &str = "dead-letter-code";
@@ -12,25 +12,25 @@ pub const TOPIC: &str = "dead-letter-topic";
 pub const PARTITION: &str = "dead-letter-partition";
 /// Offset of the original record, decimal.
 pub const OFFSET: &str = "dead-letter-offset";
-/// When it was written: milliseconds since 1970, decimal.
+/// Time at which the dead letter or the resolution was written: milliseconds since 1970, decimal.
 pub const AT: &str = "dead-letter-at";
-/// Version of the software that wrote it.
+/// Version of the software that wrote the dead letter.
 pub const VERSION: &str = "dead-letter-version";
-/// Only on a dead letter whose value is cut: the size of the original value in bytes, decimal.
+/// Only on a dead letter with a truncated value: the size of the original value in bytes, decimal.
 pub const ORIGINAL_SIZE: &str = "dead-letter-original-size";
-/// Only on a dead letter whose value is cut: the SHA-256 of the original value, 64 lower-case hex digits.
+/// Only on a dead letter with a truncated value: the SHA-256 of the original value, 64 lower-case hex digits.
 pub const ORIGINAL_SHA256: &str = "dead-letter-original-sha256";
 /// Only on a dead letter of the stage `platform`: Platform's id of the failed batch.
 pub const BATCH: &str = "dead-letter-batch";
-/// On a resolution (a record without a value, in the partition and with the key of the dead letter): the offset of
-/// the dead letter that it resolves, decimal.
+/// On a resolution (a record without a value, in the partition and with the key of the dead letter): the offset of the
+/// resolved dead letter, decimal.
 pub const RESOLVES: &str = "dead-letter-resolves";
 /// On a resolution: `replayed` or `discarded`.
 pub const RESOLUTION: &str = "dead-letter-resolution";
-/// On a resolution: who resolved it.
+/// On a resolution: the person who resolved the dead letter.
 pub const BY: &str = "dead-letter-by";
-/// On a resolution: why, in the words of that person.
+/// On a resolution: explanation by the person who resolved the dead letter.
 pub const NOTE: &str = "dead-letter-note";
 
-/// The beginning of all these names.
+/// Common prefix of the header names in this module.
 pub(super) const PREFIX: &str = "dead-letter-";

@@ -1,19 +1,19 @@
-//! Resolutions: how a dead letter was resolved.
+//! Resolutions: records that mark a dead letter as resolved.
 
 use super::header;
 use crate::position::Offset;
 
-/// How a dead letter was resolved.
+/// The two ways to resolve a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResolutionKind {
-    /// Its record was written again.
+    /// The record of the dead letter was written to its topic again.
     Replayed,
-    /// A person decided to discard it.
+    /// A person decided not to process the record of the dead letter.
     Discarded,
 }
 
 impl ResolutionKind {
-    /// The value of the header.
+    /// Value of the header [`RESOLUTION`](header::RESOLUTION).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl ResolutionKind {
         }
     }
 
-    /// Reads the value of the header.
+    /// Returns the kind for a value of the header [`RESOLUTION`](header::RESOLUTION); `None` if the value is unknown.
     pub(super) fn from_name(name: &[u8]) -> Option<Self> {
         [Self::Replayed, Self::Discarded].into_iter().find(|kind| kind.as_str().as_bytes() == name)
     }
@@ -31,20 +31,20 @@ impl ResolutionKind {
 /// A record without a value that resolves a dead letter, in the partition and with the key of the dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// Offset of the dead letter that it resolves, in the same partition.
+    /// Offset of the resolved dead letter, in the same partition as the resolution.
     pub dead_letter: Offset,
-    /// How it was resolved.
+    /// Whether the dead letter was replayed or discarded.
     pub kind: ResolutionKind,
-    /// Who resolved it.
+    /// The person who resolved the dead letter.
     pub by: Option<String>,
-    /// Why, in the words of that person.
+    /// Explanation by the person who resolved the dead letter.
     pub note: Option<String>,
-    /// When it was resolved: milliseconds since 1970.
+    /// Time of the resolution: milliseconds since 1970.
     pub at: Option<i64>,
 }
 
 impl Resolution {
-    /// The headers of the record.
+    /// Headers of the resolution record.
     #[must_use]
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers =

@@ -9,7 +9,7 @@ pub enum Stage {
     Gateway,
     /// The transformer could not map the raw record.
     Transformer,
-    /// Platform refused the typed record, or it could not be sent.
+    /// Platform refused the typed record, or the sink could not send it.
     Sink,
     /// Platform rejected the record after having accepted it.
     Platform,
@@ -19,7 +19,7 @@ impl Stage {
     /// All stages, in the order of the pipeline.
     pub const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
 
-    /// The value of the header.
+    /// Value of the header [`STAGE`](super::header::STAGE).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Stage {
         }
     }
 
-    /// Returns the stage of that name.
+    /// Returns the stage with this name; `None` if no stage has it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == name)

@@ -8,36 +8,38 @@ use crate::position::Position;
 /// Maximum length of a `dead-letter-message`, in bytes.
 pub const MESSAGE_LIMIT: usize = 1024;
 
-/// The content of the headers that a dead letter adds.
+/// Content of the headers that a dead letter has in addition to the original ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The stage that wrote it.
+    /// Stage that wrote the dead letter.
     pub stage: Stage,
-    /// The reason's stable code, from the stage's list.
+    /// Stable code of the reason, from the list of the stage.
     pub code: String,
     /// The reason as a text of at most [`MESSAGE_LIMIT`] bytes.
     pub message: String,
-    /// The original record; the gateway's dead letters have none.
+    /// The original record; `None` for a dead letter of the gateway, and for a rejection whose typed record has
+    /// expired.
     pub origin: Option<Origin>,
-    /// When it was written: milliseconds since 1970.
+    /// Time at which the dead letter was written: milliseconds since 1970.
     pub at: Option<i64>,
-    /// Size and hash of the original value, if the dead letter has only its beginning.
+    /// Size and hash of the original value, if the dead letter contains only the beginning of it.
     pub cut: Option<Cut>,
-    /// Platform's id of the failed batch that the record was in; only of the stage [`Stage::Platform`].
+    /// Platform's id of the failed batch that contained the record; only for [`Stage::Platform`].
     pub batch: Option<String>,
 }
 
 /// The original record of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// Its topic.
+    /// Topic of the original record.
     pub topic: String,
-    /// Its position there.
+    /// Position of the original record in that topic.
     pub position: Position,
 }
 
 impl DeadLetter {
-    /// A dead letter of a whole value without an original record. The message is cut to [`MESSAGE_LIMIT`] bytes.
+    /// Creates a dead letter with a complete value and without an original record. Truncates the message to
+    /// [`MESSAGE_LIMIT`] bytes.
     #[must_use]
     pub fn new(stage: Stage, code: &str, message: &str, at: i64) -> Self {
         // Truncates between code points.
@@ -57,13 +59,13 @@ impl DeadLetter {
         Self { cut: Some(cut), ..self }
     }
 
-    /// Sets the failed batch.
+    /// Sets Platform's id of the failed batch.
     #[must_use]
     pub fn batch(self, batch: &str) -> Self {
         Self { batch: Some(batch.to_owned()), ..self }
     }
 
-    /// The headers, which follow the original ones.
+    /// Headers of the dead letter. The writer puts them after the original headers.
     #[must_use]
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = vec![
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_header_name_has_its_own_value() {
+    fn a_dead_letter_has_one_header_for_each_field_that_is_set() {
         let dead_letter = DeadLetter::new(Stage::Transformer, "not_json", "line 1", 99).of("raw", Position::new(7, 42));
         let expected = [
             ("dead-letter-stage", "transformer"),

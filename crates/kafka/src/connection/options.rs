@@ -10,8 +10,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError as RdError;
 use rdkafka::types::RDKafkaConfRes;
 
-/// Properties that `KAFKA_OPTIONS` may not set: the guarantees of this product depend on them, or a variable of its own
-/// sets them.
+/// Properties that `KAFKA_OPTIONS` may not set, because a guarantee of this product depends on them or because another
+/// variable sets them.
 const RESERVED: &[&str] = &[
     "auto.commit.enable",
     "auto.offset.reset",
@@ -99,7 +99,7 @@ impl FromStr for KafkaOptions {
 }
 
 impl KafkaOptions {
-    /// Sets the properties.
+    /// Sets these properties in a librdkafka configuration.
     pub(super) fn add_to(&self, config: &mut ClientConfig) {
         for (key, value) in &self.0 {
             config.set(key, value);
@@ -107,9 +107,9 @@ impl KafkaOptions {
     }
 }
 
-/// Returns the reserved property that has this name for librdkafka.
+/// Returns the reserved property with this name or alias.
 fn reserved(name: &str) -> Option<&'static str> {
-    // Topic properties also have a name with this prefix.
+    // librdkafka also accepts the names of topic properties with this prefix.
     let name = name.strip_prefix("topic.").unwrap_or(name);
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, property)| property);
     RESERVED.iter().copied().find(|reserved| *reserved == name)
@@ -130,20 +130,20 @@ fn check(number: usize, key: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the reserved property whose value is no longer the default, under any of its names.
+/// Returns a reserved property that the configuration changes from its default, under any of the property's names.
 fn changed(with: &ClientConfig) -> Option<&'static str> {
     let (Ok(default), Ok(with)) = (ClientConfig::new().create_native_config(), with.create_native_config()) else {
         return None;
     };
     let value = |config: &rdkafka::config::NativeClientConfig, name: &str| config.get(name).ok();
-    // Topic properties have no value before one of them is set.
+    // librdkafka returns no value for a topic property until one of them is set.
     RESERVED.iter().copied().find(|name| {
         let now = value(&with, name);
         now.is_some() && now != value(&default, name).or_else(|| topic_default(name))
     })
 }
 
-/// The default of a topic property.
+/// Returns the default of a topic property.
 fn topic_default(name: &str) -> Option<String> {
     let mut config = ClientConfig::new();
     // Setting any topic property makes librdkafka fill in the others.
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// librdkafka itself says what the names mean, not the list above.
+    /// Finds out from librdkafka itself which property a name sets, instead of from [`ALIASES`].
     #[test]
     fn every_alias_that_librdkafka_has_for_a_reserved_property_is_known() {
         let set = |name: &str, value: &str| {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_property_name_of_an_invalid_entry_is_shown() {
+    fn an_error_shows_at_most_the_property_name_of_an_invalid_entry() {
         for text in [
             "topmarker",
             "ssl.key.password=top,marker",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn other_options_are_passed_on() {
+    fn options_that_are_not_reserved_reach_librdkafka() {
         let options: KafkaOptions = "linger.ms=7, socket.keepalive.enable=true\nssl.key.password=a=b".parse().unwrap();
         let mut config = ClientConfig::new();
         options.add_to(&mut config);

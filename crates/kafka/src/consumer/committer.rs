@@ -1,4 +1,4 @@
-//! Commits offsets on a thread of its own. librdkafka reports the result of an asynchronous commit only to a callback
+//! Commits offsets on a separate thread. librdkafka reports the result of an asynchronous commit only to a callback
 //! that rdkafka does not set, so a caller has to wait for the result. Polling must not wait for it, so this thread
 //! does.
 
@@ -21,10 +21,10 @@ pub(super) struct Due {
     pub(super) fingerprint: Option<Fingerprint>,
 }
 
-/// The result of a commit, and the positions that were to be committed.
+/// The result of a commit, and the positions in its request.
 pub(super) type Committed = (Result<(), KafkaError>, Vec<Due>);
 
-/// Commits these offsets and waits for the result, for which librdkafka has no time-out: it waits for a coordinator.
+/// Commits these offsets and waits for the result. The call has no timeout, because librdkafka waits for a coordinator.
 fn commit(client: &impl GroupClient, topic: &TopicName, due: &[Due]) -> Result<(), KafkaError> {
     let positions: Vec<Position> = due.iter().map(|due| due.position).collect();
     let list = partition_list::with_metadata(topic, &positions, |partition: Partition| {
@@ -34,7 +34,7 @@ fn commit(client: &impl GroupClient, topic: &TopicName, due: &[Due]) -> Result<(
     client.commit(&list).map_err(KafkaError::during("committing offsets"))
 }
 
-/// The thread that commits, with at most one commit at a time. See the module.
+/// The thread that commits, with at most one commit at a time. The module's documentation gives the reason for it.
 pub(super) struct Committer {
     orders: mpsc::Sender<Vec<Due>>,
     results: mpsc::Receiver<Committed>,
@@ -63,7 +63,7 @@ impl Committer {
     }
 
     pub(super) fn order(&mut self, due: Vec<Due>) {
-        // The thread lives as long as this value.
+        // The thread runs as long as this value exists.
         self.in_progress = self.orders.send(due).is_ok();
     }
 
@@ -75,7 +75,7 @@ impl Committer {
     }
 
     /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer one, or one of the
-    /// partition's next owner. After the deadline, the commit is still in progress.
+    /// partition's next owner. Returns `None` at the deadline; the commit is then still in progress.
     pub(super) fn wait(&mut self, deadline: Instant) -> Option<Committed> {
         if !self.in_progress {
             return None;

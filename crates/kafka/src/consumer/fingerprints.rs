@@ -8,11 +8,11 @@ use super::committer::Due;
 use crate::fingerprint::Fingerprint;
 use crate::log_watch::Latest;
 
-/// How many are kept per partition.
+/// Maximum number of earlier fingerprints per partition.
 const KEPT: usize = 64;
 
-/// For each partition, the last polled record and some before it. A committed offset is usually before the last polled
-/// record, and is stored with the newest fingerprint before it.
+/// Fingerprints of the last polled record of each partition, and of some records before it. A committed offset is
+/// usually before the last polled record, and is stored with the newest fingerprint before it.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
     latest: Latest,
@@ -20,17 +20,17 @@ pub(super) struct Fingerprints {
 }
 
 impl Fingerprints {
-    /// A record was polled.
+    /// Stores the fingerprint of a polled record.
     pub(super) fn polled(&mut self, partition: Partition, record: Fingerprint) {
         self.latest.insert(partition, record);
     }
 
-    /// The last polled record of each partition.
+    /// Fingerprints of the last polled record of each partition.
     pub(super) fn latest(&self) -> &Latest {
         &self.latest
     }
 
-    /// Keeps the last polled records for future commits; to be called once per commit interval.
+    /// Keeps the fingerprints of the last polled records for future commits. Called once per commit interval.
     pub(super) fn keep(&mut self) {
         for (&partition, last) in &self.latest {
             let earlier = self.earlier.entry(partition).or_default();
@@ -38,14 +38,14 @@ impl Fingerprints {
                 continue;
             }
             if earlier.len() == KEPT {
-                // The first one stays: without it a frontier that does not move would lose its fingerprint.
+                // Keeps the first fingerprint: without it, a frontier that does not move would lose its fingerprint.
                 earlier.remove(1);
             }
             earlier.push_back(*last);
         }
     }
 
-    /// Adds the newest fingerprint before each position that is to be committed.
+    /// Adds to each position that will be committed the newest fingerprint before it.
     pub(super) fn with(&mut self, positions: Vec<Position>) -> Vec<Due> {
         let with = |position| {
             let Position { partition, offset } = position;
@@ -61,7 +61,7 @@ impl Fingerprints {
         positions.into_iter().map(with).collect()
     }
 
-    /// The partition was revoked.
+    /// Removes the fingerprints of a revoked partition.
     pub(super) fn forget(&mut self, partition: Partition) {
         self.latest.remove(&partition);
         self.earlier.remove(&partition);

@@ -1,5 +1,5 @@
-//! Finds out whether earlier work of a group has left output. This matters when the group has no offsets at all: then
-//! either it has never worked, or the brokers have lost its offsets, and starting again would repeat everything.
+//! Finds out whether earlier work of a group has left output. This matters when the group has no offsets at all: either
+//! it has never processed a record, or the brokers have lost its offsets, and starting again would repeat everything.
 
 use std::time::Duration;
 
@@ -14,28 +14,28 @@ use crate::reader::{Isolation, TopicReader};
 use crate::record::Record;
 use crate::topic::Topics;
 
-/// How long the brokers may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(10);
 
 /// Maximum time for reading a topic to find earlier output.
 const READ: Duration = Duration::from_secs(240);
 
-/// Where earlier work leaves records.
+/// The topic to which the work of a group writes records.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// A topic that contains records only if there was earlier work.
+    /// A topic that contains records only if the group has processed some.
     Topic(TopicName),
-    /// A topic that contains other records too.
+    /// A topic that also contains records from other sources.
     Records {
-        /// The topic.
+        /// The topic to search.
         topic: TopicName,
-        /// Whether a record was written by earlier work on this input.
+        /// Returns whether work on the given input topic has written the record.
         is_of: fn(&Record<'_>, &TopicName) -> bool,
     },
 }
 
-/// Whether the group has committed no offset for the topic. A group that has committed any offset is not lost, and a
-/// partition without an offset is then new.
+/// Whether the group has no committed offset for any partition of the topic. If it has one, its offsets are not lost,
+/// and a partition without an offset is new.
 pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &TopicName) -> Result<bool, KafkaError> {
     let all: Vec<Partition> = Partition::all(topics.partitions(input, CALL)?).collect();
     let committed = consumer
@@ -45,8 +45,8 @@ pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &
 }
 
 impl Output {
-    /// Returns where output was found. Blocks, for [`Output::Records`] until the whole topic is read, which happens at
-    /// most once for a group.
+    /// Returns the location of output, as a text for messages; `None` if there is no output. Blocks. For
+    /// [`Output::Records`], this reads the whole topic, which happens at most once for a group.
     pub(super) fn find(
         &self,
         connection: &Connection,
@@ -85,7 +85,7 @@ mod tests {
     use crate::record::Headers;
 
     #[test]
-    fn only_records_written_for_the_same_input_topic_count() {
+    fn only_records_written_for_the_same_input_topic_count_as_output() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("dead-letters", 2, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");

@@ -1,4 +1,4 @@
-//! One session of the ledger consumer's client.
+//! One session of the consumer's client, from joining the group until a stop or until the client must be rebuilt.
 
 mod commits;
 
@@ -37,14 +37,14 @@ const PAUSE_AFTER: Duration = Duration::from_millis(100);
 /// How long to wait for a settlement if the budget is used up and nothing is paused yet.
 const SETTLEMENT: Duration = Duration::from_millis(1);
 
-/// How long a stop waits for the last commit, which is deferred while the group has no coordinator.
+/// Maximum time that a stop waits for the last commit, which librdkafka delays while the group has no coordinator.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// Why a session ended.
+/// The reason for the end of a session.
 pub(super) enum End {
     Stopped,
     Rebuild(String),
-    /// The partition's log is not the one that was read before.
+    /// The log of a partition is not the one that was read before.
     Replaced(Replaced),
     Fatal(KafkaError),
 }
@@ -55,7 +55,7 @@ impl From<KafkaError> for End {
     }
 }
 
-/// The channels to the work: see [`super::Consumer`].
+/// The channels and ledgers of a [`super::Consumer`].
 pub(super) struct Channels<'s> {
     pub(super) feed: &'s mpsc::UnboundedSender<Feed>,
     pub(super) settlements: &'s mut mpsc::UnboundedReceiver<Settlement>,
@@ -88,7 +88,7 @@ pub(super) struct Session<'s, C> {
 }
 
 impl<'s> Session<'s, GroupConsumer> {
-    /// Joins the group. `replaced` are partitions whose log the previous session found to be replaced.
+    /// Joins the group. `replaced` contains the partitions whose log the previous session found to be replaced.
     pub(super) fn start(
         settings: &'s ConsumerSettings,
         channels: Channels<'s>,
@@ -137,7 +137,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
                 break end;
             }
         };
-        // The records that are still in progress belong to no assignment from here on.
+        // Records that are still in progress no longer belong to an assignment.
         let partitions: Vec<Partition> = self.channels.ledgers.partitions().collect();
         for &partition in &partitions {
             self.channels.ledgers.revoke(partition);
@@ -148,25 +148,25 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
         self.member.close();
         match end {
-            // It has been waited for.
+            // `finish` has already waited for the commit.
             End::Stopped => {}
             End::Fatal(_) => self.wait_for_commit(Some(Instant::now() + LAST_COMMIT)),
-            // The next client must not begin before the commit has ended.
+            // The next client must not start before the commit has ended.
             End::Rebuild(_) | End::Replaced(_) => self.wait_for_commit(None),
         }
         if self.committer.is_busy() {
-            // Its thread ends with the process.
+            // The committer's thread ends with the process.
             tracing::warn!(
                 "the brokers did not acknowledge the last commit within {LAST_COMMIT:?}; the records since the commit before it will be read again"
             );
             return end;
         }
-        // Dropping the last reference closes the client: here, and not on a thread that no one waits for.
+        // Dropping the last reference closes the client. This happens here, and not on a thread that nothing waits for.
         self.committer.end();
         end
     }
 
-    /// One round: poll, rebalance, settle, pause or resume, commit if due.
+    /// Runs one round: polls, handles a rebalance, settles, pauses or resumes, and commits if due.
     fn turn(&mut self) -> Result<(), End> {
         match self.intake {
             Intake::Full(_) => std::thread::sleep(SETTLEMENT),
@@ -220,7 +220,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// Charges a record to the ledger, and passes it on if its partition is assigned.
+    /// Adds a record to the ledger, and passes it on if its partition is assigned.
     fn hand_on(&mut self, record: PackedRecord) -> Result<(), End> {
         let claim = self.channels.ledgers.charge(record.position, record.size()).map_err(defect)?;
         if let Some(claim) = claim
@@ -231,8 +231,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// librdkafka's position counts transaction markers, which are not records. If nothing is outstanding, the frontier
-    /// moves past them, so that the lag of an idle group is 0.
+    /// Moves the frontiers of partitions without outstanding records to librdkafka's positions. A position is also past
+    /// transaction markers, which are not records, so the lag of an idle group is 0.
     fn follow_positions(&mut self) {
         let Ok(positions) = self.member.client().position() else { return };
         // The client reads no other topic.
@@ -241,7 +241,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// A record that was started and never completed is a defect, and continuing would hide it.
+    /// Ends the session if a record was started and never completed. This is a defect, and continuing would hide it.
     fn look_for_stalls(&mut self) -> Result<(), End> {
         let frontiers = self.channels.ledgers.frontiers();
         let (excused, limit) = (self.settings.external_wait.is_asked_for(), self.settings.stall_after);
@@ -256,7 +256,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
+    /// Requests a new client if librdkafka has stopped reading a partition: it has records and is fetched, but returns
+    /// none.
     fn look_for_unread(&mut self) -> Result<(), End> {
         let ledgers = &*self.channels.ledgers;
         let unread = self.member.look_for_unread(Instant::now(), |partition| {
@@ -327,7 +328,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
             commit_new(commit, &self.settings.input, &starts, &self.settings.metrics)?;
             Ok(starts)
         });
-        // Nothing is read after an error.
+        // After an error, nothing is read. The rebalance is answered so that librdkafka can close.
         let starts = found.inspect_err(|_| {
             self.member.add_before_the_end(partitions, "answering a rebalance before giving up");
         })?;
@@ -395,7 +396,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
     }
 }
 
-/// A breach of the ledger's rules is a defect; continuing could commit past an unsettled record.
+/// Returns how a breach of the ledger's rules ends the session. It is a defect; continuing could commit past an
+/// unsettled record.
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))
 }

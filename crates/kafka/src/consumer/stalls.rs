@@ -1,9 +1,9 @@
-//! The stall clock: how long the record at a partition's frontier has been in progress without an outcome.
+//! The stall clock measures how long the record at a partition's frontier has been in progress without an outcome.
 //!
 //! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is, and
 //! that is not a defect. Therefore, the clock runs only while the record at the frontier is started: it is in a request
-//! or in a write. If its completion never comes, the partition is stalled. This is a plain value; callers pass in the
-//! time.
+//! or in a write. If its completion never comes, the partition is stalled. The clock is a plain value; callers pass in
+//! the time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -33,17 +33,18 @@ struct Clock {
 }
 
 impl Stalls {
-    /// An assignment starts: none of its records has been started.
+    /// Adds the clock of a new assignment, of which no record has been started.
     pub(super) fn assigned(&mut self, partition: Partition, epoch: Epoch) {
         self.0.insert(partition, Clock { epoch, started: OffsetRuns::default(), frontier: Offset(0), since: None });
     }
 
-    /// These records are in a request or in a write from now on. Starting the next step of a record restarts its clock.
+    /// Notes that these records are in a request or in a write from now on. Starting the next step of a record restarts
+    /// its clock.
     pub(super) fn started(&mut self, claims: &[Claim]) {
         self.update(claims, OffsetRuns::insert);
     }
 
-    /// These records wait again.
+    /// Notes that these records wait again.
     pub(super) fn deferred(&mut self, claims: &[Claim]) {
         self.update(claims, OffsetRuns::remove);
     }
@@ -59,8 +60,8 @@ impl Stalls {
         }
     }
 
-    /// Takes the current frontiers; returns a partition that has been stalled for `limit` or longer. `excused`: the
-    /// work waits for something outside.
+    /// Takes the current frontiers, and returns a partition that has been stalled for `limit` or longer. `excused`
+    /// means that the work waits for an external system; no clock runs then.
     pub(super) fn look(
         &mut self,
         frontiers: impl Iterator<Item = Position>,
@@ -192,7 +193,7 @@ mod tests {
             self.stalls.look([Position::of(Partition(0), frontier)].into_iter(), excused, LIMIT, self.now)
         }
 
-        /// Checks every half second; returns the first stall.
+        /// Lets time pass, with a check every half second. Returns the first stall.
         fn pass(&mut self, seconds: u64) -> Option<Stall> {
             (0..seconds * 2).find_map(|_| {
                 self.now += Duration::from_millis(500);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_completion_is_a_stall_once_the_limit_has_passed_since_the_start() {
+    fn a_started_record_without_completion_is_a_stall_after_the_limit() {
         let mut partition = Watched::with(3);
         assert_eq!(partition.pass(1000), None);
         partition.start(0);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_completion_is_found_while_later_records_of_the_partition_complete() {
+    fn a_stall_is_found_although_later_records_of_the_partition_complete() {
         let mut partition = Watched::with(1000);
         partition.start(0);
         let stall = (1..1000).find_map(|offset| {
@@ -233,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_deferred_and_sent_again_restarts_its_clock_each_time() {
+    fn each_start_of_a_deferred_record_restarts_its_stall_clock() {
         let mut partition = Watched::with(2);
         for _ in 0..100 {
             partition.start(0);
             assert_eq!(partition.pass(250), None);
-            // Between two checks.
+            // Defers the record between two checks.
             partition.defer(0);
         }
         assert_eq!(partition.pass(1000), None, "deferred");
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stall_clock_stops_while_the_work_waits_for_something_outside() {
+    fn the_stall_clock_stops_while_the_work_waits_for_an_external_system() {
         let mut partition = Watched::with(1);
         partition.start(0);
         for _ in 0..1000 {
@@ -262,14 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_assignment_starts_without_the_records_of_the_old_one() {
+    fn a_new_assignment_ignores_reports_for_the_previous_assignment() {
         let mut partition = Watched::with(2);
         partition.start(0);
         assert_eq!(partition.pass(250), None);
         partition.ledgers.revoke(Partition(0));
         let epoch = partition.ledgers.assign(Position::new(0, 0));
         partition.stalls.assigned(Partition(0), epoch);
-        // A late report for the old assignment.
+        // This report is for the old assignment and comes late.
         partition.start(0);
         assert_eq!(partition.pass(1000), None);
     }

@@ -1,4 +1,4 @@
-//! Finds where new partitions are read from.
+//! Finds the starting offsets of newly assigned partitions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::log_watch::Latest;
 use crate::start::{FoundStart, StartRule, starts};
 use crate::topic::Topics;
 
-/// How long the brokers may take to respond to a request.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Finds where the partitions of an assignment are read from. Blocks while it asks the brokers.
+/// Finds the starting offsets of newly assigned partitions. Blocks while it queries the brokers.
 pub(super) trait FindStarts {
     fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError>;
 }
@@ -25,7 +25,7 @@ pub(super) trait FindStarts {
 pub(super) struct GroupStarts<'s> {
     pub(super) settings: &'s ConsumerSettings,
     pub(super) consumer: Arc<GroupConsumer>,
-    /// Partitions whose log the previous session found to be replaced.
+    /// Last processed record of each partition whose log was found to be replaced in the previous session.
     pub(super) replaced: Latest,
 }
 

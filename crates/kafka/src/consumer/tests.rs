@@ -1,5 +1,5 @@
-//! Tests the consumer on librdkafka's mock cluster: budget, rebalances, rebuilds, stalls, failed commits. The ledger's
-//! own tests and the end-to-end tests on a real Kafka cover its offsets.
+//! Tests the consumer on librdkafka's mock cluster: budget, rebalances, rebuilds, stalls, failed commits. The tests of
+//! the ledger and the end-to-end tests on a real Kafka cover the committed offsets.
 
 use std::thread::JoinHandle;
 
@@ -50,7 +50,7 @@ impl Kafka {
         }
     }
 
-    /// The group's committed offset.
+    /// The group's committed offset in a partition.
     fn committed(&self, partition: Partition) -> Option<i64> {
         self.1.committed("group", &"typed".parse().unwrap(), SOON).unwrap().get(&partition).map(|offset| offset.0)
     }
@@ -65,7 +65,7 @@ struct Running {
     thread: JoinHandle<Result<(), KafkaError>>,
     registry: Registry,
     claims: Vec<Claim>,
-    /// The partitions that were reported as revoked.
+    /// Partitions that were reported as revoked.
     revoked: Vec<Partition>,
     assigned: usize,
 }
@@ -112,7 +112,7 @@ impl Running {
         }
     }
 
-    /// Takes in all messages that have arrived.
+    /// Receives all messages that have arrived.
     fn take_in(&mut self) {
         while let Ok(feed) = self.records.try_recv() {
             match feed {
@@ -124,7 +124,7 @@ impl Running {
         }
     }
 
-    /// Takes in messages until `condition` holds.
+    /// Receives messages until `condition` holds.
     fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + SOON;
         loop {
@@ -142,7 +142,7 @@ impl Running {
         }
     }
 
-    /// Takes in messages until none has arrived for a while.
+    /// Receives messages until none has arrived for a while.
     fn until_quiet(&mut self) {
         let (mut before, mut since) = (self.claims.len(), Instant::now());
         self.until("quiet", |running| {
@@ -153,7 +153,7 @@ impl Running {
         });
     }
 
-    /// Takes in messages for this long; the consumer must not end meanwhile.
+    /// Receives messages for this long. The consumer must not end during that time.
     fn until_passed(&mut self, time: Duration) {
         let since = Instant::now();
         self.until("time to pass", |running| {
@@ -179,14 +179,14 @@ impl Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_it() {
+async fn a_rebalance_neither_exceeds_the_byte_budget_nor_leaves_a_partition_paused() {
     let kafka = Kafka::start(2);
     kafka.produce(Partition(0), 60, 10_000).await;
     kafka.produce(Partition(1), 60, 10_000).await;
     let mut one = Running::start(&kafka, |settings| settings.budget_bytes = 200_000);
     one.until("the first records", |one| !one.claims.is_empty());
     one.until_quiet();
-    // Records in librdkafka's queue when the pause begins are not returned either.
+    // Polling also does not return records that were in librdkafka's queue when the pause began.
     let read = one.claims.len();
     assert!((20..=22).contains(&read), "{read} records of 10 kB in a budget of 200 kB");
     // Another member gets a partition and reads it to its end.
@@ -218,7 +218,7 @@ async fn the_budget_holds_through_an_assignment_and_nothing_stays_paused_after_i
     kafka.produce(left, 60, 10_000).await;
     one.until_quiet();
     assert!((18..=20).contains(&one.claims.len()), "the new partition is paused as well: {} records", one.claims.len());
-    // From here on, every record is settled as it arrives: every record of both partitions arrives.
+    // From here on, each record is settled as it arrives, so every record of both partitions arrives.
     one.until("the end of both partitions", |one| {
         one.settle_all();
         kafka.committed(left) == Some(120) && kafka.committed(kept) == Some(60)
@@ -259,17 +259,18 @@ async fn a_backlog_is_read_through_a_small_budget_without_long_gaps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuilt_consumer_ignores_budget_claims_of_the_previous_one() {
+async fn a_rebuilt_consumer_ignores_claims_of_the_previous_client() {
     let kafka = Kafka::start(1);
     kafka.produce(Partition(0), 5, 10).await;
     let mut running = Running::start(&kafka, |_| {});
     running.until("all records", |running| running.claims.len() == 5);
     let old = std::mem::take(&mut running.claims);
-    // A breach of the ledger's rules: the consumer is rebuilt, and reports all its partitions as revoked.
+    // Settling a claim twice breaks a rule of the ledger: the consumer is rebuilt, and reports all its partitions as
+    // revoked.
     running.settler.settle(vec![old[4], old[4]]);
     running.until("all records again", |running| running.claims.len() == 5);
     assert_eq!(running.revoked, [Partition(0)]);
-    // The work on the old records ends only now.
+    // The work on the records of the previous client ends only now.
     running.settler.release(vec![old[0]]);
     running.settler.settle(old[1..4].to_vec());
     running.until("them to be counted", |running| running.metric("customerio_kafka_stale_completions_total") == 4.0);
@@ -280,7 +281,7 @@ async fn a_rebuilt_consumer_ignores_budget_claims_of_the_previous_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_something_outside() {
+async fn a_stall_ends_the_consumer_unless_the_work_waits_for_an_external_system() {
     let kafka = Kafka::start(1);
     kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
@@ -289,7 +290,7 @@ async fn a_lost_completion_ends_the_consumer_with_an_error_unless_it_waits_for_s
     running.settler.started(running.claims.clone());
     running.until_passed(Duration::from_millis(1500));
     running.external_wait.set(false);
-    // Any progress ends a stall.
+    // Progress of the frontier restarts the stall clock.
     running.settler.settle(vec![running.claims.remove(0)]);
     running.until("the end", |running| running.thread.is_finished());
     let error = running.stop().unwrap_err();
@@ -343,7 +344,7 @@ async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed(
     let (settler, claims) = (running.settler.clone(), running.claims.clone());
     let (started, stopping) = (Instant::now(), std::thread::spawn(move || running.stop()));
     std::thread::sleep(Duration::from_millis(200));
-    // Only the first one is settled in time.
+    // The second record is not settled in time, so only the first one can be committed.
     settler.settle(vec![claims[0], claims[2]]);
     stopping.join().unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());

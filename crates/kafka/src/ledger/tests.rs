@@ -34,7 +34,7 @@ fn gaps_between_offsets_do_not_stop_the_frontier() {
 }
 
 #[test]
-fn a_record_gets_its_durable_outcome_once() {
+fn a_record_can_be_polled_and_settled_only_once() {
     let mut ledger = Ledger::new(Offset(0));
     ledger.charge(Offset(0), 7).unwrap();
     let out_of_order = LedgerError::OutOfOrder { offset: Offset(0), next: Offset(1) };

@@ -32,7 +32,7 @@ fn value(registry: &Registry, line: &str) -> Option<f64> {
 }
 
 #[test]
-fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
+fn the_probe_shows_lag_and_age_of_unprocessed_records_without_a_reader() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("input", 2, 1).unwrap();
     let producer: BaseProducer = Connection::plaintext(&cluster.bootstrap_servers(), "test").config().create().unwrap();
@@ -66,7 +66,7 @@ fn lag_and_age_depend_on_the_end_of_the_log_and_not_on_the_readers() {
 }
 
 #[test]
-fn the_age_counts_from_the_time_of_receipt_or_else_from_that_of_the_record() {
+fn the_age_counts_from_received_at_or_else_from_the_record_timestamp() {
     for has_header in [true, false] {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("input", 1, 1).unwrap();
@@ -92,7 +92,7 @@ fn the_age_counts_from_the_time_of_receipt_or_else_from_that_of_the_record() {
 }
 
 #[test]
-fn an_outage_and_its_end_are_reported_although_nothing_is_read_or_written() {
+fn an_outage_is_reported_although_no_record_is_read_or_written() {
     // No process listens on port 1.
     let Setting { registry, probe, waiting, readiness, .. } = setting("127.0.0.1:1");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

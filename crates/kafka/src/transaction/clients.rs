@@ -1,4 +1,4 @@
-//! Producer and consumer of one session, behind [`Client`].
+//! Producer and consumer of one session, which implement [`Client`] for the machine.
 
 use contract::{Partition, Position, TopicName};
 use rdkafka::error::KafkaError as RdError;
@@ -16,21 +16,22 @@ pub(super) struct Clients<'s, C> {
     pub(super) producer: &'s TransactionalProducer,
     pub(super) consumer: &'s C,
     pub(super) topic: &'s TopicName,
-    /// The last accepted record of each partition.
+    /// Fingerprint of the last accepted record of each partition.
     pub(super) latest: &'s Latest,
     pub(super) health: &'s KafkaHealth,
-    /// See [`crate::Connection::keeps_transactional_offsets`].
+    /// Value of [`crate::Connection::keeps_transactional_offsets`].
     pub(super) keeps_transactional_offsets: bool,
 }
 
 impl<C> Clients<'_, C> {
-    /// The group's committed offsets are requested again.
+    /// Reports that the group's committed offsets could not be read. The machine requests them again.
     fn unconfirmed(&self, error: &RdError) -> Outcome {
         self.health.group.failed(trouble(error));
         Outcome::Retry
     }
 
-    /// The metadata of a committed offset: the fingerprint of the log, and which records after the offset are processed.
+    /// Returns the metadata of a committed offset: the fingerprint of the last record, and the processed records
+    /// after the offset.
     fn metadata(&self, mark: &Mark) -> Option<String> {
         let last = self.latest.get(&mark.position.partition);
         let last = last.filter(|last| last.offset < mark.end).map(ToString::to_string);
@@ -62,8 +63,8 @@ impl<C: GroupClient> Client for Clients<'_, C> {
         let Some(metadata) = self.consumer.metadata() else {
             return Outcome::Abort("the consumer has left its group".to_owned());
         };
-        // After it has lost its membership, the client has no member id for a moment, and the brokers accept offsets
-        // without a member id from any client. With this order of calls, the check covers the metadata.
+        // A client that has lost its membership has no member id for a moment, and the brokers accept offsets without a
+        // member id from any client. The metadata is read before this check, so the check covers it.
         if self.consumer.is_assignment_lost() {
             return Outcome::Abort("the partitions were lost".to_owned());
         }
@@ -84,7 +85,7 @@ impl<C: GroupClient> Client for Clients<'_, C> {
         }
         let partitions: Vec<Partition> = known.iter().map(|mark| mark.position.partition).collect();
         let list = partition_list::partitions(self.topic, &partitions);
-        // A response that open transactions of other members delay is requested again.
+        // Open transactions of other members can delay the response. The machine then requests it again.
         let committed = match self.consumer.committed(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),
@@ -95,8 +96,7 @@ impl<C: GroupClient> Client for Clients<'_, C> {
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
-            // While a record is deferred, the offset stays the same; the metadata contains which records after it are
-            // processed.
+            // While a record is deferred, the offset stays the same; the metadata lists the processed records after it.
             let consumed = Consumed::read(offset, found.metadata());
             if partition_list::offset(&found) != Some(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(

@@ -1,4 +1,4 @@
-//! How far a worker has processed a partition, according to the brokers and with the open transaction.
+//! Progress of a worker in a partition: according to the brokers, and with the open transaction.
 
 use contract::{Offset, Partition, Position};
 
@@ -7,11 +7,11 @@ use crate::consumed::{Consumed, Undo};
 /// The committed state of a partition: the offset, and the part of its metadata with the processed records after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// The first offset of a partition that is not processed.
+    /// Offset of the first record that is not processed.
     pub position: Position,
-    /// The first offset after which no record is processed.
+    /// Offset after the last record that is processed or deferred.
     pub end: Offset,
-    /// See [`Consumed::note`].
+    /// Metadata with the processed records after the offset, from [`Consumed::note`].
     pub note: Option<String>,
 }
 
@@ -23,14 +23,14 @@ impl Mark {
 
 #[derive(Debug, Clone)]
 pub(super) struct Cursor {
-    /// The state according to the brokers.
+    /// Progress according to the brokers.
     pub(super) committed: Progress,
-    /// The state with the open transaction's records.
+    /// Progress with the records of the open transaction.
     pub(super) open: Progress,
 }
 
-/// How far a partition is read, and processed. The two differ while records are read again and only the deferred ones
-/// among them must be processed.
+/// The offsets up to which a partition is read and processed. The two differ while records are read again and only the
+/// deferred ones among them must be processed.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// Next offset to read.
@@ -42,31 +42,32 @@ pub(super) struct Progress {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accepted {
     pub(super) position: Position,
-    /// The next offset to read before it.
+    /// Value of [`Progress::read`] before the record was accepted.
     read: Offset,
     undo: Undo,
 }
 
 impl Cursor {
-    /// Starts at the first record that is not processed.
+    /// Creates a cursor at the first record that is not processed.
     pub(super) fn at(consumed: Consumed) -> Self {
         let progress = Progress { read: consumed.frontier(), consumed };
         Self { committed: progress.clone(), open: progress }
     }
 
-    /// The record is processed in the open transaction.
+    /// Notes that the record is processed in the open transaction.
     pub(super) fn accept(&mut self, position: Position) -> Accepted {
         let read = std::mem::replace(&mut self.open.read, position.offset.next());
         Accepted { position, read, undo: self.open.consumed.process(position.offset) }
     }
 
-    /// The record must be read again.
+    /// Undoes [`Cursor::accept`], because the record must be read again.
     pub(super) fn put_back(&mut self, accepted: &Accepted) {
         self.open.read = accepted.read;
         self.open.consumed.put_back(accepted.undo);
     }
 
-    /// The record is deferred, unless the metadata has no room for it.
+    /// Defers the record after [`Cursor::accept`]. Returns `false`, and leaves it processed, if the metadata has no
+    /// room for it.
     pub(super) fn defer(&mut self, accepted: &Accepted) -> bool {
         self.open.consumed.put_back(accepted.undo);
         let fits = self.open.consumed.defer(accepted.position.offset);

@@ -1,15 +1,16 @@
 //! The decisions of the transactional worker, as a value: when to begin, send offsets, commit, abort and rewind, and
-//! what each outcome leads to.
+//! how each outcome changes the state.
 //!
-//! It keeps these rules:
-//! - offsets are sent only for partitions that are owned now, and only after records processed in this transaction;
-//! - after an abort, every polled record is read again: the position returns to the committed offset;
-//! - a partition is released only while no transaction is open (commit within the revoke's deadline, else abort);
-//! - after an abort, and before the commit of a revoke, the group's committed offsets must be the ones known here: if
-//!   another member has committed, this one was evicted meanwhile, and its positions are invalid;
-//! - the machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers decide.
+//! The machine keeps these rules:
+//! - Offsets are sent only for partitions that are owned now, and only after records processed in this transaction.
+//! - After an abort, every polled record is read again: the position returns to the committed offset.
+//! - A partition is released only while no transaction is open (commit within the revoke's deadline, else abort).
+//! - After an abort, and before the commit of a revoke, the group's committed offsets must equal the ones known here.
+//!   If another member has committed, this one was evicted in the meantime, and its positions are invalid.
+//! - The machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers
+//!   decide.
 //!
-//! It knows no Kafka client and no clock: callers pass in times.
+//! The machine does no I/O and has no clock: callers pass in a [`Client`] and the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -28,25 +29,25 @@ pub enum Outcome {
     Done,
     /// The call had no effect and may be made again.
     Retry,
-    /// The transaction cannot be committed any more, but the producer still works.
+    /// The transaction can no longer be committed, but the producer still works.
     Abort(String),
     /// The producer or the consumer is broken and must be rebuilt.
     Broken(String),
-    /// The group has continued without this member: another one may have processed its partitions.
+    /// The group has continued without this member: another member may have processed its partitions.
     Evicted(String),
 }
 
-/// Why new clients are needed.
+/// The reason why new clients are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breakage {
-    /// What happened.
+    /// Reason for the log.
     pub reason: String,
-    /// The group has continued without this member. That happens when a member's network was down, and does not mean
-    /// that new clients will fail too.
+    /// Whether the group has continued without this member. This happens when a member's network was down, and does not
+    /// mean that new clients will fail too.
     pub evicted: bool,
 }
 
-/// The calls the machine asks for.
+/// The calls that the machine makes to producer and consumer.
 pub trait Client {
     /// Begins a transaction.
     fn begin(&mut self) -> Outcome;
@@ -63,16 +64,16 @@ pub trait Client {
     fn rewind(&mut self, positions: &[Position]) -> Outcome;
 }
 
-/// When a transaction is due.
+/// Limits of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Commit when the transaction is this old.
+    /// Age at which a transaction is committed.
     pub interval: Duration,
-    /// Commit when it holds this many records.
+    /// Number of records at which a transaction is committed.
     pub records: usize,
-    /// Give up the clients if a transaction has been open for this long.
+    /// Time after which the clients are rebuilt if the open transaction could not be ended.
     pub timeout: Duration,
-    /// How long a commit may take on a revoke before the transaction is aborted.
+    /// Maximum time of a commit in a revoke. After that, the transaction is aborted.
     pub revoke: Duration,
 }
 
@@ -92,7 +93,7 @@ enum Phase {
     Broken(Breakage),
 }
 
-/// What the driver must do next.
+/// The next step of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Poll for records, at most until the transaction is due.
@@ -103,21 +104,21 @@ pub enum Step {
     Rebuild(Breakage),
 }
 
-/// The result of one [`Machine::advance`].
+/// The result of one call of [`Machine::advance`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing is final yet.
+    /// No transaction was committed or aborted by this call.
     None,
     /// The transaction was committed.
     Committed {
-        /// How long the transaction was open.
+        /// Time for which the transaction was open.
         took: Duration,
     },
     /// The transaction was aborted; all its records will be read again.
     Aborted(String),
 }
 
-/// The state of one worker's transactions. See the module.
+/// The state of one worker's transactions.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -144,7 +145,7 @@ impl Machine {
         }
     }
 
-    /// A partition was assigned. It will be read from its first record that is not processed.
+    /// Adds an assigned partition. It will be read from its first record that is not processed.
     pub fn assign(&mut self, partition: Partition, consumed: Consumed) {
         self.cursors.insert(partition, Cursor::at(consumed));
     }
@@ -154,19 +155,19 @@ impl Machine {
         self.cursors.keys().copied()
     }
 
-    /// The first offset that is not processed, according to the brokers.
+    /// Offset of the first record that is not processed, according to the brokers.
     #[must_use]
     pub fn committed(&self, partition: Partition) -> Option<Offset> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.consumed.frontier())
     }
 
-    /// How far the partition is processed, according to the committed offset and metadata.
+    /// Next offset to read, as of the last commit. It is after the records that were deferred since the assignment.
     #[must_use]
     pub fn read(&self, partition: Partition) -> Option<Offset> {
         self.cursors.get(&partition).map(|cursor| cursor.committed.read)
     }
 
-    /// How many records of the partition are deferred, according to the brokers.
+    /// Number of deferred records of the partition, according to the brokers.
     #[must_use]
     pub fn deferred(&self, partition: Partition) -> u64 {
         self.cursors.get(&partition).map_or(0, |cursor| cursor.committed.consumed.deferred())
@@ -195,8 +196,8 @@ impl Machine {
         self.limits.interval.checked_sub(age).filter(|left| !left.is_zero())
     }
 
-    /// Whether to process a polled record now: begins a transaction if none is open. `false` means that the record must
-    /// be dropped: its partition is not owned, or it will be read again, or it was read before.
+    /// Whether to process a polled record now. Begins a transaction if none is open. `false` means that the caller must
+    /// drop the record: its partition is not owned, or the record will be read again, or it was read before.
     pub fn accept(&mut self, record: Position, now: Instant, client: &mut impl Client) -> bool {
         if !matches!(self.phase, Phase::Idle | Phase::Open) {
             return false;
@@ -236,7 +237,8 @@ impl Machine {
         true
     }
 
-    /// The record accepted last had no effect and must be read again, by the owner of its partition at that time.
+    /// Undoes the last [`Machine::accept`]: the record had no effect and must be read again, by the owner of its
+    /// partition at that time.
     pub fn put_back(&mut self) {
         if let Some(accepted) = self.accepted.take()
             && let Some(cursor) = self.cursors.get_mut(&accepted.position.partition)
@@ -246,21 +248,21 @@ impl Machine {
         }
     }
 
-    /// The record accepted last had no effect and is deferred: it is read again when its partition is assigned again.
-    /// Returns `false` if no more records of its partition can be deferred; then the record counts as just accepted.
+    /// Defers the last accepted record, which had no effect: it is read again when its partition is assigned again.
+    /// Returns `false` if no more records of the partition can be deferred; the record then still counts as accepted.
     pub fn defer(&mut self) -> bool {
         let Some(accepted) = &self.accepted else { return false };
         self.cursors.get_mut(&accepted.position.partition).is_some_and(|cursor| cursor.defer(accepted))
     }
 
-    /// The output of the accepted record could not be queued, so the transaction must be aborted.
+    /// Notes that the output of the accepted record could not be queued, so that the transaction must be aborted.
     pub fn output_failed(&mut self, reason: String) {
         if self.phase == Phase::Open {
             self.phase = Phase::Aborting(reason);
         }
     }
 
-    /// The clients must be rebuilt for a reason found outside the machine.
+    /// Notes that the clients must be rebuilt, for a reason found outside the machine.
     pub fn break_with(&mut self, reason: String) {
         self.phase = Phase::Broken(Breakage { reason, evicted: false });
     }
@@ -269,7 +271,7 @@ impl Machine {
         self.phase = Phase::Broken(Breakage { reason, evicted: true });
     }
 
-    /// Makes the next call and applies its outcome.
+    /// Makes the next call to the client and applies its outcome.
     pub fn advance(&mut self, now: Instant, client: &mut impl Client) -> Progress {
         match self.phase.clone() {
             Phase::Idle | Phase::Broken(_) => Progress::None,
@@ -288,7 +290,8 @@ impl Machine {
 
     fn send_offsets(&mut self, now: Instant, client: &mut impl Client) {
         let due = || self.cursors.iter().filter(|(_, cursor)| cursor.open.consumed != cursor.committed.consumed);
-        // Another member may have owned a partition that is being revoked; then its committed offset counts.
+        // Another member may have owned a partition that is being revoked. The offset that it has committed is then the
+        // valid one.
         let outcome = if self.revoke_deadline.is_some() {
             let marks = due().map(|(&partition, cursor)| Mark::new(partition, &cursor.committed.consumed));
             client.confirm(&marks.collect::<Vec<_>>())
@@ -323,8 +326,8 @@ impl Machine {
                 Progress::Committed { took: self.close(now) }
             }
             Outcome::Retry => {
-                // From here on the outcome is open: the commit may have reached the broker. Only the same call again,
-                // or new clients, can resolve it.
+                // From here on the outcome is unknown: the commit may have reached the broker. Only the same call
+                // again, or new clients, can resolve it.
                 if self.revoke_deadline.is_some_and(|deadline| now >= deadline) {
                     self.break_with("a revoke came while a commit was unresolved".to_owned());
                 } else {
@@ -398,16 +401,16 @@ impl Machine {
     }
 
     fn check_timeout(&mut self, now: Instant, what: &str) {
-        // No transaction is open while the consumer is set back; the first failure starts the clock.
+        // No transaction is open while the consumer is set back, so the first failure starts the clock.
         let since = *self.opened.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.limits.timeout {
             self.break_with(format!("{what} was not resolved within {:?}", self.limits.timeout));
         }
     }
 
-    /// Partitions are being revoked. The driver then advances until [`Machine::is_open`] is false, and calls
-    /// [`Machine::remove`]. If they are lost already, this worker may not commit them any more: the transaction is
-    /// aborted.
+    /// Starts a revoke of partitions. The driver then advances until [`Machine::is_open`] is false, and calls
+    /// [`Machine::remove`]. With `lost`, this worker may no longer commit offsets of the partitions, so the transaction
+    /// is aborted.
     pub fn begin_revoke(&mut self, lost: bool, now: Instant) {
         self.revoke_deadline = Some(now + self.limits.revoke);
         if lost && matches!(self.phase, Phase::Open | Phase::OffsetsSent) {
@@ -427,20 +430,20 @@ impl Machine {
         matches!(self.phase, Phase::Open | Phase::OffsetsSent | Phase::Aborting(_))
     }
 
-    /// The partitions were revoked.
+    /// Removes revoked partitions.
     pub fn remove(&mut self, partitions: &BTreeSet<Partition>) {
         debug_assert!(!self.is_open(), "a partition is removed only when no transaction is open");
         self.cursors.retain(|partition, _| !partitions.contains(partition));
         self.revoke_deadline = None;
     }
 
-    /// An assignment must be handled, which may take long, so the open transaction is due before that. The driver then
+    /// Makes the open transaction due before an assignment is handled, because that may take long. The driver then
     /// advances until [`Machine::is_open`] is false, and calls [`Machine::remove`] with no partitions.
     pub fn begin_assign(&mut self, now: Instant) {
         self.begin_revoke(false, now);
     }
 
-    /// A stop was requested, so the open transaction is due now.
+    /// Makes the open transaction due now, because a stop was requested.
     pub fn finish(&mut self, now: Instant) {
         self.revoke_deadline = Some(now + self.limits.timeout);
     }

@@ -1,5 +1,5 @@
-//! New partitions of a worker, from their assignment to their first record: finds their starts, restores their state, and
-//! adds them to the consumer.
+//! Handles new partitions of a worker from their assignment to their first record: finds their starts, restores their
+//! state, and adds them to the consumer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,23 +19,23 @@ use crate::health::kafka_trouble;
 use crate::start::{commit_new, refusal};
 use crate::topic::check_counterparts;
 
-/// How long a commit that a rebalance refused waits for its next attempt.
+/// Time between two attempts of a commit that a rebalance refuses.
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long the brokers may take to return where a partition starts.
+/// Time limit for a query of a topic's number of partitions.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<P: Processor, C: GroupClient> Session<'_, P, C> {
-    /// Reports the error that ends the session.
+    /// Reports an error to the health check, and returns how it ends the session.
     fn given_up(&self, error: KafkaError) -> End {
         self.settings.health.group.failed(kafka_trouble(&error));
         given_up(error)
     }
 
-    /// Finds out where new partitions are read from, while the other partitions continue: a member that died can delay
-    /// the response for as long as its transaction may stay open.
+    /// Begins to find the starting offsets of new partitions, while the other partitions continue: a member that died
+    /// can delay the response for as long as its transaction may stay open.
     pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
-        // A transaction that stayed open during the calls to the brokers could time out.
+        // A transaction that stays open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
         while self.machine.is_open() {
             self.advance();
@@ -45,7 +45,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         self.settings.readiness.set_ready();
         self.member.add(&[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
-            // Nothing of this worker can fail any more.
+            // Without new partitions, no further call to the brokers is needed that could fail.
             self.settings.health.group.succeeded();
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         Ok(())
     }
 
-    /// The topics may have got more partitions since the start.
+    /// Checks the numbers of partitions again, because the topics may have got more partitions since the start.
     fn check_counterparts(&self) -> Result<(), KafkaError> {
         let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
         let input = (&self.settings.input, count(&self.settings.input)?);
@@ -67,13 +67,13 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         Ok(())
     }
 
-    /// Nothing is read any more.
+    /// Adds the awaited partitions before the session ends. No record of them will be read.
     pub(super) fn add_awaited(&mut self) {
         let awaited: Vec<Partition> = std::mem::take(&mut self.awaited).into_iter().collect();
         self.member.add_before_the_end(&awaited, "adding partitions before the end");
     }
 
-    /// Reports a transaction of another process that holds back what new partitions need.
+    /// Reports a transaction of another process that delays new partitions.
     fn report_delay(&mut self) {
         let health = &self.settings.health;
         match self.restores.delay(Instant::now()) {
@@ -96,7 +96,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     /// Adds the partitions whose starts are known now, as paused, and resumes those whose state is restored.
     pub(super) fn restored(&mut self) -> Result<(), End> {
         self.report_delay();
-        // If a partition were added now, librdkafka would take that as the answer to the lost assignment. The revoke
+        // After the assignment was lost, librdkafka would treat an added partition as the answer to the revoke that
         // follows.
         while !self.member.is_lost() {
             if !self.add_found()? {
@@ -118,8 +118,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         Ok(())
     }
 
-    /// Commits the starts that are known and adds their partitions. Returns whether that is done: in a rebalance the
-    /// brokers accept no commit from this member, and the partitions may be revoked before they do.
+    /// Commits the known starts and adds their partitions. Returns `false` if this must be repeated: in a rebalance,
+    /// the brokers accept no commit from this member, and the partitions may be revoked before they do.
     fn add_found(&mut self) -> Result<bool, End> {
         if self.found.is_empty() {
             return Ok(true);
@@ -132,7 +132,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
             Ok(()) => {}
             Err(error) => match refusal(&error) {
                 Some(Refusal::Rebalancing) => {
-                    // Reported only if it lasts: a rebalance ends within seconds.
+                    // A rebalance ends within seconds, so the health check logs this only if it lasts longer.
                     self.settings.health.group.failed(kafka_trouble(&error));
                     self.next_commit = Instant::now() + COMMIT_AGAIN;
                     return Ok(false);

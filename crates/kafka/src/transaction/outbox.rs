@@ -1,4 +1,4 @@
-//! Takes the output of a record.
+//! The interface through which a processor writes output.
 
 use contract::{Position, TopicName};
 
@@ -6,14 +6,14 @@ use super::oversized::Oversized;
 use super::producer::{InputNumber, TransactionalProducer};
 use crate::producer::NewRecord;
 
-/// Takes the output of a record during [`Processor::process`](super::Processor::process).
+/// Receives the output of a record during [`Processor::process`](super::Processor::process).
 pub struct Outbox<'p> {
     producer: &'p TransactionalProducer,
     oversized: &'p Oversized,
     position: Position,
-    /// The number of the record in the transaction.
+    /// Number of the input record in the transaction.
     input: InputNumber,
-    /// Why a record could not be queued.
+    /// The reason why an output record could not be queued.
     pub(super) failure: Option<String>,
 }
 
@@ -42,8 +42,8 @@ impl<'p> Outbox<'p> {
         }
     }
 
-    /// How many outputs of this record `topic` has refused in earlier transactions because of their size. The processor
-    /// then writes less than the last time, writes to another topic, or holds.
+    /// Number of outputs of this record that `topic` has refused in earlier transactions because of their size. After a
+    /// refusal, the processor writes less than the last time, writes to another topic, or holds.
     #[must_use]
     pub fn refusals(&self, topic: &TopicName) -> u32 {
         self.oversized.refusals(self.position, topic)

@@ -1,4 +1,4 @@
-//! The brokers, as far as the restoring of a partition's state needs them.
+//! The queries to the brokers for restoring a partition's state.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::start::{FoundStart, FromBeginning, StartRule, starts};
 use crate::topic::Topics;
 use crate::watermarks::Watermarks;
 
-/// How long the brokers may take to respond.
+/// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(10);
 
 /// The data that all restores of a session share.
@@ -29,13 +29,13 @@ pub(super) struct RestoreContext {
     pub(super) output: TopicName,
     pub(super) lookback: Lookback,
     pub(super) from_beginning: FromBeginning,
-    /// Partitions whose log was found to be replaced.
+    /// Last processed record of each partition whose log was found to be replaced.
     pub(super) replaced: Latest,
-    /// How long the brokers may take to end the transaction of a member that died.
+    /// Maximum time until the brokers end the transaction of a member that died.
     pub(super) pending: Duration,
 }
 
-/// The topics of a worker. See [`OutputLog`].
+/// Implements [`OutputLog`] with queries to the brokers.
 pub(super) struct BrokerLog {
     context: RestoreContext,
     topics: Topics,

@@ -1,18 +1,17 @@
-//! Finds the records whose output a topic refuses because of its size: which of them are confirmed, and for which
-//! topics.
+//! Finds the input records whose output a topic refuses because of its size.
 //!
 //! A broker that finds a batch too large refuses all records of that batch, so a refusal alone does not show which
-//! record is the cause. A suspected record is therefore read again and written in a batch of its own; only a refusal of
-//! that batch counts against the record and its topic.
+//! record is the cause. A suspected record is therefore read again, and its output is alone in its batch. Only a
+//! refusal of that batch counts against the record and its topic.
 
 use std::collections::BTreeMap;
 
 use contract::{Offset, Partition, Position, TopicName};
 
-/// The state of one input record.
+/// The refusals of one input record's output.
 #[derive(Debug, Default)]
 struct Known {
-    /// By topic, how many outputs of this record were refused although each was alone in its batch.
+    /// For each topic, the number of outputs of this record that were refused although each was alone in its batch.
     refusals: BTreeMap<String, u32>,
 }
 
@@ -23,8 +22,9 @@ pub(super) struct Oversized {
 }
 
 impl Oversized {
-    /// An output of this record was in a batch that `topic` refused because of its size. `alone`: it was the whole
-    /// batch. Returns whether this is new: repeating a known fact does not count as progress.
+    /// Notes that an output of this record was in a batch that `topic` refused because of its size. `alone` means that
+    /// the batch contained nothing else. Returns whether this is new: repeating a known fact does not count as
+    /// progress.
     pub(super) fn refused(&mut self, record: Position, topic: &str, alone: bool) -> bool {
         let is_new = !self.known.contains_key(&record);
         let known = self.known.entry(record).or_default();
@@ -34,23 +34,23 @@ impl Oversized {
         is_new || alone
     }
 
-    /// Whether this record's outputs must be alone in their batches.
+    /// Whether the outputs of this record must be alone in their batches.
     pub(super) fn is_suspected(&self, record: Position) -> bool {
         self.known.contains_key(&record)
     }
 
-    /// How many outputs of this record `topic` refused, each alone in its batch.
+    /// Number of outputs of this record that `topic` refused although each was alone in its batch.
     pub(super) fn refusals(&self, record: Position, topic: &TopicName) -> u32 {
         let known = self.known.get(&record);
         known.and_then(|known| known.refusals.get(topic.as_str())).copied().unwrap_or(0)
     }
 
-    /// The offsets of the partition before `offset` are committed.
+    /// Forgets the records of the partition before `offset`, which are committed.
     pub(super) fn committed(&mut self, partition: Partition, offset: Offset) {
         self.known.retain(|known, _| known.partition != partition || known.offset >= offset);
     }
 
-    /// The partition was revoked.
+    /// Forgets the records of a revoked partition.
     pub(super) fn forget(&mut self, partition: Partition) {
         self.known.retain(|known, _| known.partition != partition);
     }

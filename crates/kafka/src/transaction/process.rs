@@ -1,4 +1,4 @@
-//! Runs one record through the processor, in a batch of its own if necessary; and the clients of its transaction.
+//! Processes one record, with its output alone in a batch if necessary, and builds the machine's view of the clients.
 
 use contract::Position;
 
@@ -15,13 +15,14 @@ use crate::record::Record;
 /// The result of processing one record.
 #[derive(Debug)]
 pub(super) struct Processed {
-    /// Why output could not be queued or was not delivered: the transaction must be aborted.
+    /// The reason why output could not be queued or was not delivered. If set, the transaction must be aborted.
     pub(super) failure: Option<String>,
     pub(super) disposition: Disposition,
 }
 
-/// Turns an accepted record into output. If outputs of it were refused because of their size before, they are written
-/// in batches of their own, and this waits for their delivery: only then does the next refusal refer to this record.
+/// Turns an accepted record into output. If a topic refused output of this record because of its size before, the
+/// output is written in batches without other records, and this waits for the delivery: only then does the next refusal
+/// refer to this record.
 pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,
@@ -45,7 +46,8 @@ pub(super) fn process(
     Processed { failure, disposition }
 }
 
-/// Keeps the record by which a partition's log is recognised: the last one, unless it was deferred before.
+/// Stores the fingerprint by which a partition's log is recognised: the one of the record with the highest offset,
+/// which may not be the last one that was processed.
 pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
     let fingerprint = Fingerprint::of(record);
     let last = latest.entry(record.partition()).or_insert(fingerprint);
@@ -54,7 +56,7 @@ pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
     }
 }
 
-/// The clients of a session as its machine sees them.
+/// Returns the clients of a session as its machine sees them.
 pub(super) fn clients<'s, C>(
     producer: &'s TransactionalProducer,
     consumer: &'s C,

@@ -19,22 +19,22 @@ use crate::error_table::{self, Refusal, is_purged, is_refused_for_size, refusal}
 use crate::health::KafkaHealth;
 use crate::producer::NewRecord;
 
-/// Maximum time of one call to the brokers. A call that needs longer returns "retry" and is made again.
+/// Maximum time of one call to the brokers. A call that needs longer returns [`Outcome::Retry`] and is made again.
 pub(super) const CALL: Duration = Duration::from_secs(1);
 
-/// How long a record waits for room in the producer's queue before the transaction is aborted.
+/// Maximum time that a record waits for room in the producer's queue before the transaction is aborted.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
-/// Maximum bytes of records that wait for their delivery report, per worker. A larger record waits until it is the only
-/// one.
+/// Maximum bytes of records that wait for their delivery report, per worker. It is below the limit of librdkafka's own
+/// queue. A larger record waits until it is the only one.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The limits of librdkafka's own queue, in bytes and kilobytes, which [`QUEUE_BYTES`] stays below. The largest
-/// body that can be configured has 64 MiB; the limit that matters is the topic's `max.message.bytes`.
+/// Maximum size of a record for librdkafka, in bytes. The largest body that can be configured has 64 MiB; the limit
+/// that matters is the topic's `max.message.bytes`.
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 
-/// The number of the input record that an output record belongs to; the caller chooses it.
+/// Number of the input record from which an output record was created. The caller chooses it.
 pub(super) type InputNumber = usize;
 
 /// A record that its topic refuses because of its size.
@@ -42,14 +42,14 @@ pub(super) type InputNumber = usize;
 pub(super) struct TooLarge {
     pub(super) topic: String,
     pub(super) input: InputNumber,
-    /// Bytes of key and value.
+    /// Size of key and value.
     pub(super) bytes: usize,
 }
 
-/// Why records of the open transaction were not delivered.
+/// The reason why records of the open transaction were not delivered.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryFailures {
-    /// The first failure: librdkafka only says that the transaction must be aborted, not why.
+    /// The first failure. librdkafka's later error contains only that the transaction must be aborted, not the cause.
     pub(super) first: Option<String>,
     /// Records of batches that were refused because of their size.
     pub(super) too_large: Vec<TooLarge>,
@@ -92,17 +92,17 @@ impl ProducerContext for Context<Deliveries> {
     }
 }
 
-/// An initialised producer with a transactional id. `ThreadedProducer` serves its events on its own thread, so that
-/// delivery reports also arrive while this thread is busy, in particular during an abort.
+/// A producer with a transactional id. `ThreadedProducer` serves its events on a separate thread, so that delivery
+/// reports also arrive while this thread is busy, in particular during an abort.
 pub(super) struct TransactionalProducer {
     producer: ThreadedProducer<Context<Deliveries>>,
     deliveries: Deliveries,
-    /// The health check to report to; commands have none.
+    /// Health check to which the producer reports; `None` in commands.
     health: Option<KafkaHealth>,
 }
 
 impl TransactionalProducer {
-    /// Creates the producer.
+    /// Creates the producer, without registering its transactional id.
     pub(super) fn new(
         connection: &Connection,
         id: &str,
@@ -139,8 +139,8 @@ impl TransactionalProducer {
         outcome(result)
     }
 
-    /// Returns how many partitions a topic has. The call also makes the producer notice new partitions; otherwise it
-    /// would refuse records for them for some minutes.
+    /// Returns the number of partitions of a topic. The call also makes the producer notice new partitions; otherwise
+    /// it would refuse records for them for some minutes.
     pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -194,8 +194,9 @@ impl TransactionalProducer {
         }
     }
 
-    /// Waits until every record has its report. `BaseProducer::flush`, which a commit calls, would poll every 100 ms;
-    /// polling more often makes a commit take only milliseconds.
+    /// Waits for the delivery reports of all records, at most for [`CALL`]. Returns whether all have arrived.
+    /// `BaseProducer::flush`, which a commit calls, would poll every 100 ms; polling more often makes a commit take
+    /// only milliseconds.
     pub(super) fn drained(&self) -> bool {
         let deadline = Instant::now() + CALL;
         while self.producer.in_flight_count() > 0 {
@@ -207,7 +208,7 @@ impl TransactionalProducer {
         true
     }
 
-    /// Waits for the delivery of all records that were sent.
+    /// Waits for the delivery reports of all records, at most for about [`QUEUE_WAIT`].
     pub(super) fn drain(&self) -> Result<(), String> {
         let deadline = Instant::now() + QUEUE_WAIT;
         while !self.drained() {
@@ -218,17 +219,17 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    /// See [`error_table::is_fenced`].
+    /// Whether the producer was fenced, as defined by [`error_table::is_fenced`].
     pub(super) fn is_fenced(&self) -> bool {
         self.producer.client().fatal_error().is_some_and(|(code, _)| error_table::is_fenced(code))
     }
 
-    /// Returns why a record of the open transaction was not delivered, if that happened.
+    /// Returns why a record of the open transaction was not delivered; `None` if no record failed.
     pub(super) fn failure(&self) -> Option<String> {
         self.failures().first.clone()
     }
 
-    /// Takes the failures of delivery collected so far.
+    /// Takes the delivery failures collected so far.
     pub(super) fn take_failures(&self) -> DeliveryFailures {
         std::mem::take(&mut *self.failures())
     }
@@ -266,7 +267,7 @@ impl TransactionalProducer {
     /// Aborts the open transaction.
     pub(super) fn abort(&self) -> Outcome {
         let result = self.producer.abort_transaction(CALL);
-        // An abort that succeeds does not mean that writing does.
+        // A successful abort does not mean that writing works, so only a failure is reported.
         if let (Some(health), Err(error)) = (&self.health, &result) {
             health.transaction_failed(error);
         }
@@ -274,8 +275,8 @@ impl TransactionalProducer {
     }
 }
 
-/// Maps librdkafka's three kinds of errors (retriable, abortable, fatal). A member that the group does not know any
-/// more was evicted. A member with an old generation was not: the group knows it, and a rebalance is in progress.
+/// Maps librdkafka's three kinds of errors (retriable, abortable, fatal). A member that the group no longer knows was
+/// evicted. A member with an old generation was not evicted: the group knows it, and a rebalance is in progress.
 fn outcome(result: Result<(), RdError>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,

@@ -1,4 +1,4 @@
-//! Restores the state of new partitions from the tails of the output topic, on a thread of its own for each assignment,
+//! Restores the state of new partitions from the tails of the output topic, on a separate thread for each assignment,
 //! while the other partitions continue. Results for an older assignment are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,18 +14,18 @@ use super::tail::{Candidate, Found, PartitionState, Tail};
 use crate::error::KafkaError;
 use crate::start::FoundStart;
 
-/// Restoring that makes no progress for this long waits for an open transaction. Everything else that it asks the
-/// brokers for is answered sooner, or fails.
+/// Time without progress after which restoring counts as delayed by an open transaction. The brokers respond to every
+/// other request sooner, or the request fails.
 const DELAYED_AFTER: Duration = Duration::from_secs(6);
 
-/// How often a delay is reported.
+/// Interval between two reports of a delay.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// The next result for an assignment. The starts of all its partitions come first, except those that were revoked.
 pub(super) enum Finding<M> {
-    /// Where the partitions are read from.
+    /// Starts of the partitions.
     Starts(Vec<FoundStart>),
-    /// A partition whose state is restored, and how long that took.
+    /// A partition whose state is restored, and the time that this took.
     Restored { partition: Partition, state: M, took: Duration },
 }
 
@@ -37,28 +37,28 @@ struct Report<M> {
 /// The restores of one session.
 pub(super) struct Restores<M> {
     context: RestoreContext,
-    /// The partitions that wait, with the number of their assignment: results for an older assignment are ignored.
+    /// Partitions that wait for their state, with the number of their assignment and the time since which they wait.
     waiting: BTreeMap<Partition, (u64, Instant)>,
     assignments: u64,
-    /// Stops the reader of an assignment; only for assignments with waiting partitions.
+    /// Stop tokens of the readers, by assignment; only for assignments with waiting partitions.
     readers: BTreeMap<u64, CancellationToken>,
     reports: mpsc::Sender<Report<M>>,
     received: mpsc::Receiver<Report<M>>,
     stop: CancellationToken,
-    /// Set by the readers with each record.
+    /// Set by the readers when a record arrives.
     progress: Arc<AtomicBool>,
-    /// When restoring last made progress, or nothing waited.
+    /// Time of the last progress, or the last time at which no partition waited.
     progress_at: Instant,
-    /// When a delay is reported next; `None` if there is none.
+    /// Time of the next report of a delay; `None` if restoring is not delayed.
     next_report: Option<Instant>,
 }
 
-/// What restoring does, as far as its delay is concerned.
+/// A change of the delay of restoring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delay {
-    /// It makes no progress.
+    /// Restoring has made no progress for this long.
     Lasts(Duration),
-    /// It was delayed and is not any more.
+    /// The delay has ended.
     Ended,
 }
 
@@ -79,7 +79,8 @@ impl<M: PartitionState> Restores<M> {
         }
     }
 
-    /// Starts to read. No input of a partition may be processed until [`Restores::finished`] returns it.
+    /// Starts to restore partitions. No input of a partition may be processed until [`Restores::finished`] returns the
+    /// partition.
     pub(super) fn begin(&mut self, candidates: Vec<Candidate<M>>) {
         self.assignments += 1;
         let assignment = self.assignments;
@@ -92,7 +93,7 @@ impl<M: PartitionState> Restores<M> {
         let (context, progress) = (self.context.clone(), Arc::clone(&self.progress));
         let reports = self.reports.clone();
         std::thread::spawn(move || {
-            // The receiver is gone once the session is over.
+            // The receiver no longer exists once the session is over.
             let report = |outcome| drop(reports.send(Report { assignment, outcome }));
             let lookback = context.lookback;
             let read = BrokerLog::new(context)
@@ -103,7 +104,7 @@ impl<M: PartitionState> Restores<M> {
         });
     }
 
-    /// The partition was revoked before its state was restored.
+    /// Forgets a partition that no longer waits for its state.
     pub(super) fn forget(&mut self, partition: Partition) {
         self.waiting.remove(&partition);
         self.stop_readers();
@@ -113,7 +114,7 @@ impl<M: PartitionState> Restores<M> {
         self.waiting.values().any(|(waiting, _)| *waiting == assignment)
     }
 
-    /// Stops the readers whose results no partition waits for any more.
+    /// Stops the readers for whose results no partition waits.
     fn stop_readers(&mut self) {
         let waiting: BTreeSet<u64> = self.waiting.values().map(|(assignment, _)| *assignment).collect();
         self.readers.retain(|assignment, stop| {
@@ -125,7 +126,7 @@ impl<M: PartitionState> Restores<M> {
         });
     }
 
-    /// Returns whether restoring is delayed, at most once a [`REPORT`], and the end of a delay once.
+    /// Returns a delay of restoring, at most once per [`REPORT`], and the end of a delay once.
     pub(super) fn delay(&mut self, now: Instant) -> Option<Delay> {
         if self.waiting.is_empty() || self.progress.swap(false, Ordering::Relaxed) {
             self.progress_at = now;
@@ -141,7 +142,7 @@ impl<M: PartitionState> Restores<M> {
         Some(Delay::Lasts(lasts))
     }
 
-    /// The partitions that wait.
+    /// Partitions that wait for their state.
     pub(super) fn waiting(&self) -> impl Iterator<Item = Partition> {
         self.waiting.keys().copied()
     }
@@ -149,8 +150,8 @@ impl<M: PartitionState> Restores<M> {
     /// Returns the next result, if there is one.
     ///
     /// # Errors
-    /// Returns a [`KafkaError`] if the brokers do not respond, if the output cannot be read, or if a person must decide
-    /// where to start.
+    /// [`KafkaError`] if the brokers do not respond, if the output cannot be read, or if a person must decide about the
+    /// start.
     pub(super) fn finished(&mut self) -> Result<Option<Finding<M>>, KafkaError> {
         while let Ok(report) = self.received.try_recv() {
             if !self.is_waited_for(report.assignment) {
@@ -159,7 +160,8 @@ impl<M: PartitionState> Restores<M> {
             self.progress.store(true, Ordering::Relaxed);
             let (partition, state) = match report.outcome? {
                 Found::Starts(mut starts) => {
-                    // Partitions that were revoked meanwhile, and perhaps assigned again, wait for another reader.
+                    // Partitions that were revoked in the meantime, and perhaps assigned again, wait for another
+                    // reader.
                     let waiting = &self.waiting;
                     starts.retain(|start| {
                         let assignment = waiting.get(&start.position.partition).map(|(assignment, _)| *assignment);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_restore_without_progress_is_delayed() {
+    fn a_restore_is_reported_as_delayed_only_without_progress() {
         let mut restores = restores();
         let start = restores.progress_at;
         let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));

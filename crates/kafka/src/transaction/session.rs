@@ -27,11 +27,11 @@ use crate::start::FoundStart;
 /// Maximum time of a single poll, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How often the brokers look for transactions that have timed out
+/// Interval at which the brokers check for transactions that have timed out
 /// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`, by default), plus a margin.
 const CLEAN_UP: Duration = Duration::from_secs(15);
 
-/// After this many aborts in a row, without a commit between them, new clients are tried.
+/// Number of aborts in a row, without a commit between them, after which new clients are built.
 const ABORTS_IN_A_ROW: u32 = 10;
 
 /// The pause after the second abort in a row; each further abort makes it longer by the same time.
@@ -50,17 +50,17 @@ pub(super) struct Session<'s, P: Processor, C> {
     pub(super) awaited: BTreeSet<Partition>,
     /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
-    /// Not before this time they are committed.
+    /// Earliest time of the next attempt to commit the starts in `found`.
     pub(super) next_commit: Instant,
-    /// Whether a transaction was committed.
+    /// Whether this session has committed a transaction.
     committed: bool,
-    /// The last accepted record of each partition.
+    /// Fingerprint of the last accepted record of each partition.
     latest: Latest,
     logs: LogWatch,
-    /// The processor has asked to stop before a record, so nothing is read any more.
+    /// Whether the processor has requested a stop before a record, so that nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
-    /// The records processed in the open transaction, by their number.
+    /// Positions of the records processed in the open transaction; the index is the record's number.
     inputs: Vec<Position>,
     oversized: Oversized,
     lag_shown: Instant,
@@ -155,7 +155,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 
-    /// Runs until the end; returns whether a transaction was committed.
+    /// Runs until the session ends. Returns why it ended, and whether it has committed a transaction.
     pub(super) fn run(mut self) -> (End, bool) {
         let end = loop {
             if self.stop.is_cancelled() && !self.machine.is_open() {
@@ -180,7 +180,8 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             }
             self.show_lag();
         };
-        // A transaction whose clients are broken counts neither as open nor as committed here.
+        // With broken clients, the machine does not show that a transaction was open. So the records count as aborted
+        // unless the session was stopped.
         if !matches!(end, End::Stopped) {
             self.processor.aborted();
         }
@@ -202,7 +203,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
                     self.inputs.clear();
                 }
                 let mut clients = clients(&self.producer, &**self.member.client(), &self.latest, self.settings);
-                // The record's partition is paused: librdkafka drops what it has fetched, and reads it again on resume.
+                // If the partition is paused, the record is dropped: librdkafka returns it again after the resume.
                 if self.member.is_fetching(position.partition)
                     && self.machine.accept(position, Instant::now(), &mut clients)
                 {
@@ -219,7 +220,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         self.restored()
     }
 
-    /// Carries out what the processor decided about the record that was accepted last.
+    /// Applies the processor's decision about the record that was accepted last.
     fn apply(&mut self, processed: Processed, partition: Partition) -> Result<(), End> {
         let Processed { failure, disposition } = processed;
         if let Some(reason) = failure {
@@ -240,7 +241,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 
-    /// Notes the records whose outputs were refused because of their size. Returns whether there were new ones.
+    /// Notes the records whose outputs were refused because of their size. Returns whether a refusal was new.
     fn note_refusals(&mut self) -> bool {
         let mut news = false;
         for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
@@ -258,7 +259,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         news
     }
 
-    /// Stops reading permanently: a person must decide what to do.
+    /// Stops reading until a restart, because a person must decide how to continue.
     fn hold(&mut self, reason: &str) -> Result<(), End> {
         tracing::error!(reason, "holding: no more records are read, no record is lost");
         self.held = true;
@@ -290,22 +291,22 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
                 self.processor.committed(took);
             }
             Progress::Aborted(reason) => {
-                // An abort that found out which record is too large is progress.
+                // An abort that shows which record is too large is progress.
                 self.aborts = if self.note_refusals() { 0 } else { self.aborts + 1 };
                 tracing::warn!(reason, "a transaction was aborted; its records will be read again");
                 self.processor.aborted();
                 if self.aborts >= ABORTS_IN_A_ROW {
                     self.machine.break_with(format!("{ABORTS_IN_A_ROW} transactions in a row were aborted: {reason}"));
                 } else if self.aborts > 1 {
-                    // The cause of the last failure may be temporary. The pause is short enough for a rebalance to
-                    // wait.
+                    // The cause of the last failure may be temporary, so the worker pauses. The pause is short enough
+                    // for a rebalance to wait.
                     std::thread::sleep(ABORT_PAUSE * self.aborts);
                 }
             }
         }
     }
 
-    /// Commits if there is enough time, else aborts; only then are the partitions released.
+    /// Ends the open transaction (commits if there is enough time, else aborts), and then releases the partitions.
     fn revoke(&mut self, partitions: &[Partition], lost: bool) {
         self.machine.begin_revoke(lost, Instant::now());
         while self.machine.is_open() {
@@ -343,7 +344,8 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 
-    /// If a partition has records and is fetched, but returns none, librdkafka has lost it.
+    /// Requests new clients if librdkafka has stopped reading a partition: it has records and is fetched, but returns
+    /// none.
     fn look_for_unread(&mut self) {
         let machine = &self.machine;
         let unread = self.member.look_for_unread(Instant::now(), |partition| {

@@ -1,4 +1,4 @@
-//! The settings of a worker.
+//! Settings of a worker.
 
 use std::time::Duration;
 
@@ -11,44 +11,45 @@ use crate::health::KafkaHealth;
 use crate::metrics::ConsumerMetrics;
 use crate::start::FromBeginning;
 
-/// The settings of a worker.
+/// Settings of a worker ([`run`](super::run)).
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// How to reach Kafka.
+    /// Connection to the brokers.
     pub connection: Connection,
-    /// The consumer group.
+    /// Name of the consumer group.
     pub group: String,
-    /// The name of this worker, unique in the group and stable across restarts. Its consumer's `client.id` contains it.
+    /// Name of this worker, unique in the group and stable across restarts. The `client.id` of its consumer contains
+    /// the name.
     pub name: Option<String>,
-    /// The variable that makes the name unique, for messages.
+    /// Variable that makes the name unique, for messages.
     pub name_variable: &'static str,
-    /// `transactional.id`; unique among all producers of the cluster. It should be stable across restarts: the new
+    /// The `transactional.id`, unique among all producers of the cluster. It should be stable across restarts: the new
     /// process then aborts the transaction that the old one left open.
     pub transactional_id: String,
-    /// The input topic.
+    /// Input topic.
     pub input: TopicName,
-    /// The output topic. A partition of it with records shows that the input partition of the same number was processed
+    /// Output topic. If a partition of it contains records, the input partition with the same number was processed
     /// before.
     pub output: TopicName,
-    /// The topic for records without output.
+    /// Dead-letter topic, for records that cannot become output.
     pub dead_letters: TopicName,
-    /// How far back the output is read to restore a partition's state.
+    /// Part of the output that is read to restore a partition's state.
     pub lookback: Lookback,
-    /// Whether repeats are accepted.
+    /// Whether the operator accepts repeats if the group has lost its offsets.
     pub from_beginning: FromBeginning,
-    /// Commit at least this often while there are records.
+    /// Maximum age of a transaction before it is committed.
     pub commit_interval: Duration,
-    /// Commit at the latest after this many records.
+    /// Maximum number of records in a transaction.
     pub max_records: usize,
-    /// The brokers abort an open transaction after this time.
+    /// Time after which the brokers abort an open transaction.
     pub transaction_timeout: Duration,
-    /// Maximum bytes fetched ahead.
+    /// Maximum bytes that librdkafka may fetch ahead.
     pub fetch_bytes: usize,
-    /// Consumer metrics.
+    /// Metrics that the worker updates.
     pub metrics: ConsumerMetrics,
-    /// The health check to report to.
+    /// Health check to which the worker reports successes and failures.
     pub health: KafkaHealth,
-    /// Set once the group has assigned partitions (perhaps none).
+    /// Becomes ready once the group has assigned partitions (perhaps none).
     pub readiness: Readiness,
 }
 

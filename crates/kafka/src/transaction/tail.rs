@@ -1,9 +1,11 @@
 //! Reads the tails of the output topic after an assignment: the newest records of the partitions with the same numbers.
 //!
-//! The order of the steps makes the result complete. First comes the group's committed offset, from a client that waits
-//! for pending transactions; that can take as long as another member's transaction may stay open. Then come the end of
-//! the output and the offset to start at, including open transactions. Then a read-committed reader reads up to that
-//! end. All output for an input offset before the committed one is before that end.
+//! The order of the steps makes the result complete:
+//! 1. Query the group's committed offset, with a client that waits for pending transactions. This can take as long as
+//!    another member's transaction may stay open.
+//! 2. Query the end of the output, and the output offset at which reading starts, including open transactions.
+//! 3. Read up to that end with a read-committed reader. All output for an input offset before the committed one is
+//!    before that end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,24 +21,24 @@ use crate::record::{Polled, Record};
 use crate::start::FoundStart;
 use crate::watermarks::Watermarks;
 
-/// The state that is restored from one partition's earlier output.
+/// The state of one partition that is restored from its earlier output.
 pub trait PartitionState: Send + 'static {
-    /// There is older output that is not read. Called at most once, before the first record.
+    /// Notes that there is older output that is not read. Called at most once, before the first record.
     fn starts_late(&mut self);
     /// Adds the next record, in the order of the partition.
     fn restore(&mut self, record: &Record<'_>);
 }
 
-/// How far back to read.
+/// Limits for the output that is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookback {
     /// Maximum number of offsets.
     pub offsets: i64,
-    /// Maximum age if no input waits to be read: older output does not matter to any input that is still to come.
+    /// Maximum age of a record if no input waits to be read: older output does not matter to any future input.
     pub age: Duration,
 }
 
-/// A partition whose state is to be restored.
+/// A partition whose state will be restored.
 pub(super) struct Candidate<M> {
     pub(super) partition: Partition,
     pub(super) state: M,
@@ -48,19 +50,19 @@ pub(super) enum Found<M> {
     State(Partition, M),
 }
 
-/// What is asked of the brokers. The calls block.
+/// The queries to the brokers. Their calls block.
 pub(super) trait OutputLog {
-    /// Reads committed records only.
+    /// A reader of committed records.
     type Reader: TailReader;
-    /// Returns where the input is read from: the group's committed offsets, once no open transaction holds them back.
+    /// Returns the starting offsets in the input: the group's committed offsets, once no open transaction delays them.
     fn starts(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError>;
-    /// The end of a partition of the input.
+    /// Returns the end of an input partition.
     fn input_end(&self, partition: Partition) -> Result<Offset, KafkaError>;
-    /// The range of a partition of the output, including the records of open transactions.
+    /// Returns the range of an output partition, including the records of open transactions.
     fn output(&self, partition: Partition) -> Result<Watermarks, KafkaError>;
-    /// The first offset of the output that was written at this time, in milliseconds since 1970, or later. A client that
-    /// also sees open transactions is asked, because a committed transaction may still look open for a moment, and its
-    /// records count.
+    /// Returns the offset of the first output record with a timestamp at or after this time, in milliseconds since
+    /// 1970. The query includes open transactions, because a committed transaction may still look open for a moment,
+    /// and its records count.
     fn output_since(&self, partition: Partition, millis: i64) -> Result<Option<Offset>, KafkaError>;
     /// Creates a reader of the output.
     fn reader(&self) -> Result<Self::Reader, KafkaError>;
@@ -72,7 +74,8 @@ pub(super) trait OutputLog {
 pub(super) trait TailReader {
     /// Waits at most this long for a record.
     fn poll(&self, timeout: Duration) -> Option<KafkaResult<Polled<'_>>>;
-    /// The next offsets to read. They are also past transaction markers and aborted records, which `poll` never returns.
+    /// Returns the next offset to read of each partition. It can be past transaction markers and aborted records, which
+    /// `poll` never returns.
     fn positions(&self) -> Result<Vec<Position>, KafkaError>;
 }
 
@@ -82,12 +85,12 @@ struct Reading<M> {
     end: Offset,
 }
 
-/// Reads the tails of the output; blocks.
+/// Reads the tails of the output. Its calls block.
 pub(super) struct Tail<L> {
     pub(super) log: L,
     pub(super) lookback: Lookback,
     pub(super) stop: CancellationToken,
-    /// Set with each record.
+    /// Set when a record arrives.
     pub(super) progress: Arc<AtomicBool>,
 }
 
@@ -108,8 +111,8 @@ impl<L: OutputLog> Tail<L> {
             let partition = candidate.partition;
             let Some(start) = start_of(partition) else { continue };
             let Watermarks { low, high: end } = self.log.output(partition)?;
-            // If no input waits, all future input is newer than now. (A replay may bring an older record, which then
-            // becomes a second typed record if its event was typed from another one.)
+            // If no input waits, all future input is newer than now. (A replay may add an older record. If its event
+            // was already mapped from another record, it then becomes a second typed record.)
             let caught_up = start.offset >= self.log.input_end(partition)?;
             let by_time = if caught_up { self.offset_by_age(partition, end)? } else { low };
             let first = first(low, end, by_time, self.lookback.offsets);
@@ -127,7 +130,7 @@ impl<L: OutputLog> Tail<L> {
         self.follow(&reader, readings, done)
     }
 
-    /// Reads until every partition's reader is at its end.
+    /// Reads until every partition is read to its end.
     fn follow<M: PartitionState>(
         &self,
         reader: &L::Reader,
@@ -150,7 +153,7 @@ impl<L: OutputLog> Tail<L> {
                     }
                     reached.insert(record.partition());
                 }
-                // All remaining records may have expired meanwhile; then no more will come.
+                // All remaining records may have expired in the meantime, so that no more will arrive.
                 Some(Err(RdError::PartitionEOF(partition))) => {
                     let partition = Partition(partition);
                     if let Some(reading) = readings.get(&partition)
@@ -179,7 +182,7 @@ impl<L: OutputLog> Tail<L> {
         Ok(())
     }
 
-    /// Returns the first offset that is not older than the lookback; `end` if there is none.
+    /// Returns the first offset whose record is not older than the lookback; `end` if there is none.
     fn offset_by_age(&self, partition: Partition, end: Offset) -> Result<Offset, KafkaError> {
         let age = i64::try_from(self.lookback.age.as_millis()).unwrap_or(i64::MAX);
         let since = service::unix_millis().saturating_sub(age).max(0);
@@ -187,11 +190,11 @@ impl<L: OutputLog> Tail<L> {
     }
 }
 
-/// Where reading starts.
+/// The offset at which reading starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct First {
     offset: Offset,
-    /// Something before this offset might matter.
+    /// Whether records before this offset might matter.
     starts_late: bool,
 }
 

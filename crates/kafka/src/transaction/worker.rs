@@ -1,4 +1,4 @@
-//! Runs a worker: one session after the other, until a stop, or until new clients no longer help.
+//! Runs a worker: one session after the other, until a stop, or until a failure that new clients would not fix.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::group;
 use crate::log_watch::{Latest, Replaced};
 use crate::namesake;
 
-/// The maximum of the first pause before new clients are built, and of later ones.
+/// Maximum pause before new clients are built: for the first rebuild, and for later ones.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Rebuilds within this time are counted together.
+/// Period in which rebuilds are counted together.
 const REBUILD_WINDOW: Duration = Duration::from_secs(600);
 
-/// This many rebuilds within [`REBUILD_WINDOW`] without a committed transaction between them end the worker.
+/// Number of rebuilds within [`REBUILD_WINDOW`], without a committed transaction between them, that ends the worker.
 const REBUILDS: usize = 5;
 
 /// The times of the last rebuilds.
@@ -29,8 +29,8 @@ const REBUILDS: usize = 5;
 struct Rebuilds(VecDeque<Instant>);
 
 impl Rebuilds {
-    /// Counts one more rebuild; returns `false` if it was one too many. `committed` says whether the replaced clients
-    /// had committed a transaction.
+    /// Counts one more rebuild. Returns `false` if there were too many. `committed` is whether the replaced clients had
+    /// committed a transaction.
     fn allow(&mut self, now: Instant, committed: bool) -> bool {
         if committed {
             self.0.clear();
@@ -41,7 +41,7 @@ impl Rebuilds {
     }
 }
 
-/// Runs a worker on this thread until `stop`.
+/// Runs a worker on this thread until `stop` is cancelled.
 ///
 /// # Errors
 /// [`KafkaError::TooManyRebuilds`], and every error that new clients would not fix.
@@ -72,12 +72,13 @@ pub fn run<P: Processor>(
                 }
                 counted(&mut rebuilds, committed, reason, settings)?
             }
-            // Until a person has changed something, new clients would not help, and neither would ending the process.
+            // Until a person changes something, neither new clients nor the end of the process would help.
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
             End::Rebuild(reason) => counted(&mut rebuilds, committed, reason, settings)?,
         };
         if settings.health.fails_permanently() {
-            // The failure is already logged once a minute; this would be a line for each attempt.
+            // The health check already logs the failure once a minute. A warning here would add a line for each
+            // attempt.
             tracing::debug!(reason, "building a new consumer and producer");
         } else {
             tracing::warn!(
@@ -113,8 +114,8 @@ fn counted(
     Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason, variable })
 }
 
-/// Whether the producer was fenced because another process has this worker's name. If not, its transaction timed out,
-/// and new clients are sufficient.
+/// Returns an error if the producer was fenced because another process has this worker's name. Otherwise, its
+/// transaction timed out, and new clients are sufficient.
 fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Result<Option<KafkaError>, KafkaError> {
     let (Some(name), Some(client_id)) = (&settings.name, settings.member_client_id()) else { return Ok(None) };
     let session = group::session_timeout(&settings.connection);

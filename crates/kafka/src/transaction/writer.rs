@@ -1,7 +1,7 @@
 //! A transactional writer for commands, which write a few transactions and then end.
 //!
-//! A later writer with the same id aborts the open transaction of this one and fences it. Therefore, what a writer
-//! reads from the topics *after* it was opened contains everything that earlier writers have done.
+//! A later writer with the same id aborts the open transaction of this one and fences it. Therefore, a command that
+//! reads the topics *after* it has opened its writer sees everything that earlier writers have written.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::producer::NewRecord;
 
-/// The brokers abort a transaction whose writer died after this time, unless a new writer with its id comes first.
+/// Time after which the brokers abort the transaction of a writer that died, unless a new writer with the same id does
+/// so before.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes records in transactions; a transaction contains either all of its records or none. The calls block.
@@ -28,8 +29,7 @@ impl fmt::Debug for TransactionalWriter {
 }
 
 impl TransactionalWriter {
-    /// Takes over the transactional id: the open transaction of an earlier writer is aborted, and that writer is
-    /// fenced.
+    /// Registers the transactional id, which aborts the open transaction of an earlier writer and fences that writer.
     ///
     /// # Errors
     /// [`KafkaError::Write`] if the brokers do not respond for `patience`.
@@ -43,9 +43,10 @@ impl TransactionalWriter {
     /// Writes these records in one transaction.
     ///
     /// # Errors
-    /// [`KafkaError::RecordTooLarge`]: none of the records was written. Fewer records in one transaction may be
-    /// accepted, since a broker refuses a whole batch because of its size. [`KafkaError::Write`]: none of the records
-    /// was written; or, if the error says so, it is unknown whether all or none were.
+    /// [`KafkaError::RecordTooLarge`] if a topic refuses a batch: none of the records was written. Fewer records in one
+    /// transaction may be accepted, since a broker refuses a whole batch because of its size. [`KafkaError::Write`] for
+    /// every other failure: none of the records was written; or it is unknown whether all or none were written, which
+    /// the message then contains.
     pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
         self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
         for record in records {
@@ -62,7 +63,7 @@ impl TransactionalWriter {
                 None => self.producer.commit(),
             }
         });
-        // librdkafka does not return why a transaction must be aborted; the report of a record does.
+        // The delivery reports contain the cause of an abort; librdkafka's error does not.
         committed.map_err(|error| {
             let failures = self.producer.take_failures();
             match (failures.too_large.into_iter().max_by_key(|record| record.bytes), failures.first) {

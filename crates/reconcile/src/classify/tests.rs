@@ -14,7 +14,7 @@ mod expired;
 mod late;
 mod repeats;
 
-/// All facts of one history, so that a test can remove or forge one before it classifies them.
+/// All facts of one history. A test can change them before it classifies them.
 #[derive(Debug, Clone)]
 struct Facts {
     scopes: BTreeMap<i32, PartitionScope>,
@@ -38,10 +38,10 @@ impl Facts {
     }
 }
 
-/// Two seconds, ten records, twelve partitions.
+/// The dedup window of the tests: two seconds, ten records, twelve partitions.
 const DEDUP: DedupReach = DedupReach { window: 2000, ids: 10, partitions: 12 };
 
-/// A key whose records go to this partition.
+/// Returns a key whose records go to this partition.
 fn key(partition: i32) -> Option<KeyHash> {
     Some(KeyHash(u32::try_from(partition).unwrap() + DEDUP.partitions * 1000))
 }
@@ -54,7 +54,7 @@ fn position(partition: i32, offset: i64) -> Position {
     Position::new(partition, offset)
 }
 
-/// The outcome of one raw record.
+/// The outcome that the simulated pipeline gives one raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Accepted,
@@ -82,7 +82,8 @@ fn webhooks() -> impl Strategy<Value = Vec<Webhook>> {
         })
 }
 
-/// Simulates the pipeline: it maps or rejects an event number the same way each time, and types it once in a partition.
+/// Simulates the pipeline. It maps or rejects all webhooks of one event the same way, and writes at most one typed
+/// record of an event to each partition.
 fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
     let mut facts = Facts {
         scopes: BTreeMap::new(),
@@ -98,7 +99,7 @@ fn play(partitions: &[Vec<Webhook>], resolved: u32) -> Facts {
         let (mut transformer, mut sink) = (0, 0);
         let mut seen: HashMap<u32, bool> = HashMap::new();
         for &(event, fate, gap) in webhooks {
-            // The events of different partitions differ.
+            // Makes the event numbers of different partitions distinct.
             let event = event + 1000 * u32::try_from(number).unwrap();
             let raw = position(number, raw_end + gap);
             raw_end = raw.offset.0 + 1;
@@ -183,7 +184,7 @@ fn assert_sums(report: &Report) {
     assert_eq!(typed.records, parts.iter().sum::<u64>(), "{typed:?}");
 }
 
-/// Returns the only finding.
+/// Checks that the report has exactly one finding, and returns its kind, topic and position.
 fn only(report: &Report) -> (FindingKind, Topic, Position) {
     assert_sums(report);
     assert!(!report.balances());
@@ -193,7 +194,7 @@ fn only(report: &Report) -> (FindingKind, Topic, Position) {
 
 proptest! {
     #[test]
-    fn the_classes_of_any_history_add_up(partitions in prop::collection::vec(webhooks(), 1..4), resolved in 0..4u32) {
+    fn the_outcomes_of_any_history_add_up_to_the_number_of_records(partitions in prop::collection::vec(webhooks(), 1..4), resolved in 0..4u32) {
         let facts = play(&partitions, resolved);
         let report = facts.classify();
         assert_sums(&report);
@@ -211,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_facts_does_not_matter(partitions in prop::collection::vec(webhooks(), 1..4), seed in any::<u64>()) {
+    fn the_report_does_not_depend_on_the_order_of_the_facts(partitions in prop::collection::vec(webhooks(), 1..4), seed in any::<u64>()) {
         let facts = play(&partitions, 2);
         let mut mixed = facts.clone();
         let turn = |length: usize| usize::try_from(seed % (length.max(1) as u64)).unwrap();
@@ -225,12 +226,12 @@ proptest! {
     }
 
     #[test]
-    fn one_loss_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
+    fn a_single_missing_record_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
         let facts = play(&partitions, 1);
         let duplicated = |raw_offset: i64, partition: i32, hash: IdHash| {
             facts.raw.iter().any(|raw| raw.position.partition.0 == partition && raw.position.offset.0 > raw_offset && raw.id == Some(hash))
         };
-        // Removes a typed record. Duplicates of it would be unexplained as well.
+        // Removes the typed record of an event without duplicates, because the duplicates would be unexplained as well.
         let committed = |position: Position, group: fn(&PartitionScope) -> Option<i64>| Some(position.offset.0) < group(&facts.scopes[&position.partition.0]);
         let typed: Vec<usize> = (0..facts.typed.len())
             .filter(|&index| {
@@ -276,19 +277,19 @@ proptest! {
     }
 
     #[test]
-    fn one_duplicate_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
+    fn a_second_outcome_or_an_orphan_typed_record_is_always_reported(partitions in prop::collection::vec(webhooks(), 1..4), which in any::<prop::sample::Index>()) {
         let facts = play(&partitions, 1);
         prop_assume!(!facts.typed.is_empty());
         let typed = facts.typed[which.index(facts.typed.len())];
         let raw = position(typed.position.partition.0, typed.raw_offset.unwrap());
         let behind = position(typed.position.partition.0, facts.scopes[&typed.position.partition.0].typed.end);
-        // Types a record twice.
+        // Adds a second typed record of the same raw record.
         let mut broken = facts.clone();
         broken.typed.push(TypedRecord { position: behind, ..typed });
         let report = broken.classify();
         prop_assert_eq!(only(&report), (FindingKind::Doubled, Topic::Raw, raw));
         prop_assert_eq!(report.raw.doubled, 1);
-        // Types and dead-letters a record.
+        // Adds a dead letter of a raw record that has a typed record.
         let mut broken = facts.clone();
         let (at, origin) = (position(raw.partition.0, 10_000), DeadLetterOrigin::Raw(raw));
         broken.dead_letters.push(DeadLetter {
@@ -313,18 +314,18 @@ fn three() -> Facts {
 }
 
 #[test]
-fn a_typed_record_with_another_event_is_not_the_outcome() {
+fn a_typed_record_with_another_event_id_is_reported_as_other_event() {
     let mut facts = three();
     facts.typed[1].id = id(77);
     let report = facts.classify();
     assert_sums(&report);
-    // Its receipt is for the event that should be there.
+    // The receipt contains the original event id, so it does not count for the changed typed record.
     let kinds: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.position.offset.0)).collect();
     assert_eq!(kinds, [(FindingKind::OtherEvent, 1), (FindingKind::Unexplained, 1)]);
 }
 
 #[test]
-fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
+fn without_receipts_records_before_the_committed_offset_count_as_inferred() {
     let mut facts = three();
     facts.receipts.clear();
     assert_eq!(facts.classify().typed.unexplained, 3);
@@ -340,7 +341,7 @@ fn without_receipts_acceptance_is_inferred_from_the_committed_offset_only() {
 }
 
 #[test]
-fn a_record_may_be_a_duplicate_of_any_earlier_one_unless_it_has_the_reprocess_header() {
+fn a_repeated_event_is_a_duplicate_unless_its_record_has_the_reprocess_header() {
     let mut facts = three();
     let again =
         RawRecord { position: position(0, 3), id: Some(id(1)), time: 3, reprocess: false, replay: false, check: false };
@@ -352,13 +353,13 @@ fn a_record_may_be_a_duplicate_of_any_earlier_one_unless_it_has_the_reprocess_he
     facts.raw[3].reprocess = true;
     assert_eq!(only(&facts.classify()), (FindingKind::Unexplained, Topic::Raw, position(0, 3)));
     facts.raw[3].reprocess = false;
-    // A later record does not explain an earlier one.
+    // A typed record of a later raw record does not make the record a duplicate.
     facts.typed[0].raw_offset = Some(4);
     assert_eq!(facts.classify().raw.unexplained, 1);
 }
 
 #[test]
-fn two_typed_records_of_an_event_are_a_breach_within_the_window_and_a_repeat_outside() {
+fn an_event_that_is_mapped_twice_is_reported_only_within_the_dedup_window() {
     let again = |received: i64, typed_offset: i64| {
         let mut facts = three();
         facts.raw.push(RawRecord {

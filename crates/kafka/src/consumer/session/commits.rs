@@ -1,4 +1,4 @@
-//! Waits for commits of offsets, and keeps what they have committed.
+//! Waits for commits of offsets, and handles their results.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use super::{LAST_COMMIT, Session};
 use crate::group::GroupClient;
 use crate::health::kafka_trouble;
 
-/// How often a wait for a commit checks whether a stop was requested.
+/// Interval at which a wait for a commit checks whether a stop was requested.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
 impl<C: GroupClient> Session<'_, C> {
-    /// Commits and waits for the result, if there is a deadline at most until then. After it, the commit is still in
-    /// progress.
+    /// Commits the due offsets and waits for the result, at most until the deadline if there is one. After the
+    /// deadline, the commit is still in progress.
     pub(super) fn commit_now(&mut self, deadline: Option<Instant>) {
         self.wait_for_commit(deadline);
         if self.committer.is_busy() {
@@ -25,8 +25,8 @@ impl<C: GroupClient> Session<'_, C> {
         }
     }
 
-    /// Waits for the commit in progress: until the deadline if there is one, and never longer than [`LAST_COMMIT`] once a
-    /// stop was requested.
+    /// Waits for the commit in progress: until the deadline if there is one, and at most [`LAST_COMMIT`] once a stop
+    /// was requested.
     pub(super) fn wait_for_commit(&mut self, mut deadline: Option<Instant>) {
         while self.committer.is_busy() {
             let now = Instant::now();
@@ -43,7 +43,7 @@ impl<C: GroupClient> Session<'_, C> {
         }
     }
 
-    /// Offsets whose commit failed stay due and are committed with the next interval.
+    /// Handles the result of a commit. If it failed, the offsets stay due and are committed with the next interval.
     pub(super) fn note(&mut self, (result, committed): Committed) {
         match result {
             Ok(()) => {

@@ -1,4 +1,4 @@
-//! Tests the session on a fake client, turn by turn: budget, rebalances, commits, ends.
+//! Tests the session on a fake client, turn by turn: budget, rebalances, commits, the end of a session.
 
 use prometheus::Registry;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
@@ -16,11 +16,12 @@ use crate::start::{FoundStart, FromBeginning};
 const FIRST: Partition = Partition(0);
 const SECOND: Partition = Partition(1);
 
-/// Room for two records of [`BYTES`], and not for three.
+/// A budget with room for two records of [`BYTES`], but not for three.
 const BUDGET: usize = 5_000;
 const BYTES: usize = 2_000;
 
-/// Continues at the committed offsets of a fake client. A partition without one starts at 0, unless that is an error.
+/// Continues at the committed offsets of a fake client. A partition without a committed offset starts at 0, or is an
+/// error if `group_is_lost`.
 struct FakeStarts {
     client: Arc<FakeClient>,
     group_is_lost: bool,
@@ -42,7 +43,7 @@ impl FindStarts for FakeStarts {
     }
 }
 
-/// The work on the records of a session.
+/// Receives the records of a session, and reports on their claims.
 struct Work {
     records: mpsc::UnboundedReceiver<Feed>,
     settler: Settler,
@@ -52,7 +53,7 @@ struct Work {
 }
 
 impl Work {
-    /// The offsets of the records that have arrived and were not taken before, by partition.
+    /// Returns partition and offset of each record that has arrived since the last call.
     fn arrived(&mut self) -> Vec<(i32, i64)> {
         let mut arrived = Vec::new();
         while let Ok(feed) = self.records.try_recv() {
@@ -64,7 +65,7 @@ impl Work {
         arrived
     }
 
-    /// The claim of a record that has arrived.
+    /// Returns the claim of a record that has arrived.
     fn claim(&self, partition: Partition, offset: i64) -> Claim {
         let is_it = |claim: &&Claim| claim.position() == Position::new(partition.0, offset);
         *self.claims.iter().find(is_it).unwrap()
@@ -75,7 +76,7 @@ fn settings() -> ConsumerSettings {
     let (registry, input) = (Registry::new(), "typed".parse().unwrap());
     let waiting = Waiting::register("test", &registry, &Readiness::default()).unwrap();
     ConsumerSettings {
-        // Nothing listens there, and nothing connects.
+        // No broker listens at this address, and nothing connects to it.
         connection: Connection::plaintext("127.0.0.1:1", "test"),
         group: "group".to_owned(),
         metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
@@ -85,7 +86,7 @@ fn settings() -> ConsumerSettings {
         from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
         budget_bytes: BUDGET,
         fetch_bytes: 0,
-        // Due in every turn.
+        // A commit is due in every turn.
         commit_interval: Duration::ZERO,
         drain_timeout: Duration::from_millis(5),
         stall_after: Duration::from_secs(300),
@@ -216,7 +217,7 @@ fn a_revoke_ends_the_pause_of_the_partition() {
 }
 
 #[test]
-fn an_assignment_ends_a_pause_that_an_earlier_one_left() {
+fn an_assignment_ends_a_pause_that_an_earlier_assignment_left() {
     with_session(
         |_, _| {},
         |mut session, mut work| {
@@ -230,7 +231,7 @@ fn an_assignment_ends_a_pause_that_an_earlier_one_left() {
 }
 
 #[test]
-fn a_revoke_commits_only_records_with_a_durable_outcome_and_then_releases_the_partition() {
+fn a_revoke_commits_only_durable_outcomes_before_it_unassigns_the_partition() {
     // No commit is due before the revoke.
     with_session(
         |settings, _| settings.commit_interval = Duration::from_secs(300),
@@ -246,7 +247,7 @@ fn a_revoke_commits_only_records_with_a_durable_outcome_and_then_releases_the_pa
             work.client.rebalance(revoke(FIRST, false));
             turns(&mut session, 1);
             assert_eq!(work.client.calls(), [Call::Commit(vec![Position::new(0, 1)]), Call::Unassign(vec![FIRST])]);
-            // Its outcome comes too late, and the next owner reads it again.
+            // The outcome of the pending record comes too late, so the next owner reads the record again.
             work.settler.settle(vec![pending]);
             turns(&mut session, 2);
             assert_eq!(work.client.committed_offset(FIRST), Some(contract::Offset(1)));
@@ -255,7 +256,7 @@ fn a_revoke_commits_only_records_with_a_durable_outcome_and_then_releases_the_pa
 }
 
 #[test]
-fn nothing_of_a_lost_partition_is_committed() {
+fn no_offset_of_a_lost_partition_is_committed() {
     with_session(
         |settings, _| settings.commit_interval = Duration::from_secs(300),
         |mut session, mut work| {
@@ -273,7 +274,7 @@ fn nothing_of_a_lost_partition_is_committed() {
 }
 
 #[test]
-fn a_first_start_is_committed_before_the_partition_is_read() {
+fn the_offset_of_a_first_start_is_committed_before_the_partition_is_assigned() {
     with_session(
         |_, _| {},
         |mut session, work| {
@@ -285,7 +286,7 @@ fn a_first_start_is_committed_before_the_partition_is_read() {
 }
 
 #[test]
-fn a_lost_group_ends_the_consumer_with_the_rebalance_answered() {
+fn lost_group_offsets_end_the_consumer_after_the_rebalance_is_answered() {
     with_session(
         |_, starts| starts.group_is_lost = true,
         |mut session, work| {
@@ -298,7 +299,7 @@ fn a_lost_group_ends_the_consumer_with_the_rebalance_answered() {
 }
 
 #[test]
-fn a_position_out_of_range_needs_a_new_client_and_a_lost_connection_does_not() {
+fn an_out_of_range_position_needs_a_new_client_unlike_a_lost_connection() {
     with_session(
         |_, _| {},
         |mut session, work| {
@@ -315,7 +316,7 @@ fn a_position_out_of_range_needs_a_new_client_and_a_lost_connection_does_not() {
 }
 
 #[test]
-fn a_stop_commits_what_is_durable_and_closes_the_client() {
+fn a_stop_commits_durable_outcomes_and_closes_the_client() {
     with_session(
         |settings, _| settings.commit_interval = Duration::from_secs(300),
         |mut session, mut work| {

@@ -7,14 +7,14 @@ use super::*;
 mod rebalances;
 mod unresolved;
 
-/// The partitions of a test.
+/// Number of partitions in a test.
 const PARTITIONS: i32 = 3;
 
 fn partition() -> impl Strategy<Value = Partition> {
     (0..PARTITIONS).prop_map(Partition)
 }
 
-/// More calls than any transaction takes: each time-out is over by then.
+/// More calls than any transaction needs: every timeout has passed by then.
 const STEPS: usize = 10_000;
 
 fn limits() -> Limits {
@@ -30,7 +30,7 @@ fn limits() -> Limits {
 /// committed offsets, and the typed output that a read-committed reader sees.
 #[derive(Debug, Default)]
 struct Brokers {
-    /// Offset and metadata.
+    /// Committed offset and its metadata, for each partition.
     committed: BTreeMap<Partition, (Offset, String)>,
     typed: BTreeMap<Partition, Vec<Offset>>,
     pending: Vec<Position>,
@@ -39,9 +39,9 @@ struct Brokers {
     script: Vec<u8>,
     in_transaction: bool,
     owned: BTreeSet<Partition>,
-    /// A commit whose outcome was `Retry` may have been applied already.
+    /// Whether the current commit has been applied, perhaps although its outcome was `Retry`.
     applied: bool,
-    /// The group has evicted the member, and it has joined again without noticing a lost partition.
+    /// Whether the group has evicted the member, which has joined again without noticing a lost partition.
     evicted: bool,
 }
 
@@ -68,7 +68,7 @@ impl Brokers {
         self.in_transaction = false;
     }
 
-    /// The effect of a new producer with the same transactional id.
+    /// Applies the effect of a new producer with the same transactional id.
     fn fence(&mut self) {
         if self.in_transaction && !self.applied {
             self.discard();
@@ -78,10 +78,10 @@ impl Brokers {
         self.evicted = false;
     }
 
-    /// Another member reads a partition that this one does not own.
+    /// Lets another member process and commit a record of a partition.
     fn other_member(&mut self, partition: Partition) {
         let mut consumed = self.consumed(partition);
-        // It starts with the deferred records, and may defer them again.
+        // The other member starts with the deferred records, and may defer them again.
         let from = consumed.frontier();
         let record = if is_marker(from) { from.next() } else { from };
         let next = record.next();
@@ -96,7 +96,7 @@ impl Brokers {
         self.committed.insert(partition, (consumed.frontier(), consumed.note().unwrap_or_default()));
     }
 
-    /// How far a partition is processed, as its next owner finds it.
+    /// Returns the progress of a partition, as its next owner finds it.
     fn consumed(&self, partition: Partition) -> Consumed {
         self.committed.get(&partition).map_or(Consumed::at(Offset(0)), |(offset, note)| Consumed::read(*offset, note))
     }
@@ -194,7 +194,7 @@ impl Client for Brokers {
 #[derive(Debug, Clone)]
 enum Event {
     Poll(Partition),
-    /// A record is read, stops the worker for now, and is put back.
+    /// A record is read and put back, as if the worker held before it.
     PutBack(Partition),
     /// A record is read and deferred.
     Defer(Partition),
@@ -204,8 +204,8 @@ enum Event {
     OutputFails,
     Crash,
     OtherMember(Partition),
-    /// The group evicts the member inside a transaction, and another one processes this partition until the member is
-    /// back.
+    /// The group evicts the member during a transaction. Another member processes this partition until the evicted one
+    /// joins again.
     Eviction(Partition),
 }
 
@@ -224,7 +224,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Drives the machine as the worker does.
+/// Drives the machine like the worker.
 struct Driver {
     machine: Machine,
     brokers: Brokers,
@@ -342,15 +342,15 @@ impl Driver {
     }
 }
 
-/// Checks that every record that is processed according to the committed state is in the output once, and no other
-/// record is.
+/// Checks that the output contains every record that is processed according to the committed state exactly once, and no
+/// other record.
 fn assert_exactly_once(brokers: &Brokers) {
     for (&partition, typed) in &brokers.typed {
         let consumed = brokers.consumed(partition);
         let offsets = (0..consumed.end().0).map(Offset);
         let expected: Vec<Offset> = offsets.filter(|&offset| !is_marker(offset) && !consumed.lacks(offset)).collect();
         let mut typed = typed.clone();
-        // In order, except for deferred records.
+        // The output is in order, except for deferred records.
         typed.sort_unstable();
         assert_eq!(typed, expected, "partition {partition}");
     }
@@ -372,7 +372,7 @@ proptest! {
                 assert_exactly_once(&driver.brokers);
             }
         }
-        // Without further faults, every started operation ends.
+        // Without further faults, every operation in progress ends.
         driver.brokers.script.clear();
         driver.apply(Event::Time(1000));
         driver.apply(Event::Time(1000));
@@ -382,7 +382,7 @@ proptest! {
 }
 
 #[test]
-fn records_of_foreign_partitions_and_repeats_are_dropped() {
+fn records_of_unowned_partitions_and_records_read_before_are_dropped() {
     let mut brokers = Brokers { owned: BTreeSet::from([Partition(1)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
@@ -400,7 +400,7 @@ fn records_of_foreign_partitions_and_repeats_are_dropped() {
 }
 
 #[test]
-fn only_deferred_records_are_read_again_by_the_next_owner() {
+fn the_next_owner_accepts_deferred_records_and_drops_processed_ones() {
     let mut brokers = Brokers { owned: BTreeSet::from([Partition(0)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();

@@ -19,7 +19,7 @@ use crate::start::FromBeginning;
 const FIRST: Partition = Partition(0);
 const SECOND: Partition = Partition(1);
 
-/// Notes which partitions were released.
+/// A processor that notes which partitions were released.
 #[derive(Debug, Default)]
 struct Released(Vec<Partition>);
 
@@ -53,7 +53,7 @@ fn settings() -> WorkerSettings {
     let (registry, input) = (Registry::new(), "raw".parse().unwrap());
     let waiting = Waiting::register("test", &registry, &Readiness::default()).unwrap();
     WorkerSettings {
-        // Nothing listens there.
+        // No broker listens at this address.
         connection: Connection::plaintext("127.0.0.1:1", "test"),
         group: "group".to_owned(),
         name: None,
@@ -86,14 +86,14 @@ fn with_session(test: impl FnOnce(&mut Session<'_, Released, FakeClient>)) {
     test(&mut session);
 }
 
-/// The starts are found: the group has committed that of the first partition only.
+/// Sets the starts of both partitions. The group has committed only the start of the first one.
 fn find_starts(session: &mut Session<'_, Released, FakeClient>) {
     session.found =
         vec![FoundStart::of_test(Position::new(0, 7), false), FoundStart::of_test(Position::new(1, 0), true)];
 }
 
 #[test]
-fn a_new_start_is_committed_before_its_partition_is_added_and_nothing_is_read_before_it_is_restored() {
+fn a_new_start_is_committed_before_its_partition_is_added_as_paused() {
     with_session(|session| {
         find_starts(session);
         assert!(session.restored().is_ok());
@@ -107,7 +107,7 @@ fn a_new_start_is_committed_before_its_partition_is_added_and_nothing_is_read_be
 }
 
 #[test]
-fn a_member_that_was_evicted_before_its_first_commit_builds_new_clients() {
+fn an_eviction_before_the_first_commit_ends_the_session() {
     with_session(|session| {
         find_starts(session);
         session.member.client().fail_commit(RDKafkaErrorCode::UnknownMemberId);
@@ -117,7 +117,7 @@ fn a_member_that_was_evicted_before_its_first_commit_builds_new_clients() {
 }
 
 #[test]
-fn a_commit_that_a_rebalance_refuses_is_repeated_and_its_partitions_wait() {
+fn a_commit_refused_by_a_rebalance_is_repeated_before_partitions_are_added() {
     with_session(|session| {
         find_starts(session);
         session.member.client().fail_commit(RDKafkaErrorCode::RebalanceInProgress);
@@ -131,7 +131,7 @@ fn a_commit_that_a_rebalance_refuses_is_repeated_and_its_partitions_wait() {
 }
 
 #[test]
-fn nothing_is_added_to_an_assignment_that_was_lost() {
+fn no_partition_is_added_to_a_lost_assignment() {
     with_session(|session| {
         find_starts(session);
         session.member.client().lose_assignment();
@@ -141,7 +141,7 @@ fn nothing_is_added_to_an_assignment_that_was_lost() {
 }
 
 #[test]
-fn a_partition_that_is_revoked_before_it_was_added_is_not_added_and_the_other_one_is() {
+fn a_partition_that_is_revoked_before_it_is_added_is_not_added_later() {
     with_session(|session| {
         find_starts(session);
         session.member.client().rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
@@ -157,7 +157,7 @@ fn a_partition_that_is_revoked_before_it_was_added_is_not_added_and_the_other_on
 }
 
 #[test]
-fn a_topic_that_is_gone_needs_new_clients_and_a_lost_connection_does_not() {
+fn a_missing_topic_needs_new_clients_unlike_a_lost_connection() {
     with_session(|session| {
         session.member.client().fail_poll(RdError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
         assert!(session.poll(Duration::ZERO).is_ok());

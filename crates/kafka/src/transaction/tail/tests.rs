@@ -1,4 +1,4 @@
-//! Tests where reading starts and when it ends, on scripted brokers.
+//! Tests the start and the end of reading, on scripted brokers.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,17 +10,17 @@ use crate::record::FakeRecord;
 
 const PARTITION: Partition = Partition(0);
 
-/// What one poll returns.
+/// The result of one poll.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Record(i64),
-    /// The reader is at the end of what it may see.
+    /// The reader is at the end of the records that it may see.
     End,
     Nothing,
     Trouble,
 }
 
-/// The steps of a reader, with its position after each. When they are over, the restoring is stopped.
+/// The steps of a reader, with its position after each step. After the last step, restoring is stopped.
 struct Script {
     steps: RefCell<VecDeque<(Step, i64)>>,
     position: RefCell<i64>,
@@ -50,14 +50,15 @@ impl TailReader for Script {
     }
 }
 
-/// The brokers of one partition. `output` is the range when the restoring begins, and what it is after that.
+/// The brokers of one partition. `output` contains the range for each query; the last range is used for all further
+/// queries.
 struct Brokers {
     input: (i64, i64),
     output: RefCell<VecDeque<(i64, i64)>>,
     since: Option<i64>,
     steps: RefCell<VecDeque<(Step, i64)>>,
     stop: CancellationToken,
-    /// The offset that the reader was assigned.
+    /// Offset that was assigned to the reader.
     assigned: RefCell<Option<i64>>,
 }
 
@@ -93,7 +94,7 @@ impl OutputLog for &Brokers {
     }
 }
 
-/// The state of the partition.
+/// A state that keeps what was restored.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Restored {
     starts_late: bool,
@@ -111,7 +112,7 @@ impl PartitionState for Restored {
     }
 }
 
-/// A worker that has processed input up to 10, of 20, restores at most 100 offsets of the output in this range.
+/// Brokers with 20 offsets of input, of which the group has committed 10, and with these ranges of the output.
 fn brokers(output: impl IntoIterator<Item = (i64, i64)>, steps: &[(Step, i64)]) -> Brokers {
     Brokers {
         input: (10, 20),
@@ -123,7 +124,7 @@ fn brokers(output: impl IntoIterator<Item = (i64, i64)>, steps: &[(Step, i64)]) 
     }
 }
 
-/// Restores the partition; `None` if its state was not complete when the steps were over.
+/// Restores the partition. Returns `None` if its state was not complete after the last step.
 fn restore(brokers: &Brokers) -> Option<Restored> {
     let tail = Tail {
         log: brokers,
@@ -156,7 +157,7 @@ fn a_tail_that_is_shorter_than_the_lookback_is_read_from_its_first_record() {
 }
 
 #[test]
-fn a_longer_tail_is_read_as_far_back_as_the_lookback_and_known_to_be_incomplete() {
+fn a_tail_longer_than_the_lookback_is_marked_as_starting_late() {
     let brokers = brokers([(0, 500)], &records(400..500));
     let restored = restore(&brokers).unwrap();
     assert_eq!((restored.starts_late, restored.offsets.len()), (true, 100));
@@ -173,13 +174,13 @@ fn without_waiting_input_only_records_within_the_age_are_read() {
 }
 
 #[test]
-fn a_tail_whose_beginning_has_expired_is_known_to_be_incomplete() {
+fn a_tail_whose_beginning_has_expired_is_marked_as_starting_late() {
     let brokers = brokers([(5, 8)], &records(5..8));
     assert_eq!(restore(&brokers), Some(Restored { starts_late: true, offsets: vec![5, 6, 7] }));
 }
 
 #[test]
-fn a_tail_that_expires_while_it_is_read_is_complete_once_nothing_of_it_is_left() {
+fn a_tail_that_expires_during_the_read_is_complete_once_all_of_it_expired() {
     let ended = [(Step::Record(5), 6), (Step::End, 6), (Step::End, 6)];
     let expired = brokers([(5, 8), (7, 9), (8, 9)], &ended);
     assert_eq!(restore(&expired), Some(Restored { starts_late: true, offsets: vec![5] }));
@@ -188,7 +189,7 @@ fn a_tail_that_expires_while_it_is_read_is_complete_once_nothing_of_it_is_left()
 }
 
 #[test]
-fn an_open_transaction_in_the_tail_is_waited_for() {
+fn restoring_waits_for_an_open_transaction_in_the_tail() {
     // The reader is at the last stable offset, as long as the transaction at offset 1 is open.
     let open = [(Step::Record(0), 1), (Step::End, 1), (Step::Nothing, 1), (Step::Trouble, 1)];
     assert_eq!(restore(&brokers([(0, 4)], &open)), None);
@@ -200,14 +201,14 @@ fn an_open_transaction_in_the_tail_is_waited_for() {
 }
 
 #[test]
-fn a_record_after_the_end_of_the_tail_completes_it_and_is_not_restored() {
+fn a_record_after_the_end_completes_the_tail_without_being_restored() {
     // The offsets between the two records are markers.
     let brokers = brokers([(0, 4)], &[(Step::Record(0), 1), (Step::Record(5), 6)]);
     assert_eq!(restore(&brokers).unwrap().offsets, [0]);
 }
 
 #[test]
-fn a_truncated_output_is_restored_once_it_has_its_old_length_again() {
+fn a_truncated_output_is_restored_only_after_it_reaches_its_old_end_again() {
     // An unclean leader election has removed the records from 2 on.
     let truncated = [(Step::Record(0), 1), (Step::Record(1), 2), (Step::End, 2), (Step::End, 2)];
     assert_eq!(restore(&brokers([(0, 4), (0, 2)], &truncated)), None);
@@ -217,7 +218,7 @@ fn a_truncated_output_is_restored_once_it_has_its_old_length_again() {
 }
 
 #[test]
-fn starts_at_the_later_of_needed_and_retained_offset() {
+fn reading_starts_at_the_latest_of_the_count_age_and_retention_limits() {
     let at = |offset, starts_late| First { offset: Offset(offset), starts_late };
     let first = |low, end, by_time, offsets| first(Offset(low), Offset(end), Offset(by_time), offsets);
     assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");

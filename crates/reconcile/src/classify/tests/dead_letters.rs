@@ -1,10 +1,11 @@
-//! Dead letters, replays and resolutions have columns of their own.
+//! Tests of the counts of dead letters, replays and resolutions.
 
 use super::*;
 
 #[test]
 fn replays_and_repeats_are_counted_separately() {
-    // Event 1 was repeated: outside the dedup window, then with `reprocess`. Event 2's typed record was written again.
+    // Event 1 is mapped three times: the second time outside the dedup window, the third time with the header
+    // `reprocess`. A replay wrote the typed record of event 2 again.
     let mut facts = three();
     for (offset, reprocess) in [(3, false), (4, true)] {
         facts.raw.push(RawRecord {
@@ -41,7 +42,7 @@ fn replays_and_repeats_are_counted_separately() {
 }
 
 #[test]
-fn dead_letters_of_gateway_and_platform_and_repeated_ones_of_the_sink_are_counted_separately() {
+fn dead_letters_of_gateway_sink_and_platform_have_separate_counts() {
     let mut facts = play(&[vec![(1, Fate::Accepted, 0), (2, Fate::Refused, 0)]], 0);
     let sink_dead_letter = facts.dead_letters[0];
     let dead_letter =
@@ -56,7 +57,8 @@ fn dead_letters_of_gateway_and_platform_and_repeated_ones_of_the_sink_are_counte
         dead_letter(3, Stage::Gateway, DeadLetterOrigin::None),
         dead_letter(4, Stage::Sink, DeadLetterOrigin::Elsewhere),
         dead_letter(5, Stage::Sink, DeadLetterOrigin::Typed(position(0, 0))),
-        // The same rejection of the record again, and the rows of two records that have expired, one of them twice.
+        // A second dead letter for the rejection at offset 2, and dead letters with the rows of two expired records,
+        // one of them twice.
         dead_letter(6, Stage::Platform, DeadLetterOrigin::Typed(position(0, 0))),
         row(7, 91),
         row(8, 91),
@@ -72,7 +74,7 @@ fn dead_letters_of_gateway_and_platform_and_repeated_ones_of_the_sink_are_counte
     assert_eq!(report.dead_letters.gateway, DeadLetterCounts { discarded: 1, ..DeadLetterCounts::default() });
     let once = DeadLetterCounts { open: 1, ..DeadLetterCounts::default() };
     assert_eq!((report.typed.rejected_later, report.typed.accepted, report.typed.also_dead_lettered), (once, 0, 1));
-    // One of its two dead letters is unresolved.
+    // One of the two dead letters of the refused record is unresolved.
     assert_eq!(report.typed.dead_lettered, DeadLetterCounts { open: 1, ..DeadLetterCounts::default() });
     facts.resolutions.push(closed(1, ResolutionKind::Discarded));
     assert_eq!(facts.classify().typed.dead_lettered, DeadLetterCounts { replayed: 1, ..DeadLetterCounts::default() });

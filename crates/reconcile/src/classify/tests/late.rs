@@ -1,4 +1,4 @@
-//! Tests of records that no service reads.
+//! Tests of records that wait too long for their reader.
 
 use super::*;
 

@@ -1,14 +1,14 @@
-//! Events that were typed again in another partition.
+//! Tests of events that were mapped again, mostly in another partition.
 
 use super::*;
 
-/// A time long before the tested events. Records of this time show which partitions existed.
+/// A time long before the tested deliveries. Records with this time show which partitions existed then.
 const EARLY: i64 = -60 * 60 * 1000;
 
-/// Deliveries of event 1, each typed of its own raw record: partition, time of receipt, key.
+/// A delivery of event 1, with its own raw and typed record: partition, receive time (`received-at`), key.
 type Delivery = (i32, i64, Option<KeyHash>);
 
-/// A history in which the partitions in `early` had other records long before.
+/// Returns the facts of these deliveries. Each partition in `early` also has a record with the time [`EARLY`].
 fn deliveries(early: impl IntoIterator<Item = i32>, deliveries: &[Delivery]) -> Facts {
     let mut facts = play(&[Vec::new()], 0);
     facts.scopes.clear();
@@ -43,7 +43,7 @@ fn kinds(report: &Report) -> Vec<FindingKind> {
 }
 
 #[test]
-fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
+fn a_repeat_in_another_partition_is_reported_only_within_the_dedup_window() {
     let second = |received: i64| deliveries(0..12, &[(3, 0, key(3)), (7, received, key(3))]).classify();
     let report = second(900);
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
@@ -51,13 +51,13 @@ fn a_repeat_in_another_partition_is_a_breach_within_the_window_only() {
     let report = second(2100);
     assert!(report.balances());
     assert_eq!((report.typed.repeats_elsewhere, report.typed.repeats), (0, 1));
-    // Two keys do not explain it either.
+    // Two different keys do not explain the repeat.
     let report = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(7))]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
 }
 
 #[test]
-fn a_repeat_in_another_partition_is_not_a_breach_once_the_window_has_other_ids() {
+fn a_repeat_in_another_partition_is_not_reported_once_its_id_left_the_window() {
     let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
     let first = facts.typed[12];
     for number in 0..10 {
@@ -80,22 +80,22 @@ fn a_repeat_in_another_partition_is_not_a_breach_once_the_window_has_other_ids()
 }
 
 #[test]
-fn deliveries_without_a_key_in_several_partitions_are_a_breach_of_their_own_class() {
+fn a_repeat_without_a_key_in_another_partition_is_found_as_repeated_without_key() {
     let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
     let report = deliveries(0..12, &spread).classify();
     assert!(!report.balances());
-    // Records with an earlier record in their own partition are repeats of the ordinary class.
+    // Deliveries with an earlier delivery in the same partition count as `repeats_within`.
     assert_eq!((report.typed.repeats_without_key, report.typed.repeats_within), (5, 4));
     assert_eq!(kinds(&report).len(), 9);
-    // One of the two was written by a gateway that gives every record a key.
+    // Only the second delivery has a key.
     let report = deliveries(0..12, &[(3, 0, None), (7, 900, key(7))]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedWithoutKey]);
 }
 
 #[test]
-fn partitions_with_older_records_do_not_count_as_added() {
-    // The key leads to partition 5 of 11 and to partition 4 of 12, so adding the twelfth partition would explain both
-    // records.
+fn a_partition_with_a_record_from_before_the_deliveries_does_not_count_as_added() {
+    // With 11 partitions the key leads to partition 5, with 12 to partition 4. So adding the twelfth partition would
+    // explain both records.
     let hash = (0..).find(|hash| hash % 11 == 5 && hash % 12 == 4).map(KeyHash);
     let two = [(5, 0, hash), (4, 900, hash)];
     let report = deliveries(0..11, &two).classify();
@@ -103,7 +103,7 @@ fn partitions_with_older_records_do_not_count_as_added() {
     assert_eq!((report.typed.repeats_after_growth, report.typed.repeats), (1, 0));
     let report = deliveries(0..12, &two).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
-    // Partitions are only ever added.
+    // Kafka only adds partitions, so removing the twelfth partition is not an explanation.
     let report = deliveries(0..11, &[(4, 0, hash), (5, 900, hash)]).classify();
     assert_eq!(kinds(&report), [FindingKind::RepeatedElsewhere]);
 }
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_second_delivery_after_partitions_were_added_is_never_a_breach(
+    fn a_repeat_that_added_partitions_explain_is_counted_but_not_reported(
         hash in any::<u32>(), before in 1..12u32, added in 1..11u32, after in 0..900i64, early in any::<u16>(),
     ) {
         let (hash, now) = (KeyHash(hash), (before + added).min(12));
@@ -132,7 +132,7 @@ proptest! {
         let report = facts.classify();
         prop_assert!(report.balances(), "{:?}", report);
         prop_assert_eq!(report.typed.repeats_after_growth, 1);
-        // The transformer may reach the second delivery first.
+        // The transformer may map the second delivery before the first one.
         let length = facts.typed.len();
         facts.typed[length - 2].time += 5000;
         prop_assert_eq!(facts.classify().typed.repeats_after_growth, 1);

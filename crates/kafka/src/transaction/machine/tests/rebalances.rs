@@ -1,8 +1,8 @@
-//! Tests of transactions that are open when partitions come or go.
+//! Tests of transactions that are open during a rebalance.
 
 use super::*;
 
-/// The member was evicted and is back, so the brokers would accept its commit.
+/// The evicted member has joined again, so the brokers would accept its commit.
 #[test]
 fn a_revoke_commits_nothing_once_another_member_has_committed() {
     let mut driver = Driver { machine: Machine::new(limits()), brokers: Brokers::default(), now: Instant::now() };
@@ -20,7 +20,7 @@ fn a_revoke_commits_nothing_once_another_member_has_committed() {
 }
 
 #[test]
-fn an_assignment_makes_the_open_transaction_due_and_not_the_next_one() {
+fn an_assignment_makes_only_the_open_transaction_due() {
     let mut brokers = Brokers { owned: BTreeSet::from([Partition(0)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();

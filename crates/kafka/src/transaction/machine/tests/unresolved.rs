@@ -1,8 +1,8 @@
-//! Brokers that do not resolve a call: how long the machine waits, and what it does then.
+//! Tests with brokers that do not resolve a call: how long the machine waits, and how it continues.
 
 use super::*;
 
-/// Brokers that never resolve one kind of call, with the calls that they got.
+/// Brokers that never resolve one kind of call. They record the calls that they get.
 struct Silent {
     about: &'static str,
     calls: Vec<&'static str>,
@@ -36,7 +36,7 @@ impl Client for Silent {
     }
 }
 
-/// Revokes a partition with an open transaction; returns the calls, how long that took, and what is next.
+/// Revokes a partition with an open transaction. Returns the calls, the time that this took, and the next step.
 fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step) {
     let mut client = Silent { about, calls: Vec::new() };
     let mut machine = Machine::new(limits());
@@ -54,7 +54,7 @@ fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step)
 }
 
 #[test]
-fn a_revoke_waits_five_seconds_for_the_commit_and_then_aborts() {
+fn a_revoke_aborts_if_sending_the_offsets_is_unresolved_for_five_seconds() {
     let (calls, took, _) = revoke_in_silence("send_offsets");
     assert_eq!(calls.last(), Some(&"abort"), "{calls:?}");
     assert!(!calls.contains(&"commit") && took <= Duration::from_secs(6), "{took:?} {calls:?}");
