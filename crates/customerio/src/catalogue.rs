@@ -4,7 +4,7 @@
 //! that a webhook can subscribe to. The catalogue does not filter: the pipeline also processes events that are not in
 //! the catalogue.
 
-/// Declares a closed list of names as Customer.io sends them.
+/// Declares an enum for a closed list of names that Customer.io sends.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -40,21 +40,21 @@ macro_rules! names {
 names! {
     /// Channel of an event, `object_type` in a webhook.
     ObjectType {
-        /// The person: the event is not about one message.
+        /// A person: events of this channel are not about one message.
         Customer = "customer",
-        /// Email.
+        /// Email messages.
         Email = "email",
-        /// SMS.
+        /// SMS messages.
         Sms = "sms",
-        /// WhatsApp.
+        /// WhatsApp messages.
         Whatsapp = "whatsapp",
-        /// Push notification.
+        /// Push notifications.
         Push = "push",
-        /// In-app message.
+        /// In-app messages.
         InApp = "in_app",
-        /// Slack message.
+        /// Slack messages.
         Slack = "slack",
-        /// Webhook action.
+        /// Webhook actions.
         Webhook = "webhook",
     }
 }

@@ -1,5 +1,5 @@
 //! Removes invisible characters from ids and names. Text that is copied from a web page or a spreadsheet can contain
-//! them, and two ids that look the same would then be two people.
+//! such characters, and two ids that look the same would then identify two people.
 
 use std::borrow::Cow;
 

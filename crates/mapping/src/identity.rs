@@ -30,13 +30,13 @@ pub(crate) struct Identities<'a> {
 /// Reason why a value cannot be an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoIdentity {
-    /// Not exactly one valid email address.
+    /// The value is not exactly one valid email address.
     NotAnAddress,
-    /// A phone number whose country is not known.
+    /// The value is a phone number whose country is not known.
     NotInternational,
-    /// A placeholder on Adobe's list or on the list of the source.
+    /// The value is a placeholder on Adobe's list or on the list of the source.
     Blocked,
-    /// Longer than Identity Service accepts.
+    /// The value is longer than Identity Service accepts.
     TooLong,
 }
 

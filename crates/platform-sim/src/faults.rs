@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ingestion_faults_are_read_from_json_without_unknown_members() {
+    fn an_ingestion_fault_with_an_unknown_json_member_is_refused() {
         let read = serde_json::from_str::<Fault>;
         let text = r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#;
         assert_eq!(read(text).unwrap(), Fault::status(503, Some(1), 2));

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn http_to_another_host_counts_as_unencrypted() {
+    fn only_http_to_another_host_counts_as_unencrypted() {
         let is_unencrypted = |text: &str| is_unencrypted(&text.parse().unwrap());
         for text in [
             "https://x",

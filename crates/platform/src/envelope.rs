@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_has_the_documented_form_and_the_calculated_size() {
+    fn a_batch_body_has_the_documented_form_and_the_calculated_size() {
         let settings = EnvelopeSettings {
             schema_id: "https://ns.adobe.com/acme/schemas/1".into(),
             dataset_id: "d1".into(),

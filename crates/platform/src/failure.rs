@@ -10,7 +10,7 @@ pub enum Failure {
     Connect(Unreached),
     /// No response arrived in time.
     Timeout,
-    /// The connection broke.
+    /// The connection broke before a complete response arrived.
     Interrupted,
 }
 

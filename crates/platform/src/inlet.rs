@@ -18,7 +18,7 @@ impl FromStr for InletUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |why: &str| {
-            // The text is left out: it may hold a password.
+            // The error leaves out the address, because it may contain a password.
             format!(
                 "this is not an inlet address ({why}); it looks like https://dcs.adobedc.net/collection/ followed by the inlet's id"
             )
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_the_address_lead_to_the_batch_endpoint() {
+    fn both_forms_of_an_inlet_address_lead_to_the_batch_endpoint() {
         for text in ["https://dcs.adobedc.net/collection/abc", "https://dcs.adobedc.net/collection/batch/abc/"] {
             let url: InletUrl = text.parse().unwrap();
             assert_eq!(url.batch_url().as_str(), "https://dcs.adobedc.net/collection/batch/abc");

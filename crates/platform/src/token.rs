@@ -58,7 +58,7 @@ pub enum TokenError {
     /// IMS refuses the credential.
     #[error("IMS refuses the credential (HTTP {status}{}); check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES", .code.as_ref().map(|code| format!(", {code}")).unwrap_or_default())]
     Refused {
-        /// The HTTP status.
+        /// HTTP status code of the response.
         status: u16,
         /// OAuth error code, if the body contains one.
         code: Option<String>,
@@ -148,7 +148,7 @@ impl Granted {
             _ => None,
         };
         let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
-        // A value that no duration can hold counts as the longest one.
+        // A value that a `Duration` cannot represent counts as the longest lifetime.
         Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFETIME, |lifetime| lifetime.min(LONGEST_LIFETIME)))
     }
 }

@@ -273,7 +273,7 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
 /// matched.
 ///
 /// An entry has an index if the number at the end of its `xactionId` is the index of a record and no other entry has
-/// the same number. If all entries have an index, the indices decide, whatever the order and number of the entries is.
+/// the same number. If all entries have an index, the indices decide, even if entries are missing or out of order.
 /// Otherwise the positions decide, if there are as many entries as records. If an index then contradicts the position,
 /// the entries cannot be matched: the number may not be an index (Adobe shows such ids too), or the entries may be out
 /// of order, and a wrong match would lose or dead-letter a record.

@@ -219,7 +219,7 @@ records! {
         source: Opt<'a> = "source",
         /// Time at which the gateway received the webhook.
         received_at: Option<Timestamp> = "receivedAt",
-        /// True if the event's time was after `received_at` and was replaced by it.
+        /// True if the event's time was after `received_at`, which then replaced it.
         timestamp_adjusted: Option<bool> = "timestampAdjusted",
         /// True if a text was truncated.
         truncated: Option<bool> = "truncated",
@@ -267,11 +267,11 @@ records! {
 
     /// A change of the person's subscriptions.
     Subscription<'a> {
-        /// `subscribed` or `unsubscribed`.
+        /// State of the subscription: `subscribed` or `unsubscribed`.
         status: Opt<'a> = "status",
-        /// Topic preferences, sorted.
+        /// Preferences for topics, sorted by topic.
         topics: Vec<Preference<'a>> = "topics",
-        /// Channel preferences, sorted.
+        /// Preferences for channels, sorted by channel.
         channels: Vec<Preference<'a>> = "channels",
     }
 

@@ -236,7 +236,7 @@ fn channels() -> Vec<Case> {
     };
     let in_app = |data: &str| body(r#""object_type":"in_app","metric":"clicked""#, &format!("{PERSON},{data}"));
     vec![
-        // Notes of 3.3.
+        // 3.3: notes on channels.
         (
             "push-drafted-as-attempted",
             "the specification's slip: a draft that says attempted",

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn control_faults_are_read_from_json_without_unknown_members() {
+    fn a_control_fault_with_an_unknown_json_member_is_refused() {
         let read = serde_json::from_str::<ControlFault>;
         for text in [
             r#"{"fault":"status","status":429,"retry_after":1,"requests":2,"method":"POST","path":"/flows"}"#,

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_an_event_without_a_field_in_the_schema_is_found() {
+    fn an_event_member_that_the_schema_does_not_define_is_found() {
         let fields = map(json!({"c": {"type": "object", "properties": {
             "a": {"type": "string"}, "l": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "string"}}}}}}}));
         let event = map(json!({"c": {"a": "1", "l": [{"x": "1"}, {"y": "2"}]}}));

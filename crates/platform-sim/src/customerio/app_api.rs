@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_exact_paths_are_resources() {
+    fn only_exact_api_paths_are_recognised() {
         assert_eq!(Resource::find("v1/reporting_webhooks"), Some(Resource::Webhooks));
         assert_eq!(Resource::find("v1/reporting_webhooks/4"), Some(Resource::Webhook(4)));
         assert_eq!(Resource::find("v1/environments/7/signing_secret"), Some(Resource::SigningSecret(7)));

@@ -60,12 +60,12 @@ pub enum ApiFaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorShape {
-    /// `{"errors": [{"detail", "status"}]}`.
+    /// Errors of the form `{"errors": [{"detail", "status"}]}`.
     Errors,
-    /// `{"meta": {"error"}}`.
+    /// An error of the form `{"meta": {"error"}}`.
     #[default]
     Meta,
-    /// JSON:API with `source.pointer`.
+    /// Errors in the form of JSON:API, with `source.pointer`.
     JsonApi,
     /// An HTML page of a proxy.
     Html,

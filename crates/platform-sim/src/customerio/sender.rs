@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn customerio_repeats_failed_calls_as_documented() {
+    fn the_next_step_after_a_webhook_call_follows_the_documentation() {
         assert_eq!(Next::after(Some(202), false), Next::Done);
         for status in [400, 401, 429, 500, 521] {
             assert_eq!(Next::after(Some(status), false), Next::RepeatAfterAnHour, "{status}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_left_out_unless_it_is_requested() {
+    fn without_content_removes_content_and_headers_from_a_body() {
         let body = r#"{"data":{"content":"x","headers":{},"subject":"s"},"event_id":"1"}"#;
         assert_eq!(without_content(body), r#"{"data":{"subject":"s"},"event_id":"1"}"#);
         assert_eq!(without_content("no json"), "no json");

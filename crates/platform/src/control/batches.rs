@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_listed_and_downloaded_by_name() {
+    fn failed_files_are_listed_and_downloaded_by_name() {
         let body = json!({"data": [{"name": "part 1.json", "length": "12", "_links": {}}], "_page": {"limit": 100, "count": 1}});
         let page = failed_files("b").read(&answer(body.to_string())).unwrap();
         assert_eq!((page.items[0].name.as_str(), page.items[0].length, page.next), ("part 1.json", Some(12), None));

@@ -45,7 +45,7 @@ pub struct Retries {
     pub attempts: u32,
     /// Wait before the first repeat. Each further wait is twice as long.
     pub first_wait: Duration,
-    /// Longest wait, even if `Retry-After` asks for a longer one.
+    /// Longest wait, even if `Retry-After` is longer.
     pub longest_wait: Duration,
     /// Minimum age of a token that is replaced after a 403. Only a new token contains a role that was granted
     /// meanwhile.

@@ -50,7 +50,7 @@ pub enum ErrorKind {
     AlreadyExists {
         /// Id of the existing object, if the response contains it.
         existing: Option<String>,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
     /// Status 412: the object no longer has the version in `If-Match`.
@@ -61,7 +61,7 @@ pub enum ErrorKind {
     RateLimited {
         /// Wait from the header `Retry-After`, if the response has one.
         retry_after: Option<Duration>,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
     /// Any other unsuccessful status.
@@ -69,7 +69,7 @@ pub enum ErrorKind {
     Rejected {
         /// HTTP status code.
         status: u16,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
     /// A successful response that cannot be read.
@@ -91,13 +91,13 @@ pub enum ErrorKind {
 /// Reason why a request has no usable response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interruption {
-    /// No answer arrived in time, or the connection broke.
+    /// No response arrived in time, or the connection broke.
     Failed(Failure),
     /// The response does not tell whether Platform executed the request.
     Status {
         /// HTTP status code.
         status: u16,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
 }

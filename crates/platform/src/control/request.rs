@@ -13,15 +13,15 @@ use crate::control::answer::{Answer, Unreadable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// `GET`.
+    /// The method `GET`.
     Get,
-    /// `POST`.
+    /// The method `POST`.
     Post,
-    /// `PUT`.
+    /// The method `PUT`.
     Put,
-    /// `PATCH`.
+    /// The method `PATCH`.
     Patch,
-    /// `DELETE`.
+    /// The method `DELETE`.
     Delete,
 }
 

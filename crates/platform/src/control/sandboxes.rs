@@ -88,7 +88,7 @@ impl fmt::Display for SandboxState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum SandboxType {
-    /// The sandbox holds real data.
+    /// The sandbox contains real data.
     Production,
     /// The sandbox is for development and can be reset.
     Development,

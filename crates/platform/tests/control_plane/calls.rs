@@ -33,7 +33,7 @@ async fn sandboxes_are_listed_with_type_state_and_region() {
 }
 
 #[tokio::test]
-async fn missing_permissions_are_found_before_the_first_403() {
+async fn missing_permissions_are_visible_in_the_effective_policies() {
     let setup = start(fresh()).await;
     let reference = setup.client.send(&permission_reference()).await.unwrap();
     assert!(reference.permissions.contains("manage-schemas") && reference.resource_types.contains("datasets"));
@@ -311,7 +311,7 @@ async fn calls_that_wait_for_visibility_succeed_when_an_object_appears_late() {
 }
 
 #[tokio::test]
-async fn waiting_for_an_object_that_never_appears_ends() {
+async fn waiting_for_visibility_ends_after_the_time_limit() {
     let short = Visibility { within: Duration::from_millis(200), interval: Duration::from_millis(20) };
     let options = ControlOptions { visible_after: Duration::from_secs(3600), ..fresh() };
     let setup = start_with(options, "sim-secret", |settings| settings.visibility = short).await;
