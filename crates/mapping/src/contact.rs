@@ -3,8 +3,8 @@
 
 use email_address::{EmailAddress, Options};
 
-/// Returns the email address in a text (RFC 5322, addr-spec) in lower case, for example the part of `Jo Doe
-/// <jo@example.com>` in angle brackets. Returns `None` if the text contains several addresses, or no valid one.
+/// Returns the email address in a text (RFC 5322, addr-spec) in lower case, for example `jo@example.com` for
+/// `Jo Doe <jo@example.com>`. Returns `None` if the text contains several addresses, or no valid one.
 pub(crate) fn email(text: &str) -> Option<String> {
     let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
     let lower = address.to_lowercase();

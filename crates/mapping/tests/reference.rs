@@ -56,8 +56,8 @@ fn counters(event: &Value) -> Vec<&str> {
     counters
 }
 
-/// Returns the value of a cell for a channel and flags. Cells have forms such as `open; prefetched true: bot_open;
-/// whatsapp: –` or `emailDelivered (email only)`.
+/// Returns the value of a cell for a channel and flags. Cells have forms such as
+/// `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)`.
 fn cell<'a>(cell: &'a str, object_type: &str, flags: &[&str]) -> &'a str {
     let (general, exceptions) = match cell.split_once(" (") {
         Some((general, exception)) => (general, exception.trim_end_matches(')')),
@@ -198,8 +198,8 @@ fn every_channel_matches_the_reference() {
     }
 }
 
-/// Returns input and output of every copied value in the table of the tenant's field group. The row `link {id, href,
-/// machine}` from `data.link_id, href, machine` becomes three pairs.
+/// Returns input and output of every copied value in the table of the tenant's field group. The row
+/// `link {id, href, machine}` from `data.link_id, href, machine` becomes three pairs.
 fn copies() -> Vec<(String, String)> {
     let mut copies = Vec::new();
     for row in table("Tenant field group").iter().flat_map(|row| row.chunks(2)) {

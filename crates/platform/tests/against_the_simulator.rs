@@ -238,7 +238,7 @@ async fn a_token_that_entries_refuse_is_replaced_only_once() {
         1,
         "a request sent before the token was requested does not drop it"
     );
-    // The records of three requests in flight get responses one after the other. Only the first one discards the token.
+    // Three requests in flight get their responses one after the other. Only the first response discards the token.
     let sent_at = tokio::time::Instant::now();
     for _ in 0..3 {
         setup.client.forget_token(sent_at).await;

@@ -233,7 +233,7 @@ impl World {
             Kind::FieldGroup => field_group(body, &tenant).map_err(|error| invalid(&error))?,
             Kind::Schema => schema(body, space, after)?,
         }
-        // The title of an object that is not visible yet is taken, too.
+        // The title of an object that is not visible yet is already taken.
         if let Some(same) = same {
             let detail = format!("Title must be unique. An object {} already exists with the same title.", same.id);
             return Err(Reply::xdm("1521-400", "Title must be unique", &detail));

@@ -265,8 +265,8 @@ fn spec(id: &str) -> Value {
     json!({"id": id, "version": SPEC_VERSION})
 }
 
-/// Returns the request for all objects, or for those with a property such as `("name", "x")` or `("connectionSpec.id",
-/// "…")`.
+/// Returns the request for all objects, or for the objects with a property such as `("name", "x")` or
+/// `("connectionSpec.id", "…")`.
 pub(crate) fn list(object: Object, property: Option<(&str, &str)>) -> Request {
     let request = Request::get(object.list());
     match property {

@@ -213,7 +213,7 @@ async fn a_simulator_with_prepared_objects_accepts_events_at_once() {
     assert_eq!((flows.len(), flows[0].inlet_url()), (1, Some(inlet.as_str())));
     let runs = prod.list(&flow_runs(&flows[0].id)).await.unwrap();
     assert_eq!(runs[0].received, Some(1));
-    // Like in a new sandbox, events are lost for a while after a change of the schema.
+    // As in a new sandbox, events are lost for a while after a change of the schema.
     let retitle = [Patch::replace("/title", json!("Renamed"))];
     prod.send(&patch_resource(Kind::Schema, &known.schema_id, &retitle, None)).await.unwrap();
     assert_eq!(send(&setup, &inlet, &known.schema_id, &known.dataset_id, None, &["b"]).await, "A");

@@ -100,7 +100,7 @@ async fn a_create_without_a_response_has_an_unknown_outcome_and_is_not_repeated(
         let error = setup.client.send(&create_base_connection(&setup::base(&name))).await.unwrap_err();
         assert!(matches!(*error.kind, ErrorKind::OutcomeUnknown(_)), "{number}: {error}");
         assert!(error.to_string().contains("look first"), "{error}");
-        // Platform executed the first three requests before they failed.
+        // The first three requests were executed, although they got no usable response.
         let found = setup.client.list(&base_connections(Some(("name", &name)))).await.unwrap();
         assert_eq!(found.len(), usize::from(number < 3), "{number}");
     }
