@@ -9,21 +9,21 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::webhook::{Field, Key, KeySeed};
 
-/// The maximum number of compressed bytes that are read, and of decompressed bytes. It limits the work for any body.
+/// Maximum number of compressed bytes, and of decompressed bytes, that are read. It limits the work for any body.
 const LIMIT: usize = 64 * 1024;
 
-/// Every gzip stream begins with these bytes (RFC 1952); no JSON text does.
+/// First bytes of every gzip stream (RFC 1952). No JSON text begins with them.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The fields of a body that identify its event and its person, as far as the body can be read.
+/// Fields that identify the event and the person of a body, as far as the body can be read.
 ///
-/// Unlike [`Webhook`](crate::webhook::Webhook) it does not need a complete JSON object: the fields before the first
-/// error are kept.
+/// Unlike [`Webhook`](crate::webhook::Webhook), a `Beginning` does not need a complete JSON object: the fields before
+/// the first error are kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning<'a> {
     /// Unique id of the event.
     pub event_id: Field<'a>,
-    /// `data.delivery_id`.
+    /// `data.delivery_id`: the id of one message to one person.
     pub delivery_id: Field<'a>,
     pub(crate) customer_id: Field<'a>,
     pub(crate) email_address: Field<'a>,
@@ -33,17 +33,17 @@ pub struct Beginning<'a> {
 }
 
 impl<'a> Beginning<'a> {
-    /// Reads as many fields as `text` has.
+    /// Reads the fields in `text` up to the first error.
     #[must_use]
     pub fn read(text: &'a [u8]) -> Self {
         let mut found = Self::default();
         let collect = Collect { object: Object::Webhook, found: &mut found };
-        // A truncated body ends with an error; the fields before it count.
+        // A truncated body ends with an error. The fields before the error are kept.
         drop(collect.deserialize(&mut serde_json::Deserializer::from_slice(text)));
         found
     }
 
-    /// The text to read: the decompressed beginning of a gzip stream, or the unchanged bytes.
+    /// Returns the text to read: the decompressed beginning of a gzip stream, or the unchanged bytes.
     #[must_use]
     pub fn text(body: &[u8]) -> Cow<'_, [u8]> {
         if is_gzip(body) { Cow::Owned(unpack_beginning(body)) } else { Cow::Borrowed(body) }
@@ -57,7 +57,7 @@ pub(crate) fn is_gzip(body: &[u8]) -> bool {
 fn unpack_beginning(body: &[u8]) -> Vec<u8> {
     let input = body.get(..LIMIT).unwrap_or(body);
     let mut text = Vec::new();
-    // The bytes that were decompressed before an error, or before the end of `input`, count.
+    // The bytes that were decompressed before an error or before the end of `input` are kept.
     drop(MultiGzDecoder::new(input).take(LIMIT as u64).read_to_end(&mut text));
     text
 }
@@ -180,7 +180,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn values_of_other_types_are_skipped() {
+    fn data_that_is_not_an_object_is_skipped() {
         for data in ["[1,{\"id\":2}]", "\"text\"", "true", "-1", "1", "1.5", "null"] {
             let body = format!(r#"{{"data":{data},"event_id":"01X"}}"#);
             let found = Beginning::read(body.as_bytes());
@@ -195,7 +195,7 @@ pub(crate) mod tests {
         let bomb = gzip(&vec![b' '; 50_000_000]);
         let text = Beginning::text(&bomb);
         assert_eq!(text.len(), LIMIT);
-        // Gzip members that decompress to nothing: as many as the limit on compressed bytes allows.
+        // Empty gzip members that exceed the limit on compressed bytes, so that the member after them is not read.
         let members = [gzip(b"").repeat(10_000), gzip(b"{}")].concat();
         assert!(members.len() > LIMIT);
         assert_eq!(Beginning::text(&members).as_ref(), b"");

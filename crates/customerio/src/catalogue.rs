@@ -1,9 +1,10 @@
-//! The catalogue of events: every pair of channel and metric that Customer.io documents or offers for subscription.
+//! Catalogue of events: every pair of channel and metric that Customer.io documents or offers for subscription.
 //!
-//! Facts from Customer.io's reporting-webhooks specification (payloads) and the App API's list of events that a webhook
-//! can subscribe to. The catalogue does not filter: the pipeline also processes events that are not in it.
+//! The facts come from Customer.io's reporting-webhooks specification (payloads) and from the App API's list of events
+//! that a webhook can subscribe to. The catalogue does not filter: the pipeline also processes events that are not in
+//! the catalogue.
 
-/// Declares a closed list of names as Customer.io sends them.
+/// Declares an enum for a closed list of names that Customer.io sends.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -13,10 +14,10 @@ macro_rules! names {
         }
 
         impl $name {
-            /// All of them.
+            /// All names, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name as Customer.io sends it.
+            /// Returns the name as Customer.io sends it.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -37,63 +38,63 @@ macro_rules! names {
 }
 
 names! {
-    /// The channel, `object_type` on the wire.
+    /// Channel of an event, `object_type` in a webhook.
     ObjectType {
-        /// The person, not one message.
+        /// A person: events of this channel are not about one message.
         Customer = "customer",
-        /// Email.
+        /// Email messages.
         Email = "email",
-        /// SMS.
+        /// SMS messages.
         Sms = "sms",
-        /// WhatsApp.
+        /// WhatsApp messages.
         Whatsapp = "whatsapp",
-        /// Push notification.
+        /// Push notifications.
         Push = "push",
-        /// In-app message.
+        /// In-app messages.
         InApp = "in_app",
-        /// Slack message.
+        /// Slack messages.
         Slack = "slack",
-        /// Webhook action.
+        /// Webhook actions.
         Webhook = "webhook",
     }
 }
 
 names! {
-    /// What happened, `metric` on the wire.
+    /// Kind of an event, `metric` in a webhook.
     Metric {
         /// A draft was created.
         Drafted = "drafted",
         /// Handing the message to the provider failed; Customer.io will try again.
         Attempted = "attempted",
-        /// Sent.
+        /// The message was sent.
         Sent = "sent",
-        /// Delivered, as the provider reports.
+        /// The message was delivered, according to the provider.
         Delivered = "delivered",
-        /// Opened, shown or read.
+        /// The message was opened, shown or read.
         Opened = "opened",
         /// A tracked link or component was used.
         Clicked = "clicked",
         /// A conversion was credited to the message.
         Converted = "converted",
-        /// The person unsubscribed, from a message or altogether.
+        /// The person unsubscribed from a message or from all messages.
         Unsubscribed = "unsubscribed",
-        /// The provider could not deliver.
+        /// The provider could not deliver the message.
         Bounced = "bounced",
-        /// Not sent: the recipient is suppressed.
+        /// The message was not sent, because the recipient is suppressed.
         Dropped = "dropped",
-        /// Reported as spam.
+        /// The person reported the message as spam.
         Spammed = "spammed",
-        /// Could not be handed to the provider.
+        /// The message could not be handed to the provider.
         Failed = "failed",
-        /// Held back by Customer.io.
+        /// Customer.io held the message back.
         Undeliverable = "undeliverable",
-        /// The person answered.
+        /// The person answered the message.
         Replied = "replied",
         /// The person opted in.
         Subscribed = "subscribed",
         /// The person changed topic or channel preferences.
         PreferencesChanged = "cio_subscription_preferences_changed",
-        /// Temporarily refused.
+        /// The provider refused the message temporarily.
         Deferred = "deferred",
     }
 }
@@ -137,9 +138,9 @@ names! {
 }
 
 names! {
-    /// Which kind of message an event is attributed to; decides which ids `data` holds.
+    /// Kind of message that an event is attributed to. It determines the ids in `data`.
     Variant {
-        /// A campaign: the campaign fields that the specification requires.
+        /// A campaign, with the campaign fields that the specification requires.
         Campaign = "campaign",
         /// A step of a workflow: the campaign fields, the fields that a run through a workflow adds, and null for the
         /// ids of other kinds of message, as in the App API.
@@ -150,7 +151,7 @@ names! {
         Newsletter = "newsletter",
         /// A transactional message.
         Transactional = "transactional",
-        /// No message.
+        /// No message: the event is about the person.
         None = "none",
     }
 }
@@ -158,28 +159,28 @@ names! {
 /// One row of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogueEvent {
-    /// The channel.
+    /// Channel of the event.
     pub object_type: ObjectType,
-    /// What happened.
+    /// Kind of the event.
     pub metric: Metric,
-    /// The event's name in a webhook's subscription.
+    /// Name of the event in a webhook's subscription.
     pub subscription: &'static str,
     /// Whether Customer.io has published the payload.
     pub documented: bool,
-    /// Own fields the specification requires.
+    /// Fields of the event itself that the specification requires.
     pub required: &'static [OwnField],
-    /// Optional own fields; for an unpublished payload, those that are likely.
+    /// Optional fields of the event itself. If the payload is unpublished, the fields that are likely.
     pub optional: &'static [OwnField],
 }
 
 impl CatalogueEvent {
-    /// The row for a pair.
+    /// Returns the row of a channel and a metric.
     #[must_use]
     pub fn find(object_type: ObjectType, metric: Metric) -> Option<&'static Self> {
         CATALOGUE.iter().find(|event| event.object_type == object_type && event.metric == metric)
     }
 
-    /// The kinds of message this event can be attributed to.
+    /// Returns the kinds of message that this event can be attributed to.
     #[must_use]
     pub fn variants(&self) -> &'static [Variant] {
         use Variant::{Broadcast, Campaign, Newsletter, None, Transactional, Workflow};
@@ -194,7 +195,7 @@ impl CatalogueEvent {
         }
     }
 
-    /// Own fields, required ones first.
+    /// Returns the fields of the event itself, required fields first.
     pub fn fields(&self) -> impl Iterator<Item = OwnField> {
         self.required.iter().chain(self.optional).copied()
     }
@@ -222,7 +223,7 @@ const fn unpublished(
 
 use {Metric as M, ObjectType as O, OwnField as F};
 
-/// All rows, by channel.
+/// All rows, sorted by channel.
 #[rustfmt::skip]
 pub static CATALOGUE: &[CatalogueEvent] = &[
     // customer

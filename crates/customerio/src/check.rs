@@ -1,29 +1,30 @@
-//! The bodies that `customerio-aep check` sends through the gateway.
+//! Bodies of the requests that `customerio-aep check` sends to the gateway.
 //!
-//! The body of a check reports nothing: the transformer stops it. The body of a test (`check --end-to-end`) goes all the way to
-//! Platform; its object type marks it there, and it names no person unless one is given.
+//! The body of a check is not an event: the transformer discards it. The body of a test event (`check --end-to-end`)
+//! reaches Platform, where its object type marks it as a test. A test event has an identity only if a test person is
+//! given.
 
 use std::fmt;
 
-/// Its `object_type`.
+/// The `object_type` in the body of a check.
 pub const CHECK_OBJECT_TYPE: &str = "customerio-aep.check";
 
 /// The `object_type` of a test event, and so `objectType` in Platform.
 pub const TEST_OBJECT_TYPE: &str = "customerio-aep.test";
 
-/// The test person of a test event, by one identifier.
+/// Test person of a test event, with one identifier.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TestPerson {
-    /// The person's own id.
+    /// Id of the person in the organisation's own systems (`id`).
     Id(String),
-    /// Customer.io's id.
+    /// Customer.io's id of the person (`cio_id`).
     CioId(String),
-    /// The email address.
+    /// Email address of the person (`email`).
     Email(String),
 }
 
 impl TestPerson {
-    /// The name of the identifier in a webhook, and its value.
+    /// Returns the name of the identifier in a webhook, and its value.
     fn identifier(&self) -> (&'static str, &str) {
         match self {
             Self::Id(value) => ("id", value),
@@ -33,14 +34,14 @@ impl TestPerson {
     }
 }
 
-/// The identifier may be that of a real person, so only its name is shown.
+/// Shows only the name of the identifier, because the value may identify a real person.
 impl fmt::Debug for TestPerson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TestPerson").field(&self.identifier().0).finish()
     }
 }
 
-/// The body of a test event. Without a person it has no identity.
+/// Builds the body of a test event. Without a person, the event has no identity.
 #[must_use]
 pub fn test_body(event_id: &str, timestamp: i64, person: Option<&TestPerson>) -> String {
     let data = match person.map(TestPerson::identifier) {
@@ -52,11 +53,12 @@ pub fn test_body(event_id: &str, timestamp: i64, person: Option<&TestPerson>) ->
     )
 }
 
-/// `object_type` is the first member, and its value ends within this many bytes, so only these are searched.
+/// Number of bytes at the beginning of a body that are searched for [`CHECK_OBJECT_TYPE`]. In the body of a check,
+/// `object_type` is the first member and ends within these bytes.
 const WITHIN: usize = 64;
 
-/// Builds a body for the check. `is_unusual` adds text that a proxy might change: non-ASCII characters and unusual
-/// white space.
+/// Builds the body of a check. If `is_unusual` is set, the body contains text that a proxy might change: non-ASCII
+/// characters and unusual white space.
 #[must_use]
 pub fn check_body(event_id: &str, timestamp: i64, is_unusual: bool) -> String {
     let note = if is_unusual { "Größe – 日本語 – 🎉" } else { "check" };
@@ -66,7 +68,7 @@ pub fn check_body(event_id: &str, timestamp: i64, is_unusual: bool) -> String {
     )
 }
 
-/// Whether a body is that of `customerio-aep check`.
+/// Whether a body is the body of a check.
 #[must_use]
 pub fn is_check(body: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_event_is_not_stopped_and_is_marked() {
+    fn a_test_event_has_its_own_object_type_and_is_not_a_check() {
         let body = test_body("an-id", 1_700_000_000, None);
         assert!(!is_check(body.as_bytes()));
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_person_is_the_only_identifier_and_is_not_shown() {
+    fn the_test_person_is_the_only_identifier_of_a_test_event() {
         for (person, name) in [
             (TestPerson::Id("a\"b".to_owned()), "id"),
             (TestPerson::CioId("a\"b".to_owned()), "cio_id"),

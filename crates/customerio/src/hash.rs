@@ -1,10 +1,10 @@
-//! SHA-256, as keys, ids and hashed addresses use it.
+//! SHA-256 for keys, ids and hashed addresses.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-/// A SHA-256 in progress, for data that arrives in pieces.
+/// Computes the SHA-256 of data that arrives in pieces.
 #[derive(Clone)]
 pub struct Sha256(Context);
 
@@ -21,19 +21,19 @@ impl Default for Sha256 {
 }
 
 impl Sha256 {
-    /// Takes the next piece.
+    /// Adds the next piece of data.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    /// The hash of all pieces, one after the other: 64 lower-case hex digits.
+    /// Returns the hash of the concatenated pieces as 64 lower-case hex digits.
     #[must_use]
     pub fn hex(self) -> String {
         encode_hex(self.0.finish().as_ref())
     }
 }
 
-/// SHA-256 of the parts, one after the other: 64 lower-case hex digits.
+/// Returns the SHA-256 of the concatenated parts as 64 lower-case hex digits.
 #[must_use]
 pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::default();
@@ -43,7 +43,7 @@ pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.hex()
 }
 
-/// The first half of the SHA-256 of `bytes`: enough to distinguish values, in half the memory.
+/// Returns the first half of the SHA-256 of `bytes`. It is sufficient to distinguish values, and needs half the memory.
 #[must_use]
 pub fn sha256_half(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];

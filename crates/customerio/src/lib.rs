@@ -1,6 +1,6 @@
-//! Customer.io's reporting webhooks: the envelope, the signature, the catalogue of events, the person key.
+//! Customer.io's reporting webhooks: body, signature, catalogue of events and person key.
 //!
-//! Pure: no I/O, no clock, no environment. It does not know XDM or Kafka.
+//! The crate is pure: it uses no I/O, no clock and no environment. It does not know XDM or Kafka.
 
 mod beginning;
 pub mod catalogue;

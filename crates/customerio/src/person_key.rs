@@ -1,5 +1,6 @@
-//! The key of a raw record: the same for all events of one person, so that Kafka keeps their order, and for all
-//! deliveries of one webhook, so that the same dedup window sees them. It reveals nothing about the person.
+//! Computes the key of a raw record. All events of one person have the same key, so that Kafka keeps them in order. All
+//! deliveries of one webhook have the same key, so that the same dedup window receives them. The key is a hash and does
+//! not show the person's id.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use crate::hash::{Sha256, sha256_hex};
 use crate::visible;
 use crate::webhook::{Data, Field, Identifiers, Webhook};
 
-/// 32 lower-case hex digits: the first half of a SHA-256.
+/// Key of a raw record: 32 lower-case hex digits, the first half of a SHA-256.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PersonKey(String);
 
@@ -18,19 +19,19 @@ impl fmt::Debug for PersonKey {
     }
 }
 
-/// What identifies a person.
+/// Kind of value that identifies a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identifier {
-    /// The person's own id.
+    /// Id of the person in the organisation's own systems.
     Id,
-    /// Customer.io's immutable id.
+    /// Customer.io's immutable id of the person.
     CioId,
-    /// The person's address, in any letter case.
+    /// Email address of the person, in any letter case.
     Email,
 }
 
 impl PersonKey {
-    /// The key of a person's records; `None` if the value is blank.
+    /// Returns the key of a person's records; `None` if the value is blank.
     #[must_use]
     pub fn of_person(identifier: Identifier, value: &str) -> Option<Self> {
         let value = visible(value);
@@ -46,8 +47,8 @@ impl PersonKey {
         Self::half(sha256_hex([kind, ":", value]))
     }
 
-    /// The hash of the body. It works for bodies that name neither a person nor an event, because Customer.io repeats a
-    /// webhook with the same bytes.
+    /// Returns the key of a body that identifies neither a person nor an event: a hash of the body. Customer.io repeats
+    /// a webhook with the same bytes, so all deliveries get the same key.
     fn of_bytes(body: &[u8]) -> Self {
         let mut hash = Sha256::default();
         hash.update(b"body:");
@@ -60,13 +61,13 @@ impl PersonKey {
         Self(digits)
     }
 
-    /// The digits.
+    /// Returns the 32 hex digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The digits, as the record's key.
+    /// Returns the 32 hex digits as bytes, for the key of a Kafka record.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_identifier_that_is_not_blank_counts() {
+    fn the_key_is_built_from_the_first_identifier_that_is_not_blank() {
         let cases = [
             (r#"{"event_id":"e","data":{"customer_id":"c","identifiers":{"id":" 42 ","email":"a@b"}}}"#, ("id", "42")),
             (r#"{"event_id":"e","data":{"customer_id":7,"identifiers":{"id":null}}}"#, ("id", "7")),
@@ -190,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_have_the_same_key_of_32_digits_each_time(body in prop::collection::vec(any::<u8>(), 0..300), compressed in any::<bool>()) {
+        fn any_body_has_a_stable_key_of_32_hex_digits(body in prop::collection::vec(any::<u8>(), 0..300), compressed in any::<bool>()) {
             let body = if compressed { [gzip(&body), body].concat() } else { body };
             let key = person_key(&body);
             prop_assert_eq!(&key, &person_key(&body));

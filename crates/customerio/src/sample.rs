@@ -1,6 +1,7 @@
-//! Example bodies for every catalogued event, as Customer.io would send them: for the demo, for load, for tests.
+//! Builds an example body for every catalogued event, in the form that Customer.io sends. The demo, load tests and
+//! other tests use these bodies.
 //!
-//! Deterministic: the same inputs give the same bytes. No body holds data of a real person.
+//! The same inputs always give the same bytes. No body contains data of a real person.
 
 use std::fmt::Write;
 
@@ -9,24 +10,24 @@ use crate::catalogue::{CATALOGUE, CatalogueEvent, Metric, ObjectType, OwnField, 
 /// The person that a sample is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'a> {
-    /// `identifiers.id` and `customer_id`.
+    /// Value of `identifiers.id` and `customer_id`.
     pub id: &'a str,
-    /// `identifiers.email`, also the recipient of an email.
+    /// Value of `identifiers.email`, and the recipient of an email.
     pub email: &'a str,
-    /// `identifiers.cio_id`.
+    /// Value of `identifiers.cio_id`.
     pub cio_id: &'a str,
 }
 
-/// One webhook to be written.
+/// Content of an example webhook.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
-    /// What happened.
+    /// Row of the catalogue for the event.
     pub event: &'a CatalogueEvent,
-    /// The kind of message that it is attributed to.
+    /// Kind of message that the event is attributed to.
     pub variant: Variant,
-    /// Its id.
+    /// Id of the event.
     pub event_id: &'a str,
-    /// When it happened, in Unix seconds.
+    /// Time of the event, in Unix seconds.
     pub timestamp: i64,
     /// The person that the event is about.
     pub person: Person<'a>,
@@ -34,13 +35,13 @@ pub struct Sample<'a> {
     pub number: u64,
 }
 
-/// Every catalogued event with each kind of message it can be attributed to.
+/// Returns every catalogued event with each kind of message that it can be attributed to.
 pub fn combinations() -> impl Iterator<Item = (&'static CatalogueEvent, Variant)> {
     CATALOGUE.iter().flat_map(|event| event.variants().iter().map(move |&variant| (event, variant)))
 }
 
 impl Sample<'_> {
-    /// The body.
+    /// Returns the JSON body.
     #[must_use]
     pub fn body(&self) -> String {
         let mut body = String::with_capacity(1400);
@@ -48,9 +49,9 @@ impl Sample<'_> {
         body
     }
 
-    /// Appends the body.
+    /// Appends the JSON body to `body`.
     pub fn write(&self, body: &mut String) {
-        // The specification names the channel's key `object_type_type` for this one event.
+        // For this one event, the specification calls the channel's key `object_type_type`.
         let key = match self.event.metric {
             Metric::PreferencesChanged => "object_type_type",
             _ => "object_type",
@@ -166,13 +167,13 @@ impl Sample<'_> {
     }
 }
 
-/// A truncated body, which is not JSON but gets a valid signature.
+/// Returns a truncated body. It is not JSON, but it can be signed.
 #[must_use]
 pub fn broken_json(event_id: &str) -> String {
     format!(r#"{{"event_id":{},"object_type":"email","metric":"sent","timestamp":17000"#, Quoted(event_id))
 }
 
-/// A body without `event_id`.
+/// Returns a body without `event_id`.
 #[must_use]
 pub fn without_event_id(timestamp: i64) -> String {
     format!(
@@ -185,7 +186,7 @@ fn push(body: &mut String, text: std::fmt::Arguments<'_>) {
     body.write_fmt(text).unwrap_or_default();
 }
 
-/// A JSON string literal.
+/// Displays a text as a JSON string literal.
 struct Quoted<'a>(&'a str);
 
 impl std::fmt::Display for Quoted<'_> {
@@ -208,7 +209,7 @@ mod tests {
     use crate::webhook::{Data, NotJson, Webhook};
 
     #[test]
-    fn every_combination_gives_a_body_with_the_fields_of_its_row() {
+    fn every_sample_contains_the_fields_of_its_catalogue_row() {
         let mut count = 0;
         for (event, variant) in combinations() {
             count += 1;
@@ -227,12 +228,13 @@ mod tests {
             assert_eq!(data.campaign_id.is_absent(), !matches!(variant, Variant::Campaign | Variant::Workflow));
             assert_eq!(data.delivery_id.is_absent(), variant == Variant::None);
         }
-        // 25 email and push events x 5, 45 of the other channels x 4, 2 person events x 1, 1 x 5
+        // 25 email and push events with 5 kinds of message, 45 events of other channels with 4, 2 person events with 1,
+        // 1 with 5
         assert_eq!(count, 312);
     }
 
     #[test]
-    fn each_bad_sample_is_invalid_in_the_way_that_it_names() {
+    fn each_bad_sample_has_exactly_the_intended_defect() {
         assert!(matches!(Webhook::parse(broken_json("x").as_bytes()), Err(NotJson::Syntax { .. })));
         assert!(Webhook::parse(without_event_id(1).as_bytes()).unwrap().event_id.is_absent());
     }

@@ -1,8 +1,8 @@
-//! The signature of a webhook (reporting-webhooks specification, "Securely verify requests").
+//! Signs and verifies webhooks (reporting-webhooks specification, "Securely verify requests").
 //!
-//! `hex(HMAC-SHA256(key, "v0:" + X-CIO-Timestamp + ":" + body))`, where the key is the text of the signing key as
-//! Customer.io shows it. Several keys may be live at once, so that a key can be changed without refusing any event. The
-//! age of the timestamp is not checked here.
+//! A signature is `hex(HMAC-SHA256(key, "v0:" + X-CIO-Timestamp + ":" + body))`. The key is the text of the signing key
+//! as Customer.io shows it. Several keys may be live at the same time, so that a key can be changed without refusing
+//! any event. This module does not check the age of the timestamp.
 
 use std::fmt;
 
@@ -22,7 +22,8 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Takes the key as Customer.io shows it. The text itself is the key; it is not decoded as hex or base64.
+    /// Creates a key from the text that Customer.io shows. The text itself is the key; it is not decoded as hex or
+    /// base64.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))
@@ -32,37 +33,38 @@ impl SigningKey {
 /// The text of `X-CIO-Timestamp`: 1 to 20 ASCII digits.
 ///
 /// The signed text is `v0:{timestamp}:{body}`. If a timestamp could contain a `:`, anyone with one signed request could
-/// move the boundary between timestamp and body, and a part of that body would be accepted as a body. A timestamp of
-/// digits only prevents this.
+/// move the boundary between timestamp and body, and a part of the body would be accepted as a body. A timestamp that
+/// contains only digits prevents this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureTimestamp<'a>(&'a [u8]);
 
 impl<'a> SignatureTimestamp<'a> {
-    /// The maximum number of digits of a 64-bit number.
+    /// Number of digits of the largest unsigned 64-bit number.
     const LONGEST: usize = 20;
 
-    /// The header's value; `None` if it is anything but 1 to 20 digits.
+    /// Parses the header's value. Returns `None` if it does not consist of 1 to 20 ASCII digits.
     #[must_use]
     pub fn parse(header: &'a [u8]) -> Option<Self> {
         let is_timestamp = (1..=Self::LONGEST).contains(&header.len()) && header.iter().all(u8::is_ascii_digit);
         is_timestamp.then_some(Self(header))
     }
 
-    /// Unix seconds; `None` if they do not fit 64 bits.
+    /// Returns the time in Unix seconds; `None` if it does not fit into an `i64`.
     #[must_use]
     pub fn seconds(self) -> Option<i64> {
         std::str::from_utf8(self.0).ok()?.parse().ok()
     }
 }
 
-/// No live key matches. The error does not say which part was wrong, and neither may the response to the sender.
+/// The signature matches none of the live keys. The error does not tell which part was wrong, and neither may the
+/// response to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature fits none of the live signing keys")]
 pub struct SignatureMismatch;
 
 const SIGNATURE_BYTES: usize = 32;
 
-/// Verifies a body that arrives in pieces.
+/// Verifies the signature of a body that arrives in pieces.
 #[derive(Debug)]
 pub struct Verifier {
     contexts: Vec<Context>,
@@ -78,7 +80,7 @@ impl fmt::Debug for Context {
 }
 
 impl Verifier {
-    /// Starts with the `X-CIO-Timestamp` header as received.
+    /// Starts the verification. `timestamp` is the header `X-CIO-Timestamp` as received.
     #[must_use]
     pub fn new(keys: &[SigningKey], timestamp: SignatureTimestamp<'_>) -> Self {
         let begin = |key: &SigningKey| {
@@ -91,17 +93,17 @@ impl Verifier {
         Self { contexts: keys.iter().map(begin).collect() }
     }
 
-    /// Takes the next piece of the body, as received.
+    /// Adds the next piece of the body, as received.
     pub fn update(&mut self, piece: &[u8]) {
         for context in &mut self.contexts {
             context.0.update(piece);
         }
     }
 
-    /// Compares with the `X-CIO-Signature` header; its hex digits may be of either case.
+    /// Compares the result with the header `X-CIO-Signature`, whose hex digits may be in upper or lower case.
     ///
     /// # Errors
-    /// [`SignatureMismatch`] in every case.
+    /// Returns [`SignatureMismatch`] if the header is malformed or matches no key.
     pub fn finish(self, signature: &[u8]) -> Result<(), SignatureMismatch> {
         let claimed = decode_hex(signature).ok_or(SignatureMismatch)?;
         // Every key is tried even after a match, so that the duration reveals nothing.
@@ -113,10 +115,10 @@ impl Verifier {
     }
 }
 
-/// Verifies a whole body against every live key, in constant time for a given number of keys.
+/// Verifies a complete body against every live key, in constant time for a given number of keys.
 ///
 /// # Errors
-/// [`SignatureMismatch`].
+/// Returns [`SignatureMismatch`] if the signature is malformed or matches no key.
 pub fn verify(
     keys: &[SigningKey],
     timestamp: SignatureTimestamp<'_>,
@@ -128,7 +130,7 @@ pub fn verify(
     verifier.finish(signature)
 }
 
-/// Signs as Customer.io does: 64 lower-case hex digits.
+/// Signs a body like Customer.io. Returns 64 lower-case hex digits.
 #[must_use]
 pub fn sign(key: &SigningKey, timestamp: &str, body: &[u8]) -> String {
     let mut context = hmac::Context::with_key(&key.0);

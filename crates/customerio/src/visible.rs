@@ -1,11 +1,11 @@
 //! Removes invisible characters from ids and names. Text that is copied from a web page or a spreadsheet can contain
-//! them, and two ids that look the same would then be two people.
+//! such characters, and two ids that look the same would then identify two people.
 
 use std::borrow::Cow;
 
-/// Removes white space, control and invisible characters at both ends, and inside the text those that mean nothing in
-/// an id: zero-width spaces, direction marks, word joiners, soft hyphens, byte order marks. The result is empty if no
-/// character is visible.
+/// Removes white space, control characters and invisible characters from both ends of a text. Inside the text, removes
+/// the characters that have no meaning in an id: zero-width spaces, direction marks, word joiners, soft hyphens and
+/// byte order marks. The result is empty if no character is visible.
 ///
 /// Joiners (U+200C, U+200D) and variation selectors inside the text are kept, because some scripts and emoji need them.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Characters that are invisible and mean nothing between other characters.
+/// Whether a character is invisible and has no meaning between other characters.
 fn is_artefact(c: char) -> bool {
     matches!(
         c,
@@ -34,7 +34,7 @@ fn is_artefact(c: char) -> bool {
     )
 }
 
-/// Characters that are invisible on their own: Unicode's `Default_Ignorable_Code_Point`, and the Braille blank.
+/// Whether a character is invisible when it is alone: Unicode's `Default_Ignorable_Code_Point`, and the Braille blank.
 fn is_ignorable(c: char) -> bool {
     is_artefact(c)
         || matches!(
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_text_stays_blank() {
+    fn a_text_without_visible_characters_becomes_empty() {
         for blank in [
             "",
             " ",
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn removing_twice_changes_nothing_more_and_plain_text_is_unchanged(text in any::<String>(), plain in "[!-~]([ -~]*[!-~])?") {
+        fn visible_is_idempotent_and_keeps_printable_ascii_text(text in any::<String>(), plain in "[!-~]([ -~]*[!-~])?") {
             let once = visible(&text).into_owned();
             prop_assert_eq!(visible(&once), once.as_str());
             prop_assert_eq!(visible(&plain), plain.as_str());

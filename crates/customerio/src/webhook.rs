@@ -1,8 +1,8 @@
 //! A lenient view of one webhook body.
 //!
 //! The view borrows from the body and reads a value only when it is needed. A field of an unexpected type, a missing or
-//! repeated key, a null or an unknown field never make the body unreadable; only a body that is not a JSON object is.
-//! The mapping decides what the fields *mean*.
+//! repeated key, a null or an unknown field never make the body unreadable. Only a body that is not a JSON object
+//! cannot be read. The mapping decides what the fields *mean*.
 
 mod field;
 
@@ -15,15 +15,15 @@ use serde_json::value::RawValue;
 pub use field::Field;
 pub(crate) use field::{Key, KeySeed};
 
-/// The body is not a JSON object. The error contains the position, but nothing of the body.
+/// Error for a body that is not a JSON object. It contains the position of the problem, but no part of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
     /// The body is not JSON, or is truncated.
     #[error("the body is not JSON: reading stopped at line {line}, column {column}")]
     Syntax {
-        /// Line, from 1.
+        /// Line number, beginning with 1.
         line: usize,
-        /// Column in bytes, from 1; 0 if the line is empty.
+        /// Column in bytes, beginning with 1; 0 if the line is empty.
         column: usize,
     },
     /// The body is JSON, but not an object.
@@ -31,15 +31,15 @@ pub enum NotJson {
     NotObject,
 }
 
-/// Declares a view of an object with one [`Field`] per known key and a count of the other keys. A repeated key has its
-/// last value.
+/// Declares a view of an object with one [`Field`] per known key and a count of the other keys. If a key is repeated,
+/// its last value is used.
 macro_rules! object_view {
     ($(#[$doc:meta])* $name:ident, $seed:ident { $($(#[$field_doc:meta])* $field:ident = $key:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name<'a> {
             $($(#[$field_doc])* pub $field: Field<'a>,)*
-            /// The number of unknown keys.
+            /// Number of unknown keys.
             pub ignored: u32,
         }
 
@@ -71,7 +71,7 @@ macro_rules! object_view {
             /// Names of the known fields.
             pub const NAMES: &'static [&'static str] = &[$($key),*];
 
-            /// A known field by its name.
+            /// Returns a known field by its name.
             pub fn field_mut(&mut self, name: &str) -> Option<&mut Field<'a>> {
                 match name {
                     $($key => Some(&mut self.$field),)*
@@ -79,7 +79,7 @@ macro_rules! object_view {
                 }
             }
 
-            /// The view of a field that holds an object; `None` if it holds anything else.
+            /// Returns the view of a field that contains an object; `None` for any other value.
             #[must_use]
             pub fn of(field: Field<'a>) -> Option<Self> {
                 let raw = field.0.filter(|_| field.first() == Some(b'{'))?;
@@ -90,83 +90,83 @@ macro_rules! object_view {
 }
 
 object_view! {
-    /// The envelope (reporting-webhooks specification, section "Webhook format").
+    /// Top level of a webhook's body (reporting-webhooks specification, section "Webhook format").
     Webhook, WebhookVisitor {
         /// Unique id of this event; opaque text.
         event_id = "event_id",
         /// Channel, for example `email`.
         object_type = "object_type",
-        /// The name of `object_type` in one place of the specification, presumably by mistake.
+        /// Name that one part of the specification uses for `object_type`, presumably by mistake.
         object_type_type = "object_type_type",
-        /// What happened, for example `opened`.
+        /// Kind of the event, for example `opened`.
         metric = "metric",
-        /// When it happened, Unix seconds.
+        /// Time of the event, in Unix seconds.
         timestamp = "timestamp",
-        /// The details; see [`Data`].
+        /// Details of the event; see [`Data`].
         data = "data",
     }
 }
 
 object_view! {
-    /// All known fields of `data`, of all events (reporting-webhooks specification).
+    /// Known fields of `data`, of all events (reporting-webhooks specification).
     Data, DataVisitor {
         /// The person's identifiers; see [`Identifiers`].
         identifiers = "identifiers",
-        /// The person's id when the event happened. Deprecated; blank after the person was deleted.
+        /// Id of the person at the time of the event. Deprecated; blank after the person was deleted.
         customer_id = "customer_id",
-        /// Address of a person event.
+        /// Email address in an event about a person.
         email_address = "email_address",
-        /// The id of one message to one person.
+        /// Id of one message to one person.
         delivery_id = "delivery_id",
-        /// Campaign.
+        /// Id of the campaign.
         campaign_id = "campaign_id",
-        /// API-triggered broadcast.
+        /// Id of the API-triggered broadcast.
         broadcast_id = "broadcast_id",
-        /// Newsletter.
+        /// Id of the newsletter.
         newsletter_id = "newsletter_id",
-        /// Transactional template.
+        /// Id of the transactional template.
         transactional_message_id = "transactional_message_id",
-        /// Workflow action.
+        /// Id of the workflow action.
         action_id = "action_id",
-        /// Enclosing action.
+        /// Id of the enclosing workflow action.
         parent_action_id = "parent_action_id",
-        /// Newsletter variant.
+        /// Id of the newsletter variant.
         content_id = "content_id",
-        /// The person's run through the workflow.
+        /// Id of the person's run through the workflow.
         journey_id = "journey_id",
-        /// Trigger of a broadcast.
+        /// Id of the trigger of a broadcast.
         trigger_id = "trigger_id",
-        /// Event that started the campaign.
+        /// Id of the event that started the campaign.
         trigger_event_id = "trigger_event_id",
-        /// Event that counted as conversion.
+        /// Id of the event that counted as conversion.
         conversion_event_id = "conversion_event_id",
-        /// Delivery address.
+        /// Address that the message was sent to.
         recipient = "recipient",
-        /// Devices of a push; see [`Device`].
+        /// Devices of a push message; see [`Device`].
         recipients = "recipients",
-        /// Subject line.
+        /// Subject line of the message.
         subject = "subject",
-        /// Why it failed, free text.
+        /// Reason of a failure, as free text.
         failure_message = "failure_message",
-        /// Target of a link.
+        /// URL that the link leads to.
         href = "href",
         /// Id of a tracked link.
         link_id = "link_id",
-        /// A click made by a machine.
+        /// Whether a machine made the click.
         machine = "machine",
-        /// An open fetched through a privacy proxy.
+        /// Whether the open came through a privacy proxy.
         proxied = "proxied",
-        /// An open made by a machine.
+        /// Whether a machine made the open.
         prefetched = "prefetched",
-        /// An open inferred from a click.
+        /// Whether the open was inferred from a click.
         synthetic = "synthetic",
-        /// Action name of an in-app component.
+        /// Name of the action of an in-app component.
         tracked_response = "tracked_response",
         /// Id of a reply.
         inbound_event_id = "inbound_event_id",
-        /// Number that was replied to.
+        /// Phone number that was replied to.
         to = "to",
-        /// The message body; for changes of preferences, JSON in a string.
+        /// Body of the message; for a change of preferences, JSON in a string.
         content = "content",
         /// Custom email headers.
         headers = "headers",
@@ -174,34 +174,34 @@ object_view! {
 }
 
 object_view! {
-    /// `data.identifiers`.
+    /// Known fields of `data.identifiers`.
     Identifiers, IdentifiersVisitor {
-        /// The person's own id.
+        /// Id of the person in the organisation's own systems.
         id = "id",
-        /// The person's address.
+        /// Email address of the person.
         email = "email",
-        /// Customer.io's immutable id.
+        /// Customer.io's immutable id of the person.
         cio_id = "cio_id",
     }
 }
 
 object_view! {
-    /// One entry of `data.recipients`.
+    /// Known fields of an entry of `data.recipients`.
     Device, DeviceVisitor {
-        /// Push token.
+        /// Push token of the device.
         device_id = "device_id",
-        /// `ios`, `android`, or something new.
+        /// Platform, such as `ios` or `android`.
         device_platform = "device_platform",
-        /// Why it failed on this device.
+        /// Reason of the failure on this device.
         failure_message = "failure_message",
     }
 }
 
 impl<'a> Webhook<'a> {
-    /// Reads a body. White space around the object is allowed, anything else is not.
+    /// Parses a body. White space around the object is allowed; any other text is not.
     ///
     /// # Errors
-    /// [`NotJson`].
+    /// Returns [`NotJson`] if the body is not a JSON object.
     pub fn parse(body: &'a [u8]) -> Result<Self, NotJson> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
@@ -220,7 +220,7 @@ fn syntax(error: &serde_json::Error) -> NotJson {
 }
 
 impl<'a> Data<'a> {
-    /// Returns the first `most` devices; entries that are not objects are skipped.
+    /// Returns at most `most` devices. Entries that are not objects are skipped.
     #[must_use]
     pub fn devices(&self, most: usize) -> Vec<Device<'a>> {
         struct Devices(usize);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_keep_every_digit_and_other_types_give_no_text() {
+    fn only_integers_and_strings_have_a_text_which_keeps_every_digit() {
         let data = data(
             r#"{"data":{"campaign_id":9223372036854775809,"action_id":1.5,"link_id":true,"content_id":null,"journey_id":"007"}}"#,
         );
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_tolerated() {
+    fn fields_of_unexpected_types_do_not_make_a_body_unreadable() {
         let data = data(r#"{"data":{"identifiers":[1],"recipients":{"a":1},"customer_id":{"x":1}}}"#);
         assert!(Identifiers::of(data.identifiers).is_none());
         assert!(data.devices(10).is_empty());
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_knows_its_span_in_the_body() {
+    fn a_value_has_its_byte_range_in_the_body() {
         let body = br#" {"data": {"recipients": [7, {"a":1} ] } }"#;
         let whole = Field::parse(std::str::from_utf8(body).unwrap()).unwrap();
         let data = Data::of(whole.entries()[0].1).unwrap();

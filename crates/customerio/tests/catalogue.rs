@@ -1,4 +1,4 @@
-//! Compares the catalogue with a copy of the facts that it was written from.
+//! Compares the catalogue with a copy of the facts in Customer.io's specification.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -35,7 +35,7 @@ fn every_row_agrees_with_the_specification() {
                 .keys()
                 .map(String::as_str)
                 .collect();
-            // The message of a workflow has the campaign fields.
+            // The facts do not contain `workflow`. It is possible wherever `campaign` is.
             let own = event.variants().iter().filter(|variant| **variant != Variant::Workflow);
             assert_eq!(own.map(|variant| variant.as_str()).collect::<BTreeSet<_>>(), variants);
             assert_eq!(event.variants().contains(&Variant::Workflow), variants.contains("campaign"));
@@ -44,7 +44,7 @@ fn every_row_agrees_with_the_specification() {
 }
 
 #[test]
-fn the_counts_per_channel_are_the_published_ones() {
+fn each_channel_has_the_published_number_of_events() {
     let count = |object_type, documented| {
         CATALOGUE.iter().filter(|event| event.object_type == object_type && event.documented == documented).count()
     };
@@ -54,7 +54,7 @@ fn the_counts_per_channel_are_the_published_ones() {
 }
 
 #[test]
-fn names_are_unique_and_can_be_parsed() {
+fn subscriptions_are_unique_and_names_are_found_in_any_letter_case() {
     let names: BTreeSet<_> = CATALOGUE.iter().map(|event| event.subscription).collect();
     assert_eq!(names.len(), CATALOGUE.len());
     for metric in Metric::ALL {

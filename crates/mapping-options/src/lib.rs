@@ -1,5 +1,5 @@
-//! How each source's events are mapped: the options, and `SOURCES_FILE` if there are several sources. The transformer
-//! and every command that maps use this crate.
+//! Options of the mapping, and `SOURCES_FILE`, which gives each source its options if there are several sources. The
+//! transformer and every command that maps webhooks use this crate.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use settings::Problems;
 use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
 
-/// Adobe's standard namespaces for ids other than those of a customer or of Customer.io.
+/// Adobe's standard namespaces. The namespaces for a person's id must be different ones.
 const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECID"];
 
 /// Options of the mapping. With `SOURCES_FILE`, they are the defaults of every source.
@@ -58,7 +58,7 @@ pub struct MappingArgs {
     on_missing_identity: MissingIdentity,
 }
 
-/// [`BlockedId::DEFAULTS`] in the form of the variable.
+/// Returns [`BlockedId::DEFAULTS`] in the form of the variable `BLOCKED_IDS`.
 fn default_blocked_ids() -> String {
     BlockedId::DEFAULTS.join(",")
 }
@@ -81,7 +81,7 @@ impl From<MissingIdentity> for OnMissingIdentity {
     }
 }
 
-/// Changes of `SOURCES_FILE` are followed, as in the gateway.
+/// Lets a service follow changes of `SOURCES_FILE`, like the gateway.
 impl Origin for MappingArgs {
     type Value = Sources;
 
@@ -94,10 +94,10 @@ impl Origin for MappingArgs {
 }
 
 impl MappingArgs {
-    /// Checks the options and reads the file.
+    /// Checks the options, reads `SOURCES_FILE` if it is set, and returns the options of each source.
     ///
     /// # Errors
-    /// All problems found.
+    /// Returns all problems that were found.
     pub fn sources(&self) -> Result<Sources, Problems> {
         let mut problems = Problems::default();
         let entries = match &self.sources_file {
@@ -188,8 +188,8 @@ fn check_namespaces(source: &SourceOptions, problems: &mut Problems) {
     }
 }
 
-/// Finds a namespace that contains ids of both sources. The standard namespaces for addresses and phone numbers mean
-/// the same people everywhere, so they do not count.
+/// Returns a namespace that contains ids of both sources. The standard namespaces for email addresses and phone numbers
+/// are not compared, because a value in them means the same person in every source.
 fn shared_namespace<'a>(one: &'a SourceOptions, other: &SourceOptions) -> Option<&'a str> {
     [&one.namespace_id, &one.namespace_cio_id]
         .into_iter()
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_every_record_is_mapped_the_same_way() {
+    fn without_sources_file_all_records_are_mapped_with_the_same_options() {
         let sources = sources(None, &["--hash-email", "--drop-fields=subject,href"]).unwrap();
         for name in [None, Some("default"), Some("other")] {
             let source = sources.get(name).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_its_own_options_and_the_rest_from_the_variables() {
+    fn options_that_a_source_does_not_set_come_from_the_variables() {
         let file = r#"
             [sources.a]
             identity_namespace_id = "AID"
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sources_share_a_persons_namespace_only_if_both_say_so() {
+    fn two_sources_can_share_a_namespace_only_if_both_set_shared_identity() {
         let same = sources(Some("[sources.a]\n[sources.b]\n"), &[]).unwrap_err();
         assert!(same.contains("`CustomerioID`") && same.contains("shared_identity = true"), "{same}");
         let crossed = "[sources.a]\nidentity_namespace_id = \"X\"\nidentity_namespace_cio_id = \"Y\"\n[sources.b]\nidentity_namespace_id = \"Z\"\nidentity_namespace_cio_id = \"X\"\n";

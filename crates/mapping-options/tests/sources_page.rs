@@ -1,5 +1,5 @@
-//! Checks the examples of `docs/sources.md`: each option is read from a file as it is written there, and must change
-//! the event as the page says. `UPDATE_DOCS=1 cargo test sources_page` writes them again.
+//! Checks the examples of `docs/sources.md`: each option is read from a file in the form that the page shows, and must
+//! change the event as the page describes. `UPDATE_DOCS=1 cargo test sources_page` writes the examples again.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ const BODY: &str = r#"{"event_id":"01HZX","object_type":"sms","metric":"delivere
  "data":{"identifiers":{"id":"u-1042","email":"Jo@Example.com","cio_id":"d9c106"},
          "delivery_id":"RPIL","campaign_id":8,"recipient":"+1 555 123 4567"}}"#;
 
-/// The option's line in the file, its variable, and its purpose.
+/// For each option, the line in the file, the variable, and the purpose.
 const OPTIONS: &[(&str, &str, &str)] = &[
     (
         r#"workspace_id = "104732""#,
@@ -68,7 +68,7 @@ struct Arguments {
     mapping: MappingArgs,
 }
 
-/// Maps the body with these lines in the file of sources; returns the event's fields with their values.
+/// Maps the body with these lines in `SOURCES_FILE`. Returns the event's fields with their values.
 fn mapped(body: &str, option: &str) -> Result<BTreeMap<String, String>, Rejection> {
     let file = std::env::temp_dir().join(format!("sources-page-{}-{:x}.toml", std::process::id(), fastrand::u64(..)));
     std::fs::write(&file, format!("[sources.default]\n{option}\n")).unwrap();
@@ -92,7 +92,7 @@ fn mapped(body: &str, option: &str) -> Result<BTreeMap<String, String>, Rejectio
     Ok(fields)
 }
 
-/// Describes what an option changes.
+/// Returns a description of the changes that an option makes to the event.
 fn effect(option: &str) -> String {
     let anonymous = BODY.replace("identifiers", "other").replace("recipient", "to_whom");
     let mut effects = Vec::new();
@@ -127,7 +127,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_shows_what_each_option_does() {
+fn the_sources_page_matches_the_effect_of_each_option() {
     for (option, ..) in OPTIONS {
         assert!(!effect(option).is_empty(), "{option} does nothing to the example");
     }

@@ -1,10 +1,10 @@
-//! Extracts email addresses and phone numbers from texts that contain exactly one. A wrong identity is worse than none:
-//! in the standard namespaces it merges the profiles of different people, which cannot be undone.
+//! Extracts email addresses and phone numbers from texts that contain exactly one. A wrong identity is worse than no
+//! identity: in the standard namespaces it merges the profiles of different people, which cannot be undone.
 
 use email_address::{EmailAddress, Options};
 
-/// The address itself (RFC 5322, addr-spec), in lower case: of `Jo Doe <jo@example.com>` the part in angle brackets.
-/// `None` if the text contains several addresses, or no valid one.
+/// Returns the email address in a text (RFC 5322, addr-spec) in lower case, for example `jo@example.com` for
+/// `Jo Doe <jo@example.com>`. Returns `None` if the text contains several addresses, or no valid one.
 pub(crate) fn email(text: &str) -> Option<String> {
     let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
     let lower = address.to_lowercase();
@@ -19,7 +19,7 @@ fn is_address(text: &str) -> bool {
     !spaced && EmailAddress::parse_with_options(text, options).is_ok()
 }
 
-/// The address of `name <address>`, where the name cannot be another address.
+/// Returns the address in a text of the form `name <address>`. The name must not be a different address.
 fn bracketed(text: &str) -> Option<&str> {
     let (name, address) = text.strip_suffix('>')?.rsplit_once('<')?;
     let (name, address) = (name.trim(), address.trim());
@@ -31,17 +31,17 @@ fn bracketed(text: &str) -> Option<&str> {
     (is_name && is_address(address)).then_some(address)
 }
 
-/// The address of `address (name)`.
+/// Returns the address in a text of the form `address (name)`.
 fn commented(text: &str) -> Option<&str> {
     let (address, comment) = text.strip_suffix(')')?.split_once('(')?;
     let address = address.trim();
     (!comment.contains(['@', '(', ')']) && is_address(address)).then_some(address)
 }
 
-/// A number in E.164 form, from a text that begins with `+` and a country code and has 7 to 15 digits. Without the `+`
-/// the country is unknown: `(415) 555-0134` with a `+` before it would be a Swiss number. A `0` in brackets is not
-/// dialled after a country code. Letters and other characters mean an extension or a second number, so such a text is
-/// refused.
+/// Returns a phone number in E.164 form, from a text that begins with `+` and a country code and has 7 to 15 digits.
+/// Without the `+`, the country is unknown: `(415) 555-0134` with a prepended `+` would be a Swiss number. A text with
+/// `(0` is refused, because such a `0` is not dialled after a country code. A text with letters or other characters is
+/// refused, because they mean an extension or a second number.
 pub(crate) fn phone(text: &str) -> Option<String> {
     let rest = text.strip_prefix('+')?;
     if rest.contains("(0") {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_extracted_from_its_display_forms() {
+    fn an_email_address_is_extracted_with_and_without_a_display_name() {
         let cases = [
             ("jo@example.com", "jo@example.com"),
             ("Jo.Doe+t1@Example.COM", "jo.doe+t1@example.com"),
@@ -85,7 +85,7 @@ mod tests {
             ("jo@example.com (Jo Doe)", "jo@example.com"),
             ("Zoë@Exämple.com", "zoë@exämple.com"),
             ("😀@example.com", "😀@example.com"),
-            // A decomposed letter, whose accent is a character of its own.
+            // A decomposed letter: the accent is a separate character.
             ("jose\u{301}@example.com", "jose\u{301}@example.com"),
             ("jo@localhost", "jo@localhost"),
         ];
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_texts_that_are_not_an_address_give_none() {
+    fn a_text_without_exactly_one_valid_email_address_gives_none() {
         let cases = [
             "",
             "jo",
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_unmistakably_international_number_is_accepted() {
+    fn only_phone_numbers_with_plus_and_country_code_are_accepted() {
         let cases = [
             ("+14155550134", "+14155550134"),
             ("+1 (415) 555-0134", "+14155550134"),
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_extracted_address_or_number_is_extracted_unchanged_again(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
+        fn extracting_again_from_an_extracted_address_or_number_changes_nothing(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
             for text in [&text, &number] {
                 if let Some(address) = email(text) {
                     prop_assert_eq!(email(&address), Some(address.clone()));

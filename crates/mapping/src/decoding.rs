@@ -1,4 +1,4 @@
-//! Decompresses bodies: the gateway stores them as they were received, and here they are read.
+//! Decompresses bodies. The gateway stores bodies as it received them, so they are decompressed before the mapping.
 
 use std::io::Read;
 
@@ -7,17 +7,19 @@ use flate2::read::MultiGzDecoder;
 
 use crate::rejection::{Rejection, RejectionCode};
 
-/// The first bytes of every gzip stream (RFC 1952); no JSON text starts with them.
+/// First bytes of every gzip stream (RFC 1952). No JSON text begins with them.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Returns the body without its `Content-Encoding` (RFC 9110): unchanged, or decompressed into `buffer` for gzip. At
 /// most `limit` bytes are decompressed.
 ///
-/// The bytes count more than the header, which a proxy may have left in place or removed: gzip is recognised by its
-/// first bytes, and a body that is a JSON object needs no decompression.
+/// The bytes have priority over the header, because a proxy may have decompressed the body without removing the header,
+/// or removed the header only: gzip is recognised by its first bytes, and a body that is a JSON object is not
+/// decompressed.
 ///
 /// # Errors
-/// `unsupported_encoding` for any other encoding and for an incomplete gzip stream, `too_large` above the limit.
+/// Returns a [`Rejection`] with `unsupported_encoding` for any other encoding and for an incomplete gzip stream, and
+/// with `too_large` if the decompressed body is larger than `limit`.
 pub fn decoded<'a>(
     encoding: Option<&[u8]>,
     body: &'a [u8],
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_body_is_unchanged_and_a_compressed_one_is_decompressed() {
+    fn a_gzip_body_is_decompressed_and_a_plain_body_is_unchanged() {
         let body = b"{\"event_id\":\"1\"}";
         let mut buffer = b"left over".to_vec();
         for encoding in [None, Some("identity"), Some(" "), Some("Identity")] {
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readable_body_is_read_despite_its_header() {
+    fn a_json_body_is_read_despite_a_wrong_content_encoding() {
         let body = b" {\"event_id\":\"1\"}";
         let packed = gzip(body);
         let mut buffer = Vec::new();
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_body_is_rejected_and_a_decompression_bomb_stops_at_the_limit() {
+    fn undecodable_bodies_and_decompression_bombs_are_rejected() {
         let unsupported = Some(RejectionCode::UnsupportedEncoding);
         for encoding in ["br", "deflate", "gzip, gzip", "zstd"] {
             assert_eq!(code(encoding, b"x", 100), unsupported, "{encoding}");

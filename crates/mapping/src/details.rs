@@ -1,4 +1,4 @@
-//! The tenant's field group: Customer.io's fields that XDM's standard fields cannot hold.
+//! Builds the tenant's field group: the fields of Customer.io for which XDM has no standard field.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,11 @@ use xdm::event::{CustomerioDetails, Device, Link, Open, Reply};
 
 use crate::{IgnoredFields, MAPPING_VERSION, SourceOptions};
 
-/// Adobe recommends at most 10 elements in an array of an event.
+/// Maximum number of devices in an event. Adobe recommends at most 10 elements in an array of an event.
 pub(crate) const DEVICES: usize = 10;
 
-/// Text as received; `None` if it is absent, null, empty or of another type. Another type is counted as ignored.
+/// Returns the text of a field as received; `None` if the field is absent, null, empty or of another type. A value of
+/// another type is counted as ignored.
 fn text<'a>(field: Field<'a>, ignored: &mut IgnoredFields) -> Option<Cow<'a, str>> {
     let text = field.text();
     ignored.note(field, text.is_some());
@@ -23,7 +24,7 @@ fn flag(field: Field<'_>, ignored: &mut IgnoredFields) -> Option<bool> {
     flag
 }
 
-/// Builds the field group, without the fields that the tables, the identities and the receipt determine.
+/// Builds the field group, except for the fields that the tables, the identities and `received-at` determine.
 pub(crate) fn details<'a>(
     object_type: Cow<'a, str>,
     metric: Cow<'a, str>,
@@ -64,7 +65,7 @@ pub(crate) fn details<'a>(
         trigger_id: text(data.trigger_id, ignored),
         trigger_event_id: text(data.trigger_event_id, ignored),
         conversion_event_id: text(data.conversion_event_id, ignored),
-        // With HASH_EMAIL, no field may contain an address.
+        // With HASH_EMAIL, no field may contain an email address.
         recipient: text(data.recipient, ignored).filter(|recipient| !(source.hash_email && recipient.contains('@'))),
         devices,
         subject: text(data.subject, ignored),

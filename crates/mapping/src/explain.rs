@@ -1,8 +1,8 @@
-//! Explains where each field of an event came from.
+//! Explains from which value of the webhook each field of an event was mapped.
 //!
-//! It finds out by experiment: it changes or removes each value of the body in turn, and the parts of the event that
-//! change were mapped from that value. So the explanation always matches the mapping, and tests compare the texts of
-//! [`RULES`] with it.
+//! The origin is found by experiment: each value of the body is changed or removed in turn, and the parts of the event
+//! that change were mapped from that value. So the explanation always matches the mapping, and tests compare [`RULES`]
+//! with the explanation.
 
 use customerio::webhook::{Data, Device, Field, Identifiers, Webhook};
 use serde_json::Value;
@@ -16,61 +16,62 @@ use crate::{ReceivedAt, Rejection, SourceOptions, map};
 /// An event with the origin of each of its fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The event, as Platform gets it.
+    /// The event as XDM JSON, as Platform gets it.
     pub event: Value,
-    /// Every field of the event, in its order.
+    /// Origin of every field, in the order of the event.
     pub fields: Vec<Origin>,
     /// Every value of the webhook that is not in the event.
     pub ignored: Vec<Ignored>,
 }
 
-/// One field of the event.
+/// Origin of one field of the event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
-    /// Its path, for example `identityMap.CustomerioID[0].id`.
+    /// Path of the field, for example `identityMap.CustomerioID[0].id`.
     pub path: String,
-    /// Its value.
+    /// Value of the field.
     pub value: Value,
-    /// Where in the webhook it came from, the most important first; headers of the raw record and options included.
+    /// Paths in the webhook that the field was mapped from, most important first, including headers of the raw record
+    /// and options.
     pub from: Vec<String>,
-    /// The rule that made it; `None` would be a gap in [`RULES`], which the tests rule out.
+    /// Rule for the field. `None` would be a gap in [`RULES`], which the tests exclude.
     pub rule: Option<&'static Rule>,
 }
 
 /// A value of the webhook that is not in the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
-    /// Its path, for example `data.headers`.
+    /// Path of the value, for example `data.headers`.
     pub path: String,
-    /// Why.
+    /// Reason why the value is not in the event.
     pub reason: IgnoredReason,
 }
 
-/// Why a value is not in the event.
+/// Reason why a value is not in the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IgnoredReason {
     /// The mapping does not know the field.
     Unknown,
-    /// It never reaches Platform, for this reason.
+    /// The field is never forwarded to Platform, for this reason.
     NeverForwarded(&'static str),
-    /// The configuration drops it.
+    /// The option `DROP_FIELDS` drops the field.
     Dropped,
     /// The key is repeated later in the body.
     Doubled,
     /// The value is null or an empty text.
     Empty,
-    /// The value has a type that this field does not have.
+    /// The value does not have the type that this field needs.
     WrongType,
-    /// It should identify the person, but cannot be an identity, for this reason.
+    /// The value should identify the person, but cannot be an identity, for this reason.
     NoIdentity(&'static str),
-    /// It belongs to a device after the last one that is mapped.
+    /// The value belongs to a device after the last one that is mapped.
     BeyondDevices,
-    /// This event has no field for it, or a value with a higher priority was used.
+    /// The event has no field for the value, or a value with a higher priority was used.
     NotUsed,
 }
 
 impl IgnoredReason {
-    /// The reason in words.
+    /// Returns the reason in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -86,10 +87,10 @@ impl IgnoredReason {
     }
 }
 
-/// Maps one webhook and returns where each field came from.
+/// Maps one webhook and returns the origin of each field.
 ///
 /// # Errors
-/// [`Rejection`], as [`map`].
+/// Returns the [`Rejection`] that [`map`] returns.
 pub fn explain(
     body: &[u8],
     received_at: ReceivedAt,
@@ -149,8 +150,8 @@ pub fn explain(
         };
         let mut from = std::mem::take(&mut field.from);
         if from.iter().all(|input| input.starts_with("option ")) {
-            // No other value would have changed this field (`self` for each metric of a person), so its origin is taken
-            // from the rule.
+            // No change of a value changes this field (`producedBy` is `self` for each metric of a person), so its
+            // origin is taken from the rule.
             let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
             from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
         }
@@ -177,7 +178,7 @@ fn other_options(source: &SourceOptions) -> [(&'static str, SourceOptions); 6] {
     ]
 }
 
-/// Calls `each` with every value that has no members, and its path.
+/// Calls `each` with the path and the value of every leaf: every value that is neither an object nor an array.
 pub(crate) fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, &Value)) {
     match value {
         Value::Object(members) => {
@@ -194,7 +195,7 @@ pub(crate) fn leaves(path: String, value: &Value, each: &mut impl FnMut(String, 
     }
 }
 
-/// A path without its indices.
+/// Returns a path without the numbers of its array indices: `a[].b` for `a[0].b`.
 fn pattern(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
     let mut inside = false;
@@ -208,7 +209,7 @@ fn pattern(path: &str) -> String {
     pattern
 }
 
-/// Finds the rule of a field: first with the configured namespace code, then with the placeholder for any name.
+/// Finds the rule of a field: first a rule with the placeholder for a configured namespace code, then a rule with `*`.
 fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'static Rule> {
     let path = pattern(path);
     let mut steps: Vec<&str> = path.split('.').collect();
@@ -234,14 +235,14 @@ fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'st
     })
 }
 
-/// A value of the body that the event may depend on, or the reason why it does not.
+/// A value of the body, with the reason why the event cannot depend on it, if there is such a reason.
 struct Place<'a> {
     path: String,
     field: Field<'a>,
     reason: Option<IgnoredReason>,
 }
 
-/// Every value of the body that the mapping may look at.
+/// Returns every value of the body that the mapping may read.
 fn places(body: &[u8]) -> Vec<Place<'_>> {
     let Some(root) = std::str::from_utf8(body).ok().and_then(Field::parse) else { return Vec::new() };
     let mut places = Vec::new();
@@ -267,7 +268,7 @@ fn places(body: &[u8]) -> Vec<Place<'_>> {
     places
 }
 
-/// Replaces a value by its members, if it has any.
+/// Replaces a value in `places` by its members, if it has members.
 fn expand<'a>(places: &mut Vec<Place<'a>>, path: &str, members: impl FnOnce(Field<'a>, &mut Vec<Place<'a>>)) {
     let Some(index) = places.iter().position(|place| place.path == path && place.reason.is_none()) else { return };
     let mut found = Vec::new();
@@ -296,7 +297,7 @@ fn members<'a>(object: Field<'a>, prefix: &str, known: &[&str], places: &mut Vec
     }
 }
 
-/// The replacements for a value in the experiment: another value of its type, and nothing.
+/// Returns the replacements for a value in the experiment: null, and other values of the same type.
 fn replacements(field: Field<'_>) -> Vec<String> {
     let json = field.json().unwrap_or_default();
     let mut tries = vec!["null".to_owned()];
@@ -319,7 +320,7 @@ fn replaced(body: &[u8], field: Field<'_>, replacement: &str) -> Option<Vec<u8>>
     Some([body.get(..span.start)?, replacement.as_bytes(), body.get(span.end..)?].concat())
 }
 
-/// Without these fields there is no event, so no experiment can show their effect.
+/// Whether there is no event without this field, so that no experiment can show the effect of the field.
 fn is_required(path: &str) -> bool {
     path == "data"
 }

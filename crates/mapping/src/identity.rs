@@ -1,8 +1,8 @@
 //! Determines the person that an event is about.
 //!
-//! The candidates are checked in a fixed order; the first one that is still valid after cleaning becomes the only
-//! primary identity. A delivery address does not identify a person (a receipt may go to an accountant), so it counts
-//! only if there is no other identity. Push tokens never count.
+//! The candidates are checked in a fixed order. The first one that is still valid after cleaning becomes the only
+//! primary identity. A delivery address does not necessarily belong to the person (an invoice may go to an accountant),
+//! so it is used only if there is no other identity. Push tokens are never used.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,6 @@ const VALUE_LIMIT: usize = 1024;
 /// Values that Identity Service blocks.
 const BLOCKED: &[&str] = &["null", "anonymous", "invalid"];
 
-/// The identities of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Identities<'a> {
     pub(crate) map: IdentityMap<'a>,
@@ -28,16 +27,16 @@ pub(crate) struct Identities<'a> {
     pub(crate) ignored: IgnoredIdentities,
 }
 
-/// Why a value cannot be an identity.
+/// Reason why a value cannot be an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoIdentity {
-    /// Not exactly one valid email address.
+    /// The value is not exactly one valid email address.
     NotAnAddress,
-    /// A phone number whose country is not known.
+    /// The value is a phone number whose country is not known.
     NotInternational,
-    /// A placeholder: on Adobe's list or on that of the source.
+    /// The value is a placeholder on Adobe's list or on the list of the source.
     Blocked,
-    /// Longer than Identity Service accepts.
+    /// The value is longer than Identity Service accepts.
     TooLong,
 }
 
@@ -80,7 +79,7 @@ pub(crate) fn identities<'a>(
     found
 }
 
-/// Returns the first field that holds an identity. Values of earlier fields that cannot be an identity are counted.
+/// Returns the first field that contains an identity. Values of earlier fields that cannot be an identity are counted.
 fn first<'a, T, const N: usize>(
     fields: [Field<'a>; N],
     judge: impl Fn(Field<'a>) -> Option<Result<T, NoIdentity>>,
@@ -89,14 +88,14 @@ fn first<'a, T, const N: usize>(
     fields.into_iter().filter_map(judge).find_map(|judged| judged.map_err(|reason| ignored.note(reason)).ok())
 }
 
-/// The visible text of a field, or why it cannot be an identity; `None` if it is blank.
+/// Returns the visible text of a field, or the reason why it cannot be an identity; `None` if the text is blank.
 fn clean<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     let value = field.non_blank()?;
     let blocked = source.blocked_ids.iter().any(|blocked| blocked.matches(&value));
     Some(if blocked { Err(NoIdentity::Blocked) } else { allowed(&value).map(|()| value) })
 }
 
-/// Whether Identity Service takes this value.
+/// Whether Identity Service accepts this value.
 pub(crate) fn is_allowed(value: &str) -> bool {
     !value.trim().is_empty() && allowed(value).is_ok()
 }
@@ -110,24 +109,25 @@ fn allowed(value: &str) -> Result<(), NoIdentity> {
     if long { Err(NoIdentity::TooLong) } else { Ok(()) }
 }
 
-/// An id of the person, from Customer.io or from another system.
+/// Returns the id of a person, either Customer.io's id or the id in the organisation's own systems.
 fn person_id<'a>(field: Field<'a>, source: &SourceOptions) -> Option<Result<Cow<'a, str>, NoIdentity>> {
     Some(clean(field, source)?.map(|id| without_address(id, source)))
 }
 
-/// An address in lower case.
+/// Returns an email address in lower case.
 fn address(field: Field<'_>, source: &SourceOptions) -> Option<Result<String, NoIdentity>> {
     let value = clean(field, source)?;
     Some(value.and_then(|value| contact::email(&value).ok_or(NoIdentity::NotAnAddress)))
 }
 
-/// A phone number in E.164.
+/// Returns a phone number in E.164 form.
 fn phone(field: Field<'_>, source: &SourceOptions) -> Option<Result<String, NoIdentity>> {
     let value = clean(field, source)?;
     Some(value.and_then(|value| contact::phone(&value).ok_or(NoIdentity::NotInternational)))
 }
 
-/// Why a value that should identify the person cannot be an identity; `None` for other fields, and for valid values.
+/// Returns the reason why a value that should identify the person cannot be an identity; `None` for valid values and
+/// for other fields.
 pub(crate) fn refusal(path: &str, field: Field<'_>, source: &SourceOptions) -> Option<NoIdentity> {
     match path {
         "data.identifiers.id" | "data.customer_id" | "data.identifiers.cio_id" => person_id(field, source)?.err(),
@@ -144,12 +144,13 @@ fn add_email<'a>(map: &mut IdentityMap<'a>, address: String, source: &SourceOpti
     }
 }
 
-/// Adobe's form for hashed addresses: SHA-256 of the address in lower case.
+/// Returns the hash of an email address in Adobe's form: SHA-256 of the address in lower case.
 fn hashed(address: &str) -> String {
     sha256_hex([address])
 }
 
-/// Some workspaces use the address as the person's id; with `HASH_EMAIL`, no field may contain an address.
+/// Replaces an id that contains an email address by a hash if `HASH_EMAIL` is set, because then no field may contain an
+/// address. Some workspaces use the address as the person's id.
 fn without_address<'a>(id: Cow<'a, str>, source: &SourceOptions) -> Cow<'a, str> {
     if source.hash_email && id.contains('@') {
         Cow::Owned(hashed(&contact::email(&id).unwrap_or_else(|| id.to_lowercase())))

@@ -1,11 +1,11 @@
 //! Counts the values of a webhook that are not in its event, because they may be new fields of Customer.io. `explain`
-//! names each of them.
+//! lists each of these values.
 
 use customerio::webhook::{Data, Field, Identifiers};
 
 use crate::identity::NoIdentity;
 
-/// How many fields of one webhook were ignored, by reason.
+/// Number of ignored fields of one webhook, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IgnoredFields {
     /// Fields that the mapping does not know.
@@ -16,16 +16,16 @@ pub struct IgnoredFields {
     pub withheld: u32,
 }
 
-/// How many values of one webhook should identify the person but cannot be an identity, by reason.
+/// Number of values of one webhook that should identify the person but cannot be an identity, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IgnoredIdentities {
-    /// Not exactly one valid email address.
+    /// Values that are not exactly one valid email address.
     pub not_an_address: u32,
-    /// A phone number whose country is not known.
+    /// Phone numbers whose country is not known.
     pub not_international: u32,
-    /// Placeholders: on Adobe's list or on `BLOCKED_IDS`.
+    /// Placeholders on Adobe's list or in `BLOCKED_IDS`.
     pub blocked: u32,
-    /// Longer than Identity Service accepts.
+    /// Values that are longer than Identity Service accepts.
     pub too_long: u32,
 }
 
@@ -41,17 +41,18 @@ impl IgnoredIdentities {
 }
 
 impl IgnoredFields {
-    /// Counts a field that is neither text, absent nor null.
+    /// Counts a field as unreadable if it is neither text, absent nor null.
     pub(crate) fn note_text(&mut self, field: Field<'_>) {
         self.note(field, field.is_text());
     }
 
-    /// Counts a field that is neither `readable`, absent nor null.
+    /// Counts a field as unreadable if it is neither `readable`, absent nor null.
     pub(crate) fn note(&mut self, field: Field<'_>, readable: bool) {
         self.unreadable += u32::from(!readable && !field.is_absent() && !field.is_null());
     }
 
-    /// Counts the fields that identify the person, and the delivery address.
+    /// Counts unreadable and unknown fields among the person's identifiers, and `recipients` and `tracked_response` if
+    /// unreadable.
     pub(crate) fn note_people(&mut self, data: &Data<'_>, identifiers: Option<&Identifiers<'_>>) {
         self.note(data.identifiers, identifiers.is_some());
         self.note(data.recipients, data.recipients.json().is_some_and(|json| json.starts_with('[')));
@@ -66,7 +67,7 @@ impl IgnoredFields {
         }
     }
 
-    /// Counts a field that is never forwarded.
+    /// Counts a field that is never forwarded, if it has a value.
     pub(crate) fn withhold(&mut self, field: Field<'_>) {
         self.withheld += u32::from(!field.is_absent() && !field.is_null());
     }

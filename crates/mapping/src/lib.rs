@@ -1,8 +1,8 @@
 //! Maps one Customer.io webhook to one XDM ExperienceEvent, or returns the reason why that is not possible.
 //!
-//! A pure function of the body, the time it was received and the source's configuration: running it again, today or on
-//! a replay, gives the same result. The rules are tables ([`tables`]). The crate `customerio` knows the form of a body,
-//! and `xdm` knows how an event is written.
+//! The mapping is a pure function of the body, the receive time (`received-at`) and the source's configuration: mapping
+//! the same webhook again, today or in a replay, gives the same result. The rules are tables ([`tables`]). The crate
+//! `customerio` defines the form of a body, and `xdm` defines the form of an event.
 
 mod contact;
 mod decoding;
@@ -38,60 +38,61 @@ pub use source_options::{BlockedId, DropField, OnMissingIdentity, SourceOptions}
 pub use sources::Sources;
 pub use validation::validate;
 
-/// Version of the mapping tables, written into every event.
+/// Version of the mapping tables, which is written into every event.
 pub const MAPPING_VERSION: &str = "1";
 
-/// How far an event's time may be after its receipt before it is refused. A gateway's clock may be slow by this much
-/// without losing events; a larger difference means that the time is not in Unix seconds.
+/// Maximum difference in milliseconds by which an event's time may be after `received-at`; above it, the event is
+/// rejected. A gateway's clock may be slow by this much without losing events. A larger difference means that the time
+/// is not in Unix seconds.
 const CLOCK_DIFFERENCE_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// When the gateway received the webhook: milliseconds since 1970.
+/// Time at which the gateway received the webhook, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedAt(i64);
 
 impl ReceivedAt {
-    /// From milliseconds since 1970.
+    /// Creates a receive time from milliseconds since 1970.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 }
 
-/// Whether an event names a person.
+/// Whether an event identifies a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// At least one identity.
+    /// The event has at least one identity.
     Present,
-    /// No identity: the data lake accepts such events, Profile does not.
+    /// The event has no identity. The data lake accepts such events, Profile does not.
     Missing,
 }
 
-/// A mapped event.
+/// A mapped event, with counts of the ignored values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapped<'a> {
-    /// The event.
+    /// The event in XDM.
     pub event: ExperienceEvent<'a>,
-    /// Whether it names a person.
+    /// Whether the event identifies a person.
     pub identity: Identity,
-    /// How many fields of the body are not in the event.
+    /// Number of fields of the body that are not in the event.
     pub ignored: IgnoredFields,
-    /// How many values should identify the person but cannot be an identity.
+    /// Number of values that should identify the person but cannot be an identity.
     pub ignored_identities: IgnoredIdentities,
-    /// The event's time minus the time of receipt, in milliseconds. If it is above 0, the event has the time of
-    /// receipt.
+    /// The event's time minus `received-at`, in milliseconds. If the difference is above 0, the event gets
+    /// `received-at` as its time.
     pub ahead_ms: i64,
     kind: Kind,
 }
 
 impl Mapped<'_> {
-    /// Channel and metric as labels of a metric: one of the catalogue's names, or `other`.
+    /// Returns channel and metric as labels of a Prometheus metric: names of the catalogue, or `other`.
     #[must_use]
     pub fn labels(&self) -> (&'static str, &'static str) {
         (self.kind.object_type.map_or("other", ObjectType::as_str), self.kind.metric.map_or("other", Metric::as_str))
     }
 }
 
-/// Channel and metric, resolved once; `None` if it is not in the catalogue.
+/// Channel and metric of an event; `None` if the catalogue does not contain the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) object_type: Option<ObjectType>,
@@ -100,10 +101,10 @@ pub(crate) struct Kind {
     pub(crate) person: bool,
 }
 
-/// Maps one webhook.
+/// Maps one webhook to an event.
 ///
 /// # Errors
-/// [`Rejection`]: the code, and a message that names the field but never its value.
+/// Returns a [`Rejection`] with a code, and a message that contains the field's name but never its value.
 pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOptions) -> Result<Mapped<'a>, Rejection> {
     let webhook = Webhook::parse(body).map_err(|error| Rejection::new(RejectionCode::NotJson, error.to_string()))?;
     let id = event_id(&webhook)?;
@@ -165,7 +166,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOption
     Ok(Mapped { event, identity, ignored, ignored_identities: identities.ignored, ahead_ms, kind })
 }
 
-/// `_id`: the event id if it is a plain URI segment, else its hash.
+/// Returns `_id`: the event id if it is a plain URI segment, otherwise its hash.
 fn event_id<'a>(webhook: &Webhook<'a>) -> Result<Cow<'a, str>, Rejection> {
     let id = webhook
         .event_id
@@ -193,8 +194,9 @@ fn is_person_metric(metric: Option<Metric>) -> bool {
     matches!(metric, Some(Metric::Subscribed | Metric::Unsubscribed | Metric::PreferencesChanged))
 }
 
-/// Customer.io writes the channel that caused a change as `object_type`, so (`email`, `unsubscribed`) has two shapes:
-/// the event about a message has a recipient, and the event about the person has an address.
+/// Whether an event is about the person. Customer.io writes the channel that caused a change as `object_type`, so
+/// (`email`, `unsubscribed`) has two shapes: the event about a message has a recipient, and the event about the person
+/// has an address.
 fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data: &Data<'_>) -> bool {
     if object_type == Some(ObjectType::Customer) {
         return true;
@@ -206,7 +208,7 @@ fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data
     }
 }
 
-/// Returns the event's time, or the time of receipt if that is earlier, and the difference.
+/// Returns the event's time, or `received-at` if that is earlier, and the difference in milliseconds.
 fn timestamp(webhook: &Webhook<'_>, received_at: ReceivedAt) -> Result<(Timestamp, i64), Rejection> {
     let bad = |message: &'static str| Rejection::new(RejectionCode::BadTimestamp, message);
     let seconds = webhook

@@ -9,23 +9,23 @@ use xdm::{TenantId, write_json};
 
 use crate::{Rejection, RejectionCode};
 
-/// The maximum number of bytes of an event's JSON. Adobe's limit is 10 KB.
+/// Maximum number of bytes of an event's JSON. Adobe's limit is 10 KB.
 pub(crate) const EVENT_LIMIT: usize = 10_000;
 
-/// The longest possible tenant id.
+/// A tenant id of the maximum length.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// The event's JSON needs at most three times the bytes of the body's texts (an id is in it twice, half of a surrogate
-/// pair grows from six bytes to nine, and a preference gets keys), plus fewer bytes than this. So an event of a short
-/// body need not be measured.
+/// Size of a body in bytes up to which the event need not be measured. The event's JSON needs at most three times the
+/// bytes of the body's texts (an id is in the event twice, half of a surrogate pair grows from six bytes to nine, and a
+/// preference gets keys), plus fewer bytes than this value.
 const SURELY_SMALL: usize = 2_500;
 
-/// The maximum length of a text, in characters, if the event is too large.
+/// Length in characters to which a subject is truncated if the event is too large.
 const SUBJECT: usize = 255;
 const FAILURE_MESSAGE: usize = 512;
 const HREF: usize = 2048;
 
-/// Truncates texts if the event is too large.
+/// Truncates texts if the event is too large. Rejects an event that is too large even then.
 pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<(), Rejection> {
     if body <= SURELY_SMALL || size(event) <= EVENT_LIMIT {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<()
     }
     let Largest { path, bytes, elements } = Largest::of(event);
     let entries = elements.map(|count| format!(" in {count} entries")).unwrap_or_default();
-    // Preferences are kept completely: a missing one would mean that it did not change.
+    // Preferences are never truncated: a missing preference would mean that it did not change.
     let remedy = if path.contains(".subscription.") {
         "; preferences are not cut: DROP_FIELDS=content sends the event without them"
     } else {
@@ -72,12 +72,12 @@ fn json(event: &ExperienceEvent<'_>) -> Vec<u8> {
     json
 }
 
-/// The part of an event that takes most of its JSON: a text, or a list of several elements.
+/// The largest part of an event's JSON: a text, or a list of several elements.
 #[derive(Debug, Default)]
 struct Largest {
     path: String,
     bytes: usize,
-    /// The number of elements, if it is a list.
+    /// Number of elements, if the part is a list.
     elements: Option<usize>,
 }
 
@@ -113,7 +113,7 @@ impl Largest {
     }
 }
 
-/// Truncates after `limit` characters, between code points; returns whether the text was longer.
+/// Truncates a text after `limit` characters, between code points. Returns whether the text was longer.
 fn cut(text: &mut Option<Cow<'_, str>>, limit: usize) -> bool {
     let Some(value) = text else { return false };
     let Some((end, _)) = value.char_indices().nth(limit) else { return false };

@@ -1,4 +1,4 @@
-//! `docs/mapping.md`: the mapping as a page, generated from the tables of the transformer.
+//! Generates `docs/mapping.md`, which describes the mapping, from the tables that the transformer uses.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ counter, and the known fields; unknown fields are counted (`customerio_transform
 In the channel tables, each name links to an example: a webhook and the event mapped from it, which the tests check.
 ";
 
-/// Remarks on a channel, in addition to its table.
+/// Returns the remarks on a channel, in addition to its table.
 fn remarks(object_type: ObjectType) -> &'static str {
     match object_type {
         ObjectType::Customer => {
@@ -72,7 +72,7 @@ fn title(object_type: ObjectType) -> &'static str {
     }
 }
 
-/// The channels in the order that marketers expect.
+/// Order of the channels on the page.
 const FAMILIES: [ObjectType; 8] = [
     ObjectType::Customer,
     ObjectType::Email,
@@ -84,7 +84,7 @@ const FAMILIES: [ObjectType; 8] = [
     ObjectType::Whatsapp,
 ];
 
-/// The page, as Markdown.
+/// Returns the page as Markdown.
 #[must_use]
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -134,7 +134,7 @@ fn family(page: &mut String, object_type: ObjectType) -> std::fmt::Result {
     Ok(())
 }
 
-/// The link to an example, relative to the page's folder.
+/// Returns the link to an example, relative to the page's folder.
 fn example(event: &CatalogueEvent, shape: &str) -> String {
     if !shape.is_empty() {
         return format!(
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_catalogued_pair_has_a_row() {
+    fn every_catalogued_event_has_a_row_with_a_valid_link() {
         let page = markdown();
         for event in CATALOGUE {
             assert_eq!(page.matches(&format!("| `{}` | [`{}`]", event.metric.as_str(), event.subscription)).count(), 1);

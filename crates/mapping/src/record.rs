@@ -1,6 +1,6 @@
-//! Maps one raw record to one event: decodes its body, maps it with the options of its source, and limits a panic to
-//! this record. The transformer, the audit, `find`, a replay and `map` all use this function, so their results are the
-//! same.
+//! Maps one raw record to one event: decodes the body, maps it with the options of the record's source, and limits the
+//! effect of a panic to this record. The transformer, the audit, `find`, a replay and `map` all use this function, so
+//! they have the same results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +14,7 @@ use crate::{Mapped, ReceivedAt, SourceOptions, map};
 /// bytes.
 ///
 /// # Errors
-/// [`Rejection`]: the record's dead letter, also if the mapping or `finish` panics.
+/// Returns the [`Rejection`] for the record's dead letter, also if the mapping or `finish` panics.
 pub fn map_record<T>(
     record: &RawRecord<'_>,
     source: &SourceOptions,
@@ -28,9 +28,9 @@ pub fn map_record<T>(
     })
 }
 
-/// Runs the mapping of one record; a panic becomes that record's rejection.
+/// Runs the mapping of one record. A panic becomes a rejection of this record.
 fn guarded<T>(map: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
-    // Nothing survives a panic in an inconsistent state: buffers are cleared before each use.
+    // No state is inconsistent after a panic, because buffers are cleared before each use.
     catch_unwind(AssertUnwindSafe(map)).unwrap_or_else(|_| {
         Err(Rejection::new(
             RejectionCode::MappingPanic,
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_record_is_mapped_like_a_plain_one() {
+    fn a_compressed_record_is_mapped_like_a_plain_record() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(BODY).unwrap();
         let packed = encoder.finish().unwrap();
@@ -70,13 +70,13 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_receipt_of_the_record_decides_whether_a_timestamp_is_in_the_future() {
+    fn a_timestamp_is_checked_against_received_at_of_the_record() {
         let early = RawRecord { received_at: 0, ..record(BODY, None) };
         assert_eq!(id(&early, 1000).unwrap_err().code, RejectionCode::BadTimestamp);
     }
 
     #[test]
-    fn a_panic_affects_only_one_record() {
+    fn a_panic_becomes_a_rejection_of_the_record() {
         let source = SourceOptions::default();
         let panics = |_: Mapped<'_>| -> Result<(), Rejection> { panic!("a defect") };
         let mapped = map_record(&record(BODY, None), &source, 1000, &mut Vec::new(), panics);

@@ -1,10 +1,10 @@
-//! Why a record becomes a dead letter instead of an event.
+//! Reasons why a record becomes a dead letter instead of an event.
 
 use std::borrow::Cow;
 
 use xdm::avro::EncodeError;
 
-/// The stable code of a rejection. A closed list: `docs/dead-letters.md` has a row for each.
+/// Stable code of a rejection. The set is closed: `docs/dead-letters.md` has a row for each code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectionCode {
     /// The body is not a JSON object.
@@ -19,20 +19,21 @@ pub enum RejectionCode {
     BadTimestamp,
     /// `data` is missing or not an object.
     BadData,
-    /// There is no identity, and the configuration asks for a dead letter in this case.
+    /// There is no identity, and `ON_MISSING_IDENTITY` requires a dead letter in this case.
     NoIdentity,
-    /// Larger than Profile accepts, even after texts were cut.
+    /// The decompressed body is larger than allowed, or the event is larger than Profile accepts even after texts were
+    /// cut.
     TooLarge,
     /// The event breaks a rule of XDM.
     InvalidXdm,
-    /// The body is encoded in a way that is not supported.
+    /// The body has an unsupported encoding, or is an incomplete gzip stream.
     UnsupportedEncoding,
-    /// The mapping failed on this record.
+    /// The mapping panicked on this record.
     MappingPanic,
 }
 
 impl RejectionCode {
-    /// All codes.
+    /// All codes, in the order of `docs/dead-letters.md`.
     pub const ALL: &'static [Self] = &[
         Self::NotJson,
         Self::MissingEventId,
@@ -47,7 +48,7 @@ impl RejectionCode {
         Self::MappingPanic,
     ];
 
-    /// The code's name in headers and metrics.
+    /// Returns the code's name in headers and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,18 +67,19 @@ impl RejectionCode {
     }
 }
 
-/// A rejection: a code and a message. The message names fields, never values, because values may be personal data.
+/// A rejection: a code and a message. The message contains names of fields, never values, because values may be
+/// personal data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct Rejection {
-    /// The code.
+    /// Stable code, for headers and metrics.
     pub code: RejectionCode,
-    /// What is wrong.
+    /// Text about what is wrong, without values of the event.
     pub message: Cow<'static, str>,
 }
 
-/// The schema accepts every possible event, so this is a defect. The encoder's message is left out, because it may
-/// contain a value.
+/// Converts an encoding error. The schema accepts every possible event, so such an error is a defect. The encoder's
+/// message is left out, because it may contain a value.
 impl From<EncodeError> for Rejection {
     fn from(_: EncodeError) -> Self {
         Self::new(RejectionCode::InvalidXdm, "the event does not fit the Avro schema; please report it with the record")
@@ -85,7 +87,7 @@ impl From<EncodeError> for Rejection {
 }
 
 impl Rejection {
-    /// A rejection.
+    /// Creates a rejection. `message` must not contain a value of the event.
     pub fn new(code: RejectionCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into() }
     }

@@ -4,20 +4,20 @@
 /// Describes how one field of the event is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Path of the field in XDM: `[]` means any element, `_{TENANT_ID}` for the tenant's key, `{…}` for a configured
-    /// namespace code and `*` for any one name.
+    /// Path of the field in XDM. `[]` means any element, `_{TENANT_ID}` the tenant's key, `{…}` a configured namespace
+    /// code, and `*` any one name.
     pub output: &'static str,
-    /// Paths in the webhook that the field may depend on, the most important first. A path that begins with `header` or
+    /// Paths in the webhook that the field may depend on, most important first. A path that begins with `header` or
     /// `option` refers to the raw record or the configuration.
     pub inputs: &'static [&'static str],
-    /// The rule.
+    /// The rule in words.
     pub rule: &'static str,
 }
 
-/// The fields that determine the channel.
+/// Fields that determine the channel.
 const CHANNEL: &[&str] = &["object_type", "object_type_type", "metric"];
 
-/// The fields that identities are built from.
+/// Fields that identities are built from.
 const PERSON: &[&str] = &[
     "data.identifiers.id",
     "data.customer_id",
@@ -34,7 +34,7 @@ const PERSON: &[&str] = &[
     "option HASH_EMAIL",
 ];
 
-/// The fields that distinguish the two forms of an unsubscribe event.
+/// Fields that distinguish the two shapes of an unsubscribe event.
 const KIND: &[&str] = &["object_type", "object_type_type", "metric", "data.email_address", "data.recipient"];
 
 const fn rule(output: &'static str, inputs: &'static [&'static str], rule: &'static str) -> Rule {
@@ -109,7 +109,7 @@ pub const RULES: &[Rule] = &[
     rule("_{TENANT_ID}.customerio.mappingVersion", &[], "the version of these rules"),
 ];
 
-/// Fields of the webhook that never reach Platform, and why.
+/// Fields of the webhook that never reach Platform, with the reason.
 pub const NEVER_FORWARDED: &[(&str, &str)] = &[
     ("data.content", "the body of a message; only the preferences of a preference change are read from it"),
     ("data.headers", "custom headers of a message"),

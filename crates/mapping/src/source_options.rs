@@ -4,13 +4,13 @@ use std::str::FromStr;
 
 use customerio::webhook::Data;
 
-/// Handling of an event that names no person.
+/// Handling of an event that identifies no person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMissingIdentity {
-    /// It is sent: the data lake accepts it, Profile does not.
+    /// The event is sent. The data lake accepts it, Profile does not.
     #[default]
     Send,
-    /// It becomes a dead letter.
+    /// The event becomes a dead letter.
     DeadLetter,
 }
 
@@ -19,15 +19,15 @@ pub enum OnMissingIdentity {
 pub struct DropField(&'static str);
 
 impl DropField {
-    /// Fields that decide who an event is about have options of their own.
+    /// Fields that identify the person. They cannot be dropped, because other options control them.
     const KEPT: &'static [&'static str] = &["identifiers", "customer_id", "email_address"];
 
-    /// All possible names.
+    /// Returns the names of all fields that can be dropped.
     pub fn names() -> impl Iterator<Item = &'static str> {
         Data::NAMES.iter().copied().filter(|name| !Self::KEPT.contains(name))
     }
 
-    /// Its name in `data`.
+    /// Returns the name of the field in `data`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.0
@@ -45,8 +45,8 @@ impl FromStr for DropField {
     }
 }
 
-/// A placeholder in the place of a person's id: `undefined`, `[object Object]` and the like. Letter case does not
-/// matter; one `*` matches any text.
+/// A placeholder in place of a person's id, such as `undefined` or `[object Object]`. Letter case is ignored, and one
+/// `*` matches any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockedId {
     before: String,
@@ -74,7 +74,7 @@ impl BlockedId {
         "${*}",
     ];
 
-    /// [`BlockedId::DEFAULTS`].
+    /// Returns [`BlockedId::DEFAULTS`] as parsed values.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         Self::DEFAULTS.iter().filter_map(|text| text.parse().ok()).collect()
@@ -106,26 +106,27 @@ impl FromStr for BlockedId {
     }
 }
 
-/// One source and how its events are mapped.
+/// Mapping options of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceOptions {
-    /// Its name, as the gateway writes it into each record.
+    /// Name of the source, as the gateway writes it into each record.
     pub name: String,
-    /// The Customer.io workspace, if there are several: campaign and link ids are unique only within one workspace.
+    /// Id of the Customer.io workspace, if there are several: campaign and link ids are unique only within one
+    /// workspace.
     pub workspace_id: Option<String>,
-    /// Identity namespace of the person's own id.
+    /// Identity namespace of the person's id in the organisation's own systems (`id`).
     pub namespace_id: String,
-    /// Identity namespace of Customer.io's id.
+    /// Identity namespace of Customer.io's id (`cio_id`).
     pub namespace_cio_id: String,
-    /// Add the phone number of an SMS or WhatsApp message as an identity.
+    /// Whether the phone number of an SMS or WhatsApp message is always added as an identity.
     pub include_phone: bool,
-    /// Write addresses as hashes only.
+    /// Whether email addresses are written only as hashes.
     pub hash_email: bool,
-    /// Fields of `data` that are treated as not sent.
+    /// Fields of `data` that are treated as if Customer.io had not sent them.
     pub drop_fields: Vec<DropField>,
-    /// Values that are not a person's id, in addition to those that Identity Service blocks.
+    /// Values that are never a person's id, in addition to those that Identity Service blocks.
     pub blocked_ids: Vec<BlockedId>,
-    /// Handling of an event that names no person.
+    /// Handling of an event that identifies no person.
     pub on_missing_identity: OnMissingIdentity,
 }
 
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_recognised_in_any_letter_case_and_other_ids_are_not() {
+    fn only_complete_placeholders_are_blocked_in_any_letter_case() {
         let defaults = BlockedId::defaults();
         assert_eq!(defaults.len(), BlockedId::DEFAULTS.len());
         let blocked = |value: &str| defaults.iter().any(|blocked| blocked.matches(value));

@@ -1,5 +1,5 @@
-//! Changes of a person's subscriptions. Customer.io sends topic and channel preferences as JSON inside a string, and
-//! only if the webhook's body-content option is on.
+//! Maps changes of a person's subscriptions. Customer.io sends topic and channel preferences as JSON inside a string,
+//! and only if the webhook's option for body content is enabled.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use xdm::event::{Preference, Subscription};
 
 use crate::{IgnoredFields, Kind};
 
-/// Returns the change, for events about the person. Unreadable content is counted as ignored, and so is the content of
-/// a message.
+/// Returns the change of subscriptions, for events about the person. Unreadable preferences are counted as unreadable,
+/// and the content of a message is counted as withheld.
 pub(crate) fn subscription(kind: Kind, data: &Data<'_>, ignored: &mut IgnoredFields) -> Option<Subscription<'static>> {
     if !kind.person || kind.metric != Some(Metric::PreferencesChanged) {
         ignored.withhold(data.content);
@@ -45,7 +45,7 @@ fn preferences(content: Field<'_>) -> Option<Subscription<'static>> {
     (subscription != Subscription::default()).then_some(subscription)
 }
 
-/// The boolean members, sorted by key; a repeated key has its last value.
+/// Returns the boolean members of an object, sorted by key. If a key is repeated, its last value is used.
 fn booleans(object: Field<'_>) -> Vec<Preference<'static>> {
     let mut members = std::collections::BTreeMap::new();
     for (key, value) in object.entries() {

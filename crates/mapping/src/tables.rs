@@ -1,5 +1,5 @@
-//! The rules as tables. A general rule applies to everything that is not in a table: an unknown channel or metric keeps
-//! its own name and gets no counter, so a novelty at Customer.io never stops the pipeline.
+//! Tables of the mapping. A general rule applies to everything that is not in a table: an unknown channel or metric
+//! keeps its name and gets no counter, so that new names at Customer.io never stop the pipeline.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,9 @@ use crate::Kind;
 use Metric as M;
 use ObjectType as O;
 
-/// Standard event types, used only if a type means exactly this for the channel. `message.feedback` and
-/// `message.tracking` are never written, because Journey Optimizer's own reports and audiences use them.
+/// Standard XDM event types. A type is used only if it has exactly the meaning of the metric on this channel.
+/// `message.feedback` and `message.tracking` are never written, because Journey Optimizer's own reports and audiences
+/// use them.
 #[rustfmt::skip]
 pub const EVENT_TYPES: &[(ObjectType, Metric, &str)] = &[
     (O::Email, M::Sent,         "directMarketing.emailSent"),
@@ -37,50 +38,50 @@ pub const PERSON_EVENT_TYPES: &[(Metric, &str)] = &[
     (M::PreferencesChanged, "customerio.customer.subscriptionPreferencesChanged"),
 ];
 
-/// The closed vocabulary of `feedbackStatus`: that of Journey Optimizer's `messageDeliveryfeedback.feedbackStatus`.
+/// Closed vocabulary of `feedbackStatus`, taken from Journey Optimizer's `messageDeliveryfeedback.feedbackStatus`.
 #[rustfmt::skip]
 pub const FEEDBACK_STATUSES: &[&str] =
     &["error", "exclude", "sent", "bounce", "delay", "duplicate", "denylist", "delivered", "read", "unknown"];
 
-/// The closed vocabulary of `interactionType`: that of Journey Optimizer's `messageInteraction.interactionType`.
+/// Closed vocabulary of `interactionType`, taken from Journey Optimizer's `messageInteraction.interactionType`.
 #[rustfmt::skip]
 pub const INTERACTION_TYPES: &[&str] =
     &["click", "open", "unsubscribe", "spam_complaint", "subscription", "submit", "visit", "bot_open", "bot_click", "reply"];
 
-/// The closed vocabulary of `subscription.status`.
+/// Closed vocabulary of `subscription.status`.
 pub const SUBSCRIPTION_STATUSES: &[&str] = &["subscribed", "unsubscribed"];
 
 /// A counter of XDM's Direct Marketing Details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
-    /// Dispatched.
+    /// Number of dispatched messages.
     Sends,
-    /// Delivered by email.
+    /// Number of delivered emails.
     EmailDelivered,
-    /// Opened.
+    /// Number of opened messages.
     Opens,
-    /// Shown.
+    /// Number of displayed messages.
     Impressions,
-    /// Clicked.
+    /// Number of clicks.
     Clicks,
-    /// Temporarily undeliverable.
+    /// Number of temporarily undeliverable messages.
     Bounces,
-    /// Permanently undeliverable.
+    /// Number of permanently undeliverable messages.
     NonDeliverables,
-    /// Not dispatched.
+    /// Number of messages that were not dispatched.
     NotSent,
-    /// Recipient left out by a rule.
+    /// Number of recipients that a rule excluded.
     Excludes,
-    /// Reported as spam.
+    /// Number of messages that were reported as spam.
     UserComplaints,
-    /// Opted out.
+    /// Number of opt-outs.
     Unsubscriptions,
-    /// Opted in.
+    /// Number of opt-ins.
     MarketingSubscription,
 }
 
 impl Counter {
-    /// Its name in XDM, below `directMarketing`.
+    /// Returns the name of the counter in XDM, below `directMarketing`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -100,16 +101,16 @@ impl Counter {
     }
 }
 
-/// The meaning of a metric on any channel; the exceptions are in [`EXCEPTIONS`].
+/// Meaning of a metric on any channel, except for the pairs in [`EXCEPTIONS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
-    /// The counter, for the channels of [`COUNTED`] and for events about the person.
+    /// Counter that the metric increases, on the channels in [`COUNTED`] and for events about the person.
     pub counter: Option<Counter>,
-    /// One of [`FEEDBACK_STATUSES`].
+    /// Value of `feedbackStatus`, one of [`FEEDBACK_STATUSES`].
     pub feedback_status: Option<&'static str>,
-    /// One of [`INTERACTION_TYPES`].
+    /// Value of `interactionType`, one of [`INTERACTION_TYPES`].
     pub interaction_type: Option<&'static str>,
-    /// Whether it is an act of the person (`producedBy` `self`).
+    /// Whether the metric is an action of the person, so that `producedBy` is `self`.
     pub by_person: bool,
 }
 
@@ -124,7 +125,7 @@ const fn meaning(
 
 const NOTHING: Meaning = meaning(None, None, None, false);
 
-/// What each metric means.
+/// Returns the general meaning of a metric.
 #[rustfmt::skip]
 #[must_use]
 pub fn metric_meaning(metric: Metric) -> Meaning {
@@ -151,7 +152,7 @@ pub fn metric_meaning(metric: Metric) -> Meaning {
     }
 }
 
-/// Pairs whose meaning differs from that of the metric.
+/// Pairs of channel and metric whose meaning differs from the general meaning of the metric.
 #[rustfmt::skip]
 pub const EXCEPTIONS: &[(ObjectType, Metric, Meaning)] = &[
     (O::Email,    M::Delivered, meaning(Some(Counter::EmailDelivered), Some("delivered"), None,         false)),
@@ -160,10 +161,10 @@ pub const EXCEPTIONS: &[(ObjectType, Metric, Meaning)] = &[
     (O::Push,     M::Dropped,   meaning(Some(Counter::Excludes),       Some("denylist"),  None,         false)),
 ];
 
-/// Channels whose events are counted and carry the delivery as `directMarketing.messageID`.
+/// Channels whose events have counters, and the delivery id as `directMarketing.messageID`.
 pub const COUNTED: &[ObjectType] = &[O::Email, O::Sms, O::Push, O::InApp, O::Whatsapp];
 
-/// Channel id and type; `None` for events about the person.
+/// Returns id and type of a channel; `None` for events about the person.
 #[rustfmt::skip]
 #[must_use]
 pub fn channel(object_type: ObjectType) -> Option<(&'static str, &'static str)> {
@@ -179,7 +180,7 @@ pub fn channel(object_type: ObjectType) -> Option<(&'static str, &'static str)> 
     }
 }
 
-/// Push provider of a platform.
+/// Returns the push provider of a device platform.
 #[must_use]
 pub fn push_provider(platform: &str) -> Option<&'static str> {
     const PROVIDERS: &[(&str, &str)] = &[("ios", "apns"), ("android", "fcm")];
@@ -191,20 +192,20 @@ pub fn push_provider(platform: &str) -> Option<&'static str> {
 pub struct Row {
     /// XDM event type.
     pub event_type: Cow<'static, str>,
-    /// Counter, if the event is counted.
+    /// Counter that the event increases, if there is one.
     pub counter: Option<Counter>,
-    /// See [`Meaning::feedback_status`].
+    /// Value of `feedbackStatus`, one of [`FEEDBACK_STATUSES`].
     pub feedback_status: Option<&'static str>,
-    /// See [`Meaning::interaction_type`].
+    /// Value of `interactionType`, one of [`INTERACTION_TYPES`].
     pub interaction_type: Option<&'static str>,
-    /// The interaction type if a machine opened or clicked, and the field of `data` that shows this.
+    /// Interaction type of an open or click by a machine, and the field of `data` that identifies the machine.
     pub machine: Option<(&'static str, &'static str)>,
-    /// `producedBy`: `self` or `system`.
+    /// Value of `producedBy`: `self` or `system`.
     pub produced_by: &'static str,
 }
 
 impl Row {
-    /// Returns the row of a pair. For the pair with two shapes, `person` selects the one about the person.
+    /// Returns the row of a pair. For a pair with two shapes, `person` selects the shape about the person.
     #[must_use]
     pub fn of(object_type: ObjectType, metric: Metric, person: bool) -> Self {
         let kind = Kind { object_type: Some(object_type), metric: Some(metric), person };
@@ -220,7 +221,7 @@ impl Row {
     }
 }
 
-/// The name of an interaction if a machine did it, and the flag in `data` that shows this.
+/// Returns the interaction type of an open or click by a machine, and the flag in `data` that identifies the machine.
 fn machine(metric: Metric) -> Option<(&'static str, &'static str)> {
     match metric {
         M::Opened => Some(("bot_open", "prefetched")),
@@ -250,7 +251,7 @@ fn kind_meaning(kind: Kind) -> Meaning {
         .map_or_else(|| metric_meaning(metric), |(_, _, meaning)| *meaning)
 }
 
-/// Looks up an event. The flags of emails distinguish opens and clicks by machines.
+/// Returns the result of the tables for an event. Flags in `data` distinguish opens and clicks by machines.
 pub(crate) fn facts(kind: Kind, data: &Data<'_>) -> Facts {
     let meaning = kind_meaning(kind);
     let is_machine = match kind.metric {
@@ -267,7 +268,7 @@ pub(crate) fn facts(kind: Kind, data: &Data<'_>) -> Facts {
     }
 }
 
-/// The event type: a standard one, or `customerio.{channel}.{metric}`.
+/// Returns the event type: a standard type, or `customerio.{channel}.{metric}`.
 pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'static, str> {
     let person = PERSON_EVENT_TYPES
         .iter()
@@ -290,7 +291,8 @@ pub(crate) fn event_type(kind: Kind, object_type: &str, metric: &str) -> Cow<'st
     }
 }
 
-/// `in_app` and `In_App` become `inApp`, because letter case does not distinguish events.
+/// Appends a name in lower camel case. Both `in_app` and `In_App` become `inApp`, because letter case does not
+/// distinguish events.
 fn push_lower_camel(text: &mut String, name: &str) {
     let mut upper = false;
     for c in name.trim_matches('_').chars() {
@@ -313,7 +315,7 @@ fn counter(kind: Kind) -> Option<Counter> {
     kind_meaning(kind).counter.filter(|_| counted_channel(kind) && !kind.person || person_metric)
 }
 
-/// Counter and delivery, if the channel has them.
+/// Returns the counter and the delivery id, if the channel has them.
 pub(crate) fn direct_marketing<'a>(kind: Kind, delivery_id: Option<Cow<'a, str>>) -> Option<DirectMarketing<'a>> {
     let message_id = delivery_id.filter(|_| counted_channel(kind));
     let counter = counter(kind);

@@ -1,9 +1,9 @@
-//! Finds events that Platform would refuse. Platform responds with 200 first and puts an invalid record into a failed
-//! batch later, without notifying the sender.
+//! Finds events that Platform would refuse. Platform would first respond with 200, and later put the invalid record
+//! into a failed batch without notifying the sender.
 //!
-//! According to its tests, the mapping builds no such event. If a defect makes one, it becomes a dead letter that names
-//! the field. Violations that the types exclude (a key that XDM does not have, a null, a number as text) are not
-//! checked again.
+//! According to the tests, the mapping does not build such an event. If a defect causes one, it becomes a dead letter
+//! with the name of the field. Violations that the types exclude (a key that XDM does not have, a null, a number as
+//! text) are not checked here.
 
 use xdm::ExperienceEvent;
 
@@ -12,13 +12,13 @@ use crate::identity::is_allowed;
 use crate::tables::{FEEDBACK_STATUSES, INTERACTION_TYPES, SUBSCRIPTION_STATUSES};
 use crate::{Rejection, RejectionCode};
 
-/// The maximum number of identities that Identity Service accepts in one record.
+/// Maximum number of identities that Identity Service accepts in one record.
 const IDENTITIES: usize = 20;
 
 /// Checks an event against Platform's rules.
 ///
 /// # Errors
-/// [`RejectionCode::InvalidXdm`] with the field's path and its rule.
+/// Returns a [`Rejection`] with [`RejectionCode::InvalidXdm`] that contains the field's path and the broken rule.
 pub fn validate(event: &ExperienceEvent<'_>) -> Result<(), Rejection> {
     match violation(event) {
         None => Ok(()),
@@ -26,7 +26,7 @@ pub fn validate(event: &ExperienceEvent<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// The first rule that is broken, and the field that breaks it.
+/// Returns the field that breaks a rule, and the first rule that is broken.
 #[rustfmt::skip]
 fn violation(event: &ExperienceEvent<'_>) -> Option<(&'static str, &'static str)> {
     macro_rules! require {

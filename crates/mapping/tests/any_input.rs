@@ -1,4 +1,4 @@
-//! For any input, the mapping does not panic, and every mapped event follows the rules of XDM.
+//! Tests that the mapping does not panic for any input, and that every mapped event follows the rules of XDM.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use mapping::{ReceivedAt, SourceOptions, map};
 use proptest::prelude::*;
 use xdm::avro::{Decoder, Encoder, Framing};
 
-/// JSON values of any kind, and text that means something to the mapping.
+/// Returns JSON values of any kind, and texts with a meaning in the mapping.
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn long_texts_never_make_an_event_too_large(
-        // Bodies slightly below the length from which events are measured, and some above it.
+        // Bodies around the length from which events are measured.
         length in 0..3_000usize,
         field in prop::sample::select(vec!["subject", "recipient", "delivery_id", "href"]),
         character in prop::sample::select(vec!["x", "\\u0001", "\\ud800", "🎉", "\\\""]),

@@ -18,14 +18,14 @@ fn explained(body: &str, source: &SourceOptions) -> Option<Explanation> {
     explain(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), source, &"acme".parse().unwrap()).ok()
 }
 
-/// A path without its indices, as the rules write it.
+/// Returns a path without the numbers of its array indices, as in the rules.
 fn pattern(path: &str) -> String {
     let mut parts = path.split('[');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |pattern, part| pattern + "[" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Checks one explanation and returns the outputs of the rules that it used.
+/// Checks one explanation, and adds the outputs of the rules that it used to `met`.
 fn check(name: &str, explanation: &Explanation, met: &mut BTreeSet<&'static str>) {
     for field in &explanation.fields {
         let rule = field.rule.unwrap_or_else(|| panic!("{name}: no rule for {}", field.path));
@@ -56,7 +56,7 @@ fn samples() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_field_has_a_rule_that_names_its_origin_and_every_rule_is_used() {
+fn every_field_has_a_rule_with_its_origin_and_every_rule_is_used() {
     let mut met = BTreeSet::new();
     let bodies: Vec<_> = samples()
         .into_iter()
@@ -84,7 +84,7 @@ fn every_field_has_a_rule_that_names_its_origin_and_every_rule_is_used() {
 }
 
 #[test]
-fn rules_name_existing_fields_and_each_output_field_once() {
+fn rules_refer_to_existing_fields_and_have_unique_outputs() {
     use customerio::webhook::{Data, Device, Identifiers, Webhook};
     let mut known: BTreeSet<String> = Webhook::NAMES.iter().map(ToString::to_string).collect();
     known.extend(Data::NAMES.iter().map(|name| format!("data.{name}")));
@@ -103,7 +103,7 @@ fn rules_name_existing_fields_and_each_output_field_once() {
 }
 
 #[test]
-fn a_field_names_its_origin_and_the_rest_is_listed_with_a_reason() {
+fn explain_lists_the_origin_of_fields_and_the_reason_of_ignored_values() {
     let body = r#"{"event_id":"01X","object_type":"email","metric":"opened","timestamp":1700000000,"mood":"good","data":{
         "identifiers":{"id":"u1","tiktok":"t"},"customer_id":"u1","recipient":"a@example.com","recipient":"b@example.com",
         "subject":"Hi","campaign_id":7,"delivery_id":true,"journey_id":null,"content":"<p>","prefetched":true,"href":""}}"#;
@@ -114,7 +114,7 @@ fn a_field_names_its_origin_and_the_rest_is_listed_with_a_reason() {
         (field.value.clone(), field.from.clone())
     };
     assert_eq!(from("_id"), (Value::from("01X"), vec!["event_id".to_owned()]));
-    // Both hold the same value, but only the first is read.
+    // `data.identifiers.id` and `data.customer_id` have the same value, but only the first is read.
     assert_eq!(from("_acme.customerio.personID").1[0], "data.identifiers.id");
     assert_eq!(from("identityMap.CustomerioID[0].id").1[0], "data.identifiers.id");
     assert_eq!(from("_acme.customerio.campaignID"), (Value::from("7"), vec!["data.campaign_id".to_owned()]));

@@ -1,5 +1,6 @@
-//! One golden file for each event of the catalogue: the result of mapping its sample. The kinds of messages (campaign,
-//! newsletter, …) take turns; one table here lists the fields that each kind adds, and is checked for all events.
+//! One golden file for each event of the catalogue, with the result of mapping its sample. The files use the kinds of
+//! messages (campaign, newsletter, …) in turn. [`ATTRIBUTION`] contains the fields that each kind adds, and is checked
+//! for all events.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes the files again; read the difference before committing it.
 //! The independent check of the rules is in `reference.rs`.
@@ -15,7 +16,7 @@ use customerio::sample::{Person, Sample};
 use mapping::{ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 
-/// What each kind of message adds to the event: fields of `_acme.customerio` with their values.
+/// Fields of `_acme.customerio` that each kind of message adds to an event, with their values.
 const ATTRIBUTION: [(Variant, &[(&str, &str)]); 6] = [
     (Variant::Campaign, &[DELIVERY, ("campaignID", "8"), ("actionID", "17")]),
     (
@@ -31,7 +32,7 @@ const DELIVERY: (&str, &str) = ("deliveryID", "RPILAgUBcRhIBqSfeiIwdIYJ00000007"
 const JOURNEY: (&str, &str) = ("journeyID", "01GW20GXAAXBKZD8J96M8FNV3R");
 const TRIGGER_EVENT: (&str, &str) = ("triggerEventID", "21E4C3CT6YDC7Y4N7FE1GWWABC");
 
-/// The sample of an event, and the mapped event.
+/// Returns the sample of an event, and the mapped event.
 fn pair(event: &'static CatalogueEvent, variant: Variant) -> (Value, Value) {
     let person = Person { id: "u-1042", email: "Jo.Doe@example.com", cio_id: "d9c106000001" };
     let event_id = "01E4C4CT6YDC7Y5M7FE1GWWPQJ";
@@ -73,7 +74,7 @@ fn every_event_maps_to_its_golden_file() {
 }
 
 #[test]
-fn a_kind_of_message_adds_only_its_own_fields_to_any_event() {
+fn each_kind_of_message_adds_only_its_attribution_fields_to_an_event() {
     let names: Vec<&str> = ATTRIBUTION.iter().flat_map(|(_, fields)| fields.iter().map(|(name, _)| *name)).collect();
     let mut checked = 0;
     for event in CATALOGUE {

@@ -1,5 +1,5 @@
-//! Tests the checks of Platform's rules: breaks each rule on purpose, in an event and in a webhook, and compares each
-//! rejection's code, field and row in `docs/dead-letters.md`.
+//! Tests the checks of Platform's rules: each rule is broken on purpose, in an event and in a webhook, and each
+//! rejection is compared with the expected code and field, and with its row in `docs/dead-letters.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -40,12 +40,12 @@ fn identity(id: &str, primary: bool) -> Identity<'_> {
     Identity { id: id.into(), authenticated_state: AuthenticatedState::Ambiguous, primary }
 }
 
-/// The first identity gets this value.
+/// Changes the id of the first identity.
 fn identified(event: &mut ExperienceEvent<'_>, id: String) {
     event.identity_map.0[0].1[0].id = id.into();
 }
 
-/// The field that the rejection must name, and a change that breaks its rule.
+/// The field that the rejection must contain, and a change that breaks the field's rule.
 #[rustfmt::skip]
 const BREAKS: &[(&str, Break)] = &[
     ("`_id`", |event| event.id = "".into()),
@@ -75,7 +75,7 @@ const BREAKS: &[(&str, Break)] = &[
 ];
 
 #[test]
-fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_does() {
+fn an_event_that_breaks_a_rule_is_rejected_with_the_name_of_the_field() {
     let (body, source) = (click(), SourceOptions::default());
     let good = map(body.as_bytes(), received_at(), &source).unwrap().event;
     assert_eq!(validate(&good), Ok(()));
@@ -85,7 +85,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
         let rejection = validate(&broken).unwrap_err();
         assert_eq!(rejection.code, RejectionCode::InvalidXdm, "{index}");
         assert!(rejection.message.contains(field), "{index}: {rejection}");
-        // Rules that a schema cannot express: how two fields depend on each other.
+        // A schema cannot express how two fields depend on each other.
         let beyond_a_schema = rejection.message.contains("the receipt") || rejection.message.contains("primary");
         assert!(beyond_a_schema || !composed_schema::is_valid(&json_of(&broken)), "{index}: {field}");
     }
@@ -101,7 +101,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_fields_name_before_platform_d
 }
 
 #[test]
-fn the_composed_schema_refuses_values_that_the_types_of_the_event_rule_out() {
+fn the_composed_schema_refuses_values_that_the_event_types_exclude() {
     let (body, source) = (click(), SourceOptions::default());
     let good = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event);
     composed_schema::assert_valid(&good);
@@ -148,7 +148,7 @@ fn the_composed_schema_refuses_values_that_the_types_of_the_event_rule_out() {
 }
 
 #[test]
-fn the_closed_lists_equal_those_of_the_schema_and_the_field_group() {
+fn closed_lists_equal_the_enums_of_the_schema_and_the_field_group() {
     let composed: Value = serde_json::from_str(include_str!("../../../schemas/xdm/composed-schema.json")).unwrap();
     let group: Value = serde_json::from_str(include_str!("../../../schemas/xdm/field-group.json")).unwrap();
     for schema in [&composed["properties"], &group["definitions"]["customFields"]["properties"]] {
@@ -165,7 +165,7 @@ fn rejected(body: &str) -> Rejection {
 }
 
 #[test]
-fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
+fn rejection_messages_contain_the_field_but_not_its_value() {
     let good = r#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{"customer_id":"u1"}}"#;
     map(good.as_bytes(), received_at(), &SourceOptions::default()).unwrap();
     let with = |part: &str, other: &str| good.replace(part, other);
@@ -200,7 +200,7 @@ fn each_rejection_of_the_mapping_names_its_field_and_no_value() {
 
 #[test]
 fn the_mapping_rejects_an_event_that_breaks_a_rule_of_platform() {
-    // A record of another program may claim that it was received before 1970; such a time must not be written.
+    // A record of another program may have a `received-at` before 1970. Such a time must not be written.
     let body = click().replace("1700000000", "1");
     let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &SourceOptions::default()).unwrap_err();
     assert_eq!(rejection.code, RejectionCode::InvalidXdm);
@@ -208,7 +208,7 @@ fn the_mapping_rejects_an_event_that_breaks_a_rule_of_platform() {
 }
 
 #[test]
-fn preferences_are_accepted_up_to_profiles_limit_and_the_rejection_names_the_remedy() {
+fn too_many_preferences_are_rejected_with_a_remedy_that_works() {
     let body = |topics: usize| {
         let content: serde_json::Map<_, _> = (0..topics).map(|n| (format!("topic_{n}"), json!(n % 2 == 0))).collect();
         json!({"event_id": "1", "object_type": "customer", "metric": "cio_subscription_preferences_changed", "timestamp": 5,
@@ -253,7 +253,7 @@ fn hash_email_hashes_the_address_without_its_display_name() {
 
 #[test]
 fn an_event_that_is_too_large_is_rejected_even_if_its_body_is_short() {
-    // The text that grows most: half of a surrogate pair, in an id that the event contains twice.
+    // The text that grows most is half of a surrogate pair, in an id that the event contains twice.
     for halves in 0..600 {
         let id = r"\ud800".repeat(halves);
         let body = format!(

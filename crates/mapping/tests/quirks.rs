@@ -1,6 +1,8 @@
-//! One file for each oddity of real webhooks and each hostile value: the body, and the resulting event or rejection.
+//! One golden file for each oddity of real webhooks and each hostile value, with the body and the resulting event or
+//! rejection.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` writes them again; read the difference before you commit it.
+//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` writes the files again; read the difference before you commit
+//! it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

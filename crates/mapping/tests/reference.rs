@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 const REFERENCE: &str = include_str!("data/reference.md");
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
-/// The part of the page below a heading.
+/// Returns the part of the page below a heading.
 fn section(title: &str) -> &'static str {
     let (_, rest) = REFERENCE.split_once(&format!("\n## {title}")).unwrap_or_else(|| panic!("no section {title}"));
     rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
-/// The rows of a section's table, without its head and without code marks.
+/// Returns the rows of a section's table, without the head of the table and without backticks.
 fn table(title: &str) -> Vec<Vec<String>> {
     let rows = section(title).lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
@@ -44,7 +44,7 @@ fn event(object_type: &str, metric: &str, data: &Value) -> Value {
     mapped(&body.to_string())
 }
 
-/// A text of the tenant's field group, or the dash that means no value.
+/// Returns a text of the tenant's field group, or the dash that means no value.
 fn detail<'a>(event: &'a Value, name: &str) -> &'a str {
     event["_acme"]["customerio"].get(name).map_or("–", |value| value.as_str().unwrap())
 }
@@ -56,7 +56,8 @@ fn counters(event: &Value) -> Vec<&str> {
     counters
 }
 
-/// The meaning of a cell such as `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)`.
+/// Returns the value of a cell for a channel and flags. Cells have forms such as
+/// `open; prefetched true: bot_open; whatsapp: –` or `emailDelivered (email only)`.
 fn cell<'a>(cell: &'a str, object_type: &str, flags: &[&str]) -> &'a str {
     let (general, exceptions) = match cell.split_once(" (") {
         Some((general, exception)) => (general, exception.trim_end_matches(')')),
@@ -71,7 +72,7 @@ fn cell<'a>(cell: &'a str, object_type: &str, flags: &[&str]) -> &'a str {
     exceptions.get(object_type).or(flag.map(|(_, value)| value)).copied().unwrap_or(general)
 }
 
-/// `cio_x_y` as `cioXY`.
+/// Converts a name such as `cio_x_y` to `cioXY`.
 fn lower_camel(name: &str) -> String {
     let mut words = name.split('_');
     let first = words.next().unwrap_or_default().to_owned();
@@ -82,7 +83,7 @@ fn lower_camel(name: &str) -> String {
     })
 }
 
-/// The metrics that the page calls acts of the person.
+/// Returns the metrics that the page lists as actions of the person.
 fn acts() -> Vec<String> {
     let row = table("Every event").into_iter().find(|row| row[0] == "producedBy").unwrap();
     let (list, _) = row[1].strip_prefix("self for ").unwrap().split_once("; else system").unwrap();
@@ -94,7 +95,7 @@ fn object_types() -> Vec<&'static str> {
 }
 
 #[test]
-fn every_metric_of_every_channel_maps_as_its_row_says() {
+fn every_metric_on_every_channel_matches_the_reference() {
     let rows = table("Metrics");
     assert_eq!(rows.len(), 15);
     let standard = table("Standard event types");
@@ -141,7 +142,7 @@ fn every_metric_of_every_channel_maps_as_its_row_says() {
 }
 
 #[test]
-fn a_metric_without_a_row_maps_to_an_event_type_of_its_own_only() {
+fn an_unknown_metric_sets_only_a_custom_event_type() {
     for object_type in object_types() {
         for flag in ["prefetched", "machine"] {
             let found = event(object_type, "read_aloud_twice", &json!({"delivery_id": "d1", flag: true}));
@@ -155,7 +156,7 @@ fn a_metric_without_a_row_maps_to_an_event_type_of_its_own_only() {
 }
 
 #[test]
-fn every_event_about_a_person_maps_as_its_row_says_on_any_channel() {
+fn every_event_about_a_person_matches_the_reference_on_any_channel() {
     let rows = table("Person events");
     assert_eq!(rows.len(), 3);
     for row in &rows {
@@ -176,7 +177,7 @@ fn every_event_about_a_person_maps_as_its_row_says_on_any_channel() {
             }
         }
     }
-    // Each metric of the catalogue is in one of the two tables, or in both for the one with two shapes.
+    // Each metric of the catalogue is in one of the two tables. The metric with two shapes is in both.
     let named: BTreeSet<String> = [table("Metrics"), rows].concat().into_iter().map(|row| row[0].clone()).collect();
     let catalogued: BTreeSet<String> = Metric::ALL.iter().map(|metric| metric.as_str().to_owned()).collect();
     assert_eq!(named, catalogued);
@@ -184,7 +185,7 @@ fn every_event_about_a_person_maps_as_its_row_says_on_any_channel() {
 }
 
 #[test]
-fn every_channel_maps_as_its_row_says() {
+fn every_channel_matches_the_reference() {
     let rows: BTreeMap<String, Vec<String>> = table("Channels").into_iter().map(|row| (row[0].clone(), row)).collect();
     assert_eq!(rows.len(), 7);
     for object_type in object_types() {
@@ -197,8 +198,8 @@ fn every_channel_maps_as_its_row_says() {
     }
 }
 
-/// Input and output of every row of the tenant's group that is a copy: `link {id, href, machine}` from
-/// `data.link_id, href, machine` becomes three.
+/// Returns input and output of every copied value in the table of the tenant's field group. The row
+/// `link {id, href, machine}` from `data.link_id, href, machine` becomes three pairs.
 fn copies() -> Vec<(String, String)> {
     let mut copies = Vec::new();
     for row in table("Tenant field group").iter().flat_map(|row| row.chunks(2)) {
@@ -224,7 +225,7 @@ fn copies() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_copied_field_is_only_where_its_row_says() {
+fn every_copied_value_is_only_in_the_field_of_the_reference() {
     let copies = copies();
     assert_eq!(copies.len(), 23, "{copies:?}");
     for (input, output) in &copies {
@@ -272,7 +273,7 @@ fn in_braces(cell: &str, name: &str) -> bool {
 }
 
 #[test]
-fn the_example_of_the_page_is_mapped_exactly() {
+fn the_example_of_the_reference_is_mapped_exactly() {
     let blocks: Vec<&str> = section("Example").split("```").filter_map(|block| block.strip_prefix("json\n")).collect();
     let [webhook, event] = blocks[..] else { panic!("{} blocks", blocks.len()) };
     assert_eq!(mapped(webhook), serde_json::from_str::<Value>(event).unwrap());

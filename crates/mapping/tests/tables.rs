@@ -28,7 +28,7 @@ fn rejected(body: &str) -> RejectionCode {
     map(body.as_bytes(), ReceivedAt::from_millis(RECEIVED_AT), &SourceOptions::default()).unwrap_err().code
 }
 
-/// A body with these members of the envelope and of `data`.
+/// Returns a body with this channel, metric and `data`.
 fn body(object_type: &str, metric: &str, data: &str) -> String {
     format!(
         r#"{{"event_id":"01X","object_type":"{object_type}","metric":"{metric}","timestamp":1700000000,"data":{data}}}"#
@@ -94,7 +94,7 @@ fn the_attribution_of_each_variant_is_mapped_as_text() {
 }
 
 #[test]
-fn email_unsubscribed_has_two_shapes() {
+fn email_unsubscribed_is_mapped_as_a_message_event_or_a_person_event() {
     let message =
         mapped(&body("email", "unsubscribed", r#"{"recipient":"a@b","delivery_id":"d","email_address":"a@b"}"#));
     assert_eq!(message["eventType"], "directMarketing.emailUnsubscribed");
@@ -154,7 +154,7 @@ fn unknown_metrics_are_mapped_by_the_general_rule() {
 }
 
 #[test]
-fn the_object_type_is_also_found_where_the_specification_is_inconsistent() {
+fn object_type_is_read_from_its_misspelt_key_or_derived_from_the_metric() {
     let slip = r#"{"event_id":"1","object_type_type":"push","metric":"sent","timestamp":1,"data":{}}"#;
     assert_eq!(mapped(slip)["_acme"]["customerio"]["objectType"], "push");
     let none = r#"{"event_id":"1","metric":"subscribed","timestamp":1,"data":{}}"#;
@@ -163,7 +163,7 @@ fn the_object_type_is_also_found_where_the_specification_is_inconsistent() {
 }
 
 #[test]
-fn identities_come_in_order_and_the_first_is_primary() {
+fn the_first_valid_identity_in_the_fixed_order_is_primary() {
     let data = r#"{"customer_id":"0200000001","identifiers":{"id":" 42 ","email":" A@B.Example ","cio_id":"d9"}}"#;
     let xdm = mapped(&body("email", "sent", data));
     assert_eq!(
@@ -190,7 +190,7 @@ fn identities_come_in_order_and_the_first_is_primary() {
 }
 
 #[test]
-fn the_options_of_a_source_take_effect() {
+fn source_options_control_phone_hashing_workspace_and_missing_identity() {
     let source = SourceOptions {
         include_phone: true,
         hash_email: true,
@@ -217,16 +217,16 @@ fn the_options_of_a_source_take_effect() {
 }
 
 #[test]
-fn an_event_time_is_checked_against_the_time_of_receipt() {
+fn an_event_time_is_checked_against_received_at() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
-    // A record of another program may claim any time of receipt; a time that RFC 3339 cannot express is refused in any
+    // A record of another program may have any `received-at`. A time that RFC 3339 cannot express is refused in any
     // case.
     let beyond = at("300000000000");
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &SourceOptions::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);
     assert!(refused.message.contains("9999"), "{refused}");
-    // A gateway's clock may be slow by up to a day: 1,700,086,401 is 86,399.52 s after the receipt.
+    // A gateway's clock may be slow by up to a day: 1,700,086,401 is 86,399.52 s after `received-at`.
     for ahead in ["1700000002", "1700000301", "1700086401"] {
         let adjusted = mapped(&at(ahead));
         assert_eq!(adjusted["timestamp"], "2023-11-14T22:13:21.480Z");
@@ -290,7 +290,7 @@ fn a_huge_subject_is_truncated_between_code_points() {
 }
 
 #[test]
-fn ids_of_any_json_type_and_size_are_mapped_exactly() {
+fn integer_and_text_ids_of_any_size_are_mapped_exactly() {
     let data = r#"{"campaign_id":9223372036854775809,"journey_id":15,"link_id":"lnk_1","action_id":1.5,"content_id":null,"newsletter_id":""}"#;
     let xdm = mapped(&body("email", "clicked", data));
     let customerio = &xdm["_acme"]["customerio"];
@@ -310,7 +310,7 @@ fn at_most_ten_devices_are_kept() {
 }
 
 #[test]
-fn dropped_fields_are_not_in_the_event_and_other_fields_do_not_change() {
+fn drop_fields_removes_only_the_dropped_fields_from_the_event() {
     let body = body(
         "push",
         "failed",
@@ -332,7 +332,7 @@ fn dropped_fields_are_not_in_the_event_and_other_fields_do_not_change() {
 }
 
 #[test]
-fn without_its_recipient_a_message_has_no_address_identity_and_stays_a_message() {
+fn a_message_with_a_dropped_recipient_stays_a_message_event() {
     let data = r#"{"recipient":"jo@example.com","email_address":"jo@example.com","delivery_id":"d1"}"#;
     let source = SourceOptions { drop_fields: vec!["recipient".parse().unwrap()], ..SourceOptions::default() };
     let event = mapped_with(&body("email", "unsubscribed", data), &source);

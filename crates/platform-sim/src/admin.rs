@@ -1,4 +1,4 @@
-//! The simulator's own endpoints: its statistics, and the faults to simulate.
+//! The simulator's admin endpoints: its statistics, the accepted events, and the faults to simulate.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) async fn stats(AxumState(state): Shared) -> Json<Stats> {
     Json(state.stats())
 }
 
-/// The query for accepted ids.
+/// Query parameters of a request for accepted ids.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {
     id: Option<String>,
@@ -31,7 +31,7 @@ fn page_size() -> usize {
     10_000
 }
 
-/// Accepted ids with how often each was accepted: one (`?id=`) or a page (`?offset=&limit=`).
+/// Returns how often an id was accepted (`?id=`), or a page of all accepted ids with their counts (`?offset=&limit=`).
 pub(crate) async fn events(AxumState(state): Shared, Query(page): Query<Page>) -> Json<Value> {
     match page.id {
         Some(id) => Json(json!({"id": id, "accepted": state.accepted_count(&id)})),

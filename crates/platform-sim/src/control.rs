@@ -1,10 +1,11 @@
-//! Experience Platform's control plane: Schema Registry, Catalog, Identity, Flow Service, sandboxes, access control, and
-//! the results of accepted events.
+//! Simulates Experience Platform's control plane: Schema Registry, Catalog, Identity, Flow Service, sandboxes, access
+//! control, and the results of accepted events.
 //!
-//! It keeps state, as the real one does: objects refer to each other, titles are unique, updates need the current
-//! version, lists come in pages, a new object is invisible for a while, and events that are sent too early are lost. It
-//! is stricter than the real one: an unknown path, query parameter or member of a body is refused. Permissions,
-//! namespaces and answers follow Adobe's specification files; where they define nothing, a comment in the code says so.
+//! The simulated control plane keeps state, like Platform: objects refer to each other, titles are unique, updates need
+//! the current version, lists have pages, a new object is invisible for a while, and events that are sent too early are
+//! lost. The simulator is stricter than Platform: it refuses every unknown path, query parameter and member of a body.
+//! Permissions, namespaces and responses follow Adobe's specification files. Where these define nothing, a comment in
+//! the code says so.
 
 #![allow(clippy::result_large_err, reason = "a refusal is an answer like any other, and used at once")]
 

@@ -1,21 +1,23 @@
-//! A simulator of Customer.io: the App API under `/customerio`, and an admin request that makes it call the webhooks.
+//! A simulator of Customer.io: the App API under `/customerio`, and an admin endpoint that makes the simulator call the
+//! webhooks.
 //!
-//! It is stateful and strict: unknown fields, methods, paths and parameters are refused. Where Customer.io's documentation
-//! leaves something open, the less convenient reading is taken: an update without a field resets the field.
+//! The simulator is stateful and strict: it refuses unknown fields, methods, paths and parameters. Where Customer.io's
+//! documentation is ambiguous, the simulator behaves in the way that is less convenient for a client. For example, an
+//! update without a field resets the field.
 //!
-//! | credential | answer |
+//! | credential | response |
 //! |---|---|
-//! | `sim-app-key` | the workspace `Acme` (130001) |
-//! | `sim-app-key-dev` | the workspace `Acme development` (130002) |
-//! | `sim-app-key-eu` | 401: a key of the other region |
-//! | `sim-track-key` | 401: a key of another API |
-//! | `sim-app-key-send-only` | 403 for everything but the list of workspaces: its scope is too small |
-//! | `sim-app-key-elsewhere` | 403 for everything: its list of allowed addresses does not have this one |
-//! | `sa_live_sim` | as a service-account token: reads the workspaces' signing keys |
+//! | `sim-app-key` | access to the workspace `Acme` (130001) |
+//! | `sim-app-key-dev` | access to the workspace `Acme development` (130002) |
+//! | `sim-app-key-eu` | 401: the key belongs to another region |
+//! | `sim-track-key` | 401: the key belongs to another API |
+//! | `sim-app-key-send-only` | 403, except for the list of workspaces: the scope of the key is too small |
+//! | `sim-app-key-elsewhere` | 403: this address is not on the key's list of allowed addresses |
+//! | `sa_live_sim` | a service-account token: access to the signing keys of the workspaces |
 //!
-//! Admin requests: `GET /admin/customerio` (everything it knows, signing keys included), `POST /admin/customerio/events`,
-//! `PATCH /admin/customerio/webhooks/{id}` (a change on Customer.io's page), `GET /admin/customerio/requests`,
-//! `POST` and `DELETE /admin/customerio/faults`, `POST /admin/customerio/reset`.
+//! Admin requests: `GET /admin/customerio` (workspaces with their signing keys, and all webhooks),
+//! `POST /admin/customerio/events`, `PATCH /admin/customerio/webhooks/{id}` (a change in Customer.io's user interface),
+//! `GET /admin/customerio/requests`, `POST` and `DELETE /admin/customerio/faults`, `POST /admin/customerio/reset`.
 
 mod account;
 mod admin;
@@ -36,7 +38,7 @@ pub use faults::{ApiFault, ApiFaultKind, ErrorShape};
 
 use account::CustomerIo;
 
-/// The routes, with a state of their own.
+/// Returns the routes, with the state of a new account.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/customerio/{*path}", any(app_api::answer))
@@ -50,7 +52,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 impl Simulator {
-    /// `CUSTOMERIO_API_URL` for this simulator.
+    /// Returns the value of `CUSTOMERIO_API_URL` for this simulator.
     #[must_use]
     pub fn customerio_url(&self) -> String {
         format!("http://{}/customerio", self.address)

@@ -1,5 +1,5 @@
-//! Faults: one after the other, each for a number of ingestion requests or a time, or until it is cleared. Poison and
-//! rate limits apply in addition.
+//! Faults of streaming ingestion. Faults apply one after the other, each to a number of ingestion requests, for a time,
+//! or until the faults are cleared. Poison and rate limits apply in addition.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,95 +7,96 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// A fault and how long it lasts.
+/// A fault and its duration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
-    /// The fault.
+    /// Kind of the fault.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// The number of requests that it applies to; without this and `seconds`, it lasts until the faults are cleared.
+    /// Number of requests that the fault applies to. Without `requests` and `seconds`, the fault lasts until it is
+    /// cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// For how many seconds, from the first request that meets it.
+    /// Duration in seconds, which begins with the first request that the fault applies to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
 
-/// The fault.
+/// Kinds of faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
-    /// Nothing: a pause between two faults.
+    /// No fault: a pause between two faults.
     None,
-    /// Every request is answered with this status and accepts nothing. A redirect leads to the inlet itself.
+    /// Every request gets this status, and no message is accepted. A redirect leads to the inlet itself.
     Status {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// `Retry-After`, in seconds.
+        /// Value of `Retry-After` in seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u32>,
-        /// `Retry-After` as a date.
+        /// Whether `Retry-After` is sent as a date.
         #[serde(default)]
         date: bool,
-        /// The body; none without it.
+        /// Body of the response; empty by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
     /// The response is a 207 in which every n-th message is refused.
     Partial {
-        /// Which of Adobe's two shapes a refused entry has.
+        /// Form of the refused entries.
         shape: Shape,
-        /// n.
+        /// One of every `every` messages is refused.
         every: usize,
-        /// The refused entries' status.
+        /// Status of the refused entries.
         status: u16,
     },
     /// The messages are accepted, and the response is malformed.
     Answer {
-        /// How the response is malformed.
+        /// Kind of malformed response.
         answer: OddAnswer,
     },
     /// The connection breaks.
     Reset {
-        /// When.
+        /// Moment at which the connection breaks.
         when: Break,
     },
-    /// The answer comes late.
+    /// The response is late.
     Delay {
-        /// How late, in milliseconds.
+        /// Delay in milliseconds.
         millis: u64,
     },
     /// All tokens issued so far become invalid at once.
     ExpireTokens,
-    /// From now on requests for a token get this response.
+    /// From now on, requests for a token get this response.
     Tokens {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The body; none without it.
+        /// Body of the response; empty by default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
-    /// From now on responses to ingestion requests have a date this many seconds ago, as from a slow clock.
+    /// From now on, the date in responses to ingestion requests is too early, as from a slow clock.
     Clock {
-        /// How far behind, in seconds.
+        /// Difference to the current time in seconds.
         behind: u32,
     },
-    /// From now on messages whose `_id` begins with this text are always refused.
+    /// From now on, messages whose `_id` begins with a text are always refused.
     Poison {
-        /// The text.
+        /// Beginning of the `_id` of the messages.
         prefix: String,
-        /// The response to these messages.
+        /// Status of these messages.
         status: u16,
-        /// Whether a request that holds one fails as a whole.
+        /// Whether a request that contains such a message fails as a whole.
         #[serde(default)]
         whole: bool,
     },
-    /// From now on requests above this rate get a 429.
+    /// From now on, requests above this rate get a 429.
     Limit {
-        /// Requests a second.
+        /// Maximum number of requests per second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requests: Option<u64>,
-        /// Messages a second.
+        /// Maximum number of messages per second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         records: Option<u64>,
     },
@@ -105,39 +106,39 @@ pub enum FaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// `{"statusCode", "message"}`, found by its place (Adobe's documentation).
+    /// `{"statusCode", "message"}`, which is matched by its position (Adobe's documentation).
     A,
-    /// `{"xactionId": "…-index", "status", "message"}` (Adobe's own connector).
+    /// `{"xactionId": "…-index", "status", "message"}`, which is matched by its index (Adobe's connector).
     B,
-    /// One after the other.
+    /// Alternates between `A` and `B`.
     Mixed,
 }
 
-/// How the response to accepted messages is malformed.
+/// Kinds of malformed responses to accepted messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OddAnswer {
     /// The last entry is missing.
     Fewer,
-    /// There is one entry more than messages.
+    /// The response has one more entry than there are messages.
     More,
-    /// `responses` is empty.
+    /// The list `responses` is empty.
     Empty,
     /// The entries are in reverse order.
     Reversed,
     /// The body is not JSON.
     NotJson,
-    /// A success without a body.
+    /// The response is a success without a body.
     NoBody,
 }
 
-/// When a connection breaks.
+/// Moment at which a connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Break {
-    /// Before anything is accepted.
+    /// Before any message is accepted.
     Before,
-    /// After the messages have been accepted, before the response.
+    /// After the messages have been accepted, and before the response.
     After,
     /// After the messages have been accepted, in the middle of the response.
     Within,
@@ -156,7 +157,7 @@ impl Fault {
         Self { requests: Some(requests), ..self }
     }
 
-    /// A status for a number of requests.
+    /// Creates a fault that gives this status to a number of requests.
     #[must_use]
     pub fn status(status: u16, retry_after: Option<u32>, requests: u64) -> Self {
         let kind = FaultKind::Status { status, retry_after, date: false, body: None };
@@ -164,7 +165,7 @@ impl Fault {
     }
 }
 
-/// Faults in their order, with the remaining time of the first one.
+/// Faults in the order in which they apply, with the end time of the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     faults: VecDeque<Fault>,
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_read_as_they_are_documented_and_unknown_members_are_refused() {
+    fn an_ingestion_fault_with_an_unknown_json_member_is_refused() {
         let read = serde_json::from_str::<Fault>;
         let text = r#"{"fault":"status","status":503,"retry_after":1,"requests":2}"#;
         assert_eq!(read(text).unwrap(), Fault::status(503, Some(1), 2));
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_advances_by_requests_and_by_time() {
+    fn a_fault_ends_after_its_number_of_requests_or_its_duration() {
         let mut script = Script::default();
         script.add(Fault::status(429, None, 2));
         script.add(Fault { kind: FaultKind::None, requests: None, seconds: Some(5.0) });

@@ -1,4 +1,4 @@
-//! `POST /collection/batch/{inlet}` and `POST /collection/{inlet}`.
+//! Serves `POST /collection/batch/{inlet}` and `POST /collection/{inlet}`.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::faults::{Break, FaultKind, OddAnswer, Shape};
 use crate::line::Breaker;
 use crate::state::{Poison, State};
 
-/// Platform answers 413 above this.
+/// Maximum size of a request in bytes. Platform responds with 413 to a larger request.
 const REQUEST_LIMIT: usize = 1_000_000;
 
-/// A batch: 207 whenever the request itself is acceptable, even if every message is refused.
+/// Receives a batch. The response is 207 if the request itself is acceptable, even if every message is refused.
 pub(crate) async fn batch(
     AxumState(state): AxumState<Arc<State>>,
     Path(inlet): Path<String>,
@@ -43,7 +43,7 @@ pub(crate) async fn batch(
     answer
 }
 
-/// A single message.
+/// Receives a single message.
 pub(crate) async fn single(
     AxumState(state): AxumState<Arc<State>>,
     Path(inlet): Path<String>,
@@ -73,12 +73,12 @@ pub(crate) async fn single(
     answer
 }
 
-/// The flow that a request names for all its messages.
+/// Returns the flow id that a request contains for all its messages.
 fn flow_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-adobe-flow-id").and_then(|value| value.to_str().ok())
 }
 
-/// Keeps the messages of a request that are not refused.
+/// Records the results of a request's messages, and stores the accepted events.
 fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     state.control.record(inlet, &deliveries);
     for delivery in deliveries {
@@ -89,7 +89,7 @@ fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     }
 }
 
-/// Checks every request: fault, address, size, token.
+/// Checks a request: fault, address, size, token.
 async fn gate(
     state: &State,
     inlet: &str,
@@ -146,7 +146,7 @@ async fn gate(
     Ok(inlet)
 }
 
-/// The date this many seconds from now, in HTTP's form.
+/// Returns the date this many seconds from now, in the format of HTTP.
 fn http_date(seconds: i64) -> String {
     let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default()
@@ -165,7 +165,7 @@ fn reset(state: &State, inlet: &Inlet, headers: &HeaderMap, body: &[u8], when: B
     answer
 }
 
-/// The messages of a batch's body.
+/// Returns the messages in the body of a batch; `None` if there are no messages.
 fn messages_of(body: &[u8]) -> Option<Vec<Value>> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     match body.get_mut("messages")?.take() {
@@ -238,7 +238,7 @@ fn take_batch(state: &State, inlet: &Inlet, headers: &HeaderMap, body: &[u8], fa
     (StatusCode::MULTI_STATUS, Json(answer)).into_response()
 }
 
-/// The entry of a refused message, in one of Adobe's two shapes.
+/// Returns the entry of a refused message, in one of the forms that Adobe uses.
 fn refused_entry(shape: Shape, index: usize, status: u16, message: &str) -> Value {
     match shape {
         Shape::A | Shape::Mixed => json!({"statusCode": status, "message": message}),
@@ -246,7 +246,8 @@ fn refused_entry(shape: Shape, index: usize, status: u16, message: &str) -> Valu
     }
 }
 
-/// Makes the response to accepted messages malformed; returns the whole response if it is not only a changed list.
+/// Makes the response to accepted messages malformed. Returns a complete response if changing the entries is not
+/// sufficient.
 fn spoil(odd: OddAnswer, responses: &mut Vec<Value>) -> Option<Response> {
     match odd {
         OddAnswer::Fewer => drop(responses.pop()),

@@ -1,8 +1,9 @@
 //! A simulator of the Experience Platform endpoints that this product uses: IMS tokens, streaming ingestion and the
 //! control plane, with faults.
 //!
-//! It behaves as Adobe's documentation says, makes Platform's checks on ingestion, and remembers the accepted ids, so
-//! that a test can look up each one. It does not know Kafka and stores nothing on disk.
+//! The simulator behaves as Adobe's documentation describes and checks ingested messages like Platform. It stores the
+//! accepted ids in memory, so that a test can look up each one. The crate does not know Kafka and stores nothing on
+//! disk.
 
 mod admin;
 mod control;
@@ -43,10 +44,10 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Binds `address` and serves.
+    /// Binds `address` and starts to serve.
     ///
     /// # Errors
-    /// If the address is taken.
+    /// Returns an error if the address cannot be bound, for example because it is in use.
     pub async fn start(address: SocketAddr, settings: SimSettings) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -62,7 +63,7 @@ impl Simulator {
             .route("/admin/reset", post(admin::reset))
             .merge(customerio::router())
             .merge(control::routes())
-            // The limit on requests is the simulator's own, with Platform's answer.
+            // `ingest` enforces Platform's limit and responds like Platform, so the limit here is higher.
             .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
             .with_state(Arc::clone(&state));
         let stop = CancellationToken::new();
@@ -73,43 +74,43 @@ impl Simulator {
         Ok(Self { address, state, stop, task })
     }
 
-    /// The address in use.
+    /// Returns the address that the simulator listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `PLATFORM_INLET_URL` for this simulator.
+    /// Returns the value of `PLATFORM_INLET_URL` for this simulator.
     #[must_use]
     pub fn inlet_url(&self) -> String {
         format!("http://{}/collection/{}", self.address, self.state.settings().inlet_id)
     }
 
-    /// `IMS_URL` for this simulator.
+    /// Returns the value of `IMS_URL` for this simulator.
     #[must_use]
     pub fn ims_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The statistics so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
     }
 
-    /// How often each id was accepted.
+    /// Returns the number of times that each id was accepted.
     #[must_use]
     pub fn accepted(&self) -> std::collections::HashMap<String, u32> {
         self.state.accepted()
     }
 
-    /// The last accepted event, whole.
+    /// Returns the last accepted event.
     #[must_use]
     pub fn last_event(&self) -> Option<serde_json::Value> {
         self.state.last_event()
     }
 
-    /// Adds a fault.
+    /// Adds a fault of streaming ingestion or IMS.
     pub fn add_fault(&self, fault: Fault) {
         self.state.add_fault(fault);
     }
@@ -119,22 +120,22 @@ impl Simulator {
         self.state.control.add_fault(fault);
     }
 
-    /// The requests that the control plane got.
+    /// Returns the requests that the control plane received.
     #[must_use]
     pub fn control_requests(&self) -> Vec<ControlRequest> {
         self.state.control.requests()
     }
 
-    /// Events that got a success response and never arrive. A run with such events has failed.
+    /// Returns the events that got a success response and never arrive. A run with such events has failed.
     #[must_use]
     pub fn lost(&self) -> Vec<LostEvent> {
         self.state.control.lost()
     }
 
-    /// Waits until the simulator ends by itself, which is only on an error of its listener.
+    /// Waits until the simulator ends by itself, which happens only if its listener fails.
     ///
     /// # Errors
-    /// That error.
+    /// Returns the error of the listener.
     pub async fn join(self) -> std::io::Result<()> {
         self.task.await.map_err(std::io::Error::other)?
     }

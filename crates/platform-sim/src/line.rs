@@ -1,4 +1,4 @@
-//! Connections that can be broken by the handler of a request on them.
+//! Connections that a request handler can break.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A listener whose connections can be broken.
+/// A listener whose connections can be broken by a [`Breaker`].
 pub(crate) struct Lines(pub(crate) TcpListener);
 
-/// Breaks the connection of a request: nothing more is written to it, and it ends.
+/// Breaks the connection of a request: nothing more is written, and the connection ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker(Arc<AtomicBool>);
 
@@ -24,7 +24,7 @@ impl Breaker {
     }
 }
 
-/// A connection.
+/// A connection that fails all writes after its breaker was used.
 pub(crate) struct Line {
     stream: TcpStream,
     breaker: Breaker,

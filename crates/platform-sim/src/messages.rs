@@ -1,8 +1,8 @@
-//! Platform's checks of a message before it accepts it (streaming ingestion API; streaming validation).
+//! Checks a message like Platform before it accepts one (streaming ingestion API; streaming validation).
 
 use serde_json::Value;
 
-/// Top-level keys of the composed schema; Platform refuses others.
+/// Top-level keys of the composed schema. Platform refuses other keys.
 pub(crate) const KEYS: &[&str] = &[
     "_id",
     "timestamp",
@@ -15,17 +15,17 @@ pub(crate) const KEYS: &[&str] = &[
     "inappMessageTracking",
 ];
 
-/// The schema, dataset, organisation and tenant that a message must name.
+/// Schema, dataset, organisation and tenant that a message must refer to.
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) schema_id: String,
     pub(crate) dataset_id: String,
     pub(crate) ims_org: String,
-    /// With its leading underscore.
+    /// Key of the tenant's fields, with a leading underscore.
     pub(crate) tenant: String,
 }
 
-/// Checks a message; returns the event and its id, or what is wrong.
+/// Checks a message. Returns the event's id and the event, or a text about what is wrong.
 pub(crate) fn check(message: &Value, destination: &Destination) -> Result<(String, Value), String> {
     let header = message.get("header").filter(|header| header.is_object());
     let header = header.ok_or("The 'header' field is mandatory and cannot be null or empty")?;

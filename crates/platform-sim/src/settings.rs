@@ -2,30 +2,30 @@
 
 use std::time::Duration;
 
-/// The organisation and objects that the simulator serves.
+/// Organisation and objects of the simulator, and its behaviour.
 #[derive(Debug, Clone)]
 pub struct SimSettings {
-    /// The inlet's id, as in its address. It begins with `sim`, by which the sink recognises a simulator.
+    /// Id of the inlet, as in its address. It must begin with `sim`, by which the sink recognises a simulator.
     pub inlet_id: String,
-    /// `$id` of the schema that is there from the start.
+    /// `$id` of the schema that exists from the start.
     pub schema_id: String,
-    /// The dataset that is there from the start.
+    /// Id of the dataset that exists from the start.
     pub dataset_id: String,
-    /// The organisation.
+    /// Id of the organisation, `…@AdobeOrg`.
     pub ims_org: String,
-    /// The tenant's key, with its leading underscore; events must hold an object there.
+    /// Key of the tenant's fields, with a leading underscore. Each event must contain an object with this key.
     pub tenant: String,
-    /// The credential that gets tokens; with `None`, the inlet needs no token.
+    /// Client id and client secret that get tokens. If `None`, the inlet does not require a token.
     pub credential: Option<(String, String)>,
-    /// How long a token lasts.
+    /// Time until a token expires.
     pub token_lifetime: Duration,
-    /// How long an ingestion request takes.
+    /// Minimum time that an ingestion request takes.
     pub latency: Duration,
-    /// Maximum additional time, at random.
+    /// Maximum random time that is added to `latency`.
     pub jitter: Duration,
-    /// Only count what is accepted; ids are not kept. For loads that would fill the memory.
+    /// Whether accepted events are only counted. Under a high load, storing their ids would need too much memory.
     pub count_only: bool,
-    /// The control plane.
+    /// Behaviour of the control plane.
     pub control: ControlOptions,
 }
 
@@ -47,19 +47,20 @@ impl Default for SimSettings {
     }
 }
 
-/// Behaviour of the control plane.
+/// Behaviour of the simulated control plane.
 #[derive(Debug, Clone)]
 pub struct ControlOptions {
-    /// Start without any schema, dataset or flow; otherwise with those that [`SimSettings`] names.
+    /// Whether the simulator starts without any schema, dataset and flow. Otherwise it starts with those in
+    /// [`SimSettings`].
     pub fresh: bool,
-    /// How long a created object is missing from lists and look-ups.
+    /// Time after its creation in which an object is missing from lists and look-ups.
     pub visible_after: Duration,
-    /// Factor on the times in which events are lost (five minutes after a flow changed, fifteen after a schema did) and on
-    /// the hour of a flow run. 0 loses nothing.
+    /// Factor for the times in which events are lost (five minutes after a change of a flow, fifteen minutes after a
+    /// change of a schema) and for the hour of a flow run. With 0, no event is lost.
     pub settle_scale: f64,
-    /// The maximum number of entries of one page.
+    /// Maximum number of entries on a page.
     pub page_size: usize,
-    /// The `host:port` in the addresses of inlets; without it, the one that the request was sent to.
+    /// The `host:port` in the addresses of inlets. If `None`, the `Host` header of the request is used.
     pub public_host: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The state of the simulator.
+//! State that all requests share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use crate::control::Control;
 use crate::faults::{Fault, FaultKind, Script};
 use crate::settings::SimSettings;
 
-/// Counts, as `/admin/stats` returns them.
+/// Statistics, as `/admin/stats` returns them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Ingestion requests by HTTP status.
+    /// Number of ingestion requests by HTTP status.
     pub requests: BTreeMap<u16, u64>,
-    /// Messages accepted, repeats included.
+    /// Number of accepted messages, including repeats.
     pub accepted: u64,
-    /// Different `_id`s accepted.
+    /// Number of different `_id`s that were accepted.
     pub distinct: u64,
-    /// Messages refused.
+    /// Number of refused messages.
     pub refused: u64,
-    /// Tokens issued.
+    /// Number of issued tokens.
     pub tokens: u64,
-    /// Messages that got a success response and never arrive: they were sent too early after a change, or without a
-    /// flow.
+    /// Number of messages that got a success response and never arrive, because they were sent too early after a change
+    /// or without a flow.
     #[serde(default)]
     pub lost: u64,
 }
@@ -33,7 +33,7 @@ pub struct Stats {
 struct Inner {
     requests: BTreeMap<u16, u64>,
     refused: u64,
-    /// Accepted ids with their counts, in the order of their first acceptance, so that pages do not change.
+    /// Accepted ids with their counts, in the order of their first acceptance, so that pages are stable.
     accepted: Vec<(Arc<str>, u32)>,
     /// The index of each id in `accepted`.
     places: HashMap<Arc<str>, usize>,
@@ -49,7 +49,7 @@ struct Inner {
     batches: u64,
 }
 
-/// Messages that are never accepted.
+/// Rule for messages that are never accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Poison {
     pub(crate) prefix: String,
@@ -57,7 +57,7 @@ pub(crate) struct Poison {
     pub(crate) whole: bool,
 }
 
-/// The limits per second, and the counts of the current second.
+/// Limits per second, and the counts of the current second.
 #[derive(Debug, Default)]
 struct Limits {
     requests: Option<u64>,
@@ -68,7 +68,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// Whether a request with this number of messages still fits into the current second.
+    /// Whether another request with this number of messages is within the limits of the current second. If so, it is
+    /// counted.
     fn take(&mut self, second: u64, records: u64) -> bool {
         if self.second != second {
             (self.second, self.seen_requests, self.seen_records) = (second, 0, 0);
@@ -83,7 +84,6 @@ impl Limits {
     }
 }
 
-/// Shared state of all requests.
 #[derive(Debug)]
 pub(crate) struct State {
     settings: SimSettings,
@@ -162,27 +162,27 @@ impl State {
         *self.lock() = Inner::default();
     }
 
-    /// The fault for the next ingestion request, which uses it up by one.
+    /// Returns the fault for the next ingestion request, and decreases the fault's remaining number of requests.
     pub(crate) fn next_fault(&self) -> Option<FaultKind> {
         self.lock().script.next(Instant::now())
     }
 
-    /// Status and body of the response to requests for a token, if a fault sets them.
+    /// Returns status and body of the response to token requests, if a fault sets them.
     pub(crate) fn token_answer(&self) -> Option<(u16, String)> {
         self.lock().token_answer.clone()
     }
 
-    /// How slow the clock for the date of responses is, in seconds.
+    /// Returns the number of seconds by which the date in responses is too early.
     pub(crate) fn clock_behind(&self) -> u32 {
         self.lock().clock_behind
     }
 
-    /// The current rules for messages that are always refused.
+    /// Returns the current rules for messages that are always refused.
     pub(crate) fn poisons(&self) -> Vec<Poison> {
         self.lock().poisons.clone()
     }
 
-    /// Whether a request with this number of messages is within the limits.
+    /// Whether a request with this number of messages is within the limits. If so, it is counted.
     pub(crate) fn is_within_limits(&self, second: u64, records: usize) -> bool {
         self.lock().limits.take(second, records as u64)
     }
@@ -231,7 +231,7 @@ impl State {
         self.lock().tokens.get(token).is_some_and(|&until| Instant::now() < until)
     }
 
-    /// A page of the accepted ids, in the order of their first acceptance, with how often each was accepted.
+    /// Returns a page of the accepted ids, in the order of their first acceptance, with the count of each.
     pub(crate) fn ids(&self, offset: usize, limit: usize) -> Vec<(String, u32)> {
         let inner = self.lock();
         inner.accepted.iter().skip(offset).take(limit).map(|(id, count)| (id.to_string(), *count)).collect()

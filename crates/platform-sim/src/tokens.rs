@@ -1,4 +1,4 @@
-//! `POST /ims/token/v3`.
+//! Serves `POST /ims/token/v3`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::state::State;
 
-/// Issues a token for the right credential; all four fields are mandatory.
+/// Issues a token for the right credential. All four form fields are mandatory.
 pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String) -> Response {
     if let Some((status, body)) = state.token_answer() {
         return (StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), body).into_response();
@@ -34,7 +34,7 @@ pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String)
     Json(json!({"access_token": token, "token_type": "bearer", "expires_in": seconds})).into_response()
 }
 
-/// Reads `application/x-www-form-urlencoded`.
+/// Parses an `application/x-www-form-urlencoded` body.
 pub(crate) fn form(body: &str) -> HashMap<String, String> {
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }

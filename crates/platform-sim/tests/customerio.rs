@@ -1,4 +1,4 @@
-//! The simulated App API as any client meets it, and the calls of the webhooks.
+//! Tests the simulated App API over HTTP, and the calls of the webhooks.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -54,7 +54,7 @@ impl Setup {
     }
 }
 
-/// A receiver of webhooks, with everything that it received.
+/// A receiver of webhooks, with all requests that it received.
 #[derive(Clone, Default)]
 struct Receiver(Arc<Mutex<Vec<(HeaderMap, Bytes)>>>);
 
@@ -106,7 +106,7 @@ async fn undocumented_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn an_eleventh_request_in_a_second_gets_429_without_a_time_to_wait() {
+async fn an_eleventh_request_in_a_second_gets_429_without_retry_after() {
     let setup = Setup::start().await;
     let mut last = (200, Value::Null);
     let start = std::time::Instant::now();
@@ -153,7 +153,7 @@ async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_subscribe_to_i
 }
 
 #[tokio::test]
-async fn a_webhook_with_content_gets_the_content_and_a_given_body_is_sent_unchanged() {
+async fn the_body_of_an_event_contains_content_on_request_or_is_sent_as_given() {
     let setup = Setup::start().await;
     let receiver = Receiver::default();
     let url = receiver.start(200).await;
@@ -167,7 +167,7 @@ async fn a_webhook_with_content_gets_the_content_and_a_given_body_is_sent_unchan
 }
 
 #[tokio::test]
-async fn the_webhooks_response_is_reported_with_the_next_step_of_customerio() {
+async fn the_report_of_a_call_contains_the_status_and_customerios_next_step() {
     let setup = Setup::start().await;
     let refused = Receiver::default().start(401).await;
     let busy = Receiver::default().start(503).await;

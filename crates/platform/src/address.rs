@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// Base address of IMS; `/ims/token/v3` is appended.
+/// Base address of Adobe IMS, which grants access tokens. `/ims/token/v3` is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImsUrl(Url);
 
 impl ImsUrl {
-    /// The address.
+    /// Returns the configured base address.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.0
@@ -31,8 +31,8 @@ impl fmt::Display for ImsUrl {
     }
 }
 
-/// Reads the base address of an HTTP server. `what` names it in the error, which does not repeat the text: it may hold a
-/// password.
+/// Parses the base address of an HTTP server. An error describes the address with `what` and never quotes `text`, which
+/// may contain a password.
 pub(crate) fn base_address(text: &str, what: &str, example: &str) -> Result<Url, String> {
     let wrong = |why: &str| format!("{what} {why}; an example: {example}");
     let url: Url = text.parse().map_err(|_| wrong("is not a URL"))?;
@@ -48,7 +48,7 @@ pub(crate) fn base_address(text: &str, what: &str, example: &str) -> Result<Url,
     Ok(url)
 }
 
-/// Whether requests to this address would cross a network unencrypted: by http, and not to this machine.
+/// Whether requests to `url` would cross a network unencrypted: the scheme is `http` and the host is not this machine.
 #[must_use]
 pub fn is_unencrypted(url: &Url) -> bool {
     url.scheme() == "http" && !url.host_str().is_some_and(settings::is_loopback_host)
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invalid_server_address_is_refused_and_not_quoted() {
+    fn the_error_for_an_invalid_ims_address_does_not_quote_the_address() {
         assert_eq!("https://ims-na1.adobelogin.com".parse::<ImsUrl>().unwrap().url().scheme(), "https");
         for text in [
             "ftp://topsecret",
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn http_to_another_host_counts_as_unencrypted() {
+    fn only_http_to_another_host_counts_as_unencrypted() {
         let is_unencrypted = |text: &str| is_unencrypted(&text.parse().unwrap());
         for text in [
             "https://x",

@@ -1,4 +1,4 @@
-//! Sends batch requests.
+//! Sends batches of events to an inlet of Platform.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::inlet::InletUrl;
 use crate::token::{TokenError, TokenProvider};
 use crate::verdict::{Answer, Response, retry_after};
 
-/// How to reach Platform.
+/// Connection settings of the client that sends batches.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// The inlet.
+    /// Address that batches are sent to.
     pub inlet: InletUrl,
     /// The organisation; sent as `x-gw-ims-org-id`.
     pub ims_org: String,
@@ -24,13 +24,13 @@ pub struct ClientSettings {
     pub sandbox: Option<String>,
     /// The dataflow; sent as `x-adobe-flow-id`.
     pub flow_id: Option<String>,
-    /// How long a request may take.
+    /// Maximum time of a request.
     pub timeout: Duration,
-    /// An additional certificate authority, PEM.
+    /// PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
+    /// Address of the proxy for https requests, in the form of `HTTPS_PROXY`. It may contain a password.
     pub https_proxy: Option<SecretString>,
-    /// Hosts to reach without the proxy, as in `NO_PROXY`.
+    /// Hosts that are reached without the proxy, in the form of `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
@@ -51,33 +51,33 @@ pub enum ClientError {
     Http(String),
 }
 
-/// How HTTP requests are made.
+/// Settings of an HTTP client: timeout, certificate authorities and proxy.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// How long a request may take.
+    /// Maximum time of a request.
     pub timeout: Duration,
-    /// A further certificate authority, PEM.
+    /// PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// Proxy for https, as in `HTTPS_PROXY`; its address may hold a password.
+    /// Address of the proxy for https requests, in the form of `HTTPS_PROXY`. It may contain a password.
     pub https_proxy: Option<SecretString>,
-    /// Hosts that are reached without the proxy, as in `NO_PROXY`.
+    /// Hosts that are reached without the proxy, in the form of `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
 impl HttpSettings {
-    /// An HTTP client with the settings' certificate authority and proxy; it follows no redirects.
+    /// Builds an HTTP client with these settings. The client does not follow redirects.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// Returns a [`ClientError`] if the certificate file or the proxy's address cannot be used.
     pub fn client(&self) -> Result<reqwest::Client, ClientError> {
         build(self)
     }
 }
 
-/// Builds an HTTP client with the settings' certificate authority and proxy; it follows no redirects.
+/// Like [`HttpSettings::client`], with the HTTP settings in a [`ClientSettings`].
 ///
 /// # Errors
-/// [`ClientError`].
+/// Returns a [`ClientError`] if the certificate file or the proxy's address cannot be used.
 pub fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, ClientError> {
     build(&HttpSettings {
         timeout: settings.timeout,
@@ -94,7 +94,7 @@ fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
         .redirect(reqwest::redirect::Policy::none())
         .pool_idle_timeout(Duration::from_secs(30))
         .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION")))
-        // Only the configuration decides about the proxy, not the environment.
+        // Only `settings` decide about the proxy. By default, reqwest would also read environment variables.
         .no_proxy();
     if let Some(path) = &settings.ca_file {
         let pem = settings::read_bytes(path).map_err(|error| ClientError::CaFile(error.to_string()))?;
@@ -117,10 +117,10 @@ fn build(settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
     builder.build().map_err(|error| ClientError::Http(error.to_string()))
 }
 
-/// Maximum bytes of a response that are read. The entries of a full batch need a tenth of this.
+/// Maximum number of bytes of a response body that are read. The response to a full batch needs about a tenth of this.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
 
-/// Sends batches to one inlet.
+/// Client that sends batches to one inlet.
 pub struct PlatformClient {
     http: reqwest::Client,
     inlet: InletUrl,
@@ -129,7 +129,7 @@ pub struct PlatformClient {
     on_date: OnDate,
 }
 
-/// Called with the time in each response, in Unix seconds.
+/// Callback that receives the time in the `Date` header of each response, in Unix seconds.
 pub type OnDate = Box<dyn Fn(i64) + Send + Sync>;
 
 impl fmt::Debug for PlatformClient {
@@ -139,10 +139,10 @@ impl fmt::Debug for PlatformClient {
 }
 
 impl PlatformClient {
-    /// Builds a client; without `tokens` the inlet must be one without authentication.
+    /// Creates a client for one inlet. If `tokens` is `None`, the inlet must not require authentication.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// Returns a [`ClientError`] if a setting cannot be sent in a header.
     pub fn new(
         settings: &ClientSettings,
         http: reqwest::Client,
@@ -165,7 +165,7 @@ impl PlatformClient {
         Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens, on_date })
     }
 
-    /// Sends one batch. A refused token is dropped, so that the next request gets a new one.
+    /// Sends one batch. A token that Platform refuses is discarded, so that the next request gets a new one.
     pub async fn send_batch(&self, body: Bytes) -> Answer {
         match self.token().await {
             Ok(token) => self.send_batch_with(body, token.as_ref()).await,
@@ -176,7 +176,7 @@ impl PlatformClient {
     /// Returns the token for the next request; `None` for an inlet without authentication.
     ///
     /// # Errors
-    /// [`TokenError`].
+    /// Returns a [`TokenError`] if there is no valid token.
     pub async fn token(&self) -> Result<Option<SecretString>, TokenError> {
         match &self.tokens {
             None => Ok(None),
@@ -184,7 +184,7 @@ impl PlatformClient {
         }
     }
 
-    /// Sends one batch with this token. If Platform refuses the token, it is dropped.
+    /// Sends one batch with the given token. If the response is 401 or 403, the token is discarded.
     pub async fn send_batch_with(&self, body: Bytes, token: Option<&SecretString>) -> Answer {
         let answer = self.request(body, token).await;
         if let (Answer::Response(response), Some(tokens), Some(token)) = (&answer, &self.tokens, token)
@@ -195,7 +195,8 @@ impl PlatformClient {
         answer
     }
 
-    /// Drops the token of a request that was sent at this time, because the entries of its response refuse it.
+    /// Discards the cached token if it was requested at or before `sent_at`, the time of a request whose response
+    /// entries refuse the token.
     pub async fn forget_token(&self, sent_at: tokio::time::Instant) {
         if let Some(tokens) = &self.tokens {
             tokens.invalidate_before(sent_at).await;
@@ -227,8 +228,8 @@ impl PlatformClient {
     }
 }
 
-/// Reads the body of a response up to [`ANSWER_LIMIT`], and returns whether it was cut there. A cut body is not valid JSON
-/// and decides nothing.
+/// Reads the body of a response up to [`ANSWER_LIMIT`] bytes and returns whether the limit was reached. A truncated
+/// body is not valid JSON, so none of its entries is read.
 pub(crate) async fn body_up_to_limit(mut response: reqwest::Response) -> Result<(Bytes, bool), reqwest::Error> {
     let mut is_cut = false;
     let mut body = BytesMut::new();
@@ -255,7 +256,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_endless_response_is_truncated() {
+    async fn an_endless_response_is_truncated_at_the_limit() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {

@@ -1,10 +1,10 @@
 //! A client of Experience Platform's control plane: sandboxes, permissions, namespaces, schemas, datasets, Flow Service,
 //! and the results of accepted events.
 //!
-//! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads its
-//! answer. A plan lists calls without sending them; only [`ControlClient`] sends. It repeats only requests that are
-//! safe to repeat ([`Request::is_repeatable`]). A create that ended without an answer is [`ErrorKind::OutcomeUnknown`]:
-//! look for the object before creating it again.
+//! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads the
+//! response. A plan lists calls without sending them; only [`ControlClient`] sends calls. It repeats only requests that
+//! are safe to repeat ([`Request::is_repeatable`]). If a create request ends without a response, the error is
+//! [`ErrorKind::OutcomeUnknown`]: the caller must look for the object before it sends the request again.
 
 mod access;
 mod address;

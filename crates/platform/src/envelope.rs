@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use serde_json::json;
 
-/// Maximum bytes of a request; Platform responds with 413 above it (streaming ingestion API: 1 MB).
+/// Maximum size of a request in bytes (streaming ingestion API: 1 MB). Platform responds with 413 to a larger request.
 pub const REQUEST_LIMIT: usize = 1_000_000;
 
 const OPEN: &[u8] = b"{\"messages\":[";
 const CLOSE: &[u8] = b"]}";
 
-/// The content type of a schema reference; dataset and message must name the same one.
+/// Content type of a schema reference. The dataset and its messages must use the same one.
 const SCHEMA_CONTENT_TYPE: &str = "application/vnd.adobe.xed-full+json;version=1";
 
 /// The fields that all messages of one sink have in common.
@@ -18,11 +18,11 @@ const SCHEMA_CONTENT_TYPE: &str = "application/vnd.adobe.xed-full+json;version=1
 pub struct EnvelopeSettings {
     /// `$id` of the dataset's XDM schema.
     pub schema_id: String,
-    /// The dataset.
+    /// Id of the dataset.
     pub dataset_id: String,
-    /// The organisation, `…@AdobeOrg`.
+    /// Id of the organisation, `…@AdobeOrg`.
     pub ims_org: String,
-    /// The dataflow, if one account serves several.
+    /// Id of the dataflow; needed if several dataflows use the inlet.
     pub flow_id: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Prepares the constant parts.
+    /// Builds the constant parts from the settings.
     #[must_use]
     pub fn new(settings: &EnvelopeSettings) -> Self {
         let schema = json!({"id": settings.schema_id, "contentType": SCHEMA_CONTENT_TYPE});
@@ -52,26 +52,26 @@ impl Envelope {
         Self { before: before.into_bytes(), after: b"}}" }
     }
 
-    /// Bytes that a message takes in a batch in addition to its event, including the comma.
+    /// Number of bytes that a message takes in a batch in addition to its event, including the comma.
     #[must_use]
     pub fn overhead_per_message(&self) -> usize {
         self.before.len() + self.after.len() + 1
     }
 
-    /// Bytes that a batch takes in addition to its messages.
+    /// Number of bytes that a batch takes in addition to its messages.
     #[must_use]
     pub fn overhead_per_batch(&self) -> usize {
         OPEN.len() + CLOSE.len()
     }
 
-    /// Maximum bytes of an event that fits into a request of its own.
+    /// Maximum size in bytes of an event that fits alone into a request.
     #[must_use]
     pub fn largest_event(&self) -> usize {
         REQUEST_LIMIT - self.overhead_per_batch() - self.overhead_per_message()
     }
 }
 
-/// A body under construction.
+/// Body of a batch request under construction.
 #[derive(Debug)]
 pub struct BatchBody<'e> {
     envelope: &'e Envelope,
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_has_the_documented_form_and_the_calculated_size() {
+    fn a_batch_body_has_the_documented_form_and_the_calculated_size() {
         let settings = EnvelopeSettings {
             schema_id: "https://ns.adobe.com/acme/schemas/1".into(),
             dataset_id: "d1".into(),

@@ -1,16 +1,16 @@
-//! Why a request has no response.
+//! Classifies the failure of a request that has no response.
 
 use std::error::Error as _;
 use std::fmt;
 
-/// Why there is no response. Except for `Connect`, it is unknown whether the request arrived.
+/// Reason why a request has no response. Except for `Connect`, it is unknown whether the request reached the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No connection could be made.
     Connect(Unreached),
     /// No response arrived in time.
     Timeout,
-    /// The connection broke.
+    /// The connection broke before a complete response arrived.
     Interrupted,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why no connection could be made.
+/// Reason why no connection could be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreached {
     /// The host name cannot be resolved.
@@ -37,7 +37,7 @@ pub enum Unreached {
     Other,
 }
 
-/// Why a request has no response.
+/// Returns the reason why a request has no response.
 pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     let (mut causes, mut next) = (Vec::new(), error.source());
     while let Some(cause) = next {
@@ -54,7 +54,7 @@ pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// The HTTP client distinguishes these only by their text.
+/// Classifies a failed connection by the texts of its causes, because the HTTP client has no other distinction.
 fn unreached(causes: &[String]) -> Unreached {
     let any = |words: &[&str]| causes.iter().any(|cause| words.iter().any(|word| cause.contains(word)));
     if any(&["dns error", "failed to lookup address"]) {
@@ -83,7 +83,7 @@ mod tests {
         failure(&settings.client().unwrap().get(address).send().await.unwrap_err())
     }
 
-    /// A server that sends this to each client once that has sent something, and closes.
+    /// Starts a server that reads once from each client, sends `response` and closes the connection.
     async fn server(response: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -97,9 +97,9 @@ mod tests {
         address
     }
 
-    /// The texts of the HTTP client may change with its version.
+    /// Fails if a new version of the HTTP client changes the texts of its errors.
     #[tokio::test]
-    async fn the_failures_of_the_http_client_are_distinguished() {
+    async fn dns_tls_and_connection_failures_of_the_http_client_are_distinguished() {
         let unreached = Failure::Connect;
         assert_eq!(failure_at("http://no-such-host.invalid/".to_owned()).await, unreached(Unreached::Dns));
         let without_tls = server(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// `https://…/collection/{inletId}`; the batch form `…/collection/batch/{inletId}` is accepted too.
+/// Address of an inlet, `https://…/collection/{inletId}`. The batch form `…/collection/batch/{inletId}` is accepted
+/// too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InletUrl {
     batch: Url,
@@ -17,7 +18,7 @@ impl FromStr for InletUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |why: &str| {
-            // The text is left out: it may hold a password.
+            // The error leaves out the address, because it may contain a password.
             format!(
                 "this is not an inlet address ({why}); it looks like https://dcs.adobedc.net/collection/ followed by the inlet's id"
             )
@@ -47,19 +48,20 @@ impl FromStr for InletUrl {
 }
 
 impl InletUrl {
-    /// The URL that batches are sent to.
+    /// Returns the URL that batches are sent to.
     #[must_use]
     pub fn batch_url(&self) -> &Url {
         &self.batch
     }
 
-    /// Whether it is an inlet of the simulator. Its ids begin with `sim`; those of Platform are hexadecimal digits.
+    /// Whether the inlet belongs to the simulator, whose inlet ids begin with `sim`. Ids of Platform are hexadecimal
+    /// digits.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.id.starts_with("sim")
     }
 
-    /// The inlet's id.
+    /// Returns the inlet's id, the last segment of the path.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_the_address_lead_to_the_batch_endpoint() {
+    fn both_forms_of_an_inlet_address_lead_to_the_batch_endpoint() {
         for text in ["https://dcs.adobedc.net/collection/abc", "https://dcs.adobedc.net/collection/batch/abc/"] {
             let url: InletUrl = text.parse().unwrap();
             assert_eq!(url.batch_url().as_str(), "https://dcs.adobedc.net/collection/batch/abc");
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_an_example() {
+    fn an_invalid_inlet_address_is_refused_with_an_example() {
         for text in
             ["", "abc", "ftp://x/collection/a", "https://x/collection/", "https://x/collection/batch", "https://x/a/b"]
         {
@@ -101,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_id_in_the_address_is_not_dropped_silently() {
+    fn an_inlet_address_with_a_flow_id_is_refused_and_mentions_platform_flow_id() {
         let error = "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=1".parse::<InletUrl>().unwrap_err();
         assert!(error.contains("PLATFORM_FLOW_ID"), "{error}");
     }
 
     #[test]
-    fn a_password_in_the_address_is_not_repeated() {
+    fn the_error_for_an_inlet_address_does_not_repeat_the_password() {
         let error = "https://me:topsecret@x/collection/a".parse::<InletUrl>().unwrap_err();
         assert!(!error.contains("topsecret"), "{error}");
     }

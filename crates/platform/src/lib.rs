@@ -1,8 +1,9 @@
-//! A client of Adobe Experience Platform. For streaming ingestion: message envelope, access tokens, the batch request,
-//! and what its responses mean for each record. For the [`control`] plane: schemas, datasets, flows and their state.
+//! A client of Adobe Experience Platform. For streaming ingestion, it has the message envelope, access tokens, the
+//! batch request, and the verdict on each record. The module [`control`] is the client of the control plane: schemas,
+//! datasets, flows and their state.
 //!
-//! It knows neither Kafka nor Customer.io: callers pass in finished XDM JSON. A pure function ([`verdict::classify`])
-//! decides what a response means; the sink decides what follows.
+//! The crate knows neither Kafka nor Customer.io: callers pass in XDM JSON. The pure function [`verdict::classify`]
+//! decides what a response means for each record, and the sink decides what to do next.
 
 mod address;
 pub mod client;

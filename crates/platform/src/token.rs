@@ -1,7 +1,7 @@
 //! Access tokens of Adobe IMS (OAuth server-to-server, `POST /ims/token/v3`, client credentials).
 //!
-//! Only one request is in flight, however many callers need a token. A token is renewed before it expires. Adobe
-//! throttles clients that ask too often.
+//! Only one request for a token is in flight at a time, even if several callers need a token, because Adobe throttles
+//! clients that request tokens too often. A token is renewed before it expires.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,25 +17,26 @@ use tokio::time::Instant;
 
 use crate::failure::{Failure, failure};
 
-/// The maximum lifetime that is accepted; Adobe's tokens live for 24 hours.
+/// Longest lifetime that is used; a longer one is reduced to this. Adobe's tokens are valid for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The assumed lifetime if IMS does not return one (RFC 6749 only recommends `expires_in`). It is short; a token with a
-/// shorter lifetime is replaced at the first 401.
+/// Assumed lifetime if IMS does not return one (RFC 6749 only recommends `expires_in`). A token that expires earlier is
+/// replaced after the first 401.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How long to wait after a failed renewal before the next attempt, while the old token is still valid.
+/// Wait between a failed renewal and the next attempt, while the old token is still valid.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Reads a secret again for each token, so that a rotated secret is used with the next one.
+/// Function that reads the client secret. It is called for each token, so that a rotated secret is used for the next
+/// one.
 pub type ReadSecret = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
-/// How to request tokens.
+/// Settings of the requests for tokens.
 #[derive(Clone)]
 pub struct TokenSettings {
-    /// Base address of IMS; `/ims/token/v3` is appended.
+    /// Base address of Adobe IMS. `/ims/token/v3` is appended.
     pub ims_url: Url,
-    /// The credential's id.
+    /// Client id of the credential.
     pub client_id: String,
-    /// The credential's secret.
+    /// Function that returns the client secret of the credential.
     pub client_secret: ReadSecret,
     /// Scopes, separated by commas, as the Developer Console lists them for the credential.
     pub scopes: String,
@@ -51,15 +52,15 @@ impl fmt::Debug for TokenSettings {
     }
 }
 
-/// Why there is no token.
+/// Reason why there is no token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
     /// IMS refuses the credential.
     #[error("IMS refuses the credential (HTTP {status}{}); check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES", .code.as_ref().map(|code| format!(", {code}")).unwrap_or_default())]
     Refused {
-        /// The HTTP status.
+        /// HTTP status code of the response.
         status: u16,
-        /// The OAuth error code, where the body named one.
+        /// OAuth error code, if the body contains one.
         code: Option<String>,
     },
     /// IMS did not respond.
@@ -68,7 +69,7 @@ pub enum TokenError {
     /// IMS responded with a status that does not concern the credential.
     #[error("IMS returns no token for now: HTTP {0}")]
     Unavailable(u16),
-    /// A success that does not have the form of IMS's response.
+    /// IMS responded with success, but the body contains no usable token.
     #[error("IMS returns no token for now: {0}")]
     Unusable(&'static str),
     /// The secret cannot be read.
@@ -76,7 +77,7 @@ pub enum TokenError {
     Secret(String),
 }
 
-/// The result of one request for a token.
+/// Result of one request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshOutcome {
     /// IMS granted a token.
@@ -85,7 +86,7 @@ pub enum RefreshOutcome {
     Failed,
 }
 
-/// Called after each request for a token.
+/// Callback that is called after each request for a token.
 pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
 
 struct Cached {
@@ -102,17 +103,17 @@ struct State {
     failure: Option<TokenError>,
 }
 
-/// Provides tokens.
+/// Requests access tokens, caches them and renews them.
 pub struct TokenProvider {
     settings: TokenSettings,
     endpoint: Url,
     http: reqwest::Client,
     /// Locked while a token is fetched, so that all other callers wait for the same token.
     state: Mutex<State>,
-    /// Number of finished requests. It is read before the lock is taken, to distinguish callers who waited for a
-    /// request from those who came after it.
+    /// Number of finished requests. A caller reads it before taking the lock. If it has changed afterwards, the request
+    /// that the caller waited for has ended.
     ended: AtomicU64,
-    /// Whether a response without a lifetime has been logged.
+    /// Whether the warning about a missing lifetime has been logged.
     assumed: AtomicBool,
     on_refresh: OnRefresh,
 }
@@ -127,20 +128,19 @@ impl fmt::Debug for TokenProvider {
 struct Granted {
     #[serde(default)]
     access_token: Option<Value>,
-    /// Seconds.
+    /// Lifetime in seconds.
     #[serde(default)]
     expires_in: Option<Value>,
 }
 
 impl Granted {
-    /// Returns the token.
     fn token(&self) -> Result<&str, &'static str> {
         let token = self.access_token.as_ref().ok_or("its response has no `access_token`")?;
         let token = token.as_str().map(str::trim).filter(|token| !token.is_empty());
         token.ok_or("`access_token` in its response is not a text, or is empty")
     }
 
-    /// How long the token lives, given as a number or as text; `None` if the response has no valid lifetime.
+    /// Returns the lifetime, which IMS sends as a number or as text; `None` if the response has no valid lifetime.
     fn lifetime(&self) -> Option<Duration> {
         let seconds = match self.expires_in.as_ref()? {
             Value::Number(number) => number.as_f64(),
@@ -148,7 +148,7 @@ impl Granted {
             _ => None,
         };
         let seconds = seconds.filter(|seconds| *seconds > 0.0)?;
-        // A value that no duration can hold counts as the longest one.
+        // A value that a `Duration` cannot represent counts as the longest lifetime.
         Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFETIME, |lifetime| lifetime.min(LONGEST_LIFETIME)))
     }
 }
@@ -177,10 +177,11 @@ impl TokenProvider {
         })
     }
 
-    /// Returns a token that is still valid for a while.
+    /// Returns the cached token, or a new one if the cached token is due for renewal. If the renewal fails, the cached
+    /// token is returned while it is valid.
     ///
     /// # Errors
-    /// [`TokenError`].
+    /// Returns a [`TokenError`] if there is no valid token.
     pub async fn token(&self) -> Result<SecretString, TokenError> {
         let ended = self.ended.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
@@ -188,7 +189,7 @@ impl TokenProvider {
         if let Some(cached) = state.cached.as_ref().filter(|cached| now < cached.renew_at) {
             return Ok(cached.token.clone());
         }
-        // The request that this caller waited for has failed. If each waiting caller now sent its own, IMS would be
+        // The request that this caller waited for has failed. If each waiting caller now sent a request, IMS would be
         // overloaded.
         if let Some(failure) = state.failure.as_ref().filter(|_| self.ended.load(Ordering::Acquire) != ended) {
             return Err(failure.clone());
@@ -214,7 +215,7 @@ impl TokenProvider {
         Err(error)
     }
 
-    /// Drops a refused token, unless it has been replaced meanwhile.
+    /// Discards a token that Platform refused, unless the token has been replaced meanwhile.
     pub async fn invalidate(&self, refused: &SecretString) {
         let mut state = self.state.lock().await;
         if state.cached.as_ref().is_some_and(|cached| cached.token.expose_secret() == refused.expose_secret()) {
@@ -222,7 +223,8 @@ impl TokenProvider {
         }
     }
 
-    /// Drops the token if it was requested before `sent_at`, because a request sent then was refused with it.
+    /// Discards the cached token if it was requested at or before `sent_at`, because Platform refused a request that
+    /// was sent then.
     pub async fn invalidate_before(&self, sent_at: Instant) {
         let mut state = self.state.lock().await;
         if state.cached.as_ref().is_some_and(|cached| cached.asked_at <= sent_at) {
@@ -230,7 +232,8 @@ impl TokenProvider {
         }
     }
 
-    /// Logs once that the lifetime is missing: it is the same with every token.
+    /// Returns the assumed lifetime. The warning is logged only once, because the lifetime is missing from every
+    /// response.
     fn assumed_lifetime(&self) -> Duration {
         if !self.assumed.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -254,7 +257,7 @@ impl TokenProvider {
         let status = answer.status();
         let body = answer.bytes().await.map_err(no_answer)?;
         if status.is_success() {
-            // The body holds the token, so no part of it may get into a message.
+            // The body contains the token, so no part of it may get into a message.
             let granted: Granted = serde_json::from_slice(&body)
                 .map_err(|_| TokenError::Unusable("its response is not a JSON object; check IMS_URL"))?;
             let token = granted.token().map_err(TokenError::Unusable)?;
@@ -286,7 +289,8 @@ mod tests {
 
     use super::*;
 
-    /// An IMS that gives each request the next of `answers` (status, body), and repeats the last one.
+    /// Starts a fake IMS that responds to each request with the next of `answers` (status, body) and repeats the last
+    /// one. Returns a provider that uses it, and the number of requests so far.
     async fn ims(answers: Vec<(u16, String)>) -> (Arc<TokenProvider>, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_valid_token_is_used_after_its_renewal_fails() {
+    async fn the_old_token_is_used_while_valid_if_the_renewal_fails() {
         let (provider, asked) = ims(vec![granted(3600), (503, String::new())]).await;
         provider.token().await.unwrap();
         make_due(&provider).await;
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_without_a_readable_lifetime_is_used_and_renewed_soon() {
+    async fn a_token_without_a_valid_lifetime_gets_the_assumed_lifetime() {
         let answer = |expires: &str| (200, format!(r#"{{"access_token":"token"{expires}}}"#));
         for expires in [
             "",
@@ -382,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unusable_response_is_reported_without_its_text() {
+    async fn the_error_for_an_unusable_ims_response_does_not_quote_the_body() {
         for (body, words) in [
             (r#"{"expires_in":3600,"secret":"x"}"#, "no `access_token`"),
             (r#"{"access_token":"","secret":"x"}"#, "not a text, or is empty"),

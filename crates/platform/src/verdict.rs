@@ -1,8 +1,8 @@
 //! Decides what a response means for each record of a batch, as one pure function.
 //!
-//! Only the status decides, never a text. A record without a clear status is sent again: a repeat is harmless in
-//! Profile (same `_id`). A record taken for accepted that was not is lost, and one taken for refused that was not
-//! becomes a dead letter by mistake.
+//! Only statuses decide, never texts. A record without a clear status is sent again: a repeat is harmless in Profile,
+//! because the event has the same `_id`. A record that is wrongly classified as accepted is lost, and a record that is
+//! wrongly classified as refused becomes a dead letter.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::token::TokenError;
 
-/// The result of a request.
+/// Result of sending a batch.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A complete HTTP response.
@@ -24,14 +24,14 @@ pub enum Answer {
     NoToken(TokenError),
 }
 
-/// An HTTP response.
+/// HTTP response to a batch.
 #[derive(Clone)]
 pub struct Response {
-    /// The status.
+    /// HTTP status code.
     pub status: u16,
-    /// How long the sender should wait, from `Retry-After` (seconds or a date).
+    /// Minimum wait before the next request, from `Retry-After` (seconds or a date).
     pub retry_after: Option<Duration>,
-    /// The body.
+    /// Body, truncated if it is longer than the client's limit.
     pub body: Bytes,
 }
 
@@ -55,32 +55,33 @@ pub enum Verdict {
         inlet_id: Option<String>,
         /// Platform's id of the batch, if the response has one.
         batch_id: Option<String>,
-        /// As many verdicts as there were records.
+        /// Verdicts in the order of the records.
         records: Vec<RecordVerdict>,
     },
     /// Send all records again later.
     RetryAll {
-        /// Do not send before this time has passed, if Platform said so.
+        /// Minimum wait before the next request, if the response has a `Retry-After`.
         after: Option<Duration>,
         /// The reason, for logs and metrics.
         reason: RetryReason,
     },
-    /// One record makes the whole request unacceptable: send the halves, to find that record.
+    /// Platform refuses the whole request because of one record: send both halves of the batch, to find that record.
     Bisect {
-        /// What Platform said, at most 1 KiB.
+        /// Text of the response, at most 1 KiB.
         message: String,
     },
-    /// The request is too large, or the entries cannot be matched to the records: send the halves.
+    /// The request is too large, or the entries cannot be matched to the records: send both halves of the batch.
     Halve {
         /// The reason, for logs and metrics.
         reason: RetryReason,
     },
-    /// Nothing can be delivered until a person changes a setting, or something outside changes: hold everything, dead-letter nothing.
+    /// Nothing can be delivered until a person changes a setting or an external system changes: hold all records, and
+    /// dead-letter none.
     Hold(HoldReason),
 }
 
 impl Verdict {
-    /// Whether the entries refuse the token of the request: some do, and none is accepted.
+    /// Whether Platform refuses the token of the request: at least one entry refuses it, and no entry is accepted.
     #[must_use]
     pub fn refuses_the_token(&self) -> bool {
         let Self::Records { records, .. } = self else { return false };
@@ -94,43 +95,43 @@ impl Verdict {
 pub enum RecordVerdict {
     /// Platform accepted the record.
     Accepted {
-        /// Platform's id of the transaction.
+        /// Platform's id of the transaction, if the entry has one.
         xaction_id: Option<String>,
     },
     /// Platform refuses this record, and would refuse it again.
     Refused {
-        /// The status of the entry.
+        /// Status of the entry, or of the response to a single record.
         status: u16,
-        /// What Platform said, at most 1 KiB.
+        /// Platform's text about the record, at most 1 KiB.
         message: String,
     },
-    /// The record was not accepted, or its state is unknown: send it again.
+    /// The record was not accepted, or its outcome is unknown: send it again.
     Retry(RetryReason),
 }
 
-/// Why a record is sent again. The list is complete; it is used as a metric label.
+/// Reason why a record is sent again. The set is closed, because it is used as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryReason {
-    /// 429.
+    /// Status 429.
     Throttled,
-    /// 503, 502, 504.
+    /// Status 502, 503 or 504.
     Unavailable,
-    /// 500 and other 5xx.
+    /// Status 500 or another 5xx.
     ServerError,
-    /// No response in time, or 408.
+    /// Status 408, or no response in time.
     Timeout,
-    /// No connection, or a broken one.
+    /// The connection failed or broke, or IMS returns no token for now.
     Connection,
-    /// 413 for a batch.
+    /// Status 413 for a batch of several records.
     TooLarge,
     /// An entry has the status 401 or 403.
     Unauthorized,
-    /// The response does not say what happened to the record.
+    /// The response does not tell what happened to the record.
     Undeterminable,
 }
 
 impl RetryReason {
-    /// All reasons.
+    /// All reasons, in the order of declaration.
     pub const ALL: &'static [Self] = &[
         Self::Throttled,
         Self::Unavailable,
@@ -142,7 +143,7 @@ impl RetryReason {
         Self::Undeterminable,
     ];
 
-    /// The name in logs and metrics.
+    /// Returns the name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,22 +159,23 @@ impl RetryReason {
     }
 }
 
-/// Why nothing can be delivered. The list is complete; it is used as a metric label.
+/// Reason why nothing can be delivered. The set is closed, because it is used as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldReason {
-    /// 401, or 403 with a body, or IMS refuses the credential: the token is missing, expired or not entitled.
+    /// Status 401, status 403 with a body, or no token, because IMS refuses the credential or the secret cannot be
+    /// read.
     Unauthorized,
-    /// 403 without a body: this address is not on the organisation's allow list.
+    /// Status 403 without a body: the address of this machine is not on the organisation's allow list.
     Blocked,
-    /// 404, 405, 3xx, 501 and similar: the address is not that of an inlet.
+    /// Status 404, 405, 3xx, 501 or similar: the address is not that of an inlet.
     Endpoint,
 }
 
 impl HoldReason {
-    /// All reasons.
+    /// All reasons, in the order of declaration.
     pub const ALL: &'static [Self] = &[Self::Unauthorized, Self::Blocked, Self::Endpoint];
 
-    /// The name in logs and metrics.
+    /// Returns the name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -183,7 +185,7 @@ impl HoldReason {
         }
     }
 
-    /// What a person must do.
+    /// Returns what a person must do so that delivery can continue.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -196,10 +198,10 @@ impl HoldReason {
     }
 }
 
-/// Maximum length of a text of Platform that is kept, in bytes.
+/// Maximum length in bytes of a text from Platform that is kept.
 const MESSAGE_LIMIT: usize = 1024;
 
-/// Classifies the response to a batch of `records` (at least 1).
+/// Classifies the result of sending a batch of `records` records (at least 1).
 #[must_use]
 pub fn classify(answer: &Answer, records: usize) -> Verdict {
     let response = match answer {
@@ -243,7 +245,8 @@ fn refused(response: &Response) -> Verdict {
     Verdict::Records { inlet_id: None, batch_id: None, records: vec![verdict] }
 }
 
-/// Reads a 207. Adobe documents two shapes of a failed entry, and an example with fewer entries than messages.
+/// Reads the entries of a 200 or 207. Adobe documents two shapes of a failed entry, and an example with fewer entries
+/// than messages.
 fn multi_status(body: &[u8], records: usize) -> Verdict {
     let unmatched = if records == 1 {
         retry(None, RetryReason::Undeterminable)
@@ -255,7 +258,7 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
         return unmatched;
     };
     let Some(places) = places(entries, records) else { return unmatched };
-    // A record without an entry has no verdict.
+    // A record without an entry keeps this verdict.
     let mut verdicts = vec![RecordVerdict::Retry(RetryReason::Undeterminable); records];
     for (entry, place) in entries.iter().zip(places) {
         if let Some(verdict) = verdicts.get_mut(place) {
@@ -266,12 +269,14 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
     Verdict::Records { inlet_id: id("inletId"), batch_id: id("batchId"), records: verdicts }
 }
 
-/// Finds the record of each entry, in the order of the entries; `None` if that is not possible.
+/// Returns the index of the record for each entry, in the order of the entries; `None` if the entries cannot be
+/// matched.
 ///
-/// An index is the number at the end of `xactionId`, if it is the index of a record and of no other entry. If every
-/// entry has one, the indices decide, in any order and number. Otherwise the positions decide, if there are as many
-/// entries as records. If an index then contradicts the position, neither counts: the number may not be an index (Adobe
-/// shows such ids too), or the entries may be out of order, and a mistaken record would be lost or dead-lettered.
+/// An entry has an index if the number at the end of its `xactionId` is the index of a record and no other entry has
+/// the same number. If all entries have an index, the indices decide, even if entries are missing or out of order.
+/// Otherwise the positions decide, if there are as many entries as records. If an index then contradicts the position,
+/// the entries cannot be matched: the number may not be an index (Adobe shows such ids too), or the entries may be out
+/// of order, and a wrong match would lose or dead-letter a record.
 fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     let mut claims = vec![0_u32; records];
     let numbers: Vec<Option<usize>> = entries.iter().map(trailing_number).collect();
@@ -289,14 +294,14 @@ fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     (entries.len() == records && in_order).then(|| (0..records).collect())
 }
 
-/// Returns the digits after the last `-` or `:` of an entry's `xactionId`.
+/// Returns the number after the last `-` or `:` of an entry's `xactionId`.
 fn trailing_number(entry: &Value) -> Option<usize> {
     let (_, digits) = entry.get("xactionId")?.as_str()?.rsplit_once(['-', ':'])?;
     // `parse` alone would accept a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// Returns the status of an entry under either of its two names: `None` if it has none, 0 if it cannot be read.
+/// Returns the status in the member `name` of an entry: `None` if there is no such member, 0 if it cannot be read.
 fn named_status(entry: &Map<String, Value>, name: &str) -> Option<u64> {
     entry.get(name).map(|status| match status {
         Value::Number(number) => number.as_u64().unwrap_or(0),
@@ -338,7 +343,7 @@ fn cut(text: &str) -> String {
     text.get(..text.floor_char_boundary(MESSAGE_LIMIT)).unwrap_or_default().to_owned()
 }
 
-/// How long a `Retry-After` asks to wait: seconds, or a date compared with `now`. At most an hour is honoured.
+/// Returns the wait that a `Retry-After` requests, as seconds or as a date compared with `now`; at most an hour.
 #[must_use]
 pub fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! Tests client and tokens against the simulator.
+//! Tests the client and its tokens against the simulator.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -84,7 +84,7 @@ impl Setup {
     }
 }
 
-/// One character per record: A accepted, R refused, T to be sent again.
+/// Returns one character per record: A for accepted, R for refused, T for a record to send again.
 fn marks(verdict: &Verdict) -> String {
     let Verdict::Records { records, .. } = verdict else { panic!("{verdict:?}") };
     let mark = |record: &RecordVerdict| match record {
@@ -96,7 +96,7 @@ fn marks(verdict: &Verdict) -> String {
 }
 
 #[tokio::test]
-async fn valid_events_are_accepted_and_only_invalid_ones_refused() {
+async fn only_the_invalid_events_of_a_batch_are_refused() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let bad = event("b").replace("timestamp", "when");
     assert_eq!(marks(&setup.send(&[event("a"), bad, event("c")]).await), "ARA");
@@ -106,7 +106,7 @@ async fn valid_events_are_accepted_and_only_invalid_ones_refused() {
 }
 
 #[tokio::test]
-async fn many_senders_share_one_token_and_an_expired_one_is_replaced() {
+async fn concurrent_senders_share_one_token_until_it_expires() {
     let setup = Arc::new(setup(SimSettings::default(), "sim-secret").await);
     let mut senders = tokio::task::JoinSet::new();
     for number in 0..20 {
@@ -133,7 +133,7 @@ async fn a_token_is_renewed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_leads_to_a_hold_and_is_not_shown() {
+async fn a_wrong_client_secret_leads_to_a_hold_without_being_shown() {
     let setup = setup(SimSettings::default(), "wrong-secret").await;
     let answer = setup.client.send_batch(setup.body(&[event("a")])).await;
     let Answer::NoToken(error) = &answer else { panic!("{answer:?}") };
@@ -156,7 +156,7 @@ async fn faults_get_the_documented_verdicts() {
 }
 
 #[tokio::test]
-async fn a_request_over_the_limit_gets_413_and_an_unreadable_one_400() {
+async fn an_oversized_request_is_halved_and_an_unreadable_request_is_bisected() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let big = event(&"x".repeat(600_000));
     assert_eq!(setup.send(&[big.clone(), big]).await, Verdict::Halve { reason: RetryReason::TooLarge });
@@ -223,7 +223,7 @@ async fn after_a_broken_connection_the_records_are_sent_again() {
 }
 
 #[tokio::test]
-async fn entries_that_refuse_the_token_replace_it_once() {
+async fn a_token_that_entries_refuse_is_replaced_only_once() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     let sent_at = tokio::time::Instant::now();
     assert_eq!(marks(&setup.send(&[event("a"), event("b")]).await), "AA");
@@ -238,7 +238,7 @@ async fn entries_that_refuse_the_token_replace_it_once() {
         1,
         "a request sent before the token was requested does not drop it"
     );
-    // The responses to requests in flight arrive one after the other.
+    // Three requests in flight get their responses one after the other. Only the first response discards the token.
     let sent_at = tokio::time::Instant::now();
     for _ in 0..3 {
         setup.client.forget_token(sent_at).await;

@@ -1,8 +1,10 @@
-//! The Avro form on the typed topic, in two framings: Avro single-object encoding (`C3 01` and the schema's
-//! fingerprint) or the Confluent wire format (`00` and a registry's id). A reader distinguishes them by the first byte.
+//! Writes and reads events in Avro, the form on the typed topic. There are two framings: Avro single-object encoding
+//! (`C3 01` and the schema's fingerprint) and the Confluent wire format (`00` and a registry's id). A reader
+//! distinguishes them by the first byte.
 //!
-//! Evolution is additive: a record written with any released schema is read with that schema, and missing fields get
-//! their defaults. If this build does not have the schema, the record is not invalid.
+//! The schema evolves additively: a record written with any released schema is read with that schema, and missing
+//! fields get their defaults. If this build does not have the schema of a record, the record is not invalid, because a
+//! newer build may read it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,24 +18,24 @@ use crate::schema::{Fingerprint, ForeignSchema, KNOWN, RELEASED, SCHEMA, SCHEMA_
 const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 const CONFLUENT: u8 = 0;
 
-/// The bytes before the datum.
+/// Form of the bytes before the Avro datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Avro single-object encoding.
+    /// Avro single-object encoding: `C3 01` and the schema's fingerprint.
     SingleObject,
-    /// Confluent wire format.
+    /// Confluent wire format: `00` and the registry's id of the schema.
     Confluent {
-        /// The registry's id of the schema.
+        /// Id of the schema in the registry.
         schema_id: u32,
     },
 }
 
-/// An event could not be written.
+/// Error for an event that cannot be written in Avro.
 #[derive(Debug, thiserror::Error)]
 #[error("the event does not fit the Avro schema")]
 pub struct EncodeError(#[from] apache_avro::Error);
 
-/// Writes events. Keep one encoder per thread and reuse it.
+/// Writes events in Avro. Keep one encoder per thread and reuse it.
 pub struct Encoder {
     writer: GenericDatumWriter<'static>,
     prefix: Vec<u8>,
@@ -46,10 +48,10 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// An encoder for this framing.
+    /// Creates an encoder for this framing.
     ///
     /// # Errors
-    /// [`EncodeError`] if the schema cannot be resolved, which the tests of this crate rule out.
+    /// Returns an [`EncodeError`] if the schema cannot be resolved, which the tests of this crate exclude.
     pub fn new(framing: Framing) -> Result<Self, EncodeError> {
         let writer = GenericDatumWriter::builder(&SCHEMA).human_readable(false).build()?;
         let prefix = match framing {
@@ -59,10 +61,10 @@ impl Encoder {
         Ok(Self { writer, prefix })
     }
 
-    /// Appends the framed event.
+    /// Appends the framed event to `out`.
     ///
     /// # Errors
-    /// [`EncodeError`]; `out` may then hold a part of it.
+    /// Returns an [`EncodeError`] if the event does not fit the schema. `out` may then contain a part of the event.
     pub fn encode(&self, event: &ExperienceEvent<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         out.extend_from_slice(&self.prefix);
         self.writer.write_ser(out, event)?;
@@ -70,17 +72,18 @@ impl Encoder {
     }
 }
 
-/// Why bytes cannot be decoded to an event.
+/// Reason why bytes cannot be decoded to an event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The record contains a registry's id that has not been looked up yet. Look it up, then call [`Decoder::learn`].
+    /// The record contains a registry's id that has not been looked up yet. Look up the id, then call
+    /// [`Decoder::learn`].
     #[error("the record names schema id {schema_id} of a registry, which has not been looked up")]
     UnresolvedId {
-        /// The registry's id.
+        /// Id of the schema in the registry.
         schema_id: u32,
     },
-    /// The record was written with a schema that this build does not have. The record may be valid: hold until a newer
-    /// build is installed.
+    /// The record was written with a schema that this build does not have. The record may be valid: hold it until a
+    /// newer build is installed.
     #[error(
         "the record was written with {schema}; this build (release {release}) reads versions {oldest} to {newest}; run a sink that has that version, nothing is lost meanwhile",
         release = env!("CARGO_PKG_VERSION"),
@@ -88,19 +91,19 @@ pub enum DecodeError {
         newest = SCHEMA_VERSION
     )]
     UnknownSchema {
-        /// Describes the schema: version, fingerprint and registry's id, as far as known.
+        /// Description of the schema: version, fingerprint and registry's id, as far as they are known.
         schema: String,
     },
-    /// The bytes are not a record of the schema that they name.
+    /// The bytes are not a record of the schema that the frame refers to.
     #[error("the record cannot be decoded: {0}")]
     Undecodable(String),
 }
 
-/// Reads events of any framing and any released schema: a record is read with the schema it was written with, and
+/// Reads events of any framing and any released schema. A record is read with the schema that it was written with, and
 /// fields that the schema does not have get their defaults.
 pub struct Decoder {
     known: Vec<(Fingerprint, GenericDatumReader<'static>)>,
-    /// The schemas of a registry's ids.
+    /// Schemas by their ids in the registry.
     ids: HashMap<u32, ForeignSchema>,
 }
 
@@ -111,10 +114,10 @@ impl fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// Creates a decoder for every released schema and the one that this build writes.
+    /// Creates a decoder for every released schema and for the schema that this build writes.
     ///
     /// # Errors
-    /// [`EncodeError`] if a schema cannot be resolved, which the tests of this crate rule out.
+    /// Returns an [`EncodeError`] if a schema cannot be resolved, which the tests of this crate exclude.
     pub fn new() -> Result<Self, EncodeError> {
         let mut known = Vec::with_capacity(KNOWN.len());
         for (fingerprint, schema) in KNOWN.iter() {
@@ -123,7 +126,7 @@ impl Decoder {
         Ok(Self { known, ids: HashMap::new() })
     }
 
-    /// Stores the schema of a registry's id.
+    /// Stores the schema of a registry's id, to decode records with this id.
     pub fn learn(&mut self, schema_id: u32, schema: ForeignSchema) {
         self.ids.insert(schema_id, schema);
     }
@@ -131,7 +134,7 @@ impl Decoder {
     /// Reads one framed event.
     ///
     /// # Errors
-    /// [`DecodeError`]. Only its last kind means that the record is invalid.
+    /// Returns a [`DecodeError`]. Only [`DecodeError::Undecodable`] means that the record is invalid.
     pub fn decode(&self, bytes: &[u8]) -> Result<ExperienceEvent<'static>, DecodeError> {
         let (reader, mut datum) = self.reader(bytes)?;
         let event = reader.read_deser(&mut datum).map_err(|error| DecodeError::Undecodable(error.to_string()))?;

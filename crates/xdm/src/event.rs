@@ -1,5 +1,5 @@
-//! The records of an ExperienceEvent. One declaration gives a record its Rust fields, its names in the Avro schema and
-//! its names in JSON, which are the same (XDM's platform spelling).
+//! Records of an ExperienceEvent. One declaration defines the Rust fields of a record, and their names in the Avro
+//! schema and in JSON, which are the same (XDM's platform spelling).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -38,7 +38,7 @@ macro_rules! records {
             }
         }
     )*
-        /// Every record with its fields in their order.
+        /// Name of every record with the names of its fields, in the order of the schema.
         #[cfg(test)]
         pub(crate) const RECORDS: &[(&str, &[&str])] = &[$((stringify!($name), &[$($key),*])),*];
     };
@@ -50,25 +50,26 @@ type Text<'a> = Cow<'a, str>;
 type Opt<'a> = Option<Cow<'a, str>>;
 
 records! {
-    /// XDM ExperienceEvent (class `https://ns.adobe.com/xdm/context/experienceevent`) with the field groups used here.
+    /// XDM ExperienceEvent (class `https://ns.adobe.com/xdm/context/experienceevent`) with the field groups of this
+    /// pipeline.
     ExperienceEvent<'a> {
-        /// Id of the event, stable over repeats.
+        /// Id of the event, the same for all repeats.
         id: Text<'a> = "_id",
-        /// When it happened.
+        /// Time of the event.
         timestamp: Timestamp = "timestamp",
         /// XDM event type.
         event_type: Text<'a> = "eventType",
-        /// `self` for an action of the person, else `system`.
+        /// `self` for an action of the person, otherwise `system`.
         produced_by: Text<'a> = "producedBy",
         /// Identities by namespace code.
         identity_map: IdentityMap<'a> = "identityMap",
-        /// The channel of the message.
+        /// Channel of the message.
         channel: Option<Channel<'a>> = "channel",
-        /// Counters.
+        /// Counters and the id of the delivery.
         direct_marketing: Option<DirectMarketing<'a>> = "directMarketing",
-        /// Push details.
+        /// Details of an open or a click of a push message.
         push_notification_tracking: Option<PushNotificationTracking<'a>> = "pushNotificationTracking",
-        /// In-app details.
+        /// Details of a click in an in-app message.
         inapp_message_tracking: Option<InappMessageTracking<'a>> = "inappMessageTracking",
         /// The tenant's own fields.
         tenant: Tenant<'a> = "_tenant",
@@ -76,11 +77,11 @@ records! {
 
     /// One identity of the person (XDM identity item).
     Identity<'a> {
-        /// The value.
+        /// Value that identifies the person, such as an id or an email address.
         id: Text<'a> = "id",
-        /// How certain the identity is.
+        /// Whether the person was logged in.
         authenticated_state: AuthenticatedState = "authenticatedState",
-        /// Whether it is the event's primary identity.
+        /// Whether this is the event's primary identity.
         primary: bool = "primary",
     }
 
@@ -90,67 +91,67 @@ records! {
         id: Text<'a> = "_id",
         /// Kind of channel, a URI.
         channel_type: Opt<'a> = "_type",
-        /// Customer.io's name of the channel.
+        /// Customer.io's name for the channel.
         type_at_source: Opt<'a> = "typeAtSource",
     }
 
     /// XDM Direct Marketing Details (`https://ns.adobe.com/xdm/context/direct-marketing`).
     DirectMarketing<'a> {
-        /// The delivery.
+        /// Id of the delivery.
         message_id: Opt<'a> = "messageID",
-        /// Dispatched.
+        /// Number of dispatched messages.
         sends: Option<Measure> = "sends",
-        /// Delivered by email.
+        /// Number of delivered emails.
         email_delivered: Option<Measure> = "emailDelivered",
-        /// Opened.
+        /// Number of opened messages.
         opens: Option<Measure> = "opens",
-        /// Shown.
+        /// Number of displayed messages.
         impressions: Option<Measure> = "impressions",
-        /// Clicked.
+        /// Number of clicks.
         clicks: Option<Measure> = "clicks",
-        /// Temporarily undeliverable.
+        /// Number of temporarily undeliverable messages.
         bounces: Option<Measure> = "bounces",
-        /// Permanently undeliverable.
+        /// Number of permanently undeliverable messages.
         non_deliverables: Option<Measure> = "nonDeliverables",
-        /// Not dispatched.
+        /// Number of messages that were not dispatched.
         not_sent: Option<Measure> = "notSent",
-        /// Recipient left out by a rule.
+        /// Number of recipients that a rule excluded.
         excludes: Option<Measure> = "excludes",
-        /// Reported as spam.
+        /// Number of messages that were reported as spam.
         user_complaints: Option<Measure> = "userComplaints",
-        /// Opted out.
+        /// Number of opt-outs.
         unsubscriptions: Option<Measure> = "unsubscriptions",
-        /// Opted in.
+        /// Number of opt-ins.
         marketing_subscription: Option<Measure> = "marketingSubscription",
     }
 
     /// XDM Measure (`https://ns.adobe.com/xdm/data/measure`).
     Measure {
-        /// The quantity.
+        /// Quantity, for example 1.0 for one event.
         value: f64 = "value",
     }
 
     /// XDM Push notification tracking (`https://ns.adobe.com/xdm/context/experienceevent-pushtracking`).
     PushNotificationTracking<'a> {
-        /// `apns` or `fcm`.
+        /// Push provider: `apns` or `fcm`.
         push_provider: Opt<'a> = "pushProvider",
-        /// The action chosen.
+        /// Action that the person chose.
         custom_action: Option<CustomAction<'a>> = "customAction",
     }
 
-    /// The action chosen in a push.
+    /// Action that the person chose in a push message.
     CustomAction<'a> {
-        /// The link.
+        /// Id of the clicked link.
         action_id: Opt<'a> = "actionID",
     }
 
     /// XDM In-app message tracking (`https://ns.adobe.com/xdm/context/experienceevent-inappmessage-tracking`).
     InappMessageTracking<'a> {
-        /// The component used.
+        /// Name of the action that the person chose.
         action: Opt<'a> = "action",
     }
 
-    /// The tenant's own fields; the key in JSON is the tenant id.
+    /// The tenant's own fields. In JSON, their key is the tenant id.
     Tenant<'a> {
         /// Field group "Customer.io Message Event Details".
         customerio: CustomerioDetails<'a> = "customerio",
@@ -162,63 +163,63 @@ records! {
         object_type: Text<'a> = "objectType",
         /// `metric` as received.
         metric: Text<'a> = "metric",
-        /// Customer.io workspace, from the configuration.
+        /// Id of the Customer.io workspace, from the configuration.
         workspace_id: Opt<'a> = "workspaceID",
-        /// The id of one message to one person.
+        /// Id of one message to one person.
         delivery_id: Opt<'a> = "deliveryID",
-        /// Campaign.
+        /// Id of the campaign.
         campaign_id: Opt<'a> = "campaignID",
-        /// API-triggered broadcast.
+        /// Id of the API-triggered broadcast.
         broadcast_id: Opt<'a> = "broadcastID",
-        /// Newsletter.
+        /// Id of the newsletter.
         newsletter_id: Opt<'a> = "newsletterID",
-        /// Transactional template.
+        /// Id of the transactional template.
         transactional_message_id: Opt<'a> = "transactionalMessageID",
-        /// Workflow action.
+        /// Id of the workflow action.
         action_id: Opt<'a> = "actionID",
-        /// Enclosing workflow action.
+        /// Id of the enclosing workflow action.
         parent_action_id: Opt<'a> = "parentActionID",
-        /// Newsletter variant.
+        /// Id of the newsletter variant.
         content_id: Opt<'a> = "contentID",
-        /// The person's run through the workflow.
+        /// Id of the person's run through the workflow.
         journey_id: Opt<'a> = "journeyID",
-        /// Trigger of a broadcast.
+        /// Id of the trigger of a broadcast.
         trigger_id: Opt<'a> = "triggerID",
-        /// Event that started the campaign.
+        /// Id of the event that started the campaign.
         trigger_event_id: Opt<'a> = "triggerEventID",
-        /// Event that counted as conversion.
+        /// Id of the event that counted as conversion.
         conversion_event_id: Opt<'a> = "conversionEventID",
-        /// The person's own id.
+        /// Id of the person in the organisation's own systems.
         person_id: Opt<'a> = "personID",
         /// Customer.io's id of the person.
         person_cio_id: Opt<'a> = "personCioID",
-        /// Delivery address as received.
+        /// Address that the message was sent to, as received.
         recipient: Opt<'a> = "recipient",
-        /// Devices of a push.
+        /// Devices of a push message.
         devices: Vec<Device<'a>> = "devices",
-        /// Subject line.
+        /// Subject line of the message.
         subject: Opt<'a> = "subject",
-        /// The result of sending the message.
+        /// Result of sending the message.
         feedback_status: Opt<'a> = "feedbackStatus",
-        /// The interaction of the person.
+        /// Interaction of the person with the message.
         interaction_type: Opt<'a> = "interactionType",
-        /// Whether a machine opened or clicked; absent when unknown.
+        /// Whether a machine opened or clicked; absent if this is unknown.
         is_machine: Option<bool> = "isMachine",
-        /// Why it failed.
+        /// Reason of a failure, as free text.
         failure_message: Opt<'a> = "failureMessage",
         /// Flags of an open.
         open: Option<Open> = "open",
-        /// The link of a click.
+        /// Link of a click.
         link: Option<Link<'a>> = "link",
-        /// A reply.
+        /// Reply of the person.
         reply: Option<Reply<'a>> = "reply",
-        /// A change of subscriptions.
+        /// Change of the person's subscriptions.
         subscription: Option<Subscription<'a>> = "subscription",
-        /// Name of the configured source.
+        /// Name of the configured source that received the webhook.
         source: Opt<'a> = "source",
-        /// When the webhook was received.
+        /// Time at which the gateway received the webhook.
         received_at: Option<Timestamp> = "receivedAt",
-        /// True if the event's own time was in the future and was replaced.
+        /// True if the event's time was after `received_at`, which then replaced it.
         timestamp_adjusted: Option<bool> = "timestampAdjusted",
         /// True if a text was truncated.
         truncated: Option<bool> = "truncated",
@@ -226,59 +227,59 @@ records! {
         mapping_version: Opt<'a> = "mappingVersion",
     }
 
-    /// One device of a push.
+    /// One device of a push message.
     Device<'a> {
-        /// Push token.
+        /// Push token of the device.
         device_id: Opt<'a> = "deviceID",
-        /// `ios`, `android` or another.
+        /// Platform, such as `ios` or `android`.
         platform: Opt<'a> = "platform",
-        /// Why it failed on this device.
+        /// Reason of the failure on this device.
         failure_message: Opt<'a> = "failureMessage",
     }
 
     /// Flags of an open.
     Open {
-        /// Fetched through a privacy proxy.
+        /// Whether the open came through a privacy proxy.
         proxied: Option<bool> = "proxied",
-        /// Opened by a machine.
+        /// Whether a machine made the open.
         prefetched: Option<bool> = "prefetched",
-        /// Inferred from a click.
+        /// Whether the open was inferred from a click.
         synthetic: Option<bool> = "synthetic",
     }
 
-    /// The link of a click.
+    /// Link of a click.
     Link<'a> {
         /// Id of the tracked link.
         id: Opt<'a> = "id",
-        /// Its target.
+        /// URL that the link leads to.
         href: Opt<'a> = "href",
-        /// Clicked by a machine.
+        /// Whether a machine made the click.
         machine: Option<bool> = "machine",
     }
 
     /// A reply of the person.
     Reply<'a> {
-        /// Id of the inbound event.
+        /// Id of the reply.
         inbound_event_id: Opt<'a> = "inboundEventID",
-        /// Number that was replied to.
+        /// Phone number that was replied to.
         to: Opt<'a> = "to",
     }
 
     /// A change of the person's subscriptions.
     Subscription<'a> {
-        /// `subscribed` or `unsubscribed`.
+        /// State of the subscription: `subscribed` or `unsubscribed`.
         status: Opt<'a> = "status",
-        /// Topic preferences, sorted.
+        /// Preferences for topics, sorted by topic.
         topics: Vec<Preference<'a>> = "topics",
-        /// Channel preferences, sorted.
+        /// Preferences for channels, sorted by channel.
         channels: Vec<Preference<'a>> = "channels",
     }
 
-    /// One topic or channel preference.
+    /// Preference for one topic or channel.
     Preference<'a> {
-        /// Topic or channel, as Customer.io names it.
+        /// Id of the topic or name of the channel, as Customer.io sends it.
         id: Text<'a> = "id",
-        /// The person's choice.
+        /// Whether the person is subscribed.
         subscribed: bool = "subscribed",
     }
 }
@@ -289,7 +290,7 @@ records! {
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Whether RFC 3339 can express the time: only years up to 9999.
+    /// Whether RFC 3339 can express the time, which is possible only for years up to 9999.
     #[must_use]
     pub fn can_be_written(self) -> bool {
         Instant::from_millisecond(self.0).is_ok()
@@ -297,7 +298,7 @@ impl Timestamp {
 }
 
 impl Value for Timestamp {
-    /// Writes RFC 3339 in UTC with three fraction digits; a time that RFC 3339 cannot express is left out.
+    /// Writes the time as RFC 3339 in UTC with three fraction digits. A time that RFC 3339 cannot express is left out.
     fn write(&self, json: &mut Json<'_>) -> bool {
         match Instant::from_millisecond(self.0) {
             Ok(instant) => {
@@ -309,7 +310,8 @@ impl Value for Timestamp {
     }
 }
 
-/// The values that XDM allows. A webhook does not prove a login, so this product writes only the first value.
+/// Values of `authenticatedState` in XDM. A webhook does not prove a login, so this product writes only
+/// [`Self::Ambiguous`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthenticatedState {
@@ -339,7 +341,7 @@ impl Value for AuthenticatedState {
 pub struct IdentityMap<'a>(pub Vec<(Cow<'a, str>, Vec<Identity<'a>>)>);
 
 impl<'a> IdentityMap<'a> {
-    /// Adds an identity; the first one becomes the primary identity.
+    /// Adds an identity. The first identity becomes the primary identity.
     pub fn add(&mut self, namespace: Cow<'a, str>, id: Cow<'a, str>) {
         let identity = Identity { id, primary: self.0.is_empty(), authenticated_state: AuthenticatedState::Ambiguous };
         match self.0.iter_mut().find(|(found, _)| *found == namespace) {

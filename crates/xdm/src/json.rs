@@ -1,15 +1,16 @@
-//! The JSON form for Experience Platform: keys in XDM's platform spelling, and no empty values, because XDM types do
-//! not allow null.
+//! Writes the JSON form for Experience Platform: keys in XDM's platform spelling, and no empty values, because XDM
+//! types do not allow null.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 
-/// The tenant id of an organisation: the key of its own fields in JSON (`GET /schemaregistry/stats` returns it).
+/// Tenant id of an organisation: the key of the organisation's own fields in JSON. `GET /schemaregistry/stats` returns
+/// the id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantId {
-    /// The key in JSON: the id with one leading underscore.
+    /// Key in JSON: the id with one leading underscore.
     key: String,
 }
 
@@ -33,7 +34,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// Appends a value as JSON; an empty value is written as an empty object.
+/// Appends a value as JSON. An empty value is written as an empty object.
 pub(crate) fn write(value: &impl Value, tenant: &TenantId, out: &mut Vec<u8>) {
     let mut json = Json { out, tenant };
     if !value.write(&mut json) {
@@ -41,13 +42,13 @@ pub(crate) fn write(value: &impl Value, tenant: &TenantId, out: &mut Vec<u8>) {
     }
 }
 
-/// The buffer for the JSON, and the name of the tenant's key.
+/// Output buffer for the JSON, and the tenant id for the tenant's key.
 pub(crate) struct Json<'o> {
     out: &'o mut Vec<u8>,
     tenant: &'o TenantId,
 }
 
-/// A value that can be written. The result is `false` if the value is empty and nothing was written.
+/// A value that can be written as JSON. `write` returns `false` if the value is empty and nothing was written.
 pub(crate) trait Value {
     fn write(&self, json: &mut Json<'_>) -> bool;
 }
@@ -65,14 +66,14 @@ impl Object {
         Self { start, members: 0 }
     }
 
-    /// Adds a member. `name` is one of our own names and needs no escaping.
+    /// Adds a member. `name` is a name of the schema; `_tenant` is replaced by the tenant id.
     pub(crate) fn member(&mut self, json: &mut Json<'_>, name: &str, value: &impl Value) {
-        // The Avro schema is the same for every tenant; the field gets the tenant's name only in JSON.
+        // The Avro schema is the same for every tenant, so the key of the tenant's fields is set only in JSON.
         let name = if name == "_tenant" { &json.tenant.key } else { name };
         self.add(json, |json| json.string(name), value);
     }
 
-    /// Adds a member whose name comes from outside.
+    /// Adds a member whose name is not from the schema, such as a namespace code.
     pub(crate) fn foreign_member(&mut self, json: &mut Json<'_>, name: &str, value: &impl Value) {
         self.add(json, |json| json.string(name), value);
     }
@@ -127,8 +128,8 @@ impl Value for bool {
 }
 
 impl Value for f64 {
-    /// Writes a fraction in any case, so that a measure is always a floating-point number. A value that JSON cannot
-    /// express is left out.
+    /// Writes the number with a fraction in any case, so that a measure is always a floating-point number. A value that
+    /// JSON cannot express is left out.
     fn write(&self, json: &mut Json<'_>) -> bool {
         if self.is_finite() {
             json.raw(format_args!("{self:?}"));

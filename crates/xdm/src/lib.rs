@@ -1,8 +1,8 @@
-//! The XDM ExperienceEvent of this pipeline, in its two forms: an Avro record on the typed topic and JSON for Experience
+//! The XDM ExperienceEvent of this pipeline in two forms: an Avro record on the typed topic, and JSON for Experience
 //! Platform.
 //!
-//! Pure: no I/O, no clock. It does not know Customer.io's bodies or Kafka. The mapping decides the value of a field;
-//! this crate only writes and reads it.
+//! The crate is pure: it uses no I/O and no clock. It does not know Customer.io's bodies or Kafka. The mapping
+//! determines the value of a field; this crate only writes and reads the value.
 
 pub mod avro;
 pub mod event;

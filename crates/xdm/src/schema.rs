@@ -1,7 +1,7 @@
-//! The Avro schemas of an ExperienceEvent: the one that this build writes, and every released one, so that older
+//! Avro schemas of an ExperienceEvent: the schema that this build writes, and every released schema, so that older
 //! records on a topic can be read.
 //!
-//! Evolution is additive (FULL_TRANSITIVE): `tests/schema_history.rs` refuses anything else.
+//! The schema evolves additively (FULL_TRANSITIVE): `tests/schema_history.rs` refuses any other change.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 use serde_json::Value;
 
-/// The schema this build writes, as text.
+/// The schema that this build writes, as text.
 pub const SCHEMA_JSON: &str = include_str!("../../../schemas/experience-event.avsc");
 
 /// The version of [`SCHEMA_JSON`]; a test compares it with the attribute `schemaVersion`.
@@ -19,15 +19,15 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Every released schema with its version, oldest first: the files of `schemas/released/`.
 pub const RELEASED: &[(u32, &str)] = &[(1, include_str!("../../../schemas/released/experience-event.v1.avsc"))];
 
-/// Other fingerprints that records of released schemas may have, by version. Builds before the first release computed
-/// another fingerprint for the first schema: their canonical form kept the `{"type":"long"}` of a logical type, which
-/// the specification reduces to `"long"`.
+/// Other fingerprints that records of a released schema can have, each with the version of the schema. Builds before
+/// the first release computed another fingerprint for the first schema: their canonical form kept the `{"type":"long"}`
+/// of a logical type, which the specification reduces to `"long"`.
 const FORMER: &[(u32, Fingerprint)] = &[(1, Fingerprint([0xa4, 0x8f, 0x38, 0xc8, 0xe5, 0x50, 0x92, 0x4d]))];
 
 pub(crate) static SCHEMA: LazyLock<Schema> =
     LazyLock::new(|| Schema::parse_str(SCHEMA_JSON).expect("the schema file is part of this build and tested"));
 
-/// The schemas that records are read with: all released ones, and the one this build writes.
+/// Schemas that records are read with: all released schemas, and the schema that this build writes.
 pub(crate) static KNOWN: LazyLock<Vec<(Fingerprint, Schema)>> = LazyLock::new(|| {
     let mut known = vec![(Fingerprint::of(&SCHEMA), SCHEMA.clone())];
     for (version, json) in RELEASED {
@@ -49,7 +49,7 @@ pub(crate) static KNOWN: LazyLock<Vec<(Fingerprint, Schema)>> = LazyLock::new(||
 pub struct Fingerprint(pub(crate) [u8; 8]);
 
 impl Fingerprint {
-    /// The fingerprint of the schema this build writes.
+    /// Returns the fingerprint of the schema that this build writes.
     #[must_use]
     pub fn current() -> Self {
         Self::of(&SCHEMA)
@@ -61,8 +61,8 @@ impl Fingerprint {
     }
 }
 
-/// Changes the schema so that apache-avro computes the correct canonical form: the crate (0.22) keeps the
-/// `{"type":"long"}` of a logical type, while the specification's rules STRIP and PRIMITIVES reduce it to `"long"`.
+/// Removes logical types from a schema so that apache-avro computes the correct canonical form: the crate (0.22) keeps
+/// the `{"type":"long"}` of a logical type, while the specification's rules STRIP and PRIMITIVES reduce it to `"long"`.
 fn without_logical_types(schema: &Schema) -> Schema {
     fn strip(schema: &mut Value) {
         match schema {
@@ -95,17 +95,17 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// A schema of a registry, with what this build knows about it.
+/// A schema from a registry, with the properties by which this build recognises it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignSchema {
-    /// The fingerprint, if the text is a valid schema.
+    /// Fingerprint, if the text is a valid schema.
     pub fingerprint: Option<Fingerprint>,
-    /// Its attribute `schemaVersion`, if it is a schema of this project.
+    /// Attribute `schemaVersion`, if it is a schema of this project.
     pub version: Option<u32>,
 }
 
 impl ForeignSchema {
-    /// Reads the text of a schema, as a registry returns it.
+    /// Parses the text of a schema, as a registry returns it.
     #[must_use]
     pub fn parse(json: &str) -> Self {
         let schema = Schema::parse_str(json).ok();
@@ -119,7 +119,7 @@ impl ForeignSchema {
         }
     }
 
-    /// Whether records written with it can be read.
+    /// Whether this build can read records that were written with this schema.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.fingerprint.is_some_and(|fingerprint| KNOWN.iter().any(|(known, _)| *known == fingerprint))

@@ -1,6 +1,6 @@
-//! Released schemas stay readable in both directions (FULL_TRANSITIVE, and stricter where Platform is): nothing is
-//! renamed, retyped or removed, no enum symbol is added, and a new field has a default. A schema that breaks this needs
-//! a new topic.
+//! Tests that released schemas stay readable in both directions (FULL_TRANSITIVE, and stricter where Platform is
+//! stricter): nothing is renamed, retyped or removed, no enum symbol is added, and a new field has a default. A schema
+//! that breaks this rule needs a new topic.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -82,14 +82,14 @@ fn fields(schema: &Value) -> BTreeMap<String, Value> {
     fields.into_iter().map(|field| (field["name"].as_str().unwrap().to_owned(), field)).collect()
 }
 
-/// Returns the definition of a name, and any other value unchanged.
+/// Returns the definition of a named type. Any other value is returned unchanged.
 fn resolve(schema: &Value, named: &BTreeMap<String, Value>, namespace: &str) -> Value {
     let Value::String(name) = schema else { return schema.clone() };
     let short = name.strip_prefix(&format!("{namespace}.")).unwrap_or(name);
     named.get(short).cloned().unwrap_or_else(|| schema.clone())
 }
 
-/// Every named type of a schema.
+/// Returns every named type of a schema, by its name.
 fn named(schema: &Value) -> BTreeMap<String, Value> {
     fn collect(schema: &Value, found: &mut BTreeMap<String, Value>) {
         match schema {
@@ -121,7 +121,7 @@ fn current() -> Value {
 }
 
 #[test]
-fn the_schema_is_compatible_with_every_released_one() {
+fn the_schema_is_compatible_with_every_released_schema() {
     for (version, json) in RELEASED {
         let released: Value = serde_json::from_str(json).unwrap();
         assert_eq!(breaking(&released, &current()), [""; 0], "version {version} would break");
@@ -130,7 +130,7 @@ fn the_schema_is_compatible_with_every_released_one() {
 }
 
 #[test]
-fn schema_versions_are_consecutive_and_none_is_removed() {
+fn released_schema_versions_are_complete_and_consecutive() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/released");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -149,7 +149,7 @@ fn schema_versions_are_consecutive_and_none_is_removed() {
     assert_eq!(SCHEMA_VERSION, if same { *newest } else { newest + 1 });
 }
 
-/// The field at a path of names, through unions and nested records.
+/// Returns the field at a path of names, through unions and nested records.
 fn field<'a>(schema: &'a mut Value, path: &[&str]) -> &'a mut Value {
     path.iter().fold(schema, |schema, name| {
         let record = match schema.get("type") {
@@ -195,7 +195,7 @@ const HARMLESS: &[(&str, Edit)] = &[
 ];
 
 #[test]
-fn a_breaking_edit_is_reported_and_a_compatible_one_is_not() {
+fn only_breaking_edits_of_the_schema_are_reported() {
     let edits = BREAKING.iter().map(|edit| (edit, true)).chain(HARMLESS.iter().map(|edit| (edit, false)));
     for ((what, edit), breaks) in edits {
         let mut edited = current();

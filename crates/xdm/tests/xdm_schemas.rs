@@ -1,6 +1,6 @@
-//! The files in `schemas/` agree with each other: the schema of the typed topic, the tenant's field group, and the
-//! composed schema. Platform would refuse a field that is missing in the field group, and a field that is missing in
-//! the Avro schema would never be written.
+//! Tests that the files in `schemas/` agree with each other: the schema of the typed topic, the tenant's field group,
+//! and the composed schema. Platform would refuse a field that is missing from the field group, and a field that is
+//! missing from the Avro schema would never be written.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -24,10 +24,10 @@ fn field_group() -> Value {
     file(include_str!("../../../schemas/xdm/field-group.json"))
 }
 
-/// Every leaf with its type: `customerio.link.id` is `string`, `customerio.devices[]` is `object` and so on.
+/// Path and type of every leaf: `customerio.link.id` is `string`, `customerio.devices[]` is `object` and so on.
 type Leaves = BTreeMap<String, String>;
 
-/// The leaves of an Avro type.
+/// Collects the leaves of an Avro type.
 fn avro_leaves(schema: &Value, path: &str, named: &mut BTreeMap<String, Value>, leaves: &mut Leaves) {
     match schema {
         Value::Array(branches) => {
@@ -61,7 +61,7 @@ fn avro_leaves(schema: &Value, path: &str, named: &mut BTreeMap<String, Value>, 
     }
 }
 
-/// The leaves of a JSON Schema.
+/// Collects the leaves of a JSON Schema.
 fn json_leaves(schema: &Value, root: &Value, path: &str, leaves: &mut Leaves) {
     if let Some(reference) = schema["$ref"].as_str() {
         return json_leaves(root.pointer(reference.trim_start_matches('#')).unwrap(), root, path, leaves);
@@ -96,8 +96,8 @@ fn the_typed_topic_and_the_composed_schema_have_the_same_fields_of_the_same_type
     assert_eq!(carried, accepted);
 }
 
-/// Returns a schema without the parts that only one of the two has: descriptions, and checks that are stricter than
-/// Platform's.
+/// Returns a schema without the parts that only one of the two files has: descriptions, and checks that are stricter
+/// than Platform's.
 fn bare(schema: &Value) -> Value {
     const ONLY_IN_ONE: [&str; 9] = [
         "title",
@@ -152,7 +152,7 @@ fn the_field_group_has_the_descriptions_of_the_avro_schema() {
 }
 
 #[test]
-fn the_request_for_the_schema_names_the_class_and_every_field_group_that_the_events_need() {
+fn the_schema_request_contains_the_class_and_every_needed_field_group() {
     let request = file(include_str!("../../../schemas/xdm/schema.json"));
     let parts: Vec<_> =
         request["allOf"].as_array().unwrap().iter().map(|part| part["$ref"].as_str().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! One value of a body, read only when it is needed.
+//! A value of a body, which is read only when it is needed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::visible;
 
-/// One value of the body, not yet interpreted. `Field::default()` is an absent one.
+/// A value of the body, not yet interpreted. `Field::default()` is an absent value.
 #[derive(Clone, Copy, Default)]
 pub struct Field<'a>(pub(crate) Option<&'a RawValue>);
 
@@ -33,26 +33,26 @@ impl<'a> Field<'a> {
         self.0.and_then(|raw| raw.get().as_bytes().first().copied())
     }
 
-    /// Reads JSON that is the content of a string; `None` if the text is not JSON.
+    /// Parses JSON that is the content of a string. Returns `None` if the text is not JSON.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok().map(|raw| Self(Some(raw)))
     }
 
-    /// The key is missing.
+    /// Whether the key is missing.
     #[must_use]
     pub fn is_absent(self) -> bool {
         self.0.is_none()
     }
 
-    /// The value is null.
+    /// Whether the value is null.
     #[must_use]
     pub fn is_null(self) -> bool {
         self.first() == Some(b'n')
     }
 
-    /// The text of a string, or the digits of an integer exactly as they were written (leading zeros in a string and
-    /// numbers beyond 64 bits survive). `None` for everything else. Lone surrogates become U+FFFD.
+    /// Returns the text of a string, or the digits of an integer as they were written, so that leading zeros in a
+    /// string and numbers beyond 64 bits are kept. Returns `None` for any other value. Lone surrogates become U+FFFD.
     #[must_use]
     pub fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.0?.get();
@@ -63,7 +63,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Whether [`Field::text`] returns a text; cheaper than reading it.
+    /// Whether [`Field::text`] returns a text. This check is cheaper than reading the text.
     #[must_use]
     pub fn is_text(self) -> bool {
         match (self.first(), self.0) {
@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The visible part of [`Field::text`] (see [`visible()`]); `None` if nothing is visible.
+    /// Returns the visible part of [`Field::text`] (see [`visible()`]); `None` if nothing is visible.
     #[must_use]
     pub fn non_blank(self) -> Option<Cow<'a, str>> {
         let text = match self.text()? {
@@ -83,13 +83,13 @@ impl<'a> Field<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Whether the key is missing, its value is null, or a string without visible characters.
+    /// Whether the key is missing, or the value is null or a string without visible characters.
     #[must_use]
     pub fn is_blank(self) -> bool {
         self.is_absent() || self.is_null() || (self.is_text() && self.non_blank().is_none())
     }
 
-    /// A boolean; `None` for everything else.
+    /// Returns a boolean; `None` for any other value.
     #[must_use]
     pub fn boolean(self) -> Option<bool> {
         match self.0?.get() {
@@ -99,9 +99,9 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A whole number in any unambiguous form: an integer, a number with a fraction of zeros or with an exponent
-    /// (`1700000000.0`, `1.7e9`), or one of these in a string. `None` for everything else, and for numbers that a
-    /// double cannot hold exactly, except integers of up to 64 bits.
+    /// Returns a whole number that is written in any unambiguous form: an integer, a number with a fraction of zeros or
+    /// with an exponent (`1700000000.0`, `1.7e9`), or one of these in a string. Returns `None` for any other value, and
+    /// for numbers that a double cannot represent exactly, except integers of up to 64 bits.
     #[must_use]
     pub fn whole_number(self) -> Option<i64> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -118,7 +118,7 @@ impl<'a> Field<'a> {
         Some(number as i64)
     }
 
-    /// The elements of an array, in order; none for everything else.
+    /// Returns the elements of an array, in order; none for any other value.
     #[must_use]
     pub fn elements(self) -> Vec<Field<'a>> {
         let Some(raw) = self.0.filter(|_| self.first() == Some(b'[')) else { return Vec::new() };
@@ -126,13 +126,13 @@ impl<'a> Field<'a> {
         elements.into_iter().map(|element| Field(Some(element))).collect()
     }
 
-    /// The value as it is written.
+    /// Returns the JSON text of the value, as received.
     #[must_use]
     pub fn json(self) -> Option<&'a str> {
         self.0.map(RawValue::get)
     }
 
-    /// The byte range of the value in the body that it was read from; `None` for any other body.
+    /// Returns the byte range of the value in the body that the value was read from; `None` for any other body.
     #[must_use]
     pub fn span(self, body: &[u8]) -> Option<Range<usize>> {
         let raw = self.0?.get();
@@ -141,7 +141,7 @@ impl<'a> Field<'a> {
         (end <= body.len()).then_some(start..end)
     }
 
-    /// The entries of an object in order, with repeated keys; none for everything else.
+    /// Returns the entries of an object in order, including repeated keys; none for any other value.
     #[must_use]
     pub fn entries(self) -> Vec<(Cow<'a, str>, Field<'a>)> {
         let Some(raw) = self.0.filter(|_| self.first() == Some(b'{')) else { return Vec::new() };
@@ -153,7 +153,7 @@ fn is_integer(raw: &str) -> bool {
     raw.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
-/// A JSON string's text. The raw value is known to be a well-formed string literal.
+/// Returns the text of a JSON string. `raw` must be a well-formed string literal.
 fn string(raw: &str) -> Cow<'_, str> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
     if !inner.contains('\\') {
@@ -161,7 +161,7 @@ fn string(raw: &str) -> Cow<'_, str> {
     }
     match serde_json::from_str::<String>(raw) {
         Ok(text) => Cow::Owned(text),
-        // Only a lone surrogate escape can be the reason. serde_json keeps it when it decodes to bytes.
+        // The only possible reason is a lone surrogate escape. serde_json keeps it when it decodes to bytes.
         Err(_) => Cow::Owned(lossy(raw)),
     }
 }
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// A key that borrows if possible and accepts invalid Unicode.
+/// A key of an object. It borrows from the body if possible, and accepts invalid Unicode.
 pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
 pub(crate) struct KeySeed;

@@ -1,4 +1,4 @@
-//! `schemas/xdm/composed-schema.json`: one JSON Schema with Platform's checks of an event.
+//! Validates events with `schemas/xdm/composed-schema.json`, one JSON Schema with Platform's checks of an event.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
 });
 
-/// Fails with every violation.
+/// Panics with all violations if the schema does not accept the event.
 pub(crate) fn assert_valid(event: &Value) {
     let violations: Vec<String> =
         SCHEMA.iter_errors(event).map(|error| format!("{}: {error}", error.instance_path())).collect();

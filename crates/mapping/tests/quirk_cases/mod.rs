@@ -1,10 +1,10 @@
-//! Oddities of real webhooks and hostile values.
+//! Bodies with oddities of real webhooks, and bodies with hostile values.
 
 mod people;
 
 use people::people;
 
-/// A body with event id, timestamp, these members of the envelope, and these of `data`.
+/// Returns a body with an event id, a timestamp, these members of the envelope, and these members of `data`.
 fn body(envelope: &str, data: &str) -> String {
     format!(r#"{{"event_id":"01HZX","timestamp":1700000000,{envelope},"data":{{{data}}}}}"#)
 }
@@ -22,12 +22,13 @@ fn with_time(body: String, timestamp: &str) -> String {
     body.replace("1700000000", timestamp)
 }
 
-/// Each of these names with this value.
+/// Returns members with each of these names and this value.
 fn all(names: &[&str], value: &str) -> String {
     names.iter().map(|name| format!(r#""{name}":{value}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// Name, what it is about, body. The numbers are those of this project's list of quirks in Customer.io's protocol.
+/// Returns name, subject and body of each case. Numbers in comments refer to this project's list of quirks in
+/// Customer.io's protocol.
 pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     [envelope(), people(), attribution(), channels(), hostile()].concat()
 }
@@ -63,7 +64,7 @@ fn envelope() -> Vec<Case> {
             body(r#""object_type":"Smoke_Signal","metric":"Read_Aloud""#, id),
         ),
         ("milliseconds", "a timestamp in milliseconds is not guessed at", with_time(email(id), "1700000000000")),
-        // 5 and 3.6: novelties.
+        // 5 and 3.6: new metrics and channels.
         (
             "unknown-metric",
             "a metric that came without notice",
@@ -112,7 +113,7 @@ fn envelope() -> Vec<Case> {
             "object_type is null next to the misspelling",
             body(r#""object_type":null,"object_type_type":"sms","metric":"sent""#, id),
         ),
-        // 8 and 9: what other tools describe.
+        // 8 and 9: forms that other tools describe.
         ("batch", "a batch, as third parties describe it", r#"{"events":[{"event_id":"1"}]}"#.to_owned()),
         (
             "complained",
@@ -204,7 +205,7 @@ fn attribution() -> Vec<Case> {
                 r#""identifiers":{"id":"u1"},"link_id":"lnk_1","href":"https://example.com/""#,
             ),
         ),
-        // 3.2: which message caused it.
+        // 3.2: the message that caused the event.
         (
             "no-attribution",
             "neither campaign nor anything else",
@@ -235,7 +236,7 @@ fn channels() -> Vec<Case> {
     };
     let in_app = |data: &str| body(r#""object_type":"in_app","metric":"clicked""#, &format!("{PERSON},{data}"));
     vec![
-        // Notes of 3.3.
+        // 3.3: notes on channels.
         (
             "push-drafted-as-attempted",
             "the specification's slip: a draft that says attempted",

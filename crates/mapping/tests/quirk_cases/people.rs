@@ -4,7 +4,7 @@ use super::{Case, PERSON, body, email, preferences};
 
 pub(super) fn people() -> Vec<Case> {
     vec![
-        // 4 and 2.1: who it is about.
+        // 4 and 2.1: the person that the event is about.
         ("no-identifiers", "identifiers missing, address in recipient", email(r#""recipient":"Jo@Example.com""#)),
         (
             "null-email",

@@ -1,4 +1,4 @@
-//! Sandboxes and permissions.
+//! Simulates the services for sandboxes and for permissions.
 
 use serde_json::{Map, Value, json};
 

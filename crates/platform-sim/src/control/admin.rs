@@ -1,4 +1,4 @@
-//! The simulator's own pages about the control plane.
+//! The simulator's admin endpoints for the control plane.
 
 use std::sync::Arc;
 
@@ -25,7 +25,6 @@ async fn faults(AxumState(state): Shared) -> Json<Vec<ControlFault>> {
     Json(state.control.lock().faults.all())
 }
 
-/// One fault, or several.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Faults {
@@ -46,12 +45,12 @@ async fn clear_faults(AxumState(state): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// All requests to the control plane, for checks against Adobe's specification.
+/// Returns all requests to the control plane, for checks against Adobe's specification.
 async fn requests(AxumState(state): Shared) -> Json<Vec<ControlRequest>> {
     Json(state.control.requests())
 }
 
-/// Events that were answered as accepted and never arrive.
+/// Returns the events that got a success response and never arrive.
 async fn lost(AxumState(state): Shared) -> Json<Vec<LostEvent>> {
     Json(state.control.lost())
 }

@@ -1,4 +1,4 @@
-//! Catalog: datasets. They are returned as a map by id, in pages with `start` and `limit`.
+//! Simulates the datasets of Catalog. They are returned as a map by id, in pages with `start` and `limit`.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::control::request::Incoming;
 use crate::control::store::Entry;
 use crate::control::world::{Space, World};
 
-/// Members that a dataset can have.
+/// Optional members of a dataset.
 const OPTIONAL: [&str; 4] = ["description", "tags", "enableErrorDiagnostics", "fileDescription"];
 
 pub(crate) fn invalid(detail: &str) -> Reply {
@@ -37,7 +37,7 @@ fn shown(entry: &Entry, ims_org: &str) -> Value {
     Value::Object(body)
 }
 
-/// The part of a list that `start` and `limit` name, at most a page.
+/// Returns the part of a list that `start` and `limit` select, at most one page.
 pub(crate) fn window<T>(incoming: &Incoming, page_size: usize, all: Vec<T>) -> Result<Vec<T>, Reply> {
     let number = |name: &str, otherwise: usize| match incoming.param(name) {
         None => Ok(otherwise),
@@ -50,7 +50,7 @@ pub(crate) fn window<T>(incoming: &Incoming, page_size: usize, all: Vec<T>) -> R
     Ok(all.into_iter().skip(number("start", 0)?).take(limit.min(page_size)).collect())
 }
 
-/// `asc:created` or `desc:created`; `true` for the latter.
+/// Whether the query sorts by `desc:created`. The default is `asc:created`.
 pub(crate) fn is_descending(incoming: &Incoming) -> Result<bool, Reply> {
     match incoming.param("orderBy") {
         None | Some("asc:created") => Ok(false),
@@ -118,7 +118,7 @@ impl World {
         let sent: Value = incoming.read().map_err(|error| invalid(&error))?;
         let is_json_patch = incoming.header("content-type").is_some_and(|kind| kind.contains("json-patch"));
         let new = match sent {
-            // The attributes to change.
+            // The body contains the attributes to change.
             Value::Object(sent) if !is_json_patch => {
                 let mut new = entry.body.clone();
                 new.extend(sent);

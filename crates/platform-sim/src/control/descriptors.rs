@@ -1,4 +1,4 @@
-//! Descriptors of schemas. They have `Accept` types of their own and no versions.
+//! Simulates descriptors of schemas. They use their own `Accept` types and have no versions.
 
 use serde_json::{Map, Value, json};
 
@@ -110,7 +110,7 @@ impl World {
     }
 }
 
-/// Only identity descriptors are served.
+/// Checks the body of a new descriptor. The simulator supports only identity descriptors.
 fn check(body: &Map<String, Value>, space: &Space) -> Result<(), String> {
     let required =
         ["@type", "xdm:sourceSchema", "xdm:sourceVersion", "xdm:sourceProperty", "xdm:namespace", "xdm:property"];

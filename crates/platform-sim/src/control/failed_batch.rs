@@ -1,8 +1,8 @@
-//! The results of accepted events: counts of a flow, and failed batches.
+//! Results of accepted events: the counts of a flow, and failed batches.
 
 use serde_json::{Value, json};
 
-/// The counts of a flow in one window.
+/// Number of records of a flow in one time window.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) received: u64,
@@ -10,15 +10,15 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
 }
 
-/// Events of one request that failed after they were accepted.
+/// Events of one request that failed after Platform had accepted them.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedBatch {
     pub(crate) id: String,
     pub(crate) dataset_id: String,
     pub(crate) created_ms: i64,
-    /// The code of the first row's error.
+    /// Error code of the first row.
     pub(crate) code: String,
-    /// With their errors.
+    /// Failed events, each with its errors in `_errors`.
     pub(crate) rows: Vec<Value>,
 }
 

@@ -1,4 +1,4 @@
-//! Faults of the control plane. The first one that applies to a request is used.
+//! Faults of the control plane. The first fault that applies to a request is used.
 
 use std::collections::BTreeSet;
 
@@ -7,86 +7,87 @@ use serde::{Deserialize, Serialize};
 use crate::control::request::Incoming;
 use crate::faults::Break;
 
-/// A fault, and which requests it applies to.
+/// A fault, and the requests that it applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlFault {
-    /// The fault.
+    /// Kind of the fault.
     #[serde(flatten)]
     pub kind: ControlFaultKind,
-    /// Only requests with this method.
+    /// The fault applies only to requests with this method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Only requests whose path contains this text.
+    /// The fault applies only to requests whose path contains this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// For how many requests; without it, until the faults are cleared.
+    /// Number of requests that the fault applies to. Without it, the fault lasts until the faults are cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Only one of every n of these requests.
+    /// The fault applies to only one of every `every` matching requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// Which of the n: the last one, or a random one. A client that makes the same requests again and again could always
-    /// be hit at the same request if it were the last one.
+    /// Whether the fault hits a random one of the `every` requests; otherwise it hits the last one. If a client always
+    /// sends the same sequence of requests, only a random choice hits each of them at some time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub random: bool,
 }
 
-/// The kinds of faults.
+/// Kinds of faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ControlFaultKind {
-    /// The request is not carried out and gets this status.
+    /// The request gets this status and has no effect.
     Status {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// `Retry-After`, in seconds.
+        /// Value of `Retry-After` in seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u32>,
-        /// The body.
+        /// Body of the response.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
-    /// The connection breaks, before or after the request is carried out.
+    /// The connection breaks, before or after the request has its effect.
     Reset {
-        /// When.
+        /// Moment at which the connection breaks.
         when: Break,
     },
-    /// The answer comes late.
+    /// The response is late.
     Delay {
         /// The delay in milliseconds.
         millis: u64,
-        /// Whether the request is also carried out late.
+        /// Whether the request has its effect only after the delay.
         #[serde(default)]
         before: bool,
     },
-    /// From now on the credential lacks a permission.
+    /// From now on, the credential lacks a permission.
     MissingPermission {
-        /// Its name, such as `manage-schemas`.
+        /// Name of the permission, such as `manage-schemas`.
         permission: String,
     },
-    /// From now on a sandbox is in another state.
+    /// From now on, a sandbox is in another state.
     SandboxState {
-        /// Its name.
+        /// Name of the sandbox.
         sandbox: String,
-        /// The state, such as `creating`.
+        /// State of the sandbox, such as `creating`.
         state: String,
     },
-    /// From now on links to a next page lead to another server.
+    /// From now on, links to the next page lead to another server.
     ForeignLinks,
-    /// From now on accepted events whose `_id` begins with a text fail afterwards: they are rows of a failed batch.
+    /// From now on, events whose `_id` begins with a text fail after they are accepted, and become rows of a failed
+    /// batch.
     FailAfterAcceptance {
-        /// The text.
+        /// Beginning of the `_id` of the events.
         prefix: String,
-        /// The code of the batch's and the rows' error.
+        /// Error code of the batch and of its rows.
         #[serde(default = "default_code")]
         code: String,
-        /// The message.
+        /// Error message of the rows.
         #[serde(default = "default_message")]
         message: String,
-        /// The rule that was broken.
+        /// Name of the broken rule.
         #[serde(default = "default_keyword")]
         keyword: String,
-        /// The location in the event.
+        /// Location of the error in the event.
         #[serde(default = "default_pointer")]
         pointer: String,
     },
@@ -115,7 +116,7 @@ impl From<ControlFaultKind> for ControlFault {
 }
 
 impl ControlFault {
-    /// A status for a number of requests.
+    /// Creates a fault that gives this status to a number of requests.
     #[must_use]
     pub fn status(status: u16, requests: u64) -> Self {
         Self::from(ControlFaultKind::Status { status, retry_after: None, body: None }).times(requests)
@@ -127,19 +128,19 @@ impl ControlFault {
         Self { requests: Some(requests), ..self }
     }
 
-    /// For requests of this method whose path contains this text.
+    /// Limits the fault to requests with this method whose path contains this text.
     #[must_use]
     pub fn on(self, method: &str, path: &str) -> Self {
         Self { method: Some(method.to_owned()), path: Some(path.to_owned()), ..self }
     }
 
-    /// For every n-th request.
+    /// Limits the fault to every n-th request.
     #[must_use]
     pub fn every(self, n: u64) -> Self {
         Self { every: Some(n), ..self }
     }
 
-    /// For one of every n requests, which may be any of them.
+    /// Limits the fault to a random one of every n requests.
     #[must_use]
     pub fn one_of(self, n: u64) -> Self {
         Self { every: Some(n), random: true, ..self }
@@ -150,20 +151,20 @@ impl ControlFault {
         is_method && self.path.as_ref().is_none_or(|path| incoming.target.contains(path.as_str()))
     }
 
-    /// Whether it changes the responses until it is cleared.
+    /// Whether the fault changes responses until the faults are cleared, whatever number of requests is sent.
     fn is_standing(&self) -> bool {
         use ControlFaultKind::{FailAfterAcceptance, ForeignLinks, MissingPermission, SandboxState};
         matches!(self.kind, MissingPermission { .. } | SandboxState { .. } | ForeignLinks | FailAfterAcceptance { .. })
     }
 }
 
-/// A fault for some requests, and which of them comes next.
+/// A fault for some requests, with the position of the next request that it hits.
 #[derive(Debug)]
 struct Scripted {
     fault: ControlFault,
-    /// How many of the current n requests have been seen.
+    /// Number of requests of the current `every` requests that have been received.
     seen: u64,
-    /// The number of the request among these n that it applies to.
+    /// Position of the request among these that the fault hits, beginning with 1.
     hit: u64,
 }
 
@@ -173,7 +174,7 @@ impl Scripted {
         Self { fault, seen: 0, hit }
     }
 
-    /// Counts a request; `true` if the fault applies to it.
+    /// Counts a request, and returns whether the fault hits it.
     fn applies(&mut self) -> bool {
         self.seen += 1;
         let applies = self.seen == self.hit;
@@ -189,7 +190,7 @@ fn next_hit(fault: &ControlFault) -> u64 {
     if fault.random { fastrand::u64(1..=n) } else { n }
 }
 
-/// The faults that are set.
+/// The current faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     script: Vec<Scripted>,
@@ -241,7 +242,7 @@ impl Faults {
         names.collect()
     }
 
-    /// The state that a sandbox was set to.
+    /// Returns the state that a fault gives to a sandbox.
     pub(crate) fn sandbox_state(&self, wanted: &str) -> Option<&str> {
         self.standing.iter().rev().find_map(|kind| match kind {
             ControlFaultKind::SandboxState { sandbox, state } if sandbox == wanted => Some(state.as_str()),
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_read_as_documented_and_unknown_members_are_refused() {
+    fn a_control_fault_with_an_unknown_json_member_is_refused() {
         let read = serde_json::from_str::<ControlFault>;
         for text in [
             r#"{"fault":"status","status":429,"retry_after":1,"requests":2,"method":"POST","path":"/flows"}"#,
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_applies_to_its_requests_only_and_as_often_as_it_says() {
+    fn a_fault_hits_only_matching_requests_up_to_the_configured_number() {
         let mut faults = Faults::default();
         faults.add(ControlFault::status(503, 2).on("get", "/flows"));
         faults.add(ControlFault::status(429, 1).every(2));
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(paths.map(|path| status(faults.next(&get(path)))), [503, 0, 503, 429, 0]);
     }
     #[test]
-    fn a_fault_for_one_of_three_requests_hits_a_random_one() {
+    fn a_random_fault_hits_exactly_one_of_every_three_requests() {
         let mut faults = Faults::default();
         faults.add(ControlFault::from(ControlFaultKind::Reset { when: Break::Before }).one_of(3));
         let mut hits = [0; 3];

@@ -1,8 +1,8 @@
-//! The fields of field groups: checks and compares their definitions, and checks events against them.
+//! Checks and compares the fields in the definitions of field groups, and checks events against these fields.
 
 use serde_json::{Map, Value};
 
-/// Keywords of a field's definition.
+/// Keywords that the definition of a field may contain.
 const KEYWORDS: [&str; 26] = [
     "$ref",
     "additionalProperties",
@@ -33,7 +33,7 @@ const KEYWORDS: [&str; 26] = [
 ];
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "null"];
 
-/// Checks a definition; a misspelt keyword is refused.
+/// Checks the definition of a field. A misspelt keyword is refused.
 pub(crate) fn check(field: &Value, at: &str) -> Result<(), String> {
     let field = field.as_object().ok_or_else(|| format!("{at} is not an object"))?;
     let is_known = |name: &&String| KEYWORDS.contains(&name.as_str()) || name.starts_with("meta:");
@@ -63,7 +63,7 @@ fn properties(field: &Map<String, Value>) -> impl Iterator<Item = (&String, &Val
     field.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
-/// The properties of all definitions of a field group.
+/// Returns the properties of all definitions of a field group.
 pub(crate) fn of_group(group: &Map<String, Value>) -> Map<String, Value> {
     let mut all = Map::new();
     for definition in group.get("definitions").and_then(Value::as_object).into_iter().flat_map(Map::values) {
@@ -73,7 +73,7 @@ pub(crate) fn of_group(group: &Map<String, Value>) -> Map<String, Value> {
     all
 }
 
-/// Adds properties; objects of the same name are joined.
+/// Adds properties to `into`. Objects with the same name are merged.
 pub(crate) fn merge<'v>(into: &mut Map<String, Value>, from: impl Iterator<Item = (&'v String, &'v Value)>) {
     for (name, value) in from {
         let inner = into.get_mut(name).and_then(Value::as_object_mut).and_then(|known| known.get_mut("properties"));
@@ -84,7 +84,7 @@ pub(crate) fn merge<'v>(into: &mut Map<String, Value>, from: impl Iterator<Item 
     }
 }
 
-/// The first field that is missing in the new version, or has another type there.
+/// Returns the path of the first field that is missing from the new version or has another type there.
 pub(crate) fn removed(old: &Map<String, Value>, new: &Map<String, Value>, at: &str) -> Option<String> {
     old.iter().find_map(|(name, before)| {
         let at = format!("{at}/{name}");
@@ -97,7 +97,7 @@ pub(crate) fn removed(old: &Map<String, Value>, new: &Map<String, Value>, at: &s
     })
 }
 
-/// The first member of an event that has no field, as a pointer.
+/// Returns the path of the first member of an event that the schema does not define.
 pub(crate) fn unknown(event: &Map<String, Value>, fields: &Map<String, Value>, at: &str) -> Option<String> {
     event.iter().find_map(|(name, value)| {
         let at = format!("{at}/{name}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_keyword_is_refused_and_the_products_field_group_is_accepted() {
+    fn field_definitions_with_a_wrong_keyword_or_type_are_refused() {
         assert!(check(&json!({"type": "object", "properties": {"a": {"type": "string", "titel": "A"}}}), "#").is_err());
         assert!(check(&json!({"type": "object", "properties": {"a": {"type": "text"}}}), "#").is_err());
         assert!(check(&json!({"type": "object", "properties": {"a": {"title": "A"}}}), "#").is_err());
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_an_event_without_a_field_in_the_schema_is_found() {
+    fn an_event_member_that_the_schema_does_not_define_is_found() {
         let fields = map(json!({"c": {"type": "object", "properties": {
             "a": {"type": "string"}, "l": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "string"}}}}}}}));
         let event = map(json!({"c": {"a": "1", "l": [{"x": "1"}, {"y": "2"}]}}));

@@ -1,4 +1,4 @@
-//! Validation of new connections and flows: their members, and the objects they refer to.
+//! Validates new connections and flows: their members, and the objects that they refer to.
 
 use serde_json::{Map, Value, json};
 
@@ -7,11 +7,12 @@ use crate::control::reply::Reply;
 use crate::control::request::Incoming;
 use crate::control::world::World;
 
-/// Connection specification of the HTTP API source.
+/// Id of the connection specification of the HTTP API source.
 pub(crate) const HTTP_API: &str = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb";
-/// Connection specification of the data lake.
+/// Id of the connection specification of the data lake.
 pub(crate) const DATA_LAKE: &str = "c604ff05-7f1a-43c0-8e18-33bf874cb11c";
-/// Flow specification for XDM; the one for raw data needs a mapping, which this simulator does not have.
+/// Id of the flow specification for XDM. The flow specification for raw data needs a mapping, which the simulator does
+/// not support.
 pub(crate) const XDM_FLOW: &str = "d8a6f005-7eaf-4153-983e-e8574508b877";
 
 pub(crate) fn bad(detail: &str) -> Reply {
@@ -32,13 +33,13 @@ fn spec(body: &Map<String, Value>, name: &str, id: &str) -> Result<(), Reply> {
     Ok(())
 }
 
-/// The major version that a content type names. The rest of the text differs between Adobe's clients.
+/// Returns the major version in a content type. The rest of the content type differs between Adobe's clients.
 fn major_version(content_type: &str) -> Option<String> {
     let (_, version) = content_type.split_once("version=")?;
     version.trim().split('.').next().map(str::to_owned)
 }
 
-/// The stored object, with its state.
+/// Returns the object as it is stored, with its state.
 fn kept(body: &Map<String, Value>) -> Value {
     let mut body = body.clone();
     body.insert("state".to_owned(), json!("enabled"));
@@ -66,7 +67,7 @@ impl World {
         }
         let name = text(params, "name").map_err(|error| bad(&error))?;
         let source_id = params.get("sourceId").and_then(Value::as_str).unwrap_or(name).to_owned();
-        // It must be unique in the organisation. Platform's response to a duplicate is not documented.
+        // The id must be unique in the organisation. Platform's response to a duplicate is not documented.
         let mut connections = self.spaces.values().flat_map(|space| space.connections.all());
         if connections.any(|known| known.at("/auth/params/sourceId").as_ref() == Some(&source_id)) {
             return Err(Reply::problem(409, "Conflict", &format!("The sourceId {source_id} exists already")));

@@ -1,4 +1,4 @@
-//! Flow Service: connections and flows as objects with versions. What each may hold is in `flow_objects`.
+//! Simulates Flow Service: connections and flows as objects with versions. `flow_objects` validates their content.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,6 @@ use crate::control::request::Incoming;
 use crate::control::store::{Collection, Entry};
 use crate::control::world::{Space, World};
 
-/// The kinds of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Connection,
@@ -48,7 +47,7 @@ impl Kind {
         }
     }
 
-    /// Whether another object refers to this one.
+    /// Whether another object refers to the object `id`.
     fn is_used(self, space: &Space, id: &str) -> bool {
         let lists = |name: &str| {
             let has = |entry: &Entry| {
@@ -108,7 +107,8 @@ impl World {
         }
     }
 
-    /// An object as the response contains it. The inlet of a connection or flow has the address of this server.
+    /// Returns an object with the members that Flow Service adds. The inlet of a connection or flow has this server's
+    /// address.
     fn shown(&mut self, incoming: &Incoming, entry: &Entry, kind: Kind) -> Value {
         let mut shown = entry.as_flow_object();
         shown["imsOrgId"] = json!(self.ims_org);
@@ -170,7 +170,7 @@ impl World {
         self.flow_page(incoming, items)
     }
 
-    /// A page of a list, with the token for the next one in a link from the service's base.
+    /// Returns a page of a list. The link to the next page contains a token and is relative to the service's base.
     pub(crate) fn flow_page(&self, incoming: &Incoming, items: Vec<Value>) -> Outcome {
         let is_counted = incoming.param("count").is_some_and(|count| count.eq_ignore_ascii_case("true"));
         if incoming.param("limit").is_some() && is_counted {
@@ -248,7 +248,7 @@ impl World {
         Ok(Reply::ok(created(entry)))
     }
 
-    /// `op` alone, as Adobe's users send it, and with `subOp`, as the specification requires it.
+    /// Enables or disables a flow. `subOp` is optional: Adobe's specification requires it, but clients do not send it.
     fn act(&mut self, incoming: &Incoming, id: &str) -> Outcome {
         incoming.only_params(&["op", "subOp"]).map_err(|error| bad(&error))?;
         let state = match incoming.param("op") {

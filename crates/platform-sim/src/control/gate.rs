@@ -1,4 +1,4 @@
-//! Checks of every request: credential, key, organisation, sandbox, permission, content type.
+//! Checks every request: credential, key, organisation, sandbox, permission and content type.
 
 use crate::control::reply::Reply;
 use crate::control::request::Incoming;
@@ -43,7 +43,7 @@ fn identity(settings: &SimSettings, incoming: &Incoming, token_is_good: bool) ->
     }
 }
 
-/// Only the responses of Flow Service are documented; those of the other services are assumed.
+/// Checks the sandbox. Adobe documents only the responses of Flow Service; those of the other services are assumed.
 fn sandbox(world: &World, incoming: &Incoming) -> Result<(), Reply> {
     let service = incoming.segments.get(1).map(String::as_str);
     if service == Some("sandbox-management") {
@@ -68,7 +68,7 @@ fn sandbox(world: &World, incoming: &Incoming) -> Result<(), Reply> {
     }
 }
 
-/// The permissions that a service requires: for reading and for changing.
+/// Returns the permissions that a service requires for reading and for changing.
 pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)> {
     Some(match service {
         "schemaregistry" => ("view-schemas", "manage-schemas"),
@@ -82,7 +82,7 @@ pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)>
 }
 
 fn missing_permission(world: &World, incoming: &Incoming) -> Option<String> {
-    // Every credential may ask which sandboxes it may use.
+    // Every credential may request the sandboxes that it can use.
     if incoming.parts().as_slice() == ["foundation", "sandbox-management", ""] {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Identity namespaces. Those of Adobe exist in every sandbox.
+//! Simulates identity namespaces. Adobe's standard namespaces exist in every sandbox.
 
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,7 @@ impl World {
                 found.map(Reply::ok).ok_or_else(not_found)
             }
             (_, []) => Err(incoming.unknown(&["GET", "POST"])),
-            // Changing a namespace is documented and not needed here.
+            // Adobe also documents a request that changes a namespace. The simulator does not support it.
             (_, [_]) => Err(incoming.unknown(&["GET"])),
             _ => Err(incoming.unknown(&[])),
         }
@@ -70,7 +70,7 @@ impl World {
     }
 }
 
-/// The stored namespace. Its type is returned in upper case, regardless of the request.
+/// Returns a namespace as it is stored.
 pub(crate) fn namespace(id: usize, code: &str, kind: &str, given: &Map<String, Value>, custom: bool) -> Value {
     let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or(code).to_owned();
     json!({

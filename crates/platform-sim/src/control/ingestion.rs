@@ -1,4 +1,4 @@
-//! Routes the messages of an inlet, and decides which of them are lost or fail although they are accepted.
+//! Routes the messages of an inlet, and decides which of them are lost or fail although Platform accepts them.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::control::store::{Entry, now_ms};
 use crate::control::world::{Space, World};
 use crate::messages::{self, Destination};
 
-/// Messages are lost for this time after a flow was created or changed.
+/// Time after the creation or a change of a flow in which its messages are lost.
 const AFTER_FLOW: Duration = Duration::from_secs(5 * 60);
-/// Messages are lost for this time after its schema was created or changed.
+/// Time after the creation or a change of a schema in which messages with this schema are lost.
 const AFTER_SCHEMA: Duration = Duration::from_secs(15 * 60);
 
-/// The state of an inlet at the time of a request.
+/// State of an inlet at the time of a request.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     pub(crate) id: String,
-    /// Whether it takes messages without an access token.
+    /// Whether the inlet accepts messages without an access token.
     pub(crate) is_open: bool,
     sandbox: String,
     flows: Vec<Flow>,
@@ -35,46 +35,42 @@ pub(crate) struct Inlet {
 #[derive(Debug)]
 struct Flow {
     id: String,
-    /// The reason for losing its messages, if they are lost.
+    /// Reason why messages are lost; `None` if they are not lost.
     loses: Option<&'static str>,
     destination: Destination,
-    /// The custom fields of its schema, if that was created here.
+    /// Custom fields of the schema, if the schema was created through the simulator.
     fields: Option<Map<String, Value>>,
 }
 
-/// The fate of one message.
+/// Result of one message.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    /// It arrives.
+    /// The message arrives.
     Accepted {
-        /// Its `_id`.
         id: String,
-        /// The event; taken out when it is kept.
+        /// The event, which is moved out when it is stored.
         event: Value,
-        /// Index of the flow.
+        /// Index in [`Inlet::flows`].
         flow: usize,
     },
-    /// It gets a success response, and fails afterwards.
+    /// The message gets a success response, and fails afterwards.
     Failed {
-        /// Its `_id`.
         id: String,
-        /// The event.
         event: Value,
-        /// Index of the flow.
+        /// Index in [`Inlet::flows`].
         flow: usize,
-        /// The row of the failed batch.
         row: Value,
-        /// The code of its error.
+        /// Error code of the row.
         code: String,
     },
-    /// It gets a success response, and never arrives.
+    /// The message gets a success response, and never arrives.
     Lost(LostEvent),
-    /// It is refused at once.
+    /// The message is refused in the response.
     Refused(String),
 }
 
 impl Inlet {
-    /// Decides about one message. `flow_id` is the header of the request.
+    /// Decides what happens to one message. `flow_id` is the value of the request's header.
     pub(crate) fn deliver(&self, message: &Value, flow_id: Option<&str>) -> Delivery {
         let lost = |id: &str, flow: Option<&Flow>, reason| {
             Delivery::Lost(LostEvent { id: id.to_owned(), flow_id: flow.map(|flow| flow.id.clone()), reason })
@@ -99,8 +95,8 @@ impl Inlet {
         }
     }
 
-    /// The row of a failed batch with its code, if a fault applies to the event or the schema does not have one of its
-    /// fields.
+    /// Returns a row for the failed batch and its error code, if a fault applies to the event or if the schema does not
+    /// define one of the event's fields.
     fn failure(&self, flow: &Flow, id: &str, event: &Value) -> Option<(Value, String)> {
         for fault in &self.failing {
             if let ControlFaultKind::FailAfterAcceptance { prefix, code, message, keyword, pointer } = fault
@@ -133,7 +129,7 @@ fn row(event: &Value, code: &str, message: &str, keyword: &str, pointer: &str) -
 }
 
 impl World {
-    /// The inlet with this id, in any sandbox.
+    /// Returns the inlet with this id, from any sandbox.
     pub(crate) fn inlet(&self, id: &str) -> Option<Inlet> {
         let of_inlet = |base: &&Entry| base.at("/auth/params/inletId").as_deref() == Some(id);
         let mut found = self
@@ -177,7 +173,7 @@ impl World {
         Some(Flow { id: flow.id.clone(), loses, destination, fields })
     }
 
-    /// Counts a request's messages for the runs, stores failed ones, and notes lost ones.
+    /// Counts a request's messages in the flow runs, stores failed messages, and records lost ones.
     pub(crate) fn record(&mut self, inlet: &Inlet, deliveries: &[Delivery]) {
         let window = now_ms() / self.window_ms();
         let mut counts = vec![Counts::default(); inlet.flows.len()];
@@ -226,7 +222,7 @@ impl World {
     }
 }
 
-/// The base connection of a flow.
+/// Returns the id of the base connection of a flow.
 fn source_of<'s>(space: &'s Space, flow: &Entry) -> Option<&'s String> {
     let source = flow.at("/sourceConnectionIds/0")?;
     let source = space.sources.all().iter().find(|known| known.id == source)?;

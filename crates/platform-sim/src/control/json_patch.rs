@@ -1,11 +1,11 @@
-//! JSON Patch. The names of operations may have any letter case, because Adobe's specification, tutorials and clients
-//! differ.
+//! Applies JSON Patch. The names of operations may be in upper or lower case, because Adobe's specification, tutorials
+//! and clients differ.
 
 use serde_json::{Map, Value};
 
 use crate::control::body::members;
 
-/// Applies a patch, or says what is wrong with it.
+/// Returns the changed body, or a text about what is wrong with the patch.
 pub(crate) fn apply(body: &Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, String> {
     let operations = patch.as_array().filter(|list| !list.is_empty()).ok_or("a JSON Patch is a list and not empty")?;
     let mut changed = Value::Object(body.clone());
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operations_are_applied_in_any_case_and_wrong_ones_are_refused() {
+    fn patch_operations_are_accepted_in_upper_and_lower_case() {
         let Value::Object(body) = json!({"a": 1, "tags": {"x/y": [1]}}) else { panic!() };
         let patch = json!([
             {"op": "ADD", "path": "/b", "value": 2},

@@ -9,7 +9,6 @@ use crate::control::seed;
 use crate::control::world::World;
 use crate::settings::SimSettings;
 
-/// The state of the control plane, shared by all requests.
 #[derive(Debug)]
 pub(crate) struct Control {
     world: Mutex<World>,
@@ -42,7 +41,7 @@ impl Control {
         self.lock().lost_total
     }
 
-    /// Forgets the requests and the lost events; objects stay.
+    /// Clears the recorded requests and lost events, and keeps all objects.
     pub(crate) fn forget_seen(&self) {
         let mut world = self.lock();
         world.log.clear();
@@ -50,12 +49,12 @@ impl Control {
         world.lost_total = 0;
     }
 
-    /// The inlet with this id; `None` if it does not exist.
+    /// Returns the inlet with this id; `None` if it does not exist.
     pub(crate) fn inlet(&self, id: &str) -> Option<Inlet> {
         self.lock().inlet(id)
     }
 
-    /// Notes the results of a request's messages.
+    /// Records the results of a request's messages.
     pub(crate) fn record(&self, inlet: &Inlet, deliveries: &[Delivery]) {
         self.lock().record(inlet, deliveries);
     }

@@ -1,4 +1,4 @@
-//! Profile access: the events of a person, if their dataset is enabled for Profile.
+//! Simulates access to profiles: returns the events of a person, if the dataset of the events is enabled for Profile.
 
 use serde_json::{Value, json};
 

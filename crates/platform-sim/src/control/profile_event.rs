@@ -1,23 +1,23 @@
-//! The events of profiles.
+//! Stores the events of profiles.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// The maximum number of events that are kept in a sandbox.
+/// Maximum number of events that are stored for a sandbox.
 const KEPT: usize = 10_000;
 
 /// An event of a profile.
 #[derive(Debug, Clone)]
 pub(crate) struct ProfileEvent {
     id: String,
-    /// In milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub(crate) timestamp: i64,
     event: Value,
     pub(crate) stored: Instant,
 }
 
 impl ProfileEvent {
-    /// Whether the event has this identity.
+    /// Whether the event has an identity with this namespace and value.
     pub(crate) fn is_of(&self, namespace: &str, value: &str) -> bool {
         let identities = self.event.pointer("/identityMap").and_then(|map| map.get(namespace)?.as_array());
         identities.is_some_and(|found| found.iter().any(|identity| identity["id"].as_str() == Some(value)))
@@ -28,7 +28,7 @@ impl ProfileEvent {
     }
 }
 
-/// Keeps an event, if Profile takes it: it has an identity, and Profile drops an id that it has already.
+/// Stores an event if Profile would: the event has an identity, and its id is not stored yet.
 pub(crate) fn keep(kept: &mut Vec<ProfileEvent>, id: &str, event: &Value) {
     let has_identity = event.get("identityMap").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
     if !has_identity || kept.len() >= KEPT || kept.iter().any(|known| known.id == id) {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profile_keeps_events_with_an_identity_and_drops_an_id_that_it_has() {
+    fn profile_stores_only_events_that_have_an_identity_and_a_new_id() {
         let event = |map: Value| json!({"timestamp": "2026-01-01T00:00:00.000Z", "identityMap": map});
         let mut kept = Vec::new();
         keep(&mut kept, "a", &event(json!({"Email": [{"id": "x@example.com"}]})));

@@ -1,32 +1,32 @@
-//! What the control plane remembers of requests and of events.
+//! Records of requests to the control plane and of lost events.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// A request that the control plane got.
+/// A request that the control plane received.
 #[derive(Debug, Clone, Serialize)]
 pub struct ControlRequest {
-    /// The method.
+    /// HTTP method.
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The sandbox it named.
+    /// Value of the header `x-sandbox-name`.
     pub sandbox: Option<String>,
-    /// Headers that decide about the answer.
+    /// Headers that influence the response.
     pub headers: std::collections::BTreeMap<String, String>,
     /// The body, if it is JSON.
     pub body: Option<Value>,
-    /// The answer's status; 0 if the connection was broken.
+    /// HTTP status code of the response; 0 if the connection was broken.
     pub status: u16,
 }
 
-/// An accepted event that never arrives.
+/// An event that got a success response and never arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LostEvent {
-    /// Its `_id`.
+    /// `_id` of the event.
     pub id: String,
-    /// The flow, if one was found.
+    /// Id of the flow, if the event has one.
     pub flow_id: Option<String>,
-    /// The reason.
+    /// Name of the reason, such as `flow_disabled`.
     pub reason: &'static str,
 }

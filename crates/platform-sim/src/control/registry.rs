@@ -1,4 +1,4 @@
-//! Schema Registry: tenant, field groups, schemas.
+//! Simulates the Schema Registry: tenant, field groups and schemas.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::control::store::{Collection, Entry};
 use crate::control::world::{Space, World};
 use crate::control::{fields, json_patch};
 
-/// The standard resources that a schema may refer to.
+/// Ids of the standard resources that a schema may refer to.
 const GLOBAL: [&str; 9] = [
     "https://ns.adobe.com/xdm/context/experienceevent",
     "https://ns.adobe.com/xdm/context/experienceevent-directmarketing",
@@ -24,7 +24,6 @@ const GLOBAL: [&str; 9] = [
 const CLASSES: [&str; 2] =
     ["https://ns.adobe.com/xdm/context/experienceevent", "https://ns.adobe.com/xdm/context/profile"];
 
-/// Field groups or schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     FieldGroup,
@@ -54,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// The word in an id; ids of field groups still use the former name.
+    /// Returns the word in an id. Ids of field groups still contain their former name.
     fn word(self) -> &'static str {
         match self {
             Self::FieldGroup => "mixins",
@@ -130,7 +129,7 @@ impl World {
             found.reverse();
         }
         match (incoming.param("start"), orderby) {
-            // Since 2023, `start` without an order returns an empty list.
+            // Since 2023, a request with `start` and without an order gets an empty list.
             (Some(_), None) => found.clear(),
             (Some(start), Some(_)) if descends => found.retain(|entry| entry.text("title") < start),
             (Some(start), Some(_)) => found.retain(|entry| entry.text("title") > start),
@@ -179,7 +178,7 @@ impl World {
     fn change_resource(&mut self, incoming: &Incoming, kind: Kind, id: &str) -> Outcome {
         let (after, ims_org) = (self.after(), self.ims_org.clone());
         let entry = kind.all(self.space(incoming)).get(id, after).ok_or_else(|| not_found(id))?.clone();
-        // It is not documented whether the registry honours `If-Match`; here it does.
+        // Adobe does not document whether the registry honours `If-Match`. The simulator does.
         if incoming.is_stale(&entry.etag()) {
             return Err(Reply::xdm("1530-412", "Precondition Failed", "The resource was changed meanwhile"));
         }
@@ -217,7 +216,7 @@ impl World {
         Ok(Reply::no_content())
     }
 
-    /// Checks a body before it is stored; `old` is the version that it replaces.
+    /// Checks a body before it is stored. `old` is the version that the body replaces.
     fn check_body(
         &mut self,
         incoming: &Incoming,
@@ -234,7 +233,7 @@ impl World {
             Kind::FieldGroup => field_group(body, &tenant).map_err(|error| invalid(&error))?,
             Kind::Schema => schema(body, space, after)?,
         }
-        // An object that is not visible yet also occupies its title.
+        // The title of an object that is not visible yet is already taken.
         if let Some(same) = same {
             let detail = format!("Title must be unique. An object {} already exists with the same title.", same.id);
             return Err(Reply::xdm("1521-400", "Title must be unique", &detail));
@@ -244,7 +243,7 @@ impl World {
     }
 }
 
-/// Lists need an `Accept` type without a version; returns `true` for complete resources.
+/// Checks the `Accept` type of a list, which has no version. Returns whether it requests complete resources.
 fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     match incoming.header("accept").unwrap_or_default() {
         "application/vnd.adobe.xed-id+json" => Ok(false),
@@ -258,7 +257,8 @@ fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     }
 }
 
-/// Look-ups need an `Accept` type with a version; returns `true` if all references are resolved.
+/// Checks the `Accept` type of a look-up, which has a version. Returns whether it requests that references are
+/// resolved.
 fn look_up_accept(incoming: &Incoming) -> Result<bool, Reply> {
     let accept = incoming.header("accept").unwrap_or_default();
     let (kind, version) = accept.split_once(';').unwrap_or((accept, ""));
@@ -277,7 +277,7 @@ fn look_up_accept(incoming: &Incoming) -> Result<bool, Reply> {
     }
 }
 
-/// `title==Customer.io`, or `!=`.
+/// A filter of the form `title==Customer.io` or `title!=Customer.io`.
 struct Filter {
     name: String,
     value: String,
@@ -311,7 +311,7 @@ fn summary(entry: &Entry) -> Value {
     })
 }
 
-/// A resource as the response contains it: the written members, and those that the registry adds.
+/// Returns a resource with the members that the registry adds.
 fn shown(entry: &Entry, ims_org: &str) -> Value {
     let mut body = Map::from_iter([("$id".to_owned(), json!(entry.id))]);
     body.extend(entry.body.clone());
@@ -334,13 +334,13 @@ fn shown(entry: &Entry, ims_org: &str) -> Value {
     Value::Object(body)
 }
 
-/// The `$ref`s of `allOf`.
+/// Returns each `$ref` in `allOf`.
 pub(crate) fn references(body: &Map<String, Value>) -> Vec<&str> {
     let all_of = body.get("allOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     all_of.iter().filter_map(|part| part.get("$ref").and_then(Value::as_str)).collect()
 }
 
-/// The fields of a schema: the standard ones that events use, and those of its field groups.
+/// Returns the fields of a schema: the standard fields that events use, and the fields of its field groups.
 fn resolved(space: &Space, schema: &Entry, tenant: &str) -> Map<String, Value> {
     let mut all = Map::new();
     for name in crate::messages::KEYS {
@@ -353,7 +353,7 @@ fn resolved(space: &Space, schema: &Entry, tenant: &str) -> Map<String, Value> {
     all
 }
 
-/// The fields of the field groups that a schema refers to.
+/// Returns the fields of the field groups that a schema refers to.
 pub(crate) fn custom_fields(space: &Space, schema: &Entry) -> Map<String, Value> {
     let mut all = Map::new();
     let groups = space.field_groups.all().iter().filter(|group| references(&schema.body).contains(&group.id.as_str()));
@@ -409,7 +409,7 @@ fn schema(body: &Map<String, Value>, space: &Space, after: std::time::Duration) 
     }
 }
 
-/// A resource that a dataset or Profile uses can only get additional fields.
+/// Checks that a resource in use, by a dataset or by Profile, gets only additional fields.
 fn additive(space: &Space, kind: Kind, old: &Entry, new: &Map<String, Value>) -> Result<(), String> {
     let is_union =
         |body: &Map<String, Value>| body.get("meta:immutableTags").is_some_and(|tags| tags == &json!(["union"]));

@@ -1,20 +1,19 @@
-//! Answers, and the error bodies of each family.
+//! Responses of the control plane, and the form of the error body of each service.
 
 use serde_json::{Value, json};
 
-/// One answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Option<Value>,
-    /// Lines of JSON, for a file.
+    /// Lines of JSON, the content of a file.
     pub(crate) lines: Option<String>,
     pub(crate) etag: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<u32>,
 }
 
-/// A response, or the refusal of an earlier step.
+/// The response of a handler; `Err` holds a refusal.
 pub(crate) type Outcome = Result<Reply, Reply>;
 
 impl Reply {
@@ -34,18 +33,19 @@ impl Reply {
         Self { etag: Some(etag), ..self }
     }
 
-    /// For services whose error bodies are not documented.
+    /// Returns an error of a service whose error bodies are not documented.
     pub(crate) fn problem(status: u16, title: &str, detail: &str) -> Self {
         let kind = format!("http://ns.adobe.com/adobecloud/problem/{status}");
         Self::json(status, json!({"type": kind, "title": title, "status": status, "detail": detail}))
     }
 
-    /// Schema Registry: the code ends in the status.
+    /// Returns an error of the Schema Registry. `code` ends in the status.
     pub(crate) fn xdm(code: &str, title: &str, detail: &str) -> Self {
         Self::aep(&format!("XDM-{code}"), title, detail)
     }
 
-    /// Flow Service: the code ends in the status. Adobe publishes codes, titles and texts, not the form.
+    /// Returns an error of Flow Service. `code` ends in the status. Adobe documents codes, titles and texts, but not
+    /// the form.
     pub(crate) fn flow(code: &str, title: &str, detail: &str) -> Self {
         Self::aep(&format!("FLOW-{code}"), title, detail)
     }
@@ -67,13 +67,13 @@ impl Reply {
         Self::json(status, body)
     }
 
-    /// Catalog: a map from status to errors.
+    /// Returns an error of Catalog, which is a map from status to errors.
     pub(crate) fn catalog(status: u16, code: &str, message: &str) -> Self {
         let errors = json!({status.to_string(): [{"code": code, "message": message}]});
         Self::json(status, json!({"requestId": format!("{:016x}", fastrand::u64(..)), "errors": errors}))
     }
 
-    /// Identity.
+    /// Returns an error of the service for identity namespaces.
     pub(crate) fn identity(status: u16, title: &str, code: &str, description: &str) -> Self {
         let body = json!({
             "type": "http://ns.adobe.com/adobecloud/problem/namespacevalidation",
@@ -85,7 +85,7 @@ impl Reply {
         Self::json(status, body)
     }
 
-    /// The API gateway in front of all services.
+    /// Returns an error of the API gateway, which checks requests to all services.
     pub(crate) fn gateway(status: u16, code: &str, message: &str) -> Self {
         Self::json(status, json!({"error_code": code, "message": message}))
     }

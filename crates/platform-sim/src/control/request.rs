@@ -1,4 +1,4 @@
-//! A parsed request.
+//! A parsed request to the control plane.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,25 +10,24 @@ use serde_json::Value;
 
 use crate::control::reply::Reply;
 
-/// Headers that decide about an answer, and are noted.
+/// Headers that influence the response and are recorded.
 const NOTED: [&str; 5] = ["accept", "content-type", "if-match", "x-api-key", "x-gw-ims-org-id"];
 
-/// One request to the control plane.
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     pub(crate) method: String,
     /// Path and query as sent.
     pub(crate) target: String,
-    /// The path's parts, decoded, without `data`.
+    /// Segments of the path, decoded, without `data`.
     pub(crate) segments: Vec<String>,
-    /// The query, decoded, in its order.
+    /// Parameters of the query, decoded, in the order of the request.
     pub(crate) query: Vec<(String, String)>,
     headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Incoming {
-    /// `None` if the request is not text.
+    /// Parses a request. Returns `None` if the path does not begin with `/data/`, or cannot be decoded as UTF-8 text.
     pub(crate) fn new(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let path = uri.path().strip_prefix("/data/")?;
         let segments = path.split('/').map(decode).collect::<Option<Vec<_>>>()?;
@@ -67,12 +66,12 @@ impl Incoming {
         self.header("x-sandbox-name").unwrap_or_default()
     }
 
-    /// A query parameter.
+    /// Returns the value of a query parameter.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The parts of the path as text, for matching.
+    /// Returns the segments of the path as text, for pattern matching.
     pub(crate) fn parts(&self) -> Vec<&str> {
         self.segments.iter().map(String::as_str).collect()
     }
@@ -81,7 +80,7 @@ impl Incoming {
         self.method != "GET"
     }
 
-    /// Refuses query parameters that the endpoint does not have.
+    /// Checks that the query contains no other parameters than `allowed`.
     pub(crate) fn only_params(&self, allowed: &[&str]) -> Result<(), String> {
         match self.query.iter().find(|(name, _)| !allowed.contains(&name.as_str())) {
             None => Ok(()),
@@ -89,7 +88,7 @@ impl Incoming {
         }
     }
 
-    /// The body as JSON of this type; unknown members are refused by the type.
+    /// Parses the body as JSON into a `T`.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_slice(&self.body).map_err(|error| format!("the body is not as documented: {error}"))
     }
@@ -98,13 +97,13 @@ impl Incoming {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// Whether the `If-Match` that was sent, if any, names another version.
+    /// Whether the request has an `If-Match` with another version than `etag`.
     pub(crate) fn is_stale(&self, etag: &str) -> bool {
         let bare = |text: &str| text.trim().trim_matches('"').to_owned();
         self.header("if-match").is_some_and(|sent| sent != "*" && bare(sent) != bare(etag))
     }
 
-    /// The link to the same list with changed parameters.
+    /// Returns a link to the same list with changed parameters.
     pub(crate) fn link(&self, changes: &[(&str, &str)]) -> String {
         let mut query = self.query.clone();
         for (name, value) in changes {
@@ -115,7 +114,7 @@ impl Incoming {
         format!("{}?{}", self.target.split('?').next().unwrap_or_default(), pairs.join("&"))
     }
 
-    /// The path does not exist, or does not support the method.
+    /// Returns the error for a path that does not exist or does not support the method.
     pub(crate) fn unknown(&self, methods: &[&str]) -> Reply {
         if methods.is_empty() {
             return Reply::problem(404, "Not Found", &format!("there is no {}", self.target));
@@ -125,7 +124,8 @@ impl Incoming {
     }
 }
 
-/// The decoded text; `None` unless two hexadecimal digits follow each `%`, and all is UTF-8.
+/// Decodes percent-encoded text. Returns `None` if a `%` is not followed by two hexadecimal digits, or the result is
+/// not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let is_escape =
         |part: &str| part.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
@@ -135,7 +135,7 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// Everything but the unreserved characters of RFC 3986.
+/// All characters except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn encode(text: &str) -> String {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_encoded_id_is_one_segment_and_links_keep_the_query() {
+    fn percent_encoding_is_decoded_in_paths_and_restored_in_links() {
         let uri: Uri = "/data/foundation/x/https%3A%2F%2Fa%2Fb?property=name%3D%3Da+b&limit=2".parse().unwrap();
         let incoming = Incoming::new("GET", &uri, &HeaderMap::new(), b"").unwrap();
         assert_eq!(incoming.parts(), ["foundation", "x", "https://a/b"]);

@@ -1,4 +1,4 @@
-//! Results of accepted events: runs of flows, failed batches, and their rows.
+//! Simulates the results of accepted events: flow runs, failed batches, and their rows.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::control::request::Incoming;
 use crate::control::store::now_ms;
 use crate::control::world::World;
 
-/// The only file of a failed batch.
+/// Name of the only file of a failed batch.
 const FILE: &str = "part-00000.json";
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
         let (after, before) = (time("createdAfter", i64::MIN)?, time("createdBefore", i64::MAX)?);
         let descends = is_descending(incoming)?;
         let (page_size, ims_org) = (self.options.page_size, self.ims_org.clone());
-        // Batches that succeed are not kept.
+        // The simulator does not record successful batches.
         let is_failed = incoming.param("status").is_none_or(|status| status == "failed");
         let matches = |batch: &&FailedBatch| {
             is_failed
@@ -55,7 +55,7 @@ impl World {
         Ok(Reply::ok(Value::Object(shown)))
     }
 
-    /// `/export/batches/{id}/failed` and `/meta`.
+    /// Serves `/export/batches/{id}/failed` and `/export/batches/{id}/meta`.
     pub(crate) fn export(&mut self, incoming: &Incoming, rest: &[&str]) -> Outcome {
         let bad = |detail: &str| Reply::problem(400, "Bad Request", detail);
         let [id, kind @ ("failed" | "meta")] = rest else { return Err(incoming.unknown(&[])) };
@@ -81,7 +81,7 @@ impl World {
         Ok(Reply::ok(json!({"data": [file], "_page": {"limit": 100, "count": 1}})))
     }
 
-    /// The length of a window of runs: an hour, scaled.
+    /// Returns the length of the time window of a flow run: one hour, multiplied by `settle_scale`.
     pub(crate) fn window_ms(&self) -> i64 {
         #[allow(clippy::cast_possible_truncation, reason = "a cast from a float saturates")]
         let scaled = (3_600_000.0 * self.options.settle_scale) as i64;

@@ -1,5 +1,5 @@
-//! The initial state: two sandboxes with Adobe's namespaces and, unless the simulator starts empty, the objects that
-//! its settings name.
+//! Creates the initial state: two sandboxes with Adobe's namespaces and, unless the simulator starts empty, the objects
+//! that are given in its settings.
 
 use serde_json::{Map, Value, json};
 

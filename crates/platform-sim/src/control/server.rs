@@ -1,4 +1,4 @@
-//! Serves the control plane, with its faults.
+//! Serves the control plane, and applies its faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,6 @@ use crate::faults::Break;
 use crate::line::Breaker;
 use crate::state::State;
 
-/// The control plane's routes and its admin pages.
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new().route("/data/{*path}", any(serve)).merge(admin::routes())
 }
@@ -54,7 +53,7 @@ async fn serve(
             return (status(reply.status), Body::from_stream(broken)).into_response();
         }
         Some(ControlFaultKind::Reset { .. }) => breaker.break_it(),
-        // The request is carried out, and the response is late.
+        // The request has had its effect, and the response is late.
         Some(ControlFaultKind::Delay { millis, before: false }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }

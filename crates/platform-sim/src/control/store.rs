@@ -1,23 +1,21 @@
-//! Objects with their versions, and when they became visible.
+//! Stores objects with their versions and the time of their creation.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-/// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// One object.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) body: Map<String, Value>,
-    /// `None` for an object of the initial state.
+    /// Time of the creation; `None` for an object of the initial state.
     created: Option<Instant>,
-    /// When it was last changed; `None` if it has not changed since the start.
+    /// Time of the last change or the creation; `None` if an object of the initial state has not been changed.
     pub(crate) changed: Option<Instant>,
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
@@ -29,18 +27,18 @@ impl Entry {
         self.created.is_none_or(|created| created.elapsed() >= after)
     }
 
-    /// Its version as an entity tag.
+    /// Returns the version as an entity tag.
     pub(crate) fn etag(&self) -> String {
         let short: String = self.id.chars().rev().filter(char::is_ascii_alphanumeric).take(8).collect();
         format!("\"{short}-0000-0200-{:04}\"", self.version)
     }
 
-    /// A member as text.
+    /// Returns a top-level member as text; empty if there is no such text.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.body.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A member anywhere in it as text.
+    /// Returns the member at a JSON Pointer as text.
     pub(crate) fn at(&self, pointer: &str) -> Option<String> {
         let mut value: &Value = self.body.get(pointer.split('/').nth(1)?)?;
         for part in pointer.split('/').skip(2) {
@@ -58,7 +56,7 @@ impl Entry {
         }
     }
 
-    /// Replaces the body.
+    /// Replaces the body and increases the version.
     pub(crate) fn change(&mut self, body: Map<String, Value>) {
         self.body = body;
         self.touch();
@@ -70,7 +68,7 @@ impl Entry {
         self.updated_ms = now_ms();
     }
 
-    /// The object with the members that Flow Service adds.
+    /// Returns the object with the members that Flow Service adds.
     pub(crate) fn as_flow_object(&self) -> Value {
         let mut body = self.body.clone();
         body.insert("id".to_owned(), json!(self.id));
@@ -82,12 +80,12 @@ impl Entry {
     }
 }
 
-/// Objects of one kind, in the order of their creation.
+/// Objects of the same kind, in the order of their creation.
 #[derive(Debug, Default)]
 pub(crate) struct Collection(Vec<Entry>);
 
 impl Collection {
-    /// Adds an object of the initial state.
+    /// Adds an object of the initial state, which is visible at once.
     pub(crate) fn seed(&mut self, id: &str, body: Value) {
         self.insert_at(id, body, None);
     }
@@ -100,7 +98,7 @@ impl Collection {
     fn insert_at(&mut self, id: &str, body: Value, created: Option<Instant>) {
         let Value::Object(body) = body else { return };
         let now = now_ms();
-        // Objects of the initial state are a day old.
+        // Objects of the initial state appear as one day old.
         let created_ms = if created.is_some() { now } else { now - 86_400_000 };
         let entry = Entry {
             id: id.to_owned(),
@@ -114,7 +112,7 @@ impl Collection {
         self.0.push(entry);
     }
 
-    /// All objects, also those that are not visible yet.
+    /// Returns all objects, including those that are not visible yet.
     pub(crate) fn all(&self) -> &[Entry] {
         &self.0
     }
@@ -123,7 +121,7 @@ impl Collection {
         self.0.iter().filter(move |entry| entry.is_visible(after))
     }
 
-    /// An object by its id or, in Schema Registry, its other id.
+    /// Returns a visible object by its id or, in the Schema Registry, its alternative id.
     pub(crate) fn get(&self, id: &str, after: Duration) -> Option<&Entry> {
         self.visible(after).find(|entry| entry.id == id || (!id.is_empty() && entry.text("meta:altId") == id))
     }

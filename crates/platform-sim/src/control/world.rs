@@ -1,4 +1,4 @@
-//! The data of the control plane: the organisation, and the content of each sandbox.
+//! Data of the control plane: the organisation, and the content of each sandbox.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,9 @@ use crate::control::request::Incoming;
 use crate::control::store::Collection;
 use crate::settings::{ControlOptions, SimSettings};
 
-/// The maximum number of requests and lost events that are kept.
+/// Maximum number of requests, and of lost events, that are recorded.
 const KEPT: usize = 100_000;
 
-/// The content of one sandbox.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     pub(crate) title: String,
@@ -30,18 +29,17 @@ pub(crate) struct Space {
     pub(crate) targets: Collection,
     pub(crate) flows: Collection,
     pub(crate) batches: Vec<FailedBatch>,
-    /// The events that Profile has.
+    /// Events of the profiles in the sandbox.
     pub(crate) profile_events: Vec<ProfileEvent>,
-    /// By flow and the number of the window.
+    /// Counts of each flow run. The key is the flow's id and the number of the time window.
     pub(crate) runs: BTreeMap<(String, i64), Counts>,
 }
 
-/// The control plane.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) options: ControlOptions,
     pub(crate) ims_org: String,
-    /// Without the leading underscore.
+    /// Id of the tenant, without a leading underscore.
     pub(crate) tenant: String,
     pub(crate) faults: Faults,
     pub(crate) log: Vec<ControlRequest>,
@@ -64,12 +62,12 @@ impl World {
         }
     }
 
-    /// How long a new object is invisible.
+    /// Returns the time for which a new object is invisible.
     pub(crate) fn after(&self) -> Duration {
         self.options.visible_after
     }
 
-    /// The sandbox of a request; the gate has checked that it exists.
+    /// Returns the sandbox of a request. The checks in `gate` guarantee that it exists.
     pub(crate) fn space(&mut self, incoming: &Incoming) -> &mut Space {
         self.spaces.entry(incoming.sandbox().to_owned()).or_default()
     }
@@ -94,10 +92,10 @@ impl World {
         }
     }
 
-    /// Answers a request that passed the gate.
+    /// Responds to a request that passed the checks in `gate`.
     pub(crate) fn respond(&mut self, incoming: &Incoming) -> Reply {
         let mut parts = incoming.parts();
-        // Adobe's specification and clients end some paths with a slash. Only one path needs this.
+        // Adobe's specification and clients append a slash to some paths. Only one path requires it.
         if parts.last() == Some(&"") && parts.get(1) != Some(&"sandbox-management") {
             parts.pop();
         }
@@ -118,7 +116,7 @@ impl World {
         outcome.unwrap_or_else(|refusal| refusal)
     }
 
-    /// A link to a next page: to this server, unless a fault says otherwise.
+    /// Returns a link to the next page. It leads to this server, except with the fault `foreign_links`.
     pub(crate) fn link(&self, incoming: &Incoming, path: &str, is_absolute: bool) -> String {
         if self.faults.has_foreign_links() {
             return format!("https://elsewhere.example{path}");

@@ -1,4 +1,4 @@
-//! The state of the simulated account: workspaces, webhooks, requests.
+//! State of the simulated account: workspaces, webhooks, received requests.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use super::faults::Faults;
 use super::webhook::Fields;
 
-/// The App API's limit, for each key.
+/// Limit of the App API for each key.
 const REQUESTS_PER_SECOND: usize = 10;
-/// The number of requests that are remembered.
+/// Maximum number of requests that are recorded.
 const REMEMBERED: usize = 10_000;
 
-/// A workspace.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Workspace {
     pub(super) id: u64,
@@ -24,55 +23,54 @@ pub(super) struct Workspace {
     pub(super) signing_key: &'static str,
 }
 
-/// The account's workspaces. Their signing keys are on the gateway's list of published keys: except on loopback
-/// addresses, it accepts them only in a trial.
+/// Workspaces of the account. Their signing keys are on the gateway's list of published keys. Except on loopback
+/// addresses, the gateway accepts such keys only in a trial.
 pub(super) const WORKSPACES: [Workspace; 2] = [
     Workspace { id: 130_001, name: "Acme", signing_key: "trial-key-for-the-simulator-only" },
     Workspace { id: 130_002, name: "Acme development", signing_key: "demo-signing-key" },
 ];
 
-/// The service-account token that is exchanged for access tokens.
+/// The service-account token, which clients exchange for access tokens.
 pub(super) const SERVICE_ACCOUNT_TOKEN: &str = "sa_live_sim";
 
-/// The rights of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Everything in one workspace.
+    /// All rights in one workspace.
     Workspace(u64),
-    /// Only the rights of every App API key.
+    /// Only the rights that every App API key has.
     SendOnly,
-    /// No rights from this address.
+    /// No rights, because requests come from an address that is not allowed.
     Elsewhere,
-    /// The key is not one of the App API in this region.
+    /// The key is not an App API key of this region.
     Refused,
 }
 
-/// The rights of a bearer key.
+/// Returns the rights of a bearer key.
 pub(super) fn access(key: Option<&str>) -> Access {
     match key {
         Some("sim-app-key") => Access::Workspace(WORKSPACES[0].id),
         Some("sim-app-key-dev") => Access::Workspace(WORKSPACES[1].id),
         Some("sim-app-key-send-only") => Access::SendOnly,
         Some("sim-app-key-elsewhere") => Access::Elsewhere,
-        // Among them `sim-app-key-eu` and `sim-track-key`: Customer.io does not say why it refuses a key.
+        // This includes `sim-app-key-eu` and `sim-track-key`: Customer.io does not tell why it refuses a key.
         _ => Access::Refused,
     }
 }
 
-/// A webhook and the workspace it belongs to.
+/// A webhook and the id of its workspace.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Stored {
     pub(super) workspace: u64,
     pub(super) webhook: Fields,
 }
 
-/// A request that was received, without its key.
+/// A received request, without its key.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Seen {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) body: Option<Value>,
-    /// True if it had an `Authorization` header.
+    /// Whether the request had an `Authorization` header.
     pub(super) with_key: bool,
     pub(super) status: u16,
 }
@@ -94,7 +92,7 @@ impl Inner {
         self.last_id
     }
 
-    /// Returns true if a request with this key is within the limit; it counts if it is.
+    /// Returns whether a request with this key is within the limit. A request over the limit is not counted.
     pub(super) fn is_within_limit(&mut self, key: &str, now: Instant) -> bool {
         let window = self.windows.entry(key.to_owned()).or_default();
         while window.front().is_some_and(|&first| now.duration_since(first) >= Duration::from_secs(1)) {
@@ -124,14 +122,14 @@ impl Inner {
         token.is_some_and(|token| self.access_tokens.contains(token))
     }
 
-    /// The number of the next event.
+    /// Increases the number of events and returns the number of the next event.
     pub(super) fn next_event(&mut self) -> u64 {
         self.events += 1;
         self.events
     }
 }
 
-/// The state of all requests.
+/// State that all requests share.
 #[derive(Debug, Default)]
 pub(super) struct CustomerIo(Mutex<Inner>);
 
@@ -146,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_eleventh_request_within_a_second_is_over_the_limit() {
+    fn an_eleventh_request_with_one_key_within_a_second_is_over_the_limit() {
         let mut inner = Inner::default();
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);

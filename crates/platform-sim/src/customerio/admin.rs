@@ -1,4 +1,4 @@
-//! Changes of the simulated account by a test or a person, outside of its API.
+//! Admin endpoints that read and change the simulated account without its API.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use super::webhook::Fields;
 
 type Shared = AxumState<Arc<CustomerIo>>;
 
-/// Workspaces with their signing keys, as Customer.io's page shows them, and all webhooks.
+/// Returns the workspaces with their signing keys, as Customer.io's user interface shows them, and all webhooks.
 pub(super) async fn everything(AxumState(state): Shared) -> Json<Value> {
     let webhooks: Vec<Stored> = state.lock().webhooks.values().cloned().collect();
     Json(json!({"workspaces": WORKSPACES, "webhooks": webhooks}))
 }
 
-/// Changes a webhook as a person on Customer.io's page or a later version of the API would: fields are merged unchecked,
-/// null removes one.
+/// Changes a webhook like a person in Customer.io's user interface, or like a later version of the API: fields are
+/// merged without checks, and `null` removes a field.
 pub(super) async fn change_webhook(
     AxumState(state): Shared,
     Path(id): Path<u64>,
@@ -37,7 +37,7 @@ pub(super) async fn change_webhook(
     Ok(Json(stored.webhook.clone()))
 }
 
-/// The requests that were received, the oldest first.
+/// Returns the received requests, oldest first.
 pub(super) async fn requests(AxumState(state): Shared) -> Json<Vec<Seen>> {
     Json(state.lock().seen.iter().cloned().collect())
 }

@@ -1,4 +1,4 @@
-//! Every request below `/customerio`.
+//! Responds to every request below `/customerio`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::faults::Break;
 use crate::line::Breaker;
 use crate::tokens::form;
 
-/// Customer.io's addresses in the United States, as documented.
+/// Customer.io's sender addresses in the United States, from its documentation.
 const SENDER_ADDRESSES: [&str; 3] = ["35.188.196.183", "104.198.177.219", "104.154.232.87"];
 
-/// A resource, for any method.
+/// A resource that a path identifies, whatever the method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resource {
     Webhooks,
@@ -52,12 +52,12 @@ impl Resource {
             Self::Webhooks => [Method::GET, Method::POST].contains(method),
             Self::Webhook(_) => [Method::GET, Method::PUT, Method::DELETE].contains(method),
             Self::Token => method == Method::POST,
-            // The real API rotates a key on PUT; this product must never do that.
+            // In Customer.io's API, a PUT rotates the signing key. This product must never do that.
             Self::Workspaces | Self::SenderAddresses | Self::SigningSecret(_) => method == Method::GET,
         }
     }
 
-    /// Returns true if an App API key is needed.
+    /// Whether a request needs an App API key.
     fn needs_key(self) -> bool {
         match self {
             Self::Webhooks | Self::Webhook(_) | Self::Workspaces => true,
@@ -66,7 +66,6 @@ impl Resource {
     }
 }
 
-/// A request.
 struct Asked<'a> {
     method: &'a Method,
     path: &'a str,
@@ -76,7 +75,7 @@ struct Asked<'a> {
     body: &'a [u8],
 }
 
-/// Responds to a request, with the fault that applies to it.
+/// Responds to a request, with the fault that applies to the request.
 pub(super) async fn answer(
     AxumState(state): AxumState<Arc<CustomerIo>>,
     Path(path): Path<String>,
@@ -100,7 +99,7 @@ pub(super) async fn answer(
         Some(ApiFaultKind::Status { status, shape, detail }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = problem(status, shape, &detail);
-            // Redirects to the path that would carry out the request: a client that follows the redirect gets a
+            // Redirects to the same path, where the request has an effect: if a client follows the redirect, it gets a
             // success.
             if let Some(place) = uri.path().parse().ok().filter(|_| status.is_redirection()) {
                 answer.headers_mut().insert(header::LOCATION, place);
@@ -130,7 +129,7 @@ pub(super) async fn answer(
     state.lock().remember(Seen {
         method: method.to_string(),
         path: format!("/{path}"),
-        // The body of a request for a token is a secret.
+        // The body of a token request contains a secret. It is form data and not JSON, so it is not recorded.
         body: serde_json::from_slice(&body).ok(),
         with_key: headers.contains_key(header::AUTHORIZATION),
         status: answer.status().as_u16(),
@@ -178,7 +177,7 @@ fn carry_out(state: &CustomerIo, asked: &Asked<'_>) -> Response {
     }
 }
 
-/// An empty list is null.
+/// Returns the webhooks of a workspace. Like Customer.io, it returns `null` in place of an empty list.
 fn list(state: &CustomerIo, workspace: u64) -> Response {
     let inner = state.lock();
     let ours = inner.webhooks.values().filter(|stored| stored.workspace == workspace);
@@ -187,7 +186,7 @@ fn list(state: &CustomerIo, workspace: u64) -> Response {
     Json(json!({"reporting_webhooks": webhooks})).into_response()
 }
 
-/// Creates a webhook, or replaces one.
+/// Creates a webhook, or replaces the one with this id.
 fn write(state: &CustomerIo, workspace: u64, id: Option<u64>, asked: &Asked<'_>) -> Response {
     if !asked.is_json {
         return problem(StatusCode::BAD_REQUEST, ErrorShape::Errors, "the content type is not application/json");
@@ -216,7 +215,7 @@ fn workspaces() -> Response {
     Json(json!({"workspaces": WORKSPACES.iter().map(entry).collect::<Vec<_>>()})).into_response()
 }
 
-/// OAuth's client credentials grant, as Customer.io's own tool uses it.
+/// Grants an access token for OAuth's client credentials, like in the requests of Customer.io's command-line tool.
 fn token(state: &CustomerIo, body: &[u8]) -> Response {
     let form = form(&String::from_utf8_lossy(body));
     let field = |name: &str| form.get(name).map(String::as_str);
@@ -248,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_exact_paths_are_resources() {
+    fn only_exact_api_paths_are_recognised() {
         assert_eq!(Resource::find("v1/reporting_webhooks"), Some(Resource::Webhooks));
         assert_eq!(Resource::find("v1/reporting_webhooks/4"), Some(Resource::Webhook(4)));
         assert_eq!(Resource::find("v1/environments/7/signing_secret"), Some(Resource::SigningSecret(7)));

@@ -1,4 +1,4 @@
-//! Faults of the App API, one after the other.
+//! Faults of the App API. Each fault applies to the next requests that match it.
 
 use std::collections::VecDeque;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::Break;
 
-/// A fault and the requests that it applies to.
+/// A fault, and the requests that it applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApiFault {
-    /// The fault.
+    /// Kind of the fault.
     #[serde(flatten)]
     pub kind: ApiFaultKind,
-    /// It applies only to requests with this method.
+    /// The fault applies only to requests with this method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The number of requests that it applies to.
+    /// Number of requests that the fault applies to.
     #[serde(default = "once")]
     pub requests: u32,
 }
@@ -24,54 +24,54 @@ fn once() -> u32 {
     1
 }
 
-/// The fault.
+/// Kinds of faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApiFaultKind {
-    /// The request is answered with this status and not carried out. A redirect leads to its own address.
+    /// The request gets this status and has no effect. A redirect leads to the address of the request.
     Status {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// The shape of the body.
+        /// Form of the error body.
         #[serde(default)]
         shape: ErrorShape,
-        /// The text in it.
+        /// Text in the error body.
         #[serde(default)]
         detail: String,
     },
-    /// The request is carried out, and the answer comes late.
+    /// The request has its effect, and the response is late.
     Late {
         /// The delay in milliseconds.
         millis: u64,
     },
-    /// The request is carried out, and its success is answered with this body.
+    /// The request has its effect, and the successful response has this body.
     Body {
-        /// The body.
+        /// Body of the response.
         body: String,
     },
     /// The connection breaks.
     Reset {
-        /// The moment.
+        /// Moment at which the connection breaks.
         when: Break,
     },
 }
 
-/// The shape of an error.
+/// Form of an error body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorShape {
-    /// `{"errors": [{"detail", "status"}]}`
+    /// Errors of the form `{"errors": [{"detail", "status"}]}`.
     Errors,
-    /// `{"meta": {"error"}}`
+    /// An error of the form `{"meta": {"error"}}`.
     #[default]
     Meta,
-    /// JSON:API with `source.pointer`.
+    /// Errors in the form of JSON:API, with `source.pointer`.
     JsonApi,
     /// An HTML page of a proxy.
     Html,
 }
 
-/// The faults for the next requests.
+/// Faults for the next requests, in the order in which they were added.
 #[derive(Debug, Default)]
 pub(super) struct Faults(VecDeque<ApiFault>);
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_read_strictly_and_end_after_their_number_of_requests() {
+    fn an_api_fault_ends_after_its_configured_number_of_requests() {
         let read = |text| serde_json::from_str::<ApiFault>(text);
         let mut faults = Faults::default();
         faults.add(read(r#"{"fault":"late","millis":5,"method":"POST"}"#).unwrap());

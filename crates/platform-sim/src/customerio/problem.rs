@@ -1,4 +1,4 @@
-//! The three shapes in which the App API reports an error.
+//! The forms of error bodies in the App API.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ impl FieldError {
     }
 }
 
-/// An error in one of the shapes.
+/// Returns an error response with the given form of the body.
 pub(super) fn problem(status: StatusCode, shape: ErrorShape, detail: &str) -> Response {
     let status_text = status.as_u16().to_string();
     let body = match shape {
@@ -32,7 +32,7 @@ pub(super) fn problem(status: StatusCode, shape: ErrorShape, detail: &str) -> Re
     (status, Json(body)).into_response()
 }
 
-/// Errors of fields, as JSON:API has them.
+/// Returns the errors of fields in the form of JSON:API.
 pub(super) fn json_api(status: StatusCode, errors: &[FieldError]) -> Response {
     let entry = |error: &FieldError| {
         json!({

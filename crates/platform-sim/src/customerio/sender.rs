@@ -1,6 +1,6 @@
-//! Calls the webhooks as Customer.io does: one signed POST for an event, 4 seconds for the answer, no redirect.
+//! Calls webhooks like Customer.io: one signed POST for each event, a timeout of 4 seconds, and no redirects.
 //!
-//! It calls once and reports what Customer.io would do next; it does not repeat.
+//! A call is never repeated. The report contains the step that Customer.io would take next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,63 +18,63 @@ use tokio::time::Instant;
 use super::account::{CustomerIo, WORKSPACES, Workspace};
 use super::webhook::takes;
 
-/// The time that Customer.io waits for an answer.
+/// Timeout of Customer.io for the response of a webhook.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// After these statuses Customer.io waits an hour before it repeats a call, as its specification lists them.
+/// Statuses after which Customer.io repeats a call after an hour, according to its specification.
 const AFTER_AN_HOUR: [u16; 11] = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
 
-/// The event that is to be sent.
+/// Request to send an event.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    /// Its name in the webhooks' lists.
+    /// Name of the event in the webhooks' lists of events.
     event: String,
-    /// The workspace; the first one if it is not given.
+    /// Id of the workspace; by default the first one.
     workspace: Option<u64>,
-    /// A new id if it is not given.
+    /// Id of the event; by default a new id.
     event_id: Option<String>,
-    /// The person's id.
+    /// Id of the person; by default `sim-person`.
     person: Option<String>,
-    /// The exact body, in place of an example of the event.
+    /// Exact body to send; by default an example of the event.
     body: Option<String>,
 }
 
-/// The outcome of an order.
+/// Result of a request to send an event.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     event_id: String,
     calls: Vec<Call>,
 }
 
-/// One call of one webhook.
+/// Result of one call of a webhook.
 #[derive(Debug, Serialize)]
 struct Call {
     webhook: u64,
     endpoint: String,
-    /// The status of the response; `None` if there was no response.
+    /// HTTP status code; `None` if there was no response.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// The reason why there was no answer.
+    /// Reason why there was no response.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     millis: u128,
     next: Next,
 }
 
-/// The next step of Customer.io after a call.
+/// The step that Customer.io takes after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Next {
-    /// Nothing: it was a success.
+    /// Customer.io takes no further step, because the call succeeded.
     Done,
-    /// It repeats after an hour.
+    /// Customer.io repeats the call after an hour.
     RepeatAfterAnHour,
-    /// It repeats with a back-off.
+    /// Customer.io repeats the call with increasing waits.
     RepeatWithBackOff,
 }
 
 impl Next {
-    /// A call without a response counts as a refused connection, except for a time-out.
+    /// Returns the next step. A call without a response counts as a refused connection, except for a timeout.
     fn after(status: Option<u16>, timed_out: bool) -> Self {
         match status {
             Some(200..=299) => Self::Done,
@@ -181,7 +181,7 @@ fn example(event: &CatalogueEvent, order: &Order, event_id: &str, number: u64) -
     sample.body()
 }
 
-/// The body as a webhook without `with_content` gets it.
+/// Returns the body that a webhook without `with_content` gets.
 fn without_content(body: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(body) else { return body.to_owned() };
     if let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) {
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_step_after_a_call_is_the_documented_one() {
+    fn the_next_step_after_a_webhook_call_follows_the_documentation() {
         assert_eq!(Next::after(Some(202), false), Next::Done);
         for status in [400, 401, 429, 500, 521] {
             assert_eq!(Next::after(Some(status), false), Next::RepeatAfterAnHour, "{status}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_left_out_unless_it_is_requested() {
+    fn without_content_removes_content_and_headers_from_a_body() {
         let body = r#"{"data":{"content":"x","headers":{},"subject":"s"},"event_id":"1"}"#;
         assert_eq!(without_content(body), r#"{"data":{"subject":"s"},"event_id":"1"}"#);
         assert_eq!(without_content("no json"), "no json");

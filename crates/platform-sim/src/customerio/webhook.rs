@@ -1,25 +1,25 @@
-//! The rules of the App API for the body of a webhook, as functions of values.
+//! Rules of the App API for the body of a webhook, as pure functions.
 
 use customerio::catalogue::CATALOGUE;
 use serde_json::{Map, Value, json};
 
 use super::problem::FieldError;
 
-/// Fields of a request.
+/// Fields that a request may contain.
 const WRITABLE: [&str; 6] = ["name", "endpoint", "disabled", "full_resolution", "with_content", "events"];
 /// Fields that the API assigns.
 const READ_ONLY: [&str; 2] = ["id", "type"];
-/// In the catalogue of payloads, but not in the App API's list of event names.
+/// Event that Customer.io's catalogue of payloads contains, but the App API's list of event names does not.
 const NOT_IN_THE_LIST: &str = "slack_undeliverable";
 
-/// A webhook as the API returns it.
+/// Fields of a webhook, as the API returns them.
 pub(super) type Fields = Map<String, Value>;
 
-/// Checks the body of a create, or of an update of `existing`. An update replaces everything, so fields that it leaves
-/// out are reset.
+/// Checks the body of a create, or of an update of `existing`. An update replaces all fields, so fields that are
+/// missing from the body are reset.
 ///
-/// An existing webhook may have fields and events beyond the documented ones, as a later version of the API would: an
-/// update may send those back.
+/// An existing webhook can have undocumented fields and events, like in a later version of the API. An update may
+/// contain these fields and events.
 pub(super) fn checked(body: &[u8], id: u64, existing: Option<&Fields>) -> Result<Fields, Vec<FieldError>> {
     let Ok(Value::Object(given)) = serde_json::from_slice(body) else {
         return Err(vec![FieldError::new("/", "the body is not a JSON object")]);
@@ -81,7 +81,7 @@ fn is_http_url(text: &str) -> bool {
     text.parse::<reqwest::Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-/// Returns true if this webhook is called for an event of this name.
+/// Whether this webhook is enabled and subscribed to this event.
 pub(super) fn takes(fields: &Fields, event: &str) -> bool {
     let is_on = fields.get("disabled").and_then(Value::as_bool) == Some(false);
     let events = fields.get("events").and_then(Value::as_array);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_undocumented_member_is_refused_by_name() {
+    fn an_invalid_member_is_refused_with_a_pointer_to_it() {
         assert_eq!(pointers(&[("dissabled", json!(true))]), ["/dissabled"]);
         assert_eq!(pointers(&[("id", json!(4)), ("type", json!("js"))]), ["/id", "/type"]);
         assert_eq!(pointers(&[("name", json!(" ")), ("endpoint", json!("x"))]), ["/name", "/endpoint"]);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_replaces_everything_and_may_send_back_existing_fields() {
+    fn an_update_resets_missing_fields_and_may_contain_existing_extra_fields() {
         let mut existing =
             checked(&body(&[("disabled", json!(true)), ("with_content", json!(true))]), 4, None).unwrap();
         existing.insert("batching".to_owned(), json!({"size": 10}));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_enabled_webhook_gets_the_events_that_it_names() {
+    fn only_an_enabled_webhook_gets_the_events_that_it_subscribes_to() {
         let on = checked(&body(&[]), 4, None).unwrap();
         assert!(takes(&on, "email_sent") && !takes(&on, "email_opened"));
         assert!(!takes(&checked(&body(&[("disabled", json!(true))]), 4, None).unwrap(), "email_sent"));

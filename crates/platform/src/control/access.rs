@@ -1,4 +1,4 @@
-//! Permissions: what this credential may do in its sandbox.
+//! Reads the permissions that the credential has in its sandbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,19 +21,19 @@ impl EffectivePolicies {
         self.0.get(resource).is_some_and(|actions| actions.contains(action) || actions.contains("*"))
     }
 
-    /// Whether anything at all is allowed on a resource.
+    /// Whether at least one action is allowed on a resource.
     #[must_use]
     pub fn allows_any(&self, resource: &str) -> bool {
         self.0.get(resource).is_some_and(|actions| !actions.is_empty())
     }
 }
 
-/// All names of permissions and resource types.
+/// Names of all permissions and resource types.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PermissionReference {
-    /// Names for `/permissions/…`.
+    /// Names that can follow `/permissions/`.
     pub permissions: BTreeSet<String>,
-    /// Names for `/resource-types/…`.
+    /// Names that can follow `/resource-types/`.
     pub resource_types: BTreeSet<String>,
 }
 
@@ -42,8 +42,8 @@ fn actions(value: &Value) -> BTreeSet<String> {
     list.iter().filter_map(Value::as_str).map(str::to_ascii_lowercase).collect()
 }
 
-/// Asks which actions are allowed on resources, each `/permissions/…` or `/resource-types/…`. The response depends on
-/// the sandbox.
+/// Requests the allowed actions on resources. Each resource has the form `/permissions/…` or `/resource-types/…`. The
+/// response depends on the sandbox.
 #[must_use]
 pub fn effective_policies(resources: &[&str]) -> Call<EffectivePolicies> {
     let request = Request::new(Method::Post, Effect::Read, format!("{BASE}/effective-policies"));
@@ -58,8 +58,8 @@ fn read_policies(_: &Request, answer: &Answer) -> Result<EffectivePolicies, Unre
     Ok(EffectivePolicies(policies.iter().map(|(name, value)| (name.clone(), actions(value))).collect()))
 }
 
-/// Lists all names of permissions and resource types. Adobe's specification misspells some names, so use those of this
-/// list.
+/// Requests the names of all permissions and resource types. Adobe's specification misspells some names, so use the
+/// names in this response.
 #[must_use]
 pub fn permission_reference() -> Call<PermissionReference> {
     Call::new(Request::get(format!("{BASE}/reference")), read_reference)
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_everything_and_a_missing_resource_allows_nothing() {
+    fn an_action_is_allowed_only_if_it_or_a_star_is_listed() {
         let call = effective_policies(&["/permissions/manage-schemas"]);
         assert!(call.request().is_repeatable(), "it only asks");
         assert_eq!(call.request().body, Some(json!(["/permissions/manage-schemas"])));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_lists_names() {
+    fn permission_reference_returns_permissions_and_resource_types() {
         let body = r#"{"permissions":{"manage-datasets":{"datasets":["read"]}},"resource-types":{"schemas":["read"]}}"#;
         let reference = permission_reference().read(&answer(body)).unwrap();
         assert!(reference.permissions.contains("manage-datasets") && reference.resource_types.contains("schemas"));

@@ -1,4 +1,4 @@
-//! The base address of the control plane.
+//! Base address of the control plane.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,25 +18,25 @@ impl Default for ApiUrl {
 }
 
 impl ApiUrl {
-    /// The address.
+    /// Returns the configured base address.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// The address of a path with its query.
+    /// Appends a path with its query to the base address. Returns `None` if the result is not a URL.
     pub(crate) fn join(&self, path: &str) -> Option<Url> {
         format!("{}{path}", self.0.as_str().trim_end_matches('/')).parse().ok()
     }
 
-    /// Whether a URL is of the same server.
+    /// Whether a URL has the scheme, host and port of the base address, and neither a user name nor a password.
     pub(crate) fn is_same_server(&self, url: &Url) -> bool {
         let server =
             |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
         url.username().is_empty() && url.password().is_none() && server(url) == server(&self.0)
     }
 
-    /// Path and query of a URL of this server, without the base's own path.
+    /// Returns path and query of a URL on this server, without the path of the base address.
     pub(crate) fn path_of(&self, url: &Url) -> String {
         let base = self.0.path().trim_end_matches('/');
         let path = url.path().strip_prefix(base).unwrap_or(url.path());
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invalid_address_is_refused_without_repeating_it() {
+    fn the_error_for_an_invalid_api_address_does_not_quote_the_address() {
         assert_eq!(ApiUrl::default().url().host_str(), Some("platform.adobe.io"));
         for text in ["ftp://topsecret", "topsecret", "https://me:topsecret@x", "https://x?k=topsecret"] {
             let error = text.parse::<ApiUrl>().unwrap_err();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_path_is_kept_in_requests_and_removed_from_links() {
+    fn the_path_of_the_base_address_is_added_to_requests_and_removed_from_links() {
         let base: ApiUrl = "https://proxy.example/adobe/".parse().unwrap();
         assert_eq!(base.join("/data/x?a=b").unwrap().as_str(), "https://proxy.example/adobe/data/x?a=b");
         assert_eq!(base.path_of(&"https://proxy.example/adobe/data/x?a=b".parse().unwrap()), "/data/x?a=b");

@@ -7,20 +7,20 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// An HTTP answer.
+/// An HTTP response of the control plane.
 #[derive(Clone, Default)]
 pub struct Answer {
-    /// The status.
+    /// HTTP status code.
     pub status: u16,
-    /// The header `ETag`.
+    /// Value of the header `ETag`.
     pub etag: Option<String>,
-    /// The body, as far as it is read.
+    /// The body, truncated if `is_cut` is set.
     pub body: Bytes,
-    /// Whether the body was longer than what is read.
+    /// Whether the body is longer than the limit up to which the client reads it.
     pub is_cut: bool,
 }
 
-/// The body can hold personal data: only its length is shown.
+/// Shows only the length of the body, because the body can contain personal data.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("status", &self.status).field("body_bytes", &self.body.len()).finish()
@@ -33,7 +33,7 @@ impl fmt::Debug for Answer {
 pub struct Unreadable(pub String);
 
 impl Answer {
-    /// The body as JSON of this type.
+    /// Parses the body as JSON into a `T`.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
         if self.is_cut {
             return Err(Unreadable(format!("it is longer than {} bytes", self.body.len())));
@@ -46,12 +46,12 @@ impl Answer {
     }
 }
 
-/// The reader for calls whose success has no content.
+/// Accepts any response, for calls that return no content.
 pub(crate) fn no_content(_: &crate::control::Request, _: &Answer) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// Whole numbers, also as text; anything else is read as absent.
+/// Reads an integer from a JSON number or from text. Any other value is read as absent.
 pub(crate) fn number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
     Ok(match Value::deserialize(input)? {
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(whole)),
@@ -65,7 +65,7 @@ fn whole(number: f64) -> i64 {
     number as i64
 }
 
-/// Text, also from a number; anything else is read as absent.
+/// Reads text from a JSON string or number. Any other value is read as absent.
 pub(crate) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(input)? {
         Value::String(text) => Some(text),
@@ -74,7 +74,7 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>
     })
 }
 
-/// A value, or its default if the response has `null`.
+/// Reads a value; `null` is read as the default of its type.
 pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(input)?.unwrap_or_default())
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_texts_are_read_in_either_form() {
+    fn numbers_and_texts_are_read_from_json_numbers_and_strings() {
         for (body, count, version) in [
             (r#"{"count":7,"version":"1.0","items":null}"#, Some(7), Some("1.0")),
             (r#"{"count":"7","version":1}"#, Some(7), Some("1")),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_answer_is_not_quoted() {
+    fn the_error_for_an_unreadable_response_does_not_quote_the_body() {
         for body in [r#"{"items":"topsecret"}"#, "<html>topsecret</html>"] {
             let error = answer(body).json::<Lenient>().unwrap_err().to_string();
             assert!(error.contains("line 1") && !error.contains("topsecret"), "{error}");

@@ -1,4 +1,4 @@
-//! Failures after acceptance: failed batches, and their rows with the reasons.
+//! Reads failures after acceptance: failed batches, and their rows with the reasons.
 
 use std::fmt;
 
@@ -12,40 +12,41 @@ use crate::control::request::{Call, Request, encode};
 const CATALOG: &str = "/data/foundation/catalog/batches";
 const EXPORT: &str = "/data/foundation/export/batches";
 
-/// One batch.
+/// A batch, as Catalog returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Batch {
-    /// Its id.
+    /// Id of the batch.
     #[serde(default)]
     pub id: String,
-    /// `failed`, `success`, …
+    /// Status, such as `failed` or `success`.
     #[serde(default)]
     pub status: String,
-    /// When it was created, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     #[serde(default, deserialize_with = "number")]
     pub created: Option<i64>,
-    /// How many records failed.
+    /// Number of records that failed.
     #[serde(rename = "failedRecordCount", default, deserialize_with = "number")]
     pub failed_record_count: Option<i64>,
-    /// The reasons.
+    /// Reasons of the failure.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Vec<BatchError>,
     #[serde(default, deserialize_with = "or_default")]
     metrics: Map<String, Value>,
 }
 
-/// The reason of a failed batch.
+/// A reason why a batch failed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BatchError {
-    /// Adobe's code. The same code has more than one meaning: show the description with it.
+    /// Adobe's error code. One code can have several meanings, so show the description with it.
     #[serde(default, deserialize_with = "text")]
     pub code: Option<String>,
-    /// The description.
+    /// Adobe's text about the error.
     #[serde(default, alias = "message")]
     pub description: Option<String>,
 }
 
-/// The failed batches of a dataset that were created after a time, in milliseconds since 1970; the oldest first.
+/// Lists the failed batches of a dataset, oldest first, that were created after `created_after` (milliseconds since
+/// 1970).
 #[must_use]
 pub fn failed_batches(dataset_id: &str, created_after: i64) -> Call<Page<Batch>> {
     let request = Request::get(CATALOG)
@@ -67,77 +68,77 @@ fn with_id(id: String, value: Value) -> Result<Batch, Unreadable> {
     Ok(batch)
 }
 
-/// A file of a failed batch.
+/// A file that belongs to a failed batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FailedFile {
-    /// Its name, for [`download_failed`].
+    /// Name of the file, as [`download_failed`] expects it.
     pub name: String,
-    /// Its size in bytes.
+    /// Size of the file in bytes.
     #[serde(default, deserialize_with = "number")]
     pub length: Option<i64>,
 }
 
-/// The files with the failed rows of a batch. Platform keeps them for up to 30 days.
+/// Lists the files that contain the failed rows of a batch. Platform keeps these files for up to 30 days.
 #[must_use]
 pub fn failed_files(batch_id: &str) -> Call<Page<FailedFile>> {
     Call::new(Request::get(format!("{EXPORT}/{}/failed", encode(batch_id))), |_, answer| page(answer, "data"))
 }
 
-/// The files with the errors of rows that could not be read at all.
+/// Lists the files that contain the errors of unreadable rows.
 #[must_use]
 pub fn row_error_files(batch_id: &str) -> Call<Page<FailedFile>> {
     let request = Request::get(format!("{EXPORT}/{}/meta", encode(batch_id))).query("path", "row_errors");
     Call::new(request, |_, answer| page(answer, "data"))
 }
 
-/// Downloads a file of [`failed_files`].
+/// Downloads a file that [`failed_files`] lists, and reads its rows.
 #[must_use]
 pub fn download_failed(batch_id: &str, file: &str) -> Call<FailedRows> {
     let request = Request::get(format!("{EXPORT}/{}/failed", encode(batch_id))).query("path", file);
     Call::new(request, |_, answer| Ok(rows(answer)))
 }
 
-/// The rows of a file.
+/// Rows of a downloaded file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FailedRows {
-    /// The rows, in their order.
+    /// Rows that could be read, in the order of the file.
     pub rows: Vec<FailedRow>,
-    /// Lines that are not JSON objects.
+    /// Number of lines that are not JSON objects.
     pub unreadable: usize,
-    /// Whether the file is longer than what is read: there are more rows.
+    /// Whether the file is longer than the limit of the client, so that rows are missing.
     pub is_cut: bool,
 }
 
-/// A row that failed.
+/// A row of a failed batch.
 #[derive(Clone, PartialEq)]
 pub struct FailedRow {
     /// The event's `_id`, if the row has one.
     pub id: Option<String>,
-    /// The reasons.
+    /// Reasons why Platform rejected the row.
     pub errors: Vec<RowError>,
-    /// The row, with personal data.
+    /// The complete row. It contains personal data.
     pub row: Map<String, Value>,
 }
 
-/// The row holds personal data and is not shown.
+/// Does not show the row, because it contains personal data.
 impl fmt::Debug for FailedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FailedRow").field("id", &self.id).field("errors", &self.errors).finish_non_exhaustive()
     }
 }
 
-/// The reason of a failed row. The message can quote a value of the row.
+/// A reason why a row failed. The message can quote a value of the row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowError {
-    /// Adobe's code, where there is one.
+    /// Adobe's error code, if the error has one.
     pub code: Option<String>,
-    /// The message.
+    /// Adobe's text about the error.
     pub message: Option<String>,
-    /// The rule that was broken: `type`, `required`, `additionalProperties`, …
+    /// Broken rule of the schema, such as `type`, `required` or `additionalProperties`.
     pub keyword: Option<String>,
-    /// The location in the row.
+    /// Location of the invalid value in the row, such as `#/_id`.
     pub pointer: Option<String>,
-    /// The location in the schema.
+    /// Location of the broken rule in the schema, such as `#/properties/_id`.
     pub schema_location: Option<String>,
 }
 
@@ -157,7 +158,7 @@ fn rows(answer: &Answer) -> FailedRows {
     rows
 }
 
-/// The row is the event itself, or the envelope that the event was sent in.
+/// Reads a failed row, which is either the event or the envelope in which the event was sent.
 fn failed_row(row: Map<String, Value>) -> FailedRow {
     let whole = Value::Object(row);
     let id = ["/_id", "/body/xdmEntity/_id", "/xdmEntity/_id"].iter().find_map(|at| whole.pointer(at)?.as_str());
@@ -172,7 +173,7 @@ fn failed_row(row: Map<String, Value>) -> FailedRow {
     FailedRow { id, errors, row }
 }
 
-/// The causes in their order. An error that has causes only summarises them and is left out.
+/// Collects the root causes of an error, in their order. An error that has causes only summarises them and is left out.
 fn row_errors(error: &Value, into: &mut Vec<RowError>, depth: usize) {
     let causes = error.get("causingExceptions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !causes.is_empty() && depth < 8 {
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_batches_are_read_with_their_counts() {
+    fn failed_batches_are_read_with_the_number_of_failed_records() {
         let call = failed_batches("5e7", 12);
         assert_eq!(
             call.request().path,
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read_in_both_documented_forms() {
+    fn failed_rows_are_read_from_events_and_from_envelopes() {
         let cause = json!({"message": "expected type: String, found: Long", "keyword": "type", "pointerToViolation": "#/_id",
             "schemaLocation": "#/properties/_id", "causingExceptions": []});
         let body = [
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_listed_and_downloaded_by_name() {
+    fn failed_files_are_listed_and_downloaded_by_name() {
         let body = json!({"data": [{"name": "part 1.json", "length": "12", "_links": {}}], "_page": {"limit": 100, "count": 1}});
         let page = failed_files("b").read(&answer(body.to_string())).unwrap();
         assert_eq!((page.items[0].name.as_str(), page.items[0].length, page.next), ("part 1.json", Some(12), None));

@@ -1,4 +1,4 @@
-//! Catalog: datasets.
+//! Datasets of Platform's Catalog service.
 
 use std::collections::BTreeMap;
 
@@ -12,75 +12,76 @@ use crate::control::request::{Call, Effect, Method, Request, encode};
 
 const BASE: &str = "/data/foundation/catalog/dataSets";
 
-/// A schema, and the representation and version of it.
+/// A reference to a version of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaRef {
-    /// `$id`.
+    /// `$id` of the schema, a URI.
     pub id: String,
-    /// `application/vnd.adobe.xed-full+json;version=1`, in several spellings.
+    /// Content type with the version, such as `application/vnd.adobe.xed-full+json;version=1`. Adobe uses several
+    /// spellings.
     #[serde(rename = "contentType", default)]
     pub content_type: String,
 }
 
 impl SchemaRef {
-    /// Version 1 of a schema, in the form that datasets and messages use.
+    /// Returns a reference to version 1 of a schema, in the form that datasets and messages use.
     #[must_use]
     pub fn version_1(id: &str) -> Self {
         Self { id: id.to_owned(), content_type: "application/vnd.adobe.xed-full+json;version=1".to_owned() }
     }
 
-    /// The major version that the content type names.
+    /// Returns the major version that the content type contains.
     #[must_use]
     pub fn major_version(&self) -> Option<u32> {
         let (_, version) = self.content_type.split_once("version=")?;
         version.trim().split('.').next()?.trim_matches('"').parse().ok()
     }
 
-    /// Whether both mean the same schema. The content type has several spellings, so only its major version is
-    /// compared.
+    /// Whether both references mean the same version of the same schema. The content type has several spellings, so
+    /// only its major version is compared.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id && self.major_version() == other.major_version()
     }
 }
 
-/// One dataset.
+/// A dataset, as Catalog returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Dataset {
-    /// Its id.
+    /// Id of the dataset.
     #[serde(default)]
     pub id: String,
-    /// Its name. Names need not be unique.
+    /// Name of the dataset. Several datasets can have the same name.
     #[serde(default)]
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// Its schema.
+    /// Schema of the dataset's records.
     #[serde(rename = "schemaRef", default)]
     pub schema: Option<SchemaRef>,
-    /// Its tags.
+    /// Tags: a list of values for each key.
     #[serde(default, deserialize_with = "or_default")]
     pub tags: BTreeMap<String, Vec<String>>,
-    /// Whether rows that fail are kept with their reasons.
+    /// Whether Platform keeps failed rows with their reasons.
     #[serde(rename = "enableErrorDiagnostics", default)]
     pub error_diagnostics: Option<bool>,
-    /// The last batch that wrote to it, if any did.
+    /// Id of the last batch that wrote to the dataset, if there is one.
     #[serde(rename = "lastBatchId", default)]
     pub last_batch_id: Option<String>,
-    /// When it was created, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     #[serde(default, deserialize_with = "number")]
     pub created: Option<i64>,
-    /// When it was changed, in milliseconds since 1970.
+    /// Time of the last change, in milliseconds since 1970.
     #[serde(default, deserialize_with = "number")]
     pub updated: Option<i64>,
-    /// The value for `If-Match`, if the response has an `ETag`.
+    /// Value of the response's `ETag`, for `If-Match`.
     #[serde(skip)]
     pub etag: Option<String>,
 }
 
 impl Dataset {
-    /// Whether the dataset is enabled for Profile. The tag is also written with a space.
+    /// Whether the dataset is enabled for Profile. The value of the tag may contain a space: `enabled: true`.
     #[must_use]
     pub fn is_profile_enabled(&self) -> bool {
         let values = self.tags.get("unifiedProfile").map(Vec::as_slice).unwrap_or_default();
@@ -88,26 +89,26 @@ impl Dataset {
     }
 }
 
-/// A dataset to create.
+/// Content of a dataset to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDataset {
-    /// Its name.
+    /// Name of the dataset.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// Its schema.
+    /// Schema of the dataset's records.
     pub schema: SchemaRef,
-    /// Its tags; keys of our own are allowed.
+    /// Tags: a list of values for each key. Platform also accepts keys that it does not know.
     pub tags: BTreeMap<String, Vec<String>>,
 }
 
-/// All datasets of the sandbox, the oldest first.
+/// Lists all datasets of the sandbox, oldest first.
 #[must_use]
 pub fn datasets() -> Call<Page<Dataset>> {
     list(Request::get(BASE))
 }
 
-/// The datasets of one name.
+/// Lists the datasets with this name, oldest first.
 #[must_use]
 pub fn datasets_named(name: &str) -> Call<Page<Dataset>> {
     list(Request::get(BASE).query("name", name))
@@ -124,7 +125,7 @@ fn with_id(id: String, value: Value) -> Result<Dataset, Unreadable> {
     Ok(Dataset { id, ..dataset })
 }
 
-/// One dataset.
+/// Reads one dataset.
 #[must_use]
 pub fn dataset(id: &str) -> Call<Dataset> {
     Call::new(Request::get(format!("{BASE}/{}", encode(id))), |_, answer| {
@@ -134,7 +135,7 @@ pub fn dataset(id: &str) -> Call<Dataset> {
     })
 }
 
-/// Creates a dataset and returns its id. Failed rows are kept with their reasons.
+/// Creates a dataset for which Platform keeps failed rows with their reasons. Returns the dataset's id.
 #[must_use]
 pub fn create_dataset(new: &NewDataset) -> Call<String> {
     let mut body = json!({
@@ -149,7 +150,7 @@ pub fn create_dataset(new: &NewDataset) -> Call<String> {
     Call::new(Request::post(BASE, body), read_id)
 }
 
-/// Changes a dataset by JSON Patch and returns its id. `If-Match` is sent if the look-up had an `ETag`.
+/// Changes a dataset by JSON Patch and returns its id. `etag`, if given, is sent as `If-Match`.
 #[must_use]
 pub fn update_dataset(id: &str, patches: &[Patch], etag: Option<&str>) -> Call<String> {
     let request = Request::new(Method::Patch, Effect::Update, format!("{BASE}/{}", encode(id)));
@@ -163,7 +164,7 @@ pub fn delete_dataset(id: &str) -> Call<()> {
     Call::new(Request::delete(format!("{BASE}/{}", encode(id))), no_content)
 }
 
-/// `["@/dataSets/5e72608b10f6e318ad2dee0f"]`.
+/// Reads the id from a response such as `["@/dataSets/5e72608b10f6e318ad2dee0f"]`.
 fn read_id(_: &Request, answer: &Answer) -> Result<String, Unreadable> {
     let ids: Vec<String> = answer.json()?;
     let id = ids.first().map(|id| id.rsplit('/').next().unwrap_or(id).to_owned());
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_tag_is_recognised_in_both_spellings() {
+    fn the_profile_tag_is_recognised_with_and_without_a_space() {
         for (tag, enabled) in [("enabled:true", true), ("enabled: true", true), ("enabled:false", false)] {
             let body = json!({"5e7": {"name": "n", "tags": {"unifiedProfile": [tag, "isUpsert: true"]}}});
             let dataset = dataset("5e7").read(&answer(&body)).unwrap();
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_created_dataset_is_named_without_its_prefix() {
+    fn create_dataset_returns_the_id_without_its_prefix() {
         let new = NewDataset {
             name: "n".to_owned(),
             description: "d".to_owned(),
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_a_json_patch() {
+    fn a_dataset_update_is_sent_as_json_patch() {
         let call = update_dataset("5e7", &[Patch::add("/tags/unifiedProfile", json!(["enabled:true"]))], None);
         assert_eq!(call.request().to_string(), "PATCH /data/foundation/catalog/dataSets/5e7");
         assert_eq!(call.request().headers["Content-Type"], "application/json-patch+json");

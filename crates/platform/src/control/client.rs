@@ -1,5 +1,5 @@
-//! Sends calls: adds the token and the common headers, repeats safe requests, reads all pages, and waits for an object
-//! that was created a moment ago.
+//! Sends calls: adds the token and the common headers, repeats safe requests, reads all pages, and waits until a newly
+//! created object is visible.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,35 +19,35 @@ use crate::failure::{Failure, Unreached, failure};
 use crate::token::TokenProvider;
 use crate::verdict::retry_after;
 
-/// Address, identity and behaviour of the client.
+/// Settings of the control-plane client.
 #[derive(Debug, Clone)]
 pub struct ControlSettings {
-    /// Base address, `PLATFORM_API_URL`.
+    /// Base address of Platform's APIs (`PLATFORM_API_URL`).
     pub api: ApiUrl,
     /// The organisation; sent as `x-gw-ims-org-id`.
     pub ims_org: String,
     /// The sandbox; sent as `x-sandbox-name`.
     pub sandbox: String,
-    /// The credential's id; sent as `x-api-key`.
+    /// Client id of the credential; sent as `x-api-key`.
     pub client_id: String,
-    /// How long one request may take.
+    /// Maximum time of one request.
     pub timeout: Duration,
-    /// Repeats of requests that are safe to repeat.
+    /// Limits for repeating requests that are safe to repeat.
     pub retries: Retries,
-    /// Waiting for created objects.
+    /// Limits for waiting until a created object is visible.
     pub visibility: Visibility,
 }
 
-/// How often a request is repeated.
+/// Number of attempts of a repeatable request, and the waits between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries {
-    /// The maximum number of attempts; 1 means that it is not repeated.
+    /// Maximum number of attempts; 1 means that no request is repeated.
     pub attempts: u32,
-    /// The wait before the first repeat; each further wait is twice as long.
+    /// Wait before the first repeat. Each further wait is twice as long.
     pub first_wait: Duration,
-    /// The longest wait, even if Platform asks for a longer one.
+    /// Longest wait, even if `Retry-After` is longer.
     pub longest_wait: Duration,
-    /// After a 403, a token of at least this age is replaced, because only new tokens contain a role that was granted
+    /// Minimum age of a token that is replaced after a 403. Only a new token contains a role that was granted
     /// meanwhile.
     pub token_age_on_403: Duration,
 }
@@ -64,19 +64,19 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// The wait after this number of attempts.
+    /// Returns the wait after this number of attempts. `asked` is the wait from the header `Retry-After`.
     fn wait(&self, attempts: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.first_wait.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
         asked.unwrap_or(doubled).min(self.longest_wait)
     }
 }
 
-/// How long a created object may be missing from answers.
+/// Limits for waiting until a created object appears in responses.
 #[derive(Debug, Clone, Copy)]
 pub struct Visibility {
-    /// The time after its creation.
+    /// Time after the creation during which an object may be missing.
     pub within: Duration,
-    /// How often to ask.
+    /// Wait between two requests for the object.
     pub interval: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Default for Visibility {
     }
 }
 
-/// Sends calls for one organisation and sandbox.
+/// Client of the control plane for one organisation and one sandbox.
 pub struct ControlClient {
     http: reqwest::Client,
     settings: ControlSettings,
@@ -100,17 +100,17 @@ impl fmt::Debug for ControlClient {
     }
 }
 
-/// One attempt's result: an answer of any status, or none.
+/// Response of any status to one attempt.
 struct Attempt {
     answer: Answer,
     retry_after: Option<Duration>,
 }
 
 impl ControlClient {
-    /// A client. `http` must not follow redirects, as those of [`crate::client::HttpSettings::client`] do not.
+    /// Creates a client. `http` must not follow redirects, like the clients of [`crate::client::HttpSettings::client`].
     ///
     /// # Errors
-    /// [`ClientError`] if a setting cannot be sent in a header.
+    /// Returns a [`ClientError`] if a setting cannot be sent in a header.
     pub fn new(settings: ControlSettings, http: reqwest::Client, tokens: TokenProvider) -> Result<Self, ClientError> {
         let mut headers = HeaderMap::new();
         for (name, value, variable) in [
@@ -124,16 +124,16 @@ impl ControlClient {
         Ok(Self { http, settings, headers, tokens })
     }
 
-    /// Its settings.
+    /// Returns the settings that the client was created with.
     #[must_use]
     pub fn settings(&self) -> &ControlSettings {
         &self.settings
     }
 
-    /// Sends a call and reads its answer.
+    /// Sends a call and reads the response.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// Returns a [`ControlError`] if the request fails or the response cannot be read.
     pub async fn send<T>(&self, call: &Call<T>) -> Result<T, ControlError> {
         let answer = self.answer_to(call.request()).await?;
         call.read(&answer).map_err(|error| {
@@ -149,10 +149,10 @@ impl ControlClient {
         })
     }
 
-    /// Reads all pages of a list.
+    /// Reads all pages of a list and returns their entries.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// Returns a [`ControlError`] if a page cannot be read or the link to the next page must not be followed.
     pub async fn list<T>(&self, call: &Call<Page<T>>) -> Result<Vec<T>, ControlError> {
         let mut items = Vec::new();
         let mut call = call.clone();
@@ -171,11 +171,12 @@ impl ControlClient {
         }
     }
 
-    /// Sends a call that names an object created at `created_at`. While that is less than [`Visibility::within`] ago,
-    /// 400 and 404 count as "not visible yet" and the call is sent again; both statuses mean that nothing was done.
+    /// Sends a call that refers to an object created at `created_at`. Until [`Visibility::within`] has passed since
+    /// then, a response of 400 or 404 means "not visible yet", and the call is sent again. A request that gets one of
+    /// these statuses has no effect.
     ///
     /// # Errors
-    /// [`ErrorKind::NotVisible`] when the time is over, or any other [`ControlError`].
+    /// Returns [`ErrorKind::NotVisible`] after that time, or any other [`ControlError`].
     pub async fn send_when_visible<T>(&self, call: &Call<T>, created_at: Instant) -> Result<T, ControlError> {
         loop {
             let error = match self.send(call).await {
@@ -193,11 +194,12 @@ impl ControlClient {
         }
     }
 
-    /// Looks in a list for an object that was created at `created_at`, or may have been: a list can miss it for as long
-    /// as [`Visibility::within`]. `None` means that it does not exist.
+    /// Searches a list for an object that was or may have been created at `created_at`. Until [`Visibility::within`]
+    /// has passed since then, the list can miss the object and is read again. Returns `None` if the object does not
+    /// exist.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// Returns a [`ControlError`] if the list cannot be read.
     pub async fn find_when_visible<T>(
         &self,
         call: &Call<Page<T>>,
@@ -214,7 +216,7 @@ impl ControlClient {
         }
     }
 
-    /// Waits for the next attempt; `false` if the time is over.
+    /// Waits before the next attempt. Returns `false` at once if [`Visibility::within`] has passed since `created_at`.
     async fn wait_until_visible(&self, created_at: Instant) -> bool {
         let Visibility { within, interval } = self.settings.visibility;
         let is_early = created_at.elapsed() < within;
@@ -224,10 +226,10 @@ impl ControlClient {
         is_early
     }
 
-    /// Enables or disables a flow; with `subOp` if Platform refuses the request without it.
+    /// Enables or disables a flow. If Platform responds with 400, the request is sent again with the parameter `subOp`.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// Returns a [`ControlError`] if the last request fails.
     pub async fn set_flow_state(&self, id: &str, action: FlowAction) -> Result<Created, ControlError> {
         match self.send(&flow_action(id, action, false)).await {
             Err(error) if matches!(*error.kind, ErrorKind::Rejected { status: 400, .. }) => {
@@ -237,7 +239,7 @@ impl ControlClient {
         }
     }
 
-    /// Returns a successful response, after repeats if they are safe.
+    /// Returns a successful response. After a temporary failure, a request that is safe to repeat is sent again.
     async fn answer_to(&self, request: &Request) -> Result<Answer, ControlError> {
         let mut attempts = 1;
         loop {
@@ -265,8 +267,8 @@ impl ControlClient {
         }
     }
 
-    /// Sends a request with a token, and once more with a new token if the first one is refused. A refusal by 401 or
-    /// 403 means that nothing was done, so this is safe for every request.
+    /// Sends a request with a token, and once more with a new token if Platform refuses the first one. A request that
+    /// gets 401 or 403 has no effect, so the second attempt is safe for every request.
     async fn authorized(&self, request: &Request) -> Result<Result<Attempt, Failure>, ControlError> {
         let token = self.token(request).await?;
         let first = self.attempt(request, &token).await;
@@ -294,8 +296,8 @@ impl ControlClient {
         let Some(url) = self.settings.api.join(&request.path) else {
             return Err(Failure::Connect(Unreached::Other));
         };
-        // A path is built here or checked by `following`. This check makes sure that the token is never sent to another
-        // server.
+        // The path comes from this crate or was checked by `following`. This check guarantees that the token is never
+        // sent to another server.
         if !self.settings.api.is_same_server(&url) {
             return Err(Failure::Connect(Unreached::Other));
         }
@@ -325,7 +327,7 @@ impl ControlClient {
     }
 }
 
-/// A response may repeat the token, which must not get into a message.
+/// Removes the token from a response body, because an error message can quote the body.
 fn without_token(body: bytes::Bytes, token: &SecretString) -> bytes::Bytes {
     let secret = token.expose_secret().as_bytes();
     if secret.is_empty() || !body.windows(secret.len()).any(|window| window == secret) {
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_removed_from_an_answer() {
+    fn the_token_is_removed_from_a_response_body() {
         let token = SecretString::from("topsecret");
         let body = without_token(bytes::Bytes::from_static(b"{\"message\":\"bad topsecret!\"}"), &token);
         assert_eq!(&body[..], b"{\"message\":\"bad [token]!\"}");

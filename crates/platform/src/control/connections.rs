@@ -12,18 +12,18 @@ use crate::control::patch::Patch;
 use crate::control::request::{Call, Created, Effect, Method, Request, encode};
 
 pub(crate) const BASE: &str = "/data/foundation/flowservice";
-/// Connection specification of the HTTP API source.
+/// Id of the connection specification of the HTTP API source.
 pub const HTTP_API_SPEC: &str = "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb";
-/// Connection specification of the data lake, the target.
+/// Id of the connection specification of the data lake, which is the target.
 pub const DATA_LAKE_SPEC: &str = "c604ff05-7f1a-43c0-8e18-33bf874cb11c";
 const SPEC_VERSION: &str = "1.0";
 
 /// The id and version of a connection or flow specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecRef {
-    /// The id, which is the same in every organisation.
+    /// Id of the specification; the same in every organisation.
     pub id: String,
-    /// The version.
+    /// Version of the specification, such as `1.0`.
     #[serde(default)]
     pub version: Option<String>,
 }
@@ -31,13 +31,13 @@ pub struct SpecRef {
 /// The kinds of objects in Flow Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
-    /// A base connection.
+    /// Base connection: the inlet and its authentication.
     BaseConnection,
-    /// A source connection.
+    /// Source connection: the message format of a base connection.
     SourceConnection,
-    /// A target connection.
+    /// Target connection: the dataset and the schema to write.
     TargetConnection,
-    /// A flow.
+    /// Flow from a source connection to a target connection.
     Flow,
 }
 
@@ -71,31 +71,31 @@ impl fmt::Display for Object {
     }
 }
 
-/// One base connection. Of `auth.params` only the members of the HTTP API source are read: other sources keep secrets
-/// there.
+/// A base connection, as Flow Service returns it. `auth` contains only the parameters of the HTTP API source, because
+/// other sources keep secrets there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BaseConnection {
-    /// Its id.
+    /// Id of the base connection.
     pub id: String,
-    /// Its name.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// Its version, for `If-Match`.
+    /// Version of the object, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled` or another state.
+    /// State: `enabled` or another text of Flow Service.
     #[serde(default)]
     pub state: Option<String>,
-    /// Its specification.
+    /// Connection specification; [`HTTP_API_SPEC`] for the HTTP API source.
     #[serde(rename = "connectionSpec", default)]
     pub spec: Option<SpecRef>,
-    /// Its authentication and parameters.
+    /// Authentication and parameters of the inlet.
     #[serde(default)]
     pub auth: Option<Auth>,
-    /// When it was changed, in milliseconds since 1970.
+    /// Time of the last change, in milliseconds since 1970.
     #[serde(rename = "updatedAt", default, deserialize_with = "number")]
     pub updated_at: Option<i64>,
 }
@@ -103,10 +103,10 @@ pub struct BaseConnection {
 /// The authentication part of a base connection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Auth {
-    /// `Streaming Connection` for the HTTP API source.
+    /// Name of the authentication specification; `Streaming Connection` for the HTTP API source.
     #[serde(rename = "specName", default)]
     pub spec_name: String,
-    /// Its parameters.
+    /// Parameters of the inlet.
     #[serde(default)]
     pub params: StreamingParams,
 }
@@ -114,96 +114,96 @@ pub struct Auth {
 /// The parameters of a streaming connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct StreamingParams {
-    /// Unique in the organisation.
+    /// Id of the source, unique in the organisation.
     #[serde(rename = "sourceId", default)]
     pub source_id: Option<String>,
-    /// `xdm` or `raw`.
+    /// Format of the messages: `xdm` or `raw`.
     #[serde(rename = "dataType", default)]
     pub data_type: Option<String>,
-    /// Whether senders need an access token. If not, anyone with the address can write.
+    /// Whether senders need an access token. If not, anyone who knows the inlet's address can write.
     #[serde(rename = "authenticationRequired", default)]
     pub authentication_required: Option<bool>,
-    /// The address for messages.
+    /// Address of the inlet, which receives the messages.
     #[serde(rename = "inletUrl", default)]
     pub inlet_url: Option<String>,
-    /// The inlet's id.
+    /// Id of the inlet.
     #[serde(rename = "inletId", default)]
     pub inlet_id: Option<String>,
 }
 
 impl BaseConnection {
-    /// The parameters of a streaming connection.
+    /// Returns the parameters of the inlet, if the response contains them.
     #[must_use]
     pub fn params(&self) -> Option<&StreamingParams> {
         self.auth.as_ref().map(|auth| &auth.params)
     }
 }
 
-/// A base connection of the HTTP API source, for XDM and with authentication.
+/// Content of a base connection to create. It uses the HTTP API source with XDM and authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBaseConnection {
-    /// Its name.
+    /// Name that people see in Platform.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// Unique in the organisation.
+    /// Id of the source, unique in the organisation.
     pub source_id: String,
 }
 
-/// One source connection.
+/// A source connection, as Flow Service returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SourceConnection {
-    /// Its id.
+    /// Id of the source connection.
     pub id: String,
-    /// Its name.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// Its version, for `If-Match`.
+    /// Version of the object, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled` or another state.
+    /// State: `enabled` or another text of Flow Service.
     #[serde(default)]
     pub state: Option<String>,
-    /// Its base connection.
+    /// Id of the base connection.
     #[serde(rename = "baseConnectionId", default)]
     pub base_connection_id: Option<String>,
-    /// Its specification.
+    /// Connection specification; [`HTTP_API_SPEC`] for the HTTP API source.
     #[serde(rename = "connectionSpec", default)]
     pub spec: Option<SpecRef>,
 }
 
-/// A source connection to create.
+/// Content of a source connection to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSourceConnection {
-    /// Its name.
+    /// Name that people see in Platform.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// Its base connection.
+    /// Id of the base connection.
     pub base_connection_id: String,
 }
 
-/// One target connection.
+/// A target connection, as Flow Service returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TargetConnection {
-    /// Its id.
+    /// Id of the target connection.
     pub id: String,
-    /// Its name.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// Its version, for `If-Match`.
+    /// Version of the object, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled` or another state.
+    /// State: `enabled` or another text of Flow Service.
     #[serde(default)]
     pub state: Option<String>,
-    /// Its specification.
+    /// Connection specification; [`DATA_LAKE_SPEC`] for the data lake.
     #[serde(rename = "connectionSpec", default)]
     pub spec: Option<SpecRef>,
     #[serde(default)]
@@ -221,26 +221,26 @@ struct TargetData {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetSchema {
     id: String,
-    /// Other services name this field `contentType`.
+    /// Content type of the schema. Other services name this field `contentType`.
     #[serde(default)]
     version: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetParams {
-    /// Also written `datasetId` in older answers.
+    /// Older responses spell this field `datasetId`.
     #[serde(rename = "dataSetId", alias = "datasetId", default)]
     dataset_id: Option<String>,
 }
 
 impl TargetConnection {
-    /// The dataset it writes to.
+    /// Returns the id of the dataset that the connection writes to.
     #[must_use]
     pub fn dataset_id(&self) -> Option<&str> {
         self.params.as_ref()?.dataset_id.as_deref()
     }
 
-    /// The schema it writes.
+    /// Returns the schema of the records that the connection writes.
     #[must_use]
     pub fn schema(&self) -> Option<SchemaRef> {
         let schema = self.data.as_ref()?.schema.as_ref()?;
@@ -248,16 +248,16 @@ impl TargetConnection {
     }
 }
 
-/// A target connection to create.
+/// Content of a target connection to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTargetConnection {
-    /// Its name.
+    /// Name that people see in Platform.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// The dataset it writes to.
+    /// Id of the dataset that the connection writes to.
     pub dataset_id: String,
-    /// The dataset's schema, with the same version.
+    /// Schema of the dataset, with the same version.
     pub schema: SchemaRef,
 }
 
@@ -265,7 +265,8 @@ fn spec(id: &str) -> Value {
     json!({"id": id, "version": SPEC_VERSION})
 }
 
-/// Lists all objects, or those whose property has this value, such as `("name", "x")` or `("connectionSpec.id", "…")`.
+/// Returns the request for all objects, or for the objects with a property such as `("name", "x")` or
+/// `("connectionSpec.id", "…")`.
 pub(crate) fn list(object: Object, property: Option<(&str, &str)>) -> Request {
     let request = Request::get(object.list());
     match property {
@@ -274,7 +275,7 @@ pub(crate) fn list(object: Object, property: Option<(&str, &str)>) -> Request {
     }
 }
 
-/// The response about one object is a list with one entry.
+/// Reads one object. Flow Service returns it as a list with one entry.
 pub(crate) fn one<T: serde::de::DeserializeOwned>(_: &Request, answer: &Answer) -> Result<T, Unreadable> {
     let item = page::<T>(answer, "items")?.items.into_iter().next();
     item.ok_or_else(|| Unreadable("`items` is empty".to_owned()))
@@ -284,13 +285,13 @@ fn created(_: &Request, answer: &Answer) -> Result<Created, Unreadable> {
     answer.json()
 }
 
-/// Base connections; `property` as in `("name", "x")`.
+/// Lists base connections. `property` restricts the list to a property and its value, such as `("name", "x")`.
 #[must_use]
 pub fn base_connections(property: Option<(&str, &str)>) -> Call<Page<BaseConnection>> {
     Call::new(list(Object::BaseConnection, property), |_, answer| page(answer, "items"))
 }
 
-/// One base connection.
+/// Reads one base connection.
 #[must_use]
 pub fn base_connection(id: &str) -> Call<BaseConnection> {
     Call::new(Request::get(Object::BaseConnection.one(id)), one)
@@ -316,13 +317,13 @@ pub fn create_base_connection(new: &NewBaseConnection) -> Call<Created> {
     Call::new(Request::post(Object::BaseConnection.list(), body), created)
 }
 
-/// Source connections; `property` as in `("name", "x")`.
+/// Lists source connections. `property` restricts the list to a property and its value, such as `("name", "x")`.
 #[must_use]
 pub fn source_connections(property: Option<(&str, &str)>) -> Call<Page<SourceConnection>> {
     Call::new(list(Object::SourceConnection, property), |_, answer| page(answer, "items"))
 }
 
-/// One source connection.
+/// Reads one source connection.
 #[must_use]
 pub fn source_connection(id: &str) -> Call<SourceConnection> {
     Call::new(Request::get(Object::SourceConnection.one(id)), one)
@@ -341,13 +342,13 @@ pub fn create_source_connection(new: &NewSourceConnection) -> Call<Created> {
     Call::new(Request::post(Object::SourceConnection.list(), body), created)
 }
 
-/// Target connections; `property` as in `("name", "x")`.
+/// Lists target connections. `property` restricts the list to a property and its value, such as `("name", "x")`.
 #[must_use]
 pub fn target_connections(property: Option<(&str, &str)>) -> Call<Page<TargetConnection>> {
     Call::new(list(Object::TargetConnection, property), |_, answer| page(answer, "items"))
 }
 
-/// One target connection.
+/// Reads one target connection.
 #[must_use]
 pub fn target_connection(id: &str) -> Call<TargetConnection> {
     Call::new(Request::get(Object::TargetConnection.one(id)), one)
@@ -366,7 +367,7 @@ pub fn create_target_connection(new: &NewTargetConnection) -> Call<Created> {
     Call::new(Request::post(Object::TargetConnection.list(), body), created)
 }
 
-/// Changes an object by JSON Patch. `etag` is the version that was read; if the object has another version, the
+/// Changes an object by JSON Patch. `etag` is the version that was read. If the object has another version, the
 /// response is 412.
 #[must_use]
 pub fn update_object(object: Object, id: &str, etag: &str, patches: &[Patch]) -> Call<Created> {
@@ -374,7 +375,7 @@ pub fn update_object(object: Object, id: &str, etag: &str, patches: &[Patch]) ->
     Call::new(request.json(Patch::body(patches)).if_match(Some(etag)), created)
 }
 
-/// Removes an object. A connection that is in use is refused.
+/// Removes an object. Flow Service refuses to remove a connection that is in use.
 #[must_use]
 pub fn delete_object(object: Object, id: &str) -> Call<()> {
     Call::new(Request::delete(object.one(id)), no_content)
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_create_have_the_documented_bodies() {
+    fn create_requests_have_the_documented_bodies() {
         let text = |text: &str| text.to_owned();
         let base = NewBaseConnection { name: text("n"), description: text("d"), source_id: text("s") };
         let body = create_base_connection(&base).request().body.clone().unwrap();
@@ -410,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_name_the_version_that_they_change() {
+    fn an_update_sends_the_etag_as_if_match() {
         let call = update_object(Object::Flow, "f", "\"v1\"", &[Patch::replace("/name", json!("n"))]);
         assert_eq!(call.request().to_string(), "PATCH /data/foundation/flowservice/flows/f");
         assert_eq!(call.request().headers["If-Match"], "\"v1\"");

@@ -1,4 +1,4 @@
-//! Descriptors of schemas, which say which field is an identity. They have no versions and use their own `Accept`
+//! Descriptors of schemas, which mark fields as identities. Descriptors have no versions and use their own `Accept`
 //! types.
 
 use serde::Deserialize;
@@ -12,28 +12,28 @@ use crate::control::request::{Call, Request, encode};
 const IDENTITY: &str = "xdm:descriptorIdentity";
 const ACCEPT: &str = "application/vnd.adobe.xdm+json";
 
-/// One descriptor.
+/// A descriptor, as the Schema Registry returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Descriptor {
-    /// Its id.
+    /// Id of the descriptor.
     #[serde(rename = "@id")]
     pub id: String,
-    /// Its type, `xdm:descriptorIdentity` for an identity.
+    /// Type of the descriptor; `xdm:descriptorIdentity` marks an identity.
     #[serde(rename = "@type", default)]
     pub kind: String,
     /// `$id` of the schema.
     #[serde(rename = "xdm:sourceSchema", default)]
     pub source_schema: String,
-    /// The field, as a pointer without `properties`.
+    /// JSON Pointer to the field in an event, without `properties`: `/_acme/customerio/cioID`.
     #[serde(rename = "xdm:sourceProperty", default)]
     pub source_property: String,
-    /// The namespace of an identity: a code or a number, as `xdm:property` says.
+    /// Namespace of the identity: a code or a number, depending on `property`.
     #[serde(rename = "xdm:namespace", default)]
     pub namespace: Option<Value>,
-    /// `xdm:code` or `xdm:id`.
+    /// Form of `namespace`: `xdm:code` or `xdm:id`.
     #[serde(rename = "xdm:property", default)]
     pub property: Option<String>,
-    /// Whether it is the primary identity. The field then becomes mandatory.
+    /// Whether the field is the primary identity, which makes the field mandatory.
     #[serde(rename = "xdm:isPrimary", default)]
     pub is_primary: Option<bool>,
 }
@@ -43,21 +43,21 @@ pub struct Descriptor {
 pub struct NewDescriptor {
     /// `$id` of the schema.
     pub source_schema: String,
-    /// The field, as a pointer without `properties`.
+    /// JSON Pointer to the field in an event, without `properties`: `/_acme/customerio/cioID`.
     pub source_property: String,
-    /// The code of the namespace.
+    /// Code of the identity namespace.
     pub namespace: String,
-    /// Whether it is the primary identity.
+    /// Whether the field is the primary identity, which makes the field mandatory.
     pub is_primary: bool,
 }
 
-/// All descriptors of the sandbox.
+/// Lists all descriptors of the sandbox.
 #[must_use]
 pub fn descriptors() -> Call<Page<Descriptor>> {
     Call::new(Request::get(format!("{BASE}/tenant/descriptors")).accept(ACCEPT), read_list)
 }
 
-/// One descriptor.
+/// Reads one descriptor.
 #[must_use]
 pub fn descriptor(id: &str) -> Call<Descriptor> {
     let request = Request::get(format!("{BASE}/tenant/descriptors/{}", encode(id))).accept(ACCEPT);
@@ -85,7 +85,7 @@ pub fn delete_descriptor(id: &str) -> Call<()> {
     Call::new(Request::delete(format!("{BASE}/tenant/descriptors/{}", encode(id))), no_content)
 }
 
-/// The list is a map from type to descriptors, or, in the paged form, a list of results.
+/// Reads the list of descriptors: a map from type to descriptors or, in the paged form, a list in `results`.
 fn read_list(_: &Request, answer: &Answer) -> Result<Page<Descriptor>, Unreadable> {
     let body: Map<String, Value> = answer.json()?;
     if body.contains_key("results") {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_the_list_are_read() {
+    fn descriptors_are_read_from_a_map_by_type_and_from_a_page() {
         let one = json!({"@id": "1", "@type": IDENTITY, "xdm:sourceSchema": "s", "xdm:sourceProperty": "/a", "xdm:namespace": "Email"});
         for body in [
             json!({IDENTITY: [one], "xdm:alternateDisplayInfo": []}),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_descriptor_names_the_namespace_by_code() {
+    fn a_new_identity_descriptor_refers_to_its_namespace_by_code() {
         let new = NewDescriptor {
             source_schema: "s".to_owned(),
             source_property: "/_acme/customerio/cioID".to_owned(),

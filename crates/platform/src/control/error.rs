@@ -7,14 +7,14 @@ use crate::control::{Method, Problem, Request};
 use crate::failure::{Failure, Unreached};
 use crate::token::TokenError;
 
-/// A request that failed. The text says what is wrong, at which request, what to do, and who can do it.
+/// Error of a control-plane request. Its text contains the request, the cause, the next step, and who can take it.
 #[derive(Debug, Clone)]
 pub struct ControlError {
-    /// The request's method.
+    /// HTTP method of the request.
     pub method: Method,
-    /// The request's path and query.
+    /// Path and query of the request.
     pub path: String,
-    /// The cause, boxed so that results stay small.
+    /// Cause of the failure. It is boxed so that a `Result` stays small.
     pub kind: Box<ErrorKind>,
 }
 
@@ -27,77 +27,77 @@ pub enum ErrorKind {
     /// No connection could be made, and nothing was sent.
     #[error("Platform cannot be reached: {0}")]
     Unreachable(Failure),
-    /// The request may or may not have been carried out, and repeating it may do it twice.
+    /// Platform may or may not have executed the request, and a repeat may execute it twice.
     #[error("it is unknown whether Platform carried this out: {0}")]
     OutcomeUnknown(Interruption),
     /// Every attempt of a repeatable request failed.
     #[error("Platform did not answer this usefully: {0}")]
     Unavailable(Interruption),
-    /// 401, also with a new token.
+    /// Status 401, also with a new token.
     #[error("Platform refuses the access token (HTTP 401), a new one too: {0}")]
     Unauthorized(Problem),
-    /// 403, also with a new token.
+    /// Status 403, also with a token that was requested recently.
     #[error("Platform forbids this (HTTP 403): {0}")]
     Forbidden(Problem),
-    /// 404, or an empty list where one object was expected.
+    /// Status 404.
     #[error("this does not exist (HTTP 404): {0}")]
     NotFound(Problem),
-    /// 406: the representation is not available.
+    /// Status 406: the requested representation is not available.
     #[error("Platform does not offer this representation (HTTP 406): {0}")]
     NotAcceptable(Problem),
-    /// The object exists already: 409, or a title that is not unique.
+    /// The object exists already: status 409, or a title that is not unique.
     #[error("an object like this exists already{}: {problem}", .existing.as_ref().map(|id| format!(" ({id})")).unwrap_or_default())]
     AlreadyExists {
-        /// The existing object's id, if Platform names it.
+        /// Id of the existing object, if the response contains it.
         existing: Option<String>,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
-    /// 412: the object is no longer the version that `If-Match` names.
+    /// Status 412: the object no longer has the version in `If-Match`.
     #[error("the object was changed meanwhile (HTTP 412): {0}")]
     ChangedMeanwhile(Problem),
-    /// 429.
+    /// Status 429: too many requests.
     #[error("Platform limits the rate of requests (HTTP 429): {problem}")]
     RateLimited {
-        /// How long to wait, if Platform says it.
+        /// Wait from the header `Retry-After`, if the response has one.
         retry_after: Option<Duration>,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
-    /// Any other refusal.
+    /// Any other unsuccessful status.
     #[error("Platform refuses this (HTTP {status}): {problem}")]
     Rejected {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
     /// A successful response that cannot be read.
     #[error("{0}")]
     Unreadable(String),
-    /// The link to the next page leads elsewhere.
+    /// The link to the next page must not be followed, for example because it leads to another server.
     #[error("the link to the next page was not followed: {0}")]
     BadLink(String),
-    /// An object created a moment ago does not appear.
+    /// A newly created object did not become visible in time.
     #[error("an object that was created {} s ago is still not visible: {last}", .waited.as_secs())]
     NotVisible {
-        /// The time since it was created.
+        /// Time since the creation of the object.
         waited: Duration,
-        /// The last answer.
+        /// Error body of the last response.
         last: Problem,
     },
 }
 
-/// The end of a request that has no usable answer.
+/// Reason why a request has no usable response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interruption {
-    /// No answer arrived in time, or the connection broke.
+    /// No response arrived in time, or the connection broke.
     Failed(Failure),
-    /// An error of the server.
+    /// The response does not tell whether Platform executed the request.
     Status {
-        /// The status.
+        /// HTTP status code.
         status: u16,
-        /// Platform's explanation.
+        /// Error body of the response.
         problem: Problem,
     },
 }
@@ -118,7 +118,7 @@ pub enum Who {
     You,
     /// An administrator of the organisation's Experience Platform.
     AdobeAdministrator,
-    /// Adobe.
+    /// A person at Adobe's support.
     AdobeSupport,
 }
 
@@ -132,12 +132,12 @@ impl fmt::Display for Who {
     }
 }
 
-/// The next step.
+/// The next step to resolve an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
-    /// The person who can take it.
+    /// The person who can take the step.
     pub who: Who,
-    /// The instruction.
+    /// The instruction, as text.
     pub step: String,
 }
 
@@ -152,7 +152,7 @@ impl ControlError {
         Self { method: request.method, path: request.path.clone(), kind: Box::new(kind) }
     }
 
-    /// The next step, and the person who can take it.
+    /// Returns the next step to resolve the error.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         use Who::{AdobeSupport, You};
@@ -211,7 +211,8 @@ fn is_sandbox(problem: &Problem) -> bool {
     ["2100-404", "2105-400"].iter().any(|code| problem.has_code(code))
 }
 
-/// 401 and 403. The codes of Adobe's API gateway distinguish a wrong key or organisation from a missing permission.
+/// Returns the remedy for 401 and 403. The codes of Adobe's API gateway distinguish a wrong key or organisation from a
+/// missing permission.
 fn access_remedy(problem: &Problem) -> Remedy {
     match problem.code.as_deref() {
         Some("403000" | "403003") => Remedy::new(
@@ -276,7 +277,8 @@ pub(crate) fn classify(request: &Request, status: u16, retry_after: Option<Durat
     ControlError::new(request, kind)
 }
 
-/// The cause for a request without a response: the caller has to look for the object first, unless repeating is safe.
+/// Returns the cause for a request without a usable response. If a repeat is not safe, the outcome is unknown, and the
+/// caller must look for the object first.
 pub(crate) fn interrupted(request: &Request, interruption: Interruption) -> ErrorKind {
     if request.is_repeatable() { ErrorKind::Unavailable(interruption) } else { ErrorKind::OutcomeUnknown(interruption) }
 }

@@ -1,24 +1,25 @@
-//! Compares the fields of a schema with those that are wanted.
+//! Compares the fields of an existing schema with the fields that this version writes.
 
 use serde_json::{Map, Value};
 
-/// The definition of a field group that holds the tenant's fields, as Adobe's screen names it.
+/// Name that Adobe's user interface gives to the definition with the tenant's fields in a field group.
 pub const FIELD_GROUP_DEFINITION: &str = "customFields";
 
-/// A field that is missing, or has another type.
+/// A field that is missing from a schema or has another type there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldGap {
-    /// The field, as a path of names: `_acme/customerio/metric`.
+    /// Path of names, such as `_acme/customerio/metric`.
     pub path: String,
-    /// A JSON Pointer from the `properties` above it.
+    /// JSON Pointer to the field, relative to the compared `properties`.
     pub pointer: String,
-    /// Its definition in this version.
+    /// Definition of the field in this version.
     pub field: Value,
-    /// The type that it has instead, if it exists.
+    /// Type of the existing field; `None` if the field is missing.
     pub found_type: Option<String>,
 }
 
-/// Compares the fields that this version writes with those that exist. Further fields, texts and ranges do not matter.
+/// Returns the fields of `wanted` that are missing from `found` or have another type there. Additional fields, texts
+/// and ranges are not compared.
 #[must_use]
 pub fn field_gaps(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<FieldGap> {
     let mut all = Vec::new();
@@ -60,7 +61,8 @@ fn inner<'v>(wanted: &'v Value, found: &'v Value, at: &str) -> Option<(&'v Field
     Some((wanted.pointer(at)?.as_object()?, found.pointer(at)?.as_object()?))
 }
 
-/// The `properties` of a field group's definition, and the name of the definition: the one with the tenant's fields.
+/// Returns the name and the `properties` of the definition with the tenant's fields. Without such a definition, returns
+/// those of the first definition.
 #[must_use]
 pub fn tenant_definition<'d>(
     definitions: &'d Map<String, Value>,

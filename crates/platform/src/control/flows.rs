@@ -8,39 +8,40 @@ use crate::control::connections::{BASE, Object, SpecRef, list, one};
 use crate::control::paging::{Page, page};
 use crate::control::request::{Call, Created, Effect, Method, Request};
 
-/// Flow specification of the HTTP API source without transformation; the input is XDM.
+/// Id of the flow specification of the HTTP API source without transformation. The input is XDM.
 pub const XDM_FLOW_SPEC: &str = "d8a6f005-7eaf-4153-983e-e8574508b877";
 
-/// One flow.
+/// A flow, as Flow Service returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Flow {
-    /// Its id.
+    /// Id of the flow.
     pub id: String,
-    /// Its name.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// Its version, for `If-Match`.
+    /// Version of the object, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
-    /// `enabled`, or not.
+    /// State: `enabled` or another text of Flow Service.
     #[serde(default)]
     pub state: Option<String>,
-    /// Its specification.
+    /// Flow specification; [`XDM_FLOW_SPEC`] for a flow without transformation.
     #[serde(rename = "flowSpec", default)]
     pub spec: Option<SpecRef>,
-    /// Its source connections.
+    /// Ids of the source connections.
     #[serde(rename = "sourceConnectionIds", default, deserialize_with = "or_default")]
     pub source_connection_ids: Vec<String>,
-    /// Its target connections.
+    /// Ids of the target connections.
     #[serde(rename = "targetConnectionIds", default, deserialize_with = "or_default")]
     pub target_connection_ids: Vec<String>,
-    /// When it was created, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     #[serde(rename = "createdAt", default, deserialize_with = "number")]
     pub created_at: Option<i64>,
-    /// When it was changed, in milliseconds since 1970. Events that are sent within five minutes after this are lost.
+    /// Time of the last change, in milliseconds since 1970. Events that are sent within five minutes after a change are
+    /// lost.
     #[serde(rename = "updatedAt", default, deserialize_with = "number")]
     pub updated_at: Option<i64>,
     #[serde(default)]
@@ -54,7 +55,7 @@ struct FlowOptions {
 }
 
 impl Flow {
-    /// The inlet's address, if the answer names it; the base connection names it too.
+    /// Returns the inlet's address, if the response contains it. The base connection contains the address too.
     #[must_use]
     pub fn inlet_url(&self) -> Option<&str> {
         self.options.as_ref()?.inlet_url.as_deref()
@@ -67,32 +68,32 @@ impl Flow {
     }
 }
 
-/// A flow to create: XDM from the HTTP API source, without transformation.
+/// Content of a flow to create. It reads XDM from the HTTP API source, without transformation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFlow {
-    /// Its name.
+    /// Name that people see in Platform.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// Its source connection.
+    /// Id of the source connection.
     pub source_connection_id: String,
-    /// Its target connection.
+    /// Id of the target connection.
     pub target_connection_id: String,
 }
 
-/// Flows; `property` as in `("name", "x")`.
+/// Lists flows. `property` restricts the list to a property and its value, such as `("name", "x")`.
 #[must_use]
 pub fn flows(property: Option<(&str, &str)>) -> Call<Page<Flow>> {
     Call::new(list(Object::Flow, property), |_, answer| page(answer, "items"))
 }
 
-/// One flow.
+/// Reads one flow.
 #[must_use]
 pub fn flow(id: &str) -> Call<Flow> {
     Call::new(Request::get(Object::Flow.one(id)), one)
 }
 
-/// Creates a flow. Events that are sent within five minutes after this are lost.
+/// Creates a flow. Events that are sent within five minutes after the creation are lost.
 #[must_use]
 pub fn create_flow(new: &NewFlow) -> Call<Created> {
     let body = json!({
@@ -108,14 +109,15 @@ pub fn create_flow(new: &NewFlow) -> Call<Created> {
 /// A change of a flow's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowAction {
-    /// Accept messages.
+    /// The flow accepts messages afterwards.
     Enable,
-    /// Stop accepting messages.
+    /// The flow does not accept messages afterwards.
     Disable,
 }
 
-/// Enables or disables a flow. Adobe's specification requires `subOp`, but other clients leave it out: send the request
-/// without it first, and with it if the response is 400 ([`crate::control::ControlClient::set_flow_state`]).
+/// Enables or disables a flow. Adobe's specification requires the parameter `subOp`, but other clients do not send it.
+/// [`crate::control::ControlClient::set_flow_state`] sends the request without `subOp` first, and with it if the
+/// response is 400.
 #[must_use]
 pub fn flow_action(id: &str, action: FlowAction, with_sub_op: bool) -> Call<Created> {
     let op = match action {
@@ -128,41 +130,41 @@ pub fn flow_action(id: &str, action: FlowAction, with_sub_op: bool) -> Call<Crea
     Call::new(request, |_, answer| answer.json())
 }
 
-/// One run of a flow. A streaming flow has one for each hour in which it got messages.
+/// A run of a flow. A streaming flow has one run for each hour in which it received messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlowRun {
-    /// Its id.
+    /// Id of the run.
     pub id: String,
-    /// The flow.
+    /// Id of the flow.
     pub flow_id: String,
-    /// When its time window began, in milliseconds since 1970.
+    /// Start of the run's time window, in milliseconds since 1970.
     pub started_at: Option<i64>,
-    /// When its window ended.
+    /// End of the run's time window, in milliseconds since 1970.
     pub completed_at: Option<i64>,
-    /// `success`, `failed`, `inProgress`, …
+    /// Status, such as `success`, `failed` or `inProgress`.
     pub status: Option<String>,
-    /// Records received.
+    /// Number of records that were received.
     pub received: Option<i64>,
-    /// Records ingested.
+    /// Number of records that were ingested.
     pub ingested: Option<i64>,
-    /// Records that failed.
+    /// Number of records that failed.
     pub failed: Option<i64>,
-    /// Records ingested with a warning.
+    /// Number of records that were ingested with a warning.
     pub warnings: Option<i64>,
-    /// The reasons of failed records.
+    /// Reasons why records failed.
     pub errors: Vec<RunError>,
 }
 
-/// The reason of failed records.
+/// A reason why records of a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunError {
-    /// Adobe's code. The same code has more than one meaning: show the message with it.
+    /// Adobe's error code. One code can have several meanings, so show the message with it.
     pub code: Option<String>,
-    /// The message.
+    /// Adobe's text about the error.
     pub message: Option<String>,
 }
 
-/// The runs of a flow, the latest first.
+/// Lists the runs of a flow, latest first.
 #[must_use]
 pub fn flow_runs(flow_id: &str) -> Call<Page<FlowRun>> {
     let request = Request::get(format!("{BASE}/runs"))
@@ -176,7 +178,7 @@ fn read_runs(_: &Request, answer: &Answer) -> Result<Page<FlowRun>, Unreadable> 
     Ok(Page { items: items.iter().map(run).collect(), next })
 }
 
-/// Runs are read leniently: which metrics streaming flows have is not documented.
+/// Reads a run leniently, because the metrics of streaming flows are not documented.
 fn run(item: &Value) -> FlowRun {
     let text = |pointer: &str| item.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let number = |pointer: &str| item.pointer(pointer).and_then(Value::as_i64);
@@ -225,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_sent_with_and_without_sub_op() {
+    fn flow_action_sends_sub_op_only_on_request() {
         let path = |with| flow_action("f", FlowAction::Disable, with).request().path.clone();
         assert_eq!(path(false), "/data/foundation/flowservice/flows/f/action?op=DISABLE");
         assert_eq!(path(true), "/data/foundation/flowservice/flows/f/action?op=DISABLE&subOp=APPLY");
     }
 
     #[test]
-    fn a_flow_names_its_inlet() {
+    fn the_inlet_address_of_a_flow_is_read_from_its_options() {
         let body =
             json!({"items": [{"id": "f", "state": "enabled", "updatedAt": 5, "options": {"inletUrl": "https://i"}}]});
         let flow = flow("f").read(&answer(&body)).unwrap();
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_read_with_whatever_metrics_they_have() {
+    fn flow_runs_are_read_with_and_without_metrics() {
         let body = json!({"items": [
             {"id": "r1", "flowId": "f", "createdAt": 1, "metrics": {
                 "durationSummary": {"startedAtUTC": 10, "completedAtUTC": 20},

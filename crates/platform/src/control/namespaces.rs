@@ -1,4 +1,4 @@
-//! Identity namespaces. They cannot be removed.
+//! Identity namespaces. Platform cannot remove a namespace.
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ const BASE: &str = "/data/core/idnamespace/identities";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum IdType {
-    /// A cookie.
+    /// Identifies a browser by a cookie.
     Cookie,
-    /// A person across devices.
+    /// Identifies a person on several devices.
     CrossDevice,
-    /// A device.
+    /// Identifies a device.
     Device,
-    /// An email address.
+    /// Email address of a person.
     Email,
-    /// A mobile device.
+    /// Identifies a mobile device.
     Mobile,
-    /// Not the id of a person.
+    /// Identifies something that is not a person.
     NonPeople,
-    /// A telephone number.
+    /// Telephone number of a person.
     Phone,
     /// A type that this program does not know.
     Other(String),
 }
 
 impl From<String> for IdType {
-    /// Compares without letter case, because a type that is created as `Cross_device` is returned as `CROSS_DEVICE`.
+    /// Ignores letter case, because Platform returns the type `Cross_device` as `CROSS_DEVICE`.
     fn from(text: String) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "cookie" => Self::Cookie,
@@ -63,51 +63,51 @@ impl fmt::Display for IdType {
     }
 }
 
-/// One namespace.
+/// An identity namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Namespace {
-    /// Its number.
+    /// Number that Platform assigned.
     #[serde(default, deserialize_with = "number")]
     pub id: Option<i64>,
-    /// The code that events use for it.
+    /// Code that events use for the namespace.
     pub code: String,
-    /// The name that people see.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its description.
+    /// Description that people see in Platform.
     #[serde(default)]
     pub description: Option<String>,
-    /// The type of its identities.
+    /// Type of the identities in the namespace.
     #[serde(rename = "idType", default)]
     pub id_type: Option<IdType>,
-    /// `ACTIVE` or another state.
+    /// Status: `ACTIVE` or another text of Platform.
     #[serde(default)]
     pub status: Option<String>,
-    /// Whether the organisation created it; the others are Adobe's.
+    /// Whether the organisation created the namespace; `false` for Adobe's standard namespaces.
     #[serde(default)]
     pub custom: Option<bool>,
 }
 
-/// A namespace to create.
+/// Content of a namespace to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewNamespace {
-    /// The code: letters and digits, unique.
+    /// Code of the namespace: unique, and only letters and digits.
     pub code: String,
-    /// The name that people see.
+    /// Name that people see in Platform.
     pub name: String,
-    /// Its description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// The type of its identities.
+    /// Type of the identities in the namespace.
     pub id_type: IdType,
 }
 
-/// All namespaces, including Adobe's own. The service returns them in one response.
+/// Lists all namespaces, including Adobe's standard namespaces. The service returns them in one response.
 #[must_use]
 pub fn namespaces() -> Call<Vec<Namespace>> {
     Call::new(Request::get(BASE), |_, answer| answer.json())
 }
 
-/// One namespace by its number.
+/// Reads one namespace by its number.
 #[must_use]
 pub fn namespace(id: i64) -> Call<Namespace> {
     Call::new(Request::get(format!("{BASE}/{id}")), |_, answer| answer.json())
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_compared_without_case() {
+    fn namespace_types_are_compared_without_letter_case() {
         let read = |text: &str| serde_json::from_str::<Namespace>(text).unwrap();
         let namespace = read(r#"{"id":"10018776","code":"CioId","idType":"CROSS_DEVICE","custom":true}"#);
         assert_eq!((namespace.id, namespace.id_type), (Some(10_018_776), Some(IdType::CrossDevice)));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_created_in_the_documented_form() {
+    fn create_namespace_sends_the_documented_body() {
         let new = NewNamespace {
             code: "CioId".to_owned(),
             name: "Customer.io cio_id".to_owned(),

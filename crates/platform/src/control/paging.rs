@@ -1,4 +1,4 @@
-//! Pages of a list. The link to the next page is followed only if it leads to the same server.
+//! Reads lists page by page. A link to the next page is followed only if it leads to the same server.
 
 use std::collections::BTreeMap;
 
@@ -13,46 +13,46 @@ use crate::control::{ApiUrl, Request};
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// The page's entries.
+    /// Entries of the page.
     pub items: Vec<T>,
-    /// The next page.
+    /// Reference to the next page; `None` on the last page.
     pub next: Option<Next>,
 }
 
-/// The way to the next page.
+/// Reference to the next page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// A link, absolute or relative.
     Link(String),
-    /// The value of `start` for the same request (Schema Registry), with its sort order.
+    /// Value of the query parameter `start` for the next request, with the sort order of the list (Schema Registry).
     Start {
-        /// The value.
+        /// Value of `start`.
         value: String,
-        /// The order.
+        /// Value of `orderby`.
         orderby: Option<String>,
     },
-    /// The number of entries so far, as `start` (Catalog).
+    /// Number of entries on all pages so far, which is the next value of `start` (Catalog).
     Offset(usize),
 }
 
-/// A link to a next page that is not followed.
+/// Reason why a link to the next page is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLink {
-    /// It leads to another server, which would get the access token.
+    /// The link leads to another server, which would get the access token.
     #[error("it leads to another server ({0})")]
     AnotherServer(String),
-    /// It is not a link.
+    /// The text is not a link.
     #[error("it is not a link")]
     NotALink,
-    /// It leads to a page that was read before.
+    /// The link leads to a page that was read before.
     #[error("it leads back to a page that was read before")]
     Loop,
 }
 
-/// The request for the next page.
+/// Returns the request for the next page.
 ///
 /// # Errors
-/// [`BadLink`].
+/// Returns a [`BadLink`] if the link must not be followed.
 pub fn following(request: &Request, next: &Next, api: &ApiUrl) -> Result<Request, BadLink> {
     let link = match next {
         Next::Link(link) => link,
@@ -94,13 +94,13 @@ fn absolute(link: &str, api: &ApiUrl) -> Result<String, BadLink> {
     Ok(api.path_of(&url))
 }
 
-/// Returns `/data/foundation/flowservice` for any path below it.
+/// Returns the first three segments of a path, such as `/data/foundation/flowservice`.
 fn service_base(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
     path.split('/').take(4).collect::<Vec<_>>().join("/")
 }
 
-/// The parts of an answer that name the next page.
+/// Members of a response that refer to the next page.
 #[derive(Debug, Default, Deserialize)]
 struct Links {
     #[serde(rename = "_links", default, deserialize_with = "or_default")]
@@ -147,8 +147,8 @@ pub(crate) fn page<T: DeserializeOwned>(answer: &Answer, name: &str) -> Result<P
     Ok(Page { items, next })
 }
 
-/// Reads a page of Catalog, which is a map by id. Catalog returns no link: `start` is the number of entries before the
-/// page, and an empty page is the last one.
+/// Reads a page of Catalog, which is a map from id to entry. Catalog returns no link to the next page. The query
+/// parameter `start` is the number of entries before the page, and an empty page is the last one.
 pub(crate) fn offset_page<T>(
     request: &Request,
     answer: &Answer,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_found_in_links_and_in_page() {
+    fn the_next_page_is_read_from_the_members_links_and_page() {
         let link = |text: &str| Some(Next::Link(text.to_owned()));
         assert_eq!(next_of(r#"{"items":[],"_links":{"next":{"href":"/runs?a"}}}"#), link("/runs?a"));
         assert_eq!(next_of(r#"{"items":[],"_links":{"next":"/runs?a"}}"#), link("/runs?a"));

@@ -1,29 +1,29 @@
-//! JSON Patch, in the lower-case spelling of Adobe's tutorials. The specification file has upper case.
-//! Platform accepts both.
+//! JSON Patch. Operations are written in lower case, like in Adobe's tutorials. Adobe's specification file uses upper
+//! case, and Platform accepts both.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The name of an operation.
+/// Operation of a JSON Patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PatchOperation {
-    /// Adds or overwrites.
+    /// Adds a value or overwrites an existing one.
     Add,
-    /// Overwrites.
+    /// Overwrites an existing value.
     Replace,
-    /// Removes.
+    /// Removes a value.
     Remove,
 }
 
-/// One operation of a JSON Patch.
+/// One change of a JSON Patch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Patch {
-    /// The operation.
+    /// Kind of the change.
     pub op: PatchOperation,
-    /// A JSON Pointer.
+    /// JSON Pointer to the changed member.
     pub path: String,
-    /// The new value; none for a removal.
+    /// The new value; `None` for a removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
 }

@@ -1,4 +1,4 @@
-//! Reads error bodies. Every service of Platform has its own form; all forms are read into one type.
+//! Reads error bodies. Each service of Platform uses a different form, and [`Problem`] represents all of them.
 //!
 //! | family | form |
 //! |---|---|
@@ -14,24 +14,24 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The maximum length of a text that is kept of an error body.
+/// Maximum number of characters of each text from an error body.
 const TEXT_LIMIT: usize = 600;
 
 /// The content of an error body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
-    /// Adobe's code: `XDM-1012-404`, `1404-412`, `403025`, `NAMESPACE_CODE_CONFLICT`.
+    /// Adobe's error code, such as `XDM-1012-404`, `1404-412`, `403025` or `NAMESPACE_CODE_CONFLICT`.
     pub code: Option<String>,
-    /// A short text.
+    /// Short text about the error.
     pub title: Option<String>,
     /// The most detailed text of the body.
     pub detail: Option<String>,
-    /// Adobe's id of the request, which its support asks for.
+    /// Adobe's id of the request, which Adobe's support needs.
     pub request_id: Option<String>,
 }
 
 impl Problem {
-    /// Reads an error body. A body that is not JSON gives no information: it is empty or a proxy's page.
+    /// Reads an error body. The result is empty if the body is not JSON, for example if it is empty or a proxy's page.
     #[must_use]
     pub fn parse(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
@@ -60,13 +60,13 @@ impl Problem {
         }
     }
 
-    /// Whether the body has this code.
+    /// Whether the body contains this error code.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
-    /// The `$id` that the text "Title must be unique. An object … already exists with the same title" names.
+    /// Returns the `$id` in a text such as "Title must be unique. An object … already exists with the same title".
     #[must_use]
     pub fn existing_id(&self) -> Option<String> {
         let detail = self.detail.as_deref().or(self.title.as_deref())?;
@@ -75,7 +75,7 @@ impl Problem {
         Some(id.trim().to_owned())
     }
 
-    /// Whether the object exists already, whatever the status says.
+    /// Whether the error means that the object exists already, whatever the HTTP status is.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
         let has = |text: &Option<String>, words: &str| text.as_deref().is_some_and(|text| text.contains(words));
@@ -98,7 +98,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The first entry of a list of errors, or of a map from status to list.
+/// Returns the first entry of a list of errors, or of a map from status to list.
 fn first_error(value: &Value) -> Option<&Value> {
     let errors = value.get("errors").or_else(|| value.get("errorDetails")).unwrap_or(value);
     match errors {
@@ -111,7 +111,8 @@ fn first_error(value: &Value) -> Option<&Value> {
     }
 }
 
-/// The last part of a type URI, if it is a code: `…/errors/XDM-1012-404` has one, `…/problem/namespacevalidation` has not.
+/// Returns the last part of a type URI if it is a code, such as in `…/errors/XDM-1012-404`. Returns `None` for
+/// `…/problem/namespacevalidation`.
 fn code_of_type(kind: &str) -> Option<String> {
     let last = kind.rsplit('/').next()?;
     let ends_in_status = last.rsplit('-').next().is_some_and(|end| end.len() == 3 && end.parse::<u16>().is_ok());
@@ -147,7 +148,7 @@ mod tests {
                 Some("XDM-1006-400"),
                 "XDM-1006-400: not valid",
             ),
-            // Flow Service, in the form of the registry and in the older ones
+            // Flow Service, in the form of the Schema Registry and in the older forms
             (
                 r#"{"type":"http://ns.adobe.com/aep/errors/FLOW-1404-412","title":"Version not matching","status":412,
                     "report":{"detailed-message":"The supplied version does not match"}}"#,
@@ -200,7 +201,7 @@ mod tests {
                 None,
                 "[id] Ims service token is empty",
             ),
-            // None
+            // Bodies without an error code
             ("", None, "no reason given"),
             ("<html>gateway</html>", None, "no reason given"),
             ("[]", None, "no reason given"),
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_existing_object_is_taken_from_the_text() {
+    fn the_id_of_the_existing_object_is_read_from_the_error_text() {
         let problem = Problem::parse(
             br#"{"type":"http://ns.adobe.com/aep/errors/XDM-1521-400","detail":"Title must be unique. An object https://ns.adobe.com/acme/schemas/1 already exists with the same title."}"#,
         );

@@ -1,4 +1,4 @@
-//! Events as Real-Time Customer Profile has them: the proof that an event has reached the profile of a person.
+//! Reads events of Real-Time Customer Profile, to prove that an event has reached the profile of a person.
 
 use serde::Deserialize;
 
@@ -6,10 +6,10 @@ use crate::control::answer::{Answer, Unreadable, number, or_default, text};
 use crate::control::request::{Call, Request};
 
 const ENTITIES: &str = "/data/core/ups/access/entities";
-/// The longest page.
+/// Number of events on the longest page that Platform returns.
 const LIMIT: &str = "100";
 
-/// An event of a profile. Its content is not read.
+/// An event of a profile, without its content.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ProfileEvent {
     /// The event's `_id`.
@@ -20,8 +20,8 @@ pub struct ProfileEvent {
     pub timestamp: Option<i64>,
 }
 
-/// The newest events of the profile that has an identity, from a time in milliseconds since 1970 on. A profile that does
-/// not exist is answered with 404.
+/// Requests the newest events of the profile with an identity. `from` is the earliest time, in milliseconds since 1970.
+/// If the profile does not exist, the response is 404.
 #[must_use]
 pub fn profile_events(namespace: &str, value: &str, from: i64) -> Call<Vec<ProfileEvent>> {
     let request = Request::get(ENTITIES)
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_events_of_an_identity_are_read_by_their_ids() {
+    fn profile_events_are_read_with_id_and_timestamp() {
         let call = profile_events("Email", "a+b@example.com", 12);
         let path = "/data/core/ups/access/entities?schema.name=_xdm.context.experienceevent\
             &relatedSchema.name=_xdm.context.profile&relatedEntityId=a%2Bb%40example.com&relatedEntityIdNS=Email\

@@ -9,20 +9,20 @@ use crate::control::patch::Patch;
 use crate::control::request::{Call, Effect, Method, Request, encode};
 
 pub(crate) const BASE: &str = "/data/foundation/schemaregistry";
-/// Lists: ids, titles and versions only.
+/// `Accept` header for lists, which contain only ids, titles and versions.
 const ACCEPT_LIST: &str = "application/vnd.adobe.xed-id+json";
-/// One resource, with `$ref` and `allOf` as they were written.
+/// `Accept` header for one resource, with `$ref` and `allOf` as they were written.
 const ACCEPT_ONE: &str = "application/vnd.adobe.xed+json; version=1";
-/// One resource, with all fields of what it refers to.
+/// `Accept` header for one resource, with all fields of the resources that it refers to.
 const ACCEPT_FULL: &str = "application/vnd.adobe.xed-full+json; version=1";
 
-/// The organisation's tenant.
+/// Tenant of the organisation, as the registry's statistics contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Stats {
-    /// The organisation.
+    /// Id of the organisation, `…@AdobeOrg`.
     #[serde(rename = "imsOrg", default)]
     pub ims_org: Option<String>,
-    /// The tenant's id, without a leading underscore.
+    /// Id of the tenant, without a leading underscore.
     #[serde(rename = "tenantId")]
     pub tenant_id: String,
 }
@@ -30,9 +30,9 @@ pub struct Stats {
 /// The kind of a registry resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A field group.
+    /// A field group: fields that schemas can include.
     FieldGroup,
-    /// A schema.
+    /// A schema, composed of a class and field groups.
     Schema,
 }
 
@@ -53,43 +53,43 @@ impl Kind {
     }
 }
 
-/// An entry of a list.
+/// A field group or schema in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ResourceSummary {
-    /// `$id`, a URI.
+    /// `$id` of the resource, a URI.
     #[serde(rename = "$id")]
     pub id: String,
-    /// The alternative id (`meta:altId`), which needs no encoding in a path.
+    /// Alternative id (`meta:altId`), which needs no encoding in a path.
     #[serde(rename = "meta:altId", default)]
     pub alt_id: Option<String>,
-    /// The title; unique over all resources of the sandbox.
+    /// Title, unique over all resources of the sandbox.
     #[serde(default)]
     pub title: String,
-    /// The version, `1.3`.
+    /// Version, such as `1.3`.
     #[serde(default, deserialize_with = "text")]
     pub version: Option<String>,
 }
 
-/// One field group or schema.
+/// A field group or schema with its content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
-    /// `$id`, a URI.
+    /// `$id` of the resource, a URI.
     pub id: String,
-    /// The alternative id (`meta:altId`).
+    /// Alternative id (`meta:altId`), which needs no encoding in a path.
     pub alt_id: Option<String>,
-    /// The title.
+    /// Title, unique over all resources of the sandbox.
     pub title: String,
-    /// The description.
+    /// Description that people see in Platform.
     pub description: Option<String>,
-    /// The version, `1.3`.
+    /// Version, such as `1.3`.
     pub version: Option<String>,
-    /// The value for `If-Match`, if the response has an `ETag`.
+    /// Value of the response's `ETag`, for `If-Match`.
     pub etag: Option<String>,
-    /// When it was last changed, in milliseconds since 1970.
+    /// Time of the last change, in milliseconds since 1970.
     pub changed_at: Option<i64>,
-    /// The tags that cannot be removed again; `union` means enabled for Profile.
+    /// Tags that cannot be removed again. The tag `union` means that the schema is enabled for Profile.
     pub immutable_tags: Vec<String>,
-    /// The complete document.
+    /// Complete JSON document of the resource.
     pub document: Map<String, Value>,
 }
 
@@ -100,7 +100,7 @@ impl Resource {
         self.immutable_tags.iter().any(|tag| tag == "union")
     }
 
-    /// The `$id`s in `allOf`: the class and the field groups of a schema.
+    /// Returns each `$id` in `allOf`: those of the class and the field groups of a schema.
     #[must_use]
     pub fn references(&self) -> Vec<&str> {
         let all_of = self.document.get("allOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -108,54 +108,54 @@ impl Resource {
     }
 }
 
-/// `{"$ref": …}`.
+/// A reference of the form `{"$ref": …}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// A `$id`, or a pointer into the same document.
+    /// Target of the reference: a `$id`, or a pointer into the same document.
     #[serde(rename = "$ref")]
     pub to: String,
-    /// Written with pointers into the same document.
+    /// Type of the target. Only references into the same document have it.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Written with pointers into the same document.
+    /// XDM type of the target. Only references into the same document have it.
     #[serde(rename = "meta:xdmType", default, skip_serializing_if = "Option::is_none")]
     pub xdm_type: Option<String>,
 }
 
-/// A field group as it is created or replaced.
+/// Body of a request that creates or replaces a field group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldGroupBody {
-    /// The title.
+    /// Title, unique over all resources of the sandbox.
     pub title: String,
-    /// The description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// `object`.
+    /// JSON Schema type, always `object`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The classes it extends.
+    /// `$id` of each class that the field group extends.
     #[serde(rename = "meta:intendedToExtend")]
     pub intended_to_extend: Vec<String>,
-    /// The fields. Own fields are below `_{tenant}`.
+    /// Definitions of the fields. The organisation's own fields are below `_{tenant}`.
     pub definitions: Map<String, Value>,
-    /// Pointers to the definitions.
+    /// References to the definitions.
     #[serde(rename = "allOf")]
     pub all_of: Vec<Reference>,
 }
 
-/// A schema as it is created or replaced.
+/// Body of a request that creates or replaces a schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaBody {
-    /// `object`.
+    /// JSON Schema type, always `object`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The title.
+    /// Title, unique over all resources of the sandbox.
     pub title: String,
-    /// The description.
+    /// Description that people see in Platform.
     pub description: String,
-    /// The class and the field groups.
+    /// References to the class and the field groups.
     #[serde(rename = "allOf")]
     pub all_of: Vec<Reference>,
     /// `["union"]` enables the schema for Profile, which cannot be undone.
@@ -163,13 +163,14 @@ pub struct SchemaBody {
     pub immutable_tags: Vec<String>,
 }
 
-/// Looks up the tenant.
+/// Requests the tenant of the organisation.
 #[must_use]
 pub fn stats() -> Call<Stats> {
     Call::new(Request::get(format!("{BASE}/stats")), |_, answer| answer.json())
 }
 
-/// Lists the organisation's own field groups or schemas in the sandbox, by title, or those of one title.
+/// Lists the organisation's own field groups or schemas in the sandbox, sorted by title. `title` restricts the list to
+/// one title.
 #[must_use]
 pub fn resources(kind: Kind, title: Option<&str>) -> Call<Page<ResourceSummary>> {
     let request = Request::get(kind.list()).accept(ACCEPT_LIST).query("orderby", "title");
@@ -180,7 +181,8 @@ pub fn resources(kind: Kind, title: Option<&str>) -> Call<Page<ResourceSummary>>
     Call::new(request, |_, answer| page(answer, "results"))
 }
 
-/// Looks up one resource by `$id` or `meta:altId`; `full` resolves all references.
+/// Reads one resource by `$id` or `meta:altId`. If `full` is set, the response contains all fields of the resources
+/// that it refers to.
 #[must_use]
 pub fn resource(kind: Kind, id: &str, full: bool) -> Call<Resource> {
     let accept = if full { ACCEPT_FULL } else { ACCEPT_ONE };
@@ -199,14 +201,14 @@ pub fn create_schema(body: &SchemaBody) -> Call<Resource> {
     Call::new(Request::post(Kind::Schema.list(), to_value(body)), read_resource)
 }
 
-/// Replaces a field group. It is not documented whether the registry honours `If-Match`, so pass the `ETag` of the
-/// look-up if it had one.
+/// Replaces a field group. Adobe does not document whether the registry honours `If-Match`, so pass the `ETag` of the
+/// last read if it had one.
 #[must_use]
 pub fn replace_field_group(id: &str, body: &FieldGroupBody, etag: Option<&str>) -> Call<Resource> {
     replace(Kind::FieldGroup, id, to_value(body), etag)
 }
 
-/// Replaces a schema; `If-Match` as in [`replace_field_group`].
+/// Replaces a schema. `etag` is sent as `If-Match`, like in [`replace_field_group`].
 #[must_use]
 pub fn replace_schema(id: &str, body: &SchemaBody, etag: Option<&str>) -> Call<Resource> {
     replace(Kind::Schema, id, to_value(body), etag)
@@ -217,14 +219,14 @@ fn replace(kind: Kind, id: &str, body: Value, etag: Option<&str>) -> Call<Resour
     Call::new(request, read_resource)
 }
 
-/// Changes a resource by JSON Patch; `If-Match` as in [`replace_field_group`].
+/// Changes a resource by JSON Patch. `etag` is sent as `If-Match`, like in [`replace_field_group`].
 #[must_use]
 pub fn patch_resource(kind: Kind, id: &str, patches: &[Patch], etag: Option<&str>) -> Call<Resource> {
     let request = Request::new(Method::Patch, Effect::Update, kind.one(id)).json(Patch::body(patches)).if_match(etag);
     Call::new(request, read_resource)
 }
 
-/// Removes a resource. Platform refuses this while a dataset, a schema or Profile uses it.
+/// Removes a resource. Platform refuses this while a dataset, a schema or Profile uses the resource.
 #[must_use]
 pub fn delete_resource(kind: Kind, id: &str) -> Call<()> {
     Call::new(Request::delete(kind.one(id)), no_content)
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_exactly_the_documented_members() {
+    fn a_schema_body_has_exactly_the_documented_members() {
         let schema = SchemaBody {
             kind: "object".to_owned(),
             title: "t".to_owned(),

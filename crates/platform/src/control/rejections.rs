@@ -1,4 +1,4 @@
-//! The events that a failed batch rejected, with Platform's reasons as one text each.
+//! Collects the events that a failed batch rejected, with Platform's reasons as one text for each event.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::control::batches::{FailedRow, RowError};
 
-/// The rules of JSON Schema and of Adobe's validation that are counted by name. A text of Platform can be anything.
+/// Names of rules of JSON Schema and of Adobe's validation that [`Rejection::keyword`] returns. The list is closed,
+/// because Platform's text can be anything.
 const KEYWORDS: &[&str] = &[
     "type",
     "required",
@@ -27,7 +28,7 @@ const KEYWORDS: &[&str] = &[
     "anyOf",
 ];
 
-/// The name of every other rule.
+/// Name that stands for every rule outside of [`KEYWORDS`].
 const OTHER: &str = "other";
 
 /// Every name that [`Rejection::keyword`] returns.
@@ -38,15 +39,15 @@ pub fn rejection_keywords() -> impl Iterator<Item = &'static str> {
 /// An event that Platform rejected after it had accepted it.
 #[derive(Clone, PartialEq)]
 pub struct Rejection {
-    /// The event's `_id`; `None` if its row has none.
+    /// `_id` of the event; `None` if its row does not have one.
     pub event_id: Option<String>,
-    /// The reasons, the most important one first. Platform's texts can quote a value of the event.
+    /// Platform's reasons, in Platform's order. Their texts can quote a value of the event.
     pub reasons: Vec<RowError>,
-    /// The row, with personal data.
+    /// A failed row of the event. It contains personal data.
     pub row: Map<String, Value>,
 }
 
-/// The row holds personal data and is not shown.
+/// Does not show the row, because it contains personal data.
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection").field("event_id", &self.event_id).finish_non_exhaustive()
@@ -54,15 +55,15 @@ impl fmt::Debug for Rejection {
 }
 
 impl Rejection {
-    /// The broken rule, from a closed list of names.
+    /// Returns the broken rule of the first reason, as one of [`rejection_keywords`].
     #[must_use]
     pub fn keyword(&self) -> &'static str {
         let first = self.reasons.first().and_then(|reason| reason.keyword.as_deref());
         KEYWORDS.iter().copied().find(|known| Some(*known) == first).unwrap_or(OTHER)
     }
 
-    /// The reasons for a person: Platform's texts with the rule and the place. Adobe uses one code for several reasons, so a
-    /// code is shown and never interpreted.
+    /// Returns the reasons as text for a person: Platform's texts with the rule and the location. Adobe uses one code
+    /// for several reasons, so the code is shown but never interpreted.
     #[must_use]
     pub fn text(&self) -> String {
         if self.reasons.is_empty() {
@@ -80,8 +81,8 @@ fn text(reason: &RowError) -> String {
     if details.is_empty() { text.to_owned() } else { format!("{text} ({})", details.join(", ")) }
 }
 
-/// The rejections of the rows of one batch: one for each event, whatever number of rows it has. A row without an id is an
-/// event of its own.
+/// Returns one rejection for each event in the rows of one batch, even if an event has several rows. A row without an
+/// id counts as a separate event.
 #[must_use]
 pub fn rejections(rows: impl IntoIterator<Item = FailedRow>) -> Vec<Rejection> {
     let mut found: Vec<Rejection> = Vec::new();
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_a_batch_is_one_rejection_with_all_its_reasons() {
+    fn rows_of_the_same_event_become_one_rejection_with_all_reasons() {
         let rows = [
             row(Some("1"), "type", "expected type: String, found: Long"),
             row(None, "required", "m"),
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_rule_is_from_a_closed_list_and_a_code_is_not_interpreted() {
+    fn the_keyword_of_a_rejection_comes_from_a_closed_list() {
         let of = |keyword: &str| rejections([row(Some("1"), keyword, "m")])[0].keyword();
         assert_eq!(
             (of("type"), of("additionalProperties"), of("a@example.com")),

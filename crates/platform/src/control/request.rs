@@ -13,15 +13,15 @@ use crate::control::answer::{Answer, Unreadable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// `GET`.
+    /// The method `GET`.
     Get,
-    /// `POST`.
+    /// The method `POST`.
     Post,
-    /// `PUT`.
+    /// The method `PUT`.
     Put,
-    /// `PATCH`.
+    /// The method `PATCH`.
     Patch,
-    /// `DELETE`.
+    /// The method `DELETE`.
     Delete,
 }
 
@@ -37,34 +37,34 @@ impl fmt::Display for Method {
     }
 }
 
-/// The effect of a request. The method does not determine it: one `POST` only reads.
+/// Effect of a request on Platform. The method does not determine the effect: one `POST` only reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// It changes nothing.
+    /// The request changes nothing.
     Read,
-    /// It creates an object.
+    /// The request creates an object.
     Create,
-    /// It changes an object.
+    /// The request changes an object.
     Update,
-    /// It removes an object.
+    /// The request removes an object.
     Delete,
 }
 
-/// One request. It holds no credential: the client adds `Authorization` and the headers that every request has.
+/// One request without the credential: the client adds `Authorization` and the headers that every request has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// The method.
+    /// HTTP method.
     pub method: Method,
     /// Path and query, as sent.
     pub path: String,
-    /// Headers of this request alone.
+    /// Headers in addition to those that every request has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The body.
+    /// JSON body, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
-    /// Its effect.
+    /// Effect of the request on Platform.
     pub effect: Effect,
 }
 
@@ -113,7 +113,7 @@ impl Request {
         self
     }
 
-    /// Sets a query parameter, in place of an earlier value.
+    /// Sets a query parameter and removes an earlier value.
     pub(crate) fn set_query(mut self, name: &str, value: &str) -> Self {
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
         let is_other = |pair: &&str| !pair.is_empty() && pair.split('=').next() != Some(name);
@@ -122,14 +122,14 @@ impl Request {
         self.query(name, value)
     }
 
-    /// The value of a query parameter, as sent.
+    /// Returns the value of a query parameter, encoded as in the path.
     pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
         let (_, query) = self.path.split_once('?')?;
         query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
     }
 
-    /// Whether sending it twice has the same effect as sending it once: it only reads, or it updates only the version
-    /// of an object that `If-Match` names. Creates and deletes are not repeated.
+    /// Whether sending the request twice has the same effect as sending it once. This is true if the request only
+    /// reads, or if it updates only the version of an object in `If-Match`. Creates and deletes are not repeated.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         match self.effect {
@@ -146,10 +146,10 @@ impl fmt::Display for Request {
     }
 }
 
-/// The function that reads an answer.
+/// Function that reads a response.
 pub(crate) type Read<T> = fn(&Request, &Answer) -> Result<T, Unreadable>;
 
-/// A request, with the function that reads its response.
+/// A request and the function that reads the response.
 pub struct Call<T> {
     pub(crate) request: Request,
     pub(crate) read: Read<T>,
@@ -160,16 +160,16 @@ impl<T> Call<T> {
         Self { request, read }
     }
 
-    /// The request.
+    /// Returns the request without sending it.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// Reads a successful answer.
+    /// Reads a successful response.
     ///
     /// # Errors
-    /// [`Unreadable`] if the answer is not of the documented form.
+    /// Returns [`Unreadable`] if the response does not have the documented form.
     pub fn read(&self, answer: &Answer) -> Result<T, Unreadable> {
         (self.read)(&self.request, answer)
     }
@@ -191,17 +191,17 @@ impl<T> fmt::Debug for Call<T> {
     }
 }
 
-/// The answer to a create or an update of Flow Service.
+/// Response of Flow Service to a create or an update.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Created {
-    /// The object's id.
+    /// Id of the object.
     pub id: String,
-    /// Its version, for `If-Match`.
+    /// Version of the object, for `If-Match`.
     #[serde(default)]
     pub etag: Option<String>,
 }
 
-/// Everything but the unreserved characters of RFC 3986.
+/// All characters except the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Encodes a text as one path segment or one query value.
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_written_to_a_plan_file_can_be_read_again() {
+    fn a_request_can_be_written_to_json_and_read_back() {
         let request = Request::post("/a", json!({"b": 1})).accept("x");
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.contains(r#""method":"POST""#) && text.contains(r#""effect":"create""#), "{text}");

@@ -10,24 +10,24 @@ use crate::control::request::{Call, Request, encode};
 
 const BASE: &str = "/data/foundation/sandbox-management";
 
-/// One sandbox.
+/// A sandbox of Platform.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Sandbox {
-    /// The name for `x-sandbox-name`, in lower case.
+    /// Name in lower case, as sent in `x-sandbox-name`.
     pub name: String,
-    /// The name that people see.
+    /// Name that people see in Platform.
     #[serde(default)]
     pub title: Option<String>,
-    /// Whether it can be used.
+    /// State; only an active sandbox can be used.
     #[serde(default)]
     pub state: SandboxState,
-    /// Production or development.
+    /// Type: production or development.
     #[serde(rename = "type", default)]
     pub kind: SandboxType,
-    /// Its region: `VA7`, …
+    /// Region, such as `VA7`.
     #[serde(default, deserialize_with = "text")]
     pub region: Option<String>,
-    /// Whether it is the organisation's default.
+    /// Whether the sandbox is the organisation's default.
     #[serde(rename = "isDefault", default)]
     pub is_default: Option<bool>,
 }
@@ -36,17 +36,17 @@ pub struct Sandbox {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum SandboxState {
-    /// It can be used.
+    /// The sandbox can be used.
     Active,
-    /// It is being created.
+    /// Platform is creating the sandbox.
     Creating,
-    /// It is being emptied.
+    /// Platform is emptying the sandbox.
     Resetting,
-    /// It is being removed.
+    /// Platform is removing the sandbox.
     Deleting,
-    /// It is removed.
+    /// The sandbox has been removed.
     Deleted,
-    /// Creating it failed.
+    /// Platform could not create the sandbox.
     Failed,
     /// A state that this program does not know.
     Other(String),
@@ -88,11 +88,11 @@ impl fmt::Display for SandboxState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum SandboxType {
-    /// It holds real data.
+    /// The sandbox contains real data.
     Production,
-    /// It can be reset.
+    /// The sandbox is for development and can be reset.
     Development,
-    /// The answer does not say. Treat it as production.
+    /// The response does not contain a known type. The sandbox counts as production.
     #[default]
     Unknown,
 }
@@ -108,7 +108,7 @@ impl From<String> for SandboxType {
 }
 
 impl Sandbox {
-    /// Whether it counts as a production sandbox.
+    /// Whether the sandbox counts as a production sandbox, as every type except development does.
     #[must_use]
     pub fn is_production(&self) -> bool {
         self.kind != SandboxType::Development
@@ -119,19 +119,19 @@ fn sandbox_page(_: &Request, answer: &Answer) -> Result<Page<Sandbox>, Unreadabl
     page(answer, "sandboxes")
 }
 
-/// The sandboxes that this credential may use.
+/// Lists the sandboxes that this credential may use.
 #[must_use]
 pub fn usable_sandboxes() -> Call<Page<Sandbox>> {
     Call::new(Request::get(format!("{BASE}/")), sandbox_page)
 }
 
-/// All sandboxes of the organisation; needs the permission to see them.
+/// Lists all sandboxes of the organisation. The credential needs the permission to see them.
 #[must_use]
 pub fn all_sandboxes() -> Call<Page<Sandbox>> {
     Call::new(Request::get(format!("{BASE}/sandboxes")), sandbox_page)
 }
 
-/// One sandbox by its name; needs the permission to see it.
+/// Reads one sandbox by its name. The credential needs the permission to see it.
 #[must_use]
 pub fn sandbox(name: &str) -> Call<Sandbox> {
     Call::new(Request::get(format!("{BASE}/sandboxes/{}", encode(name))), |_, answer| answer.json())
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_types_count_as_production_and_unknown_states_are_kept() {
+    fn a_sandbox_of_unknown_type_counts_as_production() {
         let read = |text: &str| serde_json::from_str::<Sandbox>(text).unwrap();
         let sandbox = read(r#"{"name":"dev","state":"active","type":"development","region":"VA7","etag":1}"#);
         assert!(!sandbox.is_production() && sandbox.state == SandboxState::Active);

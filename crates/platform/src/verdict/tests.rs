@@ -1,4 +1,4 @@
-//! Tests each row of the outcome table, and the property that holds for every response.
+//! Tests each row of the outcome table, and properties that hold for every response.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn records(verdict: Verdict) -> Vec<RecordVerdict> {
     }
 }
 
-/// One character per record: A accepted, R refused, T to be sent again.
+/// Returns one character per record: A for accepted, R for refused, T for a record to send again.
 fn marks(verdict: Verdict) -> String {
     records(verdict)
         .iter()
@@ -34,7 +34,7 @@ fn marks(verdict: Verdict) -> String {
 }
 
 #[test]
-fn a_success_is_read_with_its_ids() {
+fn inlet_batch_and_transaction_ids_are_read_from_a_success() {
     let answer = multi(&json!([{"xactionId":"1:2:3:0"},{"xactionId":"1:2:3:1"}]));
     let Verdict::Records { inlet_id, batch_id, records } = classify(&answer, 2) else { panic!() };
     assert_eq!((inlet_id.as_deref(), batch_id.as_deref()), (Some("i"), Some("b")));
@@ -42,7 +42,7 @@ fn a_success_is_read_with_its_ids() {
 }
 
 #[test]
-fn a_failed_entry_of_shape_a_is_matched_by_position() {
+fn a_failed_entry_without_xaction_id_is_matched_by_position() {
     let answer = multi(
         &json!([{"xactionId":"1:2:3:0"},{"statusCode":400,"message":"unknown xdm format"},{"xactionId":"1:2:3:2"}]),
     );
@@ -52,7 +52,7 @@ fn a_failed_entry_of_shape_a_is_matched_by_position() {
 }
 
 #[test]
-fn a_failed_entry_of_shape_b_is_matched_by_index() {
+fn entries_that_all_have_an_index_are_matched_by_index() {
     let answer = multi(&json!([
         {"xactionId":"u-u-2","status":400,"message":"m"}, {"xactionId":"u-u-0"}, {"xactionId":"u-u-1","status":"503"}
     ]));
@@ -60,7 +60,7 @@ fn a_failed_entry_of_shape_b_is_matched_by_index() {
 }
 
 #[test]
-fn fewer_entries_than_records_are_matched_by_index_or_not_at_all() {
+fn entries_that_differ_in_number_from_the_records_are_matched_only_by_index() {
     let indexed = multi(&json!([{"xactionId":"u-0"},{"xactionId":"u-3","status":400}]));
     assert_eq!(marks(classify(&indexed, 4)), "ATTR");
     let mixed = multi(&json!([{"xactionId":"a:0"},{"statusCode":400},{"xactionId":"a:3"},{"xactionId":"a:4"}]));
@@ -71,7 +71,7 @@ fn fewer_entries_than_records_are_matched_by_index_or_not_at_all() {
 }
 
 #[test]
-fn repeated_or_invalid_indices_leave_the_decision_to_the_position() {
+fn with_repeated_or_invalid_indices_entries_are_matched_by_position() {
     let repeated = multi(&json!([{"xactionId":"a:3"},{"xactionId":"a:3","status":400}]));
     assert_eq!(marks(classify(&repeated, 2)), "AR");
     let foreign = multi(&json!([{"xactionId":"1565650704337:2124:92:7","status":429},{"xactionId":"no digits"}]));
@@ -107,7 +107,7 @@ fn only_the_status_of_an_entry_decides() {
 }
 
 #[test]
-fn a_207_without_a_verdict_is_sent_again() {
+fn records_of_a_207_without_readable_entries_are_sent_again() {
     for body in ["", "<html>", "[]", "{}", r#"{"responses":[]}"#, r#"{"responses":{}}"#] {
         assert_eq!(classify(&response(207, body), 3), Verdict::Halve { reason: RetryReason::Undeterminable }, "{body}");
         assert!(matches!(classify(&response(207, body), 1), Verdict::RetryAll { .. }), "{body}");
@@ -174,7 +174,7 @@ fn retry_after_is_read_as_seconds_and_as_a_date() {
 }
 
 #[test]
-fn an_entry_that_names_neither_a_status_nor_an_id_is_sent_again() {
+fn an_entry_with_neither_a_clear_status_nor_an_id_is_sent_again() {
     for entry in
         [json!({}), json!({"message":"accepted"}), json!({"xactionId":7}), json!({"status":200,"statusCode":400})]
     {
@@ -192,7 +192,7 @@ fn an_index_that_contradicts_the_position_makes_all_records_undeterminable() {
 }
 
 #[test]
-fn a_response_is_shown_without_its_body() {
+fn debug_output_of_a_response_omits_the_body() {
     let shown = format!("{:?}", response(400, "someone@example.com is no enum value"));
     assert!(!shown.contains("115, 111") && !shown.contains("example.com"), "{shown}");
 }
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn only_a_2xx_accepts_and_only_a_4xx_refuses(
+    fn only_200_or_207_accepts_and_only_400_413_or_422_refuses_a_record(
         status in 100..600u16,
         body in prop::collection::vec(any::<u8>(), 0..60),
         count in 1..4usize,

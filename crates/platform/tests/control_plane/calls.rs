@@ -1,4 +1,4 @@
-//! Every call, pages, and objects that appear late.
+//! Tests every call, paging, and objects that become visible late.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn sandboxes_are_listed_with_type_state_and_region() {
 }
 
 #[tokio::test]
-async fn missing_permissions_are_found_before_the_first_403() {
+async fn missing_permissions_are_visible_in_the_effective_policies() {
     let setup = start(fresh()).await;
     let reference = setup.client.send(&permission_reference()).await.unwrap();
     assert!(reference.permissions.contains("manage-schemas") && reference.resource_types.contains("datasets"));
@@ -54,7 +54,7 @@ async fn missing_permissions_are_found_before_the_first_403() {
 }
 
 #[tokio::test]
-async fn namespaces_are_created_and_found_and_their_codes_are_unique() {
+async fn a_namespace_is_created_once_per_code() {
     let setup = start(fresh()).await;
     let new = NewNamespace {
         code: "CioId".to_owned(),
@@ -84,7 +84,7 @@ async fn field_groups_and_schemas_are_created_changed_and_removed() {
     assert!(group.id.starts_with("https://ns.adobe.com/acme/mixins/"));
     assert_eq!(schema.references(), [setup::EVENT_CLASS, group.id.as_str()]);
 
-    // A title is unique over both kinds, and the answer names the object that has it.
+    // A title is unique over both kinds, and the error contains the id of the object with this title.
     for error in [
         kind(client.send(&create_field_group(&setup::field_group("Events", &["a"]))).await),
         kind(client.send(&create_schema(&setup::schema("Events", &group.id))).await),
@@ -117,7 +117,7 @@ async fn field_groups_and_schemas_are_created_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_schema_in_use_can_only_get_additional_fields() {
+async fn a_schema_in_use_accepts_only_additional_fields() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let client = &setup.client;
@@ -182,7 +182,7 @@ async fn datasets_are_created_tagged_and_removed() {
 }
 
 #[tokio::test]
-async fn a_whole_connection_is_created_changed_and_removed() {
+async fn an_http_api_connection_is_created_changed_and_removed() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let client = &setup.client;
@@ -229,7 +229,7 @@ async fn a_whole_connection_is_created_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn an_action_that_needs_sub_op_is_sent_again_with_it() {
+async fn a_flow_action_refused_with_400_is_sent_again_with_sub_op() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     setup.simulator.add_control_fault(ControlFault::status(400, 1).on("POST", "/action"));
@@ -274,7 +274,7 @@ async fn a_link_to_another_server_is_not_followed() {
 }
 
 #[tokio::test]
-async fn links_that_form_a_circle_end_with_an_error() {
+async fn next_page_links_that_form_a_loop_end_with_an_error() {
     let setup = start(fresh()).await;
     let body = Some(r#"{"items":[],"_links":{"next":{"href":"/connections?continuationToken=a"}}}"#.to_owned());
     let circle = ControlFaultKind::Status { status: 200, retry_after: None, body };
@@ -289,14 +289,14 @@ async fn find(client: &ControlClient, name: &str, since: Instant) -> Option<Stri
 }
 
 #[tokio::test]
-async fn a_read_waits_for_an_object_that_appears_late() {
+async fn calls_that_wait_for_visibility_succeed_when_an_object_appears_late() {
     let setup = start(ControlOptions { visible_after: Duration::from_millis(400), ..fresh() }).await;
     let client = &setup.client;
     let since = Instant::now();
     let group = client.send(&create_field_group(&setup::field_group("Fields", &["a"]))).await.unwrap();
     assert!(client.list(&resources(Kind::FieldGroup, None)).await.unwrap().is_empty());
     assert!(matches!(kind(client.send(&resource(Kind::FieldGroup, &group.id, false)).await), ErrorKind::NotFound(_)));
-    // A reference to it is refused too, with 404 or, by other services, 400.
+    // A reference to an object that is not visible yet is refused too: with 404 here, and with 400 by other services.
     let schema = client.send_when_visible(&create_schema(&setup::schema("Events", &group.id)), since).await.unwrap();
     let since = Instant::now();
     let create = create_dataset(&setup::dataset("Events", &schema.id));
@@ -311,7 +311,7 @@ async fn a_read_waits_for_an_object_that_appears_late() {
 }
 
 #[tokio::test]
-async fn waiting_for_an_object_that_never_appears_ends() {
+async fn waiting_for_visibility_ends_after_the_time_limit() {
     let short = Visibility { within: Duration::from_millis(200), interval: Duration::from_millis(20) };
     let options = ControlOptions { visible_after: Duration::from_secs(3600), ..fresh() };
     let setup = start_with(options, "sim-secret", |settings| settings.visibility = short).await;
@@ -324,7 +324,7 @@ async fn waiting_for_an_object_that_never_appears_ends() {
     assert!(error.to_string().contains("Adobe's support"), "{error}");
     client.send(&create_base_connection(&setup::base("late"))).await.unwrap();
     assert_eq!(find(client, "late", Instant::now()).await, None);
-    // Nothing waits for an object that was created long ago.
+    // For an object that was created long ago, the list is read only once.
     if let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(1)) {
         let before = setup.simulator.control_requests().len();
         assert_eq!(find(client, "late", long_ago).await, None);

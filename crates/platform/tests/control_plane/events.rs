@@ -1,4 +1,4 @@
-//! Events that are accepted, lost, or fail after acceptance; and the runs that count them.
+//! Tests events that are accepted, lost or rejected after acceptance, and the flow runs that count them.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use serde_json::json;
 
 use crate::setup::{self, Connected, Setup, fresh, http, start, tokens};
 
-/// Sends events through the real client; one character for each: A accepted, R refused.
+/// Sends events through the real client. Returns one character for each event, A for accepted and R for refused, or the
+/// verdict on the whole batch.
 async fn send(setup: &Setup, inlet: &str, schema: &str, dataset: &str, flow: Option<&str>, ids: &[&str]) -> String {
     let settings = ClientSettings {
         inlet: inlet.parse().unwrap(),
@@ -62,7 +63,7 @@ impl Setup {
         self.simulator.lost().into_iter().map(|event| (event.id, event.reason)).collect()
     }
 
-    /// Sends events until one arrives; the events before it are lost.
+    /// Sends events until one arrives. The simulator loses the events before it.
     async fn send_until_one_arrives(&self, to: &Connected) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while self.simulator.stats().accepted == 0 {
@@ -74,7 +75,7 @@ impl Setup {
 
 #[tokio::test]
 async fn events_sent_too_early_get_a_success_response_and_are_lost() {
-    // The test's time is shorter: five minutes are 1.5 s, and fifteen are 4.5 s.
+    // Time runs faster in this test: five minutes are 1.5 s, and fifteen minutes are 4.5 s.
     let setup = start(ControlOptions { settle_scale: 0.005, ..fresh() }).await;
     let connected = setup.connect().await;
     assert_eq!(setup.send(&connected, &["early-1", "early-2"]).await, "AA");
@@ -131,7 +132,7 @@ async fn a_disabled_or_removed_flow_loses_events_and_an_unknown_inlet_refuses_th
 }
 
 #[tokio::test]
-async fn with_several_flows_an_event_that_names_none_is_lost() {
+async fn with_several_flows_an_event_without_a_valid_flow_id_is_lost() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let second = platform::control::NewFlow {
@@ -163,7 +164,7 @@ async fn events_of_another_schema_or_dataset_are_refused() {
 }
 
 #[tokio::test]
-async fn events_that_fail_in_ingestion_are_rows_of_a_failed_batch() {
+async fn events_rejected_after_acceptance_are_rows_of_a_failed_batch() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let fault: ControlFault = serde_json::from_str(r#"{"fault":"fail_after_acceptance","prefix":"bad-"}"#).unwrap();
@@ -201,7 +202,7 @@ async fn failed_batches_are_read_from_all_pages() {
 }
 
 #[tokio::test]
-async fn a_prepared_simulator_works_at_once_and_setup_can_adopt_its_objects() {
+async fn a_simulator_with_prepared_objects_accepts_events_at_once() {
     let setup = start(ControlOptions::default()).await;
     let known = SimSettings::default();
     let inlet = setup.simulator.inlet_url();
@@ -212,7 +213,7 @@ async fn a_prepared_simulator_works_at_once_and_setup_can_adopt_its_objects() {
     assert_eq!((flows.len(), flows[0].inlet_url()), (1, Some(inlet.as_str())));
     let runs = prod.list(&flow_runs(&flows[0].id)).await.unwrap();
     assert_eq!(runs[0].received, Some(1));
-    // A change has the same effect here.
+    // As in a new sandbox, events are lost for a while after a change of the schema.
     let retitle = [Patch::replace("/title", json!("Renamed"))];
     prod.send(&patch_resource(Kind::Schema, &known.schema_id, &retitle, None)).await.unwrap();
     assert_eq!(send(&setup, &inlet, &known.schema_id, &known.dataset_id, None, &["b"]).await, "A");

@@ -1,4 +1,4 @@
-//! Refusals, outages, broken connections and changes by someone else.
+//! Tests refusals, outages, broken connections and changes by another client.
 
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,13 @@ fn broken(when: Break) -> ControlFault {
     ControlFaultKind::Reset { when }.into()
 }
 
-/// A client with other settings for the same simulator.
+/// Lists the flows with changed client settings and returns the error.
 async fn error_with(setup: &Setup, change: impl FnOnce(&mut ControlSettings)) -> platform::control::ControlError {
     client(&setup.simulator, "sim-secret", change).list(&flows(None)).await.unwrap_err()
 }
 
 #[tokio::test]
-async fn a_stale_version_is_its_own_error_for_every_service() {
+async fn an_update_of_a_stale_version_fails_with_changed_meanwhile_in_every_service() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let (mine, theirs) = (&setup.client, client(&setup.simulator, "sim-secret", |_| {}));
@@ -87,7 +87,7 @@ async fn a_read_is_repeated_and_fails_after_its_last_attempt() {
 }
 
 #[tokio::test]
-async fn a_create_without_a_response_is_not_repeated_and_says_to_look_first() {
+async fn a_create_without_a_response_has_an_unknown_outcome_and_is_not_repeated() {
     let short = |settings: &mut ControlSettings| settings.timeout = Duration::from_millis(300);
     let setup = start_with(fresh(), "sim-secret", short).await;
     for (number, fault) in
@@ -100,7 +100,7 @@ async fn a_create_without_a_response_is_not_repeated_and_says_to_look_first() {
         let error = setup.client.send(&create_base_connection(&setup::base(&name))).await.unwrap_err();
         assert!(matches!(*error.kind, ErrorKind::OutcomeUnknown(_)), "{number}: {error}");
         assert!(error.to_string().contains("look first"), "{error}");
-        // The first three requests had their effect.
+        // The first three requests were executed, although they got no usable response.
         let found = setup.client.list(&base_connections(Some(("name", &name)))).await.unwrap();
         assert_eq!(found.len(), usize::from(number < 3), "{number}");
     }
@@ -108,7 +108,7 @@ async fn a_create_without_a_response_is_not_repeated_and_says_to_look_first() {
 }
 
 #[tokio::test]
-async fn a_conditional_update_is_repeated_and_never_applied_twice() {
+async fn a_conditional_update_is_repeated_but_never_applied_twice() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let update =
@@ -117,7 +117,7 @@ async fn a_conditional_update_is_repeated_and_never_applied_twice() {
     setup.simulator.add_control_fault(broken(Break::Before).times(1).on("PATCH", "/flows"));
     setup.client.send(&update(read.etag.as_deref().unwrap())).await.unwrap();
     assert_eq!(setup.requests("PATCH", "/flows").len(), 2);
-    // The first attempt had its effect, and the repeat finds another version, so the caller reads the object again.
+    // The first attempt is applied, so the repeat finds another version. The caller must read the object again.
     let read = setup.client.send(&flow(&connected.flow)).await.unwrap();
     setup.simulator.add_control_fault(broken(Break::After).times(1).on("PATCH", "/flows"));
     let error = kind(setup.client.send(&update(read.etag.as_deref().unwrap())).await);
@@ -135,7 +135,7 @@ async fn reads_succeed_although_the_network_drops_every_third_request() {
 }
 
 #[tokio::test]
-async fn a_connection_failure_says_that_no_request_was_sent() {
+async fn a_refused_connection_is_reported_as_unreachable() {
     let setup = start(fresh()).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let lost = client(&setup.simulator, "sim-secret", |settings| {
@@ -147,7 +147,7 @@ async fn a_connection_failure_says_that_no_request_was_sent() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_renewed_once_also_for_a_create() {
+async fn a_create_refused_for_an_expired_token_is_sent_again_with_a_new_token() {
     let setup = start(fresh()).await;
     setup.client.send(&stats()).await.unwrap();
     setup.simulator.add_fault(FaultKind::ExpireTokens.into());
@@ -162,7 +162,7 @@ async fn an_expired_token_is_renewed_once_also_for_a_create() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
+async fn a_403_for_a_missing_permission_does_not_renew_a_recent_token() {
     let setup = start(fresh()).await;
     let missing = ControlFaultKind::MissingPermission { permission: "view-sources".to_owned() };
     setup.simulator.add_control_fault(missing.into());
@@ -172,7 +172,7 @@ async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
     }
     assert_eq!(setup.simulator.stats().tokens, 1);
     setup.client.list(&usable_sandboxes()).await.unwrap();
-    // The check uses a new token, which would contain a role that was granted meanwhile.
+    // With this setting, a 403 renews the token, because a new token contains a role that was granted meanwhile.
     let renewing = Retries { token_age_on_403: Duration::ZERO, ..Retries::default() };
     let client = client(&setup.simulator, "sim-secret", |settings| settings.retries = renewing);
     setup.simulator.add_control_fault(ControlFault::status(403, 1).on("GET", "/stats"));
@@ -180,7 +180,7 @@ async fn a_missing_permission_does_not_ask_for_a_token_again_and_again() {
     assert_eq!(setup.simulator.stats().tokens, 3);
 }
 
-/// A server that answers everything with 403 and the token it got.
+/// Starts a server that responds to every request with 403 and the token of the request.
 async fn server_that_repeats_the_token() -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -200,7 +200,7 @@ async fn server_that_repeats_the_token() -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn a_response_that_contains_the_token_is_shown_without_it() {
+async fn an_error_that_quotes_the_response_does_not_contain_the_token() {
     let setup = start(fresh()).await;
     let address = server_that_repeats_the_token().await;
     let client = client(&setup.simulator, "sim-secret", |settings| {
@@ -212,7 +212,7 @@ async fn a_response_that_contains_the_token_is_shown_without_it() {
 }
 
 #[tokio::test]
-async fn the_error_names_a_wrong_secret_key_organisation_or_sandbox() {
+async fn errors_point_to_a_wrong_secret_client_id_organisation_or_sandbox() {
     let setup = start(fresh()).await;
     let error = client(&setup.simulator, "wrong-secret", |_| {}).send(&stats()).await.unwrap_err();
     assert!(matches!(&*error.kind, ErrorKind::NoToken(TokenError::Refused { .. })), "{error}");
@@ -243,7 +243,7 @@ async fn objects_of_one_sandbox_are_not_visible_in_another() {
 }
 
 #[tokio::test]
-async fn an_unsupported_accept_header_is_its_own_error() {
+async fn status_406_and_an_unreadable_body_have_separate_errors() {
     let setup = start(fresh()).await;
     setup.simulator.add_control_fault(ControlFault::status(406, 1));
     assert!(matches!(kind(setup.client.send(&stats()).await), ErrorKind::NotAcceptable(_)));
@@ -256,7 +256,7 @@ async fn an_unsupported_accept_header_is_its_own_error() {
 }
 
 #[tokio::test]
-async fn a_create_with_an_unreadable_response_says_to_look_first() {
+async fn a_create_with_an_unreadable_response_has_an_unknown_outcome() {
     let setup = start(fresh()).await;
     let body = Some("{}".to_owned());
     let fault = ControlFaultKind::Status { status: 201, retry_after: None, body };

@@ -1,4 +1,4 @@
-//! The control-plane client against the simulator.
+//! Tests the control-plane client against the simulator.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

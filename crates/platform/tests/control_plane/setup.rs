@@ -1,4 +1,4 @@
-//! A simulator and a client for it, and the objects of a whole connection.
+//! Starts a simulator with a client, and creates the objects of a complete connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct Setup {
     pub(crate) http: reqwest::Client,
 }
 
-/// An empty sandbox in which every change is visible at once.
+/// Options for an empty sandbox in which every change is visible at once.
 pub(crate) fn fresh() -> ControlOptions {
     ControlOptions { fresh: true, settle_scale: 0.0, ..ControlOptions::default() }
 }
@@ -115,7 +115,7 @@ pub(crate) fn base(name: &str) -> NewBaseConnection {
     NewBaseConnection { name: name.to_owned(), description: "d".to_owned(), source_id: name.to_owned() }
 }
 
-/// The ids of a whole connection.
+/// Objects of a complete connection, or their ids.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) field_group: Resource,
@@ -155,7 +155,7 @@ impl Setup {
         Connected { field_group, schema, dataset, base, source, target, flow }
     }
 
-    /// The requests whose path contains this text.
+    /// Returns the requests with this method whose path contains `path`.
     pub(crate) fn requests(&self, method: &str, path: &str) -> Vec<ControlRequest> {
         let requests = self.simulator.control_requests();
         requests.into_iter().filter(|request| request.method == method && request.path.contains(path)).collect()

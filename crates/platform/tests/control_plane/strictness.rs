@@ -81,7 +81,7 @@ async fn unknown_paths_methods_and_parameters_are_refused() {
 }
 
 #[tokio::test]
-async fn headers_are_required_as_documented() {
+async fn requests_without_the_documented_headers_are_refused() {
     let setup = start(fresh()).await;
     let stats = || raw("GET", "/foundation/schemaregistry/stats");
     for (raw, status, words) in [
@@ -133,7 +133,7 @@ async fn the_schema_registry_requires_its_accept_headers() {
     assert_eq!(without_order.send(&setup).await.1["results"], json!([]), "as enforced since 2023");
 }
 
-/// A body with one member renamed at a pointer to its parent.
+/// Returns a copy of a body with one member misspelt. `parent` is the JSON Pointer to the object with the member.
 fn misspelt(body: &Value, parent: &str, name: &str) -> Value {
     let mut body = body.clone();
     let object = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -142,7 +142,7 @@ fn misspelt(body: &Value, parent: &str, name: &str) -> Value {
     body
 }
 
-/// A path, the correct body, and some of its members: the pointer to the parent and the name.
+/// A path, the correct body, and some members of the body, each as JSON Pointer to its parent and its name.
 type Body = (String, Value, Vec<(&'static str, &'static str)>);
 
 fn bodies(connected: &Connected) -> Vec<Body> {
@@ -215,7 +215,7 @@ fn bodies(connected: &Connected) -> Vec<Body> {
 }
 
 #[tokio::test]
-async fn a_misspelt_member_of_any_body_is_refused_and_the_correct_one_is_accepted() {
+async fn a_misspelt_member_is_refused_in_every_body() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     for (path, body, members) in bodies(&connected) {
@@ -255,7 +255,7 @@ async fn spellings_that_other_clients_use_are_accepted() {
 }
 
 #[tokio::test]
-async fn wrong_references_and_contents_are_refused() {
+async fn bodies_with_wrong_references_or_values_are_refused() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let bodies = bodies(&connected);
@@ -290,7 +290,7 @@ async fn wrong_references_and_contents_are_refused() {
 }
 
 #[tokio::test]
-async fn updates_of_flow_service_need_the_version_and_a_json_patch() {
+async fn flow_service_updates_require_if_match_and_a_json_patch() {
     let setup = start(fresh()).await;
     let connected = setup.connect().await;
     let path = format!("{FLOWS}/flows/{}", connected.flow);
@@ -313,7 +313,7 @@ async fn updates_of_flow_service_need_the_version_and_a_json_patch() {
         assert_refused(&setup, raw("PATCH", path.clone()).header("if-match", "*").body(wrong), 400, "FLOW-1000-400")
             .await;
     }
-    // Upper case and a trailing slash are Adobe's own spelling.
+    // Adobe's specification uses upper case and a trailing slash.
     let upper = json!([{"op": "REPLACE", "path": "/name", "value": "n"}]);
     assert_eq!(raw("PATCH", format!("{path}/")).header("if-match", "*").body(upper).send(&setup).await.0, 200);
 }

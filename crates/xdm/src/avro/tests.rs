@@ -1,4 +1,4 @@
-//! Tests our bytes with apache-avro's own generic reader, and bytes that must be refused.
+//! Tests the encoded bytes with apache-avro's generic reader, and bytes that must be refused.
 
 use apache_avro::types::Value;
 use proptest::prelude::*;
@@ -101,7 +101,7 @@ fn records_are_declared_in_the_order_of_the_schema() {
 }
 
 #[test]
-fn an_empty_and_a_full_event_decode_to_the_same_values() {
+fn an_empty_and_a_full_event_are_unchanged_by_encoding_and_decoding() {
     let decoder = Decoder::new().unwrap();
     for event in [full(), ExperienceEvent::default()] {
         assert_eq!(decoder.decode(&encode(&event)).unwrap(), event);
@@ -121,7 +121,7 @@ fn an_unknown_schema_does_not_make_a_record_undecodable() {
 }
 
 #[test]
-fn an_id_of_a_registry_can_be_read_after_it_is_learnt_and_a_newer_version_is_named() {
+fn a_record_with_a_registry_id_is_decoded_after_its_schema_is_learnt() {
     let mut decoder = Decoder::new().unwrap();
     let mut bytes = Vec::new();
     Encoder::new(Framing::Confluent { schema_id: 7 }).unwrap().encode(&full(), &mut bytes).unwrap();
@@ -143,7 +143,7 @@ fn an_id_of_a_registry_can_be_read_after_it_is_learnt_and_a_newer_version_is_nam
 
 #[test]
 fn a_record_of_an_older_release_is_decoded_with_the_schema_of_that_release() {
-    // A release that did not know these fields yet: one in the middle of a record, a nested record, an array.
+    // A release without these fields: one in the middle of a record, a nested record, an array.
     let mut older: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
     let fields = older["fields"].as_array_mut().unwrap();
     fields.retain(|field| field["name"] != "inappMessageTracking");
@@ -152,7 +152,7 @@ fn a_record_of_an_older_release_is_decoded_with_the_schema_of_that_release() {
     details.retain(|field| !["isMachine", "open", "devices"].contains(&field["name"].as_str().unwrap()));
     let older = Schema::parse(&older).unwrap();
 
-    // A record of that release: the generic writer encodes it from a value with field names.
+    // A record of that release, which the generic writer encodes from a value with field names.
     let current = Schema::parse_str(SCHEMA_JSON).unwrap();
     let mut expected = full();
     // A map in a generic value has no order.
@@ -204,8 +204,9 @@ fn the_frame_has_the_published_fingerprint() {
 }
 
 #[test]
-fn fingerprints_are_those_that_java_and_fastavro_compute() {
-    // By fastavro 1.13: fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"); the first also by Java's Avro 1.12.
+fn fingerprints_equal_those_of_java_and_fastavro() {
+    // Computed by fastavro 1.13 as `fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")`. Java's Avro 1.12
+    // computes the same value for the first schema.
     let cases = [
         (SCHEMA_JSON, "6d794ef2cc8f0bd8"),
         (r#"{"type":"long","logicalType":"timestamp-millis"}"#, "b71df49344e154d0"),
@@ -225,7 +226,7 @@ fn fingerprints_are_those_that_java_and_fastavro_compute() {
     }
 }
 
-/// Existing records that were written by builds with another fingerprint for the first schema.
+/// A record that an earlier build wrote with another fingerprint of the first schema.
 const FORMER_FULL: &str = concat!(
     "c301a48f38c8e550924d0630315880a0abfef962366469726563744d61726b6574696e672e656d61696c4f70656e65640873",
     "656c660418437573746f6d6572696f4944020434320001000a456d61696c0206614062000000000202630202740002000000",

@@ -57,7 +57,7 @@ fn the_example_of_the_mapping_is_written_exactly() {
 }
 
 #[test]
-fn empty_fields_are_not_written_but_false_is() {
+fn empty_fields_are_left_out_and_false_is_written() {
     let mut event = sms_failed();
     event.identity_map = IdentityMap::default();
     event.channel = None;

@@ -12,7 +12,7 @@ fn kind(request: &Request, status: u16, body: &str) -> ErrorKind {
 }
 
 #[test]
-fn each_status_is_its_own_variant() {
+fn each_error_status_has_an_error_variant() {
     let get = Request::get("/a");
     assert!(matches!(kind(&get, 401, ""), ErrorKind::Unauthorized(_)));
     assert!(matches!(kind(&get, 403, ""), ErrorKind::Forbidden(_)));
@@ -26,7 +26,7 @@ fn each_status_is_its_own_variant() {
 }
 
 #[test]
-fn a_change_with_an_unknown_outcome_says_to_look_first() {
+fn an_interrupted_change_without_if_match_has_an_unknown_outcome() {
     let update = Request::new(Method::Patch, Effect::Update, "/a");
     for request in [create(), Request::delete("/a"), update.clone()] {
         for status in [408, 500, 502, 503, 504] {
@@ -40,7 +40,7 @@ fn a_change_with_an_unknown_outcome_says_to_look_first() {
 }
 
 #[test]
-fn a_title_that_is_taken_is_a_conflict_that_names_the_object() {
+fn create_with_a_taken_title_returns_the_id_of_the_existing_object() {
     let body = r#"{"detail":"Title must be unique. An object https://ns.adobe.com/acme/mixins/1 already exists with the same title."}"#;
     let ErrorKind::AlreadyExists { existing, .. } = kind(&create(), 400, body) else { panic!("not a conflict") };
     assert_eq!(existing.as_deref(), Some("https://ns.adobe.com/acme/mixins/1"));
@@ -53,12 +53,12 @@ fn a_title_that_is_taken_is_a_conflict_that_names_the_object() {
 }
 
 #[test]
-fn a_stale_version_is_also_recognised_by_its_error_code() {
+fn error_code_1404_412_counts_as_a_stale_version() {
     assert!(matches!(kind(&create(), 400, r#"{"errorCode":"1404-412"}"#), ErrorKind::ChangedMeanwhile(_)));
 }
 
 #[test]
-fn each_message_says_what_happened_where_and_who_can_fix_it_how() {
+fn every_error_text_contains_the_request_the_cause_and_a_remedy() {
     for (status, body, words) in [
         (403, "", ["HTTP 403", "an Adobe administrator", "Roles > API credentials"]),
         (403, r#"{"error_code":"403025","message":"m"}"#, ["403025: m", "you", "PLATFORM_IMS_ORG"]),
