@@ -231,7 +231,7 @@ impl Pipeline {
     /// Removes all faults of the simulator.
     ///
     /// # Panics
-    /// Panics if the simulator does not answer.
+    /// Panics if the simulator does not respond.
     pub fn clear_faults(&self) {
         let answer = request(Method::DELETE, self.simulator_port, "/admin/faults", &[], "");
         assert_eq!(answer.expect("the simulator").0, 204);
@@ -240,7 +240,7 @@ impl Pipeline {
     /// Sends one signed webhook; returns the status of the response.
     ///
     /// # Panics
-    /// Panics if the gateway does not answer.
+    /// Panics if the gateway does not respond.
     #[must_use]
     pub fn send(&self, body: &str) -> u16 {
         let key = customerio::SigningKey::new(SIGNING_KEY);
