@@ -19,7 +19,7 @@ pub use report::Report;
 pub use run::{Chaos, has_skew, run};
 pub use schedule::schedule;
 
-/// Maximum number of transformers and sinks at once.
+/// Maximum number of transformers, and maximum number of sinks, at one time.
 pub(crate) const MOST: usize = 3;
 
 /// Input of the schedule.
@@ -40,13 +40,13 @@ pub struct Plan {
 /// A network link between one process and its servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// Between the gateway and the brokers.
+    /// The link between the gateway and the brokers.
     Gateway,
-    /// Between transformer 0 and the brokers.
+    /// The link between transformer 0 and the brokers.
     Transformer,
-    /// Between sink 0 and the brokers.
+    /// The link between sink 0 and the brokers.
     Sink,
-    /// Between sink 0 and Platform.
+    /// The link between sink 0 and Platform.
     Platform,
 }
 

@@ -122,7 +122,7 @@ impl Process {
         Self::spawn_command(name, command, None)
     }
 
-    /// Sets the port of the admin pages.
+    /// Sets the port of the admin server.
     pub fn set_admin(&mut self, port: u16) {
         self.admin = Some(port);
     }

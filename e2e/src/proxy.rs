@@ -42,9 +42,9 @@ pub enum Fault {
 /// Direction of bytes on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the service to its server.
+    /// Bytes from the service to its server.
     ToServer,
-    /// From the server to the service.
+    /// Bytes from the server to the service.
     ToClient,
 }
 
@@ -235,9 +235,9 @@ async fn serve(mut client: TcpStream, server: u16, mut orders: watch::Receiver<O
     }
 }
 
-/// Makes the end of a connection a reset.
+/// Makes the connection end with a reset (RST) when it is closed.
 fn reset(stream: &TcpStream) {
-    // A connection that has ended already needs no reset.
+    // An error is ignored, because a connection that has already ended does not need a reset.
     drop(stream.set_zero_linger());
 }
 

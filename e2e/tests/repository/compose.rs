@@ -282,7 +282,7 @@ fn images_have_tags_and_mounted_files_exist() {
     for (name, service) in services() {
         let image = service["image"].as_str().unwrap();
         let tag = image.rsplit_once(':').unwrap_or_else(|| panic!("{name}: {image} has no tag")).1;
-        // Our own image is built here.
+        // Only our own image is built locally, so only this image has the tag `latest`.
         assert_eq!(tag == "latest", !service["build"].is_null(), "{name}: {image}");
         for volume in texts(&service["volumes"]) {
             let volume = interpolated(volume, &Variables::new());

@@ -31,7 +31,7 @@ fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
     let pipeline = Pipeline::new(shared_kafka(), "repeats");
     let _gateway = gateway(&pipeline, &[]);
     let port = pipeline.gateway_port;
-    // The second event of a person is sent before the first, and the response to it is never read.
+    // The second event of a person is sent before the first one, and the client never reads the responses to the second.
     let (first, second) = (event("person-a").replace("sent", "delivered"), event("person-a"));
     let lost = request(PATH, SIGNING_KEY, "", second.as_bytes());
     for _ in 0..20 {

@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// Starts the gateway without the signing keys of the test's environment.
+/// Starts the gateway with these variables, and without the default signing keys of the tests.
 fn gateway(pipeline: &Pipeline, more: &[(&'static str, String)]) -> Process {
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");

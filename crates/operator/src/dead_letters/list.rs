@@ -1,4 +1,4 @@
-//! Lists dead letters.
+//! Lists and counts dead letters.
 
 use kafka::KafkaError;
 

@@ -155,11 +155,11 @@ pub enum StepKind {
         /// Size and hash of the complete value, if the dead letter contains only its beginning.
         cut: Option<Cut>,
     },
-    /// The dead letter was resolved.
+    /// A person resolved the dead letter.
     Resolved {
         /// Kind of the resolution: replayed or discarded.
         kind: ResolutionKind,
-        /// The person who resolved it.
+        /// Person who resolved the dead letter.
         by: Option<String>,
         /// Note of the person.
         note: Option<String>,

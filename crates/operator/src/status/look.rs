@@ -7,7 +7,7 @@ use super::exposition::Exposition;
 pub struct Look {
     /// Time of the snapshot: milliseconds since 1970.
     pub at: i64,
-    /// One entry for each address.
+    /// Responses, one entry for each address.
     pub answers: Vec<Answer>,
 }
 

@@ -7,7 +7,7 @@ pub enum Severity {
     Note,
     /// A system could not be queried.
     Unanswered,
-    /// Something is wrong.
+    /// Something is wrong, and a person has to act.
     Bad,
 }
 

@@ -6,19 +6,19 @@ use super::look::{Answer, Look};
 /// Events per second between two snapshots of the services; `None` if the service did not respond both times.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rates {
-    /// Webhooks that the gateway stored.
+    /// Rate of webhooks that the gateway stored.
     pub received: Option<f64>,
-    /// Requests to which the gateway did not respond with a 2xx.
+    /// Rate of requests to which the gateway did not respond with a 2xx.
     pub refused: Option<f64>,
-    /// Webhooks that the transformer mapped.
+    /// Rate of webhooks that the transformer mapped.
     pub mapped: Option<f64>,
-    /// Repeated webhooks that the transformer recognised.
+    /// Rate of repeated webhooks that the transformer recognised.
     pub duplicates: Option<f64>,
-    /// Events that Platform accepted.
+    /// Rate of events that Platform accepted.
     pub accepted: Option<f64>,
-    /// Records that the sink sent again.
+    /// Rate of records that the sink sent again.
     pub retried: Option<f64>,
-    /// Dead letters of all services.
+    /// Rate of dead letters of all services.
     pub dead_letters: Option<f64>,
 }
 

@@ -33,7 +33,7 @@ pub struct Status {
     pub at: i64,
     /// State of the service at each admin address.
     pub services: Vec<ServiceState>,
-    /// Events per second.
+    /// Events per second at each service.
     pub rates: Rates,
     /// Records that wait for the transformers.
     pub raw: Backlog,

@@ -25,7 +25,7 @@ pub struct Ended {
 /// Outcome of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Platform accepted it.
+    /// Platform accepted the event.
     Accepted {
         /// Platform's id of the batch.
         batch_id: Option<String>,

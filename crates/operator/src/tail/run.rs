@@ -28,7 +28,7 @@ const TAIL: i64 = 500;
 /// News about the reading itself, not about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The reading has started.
+    /// The topics are being read from now on.
     Started {
         /// Whether a receipts topic exists.
         has_receipts: bool,

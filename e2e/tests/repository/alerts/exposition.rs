@@ -51,7 +51,7 @@ impl Exposition {
             }
             assert!(exposition.families.len() > before, "{folder} pins metrics");
         }
-        // Prometheus creates this metric for every target.
+        // Prometheus itself creates the metric `up` for every target.
         exposition.read("# TYPE up gauge\nup 1");
         exposition
     }
