@@ -6,7 +6,7 @@ use xdm::avro::{EncodeError, Encoder, Framing};
 /// A click in an email of a campaign, as Customer.io sends it. It has 1.2 kB, the size for which the budgets are set.
 pub const TYPICAL: &[u8] = include_bytes!("../typical.json");
 
-/// When the body was received: milliseconds since 1970.
+/// Receive time of the body (`received-at`): milliseconds since 1970.
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
 /// The state that a worker of the transformer keeps between events.
@@ -21,7 +21,7 @@ impl Worker {
     /// Creates the state of a transformer with default options.
     ///
     /// # Errors
-    /// If the Avro schema cannot be resolved.
+    /// Returns an error if the Avro schema cannot be resolved.
     pub fn new() -> Result<Self, EncodeError> {
         let encoder = Encoder::new(Framing::SingleObject)?;
         Ok(Self { source: SourceOptions::default(), encoder, value: Vec::with_capacity(4096) })
@@ -30,7 +30,7 @@ impl Worker {
     /// Parses, maps and encodes one body; returns the bytes of the record's value.
     ///
     /// # Errors
-    /// When the body is refused.
+    /// Returns the [`Rejection`] if the mapping refuses the body.
     pub fn work(&mut self, body: &[u8]) -> Result<usize, Rejection> {
         let mapped = mapping::map(body, ReceivedAt::from_millis(RECEIVED_AT), &self.source)?;
         self.value.clear();

@@ -1,4 +1,4 @@
-//! Counts the allocations for one event.
+//! Checks the number of heap allocations for one event.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use bench::{TYPICAL, Worker};
 const MOST: u64 = 7;
 
 #[test]
-fn a_typical_event_needs_few_allocations() {
+fn a_typical_event_needs_at_most_seven_allocations() {
     let mut worker = Worker::new().unwrap();
     worker.work(TYPICAL).unwrap();
     let counted = allocation_counter::measure(|| {

@@ -10,8 +10,8 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.message.BinaryMessageDecoder;
 
 /** Reads records in Avro's single-object encoding, as any consumer in Java would: the decoder finds the schema by the
- * fingerprint in front of the record. Argument: the schema's file. Standard input: "hex of the record, tab, expected _id"
- * on each line. */
+ * fingerprint at the beginning of the record. Argument: the schema file. Each line of standard input contains the record
+ * in hexadecimal digits, a tab, and the expected _id. */
 public class ReadSingleObject {
     public static void main(String[] arguments) throws Exception {
         Schema schema = new Schema.Parser().parse(new File(arguments[0]));

@@ -1,8 +1,8 @@
-"""Runs `customerio-aep map` on every example and holds the event against the composed schema with another validator.
+"""Runs `customerio-aep map` on every example and validates the event against the composed schema with another validator.
 
-Every event of the catalogue must give the event of its golden file, and that event must fit
-schemas/xdm/composed-schema.json and the rules that no schema can say. Every oddity must give its event, or end with exit
-code 1 and its dead-letter code. Argument: the binary.
+Every event of the catalogue must be mapped to the event of its golden file. This event must be valid according to
+schemas/xdm/composed-schema.json and to the rules that a schema cannot express. Every quirk must be mapped to its event, or
+end with exit code 1 and its dead-letter code. Argument: the binary.
 """
 
 import glob
@@ -64,7 +64,7 @@ def main():
     for path in sorted(glob.glob(f"{ROOT}/crates/mapping/tests/quirks/*.json")):
         name, quirk = os.path.basename(path), json.load(open(path))
         if quirk["body"].endswith(" bytes)"):
-            continue  # Only its beginning is kept in the file.
+            continue  # The file contains only the beginning of the body.
         result = run_map(binary, quirk["body"].encode(), as_file=True)
         if "event" in quirk["result"]:
             if result.returncode != 0 or json.loads(result.stdout) != quirk["result"]["event"]:

@@ -1,6 +1,7 @@
-"""Runs every query of docs/use-in-platform.md over the golden events and compares with what the webhooks say.
+"""Runs every query of docs/use-in-platform.md on the golden events, and compares the results with the webhooks.
 
-The expectations are computed from the webhooks, not from the events, so that a query, the page or the mapping being wrong shows.
+The expected results are computed from the webhooks, not from the events, so that an error in a query, the page or the
+mapping is found.
 Argument: the engine, `duckdb` (CI) or `spark`.
 """
 
@@ -19,7 +20,7 @@ NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
 def events():
-    """Pairs of webhook and event: the golden files six times, spread over people and over time."""
+    """Returns pairs of webhook and event: the golden files six times, with different people and times."""
     dice = random.Random(7)
     pairs = []
     for _ in range(6):
@@ -107,7 +108,7 @@ def about_message(webhook):
 
 
 def expectations(webhooks):
-    """For each query what it must return, as a set of rows."""
+    """Returns the expected result of each query, as a set of rows."""
     newest = {}
     for webhook in sorted(filter(metric("subscribed", "unsubscribed"), webhooks), key=lambda webhook: webhook["time"]):
         newest[person(webhook)] = webhook["metric"]
@@ -169,7 +170,7 @@ def main():
         for number, (_, event) in enumerate(pairs):
             for _ in range(2 if number % 4 == 0 else 1):
                 rows.write(json.dumps(event) + "\n")
-        # What `check --end-to-end` sends must be in no result.
+        # The test event of `check --end-to-end` must not be in any result.
         test = json.loads(json.dumps(pairs[0][1]))
         test["_id"] = "customerio-aep-test-1"
         test.pop("identityMap", None)

@@ -1,11 +1,11 @@
 """Compares every request of `setup` to Experience Platform with Adobe's own specifications.
 
-It runs plan, apply, status, a repair and destroy against the simulator, and validates each request that the simulator has
-recorded with openapi-core. Adobe's files allow any additional member; here the bodies of requests may have none that a file does
-not name, so that a misspelt one is found. EXCEPTIONS lists by name what the files leave out.
+The script runs plan, apply, status, a repair and destroy against the simulator, and validates each request that the simulator
+has recorded with openapi-core. Adobe's files allow any additional member. Here, the body of a request may contain only members
+that a file defines, so that a misspelt member is found. EXCEPTIONS lists the known gaps of the files.
 
 Arguments: the binary, and the folder with Adobe's files (Apache-2.0, https://github.com/AdobeDocs/experience-platform-apis,
-folder static/swagger-specs). Without a folder it says that this part is left out.
+folder static/swagger-specs). Without a folder, the script only prints that it compares nothing.
 """
 
 import collections
@@ -19,7 +19,7 @@ import urllib.parse
 
 import simulator
 
-# The specification that describes a path; the first prefix counts.
+# Specification of each path. The first prefix that matches counts.
 SPECIFICATIONS = [
     ("/data/foundation/access-control", "access-control.yaml"),
     ("/data/foundation/catalog", "catalog.yaml"),
@@ -30,28 +30,28 @@ SPECIFICATIONS = [
     ("/data/foundation", "sandbox.yaml"),
 ]
 
-# What Adobe's files leave out or say otherwise, although Adobe's guides and clients send it: specification, method, a part of
-# the path, and a part of the statement.
+# Known differences between Adobe's files and the requests that Adobe's guides and clients send: specification, method, a part
+# of the path, and a part of the validator's message.
 EXCEPTIONS = [
-    # The file lists three examples as if there were no other names; GET /acl/reference lists them.
+    # The file lists three example names as if they were the only names; GET /acl/reference lists all names.
     ("access-control.yaml", "POST", "/acl/effective-policies", "is not one of ['/permissions/manage-dataset', "),
-    # Catalog's guide changes a dataset by JSON Patch; the file knows merging only.
+    # Catalog's guide changes a dataset with JSON Patch; the file describes only a merge.
     ("catalog.yaml", "PATCH", "/dataSets/", "'application/json-patch+json' is not one of ['application/json']"),
     ("catalog.yaml", "PATCH", "/dataSets/", "is not of type 'object'"),
-    # The file has this path with a slash at its end; the guide and other clients send none.
+    # In the file, this path ends with a slash; the guide and other clients send the path without it.
     ("flow-service.yaml", "DELETE", "/connections/", "Operation delete not found"),
-    # The file shows sources with a database or a bucket; the parameters of the HTTP API source are in its guide.
+    # The file describes sources with a database or a bucket; the guide describes the parameters of the HTTP API source.
     (
         "flow-service.yaml",
         "POST",
         "/connections",
         "auth/params: Additional properties are not allowed ('authenticationRequired', 'dataType', 'name', 'sourceId' were unexpected)",
     ),
-    # Other clients leave it out; it is sent if Platform asks for it.
+    # Other clients omit this parameter; `setup` sends it only if Platform requires it.
     ("flow-service.yaml", "POST", "/action", "Missing required query parameter: subOp"),
-    # The value of a patch is any JSON; the file's example has a text.
+    # The value of a patch can be any JSON; the file allows only a text.
     ("schema-registry.yaml", "PATCH", "/tenant/schemas/", "0/value: ['union'] is not of type 'string'"),
-    # Adobe's own field groups have both members.
+    # Adobe's own field groups have both of these members.
     (
         "schema-registry.yaml",
         "POST",
@@ -64,10 +64,10 @@ HOST = "https://platform.adobe.io"
 
 
 def openapi3(document):
-    """A Swagger 2.0 file as OpenAPI 3.0, as far as requests need it."""
+    """Converts a Swagger 2.0 file to OpenAPI 3.0, as far as requests need it."""
     if "swagger" not in document:
         return document
-    # `$ref `, with a space, is a slip of the file.
+    # The file contains `$ref ` with a space by mistake.
     text = json.dumps(document).replace('"$ref "', '"$ref"').replace("#/definitions/", "#/components/schemas/")
     document = json.loads(text)
 
@@ -102,7 +102,7 @@ def openapi3(document):
 
 
 def closed(schema, document, seen):
-    """A schema that allows no member which it does not name. References are replaced by what they name."""
+    """Returns a schema that allows only the members that it defines. References are replaced by their targets."""
     if not isinstance(schema, dict):
         return schema
     reference = schema.get("$ref")
@@ -123,7 +123,7 @@ def closed(schema, document, seen):
         schema["properties"] = {name: closed(one, document, seen) for name, one in schema["properties"].items()}
         if "allOf" not in schema:
             schema.setdefault("additionalProperties", False)
-    # An example of the file need not fit the closed schema.
+    # An example in the file may be invalid according to the closed schema.
     schema.pop("example", None)
     return schema
 
@@ -150,7 +150,7 @@ def strict(document, base):
 
 
 def setup_runs(binary, variables, address):
-    """Runs the commands of a whole life against the simulator."""
+    """Runs the commands of `setup`, from plan to destroy, against the simulator."""
     with tempfile.TemporaryDirectory() as folder:
         own = {
             **variables,
@@ -169,7 +169,7 @@ def setup_runs(binary, variables, address):
             return done.stdout
 
         run(0, "setup", "plan")
-        # The signing key is waited for.
+        # Exit code 4: `setup` waits for the signing key.
         run(4, "setup", "apply", "--yes")
         run(4, "setup", "apply", "--yes")
         objects = {one["kind"]: one["id"] for one in json.loads(run(1, "setup", "status", "--json"))["objects"]}
@@ -178,7 +178,7 @@ def setup_runs(binary, variables, address):
         off = [{"op": "add", "path": "/enableErrorDiagnostics", "value": False}]
         simulator.change(address, token, variables, "PATCH", f"/catalog/dataSets/{objects['dataset']}", off)
         run(4, "setup", "apply", "--yes", "--sinks-stopped")
-        # Profile is a change of schema and dataset.
+        # Enabling Profile changes the schema and the dataset.
         run(4, "setup", "apply", "--yes", "--sinks-stopped", "--enable-profile", "dev")
         run(1, "check")
     with tempfile.TemporaryDirectory() as folder:
@@ -206,7 +206,7 @@ def main():
         base, name = next((base, name) for base, name in SPECIFICATIONS if path.startswith(base + "/"))
         if base not in documents:
             with open(os.path.join(folder, name)) as file:
-                # Adobe's files are not valid in every place that no request of ours uses.
+                # Parts of Adobe's files that our requests do not use may be invalid, so the files themselves are not validated.
                 document = strict(yaml.safe_load(file), base)
                 documents[base] = OpenAPI.from_dict(document, config=Config(spec_validator_cls=None))
         headers = {**request["headers"], "Authorization": "Bearer token", "x-sandbox-name": request["sandbox"] or ""}
@@ -248,7 +248,7 @@ def differences(openapi, request):
 
 
 def sorted_names(message):
-    """The names of unexpected members come in no order."""
+    """Sorts the names of unexpected members, whose order is undefined."""
     head, bracket, rest = message.partition("properties are not allowed (")
     if not bracket:
         return message
@@ -257,7 +257,7 @@ def sorted_names(message):
 
 
 def texts(error):
-    """The innermost statements about a request."""
+    """Returns the messages of the innermost errors of a request."""
     inner = getattr(error, "schema_errors", None)
     if inner:
         return [f"{'/'.join(str(part) for part in one.absolute_path)}: {sorted_names(one.message)}" for one in inner]

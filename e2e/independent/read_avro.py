@@ -1,9 +1,9 @@
 """Reads typed records with fastavro and compares them with what `customerio-aep map` prints.
 
-Shares no code with the product: Avro by fastavro, and the rules from Avro to XDM JSON written down here once more. The schema
-of a record is found as any reader finds it: by the registry's id (Confluent wire format), or by the fingerprint that fastavro
-computes of a schema file (single-object encoding). Standard input: one JSON object a line, {"record": hex of the Kafka
-value, "event": map's output}. Argument: the registry's base address, or the schema file.
+The script shares no code with the product: it decodes Avro with fastavro, and implements the rules from Avro to XDM JSON again.
+It finds the schema of a record as any reader does: by the registry's id (Confluent wire format), or by the fingerprint that
+fastavro computes of a schema file (single-object encoding). Standard input: one JSON object per line, {"record": hexadecimal
+digits of the Kafka value, "event": output of `map`}. Argument: the registry's base address, or the schema file.
 """
 
 import datetime
@@ -19,7 +19,7 @@ TENANT = "_acme"
 
 
 def from_registry(registry, record, known={}):
-    """Schema and datum of a record in the Confluent wire format."""
+    """Returns schema and datum of a record in the Confluent wire format."""
     if record[0] != 0:
         sys.exit(f"no Confluent wire format: {record[:5].hex()}")
     schema_id = int.from_bytes(record[1:5], "big")
@@ -30,7 +30,7 @@ def from_registry(registry, record, known={}):
 
 
 def from_file(path, record, known={}):
-    """Schema and datum of a record in single-object encoding."""
+    """Returns schema and datum of a record in single-object encoding."""
     if not known:
         schema = json.load(open(path))
         known[fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")] = fastavro.parse_schema(schema)
@@ -43,7 +43,7 @@ def from_file(path, record, known={}):
 
 
 def xdm(value):
-    """Avro to XDM JSON: nothing that is empty, times as RFC 3339 with milliseconds; None if nothing is left."""
+    """Converts Avro to XDM JSON: removes empty values, formats times as RFC 3339 with milliseconds; None if nothing is left."""
     if isinstance(value, dict):
         members = {name: xdm(member) for name, member in value.items()}
         return {name: member for name, member in members.items() if member is not None} or None

@@ -1,4 +1,4 @@
-"""Starts `customerio-aep platform-sim` for a check, and ends it."""
+"""Starts `customerio-aep platform-sim` for a check, and stops it afterwards."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ def get(url):
 
 @contextlib.contextmanager
 def running(binary, *options):
-    """An empty simulator: its address, and the variables that `customerio-aep setup` needs for it."""
+    """Runs an empty simulator; gives its address, and the variables that `customerio-aep setup` needs for it."""
     port = free_port()
     command = [binary, "platform-sim", "--fresh", "--listen", f"127.0.0.1:{port}", "--settle-scale", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -34,7 +34,7 @@ def running(binary, *options):
             if "=" in line and not line.startswith("#"):
                 name, value = line.strip().split("=", 1)
                 variables[name] = value
-            # The last one.
+            # The simulator prints this variable last.
             if line.startswith("CUSTOMERIO_WORKSPACE="):
                 break
         address = f"http://127.0.0.1:{port}"
@@ -51,7 +51,7 @@ def running(binary, *options):
 
 
 def token(address, variables):
-    """An access token, as any client gets one."""
+    """Requests an access token, as any client does."""
     form = {
         "grant_type": "client_credentials",
         "client_id": variables["IMS_CLIENT_ID"],
@@ -63,7 +63,7 @@ def token(address, variables):
 
 
 def change(address, access_token, variables, method, path, body=None):
-    """A change by somebody else than `setup`."""
+    """Sends a change as a client other than `setup`."""
     headers = {
         "authorization": f"Bearer {access_token}",
         "content-type": "application/json",

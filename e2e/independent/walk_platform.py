@@ -1,4 +1,4 @@
-"""Walks through the simulator with `aepp`, a client of Experience Platform that others wrote: from the namespaces to a message.
+"""Uses the simulator through `aepp`, a third-party client of Experience Platform: from creating namespaces to sending a message.
 
 The simulator must serve a client that shares no code with the product. Argument: the binary.
 """
@@ -11,7 +11,7 @@ import simulator
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NAME = "Walk"
-# The data lake, as a target.
+# Connection specification of the data lake, the target of the flow.
 DATA_LAKE = {"id": "c604ff05-7f1a-43c0-8e18-33bf874cb11c", "version": "1.0"}
 XDM_FLOW = "d8a6f005-7eaf-4153-983e-e8574508b877"
 
@@ -35,7 +35,7 @@ def configure(address, variables):
 
 
 def done(what, answer, key="id"):
-    """The answer's id; ends the walk if there is none."""
+    """Returns the id in a response; ends the script if there is none."""
     found = answer.get(key) if isinstance(answer, dict) else None
     if not found:
         sys.exit(f"aepp: {what}: {answer}")
@@ -51,7 +51,7 @@ def walk():
     from aepp import catalog, config, flowservice, identity, ingestion, schema
 
     namespaces = identity.Identity()
-    # This class knows Adobe's address only.
+    # This class uses only Adobe's address, unless its endpoint is replaced.
     namespaces.endpoint = config.endpoints["global"] + config.endpoints["identity"]
     before = {one["code"] for one in namespaces.getIdentities()}
     for code in ("CustomerioID", "CustomerioCioID"):

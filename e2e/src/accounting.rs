@@ -1,5 +1,5 @@
-//! The check at the end of a test: it looks up every id on the topics and at Platform. It does not compare counts, but
-//! follows each record by its id and offset.
+//! Accounting at the end of a test: looks up every id on the topics and at Platform. It does not compare counts, but
+//! follows each record by id and offset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use kafka::{Connection, KafkaError, TopicName};
 use crate::http;
 use crate::pipeline::Pipeline;
 
-/// Maximum time for reading a topic.
+/// Maximum time to read a topic.
 const READ: Duration = Duration::from_secs(120);
 
 /// Reads the committed records of a topic.
 ///
 /// # Panics
-/// When the topic cannot be read.
+/// Panics if the topic cannot be read.
 #[must_use]
 pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
     let mut records = Vec::new();
@@ -27,14 +27,14 @@ pub fn read(connection: &Connection, topic: &TopicName) -> Vec<OwnedRecord> {
     records
 }
 
-/// How long a transaction that is being committed may take until it is readable in every partition.
+/// Maximum time until a committed transaction is readable in every partition.
 const MARKERS: Duration = Duration::from_secs(5);
 
 /// Calls `visit` with each committed record of a topic.
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
-    // A group's offsets may be committed a moment before the records of the same transaction can be read: the brokers
-    // end the transaction in one partition after the other. This does not wait for a transaction that a dead process
-    // left open.
+    // A group's offsets may be committed shortly before the records of the same transaction are readable, because the
+    // brokers end the transaction in one partition after the other. This does not wait for a transaction that a dead
+    // process left open.
     let offsets = Offsets::new(connection).expect("a client");
     let watermarks = offsets.watermarks(topic).expect("the topic's ends");
     match offsets.wait_until_settled(topic, &watermarks, MARKERS) {
@@ -51,35 +51,35 @@ pub type Place = (i32, i64);
 /// A dead letter and its original record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Topic, partition and offset of the record; the gateway's dead letters have none.
+    /// Topic, partition and offset of the original record; `None` for dead letters of the gateway.
     pub of: Option<(String, i32, i64)>,
-    /// The code.
+    /// Code of the reason.
     pub code: String,
-    /// The event's id, if it is known.
+    /// Id of the event, if it is known.
     pub event_id: Option<String>,
 }
 
-/// The content of the topics.
+/// Content of the topics, reduced to ids and positions.
 #[derive(Debug, Default)]
 pub struct Topics {
-    /// Event id of each raw record that has one.
+    /// Raw records by position, with the event id if the body has one.
     pub raw: BTreeMap<Place, Option<String>>,
-    /// For each typed record, the raw record that it was mapped from and the event id.
+    /// Position of the raw record, and event id, of each typed record.
     pub typed: Vec<(Place, String)>,
-    /// The dead letters, resolved ones included.
+    /// Dead letters, including resolved ones.
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// The outcomes of the raw records.
+/// Outcomes of the raw records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Raw records without output whose id was typed from an earlier record of the partition: duplicates.
+    /// Number of duplicates: raw records without output whose event was typed from an earlier record of the partition.
     pub collapsed: usize,
-    /// Raw records without output and without a reason on the topics.
+    /// Raw records that have no output and are not duplicates.
     pub unexplained: Vec<Place>,
-    /// Raw records with more than one outcome, and outcomes without a raw record.
+    /// Raw records with more than one outcome, and positions of outcomes without a raw record.
     pub doubled: Vec<Place>,
-    /// Ids that were typed more than once, from different raw records of one partition.
+    /// Ids of events that were typed more than once, from different raw records of one partition.
     pub repeated: Vec<String>,
 }
 
@@ -88,26 +88,26 @@ fn event_id(body: &[u8]) -> Option<String> {
     Some(body.get("event_id")?.as_str()?.to_owned())
 }
 
-/// A header's text.
+/// Returns a header as text.
 fn text<'r>(record: &Record<'r>, name: &str) -> Option<&'r str> {
     record.header(name).and_then(|value| std::str::from_utf8(value).ok())
 }
 
-/// A header's number.
+/// Returns a header as a number.
 fn number<T: std::str::FromStr>(record: &Record<'_>, name: &str) -> Option<T> {
     text(record, name)?.parse().ok()
 }
 
-/// The raw record that a typed one was mapped from.
+/// Returns the position of the raw record that a typed record was mapped from.
 pub(crate) fn raw_place(typed: &Record<'_>) -> Place {
     (typed.partition().0, number(typed, header::RAW_OFFSET).expect("raw-offset"))
 }
 
 impl Topics {
-    /// Reads the topics, and keeps only ids.
+    /// Reads the topics, and keeps only ids and positions.
     ///
     /// # Panics
-    /// If a topic cannot be read, or a record lacks a required header.
+    /// Panics if a topic cannot be read, or a record lacks a required header.
     #[must_use]
     pub fn read(connection: &Connection, pipeline: &Pipeline) -> Self {
         let mut topics = Self { dead_letters: Self::read_dead_letters(connection, pipeline), ..Self::default() };
@@ -121,10 +121,10 @@ impl Topics {
         topics
     }
 
-    /// Reads only the dead letters, without the resolutions.
+    /// Reads only the dead letters, without their resolutions.
     ///
     /// # Panics
-    /// As [`Topics::read`].
+    /// Panics under the same conditions as [`Topics::read`].
     #[must_use]
     pub fn read_dead_letters(connection: &Connection, pipeline: &Pipeline) -> Vec<DeadLetter> {
         let mut dead_letters = Vec::new();
@@ -147,8 +147,8 @@ impl Topics {
         dead_letters
     }
 
-    /// Finds the outcome of each raw record: exactly one typed record or one dead letter of the transformer, or none
-    /// because its event was typed before.
+    /// Finds the outcome of each raw record: exactly one typed record, exactly one dead letter of the transformer, or
+    /// nothing because its event was typed before.
     #[must_use]
     pub fn balance(&self, raw_topic: &TopicName) -> Balance {
         let mut balance = Balance::default();
@@ -190,11 +190,11 @@ impl Topics {
         balance
     }
 
-    /// Checks that every raw record is exactly one typed record, or one dead letter of the transformer, or a repeat of
-    /// an earlier record of its partition that is typed; and that no event is typed twice in a partition.
+    /// Checks that every raw record became exactly one typed record or one dead letter of the transformer, or repeats
+    /// an event that was typed before in its partition; and that no event is typed twice in a partition.
     ///
     /// # Panics
-    /// If an outcome is missing, duplicated, or has no raw record.
+    /// Panics if an outcome is missing, duplicated, or has no raw record.
     pub fn assert_exactly_once(&self, pipeline: &Pipeline) {
         let Balance { unexplained, doubled, repeated, .. } = self.balance(&pipeline.topic("raw"));
         let some = |places: &[Place]| format!("{} raw records, for example {:?}", places.len(), places.first());
@@ -203,13 +203,13 @@ impl Topics {
         assert!(repeated.is_empty(), "{} events are typed twice, for example {:?}", repeated.len(), repeated.first());
     }
 
-    /// Number of raw records without output, because their event was typed before.
+    /// Returns the number of raw records without output, because their event was typed before.
     #[must_use]
     pub fn collapsed(&self, pipeline: &Pipeline) -> usize {
         self.balance(&pipeline.topic("raw")).collapsed
     }
 
-    /// Returns the ids of this list that are not on the raw topic.
+    /// Returns those of these ids that are not on the raw topic.
     #[must_use]
     pub fn not_stored<'i>(&self, ids: &'i [String]) -> Vec<&'i String> {
         let stored: BTreeSet<&str> = self.raw.values().flatten().map(String::as_str).collect();
@@ -219,17 +219,17 @@ impl Topics {
     /// Checks that each of these ids is on the raw topic.
     ///
     /// # Panics
-    /// When one is missing.
+    /// Panics if one is missing.
     pub fn assert_stored(&self, ids: &[String]) {
         let missing: Vec<_> = self.not_stored(ids).into_iter().take(10).collect();
         assert!(missing.is_empty(), "acknowledged but not stored: {missing:?}");
     }
 }
 
-/// Returns the ids that Platform (the simulator) has accepted, with the number of times.
+/// Returns how often Platform (the simulator) has accepted each event id.
 ///
 /// # Panics
-/// If the simulator does not respond.
+/// Panics if the simulator does not respond.
 #[must_use]
 pub fn accepted(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let mut accepted = BTreeMap::new();
@@ -250,7 +250,7 @@ pub fn accepted(pipeline: &Pipeline) -> BTreeMap<String, u64> {
 /// Waits until Platform has accepted each of these ids.
 ///
 /// # Panics
-/// When some are missing after `timeout`.
+/// Panics if some are missing after `timeout`.
 pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
     let deadline = std::time::Instant::now() + timeout;
     loop {
@@ -269,7 +269,7 @@ pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
 mod tests {
     use super::*;
 
-    /// Raw records of partition 0 with these ids, and the offsets of those that were typed.
+    /// Returns raw records of partition 0 with these ids; `typed` contains the offsets of those that were typed.
     fn topics(raw: &[&str], typed: &[i64]) -> Topics {
         let raw: BTreeMap<Place, Option<String>> =
             (0..).zip(raw).map(|(offset, id)| ((0, offset), Some((*id).to_owned()))).collect();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_repeats_are_distinguished() {
+    fn a_record_typed_twice_is_doubled_and_an_event_typed_twice_is_repeated() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_of_the_transformer_is_an_outcome_and_one_of_the_sink_is_not() {
+    fn only_a_dead_letter_of_the_raw_record_counts_as_an_outcome() {
         let mut topics = topics(&["a", "b"], &[0]);
         let dead_letter = |topic: &str| DeadLetter {
             of: Some((topic.to_owned(), 0, 1)),

@@ -7,47 +7,47 @@ use crate::wire::{call, string};
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
 
-/// The first version of both requests in which an ACL can apply to a prefix.
+/// First version of both requests that supports ACLs for a prefix.
 const VERSION: i16 = 1;
 
-/// `ALLOW`.
+/// Permission type `ALLOW`.
 const ALLOW: u8 = 3;
 
-/// The resource that an ACL is for.
+/// Resource of an ACL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// A topic.
+    /// The topic with this name.
     Topic(String),
-    /// A consumer group.
+    /// The consumer group with this id.
     Group(String),
     /// All transactional ids that begin with this text.
     TransactionalIds(String),
 }
 
-/// The operation that an ACL allows. `Read` and `Write` include describing.
+/// Operation that an ACL allows. `Read` and `Write` include describing the resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Read.
+    /// Reading a topic, or using a consumer group.
     Read,
-    /// Write.
+    /// Writing to a topic, or using a transactional id.
     Write,
-    /// Read the configuration.
+    /// Reading the configuration of a topic.
     DescribeConfigs,
 }
 
-/// An ACL that allows something.
+/// An ACL that allows one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acl {
-    /// The user that gets the permission.
+    /// User that gets the permission.
     pub user: &'static str,
-    /// The resource that the user may use.
+    /// Resource that the user may use.
     pub resource: Resource,
-    /// The operation that the user may carry out.
+    /// Operation that the user may execute.
     pub operation: Operation,
 }
 
 impl Acl {
-    /// Kafka's codes of the resource's type, its name, and how the name is compared (literally, or as a prefix).
+    /// Returns Kafka's code of the resource type, the name, and Kafka's code of the pattern type (literal or prefix).
     fn resource(&self) -> (u8, &str, u8) {
         match &self.resource {
             Resource::Topic(name) => (2, name, 3),
@@ -64,7 +64,7 @@ impl Acl {
         }
     }
 
-    /// Both requests have the same fields: one for the ACL to create, the other for the filter.
+    /// Encodes the ACL. The same fields are the ACL to create in one request, and the filter in the other one.
     fn bytes(&self) -> Vec<u8> {
         let (kind, name, pattern) = self.resource();
         let (user, any_host) = (string(&format!("User:{}", self.user)), string("*"));
@@ -75,7 +75,7 @@ impl Acl {
 /// Grants these ACLs. `broker` is an address that needs no authentication.
 ///
 /// # Panics
-/// When the broker refuses.
+/// Panics if the broker refuses.
 pub fn grant(broker: &str, acls: &[Acl]) {
     change(broker, CREATE_ACLS, acls);
 }
@@ -83,7 +83,7 @@ pub fn grant(broker: &str, acls: &[Acl]) {
 /// Revokes these ACLs.
 ///
 /// # Panics
-/// As [`grant`].
+/// Panics under the same conditions as [`grant`].
 pub fn revoke(broker: &str, acls: &[Acl]) {
     change(broker, DELETE_ACLS, acls);
 }

@@ -1,5 +1,5 @@
-//! Chaos: the actions that a run may take against a running pipeline. `chaos/schedule.rs` computes the whole schedule as a
-//! value from the seed, so that a run that failed can be repeated (the processes' own timing cannot).
+//! Chaos: the actions that a run takes against a running pipeline. `chaos/schedule.rs` computes the whole schedule from
+//! the seed, so that a failed run can be repeated, except for the timing of the processes.
 
 mod bodies;
 mod fleet;
@@ -19,88 +19,89 @@ pub use report::Report;
 pub use run::{Chaos, has_skew, run};
 pub use schedule::schedule;
 
-/// Maximum number of transformers and sinks at once.
+/// Maximum number of transformers, and maximum number of sinks, at one time.
 pub(crate) const MOST: usize = 3;
 
-/// The input for the schedule.
+/// Input of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// The seed for everything random.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// For how long actions are carried out.
+    /// Time in which actions are executed.
     pub duration: Duration,
-    /// Brokers of the cluster.
+    /// Number of brokers of the cluster.
     pub brokers: usize,
-    /// The time between two actions, on average.
+    /// Average time between two actions.
     pub pace: Duration,
     /// Whether this machine can skew the clock of a process; if not, no clock is skewed.
     pub has_skew: bool,
 }
 
-/// A network between one process and its servers.
+/// A network link between one process and its servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// Between the gateway and the brokers.
+    /// The link between the gateway and the brokers.
     Gateway,
-    /// Between transformer 0 and the brokers.
+    /// The link between transformer 0 and the brokers.
     Transformer,
-    /// Between sink 0 and the brokers.
+    /// The link between sink 0 and the brokers.
     Sink,
-    /// Between sink 0 and Platform.
+    /// The link between sink 0 and Platform.
     Platform,
 }
 
 impl Link {
-    /// All links.
     pub(crate) const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
 
-    /// The links to the brokers; each has its own proxied listener, in this order.
+    /// The links to the brokers. Each has a proxied listener with the same index.
     pub(crate) const TO_BROKERS: [Self; 3] = [Self::Gateway, Self::Transformer, Self::Sink];
 }
 
-/// One of the services' processes.
+/// A process of one of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The gateway.
+    /// The only gateway.
     Gateway,
-    /// A transformer, counted from 0.
+    /// The transformer with this number, counted from 0.
     Transformer(usize),
-    /// A sink, counted from 0.
+    /// The sink with this number, counted from 0.
     Sink(usize),
 }
 
 /// An action against the pipeline.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// SIGKILL; started again after a while. A transformer comes back with `TRANSFORMER_INSTANCE` or without.
+    /// Kills a process with SIGKILL, and starts it again after this time. A transformer is started with or without
+    /// `TRANSFORMER_INSTANCE`.
     Kill(Service, Duration, Naming),
-    /// SIGTERM; started again as soon as it has ended.
+    /// Ends a process with SIGTERM, and starts it again as soon as it has ended.
     Restart(Service, Naming),
     /// Changes the number of transformers; surplus ones get SIGTERM.
     Transformers(usize),
-    /// Changes the number of sinks.
+    /// Changes the number of sinks; surplus ones get SIGTERM.
     Sinks(usize),
-    /// SIGKILL for a broker.
+    /// Kills a broker with SIGKILL.
     KillBroker(usize),
-    /// The broker is started again.
+    /// Starts a killed broker again.
     StartBroker(usize),
-    /// SIGSTOP for a broker.
+    /// Pauses a broker with SIGSTOP.
     PauseBroker(usize),
-    /// SIGCONT for a broker.
+    /// Resumes a paused broker with SIGCONT.
     ResumeBroker(usize),
-    /// A fault of Platform, in the form of the simulator.
+    /// Adds a fault of Platform, in the JSON format of the simulator.
     Platform(Value),
-    /// Platform works again.
+    /// Removes all faults of Platform.
     PlatformIsWell,
-    /// A fault of the network between a process and its servers.
+    /// Applies a fault to a network link.
     Network(Link, Fault),
-    /// The network works again.
+    /// Removes the fault of a network link.
     NetworkHeals(Link),
-    /// All connections of a process are reset once.
+    /// Resets all connections of a network link once.
     NetworkReset(Link),
-    /// SIGTERM; started again with a clock that is this many seconds ahead, until its next restart.
+    /// Ends a process with SIGTERM, and starts it again with a clock that is this many seconds ahead until its next
+    /// restart.
     Skew(Service, i64),
-    /// A webhook with a body of this many bytes is sent.
+    /// Sends a webhook with a body of this many bytes.
     Body(usize),
 }
 
@@ -113,12 +114,12 @@ pub enum Naming {
     Unnamed,
 }
 
-/// An action and its moment.
+/// An action with its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Time since the start.
+    /// Time since the start of the run.
     pub at: Duration,
-    /// The action.
+    /// Action to execute.
     pub action: Action,
 }
 
@@ -143,7 +144,7 @@ impl fmt::Display for Link {
     }
 }
 
-/// Describes a fault.
+/// Describes a fault for the log.
 fn describe(fault: Fault) -> String {
     match fault {
         Fault::None => "well".to_owned(),
@@ -186,7 +187,7 @@ impl fmt::Display for Action {
 }
 
 impl Action {
-    /// The kind of the action, for the statistics.
+    /// Returns the kind of the action, for the statistics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

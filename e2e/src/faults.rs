@@ -1,8 +1,9 @@
-//! All failures of Platform, as faults of the simulator (the rows of docs/outcomes.md). No record causes any of them.
+//! All failures of Platform, as faults of the simulator (the rows of docs/outcomes.md). None of them is caused by a
+//! record.
 
 use serde_json::{Value, json};
 
-/// Every kind of fault, each for a few requests or seconds.
+/// Returns every kind of fault, each for a few requests or seconds.
 #[must_use]
 pub fn every_trouble() -> Vec<Value> {
     let mut faults = vec![

@@ -1,5 +1,6 @@
-//! A transaction of another process that contains a group's offsets, as a transformer leaves it that is stopped between
-//! sending its offsets and the commit. Until it ends, the brokers do not return the committed offsets.
+//! Opens a transaction of another process that contains a group's offsets, like one that a transformer leaves open if
+//! it is stopped between sending its offsets and the commit. Until the transaction ends, the brokers do not return the
+//! committed offsets.
 //!
 //! No client library can stop at this point, so this module builds the requests itself.
 
@@ -14,15 +15,15 @@ const INIT_PRODUCER_ID: i16 = 22;
 const ADD_OFFSETS_TO_TXN: i16 = 25;
 const TXN_OFFSET_COMMIT: i16 = 28;
 
-/// How long the coordinator may take to accept a request.
+/// Maximum time until the coordinator accepts a request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens a transaction with offsets of these partitions. It stays open until the brokers abort it after `timeout`.
 ///
-/// `broker` is the address of a cluster's only broker, which coordinates everything.
+/// `broker` is the address of the cluster's only broker, which is the coordinator of every group and transactional id.
 ///
 /// # Panics
-/// When the broker refuses.
+/// Panics if the broker refuses.
 pub fn hold_offsets(broker: &str, group: &str, topic: &TopicName, partitions: &[i32], timeout: Duration) {
     let id = format!("foreign-{group}");
     let mut stream = TcpStream::connect(broker).expect("a broker");

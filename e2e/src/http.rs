@@ -1,5 +1,5 @@
-//! Requests to the services, the simulator and other servers on this machine, for tests that are not about HTTP. Those use
-//! [`sender`](crate::sender), which sees each byte.
+//! HTTP requests to the services, the simulator and other servers on this machine, for tests that do not examine HTTP
+//! itself. Tests of HTTP use [`sender`](crate::sender), which controls each byte.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use tokio::runtime::Runtime;
 
-/// How long a server may take for each part of its answer.
+/// Maximum time between two parts of a response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Client {
@@ -16,25 +16,25 @@ struct Client {
 }
 
 static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-    // A new connection for each request: tests stop a service and start another one at the same port.
+    // Each request uses a new connection, because tests stop a service and start another one at the same port.
     let http = reqwest::Client::builder().no_proxy().read_timeout(TIMEOUT).pool_max_idle_per_host(0).build();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     Client { runtime: runtime.expect("a runtime"), http: http.expect("a client") }
 });
 
-/// Gets a page; returns status and body, or `None` without a complete response.
+/// Sends a GET request; returns status and body, or `None` without a complete response.
 #[must_use]
 pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     request(Method::GET, port, path, &[], "")
 }
 
-/// Sends a JSON body; returns as [`get`].
+/// Sends a JSON body; returns status and body, or `None` without a complete response.
 #[must_use]
 pub fn send_json(method: Method, port: u16, path: &str, body: &str) -> Option<(u16, String)> {
     request(method, port, path, &[("content-type", "application/json")], body)
 }
 
-/// Sends a request; returns as [`get`].
+/// Sends a request; returns status and body, or `None` without a complete response.
 #[must_use]
 pub fn request(method: Method, port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String)> {
     let Client { runtime, http } = &*CLIENT;

@@ -1,4 +1,4 @@
-//! Apache Avro for Java, from Maven Central, which must be able to read our records.
+//! Reads our records with Apache Avro for Java, from Maven Central, as an independent reader.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use crate::maven::fetched;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/ReadSingleObject.java");
 
-/// Lets Avro for Java read records in single-object encoding. Each of the `lines` contains a record in hex, a tab and
-/// the expected `_id`. Returns the reader's output.
+/// Reads records in single-object encoding with Avro for Java. Each of the `lines` contains a record in hexadecimal
+/// digits, a tab and the expected `_id`. Returns the reader's output.
 ///
 /// # Errors
-/// A text if Java or Maven is missing, or if the reader does not read a record as expected.
+/// Returns a text if Java or Maven is missing, or if the reader does not read a record as expected.
 pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String> {
     let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/independent/pom.xml");
     let jars = fetched("avro/libs-1.12.0", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])?;
@@ -31,7 +31,7 @@ pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String>
     let mut reader = java(&jars, &classes, "ReadSingleObject");
     let reader = reader.arg(schema).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut reader = reader.spawn().map_err(|error| format!("no java: {error}"))?;
-    // A reader that has ended at a wrong record accepts no more input; its output then contains the reason.
+    // The reader ends at a wrong record and then accepts no more input. Its output contains the reason.
     let written = reader.stdin.take().map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()));
     let output = reader.wait_with_output().map_err(|error| error.to_string())?;
     let removed = std::fs::remove_dir_all(&classes);

@@ -1,4 +1,4 @@
-//! The basis of the end-to-end tests: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
+//! Basis of the end-to-end tests: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
 //!
 //! This crate does not know how a service works inside: it starts processes, reads topics and queries the simulator.
 
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// If it does not hold within `timeout`; `what` describes the condition.
+/// Panics if the condition does not hold within `timeout`; `what` describes the condition.
 pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + timeout;
     while !condition() {
@@ -38,11 +38,11 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
     }
 }
 
-/// Returns a port that is free now, and that no other call has returned. It is below 32768, so that no outgoing connection
-/// uses it before the caller does (Linux's `ip_local_port_range`).
+/// Returns a free port that no other call has returned. The port is below 32768, so that no outgoing connection uses it
+/// before the caller does (Linux's `ip_local_port_range`).
 ///
 /// # Panics
-/// If the machine has no free port.
+/// Panics if the machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
     static RETURNED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());

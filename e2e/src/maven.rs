@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Returns the folder `.cache/{name}`; the first call fills it by running `mvn` with this goal and its arguments.
-/// Concurrent test processes do not disturb each other: each fetches into its own folder, and the first one to finish
-/// renames it.
+/// Concurrent test processes do not disturb each other: each fetches into a separate folder, and the first one to
+/// finish renames its folder.
 pub(crate) fn fetched(name: &str, goal: &[&str]) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let folder = root.join(".cache").join(name);

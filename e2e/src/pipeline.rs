@@ -17,13 +17,13 @@ use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 use crate::turn::{Turn, shared};
 
-/// The signing key of all tests.
+/// Signing key of all tests.
 pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 
-/// One Kafka for all tests of a process. It ends with the process that started it.
+/// Returns one Kafka for all tests of a process. Kafka ends with the process that started it.
 ///
 /// # Panics
-/// If no real Kafka is available, because the tests prove nothing without one.
+/// Panics if no real Kafka is available, because the tests prove nothing without one.
 #[must_use]
 pub fn shared_kafka() -> &'static RealKafka {
     static KAFKA: OnceLock<RealKafka> = OnceLock::new();
@@ -32,7 +32,7 @@ pub fn shared_kafka() -> &'static RealKafka {
     KAFKA.get_or_init(|| RealKafka::find().unwrap_or_else(|reason| panic!("{reason}")))
 }
 
-/// A service's variables.
+/// Environment variables of a service: names and values.
 pub type Variables = Vec<(&'static str, String)>;
 
 /// Returns these variables with some values replaced or added.
@@ -51,18 +51,18 @@ pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
     with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
-/// Topics, group names and ports of one test, and its turn.
+/// Topics, group names and ports of one test, and its permission to use the machine.
 #[derive(Debug)]
 pub struct Pipeline {
     _turn: Turn,
     bootstrap: String,
-    /// Prefix of topics and groups.
+    /// Prefix of the names of topics and groups.
     pub name: String,
-    /// Partitions of the topics.
+    /// Number of partitions of each topic.
     pub partitions: i32,
-    /// The gateway's port.
+    /// Port of the gateway.
     pub gateway_port: u16,
-    /// The simulator's port.
+    /// Port of the simulator.
     pub simulator_port: u16,
 }
 
@@ -70,16 +70,16 @@ impl Pipeline {
     /// Creates the topics with four partitions each.
     ///
     /// # Panics
-    /// If the topics cannot be created.
+    /// Panics if the topics cannot be created.
     #[must_use]
     pub fn new(kafka: &RealKafka, test: &str) -> Self {
         Self::with_partitions(kafka, test, 4)
     }
 
-    /// Creates the topics.
+    /// Creates the topics with this number of partitions each.
     ///
     /// # Panics
-    /// If the topics cannot be created.
+    /// Panics if the topics cannot be created.
     #[must_use]
     pub fn with_partitions(kafka: &RealKafka, test: &str, partitions: i32) -> Self {
         let name = format!("{test}-{:08x}", fastrand::u32(..));
@@ -93,7 +93,7 @@ impl Pipeline {
         };
         let topics = Topics::new(&kafka.connection()).expect("a client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        // A dead letter is a record with headers added.
+        // A dead letter is a record with additional headers, so its topic has a higher limit.
         for (topic, limit) in
             [("raw", 12_000_000), ("typed", 12_000_000), ("dead-letters", 12_100_000), ("receipts", 12_000_000)]
         {
@@ -108,10 +108,10 @@ impl Pipeline {
         pipeline
     }
 
-    /// One of the test's topics: `raw`, `typed`, `dead-letters`, `receipts`.
+    /// Returns the full name of one of the test's topics: `raw`, `typed`, `dead-letters`, `receipts`.
     ///
     /// # Panics
-    /// Never for these.
+    /// Panics if the name is not valid, which does not happen for these four.
     #[must_use]
     pub fn topic(&self, topic: &str) -> TopicName {
         format!("{}.{topic}", self.name).parse().expect("a topic name")
@@ -127,7 +127,7 @@ impl Pipeline {
         ]
     }
 
-    /// The gateway's variables.
+    /// Returns the variables of the gateway.
     #[must_use]
     pub fn gateway_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
@@ -137,7 +137,7 @@ impl Pipeline {
         variables
     }
 
-    /// The transformer's variables.
+    /// Returns the variables of the transformer.
     #[must_use]
     pub fn transformer_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
@@ -147,7 +147,7 @@ impl Pipeline {
         variables
     }
 
-    /// The sink's variables, for the simulator.
+    /// Returns the variables of the sink, for the simulator.
     #[must_use]
     pub fn sink_variables(&self) -> Variables {
         let settings = platform_sim::SimSettings::default();
@@ -168,7 +168,7 @@ impl Pipeline {
         variables
     }
 
-    /// The variables of an operator's commands.
+    /// Returns the variables of an operator's commands.
     #[must_use]
     pub fn operator_variables(&self) -> Variables {
         let mut variables = self.kafka_variables();
@@ -177,28 +177,28 @@ impl Pipeline {
         variables
     }
 
-    /// Starts the gateway.
+    /// Starts the gateway and waits until it is ready.
     #[must_use]
     pub fn gateway(&self) -> Process {
         Process::start("ingest-gateway", &self.gateway_variables(), Some(free_port()))
     }
 
-    /// Starts a transformer.
+    /// Starts a transformer and waits until it is ready.
     #[must_use]
     pub fn transformer(&self) -> Process {
         Process::start("transformer", &self.transformer_variables(), Some(free_port()))
     }
 
-    /// Starts a sink.
+    /// Starts a sink and waits until it is ready.
     #[must_use]
     pub fn sink(&self) -> Process {
         Process::start("sink", &self.sink_variables(), Some(free_port()))
     }
 
-    /// Runs one of the operator's commands to its end: exit code, standard output, standard error.
+    /// Runs an operator's command to its end; returns exit code, standard output and standard error.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if the command cannot be started.
     #[must_use]
     pub fn operate(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = command("customerio-aep", &self.operator_variables());
@@ -207,10 +207,10 @@ impl Pipeline {
         (output.status.code(), text(output.stdout), text(output.stderr))
     }
 
-    /// Runs one of the operator's commands with `--json`: exit code and result.
+    /// Runs an operator's command with `--json`; returns exit code and result.
     ///
     /// # Panics
-    /// When its result cannot be read.
+    /// Panics if the result cannot be read.
     #[must_use]
     pub fn ask(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let (code, out, problems) = self.operate(&[arguments, &["--json"]].concat());
@@ -218,29 +218,29 @@ impl Pipeline {
         (code, value)
     }
 
-    /// Adds faults to the simulator: one as JSON, or an array of them.
+    /// Adds faults to the simulator: one as a JSON object, or several as an array.
     ///
     /// # Panics
-    /// If it refuses them.
+    /// Panics if the simulator refuses the faults.
     pub fn fault(&self, faults: &str) {
         let (status, body) =
             send_json(Method::POST, self.simulator_port, "/admin/faults", faults).expect("the simulator");
         assert_eq!(status, 204, "{faults}: {body}");
     }
 
-    /// Removes all faults.
+    /// Removes all faults of the simulator.
     ///
     /// # Panics
-    /// When the simulator does not answer.
+    /// Panics if the simulator does not respond.
     pub fn clear_faults(&self) {
         let answer = request(Method::DELETE, self.simulator_port, "/admin/faults", &[], "");
         assert_eq!(answer.expect("the simulator").0, 204);
     }
 
-    /// Sends one signed webhook; returns the status.
+    /// Sends one signed webhook; returns the status of the response.
     ///
     /// # Panics
-    /// When the gateway does not answer.
+    /// Panics if the gateway does not respond.
     #[must_use]
     pub fn send(&self, body: &str) -> u16 {
         let key = customerio::SigningKey::new(SIGNING_KEY);
@@ -256,7 +256,7 @@ impl Pipeline {
         self.simulator_with(&[])
     }
 
-    /// Starts the simulator with further flags.
+    /// Starts the simulator with additional flags.
     #[must_use]
     pub fn simulator_with(&self, flags: &[&str]) -> Process {
         let listen = vec![("PLATFORM_SIM_LISTEN", format!("127.0.0.1:{}", self.simulator_port))];
@@ -268,20 +268,20 @@ impl Pipeline {
         process
     }
 
-    /// Starts a load of `count` different events at `rate` per second, of which 3 % are sent twice. The ids are written
-    /// to a file.
+    /// Starts a load of `count` different events at `rate` per second, of which 3 % are sent twice. The sender writes
+    /// the ids to a file.
     ///
     /// # Panics
-    /// When the sender cannot be started.
+    /// Panics if the sender cannot be started.
     #[must_use]
     pub fn load(&self, count: usize, rate: usize) -> Load {
         self.load_with(count, rate, &[])
     }
 
-    /// The same with further arguments of `customerio-aep send`.
+    /// Like [`Self::load`], with additional arguments for `customerio-aep send`.
     ///
     /// # Panics
-    /// When the sender cannot be started.
+    /// Panics if the sender cannot be started.
     #[must_use]
     pub fn load_with(&self, count: usize, rate: usize, arguments: &[&str]) -> Load {
         let ids = std::env::temp_dir().join(format!("customerio-ids-{}", self.name));
@@ -308,22 +308,22 @@ pub struct Load {
     ids: std::path::PathBuf,
 }
 
-/// The result of a load.
+/// Result of a load.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// Ids of the acknowledged events.
     pub ids: Vec<String>,
-    /// Different events that were to be sent.
+    /// Number of different events to send.
     pub events: u64,
-    /// The number of responses by status; `error` means that there was no response.
+    /// Number of responses by status; `error` means that there was no response.
     pub answers: BTreeMap<String, u64>,
 }
 
 impl Load {
-    /// Waits for its end and returns the acknowledged ids, which must be all ids.
+    /// Waits for the end of the load and returns the ids of the events, which must all be acknowledged.
     ///
     /// # Panics
-    /// When an event was not acknowledged, or it takes longer than `timeout`.
+    /// Panics if an event was not acknowledged, or the load takes longer than `timeout`.
     #[must_use]
     pub fn finish(self, timeout: Duration) -> Vec<String> {
         let sent = self.sent(timeout);
@@ -331,10 +331,10 @@ impl Load {
         sent.ids
     }
 
-    /// Waits for its end and returns its result.
+    /// Waits for the end of the load and returns its result.
     ///
     /// # Panics
-    /// When it takes longer than `timeout`, or the sender's report cannot be read.
+    /// Panics if the load takes longer than `timeout`, or the sender's report cannot be read.
     #[must_use]
     pub fn sent(mut self, timeout: Duration) -> Sent {
         crate::wait_until("the load to end", timeout, || !self.is_running());
@@ -346,10 +346,10 @@ impl Load {
         Sent { ids, events: report["events"].as_u64().expect("a count"), answers }
     }
 
-    /// Whether it is still running.
+    /// Whether the sender is still running.
     ///
     /// # Panics
-    /// When the process cannot be asked.
+    /// Panics if the state of the process cannot be read.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the sender's state").is_none()
     }

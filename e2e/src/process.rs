@@ -1,4 +1,4 @@
-//! Starts the real binaries as a user does: a command, its environment, its log.
+//! Starts the real binaries as a user does: with a command, environment variables, and a log.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,10 +22,10 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// The path of one of the workspace's binaries, built on demand.
+/// Returns the path of one of the workspace's binaries. The first call builds them.
 ///
 /// # Panics
-/// When it cannot be built.
+/// Panics if the binaries cannot be built.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     static BUILD: Once = Once::new();
@@ -47,7 +47,7 @@ pub fn binary(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// The prefixes of the services' variables.
+/// Prefixes of the services' variables.
 const PREFIXES: [&str; 10] = [
     "KAFKA_",
     "GATEWAY_",
@@ -61,7 +61,7 @@ const PREFIXES: [&str; 10] = [
     "TRIAL",
 ];
 
-/// A command for a binary, without the variables of the tests' environment that configure it.
+/// Returns a command for a binary. The binary does not inherit variables that configure services from the tests.
 #[must_use]
 pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
     let mut command = Command::new(binary(name));
@@ -75,10 +75,10 @@ pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
 }
 
 impl Process {
-    /// Starts a service; with an admin port, waits until it is ready.
+    /// Starts a service. With an admin port, waits until the service is ready.
     ///
     /// # Panics
-    /// When it cannot be started or does not become ready.
+    /// Panics if the service cannot be started or does not become ready.
     #[must_use]
     pub fn start(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
         match admin {
@@ -90,7 +90,7 @@ impl Process {
     /// Starts a command that was built with [`command`] and waits until it is ready.
     ///
     /// # Panics
-    /// When it cannot be started or does not become ready.
+    /// Panics if the command cannot be started or does not become ready.
     #[must_use]
     pub fn start_command(name: &str, command: Command, admin: u16) -> Self {
         let process = Self::spawn_command(name, command, Some(admin));
@@ -102,19 +102,19 @@ impl Process {
         process
     }
 
-    /// Starts a service without waiting.
+    /// Starts a service without waiting until it is ready.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if the service cannot be started.
     #[must_use]
     pub fn spawn(name: &str, variables: &[(&str, String)], admin: Option<u16>) -> Self {
         Self::spawn_command(name, command(name, variables), admin)
     }
 
-    /// Starts a binary with arguments.
+    /// Starts a binary with arguments, without an admin port.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if the binary cannot be started.
     #[must_use]
     pub fn spawn_with(name: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
         let mut command = command(name, variables);
@@ -122,7 +122,7 @@ impl Process {
         Self::spawn_command(name, command, None)
     }
 
-    /// Sets the port of the admin pages.
+    /// Sets the port of the admin server.
     pub fn set_admin(&mut self, port: u16) {
         self.admin = Some(port);
     }
@@ -139,13 +139,13 @@ impl Process {
         Self { name: name.to_owned(), child, admin, log }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether `/readyz` reports that it is ready.
+    /// Whether `/readyz` responds with 200.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
@@ -157,13 +157,13 @@ impl Process {
         self.admin_get("/readyz").is_some_and(|(status, _)| status == 503)
     }
 
-    /// One of the admin server's pages: status and body.
+    /// Requests a page of the admin server; returns status and body.
     #[must_use]
     pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
         http::get(self.admin?, path)
     }
 
-    /// The value of a metric, summed over all labels; 0 if it does not exist.
+    /// Returns the value of a metric, summed over all labels; 0 if the metric does not exist.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.admin_get("/metrics").unwrap_or_default();
@@ -173,7 +173,7 @@ impl Process {
             .sum()
     }
 
-    /// The partitions assigned to a consuming service, as far as its lag metric names them.
+    /// Returns the partitions that are assigned to a consuming service, according to its lag metric.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<i32> {
         let (_, text) = self.admin_get("/metrics").unwrap_or_default();
@@ -181,34 +181,34 @@ impl Process {
         lag.filter_map(|line| line.split_once("partition=\"")?.1.split('"').next()?.parse().ok()).collect()
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// SIGTERM, then waits for the end; returns the exit code.
+    /// Ends the process with SIGTERM, and waits for the end; returns the exit code.
     ///
     /// # Panics
-    /// When it does not end within 60 s.
+    /// Panics if the process does not end within 60 s.
     pub fn terminate(&mut self) -> Option<i32> {
         signal(self.child.id(), Signal::TERM);
         self.wait(Duration::from_secs(60))
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL, and waits for the end.
     ///
     /// # Panics
-    /// When it cannot be killed.
+    /// Panics if the process cannot be killed.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("the end");
     }
 
-    /// Waits for the end; returns the exit code.
+    /// Waits for the end of the process; returns the exit code.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// Panics if the process does not end in time.
     pub fn wait(&mut self, timeout: Duration) -> Option<i32> {
         let mut status = None;
         let what = format!("{} to end", self.name);
@@ -219,10 +219,11 @@ impl Process {
         status.and_then(|status| status.code())
     }
 
-    /// The exit code once the process has ended, `Some(None)` if a signal ended it; `None` while it runs.
+    /// Returns the exit code once the process has ended, or `Some(None)` if a signal ended it; `None` while the process
+    /// runs.
     ///
     /// # Panics
-    /// When the process cannot be asked.
+    /// Panics if the state of the process cannot be read.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.child.try_wait().expect("the process's state").map(|status| status.code())
     }
@@ -230,12 +231,12 @@ impl Process {
     /// Whether the process is still running.
     ///
     /// # Panics
-    /// When the process cannot be asked.
+    /// Panics if the state of the process cannot be read.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the process's state").is_none()
     }
 
-    /// Resident memory in bytes; `None` once it has ended.
+    /// Returns the resident memory in bytes; `None` once the process has ended.
     #[must_use]
     pub fn resident_bytes_if_running(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
@@ -243,10 +244,10 @@ impl Process {
         Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     ///
     /// # Panics
-    /// When /proc cannot be read.
+    /// Panics if /proc cannot be read.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         self.resident_bytes_if_running().expect("a running process")
@@ -268,10 +269,10 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal.
+/// Sends a signal to a process.
 ///
 /// # Panics
-/// When there is no such process.
+/// Panics if the process does not exist.
 pub fn signal(process: u32, signal: Signal) {
     let id = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(id, signal).unwrap_or_else(|error| panic!("{signal:?} to {process}: {error}"));

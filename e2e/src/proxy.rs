@@ -1,8 +1,7 @@
-//! A TCP proxy between one service and its brokers, or Platform, whose faults are switched while the test runs.
+//! A TCP proxy between one service and its brokers or Platform. Tests change its fault while they run.
 //!
-//! A proxy has one listener for each server behind it, and a fault applies to all of them at once. Bytes that a fault
-//! has dropped are lost, so a connection that lost some is reset as soon as the fault ends. No real network delivers a
-//! byte stream with a gap.
+//! A proxy has one listener for each server behind it, and a fault applies to all of them. A connection that lost bytes
+//! because of a fault is reset as soon as the fault ends, because no real network delivers a byte stream with a gap.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,33 +18,33 @@ use tokio::time::Instant;
 
 use crate::free_port;
 
-/// Bytes read at once.
+/// Maximum number of bytes per read.
 const CHUNK: usize = 16 * 1024;
 
-/// Chunks on their way in one direction of a connection.
+/// Maximum number of queued chunks in one direction of a connection.
 const IN_TRANSIT: usize = 256;
 
-/// The fault that applies to the connections.
+/// Fault of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No fault: everything is forwarded.
+    /// No fault: all bytes are forwarded.
     None,
     /// Open connections are closed, and new ones are reset at once.
     Cut,
     /// Connections are accepted and stay open, but all bytes are dropped.
     BlackHole,
-    /// Bytes in this direction are forwarded, and bytes in the other one are dropped.
+    /// Bytes in this direction are forwarded, and bytes in the opposite direction are dropped.
     OneWay(Direction),
-    /// Everything is forwarded after this delay.
+    /// All bytes are forwarded after this delay.
     Delay(Duration),
 }
 
-/// The direction of bytes.
+/// Direction of bytes on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the service to its server.
+    /// Bytes from the service to its server.
     ToServer,
-    /// From the server to the service.
+    /// Bytes from the server to the service.
     ToClient,
 }
 
@@ -66,11 +65,11 @@ impl Fault {
     }
 }
 
-/// The orders for all connections.
+/// Orders for all connections.
 #[derive(Debug, Clone, Copy)]
 struct Orders {
     fault: Fault,
-    /// How often all connections have been reset.
+    /// Number of times that all connections have been reset.
     resets: u64,
 }
 
@@ -87,7 +86,7 @@ struct Route {
     server: u16,
 }
 
-/// A running proxy; it ends when the value is dropped.
+/// A running proxy, which ends when this value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     routes: Vec<Route>,
@@ -100,7 +99,7 @@ impl Proxy {
     /// Starts a proxy for servers at these ports of this machine. The servers need not run yet.
     ///
     /// # Errors
-    /// When no thread or no listener can be created.
+    /// Returns an error if no thread or no listener can be created.
     pub fn start(servers: &[u16]) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (orders, _) = watch::channel(Orders { fault: Fault::None, resets: 0 });
@@ -115,32 +114,32 @@ impl Proxy {
         Ok(Self { routes, orders, counts, runtime: Some(runtime) })
     }
 
-    /// The port at which the service reaches one of the servers, counted from 0.
+    /// Returns the port at which the service reaches one of the servers, counted from 0.
     ///
     /// # Panics
-    /// If there are fewer servers.
+    /// Panics if there are fewer servers.
     #[must_use]
     pub fn port(&self, server: usize) -> u16 {
         self.routes[server].port
     }
 
-    /// The port of one of the servers themselves.
+    /// Returns the port of one of the servers themselves.
     ///
     /// # Panics
-    /// As [`Proxy::port`].
+    /// Panics under the same conditions as [`Proxy::port`].
     #[must_use]
     pub fn server(&self, server: usize) -> u16 {
         self.routes[server].server
     }
 
-    /// All listeners, as a value of `KAFKA_BOOTSTRAP_SERVERS`.
+    /// Returns the addresses of all listeners, as a value of `KAFKA_BOOTSTRAP_SERVERS`.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         let addresses: Vec<_> = self.routes.iter().map(|route| format!("127.0.0.1:{}", route.port)).collect();
         addresses.join(",")
     }
 
-    /// Applies a fault instead of the current one.
+    /// Replaces the current fault.
     pub fn set(&self, fault: Fault) {
         self.orders.send_modify(|orders| orders.fault = fault);
     }
@@ -155,13 +154,13 @@ impl Proxy {
         self.orders.send_modify(|orders| orders.resets += 1);
     }
 
-    /// The connections that are open now.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
     }
 
-    /// The total number of dropped bytes.
+    /// Returns the total number of dropped bytes.
     #[must_use]
     pub fn swallowed(&self) -> u64 {
         self.counts.swallowed.load(Ordering::SeqCst)
@@ -178,7 +177,7 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, server: u16, orders: watch::Receiver<Orders>, counts: Arc<Counts>) {
     loop {
-        // A failed accept affects only one connection, and its client notices that.
+        // A failed accept affects only one connection, and its client notices the failure.
         let Ok((client, _)) = listener.accept().await else { continue };
         let (orders, counts) = (orders.clone(), Arc::clone(&counts));
         tokio::spawn(async move {
@@ -189,7 +188,7 @@ async fn accept(listener: TcpListener, server: u16, orders: watch::Receiver<Orde
     }
 }
 
-/// How a connection ends.
+/// Ways in which a connection ends.
 enum Ending {
     Close,
     Reset,
@@ -236,13 +235,13 @@ async fn serve(mut client: TcpStream, server: u16, mut orders: watch::Receiver<O
     }
 }
 
-/// Makes the end of a connection a reset.
+/// Makes the connection end with a reset (RST) when it is closed.
 fn reset(stream: &TcpStream) {
-    // A connection that has ended already needs no reset.
+    // An error is ignored, because a connection that has already ended does not need a reset.
     drop(stream.set_zero_linger());
 }
 
-/// Which directions of a connection have lost bytes.
+/// Directions of a connection that have lost bytes.
 struct Holes {
     orders: watch::Receiver<Orders>,
     to_server: AtomicBool,
@@ -261,13 +260,13 @@ impl Holes {
         self.orders.borrow().fault
     }
 
-    /// Whether bytes were dropped before those that would be forwarded now.
+    /// Whether bytes were dropped in a direction in which bytes would be forwarded now.
     fn is_broken(&self, direction: Direction, fault: Fault) -> bool {
         self.of(direction).load(Ordering::SeqCst) && !fault.swallows(direction)
     }
 }
 
-/// Waits until an order ends this connection.
+/// Waits until an order ends this connection; returns the way in which it ends.
 async fn supervise(orders: &mut watch::Receiver<Orders>, holes: &Holes) -> Ending {
     let resets = orders.borrow_and_update().resets;
     loop {
@@ -300,8 +299,8 @@ async fn pump(
                 holes.of(direction).store(true, Ordering::SeqCst);
                 counts.swallowed.fetch_add(read as u64, Ordering::SeqCst);
                 if read == 0 {
-                    // The end of the connection is dropped too: the other side notices nothing until the fault ends and
-                    // the connection is reset.
+                    // The end of the connection is dropped as well: the other side notices nothing until the fault ends
+                    // and the connection is reset.
                     std::future::pending::<()>().await;
                 }
                 continue;
@@ -309,7 +308,7 @@ async fn pump(
             if holes.is_broken(direction, fault) {
                 return Err(io::Error::other("bytes are missing"));
             }
-            // Dropping the queue also ends the writing half.
+            // Returning drops the queue, which also ends the writing half.
             if read == 0 || queue.send((Instant::now() + fault.latency(), buffer[..read].to_vec())).await.is_err() {
                 return Ok(());
             }
@@ -325,7 +324,7 @@ async fn pump(
     tokio::try_join!(read, write).map(|_| ())
 }
 
-/// Reads and discards until the client closes the connection.
+/// Reads and discards bytes until the client closes the connection.
 async fn swallow(client: &mut ReadHalf<'_>, counts: &Counts) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {

@@ -15,40 +15,40 @@ use node::{Node, Order};
 use crate::free_port;
 use crate::proxy::Proxy;
 
-/// How long a broker may take until it responds.
+/// Maximum time until a started broker responds.
 const START: Duration = Duration::from_secs(90);
 
-/// With a separate controller: a broker is no longer a leader this long after its last heartbeat.
+/// Time from the last heartbeat of a broker until it loses its leaderships, in a cluster with a separate controller.
 pub const FENCED_AFTER: Duration = Duration::from_secs(6);
 
-/// The cluster that a test needs.
+/// Configuration of the cluster that a test needs.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// Number of brokers. Everything is replicated to all of them.
+    /// Number of brokers. Every partition is replicated to all of them.
     pub brokers: usize,
-    /// The controller is a separate node without faults; otherwise, each broker is also a controller.
+    /// Whether the controller is a separate node without faults; otherwise, each broker is also a controller.
     ///
-    /// A single broker that is killed and keeps its transactions needs this, and must stay down for longer than
-    /// [`FENCED_AFTER`]: docs/adr/0006-one-broker-is-not-enough.md.
+    /// A single broker that is killed and must keep its transactions needs a separate controller, and must stay down
+    /// for longer than [`FENCED_AFTER`]: docs/adr/0006-one-broker-is-not-enough.md.
     pub own_controller: bool,
-    /// How often the brokers look for transactions that have timed out; `None` is their default, 10 s.
+    /// Interval at which the brokers abort transactions that have timed out; `None` is their default, 10 s.
     pub transaction_cleanup: Option<Duration>,
-    /// Number of services that reach the brokers through their own [`Proxy`]. Each has its own listener on every
-    /// broker, since clients use the addresses in the brokers' metadata.
+    /// Number of services that reach the brokers through a [`Proxy`]. Each of them has a separate listener on every
+    /// broker, because clients use the addresses in the brokers' metadata.
     pub proxied: usize,
-    /// Users of a listener with SASL PLAIN ([`RealKafka::sasl_bootstrap`]); the password is [`password`]. They may do
-    /// what [`acls`](crate::acls) allows them. Clients of the other listeners may do everything.
+    /// Users of a listener with SASL PLAIN ([`RealKafka::sasl_bootstrap`]); their passwords come from [`password`].
+    /// Their permissions come from [`acls`](crate::acls). Clients of the other listeners have all permissions.
     pub users: &'static [&'static str],
 }
 
-/// The password of one of [`Cluster::users`].
+/// Returns the password of one of [`Cluster::users`].
 #[must_use]
 pub fn password(user: &str) -> String {
     format!("{user}-password")
 }
 
 impl Default for Cluster {
-    /// One broker that aborts dead transactions soon after their timeout.
+    /// Returns a cluster of one broker that aborts transactions soon after their timeout.
     fn default() -> Self {
         Self {
             brokers: 1,
@@ -61,52 +61,52 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// Three brokers: acknowledged records are on at least two of them.
+    /// Returns a cluster of three brokers: acknowledged records are on at least two of them.
     #[must_use]
     pub fn of_three() -> Self {
         Self { brokers: 3, ..Self::default() }
     }
 
-    /// A proxy with a route to every broker for each service that asks for one.
+    /// Starts a proxy with a route to every broker for each of the [`Cluster::proxied`] services.
     fn proxies(&self) -> std::io::Result<Vec<Proxy>> {
         let proxy = |_| Proxy::start(&(0..self.brokers).map(|_| free_port()).collect::<Vec<_>>());
         (0..self.proxied).map(proxy).collect()
     }
 
-    /// `min.insync.replicas`.
+    /// Returns the value of `min.insync.replicas`.
     fn in_sync(&self) -> usize {
         if self.brokers < 3 { 1 } else { 2 }
     }
 }
 
-/// A Kafka cluster.
+/// A running Kafka cluster.
 #[derive(Debug)]
 pub struct RealKafka {
     bootstrap: String,
     description: String,
     brokers: Brokers,
     proxies: Vec<Proxy>,
-    /// The port of the listener with SASL.
+    /// Port of the listener with SASL.
     sasl: Option<u16>,
 }
 
 #[derive(Debug)]
 enum Brokers {
-    /// A foreign cluster: its brokers are never stopped here.
+    /// A cluster that was not started here, so its brokers are never stopped.
     Foreign,
     Java {
         brokers: Vec<Node>,
-        /// It ends when this value is dropped.
+        /// The controller stops when this value is dropped.
         _controller: Option<Node>,
     },
     Docker(Container),
 }
 
 impl RealKafka {
-    /// Uses the Kafka at `KAFKA_BOOTSTRAP_SERVERS`, otherwise [`RealKafka::own`].
+    /// Uses the Kafka at `KAFKA_BOOTSTRAP_SERVERS`; otherwise starts one with [`RealKafka::own`].
     ///
     /// # Errors
-    /// A text for the user if no real Kafka is available.
+    /// Returns a text for the user if no real Kafka is available.
     pub fn find() -> Result<Self, String> {
         match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap) if !bootstrap.trim().is_empty() => {
@@ -120,7 +120,7 @@ impl RealKafka {
     /// Starts a single broker that tests may stop and start.
     ///
     /// # Errors
-    /// A text for the user if there is neither Java with Maven nor Docker.
+    /// Returns a text for the user if there is neither Java with Maven nor Docker.
     pub fn own() -> Result<Self, String> {
         Self::start(&Cluster::default())
     }
@@ -128,7 +128,7 @@ impl RealKafka {
     /// Starts a cluster whose brokers tests may stop and start.
     ///
     /// # Errors
-    /// A text for the user if there is neither Java with Maven nor, for a single broker without users, Docker.
+    /// Returns a text for the user if there is neither Java with Maven nor, for a single broker without users, Docker.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
         let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
         let sasl = (!cluster.users.is_empty()).then(free_port);
@@ -165,37 +165,37 @@ impl RealKafka {
         }
     }
 
-    /// Its address.
+    /// Returns the addresses of the brokers.
     #[must_use]
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The address of the listener at which [`Cluster::users`] authenticate.
+    /// Returns the address of the listener at which [`Cluster::users`] authenticate.
     ///
     /// # Panics
-    /// When the cluster was started without users.
+    /// Panics if the cluster was started without users.
     #[must_use]
     pub fn sasl_bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.sasl.expect("a cluster with users"))
     }
 
-    /// The proxy of one of the services that have one ([`Cluster::proxied`]), counted from 0.
+    /// Returns the proxy of one of the [`Cluster::proxied`] services, counted from 0.
     ///
     /// # Panics
-    /// If the cluster was started with fewer.
+    /// Panics if the cluster was started with fewer proxies.
     #[must_use]
     pub fn proxy(&self, service: usize) -> &Proxy {
         &self.proxies[service]
     }
 
-    /// The text for the first line of a test run.
+    /// Returns the text for the first line of a test run.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// The number of brokers that the tests may stop. A foreign Kafka counts as one.
+    /// Returns the number of brokers; 1 for a foreign Kafka.
     #[must_use]
     pub fn brokers(&self) -> usize {
         match &self.brokers {
@@ -204,16 +204,16 @@ impl RealKafka {
         }
     }
 
-    /// A connection to it.
+    /// Returns a connection to the cluster.
     #[must_use]
     pub fn connection(&self) -> Connection {
         Connection::plaintext(&self.bootstrap, "e2e")
     }
 
-    /// Stops the only broker (SIGTERM); its data stays.
+    /// Stops the only broker with SIGTERM; its data stays.
     ///
     /// # Panics
-    /// When it cannot be stopped.
+    /// Panics if the broker cannot be stopped.
     pub fn stop_broker(&mut self) {
         self.order(0, Order::Stop);
     }
@@ -221,48 +221,48 @@ impl RealKafka {
     /// Starts the only broker again and waits until it responds.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if the broker does not respond.
     pub fn start_broker(&mut self) {
         self.order(0, Order::Start);
         self.wait();
     }
 
-    /// Pauses the only broker (SIGSTOP): its connections stay open, and nothing responds.
+    /// Pauses the only broker with SIGSTOP: its connections stay open, but it does not respond.
     ///
     /// # Panics
-    /// When it cannot be paused.
+    /// Panics if the broker cannot be paused.
     pub fn pause_broker(&mut self) {
         self.pause(0);
     }
 
-    /// Resumes it.
+    /// Resumes the only broker with SIGCONT.
     ///
     /// # Panics
-    /// When it cannot be resumed.
+    /// Panics if the broker cannot be resumed.
     pub fn resume_broker(&mut self) {
         self.resume(0);
     }
 
-    /// SIGKILL for one of the brokers, counted from 0; its data stays.
+    /// Kills one of the brokers with SIGKILL, counted from 0; its data stays.
     ///
     /// # Panics
-    /// When it does not run, or is not ours.
+    /// Panics if the broker does not run, or was not started here.
     pub fn kill(&mut self, broker: usize) {
         self.order(broker, Order::Kill);
     }
 
-    /// SIGSTOP for one of the brokers.
+    /// Pauses one of the brokers with SIGSTOP.
     ///
     /// # Panics
-    /// When it does not run, or is not ours.
+    /// Panics if the broker does not run, or was not started here.
     pub fn pause(&mut self, broker: usize) {
         self.order(broker, Order::Pause);
     }
 
-    /// SIGCONT for one of the brokers.
+    /// Resumes one of the brokers with SIGCONT.
     ///
     /// # Panics
-    /// When it does not run, or is not ours.
+    /// Panics if the broker does not run, or was not started here.
     pub fn resume(&mut self, broker: usize) {
         self.order(broker, Order::Resume);
     }
@@ -270,7 +270,7 @@ impl RealKafka {
     /// Starts one of the brokers again, without waiting until it responds.
     ///
     /// # Panics
-    /// When it runs, or is not ours.
+    /// Panics if the broker runs, or was not started here.
     pub fn restart(&mut self, broker: usize) {
         self.order(broker, Order::Start);
     }
@@ -278,7 +278,7 @@ impl RealKafka {
     /// Runs `kafka-transactions.sh` against this cluster; returns what it prints.
     ///
     /// # Panics
-    /// When it fails, or when this is a foreign cluster.
+    /// Panics if the script fails, or the cluster was not started here.
     pub fn transactions(&self, arguments: &[&str]) -> String {
         let mut command = match &self.brokers {
             Brokers::Foreign => panic!("no tool for a foreign Kafka"),
@@ -312,10 +312,10 @@ impl RealKafka {
         }
     }
 
-    /// Waits until all brokers that run are members of the cluster.
+    /// Waits until all running brokers are members of the cluster.
     ///
     /// # Panics
-    /// When they are not within 90 s.
+    /// Panics if they are not members within 90 s.
     pub fn wait(&self) {
         let expected = match &self.brokers {
             Brokers::Java { brokers, .. } => brokers.iter().filter(|node| node.is_up()).count(),

@@ -1,4 +1,4 @@
-//! A real Schema Registry for the tests: Apicurio from Maven and Java, else in Docker, with Confluent's API.
+//! A real Schema Registry for the tests: Apicurio from Maven and Java, otherwise in Docker, with Confluent's API.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,14 +8,14 @@ use crate::http;
 use crate::maven::fetched;
 use crate::{free_port, wait_until};
 
-/// The newest version that runs on Java 17.
+/// Newest version of Apicurio that runs on Java 17.
 const VERSION: &str = "3.0.9";
 
-/// Starts the registry and waits for the end of its standard input, which also comes when the test process dies; then
-/// it ends the registry.
+/// Script of the keeper. It starts the registry and waits for the end of its standard input, which also comes when the
+/// test process dies. Then it kills the registry.
 const KEEPER: &str = r#"trap '' INT; "$@" & registry=$!; read -r order; kill -9 $registry; wait $registry"#;
 
-/// A registry. It keeps its schemas in memory: a restarted one is empty.
+/// A Schema Registry. It keeps its schemas in memory, so it is empty after a restart.
 #[derive(Debug)]
 pub struct RealRegistry {
     port: u16,
@@ -29,10 +29,10 @@ enum Runner {
 }
 
 impl RealRegistry {
-    /// A registry that is not started yet, on its own port.
+    /// Returns a registry with a free port that is not started yet.
     ///
     /// # Panics
-    /// When there is neither Java with Maven nor Docker.
+    /// Panics if there is neither Java with Maven nor Docker.
     #[must_use]
     pub fn stopped() -> Self {
         let port = free_port();
@@ -50,10 +50,10 @@ impl RealRegistry {
         Self { port, runner }
     }
 
-    /// A registry that is running.
+    /// Returns a registry that is running.
     ///
     /// # Panics
-    /// As [`RealRegistry::stopped`].
+    /// Panics under the same conditions as [`RealRegistry::stopped`].
     #[must_use]
     pub fn running() -> Self {
         let mut registry = Self::stopped();
@@ -61,34 +61,34 @@ impl RealRegistry {
         registry
     }
 
-    /// Its base address, as `SCHEMA_REGISTRY_URL` takes it.
+    /// Returns the base address, as a value of `SCHEMA_REGISTRY_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         Self::url_at(self.port)
     }
 
-    /// `SCHEMA_REGISTRY_URL` for a proxy at this port of this machine.
+    /// Returns the value of `SCHEMA_REGISTRY_URL` for a registry or a proxy at this port of this machine.
     #[must_use]
     pub fn url_at(port: u16) -> String {
         format!("http://127.0.0.1:{port}/apis/ccompat/v7")
     }
 
-    /// The port it listens on.
+    /// Returns the port that the registry listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Gets a page below the base address.
+    /// Requests a page below the base address; returns status and body.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         http::get(self.port, &format!("/apis/ccompat/v7{path}"))
     }
 
-    /// Starts it and waits until it responds.
+    /// Starts the registry and waits until it responds.
     ///
     /// # Panics
-    /// If it does not respond.
+    /// Panics if the registry does not respond.
     pub fn start(&mut self) {
         let port = self.port;
         match &mut self.runner {
@@ -113,7 +113,7 @@ impl RealRegistry {
         });
     }
 
-    /// Stops it at once.
+    /// Stops the registry at once.
     pub fn stop(&mut self) {
         match &mut self.runner {
             Runner::Java { process, .. } => {
@@ -133,7 +133,7 @@ impl Drop for RealRegistry {
     }
 }
 
-/// The unpacked registry.
+/// Returns the folder of the unpacked registry.
 fn apicurio() -> Result<PathBuf, String> {
     let artifact = format!("-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all");
     fetched(&format!("registry/apicurio-{VERSION}"), &["dependency:unpack", &artifact])

@@ -1,4 +1,4 @@
-//! A strict client: it records and reports everything that makes Customer.io wait an hour (a refused or reset
+//! A strict client: it records everything after which Customer.io would wait for an hour (a refused or reset
 //! connection, an end without a response, a status that slows it down). It keeps its connections open, as Go's client
 //! does, and sends each event once.
 
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use customerio::{SigningKey, sign};
 
-/// Customer.io gives up after this time.
+/// Time after which Customer.io gives up waiting for a response.
 const GIVES_UP: Duration = Duration::from_secs(4);
 
-/// A small event of its own person.
+/// Returns a small event; each id belongs to another person.
 #[must_use]
 pub fn event(id: &str) -> String {
     format!(
@@ -23,7 +23,7 @@ pub fn event(id: &str) -> String {
     )
 }
 
-/// A signed request as bytes; `headers` are lines that end with CR LF.
+/// Returns a signed request as bytes; `headers` contains lines that end with CR LF.
 #[must_use]
 pub fn request(path: &str, key: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let signature = sign(&SigningKey::new(key), "1700000000", body);
@@ -36,19 +36,19 @@ pub fn request(path: &str, key: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// The status line and headers of a response.
+/// Status of a response, and whether it closes the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status.
+    /// HTTP status.
     pub status: u16,
-    /// Whether the connection ends with it.
+    /// Whether the response has the header `Connection: close`.
     pub closes: bool,
 }
 
 /// Reads one response with its body.
 ///
 /// # Errors
-/// If the connection ends before the response does.
+/// Returns an error if the connection ends before the response does.
 pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -65,10 +65,10 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     Ok(Answer { status, closes: value("connection:") == Some("close") })
 }
 
-/// Opens a connection to a port of this machine that responds in time.
+/// Opens a connection to a port of this machine, with the timeout of Customer.io.
 ///
 /// # Errors
-/// When it is refused.
+/// Returns an error if it is refused.
 pub fn connect(port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(GIVES_UP))?;
@@ -76,25 +76,25 @@ pub fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a separate connection.
 ///
 /// # Errors
-/// If there is no response.
+/// Returns an error if there is no response.
 pub fn send_once(port: u16, request: &[u8]) -> io::Result<Answer> {
     let mut stream = connect(port)?;
-    // A client that sends too much may get its response before everything is written.
+    // The response to a request that is too large may arrive before the whole request is written.
     let written = stream.write_all(request);
     read_answer(&mut stream).map_err(|error| written.err().unwrap_or(error))
 }
 
-/// The result of a load.
+/// Result of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// How often each status, or each kind of failure.
+    /// Number of responses by status, and of failures by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Ids of the events that got a 202.
+    /// Ids of the events that were acknowledged with a 202.
     pub acknowledged: Vec<String>,
-    /// The longest wait for a response.
+    /// Longest duration of a request.
     pub slowest: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Outcome {
     /// Checks that every request got a 202 before Customer.io gives up.
     ///
     /// # Panics
-    /// When not.
+    /// Panics if a request had another result, no request was sent, or a request was too slow.
     pub fn assert_all_stored(&self) {
         let others: Vec<_> = self.answers.iter().filter(|(answer, _)| *answer != "202").collect();
         assert!(others.is_empty(), "responses other than 202: {others:?}, next to {:?}", self.answers.get("202"));
@@ -110,7 +110,7 @@ impl Outcome {
     }
 }
 
-/// Several clients, each with its own connection.
+/// Several clients, each with a separate connection.
 #[derive(Debug)]
 pub struct Senders {
     shared: Arc<Shared>,
@@ -131,13 +131,13 @@ struct Shared {
 }
 
 impl Senders {
-    /// Starts `count` clients that send an event each `pause`; `prefix` starts the events' ids.
+    /// Starts `count` clients, each of which sends an event per `pause`. The events' ids begin with `prefix`.
     #[must_use]
     pub fn start(port: u16, path: &str, key: &str, count: usize, pause: Duration, prefix: &str) -> Self {
         Self::start_with(port, path, key, count, pause, prefix, event)
     }
 
-    /// The same with other bodies.
+    /// Like [`Self::start`], with other bodies.
     #[must_use]
     pub fn start_with(
         port: u16,
@@ -171,16 +171,16 @@ impl Senders {
         key.clone_into(&mut self.shared.key.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How many responses there were.
+    /// Returns the number of requests that got a response or failed.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.shared.outcome().answers.values().sum()
     }
 
-    /// Ends the load.
+    /// Ends the load and returns its result.
     ///
     /// # Panics
-    /// When a sender panicked.
+    /// Panics if a sender panicked.
     #[must_use]
     pub fn finish(mut self) -> Outcome {
         self.shared.stop.store(true, Ordering::SeqCst);
@@ -239,7 +239,7 @@ impl Shared {
     }
 }
 
-/// Whether nothing was received on an idle connection, not even its end.
+/// Whether an idle connection has received nothing, not even its end.
 fn is_open(stream: &TcpStream) -> bool {
     let peek = || {
         stream.set_nonblocking(true)?;

@@ -1,10 +1,10 @@
-//! Decides which tests of a process run at the same time. Most tests wait most of the time: for a session to time out, for
-//! partitions to move, for a request to be repeated. These tests share the machine. A test that measures time or memory, or
-//! that keeps the machine busy, gets it alone.
+//! Decides which tests of a process run at the same time. Most tests wait most of the time: for a session to time out,
+//! for partitions to move, for a request to be repeated. These tests share the machine. A test that measures time or
+//! memory, or that keeps the machine busy, runs alone.
 //!
-//! Tests that share go first, and the others follow one after the other. A test that waits for its turn occupies a thread of
-//! the test runner, which therefore needs more threads than `make test` has tests that run alone (`TEST_THREADS` in the
-//! Makefile).
+//! Tests that share the machine run first, and then the other tests run one after the other. A test that waits for its
+//! turn occupies a thread of the test runner, which therefore needs more threads than `make test` has tests that run
+//! alone (`TEST_THREADS` in the Makefile).
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 static MACHINE: Machine = Machine { state: Mutex::new(State::new()), changed: Condvar::new() };
 
 thread_local! {
-    /// The turn of the test that runs on this thread.
+    /// Turn of the test that runs on this thread.
     static HELD: Cell<Held> = const { Cell::new(Held::Nothing) };
 }
 
@@ -21,11 +21,11 @@ thread_local! {
 enum Held {
     Nothing,
     Alone,
-    /// A test with several pipelines takes as many shared turns, which count as one.
+    /// A test with several pipelines takes a shared turn for each of them, and all of these turns count as one.
     Shared(usize),
 }
 
-/// Permission to use the machine, until it is dropped. It stays on the thread of its test.
+/// Permission to use the machine until this value is dropped. It stays on the thread of its test.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
 pub struct Turn {
@@ -33,10 +33,10 @@ pub struct Turn {
     _not_send: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// Waits until no other test runs. A test calls this before it starts anything, also before its own cluster.
+/// Waits until no other test runs. A test calls this before it starts anything, including its own cluster.
 ///
 /// # Panics
-/// When the same test has a turn already, because it would wait for itself.
+/// Panics if the same test has a turn already, because it would wait for itself.
 pub fn alone() -> Turn {
     assert_eq!(HELD.get(), Held::Nothing, "a test that runs alone must call `alone()` before it creates a pipeline");
     MACHINE.take(State::take_alone);
@@ -44,8 +44,9 @@ pub fn alone() -> Turn {
     Turn { is_nested: false, _not_send: PhantomData }
 }
 
-/// Waits until no test runs alone, and only a few others run. A [`Pipeline`](crate::pipeline::Pipeline) calls this; a test
-/// that starts processes without a pipeline calls it itself. It returns at once in a test that has a turn.
+/// Waits until no test runs alone and only a few other tests run. A [`Pipeline`](crate::pipeline::Pipeline) calls this;
+/// a test that starts processes without a pipeline calls it itself. It returns at once in a test that already has a
+/// turn.
 pub fn shared() -> Turn {
     let (held, is_nested) = match HELD.get() {
         Held::Nothing => {
@@ -60,7 +61,8 @@ pub fn shared() -> Turn {
     Turn { is_nested, _not_send: PhantomData }
 }
 
-/// The number of tests that share the machine: one for each core, because each of them starts several processes.
+/// Returns the maximum number of tests that share the machine: one for each core, because each test starts several
+/// processes.
 fn shares() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).min(8)
 }
@@ -102,12 +104,12 @@ impl Machine {
     }
 }
 
-/// Who has the machine, and who waits for a share.
+/// Number of tests that use or wait for the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     sharing: usize,
     waiting: usize,
-    /// Whether a test has it alone.
+    /// Whether a test runs alone.
     is_taken: bool,
 }
 
@@ -116,7 +118,7 @@ impl State {
         Self { sharing: 0, waiting: 0, is_taken: false }
     }
 
-    /// Takes a share for a test that is counted as waiting; `false` if it must wait longer.
+    /// Takes a share for a test that is counted as waiting; returns `false` if the test must wait longer.
     fn take_share(&mut self, shares: usize) -> bool {
         let may = !self.is_taken && self.sharing < shares;
         if may {
@@ -126,7 +128,7 @@ impl State {
         may
     }
 
-    /// Takes the whole machine; `false` if the test must wait.
+    /// Takes the whole machine; returns `false` if the test must wait.
     fn take_alone(&mut self) -> bool {
         let may = !self.is_taken && self.sharing == 0 && self.waiting == 0;
         self.is_taken |= may;
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_free_until_all_are_taken_or_a_test_runs_alone() {
+    fn a_share_is_granted_unless_all_are_taken_or_a_test_runs_alone() {
         let mut state = State { waiting: 3, ..State::new() };
         assert!(state.take_share(2) && state.take_share(2));
         assert!(!state.take_share(2));
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_runs_alone_after_all_tests_that_share_also_those_that_wait() {
+    fn a_test_runs_alone_only_after_all_tests_that_share_or_wait_to_share() {
         let free = State::new();
         for mut busy in [State { sharing: 1, ..free }, State { waiting: 1, ..free }, State { is_taken: true, ..free }] {
             let before = busy;
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_would_wait_for_itself_fails() {
+    fn a_test_that_shares_the_machine_panics_if_it_requests_to_run_alone() {
         let result = std::thread::spawn(|| {
             let _pipeline = shared();
             drop(alone());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kafka::reader::{Isolation, TopicReader};
 use kafka::{Connection, TopicName};
 
-/// A running read-committed reader.
+/// A running reader of committed records.
 #[derive(Debug)]
 pub struct Watch {
     started: Instant,
@@ -21,10 +21,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts reading, from the oldest record on.
+    /// Starts reading at the oldest record.
     ///
     /// # Panics
-    /// When the topic cannot be read.
+    /// Panics if the topic cannot be read.
     #[must_use]
     pub fn start(connection: &Connection, topic: &TopicName) -> Self {
         let reader = TopicReader::new(connection, topic, Isolation::ReadCommitted).expect("a reader");
@@ -47,25 +47,25 @@ impl Watch {
         Self { started, stop, seen, thread }
     }
 
-    /// How long it has been reading: the clock of [`Arrivals`].
+    /// Returns the time since the start, which is the clock of [`Arrivals`].
     #[must_use]
     pub fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The arrivals so far.
+    /// Returns the arrivals so far.
     ///
     /// # Panics
-    /// When the reader failed.
+    /// Panics if the reader failed.
     pub fn seen(&self) -> MutexGuard<'_, Arrivals> {
         assert!(!self.thread.is_finished(), "the reader failed");
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends it.
+    /// Stops the reader and returns all arrivals.
     ///
     /// # Panics
-    /// When the reader failed.
+    /// Panics if the reader failed.
     #[must_use]
     pub fn finish(self) -> Arrivals {
         self.stop.store(true, Ordering::Relaxed);
@@ -74,48 +74,48 @@ impl Watch {
     }
 }
 
-/// When records arrived, by partition, in milliseconds since the reader's start; records of one millisecond are one
+/// Arrival times of records by partition, in milliseconds since the reader's start. Records of one millisecond are one
 /// entry.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arrivals(BTreeMap<i32, Vec<u64>>);
 
-/// The time in which every partition is expected to receive records.
+/// Time range in which every partition is expected to receive records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// The start of the load.
+    /// Start of the load.
     pub from: Duration,
-    /// The end of the load. A partition without outstanding records is expected to be silent after it.
+    /// End of the load. A partition without outstanding records is expected to be silent after it.
     pub to: Duration,
-    /// The partitions of the topic, counted from 0. One that receives nothing stalls for the whole window.
+    /// Number of partitions of the topic. A partition that receives nothing stalls for the whole window.
     pub partitions: i32,
     /// Partitions with outstanding records when the watch ended: they stall until [`Window::watched_until`].
     pub outstanding: BTreeSet<i32>,
-    /// When the watch ended.
+    /// End of the watch.
     pub watched_until: Duration,
 }
 
 impl Window {
-    /// A load from `from` to `to` whose records have all arrived before the end of the watch.
+    /// Returns the window of a load from `from` to `to` whose records have all arrived before the end of the watch.
     #[must_use]
     pub fn of_load(from: Duration, to: Duration, partitions: i32) -> Self {
         Self { from, to, partitions, outstanding: BTreeSet::new(), watched_until: to }
     }
 
-    /// Names the partitions that still had outstanding records when the watch ended.
+    /// Sets the partitions that still had outstanding records when the watch ended.
     #[must_use]
     pub fn with_outstanding(self, outstanding: impl IntoIterator<Item = i32>, watched_until: Duration) -> Self {
         Self { outstanding: outstanding.into_iter().collect(), watched_until, ..self }
     }
 }
 
-/// A time in which a partition received nothing.
+/// A time range in which a partition received nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stall {
-    /// How long it lasted.
+    /// Duration of the stall.
     pub lasted: Duration,
-    /// When it began, by the clock of [`Arrivals`].
+    /// Start of the stall, on the clock of [`Arrivals`].
     pub began: Duration,
-    /// The partition.
+    /// Partition that received nothing.
     pub partition: i32,
     /// Whether the partition received nothing more until the end of the window.
     pub is_open: bool,
@@ -143,7 +143,7 @@ impl Arrivals {
         }
     }
 
-    /// The longest stall of any partition that begins within the window; `None` if the topic has no partitions.
+    /// Returns the longest stall of any partition that begins within the window; `None` if the topic has no partitions.
     ///
     /// A stall that ends after the window counts in full, one that does not end counts until the end of the window.
     #[must_use]
@@ -152,7 +152,7 @@ impl Arrivals {
         known.into_iter().filter_map(|partition| self.longest_stall_of(partition, window)).max()
     }
 
-    /// The longest stall of one partition; `None` if none begins within the window.
+    /// Returns the longest stall of one partition; `None` if none begins within the window.
     #[must_use]
     pub fn longest_stall_of(&self, partition: i32, window: &Window) -> Option<Stall> {
         let is_outstanding = window.outstanding.contains(&partition);
@@ -199,7 +199,7 @@ mod tests {
         arrivals
     }
 
-    /// Partition, begin, length and whether it is open, of the longest stall in a load of two partitions.
+    /// Returns partition, start and duration of the longest stall in a load of two partitions, and whether it is open.
     fn longest(seen: &Arrivals, window: &Window) -> (i32, u64, u64, bool) {
         let Stall { partition, began, lasted, is_open } = seen.longest_stall(window).expect("the topic has partitions");
         (partition, millis(began), millis(lasted), is_open)

@@ -1,4 +1,4 @@
-//! Single requests of Kafka's protocol that client libraries cannot send.
+//! Sends single requests of Kafka's protocol that client libraries cannot send.
 //!
 //! It supports only versions before the "flexible" ones: their strings have a length of two bytes, and they have no
 //! tagged fields.
@@ -6,19 +6,19 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-/// A string.
+/// Encodes a string.
 ///
 /// # Panics
-/// When it is longer than 32 KiB.
+/// Panics if the string is longer than 32 KiB.
 pub(crate) fn string(text: &str) -> Vec<u8> {
     let length = i16::try_from(text.len()).expect("a short name");
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// Sends one request; returns the answer without its correlation id.
+/// Sends one request; returns the response without its correlation id.
 ///
 /// # Errors
-/// When the connection ends before the answer does.
+/// Returns an error if the connection ends before the response does.
 pub(crate) fn call(stream: &mut TcpStream, request: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
     let head = [&request.to_be_bytes()[..], &version.to_be_bytes(), &7_i32.to_be_bytes(), &string("e2e")].concat();
     let length = i32::try_from(head.len() + body.len()).map_err(io::Error::other)?;

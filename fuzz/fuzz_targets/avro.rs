@@ -1,4 +1,4 @@
-//! Any bytes as a typed record: decoding them never panics, and a decoded event can be encoded again.
+//! Decodes arbitrary bytes as a typed record: decoding never panics, and a decoded event can be encoded again.
 
 #![no_main]
 
@@ -21,13 +21,13 @@ static ENCODER: LazyLock<Encoder> =
 
 fuzz_target!(|bytes: &[u8]| {
     let (decoder, encoder) = (&*DECODER, &*ENCODER);
-    // Once as received, and once as the datum of a record with a valid frame.
+    // The bytes are decoded once as they are, and once as the datum of a record with a valid schema id.
     drop(decoder.decode(bytes));
     let framed = [&[0][..], &SCHEMA_ID.to_be_bytes(), bytes].concat();
     let Ok(event) = decoder.decode(&framed) else { return };
     let mut again = Vec::new();
     encoder.encode(&event, &mut again).expect("what was read can be written");
-    // Events are compared as bytes, because a measure that is NaN is not equal to itself.
+    // The encoded events are compared, because an event with a measure that is NaN is not equal to itself.
     let read = decoder.decode(&again).expect("what was written can be read");
     let mut thrice = Vec::new();
     encoder.encode(&read, &mut thrice).expect("what was read can be written");

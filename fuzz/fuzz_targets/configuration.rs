@@ -1,5 +1,5 @@
-//! Any words as the command line of a service, and as an `.env` file: they are refused or accepted without a panic, and
-//! no message shows the value of an option. The text `SECRET` is the secret.
+//! Uses arbitrary words as the command line of a service, and as an `.env` file: they are refused or accepted without a
+//! panic, and no message shows the value of an option. The text `SECRET` in the input is replaced by the secret.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ const SECRET: &str = "Hunter2Xyzzy";
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    // Reading some special files does not end.
+    // Reading some special files never ends.
     if text.contains("/dev") || text.contains("/proc") {
         return;
     }
@@ -39,7 +39,7 @@ fn check<'w, C: ServiceConfig>(words: impl Iterator<Item = &'w str>) {
     assert_hidden(&said);
 }
 
-/// The message must not contain it in another letter case either.
+/// Checks that a message does not contain the secret in any letter case.
 fn assert_hidden(said: &str) {
     assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{said}");
 }

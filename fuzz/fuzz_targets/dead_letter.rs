@@ -1,5 +1,5 @@
-//! Any headers of a record on the dead-letter topic: they are read as a dead letter, a resolution, or neither, and
-//! writing and reading the result again gives the same value.
+//! Parses arbitrary headers of a record on the dead-letter topic as a dead letter, a resolution, or neither. Writing
+//! the result and parsing it again gives the same value.
 
 #![no_main]
 
@@ -7,12 +7,12 @@ use contract::Header;
 use contract::dead_letter::{Entry, is_original};
 use libfuzzer_sys::fuzz_target;
 
-// Names and values in turn, each of them ended by a NUL.
+// The input contains names and values alternately, each terminated by a NUL.
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.split(|byte| *byte == 0);
     let mut headers = Vec::new();
     while let (Some(name), value) = (parts.next(), parts.next()) {
-        // A Kafka header has a name, and may have no value.
+        // A Kafka header always has a name, but its value may be null.
         if let Ok(name) = std::str::from_utf8(name) {
             headers.push(Header { name, value });
         }

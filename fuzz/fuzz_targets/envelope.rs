@@ -1,4 +1,4 @@
-//! Any bytes as a webhook's body, through the code with which the gateway and the transformer read it first.
+//! Parses arbitrary bytes as a webhook's body, with the code that the gateway and the transformer use first.
 
 #![no_main]
 
@@ -10,7 +10,8 @@ use serde_json::Value;
 fuzz_target!(|body: &[u8]| {
     let key = person_key(body);
     let read = Webhook::parse(body);
-    // A stricter reader (no lone surrogates, limited depth) gives the same values for every body that it accepts.
+    // `serde_json` is stricter (no lone surrogates, limited depth). Of the bodies that it accepts, exactly the objects
+    // are webhooks.
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
         assert_eq!(read.is_ok(), value.is_object());
     }
@@ -45,7 +46,8 @@ fn check(field: Field<'_>, body: &[u8]) {
         assert_eq!(&body[span], json.as_bytes());
     }
     if let Some(text) = field.text() {
-        // The result begins and ends with a visible character, and no character was added.
+        // The result begins and ends with a visible character, and consists of characters of the text in the same
+        // order.
         let seen = field.non_blank().unwrap_or_default();
         assert_eq!(seen.trim(), seen);
         let mut rest = text.chars();

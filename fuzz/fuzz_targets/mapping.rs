@@ -1,5 +1,5 @@
-//! Any body through the mapping: the result is a rejection or an event that Platform accepts. It is the same each time,
-//! and the typed topic can hold it without loss.
+//! Maps arbitrary bodies: the result is a rejection, or an event that Platform accepts and that the typed topic can
+//! hold without loss.
 
 #![no_main]
 
@@ -62,7 +62,7 @@ fn check(body: &[u8], source: &SourceOptions) {
     }
 }
 
-/// XDM allows neither null nor empty values, except empty texts.
+/// XDM allows neither null nor empty objects and lists. Empty texts are allowed.
 fn nothing_empty(value: &Value) {
     match value {
         Value::Null => panic!("null"),
@@ -78,7 +78,7 @@ fn nothing_empty(value: &Value) {
     }
 }
 
-/// If there are identities, exactly one is primary; with HASH_EMAIL, none is an address.
+/// If the event has identities, exactly one is primary. With `HASH_EMAIL`, no identity is an email address.
 fn primary(event: &Value, source: &SourceOptions) {
     let Some(identities) = event.get("identityMap").and_then(Value::as_object) else {
         assert!(source.on_missing_identity == OnMissingIdentity::Send);

@@ -1,4 +1,4 @@
-//! Any bytes as a receipt: a parsed receipt that is written and read again is the same.
+//! Parses arbitrary bytes as a receipt: writing a parsed receipt and parsing it again gives the same receipt.
 
 #![no_main]
 

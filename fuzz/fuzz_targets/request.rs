@@ -1,6 +1,6 @@
-//! Any bytes as a connection to the gateway: it responds only with its documented responses and stores only signed
-//! bodies, unchanged. `SIGNATURE` in the first request headers is replaced by the correct signature, so that fuzzing
-//! also reaches the code after the check.
+//! Sends arbitrary bytes to the gateway on one connection: the gateway sends only its documented responses, and stores
+//! only signed bodies, unchanged. `SIGNATURE` in the headers of the first request is replaced by the correct signature,
+//! so that fuzzing also reaches the code after the signature check.
 
 #![no_main]
 
@@ -49,7 +49,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Inserts the signature of the bytes after the headers.
+/// Replaces `SIGNATURE` in the headers by the signature of the bytes after them.
 fn signed(bytes: &[u8]) -> Vec<u8> {
     const PLACE: &[u8] = b"SIGNATURE";
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);

@@ -1,5 +1,5 @@
-//! Any bytes as Platform's response: each record gets exactly one verdict, and a record is refused only because of a
-//! status.
+//! Parses arbitrary bytes as Platform's response: each record gets exactly one verdict, and only the statuses 200, 207,
+//! 400, 413 and 422 decide records.
 
 #![no_main]
 
@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use platform::verdict::retry_after;
 use platform::{Answer, RecordVerdict, Response, Verdict, classify};
 
-// The first four bytes are the status and how many records the request had; a first line `Retry-After` may follow.
+// The first four bytes give the status, the number of records in the request, and whether the first line of the rest is
+// a `Retry-After`.
 fuzz_target!(|bytes: &[u8]| {
     let Some(([high, low, count, waits], body)) = bytes.split_first_chunk::<4>() else { return };
     let status = 100 + u16::from_be_bytes([*high, *low]) % 500;

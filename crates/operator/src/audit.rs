@@ -1,6 +1,7 @@
-//! Checks that every raw and every typed record of a range is where it should be, and finds each one that is not.
+//! Audit: checks that every raw and typed record of a range has an outcome, and reports each record that does not.
 //!
-//! `plan` decides what to read, `reading` reads it, `fact` turns a record into a fact, and `reconcile` classifies.
+//! `plan` decides which offsets to read, `reading` reads them, `fact` converts each record to a fact, and the crate
+//! `reconcile` classifies the facts.
 
 mod fact;
 mod json;

@@ -1,4 +1,4 @@
-//! Dead letters: the index of all, one with its value, replaying and discarding them.
+//! Dead letters: lists them, shows one with its value, replays and discards them.
 
 mod body;
 mod code;

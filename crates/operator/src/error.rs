@@ -1,29 +1,30 @@
-//! Why an operation has no result, or was not carried out.
+//! Errors of the operator's functions.
 
 use contract::{Partition, Position};
 use kafka::KafkaError;
 
-/// Why an operation has no result, or was not carried out.
+/// Reason why an operation has no result, or was not executed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// Kafka did not answer, or refused the request.
+    /// Kafka did not respond, or refused a request.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The range of time contains nothing.
+    /// The start of the time range is not before its end.
     #[error("the start of the range must be before its end")]
     EmptyRange,
-    /// The raw topic has no such partition.
+    /// The raw topic does not have the requested partition.
     #[error("there is no partition {partition}, the raw topic has {count}")]
     NoPartition {
-        /// The partition that was requested.
+        /// Requested partition.
         partition: Partition,
-        /// Partitions of the raw topic.
+        /// Number of partitions of the raw topic.
         count: usize,
     },
-    /// There is no dead letter at this position.
+    /// The topic has no dead letter at this position.
     #[error("there is no dead letter at {0}")]
     NoDeadLetter(Position),
-    /// Some of the chosen dead letters are the sink's, and the request does not say how to replay those.
+    /// The request includes dead letters of the sink, and does not specify how to replay them. The value is their
+    /// number.
     #[error("{0} of the chosen dead letters are the sink's: say whether to send them as they are or to map them again")]
     HowToReplay(u64),
     /// Records expired while they were read, so that related records may be missing.
@@ -31,10 +32,10 @@ pub enum OperatorError {
         "records expired while they were read, {attempts} times in a row; audit only records that are younger than the topics' retention"
     )]
     Expired {
-        /// How often the audit started again.
+        /// Number of attempts.
         attempts: u32,
     },
-    /// A thread ended without a result.
+    /// A thread that reads a topic panicked.
     #[error("a thread that read a topic failed; this is a defect, please report it with the log")]
     ReaderFailed,
 }

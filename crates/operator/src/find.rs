@@ -1,7 +1,7 @@
-//! The history of an event, from the topics.
+//! Finds events and builds their histories from the topics.
 //!
-//! `search` reads the topics, `timeline` puts the history together, `watch` looks again until the event has ended
-//! (`end`).
+//! `search` reads the topics, `timeline` builds the histories, and `watch` searches repeatedly until the events have
+//! ended (`end`).
 
 mod end;
 mod found;

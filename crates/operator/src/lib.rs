@@ -1,8 +1,8 @@
-//! What an operator does: audit the topics, find an event, resolve dead letters, and see the state of everything.
+//! Functions for operators: audit the topics, find an event, resolve dead letters, and show the status.
 //!
-//! Every function returns a value and reports its progress to a callback; nothing is printed and no option is parsed
-//! here. The command line and the console show the same values. Calls that are not `async` block: an
-//! async caller uses `tokio::task::block_in_place` or `spawn_blocking`.
+//! Every function returns a value and reports its progress to a callback. No function prints or parses options. The
+//! command line and the console show the same values. Functions that are not `async` block: an async caller uses
+//! `tokio::task::block_in_place` or `spawn_blocking`.
 
 pub mod audit;
 pub mod dead_letters;

@@ -1,4 +1,4 @@
-//! The id that the mapping gives an event: its own id, or a hash if that cannot be part of an address.
+//! The id that the mapping gives an event: the event id, or its hash if the id is not a plain URI segment.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::record::unpacked;
 
-/// What the mapping makes of an event id; `None` if it refuses it.
+/// Returns the id that the mapping derives from an event id; `None` if the mapping refuses the event id.
 pub(crate) fn mapped_id(event_id: &str) -> Option<String> {
-    // The mapping itself is asked, with an event that has only an id.
+    // Maps an event that has only an id, so that the result always agrees with the mapping.
     let event = json!({
         "event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_700_000_000, "data": {},
     });
@@ -22,7 +22,7 @@ pub(crate) fn mapped_id(event_id: &str) -> Option<String> {
     mapped.ok().map(|mapped| mapped.event.id.into_owned())
 }
 
-/// The same of a record: the header of a typed record, otherwise from the id in the body.
+/// Returns the mapped id of a record: the header of a typed record, otherwise the mapped id of the body's event id.
 pub(crate) fn mapped_id_of(record: &Record<'_>) -> Option<String> {
     match record.header(header::EVENT_ID) {
         Some(id) => Some(String::from_utf8_lossy(id).into_owned()),
@@ -30,7 +30,7 @@ pub(crate) fn mapped_id_of(record: &Record<'_>) -> Option<String> {
     }
 }
 
-/// The id in a body with everything that belongs to it, also spaces.
+/// Returns the event id in a body, including spaces around it.
 fn of_body(body: &[u8]) -> Option<String> {
     match Webhook::parse(body) {
         Ok(webhook) => webhook.event_id.text().map(Cow::into_owned),
@@ -43,8 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_the_one_that_the_typed_record_has() {
-        // printf 'a:b' | sha256sum
+    fn an_event_id_that_is_not_a_plain_segment_is_mapped_to_its_hash() {
+        // The expected hash was computed with `printf 'a:b' | sha256sum`.
         let hash = "6783a31eabf68ccc0660f935c0826282bdd2241f3a80a9f2d10d59aea9ebb5d8";
         let of = |id: &str| mapped_id(id).unwrap();
         assert_eq!(of("01X"), "01X");

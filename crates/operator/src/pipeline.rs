@@ -1,4 +1,4 @@
-//! How an operator connects to the pipeline and reads its topics.
+//! Connects an operator to the pipeline and reads its topics.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,36 +10,36 @@ use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
 
 use crate::progress::{OnProgress, Progress};
 
-/// How long a transaction that is open while a topic is read may take to end.
+/// Maximum time to wait for the end of a transaction that is open when a topic is read.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(60);
 
-/// How long a reader waits for the next record.
+/// Maximum time to wait for the next record.
 pub(crate) const NEXT_RECORD: Duration = Duration::from_secs(30);
 
-/// How many records are read between two reports of the progress.
+/// Number of records between two progress reports.
 const REPORT_EVERY: u64 = 10_000;
-/// How many records are read between two questions whether to go on.
+/// Number of records between two calls of `Observer::has_read`.
 const ASK_EVERY: u64 = 500;
 
-/// The four topics.
+/// Names of the pipeline's four topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineTopics {
-    /// Webhooks as they were received.
+    /// Raw topic: webhooks as they were received.
     pub raw: TopicName,
-    /// Mapped events.
+    /// Typed topic: mapped events.
     pub typed: TopicName,
-    /// Dead letters and their resolutions.
+    /// Dead-letter topic: dead letters and their resolutions.
     pub dead_letters: TopicName,
-    /// Receipts; `None` if the sink writes none.
+    /// Receipts topic; `None` if the sink writes no receipts.
     pub receipts: Option<TopicName>,
 }
 
 /// The consumer groups of the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
-    /// Reads the raw topic.
+    /// Group of the transformer, which reads the raw topic.
     pub transformer: String,
-    /// Reads the typed topic.
+    /// Group of the sink, which reads the typed topic.
     pub sink: String,
 }
 
@@ -49,14 +49,14 @@ impl Default for Groups {
     }
 }
 
-/// The brokers, the topics, and who is informed of the progress.
+/// Connection, topics, and observer of an operation.
 #[derive(Clone, Copy)]
 pub struct Pipeline<'p> {
-    /// How to reach the brokers.
+    /// Connection to the brokers.
     pub connection: &'p Connection,
-    /// The topics.
+    /// Names of the topics.
     pub topics: &'p PipelineTopics,
-    /// Gets the progress of every operation.
+    /// Receiver of progress reports.
     pub progress: OnProgress<'p>,
 }
 
@@ -71,10 +71,10 @@ impl Pipeline<'_> {
         self.progress.report(progress);
     }
 
-    /// To call for each record that is read, with their number.
+    /// Must be called for each record that is read, with the number of records so far.
     ///
     /// # Errors
-    /// [`KafkaError::GivenUp`] if the operation is to end.
+    /// Returns [`KafkaError::GivenUp`] if the observer stops the operation.
     pub(crate) fn has_read(&self, records: u64) -> Result<(), KafkaError> {
         if records.is_multiple_of(ASK_EVERY) && !self.progress.has_read(ASK_EVERY) {
             return Err(KafkaError::GivenUp("the operation was stopped".to_owned()));
@@ -92,7 +92,7 @@ impl Pipeline<'_> {
         self.read_until(topic, offset_ranges, Limit::None, visit)
     }
 
-    /// The same, at most until a limit.
+    /// Like [`Self::read`], but with a time limit.
     pub(crate) fn read_until(
         &self,
         topic: &TopicName,
@@ -117,7 +117,7 @@ impl Pipeline<'_> {
     }
 }
 
-/// Returns the watermarks of a topic's partitions now, once no record before the high ones belongs to an open
+/// Returns the current watermarks of a topic's partitions, once no record before the high watermarks belongs to an open
 /// transaction.
 pub(crate) fn stable_watermarks(
     offsets: &Offsets,
@@ -126,7 +126,7 @@ pub(crate) fn stable_watermarks(
     stable_watermarks_until(offsets, topic, Limit::None)
 }
 
-/// The same, at most until a limit.
+/// Like [`stable_watermarks`], but with a time limit.
 pub(crate) fn stable_watermarks_until(
     offsets: &Offsets,
     topic: &TopicName,
@@ -137,7 +137,7 @@ pub(crate) fn stable_watermarks_until(
     Ok(watermarks)
 }
 
-/// Until when topics are read.
+/// Time limit for reading topics.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     None,
@@ -145,7 +145,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// The part of a time that is left before the limit.
+    /// Shortens a duration to the time that is left before the limit.
     fn of(self, time: Duration) -> Duration {
         match self {
             Self::None => time,
@@ -157,7 +157,7 @@ impl Limit {
         matches!(self, Self::Until(end) if Instant::now() >= end)
     }
 
-    /// Whether the limit is the reason for an error.
+    /// Whether an error was caused by this limit.
     pub(crate) fn has_caused(self, error: &KafkaError) -> bool {
         let is_of_time =
             matches!(error, KafkaError::GivenUp(_) | KafkaError::Silence { .. } | KafkaError::OpenTransaction { .. });
@@ -165,7 +165,7 @@ impl Limit {
     }
 }
 
-/// All offsets that the partitions retain.
+/// Returns the retained offsets of each partition.
 pub(crate) fn retained(watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<OffsetRange> {
     let range = |(&partition, watermarks): (&Partition, &Watermarks)| OffsetRange {
         partition,
@@ -184,7 +184,7 @@ mod tests {
     use crate::progress::Observer;
 
     #[test]
-    fn a_limit_shortens_every_wait_and_is_the_reason_only_for_errors_of_time() {
+    fn a_time_limit_shortens_every_wait_and_causes_only_timeout_errors() {
         let silence = || KafkaError::Silence {
             topic: "raw".to_owned(),
             partition: Partition(0),
@@ -201,7 +201,7 @@ mod tests {
         assert!(!later.has_caused(&silence()) && later.of(2 * minute) <= minute && !later.is_over());
     }
 
-    /// Stops after some records.
+    /// Stops the operation after this number of records.
     struct StopsAfter(AtomicU64);
 
     impl Observer for StopsAfter {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_is_asked_in_steps_and_can_stop_the_reading() {
+    fn an_observer_is_called_every_500_records_and_can_stop_the_operation() {
         let connection = Connection::plaintext("127.0.0.1:1", "test");
         let name = |name: &str| name.parse::<TopicName>().unwrap();
         let topics = PipelineTopics { raw: name("a"), typed: name("b"), dead_letters: name("c"), receipts: None };

@@ -1,44 +1,45 @@
-//! The progress of an operation.
+//! Progress reports of an operation.
 
 use kafka::TopicName;
 
-/// The progress of an operation.
+/// Progress report of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// The committed offsets and the ends of the topics are being read.
     ReadingOffsets,
     /// This number of records has been read from all topics.
     Read {
-        /// Records.
+        /// Number of records.
         records: u64,
     },
     /// This number of records of one topic has been read.
     ReadTopic {
-        /// The topic.
+        /// Topic that is being read.
         topic: TopicName,
-        /// Records.
+        /// Number of records read so far.
         records: u64,
-        /// About how many there are, if that is known.
+        /// Approximate total number of records, if it is known.
         of: Option<u64>,
     },
     /// Records expired while they were read, so reading starts again.
     StartingAgain,
     /// This number of dead letters has been resolved.
     Resolved {
-        /// Dead letters.
+        /// Number of resolved dead letters.
         dead_letters: u64,
-        /// How many there are to resolve.
+        /// Number of dead letters to resolve in total.
         of: u64,
     },
 }
 
-/// Gets the progress of an operation; several threads may call it. A function that takes a [`Progress`] is one.
+/// Receives the progress of an operation; several threads may call it. Every function that takes a [`Progress`]
+/// implements it.
 pub trait Observer: Sync {
-    /// The operation got so far.
+    /// Receives a progress report.
     fn report(&self, progress: Progress);
 
-    /// So many further records were read. It may wait, which limits the rate, and returns whether the operation goes on.
-    /// An operation that does not ends with [`kafka::KafkaError::GivenUp`].
+    /// Called after every `records` further records that were read. It may wait to limit the rate, and returns whether
+    /// the operation continues. If not, the operation ends with [`kafka::KafkaError::GivenUp`].
     fn has_read(&self, _records: u64) -> bool {
         true
     }
@@ -50,5 +51,5 @@ impl<F: Fn(Progress) + Sync> Observer for F {
     }
 }
 
-/// Who gets the progress.
+/// Reference to the observer of an operation.
 pub type OnProgress<'p> = &'p dyn Observer;

@@ -1,4 +1,4 @@
-//! Reads the fields that records of all topics have in common.
+//! Reads the fields that records of all topics share.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use customerio::webhook::Webhook;
 use kafka::Record;
 use kafka::record::OwnedRecord;
 
-/// The position of a record.
+/// Returns the position of a record.
 pub(crate) fn position(record: &Record<'_>) -> Position {
     record.position()
 }
 
-/// The position of a record that was copied.
+/// Returns the position of a record that was copied.
 pub(crate) fn owned_position(record: &OwnedRecord) -> Position {
     Position::of(record.partition, record.offset)
 }
@@ -27,7 +27,7 @@ pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
     }
 }
 
-/// Returns the event id of a body; of a cut one, if its beginning contains the id.
+/// Returns the event id of a body, or of a truncated body whose beginning contains the id.
 fn body_event_id(body: &[u8]) -> Option<String> {
     match Webhook::parse(body) {
         Ok(webhook) => webhook.event_id.non_blank().map(Cow::into_owned),

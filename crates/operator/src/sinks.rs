@@ -1,4 +1,4 @@
-//! Holds and releases the sinks at their admin addresses, and waits until they confirm it.
+//! Holds and releases the sinks through their admin addresses, and waits for their confirmation.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,61 +9,61 @@ use tokio::time::Instant;
 
 use crate::status::{AdminAddresses, Exposition};
 
-/// How long one request may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// The time between two looks.
+/// Time between two checks of a sink's state.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What is asked of a sink.
+/// Order to the sinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinkOrder {
-    /// To start no more requests to Platform.
+    /// Start no more requests to Platform.
     Hold,
-    /// To deliver again.
+    /// Deliver records again.
     Release,
 }
 
-/// What became of it at one admin address.
+/// Result of an order at one admin address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkReport {
-    /// The address.
+    /// Admin address, with the IP address if the host has several.
     pub address: String,
-    /// The result.
+    /// State of the service at the address.
     pub state: SinkState,
 }
 
-/// The state of what answers at an admin address.
+/// State of the service at an admin address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkState {
-    /// The sink has done what was asked: while it holds, no request to Platform is in flight.
+    /// The sink has executed the order. A held sink has no requests to Platform in flight.
     Confirmed,
-    /// The sink holds, and requests to Platform are still in flight.
+    /// The sink is held, but this number of requests to Platform is still in flight.
     InFlight(u64),
-    /// The sink does not do what was asked.
+    /// The sink has not executed the order, for this reason.
     Unconfirmed(String),
-    /// Another service.
+    /// The address belongs to this other service.
     NoSink(String),
-    /// It did not respond.
+    /// The address did not respond, for this reason.
     Unanswered(String),
 }
 
 impl SinkState {
-    /// Whether it is a sink.
+    /// Whether the address belongs to a sink.
     #[must_use]
     pub fn is_sink(&self) -> bool {
         matches!(self, Self::Confirmed | Self::InFlight(_) | Self::Unconfirmed(_))
     }
 }
 
-/// Whether every sink is held, with nothing in flight: only then may a flow or a schema be changed. There must be a sink,
-/// and every address must respond.
+/// Whether every sink is held with no request in flight. Only then may a flow or a schema be changed. At least one sink
+/// must exist, and every address must respond.
 #[must_use]
 pub fn are_all_held(reports: &[SinkReport]) -> bool {
     let is_fine = |state: &SinkState| matches!(state, SinkState::Confirmed | SinkState::NoSink(_));
     reports.iter().any(|report| report.state.is_sink()) && reports.iter().all(|report| is_fine(&report.state))
 }
 
-/// Asks every sink to hold or to deliver again, and waits so long for its confirmation.
+/// Sends an order to every sink, and waits up to `within` for the confirmations.
 pub async fn order_sinks(
     addresses: &AdminAddresses,
     http: &reqwest::Client,
@@ -73,19 +73,19 @@ pub async fn order_sinks(
     each(addresses, http, Ask::Order(order, within)).await
 }
 
-/// Whether the sinks are held now; nothing is changed.
+/// Checks whether each sink is held, without changing anything.
 pub async fn look_at_sinks(addresses: &AdminAddresses, http: &reqwest::Client) -> Vec<SinkReport> {
     each(addresses, http, Ask::Look).await
 }
 
-/// What is asked at each address.
+/// Request to each admin address.
 #[derive(Debug, Clone, Copy)]
 enum Ask {
     Look,
     Order(SinkOrder, Duration),
 }
 
-/// Asks at each address of each name, at the same time.
+/// Sends the request to each IP address of each host, in parallel.
 async fn each(addresses: &AdminAddresses, http: &reqwest::Client, ask: Ask) -> Vec<SinkReport> {
     let (mut asking, mut reports) = (tokio::task::JoinSet::new(), Vec::new());
     for name in addresses.names() {
@@ -100,7 +100,7 @@ async fn each(addresses: &AdminAddresses, http: &reqwest::Client, ask: Ask) -> V
         };
         found.sort_unstable();
         found.dedup();
-        // `localhost` is often two addresses, of which a service listens at one.
+        // `localhost` often has an IPv4 and an IPv6 address, and a service listens at only one of them.
         if name.starts_with("localhost:") {
             found.retain(SocketAddr::is_ipv4);
         }
@@ -166,7 +166,7 @@ async fn look(address: SocketAddr, http: &reqwest::Client, order: SinkOrder) -> 
     }
 }
 
-/// The state of a service according to its metrics.
+/// Returns the state of a service according to its metrics.
 fn of_page(page: &Exposition, order: SinkOrder) -> SinkState {
     let service = page.all("customerio_build_info").first().map(|sample| sample.label("service").to_owned());
     let service = service.unwrap_or_else(|| "not one of the services".to_owned());
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_confirmed_when_nothing_is_in_flight() {
+    fn a_hold_is_confirmed_only_once_no_request_is_in_flight() {
         let hold = |page: &Exposition| of_page(page, SinkOrder::Hold);
         assert_eq!(hold(&page("sink", Some(1), 0)), SinkState::Confirmed);
         assert_eq!(hold(&page("sink", Some(1), 2)), SinkState::InFlight(2));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn all_sinks_are_held_only_if_there_is_one_and_every_address_responds() {
+    fn sinks_count_as_held_only_if_one_exists_and_every_address_responds() {
         let all = |states: &[SinkState]| {
             let report = |state: &SinkState| SinkReport { address: "a:1".to_owned(), state: state.clone() };
             are_all_held(&states.iter().map(report).collect::<Vec<_>>())
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// A service with an admin server; it shows its hold as the sink does.
+    /// Starts a service with an admin server. A sink also shows its hold in its metrics.
     async fn service(name: &str, offers: bool) -> (String, CancellationToken) {
         let registry = service::registry(name);
         let hold = OperatorHold::default();
@@ -264,7 +264,7 @@ mod tests {
         let in_flight = IntGauge::new("customerio_sink_requests_in_flight", "x").unwrap();
         registry.register(Box::new(held.clone())).unwrap();
         registry.register(Box::new(in_flight.clone())).unwrap();
-        // One request ends only after the sink was held.
+        // One request is in flight until the sink is held.
         in_flight.set(1);
         while !stop.is_cancelled() {
             held.with_label_values(&["operator"]).set(i64::from(hold.is_held()));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sinks_are_held_and_released_and_other_services_are_left_alone() {
+    async fn an_order_holds_or_releases_only_the_sinks() {
         let (sink, stop_sink) = service("sink", true).await;
         let (transformer, stop_transformer) = service("transformer", false).await;
         let addresses: AdminAddresses = format!("{sink},{transformer}").parse().unwrap();

@@ -1,7 +1,7 @@
-//! The state of everything at one moment: services, traffic, holds, dead letters, and what is outside.
+//! Status of the whole system at one moment: services, traffic, holds, dead letters, Platform and Customer.io.
 //!
-//! `compute` is a pure function of what was asked, and `findings` says what of it a person should know. `admin` asks the
-//! services, `topics` Kafka, and `outside` Platform and Customer.io.
+//! `compute` is a pure function from the collected responses to the status, and `findings` lists what a person should
+//! know. `admin` queries the services, `topics` Kafka, and `outside` Platform and Customer.io.
 
 mod admin;
 mod asked;

@@ -1,4 +1,4 @@
-//! Events as they end: accepted by Platform, or dead-lettered. No personal data is in what it returns.
+//! Follows events as they end: accepted by Platform, or dead-lettered. The results contain no personal data.
 
 mod ended;
 mod feed;

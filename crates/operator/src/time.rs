@@ -1,8 +1,8 @@
-//! Times in texts.
+//! Formats times as text.
 
 use jiff::Timestamp;
 
-/// A time in milliseconds since 1970 as RFC 3339, in UTC.
+/// Formats a time in milliseconds since 1970 as RFC 3339, in UTC.
 #[must_use]
 pub fn rfc3339(millis: i64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| format!("{time:.3}"))

@@ -1,22 +1,22 @@
-//! Reads the event of a typed record.
+//! Decodes the events of typed records.
 
 use xdm::ExperienceEvent;
 use xdm::avro::{DecodeError, Decoder};
 use xdm::schema::ForeignSchema;
 
-/// Reads events; it keeps the schemas that it has seen.
+/// Decodes events, and caches the schemas.
 #[derive(Default)]
 pub(crate) struct EventReader(Option<Decoder>);
 
-/// An event as it was read.
+/// A decoded event.
 pub(crate) struct ReadEvent {
     pub(crate) event: ExperienceEvent<'static>,
-    /// The schema is a registry's, and this build's schema was used instead.
+    /// Whether the schema is in a Schema Registry, so that this build's schema was used instead.
     pub(crate) assumed: bool,
 }
 
 impl EventReader {
-    /// The event; `None` if the value is not one.
+    /// Decodes an event; returns `None` if the value is not an event.
     pub(crate) fn read(&mut self, value: &[u8]) -> Option<ReadEvent> {
         let decoder = match &mut self.0 {
             Some(decoder) => decoder,

@@ -1,6 +1,6 @@
-//! `chaos [--seed N] [--duration SECONDS|10m] [--brokers 1|3] [--rate N] [--pace SECONDS] [--logs FOLDER]`: a long run
-//! of the chaos suite. Without a seed it chooses one and prints it first. The exit code is 0 only if no record is lost
-//! or duplicated.
+//! `chaos [--seed N] [--duration SECONDS|10m] [--brokers 1|3] [--rate N] [--pace SECONDS] [--logs FOLDER]` runs the
+//! chaos suite for a long time. Without a seed, it chooses one and prints it first. The exit code is 0 only if no
+//! record is lost or duplicated.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

@@ -1,8 +1,8 @@
-//! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka: the first line shows the broker, the
-//! command finds it in `KAFKA_BOOTSTRAP_SERVERS`, and Kafka ends with the command.
+//! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka. It prints the broker in its first line,
+//! passes the address to the command in `KAFKA_BOOTSTRAP_SERVERS`, and stops Kafka when the command ends.
 //!
-//! If no real Kafka is available, it prints that in red. If `CI` is set, that is an error; otherwise the command runs
-//! nevertheless, and each test that needs a broker fails with the reason.
+//! If no real Kafka is available, it prints the reason in red. If `CI` is set, it then fails. Otherwise it runs the
+//! command anyway, and each test that needs a broker fails with the reason.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

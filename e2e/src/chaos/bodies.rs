@@ -1,4 +1,4 @@
-//! Bodies at every limit: sends them in addition to the load, and checks the outcome of each.
+//! Sends bodies with sizes around every limit in addition to the load, and checks the outcome of each body.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::pipeline::SIGNING_KEY;
 use crate::sender::{request, send_once};
 
-/// `GATEWAY_MAX_BODY`: a longer body becomes a dead letter, of which only size, hash and beginning are kept.
+/// Value of `GATEWAY_MAX_BODY`. A longer body becomes a dead letter that keeps only its size, hash and beginning.
 const WHOLE: usize = 10 * 1024 * 1024;
 
-/// For how long a body is sent again, and how long to wait between two attempts.
+/// Maximum time for which a body is sent again.
 const GIVE_UP: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A body that was sent until it was acknowledged.
+/// A body that was sent until it was acknowledged or given up.
 #[derive(Debug)]
 struct SentBody {
     id: String,
@@ -24,12 +24,12 @@ struct SentBody {
     is_acknowledged: bool,
 }
 
-/// Bodies that are being sent.
+/// Bodies that are being sent, each in a separate thread.
 #[derive(Debug, Default)]
 pub(super) struct Sending(Vec<JoinHandle<SentBody>>);
 
 impl Sending {
-    /// Sends a body of this size until the gateway answers 202.
+    /// Sends a body of this size repeatedly until the gateway responds with 202.
     pub(super) fn send(&mut self, port: u16, bytes: usize) {
         let id = format!("body-{:03}-{bytes}", self.0.len());
         self.0.push(std::thread::spawn(move || {
@@ -50,13 +50,13 @@ impl Sending {
         }));
     }
 
-    /// Waits until all of them are acknowledged or given up.
+    /// Waits until each body is acknowledged or given up.
     pub(super) fn finish(self) -> SentBodies {
         SentBodies(self.0.into_iter().map(|thread| thread.join().expect("a thread that sends a body")).collect())
     }
 }
 
-/// An email event that is padded to this size.
+/// Returns an email event that is padded to this size.
 fn body(id: &str, bytes: usize) -> String {
     let head = format!(
         r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"{id}"}},"content":""#
@@ -66,18 +66,18 @@ fn body(id: &str, bytes: usize) -> String {
     head + &padding + tail
 }
 
-/// All bodies of a run.
+/// All bodies that a run has sent.
 #[derive(Debug)]
 pub(super) struct SentBodies(Vec<SentBody>);
 
 impl SentBodies {
-    /// Ids of those that must be stored whole.
+    /// Returns the ids of the acknowledged bodies that must be stored completely.
     pub(super) fn whole(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|body| body.is_acknowledged && body.bytes <= WHOLE).map(|body| body.id.as_str())
     }
 
-    /// Returns their outcomes. `raw` contains the ids on the raw topic, and `too_large` is the number of dead letters
-    /// with the code `body_too_large`.
+    /// Returns the outcomes of the bodies. `raw` contains the ids on the raw topic, and `too_large` is the number of
+    /// dead letters with the code `body_too_large`.
     pub(super) fn account(&self, raw: &BTreeSet<&str>, too_large: usize) -> Bodies {
         let over: Vec<_> = self.0.iter().filter(|body| body.bytes > WHOLE).collect();
         let is_missing =
@@ -92,24 +92,25 @@ impl SentBodies {
     }
 }
 
-/// The outcomes of the bodies at the limits.
+/// Outcomes of the bodies around the limits.
 #[derive(Debug, Default)]
 pub struct Bodies {
-    /// How many were sent.
+    /// Number of bodies sent.
     pub sent: usize,
-    /// How many of them are over `GATEWAY_MAX_BODY`.
+    /// Number of bodies over `GATEWAY_MAX_BODY`.
     pub over: usize,
-    /// Dead letters with the code `body_too_large`. An attempt without an answer may have left one too.
+    /// Number of dead letters with the code `body_too_large`. An attempt without a response may have written one as
+    /// well.
     pub too_large: usize,
-    /// How many times bodies over the limit were sent.
+    /// Number of attempts to send bodies over the limit.
     pub attempts_over: usize,
-    /// Those that were not acknowledged, that are not stored although they fit, or that are stored although they do
-    /// not.
+    /// Ids of bodies that were not acknowledged, that are not stored although they fit, or that are stored although
+    /// they do not fit.
     pub wrong: Vec<String>,
 }
 
 impl Bodies {
-    /// Whether each body is stored whole or is a dead letter.
+    /// Whether each body is stored completely, or is a dead letter if it exceeds the limit.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.wrong.is_empty() && (self.over..=self.attempts_over).contains(&self.too_large)
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_exactly_the_size_asked_for() {
+    fn a_padded_body_has_exactly_the_requested_size() {
         for bytes in [1_000, 1024 * 1024] {
             let body = body("body-000", bytes);
             assert_eq!(body.len(), bytes);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_over_the_limit_is_a_dead_letter_and_one_within_it_is_stored() {
+    fn only_bodies_over_the_limit_may_be_dead_letters_and_all_others_must_be_stored() {
         let bodies = SentBodies(vec![sent(WHOLE, 1), sent(WHOLE + 1, 2)]);
         let fits = WHOLE.to_string();
         let raw = BTreeSet::from([fits.as_str()]);

@@ -1,7 +1,7 @@
-/* Makes a process see a wrong time of day, CLOCK_AHEAD_SECONDS ahead of the right one. Loaded with LD_PRELOAD.
+/* Library for LD_PRELOAD that sets the time of day of a process CLOCK_AHEAD_SECONDS ahead of the right time.
  *
- * librdkafka computes the end of a wait from the time of day, and the C library compares it with the kernel's clock, so
- * that end is moved back to the right time. Clocks that are never set stay right. */
+ * librdkafka computes the end of a wait from the time of day, but the C library compares this end with the kernel's
+ * clock, so the library moves the end back to the right time. Monotonic clocks are not changed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

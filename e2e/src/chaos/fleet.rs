@@ -1,4 +1,4 @@
-//! Supervises the services' processes as an orchestrator does: a process that ends is started again.
+//! Supervises the services' processes as an orchestrator does: it starts a process that has ended again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use crate::process::{Process, Signal, signal};
 use crate::proxy::Proxy;
 use crate::real_kafka::RealKafka;
 
-/// How long to wait before a service that has ended by itself is started again.
+/// Time until a service that has ended by itself is started again.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// `SHUTDOWN_TIMEOUT` is 30 s; a service that has not ended by then after SIGTERM never ends.
+/// Maximum time from SIGTERM to the end of a service. `SHUTDOWN_TIMEOUT` is 30 s.
 const TERM: Duration = Duration::from_secs(40);
 
-/// The expected state of a process.
+/// Expected state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Runs,
@@ -28,31 +28,31 @@ enum Fate {
     Killed,
 }
 
-/// The slot of a process.
+/// State of one process of the fleet.
 struct Slot {
     wanted: bool,
     process: Option<Process>,
     fate: Fate,
     back_at: Instant,
     naming: Naming,
-    /// Seconds that its clock is ahead.
+    /// Number of seconds that the process's clock is ahead.
     skew: i64,
     port: u16,
     lives: usize,
 }
 
-/// The resources of the processes: the topics, the networks to the servers, and a way to skew a clock.
+/// Resources of the processes: topics, networks to the servers, and a library that skews a clock.
 pub(super) struct Ground<'p> {
     pub(super) pipeline: &'p Pipeline,
-    /// `KAFKA_BOOTSTRAP_SERVERS` by the place of the link in [`Link::TO_BROKERS`].
+    /// Value of `KAFKA_BOOTSTRAP_SERVERS` for each link of [`Link::TO_BROKERS`], in the same order.
     bootstrap: Vec<String>,
-    /// Between sink 0 and Platform.
+    /// Proxy between sink 0 and Platform.
     pub(super) platform: Proxy,
     skew: Option<PathBuf>,
 }
 
 impl<'p> Ground<'p> {
-    /// Starts the proxy to Platform; the cluster starts those to the brokers.
+    /// Starts the proxy to Platform. The cluster has started the proxies to the brokers.
     pub(super) fn new(pipeline: &'p Pipeline, kafka: &RealKafka) -> Self {
         let bootstrap = (0..Link::TO_BROKERS.len()).map(|place| kafka.proxy(place).bootstrap()).collect();
         let platform = Proxy::start(&[pipeline.simulator_port]).expect("a proxy");
@@ -60,8 +60,9 @@ impl<'p> Ground<'p> {
     }
 }
 
-/// A library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not used: with it,
-/// librdkafka's waits last as much longer as the clock is ahead, and end at once if it is behind.
+/// Returns a library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not
+/// suitable: with it, librdkafka's waits last longer by the time that the clock is ahead, and end at once if the clock
+/// is behind.
 pub(super) fn clock_skew() -> Option<PathBuf> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
@@ -78,14 +79,14 @@ pub(super) fn clock_skew() -> Option<PathBuf> {
 pub(super) struct Fleet<'p> {
     ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
-    /// Where the logs of ended processes are kept.
+    /// Folder for the logs of ended processes.
     logs: PathBuf,
     /// Processes that ended unexpectedly, or with an unexpected exit code.
     pub(super) surprises: Vec<String>,
 }
 
 impl<'p> Fleet<'p> {
-    /// One gateway, one transformer, one sink, started by the first [`Fleet::tend`].
+    /// Creates a fleet of one gateway, one transformer and one sink. The first call of [`Fleet::tend`] starts them.
     pub(super) fn new(ground: &'p Ground<'p>, logs: PathBuf) -> Self {
         fs::create_dir_all(&logs).expect("a folder for the logs");
         let mut fleet = Self { ground, slots: BTreeMap::new(), logs, surprises: Vec::new() };
@@ -109,7 +110,7 @@ impl<'p> Fleet<'p> {
         slot.wanted = true;
     }
 
-    /// Runs this number of processes of a service from now on; the others get SIGTERM.
+    /// Sets the number of processes of a service. Surplus processes get SIGTERM.
     pub(super) fn scale(&mut self, kind: fn(usize) -> Service, count: usize) {
         for number in 0..super::MOST {
             let service = kind(number);
@@ -122,7 +123,7 @@ impl<'p> Fleet<'p> {
         }
     }
 
-    /// SIGKILL; it is started again `after` this time.
+    /// Kills a process with SIGKILL, and starts it again after this time.
     pub(super) fn kill(&mut self, service: Service, after: Duration, naming: Naming) {
         if let Some(slot) = self.slots.get_mut(&service) {
             (slot.naming, slot.skew) = (naming, 0);
@@ -135,7 +136,7 @@ impl<'p> Fleet<'p> {
         self.tend();
     }
 
-    /// SIGTERM; it is started again when it has ended.
+    /// Ends a process with SIGTERM, and starts it again when it has ended.
     pub(super) fn restart(&mut self, service: Service, naming: Naming) {
         if let Some(slot) = self.slots.get_mut(&service) {
             (slot.naming, slot.skew) = (naming, 0);
@@ -143,7 +144,7 @@ impl<'p> Fleet<'p> {
         }
     }
 
-    /// SIGTERM; it is started again with a clock that is this many seconds ahead.
+    /// Ends a process with SIGTERM, and starts it again with a clock that is this many seconds ahead.
     pub(super) fn skew(&mut self, service: Service, seconds: i64) {
         if let Some(slot) = self.slots.get_mut(&service) {
             slot.skew = seconds;
@@ -151,7 +152,7 @@ impl<'p> Fleet<'p> {
         }
     }
 
-    /// Starts and checks all processes, without waiting.
+    /// Starts missing processes and checks ended ones, without waiting.
     pub(super) fn tend(&mut self) {
         for (service, slot) in &mut self.slots {
             if let Some(process) = &mut slot.process
@@ -191,7 +192,7 @@ impl<'p> Fleet<'p> {
         self.slots.retain(|_, slot| slot.wanted || slot.process.is_some());
     }
 
-    /// The processes that run.
+    /// Returns the number of running processes.
     pub(super) fn running(&self) -> usize {
         self.slots.values().filter(|slot| slot.process.is_some()).count()
     }
@@ -201,7 +202,7 @@ impl<'p> Fleet<'p> {
         self.slots.values().all(|slot| slot.process.as_ref().is_some_and(Process::is_ready))
     }
 
-    /// Writes each running service's metrics next to its logs: they show what it waits for.
+    /// Writes the metrics of each running service next to its logs: they show what the service waits for.
     pub(super) fn keep_metrics(&self) {
         for (service, slot) in &self.slots {
             let metrics = slot.process.as_ref().and_then(|process| process.admin_get("/metrics"));
@@ -216,7 +217,7 @@ impl<'p> Fleet<'p> {
         fs::write(self.logs.join(name), text).expect("a file next to the logs");
     }
 
-    /// SIGTERM for all, then waits for their end.
+    /// Sends SIGTERM to all processes, and waits until they have ended.
     pub(super) fn end(&mut self) {
         for slot in self.slots.values_mut() {
             slot.wanted = false;
@@ -249,13 +250,13 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
                 Naming::Named => format!("{}-{number}", pipeline.name),
                 Naming::Unnamed => String::new(),
             };
-            // Readers wait this long for the open transaction of an unnamed transformer.
+            // Readers wait this long for a transaction that a killed, unnamed transformer left open.
             let changes = [("TRANSFORMER_INSTANCE", instance.as_str()), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
             let variables = with(pipeline.transformer_variables(), &changes);
             ("transformer", variables, (number == 0).then_some(Link::Transformer))
         }
         Service::Sink(number) => {
-            // A small budget, which is full after a short outage of Platform.
+            // The buffer is so small that a short outage of Platform fills it.
             let changes = [
                 ("SINK_HOLD_PROBE", "1s"),
                 ("SINK_DEAD_LETTER_AFTER", "5s"),

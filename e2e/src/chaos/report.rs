@@ -1,4 +1,4 @@
-//! Prints the result of a chaos run.
+//! Report of a chaos run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,67 +8,68 @@ use super::{Bodies, Plan};
 use crate::accounting::Balance;
 use crate::watch::Stall;
 
-/// How long readers waited after an action, by its kind.
+/// Time until readers received records again after actions of one kind.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
-    /// From each action until a reader of the typed topic had received records of every partition.
+    /// Time from each action until a reader of the typed topic had received records of every partition.
     pub after: Vec<Duration>,
-    /// Actions after which a partition received no more records: normal only for those close to the end of the load.
+    /// Number of actions after which a partition received no more records. This is normal only close to the end of the
+    /// load.
     pub never: usize,
 }
 
-/// The statistics and the findings.
+/// Statistics and findings of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// The plan of the run.
+    /// Plan of the run.
     pub plan: Plan,
-    /// The number of actions.
+    /// Number of actions.
     pub actions: usize,
-    /// Different events sent, and how long the sender took.
+    /// Number of different events sent, and the time that the sender took.
     pub sent: (u64, Duration),
-    /// The number of events that were acknowledged with a 2xx.
+    /// Number of events that were acknowledged with a 2xx.
     pub acknowledged: usize,
-    /// The number of responses by status; `error` means that there was no response.
+    /// Number of responses by status; `error` means that there was no response.
     pub answers: BTreeMap<String, u64>,
-    /// Raw records.
+    /// Number of raw records.
     pub raw: usize,
-    /// Typed records.
+    /// Number of typed records.
     pub typed: usize,
-    /// The outcomes of the raw records.
+    /// Outcomes of the raw records.
     pub balance: Balance,
-    /// Different events that Platform accepted.
+    /// Number of different events that Platform accepted.
     pub accepted: usize,
-    /// Events that Platform accepted more often than once.
+    /// Number of events that Platform accepted more than once.
     pub accepted_again: usize,
-    /// Dead letters by code.
+    /// Number of dead letters by code.
     pub dead_letters: BTreeMap<String, usize>,
-    /// The outcomes of the bodies at the limits.
+    /// Outcomes of the bodies around the limits.
     pub bodies: Bodies,
     /// Acknowledged ids that are not on the raw topic.
     pub not_stored: Vec<String>,
     /// Acknowledged ids without an outcome: neither accepted nor dead-lettered.
     pub unexplained: Vec<String>,
-    /// The longest time that a partition of the typed topic received no record during the load, or while it had
-    /// outstanding records after it.
+    /// Longest time that a partition of the typed topic received no record. The time after the load counts only for
+    /// partitions with outstanding records.
     pub longest_stall: Option<Stall>,
-    /// The longest time without an accepted event, and when it began.
+    /// Longest time without a newly accepted event, and when it began.
     pub longest_pause: (Duration, Duration),
-    /// By kind of action.
+    /// Recovery times by kind of action.
     pub recoveries: BTreeMap<&'static str, Recovery>,
     /// Processes that ended unexpectedly, or with an unexpected exit code.
     pub surprises: Vec<String>,
-    /// The exit code of `customerio-aep audit`, and its output.
+    /// Exit code and output of `customerio-aep audit`.
     pub audit: (Option<i32>, String),
-    /// Whether every process ended with 0 at the last stop.
+    /// Whether every process exited with 0 at the end of the run.
     pub clean_end: bool,
 }
 
-/// The longest time that a partition may receive no record: an outage of the schedule (10 s), the start of a broker on a
-/// busy machine (30 s), then a transaction's time-out (20 s) and the brokers' clean-up interval (10 s), and some more.
+/// Maximum time that a partition may receive no record: a network fault of the schedule (18 s), the start of a broker
+/// on a busy machine (30 s), a transaction's timeout (20 s), the brokers' clean-up interval (10 s), and some more.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 impl Report {
-    /// No record is lost or doubled, no partition stood still, and every process stopped as it should.
+    /// Whether no record is lost or duplicated, no partition stalled for too long, and every process stopped cleanly.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.acknowledged as u64 == self.sent.0

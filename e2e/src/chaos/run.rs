@@ -1,4 +1,4 @@
-//! Carries out a schedule on a running pipeline under load, and accounts for every event at the end.
+//! Executes a schedule on a running pipeline under load, and accounts for every event at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,27 +15,27 @@ use crate::proxy::Proxy;
 use crate::real_kafka::{Cluster, RealKafka};
 use crate::watch::{Stall, Watch, Window};
 
-/// How long the services may take to become ready at first.
+/// Maximum time until the services are ready at the start.
 const START: Duration = Duration::from_secs(120);
 
-/// How long the sender may continue after the schedule, and how long the last events may take after that.
+/// Maximum time that the sender may continue after the schedule, and that the last events may take after that.
 const FINISH: Duration = Duration::from_secs(300);
 
-/// A run.
+/// Configuration of a run.
 #[derive(Debug, Clone)]
 pub struct Chaos {
-    /// The plan of the run.
+    /// Plan of the schedule.
     pub plan: Plan,
-    /// Webhooks per second.
+    /// Number of webhooks per second.
     pub rate: usize,
-    /// Where the services' logs are kept; without it, only the logs of a failed run are kept.
+    /// Folder for the services' logs. Without it, only the logs of a failed run are kept.
     pub logs: Option<PathBuf>,
 }
 
-/// Carries out the run, and prints each action to standard output.
+/// Executes the run, and prints each action to standard output.
 ///
 /// # Panics
-/// When there is no real Kafka, or the pipeline cannot be started or accounted for.
+/// Panics if there is no real Kafka, or the pipeline cannot be started or accounted for.
 #[must_use]
 #[allow(clippy::print_stdout, reason = "the run is watched")]
 pub fn run(chaos: &Chaos) -> Report {
@@ -96,14 +96,14 @@ pub fn has_skew() -> bool {
 struct Ended {
     actions: usize,
     sent: crate::pipeline::Sent,
-    /// How long the sender took.
+    /// Time that the sender took.
     sending: Duration,
     bodies: SentBodies,
     /// Acknowledged ids that are neither accepted nor dead-lettered.
     open: Vec<String>,
 }
 
-/// The running pipeline.
+/// The running pipeline, with the state of the run.
 struct Course<'p> {
     pipeline: &'p Pipeline,
     platform: &'p Proxy,
@@ -111,14 +111,14 @@ struct Course<'p> {
     fleet: Fleet<'p>,
     watch: Watch,
     begun: Instant,
-    /// The time of the watch when the run began.
+    /// Time on the watch's clock when the run began.
     watch_begun: Duration,
-    /// Each action's kind and moment, by the watch's clock.
+    /// Kind of each action, and its time on the watch's clock.
     acted: Vec<(&'static str, Duration)>,
     deliveries: Deliveries,
 }
 
-/// When Platform accepted a new event.
+/// Statistics of when Platform accepted new events.
 #[derive(Default)]
 struct Deliveries {
     accepted: u64,
@@ -143,7 +143,7 @@ impl Deliveries {
         }
     }
 
-    /// The longest pause; one that has not ended counts until `end`.
+    /// Returns the longest pause and its start. A pause that has not ended counts until `end`.
     fn longest_until(&self, end: Duration) -> (Duration, Duration) {
         self.longest.max((end.saturating_sub(self.last), self.last))
     }
@@ -175,7 +175,7 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// Starts the clock.
+    /// Starts the clock of the run.
     fn begin(&mut self) {
         (self.begun, self.watch_begun) = (Instant::now(), self.watch.now());
     }
@@ -227,7 +227,8 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// Waits until every id is accepted or dead-lettered; returns those that are neither when the time is over.
+    /// Waits until every id is accepted or dead-lettered. Returns the ids that are neither when the time limit is
+    /// reached.
     fn wait_for_the_end(&mut self, kafka: &RealKafka, ids: &[String]) -> Vec<String> {
         kafka.wait();
         let deadline = self.now() + FINISH;
@@ -243,7 +244,7 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// Stops everything and reads the topics.
+    /// Stops all processes, reads the topics, and builds the report.
     fn account(mut self, chaos: &Chaos, kafka: &RealKafka, ended: Ended) -> Report {
         let Ended { actions, sent, sending, bodies, open } = ended;
         let before = self.fleet.surprises.len();
@@ -319,7 +320,7 @@ fn show_doubled(pipeline: &Pipeline, kafka: &RealKafka, doubled: &[Place]) {
     });
 }
 
-/// Ids of events with a dead letter.
+/// Returns the ids of events with a dead letter.
 fn dead_events(dead_letters: &[DeadLetter]) -> BTreeSet<String> {
     dead_letters.iter().filter_map(|dead_letter| dead_letter.event_id.clone()).collect()
 }

@@ -1,4 +1,4 @@
-//! The schedule: which actions are taken and when, computed from the seed alone.
+//! The schedule: the actions of a run with their times, computed only from the plan and its seed.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::faults::every_trouble;
 use crate::proxy::{Direction, Fault};
 use crate::real_kafka::FENCED_AFTER;
 
-/// How long the brokers are left alone between the end of one fault and the next: the cluster must recover, since two
-/// of three brokers must be in sync.
+/// Returns the minimum time between two broker faults, in which the cluster must recover: two of three brokers must be
+/// in sync.
 fn rest(brokers: usize) -> Duration {
     Duration::from_secs(if brokers == 1 { 5 } else { 12 })
 }
 
-/// How long the networks are left alone between two faults.
+/// Minimum time between two network faults.
 const NETWORK_REST: Duration = Duration::from_secs(4);
 
-/// The kinds of actions. Each is drawn once before any is drawn again.
+/// Kinds of actions, as cards of a deck. Each card is drawn once before any card is drawn again.
 #[derive(Debug, Clone, Copy)]
 enum Card {
     KillGateway,
@@ -68,7 +68,7 @@ const CARDS: [Card; 26] = [
     Card::Body,
 ];
 
-/// The deck: a card that was drawn returns to it only after all others have been drawn.
+/// A deck of cards. A drawn card returns to the deck only after all other cards have been drawn.
 struct Deck<T> {
     all: Vec<T>,
     left: Vec<T>,
@@ -88,7 +88,7 @@ impl<T: Clone> Deck<T> {
     }
 }
 
-/// The faults of Platform that a run uses: every fault, and refusals, which lead to dead letters.
+/// Returns the faults of Platform that a run uses, including refusals, which lead to dead letters.
 fn platform_faults() -> Vec<Value> {
     let mut faults = every_trouble();
     for shape in ["a", "b", "mixed"] {
@@ -99,15 +99,15 @@ fn platform_faults() -> Vec<Value> {
     faults
 }
 
-/// Sizes of bodies at every limit: a topic's default, the producer's queue, GATEWAY_MAX_BODY, and the maximum that is
-/// received.
+/// Returns body sizes around every limit: a topic's default, the producer's queue, `GATEWAY_MAX_BODY`, and the maximum
+/// that the gateway receives.
 fn body_sizes() -> Vec<usize> {
     const MIB: usize = 1024 * 1024;
     let around = |size: usize| [size - 1, size, size + 1];
     [around(MIB), around(8 * MIB), around(10 * MIB)].into_iter().flatten().chain([20 * MIB, 64 * MIB]).collect()
 }
 
-/// Every fault of every link; `None` is a reset.
+/// Returns every fault of every link; `None` is a reset of the connections.
 fn network_faults() -> Vec<(Link, Option<Fault>)> {
     let faults = [
         Some(Fault::Cut),
@@ -121,11 +121,12 @@ fn network_faults() -> Vec<(Link, Option<Fault>)> {
     Link::ALL.into_iter().flat_map(of_link).collect()
 }
 
-/// How far a clock is set ahead, in seconds. Brokers refuse records that are an hour or more in the future.
+/// Clock skews in seconds, positive if the clock is ahead. Brokers refuse records that are an hour or more in the
+/// future.
 const SKEWS: [i64; 4] = [-1800, -30, 30, 1800];
 
-/// All actions, in the order of time. The schedule starts with one transformer and one sink. Every broker that is
-/// killed or paused comes back, if necessary after the duration.
+/// Returns all actions, in chronological order. The schedule starts with one transformer and one sink. Every broker
+/// that is killed or paused comes back, if necessary after the duration of the plan.
 #[must_use]
 pub fn schedule(plan: &Plan) -> Vec<Step> {
     let mut composer = Composer {
@@ -165,7 +166,7 @@ struct Composer {
     bodies: Deck<usize>,
     skews: Deck<i64>,
     transformers: usize,
-    /// Sinks from `sinks_change_until` on; until then only sink 0 is sure to run.
+    /// Number of sinks from `sinks_change_until` on. Until then, only sink 0 is certain to run.
     sinks: usize,
     sinks_change_until: Duration,
     brokers_rest_until: Duration,
@@ -188,7 +189,8 @@ impl Composer {
         let transformer = Service::Transformer(self.dice.usize(..self.transformers));
         let sinks = if at < self.sinks_change_until { 1 } else { self.sinks };
         let sink = Service::Sink(self.dice.usize(..sinks));
-        // In half of the cases the process restarts at once, as with a fast orchestrator; then two processes overlap.
+        // In half of the cases, the process is started again at once, as by a fast orchestrator, so that two processes
+        // overlap.
         let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
         match self.cards.draw(&mut self.dice) {
             Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),
@@ -202,7 +204,7 @@ impl Composer {
                 self.add(at, Action::Transformers(self.transformers));
             }
             Card::ScaleSink => {
-                // This is not possible while the card of the full budget changes the number of sinks.
+                // `fill_the_budget` changes the number of sinks until then, so this action comes after it.
                 let at = at.max(self.sinks_change_until);
                 if at < self.plan.duration {
                     self.sinks = if self.sinks == 1 { MOST } else { 1 };
@@ -240,7 +242,8 @@ impl Composer {
         }
     }
 
-    /// One link at a time has a fault, sometimes for longer than a consumer's session.
+    /// Adds a fault of a network link. At most one link has a fault at a time, sometimes for longer than a consumer's
+    /// session.
     fn trouble_a_network(&mut self, at: Duration) {
         let (link, fault) = self.networks.draw(&mut self.dice);
         let is_short = self.dice.bool();
@@ -255,8 +258,8 @@ impl Composer {
         self.add(begin + lasts, Action::NetworkHeals(link));
     }
 
-    /// Platform is down until the sink's budget is full. Then another sink joins, Platform works again, and the other
-    /// sink leaves.
+    /// Adds an outage of Platform that lasts until the sink's buffer is full. Then a second sink joins, Platform works
+    /// again, and the second sink leaves.
     fn fill_the_budget(&mut self, at: Duration) {
         let begin = at.max(self.sinks_change_until);
         let joins = begin + self.millis(4_000..6_000);
@@ -278,8 +281,8 @@ impl Composer {
         let fenced = u64::try_from(FENCED_AFTER.as_millis()).expect("seconds");
         let broker = self.dice.usize(..self.plan.brokers);
         let away = self.millis(match (self.plan.brokers, is_kill) {
-            // If the only broker is killed, it stays down until it is fenced; if it is paused, it comes back before
-            // that: docs/adr/0006-one-broker-is-not-enough.md.
+            // The only broker of a cluster stays down until it is fenced if it is killed, and comes back before it is
+            // fenced if it is paused: docs/adr/0006-one-broker-is-not-enough.md.
             (1, true) => fenced + 1000..fenced + 3000,
             (1, false) => 1000..fenced - 1000,
             _ => 1000..8000,
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_seeds_give_equal_schedules_and_other_seeds_give_others() {
+    fn the_seed_determines_the_schedule() {
         assert_eq!(schedule(&plan(7)), schedule(&plan(7)));
         assert_ne!(schedule(&plan(7)), schedule(&plan(8)));
     }
@@ -334,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_way_to_skew_clocks_no_clock_is_skewed() {
+    fn without_support_for_clock_skew_no_clock_is_skewed() {
         for seed in 0..20 {
             let steps = schedule(&Plan { has_skew: false, ..plan(seed) });
             assert!(steps.iter().all(|step| !matches!(step.action, Action::Skew(..))));
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_of_every_size_are_sent() {
+    fn a_schedule_of_one_hour_sends_bodies_of_every_size() {
         let long = Plan { duration: Duration::from_secs(3600), ..plan(7) };
         let bodies = schedule(&long).into_iter().filter_map(|step| match step.action {
             Action::Body(bytes) => Some(bytes),
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_one_network_has_a_fault_at_a_time_and_all_recover() {
+    fn at_most_one_link_has_a_fault_at_a_time_and_every_fault_ends() {
         for seed in 0..200 {
             let mut faulty = None;
             for Step { action, .. } in schedule(&plan(seed)) {
@@ -367,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_one_broker_has_a_fault_at_a_time_and_all_return() {
+    fn at_most_one_broker_is_down_at_a_time_and_every_broker_comes_back() {
         for seed in 0..200 {
             let mut away = None;
             let mut last = Duration::ZERO;

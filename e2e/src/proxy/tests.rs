@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// Bytes that have not arrived after this time count as dropped.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// A server that returns what it receives, and counts it.
+/// A server that returns and counts the bytes that it receives.
 struct Echo {
     port: u16,
     received: Arc<AtomicU64>,
@@ -63,7 +63,7 @@ fn assert_is_silent(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(SOON)).unwrap();
 }
 
-/// The connection has been reset, or is about to be.
+/// Checks that the connection has been reset, or is reset soon.
 fn assert_is_reset(stream: &mut TcpStream) {
     let kind = stream.read(&mut [0; 16]).unwrap_err().kind();
     assert_eq!(kind, ErrorKind::ConnectionReset);
@@ -90,7 +90,7 @@ fn without_a_fault_bytes_and_ends_of_connections_are_forwarded() {
 }
 
 #[test]
-fn a_cut_closes_open_connections_and_resets_new_ones_until_it_ends() {
+fn during_a_cut_open_connections_are_closed_and_new_ones_are_reset() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);
@@ -103,7 +103,7 @@ fn a_cut_closes_open_connections_and_resets_new_ones_until_it_ends() {
 }
 
 #[test]
-fn a_black_hole_keeps_connections_and_drops_both_directions_until_it_ends() {
+fn a_black_hole_keeps_connections_open_and_drops_bytes_in_both_directions() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut before = connect(&proxy);
@@ -120,7 +120,7 @@ fn a_black_hole_keeps_connections_and_drops_both_directions_until_it_ends() {
 }
 
 #[test]
-fn a_connection_that_lost_nothing_survives_a_black_hole() {
+fn a_connection_without_lost_bytes_survives_a_black_hole() {
     let echo = echo();
     let proxy = Proxy::start(&[echo.port]).unwrap();
     let mut stream = connect(&proxy);

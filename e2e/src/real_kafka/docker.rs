@@ -6,7 +6,7 @@ use super::Cluster;
 use crate::free_port;
 use crate::proxy::Proxy;
 
-/// The image.
+/// Docker image of the broker.
 pub(super) const IMAGE: &str = "apache/kafka:4.3.1";
 
 /// A container with a broker.
@@ -17,7 +17,7 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Starts one.
+    /// Starts a container with one broker.
     pub(super) fn start(cluster: &Cluster, proxies: &[Proxy]) -> Result<Self, String> {
         if cluster.brokers != 1 {
             return Err(format!("a cluster of {} brokers needs Java and Maven", cluster.brokers));
@@ -76,7 +76,7 @@ impl Container {
         Ok(Self { name, port })
     }
 
-    /// The broker's address.
+    /// Returns the address of the broker.
     pub(super) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -91,7 +91,7 @@ impl Container {
     /// Runs `docker VERB` for the container: `start`, `stop`, `kill`, `pause`, `unpause`.
     ///
     /// # Panics
-    /// When Docker refuses.
+    /// Panics if Docker refuses.
     pub(super) fn order(&self, verb: &str) {
         let status = Command::new("docker").args([verb, &self.name]).stdout(Stdio::null()).status();
         assert!(status.expect("docker").success(), "docker {verb} {}", self.name);

@@ -1,5 +1,5 @@
-//! One node (a broker, a controller, or both) as a Java process with the artefacts from Maven. A keeper process carries
-//! out orders for it and cleans up when the test process has ended.
+//! One node (a broker, a controller, or both) as a Java process with the artefacts from Maven. A keeper process
+//! executes the orders for the node, and cleans up when the test process has ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,9 +14,9 @@ use crate::proxy::Proxy;
 /// A fixed id is sufficient, because each cluster has its own directories.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// Carries out the orders from its standard input, and prints each one when it is done. At the end of its input, which
-/// also comes when the test process dies, it kills the broker and removes its folder. A signal to the whole process
-/// group must not end the keeper earlier.
+/// Script of the keeper. It executes the orders from its standard input, and prints each order when it is done. At the
+/// end of its input, which also comes when the test process dies, it kills the broker and removes the folder. A signal
+/// to the whole process group must not end the keeper earlier.
 const KEEPER: &str = r#"trap '' INT
 trap : TERM HUP
 while read -r order; do
@@ -32,7 +32,7 @@ done
 if [ -n "$broker" ]; then kill -9 $broker; wait $broker; fi 2>/dev/null
 rm -rf "$FOLDER""#;
 
-/// The role of a node in its cluster, with its addresses.
+/// Role of a node in its cluster, with its ports.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Broker { port: u16 },
@@ -49,7 +49,7 @@ impl Role {
         }
     }
 
-    /// The port of the node's own address; a started node must accept connections on it.
+    /// Returns the port of the node's own address.
     fn port(self) -> u16 {
         match self {
             Self::Broker { port } | Self::Controller { port } | Self::Both { port, .. } => port,
@@ -70,24 +70,24 @@ pub(super) struct Node {
 /// An order for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Start its process.
+    /// Starts the process.
     Start,
-    /// SIGTERM; the data stays.
+    /// Stops the process with SIGTERM; the data stays.
     Stop,
-    /// SIGKILL; the data stays.
+    /// Kills the process with SIGKILL; the data stays.
     Kill,
-    /// SIGSTOP.
+    /// Pauses the process with SIGSTOP.
     Pause,
-    /// SIGCONT.
+    /// Resumes the process with SIGCONT.
     Resume,
 }
 
 impl Node {
-    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a node of its own. None of
-    /// them runs yet.
+    /// Formats the storage of a cluster's nodes: the brokers, then the controller if it is a separate node. The nodes
+    /// do not run yet.
     ///
-    /// Each broker has a listener of its own for each of the proxies, advertised at the proxy's port. `sasl` is the
-    /// port of the only broker's listener for users.
+    /// Each broker has a separate listener for each of the proxies, advertised at the proxy's port. `sasl` is the port
+    /// of the only broker's listener for users.
     pub(super) fn formatted(
         libs: &Path,
         cluster: &Cluster,
@@ -138,20 +138,20 @@ impl Node {
         Ok(Self { address, keeper, orders, answers, is_up: false })
     }
 
-    /// Its address.
+    /// Returns the address of the node.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Whether its process runs.
+    /// Whether the process of the node runs.
     pub(super) fn is_up(&self) -> bool {
         self.is_up
     }
 
-    /// Gives an order and waits until the keeper has carried it out. A started broker does not respond yet.
+    /// Gives an order and waits until the keeper has executed it. A broker that was just started does not respond yet.
     ///
     /// # Panics
-    /// If the keeper has ended, or the order does not fit the node's state.
+    /// Panics if the keeper has ended, or the order does not fit the node's state.
     pub(super) fn order(&mut self, order: Order) {
         assert_eq!(self.is_up, order != Order::Start, "{order:?} for {}", self.address);
         let text = match order {
@@ -184,15 +184,15 @@ impl Drop for Node {
 /// Returns a command that runs a class of Kafka.
 pub(super) fn java(libs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
-    // Each of a broker's threads keeps a buffer outside of the heap as large as the largest record it has written. By
-    // default, all of them together may have as much as the heap, which is too little for records of 63 MiB.
+    // Each thread of a broker keeps a buffer outside of the heap that is as large as the largest record it has written.
+    // By default, all these buffers together may be as large as the heap, which is too small for records of 63 MiB.
     command.arg("-XX:MaxDirectMemorySize=2g");
     command.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
     command.arg(format!("{}/*", libs.display())).arg(class);
     command
 }
 
-/// The properties of one node.
+/// Returns the properties of one node.
 fn properties(
     cluster: &Cluster,
     proxies: &[Proxy],
@@ -283,7 +283,7 @@ super.users=User:ANONYMOUS
     )
 }
 
-/// The folder of Kafka's jars.
+/// Returns the folder of Kafka's jars.
 pub(super) fn jars() -> Result<PathBuf, String> {
     let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/pom.xml");
     crate::maven::fetched("kafka/libs-4.3.1", &["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"])

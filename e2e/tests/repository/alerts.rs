@@ -1,5 +1,6 @@
-//! Alert rules, their tests, the runbooks and the dashboard, compared with each other and with the metrics that the services
-//! have (the pinned expositions). No Kafka and no Prometheus: `make ops-rules` runs the rules.
+//! Compares alert rules, their tests, the runbooks and the dashboard with each other and with the metrics of the
+//! services (the pinned expositions). These tests need neither Kafka nor Prometheus: `make ops-rules` evaluates the
+//! rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The files of a folder with this ending, sorted.
+/// Returns the files of a folder with this ending, sorted by path.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(folder)).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -43,7 +44,7 @@ fn list(value: &Value) -> &[Value] {
 /// An alert of `deploy/prometheus/rules`.
 struct Alert {
     name: String,
-    /// The name of its file, without folder and ending.
+    /// Name of the rule file, without folder and extension.
     file: String,
     rule: Value,
 }
@@ -65,7 +66,7 @@ fn names() -> BTreeSet<String> {
     alerts().into_iter().map(|alert| alert.name).collect()
 }
 
-/// The sections of the runbooks: heading and content.
+/// Returns the sections of the runbooks: their contents by heading.
 fn runbooks() -> BTreeMap<String, String> {
     let page = std::fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
     let sections = page.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap());
@@ -110,7 +111,7 @@ fn every_alert_has_a_severity_a_summary_a_description_and_its_runbook() {
     }
 }
 
-/// Alerts without `for`: they look back over a range, or a person has to act in any case.
+/// Alerts without `for`: their expression covers a time range, or a person has to act in any case.
 const IMMEDIATE: [&str; 8] = [
     "CustomerioAuditFailed",
     "CustomerioDeadLetters",
@@ -130,7 +131,7 @@ fn an_alert_waits_before_it_fires_unless_it_is_listed_as_immediate() {
 }
 
 #[test]
-fn every_alert_has_a_case_that_fires_and_one_that_is_silent() {
+fn every_alert_has_a_firing_and_a_silent_test_case() {
     let mut cases: BTreeMap<(String, String), [usize; 2]> = BTreeMap::new();
     for path in files("deploy/prometheus/tests", ".yml") {
         let file = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -148,7 +149,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_is_silent() {
     assert!(cases.is_empty(), "cases of alerts that do not exist: {cases:?}");
 }
 
-/// Describes every selector of an expression that does not match the expositions.
+/// Describes every selector of an expression that the expositions do not contain.
 fn breaches(place: &str, expression: &str, known: &Exposition) -> Vec<String> {
     let selectors = selectors(expression);
     assert!(!selectors.is_empty(), "{place}: no metric in {expression}");
@@ -166,7 +167,7 @@ fn every_metric_of_the_rules_is_in_a_pinned_exposition() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The queries of a dashboard, with the panel's title.
+/// Returns the queries of a dashboard, each with the title of its panel.
 fn queries(panels: &serde_json::Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for panel in panels.as_array().unwrap() {
@@ -182,7 +183,7 @@ fn queries(panels: &serde_json::Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_metric_of_the_dashboard_is_in_a_pinned_exposition_and_every_metric_is_shown_or_watched() {
+fn the_dashboard_uses_only_pinned_metrics_and_every_metric_is_used_or_listed() {
     let known = Exposition::pinned(root());
     let (mut found, mut used) = (Vec::new(), BTreeSet::new());
     let mut note =
@@ -202,7 +203,7 @@ fn every_metric_of_the_dashboard_is_in_a_pinned_exposition_and_every_metric_is_s
     assert_eq!(unused, NEITHER_SHOWN_NOR_WATCHED, "a new metric belongs on the dashboard or into an alert");
 }
 
-/// Metrics for the investigation of a defect.
+/// Metrics that only help to investigate a defect.
 const NEITHER_SHOWN_NOR_WATCHED: [&str; 2] =
     ["customerio_kafka_stale_completions_total", "customerio_transformer_reloads_total"];
 
@@ -228,7 +229,7 @@ fn the_documents_name_only_metrics_that_exist() {
     assert!(found.is_empty(), "metrics that no service has:\n{}", found.join("\n"));
 }
 
-/// The command lines of `docker compose run --rm cli …` and of `customerio-aep …` in a page's code blocks.
+/// Returns the command lines of `customerio-aep …` in a page's code blocks.
 fn commands(page: &str) -> Vec<Vec<String>> {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
     let lines = blocks.flat_map(str::lines).map(|line| line.split(" # ").next().unwrap().trim());
@@ -241,16 +242,16 @@ fn commands(page: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_runbooks_commands_are_commands_of_the_tool() {
+fn every_command_in_the_runbooks_has_valid_arguments() {
     let page = std::fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
     let mut commands = commands(&page);
     assert!(commands.len() > 5, "{commands:?}");
-    // It would send webhooks to the reader's host.
+    // `send` would send webhooks to the host in the runbook.
     commands.retain(|arguments| arguments[0] != "send");
     let started: Vec<_> = commands
         .into_iter()
         .map(|arguments| {
-            // No broker listens on port 1, so a command with valid arguments ends without an answer.
+            // No broker listens on port 1, so a command with valid arguments fails without a result.
             let mut command = Command::new(e2e::process::binary("customerio-aep"));
             let command = command.args(&arguments).env_clear().current_dir(std::env::temp_dir());
             let command = command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").stdin(Stdio::null());

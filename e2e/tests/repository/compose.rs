@@ -1,4 +1,4 @@
-//! Reads the files of Docker Compose as Compose does, and checks what each service gets with and without the trial's
+//! Evaluates the files of Docker Compose as Compose does. Checks what each service gets with and without the trial's
 //! file, and what the service `config` reports about it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fn read(name: &str) -> String {
 
 fn file(name: &str) -> Value {
     let mut value: Value = serde_yaml_ng::from_str(&read(name)).unwrap();
-    // The merged value may contain a merge itself.
+    // A merged value may itself contain a merge key.
     for _ in 0..4 {
         value.apply_merge().unwrap();
     }
@@ -39,7 +39,7 @@ fn interpolated(text: &str, variables: &Variables) -> String {
     format!("{before}{value}{}", interpolated(after, variables))
 }
 
-/// The environment of a service that these files give it with these variables; later files override earlier ones.
+/// Returns the environment that these files give to a service. Later files override earlier ones.
 fn environment(files: &[&str], service: &str, variables: &Variables) -> Variables {
     let mut all = Variables::new();
     for name in files {
@@ -56,7 +56,7 @@ fn environment(files: &[&str], service: &str, variables: &Variables) -> Variable
 const LIVE: [&str; 1] = ["docker-compose.yml"];
 const TRIAL: [&str; 2] = ["docker-compose.yml", "docker-compose.override.yml"];
 
-/// `.env.example` with these lines filled in.
+/// Returns the variables of `.env.example` with these values filled in.
 fn filled(values: &[(&str, &str)]) -> Variables {
     let example = read(".env.example");
     let lines = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
@@ -112,7 +112,7 @@ fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
     for name in REQUIRED {
         assert!(said.contains(name), "{name} in {said}");
     }
-    // A single empty line is sufficient for an error.
+    // A single empty variable is sufficient for an error.
     for name in REQUIRED {
         let mut variables = filled(&VALUES);
         variables.insert(name.to_owned(), String::new());
@@ -122,7 +122,7 @@ fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
 }
 
 #[test]
-fn going_live_needs_only_a_complete_env_file() {
+fn a_complete_env_file_is_sufficient_and_trial_values_are_refused() {
     let variables = filled(&VALUES);
     let (code, said) = check(&environment(&LIVE, "config", &variables));
     assert!(code == Some(0) && !said.contains("TRIAL"), "{said}");
@@ -148,7 +148,7 @@ fn a_trial_needs_no_variable_and_logs_a_warning() {
 }
 
 #[test]
-fn the_checked_configuration_is_the_one_of_the_services_and_they_wait_for_the_check() {
+fn services_start_after_the_check_of_the_same_environment() {
     let base = file("docker-compose.yml");
     for files in [&LIVE[..], &TRIAL] {
         let checked = environment(files, "config", &filled(&VALUES));
@@ -167,7 +167,7 @@ fn the_checked_configuration_is_the_one_of_the_services_and_they_wait_for_the_ch
 }
 
 #[test]
-fn topic_options_reach_the_services_also_without_receipts() {
+fn topic_options_reach_the_services_even_if_receipts_topic_is_empty() {
     let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
     for service in ["config", "setup", "cli", "sink"] {
         let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
@@ -179,7 +179,7 @@ fn topic_options_reach_the_services_also_without_receipts() {
 }
 
 #[test]
-fn the_operators_tool_reaches_the_gateway_and_the_services_and_is_not_started_by_itself() {
+fn the_cli_container_gets_all_addresses_and_starts_only_on_demand() {
     let base = file("docker-compose.yml");
     assert_eq!(texts(&base["services"]["cli"]["profiles"]), ["tools"]);
     assert_eq!(texts(&base["services"]["cli"]["entrypoint"]), ["customerio-aep"]);
@@ -190,7 +190,7 @@ fn the_operators_tool_reaches_the_gateway_and_the_services_and_is_not_started_by
         operator["CUSTOMERIO_SIGNING_KEYS"],
         environment(&TRIAL, "ingest-gateway", &Variables::new())["CUSTOMERIO_SIGNING_KEYS"]
     );
-    // The tool accepts what it gets.
+    // The tool accepts these variables.
     for arguments in [&["send", "--help"][..], &["status", "--help"], &["check-config", "--help"]] {
         let output =
             Command::new(binary("customerio-aep")).env_clear().envs(&operator).args(arguments).output().unwrap();
@@ -198,7 +198,7 @@ fn the_operators_tool_reaches_the_gateway_and_the_services_and_is_not_started_by
     }
 }
 
-/// The services of both files; the trial's file overrides the other one.
+/// Returns the services of both files. The trial's file overrides the other file.
 fn services() -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     for name in TRIAL {
@@ -217,7 +217,7 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_sequence().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
 }
 
-/// `256m` and `1g`, in MiB.
+/// Converts a size such as `256m` or `1g` to MiB.
 fn mebibytes(value: &Value) -> u64 {
     let text = value.as_str().unwrap_or_else(|| panic!("{value:?} is a size"));
     let (number, unit) = text.split_at(text.len() - 1);
@@ -225,7 +225,7 @@ fn mebibytes(value: &Value) -> u64 {
 }
 
 #[test]
-fn every_container_has_no_capabilities_a_read_only_root_and_a_memory_limit() {
+fn every_container_drops_capabilities_and_has_a_memory_limit() {
     for (name, service) in services() {
         assert_eq!(texts(&service["cap_drop"]), ["ALL"], "{name}");
         assert_eq!(texts(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
@@ -240,7 +240,7 @@ fn every_container_has_no_capabilities_a_read_only_root_and_a_memory_limit() {
 }
 
 #[test]
-fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
+fn the_gateways_memory_limit_covers_three_times_its_bytes_in_flight() {
     let environment = environment(&LIVE, "ingest-gateway", &Variables::new());
     let in_flight: u64 = environment["GATEWAY_IN_FLIGHT_BYTES"].strip_suffix("MiB").unwrap().parse().unwrap();
     let limit = mebibytes(&services()["ingest-gateway"]["mem_limit"]);
@@ -248,11 +248,11 @@ fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
 }
 
 #[test]
-fn long_running_services_restart_and_have_a_health_check_and_others_run_once() {
+fn only_long_running_services_restart_and_have_a_health_check() {
     for (name, service) in services() {
         let runs_once = ["config", "setup", "cli"].contains(&name.as_str());
         assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");
-        // The simulator has no page for its readiness.
+        // The simulator does not have a readiness page.
         let has_check = !runs_once && name != "platform-sim";
         assert_eq!(!service["healthcheck"]["test"].is_null(), has_check, "{name}");
     }
@@ -265,7 +265,7 @@ fn long_running_services_restart_and_have_a_health_check_and_others_run_once() {
 }
 
 #[test]
-fn ports_are_published_on_this_machine_only() {
+fn ports_are_published_only_on_the_loopback_address() {
     let mut published = Vec::new();
     for (name, service) in services() {
         for port in texts(&service["ports"]) {
@@ -282,7 +282,7 @@ fn images_have_tags_and_mounted_files_exist() {
     for (name, service) in services() {
         let image = service["image"].as_str().unwrap();
         let tag = image.rsplit_once(':').unwrap_or_else(|| panic!("{name}: {image} has no tag")).1;
-        // Our own image is built here.
+        // Only our own image is built locally, so only this image has the tag `latest`.
         assert_eq!(tag == "latest", !service["build"].is_null(), "{name}: {image}");
         for volume in texts(&service["volumes"]) {
             let volume = interpolated(volume, &Variables::new());
@@ -295,7 +295,7 @@ fn images_have_tags_and_mounted_files_exist() {
 }
 
 #[test]
-fn prometheus_loads_every_rule_file_for_compose_and_no_flag_of_one_major_version_is_used() {
+fn prometheus_loads_all_compose_rules_and_scrapes_every_service() {
     let config = file("deploy/prometheus/prometheus.yml");
     let mut loaded = texts(&config["rule_files"]);
     loaded.sort_unstable();
@@ -317,7 +317,7 @@ fn prometheus_loads_every_rule_file_for_compose_and_no_flag_of_one_major_version
 }
 
 #[test]
-fn the_compose_file_mounts_the_folder_of_secrets_under_its_own_path() {
+fn the_secrets_folder_is_mounted_read_only_at_the_same_path() {
     let file = file("docker-compose.yml");
     let volumes = file["x-image"]["volumes"].as_sequence().unwrap();
     let mounted = "${SETUP_SECRETS_DIR:-./deploy/secrets}:${SETUP_SECRETS_DIR:-/secrets}:ro";

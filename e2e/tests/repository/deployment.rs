@@ -1,4 +1,4 @@
-//! The chart, the manifests, the image and the examples for Strimzi, compared with each other and with the product.
+//! Compares the Helm chart, the manifests, the image and the examples for Strimzi with each other and with the product.
 //! `make ops-check` renders and validates them.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ fn chart_and_image_have_the_version_of_the_workspace() {
     assert!(read("Dockerfile").contains(&format!("image.version=\"{version}\"")), "the Dockerfile's label");
 }
 
-/// The workloads of `deploy/kubernetes`, by the name of their container.
+/// Returns the workloads of `deploy/kubernetes`, by the name of their container.
 fn workloads() -> BTreeMap<String, Value> {
     let all = documents("deploy/kubernetes/services.yaml").into_iter();
     let workloads = all.filter(|document| ["Deployment", "StatefulSet"].contains(&text(&document["kind"])));
@@ -41,7 +41,7 @@ fn container(workload: &Value) -> &Value {
 }
 
 #[test]
-fn every_pod_meets_the_restricted_security_standard_and_is_probed_on_its_admin_port() {
+fn every_pod_meets_the_restricted_security_standard_and_has_three_probes() {
     let workloads = workloads();
     assert_eq!(workloads.keys().map(String::as_str).collect::<Vec<_>>(), ["ingest-gateway", "sink", "transformer"]);
     for (name, workload) in &workloads {
@@ -59,13 +59,13 @@ fn every_pod_meets_the_restricted_security_standard_and_is_probed_on_its_admin_p
     }
 }
 
-/// `64MiB` of the product or `384Mi` of Kubernetes.
+/// Converts `64MiB` (the product's form) or `384Mi` (Kubernetes' form) to MiB.
 fn mebibytes(size: &str) -> u64 {
     size.trim_end_matches("MiB").trim_end_matches("Mi").parse().unwrap()
 }
 
 #[test]
-fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
+fn the_gateways_memory_limit_covers_three_times_its_bytes_in_flight() {
     let workloads = workloads();
     let gateway = container(&workloads["ingest-gateway"]);
     let variables = gateway["env"].as_sequence().unwrap();
@@ -75,7 +75,7 @@ fn the_gateways_memory_is_three_times_its_bytes_in_flight_and_64_mib() {
 }
 
 #[test]
-fn secrets_are_mounted_as_folders_and_no_manifest_holds_one() {
+fn secrets_are_mounted_as_folders_and_no_manifest_contains_a_secret() {
     for (name, workload) in workloads() {
         for mount in container(&workload)["volumeMounts"].as_sequence().into_iter().flatten() {
             assert!(mount["subPath"].is_null(), "{name}: a mounted single file never changes");
@@ -86,7 +86,7 @@ fn secrets_are_mounted_as_folders_and_no_manifest_holds_one() {
     }
 }
 
-/// Resource and operations of each ACL of a user in `deploy/strimzi/users.yaml`.
+/// Returns the operations of each ACL of a user in `deploy/strimzi/users.yaml`, by resource.
 fn acls(user: &str) -> BTreeMap<String, Vec<String>> {
     let users = documents("deploy/strimzi/users.yaml");
     let user = users.iter().find(|document| text(&document["metadata"]["name"]) == user).unwrap();
@@ -114,7 +114,7 @@ fn strimzis_users_have_the_permissions_that_the_documentation_lists() {
 }
 
 #[test]
-fn strimzis_topics_are_the_products_topics_with_equal_partitions() {
+fn strimzi_defines_the_four_topics_with_equal_partition_counts() {
     let topics = documents("deploy/strimzi/topics.yaml");
     let names: Vec<&str> = topics.iter().map(|topic| text(&topic["metadata"]["name"])).collect();
     assert_eq!(

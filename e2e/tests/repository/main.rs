@@ -1,5 +1,5 @@
-//! Checks of the repository's own files: the workspace's rules, alerts and runbooks, Compose file, Helm chart and manifests. They start
-//! no service and need no Kafka.
+//! Checks of the repository's own files: workspace rules, alerts and runbooks, Compose files, Helm chart and manifests.
+//! They need neither running services nor Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The rules that keep the workspace's parts apart (ARCHITECTURE.md, "Invariants"), checked over `cargo metadata` and
-//! the sources. A test shows that each rule fails on a workspace that breaks it.
+//! The rules that separate the parts of the workspace (ARCHITECTURE.md, "Invariants"), checked with `cargo metadata`
+//! and the sources. A test shows that each rule fails on a workspace that breaks it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,33 +10,34 @@ use serde_json::Value;
 mod circles;
 mod words;
 
-/// The facts that the rules check.
+/// Facts that the rules check.
 #[derive(Clone)]
 struct Workspace {
-    /// Direct dependencies of each member, without those of tests.
+    /// Direct dependencies of each member, without dev-dependencies.
     direct: BTreeMap<String, BTreeSet<String>>,
     /// All dependencies of each member, including indirect ones.
     all: BTreeMap<String, BTreeSet<String>>,
-    /// The dependencies in the manifest of each member, including those of tests, with the names that code uses.
+    /// Dependencies in the manifest of each member, including dev-dependencies, with the names that code uses.
     declared: BTreeMap<String, BTreeSet<String>>,
-    /// The folder of each member, from the root.
+    /// Folder of each member, relative to the root.
     folders: BTreeMap<String, String>,
-    /// Source files by their path from the root.
+    /// Source files by their path, relative to the root.
     sources: BTreeMap<String, String>,
 }
 
-/// Circles of imports that are still to be removed: the console's state names the state of each screen, and the screens'
-/// handlers name the console's state.
+/// Circles of imports that still have to be removed: the console's state uses the state of each screen, and the
+/// screens' handlers use the console's state.
 const KNOWN_CIRCLES: [&str; 1] = ["crates/console: assets, connect, dead_letters, events, failure, input, overview"];
-/// The files of the operator's tool that name services: the demo runs them, and `check-config` checks their configuration.
+/// Files of the command-line tool that may use services: the demo runs them, and `check-config` checks their
+/// configuration.
 const CLI_WITH_SERVICES: [&str; 2] = ["cli/src/demo.rs", "cli/src/check_config.rs"];
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
 const PURE: [&str; 5] = ["contract", "customerio", "xdm", "mapping", "reconcile"];
-/// Crates with a clock, a network, a runtime or a broker.
+/// Crates that use a clock, a network, a runtime or a broker.
 const IMPURE: [&str; 9] = ["tokio", "rdkafka", "reqwest", "axum", "hyper", "mio", "socket2", "prometheus", "clap"];
 /// Code that uses argv, the environment, signals or exit codes.
 const PROCESS: [&str; 6] = ["std::env::", "env::var", "process::exit(", "tokio::signal", "ExitCode::", "env::args"];
-/// Code that accesses the outside, which a pure crate must not do.
+/// Code that accesses the network, files, the clock or processes, which a pure crate must not do.
 const OUTSIDE: [&str; 7] =
     ["std::net", "std::fs", "std::io::std", "SystemTime", "Instant::now", "Timestamp::now", "std::process"];
 
@@ -157,7 +158,7 @@ impl Workspace {
         found
     }
 
-    /// Whether a source file of a member names the crate in a path.
+    /// Whether a source file of a member uses the crate in a path.
     fn is_used(&self, member: &str, name: &str) -> bool {
         let folder = format!("{}/", self.folders[member]);
         let path = format!("{name}::");
@@ -215,7 +216,8 @@ impl Workspace {
     }
 }
 
-/// The slow tests of a file that do not run alone, although they measure time or memory, or keep the machine busy.
+/// Returns the slow tests of a file that do not run alone. They must, because they measure time or memory, or keep the
+/// machine busy.
 fn slow_tests_that_share(text: &str) -> impl Iterator<Item = &str> {
     text.split("#[ignore").skip(1).filter_map(|after| {
         let mut lines = after.lines().skip_while(|line| !line.starts_with("fn "));

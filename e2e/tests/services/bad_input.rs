@@ -1,5 +1,5 @@
-//! Usage errors: one message that says what is wrong, where, and what to do; exit code 2 for configuration, 1 at run
-//! time.
+//! Usage errors: each gives one message that says what is wrong, where, and what to do. The exit code is 2 for an error
+//! in the configuration, and 1 for an error at run time.
 
 use e2e::pipeline::{Pipeline, shared_kafka};
 use e2e::process::command;
@@ -68,7 +68,7 @@ fn map_reports_rejected_bodies_and_usage_errors() {
 }
 
 #[test]
-fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
+fn check_config_reports_all_problems_of_a_configuration_at_once() {
     let pipeline = Pipeline::new(shared_kafka(), "check");
     let good = [pipeline.gateway_variables(), pipeline.transformer_variables(), pipeline.sink_variables()];
     for (name, variables) in SERVICES.iter().zip(&good) {
@@ -94,11 +94,11 @@ fn the_configuration_is_checked_as_a_whole_and_without_kafka() {
 }
 
 #[test]
-fn set_up_sends_nothing_by_http_to_another_machine_unless_that_is_allowed() {
+fn setup_refuses_http_to_another_machine_unless_platform_allow_http_is_set() {
     let _turn = shared();
     let plan = ["setup", "plan", "--only", "platform"];
     for variable in ["PLATFORM_API_URL", "IMS_URL"] {
-        // Without the secret, it ends before the first request.
+        // Without the secret, the command ends before its first request.
         let variables = |allowed: &str| {
             [
                 (variable, "http://platform.invalid".to_owned()),
@@ -117,7 +117,7 @@ fn set_up_sends_nothing_by_http_to_another_machine_unless_that_is_allowed() {
 }
 
 #[test]
-fn a_missing_topic_too_few_partitions_and_no_broker_exit_1_with_a_remedy() {
+fn a_missing_topic_or_too_few_partitions_exits_1_with_a_remedy() {
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "missing");
     let mut gateway = pipeline.gateway_variables();
@@ -137,7 +137,7 @@ fn a_missing_topic_too_few_partitions_and_no_broker_exit_1_with_a_remedy() {
 }
 
 #[test]
-fn setup_creates_the_topics_once_and_reports_it() {
+fn setup_apply_creates_topics_once_and_then_reports_that_they_exist() {
     let _turn = shared();
     let kafka = shared_kafka();
     let name = format!("setup-{:08x}", fastrand::u32(..));

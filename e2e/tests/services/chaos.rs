@@ -1,4 +1,4 @@
-//! A short part of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments
+//! A short run of the chaos suite: services and brokers are killed, paused, restarted and scaled at random moments
 //! under load. At the end, every event is accounted for. `E2E_SEED=…` repeats a schedule; `make chaos` runs for longer.
 
 use std::time::Duration;

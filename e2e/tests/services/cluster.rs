@@ -1,4 +1,5 @@
-//! Exactly-once while brokers are killed and coordinators move, and how long a reader waits after a kill.
+//! Tests exactly-once processing while brokers are killed and coordinators move, and how long a reader waits after a
+//! kill.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// Every acknowledged id is stored, typed exactly once, and accepted.
+/// Checks that every acknowledged id is stored, typed exactly once, and accepted.
 fn assert_nothing_lost(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String]) {
     assert_accepted(pipeline, ids, SOON);
     let topics = Topics::read(&kafka.connection(), pipeline);
@@ -28,7 +29,7 @@ fn assert_nothing_lost(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String]) {
     assert!(topics.dead_letters.is_empty(), "{:?}", topics.dead_letters.first());
 }
 
-/// Waits until every raw record has an outcome; returns the partitions in which some have none after `timeout`.
+/// Waits until every raw record has an outcome. Returns the partitions with records that have none after `timeout`.
 fn outstanding_after(kafka: &RealKafka, pipeline: &Pipeline, timeout: Duration) -> BTreeSet<i32> {
     let deadline = Instant::now() + timeout;
     loop {
@@ -42,7 +43,7 @@ fn outstanding_after(kafka: &RealKafka, pipeline: &Pipeline, timeout: Duration) 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_duplicates_and_the_gateway_answers_202_or_503() {
+fn p1_p3_killing_brokers_in_turn_gives_only_202_or_503_and_loses_no_record() {
     let _alone = alone();
     let mut dice = fastrand::Rng::with_seed(seed());
     let mut kafka = RealKafka::start(&Cluster::of_three()).unwrap();
@@ -72,7 +73,7 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_duplicates_and_the_gatewa
     assert_eq!(sent.ids.len() as u64, sent.events, "an event was not acknowledged: {:?}", sent.answers);
     let others: Vec<_> = sent.answers.keys().filter(|status| !["202", "503"].contains(&status.as_str())).collect();
     assert!(others.is_empty(), "answers that are neither 202 nor 503: {others:?}");
-    // A partition that stays without typed records stalls until the watch ends, not only until the load does.
+    // A partition that stays without typed records stalls until the watch ends, not only until the load ends.
     let outstanding = outstanding_after(&kafka, &pipeline, SOON);
     let load = Window::of_load(begun, until, pipeline.partitions).with_outstanding(outstanding, watch.now());
     if let Some(stall) = watch.finish().longest_stall(&load) {
@@ -83,7 +84,7 @@ fn p1_p3_killing_each_broker_in_turn_neither_loses_nor_duplicates_and_the_gatewa
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_p4_records_of_a_transaction_that_timed_out_in_an_outage_are_read_again_and_not_taken_for_duplicates() {
+fn p3_p4_records_of_a_timed_out_transaction_are_not_mistaken_for_duplicates() {
     let _alone = alone();
     let mut kafka = RealKafka::start(&Cluster { own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "away");
@@ -107,7 +108,7 @@ fn p3_p4_records_of_a_transaction_that_timed_out_in_an_outage_are_read_again_and
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn every_partition_has_a_reader_after_a_named_transformer_is_killed_right_after_its_assignment() {
+fn killing_a_transformer_right_after_an_assignment_leaves_no_partition_unread() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster::default()).unwrap();
     let pipeline = Pipeline::new(&kafka, "orphans");
@@ -115,7 +116,8 @@ fn every_partition_has_a_reader_after_a_named_transformer_is_killed_right_after_
     let _gateway = pipeline.gateway();
     let _sink = pipeline.sink();
     let start = || Process::spawn("transformer", &pipeline.transformer_variables(), Some(free_port()));
-    // The first worker to join has all partitions; the second one makes it give two of them up, at its next heartbeat.
+    // The first worker to join gets all partitions. When the second worker joins, the first one gives up two of them at
+    // its next heartbeat.
     let mut transformer = start();
     for _ in 0..3 {
         wait_until("the first worker to have its partitions", SOON, || {
@@ -178,14 +180,14 @@ fn stalls_after_kills(
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_with_default_settings_readers_wait_at_most_the_transaction_timeout_plus_the_cleanup_interval() {
+fn p3_after_a_kill_readers_wait_at_most_transaction_timeout_plus_cleanup_interval() {
     let _alone = alone();
     // The brokers' default clean-up interval is 10 s.
     let kafka = RealKafka::start(&Cluster { transaction_cleanup: None, ..Cluster::default() }).unwrap();
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
     let stalls = stalls_after_kills(&kafka, "unnamed", &unnamed, 2);
     println!("without TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    // The last part is the time that the new process needs to start, read, map and commit on a busy machine.
+    // The last 4 s are the time that the new process needs to start, read, map and commit on a busy machine.
     let most = Duration::from_secs(10 + 10 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
     assert!(
@@ -194,7 +196,7 @@ fn p3_with_default_settings_readers_wait_at_most_the_transaction_timeout_plus_th
     );
     let stalls = stalls_after_kills(&kafka, "named", &[("TRANSFORMER_TRANSACTION_TIMEOUT", "60s")], 4);
     println!("with TRANSFORMER_INSTANCE a reader waited {stalls:.1?}");
-    // The killed process stays a member of the group for its session time-out.
+    // The killed process stays a member of the group until its session times out.
     let most = Duration::from_secs(6 + 4);
     assert!(stalls.iter().all(|stall| *stall <= most), "{stalls:.1?} where {most:?} are promised");
 }

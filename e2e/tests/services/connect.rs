@@ -1,4 +1,4 @@
-//! The connection from two accounts to the first accepted event, with the commands as a person runs them.
+//! Set-up from two empty accounts to the first accepted event, with the commands that a person runs.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,10 +11,11 @@ use e2e::{free_port, wait_until};
 use reqwest::Method;
 use serde_json::Value;
 
-/// Times in which Platform loses events are 1.5 s and 4.5 s, and a run of a flow lasts 18 s.
+/// Time scale of the simulator and of `setup`: Platform loses events for 1.5 s and 4.5 s, and a run of a flow lasts 18
+/// s.
 const SCALE: &str = "0.005";
 
-/// An empty simulator, the stage's variables, and a folder for what the commands write.
+/// An empty simulator, the variables of the commands, and a folder for the files that the commands write.
 struct Sitting {
     pipeline: Pipeline,
     _simulator: Process,
@@ -39,7 +40,7 @@ impl Sitting {
         let mut variables = with(
             pipeline.operator_variables(),
             &[
-                // Topics of its own: `setup` creates them.
+                // These topics do not exist: `setup` creates them.
                 ("RAW_TOPIC", &format!("{name}.set-up.raw")),
                 ("TYPED_TOPIC", &format!("{name}.set-up.typed")),
                 ("DEAD_LETTER_TOPIC", &format!("{name}.set-up.dead")),
@@ -67,7 +68,7 @@ impl Sitting {
         Self { pipeline, _simulator: simulator, variables, folder }
     }
 
-    /// Runs a command to its end: exit code, and all that it printed.
+    /// Runs a command to its end; returns the exit code and all output.
     fn run_with(&self, variables: &Variables, arguments: &[&str]) -> (Option<i32>, String) {
         let output = command("customerio-aep", variables).current_dir(&self.folder).args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -83,8 +84,8 @@ impl Sitting {
         text
     }
 
-    /// Runs a command until its text has a part: on a busy machine, the gateway can take longer than the second that a round
-    /// trip may take.
+    /// Runs a command until its output contains `part`: on a busy machine, the gateway can take longer than the second
+    /// that a round trip may take.
     fn eventually(&self, variables: &Variables, arguments: &[&str], part: &str) -> (Option<i32>, String) {
         let mut last = self.run_with(variables, arguments);
         for _ in 0..4 {
@@ -97,7 +98,7 @@ impl Sitting {
         last
     }
 
-    /// The entries that `--write-env` has written, as a service gets them.
+    /// Returns the entries that `--write-env` has written, as a service gets them.
     fn written(&self, file: &str) -> Variables {
         let text = std::fs::read_to_string(self.folder.join(file)).unwrap();
         let names = self.variables.iter().map(|(name, _)| *name);
@@ -140,7 +141,7 @@ impl Sitting {
     }
 }
 
-/// Variables that `setup` finds out.
+/// Variables whose values `setup` determines.
 const WRITTEN: [&str; 10] = [
     "TRIAL",
     "DEPLOYMENT",
@@ -155,7 +156,7 @@ const WRITTEN: [&str; 10] = [
 ];
 
 #[test]
-fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
+fn setup_apply_connects_an_empty_sandbox_and_setup_destroy_removes_the_webhook() {
     let mut sitting = Sitting::begin("connect");
     sitting.says(&["setup", "plan", "--detailed-exitcode"], 1, &["+ topic", "+ flow", "+ webhook", "dev"]);
     sitting.says(&["setup", "apply", "--yes", "--write-env", "dev.env"], 4, &["created", "waiting for", "the gateway"]);
@@ -173,7 +174,7 @@ fn from_an_empty_sandbox_to_an_accepted_event_and_back() {
     sitting.says(&["setup", "apply", "--yes"], 0, &["0 to create, 0 to change", "unchanged"]);
 
     sitting.variables.extend(written.iter().filter(|(name, _)| WRITTEN.contains(name)).cloned());
-    // One form of the secret.
+    // The secret is in a file now, so its variable is removed.
     sitting.variables.retain(|(name, _)| *name != "IMS_CLIENT_SECRET");
     sitting.says(&["setup", "status"], 0, &["= flow", "0 to create, 0 to change"]);
     sitting.says(&["check", "--wait=60s"], 0, &["everything that was asked is right", "a signed round trip"]);
@@ -205,7 +206,7 @@ fn in_production_the_name_is_needed(sitting: &Sitting) {
         sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
     assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
     assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
-    // The sandbox that is asked is one for development; where the sink sends is another matter.
+    // The requested sandbox is for development, but the flow may belong to another sandbox.
     let elsewhere = with(sitting.variables.clone(), &[("PLATFORM_FLOW_ID", "another-flow")]);
     let reason = "not sent: it is not known whether the event would reach a production sandbox";
     let (code, text) = sitting.eventually(&elsewhere, &["check", "--end-to-end"], reason);
@@ -233,7 +234,7 @@ fn a_missing_option_is_a_finding_among_others(sitting: &Sitting) {
         assert!(text.contains(&line), "{variable}: {text}");
         let good = text.lines().filter(|line| line.starts_with("ok ")).count();
         assert!(good >= 8, "{variable}: only {good} checks ran:\n{text}");
-        // The other commands still need it.
+        // The other commands still need the option.
         assert_eq!(sitting.run_with(&variables, &["setup", "plan"]).0, Some(2), "{variable}");
     }
     let mut nothing = sitting.variables.clone();
@@ -260,7 +261,7 @@ fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("open: "), "{said}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("everything that was asked is right"));
-    // Nothing is waited for if only options are missing.
+    // `check --wait` does not wait if only options are missing.
     let mut variables = sitting.variables.clone();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_PUBLIC_URL");
     assert_eq!(sitting.run_with(&variables, &["check", "--wait=90s"]).0, Some(1));

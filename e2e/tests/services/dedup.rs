@@ -1,5 +1,5 @@
-//! A webhook that is delivered again becomes one typed record, whichever worker owns its partition at that time; and
-//! how the transformer handles records that could block it.
+//! Tests that a webhook that is delivered again becomes one typed record, whichever worker owns its partition, and how
+//! the transformer handles records that could block it.
 
 use std::io::Write;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn body(id: &str) -> String {
     )
 }
 
-/// Sends these events; each is acknowledged.
+/// Sends these events and checks that each is acknowledged.
 fn send(pipeline: &Pipeline, ids: &[String]) {
     for id in ids {
         assert_eq!(pipeline.send(&body(id)), 202);
@@ -47,7 +47,8 @@ fn wait_for(pipeline: &Pipeline, records: usize) {
         let committed = client.committed(&group, &pipeline.topic("raw"), SOON).unwrap();
         committed.values().map(|offset| offset.0).sum::<i64>() >= i64::try_from(records).unwrap()
     });
-    // The brokers end a transaction in one partition after the other: the group's offsets may be there first.
+    // The brokers end a transaction in one partition after the other, so the group's offsets may be readable before the
+    // records.
     let (offsets, typed) = (Offsets::new(&shared_kafka().connection()).unwrap(), pipeline.topic("typed"));
     offsets.wait_until_settled(&typed, &offsets.watermarks(&typed).unwrap(), SOON).unwrap();
 }
@@ -60,7 +61,7 @@ fn transformer(pipeline: &Pipeline, own: &[(&'static str, &str)]) -> Process {
 }
 
 #[test]
-fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_partition() {
+fn p4_a_repeated_webhook_becomes_one_typed_record_under_any_partition_owner() {
     let pipeline = Pipeline::new(shared_kafka(), "again");
     let _gateway = pipeline.gateway();
     let mut first = pipeline.transformer();
@@ -75,8 +76,8 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_
     });
     wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
-    // A clean restart, a kill, a second owner, and the end of the first one: each new owner restores its windows from
-    // the typed topic.
+    // After a clean restart, a kill, the start of a second owner, and the end of that owner, each new owner restores
+    // its windows from the typed topic.
     assert_eq!(first.terminate(), Some(0));
     let mut second = pipeline.transformer();
     send(&pipeline, &ids);
@@ -104,12 +105,12 @@ fn p4_a_webhook_delivered_again_becomes_one_typed_record_under_any_owner_of_its_
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
+fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_dedup_window() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "gap");
     let _gateway = pipeline.gateway();
-    // Without an instance name, the next process cannot abort the transaction that this one leaves open: it must wait
-    // until the brokers do it, and must not start before.
+    // Without an instance name, the next process cannot abort the transaction that this one leaves open. The next
+    // process must wait until the brokers abort the transaction, and must not start before.
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "5s")];
     let slow = [unnamed[0], unnamed[1], ("TRANSFORMER_COMMIT_INTERVAL", "4s")];
     let mut killed = transformer(&pipeline, &slow);
@@ -132,7 +133,7 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_window() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended() {
+fn p4_a_partition_is_restored_only_after_its_open_transactions_have_ended() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "unsettled");
     let _gateway = pipeline.gateway();
@@ -157,13 +158,13 @@ fn p4_a_partition_is_restored_only_after_all_open_transactions_there_have_ended(
         let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
         let typed_end = || client.watermarks(&typed, Partition(0), SOON).unwrap().high.0;
         wait_until("the open transaction", SOON, || typed_end() > 0);
-        // The group does not know the older consumer, so the test sets where it starts.
+        // The group has no committed offsets although the typed topic contains a record, so the start must be given.
         let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
         command.arg("--from-beginning");
         let transformer = Process::start_command("transformer", command, free_port());
         let values = [body("unsettled"), body("new")];
         values.iter().for_each(|value| produce(&pipeline, 0, value.as_bytes(), Headers::with_capacity(0)));
-        // The other partitions continue meanwhile, this one has to wait.
+        // The other partitions continue meanwhile, but this partition has to wait.
         produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
         wait_for(&pipeline, 1);
         wait_until("a report of the transaction", SOON, || {
@@ -202,13 +203,13 @@ fn p4_an_event_outside_the_window_or_with_the_reprocess_header_is_mapped_again()
     wait_for(&pipeline, 5);
     let typed: Vec<_> = topics(&pipeline).typed.iter().map(|((_, offset), _)| *offset).collect();
     assert_eq!(typed, [0, 2, 4], "the first, the one that asks for it, and the one that comes too late");
-    // Partitions may be moving to the second worker.
+    // The metric is lower while partitions move to the second worker.
     wait_until("the reach of four windows", SOON, || {
         transformer.metric("customerio_transformer_dedup_window_seconds") == 4.0 * 60.0
     });
 }
 
-/// Writes a raw record as a program other than the gateway might.
+/// Writes a raw record as a program other than the gateway could.
 fn produce(pipeline: &Pipeline, partition: i32, value: &[u8], headers: Headers) {
     let topic = pipeline.topic("raw");
     let record =
@@ -228,7 +229,7 @@ fn producer() -> DurableProducer<()> {
 }
 
 #[test]
-fn p2_every_authentic_body_is_stored_and_classified_later() {
+fn p2_every_signed_body_is_stored_and_then_typed_or_dead_lettered() {
     let pipeline = Pipeline::new(shared_kafka(), "authentic");
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
@@ -255,7 +256,7 @@ fn p2_every_authentic_body_is_stored_and_classified_later() {
 }
 
 #[test]
-fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
+fn a_body_is_decompressed_according_to_its_bytes_and_not_to_its_header() {
     let pipeline = Pipeline::new(shared_kafka(), "gzip");
     let _transformer = transformer(&pipeline, &[("GATEWAY_MAX_BODY", "100KiB")]);
     let gzip = |body: &[u8]| {
@@ -267,8 +268,8 @@ fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
     produce(&pipeline, 0, &gzip(body("packed").as_bytes()), headers("gzip"));
     produce(&pipeline, 0, &gzip(&vec![b' '; 5_000_000]), headers("gzip"));
     produce(&pipeline, 0, b"\x1b\x10 brotli", headers("br"));
-    // The bytes count, not the header: a proxy has decompressed one body and left the header, and removed the header of
-    // the other.
+    // The bytes decide, not the header: a proxy has decompressed one body and kept the header, and has removed the
+    // header of another body.
     produce(&pipeline, 0, body("plain").as_bytes(), headers("gzip"));
     produce(&pipeline, 0, &gzip(body("bare").as_bytes()), Headers::with_capacity(0));
     wait_for(&pipeline, 5);
@@ -284,7 +285,7 @@ fn a_compressed_body_is_stored_unchanged_and_decompressed_for_the_mapping() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
+fn p6_broken_records_over_the_dead_letter_limit_are_deferred() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "drain");
     let _gateway = pipeline.gateway();
@@ -298,7 +299,8 @@ fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
     }
     wait_until("the transformer to hold", SOON, || held.metric("customerio_transformer_held") == 1.0);
     assert!(held.log().contains("DEAD_LETTER_LIMIT"), "{}", held.log());
-    // It defers the others, and continues with everything else: valid events and dead letters of another code.
+    // The transformer defers the other broken records, and continues with all other records: valid events, and dead
+    // letters with another code.
     for number in 0..20 {
         assert_eq!(pipeline.send(&body(&format!("later-{number}"))), 202);
         assert_eq!(pipeline.send(&body(&format!("silent-{number}")).replace("metric", "mood")), 202);
@@ -310,7 +312,8 @@ fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
     assert!(held.metric("customerio_kafka_consumer_lag_records") >= 201.0);
     assert_eq!(held.log().matches("DEAD_LETTER_LIMIT").count(), 1, "said once: {}", held.log());
     held.kill();
-    // A restart starts to count again. It processes the deferred records and repeats no other record.
+    // After a restart, the transformer starts to count again. It processes the deferred records and repeats no other
+    // record.
     let mut again = transformer(&pipeline, &one);
     wait_until("it to leave some behind again", SOON, || counts() == (70, 199 + 20 + 199) && deferred(&again) == 2.0);
     assert_eq!(again.terminate(), Some(0));
@@ -326,7 +329,7 @@ fn p6_the_transformer_never_turns_a_whole_topic_into_dead_letters() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_full_window_is_restored_within_seconds() {
+fn a_dedup_window_of_100_000_ids_is_restored_within_20_s() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "full-window");
     let count = 100_000;
@@ -366,7 +369,7 @@ fn a_full_window_is_restored_within_seconds() {
 }
 
 #[test]
-fn p9_the_events_of_one_person_keep_their_order_and_their_partition() {
+fn p9_the_events_of_one_person_keep_their_order_and_stay_in_one_partition() {
     let pipeline = Pipeline::new(shared_kafka(), "order");
     let _gateway = pipeline.gateway();
     let mut transformer = pipeline.transformer();

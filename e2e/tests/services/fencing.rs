@@ -1,4 +1,4 @@
-//! Two transformers with the same name, and a transformer that was paused: exactly one of them may write.
+//! Two transformers with the same name, or a transformer that was paused: exactly one of them may write.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn short_transactions(pipeline: &Pipeline, instance: &str) -> Process {
 }
 
 #[test]
-fn p3_of_two_instances_with_the_same_name_the_older_ends_and_logs_the_reason() {
+fn p3_the_older_of_two_transformers_with_one_name_exits_1_and_logs_the_reason() {
     let pipeline = Pipeline::new(shared_kafka(), "namesake");
     let _gateway = pipeline.gateway();
     let load = pipeline.load(6_000, 500);
@@ -52,7 +52,7 @@ fn p3_of_two_instances_with_the_same_name_the_older_ends_and_logs_the_reason() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_more() {
+fn p3_a_paused_transformer_whose_name_was_taken_exits_without_writing() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "zombie");
     let _gateway = pipeline.gateway();
@@ -68,8 +68,8 @@ fn p3_an_instance_that_was_paused_while_another_took_its_name_writes_nothing_mor
     assert_exactly_once(&pipeline, load);
 }
 
-/// A transaction times out while its process sleeps, which fences the process's producer as another process with its
-/// name would. `instance` is its name.
+/// Lets a transaction time out while its process is paused. This fences the process's producer in the same way as
+/// another process with the same name would. `instance` is the name of the transformer.
 fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     let pipeline = Pipeline::new(shared_kafka(), test);
     let _gateway = pipeline.gateway();
@@ -84,8 +84,8 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     let typed = pipeline.topic("typed");
     let end_of = |number| client.watermarks(&typed, Partition(number), SOON).unwrap().high.0;
     let end = || (0..pipeline.partitions).map(end_of).sum::<i64>();
-    // All records are written and nothing is committed yet. The offsets are sent next, and the transaction will have
-    // timed out by then.
+    // All records are written, and nothing is committed yet. The process would send the offsets next, but the
+    // transaction will have timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);
     signal(slept.id(), Signal::STOP);
     assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");
@@ -98,14 +98,14 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_the_records_of_a_transaction_that_timed_out_are_read_again() {
+fn p3_an_unnamed_transformer_reads_records_of_a_timed_out_transaction_again() {
     let _alone = alone();
     sleep_through_a_transaction("together", None);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_named_transformer_whose_transaction_timed_out_is_not_taken_for_a_second_instance() {
+fn p3_a_named_transformer_continues_after_a_transaction_has_timed_out() {
     let _alone = alone();
     sleep_through_a_transaction("slept", Some("slept"));
 }

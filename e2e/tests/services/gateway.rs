@@ -1,5 +1,5 @@
-//! The gateway with clients of all kinds: clients that repeat and reorder, that compress, that send too much, that
-//! stall, and thousands of them at once.
+//! Tests the gateway with many kinds of clients: clients that repeat and reorder webhooks, that compress, that send too
+//! much, that stall, and thousands of clients at once.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
     let pipeline = Pipeline::new(shared_kafka(), "repeats");
     let _gateway = gateway(&pipeline, &[]);
     let port = pipeline.gateway_port;
-    // The second event of a person is sent before the first, and the response to it is never read.
+    // The second event of a person is sent before the first one, and the client never reads the responses to the second.
     let (first, second) = (event("person-a").replace("sent", "delivered"), event("person-a"));
     let lost = request(PATH, SIGNING_KEY, "", second.as_bytes());
     for _ in 0..20 {
@@ -61,7 +61,7 @@ fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
 fn p2_a_compressed_body_is_stored_unchanged_with_its_encoding() {
     let pipeline = Pipeline::new(shared_kafka(), "encoded");
     let _gateway = gateway(&pipeline, &[]);
-    // gzip of `{}`; the gateway does not decompress it, so the second one may be anything.
+    // The first body is the gzip of `{}`. The gateway does not decompress bodies, so the second body may be anything.
     let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     for body in [gzip, b"\x1f\x8b no gzip at all"] {
         let headers = "content-encoding: gzip\r\ncontent-type: application/json\r\n";
@@ -82,7 +82,7 @@ fn p2_a_compressed_body_is_stored_unchanged_with_its_encoding() {
 }
 
 #[test]
-fn p2_an_oversized_body_is_a_dead_letter_if_it_is_authentic_and_refused_if_not() {
+fn p2_an_oversized_body_is_a_dead_letter_if_signed_and_is_refused_otherwise() {
     let pipeline = Pipeline::new(shared_kafka(), "oversized");
     let gateway = gateway(&pipeline, &[]);
     let port = pipeline.gateway_port;
@@ -111,7 +111,7 @@ fn p2_an_oversized_body_is_a_dead_letter_if_it_is_authentic_and_refused_if_not()
     assert!(gateway.resident_bytes() < 120 << 20, "{} bytes of memory", gateway.resident_bytes());
 }
 
-/// The headers of a signed request.
+/// Signature headers of a request; the signature is not valid.
 const SIGNED: &str = "x-cio-timestamp: 1700000000\r\nx-cio-signature: 00\r\n";
 
 #[test]
@@ -135,7 +135,7 @@ fn a_client_that_stalls_in_headers_or_body_gets_408() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
+fn p8_thousands_of_slow_clients_do_not_delay_responses_to_other_clients() {
     let _alone = alone();
     const SLOW: usize = 3000;
     assert!(service::allow_open_files(SLOW as u64 + 500) > SLOW as u64 + 200, "the test needs as many sockets");
@@ -145,7 +145,7 @@ fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
     let before = gateway.resident_bytes();
     let honest = Senders::start(port, PATH, SIGNING_KEY, 4, Duration::from_millis(10), "honest");
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n");
-    // Together they announce more bytes than the budget for all bodies.
+    // Together, the clients announce more bytes than the budget for all bodies.
     let announced = format!("{head}{SIGNED}content-length: 10000000\r\n\r\n{}", "x".repeat(1500));
     let long_head = format!("{head}x: {}", "y".repeat(12_000));
     let kinds = [b"".as_slice(), head.as_bytes(), announced.as_bytes(), long_head.as_bytes()];
@@ -155,7 +155,7 @@ fn p8_thousands_of_slow_clients_do_not_delay_the_responses_to_others() {
         stream.write_all(kinds[number % kinds.len()]).unwrap();
         slow.push(stream);
     }
-    // They send slowly until the first of them get a 408.
+    // The clients keep sending slowly until the gateway has closed 95 % of their connections.
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut most = 0;
     slow.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());

@@ -1,5 +1,4 @@
-//! A broker that is paused while its connections stay open. This is the most difficult outage, because no error shows
-//! it.
+//! A broker is paused while its connections stay open. This is the most difficult outage, because no error shows it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
 
-/// An event of 100 kB.
+/// Returns an event of 100 kB.
 fn large(id: &str) -> String {
     event(id).replace("jo@example.com", &"x".repeat(100_000))
 }
@@ -36,7 +35,8 @@ fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory()
     let before = gateway.resident_bytes();
 
     kafka.pause_broker();
-    // Sends more at once than fit into the budget: some wait for the broker, and the others get a response at once.
+    // Sends more at once than fits into the budget: some requests wait for the broker, and the others get a response at
+    // once.
     let load = Senders::start_with(port, PATH, SIGNING_KEY, 400, Duration::from_millis(200), "outage", large);
     let mut most = 0;
     wait_until("answers from several deadlines", patience, || {
@@ -46,7 +46,7 @@ fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory()
     assert!(gateway.is_ready(), "an outage is no reason to leave the load balancer");
     let used = gateway.metric("customerio_gateway_in_flight_bytes");
     assert!(used <= f64::from(24 << 20), "{used}");
-    // The bodies, librdkafka's copies of them, and the memory of 400 connections.
+    // This limit covers the bodies, librdkafka's copies of them, and the memory of 400 connections.
     assert!(most < before + (90 << 20), "{before} bytes before, {most} at most");
     let outage = load.finish();
     let answers: Vec<_> = outage.answers.keys().map(String::as_str).collect();

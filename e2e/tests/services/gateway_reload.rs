@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// Starts the gateway without the signing keys of the test's environment.
+/// Starts the gateway with these variables, and without the default signing keys of the tests.
 fn gateway(pipeline: &Pipeline, more: &[(&'static str, String)]) -> Process {
     let mut variables = pipeline.gateway_variables();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_SIGNING_KEYS");
@@ -59,7 +59,7 @@ fn refused(gateway: &Process) -> f64 {
 }
 
 #[test]
-fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
+fn p2_rotating_signing_keys_under_load_refuses_no_signed_event() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rotation");
     let folder = Folder::new();
@@ -70,7 +70,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
     for number in 1..=4 {
         let (old, new) = (format!("key-{}", number - 1), format!("key-{number}"));
         let before = loaded(&gateway);
-        // One of the files has the form that editors on Windows write.
+        // One of the files begins with a byte order mark and has CR LF line ends, as editors on Windows write it.
         let (mark, end) = if number == 3 { ("\u{feff}", "\r\n") } else { ("", "\n") };
         folder.write("keys", &format!("{mark}{old}{end}{new}{end}"));
         if number % 2 == 0 {
@@ -86,7 +86,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
         let old = request(PATH, &old, "", event("forged").as_bytes());
         assert_eq!(send_once(pipeline.gateway_port, &old).unwrap().status, 401, "the old key opens nothing any more");
     }
-    // A broken file under the same load: the previous keys stay current, and the metric shows it.
+    // A broken file is written under the same load: the previous keys stay current, and the metric shows it.
     let before = refused(&gateway);
     folder.write("keys", "\n");
     wait_until("the refusal", patience, || refused(&gateway) > before);
@@ -109,7 +109,7 @@ fn p2_a_key_is_rotated_under_load_and_no_authentic_event_is_refused() {
 }
 
 #[test]
-fn sources_are_added_and_removed_while_others_are_served() {
+fn the_gateway_adds_and_removes_sources_while_it_serves_other_sources() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "sources");
     let folder = Folder::new();
@@ -146,7 +146,7 @@ fn sources_are_added_and_removed_while_others_are_served() {
 }
 
 #[test]
-fn a_certificate_is_changed_while_serving() {
+fn the_gateway_uses_a_changed_tls_certificate_without_a_restart() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "tls");
     let folder = Folder::new();

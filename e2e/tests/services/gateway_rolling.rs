@@ -1,5 +1,5 @@
-//! Two gateways behind a proxy that sends new connections only to the ready ones, as load balancers do: each is
-//! replaced in turn under load, and the sender does not notice it.
+//! Two gateways are behind a proxy that sends new connections only to the ready ones, as load balancers do. Each
+//! gateway is replaced in turn under load, and the sender does not notice it.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -18,14 +18,14 @@ use e2e::{free_port, wait_until};
 
 const PATH: &str = "/webhooks/customerio";
 
-/// A gateway as the proxy knows it.
+/// A gateway behind the proxy.
 struct Backend {
     port: u16,
     admin: u16,
     ready: AtomicBool,
 }
 
-/// Forwards bytes; a new connection goes to a gateway that was ready at the last check.
+/// A proxy that forwards bytes. A new connection goes to a gateway that was ready at the last check.
 struct Proxy {
     port: u16,
     backends: Arc<[Backend; 2]>,
@@ -82,12 +82,12 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the listener up.
+        // Wakes the listener, so that it notices the stop.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 
-/// Passes bytes on in both directions, and the end of either.
+/// Forwards bytes in both directions, and the end of each direction.
 fn forward(client: TcpStream, gateway: TcpStream) {
     let pass = |mut from: TcpStream, mut to: TcpStream| {
         let mut buffer = [0; 16 * 1024];
@@ -108,7 +108,7 @@ fn forward(client: TcpStream, gateway: TcpStream) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
+fn p1_during_a_rolling_restart_of_two_gateways_every_webhook_gets_202() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let backends = [(); 2].map(|()| Backend { port: free_port(), admin: free_port(), ready: AtomicBool::new(false) });
@@ -122,7 +122,7 @@ fn p1_a_rolling_restart_of_two_gateways_is_not_noticed_by_the_sender() {
     let proxy = Proxy::start(backends);
     let patience = Duration::from_secs(30);
     wait_until("both gateways to be ready", patience, || proxy.all_ready());
-    // Busy senders, and some that are idle for almost as long as a drain takes.
+    // Some senders are busy, and some are idle for almost as long as a drain takes.
     let busy = Senders::start(proxy.port, PATH, SIGNING_KEY, 12, Duration::from_millis(8), "busy");
     let lazy = Senders::start(proxy.port, PATH, SIGNING_KEY, 40, Duration::from_millis(700), "lazy");
     let full = std::env::var("E2E_FULL").is_ok();

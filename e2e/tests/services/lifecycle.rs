@@ -1,4 +1,4 @@
-//! How services end: a rolling restart under load, a stop with its time limit, a second signal.
+//! Tests how services end: a rolling restart under load, a stop with its time limit, a second signal.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
+fn a_rolling_restart_of_all_three_services_under_load_loses_no_record() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rolling");
     let _simulator = pipeline.simulator();
@@ -46,7 +46,7 @@ fn a_rolling_restart_of_all_three_services_under_load_loses_nothing() {
 }
 
 #[test]
-fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
+fn a_service_stops_within_shutdown_timeout_or_at_once_on_a_second_signal() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "signals");
     let mut variables = pipeline.gateway_variables();
@@ -60,7 +60,7 @@ fn a_service_stops_within_its_time_limit_and_at_once_after_a_second_signal() {
     assert_eq!(gateway.wait(Duration::from_secs(3)), Some(1));
     assert!(gateway.log().contains("ending at once"), "{}", gateway.log());
 
-    // A sink whose Platform never responds ends within SHUTDOWN_TIMEOUT, and its records are read again.
+    // A sink whose Platform never responds ends within `SHUTDOWN_TIMEOUT`, and the next sink reads its records again.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let mut variables = pipeline.sink_variables();

@@ -1,5 +1,5 @@
-//! Tests of the promises, with the real binaries on a real Kafka. `#[ignore]` marks those that only `make test-slow` runs.
-//! `e2e::turn` decides which tests run at the same time.
+//! Tests of the promises, with the real binaries on a real Kafka. `#[ignore]` marks the tests that only `make
+//! test-slow` runs. `e2e::turn` decides which tests run at the same time.
 
 #![allow(
     clippy::unwrap_used,

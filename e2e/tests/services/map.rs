@@ -1,4 +1,4 @@
-//! Tests `customerio-aep map`: from a file, from standard input, pretty, on one line, with the explanation, as a table.
+//! Tests `customerio-aep map` with a file, with standard input, and with each output format.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -47,7 +47,7 @@ fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
 }
 
 #[test]
-fn the_explanation_names_for_every_field_its_input_and_its_rule_and_lists_what_was_ignored() {
+fn map_explain_shows_input_and_rule_of_every_field_and_the_ignored_fields() {
     let _turn = shared();
     let words = map(BODY.as_bytes(), &["--explain"]);
     assert_eq!(words.status.code(), Some(0));
@@ -79,7 +79,7 @@ fn leaves(value: &Value) -> usize {
 }
 
 #[test]
-fn a_body_that_cannot_be_mapped_exits_1_with_the_dead_letter_code_and_prints_no_event() {
+fn an_unmappable_body_exits_1_with_the_dead_letter_code_and_prints_no_event() {
     let _turn = shared();
     for arguments in [&[][..], &["--compact"], &["--explain"]] {
         let refused = map(&BODY.as_bytes()[..50], arguments);

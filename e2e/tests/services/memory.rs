@@ -1,8 +1,8 @@
 //! Memory grows neither with the backlog nor with an outage: the services keep only what their budgets allow, and the
-//! rest stays in Kafka.
+//! other records stay in Kafka.
 //!
-//! Two runs process the same number of records, so that a service remembers the same ids: one run has all of them as
-//! its backlog, the other never more than a part. `E2E_FULL=1` compares 1,000,000 with 100,000.
+//! Two runs process the same number of records, so that a service remembers the same ids. In one run, all records are
+//! the backlog; in the other run, only a part of them at a time. `E2E_FULL=1` compares 1,000,000 with 100,000.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -20,23 +20,23 @@ use mapping::{ReceivedAt, SourceOptions};
 use serde_json::Value;
 use xdm::avro::{Encoder, Framing};
 
-/// An event as Customer.io sends it, 1.2 kB.
+/// A typical event of Customer.io, with 1.2 kB.
 const TYPICAL: &str = include_str!("../../../bench/typical.json");
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The memory that a service may use with any backlog.
+/// Maximum memory of a service, for any backlog.
 const LIMIT: u64 = 150 * 1024 * 1024;
 
-/// How much more memory the large backlog may take.
+/// Maximum ratio of the memory with the large backlog to the memory with the small backlog.
 const FLAT: f64 = 1.15;
 
 fn is_full() -> bool {
     std::env::var_os("E2E_FULL").is_some()
 }
 
-/// The small backlog and the large one, which is a multiple of it.
+/// Returns the sizes of the small and of the large backlog. The large one is a multiple of the small one.
 fn backlogs() -> (usize, usize) {
     if is_full() { (100_000, 1_000_000) } else { (100_000, 300_000) }
 }
@@ -48,7 +48,7 @@ fn body(number: usize) -> String {
     body.to_string()
 }
 
-/// Fills a topic; `record` gives a number's key, value and the record's own headers.
+/// Fills a topic; `record` returns key, value and headers of the record with a number.
 fn fill(
     pipeline: &Pipeline,
     topic: &str,
@@ -80,7 +80,7 @@ fn fill(
     }
 }
 
-/// Typed records as the transformer writes them.
+/// Writes typed records as the transformer writes them.
 fn fill_typed(pipeline: &Pipeline, numbers: Range<usize>) {
     let (source, encoder) = (SourceOptions::default(), Encoder::new(Framing::SingleObject).unwrap());
     fill(pipeline, "typed", numbers, |number| {
@@ -97,7 +97,7 @@ fn fill_typed(pipeline: &Pipeline, numbers: Range<usize>) {
     });
 }
 
-/// Webhooks as the gateway stores them.
+/// Writes raw records as the gateway writes them.
 fn fill_raw(pipeline: &Pipeline, numbers: Range<usize>) {
     fill(pipeline, "raw", numbers, |number| {
         let headers = Headers::with_capacity(2)
@@ -107,7 +107,7 @@ fn fill_raw(pipeline: &Pipeline, numbers: Range<usize>) {
     });
 }
 
-/// Returns the maximum memory of a process while something runs, and prints it.
+/// Measures the memory of a process until `is_over`. Prints the values and returns the maximum.
 fn watch(process: &Process, what: &str, timeout: Duration, mut is_over: impl FnMut(Duration) -> bool) -> u64 {
     let start = Instant::now();
     let (mut most, mut curve) = (0, Vec::new());
@@ -128,12 +128,13 @@ fn accepted(pipeline: &Pipeline) -> usize {
     usize::try_from(serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()).unwrap()
 }
 
-/// The parts of `0..total` that are a backlog at one time.
+/// Splits `0..total` into parts of which each is the backlog at one time.
 fn parts(backlog: usize, total: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total).step_by(backlog).map(move |first| first..(first + backlog).min(total))
 }
 
-/// The sink's memory with this backlog: while Platform is down in every way, and while `total` records are sent afterwards.
+/// Returns the maximum memory of the sink with this backlog: while Platform fails, and while `total` records are sent
+/// afterwards.
 fn sink_with(backlog: usize, total: usize) -> (u64, u64) {
     let pipeline = Pipeline::new(shared_kafka(), "memory");
     let mut parts = parts(backlog, total);
@@ -170,7 +171,7 @@ fn assert_flat(what: &str, (small, few): (usize, u64), (large, many): (usize, u6
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_sinks_memory_is_flat_for_any_backlog_and_any_outage_of_platform() {
+fn p8_the_sinks_memory_does_not_grow_with_the_backlog_or_a_platform_outage() {
     let _alone = alone();
     let (small, large) = backlogs();
     let (few, many) = (sink_with(small, large), sink_with(large, large));
@@ -178,7 +179,7 @@ fn p8_the_sinks_memory_is_flat_for_any_backlog_and_any_outage_of_platform() {
     assert_flat("sink, sending", (small, few.1), (large, many.1));
 }
 
-/// The transformer's memory while it processes `total` webhooks, with `backlog` of them waiting at a time.
+/// Returns the transformer's maximum memory while it processes `total` webhooks, of which `backlog` wait at a time.
 fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "raw-memory", i32::try_from(PARTITIONS).unwrap());
     let mut parts = parts(backlog, total);
@@ -203,20 +204,20 @@ fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
     })
 }
 
-/// The default number of a topic's partitions, all of them with one instance here.
+/// Default number of partitions of a topic. One instance has all of them here.
 const PARTITIONS: usize = 12;
 
-/// The default size of a dedup window, and the memory for one id (`transformer::dedup`).
+/// Default number of ids in a dedup window. The memory for one id is in `transformer::dedup`.
 const WINDOW_IDS: usize = 200_000;
 const BYTES_AN_ID: usize = 28;
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p8_the_transformers_memory_is_flat_for_any_backlog_and_bounded_with_full_windows() {
+fn p8_the_transformers_memory_does_not_grow_with_the_backlog() {
     let _alone = alone();
     let (small, large) = backlogs();
-    // Only one worker, because a second one would join some seconds later, and the result would depend on how much is
-    // left by then.
+    // There is only one worker, because a second one would join some seconds later, and the result would depend on the
+    // number of records that are left by then.
     let (few, many) = (transformer_with(small, large, 1), transformer_with(large, large, 1));
     assert_flat("transformer", (small, few), (large, many));
     let many = transformer_with(large, large, 2);

@@ -20,16 +20,17 @@ const SOON: Duration = Duration::from_secs(60);
 /// `session.timeout.ms` of the services' consumers.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a consumer may stay without partitions once its network is back.
+/// Maximum time until a service works again once its network is back.
 const BACK: Duration = Duration::from_secs(15);
 
-/// How long a stop may take without a network: what is in progress is given up after ten seconds.
+/// Maximum time of a stop without a network. Work that is in progress is given up after ten seconds.
 const STOP: Duration = Duration::from_secs(20);
 
-/// How long a transaction of another process holds offsets: longer than a transaction of the process under test may take.
+/// Time for which a transaction of another process holds offsets. It exceeds the transaction timeout of the tested
+/// process.
 const HELD: Duration = Duration::from_secs(25);
 
-/// A load without duplicates, because the windows are too small to recognise them.
+/// Sender's options for a load without duplicates, because the dedup windows are too small to recognise them.
 const NO_DUPLICATES: [&str; 2] = ["--duplicates", "0"];
 
 fn dice() -> fastrand::Rng {
@@ -42,7 +43,7 @@ fn start(service: &str, variables: &Variables) -> Process {
     Process::start(service, variables, Some(free_port()))
 }
 
-/// Starts a transformer with this `TRANSFORMER_INSTANCE` and these changed variables.
+/// Returns the variables of a transformer with this `TRANSFORMER_INSTANCE` and these changes.
 fn transformer(pipeline: &Pipeline, instance: &str, changes: &[(&'static str, &str)]) -> Variables {
     let named = with(pipeline.transformer_variables(), &[("TRANSFORMER_INSTANCE", instance)]);
     with(named, changes)
@@ -52,7 +53,7 @@ fn processed(transformer: &Process) -> f64 {
     transformer.metric("customerio_transformer_records_total")
 }
 
-/// Waits until every raw record has an outcome, or for `SOON`.
+/// Waits until every raw record has an outcome, or until [`SOON`] has passed. Returns the content of the topics.
 fn outcomes(kafka: &RealKafka, pipeline: &Pipeline) -> Topics {
     let deadline = Instant::now() + SOON;
     loop {
@@ -64,7 +65,7 @@ fn outcomes(kafka: &RealKafka, pipeline: &Pipeline) -> Topics {
     }
 }
 
-/// Every acknowledged event is stored, and each raw record is typed exactly once.
+/// Checks that every acknowledged event is stored, and that each raw record is typed exactly once.
 fn assert_typed_exactly_once(kafka: &RealKafka, pipeline: &Pipeline, load: Load) {
     let ids = load.finish(SOON * 4);
     let topics = outcomes(kafka, pipeline);
@@ -73,7 +74,7 @@ fn assert_typed_exactly_once(kafka: &RealKafka, pipeline: &Pipeline, load: Load)
     if topics.raw.len() == ids.len() {
         topics.assert_exactly_once(pipeline);
     } else {
-        // The gateway was slow, and a webhook was sent again. A window with one id does not recognise that.
+        // The gateway was slow, and a webhook was sent again. A dedup window with one id does not recognise the repeat.
         let balance = topics.balance(&pipeline.topic("raw"));
         assert!(balance.doubled.is_empty() && balance.unexplained.is_empty(), "{balance:?}");
     }
@@ -94,14 +95,14 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_writes_no_event_twice() {
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "evicted");
     let _gateway = pipeline.gateway();
-    // A window with one id does not recognise records that are read again, as the default window does not recognise
-    // older ones.
+    // A dedup window with one id does not recognise records that are read again, just as the default window does not
+    // recognise older records.
     let tiny = [("TRANSFORMER_DEDUP_MAX_IDS", "1"), ("TRANSFORMER_COMMIT_INTERVAL", "1s")];
     let evicted = start("transformer", &through(kafka.proxy(0), transformer(&pipeline, "evicted", &tiny)));
     let mut load = pipeline.load_with(12_000, 100, &NO_DUPLICATES);
     wait_until("the transformer to work", SOON, || processed(&evicted) > 200.0);
     for round in 0..3 {
-        // The second one joins, and the first one loses its network before or while it joins again.
+        // The second transformer joins, and the first one loses its network before or while it joins again.
         let mut second = Process::spawn("transformer", &transformer(&pipeline, "second", &tiny), Some(free_port()));
         std::thread::sleep(Duration::from_millis(dice.u64(500..4_000)));
         black_hole(kafka.proxy(0), Duration::from_millis(dice.u64(12_000..18_000)));
@@ -138,8 +139,8 @@ fn p3_a_named_transformer_continues_after_a_network_outage_longer_than_its_sessi
     assert_eq!(named.ended(), None);
 }
 
-/// Checks that Platform accepts all these ids and that every service continues. If not, prints the progress of the
-/// services, the transformer first.
+/// Checks that Platform accepts all these ids and that every service continues to run. If not, prints the progress of
+/// the services. The first service must be the transformer.
 fn assert_all_accepted(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String], services: &mut [Process]) {
     let deadline = Instant::now() + SOON;
     let is_missing = || {
@@ -212,7 +213,7 @@ fn p5_after_a_network_outage_a_sink_delivers_from_every_partition_within_15_s() 
         std::thread::sleep(SESSION_TIMEOUT * 2);
         kafka.proxy(0).heal();
         let healed = Instant::now();
-        // Enough persons for events in every partition.
+        // Forty persons are enough for events in every partition.
         let new: Vec<_> = (0..40).map(|number| format!("sink-away-{round}-{number}")).collect();
         for id in &new {
             assert_eq!(pipeline.send(&event(id)), 202);
@@ -225,9 +226,9 @@ fn p5_after_a_network_outage_a_sink_delivers_from_every_partition_within_15_s() 
     assert_accepted(&pipeline, &ids, SOON);
 }
 
-/// The services with the configuration they need, behind the first proxy.
+/// Returns the services with their variables, all behind the first proxy.
 fn behind_the_proxy(kafka: &RealKafka, pipeline: &Pipeline) -> [(&'static str, Variables); 3] {
-    // Another gateway may have the usual port.
+    // Another gateway may use the usual port.
     let listen = format!("127.0.0.1:{}", free_port());
     [
         ("ingest-gateway", with(pipeline.gateway_variables(), &[("GATEWAY_LISTEN", &listen)])),
@@ -237,13 +238,13 @@ fn behind_the_proxy(kafka: &RealKafka, pipeline: &Pipeline) -> [(&'static str, V
     .map(|(service, variables)| (service, through(kafka.proxy(0), variables)))
 }
 
-/// What a network can do to a service; in all of them nothing can be done at the brokers.
+/// Network faults in which a service gets no response from the brokers.
 const FAULTS: [Fault; 4] =
     [Fault::BlackHole, Fault::OneWay(Direction::ToServer), Fault::OneWay(Direction::ToClient), Fault::Cut];
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_a_service_that_is_started_without_a_network_works_soon_after_the_network_is_well() {
+fn p6_a_service_started_without_network_is_ready_within_15_s_of_recovery() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "start-away");
@@ -271,19 +272,19 @@ fn p6_a_service_that_is_started_without_a_network_works_soon_after_the_network_i
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_a_service_without_a_network_stops_within_its_time_out() {
+fn p6_a_service_without_network_stops_within_20_s() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 1, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "stop-away");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
-    // Offsets are always being committed.
+    // Under this load, the transformer and the sink always have offsets to commit.
     let _load = pipeline.load_with(100_000, 200, &NO_DUPLICATES);
     let mut late = Vec::new();
     for (service, variables) in behind_the_proxy(&kafka, &pipeline) {
         for fault in FAULTS {
-            // At the start, and at work.
+            // The fault begins before the service starts, or while it works.
             for works in [false, true] {
                 if !works {
                     kafka.proxy(0).set(fault);
@@ -311,7 +312,7 @@ fn p6_a_service_without_a_network_stops_within_its_time_out() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_partition_revoked_while_the_budget_was_full_is_read_after_its_next_assignment() {
+fn p5_a_partition_revoked_while_the_buffer_was_full_is_read_once_reassigned() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();
@@ -344,7 +345,7 @@ fn p5_a_partition_revoked_while_the_budget_was_full_is_read_after_its_next_assig
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out() {
+fn p3_an_assignment_during_an_open_transaction_does_not_cause_a_timeout() {
     let _alone = alone();
     let kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "assigned");
@@ -363,8 +364,8 @@ fn p3_an_assignment_during_a_transaction_does_not_make_the_transaction_time_out(
     });
     let (stay, move_on) = (first.partitions(), second.partitions());
     let watch = Watch::start(&kafka.connection(), &pipeline.topic("typed"));
-    // A transaction of another process contains offsets of the second transformer's partitions, which are now assigned
-    // to the first one.
+    // A transaction of another process contains offsets of the second transformer's partitions, which the first
+    // transformer gets next.
     let held: Vec<i32> = move_on.into_iter().collect();
     let group = format!("{}-transformer", pipeline.name);
     hold_offsets(kafka.bootstrap(), &group, &pipeline.topic("raw"), &held, HELD);

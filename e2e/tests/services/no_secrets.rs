@@ -1,6 +1,6 @@
-//! The real binaries show no secret: neither in the help when variables and an `.env` contain it, nor when a variable
-//! is invalid. Every command and every variable is found in the help. (For each option with each kind of invalid value:
-//! `no_message_about_an_option_shows_its_value` in `cli`.)
+//! The real binaries show no secret: not in the help texts when variables and an `.env` file contain it, and not in the
+//! error for an invalid variable. The tests find every command and every variable in the help texts.
+//! (`no_message_about_an_option_shows_its_value` in `cli` tests each option with each kind of invalid value.)
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use e2e::turn::shared;
 const SECRET: &str = "Hunter2Xyzzy";
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
 
-/// A folder of its own, so that no other `.env` is near.
+/// A separate folder, so that the binaries find no other `.env` file.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -38,7 +38,7 @@ fn run(folder: &Path, name: &str, arguments: &[&str], variables: &[(&str, &str)]
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// The help texts of a binary's commands, by the name of the command.
+/// Returns the help text of a binary and of each of its commands, with the path of the command.
 fn helps(folder: &Path, name: &str, variables: &[(&str, &str)]) -> Vec<(Vec<String>, String)> {
     let mut open = vec![Vec::<String>::new()];
     let mut found = Vec::new();
@@ -58,7 +58,7 @@ fn helps(folder: &Path, name: &str, variables: &[(&str, &str)]) -> Vec<(Vec<Stri
     found
 }
 
-/// The variables that a help names.
+/// Returns the variables in a help text.
 fn variables(help: &str) -> BTreeSet<String> {
     help.split("[env: ").skip(1).map(|rest| rest.split([']', '=']).next().unwrap().to_owned()).collect()
 }
@@ -87,7 +87,7 @@ fn help_shows_no_value_of_a_variable_or_of_an_env_file() {
 }
 
 #[test]
-fn an_invalid_variable_is_named_without_its_value() {
+fn the_error_for_an_invalid_variable_shows_the_name_and_not_the_value() {
     let _turn = shared();
     let folder = Folder::new("variables");
     let wrong = [
@@ -108,7 +108,7 @@ fn an_invalid_variable_is_named_without_its_value() {
         let (_, said) = run(&folder.0, name, &["--check-config"], &[("KAFKA_OPTIONS", "acks=1")]);
         assert!(said.contains("KAFKA_OPTIONS") && said.contains("request.required.acks"), "{said}");
     }
-    // Commands that have an effect without Kafka are left out; `send` ends here because of its URL.
+    // Commands that have an effect without Kafka are left out. `send` ends here because of its invalid URL.
     let send = ["send", "not-a-url"];
     for command in [&["audit"][..], &["find", "--event-id", "x"], &["setup", "plan", "--only", "kafka"], &send] {
         let (_, help) = run(&folder.0, "customerio-aep", &[command, &["--help"]].concat(), &[]);
@@ -128,7 +128,7 @@ fn an_invalid_variable_is_named_without_its_value() {
     assert!(code == Some(2) && said.contains("line 1") && !said.contains(SECRET), "{said}");
 }
 
-/// The first line of several keys in the form that `.env.example` documents.
+/// The signing keys have the form that `.env.example` documents for several keys.
 #[test]
 fn an_env_file_with_a_byte_order_mark_and_multi_line_values_works_in_every_command() {
     let _turn = shared();

@@ -1,4 +1,4 @@
-//! Where a service starts to read if its offsets are gone, expired or new: no record is repeated or lost without a
+//! Start position of a service whose offsets are missing, expired or new: no record is repeated or lost without a
 //! report.
 
 use std::collections::BTreeMap;
@@ -26,14 +26,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(future)
 }
 
-/// The range of each partition.
+/// Returns the watermarks of each partition.
 fn watermarks(pipeline: &Pipeline, topic: &str) -> Vec<Watermarks> {
     (0..pipeline.partitions)
         .map(|number| topics().watermarks(&pipeline.topic(topic), Partition(number), SOON).unwrap())
         .collect()
 }
 
-/// A service with flags and with an admin page.
+/// Starts a service with flags and with an admin port, without waiting until it is ready.
 fn start_with(name: &str, flags: &[&str], variables: &Variables) -> Process {
     let (port, mut variables) = (free_port(), variables.clone());
     variables.push(("ADMIN_LISTEN", format!("127.0.0.1:{port}")));
@@ -42,8 +42,8 @@ fn start_with(name: &str, flags: &[&str], variables: &Variables) -> Process {
     process
 }
 
-/// Makes the records that a stopped service has not read yet expire, except for the newest tenth of each partition;
-/// returns how many offsets that are.
+/// Expires the records that a stopped service has not read yet, except for the newest tenth in each partition; returns
+/// the number of expired offsets.
 fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     let committed = topics().committed(&format!("{}-{group}", pipeline.name), &pipeline.topic(topic), SOON).unwrap();
     let mut expired = 0;
@@ -57,7 +57,7 @@ fn expire_unread(pipeline: &Pipeline, group: &str, topic: &str) -> i64 {
     expired
 }
 
-/// Repeats the audit over everything that is retained, until everything is processed.
+/// Repeats the audit of all retained records until every record is processed.
 fn settled_audit(pipeline: &Pipeline) -> Value {
     let mut audit = Value::Null;
     wait_until("the audit to find all done", SOON, || {
@@ -68,14 +68,13 @@ fn settled_audit(pipeline: &Pipeline) -> Value {
     audit
 }
 
-/// Whether one of the notes below the audit's columns contains all of these words.
+/// Whether a note of the audit contains all of these words.
 fn notes(audit: &Value, words: &[&str]) -> bool {
     let notes = audit["notes"].as_array().unwrap();
     notes.iter().any(|note| words.iter().all(|word| note.as_str().unwrap().contains(word)))
 }
 
-/// Offsets that expired unread are a problem that the audit reports until they are older than its range, and it reports
-/// no retained record as lost.
+/// Checks that the audit reports the offsets that expired unread as a problem, and reports no retained record as lost.
 fn assert_audit_names_the_loss(pipeline: &Pipeline, topic: &str, expired: i64) {
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit[topic]["expiredUnread"]), (Some(1), &expired.into()), "{audit:#}");
@@ -83,7 +82,7 @@ fn assert_audit_names_the_loss(pipeline: &Pipeline, topic: &str, expired: i64) {
     assert!(notes(&audit, &[pipeline.topic(topic).as_str(), "offsets have expired"]), "{audit:#}");
 }
 
-/// Starts the service and checks that it counts and logs the expired offsets, once per partition, and continues.
+/// Checks that a service counts and logs the expired offsets, once per partition, and continues.
 fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
     wait_until("the loss to be counted", SOON, || service.metric("customerio_kafka_records_expired_total") > 0.0);
     wait_until("the lag to be 0", SOON, || {
@@ -102,7 +101,7 @@ fn assert_alarmed(service: &Process, pipeline: &Pipeline, expired: i64) {
 }
 
 #[test]
-fn offsets_that_expired_before_the_transformer_read_them_are_counted_and_logged() {
+fn raw_records_that_expired_unread_are_counted_and_logged() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-raw");
     let _gateway = pipeline.gateway();
     let mut transformer = pipeline.transformer();
@@ -115,7 +114,7 @@ fn offsets_that_expired_before_the_transformer_read_them_are_counted_and_logged(
     let expired = expire_unread(&pipeline, "transformer", "raw");
     assert_audit_names_the_loss(&pipeline, "raw", expired);
     assert_alarmed(&pipeline.transformer(), &pipeline, expired);
-    // The remaining records have their outcomes.
+    // All remaining records have an outcome.
     let account = Account::read(&shared_kafka().connection(), &pipeline);
     let balance = account.balance(&pipeline.topic("raw"));
     assert!(balance.unexplained.is_empty(), "{balance:?}");
@@ -125,7 +124,7 @@ fn offsets_that_expired_before_the_transformer_read_them_are_counted_and_logged(
         (code, &audit["raw"]["records"], &audit["raw"]["ahead"]),
         (Some(1), &account.raw.len().into(), &0.into())
     );
-    // The only problem is that no sink has ever run.
+    // The only remaining problem is that no sink has ever run.
     assert_eq!(audit["findingsTotal"], 0, "{audit:#}");
     assert_eq!(audit["missingGroups"][0]["topic"], pipeline.topic("typed").as_str(), "{audit:#}");
     assert_eq!(audit["missingGroups"].as_array().map(Vec::len), Some(1), "{audit:#}");
@@ -133,7 +132,7 @@ fn offsets_that_expired_before_the_transformer_read_them_are_counted_and_logged(
 }
 
 #[test]
-fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
+fn typed_records_that_expired_unread_are_counted_and_logged() {
     let pipeline = Pipeline::new(shared_kafka(), "expired-typed");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -144,7 +143,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
     assert_eq!(sink.terminate(), Some(0));
     let second = pipeline.load(1_000, 1000).finish(SOON);
     wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
-    // If a topic's size is limited, its oldest record shows how far back it reaches, not its retention.
+    // If a topic's size is limited, the audit uses the time of the oldest record, and not the retention time.
     let limited = |bytes| block_on(topics().set(&pipeline.topic("typed"), &[("retention.bytes", bytes)])).unwrap();
     limited("1000000000000");
     let expired = expire_unread(&pipeline, "sink", "typed");
@@ -158,7 +157,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
     assert_accepted(&pipeline, &left, SOON);
     let accepted = accepted(&pipeline);
     assert!(second.iter().any(|id| !accepted.contains_key(id)), "some really expired");
-    // The raw records whose typed records have expired are unverifiable, and counted as that, not as lost.
+    // The audit cannot verify raw records whose typed records have expired, and counts them as expired, not as lost.
     let audit = settled_audit(&pipeline);
     let raw = &audit["raw"];
     assert_eq!((&raw["typed"], &audit["typed"]["accepted"]), (&left.len().into(), &left.len().into()), "{audit:#}");
@@ -166,7 +165,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
     assert_eq!(known.iter().sum::<u64>(), raw["records"].as_u64().unwrap(), "{audit:#}");
     let raw_expired = &raw["expired"];
     assert!(raw_expired.as_u64().unwrap() >= 1_000, "{audit:#}");
-    // With a retention that would have kept them, they were deleted manually, or never existed.
+    // The retention time would have kept these typed records, so they were deleted manually or never existed.
     limited("-1");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["unexplained"]), (Some(1), raw_expired), "{audit:#}");
@@ -175,7 +174,7 @@ fn offsets_that_expired_before_the_sink_read_them_are_counted_and_logged() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() {
+fn records_that_expire_unread_while_the_transformer_runs_are_counted_and_logged() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "expired-running");
     let _gateway = pipeline.gateway();
@@ -184,8 +183,8 @@ fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() 
     wait_until("the first events", SOON, || {
         read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 1_000
     });
-    // Longer than a fetch stays in flight, shorter than the group's session timeout: records that arrive meanwhile
-    // expire unread.
+    // The pause is longer than a fetch stays in flight, and shorter than the group's session timeout: records that
+    // arrive meanwhile expire unread.
     signal(transformer.id(), Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
     drop(pipeline.load(3_000, 2000).finish(SOON));
@@ -203,7 +202,7 @@ fn offsets_that_expire_under_a_running_transformer_are_counted_and_logged_too() 
 }
 
 #[test]
-fn a_lost_group_with_existing_output_refuses_to_start_without_from_beginning() {
+fn a_service_with_output_and_a_lost_group_starts_only_with_from_beginning() {
     let pipeline = Pipeline::new(shared_kafka(), "lost-group");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -233,9 +232,9 @@ fn a_lost_group_with_existing_output_refuses_to_start_without_from_beginning() {
     }
 }
 
-/// Without receipts, the sink's own record in the dead-letter topic shows that it has worked before.
+/// Without receipts, the sink's record on the dead-letter topic shows that the sink has worked before.
 #[test]
-fn a_lost_sink_group_is_recognised_without_receipts() {
+fn a_sink_without_receipts_recognises_a_lost_group() {
     let pipeline = Pipeline::new(shared_kafka(), "lost-sink");
     let _simulator = pipeline.simulator();
     let (_gateway, _transformer) = (pipeline.gateway(), pipeline.transformer());
@@ -264,7 +263,7 @@ fn a_lost_sink_group_is_recognised_without_receipts() {
 }
 
 #[test]
-fn audit_reports_a_lost_group_and_does_not_report_its_records_as_lost() {
+fn the_audit_reports_a_lost_group_but_no_lost_records() {
     let pipeline = Pipeline::new(shared_kafka(), "audit-lost-group");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -286,7 +285,7 @@ fn audit_reports_a_lost_group_and_does_not_report_its_records_as_lost() {
     assert!(notes(&audit, &[&forgotten("sink"), "no committed offset", "lost group"]), "{audit:#}");
 }
 
-/// For each person, the events' numbers in the order of a topic's offsets, with the partition.
+/// Returns the event ids of each person, in the order of a topic's offsets. The keys are partition and person key.
 fn order(
     pipeline: &Pipeline,
     topic: &str,
@@ -296,7 +295,7 @@ fn order(
     for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
         let id = id(&record);
         let person = order.entry((record.partition.0, record.key.clone().unwrap_or_default())).or_default();
-        // A repeat by Customer.io is not another event.
+        // A repeated webhook is not another event.
         if !person.contains(&id) {
             person.push(id);
         }
@@ -304,7 +303,7 @@ fn order(
     order
 }
 
-/// Clients look for new partitions every five minutes by default.
+/// Makes clients look for new partitions every second. By default, they do so every five minutes.
 fn quick(mut variables: Variables) -> Variables {
     variables.push(("KAFKA_OPTIONS", "topic.metadata.refresh.interval.ms=1000".to_owned()));
     variables
@@ -312,7 +311,7 @@ fn quick(mut variables: Variables) -> Variables {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_is_lost() {
+fn p9_partitions_added_to_the_typed_topic_first_are_read_without_a_restart() {
     let _alone = alone();
     let mut pipeline = Pipeline::new(shared_kafka(), "grown");
     let _simulator = pipeline.simulator();
@@ -338,7 +337,7 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_
     account.assert_stored(&ids);
     account.assert_exactly_once(&pipeline);
     assert!(account.raw.keys().filter(|(partition, _)| *partition >= 4).count() > 100, "the new partitions are used");
-    // Every typed record is in the partition number of its raw record, in the same order for each person.
+    // Every typed record is in the partition with the same number as its raw record, in the same order for each person.
     let raw = order(&pipeline, "raw", |record| {
         serde_json::from_slice::<Value>(&record.value).unwrap()["event_id"].as_str().unwrap().to_owned()
     });
@@ -347,16 +346,16 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_under_load_and_nothing_
     assert!(account.dead_letters.is_empty());
     let audit = settled_audit(&pipeline);
     assert_eq!((&audit["partitions"], &audit["raw"]["records"]), (&6.into(), &account.raw.len().into()), "{audit:#}");
-    // A webhook that was delivered again after its person had moved to a new partition.
+    // Counts webhooks that were delivered again after their person had moved to a new partition.
     let repeats = audit["typed"]["repeatsAfterGrowth"].as_u64().unwrap();
     assert_eq!(audit["typed"]["accepted"].as_u64().unwrap(), ids.len() as u64 + repeats, "{audit:#}");
     assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");
 }
 
-/// A group that has missed a rebalance does not read new partitions. No member reads them, and that would not change as
-/// long as all members stay.
+/// Members that have missed a rebalance do not read new partitions, and this would not change as long as all members
+/// stay.
 #[test]
-fn partitions_added_to_the_raw_topic_first_stop_the_transformer_with_a_remedy_and_nothing_is_lost() {
+fn adding_raw_partitions_first_stops_the_transformer_with_a_remedy() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));
@@ -371,7 +370,7 @@ fn partitions_added_to_the_raw_topic_first_stop_the_transformer_with_a_remedy_an
     let log = transformer.log();
     assert!(log.lines().last().unwrap_or_default().contains(&remedy), "{log}");
     let ids = load.finish(SOON * 2);
-    // Started again, it reports the same at once.
+    // After a restart, the transformer reports the same remedy at once.
     let mut transformer = Process::spawn("transformer", &quick(pipeline.transformer_variables()), Some(free_port()));
     assert_eq!(transformer.wait(SOON), Some(1));
     assert!(transformer.log().contains(&remedy));

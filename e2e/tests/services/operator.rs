@@ -1,4 +1,4 @@
-//! The tasks of an operator after an outage: show where every event is, find one, replay dead letters.
+//! Tasks of an operator after an outage: audit the topics, find an event, replay dead letters.
 
 mod clock;
 mod red;
@@ -22,7 +22,7 @@ use serde_json::Value;
 /// Maximum time of any step.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Repeats the audit until no record is in progress. It must find no problem at any time.
+/// Repeats the audit until no record is in progress. No audit may find a problem.
 fn settled_audit(pipeline: &Pipeline) -> Value {
     let deadline = Instant::now() + SOON;
     loop {
@@ -50,12 +50,12 @@ fn somebody(id: &str) -> String {
     event(id, &format!(r#""id":"person-{id}""#))
 }
 
-/// An event that names no person; ON_MISSING_IDENTITY decides its outcome.
+/// Returns an event without a person. `ON_MISSING_IDENTITY` decides its outcome.
 fn anonymous(id: &str) -> String {
     event(id, "")
 }
 
-/// Starts a transformer that dead-letters events that name no person.
+/// Starts a transformer that dead-letters events without a person.
 fn strict_transformer(pipeline: &Pipeline) -> Process {
     let mut variables = pipeline.transformer_variables();
     variables.push(("ON_MISSING_IDENTITY", "dead-letter".to_owned()));
@@ -68,7 +68,7 @@ fn dead_letters(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
     dead_letters.as_array().unwrap().clone()
 }
 
-/// How often each dead letter was replayed to the raw topic.
+/// Returns how often each dead letter was replayed to a topic.
 fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for record in read(&shared_kafka().connection(), &pipeline.topic(topic)) {
@@ -80,7 +80,7 @@ fn replays(pipeline: &Pipeline, topic: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_records() {
+fn p7_the_audit_agrees_with_an_independent_count_and_lists_missing_records() {
     let pipeline = Pipeline::new(shared_kafka(), "audit");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -129,7 +129,7 @@ fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_recor
     let (code, inferred) = pipeline.ask(&["audit", "--receipts-topic", ""]);
     assert_eq!((code, &inferred["typed"]["acceptedInferred"]), (Some(0), &audit["typed"]["accepted"]));
 
-    // Another transformer commits the group's offsets and writes the typed record to another topic.
+    // Another transformer of the same group commits the offsets, but writes the typed record to another topic.
     assert_eq!(transformer.terminate(), Some(0));
     let elsewhere = |variables: Vec<(&'static str, String)>, variable: &'static str, topic: &str| {
         let changed = variables.into_iter().map(|(name, value)| match name {
@@ -164,7 +164,7 @@ fn p7_the_audit_adds_up_agrees_with_an_independent_count_and_lists_missing_recor
     assert_eq!((&finding["kind"], &finding["eventId"]), (&"unexplained".into(), &"stolen".into()));
     assert_eq!(finding["topic"], raw_topic.as_str());
 
-    // Another sink delivers an event and writes the receipt to another topic.
+    // Another sink of the same group delivers an event, but writes the receipt to another topic.
     let _transformer = pipeline.transformer();
     assert_eq!(sink.terminate(), Some(0));
     let variables = elsewhere(pipeline.sink_variables(), "RECEIPTS_TOPIC", "other-receipts");
@@ -201,7 +201,7 @@ fn service_now() -> u128 {
 }
 
 #[test]
-fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_writes_nothing() {
+fn a_replay_resolves_all_dead_letters_and_a_second_replay_writes_nothing() {
     let pipeline = Pipeline::new(shared_kafka(), "replay");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -210,8 +210,8 @@ fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_write
     let ids: Vec<String> = (0..60).map(|number| format!("anonymous-{number}")).collect();
     for id in &ids {
         assert_eq!(pipeline.send(&anonymous(id)), 202);
-        // Customer.io delivers some events twice: each delivery is its own dead letter, and one event once they are
-        // replayed.
+        // Customer.io delivers some events twice. Each delivery becomes a separate dead letter, and both become one
+        // event once they are replayed.
         if id.ends_with('7') {
             assert_eq!(pipeline.send(&anonymous(id)), 202);
         }
@@ -227,7 +227,7 @@ fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_write
     assert!(dead_letters(&pipeline, &["--until", "2020-01-01"]).is_empty());
     assert!(dead_letters(&pipeline, &["--source", "shop"]).is_empty());
 
-    // The first run only prints what it would do.
+    // The first run is a dry run, which only prints the plan.
     let stored = read(&shared_kafka().connection(), &pipeline.topic("raw")).len();
     let replay = ["dead-letters", "replay", "--code", "no_identity"];
     let (code, dry) = pipeline.ask(&replay);
@@ -270,7 +270,7 @@ fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_write
     assert_eq!((&dead["open"], &dead["replayed"], &dead["discarded"]), (&0.into(), &66.into(), &1.into()));
     assert_eq!(audit["raw"]["duplicates"], 6, "{audit:#}");
     assert_eq!(audit["typed"]["accepted"], 120);
-    // A body that no raw record can hold is counted, and cannot be replayed.
+    // A body that is too large for a raw record is counted, and cannot be replayed.
     let huge = somebody("huge").replace("delivery-huge", &"x".repeat(11 * 1024 * 1024));
     assert_eq!(pipeline.send(&huge), 202);
     wait_until("the gateway's dead letter", SOON, || dead_letters(&pipeline, &["--stage", "gateway"]).len() == 1);
@@ -284,18 +284,18 @@ fn a_replay_after_a_mapping_fix_resolves_all_dead_letters_and_a_second_one_write
     assert_eq!(life[0]["state"], "accepted");
 }
 
-/// The steps of the first event found, in order.
+/// Returns the steps of the first event found, in order.
 fn what(found: &Value) -> Vec<&str> {
     let order = ["received", "dead-lettered", "replayed", "received again", "mapped", "accepted"];
     let mut steps: Vec<&str> =
         found[0]["steps"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect();
-    // Steps of the same millisecond have no order.
+    // Steps of the same millisecond have no defined order, so the test sorts them.
     steps.sort_by_key(|step| order.iter().position(|known| known == step));
     steps
 }
 
-/// Writes a second dead letter for every record that has one in this partition, as a service does that is killed after
-/// the first.
+/// Writes a second dead letter for every dead letter in this partition, as a service does that is killed after it has
+/// written the first one.
 fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
     let connection = shared_kafka().connection();
     let topic = pipeline.topic("dead-letters");
@@ -313,7 +313,7 @@ fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
     first.len()
 }
 
-/// How often each record that has a dead letter was written to the raw topic again.
+/// Returns how often each record with a dead letter was written to the raw topic again.
 fn replays_by_origin(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let (topic, replayed) = (pipeline.topic("dead-letters"), replays(pipeline, "raw"));
     let mut found = BTreeMap::new();
@@ -350,9 +350,9 @@ fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
     let open = dead_letters(&pipeline, &[]);
     assert!((1..=140 + second).contains(&open.len()), "{} are unresolved", open.len());
 
-    // A second operator takes over the transactional id from the first. Both have read the dead letters before. The
-    // records that the first has written since then must not be written again, not even from the second dead letter of
-    // a record, which is all that the second operator asks for.
+    // A second operator takes over the transactional id from the first one. Both have read the dead letters before. The
+    // records that the first operator has written since then must not be written again, not even from the second dead
+    // letter of a record, which is the only one that the second operator requests.
     let last: BTreeMap<String, String> = open
         .iter()
         .map(|dead_letter| {
@@ -378,7 +378,7 @@ fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
 }
 
 #[test]
-fn the_sinks_dead_letters_are_replayed_as_they_are_or_mapped_again() {
+fn dead_letters_of_the_sink_are_replayed_as_is_or_mapped_again() {
     let pipeline = Pipeline::new(shared_kafka(), "refused");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -398,7 +398,7 @@ fn the_sinks_dead_letters_are_replayed_as_they_are_or_mapped_again() {
     let (_, shown) = pipeline.ask(&["dead-letters", "show", &place]);
     assert_eq!(shown["body"]["event"]["_id"], "poison-0", "{shown:#}");
 
-    // The operator must say how to replay them.
+    // The operator must choose between `--as-is` and `--remap`.
     let (code, _, problems) = pipeline.operate(&["dead-letters", "replay", "--yes"]);
     assert_eq!(code, Some(2));
     assert!(problems.contains("--as-is") && problems.contains("--remap"), "{problems}");

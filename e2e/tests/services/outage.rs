@@ -9,7 +9,7 @@ use e2e::real_kafka::{Cluster, RealKafka};
 use e2e::turn::alone;
 use e2e::wait_until;
 
-/// Sends one event; returns the status and how long it took.
+/// Sends one event; returns the status and the time until the response.
 fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duration) {
     let body = format!(
         r#"{{"event_id":"{id}","object_type":"email","metric":"sent","timestamp":1700000000,"data":{{"identifiers":{{"id":"{id}"}}}}}}"#
@@ -25,17 +25,17 @@ fn send(runtime: &tokio::runtime::Runtime, port: u16, id: &str) -> (u16, Duratio
     (answer.status().as_u16(), started.elapsed())
 }
 
-/// The state of the transformer when the only broker stops.
+/// State of the transformer when the only broker stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transformer {
-    /// It has committed everything.
+    /// The transformer has committed everything.
     Idle,
-    /// It is about to commit the last webhooks.
+    /// The transformer is about to commit the last webhooks.
     Commits,
 }
 
 #[test]
-fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_after_it() {
+fn p1_in_a_kafka_outage_webhooks_get_503_within_4_s_and_afterwards_202() {
     let _alone = alone();
     stop_the_only_broker(Transformer::Idle);
 }
@@ -43,7 +43,7 @@ fn p1_during_a_kafka_outage_webhooks_get_503_in_time_and_no_restart_is_needed_af
 /// In about one of three runs, the broker loses the end of the transaction (ADR 6).
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p1_p3_an_outage_during_a_commit_ends_by_itself_or_by_the_documented_remedy() {
+fn p1_p3_after_an_outage_during_a_commit_all_events_are_accepted() {
     let _alone = alone();
     stop_the_only_broker(Transformer::Commits);
 }
@@ -52,7 +52,7 @@ fn is_everything_accepted(sink: &Process, acknowledged: usize) -> bool {
     sink.metric("customerio_sink_records_total{outcome=\"accepted\"}") >= acknowledged as f64
 }
 
-/// Whether a service reports the open transaction, with its remedy.
+/// Whether the metrics of a service report an open transaction.
 fn reports(name: &str, service: &Process) -> bool {
     let gauge = format!("customerio_{name}_waiting{{reason=\"open_transaction\"}}");
     service.metric(&gauge) == 1.0
@@ -73,7 +73,7 @@ fn end_lost_transactions(kafka: &RealKafka) {
             kafka.transactions(&[&["abort"], &transaction[..]].concat());
             ended.push(topic.to_owned());
         }
-        // The transaction contains the group's offsets.
+        // The transaction contains typed records and the offsets of the group.
         ended.iter().any(|topic| topic == "__consumer_offsets") && ended.iter().any(|topic| topic.ends_with(".typed"))
     });
 }

@@ -1,8 +1,8 @@
 //! The three real binaries on a real Kafka: every event arrives, a stop loses nothing, and a kill neither loses nor
 //! duplicates records.
 //!
-//! `E2E_FULL=1` runs the full load of the acceptance (60 s at 1,000 webhooks a second, 50,000 different events) where
-//! CI runs a slice of it.
+//! `E2E_FULL=1` runs the full load of the acceptance test: 60,000 events at 1,000 webhooks per second. Otherwise, as in
+//! CI, only a part of it runs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use e2e::process::Process;
 use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 
-/// The number of events, the events per second, and how long the load may take.
+/// Returns the number of events, the events per second, and the maximum duration of the load.
 fn load() -> (usize, usize, Duration) {
     if std::env::var_os("E2E_FULL").is_some() {
         (60_000, 1000, Duration::from_secs(240))
@@ -41,7 +41,7 @@ fn every_webhook_becomes_an_accepted_event_and_the_lag_returns_to_zero() {
     let ids = pipeline.load(3_000, 1000).finish(Duration::from_secs(60));
     assert_eq!(ids.len(), 3_000);
     assert_nothing_lost(&pipeline, &ids);
-    // 3 of 100 were sent twice: the raw topic has both, the typed topic one.
+    // Of 100 events, 3 were sent twice: the raw topic contains both webhooks, the typed topic contains one record.
     assert!(gateway.metric("customerio_gateway_requests_total") >= 3_090.0);
     assert!(transformer.metric("customerio_transformer_records_total") >= 3_090.0);
     assert!(sink.metric("customerio_sink_records_total") >= 3_000.0);
@@ -104,7 +104,7 @@ fn a_signed_body_that_cannot_be_mapped_is_a_dead_letter_with_its_reason() {
     Topics::read(&connection, &pipeline).assert_exactly_once(&pipeline);
 }
 
-/// Stops one service during a load, starts it again, and looks up every id.
+/// Stops one service three times during a load, starts it again each time, and looks up every id.
 fn stop_under_load(test: &str, which: usize) {
     let pipeline = Pipeline::new(shared_kafka(), test);
     let _simulator = pipeline.simulator();
@@ -114,7 +114,7 @@ fn stop_under_load(test: &str, which: usize) {
     let mut load = pipeline.load(count, rate);
     let stops = 3;
     for stop in 0..stops {
-        // Spread over the load; the exact moment does not matter for a clean stop.
+        // The stops are spread over the load. The exact moment does not matter for a clean stop.
         let progressed = f64::from(u32::try_from(count / (stops + 1) * (stop + 1)).unwrap());
         let counted =
             if which == 0 { "customerio_transformer_records_total" } else { "customerio_gateway_requests_total" };
@@ -132,27 +132,27 @@ fn stop_under_load(test: &str, which: usize) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn terminating_the_gateway_under_load_exits_0_and_loses_nothing() {
+fn terminating_the_gateway_under_load_exits_0_and_loses_no_record() {
     let _alone = alone();
     stop_under_load("term-gateway", 0);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn terminating_the_transformer_under_load_exits_0_and_loses_nothing() {
+fn terminating_the_transformer_under_load_exits_0_and_loses_no_record() {
     let _alone = alone();
     stop_under_load("term-transformer", 1);
 }
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn terminating_the_sink_under_load_exits_0_and_loses_nothing() {
+fn terminating_the_sink_under_load_exits_0_and_loses_no_record() {
     let _alone = alone();
     stop_under_load("term-sink", 2);
 }
 
-/// A transformer whose dedup window holds a single id, so that it hides no record that is read twice. Without an
-/// instance name, it leaves the group when it stops.
+/// Starts a transformer whose dedup window holds a single id, so that the window hides no record that is read twice.
+/// Without an instance name, the transformer leaves the group when it stops.
 fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interval: &str) -> Process {
     let mut variables = pipeline.transformer_variables();
     variables.retain(|(name, _)| *name != "TRANSFORMER_INSTANCE");
@@ -163,7 +163,7 @@ fn transformer_without_window(pipeline: &Pipeline, instance: &str, commit_interv
 }
 
 #[test]
-fn p3_killing_the_transformer_in_transactions_and_rebalances_neither_loses_nor_duplicates_records() {
+fn p3_killing_the_transformer_in_transactions_loses_or_duplicates_no_record() {
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -178,13 +178,15 @@ fn p3_killing_the_transformer_in_transactions_and_rebalances_neither_loses_nor_d
     let mut load = pipeline.load(count, rate);
     let mut ids = Vec::new();
     for kill in 0..12 {
-        // The load is long enough for every kill, even if restarts are slow on this machine.
+        // The load is started again if necessary, so that every kill happens under load, even if restarts are slow on
+        // this machine.
         if !load.is_running() {
             ids.extend(load.finish(Duration::from_secs(60)));
             load = pipeline.load(count, rate);
         }
-        // At 1,000 records a second and a commit every 100 ms, a transaction is almost always open, usually while
-        // records are being sent. With a commit after each poll, usually its offsets or its commit are being sent.
+        // At 1,000 records per second and a commit every 100 ms, a transaction is almost always open, usually while
+        // records are being sent. With a commit after each poll, the transaction's offsets or its commit are usually
+        // being sent.
         let alive = Duration::from_millis(random.u64(100..700));
         let before = transformer.metric("customerio_transformer_records_total");
         wait_until("the transformer to work", Duration::from_secs(30), || {
@@ -210,20 +212,20 @@ fn p3_killing_the_transformer_in_transactions_and_rebalances_neither_loses_nor_d
     assert_accepted(&pipeline, &ids, Duration::from_secs(60));
     let topics = Topics::read(&shared_kafka().connection(), &pipeline);
     topics.assert_stored(&ids);
-    // Only webhooks that Customer.io repeated are typed again here.
+    // Only webhooks that were sent twice are typed again here.
     let balance = topics.balance(&pipeline.topic("raw"));
     assert!(balance.doubled.is_empty(), "{} doubled: {:?}", balance.doubled.len(), balance.doubled.first());
     assert!(balance.unexplained.is_empty(), "{} lost: {:?}", balance.unexplained.len(), balance.unexplained.first());
 }
 
 #[test]
-fn p5_killing_the_sink_loses_nothing() {
+fn p5_killing_the_sink_loses_no_event() {
     let pipeline = Pipeline::new(shared_kafka(), "kill-sink");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut sink = pipeline.sink();
-    // A Platform that accepts nothing: no record that the sink has read may be committed when it is killed.
+    // Platform accepts nothing: no record that the sink has read may be committed when the sink is killed.
     pipeline.fault(r#"{"fault":"status","status":503}"#);
     let before = pipeline.load(1_000, 1000).finish(Duration::from_secs(60));
     wait_until("some requests and the commits between them", Duration::from_secs(30), || {
@@ -278,8 +280,8 @@ fn p3_the_records_of_an_aborted_transaction_are_read_again() {
     let topics = topics();
     topics.assert_stored(&ids);
     topics.assert_exactly_once(&pipeline);
-    // Records that were sent alone while the limit was low were too large by themselves. Their number depends on the
-    // machine.
+    // Records that were sent alone while the limit was low exceeded the limit by themselves. Their number depends on
+    // the machine.
     assert!(
         topics.dead_letters.iter().all(|dead_letter| dead_letter.code == "too_large"),
         "{:?}",
@@ -293,7 +295,7 @@ fn p3_the_records_of_an_aborted_transaction_are_read_again() {
 }
 
 #[test]
-fn two_sources_are_distinguished_and_an_unknown_one_stops_the_transformer() {
+fn sources_use_their_own_options_and_an_unknown_source_stops_the_transformer() {
     let pipeline = Pipeline::new(shared_kafka(), "sources");
     let folder = std::env::temp_dir().join(&pipeline.name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -360,7 +362,7 @@ fn two_sources_are_distinguished_and_an_unknown_one_stops_the_transformer() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn platform_faults_lose_nothing_and_only_refused_records_become_dead_letters() {
+fn platform_faults_lose_no_event_and_only_refused_records_become_dead_letters() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "faults");
     let _simulator = pipeline.simulator();

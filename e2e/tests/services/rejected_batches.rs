@@ -20,7 +20,7 @@ fn send(pipeline: &Pipeline, id: &str) {
     assert_eq!(response.map(|(status, _)| status), Some(202));
 }
 
-/// A sink that looks for failed batches at its start.
+/// Starts a sink that looks for failed batches at its start.
 fn watching_sink(pipeline: &Pipeline) -> Process {
     let simulator = format!("http://127.0.0.1:{}", pipeline.simulator_port);
     let watch =
@@ -28,7 +28,7 @@ fn watching_sink(pipeline: &Pipeline) -> Process {
     Process::start("sink", &with(pipeline.sink_variables(), &watch), Some(free_port()))
 }
 
-/// Whether `find` says that Platform rejected the event later.
+/// Whether `find` shows that Platform rejected the event after acceptance.
 fn is_rejected(pipeline: &Pipeline, id: &str) -> bool {
     pipeline.operate(&["find", id]).1.contains("rejected_after_acceptance")
 }
@@ -44,7 +44,7 @@ fn p7_an_event_that_platform_rejects_after_acceptance_becomes_one_dead_letter() 
     let _transformer = pipeline.transformer();
 
     for rejected in ["bad-1", "bad-2"] {
-        // Delivered by a sink that does not look for failed batches.
+        // The event is delivered by a sink that does not look for failed batches.
         let mut sink = pipeline.sink();
         send(&pipeline, rejected);
         send(&pipeline, &format!("good-{rejected}"));

@@ -42,11 +42,12 @@ fn end(pipeline: &Pipeline, topic: &str) -> i64 {
     watermarks.map_or(0, |watermarks| watermarks.high.0)
 }
 
-/// Pauses `reader` while its topic is replaced by one that grows beyond the reader's position.
+/// Replaces a topic by one that grows beyond the position of its paused reader, and checks that the reader reports the
+/// replacement and that all events are accepted.
 fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
     let first = send(pipeline, "A", 3);
     assert_accepted(pipeline, &first, SOON);
-    // The reader has committed, and has checked the record that it had processed.
+    // The reader has time to commit, and to check the record that it processed last.
     wait_until("the lag to be zero", SOON, || reader.metric("customerio_kafka_consumer_lag_records") == 0.0);
     let position = end(pipeline, topic);
     std::thread::sleep(Duration::from_secs(5));
@@ -69,7 +70,7 @@ fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
 }
 
 #[test]
-fn p7_a_sink_reads_a_typed_topic_that_was_created_again_from_its_beginning_and_reports_it() {
+fn p7_a_recreated_typed_topic_is_reported_and_read_from_the_beginning() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "replaced-typed", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -79,7 +80,7 @@ fn p7_a_sink_reads_a_typed_topic_that_was_created_again_from_its_beginning_and_r
 }
 
 #[test]
-fn p7_a_transformer_reads_a_raw_topic_that_was_created_again_from_its_beginning_and_reports_it() {
+fn p7_a_recreated_raw_topic_is_reported_and_read_from_the_beginning() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "replaced-raw", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

@@ -1,5 +1,5 @@
 //! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, and a registry
-//! that is down while it is needed or while it is not.
+//! that is down while the services need it or do not need it.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -31,13 +31,13 @@ fn sink(pipeline: &Pipeline, registry: &RealRegistry) -> Process {
     Process::start("sink", &with_registry(pipeline.sink_variables(), registry), Some(free_port()))
 }
 
-/// The registry's id at the beginning of a record.
+/// Returns the schema id of the registry from the beginning of a record.
 fn schema_id(record: &OwnedRecord) -> u32 {
     let [0, a, b, c, d, ..] = record.value[..] else { panic!("no Confluent wire format: {:?}", &record.value[..5]) };
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// What `customerio-aep map` prints for a raw record.
+/// Returns the event that `customerio-aep map` prints for a raw record.
 fn map(record: &OwnedRecord) -> Value {
     let received_at = record.text_header(header::RECEIVED_AT).unwrap();
     let arguments = ["map", "--compact", "--tenant", "acme", "--received-at", received_at];
@@ -58,7 +58,7 @@ fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
     let _gateway = pipeline.gateway();
     let _transformer = transformer(&pipeline, &registry);
     let _sink = sink(&pipeline, &registry);
-    // Every catalogued pair in every kind of message.
+    // The load contains every catalogued pair of channel and metric, in every kind of message.
     let ids = pipeline.load(320, 320).finish(SOON);
     assert_accepted(&pipeline, &ids, SOON);
     Topics::read(&kafka.connection(), &pipeline).assert_exactly_once(&pipeline);
@@ -95,7 +95,7 @@ fn an_independent_reader_of_the_typed_topic_gets_the_event_that_map_prints() {
 }
 
 #[test]
-fn a_service_waits_for_the_registry_at_the_start_and_does_not_need_it_later() {
+fn services_wait_for_the_registry_at_the_start_and_deliver_without_it_later() {
     let mut registry = RealRegistry::stopped();
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-down");
@@ -127,14 +127,14 @@ fn a_service_waits_for_the_registry_at_the_start_and_does_not_need_it_later() {
     wait_until("the sink to hold", SOON, || metric_line(&after, held) == Some(1.0));
     wait_until("a word about the registry", SOON, || after.log().contains("cannot reach the Schema Registry"));
     registry.start();
-    // This registry loses its data when it stops; when the schema is registered again, it gets the same id.
+    // The registry loses its data when it stops. A schema that is registered again gets the same id.
     let _again = transformer_of_another_group(&pipeline, &registry);
     assert_accepted(&pipeline, &sent, SOON);
     assert_eq!(metric_line(&after, held), Some(0.0));
     assert!(read(&kafka.connection(), &pipeline.topic("dead-letters")).is_empty());
 }
 
-/// A transformer that registers the schema and writes to another topic.
+/// Starts a transformer that registers the schema. It belongs to another group and reads another topic.
 fn transformer_of_another_group(pipeline: &Pipeline, registry: &RealRegistry) -> Process {
     let mut variables = with_registry(pipeline.transformer_variables(), registry);
     variables.push(("KAFKA_GROUP_ID", format!("{}-other", pipeline.name)));
@@ -149,7 +149,7 @@ fn metric_line(process: &Process, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
+fn the_sink_holds_a_record_with_an_unknown_schema_and_logs_the_version() {
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "registry-newer");
     let registry = RealRegistry::running();
@@ -160,7 +160,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     let mut sink = sink(&pipeline, &registry);
     assert_accepted(&pipeline, &sent, SOON);
 
-    // Registers and writes what a newer transformer would.
+    // The test registers a newer schema and writes a record with it, as a newer transformer would.
     let mut newer: Value = serde_json::from_str(xdm::schema::SCHEMA_JSON).unwrap();
     newer["schemaVersion"] = json!(9);
     newer["fields"].as_array_mut().unwrap().push(json!({"name": "mood", "type": ["null", "string"], "default": null}));
@@ -184,7 +184,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     wait_until("the sink to hold", SOON, || metric_line(&sink, held) == Some(1.0));
     let log = sink.log();
     assert!(log.contains("version 9 of the schema") && log.contains("reads versions 1 to 1"), "{log}");
-    // The record stays on the topic, the records after it wait on every partition, and no record becomes a dead letter.
+    // The record stays on the topic, the records after it wait in every partition, and no record becomes a dead letter.
     let behind = pipeline.load(100, 400).finish(SOON);
     wait_until("the lag to show", SOON, || sink.metric("customerio_kafka_consumer_lag_records") > 0.0);
     assert_eq!(sink.terminate(), Some(0));
@@ -193,7 +193,7 @@ fn a_record_of_an_unknown_schema_is_held_and_its_version_reported() {
     assert!(!behind.iter().any(|id| accepted.contains_key(id)), "records behind the one that is held were delivered");
 }
 
-/// Writes a record to the typed topic with this value and everything else from `like`.
+/// Writes a record to the typed topic with this value, and with partition, key and headers of `like`.
 fn produce(pipeline: &Pipeline, like: &OwnedRecord, value: &[u8]) -> Result<(), KafkaError> {
     let settings = ProducerSettings {
         delivery_timeout: SOON,

@@ -1,5 +1,5 @@
-//! P6: no outage is silent. Within ten seconds of each outage a service logs a WARN or ERROR line that names it, sets a gauge and,
-//! where its work depends on it, is not ready. It reports the end too.
+//! P6: no outage is silent. Within ten seconds, a service logs a WARN or ERROR line about the outage, sets a gauge and,
+//! if its work depends on the failed system, becomes unready. It also reports the end of the outage.
 
 mod kafka_refuses;
 mod outside;
@@ -19,22 +19,22 @@ use e2e::turn::alone;
 use e2e::{free_port, wait_until};
 use kafka::topic::Topics;
 
-/// The metric of the events that Platform has accepted.
+/// Metric of the events that Platform has accepted.
 const ACCEPTED: &str = "customerio_sink_records_total{outcome=\"accepted\"}";
 
-/// How soon an outage is reported, from the first request that failed.
+/// Maximum time from the first failed request to the report of an outage.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How much later an outage is reported at the start: a request must first be without a response for this time.
+/// Additional time for a report at the start of a service: a request must first be without a response for this time.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// How long the brokers have to answer the test.
+/// Timeout of the test's own requests to the brokers.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How soon its end is reported.
+/// Maximum time until the end of an outage is reported.
 const OVER: Duration = Duration::from_secs(40);
 
-/// Sends ten webhooks per second, one after the other, regardless of the responses.
+/// A load that sends ten webhooks per second, one after the other, regardless of the responses.
 struct Trickle {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -42,7 +42,7 @@ struct Trickle {
 }
 
 impl Trickle {
-    /// `body` builds the webhook for each number.
+    /// Starts the load; `body` builds the webhook for each number.
     fn start(port: u16, body: impl Fn(u64) -> Vec<u8> + Send + 'static) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -81,7 +81,7 @@ fn waits(service: &Process, name: &str, reason: &str) -> bool {
     metrics.contains(&format!("customerio_{name}_waiting{{reason=\"{reason}\"}} 1"))
 }
 
-/// The first log line after `from` that reports a wait.
+/// Returns the first log line after `from` that reports a wait for this reason.
 fn line(service: &Process, from: usize, reason: &str) -> Option<String> {
     let log = service.log();
     let lines = log.get(from..).unwrap_or_default();
@@ -89,7 +89,7 @@ fn line(service: &Process, from: usize, reason: &str) -> Option<String> {
     lines.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).find(is_it).map(str::to_owned)
 }
 
-/// Waits until log and gauge report an outage; prints the row.
+/// Waits until log and gauge report an outage, and prints a line about it.
 fn reported(service: &Process, name: &str, row: &str, begun: Instant, from: usize, reason: &str) {
     while !(waits(service, name, reason) && line(service, from, reason).is_some()) {
         assert!(
@@ -111,7 +111,7 @@ fn over(service: &Process, name: &str, from: usize, reason: &str) {
 }
 
 #[test]
-fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
+fn p6_idle_services_report_a_kafka_outage_and_the_consumers_become_unready() {
     let _alone = alone();
     let mut kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-away");
@@ -142,7 +142,7 @@ fn p6_every_idle_service_reports_a_kafka_outage_and_becomes_unready() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
+fn p6_the_sink_reports_each_reason_why_platform_accepts_no_events() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "platform-away");
     let _simulator = pipeline.simulator();
@@ -170,7 +170,7 @@ fn p6_the_sink_reports_every_way_in_which_platform_does_not_accept_events() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_a_kafka_that_does_not_answer() {
+fn p6_every_service_reports_that_kafka_does_not_respond() {
     let _alone = alone();
     let kafka = RealKafka::start(&Cluster { proxied: 3, own_controller: true, ..Cluster::default() }).unwrap();
     let pipeline = Pipeline::new(&kafka, "kafka-mute");
@@ -186,7 +186,7 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
         ("sink", start("sink", through(2, pipeline.sink_variables()))),
     ];
     let from: Vec<usize> = services.iter().map(|(_, service)| service.log().len()).collect();
-    // A request that was sent just before counts as failed after five seconds.
+    // A request that was sent just before the fault counts as failed after five seconds.
     let begun = Instant::now() + UNANSWERED;
     for service in 0..3 {
         kafka.proxy(service).set(Fault::BlackHole);
@@ -205,13 +205,13 @@ fn p6_every_service_reports_a_kafka_that_does_not_answer() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_an_open_transaction_is_visible_in_lag_age_and_log() {
+fn p6_the_sink_shows_an_open_transaction_in_lag_age_and_log() {
     let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let sink = pipeline.sink();
-    // Without a name, no successor can end its transaction; the brokers end it after 60 s.
+    // Without an instance name, no successor can end the transaction. The brokers end it after 60 s.
     let changes = [
         ("TRANSFORMER_INSTANCE", ""),
         ("TRANSFORMER_COMMIT_INTERVAL", "30s"),

@@ -11,13 +11,13 @@ use mapping::{ReceivedAt, SourceOptions, map};
 use serde_json::{Value, json};
 use xdm::avro::{Encoder, Framing};
 
-/// A record as the transformer writes it, with the event as `customerio-aep map` prints it.
+/// A record as the transformer writes it, and the event that `customerio-aep map` prints for it.
 struct Record {
     hex: String,
     event: Value,
 }
 
-/// Every catalogued pair in every kind of message.
+/// Returns a record for every catalogued pair of channel and metric, in every kind of message.
 fn records() -> Vec<Record> {
     let (source, encoder) = (SourceOptions::default(), Encoder::new(Framing::SingleObject).unwrap());
     let person = Person { id: "u1", email: "a@example.com", cio_id: "c1" };

@@ -1,7 +1,7 @@
 //! Tests the sink with every response that Platform can give: no record is lost, no valid record becomes a dead letter,
 //! and the sink recovers by itself. The faults are the rows of docs/outcomes.md.
 //!
-//! `E2E_FULL=1` sends 50,000 events meanwhile; `E2E_SEED=…` repeats the moments of the kills.
+//! `E2E_FULL=1` sends 50,000 events meanwhile. `E2E_SEED=…` repeats the moments of the kills.
 
 mod held;
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// Every kind of fault, with three successful requests after each. No record is the cause of any of them.
+/// Returns every kind of fault, with three successful requests after each. None of the faults is caused by a record.
 fn script() -> Value {
     paced(every_trouble())
 }
@@ -40,7 +40,7 @@ fn sink_variables(pipeline: &Pipeline) -> Vec<(&'static str, String)> {
     let mut variables = pipeline.sink_variables();
     variables.push(("SINK_HOLD_PROBE", "1s".to_owned()));
     variables.push(("SINK_DEAD_LETTER_AFTER", "3s".to_owned()));
-    // Many small requests, so that the script advances quickly.
+    // The small linger leads to many small requests, so that the script advances quickly.
     variables.push(("SINK_BATCH_LINGER", "50ms".to_owned()));
     variables
 }
@@ -57,8 +57,7 @@ fn script_is_over(pipeline: &Pipeline) -> bool {
     http::get(pipeline.simulator_port, "/admin/faults").is_some_and(|(_, faults)| faults.contains("[]"))
 }
 
-/// Returns the codes of the dead letters by event id; checks that the sink wrote each of them, and that none is
-/// duplicated.
+/// Returns the codes of the dead letters by event id, and checks that the sink wrote each of them.
 fn dead_letters(pipeline: &Pipeline) -> BTreeMap<String, String> {
     let mut dead_letters = BTreeMap::new();
     for dead_letter in read(&shared_kafka().connection(), &pipeline.topic("dead-letters")) {
@@ -69,7 +68,7 @@ fn dead_letters(pipeline: &Pipeline) -> BTreeMap<String, String> {
     dead_letters
 }
 
-/// How often each id is on the typed topic.
+/// Returns how often each id is on the typed topic.
 fn typed(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let mut typed = BTreeMap::new();
     for record in read(&shared_kafka().connection(), &pipeline.topic("typed")) {
@@ -78,7 +77,7 @@ fn typed(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     typed
 }
 
-/// Waits until each of these ids is accepted or a dead letter.
+/// Waits until each of these ids is accepted or dead-lettered.
 fn wait_for_the_end(pipeline: &Pipeline, ids: &[String]) {
     let deadline = Instant::now() + SOON * 2;
     loop {
@@ -100,7 +99,7 @@ fn poison(id: &str) -> String {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters() {
+fn p6_under_all_platform_faults_only_poisoned_records_become_dead_letters() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "outcomes");
     let _simulator = pipeline.simulator();
@@ -141,7 +140,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
         ids.extend(pipeline.load(rate, rate).finish(SOON));
     }
     pipeline.fault(r#"{"fault":"expire_tokens"}"#);
-    // A record that gets 500 becomes a dead letter only while others succeed.
+    // A record that gets 500 becomes a dead letter only while other records succeed.
     while !poisoned.keys().all(|id| dead_letters(&pipeline).contains_key(id)) {
         assert!(Instant::now() < deadline, "dead letters so far: {:?}", dead_letters(&pipeline));
         ids.extend(pipeline.load(500, 500).finish(SOON));
@@ -163,7 +162,7 @@ fn p6_no_response_loses_a_record_and_only_poisoned_records_become_dead_letters()
 }
 
 #[test]
-fn delivery_continues_within_seconds_after_an_outage() {
+fn delivery_continues_within_4_s_after_a_platform_outage() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "recovery");
     let _simulator = pipeline.simulator();
@@ -187,10 +186,10 @@ fn delivery_continues_within_seconds_after_an_outage() {
         let over = Instant::now();
         wait_until("the first event after it", Duration::from_secs(15), || total() > stuck);
         let first = over.elapsed();
-        // The backlog of five seconds is delivered as well.
+        // The records that arrived during the five seconds are delivered as well.
         wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);
         println!("after 5 s of {what}: first event after {first:.1?}, backlog gone after {:.1?}", over.elapsed());
-        // The longest pause is 2 s, and a machine under load may delay the probe.
+        // The sink waits at most 2 s between two attempts, and a machine under load may delay the next attempt.
         assert!(first < Duration::from_secs(4), "{what}: {first:?}");
     }
     let ids = load.finish(SOON);
@@ -199,7 +198,7 @@ fn delivery_continues_within_seconds_after_an_outage() {
 }
 
 #[test]
-fn a_wrong_dataset_holds_everything_and_makes_no_dead_letter() {
+fn with_a_wrong_dataset_the_sink_holds_and_writes_no_dead_letter() {
     let pipeline = Pipeline::new(shared_kafka(), "dataset");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -226,7 +225,7 @@ fn a_wrong_dataset_holds_everything_and_makes_no_dead_letter() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
+fn p7_every_committed_offset_has_a_receipt_whenever_the_sink_is_killed() {
     let _alone = alone();
     let seed = std::env::var("E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("E2E_SEED={seed}");
@@ -237,7 +236,7 @@ fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
     let _transformer = pipeline.transformer();
     let connection = shared_kafka().connection();
     let topics = Topics::new(&connection).unwrap();
-    // Kills in every phase of the script, also between response, receipt and commit.
+    // The kills happen in every phase of the script, including the time between response, receipt and commit.
     pipeline.fault(&script().to_string());
     let load = pipeline.load(6_000, 400);
     let mut sink = sink(&pipeline);
@@ -270,14 +269,14 @@ fn p7_every_committed_offset_has_its_receipt_whenever_the_sink_is_killed() {
     assert!(dead_letters(&pipeline).is_empty());
 }
 
-/// How many requests the simulator has responded to.
+/// Returns the number of requests that the simulator has responded to.
 fn requests(pipeline: &Pipeline) -> u64 {
     let (_, text) = http::get(pipeline.simulator_port, "/admin/stats").unwrap();
     let stats: Value = serde_json::from_str(&text).unwrap();
     stats["requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
-/// The script's faults, each until it is cleared; without `E2E_FULL=1` one of each kind.
+/// Returns the faults of the script, each without an end. Without `E2E_FULL=1`, returns one of each kind.
 fn phases() -> Vec<Value> {
     let mut phases: Vec<Value> =
         script().as_array().unwrap().iter().filter(|fault| fault["fault"] != "none").cloned().collect();
@@ -306,14 +305,14 @@ fn phases() -> Vec<Value> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_a_kill_in_each_phase_of_the_script_loses_nothing_and_makes_no_dead_letter() {
+fn p7_killing_the_sink_in_each_fault_loses_no_event_and_adds_no_dead_letter() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "kills");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut variables = sink_variables(&pipeline);
-    // The minimum that a broker accepts: the partitions of a killed member are free after this time.
+    // This is the minimum that a broker accepts. The partitions of a killed member are free after this time.
     variables.push(("KAFKA_OPTIONS", "session.timeout.ms=6000".to_owned()));
     let start = || Process::start("sink", &variables, Some(free_port()));
     let mut sink = start();

@@ -1,6 +1,6 @@
-//! P12 and P2: no record stops a partition because of its size. Tests bodies around the limits with topics that accept
-//! more or less: each is stored whole, or becomes a dead letter with its size and hash, and the records after it are
-//! processed.
+//! P12 and P2: no record stops a partition because of its size. The tests send bodies around the limits of topics with
+//! different limits: each body is stored completely, or becomes a dead letter with its size and hash, and the records
+//! after it are processed.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ const SOON: Duration = Duration::from_secs(90);
 
 const MIB: usize = 1024 * 1024;
 
-/// The default of `max.message.bytes`.
+/// Kafka's default of `max.message.bytes`.
 const KAFKAS_DEFAULT: usize = 1_048_588;
 
-/// The bytes in addition to a record's value: the header of its batch, lengths, key and headers.
+/// Bytes of a record in addition to its value: the header of its batch, lengths, key and headers.
 const OVERHEAD: usize = 2048;
 
-/// Random bytes, which no codec can compress.
+/// Returns random bytes, which no codec can compress.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| dice.u8(b'!'..b'~')).filter(|byte| !b"\"\\".contains(byte)).take(bytes).collect()
 }
 
-/// A webhook of about this size that is mapped.
+/// Returns a webhook of about this size that the mapping accepts.
 fn mappable(id: &str, bytes: usize) -> Vec<u8> {
     let small = event(id);
     let content = String::from_utf8(noise(bytes.saturating_sub(small.len() + 20))).unwrap();
@@ -50,7 +50,7 @@ fn limit(pipeline: &Pipeline, topic: &str, bytes: usize) {
     runtime.block_on(topics.set(&pipeline.topic(topic), &[("max.message.bytes", &bytes.to_string())])).unwrap();
 }
 
-/// The dead letters by hash; truncated ones have the hash in a header.
+/// Returns the dead letters, each with the hash of the original value. A truncated one has the hash in a header.
 fn dead_letters(pipeline: &Pipeline) -> Vec<(String, OwnedRecord)> {
     let records = read(&shared_kafka().connection(), &pipeline.topic("dead-letters")).into_iter();
     records
@@ -61,7 +61,7 @@ fn dead_letters(pipeline: &Pipeline) -> Vec<(String, OwnedRecord)> {
         .collect()
 }
 
-/// One set of limits, in bytes.
+/// A combination of limits, in bytes.
 struct Limits {
     name: &'static str,
     max_body: usize,
@@ -173,7 +173,7 @@ fn p2_p12_a_body_of_any_size_is_accounted_for_with_any_limits_of_the_topics() {
 }
 
 #[test]
-fn p12_typed_records_that_their_topic_refuses_become_dead_letters_and_their_neighbours_are_accepted() {
+fn p12_only_typed_records_over_the_topic_limit_become_dead_letters() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "typed-size", 1);
     // A batch of several small records exceeds the limit, but no single record does.
     limit(&pipeline, "typed", 1500);

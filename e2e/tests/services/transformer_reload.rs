@@ -1,5 +1,5 @@
-//! The transformer follows `SOURCES_FILE`: sources are added and changed without a restart, and a broken file changes
-//! nothing.
+//! The transformer reloads `SOURCES_FILE`: it uses added and changed sources without a restart, and ignores a broken
+//! file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ struct Sources {
 }
 
 impl Sources {
-    /// Replaces the file as tools do: by renaming a complete new file.
+    /// Replaces the file as tools do: writes a complete new file and renames it.
     fn write(&self, text: &str) {
         let new = self.path.with_extension("new");
         std::fs::write(&new, text).unwrap();
@@ -50,7 +50,7 @@ impl Sources {
         self.runtime.block_on(request.send()).unwrap().status().as_u16()
     }
 
-    /// The namespace of the person in an event's typed record.
+    /// Returns the identity namespace in the typed record of an event.
     fn namespace(&self, event: &str) -> String {
         let mut found = None;
         wait_until("the event", SOON, || {
@@ -66,7 +66,7 @@ impl Sources {
 }
 
 #[test]
-fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_nothing() {
+fn the_transformer_reloads_a_changed_sources_file_and_ignores_a_broken_one() {
     let pipeline = Pipeline::new(shared_kafka(), "transformer-reload");
     let folder = std::env::temp_dir().join(&pipeline.name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -80,7 +80,8 @@ fn sources_are_added_and_changed_without_a_restart_and_a_broken_file_changes_not
     assert_eq!(sources.send("shop", "e1"), 202);
     assert_eq!(sources.namespace("e1"), "ShopID");
 
-    // The gateway accepts events of the new source as soon as it knows it, and they do not stop the transformer.
+    // The gateway accepts events of the new source as soon as it has read the file, and these events do not stop the
+    // transformer.
     sources.write(&format!("\u{feff}{}{}", source("shop", "ShopID"), source("app", "AppID")));
     wait_until("the gateway to know the new source", SOON, || sources.send("app", "e2") == 202);
     assert_eq!(sources.namespace("e2"), "AppID");

@@ -1,4 +1,4 @@
-//! One record of a topic as a fact for the audit.
+//! Converts a record of a topic to a fact for the audit.
 
 use contract::dead_letter::Entry;
 use contract::receipt::Receipt;
@@ -21,7 +21,8 @@ pub(super) fn typed_record(record: &Record<'_>) -> TypedRecord {
     }
 }
 
-/// The partitioner's hash of a key: it has 31 bits, so among 2^31 partitions its number is the hash itself.
+/// Returns the partitioner's hash of a key. The hash has 31 bits, so with 2^31 partitions the partition number equals
+/// the hash.
 fn key_hash(key: &[u8]) -> Option<KeyHash> {
     partition_of(key, 1 << 31).and_then(|Partition(hash)| u32::try_from(hash).ok()).map(KeyHash)
 }
@@ -61,9 +62,9 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
     }
 }
 
-/// The rejection of one event in one failed batch of Platform.
+/// Identifies the rejection of one event in one failed batch of Platform.
 fn rejection(batch: &str, event_id: Option<&str>) -> IdHash {
-    // No id of a batch has a line break.
+    // A batch id contains no line break, so the separator is unambiguous.
     IdHash::of(format!("{batch}\n{}", event_id.unwrap_or_default()).as_bytes())
 }
 
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_of_a_key_gives_the_partitioners_partition_for_any_count() {
+    fn the_hash_of_a_key_modulo_the_partition_count_is_its_partition() {
         for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
             let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
             for count in [1, 2, 11, 12, 1000] {

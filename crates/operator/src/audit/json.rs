@@ -1,4 +1,4 @@
-//! An audit as JSON.
+//! Converts an audit to JSON.
 
 use reconcile::{DeadLetterCounts, FindingKind, Topic};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::scope::{AuditScope, Committed};
 use crate::pipeline::PipelineTopics;
 use crate::time::rfc3339;
 
-/// The name of a problem in JSON.
+/// Returns the `kind` of a finding in the audit's JSON.
 #[must_use]
 pub fn finding_code(kind: FindingKind) -> &'static str {
     match kind {
@@ -24,7 +24,7 @@ pub fn finding_code(kind: FindingKind) -> &'static str {
     }
 }
 
-/// The result as JSON, in the shape of `customerio-aep audit --json`.
+/// Returns the result as JSON, in the format of `customerio-aep audit --json`.
 #[must_use]
 pub fn as_json(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Value {
     let (raw, typed, dead_letters) = (&audit.report.raw, &audit.report.typed, &audit.report.dead_letters);

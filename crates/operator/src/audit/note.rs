@@ -7,48 +7,48 @@ use kafka::TopicName;
 
 use crate::time::rfc3339;
 
-/// Notes that a reader needs to interpret an audit's numbers.
+/// A note that a reader needs to interpret an audit's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The caller handed the services' offsets to the audit.
+    /// The caller passed the services' committed offsets to the audit, instead of reading them from the brokers.
     OffsetsHanded,
-    /// There is no receipts topic.
+    /// No receipts topic is configured.
     NoReceiptsTopic,
-    /// The receipts topic does not exist.
+    /// The configured receipts topic does not exist.
     ReceiptsTopicMissing(TopicName),
-    /// Older receipts may have expired or were off: milliseconds since 1970.
+    /// Receipts from before this time (milliseconds since 1970) may have expired, or receipts were disabled.
     ReceiptsSince(i64),
     /// The raw topic has more partitions than the typed topic.
     FewerTypedPartitions {
-        /// The raw topic and its partitions.
+        /// Name and partition count of the raw topic.
         raw: (TopicName, usize),
-        /// The typed topic and its partitions.
+        /// Name and partition count of the typed topic.
         typed: (TopicName, usize),
     },
-    /// Records of a topic have expired.
+    /// Records of a topic have expired, so the audit does not include them.
     Expired {
-        /// The topic.
+        /// Topic with expired records.
         topic: TopicName,
-        /// Offsets.
+        /// Number of expired offsets, summed over the partitions.
         offsets: i64,
     },
-    /// A group has no committed offset for a partition that was processed before.
+    /// A consumer group has no committed offset for a partition whose records were processed before.
     LostOffset {
-        /// The group.
+        /// Id of the consumer group.
         group: String,
-        /// The topic.
+        /// Topic that the group reads.
         topic: TopicName,
-        /// The partition.
+        /// Partition without a committed offset.
         partition: Partition,
     },
-    /// Raw records are of sources without options.
+    /// Raw records belong to sources that `SOURCES_FILE` does not configure.
     UnknownSources {
-        /// Records.
+        /// Number of raw records of such sources.
         records: u64,
-        /// The names of the sources that have options.
+        /// Names of the configured sources.
         known: String,
     },
-    /// There are unexplained records, and some records of the topics have expired.
+    /// Some records are unexplained, and expired records of the topics may have explained them.
     RetentionIsTrusted,
 }
 

@@ -1,7 +1,7 @@
-//! Decides what to read from the topics, and adds notes to the result.
+//! Plans an audit: decides which offsets to read, and adds notes to the result.
 //!
-//! The order makes the result correct while the services run: first the committed offsets, then the ends of the topics.
-//! All output for the offsets that a service had committed by then is before those ends.
+//! The audit is correct while the services run, because it reads the committed offsets before the ends of the topics. A
+//! service writes all output for an offset before it commits the offset, so this output is before those ends.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,10 +26,10 @@ use crate::pipeline::{NEXT_RECORD, Pipeline, stable_watermarks};
 use crate::progress::Progress;
 use crate::record::event_id;
 
-/// How often an audit starts again because records expired while it read them.
+/// Maximum number of attempts of an audit, which starts again if records expire while it reads them.
 const ATTEMPTS: u32 = 3;
 
-/// How long the topics retain the records that the audit needs, in milliseconds; `None` if that is not known.
+/// Minimum retention times of the topics, in milliseconds; `None` if unknown.
 #[derive(Debug, Clone, Copy, Default)]
 struct Retention {
     typed: Option<i64>,
@@ -37,10 +37,10 @@ struct Retention {
     receipts: Option<i64>,
 }
 
-/// Audits the records of the scope. It blocks its thread, and needs a runtime with several.
+/// Audits the records of the scope. The call blocks its thread, so it needs a multi-threaded runtime.
 ///
 /// # Errors
-/// [`OperatorError`].
+/// Returns an [`OperatorError`] if Kafka fails, the scope is invalid, or records expire during every attempt.
 pub async fn run(pipeline: Pipeline<'_>, sources: &Sources, scope: &AuditScope) -> Result<Audit, OperatorError> {
     if let (Some(since), Some(until)) = (scope.since, scope.until)
         && since >= until
@@ -56,20 +56,22 @@ pub async fn run(pipeline: Pipeline<'_>, sources: &Sources, scope: &AuditScope) 
                 receipts: retention(&topics, pipeline.topics.receipts.as_ref()).await,
             }
         }
-        // Brokers that do not keep the services' offsets do not keep topic settings either.
+        // The caller passes committed offsets only if the brokers do not keep them. Such brokers do not keep topic
+        // settings either.
         Committed::Handed(_) => Retention::default(),
     };
     block_in_place(|| Plan { pipeline, sources, scope, retention }.run())
 }
 
-/// How long a topic retains its records at least. `None` if its size is limited, or if the brokers do not say.
+/// Returns the minimum time for which a topic retains records, in milliseconds. Returns `None` if the topic's size is
+/// limited, or if the settings cannot be read.
 async fn retention(topics: &Topics, topic: Option<&TopicName>) -> Option<i64> {
     let settings = topics.settings(topic?).await.ok()?;
     let number = |name: &str| settings.get(name)?.parse::<i64>().ok();
     (number("retention.bytes") == Some(-1)).then(|| number("retention.ms")).flatten().filter(|&millis| millis > 0)
 }
 
-/// What one audit reads.
+/// Input of one audit.
 struct Plan<'a> {
     pipeline: Pipeline<'a>,
     sources: &'a Sources,
@@ -89,7 +91,8 @@ impl Plan<'_> {
         Err(OperatorError::Expired { attempts: ATTEMPTS })
     }
 
-    /// Returns `None` if records expired while they were read: then related records may be missing.
+    /// Runs one attempt. Returns `None` if records expired during the attempt, because related records may be missing
+    /// then.
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
         let topics = self.pipeline.topics;
         self.pipeline.report(Progress::ReadingOffsets);
@@ -155,7 +158,7 @@ impl Plan<'_> {
         Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.watermarks.len(), records_read }))
     }
 
-    /// How far the services have processed the topics. This is read before the ends of the topics.
+    /// Returns the committed offsets of the services. This must happen before the ends of the topics are read.
     fn positions(&self, offsets: &Offsets) -> Result<Positions, KafkaError> {
         let topics = self.pipeline.topics;
         match &self.scope.committed {
@@ -181,7 +184,7 @@ impl Plan<'_> {
         missing.map(|(group, topic, ..)| MissingReader { group, topic: topic.clone() }).collect()
     }
 
-    /// Finds the offsets of a topic; it is read from `reach` milliseconds before the range on.
+    /// Returns the offsets to read from a topic, starting `reach` milliseconds before the audited range.
     fn view(
         &self,
         offsets: &Offsets,
@@ -205,7 +208,8 @@ impl Plan<'_> {
             .into_iter()
             .map(|Position { partition, .. }| {
                 let oldest = first.get(&partition).copied().unwrap_or(now);
-                // Expired records are older than the retention, even if the remaining records are much younger.
+                // Expired records are older than the retention time, even if the oldest retained record is much
+                // younger.
                 let since = retention.map_or(oldest, |retention| oldest.min(now - retention));
                 (partition, Retained::Since(since.saturating_add(CLOCK_TOLERANCE_MS)))
             })
@@ -213,7 +217,8 @@ impl Plan<'_> {
         Ok(View { watermarks, from, retained })
     }
 
-    /// Finds the receipts, and since when they are complete; `None` without a receipts topic.
+    /// Returns the view of the receipts topic, and since when its receipts are complete; `None` without a receipts
+    /// topic.
     fn receipts(&self, offsets: &Offsets, notes: &mut Vec<Note>) -> Result<Option<(View, Retained)>, OperatorError> {
         let Some(topic) = &self.pipeline.topics.receipts else {
             notes.push(Note::NoReceiptsTopic);
@@ -227,7 +232,7 @@ impl Plan<'_> {
             found => found?,
         };
         let view = self.view(offsets, topic, CLOCK_TOLERANCE_MS, self.retention.receipts)?;
-        // A receipt may be in any partition.
+        // A receipt can be in any partition, so the partition with the latest start decides.
         let expired = view.retained.values().filter_map(|retained| match retained {
             Retained::Since(since) => Some(*since),
             Retained::Whole => None,
@@ -255,7 +260,7 @@ impl Plan<'_> {
         Ok(watermarks.iter().map(range).collect())
     }
 
-    /// Adds the notes that a reader of the columns needs.
+    /// Adds the notes that a reader needs to interpret the numbers.
     fn note(
         &self,
         scopes: &BTreeMap<i32, PartitionScope>,
@@ -307,7 +312,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Finds the ids of the events of the first findings, because the reconciliation has only their hashes.
+    /// Reads the records of the first findings for their event ids, because the reconciliation has only hashes of the
+    /// ids.
     fn name(&self, findings: &[Finding]) -> Result<Vec<NamedFinding>, OperatorError> {
         let findings = findings.get(..self.scope.name_at_most.min(findings.len())).unwrap_or_default();
         let topics = self.pipeline.topics;
@@ -330,7 +336,7 @@ impl Plan<'_> {
     }
 }
 
-/// Combines the topics, the audited range and the groups' committed offsets for each partition.
+/// Combines watermarks, audited range and committed offsets to the scope of each partition.
 fn scopes(
     (raw, raw_range, transformer): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
     (typed, typed_range, sink): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
@@ -358,7 +364,7 @@ fn scopes(
     raw.watermarks.keys().chain(typed.watermarks.keys()).map(scope).collect()
 }
 
-/// Whether records that were to be read have expired by now, so that some may be missing.
+/// Whether records of these ranges have expired since the plan was made, so that some may not have been read.
 fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)>) -> Result<bool, KafkaError> {
     for (topic, offset_ranges) in read {
         let now = offsets.watermarks(topic)?;
@@ -373,7 +379,7 @@ fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)
     Ok(false)
 }
 
-/// Returns the retained part of these raw offsets.
+/// Returns the part of the requested raw offsets that the partition retains.
 fn only_offsets(
     only: &RawOffsets,
     watermarks: &BTreeMap<Partition, Watermarks>,

@@ -1,4 +1,4 @@
-//! Reads the facts from the topics: each topic in order, several topics at once.
+//! Reads the facts from the topics: several topics in parallel, each partition in order.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +18,10 @@ use crate::pipeline::{NEXT_RECORD, Pipeline};
 use crate::progress::Progress;
 use crate::record::position;
 
-/// Facts added at once.
+/// Number of facts that are added to the reconciliation under one lock.
 const BATCH: usize = 1024;
 
-/// Reads the topics into the reconciliation, several at once.
+/// Reads several topics in parallel and adds their facts to one reconciliation.
 pub(super) struct Reading<'r> {
     pipeline: Pipeline<'r>,
     sources: &'r Sources,
@@ -32,11 +32,11 @@ pub(super) struct Reading<'r> {
     unknown_source: AtomicU64,
 }
 
-/// The result of reading.
+/// Result of [`Reading`].
 pub(super) struct ReadingResult {
     pub(super) reconciliation: Reconciliation,
     pub(super) records_read: u64,
-    /// Raw records of unknown sources.
+    /// Number of raw records whose source is not configured.
     pub(super) unknown_source: u64,
 }
 
@@ -73,7 +73,7 @@ impl<'r> Reading<'r> {
         receipts: Option<&View>,
     ) -> Result<(), OperatorError> {
         let topics = self.pipeline.topics;
-        // Mapping needs most of the time.
+        // Mapping the raw records takes most of the time, so several threads read the raw topic.
         let lanes = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
         let lanes: Vec<Vec<OffsetRange>> =
             (0..lanes).map(|lane| raw.iter().copied().skip(lane).step_by(lanes).collect()).collect();
@@ -117,7 +117,8 @@ impl<'r> Reading<'r> {
         })
     }
 
-    /// Reads offset ranges of a topic and adds the facts that `of` finds in each record.
+    /// Reads offset ranges of a topic. `of` extracts the facts from each record, and `enter` adds a fact to the
+    /// reconciliation.
     fn facts<F>(
         &self,
         topic: &TopicName,
@@ -166,8 +167,8 @@ impl<'r> Reading<'r> {
         })
     }
 
-    /// Records that look lost may be duplicates of events that were typed before the first record read: searches
-    /// further back.
+    /// Searches earlier typed records for raw records that look lost: such a record may be a duplicate of an event that
+    /// was typed before the first record read.
     pub(super) fn earlier_typed(&self, typed: &View) -> Result<(), OperatorError> {
         let missing: HashSet<IdHash> = self.reconciliation.lock().unwrap_or_else(PoisonError::into_inner).missing();
         let earlier: Vec<OffsetRange> = typed
@@ -199,7 +200,8 @@ impl<'r> Reading<'r> {
         }
     }
 
-    /// Returns the id of the event that the transformer maps the record to; `None` if it writes a dead letter.
+    /// Returns the hash of the id that the mapping gives the event; `None` if the mapping rejects the record or its
+    /// source is unknown.
     fn mapped_id(&self, raw: &RawRecord<'_>, buffer: &mut Vec<u8>) -> Option<IdHash> {
         let Some(source) = self.sources.get(raw.source.as_deref()) else {
             self.unknown_source.fetch_add(1, Ordering::Relaxed);

@@ -10,32 +10,32 @@ use contract::{Offset, Partition, Position};
 
 use crate::pipeline::Groups;
 
-/// What is audited, and what the audit has to know about the services.
+/// Range of an audit, and the settings of the services that the audit needs.
 #[derive(Debug, Clone)]
 pub struct AuditScope {
-    /// Only records written at this time or later: milliseconds since 1970.
+    /// Start of the range (inclusive): milliseconds since 1970.
     pub since: Option<i64>,
-    /// Only records written before this time.
+    /// End of the range (exclusive): milliseconds since 1970.
     pub until: Option<i64>,
-    /// Only these raw offsets, and their typed records.
+    /// Restricts the audit to these raw offsets and the typed records that were mapped from them.
     pub offsets: Option<RawOffsets>,
-    /// The receipts were off before this time.
+    /// Time before which receipts were disabled: milliseconds since 1970.
     pub receipts_since: Option<i64>,
-    /// A record that has been ahead of its reader's committed offset for longer is late.
+    /// Maximum time that a record may be ahead of its reader's committed offset; after this time it is late.
     pub late: Duration,
-    /// How far back the transformer looks for duplicates.
+    /// Time range in which the transformer recognises duplicates.
     pub dedup_window: Duration,
-    /// How many ids per partition the transformer keeps for that.
+    /// Maximum number of ids per partition in the transformer's dedup window.
     pub dedup_max_ids: u32,
     /// Maximum size of a body after decompression.
     pub max_body: usize,
-    /// How many findings get the id of their event, for which their records are read again.
+    /// Maximum number of findings whose records are read again for the event id.
     pub name_at_most: usize,
-    /// How far the services have processed the topics.
+    /// Committed offsets of the services, or the groups that have them.
     pub committed: Committed,
 }
 
-/// Everything that is retained, by the defaults of the services.
+/// Covers all retained records and uses the default settings of the services.
 impl Default for AuditScope {
     fn default() -> Self {
         Self {
@@ -53,30 +53,30 @@ impl Default for AuditScope {
     }
 }
 
-/// Where the services' committed offsets come from.
+/// Source of the services' committed offsets.
 #[derive(Debug, Clone)]
 pub enum Committed {
-    /// From the brokers, by these groups.
+    /// The brokers have the committed offsets of these groups.
     Groups(Groups),
-    /// From the caller, because the brokers do not keep them.
+    /// The caller passes the offsets, because the brokers do not keep them.
     Handed(Positions),
 }
 
-/// How far the services have processed the topics.
+/// Committed offsets of the services.
 #[derive(Debug, Clone, Default)]
 pub struct Positions {
-    /// The transformer's offsets in the raw topic, by partition.
+    /// The transformer's committed offsets in the raw topic, by partition.
     pub transformer: BTreeMap<Partition, Offset>,
-    /// The sink's offsets in the typed topic, by partition.
+    /// The sink's committed offsets in the typed topic, by partition.
     pub sink: BTreeMap<Partition, Offset>,
 }
 
 /// A range of one partition's raw offsets, written `PARTITION:FROM-TO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawOffsets {
-    /// The partition.
+    /// Partition of the raw topic.
     pub partition: Partition,
-    /// The offsets, without the end.
+    /// Range of offsets; the end is exclusive.
     pub range: Range<Offset>,
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_of_offsets_has_a_partition_a_start_and_an_end() {
+    fn raw_offsets_are_parsed_only_as_partition_from_to_with_from_before_to() {
         assert_eq!(
             "3:1000-2000".parse(),
             Ok(RawOffsets { partition: Partition(3), range: Offset(1000)..Offset(2000) })

@@ -7,7 +7,7 @@ use kafka::Watermarks;
 use kafka::reader::OffsetRange;
 use reconcile::Retained;
 
-/// The offsets that a topic's partitions contain, and the first offset to read.
+/// Watermarks of a topic's partitions, the first offset to read in each, and since when each is complete.
 pub(super) struct View {
     pub(super) watermarks: BTreeMap<Partition, Watermarks>,
     pub(super) from: BTreeMap<Partition, Offset>,

@@ -1,30 +1,30 @@
-//! The value of a dead letter, as far as it can be read.
+//! Decodes the value of a dead letter as far as possible.
 
 use serde_json::Value;
 use xdm::TenantId;
 
 use crate::typed_event::{EventReader, ReadEvent};
 
-/// The content of a dead letter, as far as it can be read.
+/// Value of a dead letter, decoded as far as possible.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// JSON.
+    /// A JSON document.
     Json(Value),
-    /// A decoded event; `assumed` if its schema is a registry's and this build's schema was used instead.
+    /// A decoded Avro event.
     Event {
-        /// The XDM event.
+        /// The event as XDM JSON.
         event: Value,
-        /// Whether the schema is assumed, see above.
+        /// Whether the schema of the event is in a Schema Registry, so that this build's schema was used instead.
         assumed: bool,
     },
     /// Text that is not JSON.
     Text(String),
-    /// Neither text nor an event, in hexadecimal digits.
+    /// Hexadecimal digits of a value that is neither text nor an event.
     Bytes(String),
 }
 
 impl Body {
-    /// Reads the value of a dead letter; `tenant` is the key of the organisation's own fields in an event.
+    /// Decodes the value of a dead letter. `tenant` is the key of the organisation's own fields in an event.
     #[must_use]
     pub fn read(value: &[u8], tenant: &TenantId) -> Self {
         if let Some(event) = event(value, tenant) {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_read_in_the_form_it_has() {
+    fn a_value_is_decoded_as_event_json_text_or_hexadecimal_digits() {
         assert!(matches!(body_of(b"{\"a\":1}"), Body::Json(_)));
         assert!(matches!(body_of(b"not json"), Body::Text(_)));
         assert!(matches!(body_of(&[0xff, 0x00]), Body::Bytes(hex) if hex == "ff00"));

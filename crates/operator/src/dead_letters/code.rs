@@ -1,9 +1,9 @@
-//! Every code that a dead letter can have.
+//! All codes that a dead letter can have.
 
 use contract::dead_letter::{Stage, code};
 use mapping::RejectionCode;
 
-/// Every code that a stage can write, in the order of the pipeline.
+/// Returns every code with the stage that writes it, in the order of the pipeline.
 pub fn codes() -> impl Iterator<Item = (Stage, &'static str)> {
     let of = |stage: Stage| {
         let codes: Vec<&'static str> = match stage {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_a_row_in_the_page_of_dead_letters() {
+    fn the_page_of_dead_letters_lists_exactly_the_codes_of_each_stage() {
         let page = include_str!("../../../../docs/dead-letters.md");
         let mut section = None;
         let mut rows = BTreeSet::new();

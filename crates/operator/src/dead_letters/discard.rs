@@ -1,4 +1,4 @@
-//! Discards dead letters: they are resolved, but their records are not written again.
+//! Discards dead letters: marks them as resolved without writing their records again.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 
-/// The result of discarding dead letters.
+/// Result of discarding dead letters.
 #[derive(Debug)]
 pub struct Discarded {
-    /// The unresolved dead letters that the filter includes.
+    /// Unresolved dead letters that the filter includes.
     pub chosen: Vec<IndexedDeadLetter>,
-    /// How many of the included ones were resolved before.
+    /// Number of included dead letters that were already resolved.
     pub resolved_before: u64,
-    /// How many were discarded now.
+    /// Number of dead letters that this call discarded.
     pub discarded: u64,
 }
 
-/// Discards the unresolved dead letters that the filter includes; without `resolving`, only finds them. The call
-/// blocks.
+/// Discards the unresolved dead letters that the filter includes. Without `resolving`, only returns these dead letters.
+/// The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
+/// Returns [`OperatorError::NoDeadLetter`] or [`OperatorError::Kafka`].
 pub fn discard(
     pipeline: Pipeline<'_>,
     filter: &Filter,
@@ -39,7 +39,7 @@ pub fn discard(
         return Ok(Discarded { chosen, resolved_before, discarded: 0 });
     };
     let resolver = Resolver::open(pipeline, ResolutionKind::Discarded, resolving)?;
-    // Another operator may have resolved some of them before this call got the exclusive right.
+    // Another operator may have resolved some dead letters before this call got the exclusive right.
     let current: BTreeMap<_, _> = index::read(pipeline)?;
     let (chosen, resolved_before) = filter.choose(&current)?;
     let resolves: Vec<Resolve> = chosen.iter().map(|dead_letter| Resolve::of(dead_letter)).collect();

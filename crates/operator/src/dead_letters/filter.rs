@@ -8,27 +8,27 @@ use contract::dead_letter::Stage;
 use super::index::IndexedDeadLetter;
 use crate::error::OperatorError;
 
-/// Which dead letters an operator means: all that match every condition.
+/// Conditions for dead letters. A dead letter must match all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only those at these positions; all if it is empty.
+    /// Positions to include; an empty list includes all.
     pub positions: Vec<Position>,
-    /// Only those with one of these codes; all if it is empty.
+    /// Codes to include; an empty list includes all.
     pub codes: Vec<String>,
-    /// Only those that this stage wrote.
+    /// Stage that wrote the dead letter.
     pub stage: Option<Stage>,
-    /// Only those of this source.
+    /// Source of the event.
     pub source: Option<String>,
-    /// Only those written at this time or later: milliseconds since 1970.
+    /// Earliest write time (inclusive): milliseconds since 1970.
     pub since: Option<i64>,
-    /// Only those written before this time.
+    /// Latest write time (exclusive): milliseconds since 1970.
     pub until: Option<i64>,
-    /// Only those of these events; all if it is empty.
+    /// Event ids to include; an empty list includes all dead letters.
     pub event_ids: Vec<String>,
 }
 
 impl Filter {
-    /// Whether it includes a dead letter.
+    /// Whether the filter includes a dead letter.
     #[must_use]
     pub fn includes(&self, dead_letter: &IndexedDeadLetter) -> bool {
         (self.positions.is_empty() || self.positions.contains(&dead_letter.position))
@@ -41,7 +41,7 @@ impl Filter {
                 || dead_letter.event_id.as_ref().is_some_and(|id| self.event_ids.contains(id)))
     }
 
-    /// Returns the unresolved dead letters that it includes, and how many resolved ones it includes as well.
+    /// Returns the unresolved dead letters that the filter includes, and the number of resolved ones that it includes.
     pub(super) fn choose<'l>(
         &self,
         index: &'l BTreeMap<Position, IndexedDeadLetter>,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_condition_reduces_the_result() {
+    fn a_dead_letter_must_match_every_condition_of_the_filter() {
         let dead_letter = indexed("0:5", Stage::Sink, "refused");
         let includes = |change: &dyn Fn(&mut Filter)| {
             let mut filter = Filter::default();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn named_dead_letters_must_exist_and_resolved_ones_are_only_counted() {
+    fn choosing_counts_resolved_dead_letters_and_refuses_unknown_positions() {
         let mut resolved = indexed("0:6", Stage::Sink, "refused");
         resolved.resolution =
             Some(Resolution { dead_letter: Offset(6), kind: ResolutionKind::Replayed, by: None, note: None, at: None });

@@ -1,4 +1,4 @@
-//! The index of dead letters: every dead letter of the topic without its value, and its resolution.
+//! Index of dead letters: every dead letter of the topic without its value, and with its resolution.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use crate::record::{event_id, position};
 /// A dead letter, without its value.
 #[derive(Debug, Clone)]
 pub struct IndexedDeadLetter {
-    /// Its position.
+    /// Position on the dead-letter topic.
     pub position: Position,
-    /// Its own headers.
+    /// Stage, code and reason, from the record's headers.
     pub dead_letter: DeadLetter,
-    /// When it was written: milliseconds since 1970.
+    /// Write time: milliseconds since 1970.
     pub time: i64,
-    /// The id of its event, if the record has one.
+    /// Id of the event; `None` if the record has none.
     pub event_id: Option<String>,
-    /// The source of its event.
+    /// Source of the event.
     pub source: String,
-    /// Its key.
+    /// Key of the record.
     pub key: Option<Vec<u8>>,
-    /// For a typed record: the raw record that it was mapped from.
+    /// Offset of the raw record from which a typed record was mapped.
     pub raw_offset: Option<Offset>,
-    /// The size of its value in bytes.
+    /// Size of the value in bytes.
     pub size: usize,
-    /// How it was resolved; `None` if it is not.
+    /// Resolution of the dead letter; `None` if it is unresolved.
     pub resolution: Option<Resolution>,
 }
 
@@ -49,14 +49,14 @@ impl IndexedDeadLetter {
         }
     }
 
-    /// Returns `open`, or how the dead letter was resolved.
+    /// Returns `open` for an unresolved dead letter, otherwise the kind of its resolution.
     #[must_use]
     pub fn state(&self) -> &'static str {
         self.resolution.as_ref().map_or("open", |resolution| resolution.kind.as_str())
     }
 }
 
-/// Reads every dead letter that the topic contains now, resolved or not, by position.
+/// Reads all dead letters that the topic contains now, resolved or not. The keys are their positions.
 pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedDeadLetter>, KafkaError> {
     let topic = &pipeline.topics.dead_letters;
     let watermarks = stable_watermarks(&Offsets::new(pipeline.connection)?, topic)?;

@@ -1,4 +1,4 @@
-//! Lists dead letters.
+//! Lists and counts dead letters.
 
 use kafka::KafkaError;
 
@@ -7,20 +7,21 @@ use super::index::{self, IndexedDeadLetter};
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 
-/// Lists the dead letters that the filter includes, resolved or not, and says how many the topic has. The call blocks.
+/// Returns the dead letters that the filter includes, resolved or not, and the number of all dead letters. The call
+/// blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn list(pipeline: Pipeline<'_>, filter: &Filter) -> Result<(Vec<IndexedDeadLetter>, usize), OperatorError> {
     let index = index::read(pipeline)?;
     let total = index.len();
     Ok((index.into_values().filter(|dead_letter| filter.includes(dead_letter)).collect(), total))
 }
 
-/// Lists the unresolved dead letters; none if the topic does not exist. The call blocks.
+/// Returns the unresolved dead letters; an empty list if the topic does not exist. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn list_unresolved(pipeline: Pipeline<'_>) -> Result<Vec<IndexedDeadLetter>, OperatorError> {
     match index::read(pipeline) {
         Ok(index) => Ok(index.into_values().filter(|dead_letter| dead_letter.resolution.is_none()).collect()),
@@ -29,10 +30,10 @@ pub fn list_unresolved(pipeline: Pipeline<'_>) -> Result<Vec<IndexedDeadLetter>,
     }
 }
 
-/// Counts the dead letters that no resolution names; none if the topic does not exist. The call blocks.
+/// Counts the unresolved dead letters; 0 if the topic does not exist. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn count_unresolved(pipeline: Pipeline<'_>) -> Result<usize, OperatorError> {
     match index::read(pipeline) {
         Ok(index) => Ok(unresolved(index.values())),

@@ -1,4 +1,4 @@
-//! What a replay writes: a function of the index of dead letters.
+//! Plans which records a replay writes. The plan is a function of the index of dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,75 +10,76 @@ use kafka::topic_settings::RECORD_OVERHEAD;
 use super::index::IndexedDeadLetter;
 use super::resolver::Resolve;
 
-/// The topic that the record of a dead letter is written to again, and its origin.
+/// Topic to which a replay writes a record, and the record that it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// The value of the dead letter is a raw record.
+    /// Writes the value of the dead letter, a raw record, to the raw topic.
     ToRaw { partition: Partition },
-    /// The value of the dead letter is a typed record.
+    /// Writes the value of the dead letter, a typed record, to the typed topic.
     ToTyped { partition: Partition },
-    /// The raw record from which the typed record of the dead letter was mapped.
+    /// Writes the raw record at this position again, so that the transformer maps it again.
     Remap { raw: Position },
 }
 
-/// A record that is written again.
+/// A record that a replay writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) target: Target,
-    /// All unresolved dead letters of the record, the one that it is written from included: they are resolved with it.
+    /// All unresolved dead letters of the record, including the one that it is written from. They are resolved in the
+    /// same transaction.
     pub(super) resolves: Vec<Resolve>,
 }
 
-/// The effects of a replay.
+/// The writes and resolutions of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplayPlan {
-    /// The records that are written again, by the dead letter that they are written from.
+    /// Records to write, by the position of the dead letter that each is written from.
     pub(super) writes: BTreeMap<Position, Write>,
-    /// Dead letters whose record was written again before: they are only resolved.
+    /// Dead letters whose record was already replayed from another dead letter: they are only resolved.
     pub(super) resolve_only: Vec<Resolve>,
     /// Dead letters that cannot be replayed, with the reason.
     pub(super) refused: Vec<(Position, String)>,
-    /// Chosen dead letters that are resolved.
+    /// Number of chosen dead letters that were already resolved.
     pub(super) resolved_before: u64,
 }
 
-/// How the dead letters of the sink are to be replayed.
+/// Way to replay the dead letters of the sink and of Platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SinkDeadLetters {
-    /// The typed record is written again.
+    /// Write the typed record again.
     AsIs,
-    /// The raw record is mapped again.
+    /// Map the raw record again.
     Remap,
-    /// The request does not say: a dead letter of the sink is an error.
+    /// Not specified: a dead letter of the sink or of Platform is an error.
     #[default]
     Unspecified,
 }
 
-/// What a plan needs to know about the topics.
+/// Facts about the topics that a plan needs.
 pub(super) struct ReplayContext<'t> {
     pub(super) raw: &'t TopicName,
     pub(super) typed: &'t TopicName,
     pub(super) dead_letters: &'t TopicName,
-    /// Oldest raw offset retained, by partition.
+    /// First retained raw offset, by partition.
     pub(super) raw_starts: BTreeMap<Partition, Offset>,
     pub(super) typed_partitions: usize,
 }
 
-/// Why a dead letter cannot be replayed.
+/// Reason why a dead letter cannot be replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Refusal {
-    /// The operator has to say how.
+    /// The operator must choose between the typed and the raw record.
     Unspecified,
     Never(String),
 }
 
-/// This number of the chosen dead letters is from the sink, and the operator has not said how to replay them.
+/// Error: for this number of chosen dead letters, the operator must choose between the typed and the raw record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unspecified(pub(super) u64);
 
 impl ReplayPlan {
-    /// The plan for the chosen dead letters; `index` has all dead letters of the topic, since one record may have
-    /// several.
+    /// Plans the replay of the chosen dead letters. `index` contains all dead letters of the topic, because a record
+    /// may have several.
     pub(super) fn new(
         index: &BTreeMap<Position, IndexedDeadLetter>,
         (chosen, resolved_before): (&[&IndexedDeadLetter], u64),
@@ -135,18 +136,18 @@ impl ReplayPlan {
         if unspecified > 0 { Err(Unspecified(unspecified)) } else { Ok(plan) }
     }
 
-    /// How many dead letters the plan resolves.
+    /// Number of dead letters that the plan resolves.
     pub(super) fn resolves(&self) -> usize {
         self.resolve_only.len() + self.writes.values().map(|write| write.resolves.len()).sum::<usize>()
     }
 
-    /// How many records are written to targets of this kind.
+    /// Number of records that are written to the wanted targets.
     pub(super) fn count(&self, wanted: fn(&Target) -> bool) -> usize {
         self.writes.values().filter(|write| wanted(&write.target)).count()
     }
 
-    /// Takes the exclusive right to write, and then plans, so that the plan takes into account everything that earlier
-    /// holders wrote. A plan that was made before would write those records again.
+    /// Takes the exclusive right to write before it plans, so that the plan takes into account everything that earlier
+    /// holders wrote. An earlier plan would write those records again.
     pub(super) fn with_right<R, E>(
         take: impl FnOnce() -> Result<R, E>,
         plan: impl FnOnce() -> Result<Self, E>,
@@ -207,7 +208,7 @@ fn target(
     }
 }
 
-/// Whether the dead letter has the whole value of its record.
+/// Refuses a dead letter that contains only the beginning of its record's value.
 fn whole(dead_letter: &DeadLetter, context: &ReplayContext<'_>, otherwise: &str) -> Result<(), Refusal> {
     let Some(cut) = &dead_letter.cut else { return Ok(()) };
     Err(Refusal::Never(format!(
@@ -219,7 +220,7 @@ fn whole(dead_letter: &DeadLetter, context: &ReplayContext<'_>, otherwise: &str)
     )))
 }
 
-/// Why the body of a gateway's dead letter cannot be written to the raw topic.
+/// Explains why the body of a gateway's dead letter cannot be written to the raw topic.
 fn gateway_cut(dead_letter: &DeadLetter, context: &ReplayContext<'_>) -> String {
     let (kept, limits) = match &dead_letter.cut {
         Some(cut) => (

@@ -1,5 +1,4 @@
-//! Replays dead letters: the record is written again to the topic it came from, and its dead letters are resolved, in
-//! one transaction.
+//! Replays dead letters: one transaction writes the record to its original topic again and resolves its dead letters.
 
 use contract::Position;
 use contract::dead_letter::ResolutionKind;
@@ -14,31 +13,31 @@ use super::writing::{Writing, Written};
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 
-/// Which dead letters are replayed, and how.
+/// Selection of dead letters to replay, and the way to replay them.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayRequest {
-    /// The unresolved dead letters that it includes are replayed.
+    /// Filter for the dead letters; only the unresolved ones are replayed.
     pub filter: Filter,
-    /// How those of the sink are replayed.
+    /// Way to replay the dead letters of the sink and of Platform.
     pub sink_dead_letters: SinkDeadLetters,
-    /// Who replays them; `None` only plans.
+    /// The person who replays; `None` only plans the replay.
     pub resolving: Option<Resolving>,
 }
 
-/// The plan of a replay, and the part that was carried out.
+/// Plan of a replay, and its result if it was executed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// Records for the raw topic.
+    /// Number of records to write to the raw topic.
     pub to_raw: usize,
-    /// Records for the typed topic.
+    /// Number of records to write to the typed topic.
     pub as_is: usize,
-    /// Raw records that are mapped again.
+    /// Number of raw records to map again.
     pub remap: usize,
-    /// Dead letters that are only resolved, because another dead letter of the same record is replayed.
+    /// Number of dead letters that are only resolved, because their record is or was replayed from another dead letter.
     pub only_resolved: usize,
-    /// Chosen dead letters that were resolved before.
+    /// Number of chosen dead letters that were already resolved.
     pub resolved_before: u64,
-    /// Dead letters that were resolved now.
+    /// Number of dead letters that this call resolved.
     pub replayed: u64,
     /// Dead letters that cannot be replayed, with the reason.
     pub refused: Vec<(Position, String)>,
@@ -57,17 +56,17 @@ impl Replay {
         }
     }
 
-    /// How many dead letters the plan resolves.
+    /// Returns the number of dead letters that the plan resolves.
     #[must_use]
     pub fn resolves(&self) -> usize {
         self.to_raw + self.as_is + self.remap + self.only_resolved
     }
 }
 
-/// Plans a replay, and carries it out if the request names who replays. The call blocks.
+/// Plans a replay, and executes it if [`ReplayRequest::resolving`] is set. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::NoDeadLetter`], [`OperatorError::HowToReplay`], [`OperatorError::Kafka`].
+/// Returns [`OperatorError::NoDeadLetter`], [`OperatorError::HowToReplay`] or [`OperatorError::Kafka`].
 pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay, OperatorError> {
     let before = plan(pipeline, request)?;
     let Some(resolving) = request.resolving.as_ref().filter(|_| before.resolves() > 0) else {
@@ -81,7 +80,7 @@ pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay,
     Ok(replay)
 }
 
-/// The plan for the dead letters as they are now.
+/// Plans the replay from the current dead letters.
 fn plan(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<ReplayPlan, OperatorError> {
     let context = context(pipeline)?;
     let index = index::read(pipeline)?;

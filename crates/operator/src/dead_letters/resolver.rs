@@ -1,4 +1,4 @@
-//! Resolving dead letters: one writer at a time for the dead-letter topic, and no dead letter twice.
+//! Resolves dead letters. Only one process at a time can write resolutions, so no dead letter is resolved twice.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,21 @@ use kafka::{Headers, KafkaError};
 use super::index::IndexedDeadLetter;
 use crate::pipeline::Pipeline;
 
-/// How long the transaction coordinator may take to respond.
+/// Maximum time until the transaction coordinator responds.
 const OPEN: Duration = Duration::from_secs(60);
 
-/// Who resolves dead letters, why, and how fast.
+/// Person who resolves dead letters, with a note and a rate limit.
 #[derive(Debug, Clone)]
 pub struct Resolving {
-    /// The person; the resolution keeps the name.
+    /// Name of the person, which the resolution contains.
     pub by: String,
-    /// Why, for a later reader.
+    /// Explanation for later readers of the resolution.
     pub note: Option<String>,
-    /// At most this many dead letters a second; 0 for no limit.
+    /// Maximum number of dead letters per second; 0 means no limit.
     pub rate: u32,
 }
 
-/// A dead letter that is resolved: its position and its key, which the resolution has as well.
+/// Position and key of a dead letter to resolve. The resolution gets the same key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resolve {
     pub(super) position: Position,
@@ -38,11 +38,12 @@ impl Resolve {
     }
 }
 
-/// The right to resolve dead letters of the topic. Opening a second one, in any process, takes it away from the first.
+/// Exclusive right to resolve dead letters of the topic. Opening a second resolver, in any process, takes the right
+/// from the first.
 ///
-/// The right covers the whole topic, because the dead letters of one record need not be in one partition. An index of
-/// the dead letters that is read after [`Resolver::open`] stays correct while this resolver can write: only the holder
-/// of the right resolves dead letters.
+/// The right covers the whole topic, because the dead letters of one record can be in different partitions. An index
+/// that is read after [`Resolver::open`] stays correct as long as this resolver can write, because only the holder of
+/// the right resolves dead letters.
 #[derive(Debug)]
 pub(super) struct Resolver<'p> {
     pub(super) writer: TransactionalWriter,
@@ -52,19 +53,19 @@ pub(super) struct Resolver<'p> {
 }
 
 impl<'p> Resolver<'p> {
-    /// Takes the right.
+    /// Takes the exclusive right.
     pub(super) fn open(
         pipeline: Pipeline<'p>,
         kind: ResolutionKind,
         resolving: &'p Resolving,
     ) -> Result<Self, KafkaError> {
-        // Do not change this name: different versions that run at the same time must share the right.
+        // Do not change this name: processes of different versions must share the right.
         let id = format!("{}-closing-all", pipeline.topics.dead_letters);
         let writer = TransactionalWriter::open(pipeline.connection, &id, OPEN)?;
         Ok(Self { writer, pipeline, kind, resolving })
     }
 
-    /// The record that resolves a dead letter.
+    /// Returns the record that resolves a dead letter.
     pub(super) fn record<'a>(&'a self, resolve: &'a Resolve) -> NewRecord<'a> {
         let resolution = Resolution {
             dead_letter: resolve.position.offset,
@@ -79,7 +80,7 @@ impl<'p> Resolver<'p> {
     }
 }
 
-/// Limits the rate.
+/// Limits the rate of resolutions.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: u32,
@@ -92,12 +93,12 @@ impl Pace {
         Self { rate, begun: Instant::now(), done: 0 }
     }
 
-    /// How many dead letters one transaction may resolve: few enough for the rate to be smooth.
+    /// Returns the maximum number of dead letters per transaction, which is small enough for a smooth rate.
     pub(super) fn chunk(&self) -> usize {
         if self.rate == 0 { 500 } else { (self.rate / 10).clamp(1, 500) as usize }
     }
 
-    /// Waits until the rate allows this number of further resolutions.
+    /// Adds `count` to the number of resolutions, and waits until the rate allows the new number.
     pub(super) fn wait(&mut self, count: usize) {
         self.done += count as u64;
         if let Some(due) = self.due() {
@@ -105,7 +106,8 @@ impl Pace {
         }
     }
 
-    /// The time after the start at which the rate allows the current number of resolutions.
+    /// Returns the time after the start at which the rate allows the current number of resolutions; `None` without a
+    /// limit.
     fn due(&self) -> Option<Duration> {
         (self.rate > 0).then(|| Duration::from_millis(self.done.saturating_mul(1000) / u64::from(self.rate)))
     }
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_determines_when_the_next_dead_letter_may_be_resolved() {
+    fn a_rate_limits_chunks_and_delays_the_next_resolution() {
         let mut pace = Pace::new(100);
         assert_eq!((pace.chunk(), Pace::new(0).chunk(), Pace::new(3).chunk()), (10, 500, 1));
         pace.done = 250;

@@ -1,4 +1,4 @@
-//! One dead letter with its value.
+//! Reads one dead letter with its value.
 
 use contract::Position;
 use contract::dead_letter::Entry;
@@ -13,16 +13,16 @@ use crate::pipeline::{NEXT_RECORD, Pipeline};
 /// One dead letter with its value, which may contain personal data.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// Its entry in the index.
+    /// Entry of the dead letter in the index.
     pub dead_letter: IndexedDeadLetter,
-    /// The whole record.
+    /// Complete record, including headers and value.
     pub record: OwnedRecord,
 }
 
 /// Reads one dead letter. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
+/// Returns [`OperatorError::NoDeadLetter`] or [`OperatorError::Kafka`].
 pub fn show(pipeline: Pipeline<'_>, position: Position) -> Result<Shown, OperatorError> {
     let none = || OperatorError::NoDeadLetter(position);
     let dead_letter = index::read(pipeline)?.remove(&position).ok_or_else(none)?;

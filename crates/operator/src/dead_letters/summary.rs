@@ -1,4 +1,4 @@
-//! How many dead letters there are of each stage and code.
+//! Counts dead letters by stage and code.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use contract::dead_letter::Stage;
 
 use super::index::IndexedDeadLetter;
 
-/// The dead letters of one stage with one code.
+/// Statistics of the dead letters with one stage and code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The stage that wrote them.
+    /// Stage that wrote the dead letters.
     pub stage: Stage,
-    /// Their code.
+    /// Code of the dead letters.
     pub code: String,
-    /// How many there are.
+    /// Number of dead letters, resolved or not.
     pub count: u64,
-    /// How many of them are unresolved.
+    /// Number of unresolved dead letters.
     pub unresolved: u64,
-    /// When the oldest was written: milliseconds since 1970.
+    /// Write time of the oldest dead letter: milliseconds since 1970.
     pub oldest: i64,
-    /// When the newest was written.
+    /// Write time of the newest dead letter: milliseconds since 1970.
     pub newest: i64,
 }
 

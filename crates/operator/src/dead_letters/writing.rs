@@ -1,4 +1,4 @@
-//! Writes the records of a plan, in transactions.
+//! Executes a replay plan: writes its records in transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,16 +22,16 @@ use crate::record::owned_position;
 /// transaction.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
-/// What was written.
+/// Result of executing a plan.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Dead letters that were resolved.
+    /// Number of dead letters that were resolved.
     pub(super) resolved: u64,
     /// Dead letters that cannot be replayed, with the reason.
     pub(super) refused: Vec<(Position, String)>,
 }
 
-/// Carries out one plan.
+/// Execution of one plan.
 pub(super) struct Writing<'r> {
     pipeline: Pipeline<'r>,
     resolver: &'r Resolver<'r>,
@@ -40,11 +40,11 @@ pub(super) struct Writing<'r> {
     written: Written,
 }
 
-/// A record to be written again.
+/// A record to write again.
 struct Item<'i> {
     position: Position,
     write: &'i Write,
-    /// The dead letter, or the raw record it was mapped from.
+    /// The record to copy: the dead letter itself, or the raw record that is mapped again.
     record: &'i OwnedRecord,
 }
 
@@ -66,7 +66,7 @@ impl<'r> Writing<'r> {
         Ok(self.written)
     }
 
-    /// Replays the dead letters at these offsets, which are in order.
+    /// Replays the dead letters of a partition at these sorted offsets.
     fn partition(&mut self, partition: Partition, offsets: &[Offset]) -> Result<(), OperatorError> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
         let (connection, topic) = (self.pipeline.connection, &self.pipeline.topics.dead_letters);
@@ -87,8 +87,8 @@ impl<'r> Writing<'r> {
         self.write(&chunk)
     }
 
-    /// Writes the records of these dead letters in one transaction with the resolutions, and reports those that cannot
-    /// be written.
+    /// Writes the records of these dead letters in one transaction with the resolutions, and collects the dead letters
+    /// that cannot be written.
     fn write(&mut self, dead_letters: &[OwnedRecord]) -> Result<(), OperatorError> {
         let originals = self.originals(dead_letters)?;
         let mut items = Vec::with_capacity(dead_letters.len());
@@ -128,7 +128,7 @@ impl<'r> Writing<'r> {
         self.pace.wait(count);
     }
 
-    /// The raw records that are to be mapped again.
+    /// Reads the raw records that must be mapped again.
     fn originals(&self, dead_letters: &[OwnedRecord]) -> Result<BTreeMap<Position, OwnedRecord>, KafkaError> {
         let raw_record = |dead_letter: &OwnedRecord| match self.plan.writes.get(&owned_position(dead_letter))?.target {
             Target::Remap { raw } => Some(raw),
@@ -159,7 +159,7 @@ impl<'r> Writing<'r> {
         Ok(found)
     }
 
-    /// The record, and the resolutions of its dead letters.
+    /// Returns the record to write, and the resolutions of its dead letters.
     fn records<'a>(&'a self, item: &Item<'a>) -> Vec<NewRecord<'a>> {
         let &Item { position, write, record } = item;
         let topics = self.pipeline.topics;
@@ -172,11 +172,11 @@ impl<'r> Writing<'r> {
         let to_raw = !matches!(write.target, Target::ToTyped { .. });
         let original = record.headers().filter(|header| is_original(header.name));
         let headers = Headers::copied(original).with(header::REPLAY_OF, replay_of.as_bytes());
-        // Event times are compared with the time of receipt, and a time from a slow clock would make the record fail
-        // again.
+        // The mapping compares event times with the receive time (`received-at`). An original receive time from a slow
+        // clock would make the record fail again, so the record gets the current time.
         let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {
-            // Its event was typed before, so without this header the transformer would treat it as a duplicate.
+            // The event was typed before, so without this header the transformer would treat the record as a duplicate.
             headers = headers.with(header::REPROCESS, b"1");
         }
         let (key, value) = (record.key.as_deref(), Some(record.value.as_slice()));
@@ -186,7 +186,7 @@ impl<'r> Writing<'r> {
     }
 }
 
-/// The headers of a record that is received at this time: milliseconds since 1970.
+/// Returns the headers with `now` as the receive time (`received-at`), in milliseconds since 1970.
 fn received_at(headers: &Headers, now: i64) -> Headers {
     let others = headers.iter().filter(|header| header.name != header::RECEIVED_AT);
     others.fold(Headers::with_capacity(8), Headers::with_header).with(header::RECEIVED_AT, now.to_string().as_bytes())
@@ -200,8 +200,8 @@ fn too_large(topic: &str, bytes: usize) -> String {
 }
 
 /// Writes the items in one transaction. If a topic refuses a record because of its size, nothing of the transaction is
-/// written, and the error may name another record of the same batch. Therefore the items are written in halves until
-/// the refused records are alone.
+/// written, and the error may name another record of the same batch. Therefore the items are split in halves until each
+/// refused record is alone in its transaction.
 fn in_halves<T>(
     items: &[T],
     write: &mut impl FnMut(&[T]) -> Result<(), KafkaError>,
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_about_a_refused_size_names_the_topic_and_the_required_limit() {
+    fn a_size_error_names_the_topic_and_the_required_max_message_bytes() {
         let text = too_large("raw", 2_000_000);
         assert!(
             text.contains("2000000 bytes") && text.contains("max.message.bytes of `raw` to at least 2065536"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replayed_record_has_one_time_of_receipt_and_its_other_headers() {
+    fn a_replayed_record_gets_a_new_received_at_and_keeps_its_other_headers() {
         let original = Headers::with_capacity(3)
             .with(header::RECEIVED_AT, b"1700000000000")
             .with(header::SOURCE, b"shop")
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_failure_ends_the_replay_at_once() {
+    fn a_write_error_that_is_not_about_size_ends_the_replay_without_a_retry() {
         let mut tries = 0;
         let mut write = |_: &[u8]| {
             tries += 1;
@@ -263,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn refused_records_are_named_and_all_others_are_written_once(large in prop::collection::vec(any::<bool>(), 0..40)) {
+        fn too_large_records_are_reported_and_all_other_records_are_written_once(large in prop::collection::vec(any::<bool>(), 0..40)) {
             let items: Vec<(usize, bool)> = large.iter().copied().enumerate().collect();
             let (mut written, mut refused) = (Vec::new(), Vec::new());
             let mut write = |items: &[(usize, bool)]| {

@@ -1,18 +1,18 @@
-//! Whether events have ended, and how.
+//! Determines whether events have ended, and with which result.
 
 use super::timeline::{State, Timeline};
 
-/// How an event ended.
+/// Result of an event that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Platform accepted it, or the same event before.
+    /// Platform accepted the event, or the event is a duplicate of one that was delivered before.
     Accepted,
-    /// It is a dead letter, or no outcome of it is known.
+    /// The event was not accepted: it is a dead letter, a test webhook of `check`, or has no known outcome.
     NotAccepted,
 }
 
 impl State {
-    /// How the event ended; `None` while a service still has to process it.
+    /// Returns the result of the event; `None` while a service still has to process it.
     #[must_use]
     pub fn end(self) -> Option<End> {
         match self {
@@ -28,7 +28,7 @@ impl State {
     }
 }
 
-/// How all of these events ended; `None` if there are none, or if one of them has not ended.
+/// Returns the common result of these events; `None` if there are no events, or if an event has not ended.
 #[must_use]
 pub fn end_of_all(timelines: &[Timeline]) -> Option<End> {
     let ends: Option<Vec<End>> = timelines.iter().map(|timeline| timeline.state.end()).collect();
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_ended_when_none_of_them_waits() {
+    fn events_have_ended_once_none_of_them_waits_for_a_service() {
         assert_eq!(all(&[]), None);
         assert_eq!(all(&[State::Accepted, State::AcceptedInferred]), Some(End::Accepted));
         assert_eq!(all(&[State::Accepted, State::DeadLetter]), Some(End::NotAccepted));

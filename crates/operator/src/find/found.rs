@@ -1,11 +1,11 @@
-//! The result of a search: the records of one or several events.
+//! Result of a search: the records of one or several events.
 
 use std::collections::BTreeMap;
 
 use contract::dead_letter::{DeadLetter, Resolution};
 use contract::{Offset, Partition, Position};
 
-/// A record of the raw topic.
+/// A found record of the raw topic.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
     pub(super) position: Position,
@@ -17,7 +17,7 @@ pub(super) struct Raw {
     pub(super) replay_of: Option<String>,
 }
 
-/// A record of the typed topic.
+/// A found record of the typed topic.
 #[derive(Debug, Clone)]
 pub(super) struct Typed {
     pub(super) position: Position,
@@ -27,7 +27,7 @@ pub(super) struct Typed {
     pub(super) replay_of: Option<String>,
 }
 
-/// A dead letter of an event.
+/// A found dead letter.
 #[derive(Debug, Clone)]
 pub(super) struct FoundDeadLetter {
     pub(super) position: Position,
@@ -38,7 +38,7 @@ pub(super) struct FoundDeadLetter {
     pub(super) resolution: Option<Resolution>,
 }
 
-/// An entry of a receipt.
+/// A found entry of a receipt.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) typed: Position,
@@ -50,7 +50,7 @@ pub(super) struct Answer {
     pub(super) xaction_id: Option<String>,
 }
 
-/// Everything that was found, and how far the services have processed the topics.
+/// All found records, and the committed offsets of the services.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) raw: Vec<Raw>,
@@ -60,6 +60,6 @@ pub(super) struct Found {
     pub(super) transformer: BTreeMap<Partition, Offset>,
     pub(super) sink: BTreeMap<Partition, Offset>,
     pub(super) receipts_kept: bool,
-    /// The first offset of each raw partition that belongs to the delivery in question, if only one is.
+    /// First raw offset of each partition that belongs to the requested delivery; `None` to include all deliveries.
     pub(super) delivered_from: Option<BTreeMap<Partition, Offset>>,
 }

@@ -1,4 +1,4 @@
-//! What to search for, and where.
+//! Request for a search: the events to find, and the records to read.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,32 @@ use customerio::PersonKey;
 
 use crate::pipeline::Groups;
 
-/// What to search for.
+/// Events to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// The event with this id, or the events of the message with this delivery id.
     Id(String),
-    /// An event, by its id.
+    /// The event with this id.
     Event(String),
-    /// The events of a message, by its delivery id.
+    /// The events of the message with this delivery id.
     Delivery(String),
-    /// The events of a person, by the key of their records.
+    /// The events of the person with this key.
     Person(PersonKey),
-    /// The webhooks with exactly this body, which names no event.
+    /// The webhooks with exactly this body, which contains no event id.
     Body(Vec<u8>),
 }
 
-/// Where to search.
+/// Records to read in a search.
 #[derive(Debug, Clone)]
 pub struct FindScope {
-    /// Search every partition, although a person's events are in one: partitions may have been added.
+    /// Reads every partition. Otherwise, a search for a person reads only the partition of the person's key, which
+    /// misses older records after partitions were added.
     pub all_partitions: bool,
-    /// Only records received at this time or later: milliseconds since 1970.
+    /// Start time of the search, in milliseconds since 1970; `None` reads all retained records.
     pub since: Option<i64>,
-    /// Tell the fate of what was delivered from these offsets of the raw topic's partitions on, not of the same events
-    /// before: see [`raw_ends`](super::raw_ends).
+    /// Restricts the result to webhooks at or after these raw offsets, without earlier deliveries of the same events:
+    /// see [`raw_ends`](super::raw_ends).
     pub delivered_from: Option<BTreeMap<Partition, Offset>>,
-    /// The services' groups, whose committed offsets show the progress of an event.
+    /// Consumer groups of the services, whose committed offsets show the progress of an event.
     pub groups: Groups,
 }

@@ -1,4 +1,4 @@
-//! Searches the topics.
+//! Searches the topics for the records of events.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,15 +23,15 @@ use crate::pipeline::{Limit, Pipeline, stable_watermarks_until};
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
-/// Finds events and returns their histories, in the order of their first steps. The call blocks.
+/// Finds events and returns their histories, sorted by their first steps. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn run(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted) -> Result<Vec<Timeline>, OperatorError> {
     histories(pipeline, scope, wanted, Limit::None).map_err(Into::into)
 }
 
-/// The same, at most until this time; `None` if not everything could be read by then.
+/// Like [`run`], but with a time limit; returns `None` if not everything could be read before `end`.
 pub(super) fn run_until(
     pipeline: Pipeline<'_>,
     scope: &FindScope,
@@ -59,17 +59,18 @@ fn histories(
     Ok(timelines)
 }
 
-/// Shows the id that was asked for in place of its hash, if the record with the id itself has expired.
+/// Replaces the hash of the requested id by the id itself, if the record with the original id has expired.
 fn show_wanted(timelines: &mut [Timeline], id: &str) {
     let mapped = mapped_id(id);
     let is_hash = |timeline: &&mut Timeline| mapped.is_some() && timeline.event_id == mapped;
     timelines.iter_mut().filter(is_hash).for_each(|timeline| timeline.event_id = Some(id.to_owned()));
 }
 
-/// The ends of the raw topic's partitions: what is delivered from now on comes after them. The call blocks.
+/// Returns the end offsets of the raw topic's partitions. All later webhooks are at or after these offsets. The call
+/// blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<Partition, Offset>, OperatorError> {
     let watermarks = Offsets::new(pipeline.connection)?.watermarks(&pipeline.topics.raw)?;
     Ok(watermarks.into_iter().map(|(partition, watermarks)| (partition, watermarks.high)).collect())
@@ -112,7 +113,7 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Lim
     Ok(found)
 }
 
-/// The ids of the events that are searched for, as they are in the bodies and as the mapping writes them.
+/// Returns the ids of the events, both as they are in the bodies and as the mapping writes them.
 fn known_ids(raw: &[Raw], wanted: &Wanted) -> BTreeSet<String> {
     let mut ids: BTreeSet<String> =
         raw.iter().flat_map(|raw| raw.event_id.iter().chain(&raw.mapped_id)).cloned().collect();
@@ -122,14 +123,14 @@ fn known_ids(raw: &[Raw], wanted: &Wanted) -> BTreeSet<String> {
     ids
 }
 
-/// What belongs to the search so far.
+/// Records and ids that are known to belong to the search.
 struct Related<'r> {
     raw_positions: BTreeSet<Position>,
     typed_positions: &'r BTreeSet<Position>,
     ids: &'r BTreeSet<String>,
 }
 
-/// Reads topics from the requested time on.
+/// Reads topics from the requested start time.
 struct Look<'l> {
     pipeline: Pipeline<'l>,
     since: Option<i64>,
@@ -156,7 +157,8 @@ impl Look<'_> {
         self.pipeline.read_until(topic, &offset_ranges, self.limit, visit)
     }
 
-    /// The dead letters of records and events that belong to the search, and those that match it themselves.
+    /// Returns the dead letters of records and events that belong to the search, and those that match the search
+    /// themselves.
     fn dead_letters(
         &self,
         only: Option<Partition>,
@@ -198,7 +200,7 @@ impl Look<'_> {
         Ok(dead_letters.into_values().collect())
     }
 
-    /// Whether a receipts topic exists.
+    /// Collects the receipt entries of the events. Returns whether a receipts topic exists.
     fn receipts(
         &self,
         ids: &BTreeSet<String>,
@@ -245,7 +247,7 @@ fn raw(record: &Record<'_>, wanted: &Wanted) -> Option<Raw> {
     })
 }
 
-/// Whether a raw record, or a dead letter with one, matches the search.
+/// Whether a raw record, or a dead letter that contains one, matches the search.
 fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     let mut buffer = Vec::new();
     match wanted {
@@ -259,7 +261,7 @@ fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     }
 }
 
-/// Whether a webhook has this event id, also with spaces around it, which are not shown.
+/// Whether a webhook has this event id, with or without the spaces around it, which are not displayed.
 fn is_event(webhook: &Webhook<'_>, id: &str) -> bool {
     let is_it = |found: Option<Cow<'_, str>>| found.is_some_and(|found| found == id);
     is_it(webhook.event_id.text()) || is_it(webhook.event_id.non_blank())
@@ -270,14 +272,15 @@ fn is_delivery(webhook: &Webhook<'_>, id: &str) -> bool {
     data.delivery_id.text().is_some_and(|found| found == id)
 }
 
-/// Whether a dead letter keeps the beginning of this body.
+/// Whether a dead letter contains the beginning of this body.
 fn is_cut_of(cut: &Cut, body: &[u8]) -> bool {
     let mut hash = Sha256::default();
     hash.update(body);
     cut.size == body.len() as u64 && hash.hex() == cut.sha256
 }
 
-/// Whether a body has the id where it should be. Most bodies are skipped without being parsed as JSON.
+/// Whether a body contains the id in the field that `there` checks. Most bodies are skipped without being parsed as
+/// JSON.
 fn holds(body: &[u8], id: &str, there: impl Fn(&Webhook<'_>) -> bool) -> bool {
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='));
     let may = !plain || std::str::from_utf8(body).is_ok_and(|body| body.contains(id));
@@ -295,17 +298,18 @@ fn typed(record: &Record<'_>) -> Typed {
     }
 }
 
-/// Whether a typed record matches the search, even if its raw record has expired.
+/// Whether a typed record matches the search by itself, even if its raw record has expired.
 fn typed_is(record: &Record<'_>, wanted: &Wanted, events: &mut EventReader) -> bool {
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
         Wanted::Delivery(id) | Wanted::Id(id) => is_typed_delivery(record.value(), id, events),
-        // An event is found by its id, and a body's event by the position of its raw record.
+        // The caller finds events by their ids, and the event of a body by the position of its raw record.
         Wanted::Event(_) | Wanted::Body(_) => false,
     }
 }
 
-/// Whether a typed event has this delivery id. Avro writes texts unchanged, so that most records need not be decoded.
+/// Whether a typed event has this delivery id. Avro does not change the bytes of a text, so most records need not be
+/// decoded.
 fn is_typed_delivery(value: &[u8], id: &str, events: &mut EventReader) -> bool {
     let may = value.windows(id.len().max(1)).any(|window| window == id.as_bytes());
     may && events.read(value).is_none_or(|read| read.event.tenant.customerio.delivery_id.as_deref() == Some(id))
@@ -316,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_counts_only_where_it_belongs() {
+    fn an_event_id_is_found_only_in_the_event_id_field() {
         let body = br#"{"event_id":"01X","data":{"delivery_id":"RPI=","subject":"01Y"}}"#;
         let event = |id: &str| holds(body, id, |webhook| webhook.event_id.text().is_some_and(|found| found == id));
         assert!(event("01X") && !event("01Y") && !event("01Z"));
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_without_a_kind_is_an_event_id_or_a_delivery_id() {
+    fn an_id_without_a_kind_matches_event_ids_and_delivery_ids() {
         let body = br#"{"event_id":"01X","data":{"delivery_id":"RPI=","subject":"01Y"}}"#;
         let found = |id: &str| holds(body, id, |webhook| is_event(webhook, id) || is_delivery(webhook, id));
         assert_eq!(["01X", "RPI=", "01Y"].map(found), [true, true, false]);
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_known_by_its_own_id_and_by_its_mapped_id() {
+    fn an_event_is_found_by_its_original_id_and_by_its_mapped_id() {
         let ids = known_ids(&[], &Wanted::Event("a:b".to_owned()));
         let hash = mapped_id("a:b").unwrap();
         assert!(hash.len() == 64 && ids == BTreeSet::from(["a:b".to_owned(), hash.clone()]), "{ids:?}");
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_id_is_not_a_part_of_another_text_of_a_typed_event() {
+    fn a_delivery_id_matches_only_the_delivery_id_of_a_typed_event() {
         let webhook = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{"delivery_id":"RPI=","subject":"42"}}"#;
         let source = mapping::SourceOptions::default();
         let mapped = mapping::map(webhook, mapping::ReceivedAt::from_millis(1_700_000_000_000), &source).unwrap();
@@ -367,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_that_was_cut_is_found_by_the_hash_of_the_whole_body() {
+    fn a_truncated_dead_letter_is_found_by_the_hash_of_the_complete_body() {
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned();
         let cut = Cut { size: 3, sha256 };
         assert!(is_cut_of(&cut, b"abc") && !is_cut_of(&cut, b"abz"));

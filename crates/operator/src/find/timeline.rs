@@ -1,4 +1,4 @@
-//! Builds one history for each event from the found records, in the order of time.
+//! Builds one chronological history for each event from the found records.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,46 +11,47 @@ use super::found::{Answer, Found, FoundDeadLetter, Raw, Typed};
 /// The history of one event.
 #[derive(Debug, Clone)]
 pub struct Timeline {
-    /// Its id; `None` for a body without one.
+    /// Id of the event; `None` for a body without one.
     pub event_id: Option<String>,
-    /// Where the event is now.
+    /// Current state of the event.
     pub state: State,
-    /// The steps of its history, in the order of time.
+    /// Steps of the history, in chronological order.
     pub steps: Vec<Step>,
-    /// Whether the transformer has processed each of its webhooks that was found, also one that was delivered again.
+    /// Whether the transformer has processed every webhook of the event that was found, including repeated ones.
     pub is_complete: bool,
 }
 
-/// Where an event is.
+/// State of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is a receipt.
+    /// There is a receipt according to which Platform accepted the event.
     Accepted,
-    /// There are no receipts, but the sink has committed the offset.
+    /// The sink has committed the offset of the typed record, and there are no receipts.
     AcceptedInferred,
-    /// There is a dead letter of Platform.
+    /// Platform accepted the event and rejected it later: there is a dead letter of Platform.
     RejectedAfterAcceptance,
-    /// There is a dead letter without a resolution.
+    /// There is an unresolved dead letter.
     DeadLetter,
-    /// There is a dead letter, and a person decided to discard it.
+    /// A person has discarded the dead letter of the event.
     Discarded,
-    /// The transformer has not committed the offset yet.
+    /// The transformer has not committed the offset of the raw record yet.
     WaitingForTransformer,
-    /// The sink has not committed the offset yet.
+    /// The sink has not committed the offset of the typed record yet.
     WaitingForSink,
-    /// The sink has committed the offset, but there is no receipt.
+    /// The sink has committed the offset of the typed record, but there is no receipt.
     WithoutReceipt,
-    /// The transformer has written nothing for this delivery, because the event was delivered before; that one was accepted,
-    /// or is older than the search.
+    /// The transformer has written nothing for this delivery, because the event was delivered before. The earlier
+    /// delivery was accepted, or is older than the search.
     Duplicate,
-    /// The transformer has stopped it, as it does with what `check` sends.
+    /// The transformer has stopped the webhook, because it is a test webhook of `check`.
     Check,
-    /// The transformer has committed the offset, but there is neither a typed record nor a dead letter.
+    /// The transformer has committed the offset of the raw record, but there is neither a typed record nor a dead
+    /// letter.
     Unknown,
 }
 
 impl State {
-    /// The state in words, which are also its name in JSON.
+    /// Returns a description of the state, which is also its name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,30 +72,30 @@ impl State {
     }
 }
 
-/// Something that happened to an event.
+/// A step in the history of an event.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// When: milliseconds since 1970.
+    /// Time of the step: milliseconds since 1970.
     pub time: i64,
-    /// The record that this step comes from.
+    /// Record from which this step is known.
     pub record: StepRecord,
-    /// What happened.
+    /// Kind and details of the step.
     pub kind: StepKind,
 }
 
-/// A record of one of the topics.
+/// Position of a record on one of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepRecord {
-    /// A record of the raw topic.
+    /// Position on the raw topic.
     Raw(Position),
-    /// A record of the typed topic.
+    /// Position on the typed topic.
     Typed(Position),
-    /// A record of the dead-letter topic.
+    /// Position on the dead-letter topic.
     DeadLetter(Position),
 }
 
 impl StepRecord {
-    /// Its position.
+    /// Returns the position without the topic.
     #[must_use]
     pub fn position(self) -> Position {
         match self {
@@ -113,60 +114,60 @@ impl fmt::Display for StepRecord {
     }
 }
 
-/// What happened to an event.
+/// Kind of a step in the history of an event.
 #[derive(Debug, Clone)]
 pub enum StepKind {
-    /// The gateway stored the webhook, or a replay wrote it again.
+    /// The gateway stored the webhook, or a replay wrote the raw record again.
     Received {
-        /// Its source.
+        /// Source of the webhook.
         source: String,
-        /// The dead letter that it was replayed from.
+        /// Dead letter from which the record was replayed, as `topic/partition/offset`.
         replay_of: Option<String>,
     },
     /// The transformer wrote nothing, because the event was typed before.
     Duplicate,
-    /// The transformer wrote a typed record, or a replay wrote it again.
+    /// The transformer wrote a typed record, or a replay wrote the typed record again.
     Mapped {
-        /// The offset of the raw record.
+        /// Offset of the raw record that was mapped.
         raw_offset: Option<Offset>,
-        /// The dead letter that it was replayed from.
+        /// Dead letter from which the record was replayed, as `topic/partition/offset`.
         replay_of: Option<String>,
     },
-    /// Platform decided.
+    /// Platform accepted or refused the event.
     Answered {
-        /// Whether it accepted the event.
+        /// Whether Platform accepted the event.
         accepted: bool,
-        /// HTTP status of its response.
+        /// HTTP status of Platform's response.
         status: u16,
-        /// Its id of the batch.
+        /// Platform's id of the batch.
         batch_id: Option<String>,
-        /// Its id of the record.
+        /// Platform's id of the record.
         xaction_id: Option<String>,
     },
     /// A stage wrote a dead letter.
     DeadLettered {
-        /// The stage.
+        /// Stage that wrote the dead letter.
         stage: Stage,
-        /// The reason's code.
+        /// Code of the reason.
         code: String,
-        /// The reason.
+        /// Description of the reason.
         message: String,
-        /// Size and hash of the value, if only its beginning is kept.
+        /// Size and hash of the complete value, if the dead letter contains only its beginning.
         cut: Option<Cut>,
     },
-    /// The dead letter was resolved.
+    /// A person resolved the dead letter.
     Resolved {
-        /// How.
+        /// Kind of the resolution: replayed or discarded.
         kind: ResolutionKind,
-        /// The person who resolved it.
+        /// Person who resolved the dead letter.
         by: Option<String>,
-        /// Why.
+        /// Note of the person.
         note: Option<String>,
     },
 }
 
 impl StepKind {
-    /// The name of the step.
+    /// Returns the name of the step.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -181,7 +182,7 @@ impl StepKind {
         }
     }
 
-    /// The order of steps in the same millisecond.
+    /// Returns the sort order of steps with the same time.
     fn rank(&self) -> u8 {
         match self {
             Self::Received { .. } => 0,
@@ -204,7 +205,7 @@ struct Traces {
 }
 
 impl Traces {
-    /// What came of the webhooks at or after these offsets.
+    /// Returns the records that result from webhooks at or after these offsets.
     fn delivered(&self, from: &BTreeMap<Partition, Offset>) -> Self {
         let is_new = |position: Position| from.get(&position.partition).is_none_or(|&end| position.offset >= end);
         let raw: Vec<Raw> = self.raw.iter().filter(|raw| is_new(raw.position)).cloned().collect();
@@ -225,7 +226,7 @@ impl Traces {
         Self { raw, typed, dead_letters, answers }
     }
 
-    /// The id as it was delivered; the mapped one only if no webhook was found.
+    /// Returns the id as it was delivered, or the mapped id if no webhook was found.
     fn event_id(&self, mapped_id: Option<String>) -> Option<String> {
         let of_transformer = |found: &&FoundDeadLetter| found.dead_letter.stage == Stage::Transformer;
         let delivered = self.raw.iter().map(|raw| &raw.event_id);
@@ -233,7 +234,7 @@ impl Traces {
         known.find_map(Clone::clone).or(mapped_id)
     }
 
-    /// Whether a raw record became a typed record or a dead letter.
+    /// Whether the transformer wrote a typed record or a dead letter for a raw record.
     fn has_outcome(&self, raw: Position) -> bool {
         let is_typed =
             |typed: &Typed| typed.position.partition == raw.partition && typed.raw_offset == Some(raw.offset);
@@ -248,9 +249,10 @@ impl Traces {
     }
 }
 
-/// Returns the histories, in the order of their first steps.
+/// Builds the histories, sorted by their first steps.
 pub(super) fn timelines(found: Found) -> Vec<Timeline> {
-    // Records of all topics have the mapped id in common. A body without an id has its own history, by its position.
+    // The mapped id is the same in records of all topics. A body without an id gets a separate history, identified by
+    // its position.
     let mut events: BTreeMap<(Option<String>, String), Traces> = BTreeMap::new();
     let group = |id: &Option<String>, position: String| match id {
         Some(id) => (Some(id.clone()), String::new()),
@@ -287,7 +289,7 @@ pub(super) fn timelines(found: Found) -> Vec<Timeline> {
     timelines
 }
 
-/// How far the services have processed the topics.
+/// Committed offsets of the services, and whether receipts exist.
 struct Progress {
     transformer: BTreeMap<Partition, Offset>,
     sink: BTreeMap<Partition, Offset>,
@@ -295,14 +297,16 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether the transformer has processed each raw record. With deferred records, it has before it commits the offset.
+    /// Whether the transformer has processed each raw record. A deferred record delays the committed offset, so a
+    /// record with an outcome counts as processed even if it is not committed.
     fn is_raw_done(&self, traces: &Traces) -> bool {
         let is_done = |raw: &Raw| is_committed(&self.transformer, raw.position) || traces.has_outcome(raw.position);
         traces.raw.iter().all(is_done)
     }
 }
 
-/// Where a delivery is, and whether the transformer has processed it; `None` if no webhook of it was found.
+/// Returns the state of the requested delivery, and whether the transformer has processed it; `None` if none of its
+/// webhooks was found.
 fn delivery(traces: &Traces, from: &BTreeMap<Partition, Offset>, progress: &Progress) -> Option<(State, bool)> {
     let own = traces.delivered(from);
     if own.raw.is_empty() {
@@ -312,7 +316,7 @@ fn delivery(traces: &Traces, from: &BTreeMap<Partition, Offset>, progress: &Prog
     if own_state != State::Unknown {
         return Some((own_state, progress.is_raw_done(&own)));
     }
-    // It has no outcome of its own, so that of the earlier delivery counts.
+    // This delivery has no outcome, so the outcome of the earlier delivery counts.
     let is_known = !traces.typed.is_empty() || !traces.dead_letters.is_empty();
     Some(match state(traces, progress) {
         State::Accepted | State::AcceptedInferred => (State::Duplicate, true),
@@ -325,10 +329,10 @@ fn is_committed(committed: &BTreeMap<Partition, Offset>, position: Position) -> 
     committed.get(&position.partition).is_some_and(|&committed| position.offset < committed)
 }
 
-/// Returns where the event is.
+/// Returns the state of an event.
 fn state(traces: &Traces, progress: &Progress) -> State {
     let typed_done = traces.typed.iter().all(|typed| is_committed(&progress.sink, typed.position));
-    // A rejected record that was replayed has another outcome since.
+    // A rejected record that was replayed has a newer outcome, so its rejection no longer counts.
     let is_platforms = |found: &FoundDeadLetter| {
         let is_replayed =
             found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Replayed);
@@ -338,7 +342,7 @@ fn state(traces: &Traces, progress: &Progress) -> State {
         found.resolution.as_ref().is_some_and(|resolution| resolution.kind == ResolutionKind::Discarded)
     };
     if traces.dead_letters.iter().any(is_platforms) {
-        // Platform had the record, whether there is a receipt or not.
+        // Platform received the record, even if there is no receipt.
         State::RejectedAfterAcceptance
     } else if traces.answers.iter().any(|answer| answer.accepted) {
         State::Accepted
@@ -404,7 +408,7 @@ fn steps(traces: Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Step>
     steps
 }
 
-/// Raw records that the transformer has processed without an outcome of their own, because the event was typed before.
+/// Returns raw records that the transformer has processed without an outcome, because their event was typed before.
 fn duplicates(traces: &Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Position> {
     let is_duplicate = |position: Position| {
         let typed = |typed: &&Typed| typed.position.partition == position.partition;
@@ -485,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_are_in_the_order_of_time() {
+    fn the_steps_of_a_history_are_in_chronological_order() {
         let timeline = only(found());
         assert_eq!(names(&timeline), ["received", "received", "duplicate", "mapped"]);
         assert_eq!(timeline.state, State::WaitingForSink);
@@ -505,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_says_where_the_event_is() {
+    fn the_state_follows_from_dead_letters_receipts_and_committed_offsets() {
         let mut refused = found();
         refused.dead_letters.push(dead_letter(Stage::Sink, None));
         assert_eq!(only(refused).state, State::DeadLetter);
@@ -531,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_was_delivered_again_is_complete_once_the_transformer_has_read_it() {
+    fn a_history_is_complete_once_the_transformer_has_processed_every_webhook() {
         let complete = |transformer: i64, typed_from: i64| {
             let mut found = found();
             found.transformer.insert(Partition(0), Offset(transformer));
@@ -574,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_of_platform_counts_without_a_receipt_and_until_its_record_is_replayed() {
+    fn a_rejection_by_platform_decides_the_state_until_the_record_is_replayed() {
         let state = |kind, has_receipt: bool, has_typed: bool| {
             let mut found = found();
             found.sink.insert(Partition(0), Offset(4));
@@ -599,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_with_an_outcome_does_not_wait_for_an_earlier_record() {
+    fn an_event_with_an_outcome_does_not_wait_for_the_committed_offset() {
         let mut deferred = found();
         deferred.raw.truncate(1);
         deferred.transformer.insert(Partition(0), Offset(2));
@@ -609,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn what_check_sends_has_its_own_end() {
+    fn a_test_webhook_of_check_has_the_state_check() {
         let mut check = found();
         check.typed.clear();
         check.raw.truncate(1);
@@ -618,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_delivery_in_question_is_judged() {
+    fn the_state_describes_only_the_requested_delivery() {
         let of = |change: &dyn Fn(&mut Found)| {
             let mut found = found();
             found.delivered_from = Some(BTreeMap::from([(Partition(0), Offset(6))]));
@@ -631,7 +635,8 @@ mod tests {
             found.dead_letter.origin = Some(Origin { topic: "raw".to_owned(), position: Position::new(0, 6) });
             found
         };
-        // The same event again: the earlier one was accepted, is not known, was refused, or has not ended.
+        // The event was delivered before, and the earlier delivery was accepted, is unknown, was refused, or has not
+        // ended.
         assert_eq!(of(&|found| found.answers.push(accepted("0:3", "01X"))), (State::Duplicate, true));
         assert_eq!(
             of(&|found| (found.typed, found.raw) = (Vec::new(), found.raw.split_off(1))),
@@ -639,7 +644,7 @@ mod tests {
         );
         assert_eq!(of(&|found| found.dead_letters.push(dead_letter(Stage::Sink, None))), (State::DeadLetter, true));
         assert_eq!(of(&|_| ()), (State::WaitingForSink, true));
-        // A body that was corrected, and one that was broken.
+        // The new delivery has a corrected body, or a broken one.
         let corrected = |found: &mut Found| {
             found.dead_letters.push(dead_letter(Stage::Sink, None));
             found.typed.push(Typed {
@@ -655,7 +660,7 @@ mod tests {
             found.dead_letters.push(transformers(None));
         };
         assert_eq!(of(&broken), (State::DeadLetter, true));
-        // The transformer has not read it, or it cannot be read yet.
+        // The transformer has not processed the new delivery, or no webhook of it can be read yet.
         let waits = |found: &mut Found| {
             found.transformer.insert(Partition(0), Offset(6));
             found.answers.push(accepted("0:3", "01X"));
@@ -668,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_without_an_id_have_their_own_histories() {
+    fn each_body_without_an_event_id_has_a_separate_history() {
         let mut found = found();
         for raw in &mut found.raw {
             (raw.event_id, raw.mapped_id) = (None, None);

@@ -1,4 +1,4 @@
-//! Looks for the same events several times, without reading everything each time.
+//! Searches for the same events repeatedly, without reading all records each time.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use super::timeline::Timeline;
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 
-/// How long the first look may take, also if the limit is shorter.
+/// Time limit of the first search, even if the caller's limit is shorter.
 pub const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How far the clocks of this machine and of the gateway may differ, in milliseconds.
+/// Maximum difference between the clocks of this machine and of the gateway, in milliseconds.
 const CLOCKS_APART: i64 = 60 * 60 * 1000;
 
-/// Looks for the same events several times.
+/// A search for the same events that can be repeated.
 #[derive(Debug)]
 pub struct Watch<'w> {
     pipeline: Pipeline<'w>,
@@ -24,17 +24,17 @@ pub struct Watch<'w> {
 }
 
 impl<'w> Watch<'w> {
-    /// For these events; the first look reads the whole scope.
+    /// Creates the search; the first call of [`Self::look`] reads the whole scope.
     #[must_use]
     pub fn new(pipeline: Pipeline<'w>, scope: FindScope, wanted: Wanted) -> Self {
         Self { pipeline, scope, wanted, has_looked: false }
     }
 
-    /// Looks once, at most until `end`: `None` if not everything could be read by then. The first look may take
-    /// [`FIRST_LOOK`] in any case. The call blocks.
+    /// Searches once, until `end` at most; returns `None` if not everything could be read by then. The first search may
+    /// take [`FIRST_LOOK`] even if `end` is earlier. The call blocks.
     ///
     /// # Errors
-    /// [`OperatorError::Kafka`].
+    /// Returns [`OperatorError::Kafka`] if the topics cannot be read.
     pub fn look(&mut self, end: Instant) -> Result<Option<Vec<Timeline>>, OperatorError> {
         let end = if self.has_looked { end } else { end.max(Instant::now() + FIRST_LOOK) };
         self.has_looked = true;
@@ -47,7 +47,8 @@ impl<'w> Watch<'w> {
     }
 }
 
-/// From which time the next look has to read: what was found begins there, and what was not found is not older.
+/// Returns the start time of the next search: found events begin with their first step, and events that were not found
+/// can only be newer than this search.
 fn next_since(since: Option<i64>, timelines: &[Timeline], started: i64) -> i64 {
     let earliest = timelines.iter().flat_map(|timeline| &timeline.steps).map(|step| step.time).min();
     let needed = earliest.unwrap_or(started - CLOCKS_APART);
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_look_reads_from_the_first_step_that_was_found() {
+    fn the_next_search_reads_from_the_earliest_step_found() {
         let step = |time| Step { time, record: StepRecord::Raw(Position::new(0, 1)), kind: StepKind::Duplicate };
         let steps = vec![step(7_000_000), step(6_000_000)];
         let found = [Timeline { event_id: None, state: State::Unknown, steps, is_complete: true }];

@@ -1,4 +1,4 @@
-//! Asks the admin addresses of the services.
+//! Queries the admin addresses of the services.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,25 +11,26 @@ use tokio::task::JoinSet;
 use super::exposition::Exposition;
 use super::look::{Answer, Look};
 
-/// How long one request may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest response that is read. The page of a service has a few ten thousand bytes.
+/// Maximum size of a response in bytes. The metrics of a service have a few tens of thousands of bytes.
 const LARGEST_BODY: usize = 8 << 20;
 
-/// A client for [`look`]. What answers is not always a service: no redirect is followed.
+/// Builds a client for [`look`]. An address may belong to an unrelated server, so the client follows no redirects.
 ///
 /// # Errors
-/// The client cannot be built.
+/// Returns an error if the client cannot be built.
 pub fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
 }
 
-/// Admin addresses, `host:port` separated by commas; a port alone is on the host before it.
+/// List of admin addresses: `host:port` separated by commas. An entry with only a port uses the host of the entry
+/// before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAddresses(Vec<(String, u16)>);
 
-/// Why a text is not a list of admin addresses. The text is not repeated.
+/// Error for a text that is not a list of admin addresses. The error does not repeat the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("number {0} is not an address; write host:port, or a port alone for the host before it")]
 pub struct AdminError(usize);
@@ -52,7 +53,7 @@ impl FromStr for AdminAddresses {
     }
 }
 
-/// Whether this can be the name or the address of a host: no scheme, path, user or password.
+/// Whether a text can be a host name or an IP address: it has no scheme, path, user or password.
 fn is_host(host: &str) -> bool {
     let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match inside {
@@ -62,7 +63,7 @@ fn is_host(host: &str) -> bool {
 }
 
 impl AdminAddresses {
-    /// Each as `host:port`.
+    /// Returns each address as `host:port`.
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.iter().map(|(host, port)| format!("{host}:{port}")).collect()
     }
@@ -74,7 +75,8 @@ impl fmt::Display for AdminAddresses {
     }
 }
 
-/// Asks every address for `/readyz` and `/metrics`. A name with several addresses is asked at each.
+/// Requests `/readyz` and `/metrics` from every address. A host with several IP addresses gets the requests at each of
+/// them.
 pub async fn look(addresses: &AdminAddresses, http: &reqwest::Client) -> Look {
     let mut asking = JoinSet::new();
     for (index, (host, port)) in addresses.0.iter().enumerate() {
@@ -104,7 +106,7 @@ async fn ask_name(name: &str, http: &reqwest::Client) -> Vec<Answer> {
     }
     let mut answers = asking.join_all().await;
     answers.sort_by(|a, b| a.address.cmp(&b.address));
-    // `localhost` is often two addresses, of which the service listens at one.
+    // `localhost` often has an IPv4 and an IPv6 address, and the service listens at only one of them.
     let is_silent = |answer: &Answer| answer.ready.is_err();
     if name.starts_with("localhost:") && !answers.iter().all(is_silent) {
         answers.retain(|answer| !is_silent(answer));
@@ -163,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every request with these bytes.
+    /// Starts a server that responds to every request with these bytes.
     async fn server(answer: Vec<u8>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_redirect_is_followed_and_no_endless_answer_is_read() {
+    async fn a_redirect_or_a_response_over_8_mib_is_an_error() {
         let with_body = |size: usize| {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\nconnection: close\r\n\r\n");
             [head.into_bytes(), vec![b'\n'; size]].concat()
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_on_the_host_before_it() {
+    fn an_address_without_a_host_uses_the_host_before_it() {
         let parse = |text: &str| text.parse::<AdminAddresses>().map(|addresses| addresses.to_string());
         assert_eq!(parse("127.0.0.1:9464,9465,9466").unwrap(), "127.0.0.1:9464,127.0.0.1:9465,127.0.0.1:9466");
         assert_eq!(parse("gateway:9464, sink:9466").unwrap(), "gateway:9464,sink:9466");

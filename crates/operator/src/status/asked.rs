@@ -1,12 +1,12 @@
-//! The answer of something that may not be configured.
+//! Result of a query to a system that may not be configured.
 
-/// An answer of something that may not be configured.
+/// Result of a query to a system that may not be configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked<T> {
-    /// It was not asked, because this is not configured.
+    /// The system was not queried, because this is not configured.
     NotConfigured(String),
-    /// It did not answer, for this reason.
+    /// The query failed, for this reason.
     Failed(String),
-    /// Its answer.
+    /// The query returned this value.
     Answer(T),
 }

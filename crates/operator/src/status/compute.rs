@@ -1,4 +1,4 @@
-//! Computes the status: a pure function of what was asked.
+//! Computes the status: a pure function of the collected responses.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::topics::{LastWebhook, TopicState};
 use super::value::{Answers, Status};
 use super::{findings, services, traffic};
 
-/// Computes the status from what was asked.
+/// Computes the status from the collected responses.
 #[must_use]
 pub fn status(answers: Answers) -> Status {
     let Answers { now, before, a_while_before, topics, flow, webhooks } = answers;
@@ -43,7 +43,7 @@ pub fn status(answers: Answers) -> Status {
     status
 }
 
-/// Adds the sources that a gateway has keys for, and that have no webhook.
+/// Adds the sources for which a gateway has signing keys, but no webhook was found.
 fn with_silent_sources(mut found: Vec<LastWebhook>, look: &Look) -> Vec<LastWebhook> {
     for page in pages(look) {
         for sample in page.all("customerio_gateway_signing_keys") {
@@ -78,7 +78,8 @@ fn reload_broken(look: &Look) -> Vec<(String, String)> {
     broken
 }
 
-/// Topics of which the services that answered do not read every partition. If a service did not answer, it may read them.
+/// Returns topics with partitions that no service reads, with the number of these partitions. The list is empty if a
+/// service did not respond, because that service may read them.
 fn unread(look: &Look) -> Vec<(String, u64)> {
     if look.answers.iter().any(|answer| answer.metrics.is_err()) {
         return Vec::new();

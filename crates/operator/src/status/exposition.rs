@@ -1,4 +1,4 @@
-//! Reads Prometheus' text format, as far as the services write it.
+//! Parses Prometheus' text format, as far as the services use it.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ pub struct Exposition {
 /// One sample of a metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Its labels.
+    /// Values of the labels, by name.
     pub labels: BTreeMap<String, String>,
-    /// Its value.
+    /// Value of the metric.
     pub value: f64,
 }
 
-/// A line that is not in the format.
+/// Error for a line that is not in Prometheus' text format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} is not a sample in Prometheus' text format")]
 pub struct NotASample {
@@ -25,7 +25,7 @@ pub struct NotASample {
 }
 
 impl Sample {
-    /// The value of a label; empty if it has none.
+    /// Returns the value of a label; an empty text if the sample does not have the label.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
@@ -33,10 +33,10 @@ impl Sample {
 }
 
 impl Exposition {
-    /// Reads a page.
+    /// Parses a page.
     ///
     /// # Errors
-    /// [`NotASample`] for the first line that is neither a comment nor a sample.
+    /// Returns [`NotASample`] for the first line that is neither a comment nor a sample.
     pub fn parse(text: &str) -> Result<Self, NotASample> {
         let mut samples: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
@@ -50,13 +50,13 @@ impl Exposition {
         Ok(Self { samples })
     }
 
-    /// The samples of a metric.
+    /// Returns the samples of a metric.
     #[must_use]
     pub fn all(&self, name: &str) -> &[Sample] {
         self.samples.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The sum of a metric's samples that match; `None` if none does.
+    /// Returns the sum of the metric's samples that match; `None` if no sample matches.
     #[must_use]
     pub fn sum(&self, name: &str, matches: impl Fn(&Sample) -> bool) -> Option<f64> {
         let values: Vec<f64> =
@@ -64,13 +64,13 @@ impl Exposition {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
-    /// The largest value of a metric.
+    /// Returns the largest value of a metric; `None` without samples.
     #[must_use]
     pub fn max(&self, name: &str) -> Option<f64> {
         self.all(name).iter().map(|sample| sample.value).reduce(f64::max)
     }
 
-    /// A histogram without labels of its own.
+    /// Returns a histogram that has no labels except `le`; `None` if it does not exist.
     #[must_use]
     pub fn histogram(&self, name: &str) -> Option<Histogram> {
         let bucket = |sample: &Sample| Some((number(sample.label("le"))?, sample.value));
@@ -81,26 +81,26 @@ impl Exposition {
     }
 }
 
-/// The buckets of a histogram, by their upper bounds, each with the count up to it.
+/// Buckets of a histogram, sorted by their upper bounds. Each has the number of observations up to its bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     buckets: Vec<(f64, f64)>,
 }
 
 impl Histogram {
-    /// How many observations there are.
+    /// Returns the number of observations.
     #[must_use]
     pub fn count(&self) -> f64 {
         self.buckets.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// The observations of both; `None` if their buckets differ.
+    /// Returns the observations of both histograms; `None` if the buckets differ.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Option<Self> {
         self.each(other, |a, b| a + b)
     }
 
-    /// The observations since `earlier`; `None` if the process has started again since, or the buckets differ.
+    /// Returns the observations since `earlier`; `None` if the process has restarted since then, or the buckets differ.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         if self.count() < earlier.count() { None } else { self.each(earlier, |a, b| (a - b).max(0.0)) }
@@ -114,8 +114,8 @@ impl Histogram {
         })
     }
 
-    /// The quantile as Prometheus estimates it, by interpolation within a bucket; the upper bound of the largest finite
-    /// bucket if it is above that. `None` without observations.
+    /// Returns the quantile as Prometheus estimates it, by interpolation within a bucket. If it is above the largest
+    /// finite bucket, the result is the upper bound of that bucket. Returns `None` without observations.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count();
@@ -136,7 +136,7 @@ impl Histogram {
     }
 }
 
-/// `name{label="value",…} value [timestamp]`
+/// Parses a line of the form `name{label="value",…} value [timestamp]`.
 fn sample(line: &str) -> Option<(&str, Sample)> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, rest) = line.split_at(end);
@@ -148,7 +148,7 @@ fn sample(line: &str) -> Option<(&str, Sample)> {
     (!name.is_empty()).then_some((name, Sample { labels, value }))
 }
 
-/// Labels up to the closing brace, and what follows it.
+/// Parses labels up to the closing brace; returns them and the text after the brace.
 fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
@@ -173,7 +173,7 @@ fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     }
 }
 
-/// A number; Rust reads `+Inf` and `NaN` as Prometheus writes them.
+/// Parses a number. Rust accepts `+Inf` and `NaN` as Prometheus writes them.
 fn number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_prometheus() {
+    fn quantiles_are_interpolated_within_a_bucket_as_in_prometheus() {
         let age = histogram(&[("0.1", 0.0), ("0.5", 50.0), ("1", 99.0), ("+Inf", 100.0)]);
         let near = |value: Option<f64>, expected: f64| (value.unwrap() - expected).abs() < 1e-9;
         assert!(near(age.quantile(0.5), 0.5));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_are_added_and_compared_with_an_earlier_look() {
+    fn histograms_are_added_and_subtracted_if_their_buckets_are_equal() {
         let earlier = histogram(&[("1", 4.0), ("+Inf", 5.0)]);
         let now = histogram(&[("1", 10.0), ("+Inf", 12.0)]);
         assert_eq!(now.since(&earlier), Some(histogram(&[("1", 6.0), ("+Inf", 7.0)])));

@@ -1,4 +1,4 @@
-//! What a person should know about a status.
+//! Lists what a person should know about a status.
 
 use super::asked::Asked;
 use super::services::Health;
@@ -6,10 +6,10 @@ use super::severity::{Finding, Severity};
 use super::traffic::{GATEWAY, SINK, TRANSFORMER};
 use super::value::Status;
 
-/// The oldest record may wait so long, in seconds; the alert CustomerioOldestWaiting has the same limit.
+/// Maximum time that the oldest record may wait, in seconds. The alert `CustomerioOldestWaiting` has the same limit.
 const OLDEST: f64 = 300.0;
 
-/// The findings of a status, the worst first.
+/// Returns the findings of a status, the most severe ones first.
 pub(super) fn of(status: &Status) -> Vec<Finding> {
     let mut found = Vec::new();
     services(status, &mut found);
@@ -40,7 +40,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
             ),
         }
     }
-    // A service that did not answer has no name.
+    // The name of a service is unknown if it did not respond.
     let is_complete = status.services.iter().all(|service| service.name.is_some());
     for name in [GATEWAY, TRANSFORMER, SINK] {
         if is_complete && !status.services.iter().any(|service| service.name.as_deref() == Some(name)) {

@@ -1,18 +1,18 @@
-//! What the services answered before, where the status is computed again and again.
+//! Earlier responses of the services, for a status that is computed periodically.
 
 use std::collections::VecDeque;
 
 use super::look::Look;
 
-/// The age of events is that of the events accepted in this time, or since the last look if that is longer ago.
+/// Time range of the event age, in milliseconds. The range is longer if the previous snapshot is older.
 const A_WHILE: i64 = 60_000;
 
-/// The looks of the last while, and at least the last one.
+/// The snapshots of the last [`A_WHILE`] milliseconds, and always the last one.
 #[derive(Debug, Default)]
 pub struct History(VecDeque<Look>);
 
 impl History {
-    /// The look before this one, and the one a while before.
+    /// Adds a snapshot. Returns the snapshot before it, and the oldest one of the last [`A_WHILE`] milliseconds.
     pub fn before(&mut self, now: Look) -> (Option<Look>, Option<Look>) {
         while self.0.len() > 1 && self.0.front().is_some_and(|first| now.at.saturating_sub(first.at) > A_WHILE) {
             self.0.pop_front();
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_look_is_kept_however_long_ago_it_was() {
+    fn the_last_snapshot_is_kept_even_if_it_is_older_than_a_minute() {
         let mut history = History::default();
         let mut before = |at: i64| {
             let (before, a_while_before) = history.before(Look { at, answers: Vec::new() });

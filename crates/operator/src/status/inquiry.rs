@@ -1,4 +1,4 @@
-//! Everything that a status asks, as it is configured.
+//! The queries of a status, as they are configured.
 
 use customerio_api::AppApiClient;
 use kafka::topic::Topics;
@@ -16,44 +16,44 @@ use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, PipelineTopics};
 use crate::progress::OnProgress;
 
-/// How long the brokers may take to respond to the first request.
+/// Maximum time until a broker responds to the first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(8);
 
-/// How to ask for the webhook of a source.
+/// Access to the reporting webhook of a source.
 #[derive(Debug)]
 pub struct WebhookAccess {
-    /// The source.
+    /// Name of the source.
     pub source: String,
-    /// A client for Customer.io, and the endpoint of the webhook; or which options are not set.
+    /// Client for Customer.io with the endpoint of the webhook, or a text with the options that are not set.
     pub access: Result<(AppApiClient, Url), String>,
 }
 
-/// What is outside of Kafka and the services.
+/// State of the systems outside of Kafka and the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outside {
-    /// The flow in Platform.
+    /// State of the flow in Platform.
     pub flow: Asked<FlowState>,
-    /// The webhooks in Customer.io.
+    /// State of the reporting webhooks in Customer.io.
     pub webhooks: Asked<Vec<WebhookState>>,
 }
 
-/// Everything that a status asks.
+/// All queries of a status.
 #[derive(Debug)]
 pub struct Inquiry {
     /// The admin addresses of the services.
     pub services: AdminAddresses,
-    /// A client for them: [`super::client`].
+    /// HTTP client for the admin addresses, from [`super::client`].
     pub http: reqwest::Client,
-    /// How to reach the topics.
+    /// Connection to the brokers, and names of the topics.
     pub kafka: Asked<(Connection, PipelineTopics)>,
-    /// Platform, and the id of the sink's flow.
+    /// Client for Platform, and id of the sink's flow.
     pub flow: Asked<(ControlClient, String)>,
-    /// The webhooks.
+    /// Access to the reporting webhook of each source.
     pub webhooks: Asked<Vec<WebhookAccess>>,
 }
 
 impl Inquiry {
-    /// Asks the services.
+    /// Queries the services.
     pub async fn look(&self) -> Look {
         look(&self.services, &self.http).await
     }
@@ -71,7 +71,7 @@ impl Inquiry {
         }
     }
 
-    /// Asks Platform and Customer.io.
+    /// Queries Platform and Customer.io.
     pub async fn outside(&self) -> Outside {
         let flow = match &self.flow {
             Asked::Answer((client, id)) => answered(flow_state(client, id).await),
@@ -97,7 +97,7 @@ impl Inquiry {
     }
 }
 
-/// Whether a broker responds, so that an answer that Kafka is away comes soon.
+/// Checks that a broker responds, so that unreachable brokers are reported soon.
 fn reachable(connection: &Connection) -> Result<(), KafkaError> {
     Topics::new(connection)?.brokers(FIRST_ANSWER).map(drop)
 }

@@ -1,35 +1,36 @@
-//! What the services' admin addresses answered at one moment.
+//! Responses of the services' admin addresses at one moment.
 
 use super::exposition::Exposition;
 
-/// What all admin addresses answered at one moment.
+/// Responses of all admin addresses at one moment: a snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// When: milliseconds since 1970.
+    /// Time of the snapshot: milliseconds since 1970.
     pub at: i64,
-    /// One entry for each address.
+    /// Responses, one entry for each address.
     pub answers: Vec<Answer>,
 }
 
-/// What one admin address answered.
+/// Responses of one admin address.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The address.
+    /// Admin address, with the IP address if the host has several.
     pub address: String,
-    /// `/readyz`: `Ok(None)` if it is ready, or why it is not; the error if it did not answer.
+    /// Response of `/readyz`: `Ok(None)` if the service is ready, or the reason why it is not; an error without a valid
+    /// response.
     pub ready: Result<Option<String>, String>,
-    /// `/metrics`, or why it could not be read.
+    /// Metrics of the service, or the reason why they could not be read.
     pub metrics: Result<Exposition, String>,
 }
 
 impl Answer {
-    /// The name of the service, if it is one.
+    /// Returns the name of the service; `None` if the metrics do not contain it.
     #[must_use]
     pub fn service(&self) -> Option<&str> {
         self.label("service")
     }
 
-    /// Its version.
+    /// Returns the version of the service; `None` if the metrics do not contain it.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         self.label("version")

@@ -1,4 +1,4 @@
-//! What Platform says about the flow, and Customer.io about the webhooks.
+//! State of the flow in Platform and of the webhooks in Customer.io.
 
 use customerio_api::AppApiClient;
 use platform::control::{ControlClient, FlowRun, flow, flow_runs};
@@ -6,24 +6,24 @@ use reqwest::Url;
 
 use super::asked::Asked;
 
-/// The flow that the sink sends to.
+/// State of the Platform flow that the sink sends to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowState {
-    /// Its id.
+    /// Id of the flow.
     pub id: String,
-    /// `enabled`, or not.
+    /// State according to Platform, for example `enabled`.
     pub state: Option<String>,
-    /// Its last run: a streaming flow has one for each hour in which it got messages.
+    /// The newest run. A streaming flow has one run for each hour in which it received messages.
     pub last_run: Option<LastRun>,
-    /// Its last runs, at most [`RUNS`], the newest first.
+    /// The newest runs, at most [`RUNS`], the newest first.
     pub runs: Vec<LastRun>,
 }
 
-/// How many runs of a flow are kept: those of a day.
+/// Maximum number of runs of a flow: those of a day.
 pub const RUNS: usize = 24;
 
 impl FlowState {
-    /// Whether it takes messages.
+    /// Whether the flow accepts messages.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.state.as_deref() == Some("enabled")
@@ -33,20 +33,20 @@ impl FlowState {
 /// A run of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRun {
-    /// `success`, `failed`, `inProgress`, …
+    /// Status according to Platform, for example `success`, `failed` or `inProgress`.
     pub status: Option<String>,
-    /// When its window began: milliseconds since 1970.
+    /// Start of the run's time window: milliseconds since 1970.
     pub started_at: Option<i64>,
-    /// Records received.
+    /// Number of records received.
     pub received: Option<i64>,
-    /// Records ingested.
+    /// Number of records ingested.
     pub ingested: Option<i64>,
-    /// Records that failed.
+    /// Number of records that failed.
     pub failed: Option<i64>,
 }
 
 impl LastRun {
-    /// Whether records failed.
+    /// Whether the run or some of its records failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.status.as_deref() == Some("failed") || self.failed.is_some_and(|failed| failed > 0)
@@ -56,16 +56,16 @@ impl LastRun {
 /// The reporting webhook of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookState {
-    /// The source.
+    /// Name of the source.
     pub source: String,
-    /// Whether it is enabled; `None` if there is no webhook for the endpoint.
+    /// Whether the webhook is enabled; `None` if Customer.io has no webhook for the endpoint.
     pub is_enabled: Asked<Option<bool>>,
 }
 
-/// Asks Platform for the flow and its last run.
+/// Queries Platform for the flow and its newest runs.
 ///
 /// # Errors
-/// Why Platform did not answer.
+/// Returns the reason if Platform did not respond as expected.
 pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, String> {
     let found = client.send(&flow(id)).await.map_err(|error| error.to_string())?;
     let runs = client.send(&flow_runs(id)).await.map_err(|error| error.to_string())?;
@@ -80,7 +80,7 @@ pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, S
     Ok(FlowState { id: found.id, state: found.state, last_run: runs.first().cloned(), runs })
 }
 
-/// Asks Customer.io whether the webhook with this endpoint is enabled.
+/// Queries Customer.io for the webhook with this endpoint, and returns whether it is enabled.
 pub async fn webhook_state(client: &AppApiClient, endpoint: &Url) -> Asked<Option<bool>> {
     let list = match client.webhooks().await {
         Ok(list) => list,
@@ -88,6 +88,6 @@ pub async fn webhook_state(client: &AppApiClient, endpoint: &Url) -> Asked<Optio
     };
     let calls_us =
         list.webhooks.iter().filter(|webhook| webhook.endpoint().parse().is_ok_and(|url: Url| url == *endpoint));
-    // Of several, one that is enabled sends the events.
+    // If several webhooks have this endpoint, an enabled one sends the events.
     Asked::Answer(calls_us.map(customerio_api::Webhook::is_enabled).max())
 }

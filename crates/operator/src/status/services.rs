@@ -1,64 +1,64 @@
-//! The state of each service, and what holds it up.
+//! State of each service, and the reasons for which it holds records or waits.
 
 use super::look::{Answer, Look};
 
 /// A service at one admin address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceState {
-    /// The address.
+    /// Admin address of the service.
     pub address: String,
-    /// The name of the service; `None` if the address did not answer.
+    /// Name of the service; `None` if the address did not respond.
     pub name: Option<String>,
-    /// Its version.
+    /// Version of the service; `None` if the address did not respond.
     pub version: Option<String>,
-    /// Whether it is up.
+    /// Health of the service.
     pub health: Health,
 }
 
-/// Whether a service is up.
+/// Health of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It is ready.
+    /// The service is ready.
     Ready,
-    /// It runs, and is not ready, for this reason.
+    /// The service runs but is not ready, for this reason.
     NotReady(String),
-    /// It did not answer, or is not one of the services.
+    /// The address did not respond, or does not belong to one of the services.
     Unanswered(String),
 }
 
 /// A reason for which a service holds records, until a person changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The service.
+    /// Name of the service.
     pub service: String,
-    /// Its address.
+    /// Admin address of the service.
     pub address: String,
-    /// The label of the metric.
+    /// Label `reason` of the metric `…_held`.
     pub reason: String,
-    /// Since when: milliseconds since 1970.
+    /// Start of the hold: milliseconds since 1970.
     pub since: Option<i64>,
 }
 
-/// Something outside that a service waits for.
+/// An external dependency that a service waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// The service.
+    /// Name of the service.
     pub service: String,
-    /// Its address.
+    /// Admin address of the service.
     pub address: String,
-    /// The label of the metric.
+    /// Label `reason` of the metric `…_waiting`.
     pub reason: String,
 }
 
 impl Wait {
-    /// Whether the configuration asks for this wait, so that no one has to act.
+    /// Whether the configuration requests this wait, so that no one has to act.
     #[must_use]
     pub fn is_planned(&self) -> bool {
         self.reason == service::Reason::NotBefore.as_str()
     }
 }
 
-/// The state of each address, in their order.
+/// Returns the state of each address, in the order of the addresses.
 pub(super) fn services(look: &Look) -> Vec<ServiceState> {
     let state = |answer: &Answer| ServiceState {
         address: answer.address.clone(),
@@ -80,7 +80,7 @@ fn health(answer: &Answer) -> Health {
     }
 }
 
-/// What the services hold.
+/// Returns the holds of all services.
 pub(super) fn holds(look: &Look) -> Vec<Hold> {
     let mut holds = Vec::new();
     for (answer, service, reason) in flagged(look, "held") {
@@ -100,7 +100,7 @@ pub(super) fn holds(look: &Look) -> Vec<Hold> {
     holds
 }
 
-/// What the services wait for.
+/// Returns the waits of all services.
 pub(super) fn waits(look: &Look) -> Vec<Wait> {
     let wait = |(answer, _, reason): (&Answer, &str, String)| Wait {
         service: answer.service().unwrap_or_default().to_owned(),
@@ -110,7 +110,7 @@ pub(super) fn waits(look: &Look) -> Vec<Wait> {
     flagged(look, "waiting").map(wait).collect()
 }
 
-/// The reasons for which a gauge of a service is above 0.
+/// Returns the reasons for which a gauge of a service is above 0.
 fn flagged<'l>(look: &'l Look, gauge: &'static str) -> impl Iterator<Item = (&'l Answer, &'static str, String)> {
     look.answers.iter().flat_map(move |answer| {
         ["gateway", "transformer", "sink"].into_iter().flat_map(move |service| {

@@ -1,18 +1,18 @@
-//! A finding, and how bad it is.
+//! A finding and its severity.
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing. The status is healthy all the same.
+    /// Information for a person. The status is still healthy.
     Note,
-    /// Something could not be queried.
+    /// A system could not be queried.
     Unanswered,
-    /// Something is wrong.
+    /// Something is wrong, and a person has to act.
     Bad,
 }
 
 impl Severity {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -23,15 +23,15 @@ impl Severity {
     }
 }
 
-/// What a person should know.
+/// A fact about the status that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// A stable name, for programs.
+    /// Stable name for programs.
     pub code: &'static str,
-    /// What it is.
+    /// Description of the finding.
     pub what: String,
-    /// What to do.
+    /// Recommended next step.
     pub next: String,
 }

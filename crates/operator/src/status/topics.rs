@@ -1,4 +1,4 @@
-//! What Kafka says: unresolved dead letters, and the last webhook of each source.
+//! State of the topics: unresolved dead letters, and the last webhook of each source.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use crate::dead_letters::{Group, groups, list_unresolved};
 use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, stable_watermarks};
 
-/// How many of the newest records of each partition are read to find the last webhook of each source.
+/// Number of newest records per partition that are read to find the last webhook of each source.
 pub const TAIL: i64 = 200;
 
-/// What Kafka says.
+/// State of the topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {
-    /// Unresolved dead letters.
+    /// Unresolved dead letters, by stage and code.
     pub dead_letters: Vec<Group>,
-    /// The last webhook of each source that is among the newest.
+    /// Last webhook of each source that has one among the newest records.
     pub last_webhooks: Vec<LastWebhook>,
-    /// Topics that do not exist.
+    /// Names of the topics that do not exist.
     pub missing: Vec<String>,
 }
 
 /// The last webhook of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastWebhook {
-    /// The source.
+    /// Name of the source.
     pub source: String,
-    /// When it was received: milliseconds since 1970. `None` if none is among the newest records.
+    /// Receive time in milliseconds since 1970; `None` if the newest records contain no webhook of the source.
     pub received_at: Option<i64>,
 }
 
 /// Reads the dead-letter topic and the tail of the raw topic. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn topics(pipeline: Pipeline<'_>) -> Result<TopicState, OperatorError> {
     let mut missing = Vec::new();
     let dead_letters = existing(list_unresolved(pipeline), &mut missing)?;
@@ -45,7 +45,8 @@ pub fn topics(pipeline: Pipeline<'_>) -> Result<TopicState, OperatorError> {
     Ok(TopicState { dead_letters: groups(&dead_letters), last_webhooks, missing })
 }
 
-/// What a topic holds; nothing if it does not exist, which is an answer as well.
+/// Returns the values read from a topic. For a topic that does not exist, adds its name to `missing` and returns no
+/// values.
 fn existing<T>(read: Result<Vec<T>, OperatorError>, missing: &mut Vec<String>) -> Result<Vec<T>, OperatorError> {
     match read {
         Err(OperatorError::Kafka(KafkaError::NoTopic(topic))) => {
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_that_does_not_exist_is_an_answer_and_silence_is_none() {
+    fn a_nonexistent_topic_is_added_to_the_missing_ones_and_is_not_an_error() {
         let mut missing = Vec::new();
         let absent = || Err(OperatorError::Kafka(KafkaError::NoTopic("raw".to_owned())));
         assert!(existing::<u8>(absent(), &mut missing).unwrap().is_empty());

@@ -1,50 +1,50 @@
-//! How much passes through the services, and how late: from their counters, gauges and histograms.
+//! Computes throughput and delay from the counters, gauges and histograms of the services.
 
 use super::exposition::{Exposition, Histogram, Sample};
 use super::look::{Answer, Look};
 
-/// Events per second between two looks; `None` where the service did not answer both times.
+/// Events per second between two snapshots of the services; `None` if the service did not respond both times.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rates {
-    /// Webhooks that the gateway stored.
+    /// Rate of webhooks that the gateway stored.
     pub received: Option<f64>,
-    /// Requests that the gateway answered otherwise.
+    /// Rate of requests to which the gateway did not respond with a 2xx.
     pub refused: Option<f64>,
-    /// Webhooks that the transformer mapped.
+    /// Rate of webhooks that the transformer mapped.
     pub mapped: Option<f64>,
-    /// Webhooks that were delivered again.
+    /// Rate of repeated webhooks that the transformer recognised.
     pub duplicates: Option<f64>,
-    /// Events that Platform accepted.
+    /// Rate of events that Platform accepted.
     pub accepted: Option<f64>,
-    /// Events that the sink sends again.
+    /// Rate of records that the sink sent again.
     pub retried: Option<f64>,
-    /// Dead letters, of all services.
+    /// Rate of dead letters of all services.
     pub dead_letters: Option<f64>,
 }
 
-/// How old events are when Platform accepts them.
+/// Age of events at the time when Platform accepts them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EventAge {
-    /// The median, in seconds.
+    /// Median in seconds.
     pub p50: f64,
-    /// 99 of 100 are not older, in seconds.
+    /// 99th percentile in seconds.
     pub p99: f64,
-    /// Of how many events.
+    /// Number of accepted events.
     pub events: f64,
-    /// Over how many seconds; `None` for the time since the sinks started.
+    /// Length of the measurement in seconds; `None` for the time since the sinks started.
     pub seconds: Option<f64>,
 }
 
-/// Records that wait.
+/// Records that wait for a service.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Backlog {
-    /// Records without a durable outcome.
+    /// Number of records after the service's progress (consumer lag).
     pub records: Option<f64>,
-    /// How long ago the gateway received the oldest of them, in seconds; 0 for less than two.
+    /// Time since the gateway received the oldest record without a durable outcome, in seconds; 0 for less than two.
     pub oldest_seconds: Option<f64>,
 }
 
-/// The rates between two looks.
+/// Computes the rates between two snapshots of the services.
 pub(super) fn rates(now: &Look, earlier: &Look) -> Rates {
     let seconds = f64::from(i32::try_from(now.at - earlier.at).unwrap_or(i32::MAX)) / 1000.0;
     let rate = |service: &str, name: &str, matches: &dyn Fn(&Sample) -> bool| {
@@ -68,12 +68,12 @@ pub(super) fn rates(now: &Look, earlier: &Look) -> Rates {
     }
 }
 
-/// The names of the services.
+/// Name of the gateway in `customerio_build_info`.
 pub(super) const GATEWAY: &str = "ingest-gateway";
 pub(super) const TRANSFORMER: &str = "transformer";
 pub(super) const SINK: &str = "sink";
 
-/// The addresses that answered both times.
+/// Returns the addresses that responded both times, with both of their pages.
 fn pairs<'l>(now: &'l Look, earlier: &'l Look) -> impl Iterator<Item = (&'l Answer, &'l Exposition, &'l Exposition)> {
     now.answers.iter().filter_map(|answer| {
         let before = earlier.answers.iter().find(|before| before.address == answer.address)?;
@@ -81,15 +81,15 @@ fn pairs<'l>(now: &'l Look, earlier: &'l Look) -> impl Iterator<Item = (&'l Answ
     })
 }
 
-/// By how much a counter grew; all of it if the process has started again. A counter that nothing has counted yet may
-/// not be there.
+/// Returns the increase of a counter, or its whole value if the process has restarted. A counter that has not counted
+/// anything yet may be missing on the page.
 fn increase(now: &Exposition, earlier: &Exposition, name: &str, matches: &dyn Fn(&Sample) -> bool) -> Option<f64> {
     let has_name = !now.all(name).is_empty() || !earlier.all(name).is_empty();
     let (now, earlier) = (now.sum(name, matches).unwrap_or(0.0), earlier.sum(name, matches).unwrap_or(0.0));
     has_name.then_some(if now < earlier { now } else { now - earlier })
 }
 
-/// The age of the events that were accepted since `earlier`, or since the sinks started if none was.
+/// Returns the age of the events that were accepted since `earlier`; without any, the age since the sinks started.
 pub(super) fn event_age(now: &Look, earlier: Option<&Look>) -> Option<EventAge> {
     let name = "customerio_event_age_seconds";
     let recent = earlier.and_then(|earlier| {
@@ -118,7 +118,7 @@ fn sum(histograms: impl Iterator<Item = Histogram>) -> Option<Histogram> {
     })
 }
 
-/// What waits for the transformers, or for the sinks.
+/// Returns the records that wait for the transformers or for the sinks.
 pub(super) fn backlog(now: &Look, service: &str) -> Backlog {
     let pages = || {
         let of = now.answers.iter().filter(move |answer| answer.service() == Some(service));

@@ -1,4 +1,4 @@
-//! What is asked, and the status that is computed from it.
+//! Input and result of the status computation.
 
 use super::asked::Asked;
 use super::look::Look;
@@ -9,64 +9,64 @@ use super::topics::{LastWebhook, TopicState};
 use super::traffic::{Backlog, EventAge, Rates};
 use crate::dead_letters::Group;
 
-/// What was asked.
+/// Results of all queries.
 #[derive(Debug, Clone)]
 pub struct Answers {
-    /// The services.
+    /// Current responses of the services.
     pub now: Look,
-    /// The services shortly before, for rates.
+    /// Previous responses of the services, to compute rates.
     pub before: Option<Look>,
-    /// The services a while before, for the age of events.
+    /// Responses of the services about a minute ago, to compute the age of events.
     pub a_while_before: Option<Look>,
-    /// Kafka.
+    /// State of the topics.
     pub topics: Asked<TopicState>,
-    /// The flow in Platform.
+    /// State of the flow in Platform.
     pub flow: Asked<FlowState>,
-    /// The webhooks in Customer.io.
+    /// State of the reporting webhooks in Customer.io.
     pub webhooks: Asked<Vec<WebhookState>>,
 }
 
-/// The state of everything.
+/// Status of the whole system.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// When: milliseconds since 1970.
+    /// Time of the status: milliseconds since 1970.
     pub at: i64,
-    /// Each admin address.
+    /// State of the service at each admin address.
     pub services: Vec<ServiceState>,
-    /// Events per second.
+    /// Events per second at each service.
     pub rates: Rates,
-    /// What waits for the transformers.
+    /// Records that wait for the transformers.
     pub raw: Backlog,
-    /// What waits for the sinks.
+    /// Records that wait for the sinks.
     pub typed: Backlog,
-    /// How old events are when Platform accepts them.
+    /// Age of events at the time when Platform accepts them.
     pub event_age: Option<EventAge>,
-    /// What is held until a person acts.
+    /// Holds that last until a person acts.
     pub holds: Vec<Hold>,
-    /// What is waited for.
+    /// External dependencies that services wait for.
     pub waits: Vec<Wait>,
-    /// Addresses and files whose current content is not used.
+    /// Addresses of services that cannot use the current content of a file, with the names of the files.
     pub reload_broken: Vec<(String, String)>,
-    /// Topics with partitions that no service reads, and how many.
+    /// Topics with partitions that no service reads, and the number of these partitions.
     pub unread: Vec<(String, u64)>,
-    /// Records that expired before they were read.
+    /// Number of records that expired before they were read.
     pub expired: f64,
-    /// Unresolved dead letters.
+    /// Unresolved dead letters, by stage and code.
     pub dead_letters: Asked<Vec<Group>>,
     /// The last webhook of each source.
     pub last_webhooks: Asked<Vec<LastWebhook>>,
-    /// Topics that do not exist.
+    /// Names of the topics that do not exist.
     pub missing_topics: Vec<String>,
-    /// The flow in Platform.
+    /// State of the flow in Platform.
     pub flow: Asked<FlowState>,
-    /// The webhooks in Customer.io.
+    /// State of the reporting webhooks in Customer.io.
     pub webhooks: Asked<Vec<WebhookState>>,
-    /// What a person should know, the worst first.
+    /// Findings, the most severe ones first.
     pub findings: Vec<Finding>,
 }
 
 impl Status {
-    /// The worst finding.
+    /// Returns the highest severity of the findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()

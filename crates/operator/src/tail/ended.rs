@@ -6,43 +6,43 @@ use contract::dead_letter::Stage;
 /// An event that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// When: milliseconds since 1970.
+    /// Time of the outcome: milliseconds since 1970.
     pub time: i64,
-    /// How.
+    /// Outcome of the event.
     pub outcome: Outcome,
-    /// Its id; `None` for a body without one.
+    /// Id of the event; `None` for a body without one.
     pub event_id: Option<String>,
-    /// Its source, if that is known.
+    /// Source of the event, if it is known.
     pub source: Option<String>,
     /// Channel and metric, for example `email_opened`, if they are known.
     pub event: Option<String>,
-    /// The beginning of the hash of its person's id: the same for all events of a person.
+    /// Beginning of the person key, which is the same for all events of a person.
     pub person: Option<String>,
-    /// How long after the gateway received it, in milliseconds.
+    /// Time from the gateway's receive time to the outcome, in milliseconds.
     pub age: Option<i64>,
 }
 
-/// How an event ended.
+/// Outcome of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Platform accepted it.
+    /// Platform accepted the event.
     Accepted {
         /// Platform's id of the batch.
         batch_id: Option<String>,
     },
-    /// It is a dead letter.
+    /// The event became a dead letter.
     DeadLettered {
-        /// The stage that wrote it.
+        /// Stage that wrote the dead letter.
         stage: Stage,
-        /// The reason's code.
+        /// Code of the reason.
         code: String,
-        /// Its position on the dead-letter topic.
+        /// Position on the dead-letter topic.
         position: Position,
     },
 }
 
 impl Outcome {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

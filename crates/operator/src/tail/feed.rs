@@ -1,4 +1,4 @@
-//! Puts receipts together with the typed records that they are about.
+//! Combines receipts with the typed records that they decide.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,10 +8,11 @@ use contract::receipt::{Receipt, ReceiptVerdict};
 
 use super::ended::{Ended, Outcome};
 
-/// How many typed records are remembered. A receipt for an older one shows only the event's id.
+/// Maximum number of typed records that are kept in memory. For a receipt of an older record, only the event id is
+/// known.
 const REMEMBERED: usize = 100_000;
 
-/// What is remembered of a record until it ends.
+/// Details of a record that are kept until its event ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) event_id: Option<String>,
@@ -29,7 +30,7 @@ impl Seen {
     }
 }
 
-/// The typed records that have not ended.
+/// Typed records whose events have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     seen: BTreeMap<Position, Seen>,
@@ -37,7 +38,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A typed record was written.
+    /// Adds a typed record.
     pub(super) fn typed(&mut self, position: Position, seen: Seen) {
         if self.seen.insert(position, seen).is_none() {
             self.order.push_back(position);
@@ -49,7 +50,7 @@ impl Feed {
         }
     }
 
-    /// Platform decided about records. Those that it refused have a dead letter.
+    /// Returns the events that a receipt accepts. A refused event ends with its dead letter instead.
     pub(super) fn receipt(&mut self, receipt: &Receipt<'_>) -> Vec<Ended> {
         let accepted = receipt.records.iter().filter(|entry| entry.verdict == ReceiptVerdict::Accepted);
         let ended = accepted.map(|entry| {
@@ -61,7 +62,8 @@ impl Feed {
         ended.collect()
     }
 
-    /// A dead letter was written. `of_itself` is what its own record says.
+    /// Returns the event that ends with a dead letter. `of_itself` contains the details from the dead letter's own
+    /// record.
     pub(super) fn dead_letter(position: Position, time: i64, head: DeadLetter, of_itself: Seen) -> Ended {
         of_itself.ended(time, Outcome::DeadLettered { stage: head.stage, code: head.code, position })
     }
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_event_is_shown_with_what_its_typed_record_says() {
+    fn an_accepted_event_has_the_details_of_its_typed_record() {
         let mut feed = Feed::default();
         feed.typed(Position::new(0, 7), seen());
         let ended = feed.receipt(&receipt(ReceiptVerdict::Accepted));
@@ -105,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_clock_shows_ends_nothing() {
+    fn an_age_beyond_the_range_of_a_clock_is_clamped() {
         let seen = Seen { received_at: Some(i64::MIN), ..seen() };
         assert_eq!(seen.ended(i64::MAX, Outcome::Accepted { batch_id: None }).age, Some(i64::MAX));
     }
 
     #[test]
-    fn only_a_limited_number_of_records_is_remembered() {
+    fn at_most_100_000_typed_records_are_kept() {
         let mut feed = Feed::default();
         for offset in 0..REMEMBERED + 5 {
             feed.typed(Position::new(0, i64::try_from(offset).unwrap()), seen());

@@ -1,4 +1,4 @@
-//! Follows the topics.
+//! Follows the topics and reports each event that ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,26 +18,26 @@ use crate::pipeline::Pipeline;
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
-/// How long one wait for a record is; then `goes_on` is asked.
+/// Maximum time to wait for a record before `goes_on` is called again.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// How many typed records before the end of each partition are read at first, so that a receipt for one of them shows
-/// more than an id.
+/// Number of typed records before the end of each partition that are read at the start, so that a receipt of such a
+/// record shows more than the event id.
 const TAIL: i64 = 500;
 
-/// What is said about the reading itself.
+/// News about the reading itself, not about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The reading has started.
+    /// The topics are being read from now on.
     Started {
-        /// Whether there is a receipts topic.
+        /// Whether a receipts topic exists.
         has_receipts: bool,
     },
-    /// Something is wrong that may pass by itself.
+    /// A problem that may pass by itself.
     Trouble(String),
 }
 
-/// The last trouble, which is not repeated before a record arrives.
+/// The last reported problem, which is not reported again until a record arrives.
 #[derive(Debug, Default)]
 struct Trouble(Option<String>);
 
@@ -58,14 +58,14 @@ impl Trouble {
     }
 }
 
-/// How many characters of a record's key are shown.
+/// Number of characters of a record's key that are shown.
 const PERSON: usize = 8;
 
-/// Passes every event that ends from now on to `visit`, until `goes_on` says no. `hears` gets whether there are receipts,
-/// without which only dead letters are seen, and every trouble that may pass by itself. The call blocks.
+/// Passes every event that ends from now on to `visit`, until `goes_on` returns `false`. `hears` gets whether receipts
+/// exist, without which only dead letters are visible, and every problem that may pass by itself. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn run(
     pipeline: Pipeline<'_>,
     mut hears: impl FnMut(&News),
@@ -114,7 +114,7 @@ struct Reading<'r> {
 }
 
 impl Reading<'_> {
-    /// The events that end with this record.
+    /// Returns the events that end with this record.
     fn read(&mut self, topic: &str, record: &Record<'_>) -> Vec<Ended> {
         let topics = self.pipeline.topics;
         if topic == topics.typed.as_str() {
@@ -139,7 +139,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Channel and metric of a typed record.
+    /// Returns channel and metric of a typed record, for example `email_opened`.
     fn event(&mut self, value: &[u8]) -> Option<String> {
         let event = self.events.read(value)?.event;
         let details = &event.tenant.customerio;
@@ -155,7 +155,7 @@ impl Reading<'_> {
     }
 }
 
-/// What a record with a webhook says.
+/// Returns the details of a record that contains a webhook.
 fn webhook(record: &Record<'_>) -> Seen {
     let mut buffer = Vec::new();
     let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
@@ -170,7 +170,7 @@ fn source(record: &Record<'_>) -> String {
     RawRecord::read(record.headers(), record.value(), record.timestamp()).source_name().to_owned()
 }
 
-/// The beginning of a record's key, which is a hash.
+/// Returns the beginning of a record's key, if the key is a hash.
 fn person(record: &Record<'_>) -> Option<String> {
     let key = std::str::from_utf8(record.key()?).ok()?;
     let is_hash = key.chars().all(|c| c.is_ascii_hexdigit());
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_reported_once_until_records_arrive_again() {
+    fn a_problem_is_reported_once_until_a_record_arrives() {
         let mut trouble = Trouble::default();
         let down = || Next::Trouble("down".to_owned());
         let reported = Some(News::Trouble("down".to_owned()));

@@ -1,11 +1,11 @@
-//! The metrics that the services have, from the snapshots that pin their expositions.
+//! The metrics of the services, from the snapshots that pin their expositions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::promql::Selector;
 
-/// Crates whose snapshots pin metrics.
+/// Folders with snapshots that pin metrics.
 const FOLDERS: [&str; 5] = [
     "ingest-gateway/src/snapshots",
     "transformer/src/snapshots",
@@ -17,27 +17,27 @@ const FOLDERS: [&str; 5] = [
 /// Labels that Prometheus adds.
 const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 
-/// Values that no snapshot shows: the snapshot of `build_info` is one of the three services, and only some events have a metric
-/// that the catalogue does not know.
+/// Label values that no snapshot shows: `build_info` is pinned for only one of the three services, and only some events
+/// have a metric that the catalogue does not contain.
 const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
 
-/// A metric, as it is described to a reader.
+/// A metric with its description.
 pub(crate) struct Metric<'e> {
     pub(crate) name: &'e str,
     pub(crate) kind: &'e str,
     pub(crate) help: &'e str,
-    /// Labels with their values; not a histogram's `le`.
+    /// Values of each label, except for a histogram's `le`.
     pub(crate) labels: BTreeMap<&'e str, &'e BTreeSet<String>>,
 }
 
-/// Metrics with their labels, and the labels' values.
+/// All metrics with their labels, and the values of the labels.
 #[derive(Default)]
 pub(crate) struct Exposition {
-    /// The type of each metric, by the name after `# TYPE`.
+    /// Type of each metric, from its `# TYPE` line.
     families: BTreeMap<String, String>,
-    /// The text after `# HELP` of each metric.
+    /// Help text of each metric, from its `# HELP` line.
     help: BTreeMap<String, String>,
-    /// The labels of each series' name, and their values.
+    /// Labels and their values, by the name of the series.
     labels: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
 
@@ -51,7 +51,7 @@ impl Exposition {
             }
             assert!(exposition.families.len() > before, "{folder} pins metrics");
         }
-        // Prometheus creates this metric for every target.
+        // Prometheus itself creates the metric `up` for every target.
         exposition.read("# TYPE up gauge\nup 1");
         exposition
     }
@@ -79,7 +79,7 @@ impl Exposition {
 
     fn sample(&mut self, series: &str) {
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        // The head of a snapshot file is not a series.
+        // The header of a snapshot file is not a series.
         if !self.families.contains_key(&self.family(name)) {
             return;
         }
@@ -90,24 +90,24 @@ impl Exposition {
         }
     }
 
-    /// The metric that a series belongs to: that of `x_bucket` is `x`.
+    /// Returns the metric that a series belongs to: the series `x_bucket` belongs to the metric `x`.
     pub(crate) fn family(&self, series: &str) -> String {
         let stem = ["_bucket", "_sum", "_count"].iter().find_map(|part| series.strip_suffix(part));
         let is_histogram = |name: &&str| self.families.get(*name).is_some_and(|kind| kind == "histogram");
         stem.filter(is_histogram).unwrap_or(series).to_owned()
     }
 
-    /// Whether a service has a metric or series of this name.
+    /// Whether a service has a metric or series with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.families.contains_key(&self.family(name))
     }
 
-    /// The product's own metrics.
+    /// Returns the names of the product's own metrics.
     pub(crate) fn own(&self) -> impl Iterator<Item = &str> {
         self.families.keys().map(String::as_str).filter(|name| name.starts_with("customerio_"))
     }
 
-    /// Everything that the services expose, sorted by name.
+    /// Returns all metrics that the services expose, sorted by name.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = Metric<'_>> {
         self.help.iter().map(|(name, help)| {
             let kind = &self.families[name];
@@ -118,7 +118,7 @@ impl Exposition {
         })
     }
 
-    /// Describes the metrics and labels of a selector that no service has.
+    /// Describes the metric and the labels of a selector that no service has.
     pub(crate) fn breaches(&self, place: &str, selector: &Selector) -> Vec<String> {
         let name = &selector.name;
         let Some(known) = self.labels.get(name) else {
@@ -144,14 +144,15 @@ impl Exposition {
     }
 }
 
-/// Whether the label has this value, or one that begins with the text before `.*` or `(`.
+/// Whether the label has this value, or a value that begins with the text before the first `.`, `(` or `$`.
 fn fits(label: &str, asked: &str, values: &BTreeSet<String>) -> bool {
     let fixed = asked.split(['.', '(', '$']).next().unwrap();
     let by_prefix = fixed.len() < asked.len() && values.iter().any(|value| value.starts_with(fixed));
     by_prefix || values.contains(asked) || FURTHER_VALUES.contains(&(label, asked))
 }
 
-/// The metrics that a text names: `customerio_…` with at least three words, and without the placeholders of a pattern.
+/// Returns the metrics that a text mentions: `customerio_…` with at least three words, and without the placeholders of
+/// a pattern.
 pub(crate) fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "_*…".contains(c)));
     let words = words.filter(|word| word.starts_with("customerio_") && !word.contains(['*', '…']));

@@ -1,5 +1,5 @@
 //! Generates `docs/metrics.md` from the pinned expositions and from the alert rules.
-//! `UPDATE_DOCS=1 cargo test -p e2e --test repository page` writes the page again.
+//! `UPDATE_DOCS=1 cargo test -p e2e --test repository page` updates the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -22,7 +22,7 @@ metrics and from the alert rules in `deploy/prometheus/rules`. Each alert links 
 - A metric of the product without an alert is on the dashboard, or helps to investigate a defect.
 ";
 
-/// The sections of the page: the beginning of a metric's name, and the heading. The first one that fits counts.
+/// Sections of the page: the beginning of a metric's name, and the heading. The first section that matches counts.
 const SECTIONS: [(&str, &str); 6] = [
     ("customerio_gateway_", "Gateway"),
     ("customerio_transformer_", "Transformer"),
@@ -36,7 +36,7 @@ const SECTIONS: [(&str, &str); 6] = [
 const OPEN_LABELS: [&str; 9] =
     ["commit", "files", "metric", "object_type", "partition", "service", "source", "topic", "version"];
 
-/// The unit: the last word of the name that is one, as Prometheus' conventions put it there.
+/// Returns the unit of a metric: the last word of the name that is a unit, as in Prometheus' naming conventions.
 fn unit(metric: &Metric<'_>) -> &'static str {
     const UNITS: [&str; 7] = ["seconds", "bytes", "records", "ids", "partitions", "requests", "connections"];
     let named = metric.name.rsplit('_').find_map(|word| UNITS.into_iter().find(|unit| *unit == word));
@@ -55,7 +55,7 @@ fn labels(metric: &Metric<'_>) -> String {
     metric.labels.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// The alerts that use each metric.
+/// Returns the names of the alerts that use each metric.
 fn alerts_by_metric(known: &Exposition) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for alert in alerts() {
@@ -72,7 +72,7 @@ fn row(metric: &Metric<'_>, alerts: Option<&BTreeSet<String>>) -> String {
     let meaning = metric.help.trim_end_matches('.').replace('|', "\\|");
     let (name, kind) = (metric.name, metric.kind);
     let row = format!("| `{name}` | {kind} | {} | {} | {meaning} | {alerts} |", unit(metric), labels(metric));
-    // Empty cells have one space.
+    // An empty cell has one space.
     row.replace("|  |", "| |")
 }
 
@@ -93,7 +93,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_metrics_page_is_what_the_services_expose() {
+fn the_metrics_page_matches_the_pinned_metrics_and_the_alert_rules() {
     let (page, path) = (page(), root().join("docs/metrics.md"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();
@@ -106,7 +106,7 @@ fn the_metrics_page_is_what_the_services_expose() {
 }
 
 #[test]
-fn every_metric_of_the_page_has_a_meaning_and_its_alerts_have_runbooks() {
+fn the_metrics_page_describes_every_metric_and_links_every_alert() {
     let (page, known) = (page(), Exposition::pinned(root()));
     for metric in known.metrics() {
         assert!(metric.help.len() > 10, "{} has no help text", metric.name);

@@ -1,6 +1,7 @@
-//! Finds the metrics in a PromQL expression. It is not a complete parser, but distinguishes metrics from other names.
+//! Finds the metrics in a PromQL expression. It is not a complete parser: it only distinguishes metrics from other
+//! names.
 
-/// A metric as an expression names it.
+/// A metric in an expression, with its matchers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Selector {
     pub(crate) name: String,
@@ -20,7 +21,7 @@ impl<'t> Reader<'t> {
         self.rest = self.rest.trim_start();
     }
 
-    /// The characters up to the first one that does not fit.
+    /// Takes the characters before the first one that does not fit.
     fn take(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
@@ -28,13 +29,13 @@ impl<'t> Reader<'t> {
         taken
     }
 
-    /// Whether the preceding name is a function or an aggregation.
+    /// Whether the name before this position is a function or an aggregation.
     fn is_at_call(&self) -> bool {
         let word = &self.rest[..self.rest.find(|c| !is_name(c)).unwrap_or(self.rest.len())];
         self.rest.starts_with('(') || ["by", "without"].contains(&word)
     }
 
-    /// A quoted text, which may hold escaped quotes.
+    /// Takes a quoted text, which may contain escaped quotes.
     fn quoted(&mut self) -> String {
         let quote = self.rest.chars().next().unwrap();
         let mut text = String::new();
@@ -82,7 +83,7 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// The metrics of an expression, in their order.
+/// Returns the metrics of an expression, in order.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
     let mut reader = Reader { rest: expression };
     let mut found = Vec::new();

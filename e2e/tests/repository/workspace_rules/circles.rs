@@ -1,10 +1,11 @@
-//! Circles of imports between files. The rule: follow the `use` lines of a file that begin with `crate`, `super` or `self` to
-//! the files of the same crate that they name; no path leads back to where it began. Declaring a module and re-exporting
-//! its items at the root of a crate (`mod`, `pub use module::Item`) are not imports, and test modules are not read.
+//! Finds circles of imports between files. An import is a `use` line that begins with `crate`, `super` or `self`, and
+//! leads to the file of the same crate that it names. The rule: no path of imports leads back to its start. Declaring a
+//! module and re-exporting its items at the root of a crate (`mod`, `pub use module::Item`) are not imports, and test
+//! modules are not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The module of a source file within its crate; `None` for files that are not part of one.
+/// Returns the crate and the module path of a source file; `None` for files that are not part of a crate.
 fn module(path: &str) -> Option<(&str, Vec<String>)> {
     let (member, file) = path.split_once("/src/")?;
     let file = file.strip_suffix(".rs")?;
@@ -14,7 +15,7 @@ fn module(path: &str) -> Option<(&str, Vec<String>)> {
     (!is_test && !file.starts_with("bin/")).then(|| (member, if is_root { Vec::new() } else { segments }))
 }
 
-/// The paths that the `use` lines of a text name.
+/// Returns the paths in the `use` lines of a text.
 fn imports(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
     let mut found = Vec::new();
@@ -35,7 +36,7 @@ fn imports(text: &str) -> Vec<String> {
     found
 }
 
-/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d` and `a::c::e`.
+/// Expands `a::{b, c::{d, e}}` to `a::b`, `a::c::d` and `a::c::e`.
 fn expand(before: &str, tree: &str, found: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else {
@@ -60,7 +61,7 @@ fn expand(before: &str, tree: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The module that a path names, seen from another module: the longest part of it that is a file.
+/// Returns the module of a path, seen from another module: the longest part of the path that is a file.
 fn target(from: &[String], path: &str, modules: &BTreeSet<Vec<String>>) -> Vec<String> {
     let mut segments = path.split("::").peekable();
     let mut current = from.to_vec();
@@ -82,7 +83,7 @@ fn target(from: &[String], path: &str, modules: &BTreeSet<Vec<String>>) -> Vec<S
     current
 }
 
-/// Every circle, as the files that are part of it.
+/// Returns every circle with its files.
 pub(crate) fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
     let mut members: BTreeMap<&str, BTreeMap<Vec<String>, &str>> = BTreeMap::new();
     for (path, text) in sources.iter().filter(|(_, text)| !text.contains("#![cfg(test)]")) {
@@ -115,7 +116,7 @@ pub(crate) fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
     found
 }
 
-/// The modules that the imports of a module lead to, over any number of files.
+/// Returns the modules that can be reached through the imports of a module, over any number of files.
 fn reachable<'e>(
     module: &Vec<String>,
     edges: &'e BTreeMap<Vec<String>, Vec<Vec<String>>>,

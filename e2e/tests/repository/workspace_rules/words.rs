@@ -1,26 +1,26 @@
-//! The words that this code base does not use (`e2e/words.txt`), checked in sources, documents and configuration files.
+//! Checks sources, documents and configuration files for words that this code base does not use (`e2e/words.txt`).
 
 use std::path::Path;
 
 /// Folders that are not read: build output, files of tools, fuzzing inputs, and released schemas, which do not change.
 const SKIPPED: [&str; 4] = ["target", "fuzz/corpus", "fuzz/target", "schemas/released"];
-/// Crates about names and ids of people: their letters are those of the alphabet.
+/// Crates for names and ids of people. In these, `letter` means a letter of the alphabet.
 const ALPHABET: [&str; 3] = ["crates/customerio/", "crates/mapping/", "crates/xdm/"];
-/// Names that stay as they are: the old variable and its flag, and a code in the audit's JSON.
+/// Texts that may contain listed words: the old variable, its flag, and a code in the audit's JSON.
 const KEPT: [&str; 3] = ["sink_condemn_after", "condemn-after", "refused_without_letter"];
 
 /// A word or phrase that must not be used.
 struct Entry {
-    /// The text in the list.
+    /// Text of the entry in the list.
     text: String,
-    /// Its words in lower case; a `*` at the end of one matches every ending.
+    /// Words of the entry in lower case; a `*` at the end of a word matches every ending.
     words: Vec<String>,
     replacement: String,
 }
 
 /// A word of a checked file.
 struct Word {
-    /// In lower case.
+    /// Text of the word in lower case.
     text: String,
     line: usize,
     /// Whether only a space, `_`, a capital letter or a line break is between the previous word and this one.
@@ -69,8 +69,8 @@ fn words(text: &str) -> Vec<Word> {
     found
 }
 
-/// Whether two words with this between them can be a phrase: a space, `_`, nothing before a capital letter, or a line break
-/// with the marks of the next line's comment.
+/// Whether two words with this gap between them can form a phrase: the gap is a space, `_`, nothing before a capital
+/// letter, or a line break with the marks of the next line's comment.
 fn joins(gap: &str) -> bool {
     let Some((before, after)) = gap.split_once('\n') else {
         return gap.is_empty() || gap == "_" || gap.chars().all(|c| c == ' ');
@@ -90,7 +90,7 @@ fn matches(entry: &Entry, words: &[Word]) -> bool {
     words.len() >= entry.words.len() && entry.words.iter().zip(words).enumerate().all(same)
 }
 
-/// `letter` means a dead letter here and is written so, unless it is a letter of the alphabet.
+/// Whether `letter` means a dead letter although `dead` is missing, and not a letter of the alphabet.
 fn is_dead_letter_without_dead(words: &[Word], index: usize) -> bool {
     let word = &words[index];
     let next = words.get(index + 1).map_or("", |next| next.text.as_str());
@@ -101,11 +101,11 @@ fn is_dead_letter_without_dead(words: &[Word], index: usize) -> bool {
     ["letter", "letters"].contains(&word.text.as_str()) && !is_dead && !is_of_the_alphabet
 }
 
-/// Every use of a listed word in a file, as `file:line: word -> replacement`.
+/// Returns every use of a listed word in a file, as `file:line: word -> replacement`.
 fn uses(entries: &[Entry], path: &str, text: &str) -> Vec<String> {
     let mut text = text.to_owned();
     for kept in KEPT {
-        // Replaces it by a text of the same length, so that line numbers stay correct.
+        // The replacement has the same length, so that line numbers stay correct.
         while let Some(at) = text.to_ascii_lowercase().find(kept) {
             text.replace_range(at..at + kept.len(), &"0".repeat(kept.len()));
         }
@@ -130,7 +130,7 @@ fn is_checked(path: &Path) -> bool {
         || [".env.example", "Makefile", "Dockerfile"].contains(&name)
 }
 
-/// The checked files below a folder, with their paths from the root.
+/// Collects the checked files below a folder, with their paths relative to the root.
 fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -168,7 +168,7 @@ fn no_file_uses_a_listed_word() {
 }
 
 #[test]
-fn listed_words_are_found_in_every_form_and_other_words_are_not() {
+fn listed_words_are_found_in_every_form_but_similar_words_are_not() {
     let uses = |path: &str, text: &str| uses(&list(), path, text);
     for (text, expected) in [
         ("// It is Condemned.", "x.rs:1: condemn* -> dead-letter (verb), DeadLetterReason"),

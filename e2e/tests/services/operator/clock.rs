@@ -1,5 +1,5 @@
-//! A gateway with a slow clock: its events get the time of receipt, and events that became dead letters can be replayed
-//! once the clock is correct.
+//! A gateway with a slow clock. An event that seems to be some hours ahead gets the receive time (`received-at`). An
+//! event that seems to be days ahead becomes a dead letter, which can be replayed once the clock is correct.
 
 use contract::Partition;
 use e2e::accounting::{assert_accepted, read};
@@ -11,7 +11,7 @@ use kafka::record::header;
 
 use super::{SOON, dead_letters, somebody};
 
-/// Writes a webhook of the time 1,700,000,000 s, as a gateway would whose clock is slow by this many seconds.
+/// Writes a webhook with the event time 1,700,000,000 s, as a gateway would whose clock is slow by this many seconds.
 fn write(pipeline: &Pipeline, id: &str, behind: i64) {
     let settings = ProducerSettings {
         delivery_timeout: SOON,
@@ -31,7 +31,7 @@ fn write(pipeline: &Pipeline, id: &str, behind: i64) {
 }
 
 #[test]
-fn events_of_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_time_of_receipt() {
+fn events_from_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_received_at() {
     let pipeline = Pipeline::new(shared_kafka(), "slow-clock");
     let _simulator = pipeline.simulator();
     let transformer = pipeline.transformer();

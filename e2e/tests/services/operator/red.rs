@@ -1,4 +1,4 @@
-//! P7: the audit reports every kind of damage to a pipeline, and reports soon that Kafka does not respond.
+//! P7: the audit reports every kind of damage to a pipeline, and each command reports soon that Kafka does not respond.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use kafka::producer::NewRecord;
 use kafka::transaction::TransactionalWriter;
 use serde_json::Value;
 
-/// The kinds of the findings, each once.
+/// Returns the kinds of the findings, without duplicates.
 fn kinds(audit: &Value) -> Vec<String> {
     let findings = audit["findings"].as_array().unwrap();
     let mut kinds: Vec<String> = findings.iter().map(|finding| finding["kind"].as_str().unwrap().to_owned()).collect();
@@ -52,7 +52,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
     assert_accepted(&pipeline, &ids, SOON);
     settled_audit(&pipeline);
 
-    // A wrong group.
+    // The audit gets a group that does not exist.
     for (option, topic) in [("--transformer-group", "raw"), ("--sink-group", "typed")] {
         let (code, audit) = pipeline.ask(&["audit", option, "no-such-group"]);
         let missing = &audit["missingGroups"][0];
@@ -64,7 +64,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
             "{problems}"
         );
     }
-    // A wrong topic.
+    // The audit gets a topic that does not exist.
     for option in ["--raw-topic", "--typed-topic", "--dead-letter-topic"] {
         let (code, _, problems) = pipeline.operate(&["audit", option, "nowhere"]);
         assert_eq!(code, Some(1), "{option}: {problems}");
@@ -89,13 +89,13 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
     let (_transformer, _sink) = (pipeline.transformer(), pipeline.sink());
     settled_audit(&pipeline);
 
-    // A duplicated typed record.
+    // A typed record is written twice.
     write_again(&pipeline, "typed");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["doubled"]), (Some(1), &1.into()), "{audit:#}");
     assert!(kinds(&audit).contains(&"doubled".to_owned()), "{audit:#}");
 
-    // Typed records that a person has deleted.
+    // A person has deleted typed records.
     let topics = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for partition in 0..2 {

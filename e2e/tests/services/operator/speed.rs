@@ -1,4 +1,4 @@
-//! How long an audit takes, and how much memory.
+//! Measures the duration and the memory of an audit.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{SOON, count};
 
-/// The documented limit: a million events within a minute. `E2E_FULL=1` runs the million, else a part of it.
+/// Tests the documented limit: a million events within a minute. Without `E2E_FULL=1`, only 50,000 events are audited.
 #[test]
 #[ignore = "slow: make test-slow runs it"]
 fn a_million_events_are_audited_within_a_minute() {
@@ -28,14 +28,14 @@ fn a_million_events_are_audited_within_a_minute() {
         !audit.is_running()
     });
     let took = begun.elapsed();
-    // No group has ever committed an offset, which is all that the audit finds.
+    // The audit reports only that no group has ever committed an offset.
     assert_eq!(audit.wait(SOON), Some(1));
     let audit: Value = serde_json::from_str(&audit.log()).unwrap();
     assert_eq!((&audit["findingsTotal"], audit["missingGroups"].as_array().map(Vec::len)), (&0.into(), Some(2)));
     let read = count(&audit["recordsRead"]);
     println!("{events} events ({read} records) audited in {took:.1?}, at most {} MiB resident", peak >> 20);
     assert_eq!(audit["raw"]["records"], events);
-    // No group has committed anything, so records that are not typed may still be.
+    // No group has committed anything, so records that are not typed may still get a typed record.
     assert_eq!((&audit["raw"]["ahead"], &audit["raw"]["unexplained"]), (&duplicates.into(), &0.into()));
     assert_eq!(audit["typed"]["accepted"], events - duplicates);
     assert!(took < Duration::from_secs(60), "{took:?}");

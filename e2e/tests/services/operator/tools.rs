@@ -1,5 +1,5 @@
-//! What a person uses by day: find one event and wait for it, send one and follow it, see the state of everything, watch
-//! events as they end.
+//! Commands for a person's daily work: find an event and wait for its end, send an event and follow it, show the
+//! status, watch events as they end.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{SOON, somebody};
 
-/// The variables of a person who sends events and asks for their fate.
+/// Returns the variables of a person who sends events and follows them.
 fn variables(pipeline: &Pipeline) -> Variables {
     let mut variables = pipeline.operator_variables();
     variables.push(("CUSTOMERIO_SIGNING_KEYS", SIGNING_KEY.to_owned()));
@@ -20,7 +20,7 @@ fn variables(pipeline: &Pipeline) -> Variables {
     variables
 }
 
-/// Runs a command with these variables: exit code, standard output, standard error.
+/// Runs a command with these variables; returns exit code, standard output and standard error.
 fn run(variables: &Variables, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command("customerio-aep", variables).args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -34,21 +34,21 @@ fn file(pipeline: &Pipeline, name: &str, content: &[u8]) -> String {
 }
 
 #[test]
-fn an_event_is_found_by_either_id_and_waited_for_until_it_has_ended() {
+fn find_wait_accepts_an_event_or_delivery_id_and_ends_with_the_event() {
     let pipeline = Pipeline::new(shared_kafka(), "find-wait");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     assert_eq!(pipeline.send(&somebody("ours")), 202);
 
-    // No sink runs: the event waits, and the command says for what.
+    // No sink runs, so the event waits, and the command shows what the event waits for.
     let (code, text, problems) = pipeline.operate(&["find", "ours", "--wait", "2s"]);
     assert_eq!(code, Some(3), "{text}{problems}");
     assert!(text.contains("received") && problems.contains("not ended after 2 s: waiting for"), "{text}{problems}");
     let (code, _, problems) = pipeline.operate(&["find", "no-such-event", "--wait", "1s"]);
     assert!(code == Some(3) && problems.contains("nothing was found in 1 s"), "{problems}");
 
-    // A wait that has begun before the event ends is over when it ends.
+    // A command that waits for an event ends when the event ends.
     let (waits, sink) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pipeline.operate(&["find", "delivery-ours", "--wait", "60s"]));
         let sink = pipeline.sink();
@@ -70,7 +70,7 @@ fn an_event_is_found_by_either_id_and_waited_for_until_it_has_ended() {
 }
 
 #[test]
-fn a_sent_event_is_followed_to_its_end() {
+fn send_follow_shows_the_steps_of_an_event_until_the_event_has_ended() {
     let pipeline = Pipeline::new(shared_kafka(), "follow");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
@@ -84,7 +84,7 @@ fn a_sent_event_is_followed_to_its_end() {
     assert!(place("1 acknowledged") < place("  received ") && place("  received ") < place("  mapped "), "{text}");
     assert!(place("  mapped ") < place("  accepted ") && text.trim_end().ends_with(": accepted"), "{text}");
 
-    // The bytes of a file arrive as they are, whatever they are.
+    // The bytes of a file arrive unchanged, even if the JSON has an unusual form.
     let odd = b"{ \"event_id\" :\t\"odd\",\r\n\"object_type\":\"email\",\"metric\":\"sent\",\"timestamp\":1700000000, \"data\":{\"subject\":\"\xc3\xa9\"} }\n";
     let path = file(&pipeline, "odd.json", odd);
     let (code, text, problems) = run(&variables, &["send", "--body", &path, "--follow", "--json"]);
@@ -94,13 +94,13 @@ fn a_sent_event_is_followed_to_its_end() {
     let stored = e2e::accounting::read(&shared_kafka().connection(), &pipeline.topic("raw"));
     assert!(stored.iter().any(|record| record.value == odd), "the bytes are not those of the file");
 
-    // A body without an id is followed by its bytes; a dead letter is an end.
+    // `--follow` finds a body without an id by its bytes, and ends with a dead letter as well.
     let path = file(&pipeline, "broken", b"\x00not json");
     let (code, text, problems) = run(&variables, &["send", "--body", &path, "--follow"]);
     assert_eq!(code, Some(1), "{text}{problems}");
     assert!(text.contains("by transformer: not_json") && text.contains("(no event id): dead letter"), "{text}");
 
-    // A webhook that is delivered again shows as a duplicate of an event that was accepted before.
+    // A webhook that is delivered again is shown as a duplicate of an event that was accepted before.
     let path = file(&pipeline, "again.json", odd);
     let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
     assert!(
@@ -108,12 +108,13 @@ fn a_sent_event_is_followed_to_its_end() {
         "{text}"
     );
 
-    // The same id with a body that cannot be mapped: this delivery is a dead letter, although the first was accepted.
+    // This delivery has the same id, but its body cannot be mapped: it is a dead letter, although the first one was
+    // accepted.
     let path = file(&pipeline, "broken-again.json", br#"{"event_id":"odd","object_type":"email"}"#);
     let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
     assert!(code == Some(1) && text.contains("odd: dead letter, open"), "{text}");
 
-    // An id that is no part of an address has one history.
+    // An event whose id is mapped to a hash has one history.
     let hashed = file(&pipeline, "hashed.json", somebody("a:b").as_bytes());
     let (code, text, problems) = run(&variables, &["send", "--body", &hashed, "--follow"]);
     assert!(code == Some(0) && text.contains("a:b: accepted"), "{text}{problems}");
@@ -129,7 +130,7 @@ fn a_sent_event_is_followed_to_its_end() {
 }
 
 #[test]
-fn dead_letters_are_listed_with_a_summary_and_a_limit() {
+fn dead_letters_list_shows_a_summary_and_the_newest_20() {
     let pipeline = Pipeline::new(shared_kafka(), "dead-letter-list");
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
@@ -163,7 +164,7 @@ fn dead_letters_are_listed_with_a_summary_and_a_limit() {
 }
 
 #[test]
-fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
+fn status_exits_0_if_healthy_1_if_bad_and_3_if_only_a_query_failed() {
     let pipeline = Pipeline::new(shared_kafka(), "status");
     let ports = [free_port(), free_port(), free_port()];
     let start = |name: &str, variables: &Variables, port: u16| Process::start(name, variables, Some(port));
@@ -190,7 +191,7 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     let (code, text, _) = pipeline.operate(&["status", "--services", &services]);
     assert!(code == Some(0) && text.contains("healthy") && text.contains("Last webhook  default"), "{text}");
 
-    // With credentials, it asks Platform and Customer.io as well.
+    // With credentials, the command queries Platform and Customer.io as well.
     let simulator_url = format!("http://127.0.0.1:{}", pipeline.simulator_port);
     let mut outside = pipeline.operator_variables();
     outside.extend([
@@ -213,7 +214,7 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     let wrong = e2e::pipeline::with(outside, &[("IMS_CLIENT_SECRET", "another-secret")]);
     let (code, text, problems) = run(&wrong, &["status", "--json"]);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{problems}"));
-    // The missing webhook is known to be wrong, and Platform could not be queried.
+    // The missing webhook is wrong, and the query of Platform failed.
     let severities: Vec<_> = value["findings"].as_array().unwrap().iter().map(|of| of["severity"].clone()).collect();
     assert_eq!((code, severities), (Some(1), vec!["bad".into(), "unanswered".into()]), "{value:#}");
     assert!(value["flow"]["error"].is_string(), "{value:#}");
@@ -222,7 +223,7 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     let (code, text, problems) = run(&without_webhook, &["status", "--json"]);
     assert_eq!(code, Some(3), "{text}{problems}");
 
-    // Platform is away: the sink waits, which the status shows.
+    // Platform does not respond, so the sink waits, and the status shows it.
     assert!(simulator.terminate().is_some());
     assert_eq!(pipeline.send(&somebody("stuck")), 202);
     wait_until("the status to say that the sink waits", SOON, || {
@@ -231,7 +232,7 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
         code == Some(1) && findings.iter().any(|finding| finding["code"] == "waiting")
     });
 
-    // Nothing else is wrong, and a service does not answer.
+    // Everything is healthy again, and then a service does not respond.
     let _simulator = pipeline.simulator();
     wait_until("the status to be healthy again", SOON, || status().0 == Some(0));
     sink.kill();
@@ -239,8 +240,8 @@ fn status_shows_what_is_healthy_what_is_wrong_and_what_did_not_answer() {
     assert_eq!((code, &silent["findings"][0]["code"]), (Some(3), &"service_unanswered".into()), "{silent:#}");
 }
 
-/// Reads one line of a command without an end of its own, as `head -1` does, and returns its exit code. `again` is called
-/// until the command has ended.
+/// Reads one line of a command that does not end by itself, as `head -1` does, and returns the exit code of the
+/// command. `again` is called until the command has ended.
 fn read_one_line(variables: &Variables, arguments: &[&str], again: impl Fn() + Send) -> Option<i32> {
     let mut running = command("customerio-aep", variables);
     let mut running = running.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -262,7 +263,7 @@ fn read_one_line(variables: &Variables, arguments: &[&str], again: impl Fn() + S
 }
 
 #[test]
-fn a_command_without_an_end_ends_when_no_one_reads() {
+fn status_watch_and_tail_exit_0_after_the_pipe_is_closed() {
     let pipeline = Pipeline::new(shared_kafka(), "closed-pipe");
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();

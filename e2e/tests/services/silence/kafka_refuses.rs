@@ -1,4 +1,4 @@
-//! Kafka refuses the service: a wrong password, a missing ACL, a deleted topic, a connection of another kind.
+//! Kafka refuses a service: a wrong password, a missing ACL, a deleted topic, a wrong security protocol.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
 const SERVICES: [&str; 3] = ["gateway", "transformer", "sink"];
 
-/// How soon a service becomes unready after that, with a margin for the check.
+/// Maximum time from an outage until a service becomes unready, with a margin for the check.
 const UNREADY: Duration = Duration::from_secs(22);
 
 fn cluster_with_users() -> RealKafka {
@@ -34,7 +34,7 @@ fn binary(service: &'static str) -> &'static str {
     if service == "gateway" { "ingest-gateway" } else { service }
 }
 
-/// A service with the user of its name.
+/// Returns the variables of a service that authenticates as the user with its name.
 fn as_user(kafka: &RealKafka, pipeline: &Pipeline, service: &str, password: &str) -> Variables {
     let changes = [
         ("KAFKA_BOOTSTRAP_SERVERS", kafka.sasl_bootstrap()),
@@ -48,10 +48,10 @@ fn as_user(kafka: &RealKafka, pipeline: &Pipeline, service: &str, password: &str
     with(variables(pipeline, service), &changes)
 }
 
-/// The variables of the service of this name.
+/// A function that returns the variables of the service with this name.
 type VariablesOf<'a> = &'a dyn Fn(&str) -> Variables;
 
-/// The table of docs/operate.md.
+/// Returns the ACLs of the table in docs/operate.md.
 fn acls(pipeline: &Pipeline) -> Vec<Acl> {
     use Operation::{DescribeConfigs, Read, Write};
     let topic = |name: &str| Resource::Topic(pipeline.topic(name).to_string());
@@ -76,16 +76,17 @@ fn acls(pipeline: &Pipeline) -> Vec<Acl> {
     acls.collect()
 }
 
-/// One missing ACL.
+/// A missing ACL of a service.
 struct Row {
     service: usize,
     resource: Resource,
     operation: Operation,
-    /// Whether the service becomes unready, because it can do nothing without this ACL.
+    /// Whether the service becomes unready, because it cannot work without this ACL.
     unready: bool,
 }
 
-/// ACLs that can be revoked at the same time, because the outage of one service does not hide that of another.
+/// Returns the ACLs in rounds. The ACLs of a round can be revoked together, because the outage of one service does not
+/// hide that of another.
 fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     use Operation::{Read, Write};
     let topic = |name: &str| Resource::Topic(pipeline.topic(name).to_string());
@@ -103,7 +104,7 @@ fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     ]
 }
 
-/// Small events, and in each second one that is too large, one that cannot be mapped, and one that Platform refuses.
+/// Returns small events. In each second, one body is too large, one cannot be mapped, and Platform refuses one.
 fn body(number: u64) -> Vec<u8> {
     match number % 10 {
         3 => vec![b'x'; 110 * 1024],
@@ -115,7 +116,7 @@ fn body(number: u64) -> Vec<u8> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_again() {
+fn p6_services_report_each_revoked_acl_and_continue_once_it_is_granted_again() {
     let _alone = alone();
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "acl", 2);
@@ -175,7 +176,7 @@ fn p6_every_service_reports_each_removed_acl_and_continues_when_it_is_granted_ag
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_every_service_reports_why_it_cannot_reach_its_brokers_at_the_start() {
+fn p6_every_service_reports_at_the_start_why_the_brokers_are_unreachable() {
     let _alone = alone();
     let kafka = cluster_with_users();
     let pipeline = Pipeline::with_partitions(&kafka, "access", 1);

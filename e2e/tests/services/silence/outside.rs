@@ -1,4 +1,4 @@
-//! Outages other than those of Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
+//! Outages of other systems than Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ use reqwest::Method;
 
 use super::{ACCEPTED, OVER, Trickle, UNANSWERED, line, over, reported};
 
-/// How far the wrong clocks differ, in seconds.
+/// Difference between a wrong clock and the right time, in seconds.
 const WRONG: u64 = 120;
 
 fn unix_seconds() -> u64 {
@@ -27,7 +27,7 @@ fn unix_seconds() -> u64 {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_an_address_without_a_server() {
+fn p6_the_sink_reports_an_unreachable_address_of_platform_or_ims() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "no-address");
     let _simulator = pipeline.simulator();
@@ -60,7 +60,7 @@ fn p6_the_sink_reports_an_address_without_a_server() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock() {
+fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock_of_platform() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "ims");
     let _simulator = pipeline.simulator();
@@ -140,7 +140,7 @@ fn p6_gateway_and_transformer_report_a_wrong_clock() {
     over(&transformer, "transformer", from, "clock");
 }
 
-/// Writes a raw record as a gateway would whose clock shows `received_at`, in Unix milliseconds.
+/// Writes a raw record as a gateway would if its clock showed `received_at`, in Unix milliseconds.
 fn produce(pipeline: &Pipeline, value: &[u8], received_at: &str) {
     let settings = ProducerSettings {
         delivery_timeout: Duration::from_secs(10),
@@ -169,7 +169,7 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
         [("SINK_BATCH_MAX_BYTES", "20KiB"), ("SINK_BUFFER_BYTES", "80KiB"), ("SINK_MAX_RECORDS_PER_SECOND", "1")];
     let sink = Process::start("sink", &with(pipeline.sink_variables(), &changes), Some(free_port()));
     let _ids = pipeline.load(2000, 500).finish(OVER);
-    // It is an outage only once the buffer has been full for ten seconds.
+    // A full buffer counts as an outage only after ten seconds.
     wait_until("the full buffer to be reported", Duration::from_secs(40), || line(&sink, 0, "buffer_full").is_some());
     reported(&sink, "sink", "paused by its budget", Instant::now(), 0, "buffer_full");
     assert!(sink.is_ready(), "it works, as fast as it may");

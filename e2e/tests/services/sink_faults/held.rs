@@ -1,5 +1,5 @@
-//! Situations in which the sink holds: topics that it cannot write to, and unreadable records. Also the rate of the
-//! whole group.
+//! Situations in which the sink holds: topics that it cannot write to, and unreadable records. Also tests the rate
+//! limit of a whole group.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ fn write_garbage(pipeline: &Pipeline, count: usize) {
     }
 }
 
-/// A topic that refuses records of more than a few bytes.
+/// Creates a topic that refuses records of more than 80 bytes.
 fn tiny_topic(pipeline: &Pipeline, name: &str) -> TopicName {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let spec = TopicSpec {
@@ -51,7 +51,7 @@ fn tiny_topic(pipeline: &Pipeline, name: &str) -> TopicName {
     spec.name
 }
 
-/// The sum of the committed offsets of the sink's group.
+/// Returns the sum of the committed offsets of the sink's group.
 fn committed(pipeline: &Pipeline) -> i64 {
     let topics = Topics::new(&shared_kafka().connection()).unwrap();
     let group = format!("{}-sink", pipeline.name);
@@ -71,7 +71,7 @@ fn with(mut variables: Vec<(&'static str, String)>, name: &'static str, value: &
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() {
+fn p7_no_offset_is_committed_while_a_receipt_or_dead_letter_cannot_be_written() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "unwritable");
     let _simulator = pipeline.simulator();
@@ -92,7 +92,7 @@ fn p7_nothing_is_committed_while_its_receipt_or_dead_letter_cannot_be_written() 
         if variable == "RECEIPTS_TOPIC" {
             wait_until("acceptance", SOON, || accepted(&pipeline).len() == ids.len());
         }
-        // Enough time for a commit, if there were one.
+        // This is enough time for a commit, if there were one.
         std::thread::sleep(Duration::from_secs(2));
         let unwritten = committed(&pipeline) - before;
         if variable == "RECEIPTS_TOPIC" {
@@ -120,11 +120,11 @@ fn typed_offset(pipeline: &Pipeline, id: &str) -> i64 {
 }
 
 #[test]
-fn p6_a_topic_of_unreadable_records_does_not_become_dead_letters() {
+fn p6_the_sink_holds_unreadable_records_over_the_dead_letter_limit() {
     let pipeline = Pipeline::new(shared_kafka(), "garbage");
     let _simulator = pipeline.simulator();
     write_garbage(&pipeline, 300);
-    // Without receipts, which is allowed.
+    // Receipts are disabled, which is allowed.
     let variables = with(sink_variables(&pipeline), "RECEIPTS_TOPIC", "");
     let mut sink = Process::start("sink", &variables, Some(free_port()));
     wait_until("the sink to hold", SOON, || is_held(&sink, "dead_letter_limit"));
@@ -140,7 +140,7 @@ fn p6_a_topic_of_unreadable_records_does_not_become_dead_letters() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn two_sinks_share_the_groups_rate() {
+fn two_sinks_of_a_group_together_stay_below_the_rate_limit() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "rate");
     let _simulator = pipeline.simulator();

@@ -14,7 +14,7 @@ fn context([raw, typed, dead_letters]: &[TopicName; 3]) -> ReplayContext<'_> {
     ReplayContext { raw, typed, dead_letters, raw_starts, typed_partitions: 2 }
 }
 
-/// A dead letter of the sink at `position`, of the typed record 0:`typed`, which was mapped from the raw record 0:`raw`.
+/// Returns a dead letter of the sink at `position`. Its typed record is 0:`typed`, mapped from the raw record 0:`raw`.
 fn of(position: &str, typed: i64, raw: i64) -> IndexedDeadLetter {
     let mut dead_letter = indexed(position, Stage::Sink, "refused");
     dead_letter.dead_letter.origin = Some(Origin { topic: "typed".to_owned(), position: Position::new(0, typed) });
@@ -31,7 +31,7 @@ fn index(dead_letters: impl IntoIterator<Item = IndexedDeadLetter>) -> BTreeMap<
     dead_letters.into_iter().map(|dead_letter| (dead_letter.position, dead_letter)).collect()
 }
 
-/// The plan for the dead letters at these positions.
+/// Plans the replay of the dead letters at these positions.
 fn plan_of(index: &BTreeMap<Position, IndexedDeadLetter>, positions: &[&str], how: SinkDeadLetters) -> ReplayPlan {
     let chosen: Vec<_> = positions.iter().map(|position| &index[&position.parse().unwrap()]).collect();
     let (open, done): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|dead_letter| dead_letter.resolution.is_none());
@@ -42,14 +42,14 @@ fn positions(resolves: &[Resolve]) -> Vec<String> {
     resolves.iter().map(|resolve| resolve.position.to_string()).collect()
 }
 
-/// The records that are written, by the dead letter they are written from, with the dead letters that are resolved.
+/// Returns each dead letter from which a record is written, with the dead letters that are resolved with it.
 fn writes(plan: &ReplayPlan) -> Vec<(String, Vec<String>)> {
     plan.writes.iter().map(|(position, write)| (position.to_string(), positions(&write.resolves))).collect()
 }
 
 #[test]
-fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it() {
-    // They need not be in one partition.
+fn a_replay_writes_a_record_with_two_dead_letters_once_and_resolves_both() {
+    // The dead letters of one record can be in different partitions.
     let index = index([of("0:3", 7, 70), of("1:4", 7, 70), of("0:9", 8, 80)]);
     let plan = plan_of(&index, &["0:3", "0:9", "1:4"], SinkDeadLetters::AsIs);
     let expected = [("0:3", vec!["0:3", "1:4"]), ("0:9", vec!["0:9"])];
@@ -58,13 +58,13 @@ fn a_record_with_two_dead_letters_is_written_once_and_both_are_resolved_with_it(
         expected.map(|(of, with)| (of.to_owned(), with.into_iter().map(str::to_owned).collect()))
     );
     assert_eq!((plan.resolves(), plan.resolve_only.len()), (3, 0));
-    // The second dead letter is resolved although only the first one was chosen.
+    // The dead letter 0:3 is resolved as well, although only 1:4 was chosen.
     let plan = plan_of(&index, &["1:4"], SinkDeadLetters::AsIs);
     assert_eq!(writes(&plan), [("1:4".to_owned(), vec!["0:3".to_owned(), "1:4".to_owned()])]);
 }
 
 #[test]
-fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_letters() {
+fn other_dead_letters_of_a_replayed_record_are_resolved_without_a_write() {
     let (mut replayed, mut discarded) = (of("0:1", 7, 70), of("0:2", 8, 80));
     resolve(&mut replayed, ResolutionKind::Replayed);
     resolve(&mut discarded, ResolutionKind::Discarded);
@@ -76,7 +76,7 @@ fn a_record_that_was_written_again_before_is_only_resolved_in_its_other_dead_let
 }
 
 #[test]
-fn typed_records_of_one_raw_record_are_mapped_again_once() {
+fn remapping_two_typed_records_of_one_raw_record_writes_it_once() {
     let index = index([of("0:3", 7, 70), of("0:4", 8, 70)]);
     let plan = plan_of(&index, &["0:3", "0:4"], SinkDeadLetters::Remap);
     assert_eq!(writes(&plan), [("0:3".to_owned(), vec!["0:3".to_owned(), "0:4".to_owned()])]);
@@ -84,12 +84,12 @@ fn typed_records_of_one_raw_record_are_mapped_again_once() {
 }
 
 #[test]
-fn records_that_another_operator_wrote_before_are_not_written_again() {
+fn records_that_another_operator_has_replayed_are_not_written_again() {
     let shared = RefCell::new(index([of("0:3", 7, 70), of("0:4", 7, 70), of("0:9", 8, 80)]));
     let plan = || Ok::<_, KafkaFailure>(plan_of(&shared.borrow(), &["0:4", "0:9"], SinkDeadLetters::AsIs));
     let before = plan().unwrap();
     assert_eq!(before.writes.len(), 2);
-    // The other operator writes record 7 from 0:3 and record 8, and is stopped before 0:4.
+    // The other operator writes record 7 from 0:3 and record 8 from 0:9, and is stopped before it resolves 0:4.
     let take = || {
         for position in ["0:3", "0:9"] {
             resolve(shared.borrow_mut().get_mut(&position.parse().unwrap()).unwrap(), ResolutionKind::Replayed);
@@ -106,7 +106,7 @@ fn records_that_another_operator_wrote_before_are_not_written_again() {
 struct KafkaFailure;
 
 #[test]
-fn each_kind_of_dead_letter_has_a_target_or_a_reason() {
+fn every_dead_letter_gets_a_target_or_a_refusal_with_a_reason() {
     let topics = topics();
     let plan = |dead_letter: &IndexedDeadLetter, how| target(dead_letter, how, &context(&topics));
     let says = |found: Result<Target, Refusal>, words: &str| match found {
@@ -165,7 +165,7 @@ fn a_truncated_value_is_refused_with_its_size_and_the_setting_to_raise() {
 }
 
 #[test]
-fn a_truncated_dead_letter_is_resolved_with_a_whole_one_of_the_same_record() {
+fn a_truncated_dead_letter_is_resolved_with_a_complete_one_of_the_same_record() {
     let mut cut = of("0:3", 7, 70);
     cut.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
     let index = index([cut, of("0:4", 7, 70)]);

@@ -2,7 +2,7 @@ use super::*;
 use crate::dead_letters::Group;
 use crate::status::{Answer, Backlog, FlowState, Health, LastRun, Rates, Severity, WebhookState};
 
-/// The expositions that the services pin in their own tests.
+/// Returns the exposition that a service pins in its tests.
 fn pinned(service: &str) -> String {
     let text = match service {
         "ingest-gateway" => {
@@ -21,7 +21,7 @@ fn pinned(service: &str) -> String {
     format!("customerio_build_info{{commit=\"c\",service=\"{service}\",version=\"1.2.3\"}} 1\n{body}")
 }
 
-/// An exposition without anything that a finding is about.
+/// Returns an exposition that leads to no finding.
 fn healthy(service: &str) -> String {
     let quiet = |line: &str| {
         let is_flag = ["_held{", "_held_since", "_reload_broken{", "_records_expired_total"];
@@ -76,7 +76,7 @@ fn services_that_are_ready_and_hold_nothing_are_healthy() {
 }
 
 #[test]
-fn holds_waits_and_unread_partitions_are_bad() {
+fn holds_waits_and_unread_partitions_are_findings_of_severity_bad() {
     let sick = |service: &str| match service {
         "sink" => {
             let text = pinned(service).replace(
@@ -110,7 +110,7 @@ fn holds_waits_and_unread_partitions_are_bad() {
 }
 
 #[test]
-fn a_wait_that_the_configuration_asks_for_is_only_worth_knowing() {
+fn a_wait_for_platform_not_before_is_a_finding_of_severity_note() {
     let sink = |reason: &'static str| {
         move |service: &str| {
             let late = "customerio_sink_oldest_unsettled_seconds";
@@ -133,7 +133,7 @@ fn a_wait_that_the_configuration_asks_for_is_only_worth_knowing() {
 }
 
 #[test]
-fn a_number_that_no_clock_shows_ends_nothing() {
+fn a_hold_time_beyond_the_range_of_a_clock_is_clamped() {
     let since = "customerio_sink_held_since_timestamp_seconds{reason=\"x\"} 9e18\n";
     let held = format!("customerio_build_info{{service=\"sink\"}} 1\n{since}customerio_sink_held{{reason=\"x\"}} 1\n");
     let status = status(answers(Look { at: 1000, answers: vec![answer("a:9466", &held)] }));
@@ -141,7 +141,7 @@ fn a_number_that_no_clock_shows_ends_nothing() {
 }
 
 #[test]
-fn a_service_that_does_not_answer_is_not_known_to_be_bad() {
+fn a_service_that_does_not_respond_is_unanswered_and_not_bad() {
     let mut now = all(1000, healthy);
     let silent = "nothing listens there".to_owned();
     now.answers[1].ready = Err(silent.clone());
@@ -164,7 +164,7 @@ fn a_service_that_does_not_answer_is_not_known_to_be_bad() {
 }
 
 #[test]
-fn rates_are_those_between_two_looks() {
+fn rates_are_computed_from_two_samples_of_the_counters() {
     let later = |service: &str| {
         healthy(service)
             .replace(
@@ -180,13 +180,13 @@ fn rates_are_those_between_two_looks() {
     let answers = Answers { before: Some(all(1000, healthy)), ..answers(all(3000, later)) };
     let rates = status(answers).rates;
     assert_eq!((rates.received, rates.refused, rates.mapped), (Some(10.0), Some(0.0), Some(5.0)));
-    // The sink has started again, and has accepted one event since.
+    // The sink has restarted and has accepted one event since then.
     assert_eq!((rates.accepted, rates.duplicates), (Some(0.5), Some(0.0)));
     assert_eq!(status(self::answers(all(1000, healthy))).rates, Rates::default());
 }
 
 #[test]
-fn dead_letters_are_worth_knowing_and_silence_of_kafka_is_not_healthy() {
+fn dead_letters_are_notes_and_a_failed_query_of_kafka_is_unanswered() {
     let group = Group {
         stage: contract::dead_letter::Stage::Sink,
         code: "refused".to_owned(),
@@ -207,7 +207,7 @@ fn dead_letters_are_worth_knowing_and_silence_of_kafka_is_not_healthy() {
 }
 
 #[test]
-fn a_disabled_flow_or_webhook_and_a_failed_run_are_bad() {
+fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_bad() {
     let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
     let flow =
         FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run), runs: Vec::new() };
