@@ -120,7 +120,7 @@ pub struct Trouble {
     pub remedy: &'static str,
 }
 
-/// How a failing activity affects `/readyz`.
+/// The effect of a failing activity on `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
     /// The service is not ready while the activity fails.

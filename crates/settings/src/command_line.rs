@@ -213,7 +213,7 @@ fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     if let Some(named) = named {
         error.insert(ContextKind::InvalidArg, named);
     }
-    // These tips repeat the user's input.
+    // The tips of clap repeat the user's input.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
     error
