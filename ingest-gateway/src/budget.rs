@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_over_the_budget_is_refused_and_dropped_shares_are_released() {
+    fn a_share_over_the_budget_is_refused_and_dropping_a_share_frees_bytes() {
         let budget = InFlight::new(10_000);
         let mut first = budget.take(4_000).unwrap();
         assert_eq!(budget.used(), 4_000 + PER_REQUEST);

@@ -142,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn partitions_take_turns_and_each_yields_its_records_once_in_order(
+        fn every_record_is_popped_once_in_order_and_no_partition_starves(
             steps in prop::collection::vec(step(), 0..300),
         ) {
             let (mut source, mut backlog) = (Source::new(), Backlog::default());

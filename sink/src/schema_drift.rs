@@ -110,7 +110,7 @@ async fn look(client: &ControlClient, schema_id: &str, tenant: &TenantId, was_un
         Err(error) => {
             if !std::mem::replace(was_unreadable, true) {
                 match &*error.kind {
-                    // A credential that only ingests is enough for everything else.
+                    // Everything else works without this permission, so this is not a warning.
                     kind @ (ErrorKind::Forbidden(_) | ErrorKind::Unauthorized(_)) => tracing::info!(
                         reason = %kind,
                         "the sink's credential may not read Platform's schema (permission View Schemas), so it is not compared with the fields that this version writes"

@@ -68,7 +68,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// Loads the sources and follows `SOURCES_FILE`.
+/// Loads the sources, and reloads them when `SOURCES_FILE` changes.
 fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<Sources>>, TaskError> {
     let reloads = Arc::new(ReloadMetrics::register(&context.registry, Config::SERVICE)?);
     let followed = Followed::new(settings.mapping.clone()).map_err(|problems| problems.to_string())?;

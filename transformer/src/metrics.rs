@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aborted_transaction_counts_only_the_abort() {
+    fn after_an_abort_only_the_abort_is_counted() {
         let registry = Registry::new();
         let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
         tally.count(labels(Outcome::Mapped));

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hold_needs_the_operator_header_and_a_service_that_offers_it() {
+    async fn a_hold_without_the_operator_header_gets_403_and_an_unoffered_hold_404() {
         let hold = OperatorHold::default();
         let (registry, readiness) = (crate::registry("test"), Readiness::default());
         let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await.unwrap();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_connection_limit_the_oldest_is_closed_and_probes_get_200() {
+    async fn at_the_connection_limit_the_oldest_connection_is_closed_and_probes_get_200() {
         let (address, _stop, _) = start(Limits { connections: 5, ..LIMITS }).await;
         let mut silent = Vec::new();
         for _ in 0..40 {

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_a_percentage_or_off() {
+    fn the_dead_letter_limit_is_a_percentage_or_off() {
         assert!(!One::new("off").would_exceed(1_000_000));
         assert!(!One::new("100%").would_exceed(1000));
         assert!(One::new("0%").would_exceed(200));

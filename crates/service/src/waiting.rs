@@ -53,7 +53,7 @@ pub enum Reason {
     OpenTransaction,
     /// The buffer is full: records arrive faster than they are processed.
     BufferFull,
-    /// The clocks of this machine and of another one differ.
+    /// The clocks of this machine and of another machine differ.
     Clock,
     /// The time before which the service must not work has not passed yet.
     NotBefore,

@@ -1,4 +1,4 @@
-//! Parses command lines together with the variables, with errors that name the option and never its value.
+//! Parses command lines together with the variables. Errors contain the option but never its value.
 
 use std::ffi::OsString;
 
@@ -192,7 +192,7 @@ fn without_usage(error: &clap::Error) -> String {
     text[..end].trim_end().to_owned()
 }
 
-/// Returns clap's error without the values that it quotes, and with the variables of the options that it names.
+/// Returns clap's error without the values that it quotes, and with the variables of the options that it mentions.
 fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     let mut command = command.clone();
     // Only a built command prints an option in the form that clap's errors contain.

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_are_collected_until_they_are_forgotten_by_name() {
+    fn problems_are_collected_and_can_be_removed_by_name() {
         let mut problems = Problems::default();
         assert_eq!(problems.check("x".parse::<u8>()), None);
         problems.add("second");

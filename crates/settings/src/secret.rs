@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_hides_the_value() {
+    fn debug_output_of_a_secret_hides_the_value() {
         let source = SecretSource::Value(SecretString::from("topsecret"));
         assert!(!format!("{source:?}").contains("topsecret"));
     }

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_in_all_common_forms() {
+    fn env_file_entries_are_parsed_in_all_common_forms() {
         let text = "# comment\n\nA=1\nexport B=\"two words\"\nC = 'x=y'\nD=\nE=1 # comment\nKEYS=\"one\ntwo\"\nA=2\nF='a$b'\nG=\"a\\$b\"  ";
         let variables = parsed(text).unwrap();
         let value = |name: &str| variables[name].as_str();

@@ -394,7 +394,7 @@ async fn with_a_timestamp_tolerance_an_old_timestamp_gets_401_and_a_current_one_
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_stored_gets_503_in_time() {
+async fn a_body_that_cannot_be_stored_gets_503_within_two_seconds() {
     for fate in [Fate::Refused, Fate::Unacknowledged, Fate::Silent, Fate::Panic] {
         let gateway = start(fate, &[]).await;
         let started = Instant::now();

@@ -154,7 +154,7 @@ fn an_acceptance_in_a_later_request_confirms_a_rejection_at_once() {
 }
 
 #[test]
-fn if_platform_refuses_every_record_all_are_held_until_it_accepts_one() {
+fn while_platform_refuses_every_record_all_records_are_held() {
     let mut harness = Harness::with(&[&[1, 2], &[3, 4], &[5, 6], &[7, 8]]);
     for _ in 0..2 {
         let sending = harness.send();
@@ -304,7 +304,7 @@ fn an_instance_uses_its_share_of_the_groups_rates() {
 }
 
 #[test]
-fn a_refused_old_token_does_not_hold_and_a_refused_new_token_does() {
+fn only_the_refusal_of_a_new_token_holds_the_sink() {
     let mut harness = Harness::with(&[&[1], &[2], &[3]]);
     let sent = [harness.send(), harness.send()];
     sent.into_iter().for_each(|sending| harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
@@ -319,7 +319,7 @@ fn a_refused_old_token_does_not_hold_and_a_refused_new_token_does() {
 }
 
 #[test]
-fn a_record_that_always_gets_500_becomes_a_dead_letter_only_after_the_configured_time() {
+fn a_record_that_always_gets_500_is_dead_lettered_after_the_configured_time() {
     let bad = 13;
     let mut harness = Harness::new(LIMITS);
     harness.dispatch.offer((0..16).collect());

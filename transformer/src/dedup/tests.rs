@@ -83,7 +83,7 @@ fn the_time_that_a_window_covers_is_limited_by_the_number_of_ids() {
 }
 
 #[test]
-fn a_window_still_finds_its_ids_after_sequence_numbers_wrap_around() {
+fn a_window_still_finds_ids_after_sequence_numbers_wrap_around() {
     let mut window = Window::new(limits(100, 5));
     window.set_oldest(u32::MAX - 2);
     for number in 0..20 {

@@ -67,7 +67,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn changed_files_replace_the_value_and_invalid_files_do_not() {
+async fn valid_file_changes_replace_the_value_and_invalid_changes_are_ignored() {
     let folder = std::env::temp_dir().join(format!("settings-watched-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();

@@ -8,7 +8,7 @@ fn claiming_head() -> String {
 }
 
 #[tokio::test]
-async fn a_request_without_valid_signature_headers_gets_401_before_its_body_is_read() {
+async fn a_request_without_valid_signature_headers_gets_401_before_the_body_is_read() {
     let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=3s"]).await;
     let one = format!("{TIMESTAMP}: 1\r\n");
     let other = format!("{SIGNATURE}: {}\r\n", "0".repeat(64));

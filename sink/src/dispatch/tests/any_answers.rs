@@ -70,7 +70,7 @@ fn verdict_of(reply: Reply) -> Verdict {
 
 proptest! {
     #[test]
-    fn every_record_gets_exactly_one_outcome_after_any_responses(steps in prop::collection::vec(step(), 0..120)) {
+    fn every_record_gets_exactly_one_outcome_for_any_responses(steps in prop::collection::vec(step(), 0..120)) {
         let mut harness = Harness::new(LIMITS);
         let (mut offered, mut flying, mut gone) = (0, Vec::new(), Vec::new());
         for step in steps {
